@@ -1,0 +1,223 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Badger is a Store in a directory that one process has open at a time, or in
+// memory. What Update reported as done survives a kill at any moment.
+//
+// Badger finds conflicts among the keys that were read. The first run of an
+// update is optimistic, many at once; after a conflict the next run has the
+// store for itself, so that a key that everybody wants is passed on in turn.
+// A closure therefore must not call Update.
+type Badger struct {
+	db      *badger.DB
+	watches Watches
+	turns   sync.RWMutex // read-locked by first runs, locked by those after a conflict
+	commits commits
+	space   *space   // nil in memory
+	lock    *os.File // the directory, locked for this process; nil in memory
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup // transactions; grows only while !closed, under mu
+}
+
+// OpenMemory returns an empty store that keeps nothing on disk.
+func OpenMemory() (*Badger, error) {
+	opts := tuned("").WithInMemory(true).WithSyncWrites(false)
+	db, err := badger.Open(opts)
+	if err != nil {
+		return nil, fmt.Errorf("open a store in memory: %w", err)
+	}
+	return &Badger{db: db}, nil
+}
+
+// tuned are badger's options for a small store: 13 MB resident when empty, some
+// 60 MB after hundreds of thousands of changes. Values stay beside their keys,
+// so that the value log never needs collecting. They allow a transaction of
+// 13,105 rows or 1.26 MB. The mode of checksum verification stays at its
+// default: the others panic on damage or call it a missing key.
+func tuned(dir string) badger.Options {
+	return badger.LSMOnlyOptions(dir).
+		WithLogger(nil).
+		WithSyncWrites(true).
+		WithDetectConflicts(true).
+		WithMemTableSize(8 << 20).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(4).
+		WithNumCompactors(2).
+		WithNumGoroutines(2).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithValueLogFileSize(16 << 20).
+		WithCompactL0OnClose(true).
+		WithMetricsEnabled(false)
+}
+
+// View runs f on a snapshot.
+func (b *Badger) View(ctx context.Context, f func(Reader) error) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.running.Done()
+	txn := b.db.NewTransaction(false)
+	defer txn.Discard()
+	return f(reader{txn})
+}
+
+// Update runs f and commits what it wrote, as Store says.
+func (b *Badger) Update(ctx context.Context, f func(Tx) error) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.running.Done()
+	b.turns.RLock()
+	conflict, err := b.attempt(ctx, f)
+	b.turns.RUnlock()
+	if !conflict {
+		return err
+	}
+	b.turns.Lock()
+	defer b.turns.Unlock()
+	for conflict {
+		conflict, err = b.attempt(ctx, f)
+	}
+	return err
+}
+
+// attempt runs f once. A conflict means that nothing was written and that f
+// read what is no longer true.
+func (b *Badger) attempt(ctx context.Context, f func(Tx) error) (conflict bool, err error) {
+	txn := b.db.NewTransaction(true)
+	defer txn.Discard()
+	t := &tx{reader: reader{txn}}
+	if err := f(t); err != nil {
+		return false, err
+	}
+	if t.err != nil { // f overlooked that a write failed
+		return false, t.err
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if len(t.changed) == 0 {
+		return false, nil
+	}
+	if err := b.space.check(); err != nil {
+		return false, err
+	}
+	err = b.commits.run(txn, t.changed, b.watches.Notify)
+	if errors.Is(err, badger.ErrConflict) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("commit: %w", err)
+	}
+	return false, nil
+}
+
+// Watch observes every later commit that touches a key with the prefix.
+func (b *Badger) Watch(prefix string) *Watch {
+	w := b.watches.Add(prefix)
+	b.mu.Lock()
+	closed := b.closed
+	b.mu.Unlock()
+	if closed {
+		w.Close()
+	}
+	return w
+}
+
+// Close waits for running transactions, ends every Watch and closes the store.
+// A second Close does nothing.
+func (b *Badger) Close() error {
+	b.mu.Lock()
+	closed := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	if closed {
+		return nil
+	}
+	b.running.Wait()
+	b.watches.Close()
+	err := b.db.Close()
+	if b.lock != nil {
+		err = errors.Join(err, b.lock.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	return nil
+}
+
+// begin counts a transaction that Close must wait for, unless ctx ended or the
+// store is closed.
+func (b *Badger) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosed
+	}
+	b.running.Add(1)
+	return nil
+}
+
+// commits sends transactions to badger one after the other, but does not wait
+// for the disk in between, and reports them in the order in which they took
+// effect.
+type commits struct {
+	mu    sync.Mutex
+	queue []*commit // sent and not yet reported, in commit order
+}
+
+type commit struct {
+	changed []string
+	ended   bool // written or failed; failed ones have changed nil
+}
+
+// run commits txn and returns once it is on disk; notify is called with the
+// changed keys of each commit, one call at a time.
+func (c *commits) run(txn *badger.Txn, changed []string, notify func([]string)) error {
+	own := &commit{changed: changed}
+	done := make(chan error, 1)
+	c.mu.Lock()
+	c.queue = append(c.queue, own)
+	txn.CommitWith(func(err error) { done <- err })
+	c.mu.Unlock()
+
+	err := <-done
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own.ended = true
+	if err != nil {
+		own.changed = nil
+	}
+	for len(c.queue) > 0 && c.queue[0].ended {
+		notify(c.queue[0].changed)
+		c.queue = c.queue[1:]
+	}
+	return err
+}
+
+// logger passes badger's messages on: trouble as it is, chatter as debug.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Errorf(f string, a ...any)   { l.log.Error("badger: " + fmt.Sprintf(f, a...)) }
+func (l logger) Warningf(f string, a ...any) { l.log.Warn("badger: " + fmt.Sprintf(f, a...)) }
+func (l logger) Infof(f string, a ...any)    { l.log.Debug("badger: " + fmt.Sprintf(f, a...)) }
+func (l logger) Debugf(f string, a ...any)   { l.log.Debug("badger: " + fmt.Sprintf(f, a...)) }

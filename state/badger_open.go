@@ -1,0 +1,206 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
+
+	"walt/fault"
+)
+
+// A store's directory holds badger's own directory and a marker beside it. The
+// marker and the schema row inside tell a store that lost its records, which
+// badger would take for a new one, from a store that has none yet.
+const (
+	badgerDir  = "badger"
+	markerFile = "format"
+	schemaKey  = "\x00schema"
+	schema     = "walt state 1\n" // content of both
+)
+
+// Open opens the store in the directory, which it makes if need be. It fails
+// with a fault that names the directory when another process has it open, and
+// when it is damaged or has lost its records. log gets badger's messages; nil
+// drops them.
+func Open(dir string, log *slog.Logger) (*Badger, error) {
+	lock, err := claim(dir)
+	if err != nil {
+		return nil, err
+	}
+	b := &Badger{space: newSpace(dir), lock: lock}
+	if b.db, err = openClaimed(dir, b.space, log); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return b, nil
+}
+
+// claim makes the directory if need be and locks it for this process, until
+// the file that it returns is closed.
+func claim(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, cannot("open", dir, err)
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, cannot("open", dir, err)
+	}
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return lock, nil
+	}
+	lock.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fault.Failedf("the store %s is in use by another server", dir).
+			WithHint("stop that server first, or choose another data directory")
+	}
+	return nil, cannot("lock", dir, err)
+}
+
+func openClaimed(dir string, space *space, log *slog.Logger) (*badger.DB, error) {
+	marked, err := precheck(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := space.check(); err != nil {
+		return nil, err
+	}
+	db, err := openBadger(filepath.Join(dir, badgerDir), log)
+	if err != nil {
+		return nil, cannot("open", dir, err).WithHint("if it is damaged, %s", remedy)
+	}
+	if err := postcheck(db, dir, marked); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
+	opts := tuned(dir)
+	if log != nil {
+		opts.Logger = logger{log}
+	}
+	return badger.Open(opts)
+}
+
+// precheck looks at the directory before badger does, which deletes tables
+// that its manifest does not list.
+func precheck(dir string) (marked bool, err error) {
+	marker, err := os.ReadFile(filepath.Join(dir, markerFile))
+	switch {
+	case err == nil && string(marker) != schema:
+		return false, damaged(dir, fmt.Sprintf("%s says %.40q", markerFile, marker))
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return false, cannot("open", dir, err)
+	}
+	marked = err == nil
+
+	_, err = os.Stat(filepath.Join(dir, badgerDir, badger.ManifestFilename))
+	if err == nil {
+		return marked, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, cannot("open", dir, err)
+	}
+	tables, err := filepath.Glob(filepath.Join(dir, badgerDir, "*.sst"))
+	if err != nil {
+		return false, cannot("open", dir, err)
+	}
+	if marked || len(tables) > 0 {
+		return false, damaged(dir, badger.ManifestFilename+" is missing")
+	}
+	return false, nil
+}
+
+// postcheck verifies what badger opened, and makes a new store one of ours.
+func postcheck(db *badger.DB, dir string, marked bool) error {
+	if err := db.VerifyChecksum(); err != nil {
+		return damaged(dir, err.Error())
+	}
+	known, empty, err := inspect(db)
+	switch {
+	case err != nil:
+		return damaged(dir, err.Error())
+	case known && marked:
+		return nil
+	case known: // a first start that ended before the marker was there
+		return mark(dir)
+	case marked || !empty:
+		return damaged(dir, "its records are missing")
+	}
+	if err := found(db); err != nil {
+		return cannot("open", dir, err)
+	}
+	return mark(dir)
+}
+
+// found writes the schema row of a new store.
+func found(db *badger.DB) error {
+	return db.Update(func(txn *badger.Txn) error {
+		return txn.Set([]byte(schemaKey), seal(schemaKey, []byte(schema)))
+	})
+}
+
+// inspect tells whether the schema row is there, and whether no row is.
+func inspect(db *badger.DB) (known, empty bool, err error) {
+	err = db.View(func(txn *badger.Txn) error {
+		r := reader{txn}
+		value, err := r.Get(schemaKey)
+		if err == nil && string(value) != schema {
+			return fmt.Errorf("its schema is %.40q", value)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		known, empty = err == nil, true
+		for range r.items("", "") {
+			empty = false
+			break
+		}
+		return nil
+	})
+	return known, empty, err
+}
+
+// mark writes the marker, whole or not at all.
+func mark(dir string) error {
+	temp := filepath.Join(dir, markerFile+".new")
+	err := os.WriteFile(temp, []byte(schema), 0o600)
+	for _, step := range []func() error{
+		func() error { return flush(temp) },
+		func() error { return os.Rename(temp, filepath.Join(dir, markerFile)) },
+		func() error { return flush(dir) },
+	} {
+		if err == nil {
+			err = step()
+		}
+	}
+	if err != nil {
+		return cannot("mark", dir, err)
+	}
+	return nil
+}
+
+// flush makes a file, or the names in a directory, durable.
+func flush(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func cannot(verb, dir string, err error) *fault.Error {
+	return fault.Failedf("cannot %s the store %s: %v", verb, dir, err)
+}
+
+const remedy = "move the directory away and restore a backup into an empty one (waltd restore FILE)"
+
+func damaged(dir, what string) *fault.Error {
+	return fault.Failedf("the store %s is damaged: %s", dir, what).WithHint(remedy)
+}

@@ -1,0 +1,129 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"iter"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// maxValue is the size in bytes that no value may exceed; badger would refuse
+// larger ones with an error that quotes them.
+const maxValue = 1_000_000
+
+// reader reads one badger transaction. Badger notes what it reads of an
+// update, row by row in an iteration, to find conflicts at the commit.
+type reader struct{ txn *badger.Txn }
+
+func (r reader) Get(key string) ([]byte, error) {
+	item, err := r.txn.Get([]byte(key))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	record, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, err
+	}
+	return unseal(key, record)
+}
+
+func (r reader) Scan(prefix, start string) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		for item := range r.items(prefix, start) {
+			row := Row{Key: string(item.Key())}
+			record, err := item.ValueCopy(nil)
+			if err == nil {
+				row.Value, err = unseal(row.Key, record)
+			}
+			if !yield(row, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (r reader) Keys(prefix, start string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for item := range r.items(prefix, start) {
+			if !yield(string(item.Key()), nil) {
+				return
+			}
+		}
+	}
+}
+
+// items visits what badger has; an item is valid until the next one. Values are
+// not prefetched: they lie beside the keys, and a prefetch costs a goroutine
+// for each of them.
+func (r reader) items(prefix, start string) iter.Seq[*badger.Item] {
+	return func(yield func(*badger.Item) bool) {
+		it := r.txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
+		defer it.Close()
+		for it.Seek([]byte(max(prefix, start))); it.Valid(); it.Next() {
+			item := it.Item()
+			if string(item.Key()) == schemaKey {
+				continue
+			}
+			if !yield(item) {
+				return
+			}
+		}
+	}
+}
+
+type tx struct {
+	reader
+	changed []string
+	err     error // of the first write that failed
+}
+
+func (t *tx) Put(key string, value []byte) error {
+	if len(value) > maxValue {
+		return t.wrote(key, badger.ErrTxnTooBig)
+	}
+	return t.wrote(key, t.txn.Set([]byte(key), seal(key, value)))
+}
+
+func (t *tx) Delete(key string) error { return t.wrote(key, t.txn.Delete([]byte(key))) }
+
+// wrote notes the outcome of a write of key: a transaction of which a write
+// failed is not committed, even if its closure overlooks the error.
+func (t *tx) wrote(key string, err error) error {
+	switch {
+	case err == nil:
+		t.changed = append(t.changed, key)
+	case errors.Is(err, badger.ErrTxnTooBig):
+		t.err = ErrTooBig
+	default:
+		t.err = fmt.Errorf("write %q: %w", key, err)
+	}
+	return t.err
+}
+
+// seal returns the record of a row: its value, then a checksum (CRC-32C, little
+// endian) over key and value, which tells a damaged or misplaced record.
+func seal(key string, value []byte) []byte {
+	record := make([]byte, 0, len(value)+crc32.Size)
+	record = append(record, value...)
+	return binary.LittleEndian.AppendUint32(record, checksum(key, value))
+}
+
+func unseal(key string, record []byte) ([]byte, error) {
+	n := len(record) - crc32.Size
+	if n < 0 || binary.LittleEndian.Uint32(record[n:]) != checksum(key, record[:n]) {
+		return nil, fmt.Errorf("state: the record of %q is damaged", key)
+	}
+	return record[:n:n], nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(key string, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum([]byte(key), castagnoli), castagnoli, value)
+}

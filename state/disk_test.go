@@ -1,0 +1,435 @@
+package state_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"walt/fault"
+	"walt/state"
+)
+
+// writeInto makes the test binary a server that writes into this directory
+// until it is killed.
+const writeInto = "WALT_TEST_WRITE_INTO"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(writeInto); dir != "" {
+		fmt.Fprintln(os.Stderr, writeUntilKilled(dir))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// writeUntilKilled prints the name of each transaction once it is committed.
+func writeUntilKilled(dir string) error {
+	b, err := state.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	errs := make(chan error)
+	for g := range 4 {
+		go func() {
+			for i := 0; ; i++ {
+				name := fmt.Sprintf("%d-%d-%d", os.Getpid(), g, i)
+				if err := put(b, "left/"+name, name, "right/"+name, name); err != nil {
+					errs <- err
+				}
+				os.Stdout.WriteString(name + "\n")
+			}
+		}()
+	}
+	return <-errs
+}
+
+// TestKill kills a writing process: what it acknowledged is there, and nothing
+// is there by half.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var acknowledged []string
+	for round := range 3 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), writeInto+"="+dir)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for n := 0; lines.Scan(); n++ {
+			if acknowledged = append(acknowledged, lines.Text()); n == 200+round {
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		_ = cmd.Wait() // killed
+
+		b := open(t, dir)
+		for _, name := range acknowledged {
+			if got, err := get(b, "left/"+name); err != nil || got != name {
+				t.Fatalf("round %d: acknowledged %s is %q, %v", round, name, got, err)
+			}
+		}
+		left, right := keys(t, b, "left/"), keys(t, b, "right/")
+		if len(left) != len(right) || len(left) < len(acknowledged) {
+			t.Fatalf("round %d: %d acknowledged, %d and %d halves", round, len(acknowledged), len(left), len(right))
+		}
+		for i := range left {
+			if strings.TrimPrefix(left[i], "left/") != strings.TrimPrefix(right[i], "right/") {
+				t.Fatalf("round %d: half a transaction: %s, %s", round, left[i], right[i])
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(acknowledged) < 600 {
+		t.Errorf("only %d writes were acknowledged", len(acknowledged))
+	}
+}
+
+// TestNoLeak is not parallel: it looks at all goroutines.
+func TestNoLeak(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	for _, b := range []*state.Badger{open(t, t.TempDir()), memory(t)} {
+		w := b.Watch("")
+		if err := errors.Join(put(b, "a", "1"), b.Backup(t.Context(), io.Discard), b.Close()); err != nil {
+			t.Error(err)
+		}
+		w.Close()
+	}
+}
+
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	for i := range 3 {
+		b := open(t, dir)
+		if err := put(b, fmt.Sprint(i), "there"); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := keys(t, open(t, dir), ""); strings.Join(got, "") != "012" {
+		t.Errorf("kept %q", got)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("others may look into the directory: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestSecondServer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := open(t, dir)
+	if err := put(b, "a", "1"); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, dir, "in use")
+	if got, err := get(b, "a"); err != nil || got != "1" {
+		t.Errorf("the first server lost its store: %q, %v", got, err)
+	}
+}
+
+// TestDamage damages a closed store in several ways: each is refused, and a
+// second try does not take what is left for a new store.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		damage func(dir string) error
+		says   string
+	}{
+		"manifest missing": {func(dir string) error { return os.Remove(dir + "/badger/MANIFEST") }, "MANIFEST is missing"},
+		"manifest and marker missing": {func(dir string) error {
+			return errors.Join(os.Remove(dir+"/badger/MANIFEST"), os.Remove(dir+"/format"))
+		}, "MANIFEST is missing"},
+		"manifest changed":   {flip("/badger/MANIFEST"), "manifest"},
+		"manifest cut":       {func(dir string) error { return os.Truncate(dir+"/badger/MANIFEST", 8) }, "records are missing"},
+		"everything missing": {func(dir string) error { return os.RemoveAll(dir + "/badger") }, "MANIFEST is missing"},
+		"table changed":      {flip("/badger/*.sst"), "checksum"},
+		"table missing":      {remove("/badger/*.sst"), "open"},
+		"another format": {func(dir string) error {
+			return os.WriteFile(dir+"/format", []byte("walt state 99\n"), 0o600)
+		}, "walt state 99"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			b := open(t, dir)
+			if err := errors.Join(put(b, "a", "1"), b.Close(), c.damage(dir)); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, dir, c.says)
+			refused(t, dir, "")
+		})
+	}
+}
+
+// TestFirstStart checks that a first start that was killed before it was
+// complete does not stand in the way of the next.
+func TestFirstStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := open(t, dir)
+	if err := errors.Join(put(b, "a", "1"), b.Close(), os.Remove(dir+"/format")); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, dir)
+	if got, err := get(b, "a"); got != "1" {
+		t.Errorf("kept %q, %v", got, err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir + "/format"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	b := open(t, t.TempDir())
+	for i := range 500 {
+		if err := put(b, fmt.Sprintf("n/%03d", i%400), strings.Repeat("x", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Delete("n/300") }); err != nil {
+		t.Fatal(err)
+	}
+	var copied bytes.Buffer
+	if err := b.Backup(t.Context(), &copied); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(b, "n/later", ""); err != nil {
+		t.Fatal(err)
+	}
+
+	dir := filepath.Join(t.TempDir(), "new")
+	if err := state.Restore(dir, bytes.NewReader(copied.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	restored := open(t, dir)
+	got := keys(t, restored, "")
+	if len(got) != 399 {
+		t.Errorf("restored %d rows, want 399", len(got))
+	}
+	for i := range 400 {
+		want := strings.Repeat("x", i)
+		if i < 100 {
+			want = strings.Repeat("x", i+400)
+		}
+		got, err := get(restored, fmt.Sprintf("n/%03d", i))
+		if i == 300 {
+			if !errors.Is(err, state.ErrNotFound) {
+				t.Errorf("a deleted row came back: %v", err)
+			}
+		} else if err != nil || got != want {
+			t.Fatalf("row %d: %d bytes, %v", i, len(got), err)
+		}
+	}
+	if err := put(restored, "n/later", "written after"); err != nil {
+		t.Fatal(err)
+	}
+	if err := state.Restore(dir, bytes.NewReader(copied.Bytes())); fault.As(err) == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("restored over a store: %v", err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	w := writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
+	if err := b.Backup(ctx, w); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled backup: %v", err)
+	}
+}
+
+// TestBackupWhileWriting writes pairs of rows while a backup is made: the copy
+// holds both of a pair or none.
+func TestBackupWhileWriting(t *testing.T) {
+	t.Parallel()
+	b := memory(t)
+	noise := rand.NewChaCha8([32]byte{})
+	for i := range 64 {
+		value := make([]byte, 10_000)
+		noise.Read(value)
+		if err := put(b, fmt.Sprintf("filler/%d", i), string(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var copied bytes.Buffer
+	writes := 0
+	err := b.Backup(t.Context(), writerFunc(func(p []byte) (int, error) {
+		writes++
+		if err := put(b, "a/first", fmt.Sprint(writes), "z/last", fmt.Sprint(writes)); err != nil {
+			t.Error(err)
+		}
+		return copied.Write(p)
+	}))
+	if err != nil || writes < 10 {
+		t.Fatalf("backed up in %d writes, %v", writes, err)
+	}
+	dir := t.TempDir()
+	if err := state.Restore(dir, &copied); err != nil {
+		t.Fatal(err)
+	}
+	restored := open(t, dir)
+	first, _ := get(restored, "a/first")
+	if last, _ := get(restored, "z/last"); first != last {
+		t.Errorf("the copy has %q and %q", first, last)
+	}
+}
+
+func TestRestoreDamaged(t *testing.T) {
+	t.Parallel()
+	b := memory(t)
+	if err := put(b, "a", strings.Repeat("1", 1000), "b", "2"); err != nil {
+		t.Fatal(err)
+	}
+	var whole bytes.Buffer
+	if err := b.Backup(t.Context(), &whole); err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(whole.Bytes())
+	flipped[len(flipped)-20] ^= 1
+	for name, backup := range map[string][]byte{
+		"empty":        nil,
+		"another file": []byte("#!/bin/sh\n"),
+		"cut":          whole.Bytes()[:whole.Len()-4],
+		"cut early":    whole.Bytes()[:40],
+		"changed":      flipped,
+	} {
+		dir := t.TempDir()
+		if err := state.Restore(dir, bytes.NewReader(backup)); fault.As(err) == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%s: left %v, %v", name, left, err)
+		}
+	}
+
+	// A restore that was killed midway.
+	dir := t.TempDir()
+	if err := state.Restore(dir, bytes.NewReader(whole.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+"/badger", dir+"/badger.new"); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, dir, "MANIFEST is missing")
+}
+
+func TestWatchesEndWithStore(t *testing.T) {
+	t.Parallel()
+	b := memory(t)
+	w := b.Watch("")
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if _, err := w.Next(t.Context()); !errors.Is(err, state.ErrClosed) {
+			t.Errorf("Next: %v", err)
+		}
+	})
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waiting.Wait()
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// refused checks that the store does not open, with a fault that names the
+// directory and says the given words.
+func refused(t *testing.T, dir, says string) {
+	t.Helper()
+	b, err := state.Open(dir, nil)
+	if err == nil {
+		t.Fatal("the store opened", b.Close())
+	}
+	f := fault.As(err)
+	if f == nil || f.Kind != fault.Failed || f.Hint == "" || !strings.Contains(f.Msg, dir) || !strings.Contains(f.Msg, says) {
+		t.Errorf("refused by %#v %v, want a fault that names the directory and says %q", f, err, says)
+	}
+}
+
+// flip changes a byte in the middle of the files.
+func flip(pattern string) func(dir string) error {
+	return each(pattern, func(file string) error {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		content[len(content)/2] ^= 0x10
+		return os.WriteFile(file, content, 0o600)
+	})
+}
+
+func remove(pattern string) func(dir string) error { return each(pattern, os.Remove) }
+
+func each(pattern string, f func(file string) error) func(dir string) error {
+	return func(dir string) error {
+		files, err := filepath.Glob(dir + pattern)
+		if err == nil && len(files) == 0 {
+			err = fmt.Errorf("no file is called %s", pattern)
+		}
+		for _, file := range files {
+			err = errors.Join(err, f(file))
+		}
+		return err
+	}
+}
+
+func put(s state.Store, pairs ...string) error {
+	return s.Update(context.Background(), func(tx state.Tx) error {
+		for i := 0; i < len(pairs); i += 2 {
+			if err := tx.Put(pairs[i], []byte(pairs[i+1])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func get(s state.Store, key string) (value string, err error) {
+	err = s.View(context.Background(), func(r state.Reader) error {
+		v, err := r.Get(key)
+		value = string(v)
+		return err
+	})
+	return value, err
+}
+
+func keys(t *testing.T, s state.Store, prefix string) (all []string) {
+	t.Helper()
+	err := s.View(t.Context(), func(r state.Reader) error {
+		for key, err := range r.Keys(prefix, "") {
+			if err != nil {
+				return err
+			}
+			all = append(all, key)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

@@ -1,0 +1,179 @@
+package statetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"walt/state"
+)
+
+func watch(t *testing.T, s state.Store) {
+	put(t, s, "n/0", "before the watch")
+	w := s.Watch("n/")
+	defer w.Close()
+	put(t, s, "m/1", "", "n", "")
+	put(t, s, "n/1", "1")
+	put(t, s, "n/2", "2", "x", "", "n/3", "3")
+	update(t, s, func(tx state.Tx) error { return tx.Delete("n/1") })
+	_ = s.Update(t.Context(), func(tx state.Tx) error { return errors.Join(tx.Put("n/4", nil), errors.New("failed")) })
+	put(t, s, "n/5", "5")
+
+	got := next(t, w, 5)
+	slices.Sort(got[1:3]) // of one commit
+	if want := "n/1 n/2 n/3 n/1 n/5"; strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+
+	// Who waits is woken, and finds what was committed.
+	go func() { put(t, s, "n/6", "6") }()
+	if got := next(t, w, 1); got[0] != "n/6" {
+		t.Errorf("got %v, want n/6", got)
+	}
+	want(t, s, "n/6", "6")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if keys, err := w.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Next of an ended context: %v, %v", keys, err)
+	}
+}
+
+// watchOrder has many writers draw numbers from one row and note each under a
+// key of its own; the watch must see them in order, none missed, none twice.
+func watchOrder(t *testing.T, s state.Store) {
+	const writers, rounds = 8, 20
+	w := s.Watch("drawn/")
+	defer w.Close()
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range writers {
+		all.Go(func() {
+			for range rounds {
+				err := s.Update(t.Context(), func(tx state.Tx) error {
+					n, err := number(tx, "last")
+					next := fmt.Appendf(nil, "%d", n+1)
+					return errors.Join(err, tx.Put("last", next), tx.Put(fmt.Sprintf("drawn/%d", n+1), nil))
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i, key := range next(t, w, writers*rounds) {
+		if want := fmt.Sprintf("drawn/%d", i+1); key != want {
+			t.Fatalf("change %d is %s, want %s", i+1, key, want)
+		}
+	}
+}
+
+func watchOverflow(t *testing.T, s state.Store) {
+	w := s.Watch("")
+	defer w.Close()
+	for i := range 3 {
+		update(t, s, func(tx state.Tx) error {
+			for j := range 400 {
+				if err := tx.Put(fmt.Sprintf("%d/%d", i, j), nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if keys, err := w.Next(t.Context()); keys != nil || err != nil {
+		t.Fatalf("1200 changes behind: %d keys, %v; want neither", len(keys), err)
+	}
+	put(t, s, "after", "")
+	if got := next(t, w, 1); got[0] != "after" {
+		t.Errorf("after the overflow: %v", got)
+	}
+}
+
+func watchClose(t *testing.T, s state.Store) {
+	closed, ended := s.Watch(""), s.Watch("")
+	errs := make(chan error)
+	for _, w := range []*state.Watch{closed, ended} {
+		go func() {
+			_, err := w.Next(t.Context())
+			errs <- err
+		}()
+	}
+	closed.Close()
+	if err := <-errs; !errors.Is(err, state.ErrClosed) {
+		t.Errorf("Next of a closed watch: %v", err)
+	}
+	put(t, s, "a", "1") // wakes the other one only
+	if err := <-errs; err != nil {
+		t.Errorf("Next of the other watch: %v", err)
+	}
+	closed.Close()
+	if _, err := closed.Next(t.Context()); !errors.Is(err, state.ErrClosed) {
+		t.Errorf("Next of a watch closed twice: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []*state.Watch{ended, s.Watch("")} {
+		if _, err := w.Next(t.Context()); !errors.Is(err, state.ErrClosed) {
+			t.Errorf("Next when the store is closed: %v", err)
+		}
+	}
+}
+
+// closing checks that Close waits for a running transaction and refuses later ones.
+func closing(t *testing.T, s state.Store) {
+	put(t, s, "a", "1")
+	started, release, viewed, closed := make(chan struct{}), make(chan struct{}), make(chan error, 1), make(chan error, 1)
+	go func() {
+		viewed <- s.View(t.Context(), func(r state.Reader) error {
+			close(started)
+			<-release
+			_, err := r.Get("a")
+			return err
+		})
+	}()
+	<-started
+	go func() { closed <- s.Close() }()
+	for s.View(t.Context(), func(state.Reader) error { return nil }) == nil {
+	}
+	select {
+	case <-closed:
+		t.Error("Close did not wait for a View")
+	default:
+	}
+	close(release)
+	if err := <-viewed; err != nil {
+		t.Errorf("a View that Close waits for: %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if err := s.Update(t.Context(), func(state.Tx) error { return nil }); !errors.Is(err, state.ErrClosed) {
+		t.Errorf("Update of a closed store: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("a second Close: %v", err)
+	}
+}
+
+// next takes n changes.
+func next(t *testing.T, w *state.Watch, n int) []string {
+	t.Helper()
+	var all []string
+	for len(all) < n {
+		keys, err := w.Next(t.Context())
+		if err != nil {
+			t.Fatalf("after %d changes: %v", len(all), err)
+		}
+		if len(keys) == 0 {
+			t.Fatalf("after %d changes: told of an overflow", len(all))
+		}
+		all = append(all, keys...)
+	}
+	return all
+}
