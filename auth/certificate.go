@@ -1,0 +1,139 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/state"
+)
+
+// Critical options of certificates, as in OpenSSH's PROTOCOL.certkeys.
+const (
+	forceCommand  = "force-command"
+	sourceAddress = "source-address"
+)
+
+// SetCA replaces the authorities whose certificates are accepted; none at first.
+func (u *Users) SetCA(keys []ssh.PublicKey) {
+	ca := make(map[string]bool, len(keys))
+	for _, k := range keys {
+		ca[string(k.Marshal())] = true
+	}
+	u.ca.Store(&ca)
+}
+
+// certified is Login for a certificate.
+func (u *Users) certified(ctx context.Context, cert *ssh.Certificate, login string, from netip.Addr) (Login, error) {
+	opts, err := u.check(cert)
+	if err != nil {
+		return Login{}, Refusal(fmt.Sprintf("certificate %.60q: %s", cert.KeyId, err))
+	}
+	if err := opts.permit(from, u.now()); err != nil {
+		return Login{}, err
+	}
+	var user User
+	err = u.store.View(ctx, func(r state.Reader) (err error) {
+		user, err = principal(r, cert.ValidPrincipals, login)
+		return err
+	})
+	if err != nil {
+		return Login{}, err
+	}
+	return Login{
+		User:       user.Name,
+		Admin:      user.Admin,
+		Key:        ssh.FingerprintSHA256(cert.Key),
+		Command:    opts.command,
+		Restricted: len(cert.CriticalOptions) > 0,
+	}, nil
+}
+
+// check verifies a certificate for the present time and returns its options.
+func (u *Users) check(cert *ssh.Certificate) (options, error) {
+	var o options
+	if cert.CertType != ssh.UserCert {
+		return o, errors.New("not a user certificate")
+	}
+	if ca := u.ca.Load(); ca == nil || !(*ca)[string(cert.SignatureKey.Marshal())] {
+		return o, errors.New("signed by an unknown authority")
+	}
+	if f := cert.Signature.Format; f == ssh.KeyAlgoRSA || f == algoDSA {
+		return o, fmt.Errorf("signed with the weak algorithm %s", f)
+	}
+	if len(cert.ValidPrincipals) == 0 { // which would be valid for everybody
+		return o, errors.New("it has no principals")
+	}
+	checker := ssh.CertChecker{
+		Clock:                    u.now,
+		SupportedCriticalOptions: []string{forceCommand, sourceAddress},
+	}
+	// Any principal of its own: which user it is depends on the login name.
+	if err := checker.CheckCert(cert.ValidPrincipals[0], cert); err != nil {
+		return o, err
+	}
+	if err := acceptable(cert.Key); err != nil {
+		return o, err
+	}
+	return criticalOptions(cert.CriticalOptions)
+}
+
+func criticalOptions(critical map[string]string) (o options, err error) {
+	if command, ok := critical[forceCommand]; ok {
+		checked, bad := parseCommand(command)
+		if bad != nil {
+			return o, fmt.Errorf("%s: %w", forceCommand, bad)
+		}
+		o.command = checked
+	}
+	if list, ok := critical[sourceAddress]; ok {
+		patterns, bad := parsePatterns(list)
+		if bad != nil {
+			return o, fmt.Errorf("%s: %w", sourceAddress, bad)
+		}
+		for _, p := range patterns { // only addresses and networks here
+			if p.not || p.glob != "" {
+				return o, fmt.Errorf("%s: %.60q is not a list of networks", sourceAddress, list)
+			}
+		}
+		o.from = patterns
+	}
+	return o, nil
+}
+
+// principal returns the user whom the principals of a certificate stand for
+// under a login name: the user of that name, who must be one of them or, under
+// the shared name, the only one of them who is a user.
+func principal(r state.Reader, principals []string, login string) (User, error) {
+	if login != shared {
+		if !slices.Contains(principals, login) {
+			return User{}, Refusal("the login name is not a principal of the certificate")
+		}
+		principals = []string{login}
+	}
+	var found User
+	for _, p := range principals {
+		name, err := ParseName(p)
+		if err != nil || name == found.Name {
+			continue
+		}
+		rec, err := userTable.Get(r, string(name))
+		switch {
+		case errors.Is(err, state.ErrNotFound):
+			continue
+		case err != nil:
+			return User{}, err
+		case found.Name != "":
+			return User{}, Refusal(fmt.Sprintf("the certificate is for several users: log in as %s or as %s", found.Name, name))
+		}
+		found = rec.User
+	}
+	if found.Name == "" {
+		return User{}, Refusal("no principal of the certificate is a user")
+	}
+	return found, nil
+}

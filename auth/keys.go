@@ -1,0 +1,179 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"walt/fault"
+	"walt/journal"
+	"walt/state"
+)
+
+// Key is a public key of a user, as one line of authorized_keys gave it.
+type Key struct {
+	Fingerprint string    `json:"fingerprint"` // "SHA256:" and the unpadded base64, as ssh-keygen -l shows it
+	User        Name      `json:"user"`
+	Type        string    `json:"type"` // as in "ssh-ed25519"
+	Blob        string    `json:"blob"` // base64 of the wire format (RFC 4253, 6.6)
+	Comment     string    `json:"comment,omitempty"`
+	Options     string    `json:"options,omitempty"` // as in authorized_keys; "" is no restriction
+	Added       time.Time `json:"added"`             // UTC
+}
+
+// maxKeys is how many keys a user may have, so that a change of all of them
+// with its events is a small transaction.
+const maxKeys = 32
+
+const hashPrefix = "SHA256:"
+
+// AddKeys gives name the keys that lines, in the format of authorized_keys,
+// hold: all of them or, after a fault, none. Users do that for themselves,
+// administrators for everybody.
+func (u *Users) AddKeys(ctx context.Context, actor, name Name, lines string) ([]Key, error) {
+	added, err := u.parse(name, lines)
+	if err != nil {
+		return nil, err
+	}
+	err = u.store.Update(ctx, func(tx state.Tx) error {
+		if err := allow(tx, actor, name); err != nil {
+			return err
+		}
+		rec, err := find(tx, name)
+		if err != nil {
+			return err
+		}
+		return u.attach(tx, string(actor), rec, added)
+	})
+	return added, err
+}
+
+// RemoveKey takes a key, given by its fingerprint, from the user who has it,
+// and returns it. Users do that with their own keys, administrators with
+// everybody's. The last key of an administrator stays; the last key of another
+// user can only be taken by an administrator, since nobody locks themselves out
+// on purpose.
+func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (Key, error) {
+	if !strings.HasPrefix(fingerprint, hashPrefix) {
+		fingerprint = hashPrefix + fingerprint
+	}
+	var k Key
+	err := u.store.Update(ctx, func(tx state.Tx) (err error) {
+		if k, err = findKey(tx, actor, fingerprint); err != nil {
+			return err
+		}
+		if err := allow(tx, actor, k.User); err != nil {
+			return err
+		}
+		rec, err := userTable.Get(tx, string(k.User))
+		if err != nil {
+			return err
+		}
+		if len(rec.Keys) == 1 && (rec.Admin || actor == k.User) {
+			return fault.Failedf("%s is the last key of the %s %s and cannot be removed", fingerprint, title(rec.Admin), k.User).
+				WithHint("add another key first: user add-key < KEY.pub")
+		}
+		rec.Keys = slices.DeleteFunc(rec.Keys, func(f string) bool { return f == fingerprint })
+		if err := userTable.Put(tx, string(k.User), rec); err != nil {
+			return err
+		}
+		if err := keyTable.Delete(tx, fingerprint); err != nil {
+			return err
+		}
+		return u.note(tx, string(actor), k.User, "key removed: "+fingerprint)
+	})
+	return k, err
+}
+
+// findKey returns a key, or a fault that suggests near misses among the keys of
+// actor.
+func findKey(r state.Reader, actor Name, fingerprint string) (Key, error) {
+	k, err := keyTable.Get(r, fingerprint)
+	if !errors.Is(err, state.ErrNotFound) {
+		return k, err
+	}
+	rec, err := userTable.Get(r, string(actor))
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return Key{}, err
+	}
+	unknown := fault.Unknown("key", []string{fingerprint}, rec.Keys)
+	if unknown.Hint == "" {
+		unknown.Hint = "user show lists the keys with their fingerprints"
+	}
+	return Key{}, unknown
+}
+
+// parse reads the keys of lines for a user.
+func (u *Users) parse(name Name, lines string) ([]Key, error) {
+	now := u.now()
+	parsed, err := parseLines(lines, now.Location())
+	for i := range parsed {
+		parsed[i].User, parsed[i].Added = name, now.UTC()
+	}
+	return parsed, err
+}
+
+// attach writes the user's row with the added keys, which must be nobody's.
+func (u *Users) attach(tx state.Tx, actor string, rec record, added []Key) error {
+	if len(rec.Keys)+len(added) > maxKeys {
+		return fault.Failedf("%s would have %d keys; a user has at most %d", rec.Name, len(rec.Keys)+len(added), maxKeys).
+			WithHint("remove those that are not used: user remove-key FINGERPRINT")
+	}
+	for _, k := range added {
+		if err := free(tx, k, actor); err != nil {
+			return err
+		}
+		if err := keyTable.Put(tx, k.Fingerprint, k); err != nil {
+			return err
+		}
+		if err := u.note(tx, actor, k.User, "key added: "+k.Fingerprint); err != nil {
+			return err
+		}
+		rec.Keys = append(rec.Keys, k.Fingerprint)
+	}
+	return userTable.Put(tx, string(rec.Name), rec)
+}
+
+// free returns a fault when somebody has the key already.
+func free(r state.Reader, k Key, actor string) error {
+	old, err := keyTable.Get(r, k.Fingerprint)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case old.User != k.User:
+		return fault.Failedf("the key %s is taken: it belongs to %s", k.Fingerprint, old.User).
+			WithHint("a key belongs to one user; make another with ssh-keygen")
+	case actor == string(k.User):
+		return fault.Failedf("you have the key %s already", k.Fingerprint)
+	}
+	return fault.Failedf("%s has the key %s already", k.User, k.Fingerprint)
+}
+
+// update gives the wanted keys that their user has already the wanted options,
+// and returns those that the user does not have.
+func (u *Users) update(tx state.Tx, wanted []Key) (missing []Key, err error) {
+	for _, k := range wanted {
+		old, err := keyTable.Get(tx, k.Fingerprint)
+		switch {
+		case errors.Is(err, state.ErrNotFound), err == nil && old.User != k.User:
+			missing = append(missing, k)
+			continue
+		case err != nil:
+			return nil, err
+		case old.Options == k.Options:
+			continue
+		}
+		old.Options = k.Options
+		if err := keyTable.Put(tx, k.Fingerprint, old); err != nil {
+			return nil, err
+		}
+		if err := u.note(tx, journal.Server, k.User, "key options changed: "+k.Fingerprint); err != nil {
+			return nil, err
+		}
+	}
+	return missing, nil
+}

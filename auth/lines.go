@@ -1,0 +1,167 @@
+package auth
+
+import (
+	"crypto/rsa"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/fault"
+)
+
+// MaxInput is how many bytes of authorized_keys lines are accepted at once.
+const MaxInput = maxKeys * maxLine
+
+const (
+	maxLine = 8 << 10 // bytes of one line, as sshd(8) has it
+	minRSA  = 2048    // bits
+	algoDSA = "ssh-dss"
+)
+
+const keyHint = "a line is: [OPTIONS] TYPE BASE64 [COMMENT], as in the files ~/.ssh/*.pub"
+
+// parseLines reads lines in the format of authorized_keys, see sshd(8); expiry
+// times without a zone are in local. Its faults name the line, and repeat of it
+// at most a bad option: it may be a secret sent by mistake.
+func parseLines(text string, local *time.Location) ([]Key, error) {
+	if strings.Contains(text, "PRIVATE KEY--") || strings.Contains(text, "PuTTY-User-Key-File") {
+		return nil, fault.Usagef("this is a private key; it was not stored").
+			WithHint("send the public key, the file that ends in .pub; keep the private one to yourself")
+	}
+	if len(text) > MaxInput {
+		return nil, fault.Usagef("the input is larger than %d KiB", MaxInput>>10).WithHint(keyHint)
+	}
+	var found []Key
+	seen := map[string]int{} // fingerprint to line
+	n := 0
+	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
+		n++
+		line = strings.Trim(line, " \t\r\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		k, err := parseLine(line, local)
+		if err == nil && seen[k.Fingerprint] > 0 {
+			err = fault.Usagef("the same key as in line %d", seen[k.Fingerprint])
+		}
+		if err != nil {
+			err.Msg = fmt.Sprintf("line %d: %s", n, err.Msg)
+			return nil, err
+		}
+		seen[k.Fingerprint] = n
+		found = append(found, k)
+	}
+	if len(found) == 0 {
+		return nil, fault.Usagef("there is no public key in the input").
+			WithHint("pass it on standard input: ssh walt@SERVER user add-key < ~/.ssh/id_ed25519.pub")
+	}
+	return found, nil
+}
+
+func parseLine(line string, local *time.Location) (Key, *fault.Error) {
+	if len(line) > maxLine {
+		return Key{}, fault.Usagef("longer than %d bytes", maxLine).WithHint(keyHint)
+	}
+	if !utf8.ValidString(line) {
+		return Key{}, fault.Usagef("not valid UTF-8").WithHint(keyHint)
+	}
+	for _, r := range line {
+		if r != '\t' && !unicode.IsGraphic(r) {
+			return Key{}, fault.Usagef("has the invisible character %U", r).WithHint("remove it from the line")
+		}
+	}
+	var options string
+	if !isKey(line) {
+		var closed bool
+		if options, line, closed = cutOptions(line); !closed {
+			return Key{}, fault.Usagef("a quote is not closed").WithHint(allowedOptions)
+		}
+	}
+	if !isKey(line) {
+		return Key{}, fault.Usagef("not a public key").WithHint(keyHint)
+	}
+	if _, err := parseOptions(options, local); err != nil {
+		return Key{}, err
+	}
+	k, err := parseKey(line)
+	k.Options = options
+	return k, err
+}
+
+// parseKey reads the type, the key and the comment of a line.
+func parseKey(line string) (Key, *fault.Error) {
+	kind, rest := cutField(line)
+	blob, comment := cutField(rest)
+	raw, err := base64.StdEncoding.DecodeString(blob)
+	if err != nil {
+		return Key{}, fault.Usagef("the %.40s key is damaged: not base64", kind).WithHint("send the whole line of the .pub file")
+	}
+	key, err := ssh.ParsePublicKey(raw)
+	if err != nil || key.Type() != kind {
+		return Key{}, fault.Usagef("the %.40s key is damaged, or its type is not accepted", kind).WithHint("send the whole line of the .pub file")
+	}
+	if err := acceptable(key); err != nil {
+		return Key{}, err
+	}
+	return Key{
+		Fingerprint: ssh.FingerprintSHA256(key),
+		Type:        kind,
+		Blob:        base64.StdEncoding.EncodeToString(key.Marshal()),
+		Comment:     strings.Join(strings.Fields(comment), " "),
+	}, nil
+}
+
+// acceptable returns a fault for keys that are no keys or too weak.
+func acceptable(key ssh.PublicKey) *fault.Error {
+	const hint = "make a better key: ssh-keygen -t ed25519"
+	if _, ok := key.(*ssh.Certificate); ok {
+		return fault.Usagef("a certificate, not a key").WithHint("send the .pub file without -cert in its name")
+	}
+	if key.Type() == algoDSA {
+		return fault.Usagef("DSA keys are too weak").WithHint(hint)
+	}
+	wrapped, ok := key.(ssh.CryptoPublicKey)
+	if !ok {
+		return nil
+	}
+	if k, ok := wrapped.CryptoPublicKey().(*rsa.PublicKey); ok && k.N.BitLen() < minRSA {
+		return fault.Usagef("an RSA key of %d bits is too weak, %d are needed", k.N.BitLen(), minRSA).WithHint(hint)
+	}
+	return nil
+}
+
+// isKey reports whether a line begins with the name of a key type; no option
+// begins like one.
+func isKey(line string) bool {
+	kind, rest := cutField(line)
+	return rest != "" && (strings.HasPrefix(kind, "ssh-") || strings.HasPrefix(kind, "ecdsa-") || strings.HasPrefix(kind, "sk-"))
+}
+
+// cutOptions cuts the options from a line: they end at the first blank that is
+// outside of quotes, which must be closed.
+func cutOptions(line string) (options, rest string, closed bool) {
+	quoted := false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '\\' && strings.HasPrefix(line[i+1:], `"`):
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ' ' || c == '\t'):
+			return line[:i], strings.TrimLeft(line[i:], " \t"), true
+		}
+	}
+	return line, "", !quoted
+}
+
+func cutField(s string) (field, rest string) {
+	if i := strings.IndexAny(s, " \t"); i >= 0 {
+		return s[:i], strings.TrimLeft(s[i:], " \t")
+	}
+	return s, ""
+}

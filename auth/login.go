@@ -1,0 +1,90 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/journal"
+	"walt/state"
+)
+
+// shared is the login name that everybody may use.
+const shared = "walt"
+
+// Login is what a key that was verified stands for.
+type Login struct {
+	User       Name
+	Admin      bool
+	Key        string // SHA256 fingerprint; of a certificate, that of the certified key
+	Command    string // runs whatever the client asks for; "" when the client may choose
+	Restricted bool   // the key has options, or the certificate critical ones
+}
+
+// Refusal is the error of Login when the key does not let anybody in. Its text
+// says why, for the log; it is not for the client.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
+// Login finds out who logs in with a key, or with a certificate of an authority
+// given to SetCA, under a login name and from an address. The client must have
+// proved that it holds the key. The error is a Refusal unless the store failed.
+func (u *Users) Login(ctx context.Context, key ssh.PublicKey, login string, from netip.Addr) (Login, error) {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		return u.certified(ctx, cert, login, from)
+	}
+	fingerprint := ssh.FingerprintSHA256(key)
+	var (
+		k   Key
+		rec record
+	)
+	err := u.store.View(ctx, func(r state.Reader) (err error) {
+		if k, err = keyTable.Get(r, fingerprint); err == nil {
+			rec, err = userTable.Get(r, string(k.User))
+		}
+		return err
+	})
+	if errors.Is(err, state.ErrNotFound) {
+		return Login{}, Refusal("unknown key")
+	}
+	if err != nil {
+		return Login{}, err
+	}
+	if login != shared && login != string(rec.Name) {
+		return Login{}, Refusal(fmt.Sprintf("the key belongs to %s, who logs in as %s or %s", rec.Name, shared, rec.Name))
+	}
+	now := u.now()
+	opts, bad := parseOptions(k.Options, now.Location())
+	if bad != nil {
+		return Login{}, fmt.Errorf("options of the stored key %s: %w", fingerprint, bad)
+	}
+	if err := opts.permit(from, now); err != nil {
+		return Login{}, err
+	}
+	return Login{
+		User:       rec.Name,
+		Admin:      rec.Admin,
+		Key:        fingerprint,
+		Command:    opts.command,
+		Restricted: k.Options != "",
+	}, nil
+}
+
+// Refused records that somebody was not let in: the login name and the
+// fingerprint that they offered, and why not.
+func (u *Users) Refused(ctx context.Context, login, fingerprint string, from netip.Addr, why string) error {
+	if _, err := ParseName(login); err != nil && login != shared {
+		login = fmt.Sprintf("%.40q", login) // a stranger chose it
+	}
+	return u.log.Add(ctx, journal.Event{
+		Type:   journal.LoginRefused,
+		Actor:  journal.Server,
+		From:   from.Unmap().String(),
+		To:     login,
+		Detail: fingerprint + ": " + why,
+	})
+}

@@ -1,0 +1,254 @@
+// Package auth knows who is behind a public key: the users of the lab, their
+// keys, and what a key or a certificate may be used for. It speaks no SSH: the
+// caller has verified that the client holds the key. Its one surprising rule:
+// a user's row lists the fingerprints of the user's keys, and whatever adds or
+// removes a key writes that row too, so that two such changes always conflict.
+package auth
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"walt/fault"
+	"walt/journal"
+	"walt/state"
+)
+
+// User is one user of the lab.
+type User struct {
+	Name    Name      `json:"name"`
+	Admin   bool      `json:"admin"`
+	Created time.Time `json:"created"` // UTC
+}
+
+// Account is a user with the user's keys, in the order of their coming.
+type Account struct {
+	User
+	Keys []Key
+}
+
+// record is the row of a user.
+type record struct {
+	User
+	Keys []string `json:"keys"` // fingerprints
+}
+
+var (
+	userTable = state.NewTable[record]("user") // by name
+	keyTable  = state.NewTable[Key]("key")     // by fingerprint
+)
+
+// Users are the users of one store.
+type Users struct {
+	store state.Store
+	log   *journal.Journal
+	now   func() time.Time
+	ca    atomic.Pointer[map[string]bool] // marshalled keys of the authorities
+}
+
+// New returns the users of the store. now gives the present time, in the time
+// zone that the expiry times of keys are written in.
+func New(store state.Store, log *journal.Journal, now func() time.Time) *Users {
+	return &Users{store: store, log: log, now: now}
+}
+
+// Add makes a user with the keys that lines, in the format of authorized_keys,
+// hold. Only administrators may.
+func (u *Users) Add(ctx context.Context, actor, name Name, admin bool, lines string) ([]Key, error) {
+	added, err := u.parse(name, lines)
+	if err != nil {
+		return nil, err
+	}
+	err = u.store.Update(ctx, func(tx state.Tx) error {
+		if err := Require(tx, actor); err != nil {
+			return err
+		}
+		switch _, err := userTable.Get(tx, string(name)); {
+		case err == nil:
+			return fault.Failedf("there is a user %s already", name).
+				WithHint("the command user add-key gives %s another key", name)
+		case !errors.Is(err, state.ErrNotFound):
+			return err
+		}
+		rec := record{User: User{Name: name, Admin: admin, Created: u.now().UTC()}}
+		if err := u.note(tx, string(actor), name, title(admin)+" added"); err != nil {
+			return err
+		}
+		return u.attach(tx, string(actor), rec, added)
+	})
+	return added, err
+}
+
+// Ensure makes name an administrator who has at least the keys of lines, with
+// the options that they have there. What is so already stays as it is.
+func (u *Users) Ensure(ctx context.Context, name Name, lines string) error {
+	wanted, err := u.parse(name, lines)
+	if err != nil {
+		return err
+	}
+	return u.store.Update(ctx, func(tx state.Tx) error {
+		rec, err := userTable.Get(tx, string(name))
+		var change string
+		switch {
+		case errors.Is(err, state.ErrNotFound):
+			rec.User = User{Name: name, Created: u.now().UTC()}
+			change = title(true) + " added"
+		case err != nil:
+			return err
+		case !rec.Admin:
+			change = "made an administrator"
+		}
+		missing, err := u.update(tx, wanted)
+		if err != nil || change == "" && len(missing) == 0 {
+			return err
+		}
+		rec.Admin = true
+		if change != "" {
+			if err := u.note(tx, journal.Server, name, change); err != nil {
+				return err
+			}
+		}
+		return u.attach(tx, journal.Server, rec, missing)
+	})
+}
+
+// List returns all users, ordered by name.
+func (u *Users) List(ctx context.Context) (all []Account, err error) {
+	err = u.store.View(ctx, func(r state.Reader) error {
+		all = nil
+		for e, err := range userTable.Scan(r, "", "") {
+			if err != nil {
+				return err
+			}
+			a, err := account(r, e.Value)
+			if err != nil {
+				return err
+			}
+			all = append(all, a)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Get returns one user, or a fault that suggests near misses.
+func (u *Users) Get(ctx context.Context, name Name) (a Account, err error) {
+	err = u.store.View(ctx, func(r state.Reader) error {
+		rec, err := find(r, name)
+		if err != nil {
+			return err
+		}
+		a, err = account(r, rec)
+		return err
+	})
+	return a, err
+}
+
+// Exists reports whether there is a user of the name.
+func Exists(r state.Reader, name Name) (bool, error) {
+	_, err := userTable.Get(r, string(name))
+	if errors.Is(err, state.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Require returns a fault unless actor is an administrator.
+func Require(r state.Reader, actor Name) error { return allow(r, actor, "") }
+
+// Delete removes a user and the user's keys within tx, where actor is an
+// administrator and another administrator remains. The nodes and images of the
+// user, and the event that tells of it all, are the caller's.
+func Delete(tx state.Tx, actor, name Name) error {
+	if err := Require(tx, actor); err != nil {
+		return err
+	}
+	rec, err := find(tx, name)
+	if err != nil {
+		return err
+	}
+	if rec.Admin {
+		if err := another(tx, name); err != nil {
+			return err
+		}
+	}
+	for _, fingerprint := range rec.Keys {
+		if err := keyTable.Delete(tx, fingerprint); err != nil {
+			return err
+		}
+	}
+	return userTable.Delete(tx, string(name))
+}
+
+// another returns a fault unless there is an administrator besides name. It
+// reads the row of one, so that a concurrent removal of that one conflicts.
+func another(r state.Reader, name Name) error {
+	for e, err := range userTable.Scan(r, "", "") {
+		if err != nil {
+			return err
+		}
+		if e.Value.Admin && e.Value.Name != name {
+			return nil
+		}
+	}
+	return fault.Failedf("%s is the last administrator and cannot be removed", name).
+		WithHint("add another administrator first: user add NAME --admin < KEY.pub")
+}
+
+// allow returns a fault unless actor is an administrator or, for what belongs
+// to a user, its owner.
+func allow(r state.Reader, actor, owner Name) error {
+	rec, err := userTable.Get(r, string(actor))
+	if errors.Is(err, state.ErrNotFound) {
+		return fault.Failedf("%s is not a user of this lab any more", actor).WithHint("ask an administrator")
+	}
+	if err != nil || rec.Admin || actor == owner {
+		return err
+	}
+	refusal := fault.Failedf("only administrators manage users")
+	if owner != "" {
+		refusal = fault.Failedf("only administrators manage the keys of others, here of %s", owner)
+	}
+	return refusal.WithHint("ask an administrator: user show lists them")
+}
+
+func find(r state.Reader, name Name) (record, error) {
+	rec, err := userTable.Get(r, string(name))
+	if !errors.Is(err, state.ErrNotFound) {
+		return rec, err
+	}
+	var known []string
+	for key, err := range userTable.Keys(r, "") {
+		if err != nil {
+			return rec, err
+		}
+		known = append(known, key)
+	}
+	return rec, fault.Unknown("user", []string{string(name)}, known)
+}
+
+func account(r state.Reader, rec record) (Account, error) {
+	a := Account{User: rec.User}
+	for _, fingerprint := range rec.Keys {
+		k, err := keyTable.Get(r, fingerprint)
+		if err != nil {
+			return a, err
+		}
+		a.Keys = append(a.Keys, k)
+	}
+	return a, nil
+}
+
+// note writes the event that something about the user changed.
+func (u *Users) note(tx state.Tx, actor string, name Name, change string) error {
+	return u.log.Record(tx, journal.Event{Type: journal.User, Actor: actor, To: string(name), Detail: change})
+}
+
+func title(admin bool) string {
+	if admin {
+		return "administrator"
+	}
+	return "user"
+}
