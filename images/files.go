@@ -1,0 +1,257 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Tree is the file system of an image: read-only, merged from its layers. Open
+// and Stat follow symbolic links, which are resolved as if the image's root was
+// the root: no path leads out of it. Regular files can be read at any offset.
+// Devices, FIFOs and the like have their metadata and nothing to read. Sys
+// returns an Attr. A Tree is safe for concurrent use and needs no closing.
+type Tree struct {
+	library *Library
+	root    *inode
+	layers  []v1.Hash
+	weight  int // bytes of memory, roughly
+}
+
+var (
+	_ fs.StatFS     = (*Tree)(nil)
+	_ fs.ReadDirFS  = (*Tree)(nil)
+	_ fs.ReadFileFS = (*Tree)(nil)
+	_ fs.ReadLinkFS = (*Tree)(nil)
+)
+
+// find looks a path of the fs package up.
+func (t *Tree) find(op, name string, follow bool) (info, error) {
+	if !fs.ValidPath(name) {
+		return info{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	n, err := t.walk(name, follow, nil)
+	if err != nil {
+		return info{}, &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	return info{path.Base(name), n}, nil
+}
+
+// Open opens a file for reading. Regular files are io.Seeker and io.ReaderAt,
+// too, directories fs.ReadDirFile.
+func (t *Tree) Open(name string) (fs.File, error) {
+	i, err := t.find("open", name, true)
+	switch {
+	case err != nil:
+		return nil, err
+	case i.IsDir():
+		return &dir{hollow: hollow{i, syscall.EISDIR}, entries: i.entries()}, nil
+	case !i.Mode().IsRegular():
+		return hollow{i, errNoContent}, nil
+	}
+	f, err := t.open(context.Background(), i.node.layer)
+	if err != nil {
+		// err itself may say that a file does not exist: not one of the image
+		return nil, fmt.Errorf("open %s in layer %s: %v", name, t.layers[i.node.layer], err)
+	}
+	return &file{info: i, section: io.NewSectionReader(f, i.node.offset, i.node.size), archive: f}, nil
+}
+
+// Stat describes the file that the path leads to.
+func (t *Tree) Stat(name string) (fs.FileInfo, error) {
+	i, err := t.find("stat", name, true)
+	if err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// Lstat describes the file of that name, which may be a symbolic link.
+func (t *Tree) Lstat(name string) (fs.FileInfo, error) {
+	i, err := t.find("lstat", name, false)
+	if err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// ReadLink returns the target of a symbolic link, as the image has it.
+func (t *Tree) ReadLink(name string) (string, error) {
+	i, err := t.find("readlink", name, false)
+	if err != nil {
+		return "", err
+	}
+	if i.Mode()&fs.ModeSymlink == 0 {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+	}
+	return i.node.link, nil
+}
+
+// ReadDir returns the entries of a directory, ordered by name.
+func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
+	i, err := t.find("readdir", name, true)
+	if err != nil {
+		return nil, err
+	}
+	if !i.IsDir() {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: syscall.ENOTDIR}
+	}
+	return i.entries(), nil
+}
+
+// ReadFile returns the content of a file.
+func (t *Tree) ReadFile(name string) ([]byte, error) {
+	f, err := t.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, ok := f.(*file)
+	if !ok {
+		_, err := f.Read(nil)
+		return nil, err
+	}
+	b := make([]byte, r.Size())
+	if _, err := io.ReadFull(r, b); err != nil {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+	}
+	return b, nil
+}
+
+// info is a file under one of its names.
+type info struct {
+	name string
+	node *inode
+}
+
+func (i info) Name() string       { return i.name }
+func (i info) Size() int64        { return i.node.size }
+func (i info) Mode() fs.FileMode  { return i.node.mode }
+func (i info) ModTime() time.Time { return i.node.mtime }
+func (i info) IsDir() bool        { return i.node.mode.IsDir() }
+func (i info) Sys() any           { return i.node.attr }
+
+func (i info) entries() []fs.DirEntry {
+	all := make([]fs.DirEntry, 0, len(i.node.kids))
+	for name, n := range i.node.kids {
+		all = append(all, fs.FileInfoToDirEntry(info{name, n}))
+	}
+	slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return all
+}
+
+// file is an open regular file.
+type file struct {
+	info
+	section *io.SectionReader
+	archive *os.File
+}
+
+func (f *file) Stat() (fs.FileInfo, error)                { return f.info, nil }
+func (f *file) Read(p []byte) (int, error)                { return f.section.Read(p) }
+func (f *file) ReadAt(p []byte, off int64) (int, error)   { return f.section.ReadAt(p, off) }
+func (f *file) Seek(off int64, whence int) (int64, error) { return f.section.Seek(off, whence) }
+func (f *file) Close() error                              { return f.archive.Close() }
+
+var errNoContent = errors.New("it has no content to read")
+
+// hollow is an open file without content; Read fails with why.
+type hollow struct {
+	info
+	why error
+}
+
+func (h hollow) Stat() (fs.FileInfo, error) { return h.info, nil }
+func (h hollow) Close() error               { return nil }
+func (h hollow) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: h.name, Err: h.why}
+}
+
+// dir is an open directory.
+type dir struct {
+	hollow
+	entries []fs.DirEntry // that ReadDir did not return yet
+}
+
+func (d *dir) ReadDir(n int) ([]fs.DirEntry, error) {
+	if n <= 0 {
+		n = len(d.entries)
+	} else if len(d.entries) == 0 {
+		return nil, io.EOF
+	}
+	n = min(n, len(d.entries))
+	next := d.entries[:n:n]
+	d.entries = d.entries[n:]
+	return next, nil
+}
+
+// treesLimit is how many bytes of memory, roughly, trees that were used lately
+// may take together; the last one stays whatever its size.
+const treesLimit = 64 << 20
+
+// trees keeps the trees that were used lately.
+type trees struct {
+	builds shared[*Tree]
+
+	mu     sync.Mutex
+	recent []kept // the last used one is the last
+}
+
+type kept struct {
+	digest string
+	tree   *Tree
+}
+
+// get returns the tree of the digest, built if it is not kept.
+func (ts *trees) get(ctx context.Context, digest string, build func(context.Context) (*Tree, error)) (*Tree, error) {
+	if t := ts.take(digest); t != nil {
+		return t, nil
+	}
+	return ts.builds.do(ctx, digest, func(ctx context.Context) (*Tree, error) {
+		if t := ts.take(digest); t != nil { // another build ended since
+			return t, nil
+		}
+		t, err := build(ctx)
+		if err == nil {
+			ts.keep(kept{digest, t})
+		}
+		return t, err
+	})
+}
+
+func (ts *trees) take(digest string) *Tree {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	i := slices.IndexFunc(ts.recent, func(k kept) bool { return k.digest == digest })
+	if i < 0 {
+		return nil
+	}
+	k := ts.recent[i]
+	ts.recent = append(slices.Delete(ts.recent, i, i+1), k)
+	return k.tree
+}
+
+func (ts *trees) keep(k kept) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.recent = append(ts.recent, k)
+	sum := 0
+	for _, k := range ts.recent {
+		sum += k.tree.weight
+	}
+	for sum > treesLimit && len(ts.recent) > 1 {
+		sum -= ts.recent[0].tree.weight
+		ts.recent = slices.Delete(ts.recent, 0, 1)
+	}
+}

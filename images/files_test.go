@@ -1,0 +1,380 @@
+package images
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/fstest"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// names lists the paths of a tree, directories with a final slash.
+func names(t testing.TB, tree *Tree) []string {
+	t.Helper()
+	var all []string
+	err := fs.WalkDir(tree, ".", func(p string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			p += "/"
+		}
+		all = append(all, p)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[1:]
+}
+
+func wantNames(t testing.TB, tree *Tree, want ...string) {
+	t.Helper()
+	if got := names(t, tree); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func wantContent(t testing.TB, tree *Tree, name, want string) {
+	t.Helper()
+	if got, err := tree.ReadFile(name); err != nil || string(got) != want {
+		t.Errorf("%s has %q, %v, want %q", name, got, err, want)
+	}
+}
+
+func TestFilesAreAFileSystem(t *testing.T) {
+	t.Parallel()
+	tree := files(t, newLibrary(t),
+		archive(t, directory("etc/"), regular("etc/motd", "hello"), regular("etc/empty", ""), symlink("etc/issue", "motd"),
+			hardlink("etc/also", "etc/motd"), symlink("lib", "/usr/lib"), directory("usr/lib"),
+			regular("usr/lib/libc.so", strings.Repeat("x", 70_000)), directory("void")),
+		archive(t, regular("deep/er/and/deeper", "implied"), regular(".wh.void", "")))
+	if err := fstest.TestFS(tree, "etc/motd", "etc/also", "etc/empty", "usr/lib/libc.so", "deep/er/and/deeper"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFilesOfEveryCompression(t *testing.T) {
+	t.Parallel()
+	plain := archive(t, regular("plain", "1"))
+	var packed bytes.Buffer
+	w, err := zstd.NewWriter(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(archive(t, regular("zstd", "2")))
+	w.Close()
+	l := newLibrary(t)
+	tree := files(t, l, plain, packed.Bytes(), zip(t, archive(t, regular("gzip", "3"))), nil)
+	wantContent(t, tree, "plain", "1")
+	wantContent(t, tree, "zstd", "2")
+	wantContent(t, tree, "gzip", "3")
+	if all, _ := os.ReadDir(filepath.Join(l.content.dir, "derived")); len(all) != 2 {
+		t.Errorf("%d layers were unpacked, want those 2 that are packed", len(all))
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("long/", 60) + strings.Repeat("n", 200)
+	odd := regular("bin/su", "setuid")
+	odd.Mode, odd.Uid, odd.Gid, odd.ModTime = 0o104755, 1000, 3_000_000, created.Add(1500)
+	odd.Format = tar.FormatPAX
+	gnu := regular(long, "gnu")
+	gnu.Format = tar.FormatGNU
+	pax := regular("é/"+long, "pax")
+	pax.Format = tar.FormatPAX
+	tmp := directory("tmp")
+	tmp.Mode = 0o1777
+	tree := files(t, newLibrary(t), archive(t, odd, gnu, pax, tmp, symlink("far", "/"+long),
+		&tar.Header{Typeflag: tar.TypeChar, Name: "dev/null", Mode: 0o666, Devmajor: 1, Devminor: 3},
+		&tar.Header{Typeflag: tar.TypeBlock, Name: "dev/sda", Mode: 0o660, Devmajor: 8},
+		&tar.Header{Typeflag: tar.TypeFifo, Name: "run/fifo", Mode: 0o600}))
+
+	wantContent(t, tree, long, "gnu")
+	wantContent(t, tree, "é/"+long, "pax")
+	wantContent(t, tree, "far", "gnu")
+	for name, mode := range map[string]fs.FileMode{
+		"bin/su":   0o755 | fs.ModeSetuid,
+		"tmp":      0o777 | fs.ModeDir | fs.ModeSticky,
+		"far":      0o777 | fs.ModeSymlink,
+		"dev":      0o755 | fs.ModeDir,
+		"dev/null": 0o666 | fs.ModeDevice | fs.ModeCharDevice,
+		"dev/sda":  0o660 | fs.ModeDevice,
+		"run/fifo": 0o600 | fs.ModeNamedPipe,
+	} {
+		if i, err := tree.Lstat(name); err != nil || i.Mode() != mode {
+			t.Errorf("%s: mode %v, %v, want %v", name, i.Mode(), err, mode)
+		}
+	}
+	i, err := tree.Stat("bin/su")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if attr := i.Sys().(Attr); attr.UID != 1000 || attr.GID != 3_000_000 || !i.ModTime().Equal(odd.ModTime) || i.Size() != 6 {
+		t.Errorf("got %+v, %v, %d", attr, i.ModTime(), i.Size())
+	}
+	i, err = tree.Stat("dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if attr := i.Sys().(Attr); attr.Major != 1 || attr.Minor != 3 {
+		t.Errorf("got %+v", attr)
+	}
+	for _, name := range []string{"dev/null", "run/fifo"} {
+		if _, err := tree.ReadFile(name); !errors.Is(err, errNoContent) {
+			t.Errorf("reading %s: %v", name, err)
+		}
+	}
+	if _, err := tree.ReadFile("tmp"); !errors.Is(err, syscall.EISDIR) {
+		t.Errorf("reading a directory: %v", err)
+	}
+}
+
+func TestWhiteouts(t *testing.T) {
+	t.Parallel()
+	below := archive(t, regular("a/one", "1"), regular("a/two", "2"), regular("b/x/one", "1"), regular("b/two", "2"), regular("c/one", "1"))
+	for name, test := range map[string]struct {
+		entries []*tar.Header
+		want    []string
+	}{
+		"a file":                    {[]*tar.Header{regular("a/.wh.one", "")}, []string{"a/", "a/two", "b/", "b/two", "b/x/", "b/x/one", "c/", "c/one"}},
+		"a directory":               {[]*tar.Header{regular(".wh.b", "")}, []string{"a/", "a/one", "a/two", "c/", "c/one"}},
+		"nothing":                   {[]*tar.Header{regular("no/where/.wh.b", ""), regular("a/.wh.three", ""), regular("a/one/.wh.x", "")}, []string{"a/", "a/one", "a/two", "b/", "b/two", "b/x/", "b/x/one", "c/", "c/one"}},
+		"opaque":                    {[]*tar.Header{directory("b"), regular("b/.wh..wh..opq", ""), regular("b/new", "")}, []string{"a/", "a/one", "a/two", "b/", "b/new", "c/", "c/one"}},
+		"opaque after its files":    {[]*tar.Header{regular("b/new", ""), regular("b/.wh..wh..opq", "")}, []string{"a/", "a/one", "a/two", "b/", "b/new", "c/", "c/one"}},
+		"opaque root":               {[]*tar.Header{regular(".wh..wh..opq", ""), regular("z", "")}, []string{"z"}},
+		"a file of the same layer":  {[]*tar.Header{regular("b/x/new", ""), regular(".wh.b", "")}, []string{"a/", "a/one", "a/two", "b/", "b/x/", "b/x/new", "c/", "c/one"}},
+		"notes of AUFS are nothing": {[]*tar.Header{regular(".wh..wh.plnk", ""), directory(".wh..wh.orph"), regular("c/.wh..wh.aufs", "")}, []string{"a/", "a/one", "a/two", "b/", "b/two", "b/x/", "b/x/one", "c/", "c/one"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantNames(t, files(t, newLibrary(t), below, archive(t, test.entries...)), test.want...)
+		})
+	}
+}
+
+func TestReplacing(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	first := archive(t, regular("x", "file"), regular("d/keep", "k"), symlink("s", "d"))
+	second := archive(t, regular("x/y", "inside"), directory("d"), regular("s/through", "t"))
+	third := archive(t, regular("x", "file again"), regular("d", "file"), directory("s"))
+
+	tree := files(t, l, first, second)
+	wantNames(t, tree, "d/", "d/keep", "d/through", "s", "x/", "x/y")
+	wantContent(t, tree, "s/through", "t")
+
+	tree = files(t, l, first, second, third)
+	wantNames(t, tree, "d", "s/", "x")
+	wantContent(t, tree, "x", "file again")
+
+	tree = files(t, l, first, second, third, second)
+	wantNames(t, tree, "d/", "s/", "s/through", "x/", "x/y")
+}
+
+func TestHardLinks(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	first := archive(t, regular("a", "one"), hardlink("b", "a"), hardlink("./c/d", "/a"), symlink("s", "a"), hardlink("t", "s"))
+	tree := files(t, l, first, archive(t, regular("a", "two"), hardlink("e", "b")))
+	wantContent(t, tree, "a", "two")
+	for _, name := range []string{"b", "c/d", "e"} {
+		wantContent(t, tree, name, "one")
+	}
+	if target, err := tree.ReadLink("t"); err != nil || target != "a" {
+		t.Errorf("the hard link to a symbolic link leads to %q, %v", target, err)
+	}
+	for _, bad := range [][]*tar.Header{{hardlink("b", "missing")}, {directory("d"), hardlink("b", "d")}, {hardlink("b", "..")}} {
+		_, err := l.Files(t.Context(), keep(t, l, archive(t, bad...)))
+		wantFault(t, err, "hard link", "cannot be read")
+	}
+}
+
+func TestSymbolicLinksStayInside(t *testing.T) {
+	t.Parallel()
+	tree := files(t, newLibrary(t), archive(t, regular("etc/passwd", "of the image"), regular("top", "top"),
+		symlink("up", "../../../../etc/passwd"), symlink("abs", "/etc/passwd"), symlink("etc/dir", ".."), symlink("a/b/c", "../../etc/./passwd"),
+		symlink("l1", "l2"), symlink("l2", "l1"), symlink("self/self", "self"), symlink("gone", "missing/x"), symlink("filedir", "top/x")))
+	for _, name := range []string{"up", "abs", "a/b/c", "etc/dir/etc/passwd", "etc/dir/etc/dir/up"} {
+		wantContent(t, tree, name, "of the image")
+	}
+	for name, want := range map[string]error{
+		"l1": syscall.ELOOP, "self/self/x": syscall.ELOOP, "gone": fs.ErrNotExist, "filedir": syscall.ENOTDIR, "top/x": syscall.ENOTDIR, "missing": fs.ErrNotExist,
+		"../etc/passwd": fs.ErrInvalid, "/etc/passwd": fs.ErrInvalid,
+	} {
+		if _, err := tree.Open(name); !errors.Is(err, want) {
+			t.Errorf("open %s: %v, want %v", name, err, want)
+		}
+	}
+	if i, err := tree.Lstat("gone"); err != nil || i.Mode().Type() != fs.ModeSymlink {
+		t.Errorf("lstat: %v, %v", i, err)
+	}
+	if _, err := tree.ReadLink("top"); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("readlink of a file: %v", err)
+	}
+}
+
+func TestHostileNamesStayInside(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	tree := files(t, l, archive(t, regular("../../../escape", "1"), regular("/abs/olute", "2"), regular("a/../../b", "3"),
+		symlink("out", "/../../tmp"), regular("out/through", "4"), directory("."), directory("./../.."), hardlink("h", "../../../escape")))
+	wantNames(t, tree, "abs/", "abs/olute", "b", "escape", "h", "out", "tmp/", "tmp/through")
+	for _, p := range []string{"escape", "b", "through"} {
+		if _, err := os.Lstat(filepath.Join(l.content.dir, "..", p)); err == nil {
+			t.Errorf("%s was made on the server", p)
+		}
+	}
+}
+
+func TestLayersThatAreNone(t *testing.T) {
+	t.Parallel()
+	good := archive(t, regular("a", strings.Repeat("data", 1000)))
+	sparse := archive(t, &tar.Header{Typeflag: tar.TypeGNUSparse, Name: "s"})
+	for name, layer := range map[string][]byte{
+		"text":             bytes.Repeat([]byte("this is no archive\n"), 100),
+		"cut":              good[:2000],
+		"cut gzip":         zip(t, good)[:40],
+		"gzip of text":     zip(t, bytes.Repeat([]byte("text"), 1000)),
+		"zstd of nothing":  append(slices.Clone(zstdMagic), "rubbish"...),
+		"sparse":           sparse,
+		"unknown type":     archive(t, &tar.Header{Typeflag: 'Z', Name: "z"}),
+		"symlink to none":  archive(t, symlink("s", "")),
+		"too long a name":  archive(t, regular(strings.Repeat("x/", 3000)+"y", "")),
+		"too deep":         archive(t, regular(strings.Repeat("x/", 1200)+"y", "")),
+		"a loop on top":    archive(t, symlink("l", "l"), regular("l/x", "")),
+		"a file as root":   archive(t, symlink("/..", "x")),
+		"a link to itself": archive(t, hardlink("x", "x")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLibrary(t)
+			_, err := l.Files(t.Context(), keep(t, l, layer))
+			wantFault(t, err, "the layer sha256:", "cannot be read")
+			if left := leftovers(t, l); len(left) > 0 {
+				t.Errorf("%v was left", left)
+			}
+		})
+	}
+}
+
+func TestFilesOfWhatIsNotHere(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	_, err := l.Files(t.Context(), "sha256:"+strings.Repeat("0", 64))
+	wantFault(t, err, "sha256:0000", "not on this server")
+	layer := archive(t, regular("a", "1"))
+	digest := keep(t, l, layer)
+	all, _ := os.ReadDir(filepath.Join(l.content.dir, "blobs", "sha256"))
+	for _, e := range all {
+		if !strings.HasSuffix(digest, e.Name()) {
+			os.Remove(filepath.Join(l.content.dir, "blobs", "sha256", e.Name()))
+		}
+	}
+	_, err = l.Files(t.Context(), digest)
+	wantFault(t, err, "the layer", "not on this server")
+}
+
+func TestUnpackedLayersAreMadeAgain(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	tree := files(t, l, zip(t, archive(t, regular("a", "still here"))))
+	derived := filepath.Join(l.content.dir, "derived")
+	if err := os.RemoveAll(derived); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(derived, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	wantContent(t, tree, "a", "still here")
+}
+
+func TestOpenFilesSeekAndReadAt(t *testing.T) {
+	t.Parallel()
+	tree := files(t, newLibrary(t), archive(t, regular("before", "xxx"), regular("a", "0123456789"), regular("after", "yyy")))
+	f, err := tree.Open("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.(io.Seeker).Seek(-3, io.SeekEnd); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(f); string(b) != "789" || err != nil {
+		t.Errorf("got %q, %v", b, err)
+	}
+	b := make([]byte, 20)
+	if n, err := f.(io.ReaderAt).ReadAt(b, 4); string(b[:n]) != "456789" || err != io.EOF {
+		t.Errorf("got %q, %v", b[:n], err)
+	}
+	if i, err := f.Stat(); err != nil || i.Size() != 10 || i.Name() != "a" {
+		t.Errorf("got %v, %v", i, err)
+	}
+}
+
+func TestOneBuildForAll(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	digest := keep(t, l, zip(t, archive(t, regular("a", "1"))))
+	var wg sync.WaitGroup
+	trees := make([]fs.FS, 8)
+	for i := range trees {
+		wg.Go(func() {
+			var err error
+			if trees[i], err = l.Files(t.Context(), digest); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, tree := range trees {
+		if tree != trees[0] {
+			t.Error("the tree was built more than once")
+		}
+	}
+}
+
+func TestTreesAreDroppedWhenTheyTakeTooMuch(t *testing.T) {
+	t.Parallel()
+	var ts trees
+	for i := range 5 {
+		ts.keep(kept{fmt.Sprint(i), &Tree{weight: treesLimit / 3}})
+		ts.take("0")
+	}
+	var left []string
+	for _, k := range ts.recent {
+		left = append(left, k.digest)
+	}
+	if want := []string{"3", "4", "0"}; !slices.Equal(left, want) {
+		t.Errorf("kept %v, want %v", left, want)
+	}
+	ts.keep(kept{"huge", &Tree{weight: 2 * treesLimit}})
+	if len(ts.recent) != 1 || ts.recent[0].digest != "huge" {
+		t.Errorf("kept %v, want the last one alone", ts.recent)
+	}
+}
+
+func TestTooManyFiles(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	digest := keep(t, l, archive(t, regular("a/b/c/d", "")))
+	tree, err := l.Files(t.Context(), digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := budget(3 * nodeCost)
+	again := *tree.(*Tree)
+	again.root = newDir()
+	if err := again.add(t.Context(), 0, &left); err == nil || !strings.Contains(err.Error(), "too many files") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,63 @@
+package images
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"walt/auth"
+	"walt/state"
+)
+
+// Image is a name for a content: the record that users see as an image. A clone
+// is another record with the same Digest.
+type Image struct {
+	Ref       Ref       `json:"ref"`
+	Digest    string    `json:"digest"`              // of the manifest, "sha256:<hex>"
+	Models    []string  `json:"models"`              // that it can boot, as its label lists them
+	Preferred string    `json:"preferred,omitempty"` // the label walt.image.preferred-name
+	Created   time.Time `json:"created"`             // as its config says, UTC
+	Size      int64     `json:"size"`                // bytes of its compressed layers, config and manifest
+}
+
+// Boots reports whether the image can boot the model.
+func (i Image) Boots(model string) bool { return slices.Contains(i.Models, model) }
+
+// CloneRef is the name under which the user gets a default image: its preferred
+// name, else "<first model>-default".
+func (i Image) CloneRef(user auth.Name) Ref {
+	name := i.Preferred
+	if name == "" {
+		name = i.Models[0] + "-default"
+	}
+	return Ref{user, name, latest}
+}
+
+var table = state.NewTable[Image]("image")
+
+// Get returns the record of an image, or an error that wraps state.ErrNotFound.
+func Get(r state.Reader, ref Ref) (Image, error) { return table.Get(r, ref.Full()) }
+
+// Put writes the record of an image under its Ref.
+func Put(tx state.Tx, i Image) error { return table.Put(tx, i.Ref.Full(), i) }
+
+// Delete removes the record of an image; its content stays while another shares it.
+func Delete(tx state.Tx, ref Ref) error { return table.Delete(tx, ref.Full()) }
+
+// Of returns the working set of a user, ordered by name and tag.
+func Of(r state.Reader, user auth.Name) ([]Image, error) { return list(r, string(user)+"/") }
+
+// All returns every image, ordered by full name.
+func All(r state.Reader) ([]Image, error) { return list(r, "") }
+
+func list(r state.Reader, under string) ([]Image, error) {
+	var all []Image
+	for e, err := range table.Scan(r, under, "") {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e.Value)
+	}
+	slices.SortFunc(all, func(a, b Image) int { return strings.Compare(a.Ref.String(), b.Ref.String()) })
+	return all, nil
+}

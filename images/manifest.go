@@ -1,0 +1,193 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"walt/auth"
+)
+
+const (
+	modelsLabel    = "walt.node.models"
+	preferredLabel = "walt.image.preferred-name"
+
+	manifestLimit = 4 << 20 // bytes, as registries limit it
+	configLimit   = 4 << 20
+)
+
+// a model is short enough for "<model>-default" to be the name of an image.
+var modelForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,54}$`)
+
+// manifest is the manifest of an image, as a registry has it.
+type manifest struct {
+	*v1.Manifest
+	self v1.Descriptor
+	raw  []byte
+}
+
+// manifest gets the manifest of the tag; of a list it takes the first that is
+// for the first of the platforms (GOARCH names) that the list has.
+func (r *repository) manifest(ctx context.Context, tag string, platforms []string) (manifest, error) {
+	raw, kind, err := r.rawManifest(ctx, tag)
+	if err != nil {
+		return manifest{}, err
+	}
+	if kind.IsIndex() {
+		d, err := r.choose(raw, platforms)
+		if err != nil {
+			return manifest{}, err
+		}
+		if raw, kind, err = r.rawManifest(ctx, d.Digest.String()); err != nil {
+			return manifest{}, err
+		}
+		if h, _, _ := v1.SHA256(bytes.NewReader(raw)); h != d.Digest {
+			return manifest{}, fmt.Errorf("%s: %w", d.Digest, errContent)
+		}
+	}
+	if !kind.IsImage() {
+		return manifest{}, r.unusable("is of the kind %q, which this server does not know", kind)
+	}
+	m, err := v1.ParseManifest(bytes.NewReader(raw))
+	if err != nil {
+		return manifest{}, r.unusable("has a manifest that is not valid")
+	}
+	h, size, _ := v1.SHA256(bytes.NewReader(raw))
+	return manifest{m, v1.Descriptor{MediaType: kind, Digest: h, Size: size}, raw}, r.check(m)
+}
+
+func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.MediaType, error) {
+	resp, err := r.get(ctx, "manifests", id, string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
+		string(types.OCIImageIndex), string(types.DockerManifestList))
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, manifestLimit+1))
+	if err != nil {
+		return nil, "", err
+	}
+	if len(raw) > manifestLimit {
+		return nil, "", r.unusable("has a manifest of more than %d bytes", manifestLimit)
+	}
+	header, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	kind := types.MediaType(strings.TrimSpace(header))
+	if !kind.IsImage() && !kind.IsIndex() { // some serve everything as JSON; most manifests say what they are
+		var m struct{ MediaType types.MediaType }
+		if json.Unmarshal(raw, &m) == nil && m.MediaType != "" {
+			kind = m.MediaType
+		}
+	}
+	return raw, kind, nil
+}
+
+// choose picks the manifest for the first of the platforms that a list has.
+func (r *repository) choose(raw []byte, platforms []string) (v1.Descriptor, error) {
+	list, err := v1.ParseIndexManifest(bytes.NewReader(raw))
+	if err != nil {
+		return v1.Descriptor{}, r.unusable("has a manifest list that is not valid")
+	}
+	var has []string
+	for _, want := range platforms {
+		for _, d := range list.Manifests {
+			if d.Platform == nil || d.Platform.OS != "linux" {
+				continue
+			}
+			if d.Platform.Architecture == want && d.Digest.Algorithm == "sha256" {
+				return d, nil
+			}
+			has = append(has, d.Platform.Architecture)
+		}
+	}
+	slices.Sort(has)
+	return v1.Descriptor{}, r.unusable("has no linux variant for %s, only for: %s",
+		strings.Join(platforms, " or "), strings.Join(slices.Compact(has), ", "))
+}
+
+// platforms are the architectures, best first, that the nodes of a default
+// image have; of other images it is not known before their label is read, so
+// they are expected to be for machines like the server.
+func platforms(ref Ref) []string {
+	switch {
+	case ref.User == auth.Nobody && strings.HasPrefix(ref.Name, "pc-"):
+		return []string{"amd64"}
+	case ref.User == auth.Nobody && strings.HasPrefix(ref.Name, "rpi-"):
+		return []string{"arm", "arm64"}
+	}
+	return []string{runtime.GOARCH}
+}
+
+// check refuses a manifest that this server can make nothing of.
+func (r *repository) check(m *v1.Manifest) error {
+	if !m.Config.MediaType.IsConfig() {
+		return r.unusable("has a config of the kind %q, which this server does not know", m.Config.MediaType)
+	}
+	if m.Config.Size > configLimit {
+		return r.unusable("has a config of more than %d bytes", configLimit)
+	}
+	if len(m.Layers) == 0 {
+		return r.unusable("has no layers, so no files")
+	}
+	for _, d := range slices.Concat(m.Layers, []v1.Descriptor{m.Config}) {
+		if d.Digest.Algorithm != "sha256" || d.Size < 0 {
+			return r.unusable("has a part %s of %d bytes, which this server cannot verify", d.Digest, d.Size)
+		}
+	}
+	for _, d := range m.Layers {
+		if !d.MediaType.IsLayer() {
+			return r.unusable("has a layer of the kind %q, which this server does not know", d.MediaType)
+		}
+	}
+	return nil
+}
+
+// describe makes the record of an image from its manifest and its config.
+func (r *repository) describe(ref Ref, m manifest, rawConfig []byte) (Image, error) {
+	config, err := v1.ParseConfigFile(bytes.NewReader(rawConfig))
+	if err != nil {
+		return Image{}, r.unusable("has a config that is not valid")
+	}
+	models, bad := parseModels(config.Config.Labels[modelsLabel])
+	switch {
+	case bad != "":
+		return Image{}, r.unusable("has the label %s with %q in it, which is not the name of a model", modelsLabel, bad)
+	case len(models) == 0:
+		return Image{}, r.unusable("has no label %s, which says what nodes it is for", modelsLabel)
+	}
+	i := Image{Ref: ref, Digest: m.self.Digest.String(), Models: models, Created: config.Created.UTC(), Size: m.self.Size + m.Config.Size}
+	for _, d := range m.Layers {
+		i.Size += d.Size
+	}
+	if name, err := ParseName(ref.User, config.Config.Labels[preferredLabel]); err == nil && name.Tag == latest {
+		i.Preferred = name.Name
+	}
+	return i, nil
+}
+
+// parseModels splits the models label, or returns an item of it that is none.
+func parseModels(label string) (models []string, bad string) {
+	for model := range strings.SplitSeq(label, ",") {
+		switch model = strings.TrimSpace(model); {
+		case model == "" || slices.Contains(models, model):
+		case !modelForm.MatchString(model):
+			return nil, model
+		default:
+			models = append(models, model)
+		}
+	}
+	return models, ""
+}
+
+// unusable says that the image that the registry has cannot be used.
+func (r *repository) unusable(format string, args ...any) error {
+	return trouble{fmt.Sprintf("the one in %s ", r) + fmt.Sprintf(format, args...), "whoever built it has to build and publish it again"}
+}

@@ -1,0 +1,124 @@
+package images
+
+import (
+	"encoding"
+	"regexp"
+	"strings"
+
+	"walt/auth"
+	"walt/fault"
+)
+
+// Ref is the full name of an image on this server: <user>/<name>:<tag>. Its
+// parts are valid; it is comparable, and the zero Ref names no image.
+type Ref struct {
+	User auth.Name
+	Name string
+	Tag  string
+}
+
+// latest is the tag that is implied and never shown to people.
+const latest = "latest"
+
+var partForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// ParseName parses <name>[:<tag>], the way users call an image of their own.
+func ParseName(user auth.Name, s string) (Ref, error) {
+	name, tag, tagged := strings.Cut(s, ":")
+	if !tagged {
+		tag = latest
+	}
+	if !partForm.MatchString(name) || !partForm.MatchString(tag) {
+		return Ref{}, fault.Usagef("invalid image name %q", s).
+			WithHint("an image name is 1 to 63 lower-case letters, digits or -, not ending in -, with an optional :tag of the same (see: help show images)")
+	}
+	if name == "default" {
+		return Ref{}, fault.Usagef("the image name %q is reserved", s).
+			WithHint("\"default\" stands for the default image of a node's model")
+	}
+	return Ref{user, name, tag}, nil
+}
+
+// ParseRef parses a full name, <user>/<name>[:<tag>].
+func ParseRef(s string) (Ref, error) {
+	user, name, ok := strings.Cut(s, "/")
+	if !ok {
+		return Ref{}, fault.Usagef("invalid full image name %q", s).WithHint("a full name is <user>/<name>[:<tag>]")
+	}
+	owner := auth.Nobody
+	if user != string(auth.Nobody) {
+		var err error
+		if owner, err = auth.ParseName(user); err != nil {
+			return Ref{}, err
+		}
+	}
+	return ParseName(owner, name)
+}
+
+// DefaultRef is the image that a free node of the model boots.
+func DefaultRef(model string) Ref { return Ref{auth.Nobody, model + "-default", latest} }
+
+// IsZero reports whether r names no image.
+func (r Ref) IsZero() bool { return r == Ref{} }
+
+// Short is the name without the user, as its owner types it: <name>[:<tag>].
+func (r Ref) Short() string {
+	if r.Tag == latest {
+		return r.Name
+	}
+	return r.Name + ":" + r.Tag
+}
+
+// String is the name for people, <user>/<name>[:<tag>].
+func (r Ref) String() string {
+	if r.IsZero() {
+		return ""
+	}
+	return string(r.User) + "/" + r.Short()
+}
+
+// Full is the name for programs, always with its tag: <user>/<name>:<tag>.
+func (r Ref) Full() string { return string(r.User) + "/" + r.Name + ":" + r.Tag }
+
+var (
+	_ encoding.TextMarshaler   = Ref{}
+	_ encoding.TextUnmarshaler = (*Ref)(nil)
+)
+
+// MarshalText writes the full name with its tag, nothing for the zero Ref.
+func (r Ref) MarshalText() ([]byte, error) {
+	if r.IsZero() {
+		return nil, nil
+	}
+	return []byte(r.Full()), nil
+}
+
+// UnmarshalText reads what MarshalText wrote.
+func (r *Ref) UnmarshalText(b []byte) error {
+	user, rest, _ := strings.Cut(string(b), "/")
+	name, tag, _ := strings.Cut(rest, ":")
+	*r = Ref{auth.Name(user), name, tag}
+	return nil
+}
+
+// Here is the location of the images of this server.
+const Here = "walt"
+
+// Link names an image in some location: <location>:<user>/<name>[:<tag>].
+type Link struct {
+	Location string // Here, "docker", "hub" or the label of a registry
+	Ref      Ref
+}
+
+// ParseLink parses a clonable link.
+func ParseLink(s string) (Link, error) {
+	location, rest, ok := strings.Cut(s, ":")
+	if !ok || !partForm.MatchString(location) || !strings.Contains(rest, "/") {
+		return Link{}, fault.Usagef("invalid image link %q", s).
+			WithHint("a link is <location>:<user>/<name>[:<tag>], as in walt:bob/debian (see: help show images)")
+	}
+	ref, err := ParseRef(rest)
+	return Link{location, ref}, err
+}
+
+func (l Link) String() string { return l.Location + ":" + l.Ref.String() }

@@ -1,0 +1,136 @@
+package images
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+
+	"walt/fault"
+)
+
+// diskFloor is how many bytes stay free for the rest of the server: its store
+// does not survive a full disk.
+const diskFloor = 128 << 20
+
+// content is a directory of files named by the SHA-256 of their content.
+//
+//	blobs/sha256/<hex>   manifests, configs and layers as they came, verified
+//	derived/<hex>.tar    the layer <hex>, uncompressed; made again when lost
+//	tmp/                 what is being written; emptied at the start
+//
+// What has its name is complete: files are written in tmp and moved.
+type content struct {
+	dir   string
+	floor int64 // bytes of the disk that are never used
+}
+
+func openContent(dir string) (content, error) {
+	c := content{dir, diskFloor}
+	err := os.RemoveAll(c.tmp())
+	for _, sub := range []string{"blobs/sha256", "derived", "tmp"} {
+		err = cmp.Or(err, os.MkdirAll(filepath.Join(dir, sub), 0o700))
+	}
+	return c, err
+}
+
+func (c content) blob(h v1.Hash) string     { return filepath.Join(c.dir, "blobs", "sha256", h.Hex) }
+func (c content) unpacked(h v1.Hash) string { return filepath.Join(c.dir, "derived", h.Hex+".tar") }
+func (c content) tmp() string               { return filepath.Join(c.dir, "tmp") }
+
+// errContent says that content is not what its digest or its size promised.
+var errContent = errors.New("content does not match its digest")
+
+// has reports whether the blob is here.
+func (c content) has(d v1.Descriptor) bool {
+	info, err := os.Stat(c.blob(d.Digest))
+	return err == nil && info.Size() == d.Size
+}
+
+// add stores what r holds as the blob d, durably, unless it is not d: then the
+// error wraps errContent and nothing is left of it.
+func (c content) add(d v1.Descriptor, r io.Reader) error {
+	return c.write(c.blob(d.Digest), func(f *os.File) error {
+		if err := c.room(d.Size); err != nil {
+			return err
+		}
+		hash := sha256.New()
+		// one byte more than promised tells that there is too much
+		n, err := io.CopyBuffer(io.MultiWriter(f, hash), io.LimitReader(r, d.Size+1), make([]byte, 128<<10))
+		if err != nil {
+			return err
+		}
+		if n != d.Size || hex.EncodeToString(hash.Sum(nil)) != d.Digest.Hex {
+			return fmt.Errorf("%s: %w", d.Digest, errContent)
+		}
+		return nil
+	})
+}
+
+// manifest reads the manifest of an image that is here.
+func (c content) manifest(h v1.Hash) (*v1.Manifest, error) {
+	raw, err := os.ReadFile(c.blob(h))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Failedf("the content %s of the image is not on this server", h).
+			WithHint("clone the image again")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v1.ParseManifest(bytes.NewReader(raw))
+}
+
+// room fails with ENOSPC when size more bytes would leave too little of the disk.
+func (c content) room(size int64) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(c.dir, &s); err != nil {
+		return fmt.Errorf("ask for the free space of %s: %w", c.dir, err)
+	}
+	if free := int64(s.Bavail) * int64(s.Bsize); free-c.floor < size {
+		return fmt.Errorf("%d bytes more in %s: %w", size, c.dir, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// write makes the file path, wholly and durably or not at all, from what fill
+// writes to a temporary file.
+func (c content) write(path string, fill func(*os.File) error) error {
+	f, err := os.CreateTemp(c.tmp(), "")
+	if err != nil {
+		return err
+	}
+	err = fill(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
