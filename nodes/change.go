@@ -1,0 +1,198 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+	"walt/journal"
+	"walt/state"
+)
+
+// Result is what one command did.
+type Result struct {
+	Changes []Change       // a node each, in natural order
+	Cloned  []images.Image // new in the user's working set
+	Kept    []Kept         // in the working set already, and used as they are
+}
+
+// Change is what one command did to one node.
+type Change struct {
+	Node     Name
+	Image    images.Ref // that it boots now
+	Previous auth.Name  // owner before
+	Changed  bool       // false: it booted that image already and was left alone
+	Reboot   string     // "ok", "skipped", "none" (the server has no means to), or why it failed
+}
+
+// Kept is an image that was there under the name of a clone.
+type Kept struct {
+	Image, Default images.Ref
+	Outdated       bool // the default image has another content
+}
+
+// The outcomes of a reboot that did not fail.
+const (
+	RebootOK      = "ok"
+	RebootSkipped = "skipped"
+	RebootNone    = "none"
+)
+
+// change is one transaction that may make nodes boot other images.
+type change struct {
+	lab     *Lab
+	tx      state.Tx
+	user    auth.Name // who asked
+	consent Consent
+	result  Result
+	moved   []Device // to restart after the commit
+}
+
+// change runs f in one transaction, and then restarts the nodes that it moved.
+func (l *Lab) change(ctx context.Context, user auth.Name, consent Consent, f func(*change) error) (Result, error) {
+	var c *change
+	err := l.Store.Update(ctx, func(tx state.Tx) error {
+		if ok, err := auth.Exists(tx, user); err != nil {
+			return err
+		} else if !ok { // removed while connected
+			return fault.Failedf("%s is no user of this lab any more", user).WithHint("ask an administrator")
+		}
+		c = &change{lab: l, tx: tx, user: user, consent: consent}
+		return f(c)
+	})
+	if errors.Is(err, state.ErrTooBig) {
+		return Result{}, fault.Failedf("this changes more nodes than one command can").WithHint("name fewer nodes at a time")
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	c.restart()
+	return c.result, nil
+}
+
+// boot makes a device boot an image: the only place that decides who owns a
+// node. The image is read in the same transaction, so that it exists and lists
+// the model at the moment of the change.
+func (c *change) boot(d Device, ref images.Ref) error {
+	img, err := images.Get(c.tx, ref)
+	if err != nil {
+		return err
+	}
+	if !img.Boots(d.Model) {
+		return fmt.Errorf("boot %s (%s) on %s, which is for %v", d.Name, d.Model, ref, img.Models)
+	}
+	previous, before := d.Owner(), d.Image
+	ch := Change{Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: RebootSkipped}
+	defer func() { c.result.Changes = append(c.result.Changes, ch) }()
+	if !ch.Changed {
+		return nil
+	}
+	e := journal.Event{Type: journal.Boot, Actor: string(c.user), Node: string(d.Name), From: before.String(), To: ref.String()}
+	if previous != ref.User {
+		d.Since = c.lab.Now().UTC()
+		e = journal.Event{Type: journal.Ownership, Actor: string(c.user), Node: string(d.Name),
+			From: owner(previous), To: owner(ref.User), Detail: "boots " + ref.String()}
+	}
+	if previous != "" && previous != auth.Nobody && previous != c.user {
+		e.Detail += ", " + c.consent.manner()
+		if err := c.lab.Journal.Tell(c.tx, string(previous), c.notice(d.Name, ref)); err != nil {
+			return err
+		}
+	}
+	d.Image = ref
+	c.moved = append(c.moved, d)
+	return errors.Join(devices.Put(c.tx, string(d.Name), d), c.lab.Journal.Record(c.tx, e))
+}
+
+// notice is what the previous owner of a node is told.
+func (c *change) notice(n Name, ref images.Ref) string {
+	switch ref.User {
+	case auth.Nobody:
+		return fmt.Sprintf("%s gave your node %s back: it is free and boots its default image", c.user, n)
+	case c.user:
+		return fmt.Sprintf("%s took your node %s", c.user, n)
+	}
+	return fmt.Sprintf("%s passed your node %s to %s", c.user, n, ref.User)
+}
+
+// owner is a user's name for the journal: "" for what is free.
+func owner(n auth.Name) string {
+	if n == auth.Nobody {
+		return ""
+	}
+	return string(n)
+}
+
+// clone returns the user's clone of the model's default image, made now unless
+// an image of that name is there.
+func (c *change) clone(model string) (images.Ref, error) {
+	def, err := images.Get(c.tx, images.DefaultRef(model))
+	if errors.Is(err, state.ErrNotFound) {
+		return images.Ref{}, fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")
+	}
+	if err != nil {
+		return images.Ref{}, err
+	}
+	ref := def.CloneRef(c.user)
+	img, err := images.Get(c.tx, ref)
+	if errors.Is(err, state.ErrNotFound) {
+		clone := def
+		clone.Ref = ref
+		c.result.Cloned = append(c.result.Cloned, clone)
+		e := journal.Event{Type: journal.Image, Actor: string(c.user), To: ref.String(), Detail: "cloned from " + def.Ref.String()}
+		return ref, errors.Join(images.Put(c.tx, clone), c.lab.Journal.Record(c.tx, e))
+	}
+	if err != nil {
+		return ref, err
+	}
+	if !img.Boots(model) {
+		return ref, fault.Failedf("your image %s is not for model %s, and the clone of the default image would have its name; nothing changed", ref.Short(), model).
+			WithHint("take a fresh clone with: image clone --force walt:%s %s", def.Ref, ref.Short())
+	}
+	c.keep(Kept{Image: ref, Default: def.Ref, Outdated: img.Digest != def.Digest})
+	return ref, nil
+}
+
+// keep notes once that an image of the working set was used as it is.
+func (c *change) keep(k Kept) {
+	for _, img := range c.result.Cloned {
+		if img.Ref == k.Image {
+			return
+		}
+	}
+	for _, have := range c.result.Kept {
+		if have.Image == k.Image {
+			return
+		}
+	}
+	c.result.Kept = append(c.result.Kept, k)
+}
+
+// restart cuts what the previous owners still do on the moved nodes and starts
+// those anew. It follows the commit at once and does not depend on anybody
+// waiting for it; what an end of the server cuts off, Run finishes.
+func (c *change) restart() {
+	outcome := map[Name]string{}
+	for _, d := range c.moved {
+		c.lab.visits.cut(d.Name, d.Owner())
+		outcome[d.Name] = c.lab.restart(d)
+	}
+	for i, ch := range c.result.Changes {
+		if r, ok := outcome[ch.Node]; ok {
+			c.result.Changes[i].Reboot = r
+		}
+	}
+}
+
+// restart makes a node start anew, by the means that the server has for it.
+func (l *Lab) restart(d Device) string {
+	if !d.Virtual {
+		return RebootNone
+	}
+	l.status.set(d.Name, Off, "")
+	l.virtual.Start(d.Name)
+	return RebootOK
+}

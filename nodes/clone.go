@@ -1,0 +1,117 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"walt/fault"
+	"walt/images"
+	"walt/journal"
+	"walt/state"
+)
+
+// Clone gives the user an image with the content of another one of this server,
+// under the name `to`. One of that name is only overwritten with force; that
+// restarts the nodes that boot it, which needs consent, and fails when one of
+// them is of a model that the new content does not list.
+func (l *Lab) Clone(ctx context.Context, from, to images.Ref, force bool, consent Consent) (images.Image, Result, error) {
+	var img images.Image
+	result, err := l.change(ctx, to.User, consent, func(c *change) (err error) {
+		if img, err = source(c.tx, from); err != nil {
+			return err
+		}
+		img.Ref = to
+		old, err := images.Get(c.tx, to)
+		switch {
+		case errors.Is(err, state.ErrNotFound):
+		case err != nil:
+			return err
+		case !force:
+			return fault.Failedf("you have an image %s already", to.Short()).
+				WithHint("overwrite it with: image clone --force walt:%s %s", from, to.Short())
+		default:
+			if err := c.overwrite(old, img); err != nil {
+				return err
+			}
+		}
+		e := journal.Event{Type: journal.Image, Actor: string(to.User), From: from.String(), To: to.String(), Detail: "cloned"}
+		return errors.Join(images.Put(c.tx, img), l.Journal.Record(c.tx, e))
+	})
+	return img, result, err
+}
+
+// source returns the image to clone, or a fault with near misses.
+func source(r state.Reader, from images.Ref) (images.Image, error) {
+	img, err := images.Get(r, from)
+	if !errors.Is(err, state.ErrNotFound) {
+		return img, err
+	}
+	all, err := images.All(r)
+	if err != nil {
+		return img, err
+	}
+	var known []string
+	for _, i := range all {
+		known = append(known, i.Ref.String())
+	}
+	f := fault.Unknown("image", []string{from.String()}, known)
+	if f.Hint == "" {
+		f.Hint = "see all images with: image show --all"
+	}
+	return img, f
+}
+
+// overwrite checks that the nodes that boot an image can boot its new content,
+// and has them restarted.
+func (c *change) overwrite(old, img images.Image) error {
+	all, err := everything(c.tx)
+	if err != nil {
+		return err
+	}
+	var using []Device
+	for _, d := range all {
+		if d.Image == old.Ref {
+			using = append(using, d)
+		}
+	}
+	if bad := names(using, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
+		return fault.Failedf("%s is for %s, but %s boot %s; nothing changed", img.Ref.Short(), strings.Join(img.Models, ", "), strings.Join(bad, ", "), old.Ref.Short()).
+			WithHint("clone it under another name, or release those nodes first")
+	}
+	if old.Digest == img.Digest {
+		return nil
+	}
+	var shown []Contested
+	for _, d := range using {
+		shown = append(shown, Contested{d.Name, d.Owner(), d.Since})
+	}
+	if err := c.consent.check(shown); err != nil {
+		return err
+	}
+	for _, d := range using {
+		c.result.Changes = append(c.result.Changes, Change{Node: d.Name, Image: img.Ref, Previous: d.Owner()})
+	}
+	c.moved = using
+	return nil
+}
+
+// Uses counts the nodes that boot each image.
+func Uses(all Nodes) map[images.Ref]int {
+	uses := map[images.Ref]int{}
+	for _, n := range all {
+		if n.Kind == Node {
+			uses[n.Image]++
+		}
+	}
+	return uses
+}
+
+// Images returns every image of the server, ordered by full name.
+func (l *Lab) Images(ctx context.Context) (all []images.Image, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) (err error) {
+		all, err = images.All(r)
+		return err
+	})
+	return all, err
+}

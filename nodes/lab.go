@@ -1,0 +1,204 @@
+// Package nodes is the heart of the lab: its devices, who owns which node, and
+// what happens when that changes. It draws no screens and asks no questions:
+// what needs a user's consent is returned as facts and called again with them.
+// Its one surprising rule: ownership is never recorded; the owner of a node is
+// the user whose image it boots, and only change.boot writes that.
+package nodes
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/images"
+	"walt/journal"
+	"walt/state"
+)
+
+// Hypervisor runs the virtual nodes.
+type Hypervisor interface {
+	// Start powers a node on, or cuts its power and powers it on again. It
+	// returns at once; the node asks Lab.Boot what to boot.
+	Start(Name)
+	// Stop cuts the power of a node and returns when it is off.
+	Stop(Name)
+}
+
+// Library is where images come from.
+type Library interface {
+	// Fetch downloads the content of an image from the registries and returns
+	// the record that it would have.
+	Fetch(context.Context, images.Ref) (images.Image, error)
+	// Seed makes a user's first images: clones of the default ones of the models.
+	Seed(ctx context.Context, user auth.Name, models []string) ([]images.Image, error)
+}
+
+// Config is what a Lab works with.
+type Config struct {
+	Store   state.Store
+	Journal *journal.Journal
+	Library Library
+	Key     ssh.Signer // that nodes trust: the lab's own way into them
+	Address string     // of the server, for people
+	Log     *slog.Logger
+	Now     func() time.Time
+	// Retry is the pause after the first failed download of a default image; it
+	// doubles up to 64 times that.
+	Retry time.Duration
+}
+
+// Lab is all devices of one store.
+type Lab struct {
+	Config
+	virtual  Hypervisor
+	status   *board
+	visits   *visits
+	download chan struct{} // holds one token while the list of downloads may have changed
+}
+
+// New returns the lab; Run makes it live.
+func New(c Config) *Lab {
+	return &Lab{Config: c, status: newBoard(c.Now), visits: newVisits(), download: make(chan struct{}, 1)}
+}
+
+// Run starts the virtual nodes, which also finishes every change of an image
+// whose reboot an earlier end of the server cut off, and downloads the default
+// images of devices that wait for one. It returns when ctx ends.
+func (l *Lab) Run(ctx context.Context, virtual Hypervisor) error {
+	l.virtual = virtual
+	var all []Device
+	err := l.Store.View(ctx, func(r state.Reader) (err error) {
+		all, err = everything(r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if d.Kind == Node && d.Virtual {
+			l.virtual.Start(d.Name)
+		}
+	}
+	return l.downloads(ctx)
+}
+
+// Nodes is a snapshot of nodes and the users' images that they boot.
+type Nodes []NodeState
+
+// NodeState is a device and what it is doing now.
+type NodeState struct {
+	Device
+	Status
+}
+
+// Show returns the nodes of the set.
+func (l *Lab) Show(ctx context.Context, user auth.Name, set Set) (Nodes, error) {
+	return l.show(ctx, user, set, nodeScope)
+}
+
+// Mine returns the nodes that the user owns; there may be none.
+func (l *Lab) Mine(ctx context.Context, user auth.Name) (Nodes, error) {
+	return l.pick(ctx, func(d Device) bool { return d.Kind == Node && d.Owner() == user })
+}
+
+// All returns every node.
+func (l *Lab) All(ctx context.Context) (Nodes, error) {
+	return l.pick(ctx, func(d Device) bool { return d.Kind == Node })
+}
+
+// Devices returns the devices of the set, and whether the set names the server,
+// which is none of them.
+func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found Nodes, server bool, err error) {
+	rest := Set{slices.DeleteFunc(slices.Clone(set.terms), func(term string) bool { return term == serverKeyword })}
+	server = len(rest.terms) < len(set.terms)
+	if server && len(rest.terms) == 0 {
+		return nil, true, nil
+	}
+	found, err = l.show(ctx, user, rest, deviceScope)
+	return found, server, err
+}
+
+// AllDevices returns every device.
+func (l *Lab) AllDevices(ctx context.Context) (Nodes, error) {
+	return l.pick(ctx, func(Device) bool { return true })
+}
+
+func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (found Nodes, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		ds, err := set.expand(r, user, sc)
+		found = l.withStatus(ds)
+		return err
+	})
+	return found, err
+}
+
+func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (found Nodes, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		all, err := everything(r)
+		ds := all[:0]
+		for _, d := range all {
+			if wanted(d) {
+				ds = append(ds, d)
+			}
+		}
+		found = l.withStatus(ds)
+		return err
+	})
+	return found, err
+}
+
+func (l *Lab) withStatus(ds []Device) Nodes {
+	all := make(Nodes, len(ds))
+	for i, d := range ds {
+		all[i] = NodeState{d, l.status.of(d.Name)}
+	}
+	return all
+}
+
+// Names returns the names of all devices, in no useful order: for completion.
+func (l *Lab) Names(ctx context.Context) (names []string, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		for key, err := range devices.Keys(r, "") {
+			if err != nil {
+				return err
+			}
+			names = append(names, key)
+		}
+		return nil
+	})
+	return names, err
+}
+
+// Models returns the models of the nodes that are here, each once, in order.
+func (l *Lab) Models(ctx context.Context) ([]string, error) {
+	all, err := l.All(ctx)
+	return models(all), err
+}
+
+// WorkingSet returns the user's images. The first time that it is asked for
+// while there are none, the default images of the models present are cloned
+// into it and returned as seeded.
+func (l *Lab) WorkingSet(ctx context.Context, user auth.Name) (mine, seeded []images.Image, err error) {
+	read := func() error {
+		return l.Store.View(ctx, func(r state.Reader) (err error) {
+			mine, err = images.Of(r, user)
+			return err
+		})
+	}
+	if err := read(); err != nil || len(mine) > 0 {
+		return mine, nil, err
+	}
+	present, err := l.Models(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if seeded, err = l.Library.Seed(ctx, user, present); err != nil || len(seeded) == 0 {
+		return nil, nil, err
+	}
+	err = read()
+	return mine, seeded, err
+}

@@ -1,0 +1,91 @@
+package nodes
+
+import (
+	"cmp"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+
+	"walt/fault"
+)
+
+// Name is the valid name of a device: a hostname in lower case.
+type Name string
+
+// keywords are the node sets that have a name; no device can be called so.
+var keywords = []string{"my-nodes", "free-nodes", "all-nodes", "all-switches", "all-devices", "explorable-switches", serverKeyword}
+
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+
+// ParseName checks the form of a device's name: 2 to 63 letters, digits or "-",
+// first a letter, not ending in "-", and no keyword of device sets. Upper case
+// is folded, as in hostnames.
+func ParseName(s string) (Name, error) {
+	name := strings.ToLower(s)
+	if !nameForm.MatchString(name) {
+		return "", fault.Usagef("invalid device name %q", s).
+			WithHint("a name is 2 to 63 letters, digits or -, first a letter, and does not end in -")
+	}
+	if slices.Contains(keywords, name) {
+		return "", fault.Usagef("the name %q is a keyword of device sets", s).
+			WithHint("choose another name (see: help show device-sets)")
+	}
+	return Name(name), nil
+}
+
+// MAC is the Ethernet address of a device, six octets as aa:bb:cc:dd:ee:ff.
+type MAC string
+
+// ParseMAC parses the address of one device (not a group of them), in any of
+// the usual notations.
+func ParseMAC(s string) (MAC, error) {
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != 6 || hw[0]&1 != 0 {
+		return "", fault.Usagef("invalid MAC address %q", s).WithHint("it looks like b8:27:eb:00:00:02")
+	}
+	return MAC(hw.String()), nil
+}
+
+var modelForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$`)
+
+// ParseModel checks the form of the name of a model, as in rpi-3-b.
+func ParseModel(s string) (string, error) {
+	if !modelForm.MatchString(s) {
+		return "", fault.Usagef("invalid model %q", s).
+			WithHint("a model is 1 to 54 lower-case letters, digits or -, as in rpi-3-b or pc-x86-64")
+	}
+	return s, nil
+}
+
+// naturally orders names the way people count: rpi-2 before rpi-10.
+func naturally(a, b Name) int {
+	s, t := string(a), string(b)
+	for s != "" && t != "" {
+		i, j := digits(s), digits(t)
+		if i == 0 || j == 0 {
+			if c := cmp.Compare(s[0], t[0]); c != 0 {
+				return c
+			}
+			s, t = s[1:], t[1:]
+			continue
+		}
+		m, n := strings.TrimLeft(s[:i], "0"), strings.TrimLeft(t[:j], "0")
+		if c := cmp.Or(cmp.Compare(len(m), len(n)), cmp.Compare(m, n)); c != 0 {
+			return c
+		}
+		s, t = s[i:], t[j:]
+	}
+	return cmp.Or(cmp.Compare(len(s), len(t)), cmp.Compare(a, b))
+}
+
+// digits counts the digits that s begins with.
+func digits(s string) int {
+	return len(s) - len(strings.TrimLeft(s, "0123456789"))
+}
+
+// IsKeyword reports whether s is a keyword of device sets.
+func IsKeyword(s string) bool { return slices.Contains(keywords, s) }
+
+// Keywords returns the keywords of device sets.
+func Keywords() []string { return slices.Clone(keywords) }

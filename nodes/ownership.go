@@ -1,0 +1,250 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+	"walt/journal"
+	"walt/state"
+)
+
+// Acquire makes the nodes of the set the user's: each boots the user's clone of
+// its default image. Nodes of others need consent (a *ContestError says whose
+// they are); one that is the user's already fails the whole set.
+func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, consent Consent) (Result, error) {
+	return l.change(ctx, user, consent, func(c *change) error {
+		ds, err := set.expand(c.tx, user, nodeScope)
+		if err != nil {
+			return err
+		}
+		if mine := names(ds, func(d Device) bool { return d.Owner() == user }); len(mine) > 0 {
+			return fault.Failedf("already yours: %s; nothing changed", strings.Join(mine, ", ")).
+				WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", strings.Join(mine, ","))
+		}
+		if err := consent.check(contested(ds, user)); err != nil {
+			return err
+		}
+		return c.take(ds)
+	})
+}
+
+// AcquireAny makes n free nodes the user's, of the given model or of any when
+// it is "". It never takes anybody's node: when fewer are free, it fails with
+// fault.InUse.
+func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model string) (Result, error) {
+	return l.change(ctx, user, Consent{}, func(c *change) error {
+		all, err := everything(c.tx)
+		if err != nil {
+			return err
+		}
+		var free []Device
+		of := ""
+		for _, d := range all {
+			if d.Kind == Node && d.Free() && (model == "" || d.Model == model) {
+				free = append(free, d)
+			}
+		}
+		if model != "" {
+			if known := models(Nodes(l.withStatus(all))); !slices.Contains(known, model) {
+				return fault.Unknown("model", []string{model}, known)
+			}
+			of = " of model " + model
+		}
+		if len(free) < n {
+			return fault.New(fault.InUse, "%d free nodes%s wanted, %d there; nothing changed", n, of, len(free)).
+				WithHint("try again later, or see who has the others with: node show --all")
+		}
+		return c.take(free[:n])
+	})
+}
+
+// take makes each device boot the asking user's clone of its default image.
+func (c *change) take(ds []Device) error {
+	for _, d := range ds {
+		ref, err := c.clone(d.Model)
+		if err != nil {
+			return err
+		}
+		if err := c.boot(d, ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Release gives the user's nodes of the set back: they boot their default
+// images. One that is not the user's fails the whole set. A set that is just
+// my-nodes may be empty.
+func (l *Lab) Release(ctx context.Context, user auth.Name, set Set) (Result, error) {
+	return l.change(ctx, user, Consent{}, func(c *change) error {
+		if set.String() == "my-nodes" {
+			mine, err := set.find(c.tx, user, nodeScope)
+			if err != nil || len(mine) == 0 {
+				return err
+			}
+		}
+		ds, err := set.expand(c.tx, user, nodeScope)
+		if err != nil {
+			return err
+		}
+		var not []string
+		for _, d := range ds {
+			switch {
+			case d.Free():
+				not = append(not, string(d.Name)+" (free)")
+			case d.Owner() != user:
+				not = append(not, fmt.Sprintf("%s (owned by %s)", d.Name, d.Owner()))
+			}
+		}
+		if len(not) > 0 {
+			return fault.Failedf("not yours: %s; nothing changed", strings.Join(not, ", ")).
+				WithHint("see your nodes with: node show (see: help show node-ownership)")
+		}
+		return c.free(ds)
+	})
+}
+
+// free makes each device boot its default image.
+func (c *change) free(ds []Device) error {
+	for _, d := range ds {
+		if err := c.boot(d, images.DefaultRef(d.Model)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetImage makes the nodes of the set boot the user's image, or their default
+// images when name is "default". Nodes of others need consent.
+func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string, consent Consent) (Result, error) {
+	var ref images.Ref
+	if name != "default" {
+		var err error
+		if ref, err = images.ParseName(user, name); err != nil {
+			return Result{}, err
+		}
+	}
+	return l.change(ctx, user, consent, func(c *change) error {
+		ds, err := set.expand(c.tx, user, nodeScope)
+		if err != nil {
+			return err
+		}
+		if !ref.IsZero() {
+			if err := c.fits(ds, ref); err != nil {
+				return err
+			}
+		}
+		if err := consent.check(contested(ds, user)); err != nil {
+			return err
+		}
+		if ref.IsZero() {
+			return c.free(ds)
+		}
+		for _, d := range ds {
+			if err := c.boot(d, ref); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// fits checks that the user's image is there and lists the models of all devices.
+func (c *change) fits(ds []Device, ref images.Ref) error {
+	img, err := images.Get(c.tx, ref)
+	if errors.Is(err, state.ErrNotFound) {
+		mine, err := images.Of(c.tx, c.user)
+		if err != nil {
+			return err
+		}
+		known := []string{"default"}
+		for _, i := range mine {
+			known = append(known, i.Ref.Short())
+		}
+		f := fault.Unknown("image", []string{ref.Short()}, known)
+		if f.Hint == "" {
+			f.Hint = "see your images with: image show"
+		}
+		return f
+	}
+	if err != nil {
+		return err
+	}
+	if bad := names(ds, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
+		return fault.Failedf("%s cannot boot %s: the image is for %s; nothing changed", ref.Short(), strings.Join(bad, ", "), strings.Join(img.Models, ", ")).
+			WithHint("see the models of nodes with node show --all, those of images with image show")
+	}
+	return nil
+}
+
+// Reserve returns the nodes of the set for something that would disturb the
+// owners of contested ones, once the user consented to that.
+func (l *Lab) Reserve(ctx context.Context, user auth.Name, set Set, consent Consent) (Nodes, error) {
+	return l.reserve(ctx, user, set, consent, nodeScope)
+}
+
+// ReserveDevices is Reserve for any devices.
+func (l *Lab) ReserveDevices(ctx context.Context, user auth.Name, set Set, consent Consent) (Nodes, error) {
+	return l.reserve(ctx, user, set, consent, deviceScope)
+}
+
+func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, consent Consent, sc scope) (found Nodes, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		ds, err := set.expand(r, user, sc)
+		if err != nil {
+			return err
+		}
+		found = l.withStatus(ds)
+		return consent.check(contested(ds, user))
+	})
+	return found, err
+}
+
+// Reboot starts the nodes of the set anew, contested ones with consent. Their
+// images stay.
+func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, consent Consent) ([]Change, error) {
+	found, err := l.Reserve(ctx, user, set, consent)
+	if err != nil {
+		return nil, err
+	}
+	done := make([]Change, len(found))
+	for i, n := range found {
+		done[i] = Change{Node: n.Name, Image: n.Image, Previous: n.Owner(), Reboot: l.restart(n.Device)}
+	}
+	err = l.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) error {
+		for _, ch := range done {
+			e := journal.Event{Type: journal.Power, Actor: string(user), Node: string(ch.Node), Detail: "reboot: " + ch.Reboot}
+			if err := l.Journal.Record(tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return done, err
+}
+
+// names lists those of the devices that are wanted.
+func names(ds []Device, wanted func(Device) bool) (all []string) {
+	for _, d := range ds {
+		if wanted(d) {
+			all = append(all, string(d.Name))
+		}
+	}
+	return all
+}
+
+// models lists the models of the nodes, each once, in order.
+func models(all Nodes) (found []string) {
+	for _, n := range all {
+		if n.Kind == Node && !slices.Contains(found, n.Model) {
+			found = append(found, n.Model)
+		}
+	}
+	return found
+}

@@ -1,0 +1,256 @@
+package nodes
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+	"walt/journal"
+	"walt/state"
+)
+
+// Announcement is what a device tells of itself, or a user of it.
+type Announcement struct {
+	Name    Name
+	MAC     MAC
+	Model   string // "" when it has not told
+	Virtual bool
+}
+
+// Register adds a device, or the model of one that is known without. If the
+// default image of its model is here it is a free node at once; else that image
+// is downloaded in the background, and the device becomes a free node when it
+// arrives. actor is a user, or journal.Server.
+func (l *Lab) Register(ctx context.Context, actor string, a Announcement) (Device, error) {
+	var d Device
+	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		if d, err = l.admit(tx, a); err != nil {
+			return err
+		}
+		if d.Model != "" {
+			img, err := images.Get(tx, images.DefaultRef(d.Model))
+			switch {
+			case errors.Is(err, state.ErrNotFound):
+				if err := l.request(tx, d.Model); err != nil {
+					return err
+				}
+			case err != nil:
+				return err
+			default:
+				l.enroll(&d, img)
+			}
+		}
+		return errors.Join(put(tx, d), l.Journal.Record(tx, registration(actor, d, "")))
+	})
+	if err != nil {
+		return d, err
+	}
+	l.settle(d)
+	return d, nil
+}
+
+// admit checks that an announced device is new, or is the one that is known
+// under its name and address and lacked only its model.
+func (l *Lab) admit(tx state.Tx, a Announcement) (Device, error) {
+	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Virtual: a.Virtual}
+	holder, err := macs.Get(tx, string(a.MAC))
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return fresh, err
+	}
+	known, err := devices.Get(tx, string(a.Name))
+	switch {
+	case holder != "" && holder != a.Name:
+		return fresh, fault.Failedf("%s is the MAC address of %s already", a.MAC, holder).
+			WithHint("to give that device another name: device rename %s %s", holder, a.Name)
+	case errors.Is(err, state.ErrNotFound):
+		return fresh, nil
+	case err != nil:
+		return fresh, err
+	case known.MAC == a.MAC && known.Kind == Unknown && known.Model == "" && a.Model != "":
+		known.Model = a.Model
+		return known, nil
+	}
+	return fresh, fault.Failedf("there is a device %s already (%s)", a.Name, known.MAC).
+		WithHint("choose another name, or forget that one first: device forget %s", a.Name)
+}
+
+// enroll makes a device a free node.
+func (l *Lab) enroll(d *Device, def images.Image) {
+	d.Kind, d.Image, d.Since = Node, def.Ref, l.Now().UTC()
+}
+
+// settle follows the commit that made or changed a device.
+func (l *Lab) settle(d Device) {
+	switch {
+	case d.Kind == Node:
+		l.restart(d)
+	case d.Model != "":
+		l.kick()
+	}
+}
+
+// registration is the event that a device came or changed what it is.
+func registration(actor string, d Device, detail string) journal.Event {
+	if detail == "" {
+		detail = fmt.Sprintf("%s %s, %s", d.Kind, d.Model, d.MAC)
+	}
+	return journal.Event{Type: journal.Registration, Actor: actor, Node: string(d.Name), To: string(d.Kind), Detail: detail}
+}
+
+// Create makes a virtual node that the user owns at once, as if it had been
+// there free and was acquired. The default image of the model is downloaded
+// first when it is not here.
+func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model string) (Result, error) {
+	mac, err := randomMAC()
+	if err != nil {
+		return Result{}, err
+	}
+	def, err := l.defaultImage(ctx, model)
+	if err != nil {
+		return Result{}, err
+	}
+	return l.change(ctx, user, Consent{}, func(c *change) error {
+		if _, err := images.Get(c.tx, def.Ref); errors.Is(err, state.ErrNotFound) {
+			if err := images.Put(c.tx, def); err != nil {
+				return err
+			}
+		}
+		d, err := l.admit(c.tx, Announcement{Name: name, MAC: mac, Model: model, Virtual: true})
+		if err != nil {
+			return err
+		}
+		if d.MAC != mac {
+			return fault.Failedf("there is a device %s already (%s)", name, d.MAC).WithHint("choose another name")
+		}
+		l.enroll(&d, def)
+		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(string(user), d, "virtual node "+model))); err != nil {
+			return err
+		}
+		return c.take([]Device{d})
+	})
+}
+
+// defaultImage returns the default image of a model, downloading its content
+// when it has no record yet.
+func (l *Lab) defaultImage(ctx context.Context, model string) (images.Image, error) {
+	var def images.Image
+	err := l.Store.View(ctx, func(r state.Reader) (err error) {
+		def, err = images.Get(r, images.DefaultRef(model))
+		return err
+	})
+	if !errors.Is(err, state.ErrNotFound) {
+		return def, err
+	}
+	return l.fetchDefault(ctx, model)
+}
+
+// randomMAC makes an address for a virtual node, under the prefix that KVM uses.
+func randomMAC() (MAC, error) {
+	var b [3]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("make a MAC address: %w", err)
+	}
+	return MAC(fmt.Sprintf("52:54:00:%02x:%02x:%02x", b[0], b[1], b[2])), nil
+}
+
+// Forget removes the devices of the set that are not virtual nodes, contested
+// ones with consent.
+func (l *Lab) Forget(ctx context.Context, user auth.Name, set Set, consent Consent) ([]Device, error) {
+	return l.drop(ctx, user, set, consent, false)
+}
+
+// Remove removes the virtual nodes of the set, contested ones with consent.
+func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, consent Consent) ([]Device, error) {
+	return l.drop(ctx, user, set, consent, true)
+}
+
+func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, consent Consent, virtual bool) ([]Device, error) {
+	var gone []Device
+	err := l.Store.Update(ctx, func(tx state.Tx) error {
+		ds, err := set.expand(tx, user, deviceScope)
+		if err != nil {
+			return err
+		}
+		for _, d := range ds {
+			switch {
+			case d.Virtual && !virtual:
+				return fault.Failedf("%s is a virtual node; nothing changed", d.Name).WithHint("remove it with: node remove %s", d.Name)
+			case !d.Virtual && virtual:
+				return fault.Failedf("%s is not a virtual node; nothing changed", d.Name).WithHint("forget it with: device forget %s", d.Name)
+			}
+		}
+		if err := consent.check(contested(ds, user)); err != nil {
+			return err
+		}
+		gone = ds
+		for _, d := range ds {
+			e := registration(string(user), d, "removed")
+			e.From, e.To = string(d.Kind), ""
+			if err := errors.Join(remove(tx, d), l.Journal.Record(tx, e), l.tellGone(tx, user, d)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range gone {
+		l.unplug(d)
+	}
+	return gone, nil
+}
+
+// tellGone leaves the owner of a node that somebody else removed a notice.
+func (l *Lab) tellGone(tx state.Tx, user auth.Name, d Device) error {
+	if !d.contested(user) {
+		return nil
+	}
+	return l.Journal.Tell(tx, string(d.Owner()), fmt.Sprintf("%s removed your node %s", user, d.Name))
+}
+
+// unplug ends what runs on a device whose name is gone.
+func (l *Lab) unplug(d Device) {
+	l.visits.cut(d.Name, "")
+	if d.Virtual {
+		l.virtual.Stop(d.Name)
+	}
+	l.status.forget(d.Name)
+}
+
+// Rename gives a device another name, that of another user's node with consent.
+// A virtual node starts anew under it.
+func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, consent Consent) (Device, error) {
+	var before, after Device
+	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		if before, err = get(tx, old); err != nil {
+			return err
+		}
+		_, err = devices.Get(tx, string(name))
+		if err == nil {
+			return fault.Failedf("there is a device %s already", name).WithHint("choose another name")
+		}
+		if !errors.Is(err, state.ErrNotFound) {
+			return err
+		}
+		if err := consent.check(contested([]Device{before}, user)); err != nil {
+			return err
+		}
+		after = before
+		after.Name = name
+		e := journal.Event{Type: journal.Registration, Actor: string(user), Node: string(name), From: string(old), To: string(name), Detail: "renamed"}
+		return errors.Join(remove(tx, before), put(tx, after), l.Journal.Record(tx, e))
+	})
+	if err != nil {
+		return after, err
+	}
+	l.unplug(before)
+	if after.Virtual && after.Kind == Node {
+		l.restart(after)
+	}
+	return after, nil
+}

@@ -1,0 +1,137 @@
+package nodes
+
+import (
+	"errors"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/state"
+)
+
+// Set is a parsed expression that stands for several devices: names, globs and
+// keywords joined by commas. What it stands for is found inside the transaction
+// that uses it.
+type Set struct {
+	terms []string
+}
+
+var termForm = regexp.MustCompile(`^[a-zA-Z0-9*?\[][a-zA-Z0-9*?\[\]^-]*$`)
+
+// ParseSet checks the form of an expression.
+func ParseSet(s string) (Set, error) {
+	terms := strings.Split(s, ",")
+	for i, term := range terms {
+		if _, err := path.Match(term, ""); err != nil || !termForm.MatchString(term) {
+			return Set{}, fault.Usagef("invalid device set %q", s).
+				WithHint("a set is names, globs and keywords joined by commas without spaces, as in rpi-3,pc-*,my-nodes (see: help show device-sets)")
+		}
+		terms[i] = strings.ToLower(term)
+	}
+	return Set{terms}, nil
+}
+
+// Only is the set of one device.
+func Only(name Name) Set { return Set{[]string{string(name)}} }
+
+func (s Set) String() string { return strings.Join(s.terms, ",") }
+
+// serverKeyword stands for the server, which has no record of its own.
+const serverKeyword = "server"
+
+// scope says which devices a command is about.
+type scope struct {
+	noun string
+	kind Kind // "" for all
+}
+
+var (
+	nodeScope   = scope{"node", Node}
+	deviceScope = scope{"device", ""}
+)
+
+func (sc scope) holds(d Device) bool { return sc.kind == "" || d.Kind == sc.kind }
+
+// expand returns the devices that the set stands for, each once, in natural
+// order. All unknown names are reported at once.
+func (s Set) expand(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
+	names, err := s.find(r, user, sc)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return nil, fault.Failedf("the set %q is empty", s).WithHint("see all nodes with: node show --all")
+	}
+	slices.SortFunc(names, func(a, b Device) int { return naturally(a.Name, b.Name) })
+	return slices.CompactFunc(names, func(a, b Device) bool { return a.Name == b.Name }), nil
+}
+
+// find returns the devices of each term, in any order and with repetitions.
+func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
+	var all, found []Device
+	var bad, misfits []string
+	for _, term := range s.terms {
+		match := keyword(term, user)
+		if match == nil && strings.ContainsAny(term, `*?[`) {
+			match = func(d Device) bool { ok, _ := path.Match(term, string(d.Name)); return ok }
+		}
+		if match == nil {
+			d, err := devices.Get(r, term)
+			switch {
+			case errors.Is(err, state.ErrNotFound):
+				bad = append(bad, term)
+			case err != nil:
+				return nil, err
+			case !sc.holds(d):
+				misfits = append(misfits, term)
+			default:
+				found = append(found, d)
+			}
+			continue
+		}
+		if all == nil {
+			var err error
+			if all, err = everything(r); err != nil {
+				return nil, err
+			}
+		}
+		before := len(found)
+		for _, d := range all {
+			if sc.holds(d) && match(d) {
+				found = append(found, d)
+			}
+		}
+		if len(found) == before && !slices.Contains(keywords, term) {
+			bad = append(bad, term)
+		}
+	}
+	if len(bad) > 0 {
+		return nil, unknown(r, sc.noun, bad)
+	}
+	if len(misfits) > 0 {
+		return nil, fault.Failedf("not a %s: %s", sc.noun, strings.Join(misfits, ", ")).WithHint("see what each device is with: device show")
+	}
+	return found, nil
+}
+
+// keyword returns what a keyword selects, nil for any other term.
+func keyword(term string, user auth.Name) func(Device) bool {
+	switch term {
+	case "my-nodes":
+		return func(d Device) bool { return d.Kind == Node && d.Owner() == user }
+	case "free-nodes":
+		return func(d Device) bool { return d.Kind == Node && d.Free() }
+	case "all-nodes":
+		return func(d Device) bool { return d.Kind == Node }
+	case "all-switches":
+		return func(d Device) bool { return d.Kind == Switch }
+	case "all-devices":
+		return func(Device) bool { return true }
+	case "explorable-switches", serverKeyword:
+		return func(Device) bool { return false }
+	}
+	return nil
+}
