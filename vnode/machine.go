@@ -1,0 +1,168 @@
+package vnode
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gliderlabs/ssh"
+	gossh "golang.org/x/crypto/ssh"
+
+	"walt/nodes"
+)
+
+// errReboot is why a machine ended that is to boot again.
+var errReboot = errors.New("reboot")
+
+// machine is a simulated node that has power: its files and its SSH server.
+type machine struct {
+	name   nodes.Name
+	files  fs.FS
+	booted time.Time
+	now    func() time.Time
+	log    *slog.Logger
+
+	listener net.Listener
+	server   *ssh.Server
+	cut      context.CancelCauseFunc // cuts the power
+
+	running sync.WaitGroup // connections, and sessions that may survive theirs a little
+	mu      sync.Mutex     // guards what follows
+	conns   map[net.Conn]struct{}
+	off     bool
+}
+
+// powerOn returns a machine that listens, with a host key of its own, and
+// answers once it serves.
+func (s *Sim) powerOn(n nodes.Name, files fs.FS) (*machine, error) {
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("make a host key: %w", err)
+	}
+	host, err := gossh.NewSignerFromSigner(private)
+	if err != nil {
+		return nil, fmt.Errorf("make a host key: %w", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for SSH: %w", err)
+	}
+	m := &machine{
+		name: n, files: files, booted: s.Now(), now: s.Now, log: s.Log.With("node", n),
+		listener: listener, conns: map[net.Conn]struct{}{},
+	}
+	m.server = &ssh.Server{
+		Version:     "walt-simulated-node",
+		HostSigners: []ssh.Signer{host},
+		PublicKeyHandler: func(ctx ssh.Context, key ssh.PublicKey) bool {
+			return ctx.User() == "root" && ssh.KeysEqual(key, s.Trust)
+		},
+		ConnCallback:    m.connect,
+		ChannelHandlers: map[string]ssh.ChannelHandler{"session": channel},
+		Handler:         m.session,
+	}
+	return m, nil
+}
+
+// serve lets clients in until ctx ends, the machine reboots, or it can listen
+// no more. It returns why, when all that ran on the machine has ended.
+func (m *machine) serve(ctx context.Context) error {
+	ctx, m.cut = context.WithCancelCause(ctx)
+	defer m.cut(nil)
+	defer context.AfterFunc(ctx, func() { m.listener.Close() })()
+	err := m.server.Serve(m.listener)
+	m.powerOff()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("listen for SSH: %w", err)
+}
+
+// powerOff closes the connections, which ends the sessions, and waits for that.
+func (m *machine) powerOff() {
+	m.mu.Lock()
+	m.off = true
+	for c := range m.conns {
+		c.Close()
+	}
+	m.mu.Unlock()
+	m.running.Wait()
+}
+
+// connect keeps account of a new connection. The library would only know of
+// those that have logged in.
+func (m *machine) connect(_ ssh.Context, c net.Conn) net.Conn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.off {
+		return nil
+	}
+	m.running.Add(1)
+	m.conns[c] = struct{}{}
+	return &connection{Conn: c, left: sync.OnceFunc(func() {
+		m.mu.Lock()
+		delete(m.conns, c)
+		m.mu.Unlock()
+		m.running.Done()
+	})}
+}
+
+// connection is one whose end is noticed; the library closes it several times.
+type connection struct {
+	net.Conn
+	left func()
+}
+
+func (c *connection) Close() error {
+	defer c.left()
+	return c.Conn.Close()
+}
+
+// channel serves one session channel. It stands in front of the library's
+// handler, whose context ends with the connection, not with the channel, and
+// which accepts agent forwarding, keeps any number of environment variables
+// and blocks on signals and changes of the window that nobody takes.
+func channel(srv *ssh.Server, conn *gossh.ServerConn, offered gossh.NewChannel, ctx ssh.Context) {
+	done, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ssh.DefaultSessionHandler(srv, conn, requests{offered}, channelContext{ctx, done})
+}
+
+// channelContext is a connection's context that ends earlier.
+type channelContext struct {
+	ssh.Context
+	done context.Context
+}
+
+func (c channelContext) Done() <-chan struct{} { return c.done.Done() }
+func (c channelContext) Err() error            { return c.done.Err() }
+
+// requests is a channel that passes on only the requests that a node understands.
+type requests struct{ gossh.NewChannel }
+
+func (r requests) Accept() (gossh.Channel, <-chan *gossh.Request, error) {
+	ch, all, err := r.NewChannel.Accept()
+	if err != nil {
+		return nil, nil, err
+	}
+	some := make(chan *gossh.Request)
+	go func() { // ends with the channel
+		defer close(some)
+		for req := range all {
+			switch req.Type {
+			case "pty-req", "shell", "exec":
+				some <- req
+			default:
+				// An error means that the connection is gone, which ends all.
+				_ = req.Reply(false, nil)
+			}
+		}
+	}()
+	return ch, some, nil
+}

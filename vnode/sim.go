@@ -1,0 +1,206 @@
+// Package vnode runs virtual nodes: nodes that live inside the server. It
+// decides nothing; what a node boots, and who may use it, is the lab's business.
+// So far there is one kind, simulated nodes: no machine is emulated, but each
+// has an SSH server of its own on loopback with a small shell, whose files are
+// those of the image that the node booted. Its one surprising rule: a node asks
+// what to boot every time that it starts, so a change of its image takes effect
+// with the next Start and no earlier.
+package vnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/images"
+	"walt/nodes"
+)
+
+// Lab is whom nodes ask and tell. The calls about one node come one after the
+// other, each Boot followed by a Down sooner or later.
+type Lab interface {
+	// Boot returns the image that the node is to boot now.
+	Boot(ctx context.Context, n nodes.Name) (images.Image, error)
+	// Up tells that the node runs; addr is host:port of its SSH server.
+	Up(n nodes.Name, addr string)
+	// Down tells that the node has no power, or failed to boot.
+	Down(n nodes.Name)
+}
+
+// Library is where nodes find the content of images.
+type Library interface {
+	// Files returns the file system of an image by its digest. It resolves
+	// symbolic links inside of it, and may implement fs.ReadLinkFS.
+	Files(ctx context.Context, digest string) (fs.FS, error)
+}
+
+// Boots is how many simulated nodes do the work of booting at the same time;
+// the others wait for their turn.
+const Boots = 32
+
+// Sim runs simulated nodes. Set its fields before the first Start.
+type Sim struct {
+	Lab     Lab
+	Library Library
+	Trust   ssh.PublicKey // the only key that nodes let in, as root
+	Log     *slog.Logger
+	Delay   time.Duration    // how long a boot takes: a quarter of it before the node asks what to boot
+	Now     func() time.Time // for uptime and the ages of files
+
+	turns  chan struct{} // holds a token for each boot that works
+	lives  sync.WaitGroup
+	mu     sync.Mutex // guards what follows
+	nodes  map[nodes.Name]*life
+	closed bool
+}
+
+// life is a node from one Start to the next, or to Stop.
+type life struct {
+	end context.CancelFunc
+	off chan struct{} // closed when the node is off for good
+}
+
+// NewSim returns a Sim whose nodes take about a second to boot. Close ends it.
+func NewSim(lab Lab, library Library, trust ssh.PublicKey, log *slog.Logger) *Sim {
+	return &Sim{
+		Lab: lab, Library: library, Trust: trust, Log: log,
+		Delay: time.Second, Now: time.Now,
+		turns: make(chan struct{}, Boots), nodes: map[nodes.Name]*life{},
+	}
+}
+
+// Start powers the node on. If it is on, its power is cut first, and Start
+// returns after the lab was told so: nothing of the earlier run is heard of
+// later. It does not wait for the boot. After Close it does nothing.
+func (s *Sim) Start(n nodes.Name) {
+	ctx, end := context.WithCancel(context.Background())
+	l := &life{end, make(chan struct{})}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		end()
+		return
+	}
+	before := s.nodes[n]
+	s.nodes[n] = l
+	s.lives.Add(1)
+	s.mu.Unlock()
+	if before != nil {
+		before.end()
+		<-before.off
+	}
+	go func() { // ends with ctx: Start, Stop and Close end it
+		defer s.lives.Done()
+		defer close(l.off)
+		s.live(ctx, n)
+	}()
+}
+
+// Stop cuts the power of the node. It returns when it is off, its connections
+// are closed, all that ran on it has ended, and the lab was told.
+func (s *Sim) Stop(n nodes.Name) {
+	s.mu.Lock()
+	l := s.nodes[n]
+	delete(s.nodes, n)
+	s.mu.Unlock()
+	if l == nil {
+		return
+	}
+	l.end()
+	<-l.off
+}
+
+// Close cuts the power of all nodes, for ever, and returns when they are off.
+func (s *Sim) Close() {
+	s.mu.Lock()
+	s.closed = true
+	for _, l := range s.nodes {
+		l.end()
+	}
+	s.mu.Unlock()
+	s.lives.Wait()
+}
+
+// live runs a node, again after each reboot that it does by itself, until ctx
+// ends or it cannot boot.
+func (s *Sim) live(ctx context.Context, n nodes.Name) {
+	for {
+		err := s.run(ctx, n)
+		s.Lab.Down(n)
+		if ctx.Err() != nil {
+			return
+		}
+		if !errors.Is(err, errReboot) {
+			s.Log.Error("simulated node stays off", "node", n, "err", err)
+			return
+		}
+	}
+}
+
+// run is a node from power on to power off. It returns why that was.
+func (s *Sim) run(ctx context.Context, n nodes.Name) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := sleep(ctx, s.Delay/4); err != nil {
+		return err
+	}
+	var image images.Image
+	err = s.inTurn(ctx, func() (err error) {
+		image, err = s.Lab.Boot(ctx, n)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ask the lab what to boot: %w", err)
+	}
+	if err := sleep(ctx, s.Delay-s.Delay/4); err != nil {
+		return err
+	}
+	var m *machine
+	err = s.inTurn(ctx, func() error {
+		files, err := s.Library.Files(ctx, image.Digest)
+		if err != nil {
+			return fmt.Errorf("open image %s: %w", image.Ref, err)
+		}
+		m, err = s.powerOn(n, files)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer m.listener.Close()
+	s.Lab.Up(n, m.listener.Addr().String())
+	return m.serve(ctx)
+}
+
+// inTurn does a part of a boot while not too many others do.
+func (s *Sim) inTurn(ctx context.Context, work func() error) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case s.turns <- struct{}{}:
+	}
+	defer func() { <-s.turns }()
+	return work()
+}
+
+// sleep returns nil after d, or ctx's error when that ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
