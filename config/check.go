@@ -1,0 +1,218 @@
+package config
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// checker collects what is wrong with values that have the right type, and
+// reads the files that they name.
+type checker struct {
+	file     string
+	lines    map[string]int
+	problems []string
+}
+
+// wrong notes a problem with the value of a key, or of the table that has no
+// such key.
+func (k *checker) wrong(key, format string, args ...any) {
+	line, at := 0, key
+	for line == 0 && at != "" {
+		line = k.lines[at]
+		at = at[:max(0, strings.LastIndexAny(at, ".["))]
+	}
+	name := index.ReplaceAllString(key, "")
+	k.problems = append(k.problems, fmt.Sprintf("%s:%d: %s: %s", k.file, max(1, line), name, fmt.Sprintf(format, args...)))
+}
+
+var index = regexp.MustCompile(`\[\d+\]`)
+
+func (k *checker) config(c *Config) {
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || !isPort(port) {
+		k.wrong("listen", `%q is no address to listen on; want ":PORT" or "HOST:PORT"`, c.Listen)
+	}
+	if c.Data == "" {
+		k.wrong("data", "is empty; want a directory")
+	}
+	c.Data = k.path(c.Data)
+	for i := range c.Registries {
+		k.registry(fmt.Sprintf("registry[%d].", i), &c.Registries[i], c.Registries[:i])
+	}
+	k.docker(c.Docker.Host)
+	k.duration("power.idle", c.Power.Idle, 0)
+	if c.SSH.MaxConnections < 1 {
+		k.wrong("ssh.max_connections", "%d is too small; want at least 1", c.SSH.MaxConnections)
+	}
+	k.duration("ssh.login_grace", c.SSH.LoginGrace, time.Second)
+	k.duration("ssh.idle_timeout", c.SSH.IdleTimeout, 0)
+	if c.SSH.UserCAFile != "" {
+		c.SSH.UserCAFile = k.path(c.SSH.UserCAFile)
+		var err error
+		if c.SSH.UserCA, err = readKeys(c.SSH.UserCAFile); err != nil {
+			k.wrong("ssh.user_ca", "%v", err)
+		}
+	}
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
+func (k *checker) duration(key string, d Duration, least time.Duration) {
+	switch {
+	case d.wrong != "":
+		k.wrong(key, `%q is no duration; want one in quotes, as in "30s" or "2h"`, d.wrong)
+	case d.Duration < least:
+		k.wrong(key, "%v is too short; want at least %v", d, least)
+	}
+}
+
+// path makes a path of the file one that is valid anywhere.
+func (k *checker) path(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(k.file), path)
+}
+
+var (
+	labelForm = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
+	locations = []string{"walt", "docker", hub.Label} // that links name besides registries
+)
+
+func (k *checker) registry(key string, r *Registry, before []Registry) {
+	r.URL = strings.TrimSuffix(r.URL, "/")
+	switch {
+	case r.Label == hub.Label && r.URL == hub.URL: // Docker Hub, by its own name
+	case !labelForm.MatchString(r.Label):
+		k.wrong(key+"label", "%q is no label; want a lower-case letter, then lower-case letters, digits or -, 1 to 32 in all", r.Label)
+	case slices.Contains(locations, r.Label):
+		k.wrong(key+"label", "%q is reserved; choose another label", r.Label)
+	}
+	if slices.ContainsFunc(before, func(b Registry) bool { return b.Label == r.Label }) {
+		k.wrong(key+"label", "%q is the label of another registry too; labels must differ", r.Label)
+	}
+	if why := badURL(r.URL); why != "" {
+		k.wrong(key+"url", `%s; want "http://HOST[:PORT]" or "https://HOST[:PORT]"`, why)
+	}
+	if (r.Username == "") != (r.PasswordFile == "") {
+		k.wrong(key+"username", "username and password_file go together; give both or none")
+	}
+	var err error
+	if r.PasswordFile != "" {
+		r.PasswordFile = k.path(r.PasswordFile)
+		if r.Password, err = readPassword(r.PasswordFile); err != nil {
+			k.wrong(key+"password_file", "%v", err)
+		}
+	}
+	if r.CAFile != "" {
+		r.CAFile = k.path(r.CAFile)
+		if r.CA, err = readCA(r.CAFile); err != nil {
+			k.wrong(key+"ca_file", "%v", err)
+		}
+	}
+}
+
+// badURL tells what is wrong with the URL of a registry.
+func badURL(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return "is missing"
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
+		return fmt.Sprintf("%q is no URL of a registry", s)
+	case u.User != nil:
+		return "names a user; use username and password_file"
+	}
+	return ""
+}
+
+func (k *checker) docker(host string) {
+	if host == "" {
+		return
+	}
+	u, err := url.Parse(host)
+	if err == nil && (u.Scheme == "unix" && u.Host == "" && u.Path != "" ||
+		slices.Contains([]string{"tcp", "http", "https"}, u.Scheme) && u.Hostname() != "") {
+		return
+	}
+	k.wrong("docker.host", `%q is no address of a docker daemon; want "unix:///PATH", "tcp://HOST:PORT", or "" for none`, host)
+}
+
+func readPassword(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return "", fmt.Errorf("others can read %s (mode %04o); run: chmod 600 %s", path, mode, path)
+	}
+	content, err := io.ReadAll(f)
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimRight(string(content), "\r\n")
+	if password == "" || strings.ContainsAny(password, "\r\n") {
+		return "", fmt.Errorf("%s must hold one line, the password", path)
+	}
+	return password, nil
+}
+
+func readCA(path string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
+	}
+	return pool, nil
+}
+
+// readKeys reads public keys, one a line, as ssh-keygen writes them.
+func readKeys(path string) ([]ssh.PublicKey, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var keys []ssh.PublicKey
+	for line := range bytes.Lines(content) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		key, _, options, _, err := ssh.ParseAuthorizedKey(line)
+		if err == nil && len(options) > 0 {
+			err = errors.New("options are not used here")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s holds a line that is no public key: %w", path, err)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s holds no public key", path)
+	}
+	return keys, nil
+}

@@ -1,0 +1,120 @@
+// Package config reads the server's TOML file and everything that it names, so
+// that whatever is wrong is found at the start. It starts nothing. Its one
+// surprising rule: relative paths in the file are relative to the file's
+// folder, not to where the server was started.
+package config
+
+import (
+	"crypto/x509"
+	"os"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/fault"
+)
+
+// Config is what the file says, with defaults for what it does not say.
+type Config struct {
+	Listen     string     `toml:"listen"` // [host]:port for SSH
+	Data       string     `toml:"data"`   // directory of all that there is
+	Registries []Registry `toml:"registry"`
+	Docker     Docker     `toml:"docker"`
+	Power      Power      `toml:"power"`
+	SSH        SSH        `toml:"ssh"`
+}
+
+// Registry is where images come from and are published to.
+type Registry struct {
+	Label        string `toml:"label"` // as in links, unique
+	URL          string `toml:"url"`   // http or https, no trailing slash
+	Username     string `toml:"username"`
+	PasswordFile string `toml:"password_file"`
+	CAFile       string `toml:"ca_file"`
+
+	Password string         `toml:"-"` // what PasswordFile holds
+	CA       *x509.CertPool `toml:"-"` // what CAFile holds, nil without one
+}
+
+// Docker is the docker daemon on the server.
+type Docker struct {
+	Host string `toml:"host"` // unix://, tcp://, http:// or https:// URL; "" turns it off
+}
+
+// Power is about switching free nodes off.
+type Power struct {
+	Idle Duration `toml:"idle"` // how long a node is free and unused before; 0 is for ever
+}
+
+// SSH is about connections and logins.
+type SSH struct {
+	MaxConnections int      `toml:"max_connections"`
+	LoginGrace     Duration `toml:"login_grace"`  // how long a login may take
+	IdleTimeout    Duration `toml:"idle_timeout"` // 0 is never
+	RSAHostKey     bool     `toml:"rsa_host_key"` // besides the Ed25519 one
+	UserCAFile     string   `toml:"user_ca"`
+
+	UserCA []ssh.PublicKey `toml:"-"` // what UserCAFile holds: who may sign users' certificates
+}
+
+// Duration is a time.Duration that is written as in "30s" or "2h30m".
+type Duration struct {
+	time.Duration
+	wrong string // the text, when it is none
+}
+
+// UnmarshalText parses what time.ParseDuration does. It leaves complaints to
+// Load, which knows the line.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration{Duration: v}
+	if err != nil {
+		d.wrong = string(text)
+	}
+	return nil
+}
+
+// hub is Docker Hub, which serves when no registry is listed.
+var hub = Registry{Label: "hub", URL: "https://registry-1.docker.io"}
+
+// Default is the configuration of an empty file.
+func Default() Config {
+	c := base()
+	c.Registries = []Registry{hub}
+	return c
+}
+
+func base() Config {
+	return Config{
+		Listen: ":2222",
+		Data:   "/var/lib/walt",
+		Docker: Docker{Host: "unix:///var/run/docker.sock"},
+		Power:  Power{Idle: Duration{Duration: 2 * time.Hour}},
+		SSH: SSH{
+			MaxConnections: 1000,
+			LoginGrace:     Duration{Duration: 30 * time.Second},
+		},
+	}
+}
+
+// Load reads and checks the file. What is wrong is a fault with a line for each
+// problem, which names the file, the line and the key, and says what is allowed.
+func Load(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fault.Failedf("cannot read the configuration: %v", err)
+	}
+	c := base()
+	if err := decode(path, text, &c); err != nil {
+		return Config{}, err
+	}
+	k := checker{file: path, lines: lines(text)}
+	k.config(&c)
+	if len(k.problems) > 0 {
+		return Config{}, fail(k.problems)
+	}
+	if len(c.Registries) == 0 {
+		c.Registries = []Registry{hub}
+	}
+	return c, nil
+}

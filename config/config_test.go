@@ -1,0 +1,224 @@
+package config_test
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/config"
+	"walt/fault"
+)
+
+const full = `
+listen = "127.0.0.1:2200"
+data = "data"
+
+[[registry]]                 # the lab's own
+label = "lab"
+url = "http://127.0.0.1:5000/"
+username = "walt"
+password_file = "secret"
+
+[[registry]]
+label = "hub"
+url = "https://registry-1.docker.io"
+
+[[registry]]
+label = "far"
+url = "https://far.example/images"
+ca_file = "keys/ca.pem"
+
+[docker]
+host = ""
+
+[power]
+idle = "1h30m"
+
+[ssh]
+max_connections = 10
+login_grace = "5s"
+idle_timeout = "10m"
+rsa_host_key = true
+user_ca = "keys/ca.pub"
+`
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	c, err := config.Load(write(t, dir, full))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Registries) != 3 || c.Registries[2].CA == nil || len(c.SSH.UserCA) != 2 {
+		t.Fatalf("not read: %+v", c)
+	}
+	c.Registries[2].CA, c.SSH.UserCA = nil, nil
+	want := config.Config{
+		Listen: "127.0.0.1:2200",
+		Data:   filepath.Join(dir, "data"),
+		Registries: []config.Registry{
+			{Label: "lab", URL: "http://127.0.0.1:5000", Username: "walt", PasswordFile: filepath.Join(dir, "secret"), Password: "pass word"},
+			{Label: "hub", URL: "https://registry-1.docker.io"},
+			{Label: "far", URL: "https://far.example/images", CAFile: filepath.Join(dir, "keys/ca.pem")},
+		},
+		Power: config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
+		SSH: config.SSH{
+			MaxConnections: 10,
+			LoginGrace:     config.Duration{Duration: 5 * time.Second},
+			IdleTimeout:    config.Duration{Duration: 10 * time.Minute},
+			RSAHostKey:     true,
+			UserCAFile:     filepath.Join(dir, "keys/ca.pub"),
+		},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+func TestDefault(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(write(t, folder(t), "# nothing\n"))
+	if err != nil || !reflect.DeepEqual(c, config.Default()) {
+		t.Errorf("an empty file is %+v, %v", c, err)
+	}
+	if len(c.Registries) != 1 || c.Registries[0].Label != "hub" || c.Listen != ":2222" || c.SSH.LoginGrace.Duration != 30*time.Second {
+		t.Errorf("the default is %+v", c)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	lab := "[[registry]]\nlabel = \"lab\"\nurl = \"http://r\"\n"
+	for _, c := range []struct{ text, says string }{
+		{"listen = \":1\"\nlissten = \":2\"", `:2: unknown key "lissten"; did you mean "listen"?`},
+		{"[shs]\nx = 1", `:1: unknown key "shs"; did you mean "ssh"?`},
+		{"[ssh]\n\nmax_connection = 1", `:3: unknown key "ssh.max_connection"; did you mean "max_connections"?`},
+		{lab + "colour = 1", `:4: unknown key "registry.colour"; known here: label, url, username, password_file, ca_file`},
+		{"power.sleep = 1\ndocker.hots = 2", ":2: unknown key \"docker.hots\"; did you mean \"host\"?"},
+		{"power.sleep = 1\ndocker.hots = 2", ":1: unknown key \"power.sleep\"; known here: idle\n"},
+
+		{"\nlisten = 22", `:2: listen: want text in quotes`},
+		{"[ssh]\nmax_connections = \"10\"", `:2: ssh.max_connections: want a whole number`},
+		{"[ssh]\nmax_connections = 1.5", `:2: ssh.max_connections: want a whole number`},
+		{"[ssh]\nrsa_host_key = \"no\"", `:2: ssh.rsa_host_key: want true or false`},
+		{"[ssh]\nlogin_grace = 30", `:2: ssh.login_grace: "30" is no duration; want one in quotes, as in "30s" or "2h"`},
+		{"[ssh]\nlogin_grace = []", `:2: ssh.login_grace: want a duration in quotes`},
+		{"[ssh]\nlogin_grace = \"soon\"", `:2: ssh.login_grace: "soon" is no duration`},
+		{lab + lab + "username = []", `:7: registry.username: want text in quotes`},
+		{"registry = \"lab\"", `:1: registry: want tables, as in [[registry]]`},
+		{"docker = \"no\"", `:1: docker: want a table`},
+
+		{"listen = ", ":1: "},
+		{"a = 1\na = 2", ":2: "},
+		{"listen = \":1\"\n[ssh\n", ":2: "},
+
+		{"listen = \"2222\"", `:1: listen: "2222" is no address to listen on; want`},
+		{"listen = \":ssh\"", `:1: listen:`},
+		{"listen = \":70000\"", `:1: listen:`},
+		{"data = \"\"", `:1: data: is empty`},
+		{"[ssh]\nmax_connections = -1", `:2: ssh.max_connections: -1 is too small; want at least 1`},
+		{"[ssh]\nlogin_grace = \"0s\"", `:2: ssh.login_grace: 0s is too short`},
+		{"[ssh]\nidle_timeout = \"-1s\"", `:2: ssh.idle_timeout: -1s is too short; want at least 0s`},
+		{"power = { idle = \"-2h\" }", `:1: power.idle: -2h0m0s is too short`},
+		{"[docker]\nhost = \"/var/run/docker.sock\"", `:2: docker.host: "/var/run/docker.sock" is no address of a docker daemon`},
+		{"[docker]\nhost = \"unix://relative\"", `:2: docker.host:`},
+
+		{"[[registry]]\nurl = \"http://r\"", `:1: registry.label: "" is no label`},
+		{"[[registry]]\nurl = \"http://r\"\nlabel = \"Lab\"", `:3: registry.label: "Lab" is no label`},
+		{"[[registry]]\nurl = \"http://r\"\nlabel = \"docker\"", `:3: registry.label: "docker" is reserved`},
+		{"[[registry]]\nurl = \"http://r\"\nlabel = \"hub\"", `:3: registry.label: "hub" is reserved`},
+		{lab + lab, `:5: registry.label: "lab" is the label of another registry too`},
+		{"[[registry]]\nlabel = \"lab\"", `:1: registry.url: is missing`},
+		{"[[registry]]\nlabel = \"lab\"\nurl = \"127.0.0.1:5000\"", `:3: registry.url: "127.0.0.1:5000" is no URL of a registry; want "http`},
+		{"[[registry]]\nlabel = \"lab\"\nurl = \"ftp://r\"", `:3: registry.url:`},
+		{"[[registry]]\nlabel = \"lab\"\nurl = \"http://u:geheim@r\"", `:3: registry.url: names a user`},
+		{lab + "username = \"walt\"", `:4: registry.username: username and password_file go together`},
+		{lab + "username = \"w\"\npassword_file = \"open\"", `:5: registry.password_file: others can read DIR/open (mode 0644); run: chmod 600 DIR/open`},
+		{lab + "username = \"w\"\npassword_file = \"none\"", `:5: registry.password_file: open DIR/none: no such file`},
+		{lab + "username = \"w\"\npassword_file = \"empty\"", `:5: registry.password_file: DIR/empty must hold one line`},
+		{lab + "ca_file = \"open\"", `:4: registry.ca_file: DIR/open holds no certificate`},
+		{"[ssh]\nuser_ca = \"open\"", `:2: ssh.user_ca: DIR/open holds a line that is no public key`},
+		{"[ssh]\nuser_ca = \"empty\"", `:2: ssh.user_ca: DIR/empty holds no public key`},
+	} {
+		dir := folder(t)
+		path := write(t, dir, c.text)
+		_, err := config.Load(path)
+		says := strings.ReplaceAll(path+c.says, "DIR", dir)
+		f := fault.As(err)
+		if f == nil || f.Kind != fault.Failed || !strings.Contains(f.Msg+"\n", says) {
+			t.Errorf("%q:\n got %v\nwant %s", c.text, err, says)
+		}
+		if strings.Contains(f.Error(), "geheim") {
+			t.Errorf("a password is shown: %v", err)
+		}
+	}
+	_, err := config.Load(write(t, folder(t), "listen = \"\"\n[power]\nidle = \"-1s\"\n"))
+	if err == nil || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("two problems are told as: %v", err)
+	}
+	if _, err := config.Load("/no/such/file"); fault.As(err) == nil || !strings.Contains(err.Error(), "/no/such/file") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+func write(t *testing.T, dir, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, "walt.toml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// folder makes the files that the configurations name.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := string(ssh.MarshalAuthorizedKey(key))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"secret":      "pass word\n",
+		"open":        "pass word\n",
+		"empty":       "\n",
+		"keys/ca.pub": "# who signs\n" + line + "\n" + line,
+		"keys/ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})),
+	} {
+		mode := os.FileMode(0o600)
+		if name == "open" {
+			mode = 0o644
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}

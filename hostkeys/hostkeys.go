@@ -1,0 +1,141 @@
+// Package hostkeys keeps the server's own private keys: those that it shows to
+// its clients, and the one that the lab's nodes trust. Keys of users are not
+// its business. Its one surprising rule: a key that is there but cannot be used
+// (damaged, or readable by others) is an error and is never replaced, because
+// clients remember it.
+package hostkeys
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/fault"
+)
+
+// kind is what a key file must hold.
+type kind struct {
+	algorithm string // as ssh.PublicKey.Type names it
+	make      func() (crypto.PrivateKey, error)
+}
+
+var (
+	ed25519Key = kind{ssh.KeyAlgoED25519, func() (crypto.PrivateKey, error) {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	}}
+	rsaKey = kind{ssh.KeyAlgoRSA, func() (crypto.PrivateKey, error) {
+		return rsa.GenerateKey(rand.Reader, 3072)
+	}}
+)
+
+// Load returns the host keys in the directory, Ed25519 first, and makes those
+// that are missing. With rsa there is an RSA key of 3072 bits besides, for old
+// clients. A key that others can read, or that is damaged, is a fault that says
+// what to do.
+func Load(dir string, rsa bool) ([]ssh.Signer, error) {
+	key, err := load(filepath.Join(dir, "ssh_host_ed25519_key"), ed25519Key)
+	if err != nil {
+		return nil, err
+	}
+	if !rsa {
+		return []ssh.Signer{key}, nil
+	}
+	old, err := load(filepath.Join(dir, "ssh_host_rsa_key"), rsaKey)
+	if err != nil {
+		return nil, err
+	}
+	return []ssh.Signer{key, old}, nil
+}
+
+// Client returns the key that the lab shows to nodes, as Load does.
+func Client(dir string) (ssh.Signer, error) {
+	return load(filepath.Join(dir, "lab_ed25519_key"), ed25519Key)
+}
+
+func load(path string, k kind) (ssh.Signer, error) {
+	content, err := read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := create(path, k); err != nil {
+			return nil, fault.Failedf("cannot make the key %s: %v", path, err)
+		}
+		content, err = read(path)
+	}
+	if fault.As(err) != nil {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fault.Failedf("cannot read the key %s: %v", path, err)
+	}
+	signer, err := ssh.ParsePrivateKey(content)
+	if err == nil && signer.PublicKey().Type() != k.algorithm {
+		err = fmt.Errorf("it is of type %s, not %s", signer.PublicKey().Type(), k.algorithm)
+	}
+	if err != nil {
+		return nil, fault.Failedf("the key %s cannot be used: %v", path, err).
+			WithHint("put it back from a backup; or move it away, then a new one is made, which everybody who knows the old one must accept")
+	}
+	return signer, nil
+}
+
+// read refuses a key that others than its owner can read or write.
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fault.Failedf("others can read the private key %s (mode %04o)", path, mode).
+			WithHint("run: chmod 600 %s\nif others may have read it, move it away instead: then a new one is made", path)
+	}
+	return io.ReadAll(f)
+}
+
+// create makes a key under a name of its own and then gives it its name, unless
+// another process was faster: then that one's key stays.
+func create(path string, k kind) error {
+	key, err := k.make()
+	if err != nil {
+		return err
+	}
+	block, err := ssh.MarshalPrivateKey(key, "walt")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(dir, ".key-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	err = pem.Encode(temp, block)
+	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	names, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(names.Sync(), names.Close())
+}
