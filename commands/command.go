@@ -1,0 +1,142 @@
+// Package commands is what users can type: one table of commands, and what
+// follows from it (parsing, checks, help, completion). Commands ask, call and
+// print; they hold no rule of the lab. Its one surprising rule: the table is
+// the only description of a command, so help, usage and completion cannot
+// disagree with what is accepted.
+package commands
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"walt/auth"
+	"walt/images"
+	"walt/journal"
+	"walt/nodes"
+)
+
+// Command is one thing that users can type.
+type Command struct {
+	Path  string // its words, as in "node acquire"
+	Short string // one line, lower case, no period
+	Long  string // paragraphs for --help
+	Topic string // that explains more
+	Args  []Arg
+	Flags []Flag
+	// Passes says that its last argument is a command line for somebody else:
+	// options are only taken before the first argument.
+	Passes bool
+	Run    func(context.Context, *Call) error
+}
+
+// Arg is a positional argument; only last ones may be optional or repeated.
+type Arg struct {
+	Name     string // as in the usage line, in capitals
+	Optional bool
+	Many     bool
+	Complete completer
+}
+
+// Flag is an option.
+type Flag struct {
+	Name     string
+	Short    string // one letter, or ""
+	Value    string // what it takes, in capitals; "" for a switch
+	Usage    string
+	Complete completer
+}
+
+// completer returns the words that could stand where word was begun.
+type completer func(ctx context.Context, c *Call, word string) []string
+
+// Services is what the commands work with.
+type Services struct {
+	Lab     *nodes.Lab
+	Library *images.Library
+	Users   *auth.Users
+	Journal *journal.Journal
+	// Online reports whether a user has a session open now.
+	Online func(auth.Name) bool
+	// Backup writes a consistent copy of all data.
+	Backup  func(context.Context, io.Writer) error
+	Version string
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// App is all commands with the services that they call.
+type App struct {
+	Services
+	table []Command
+}
+
+// New returns the commands.
+func New(s Services) *App {
+	a := &App{Services: s}
+	for _, noun := range [][]Command{nodeCommands(), nodeUseCommands(), imageCommands(), deviceCommands(), userCommands(), logCommands(), helpCommands()} {
+		a.table = append(a.table, noun...)
+	}
+	return a
+}
+
+// usage is the usage line of the command.
+func (cmd Command) usage() string {
+	words := []string{cmd.Path}
+	for _, f := range cmd.Flags {
+		words = append(words, "["+f.usage()+"]")
+	}
+	for _, a := range cmd.Args {
+		w := a.Name
+		if a.Many {
+			w += "..."
+		}
+		if a.Optional {
+			w = "[" + w + "]"
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
+}
+
+func (f Flag) usage() string {
+	if f.Value == "" {
+		return "--" + f.Name
+	}
+	return "--" + f.Name + " " + f.Value
+}
+
+// describe writes what --help shows.
+func (cmd Command) describe(w io.Writer) {
+	fmt.Fprintf(w, "%s: %s\n\nUsage: %s\n", cmd.Path, cmd.Short, cmd.usage())
+	if cmd.Long != "" {
+		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(cmd.Long))
+	}
+	fmt.Fprintln(w, "\nOptions:")
+	var rows [][]string
+	for _, f := range slices.Concat(cmd.Flags, []Flag{helpFlag}) {
+		name := "    " + f.usage()
+		if f.Short != "" {
+			name = "-" + f.Short + ", " + f.usage()
+		}
+		rows = append(rows, []string{"  " + name, f.Usage})
+	}
+	columns(w, false, nil, rows)
+	if cmd.Topic != "" {
+		fmt.Fprintf(w, "\nMore: help show %s\n", cmd.Topic)
+	}
+}
+
+// The options that several commands share.
+var (
+	helpFlag    = Flag{Name: "help", Short: "h", Usage: "show this help"}
+	jsonFlag    = Flag{Name: "json", Usage: "print one JSON document"}
+	allFlag     = Flag{Name: "all", Short: "a", Usage: "show those of others and free ones too"}
+	namesFlag   = Flag{Name: "names-only", Usage: "print names alone, one a line"}
+	yesFlag     = Flag{Name: "yes", Short: "y", Usage: "answer yes in advance to whatever is asked"}
+	noInputFlag = Flag{Name: "no-input", Usage: "never ask: what would need an answer is refused"}
+)

@@ -1,0 +1,186 @@
+package commands
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"walt/auth"
+	"walt/nodes"
+)
+
+// Complete returns the words that could stand where the last word of line was
+// begun, and where in line, in bytes, they would begin. A word that can go on
+// ends in "," or "=".
+func (a *App) Complete(ctx context.Context, s *Session, line string) (start int, words []string) {
+	start = strings.LastIndexAny(line, " \t") + 1
+	before, word := strings.Fields(line[:start]), line[start:]
+	if len(before) > 0 && before[0] == "walt" {
+		before = before[1:]
+	}
+	c := &Call{App: a, Session: s}
+	cmd, rest, ok := a.find(before)
+	if !ok || len(rest) == 0 {
+		words = a.nextWords(before)
+	}
+	if ok {
+		c.cmd = cmd
+		words = append(words, c.candidates(ctx, rest, word)...)
+	}
+	if i := strings.LastIndexByte(word, ',') + 1; i > 0 {
+		start += i
+		word = word[i:]
+	}
+	words = slices.DeleteFunc(words, func(w string) bool { return !strings.HasPrefix(w, word) })
+	slices.Sort(words)
+	return start, slices.Compact(words)
+}
+
+// nextWords returns the words that follow the given ones in command paths.
+func (a *App) nextWords(before []string) (next []string) {
+	for _, cmd := range a.table {
+		path := strings.Fields(cmd.Path)
+		if len(path) > len(before) && slices.Equal(path[:len(before)], before) {
+			next = append(next, path[len(before)])
+		}
+	}
+	return next
+}
+
+// candidates completes an option, the value of one, or an argument.
+func (c *Call) candidates(ctx context.Context, rest []string, word string) []string {
+	args := 0
+	for i := 0; i < len(rest); i++ {
+		if !strings.HasPrefix(rest[i], "-") {
+			args++
+			continue
+		}
+		f, ok := c.flag(rest[i])
+		if !ok || f.Value == "" {
+			continue
+		}
+		if i++; i == len(rest) {
+			return complete(ctx, c, f.Complete, word)
+		}
+	}
+	if c.cmd.Passes && args > 0 {
+		return nil
+	}
+	if strings.HasPrefix(word, "-") {
+		words := []string{"--" + helpFlag.Name}
+		for _, f := range c.cmd.Flags {
+			words = append(words, "--"+f.Name)
+		}
+		return words
+	}
+	if n := len(c.cmd.Args); n > 0 && (args < n || c.cmd.Args[n-1].Many) {
+		return complete(ctx, c, c.cmd.Args[min(args, n-1)].Complete, word)
+	}
+	return nil
+}
+
+func (c *Call) flag(word string) (Flag, bool) {
+	for _, f := range c.cmd.Flags {
+		if word == "--"+f.Name || f.Short != "" && word == "-"+f.Short {
+			return f, true
+		}
+	}
+	return Flag{}, false
+}
+
+func complete(ctx context.Context, c *Call, by completer, word string) []string {
+	if by == nil {
+		return nil
+	}
+	return by(ctx, c, word)
+}
+
+// The completers. What cannot be looked up has no candidates.
+
+func completeDevice(ctx context.Context, c *Call, _ string) []string {
+	names, err := c.Lab.Names(ctx)
+	if err != nil {
+		return nil
+	}
+	return names
+}
+
+func completeNode(ctx context.Context, c *Call, _ string) []string {
+	all, err := c.Lab.All(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, n := range all {
+		names = append(names, string(n.Name))
+	}
+	return names
+}
+
+func completeSet(ctx context.Context, c *Call, word string) []string {
+	return append(completeNode(ctx, c, word), "my-nodes", "free-nodes", "all-nodes")
+}
+
+func completeDeviceSet(ctx context.Context, c *Call, word string) []string {
+	return append(completeDevice(ctx, c, word), nodes.Keywords()...)
+}
+
+func completeIssuers(ctx context.Context, c *Call, word string) []string {
+	return append(completeDeviceSet(ctx, c, word), completeUser(ctx, c, word)...)
+}
+
+func completeModel(ctx context.Context, c *Call, _ string) []string {
+	models, err := c.Lab.Models(ctx)
+	if err != nil {
+		return nil
+	}
+	return models
+}
+
+func completeImage(ctx context.Context, c *Call, _ string) []string {
+	mine, _, err := c.Lab.WorkingSet(ctx, c.User)
+	if err != nil {
+		return nil
+	}
+	names := []string{"default"}
+	for _, img := range mine {
+		names = append(names, img.Ref.Short())
+	}
+	return names
+}
+
+func completeLink(ctx context.Context, c *Call, _ string) []string {
+	all, err := c.Lab.Images(ctx)
+	if err != nil {
+		return nil
+	}
+	var links []string
+	for _, img := range all {
+		links = append(links, "walt:"+img.Ref.String())
+	}
+	return links
+}
+
+func completeUser(ctx context.Context, c *Call, _ string) []string {
+	all, err := c.Users.List(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, u := range all {
+		names = append(names, string(u.Name))
+	}
+	return names
+}
+
+func completeKey(ctx context.Context, c *Call, _ string) []string {
+	me, err := c.Users.Get(ctx, auth.Name(c.User))
+	if err != nil {
+		return nil
+	}
+	var prints []string
+	for _, k := range me.Keys {
+		prints = append(prints, k.Fingerprint)
+	}
+	return prints
+}

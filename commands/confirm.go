@@ -1,0 +1,81 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"walt/fault"
+	"walt/nodes"
+)
+
+// patience is how long a question waits for its answer.
+const patience = time.Minute
+
+// consented calls do, and when that would disturb others asks the user, and
+// calls it again with what the user agreed to, until nothing was in the way.
+func (c *Call) consented(ctx context.Context, question string, do func(nodes.Consent) error) error {
+	consent := nodes.Consent{Whoever: c.on("yes")}
+	for {
+		err := do(consent)
+		contest, ok := errors.AsType[*nodes.ContestError](err)
+		if !ok {
+			return err
+		}
+		if contest.Changed {
+			c.note("That changed while you were asked, and nothing was done.")
+		}
+		c.facts(contest.Nodes)
+		if err := c.ask(ctx, question); err != nil {
+			return err
+		}
+		consent.Shown = contest.Nodes
+	}
+}
+
+// facts shows what a request would disturb.
+func (c *Call) facts(contested []nodes.Contested) {
+	for _, n := range contested {
+		if n.Owner == c.User {
+			c.note("%s boots this image.", n.Node)
+			continue
+		}
+		presence := "who is not connected"
+		if c.Online(n.Owner) {
+			presence = "who is connected now"
+		}
+		c.note("%s belongs to %s since %s (%s), %s.", n.Node, n.Owner,
+			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), presence)
+	}
+}
+
+// ask returns nil when the user answers the question with yes.
+func (c *Call) ask(ctx context.Context, question string) error {
+	refused := fault.New(fault.InUse, "not confirmed; nothing changed")
+	if c.on("no-input") {
+		return refused.WithHint("--no-input never asks; --yes answers in advance (see: help show node-ownership)")
+	}
+	asking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	answer, err := c.Session.Ask(asking, question+" [y/N] ")
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, io.EOF):
+		fmt.Fprintln(c.Err)
+		return refused.WithHint("no answer came; --yes answers in advance")
+	case asking.Err() != nil:
+		fmt.Fprintln(c.Err)
+		return refused.WithHint("no answer came within %d s; --yes answers in advance", patience/time.Second)
+	case err != nil:
+		return err
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return refused
+}

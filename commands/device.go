@@ -1,0 +1,167 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+
+	"walt/images"
+	"walt/nodes"
+)
+
+func deviceCommands() []Command {
+	asks := []Flag{yesFlag, noInputFlag}
+	return []Command{{
+		Path: "device show", Short: "show the devices of the lab", Topic: "device-sets",
+		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
+		Flags: []Flag{namesFlag, jsonFlag},
+		Run:   deviceShow,
+	}, {
+		Path: "device add", Short: "register a device", Topic: "device-sets",
+		Long: `Registers a device by its MAC address. One with a model is a node: free at once
+when the default image of the model is here, else as soon as that was
+downloaded, which goes on in the background. One without a model stays unknown;
+"device add" again with the same name and MAC and a model tells it later.`,
+		Args: []Arg{{Name: "NAME"}},
+		Flags: []Flag{
+			{Name: "mac", Value: "MAC", Usage: "its MAC address"},
+			{Name: "model", Value: "MODEL", Usage: "its model, as in rpi-3-b", Complete: completeModel},
+		},
+		Run: deviceAdd,
+	}, {
+		Path: "device rename", Short: "give a device another name",
+		Args: []Arg{{Name: "OLD", Complete: completeDevice}, {Name: "NEW"}}, Flags: asks,
+		Run: rename,
+	}, {
+		Path: "device forget", Short: "remove devices that are gone from the lab",
+		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}}, Flags: asks,
+		Run: func(ctx context.Context, c *Call) error { return c.drop(ctx, c.Lab.Forget, "forgotten") },
+	}}
+}
+
+// deviceRow is a device as programs see it.
+type deviceRow struct {
+	Name  string  `json:"name"`
+	Type  string  `json:"type"`
+	Model *string `json:"model"`
+	MAC   *string `json:"mac"`
+	IP    *string `json:"ip"`
+	State string  `json:"state"`
+}
+
+func deviceShow(ctx context.Context, c *Call) error {
+	rows, err := c.deviceRows(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.on("json"):
+		return c.print(map[string]any{"devices": rows})
+	case c.on("names-only"):
+		for _, r := range rows {
+			fmt.Fprintln(c.Out, r.Name)
+		}
+		return nil
+	}
+	var cells [][]string
+	for _, r := range rows {
+		cells = append(cells, []string{r.Name, r.Type, orDash(r.Model), orDash(r.MAC), orDash(r.IP), r.State})
+	}
+	c.rows([]string{"NAME", "TYPE", "MODEL", "MAC", "IP", "STATE"}, cells)
+	return nil
+}
+
+func orDash(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
+}
+
+// deviceRows lists the devices of the optional first argument, the server first
+// when it is among them.
+func (c *Call) deviceRows(ctx context.Context) ([]deviceRow, error) {
+	rows := []deviceRow{}
+	var all nodes.Nodes
+	var err error
+	server := true
+	if c.arg(0) == "" {
+		all, err = c.Lab.AllDevices(ctx)
+	} else {
+		var set nodes.Set
+		if set, err = nodes.ParseSet(c.arg(0)); err != nil {
+			return nil, err
+		}
+		all, server, err = c.Lab.Devices(ctx, c.User, set)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if server {
+		rows = append(rows, deviceRow{Name: "server", Type: "server", IP: orNull(c.Lab.Address), State: string(nodes.Up)})
+	}
+	downloads, err := c.Lab.Downloads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		mac := string(d.MAC)
+		rows = append(rows, deviceRow{string(d.Name), string(d.Kind), orNull(d.Model), &mac, orNull(d.IP()), c.stateOf(d, downloads)})
+	}
+	return rows, nil
+}
+
+// stateOf is what a device is doing; of one that waits for the default image of
+// its model, how that download goes.
+func (c *Call) stateOf(d nodes.NodeState, downloads []nodes.Download) string {
+	if d.Kind != nodes.Unknown {
+		return string(d.State)
+	}
+	for _, w := range downloads {
+		switch {
+		case w.Model != d.Model:
+		case w.Error == "":
+			return "downloading " + images.DefaultRef(w.Model).String()
+		default:
+			return fmt.Sprintf("download failed %d times: %s; next try %s", w.Tries, w.Error, c.in(w))
+		}
+	}
+	return "no model known"
+}
+
+// in says when a download is tried again.
+func (c *Call) in(w nodes.Download) string {
+	wait := w.Next.Sub(c.Now())
+	if wait <= 0 {
+		return "now"
+	}
+	return fmt.Sprintf("in %d s", int(wait.Seconds())+1)
+}
+
+func deviceAdd(ctx context.Context, c *Call) error {
+	name, err := nodes.ParseName(c.arg(0))
+	if err != nil {
+		return err
+	}
+	a := nodes.Announcement{Name: name}
+	if a.MAC, err = nodes.ParseMAC(c.option("mac")); err != nil {
+		return err
+	}
+	if c.given("model") {
+		if a.Model, err = nodes.ParseModel(c.option("model")); err != nil {
+			return err
+		}
+	}
+	d, err := c.Lab.Register(ctx, string(c.User), a)
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.Kind == nodes.Node:
+		fmt.Fprintf(c.Out, "%s is a free node and boots %s\n", d.Name, d.Image)
+	case d.Model != "":
+		fmt.Fprintf(c.Out, "%s becomes a free node when %s is here: the download goes on in the background (see: device show)\n", d.Name, images.DefaultRef(d.Model))
+	default:
+		fmt.Fprintf(c.Out, "%s is registered; it stays unknown until its model is told: device add %s --mac %s --model MODEL\n", d.Name, d.Name, d.MAC)
+	}
+	return nil
+}

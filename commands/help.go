@@ -1,0 +1,102 @@
+package commands
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"walt/fault"
+)
+
+// topics are the texts of "help show": <name>.md, whose first line is "# title".
+//
+//go:embed topics/*.md
+var topics embed.FS
+
+func helpCommands() []Command {
+	return []Command{{
+		Path: "help", Short: "show all commands",
+		Run: func(_ context.Context, c *Call) error { c.overview(c.Out); return nil },
+	}, {
+		Path: "help list", Short: "list the topics",
+		Run: func(_ context.Context, c *Call) error {
+			var rows [][]string
+			for _, name := range topicNames() {
+				text, err := topic(name)
+				if err != nil {
+					return err
+				}
+				title, _, _ := strings.Cut(text, "\n")
+				rows = append(rows, []string{name, strings.TrimPrefix(title, "# ")})
+			}
+			c.rows(nil, rows)
+			return nil
+		},
+	}, {
+		Path: "help show", Short: "show a topic, or the commands",
+		Args: []Arg{{Name: "TOPIC", Optional: true, Complete: func(context.Context, *Call, string) []string { return topicNames() }}},
+		Run:  helpShow,
+	}}
+}
+
+func helpShow(_ context.Context, c *Call) error {
+	name := c.arg(0)
+	if name == "" {
+		c.overview(c.Out)
+		return nil
+	}
+	if !slices.Contains(topicNames(), name) {
+		f := fault.Unknown("topic", []string{name}, topicNames())
+		if f.Hint == "" {
+			f.Hint = "see all topics with: help list"
+		}
+		return f
+	}
+	text, err := topic(name)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(text) {
+		if heading := strings.TrimLeft(line, "# "); c.Terminal != nil && strings.HasPrefix(line, "#") {
+			line = "\x1b[1m" + strings.TrimSuffix(heading, "\n") + "\x1b[0m\n"
+		}
+		io.WriteString(c.Out, line)
+	}
+	return nil
+}
+
+// topicNames lists the topics in alphabetical order.
+func topicNames() []string {
+	entries, err := topics.ReadDir("topics")
+	if err != nil {
+		panic(err) // they are part of the binary
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".md"))
+	}
+	return names
+}
+
+func topic(name string) (string, error) {
+	b, err := topics.ReadFile("topics/" + name + ".md")
+	return string(b), err
+}
+
+// overview writes all commands, by their first word.
+func (a *App) overview(w io.Writer) {
+	fmt.Fprint(w, "The commands of walt; each takes --help. Topics: help list\n\n")
+	a.list(w, a.table)
+}
+
+// list writes a line for each command.
+func (a *App) list(w io.Writer, cmds []Command) {
+	var rows [][]string
+	for _, cmd := range cmds {
+		rows = append(rows, []string{"  " + cmd.Path, cmd.Short})
+	}
+	columns(w, false, nil, rows)
+}

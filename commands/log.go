@@ -1,0 +1,231 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"walt/fault"
+	"walt/journal"
+	"walt/nodes"
+)
+
+func logCommands() []Command {
+	return []Command{{
+		Path: "log show", Short: "show what happened in the lab", Topic: "admin",
+		Long: `Shows changes of ownership, registrations, downloads, reboots, changes of users
+and refused logins. RANGE is a length of time until now (2h, 7d), two instants
+(2026-11-01..2026-11-03T12:00, either may be left out), "full" or "none"; the
+last 24 hours when nothing is said, none with --realtime. --issuers takes users
+and devices, globs and keywords of device sets.`,
+		Flags: []Flag{
+			{Name: "history", Value: "RANGE", Usage: "which of the past"},
+			{Name: "realtime", Usage: "go on with what happens, until Ctrl-C"},
+			{Name: "issuers", Value: "SET", Usage: "only what these users did or what is about these devices", Complete: completeIssuers},
+			{Name: "json", Usage: "print one JSON document; with --realtime, one a line"},
+		},
+		Run: logShow,
+	}, {
+		Path: "advanced backup", Short: "write a copy of all data to standard output", Topic: "admin",
+		Long: `Only administrators: ssh walt@SERVER advanced backup > FILE. The server goes on
+meanwhile. "waltd restore FILE" makes a data directory of it.`,
+		Run: func(ctx context.Context, c *Call) error {
+			switch {
+			case !c.Admin:
+				return fault.Failedf("only administrators make backups").WithHint("see who is one with: user show")
+			case c.Terminal != nil:
+				return fault.Usagef("a backup is not for a terminal").WithHint("write it to a file: ssh walt@SERVER advanced backup > FILE")
+			}
+			return c.Backup(ctx, c.Out)
+		},
+	}}
+}
+
+func logShow(ctx context.Context, c *Call) error {
+	from, until, err := c.history()
+	if err != nil {
+		return err
+	}
+	wanted, err := c.issuers(ctx)
+	if err != nil {
+		return err
+	}
+	follow := c.on("realtime")
+	found := []journal.Event{}
+	show := func(e journal.Event) error {
+		switch {
+		case !wanted(e):
+			return nil
+		case !c.on("json"):
+			_, err := fmt.Fprintln(c.Out, line(e))
+			return err
+		case follow:
+			return c.print(e)
+		}
+		found = append(found, e)
+		return nil
+	}
+	if err := c.Journal.History(ctx, from, until, show); err != nil {
+		return err
+	}
+	switch {
+	case follow:
+		if err := c.Journal.Follow(ctx, show); err != nil {
+			return err
+		}
+		return ctx.Err()
+	case c.on("json"):
+		return c.print(map[string]any{"events": found})
+	}
+	return nil
+}
+
+// line is an event for people.
+func line(e journal.Event) string {
+	what := e.Detail
+	switch e.Type {
+	case journal.Ownership:
+		what = fmt.Sprintf("%s -> %s: %s", orFree(e.From), orFree(e.To), e.Detail)
+	case journal.Boot, journal.Image:
+		what = strings.TrimPrefix(e.From+" -> "+e.To, " -> ")
+		if e.Detail != "" {
+			what += ": " + e.Detail
+		}
+	case journal.User, journal.LoginRefused, journal.Download:
+		what = e.To + ": " + e.Detail
+	case journal.Registration:
+		if e.From != "" && e.To != "" {
+			what = e.From + " -> " + e.To + ": " + e.Detail
+		}
+	}
+	about := ""
+	if e.Node != "" {
+		about = " " + e.Node
+	}
+	return clean(fmt.Sprintf("%s %s %s%s: %s", e.Time.UTC().Format("2006-01-02 15:04:05"), e.Type, e.Actor, about, what))
+}
+
+func orFree(owner string) string {
+	if owner == "" {
+		return "free"
+	}
+	return owner
+}
+
+// history returns the bounds of what --history asks for.
+func (c *Call) history() (from, until time.Time, err error) {
+	now := c.Now()
+	until = now.Add(time.Minute) // clocks of other servers may be ahead
+	s := c.option("history")
+	switch {
+	case s == "none", s == "" && c.on("realtime"):
+		return until, until, nil
+	case s == "full":
+		return time.Time{}, until, nil
+	case s == "":
+		return now.Add(-24 * time.Hour), until, nil
+	}
+	first, last, isRange := strings.Cut(s, "..")
+	if !isRange {
+		d, err := duration("--history", s)
+		if err != nil {
+			return from, until, c.badRange(s)
+		}
+		return now.Add(-d), until, nil
+	}
+	if first != "" {
+		if from, err = instant(first); err != nil {
+			return from, until, c.badRange(s)
+		}
+	}
+	if last != "" {
+		if until, err = instant(last); err != nil {
+			return from, until, c.badRange(s)
+		}
+	}
+	return from, until, nil
+}
+
+func (c *Call) badRange(s string) error {
+	return c.misused(fault.Usagef("--history: %q is not a range", s).
+		WithHint("it is a length of time (2h, 7d), two instants (2026-11-01..2026-11-03T12:00), full or none"))
+}
+
+// instant parses a date with or without a time, in UTC.
+func instant(s string) (t time.Time, err error) {
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
+		if t, err = time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return t, err
+}
+
+// issuers returns which events --issuers asks for.
+func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
+	if !c.given("issuers") {
+		return func(journal.Event) bool { return true }, nil
+	}
+	known, err := c.knownIssuers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	chosen := map[string]bool{}
+	var bad []string
+	for term := range strings.SplitSeq(c.option("issuers"), ",") {
+		found, err := c.issuer(ctx, term, known)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			bad = append(bad, term)
+		}
+		for _, name := range found {
+			chosen[name] = true
+		}
+	}
+	if len(bad) > 0 {
+		return nil, fault.Unknown("user or device", bad, known)
+	}
+	return func(e journal.Event) bool { return chosen[e.Actor] || chosen[e.Node] }, nil
+}
+
+// knownIssuers lists the users and the devices that there are, and the server.
+func (c *Call) knownIssuers(ctx context.Context) ([]string, error) {
+	users, err := c.Users.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known, err := c.Lab.Names(ctx)
+	for _, u := range users {
+		known = append(known, string(u.Name))
+	}
+	return append(known, journal.Server), err
+}
+
+// issuer returns the names that one term of --issuers stands for.
+func (c *Call) issuer(ctx context.Context, term string, known []string) (found []string, err error) {
+	if nodes.IsKeyword(term) && term != journal.Server {
+		set, err := nodes.ParseSet(term)
+		if err != nil {
+			return nil, err
+		}
+		some, err := c.Lab.Show(ctx, c.User, set)
+		for _, n := range some {
+			found = append(found, string(n.Name))
+		}
+		return found, err
+	}
+	for _, name := range known {
+		ok, err := path.Match(term, name)
+		if err != nil {
+			return nil, fault.Usagef("--issuers: %q is not a glob", term).WithHint("see: help show device-sets")
+		}
+		if ok {
+			found = append(found, name)
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,301 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+	"walt/nodes"
+)
+
+var setArg = Arg{Name: "SET", Complete: completeSet}
+
+// nodeCommands show nodes and change whose they are.
+func nodeCommands() []Command {
+	change := []Flag{yesFlag, noInputFlag, jsonFlag}
+	return []Command{{
+		Path: "node show", Short: "show your nodes, or all", Topic: "node-ownership",
+		Long: `Shows the nodes that boot your images. With --all, the free nodes and those of
+others follow; the image of a node of somebody else is shown as a link that
+"image clone" takes.`,
+		Flags: []Flag{allFlag, namesFlag, jsonFlag},
+		Run:   nodeShow,
+	}, {
+		Path: "node acquire", Short: "take nodes", Topic: "node-ownership",
+		Long: `Makes nodes yours: your clone of their default image is made, unless you have
+one, and they reboot on it. Nodes of others are taken only after you confirmed
+it. All nodes of the set are taken, or none. --any takes free nodes only,
+whichever; when too few are free it ends with status 3.`,
+		Args: []Arg{{Name: "SET", Optional: true, Complete: completeSet}},
+		Flags: append([]Flag{
+			{Name: "any", Value: "N", Usage: "take N free nodes, instead of a set"},
+			{Name: "model", Value: "MODEL", Usage: "with --any: of this model", Complete: completeModel},
+		}, change...),
+		Run: nodeAcquire,
+	}, {
+		Path: "node release", Short: "give nodes back", Topic: "node-ownership",
+		Long: `Makes nodes of yours free: they reboot on their default image. The images that
+they booted stay in your working set. "node release my-nodes" is fine when you
+have none.`,
+		Args: []Arg{setArg}, Flags: change,
+		Run: func(ctx context.Context, c *Call) error {
+			return c.changed(ctx, func(set nodes.Set, _ nodes.Consent) (nodes.Result, error) {
+				return c.Lab.Release(ctx, c.User, set)
+			})
+		},
+	}, {
+		Path: "node boot", Short: "make nodes boot an image of yours", Topic: "node-ownership",
+		Long: `The nodes reboot on an image of your working set, and so are yours; or on their
+default image, with the word "default", and so are free. Nodes of others are
+taken only after you confirmed it.`,
+		Args:  []Arg{setArg, {Name: "IMAGE", Complete: completeImage}},
+		Flags: change,
+		Run: func(ctx context.Context, c *Call) error {
+			if c.arg(1) != "default" {
+				if _, err := c.workingSet(ctx); err != nil {
+					return err
+				}
+			}
+			return c.changed(ctx, func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
+				return c.Lab.SetImage(ctx, c.User, set, c.arg(1), consent)
+			})
+		},
+	}}
+}
+
+// nodeRow is a node as programs see it.
+type nodeRow struct {
+	Name  nodes.Name `json:"name"`
+	Model string     `json:"model"`
+	Type  string     `json:"type"`
+	Owner *auth.Name `json:"owner"`
+	Image images.Ref `json:"image"`
+	State string     `json:"state"`
+	IP    *string    `json:"ip"`
+	MAC   nodes.MAC  `json:"mac"`
+	Since time.Time  `json:"since"`
+}
+
+func newNodeRow(n nodes.NodeState) nodeRow {
+	return nodeRow{n.Name, n.Model, nodeType(n), ownerOf(n.Owner()), n.Image, string(n.State), orNull(n.IP()), n.MAC, n.Since}
+}
+
+func nodeType(n nodes.NodeState) string {
+	if n.Virtual {
+		return "virtual"
+	}
+	return "physical"
+}
+
+// ownerOf is an owner for programs: null when free.
+func ownerOf(n auth.Name) *auth.Name {
+	if n == auth.Nobody || n == "" {
+		return nil
+	}
+	return &n
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func nodeShow(ctx context.Context, c *Call) error {
+	find := c.Lab.All
+	if !c.on("all") {
+		find = func(ctx context.Context) (nodes.Nodes, error) { return c.Lab.Mine(ctx, c.User) }
+	}
+	all, err := find(ctx)
+	if err != nil {
+		return err
+	}
+	var mine, free, others nodes.Nodes
+	for _, n := range all {
+		switch {
+		case n.Owner() == c.User:
+			mine = append(mine, n)
+		case n.Free():
+			free = append(free, n)
+		default:
+			others = append(others, n)
+		}
+	}
+	switch {
+	case c.on("json"):
+		rows := []nodeRow{}
+		for _, part := range []nodes.Nodes{mine, free, others} {
+			for _, n := range part {
+				rows = append(rows, newNodeRow(n))
+			}
+		}
+		return c.print(map[string]any{"nodes": rows})
+	case c.on("names-only"):
+		for _, part := range []nodes.Nodes{mine, free, others} {
+			for _, n := range part {
+				fmt.Fprintln(c.Out, n.Name)
+			}
+		}
+		return nil
+	case len(mine) == 0 && !c.on("all"):
+		c.note("You have no nodes. Take one with: node acquire SET; see all with: node show --all")
+		return nil
+	case len(all) == 0:
+		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
+		return nil
+	}
+	c.showNodes(mine, free, others)
+	return nil
+}
+
+// showNodes draws the nodes as one table, in three parts where there are free
+// ones or others.
+func (c *Call) showNodes(mine, free, others nodes.Nodes) {
+	now := c.Now()
+	heading := []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}
+	rows := make([][]string, 0, len(mine)+len(free)+len(others))
+	add := func(part nodes.Nodes, owner func(nodes.NodeState) string, image func(nodes.NodeState) string) {
+		for _, n := range part {
+			rows = append(rows, []string{string(n.Name), owner(n), n.Model, nodeType(n), string(n.State), image(n), ago(now, n.Since)})
+		}
+	}
+	add(mine, func(nodes.NodeState) string { return "you" }, func(n nodes.NodeState) string { return n.Image.Short() })
+	add(free, func(nodes.NodeState) string { return "(free)" }, func(nodes.NodeState) string { return "default" })
+	add(others, func(n nodes.NodeState) string { return string(n.Owner()) }, func(n nodes.NodeState) string { return "walt:" + n.Image.String() })
+	c.rows(heading, rows)
+}
+
+func nodeAcquire(ctx context.Context, c *Call) error {
+	if !c.given("any") {
+		if c.given("model") {
+			return c.misused(fault.Usagef("node acquire: --model goes with --any"))
+		}
+		if c.arg(0) == "" {
+			return c.misused(fault.Usagef("node acquire: SET is missing"))
+		}
+		return c.changed(ctx, func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
+			return c.Lab.Acquire(ctx, c.User, set, consent)
+		})
+	}
+	if c.arg(0) != "" {
+		return c.misused(fault.Usagef("node acquire: a SET or --any N, not both"))
+	}
+	n, err := c.number("--any", c.option("any"))
+	if err != nil {
+		return err
+	}
+	model := ""
+	if c.given("model") {
+		if model, err = nodes.ParseModel(c.option("model")); err != nil {
+			return err
+		}
+	}
+	result, err := c.Lab.AcquireAny(ctx, c.User, n, model)
+	if err != nil {
+		return err
+	}
+	return c.showResult(result)
+}
+
+// changed runs a change of the set that is the first argument, and shows what
+// came of it.
+func (c *Call) changed(ctx context.Context, do func(nodes.Set, nodes.Consent) (nodes.Result, error)) error {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return err
+	}
+	var result nodes.Result
+	err = c.consented(ctx, "Take from their owners what is listed above?", func(consent nodes.Consent) error {
+		result, err = do(set, consent)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.showResult(result)
+}
+
+// changeRow is what one command did to one node, as programs see it.
+type changeRow struct {
+	Name     nodes.Name `json:"name"`
+	Owner    *auth.Name `json:"owner"`
+	Image    images.Ref `json:"image"`
+	Previous *auth.Name `json:"previous_owner"`
+	Changed  bool       `json:"changed"`
+	Reboot   string     `json:"reboot"`
+}
+
+// showResult tells what became of each node. It fails when a reboot failed: the
+// nodes have changed hands all the same.
+func (c *Call) showResult(r nodes.Result) error {
+	if c.on("json") {
+		rows, cloned := []changeRow{}, []images.Ref{}
+		for _, ch := range r.Changes {
+			rows = append(rows, changeRow{ch.Node, ownerOf(ch.Image.User), ch.Image, ownerOf(ch.Previous), ch.Changed, ch.Reboot})
+		}
+		for _, img := range r.Cloned {
+			cloned = append(cloned, img.Ref)
+		}
+		if err := c.print(map[string]any{"nodes": rows, "cloned": cloned}); err != nil {
+			return err
+		}
+		return failedReboots(r.Changes)
+	}
+	for _, img := range r.Cloned {
+		c.note("Cloned the default image into your working set as %s.", img.Ref.Short())
+	}
+	for _, k := range r.Kept {
+		if k.Outdated {
+			c.note("You had an image %s: it is used as it is, though the default image differs. A fresh clone: image clone --force walt:%s %s",
+				k.Image.Short(), k.Default, k.Image.Short())
+		} else {
+			c.note("You had an image %s: it is used as it is.", k.Image.Short())
+		}
+	}
+	if len(r.Changes) == 0 {
+		c.note("You have no nodes; nothing to do.")
+	}
+	for _, ch := range r.Changes {
+		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, became(ch))
+	}
+	return failedReboots(r.Changes)
+}
+
+// became tells whose a node is now, what it boots and how its reboot went.
+func became(ch nodes.Change) string {
+	what := "is yours and boots " + ch.Image.Short()
+	if ch.Image.User == auth.Nobody {
+		what = "is free and boots its default image"
+	}
+	switch ch.Reboot {
+	case nodes.RebootOK:
+		return what + ": rebooting"
+	case nodes.RebootNone:
+		return what + " at its next start: the server has no means to reboot it"
+	case nodes.RebootSkipped:
+		return what + " already: left alone"
+	}
+	return what + " at its next start: the reboot failed, " + ch.Reboot
+}
+
+// failedReboots is the fault for nodes whose reboot failed, nil without any.
+func failedReboots(changes []nodes.Change) error {
+	var failed []string
+	for _, ch := range changes {
+		switch ch.Reboot {
+		case nodes.RebootOK, nodes.RebootNone, nodes.RebootSkipped:
+		default:
+			failed = append(failed, string(ch.Node))
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return fault.Failedf("could not reboot %s", strings.Join(failed, ", ")).
+		WithHint("try again with: node reboot %s", strings.Join(failed, ","))
+}

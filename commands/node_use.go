@@ -1,0 +1,326 @@
+package commands
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/nodes"
+)
+
+// nodeUseCommands work with nodes without changing whose they are.
+func nodeUseCommands() []Command {
+	asks := []Flag{yesFlag, noInputFlag}
+	nameArg := Arg{Name: "NAME"}
+	nodeArg := Arg{Name: "NODE", Complete: completeNode}
+	return []Command{{
+		Path: "node create", Short: "make a virtual node, which is yours at once", Topic: "node-ownership",
+		Args:  []Arg{nameArg},
+		Flags: []Flag{{Name: "model", Value: "MODEL", Usage: "its model (default " + virtualModel + ")", Complete: completeModel}},
+		Run:   nodeCreate,
+	}, {
+		Path: "node remove", Short: "remove virtual nodes",
+		Args: []Arg{setArg}, Flags: asks,
+		Run: func(ctx context.Context, c *Call) error { return c.drop(ctx, c.Lab.Remove, "removed") },
+	}, {
+		Path: "node rename", Short: "give a node another name",
+		Long: "A virtual node starts anew under its new name.",
+		Args: []Arg{{Name: "OLD", Complete: completeNode}, {Name: "NEW"}}, Flags: asks,
+		Run: rename,
+	}, {
+		Path: "node reboot", Short: "restart nodes; whose they are stays",
+		Args:  []Arg{setArg},
+		Flags: append([]Flag{{Name: "hard", Usage: "cut the power at once instead of asking the node first"}}, asks...),
+		Run:   nodeReboot,
+	}, {
+		Path: "node wait", Short: "wait until nodes are up",
+		Long:  "Waits until all nodes of the set have reported that they are up on the image that they should boot.",
+		Args:  []Arg{setArg},
+		Flags: []Flag{{Name: "timeout", Value: "D", Usage: "give up after this long, as in 90s or 5m"}},
+		Run:   nodeWait,
+	}, {
+		Path: "node run", Short: "run a command on nodes", Passes: true,
+		Long: `Runs the command on each node as root. With one node, standard input goes to it;
+with several, each line of output begins with the name of its node. The status
+is 1 when the command failed on any of them. Options go before SET.`,
+		Args: []Arg{setArg, {Name: "COMMAND", Many: true}}, Flags: asks,
+		Run: nodeRun,
+	}, {
+		Path: "node shell", Short: "open a shell on a node", Args: []Arg{nodeArg}, Flags: asks,
+		Run: nodeShell,
+	}}
+}
+
+// virtualModel is the model of virtual nodes unless told otherwise.
+const virtualModel = "pc-x86-64"
+
+func nodeCreate(ctx context.Context, c *Call) error {
+	name, err := nodes.ParseName(c.arg(0))
+	if err != nil {
+		return err
+	}
+	model := virtualModel
+	if c.given("model") {
+		if model, err = nodes.ParseModel(c.option("model")); err != nil {
+			return err
+		}
+	}
+	result, err := c.Lab.Create(ctx, c.User, name, model)
+	if err != nil {
+		return err
+	}
+	return c.showResult(result)
+}
+
+// drop removes the devices of the first argument.
+func (c *Call) drop(ctx context.Context, do func(context.Context, auth.Name, nodes.Set, nodes.Consent) ([]nodes.Device, error), done string) error {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return err
+	}
+	var gone []nodes.Device
+	err = c.consented(ctx, "Remove what is listed above all the same?", func(consent nodes.Consent) error {
+		gone, err = do(ctx, c.User, set, consent)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range gone {
+		fmt.Fprintf(c.Out, "%s %s\n", d.Name, done)
+	}
+	return nil
+}
+
+// rename gives the device that is the first argument the name of the second.
+func rename(ctx context.Context, c *Call) error {
+	old, err := nodes.ParseName(c.arg(0))
+	if err != nil {
+		return err
+	}
+	name, err := nodes.ParseName(c.arg(1))
+	if err != nil {
+		return err
+	}
+	return c.consented(ctx, "Rename it all the same?", func(consent nodes.Consent) error {
+		d, err := c.Lab.Rename(ctx, c.User, old, name, consent)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.Out, "%s is now called %s\n", old, d.Name)
+		return nil
+	})
+}
+
+// reserve returns the nodes of the set that is the first argument, once the
+// user agreed to disturb the owners of contested ones.
+func (c *Call) reserve(ctx context.Context, question string) (found nodes.Nodes, err error) {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return nil, err
+	}
+	err = c.consented(ctx, question, func(consent nodes.Consent) error {
+		found, err = c.Lab.Reserve(ctx, c.User, set, consent)
+		return err
+	})
+	return found, err
+}
+
+func nodeReboot(ctx context.Context, c *Call) error {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return err
+	}
+	var done []nodes.Change
+	err = c.consented(ctx, "Reboot what is listed above all the same?", func(consent nodes.Consent) error {
+		done, err = c.Lab.Reboot(ctx, c.User, set, consent)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var cannot []string
+	for _, ch := range done {
+		switch ch.Reboot {
+		case nodes.RebootOK:
+			fmt.Fprintf(c.Out, "%s is rebooting\n", ch.Node)
+		case nodes.RebootNone:
+			cannot = append(cannot, string(ch.Node))
+		}
+	}
+	if len(cannot) > 0 {
+		return fault.Failedf("the server has no means to reboot %s", strings.Join(cannot, ", ")).
+			WithHint("cut their power by hand; they boot their image at the next start")
+	}
+	return failedReboots(done)
+}
+
+func nodeWait(ctx context.Context, c *Call) error {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return err
+	}
+	wanted, err := c.Lab.Show(ctx, c.User, set)
+	if err != nil {
+		return err
+	}
+	waiting := ctx
+	if c.given("timeout") {
+		d, err := duration("--timeout", c.option("timeout"))
+		if err != nil {
+			return err
+		}
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	missing, err := c.Lab.Wait(waiting, wanted, func(missing nodes.Nodes) {
+		c.note("Waiting for %s.", describe(missing))
+	})
+	switch {
+	case err == nil:
+		for _, n := range wanted {
+			fmt.Fprintf(c.Out, "%s is up\n", n.Name)
+		}
+		return nil
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return fault.Failedf("not up after %s: %s", c.option("timeout"), describe(missing)).
+			WithHint("see what they are doing with: node show --all")
+	}
+	return err
+}
+
+// describe lists nodes with their states, the first few of many.
+func describe(some nodes.Nodes) string {
+	const most = 5
+	var words []string
+	for _, n := range some[:min(most, len(some))] {
+		words = append(words, fmt.Sprintf("%s (%s)", n.Name, n.State))
+	}
+	if len(some) > most {
+		words = append(words, fmt.Sprintf("and %d more", len(some)-most))
+	}
+	return strings.Join(words, ", ")
+}
+
+func nodeRun(ctx context.Context, c *Call) error {
+	found, err := c.reserve(ctx, "Run the command on what is listed above all the same?")
+	if err != nil {
+		return err
+	}
+	command := strings.Join(c.args[1:], " ")
+	if len(found) == 1 {
+		status, err := c.Lab.Visit(ctx, c.User, found[0], nodes.Visit{Command: command, In: c.In, Out: c.Out, Err: c.Err})
+		if err != nil || status == 0 {
+			return err
+		}
+		return fault.Failedf("the command ended with status %d on %s", status, found[0].Name)
+	}
+	var mu sync.Mutex // of Out, Err and failed
+	var failed []string
+	var g errgroup.Group
+	g.SetLimit(visitsAtOnce)
+	for _, n := range found {
+		g.Go(func() error {
+			out, errs := newPrefixed(c.Out, n.Name, &mu), newPrefixed(c.Err, n.Name, &mu)
+			status, err := c.Lab.Visit(ctx, c.User, n, nodes.Visit{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
+			out.flush()
+			errs.flush()
+			mu.Lock()
+			defer mu.Unlock()
+			switch f := fault.As(err); {
+			case f != nil:
+				failed = append(failed, fmt.Sprintf("%s (%s)", n.Name, f.Msg))
+			case err == nil && status != 0:
+				failed = append(failed, fmt.Sprintf("%s (status %d)", n.Name, status))
+			default:
+				return err
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if len(failed) > 0 {
+		return fault.Failedf("failed on %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+// visitsAtOnce is on how many nodes one command runs at the same time.
+const visitsAtOnce = 16
+
+// prefixed writes whole lines, each begun with the name of a node.
+type prefixed struct {
+	w    io.Writer
+	name nodes.Name
+	mu   *sync.Mutex // of w
+	part bytes.Buffer
+}
+
+func newPrefixed(w io.Writer, name nodes.Name, mu *sync.Mutex) *prefixed {
+	return &prefixed{w: w, name: name, mu: mu}
+}
+
+// maxLine is how much of a line without an end is held back.
+const maxLine = 64 << 10
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	p.part.Write(b)
+	for {
+		i := bytes.IndexByte(p.part.Bytes(), '\n')
+		if i < 0 && p.part.Len() < maxLine {
+			return len(b), nil
+		}
+		if i < 0 {
+			i = p.part.Len() - 1
+		}
+		if err := p.line(p.part.Next(i + 1)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (p *prefixed) line(b []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, err := fmt.Fprintf(p.w, "%s: %s\n", p.name, bytes.TrimSuffix(b, []byte("\n")))
+	return err
+}
+
+// flush writes a last line that has no end.
+func (p *prefixed) flush() {
+	if p.part.Len() > 0 {
+		p.line(p.part.Next(p.part.Len()))
+	}
+}
+
+func nodeShell(ctx context.Context, c *Call) error {
+	found, err := c.reserve(ctx, "Open a shell on it all the same?")
+	if err != nil {
+		return err
+	}
+	if len(found) > 1 {
+		return c.misused(fault.Usagef("node shell: one node at a time"))
+	}
+	v := nodes.Visit{In: c.In, Out: c.Out, Err: c.Err}
+	if t := c.Terminal; t != nil {
+		v.Terminal = &nodes.Window{Name: t.Name, Size: t.Size, Resized: t.Resized}
+		t.Raw(true)
+		defer t.Raw(false)
+	}
+	status, err := c.Lab.Visit(ctx, c.User, found[0], v)
+	if err != nil || status == 0 {
+		return err
+	}
+	return fault.Failedf("the shell on %s ended with status %d", found[0].Name, status)
+}

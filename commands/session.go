@@ -1,0 +1,42 @@
+package commands
+
+import (
+	"context"
+	"io"
+	"net/netip"
+
+	"walt/auth"
+)
+
+// Session is one channel of one connection: who types, and where the answers
+// go. Whoever makes one owns its streams.
+type Session struct {
+	User   auth.Name
+	Admin  bool
+	Key    string     // SHA256 fingerprint of the key that was verified
+	Client netip.Addr // where the connection comes from
+
+	In  io.Reader // what the client sends, until it ends it
+	Out io.Writer // results
+	Err io.Writer // everything else
+
+	// Ask prints the prompt to Err and returns one line of the client's input
+	// without its end. It fails with io.EOF at the end of input and with the
+	// context's error when that ends first.
+	Ask func(ctx context.Context, prompt string) (string, error)
+
+	// Terminal is nil when the session has none: then no colour, no cursor
+	// tricks and no animation.
+	Terminal *Terminal
+}
+
+// Terminal is what a session knows of the client's terminal.
+type Terminal struct {
+	Name string                     // as in TERM
+	Size func() (width, height int) // now, in character cells
+	// Resized receives after the size changed.
+	Resized <-chan struct{}
+	// Raw switches the interpretation of Ctrl-C and the translation of line
+	// ends off (true) and on again, for a command that passes the terminal on.
+	Raw func(on bool)
+}

@@ -1,0 +1,222 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/nodes"
+)
+
+func userCommands() []Command {
+	nameArg := Arg{Name: "NAME", Complete: completeUser}
+	return []Command{{
+		Path: "user show", Short: "show users and their keys", Topic: "admin",
+		Args: []Arg{{Name: "NAME", Optional: true, Complete: completeUser}}, Flags: []Flag{jsonFlag},
+		Run: userShow,
+	}, {
+		Path: "user add", Short: "add a user; reads public keys from standard input", Topic: "admin",
+		Long: `Reads lines in the format of authorized_keys from standard input:
+  ssh walt@SERVER user add bob < bob.pub
+The options from=, expiry-time= and command= of such lines are honoured; a line
+with any other option is refused.`,
+		Args: []Arg{{Name: "NAME"}}, Flags: []Flag{{Name: "admin", Usage: "make an administrator, who manages users"}},
+		Run: userAdd,
+	}, {
+		Path: "user add-key", Short: "add keys; reads them from standard input", Topic: "admin",
+		Long: `Reads lines in the format of authorized_keys from standard input, for yourself
+unless an administrator names somebody else:
+  ssh walt@SERVER user add-key < new.pub`,
+		Args: []Arg{{Name: "NAME", Optional: true, Complete: completeUser}},
+		Run:  userAddKey,
+	}, {
+		Path: "user remove-key", Short: "remove a key by its fingerprint", Topic: "admin",
+		Args: []Arg{{Name: "FINGERPRINT", Complete: completeKey}},
+		Run:  userRemoveKey,
+	}, {
+		Path: "user remove", Short: "remove a user", Topic: "admin",
+		Long: `A user who still has nodes or images is removed only with --force (the nodes
+are released, the images deleted) or --heir (the images, and so the nodes, pass
+to that user).`,
+		Args: []Arg{nameArg},
+		Flags: []Flag{
+			{Name: "force", Short: "f", Usage: "release the nodes and delete the images"},
+			{Name: "heir", Value: "USER", Usage: "who gets the images and nodes", Complete: completeUser},
+		},
+		Run: userRemove,
+	}, {
+		Path: "whoami", Short: "show who you are to the server", Flags: []Flag{jsonFlag},
+		Run: func(_ context.Context, c *Call) error {
+			if c.on("json") {
+				return c.print(map[string]any{"user": c.User, "admin": c.Admin, "key": c.Key})
+			}
+			role := ""
+			if c.Admin {
+				role = ", an administrator"
+			}
+			fmt.Fprintf(c.Out, "%s%s, with the key %s\n", c.User, role, c.Key)
+			return nil
+		},
+	}}
+}
+
+// userRow is a user as programs see it.
+type userRow struct {
+	Name  auth.Name `json:"name"`
+	Admin bool      `json:"admin"`
+	Keys  []keyRow  `json:"keys"`
+}
+
+type keyRow struct {
+	Fingerprint string `json:"fingerprint"`
+	Comment     string `json:"comment"`
+	Options     string `json:"options"`
+}
+
+func userShow(ctx context.Context, c *Call) error {
+	all, err := c.accounts(ctx)
+	if err != nil {
+		return err
+	}
+	rows := []userRow{}
+	var cells [][]string
+	for _, a := range all {
+		row := userRow{a.Name, a.Admin, []keyRow{}}
+		role := ""
+		if a.Admin {
+			role = "admin"
+		}
+		name := string(a.Name)
+		for _, k := range a.Keys {
+			row.Keys = append(row.Keys, keyRow{k.Fingerprint, k.Comment, k.Options})
+			cells = append(cells, []string{name, role, k.Fingerprint, k.Comment, k.Options})
+			name, role = "", ""
+		}
+		if len(a.Keys) == 0 {
+			cells = append(cells, []string{name, role, "no key"})
+		}
+		rows = append(rows, row)
+	}
+	if c.on("json") {
+		return c.print(map[string]any{"users": rows})
+	}
+	c.rows([]string{"NAME", "ROLE", "KEY", "COMMENT", "OPTIONS"}, cells)
+	return nil
+}
+
+// accounts returns the user that is the optional first argument, or all.
+func (c *Call) accounts(ctx context.Context) ([]auth.Account, error) {
+	if c.arg(0) == "" {
+		return c.Users.List(ctx)
+	}
+	name, err := auth.ParseName(c.arg(0))
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.Users.Get(ctx, name)
+	return []auth.Account{a}, err
+}
+
+// readKeys reads lines of authorized_keys from the session's input.
+func (c *Call) readKeys() (string, error) {
+	if c.Terminal != nil {
+		c.note("Paste the public key, then press Enter and Ctrl-D.")
+	}
+	b, err := io.ReadAll(io.LimitReader(c.In, auth.MaxInput+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > auth.MaxInput {
+		return "", fault.Usagef("more than %d KiB of keys", auth.MaxInput>>10).WithHint("send only the .pub file of the user")
+	}
+	return string(b), nil
+}
+
+func (c *Call) showAdded(name auth.Name, keys []auth.Key) {
+	for _, k := range keys {
+		fmt.Fprintf(c.Out, "%s can log in with %s %s\n", name, k.Fingerprint, clean(k.Comment))
+	}
+}
+
+func userAdd(ctx context.Context, c *Call) error {
+	name, err := auth.ParseName(c.arg(0))
+	if err != nil {
+		return err
+	}
+	lines, err := c.readKeys()
+	if err != nil {
+		return err
+	}
+	keys, err := c.Users.Add(ctx, c.User, name, c.on("admin"), lines)
+	if err != nil {
+		return err
+	}
+	c.showAdded(name, keys)
+	return nil
+}
+
+func userAddKey(ctx context.Context, c *Call) error {
+	name := c.User
+	if c.arg(0) != "" {
+		var err error
+		if name, err = auth.ParseName(c.arg(0)); err != nil {
+			return err
+		}
+	}
+	lines, err := c.readKeys()
+	if err != nil {
+		return err
+	}
+	keys, err := c.Users.AddKeys(ctx, c.User, name, lines)
+	if err != nil {
+		return err
+	}
+	c.showAdded(name, keys)
+	return nil
+}
+
+func userRemoveKey(ctx context.Context, c *Call) error {
+	k, err := c.Users.RemoveKey(ctx, c.User, c.arg(0))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.Out, "%s of %s is removed\n", k.Fingerprint, k.User)
+	return nil
+}
+
+func userRemove(ctx context.Context, c *Call) error {
+	name, err := auth.ParseName(c.arg(0))
+	if err != nil {
+		return err
+	}
+	legacy := nodes.Legacy{Force: c.on("force")}
+	if c.given("heir") {
+		if legacy.Force {
+			return c.misused(fault.Usagef("user remove: --force or --heir, not both"))
+		}
+		if legacy.Heir, err = auth.ParseName(c.option("heir")); err != nil {
+			return err
+		}
+	}
+	left, err := c.Lab.RemoveUser(ctx, c.User, name, legacy)
+	if err != nil {
+		return err
+	}
+	for _, n := range left.Released {
+		fmt.Fprintf(c.Out, "%s is free\n", n)
+	}
+	for _, ref := range left.Deleted {
+		fmt.Fprintf(c.Out, "%s is deleted\n", ref)
+	}
+	for _, p := range left.Passed {
+		also := ""
+		if p.From.Name != p.To.Name {
+			also = ", since " + string(p.To.User) + " has a " + p.From.Short()
+		}
+		fmt.Fprintf(c.Out, "%s is now %s%s\n", p.From, p.To, also)
+	}
+	fmt.Fprintf(c.Out, "%s is removed\n", name)
+	return nil
+}
