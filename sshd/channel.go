@@ -1,0 +1,134 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+
+	"charm.land/ssh"
+	gossh "golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/commands"
+)
+
+// maxSessions is how many sessions one connection may have open.
+const maxSessions = 128
+
+var (
+	errGone        = errors.New("the client is gone")
+	errInterrupted = errors.New("interrupted by the client")
+)
+
+// accept opens a session channel and answers its requests until it closes.
+func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewChannel, ctx ssh.Context) {
+	c := ctx.Value(connKey{}).(*conn)
+	login, ok := peer.Permissions.ExtraData[loginKey{}].(auth.Login)
+	if !ok {
+		_ = open.Reject(gossh.Prohibited, "nobody is logged in") // cannot be: there is no other way in
+		return
+	}
+	defer c.sessions.Add(-1)
+	if c.sessions.Add(1) > maxSessions {
+		_ = open.Reject(gossh.ResourceShortage, "too many sessions on one connection")
+		return
+	}
+	ch, requests, err := open.Accept()
+	if err != nil {
+		return // the connection is gone
+	}
+	x := &session{srv: s, conn: c, peer: peer, login: login, ch: ch}
+	x.ctx, x.cancel = context.WithCancelCause(context.Background())
+	// The requests end with the channel: the client closed it, or its
+	// connection is gone. That its input ended is not seen here.
+	defer x.cancel(errGone)
+	for r := range requests {
+		x.answer(r)
+	}
+}
+
+// answer does what the client requests of a session (RFC 4254, section 6).
+// It must not wait for anything: the requests and data of all sessions of the
+// connection would wait as well.
+func (x *session) answer(r *gossh.Request) {
+	granted := false
+	switch r.Type {
+	case "pty-req":
+		granted = x.openTerminal(r.Payload)
+	case "window-change":
+		granted = x.resize(r.Payload)
+	case "signal":
+		x.signal(r.Payload)
+	case "shell", "exec":
+		if x.started || !x.srv.enter(x) {
+			break
+		}
+		var exec struct{ Line string }
+		if r.Type == "exec" && gossh.Unmarshal(r.Payload, &exec) != nil {
+			x.srv.leave(x)
+			break
+		}
+		x.conn.eager.Store(false)
+		x.started, x.line = true, exec.Line
+		_ = r.Reply(true, nil)
+		go x.main() // ends with the command, which ends with the channel
+		return
+	}
+	// Neither subsystems (sftp) nor environment, agent, X11, or what is unknown.
+	_ = r.Reply(granted, nil)
+}
+
+// openTerminal takes a request for a terminal.
+func (x *session) openTerminal(payload []byte) bool {
+	var r struct {
+		Term                         string
+		Columns, Rows, Width, Height uint32
+		Modes                        string
+	}
+	if x.started || x.tty != nil || gossh.Unmarshal(payload, &r) != nil {
+		return false
+	}
+	x.tty = newTTY(x.ctx, x.ch, printable(r.Term, 64))
+	x.tty.resize(r.Columns, r.Rows)
+	return true
+}
+
+// resize takes the new size of the client's window.
+func (x *session) resize(payload []byte) bool {
+	var r struct{ Columns, Rows, Width, Height uint32 }
+	if x.tty == nil || gossh.Unmarshal(payload, &r) != nil {
+		return false
+	}
+	x.tty.resize(r.Columns, r.Rows)
+	return true
+}
+
+// signal takes a signal: INT is for the command that runs in a shell, and
+// otherwise, like TERM and HUP, for the whole session.
+func (x *session) signal(payload []byte) {
+	var r struct{ Name string }
+	if gossh.Unmarshal(payload, &r) != nil {
+		return
+	}
+	switch r.Name {
+	case "INT":
+		if x.interactive() {
+			x.interrupt()
+			return
+		}
+		x.cancel(errInterrupted)
+	case "TERM", "HUP":
+		x.cancel(errInterrupted)
+	}
+}
+
+// client is the session as commands see it, but for the input.
+func (x *session) client() commands.Session {
+	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Client: x.conn.from}
+	if x.tty == nil {
+		c.Out, c.Err = &stream{w: x.ch}, &stream{w: x.ch.Stderr()}
+		return c
+	}
+	c.Out, c.Err = x.tty, x.tty
+	c.Terminal = &commands.Terminal{Name: x.tty.name, Size: x.tty.size, Resized: x.tty.resized, Raw: x.tty.setRaw}
+	return c
+}

@@ -1,0 +1,94 @@
+package sshd
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// maxTyped is how many characters x/term takes for one line; it ignores more.
+const maxTyped = 4096
+
+// editor edits lines on a tty. It stands between that and x/term, which it
+// gives one line's keys and no more: what was typed after Enter is for whoever
+// reads next.
+type editor struct {
+	ctx  context.Context
+	tty  *tty
+	term *term.Terminal
+	keys keys
+	keep []byte        // keys for x/term that it had no room for
+	idle time.Duration // how long it waits for the next key; 0: for ever
+	some bool          // that keys of this line came
+}
+
+func newEditor(ctx context.Context, t *tty, prompt string) *editor {
+	e := &editor{ctx: ctx, tty: t}
+	e.term = term.NewTerminal(e, prompt)
+	e.term.History = noHistory{}
+	e.fit()
+	return e
+}
+
+// fit tells x/term how wide the window is.
+func (e *editor) fit() { _ = e.term.SetSize(e.tty.size()) }
+
+// Read gives x/term the next keys.
+func (e *editor) Read(p []byte) (int, error) {
+	for len(e.keep) == 0 {
+		if err := e.next(); err != nil {
+			return 0, err
+		}
+		e.fit()
+	}
+	n := copy(p, e.keep)
+	e.keep = e.keep[n:]
+	return n, nil
+}
+
+// next waits for something typed, or a change of the window.
+func (e *editor) next() error {
+	t := e.tty
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.typed) == 0 && !t.ended {
+		var late <-chan time.Time
+		if e.idle > 0 {
+			late = time.After(e.idle)
+		}
+		if err := t.await(e.ctx, late); err != nil {
+			return err
+		}
+	}
+	if err := e.ctx.Err(); err != nil {
+		return err
+	}
+	if len(t.typed) == 0 && t.ended {
+		if !e.some {
+			return io.EOF
+		}
+		t.typed = []byte{'\r'} // for a last line that nothing ends
+	}
+	n := 0
+	for _, b := range t.typed {
+		n++
+		e.keep = append(e.keep, e.keys.add(b)...)
+		if e.some = !e.keys.enter; !e.some {
+			break
+		}
+	}
+	t.typed = t.typed[n:]
+	return nil
+}
+
+// Write shows what x/term draws.
+func (e *editor) Write(p []byte) (int, error) { return e.tty.wire.Write(p) }
+
+// noHistory is for answers to questions.
+type noHistory struct{}
+
+func (noHistory) Add(string)    {}
+func (noHistory) Len() int      { return 0 }
+func (noHistory) At(int) string { return "" }

@@ -1,0 +1,331 @@
+package sshd
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gossh "golang.org/x/crypto/ssh"
+
+	"walt/auth"
+)
+
+func TestLoginName(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	for login, want := range map[string]bool{"walt": true, "alice": true, "bob": false, "root": false, "": false} {
+		c, err := l.dial(login, "alice")
+		if (err == nil) != want {
+			t.Errorf("login as %q: %v", login, err)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+	eventually(t, func() bool { return len(l.users.all()) == 3 }, func() string { return fmt.Sprint(l.users.all()) })
+}
+
+func TestRefusedKeysAreReported(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	// An agent with several keys: the first is refused, the second lets in.
+	c, err := l.dial("walt", "stranger", "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	// Two keys that let nobody in, each offered once.
+	if _, err := l.dial("bob\x1b[2J", "stranger", "alice"); err == nil {
+		t.Fatal("logged in")
+	}
+	eventually(t, func() bool { return len(l.users.all()) >= 2 }, func() string { return fmt.Sprint(l.users.all()) })
+	want := []string{
+		"bob?[2J " + gossh.FingerprintSHA256(l.key["stranger"].PublicKey()) + " 127.0.0.1 unknown key",
+		"bob?[2J " + gossh.FingerprintSHA256(l.key["alice"].PublicKey()) + " 127.0.0.1 key of alice",
+	}
+	if got := l.users.all(); !slices.Equal(got, want) {
+		t.Errorf("reported %q", got)
+	}
+}
+
+// liar shows one public key and signs with another.
+type liar struct {
+	gossh.Signer
+	shown gossh.PublicKey
+}
+
+func (l liar) PublicKey() gossh.PublicKey { return l.shown }
+
+// A client offers a key of somebody else, which would be let in, and then
+// proves that it holds its own: it is the latter.
+func TestOfferedKeyIsNotWhoYouAre(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	dial := func(keys ...gossh.Signer) (*gossh.Client, error) {
+		return gossh.Dial("tcp", l.addr, &gossh.ClientConfig{
+			User: "walt", Auth: []gossh.AuthMethod{gossh.PublicKeys(keys...)}, HostKeyCallback: gossh.InsecureIgnoreHostKey(),
+		})
+	}
+	if c, err := dial(liar{l.key["bob"], l.key["alice"].PublicKey()}); err == nil {
+		c.Close()
+		t.Fatal("logged in with a key that was not proved")
+	}
+	for _, order := range [][]string{{"alice", "bob"}, {"bob", "alice"}} {
+		c, err := l.offerThenProve(t, l.key[order[0]].PublicKey(), l.key[order[1]])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, c, false, "who")
+		if r.status() != 0 || !strings.HasPrefix(r.out.String(), order[1]+" ") {
+			t.Errorf("proved %s, is %q", order[1], r.out)
+		}
+		c.Close()
+	}
+}
+
+// offerThenProve queries whether offered would be accepted and then logs in
+// with proved. The Go client does not, so its query is made by its first
+// signer, which then refuses to sign.
+func (l *lab) offerThenProve(t *testing.T, offered gossh.PublicKey, proved gossh.Signer) (*gossh.Client, error) {
+	t.Helper()
+	return gossh.Dial("tcp", l.addr, &gossh.ClientConfig{
+		User: "walt", HostKeyCallback: gossh.InsecureIgnoreHostKey(),
+		Auth: []gossh.AuthMethod{gossh.PublicKeys(unwilling{offered}, proved)},
+	})
+}
+
+func TestOnlyPublicKeys(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	ask := func(string, string, []string, []bool) ([]string, error) {
+		t.Error("the server asks")
+		return nil, nil
+	}
+	_, err := gossh.Dial("tcp", l.addr, &gossh.ClientConfig{
+		User: "walt", HostKeyCallback: gossh.InsecureIgnoreHostKey(),
+		Auth: []gossh.AuthMethod{gossh.Password("secret"), gossh.KeyboardInteractive(ask)},
+	})
+	if err == nil || !strings.Contains(err.Error(), "attempted methods [none]") {
+		t.Errorf("other methods than public keys: %v", err)
+	}
+}
+
+func TestManyKeys(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	var users []string
+	for i := range maxAuthTries - 2 {
+		name := fmt.Sprint("stranger", i)
+		l.key[name] = newKey(t)
+		users = append(users, name)
+	}
+	c, err := l.dial("walt", append(users, "alice")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if _, err := l.dial("walt", append(users, append(users, "alice")...)...); err == nil {
+		t.Error("no end of keys")
+	}
+}
+
+func TestMaxConnections(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.SetLimits(Limits{MaxConnections: 2, LoginGrace: time.Minute})
+	one := l.login(t, "alice")
+	l.login(t, "bob")
+	if c, err := l.dial("walt", "alice"); err == nil {
+		c.Close()
+		t.Fatal("a third connection")
+	}
+	if !strings.Contains(l.log.String(), "too many connections") {
+		t.Errorf("log: %s", l.log)
+	}
+	one.Close()
+	eventually(t, func() bool {
+		c, err := l.dial("walt", "alice")
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}, func() string { return "the room of a closed connection stays taken" })
+	l.SetLimits(Limits{MaxConnections: 3, LoginGrace: time.Minute})
+	l.login(t, "alice")
+	l.login(t, "alice")
+}
+
+func TestLoginGrace(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.SetLimits(Limits{MaxConnections: 10, LoginGrace: 30 * time.Millisecond})
+	silent, err := net.Dial("tcp", l.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	_ = silent.SetDeadline(time.Now().Add(soon))
+	buf := make([]byte, 1000)
+	n, err := silent.Read(buf)
+	if err != nil || !strings.HasPrefix(string(buf[:n]), "SSH-2.0-walt\r\n") {
+		t.Errorf("greeted with %q, %v", buf[:n], err)
+	}
+	for err == nil {
+		_, err = silent.Read(buf)
+	}
+	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		t.Error("a client that does not log in stays connected")
+	}
+	// Who logged in may take any time.
+	l.SetLimits(Limits{MaxConnections: 10, LoginGrace: 300 * time.Millisecond})
+	c := l.login(t, "alice")
+	time.Sleep(400 * time.Millisecond)
+	if r := start(t, c, false, "echo x"); r.status() != 0 {
+		t.Error("not served")
+	}
+}
+
+func TestFailedLoginsAreLimited(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	now := time.Now()
+	l.knocks.now = func() time.Time { return now }
+	for range knockBurst + 10 { // good ones cost nothing
+		c, err := l.dial("walt", "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	for range knockBurst {
+		if _, err := l.dial("walt", "stranger"); err == nil {
+			t.Fatal("a stranger is let in")
+		}
+	}
+	for range 3 {
+		if c, err := l.dial("walt", "alice"); err == nil {
+			c.Close()
+			t.Fatal("still let in after too many failures")
+		}
+	}
+	if n := strings.Count(l.log.String(), "too many failed logins"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	l.knocks.mu.Lock()
+	now = now.Add(knockRefill)
+	l.knocks.mu.Unlock()
+	c, err := l.dial("walt", "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+func TestKnocksAreBounded(t *testing.T) {
+	now := time.Now()
+	k := newKnocks(func() time.Time { return now })
+	for i := range 3 * knockRooms {
+		k.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	}
+	if len(k.rooms) > knockRooms {
+		t.Errorf("%d addresses are remembered", len(k.rooms))
+	}
+	now = now.Add(knockBurst * knockRefill)
+	k.take(netip.MustParseAddr("192.0.2.1"))
+	if len(k.rooms) > 2 {
+		t.Errorf("%d addresses are remembered though all are as good as new", len(k.rooms))
+	}
+	// The addresses of one IPv6 host count as one.
+	for i := range knockBurst {
+		k.take(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i)))
+	}
+	if ok, tell := k.take(netip.MustParseAddr("2001:db8::1")); ok || !tell {
+		t.Error("an IPv6 host has as many tries as addresses")
+	}
+	if ok, tell := k.take(netip.MustParseAddr("2001:db8::2")); ok || tell {
+		t.Error("told twice")
+	}
+	if ok, _ := k.take(netip.MustParseAddr("2001:db8:0:1::1")); !ok {
+		t.Error("another network is refused")
+	}
+}
+
+func TestKeyExchanges(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	for _, kex := range []string{gossh.KeyExchangeMLKEM768X25519, gossh.KeyExchangeCurve25519} {
+		c := &gossh.ClientConfig{User: "walt", Auth: []gossh.AuthMethod{gossh.PublicKeys(l.key["alice"])}, HostKeyCallback: gossh.InsecureIgnoreHostKey()}
+		c.KeyExchanges = []string{kex}
+		client, err := gossh.Dial("tcp", l.addr, c)
+		if err != nil {
+			t.Errorf("%s: %v", kex, err)
+			continue
+		}
+		client.Close()
+	}
+}
+
+func TestForwarding(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	c := l.login(t, "alice")
+	if conn, err := c.Dial("tcp", l.addr); err == nil {
+		conn.Close()
+		t.Error("direct-tcpip is open")
+	}
+	if listener, err := c.Listen("tcp", "127.0.0.1:0"); err == nil {
+		listener.Close()
+		t.Error("tcpip-forward is granted")
+	}
+	if conn, err := c.Dial("unix", "/run/x"); err == nil {
+		conn.Close()
+		t.Error("direct-streamlocal is open")
+	}
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, request := range []string{"auth-agent-req@openssh.com", "x11-req", "subsystem", "env", "break"} {
+		if ok, err := s.SendRequest(request, true, gossh.Marshal(struct{ S string }{"sftp"})); ok || err != nil {
+			t.Errorf("%s: %v, %v", request, ok, err)
+		}
+	}
+	if err := s.Run("echo x"); err != nil {
+		t.Errorf("the session is of no use any more: %v", err)
+	}
+	if err := s.Start("echo y"); err == nil {
+		t.Error("a second command in one session")
+	}
+}
+
+func TestManySessions(t *testing.T) {
+	t.Parallel()
+	c := newLab(t).login(t, "alice")
+	var open []*gossh.Session
+	for range maxSessions {
+		s, err := c.NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, s)
+	}
+	if _, err := c.NewSession(); err == nil {
+		t.Error("no end of sessions")
+	}
+	open[0].Close()
+	eventually(t, func() bool { _, err := c.NewSession(); return err == nil }, func() string { return "the room of a closed session stays taken" })
+}
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{"bob": "bob", "a\x1b[2J\r\nb": "a?[2J??b", "\xff\u0085\u202e": "???", "über": "über", "0123456789abc": "0123456789"} {
+		if got := printable(text, 10); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	_ = auth.Login{}
+}

@@ -1,0 +1,237 @@
+// Package sshd lets users in over SSH and turns every session channel into a
+// commands.Session: one command line, a shell on a terminal, or a script on
+// standard input. It knows no command and no rule of the lab. Its one
+// surprising rule: a terminal never decides between command and shell, only
+// whether a command was given does.
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"charm.land/ssh"
+	"charm.land/wish/v2"
+	gossh "golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/commands"
+)
+
+// Users says who may log in.
+type Users interface {
+	Login(ctx context.Context, key gossh.PublicKey, login string, from netip.Addr) (auth.Login, error)
+	Refused(ctx context.Context, login, fingerprint string, from netip.Addr, why string) error
+}
+
+// Runner runs command lines and knows what belongs around them in a shell.
+type Runner interface {
+	Run(ctx context.Context, s *commands.Session, line string) (status int)
+	// Complete returns the words that could stand in the place of line[start:].
+	Complete(ctx context.Context, s *commands.Session, line string) (start int, words []string)
+	Welcome(ctx context.Context, s *commands.Session)
+	Notices(ctx context.Context, s *commands.Session, show func(text string)) error
+}
+
+// History keeps what users typed into their shells, the oldest line first.
+type History interface {
+	Lines(ctx context.Context, user auth.Name) ([]string, error)
+	Append(ctx context.Context, user auth.Name, line string) error
+}
+
+// Limits can be replaced while the server runs.
+type Limits struct {
+	MaxConnections int           // further ones are closed at once
+	LoginGrace     time.Duration // how long a login may take
+	IdleTimeout    time.Duration // how long a shell waits for input; 0: for ever
+}
+
+// Config is what a Server is made of; every field is required.
+type Config struct {
+	HostKeys []gossh.Signer
+	Limits   Limits
+	Users    Users
+	Runner   Runner
+	History  History
+	Log      *slog.Logger
+}
+
+// Server accepts connections and runs their sessions.
+type Server struct {
+	users   Users
+	runner  Runner
+	history History
+	log     *slog.Logger
+
+	ssh    *ssh.Server
+	limits atomic.Pointer[Limits]
+	knocks *knocks
+
+	pulse    time.Duration // between signs of life asked of a client whose command runs
+	patience time.Duration // for a cancelled command to end
+
+	connections sync.WaitGroup
+	sessions    sync.WaitGroup // commands, shells, scripts and what they started
+
+	mu        sync.Mutex
+	stopping  bool
+	listeners []net.Listener
+	open      map[*conn]struct{}
+	live      map[auth.Name]map[*session]struct{}
+}
+
+// New returns a server that Serve lets accept connections.
+func New(c Config) (*Server, error) {
+	s := &Server{
+		users:    c.Users,
+		runner:   c.Runner,
+		history:  c.History,
+		log:      c.Log,
+		knocks:   newKnocks(time.Now),
+		pulse:    30 * time.Second,
+		patience: 5 * time.Second,
+		open:     map[*conn]struct{}{},
+		live:     map[auth.Name]map[*session]struct{}{},
+	}
+	s.SetLimits(c.Limits)
+	if len(c.HostKeys) == 0 {
+		return nil, errors.New("no host key") // wish would write one into the current directory
+	}
+	hostKeys := func(srv *ssh.Server) error {
+		for _, key := range c.HostKeys {
+			srv.AddHostKey(key)
+		}
+		return nil
+	}
+	var err error
+	if s.ssh, err = wish.NewServer(wish.WithVersion("walt"), hostKeys); err != nil {
+		return nil, fmt.Errorf("make the SSH server: %w", err)
+	}
+	s.ssh.ConnCallback = func(ctx ssh.Context, nc net.Conn) net.Conn {
+		ctx.SetValue(connKey{}, nc)
+		return nc
+	}
+	s.ssh.ServerConfigCallback = func(ctx ssh.Context) *gossh.ServerConfig {
+		return ctx.Value(connKey{}).(*conn).config(ctx)
+	}
+	// The library's own session handler grants agent forwarding, hangs on a
+	// resize that comes before the command, and hides when a channel closes.
+	s.ssh.ChannelHandlers = map[string]ssh.ChannelHandler{
+		"session": s.accept,
+		"default": func(_ *ssh.Server, _ *gossh.ServerConn, ch gossh.NewChannel, _ ssh.Context) {
+			_ = ch.Reject(gossh.Prohibited, "walt forwards nothing")
+		},
+	}
+	return s, nil
+}
+
+// SetLimits replaces the limits, also while the server runs. Connections and
+// prompts that exist already keep what they began with.
+func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
+
+// Online reports whether the user has a session now.
+func (s *Server) Online(user auth.Name) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.live[user]) > 0
+}
+
+// Serve accepts connections until Shutdown, and returns nil then. It closes
+// the listener.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	stopping := s.stopping
+	s.mu.Unlock()
+	for !stopping {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			s.admit(nc)
+		case errors.Is(err, net.ErrClosed):
+			s.mu.Lock()
+			stopping = s.stopping
+			s.mu.Unlock()
+			if !stopping {
+				return fmt.Errorf("accept connections: %w", err)
+			}
+		default: // no file descriptor left, or a client that is gone already
+			s.log.Warn("a connection could not be accepted", "err", err)
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// admit serves a connection in a goroutine of its own, unless there are too
+// many connections, or the address failed to log in too often. The goroutine
+// ends with the connection; Shutdown closes those that are left.
+func (s *Server) admit(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	most, stopping := s.limits.Load().MaxConnections, s.stopping
+	full := len(s.open) >= most
+	allowed, tell := false, false
+	if !full && !stopping {
+		allowed, tell = s.knocks.take(c.from)
+	}
+	if allowed {
+		s.open[c] = struct{}{}
+		s.connections.Add(1)
+	}
+	s.mu.Unlock()
+	if allowed {
+		go s.serve(c)
+		return
+	}
+	_ = nc.Close()
+	switch {
+	case full:
+		s.log.Warn("too many connections: one more was refused", "from", c.from, "max", most)
+	case tell:
+		s.log.Warn("too many failed logins: connections are refused for a while", "from", c.from)
+	}
+}
+
+func (s *Server) serve(c *conn) {
+	defer s.connections.Done()
+	s.ssh.HandleConn(c)
+	c.report()
+	s.mu.Lock()
+	delete(s.open, c)
+	s.mu.Unlock()
+}
+
+// enter counts a session that begins; false when the server stops.
+func (s *Server) enter(x *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	user := x.login.User
+	if s.live[user] == nil {
+		s.live[user] = map[*session]struct{}{}
+	}
+	s.live[user][x] = struct{}{}
+	s.sessions.Add(1)
+	return true
+}
+
+func (s *Server) leave(x *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	user := x.login.User
+	delete(s.live[user], x)
+	if len(s.live[user]) == 0 {
+		delete(s.live, user)
+	}
+	s.sessions.Done()
+}

@@ -1,0 +1,257 @@
+package sshd
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	gossh "golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/commands"
+)
+
+// session is one session channel.
+type session struct {
+	srv   *Server
+	conn  *conn
+	peer  gossh.Conn
+	login auth.Login
+	ch    gossh.Channel
+	tty   *tty // nil when the client asked for none
+
+	// ctx belongs to this session alone: the library's context is shared by all
+	// sessions of a connection.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	started bool   // that the client asked for a command or shell
+	line    string // the command, "" for a shell or a script
+
+	base  commands.Session
+	input *input // without a terminal
+
+	mu       sync.Mutex
+	running  context.CancelFunc // cancels the command line that runs
+	draining bool               // no further command line
+}
+
+// interactive reports whether the session is a shell.
+func (x *session) interactive() bool { return x.command() == "" && x.tty != nil }
+
+// command is the line that the session is for: what the key is bound to, or
+// else what the client asked for.
+func (x *session) command() string { return cmp.Or(x.login.Command, x.line) }
+
+// main runs the session to its end.
+func (x *session) main() {
+	defer x.srv.leave(x)
+	x.base = x.client()
+	if x.tty != nil {
+		go x.tty.pump() // ends with the channel
+	} else {
+		x.input = &input{source: x.ch}
+	}
+	status := x.do()
+	x.cancel(nil)
+	_, _ = x.ch.SendRequest("exit-status", false, gossh.Marshal(struct{ Status uint32 }{uint32(status)}))
+	_ = x.ch.Close()
+}
+
+// do is what the session is for; the status is the session's.
+func (x *session) do() (status int) {
+	defer x.rescue(&status)
+	switch line := x.command(); {
+	case line != "":
+		return x.run(line)
+	case x.tty != nil:
+		return newShell(x).loop()
+	default:
+		return x.script()
+	}
+}
+
+// script runs every line of the input as a command line. The commands
+// themselves get no input.
+func (x *session) script() (status int) {
+	for {
+		line, err := x.input.line(x.ctx)
+		if err == io.EOF {
+			return status
+		}
+		if err != nil {
+			return x.farewell()
+		}
+		switch line = strings.TrimSpace(line); {
+		case line == "" || line[0] == '#':
+		case leaves(line):
+			return status
+		default:
+			status = x.run(line)
+		}
+	}
+}
+
+// leaves reports whether a line ends the shell or script that it stands in.
+func leaves(line string) bool { return line == "exit" || line == "logout" }
+
+// farewell tells why a session ends that waited for input.
+func (x *session) farewell() (status int) {
+	switch context.Cause(x.ctx) {
+	case errStopping:
+		fmt.Fprintln(x.base.Err, "walt: the server stops; good bye")
+	case errIdle:
+		fmt.Fprintln(x.base.Err, "walt: no input for a long time; good bye")
+	}
+	return commands.StatusInterrupted
+}
+
+// run runs one command line and returns its status.
+func (x *session) run(line string) (status int) {
+	ctx, cancel := context.WithCancel(x.ctx)
+	defer cancel()
+	if !x.begin(cancel) {
+		return commands.StatusInterrupted
+	}
+	defer x.end()
+	ended := make(chan struct{})
+	defer close(ended)
+	// Both end with the command.
+	defer context.AfterFunc(ctx, func() { x.insist(ended) })()
+	defer time.AfterFunc(x.srv.pulse, func() { x.watch(ended) }).Stop()
+	defer x.rescue(&status)
+
+	s := x.base
+	switch {
+	case x.tty != nil:
+		s.In, s.Ask = &keyboard{tty: x.tty, ctx: ctx}, x.tty.ask
+	case x.command() != "":
+		s.In, s.Ask = x.input, x.ask
+	default:
+		s.In, s.Ask = strings.NewReader(""), x.askNobody
+	}
+	return x.srv.runner.Run(ctx, &s, line)
+}
+
+// begin notes that a command runs, unless the session is to end.
+func (x *session) begin(cancel context.CancelFunc) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.draining {
+		return false
+	}
+	x.running = cancel
+	if x.tty != nil {
+		x.tty.lend(cancel)
+	}
+	return true
+}
+
+func (x *session) end() {
+	if x.tty != nil {
+		x.tty.takeBack()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.running = nil
+	if x.draining {
+		x.cancel(errStopping)
+	}
+}
+
+// interrupt cancels the command that runs, if any.
+func (x *session) interrupt() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.running != nil {
+		x.running()
+	}
+}
+
+// drain ends the session: at once, or when the command that runs has ended.
+func (x *session) drain() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.draining = true
+	if x.running == nil {
+		x.cancel(errStopping)
+	}
+}
+
+// rescue turns a panic into a status; the user gets a reference to the log.
+func (x *session) rescue(status *int) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	ref := rand.Text()[:8]
+	x.srv.log.Error("panic", "ref", ref, "user", x.login.User, "panic", p, "stack", string(debug.Stack()))
+	fmt.Fprintf(x.base.Err, "walt: something went wrong on the server; an administrator finds the cause in its log under %s\n", ref)
+	*status = commands.StatusInternal
+}
+
+// insist sees to it that a cancelled command ends even though its client does
+// not take what it writes: it closes the channel, and when the client does not
+// answer that either, the connection.
+func (x *session) insist(ended <-chan struct{}) {
+	if !within(x.srv.patience, ended) {
+		go x.ch.Close() // may have to wait as well
+		if !within(x.srv.patience, ended) {
+			_ = x.conn.Close()
+		}
+	}
+}
+
+// watch asks the client for signs of life as long as a command runs, so that
+// one which vanished without a word cancels it.
+func (x *session) watch(ended <-chan struct{}) {
+	for {
+		answered := make(chan struct{})
+		go func() { // ends with the answer or the connection
+			defer close(answered)
+			_, _, _ = x.peer.SendRequest("keepalive@openssh.com", true, nil)
+		}()
+		if !within(x.srv.pulse, answered) {
+			x.srv.log.Info("a client does not answer any more", "user", x.login.User, "from", x.conn.from)
+			_ = x.conn.Close()
+			return
+		}
+		if within(x.srv.pulse, ended) {
+			return
+		}
+	}
+}
+
+// within reports whether the channel was closed in time.
+func within(d time.Duration, done <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// ask asks a client without a terminal; its answer is a line of its input.
+func (x *session) ask(ctx context.Context, prompt string) (string, error) {
+	fmt.Fprint(x.base.Err, prompt)
+	answer, err := x.input.line(ctx)
+	if err == nil {
+		fmt.Fprintln(x.base.Err) // nobody typed one
+	}
+	return answer, err
+}
+
+// askNobody asks a script, whose input is commands.
+func (x *session) askNobody(_ context.Context, prompt string) (string, error) {
+	fmt.Fprint(x.base.Err, prompt)
+	return "", io.EOF
+}

@@ -1,0 +1,103 @@
+package sshd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// shell is a session with a prompt.
+type shell struct {
+	*session
+	editor  *editor
+	history *history
+	tabbed  string // the line when Tab was pressed, if nothing was since
+	tooLong bool   // the line lost what x/term has no room for
+}
+
+func newShell(x *session) *shell {
+	sh := &shell{
+		session: x,
+		editor:  newEditor(x.ctx, x.tty, fmt.Sprintf("%s@walt> ", x.login.User)),
+		history: &history{ctx: x.ctx, store: x.srv.history, user: x.login.User, log: x.srv.log},
+	}
+	sh.editor.term.History = sh.history
+	sh.editor.term.AutoCompleteCallback = sh.key
+	return sh
+}
+
+// loop runs what the user types until the user leaves; its status is that of
+// the last command.
+func (sh *shell) loop() (status int) {
+	sh.srv.runner.Welcome(sh.ctx, &sh.base)
+	sh.srv.sessions.Go(sh.notices) // ends with the session
+	for {
+		line, err := sh.read()
+		switch {
+		case err == io.EOF:
+			fmt.Fprintln(sh.base.Err)
+			return status
+		case err != nil:
+			fmt.Fprintln(sh.base.Err)
+			return sh.farewell()
+		case line == "":
+			continue
+		case leaves(line):
+			return status
+		}
+		sh.history.ran(line)
+		status = sh.run(line)
+	}
+}
+
+// read returns the next line, "" when there is nothing to run.
+func (sh *shell) read() (string, error) {
+	e := sh.editor
+	e.idle = sh.srv.limits.Load().IdleTimeout
+	e.keys.dropped, e.keys.invalid, sh.tooLong = false, false, false
+	sh.tty.freshLine()
+	line, err := sh.tty.edit(e)
+	switch {
+	case errors.Is(err, term.ErrPasteIndicator):
+		err = nil
+	case err == errIdle:
+		sh.cancel(errIdle)
+	}
+	switch {
+	case err != nil || e.keys.dropped:
+		return "", err
+	case e.keys.invalid:
+		fmt.Fprintln(sh.base.Err, "walt: that line is not valid UTF-8 and was not run\n  check the encoding of your terminal")
+		return "", nil
+	case sh.tooLong:
+		fmt.Fprintf(sh.base.Err, "walt: that line is longer than %d characters and was not run\n  send long lines from a file, as in: ssh walt@SERVER < FILE\n", maxTyped)
+		return "", nil
+	}
+	return strings.TrimSpace(line), nil
+}
+
+// notices shows the user's notices as they come, above the prompt.
+func (sh *shell) notices() {
+	var status int
+	defer sh.rescue(&status)
+	err := sh.srv.runner.Notices(sh.ctx, &sh.base, func(text string) {
+		fmt.Fprintln(sh.base.Err, strings.TrimRight(text, "\n"))
+	})
+	if err != nil && sh.ctx.Err() == nil {
+		sh.srv.log.Error("notices are not shown any more", "user", sh.login.User, "err", err)
+	}
+}
+
+// key sees the keys that x/term has no use of its own for; Tab completes.
+func (sh *shell) key(line string, pos int, key rune) (newLine string, newPos int, ok bool) {
+	if key != tab {
+		sh.tabbed = ""
+		sh.tooLong = sh.tooLong || utf8.RuneCountInString(line) >= maxTyped
+		return "", 0, false
+	}
+	return sh.complete(line, pos)
+}

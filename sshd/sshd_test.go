@@ -1,0 +1,403 @@
+package sshd
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	gossh "golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/commands"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// soon is how long a test waits for what must happen.
+const soon = 10 * time.Second
+
+// lab is a server with a few users and a runner of its own.
+type lab struct {
+	*Server
+	addr  string
+	key   map[string]gossh.Signer // by user; "stranger" is nobody's
+	users *fakeUsers
+	run   *fakeRunner
+	hist  *fakeHistory
+	log   *buffer
+}
+
+// newLab starts a server that is shut down at the end of the test. change may
+// adjust it before it serves.
+func newLab(t testing.TB, change ...func(*Server)) *lab {
+	t.Helper()
+	l := &lab{
+		key:   map[string]gossh.Signer{},
+		users: &fakeUsers{logins: map[string]auth.Login{}},
+		run:   &fakeRunner{events: make(chan string, 100), notices: make(chan string)},
+		hist:  &fakeHistory{lines: map[auth.Name][]string{}},
+		log:   &buffer{},
+	}
+	for _, name := range []string{"alice", "bob", "stranger"} {
+		l.key[name] = newKey(t)
+		if name != "stranger" {
+			l.users.allow(l.key[name], auth.Login{User: auth.Name(name), Admin: name == "alice"})
+		}
+	}
+	s, err := New(Config{
+		HostKeys: []gossh.Signer{newKey(t)},
+		Limits:   Limits{MaxConnections: 2000, LoginGrace: 30 * time.Second},
+		Users:    l.users, Runner: l.run, History: l.hist,
+		Log: slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Server = s
+	for _, c := range change {
+		c(s)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.addr = listener.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		_ = s.Shutdown(ctx)
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func newKey(t testing.TB) gossh.Signer {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := gossh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// dial logs in with keys, offered in their order.
+func (l *lab) dial(login string, users ...string) (*gossh.Client, error) {
+	var keys []gossh.Signer
+	for _, u := range users {
+		keys = append(keys, l.key[u])
+	}
+	return gossh.Dial("tcp", l.addr, &gossh.ClientConfig{
+		User: login, Auth: []gossh.AuthMethod{gossh.PublicKeys(keys...)}, HostKeyCallback: gossh.InsecureIgnoreHostKey(),
+	})
+}
+
+// login logs the user in for the test.
+func (l *lab) login(t testing.TB, user string) *gossh.Client {
+	t.Helper()
+	c, err := l.dial("walt", user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// running is a session of the Go client.
+type running struct {
+	*gossh.Session
+	t        testing.TB
+	in       io.WriteCloser
+	out, err *buffer
+}
+
+// start opens a session; terminal asks for a pty, and an empty line is a shell.
+func start(t testing.TB, c *gossh.Client, terminal bool, line string) *running {
+	t.Helper()
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{Session: s, t: t, out: &buffer{}, err: &buffer{}}
+	s.Stdout, s.Stderr = r.out, r.err
+	if r.in, err = s.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if terminal {
+		if err := s.RequestPty("xterm", 24, 80, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if line == "" {
+		err = s.Shell()
+	} else {
+		err = s.Start(line)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// send types.
+func (r *running) send(keys string) {
+	r.t.Helper()
+	if _, err := io.WriteString(r.in, keys); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// status waits for the end of the session.
+func (r *running) status() int {
+	r.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- r.Wait() }()
+	select {
+	case err := <-done:
+		if exit, ok := errors.AsType[*gossh.ExitError](err); ok {
+			return exit.ExitStatus()
+		}
+		if err != nil {
+			r.t.Fatalf("%v; out: %q err: %q", err, r.out, r.err)
+		}
+		return 0
+	case <-time.After(soon):
+		r.t.Fatalf("the session does not end; out: %q err: %q", r.out, r.err)
+		return -1
+	}
+}
+
+// buffer is an output that tests can wait on.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+	pos int // what expect has seen
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// expect waits until text was written after what was expected before.
+func (b *buffer) expect(t testing.TB, text string) {
+	t.Helper()
+	eventually(t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		i := bytes.Index(b.buf.Bytes()[b.pos:], []byte(text))
+		if i >= 0 {
+			b.pos += i + len(text)
+		}
+		return i >= 0
+	}, func() string { return fmt.Sprintf("%q does not come; there is %q", text, b) })
+}
+
+func eventually(t testing.TB, done func() bool, what func() string) {
+	t.Helper()
+	for end := time.Now().Add(soon); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(what())
+		}
+	}
+}
+
+// fakeUsers lets keys in as auth.Users does.
+type fakeUsers struct {
+	mu      sync.Mutex
+	logins  map[string]auth.Login // by fingerprint
+	refused []string
+}
+
+func (u *fakeUsers) allow(key gossh.Signer, l auth.Login) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	l.Key = gossh.FingerprintSHA256(key.PublicKey())
+	u.logins[l.Key] = l
+}
+
+func (u *fakeUsers) Login(_ context.Context, key gossh.PublicKey, login string, _ netip.Addr) (auth.Login, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	l, ok := u.logins[gossh.FingerprintSHA256(key)]
+	switch {
+	case !ok:
+		return auth.Login{}, auth.Refusal("unknown key")
+	case login != "walt" && login != string(l.User):
+		return auth.Login{}, auth.Refusal("key of " + string(l.User))
+	}
+	return l, nil
+}
+
+func (u *fakeUsers) Refused(_ context.Context, login, fingerprint string, from netip.Addr, why string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.refused = append(u.refused, fmt.Sprintf("%s %s %s %s", login, fingerprint, from, why))
+	return nil
+}
+
+func (u *fakeUsers) all() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.refused)
+}
+
+// fakeHistory keeps lines in memory.
+type fakeHistory struct {
+	mu    sync.Mutex
+	lines map[auth.Name][]string
+	reads int
+}
+
+func (h *fakeHistory) Lines(_ context.Context, user auth.Name) ([]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reads++
+	return slices.Clone(h.lines[user]), nil
+}
+
+func (h *fakeHistory) Append(_ context.Context, user auth.Name, line string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lines[user] = append(h.lines[user], line)
+	return nil
+}
+
+func (h *fakeHistory) of(user auth.Name) []string {
+	lines, _ := h.Lines(context.Background(), user)
+	return lines
+}
+
+// fakeRunner has the commands that the tests need.
+type fakeRunner struct {
+	events  chan string // what commands that wait noticed
+	notices chan string
+}
+
+func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) int {
+	name, rest, _ := strings.Cut(line, " ")
+	switch name {
+	case "echo":
+		fmt.Fprintln(s.Out, rest)
+	case "table":
+		fmt.Fprint(s.Out, strings.Repeat("rpi-1  rpi-3-b  alice  alice/rpi-3-b-default  up\n", 100))
+	case "fail":
+		fmt.Fprintln(s.Err, "walt: it failed")
+		status, _ := strconv.Atoi(rest)
+		return status
+	case "who":
+		fmt.Fprintln(s.Out, s.User, s.Admin, s.Key, s.Client, s.Terminal != nil)
+	case "ask":
+		answer, err := s.Ask(ctx, rest)
+		switch {
+		case ctx.Err() != nil:
+			return 130
+		case err != nil:
+			fmt.Fprintf(s.Err, "\nno answer: %v\n", err)
+			return 3
+		}
+		fmt.Fprintf(s.Out, "answer %q\n", answer)
+	case "wait":
+		fmt.Fprintln(s.Out, "waiting", rest)
+		<-ctx.Done()
+		f.events <- "cancelled " + rest
+		return 130
+	case "cat":
+		if _, err := io.Copy(s.Out, s.In); err != nil {
+			return 1
+		}
+	case "raw":
+		s.Terminal.Raw(true)
+		n, _ := strconv.Atoi(rest)
+		p := make([]byte, n)
+		if _, err := io.ReadFull(s.In, p); err != nil {
+			return 1
+		}
+		fmt.Fprintf(s.Out, "%q\n", p)
+	case "leak": // leaves a goroutine behind that reads
+		go func() {
+			_, err := s.In.Read(make([]byte, 1))
+			f.events <- fmt.Sprint("read ", err)
+		}()
+	case "size":
+		w, h := s.Terminal.Size()
+		fmt.Fprintf(s.Out, "%s %dx%d\n", s.Terminal.Name, w, h)
+	case "resized":
+		<-s.Terminal.Resized
+		fmt.Fprintln(s.Out, "ready")
+		<-s.Terminal.Resized
+		w, h := s.Terminal.Size()
+		fmt.Fprintf(s.Out, "%dx%d\n", w, h)
+	case "flood": // does not look at its context
+		for {
+			if _, err := s.Out.Write(make([]byte, 32<<10)); err != nil {
+				f.events <- "flood ended"
+				return 130
+			}
+		}
+	case "partial":
+		fmt.Fprint(s.Out, "no end")
+	case "panic":
+		panic("a bug")
+	default:
+		fmt.Fprintf(s.Err, "walt: unknown command %q\n", line[:min(len(line), 20)])
+		if len(line) > commands.MaxLine {
+			fmt.Fprintln(s.Err, "too long")
+		}
+		return 2
+	}
+	return 0
+}
+
+func (f *fakeRunner) Complete(_ context.Context, _ *commands.Session, line string) (int, []string) {
+	start := strings.LastIndexByte(line, ' ') + 1
+	var words []string
+	for _, w := range []string{"echo", "fail", "node", "note", "notify", "acquire", "--model=", "rpi-1", "rpi-10", "rpi-2"} {
+		if strings.HasPrefix(w, line[start:]) {
+			words = append(words, w)
+		}
+	}
+	return start, words
+}
+
+func (f *fakeRunner) Welcome(_ context.Context, s *commands.Session) {
+	fmt.Fprintf(s.Err, "Welcome, %s.\n", s.User)
+}
+
+func (f *fakeRunner) Notices(ctx context.Context, _ *commands.Session, show func(string)) error {
+	for {
+		select {
+		case text := <-f.notices:
+			show(text)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

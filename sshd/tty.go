@@ -1,0 +1,287 @@
+package sshd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	gossh "golang.org/x/crypto/ssh"
+	"golang.org/x/term"
+)
+
+const (
+	typeAhead = 64 << 10 // bytes that are kept for whoever reads next
+	mostCells = 1000     // columns or rows that a window is believed to have
+)
+
+var errIdle = errors.New("no input for a long time")
+
+// tty is a session's terminal. One goroutine, pump, reads what is typed; the
+// line editor or the command that runs takes it from there. Both streams of
+// output go to the same place.
+type tty struct {
+	ctx     context.Context // the session's
+	ch      gossh.Channel
+	wire    stream // ch, for one writer at a time
+	name    string
+	resized chan struct{}
+
+	mu            sync.Mutex
+	width, height int
+	typed         []byte
+	ended         bool               // that more will be typed
+	interrupt     context.CancelFunc // cancels the command that has the terminal
+	raw           bool               // it passes the terminal on: nothing is interpreted
+	changed       chan struct{}      // closed when any of the above changes
+
+	turn    sync.Mutex // to edit a line
+	out     sync.Mutex
+	editing *term.Terminal // while a line is being edited
+	midLine bool           // output did not end its line
+}
+
+func newTTY(ctx context.Context, ch gossh.Channel, name string) *tty {
+	return &tty{
+		ctx: ctx, ch: ch, wire: stream{w: ch}, name: name,
+		resized: make(chan struct{}, 1), changed: make(chan struct{}),
+	}
+}
+
+// pump moves what is typed to whoever reads, until the channel ends.
+func (t *tty) pump() {
+	p := make([]byte, 512)
+	for {
+		n, err := t.ch.Read(p)
+		if t.keep(p[:n]) {
+			t.showInterrupt()
+		}
+		if err != nil {
+			t.mu.Lock()
+			t.ended = true
+			t.change()
+			t.mu.Unlock()
+			return
+		}
+	}
+}
+
+// keep stores what was typed. Ctrl-C, while a command has the terminal,
+// cancels that and drops what was typed before it; keep reports that. What
+// does not fit is lost, as on any terminal, except in raw mode, where Ctrl-C
+// need not be seen and keep can wait.
+func (t *tty) keep(p []byte) (interrupted bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.raw && len(t.typed)+len(p) > typeAhead {
+		if t.await(t.ctx, nil) != nil {
+			return false
+		}
+	}
+	t.typed = append(t.typed, p...)
+	interrupted = t.interruption()
+	t.typed = t.typed[:min(len(t.typed), typeAhead)]
+	t.change()
+	return interrupted
+}
+
+// interruption obeys a Ctrl-C among what was typed.
+func (t *tty) interruption() bool {
+	if t.interrupt == nil || t.raw {
+		return false
+	}
+	i := bytes.LastIndexByte(t.typed, ctrlC)
+	if i < 0 {
+		return false
+	}
+	t.typed = t.typed[i+1:]
+	t.interrupt()
+	return true
+}
+
+// lend gives the terminal to a command, which Ctrl-C then cancels, also one
+// that was typed ahead.
+func (t *tty) lend(interrupt context.CancelFunc) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.interrupt = interrupt
+	t.interruption()
+}
+
+func (t *tty) takeBack() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.interrupt, t.raw = nil, false
+	t.change()
+}
+
+func (t *tty) setRaw(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.raw = on
+	t.change()
+}
+
+// resize notes the window's size; zero stands for the usual one.
+func (t *tty) resize(columns, rows uint32) {
+	if columns == 0 || rows == 0 {
+		columns, rows = 80, 24
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.width, t.height = int(min(columns, mostCells)), int(min(rows, mostCells))
+	t.change()
+	select {
+	case t.resized <- struct{}{}:
+	default:
+	}
+}
+
+func (t *tty) size() (width, height int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.width, t.height
+}
+
+// change wakes everybody who waits; t.mu is held.
+func (t *tty) change() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// await gives up t.mu until something changed, ctx ended, or it is late.
+func (t *tty) await(ctx context.Context, late <-chan time.Time) error {
+	changed := t.changed
+	t.mu.Unlock()
+	defer t.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-late:
+		return errIdle
+	}
+}
+
+// Write prints the output of commands, above the line that is being edited.
+func (t *tty) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	raw := t.raw
+	t.mu.Unlock()
+	t.out.Lock()
+	defer t.out.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	t.midLine = p[len(p)-1] != '\n'
+	if raw {
+		return t.wire.Write(p)
+	}
+	if t.editing != nil {
+		return t.editing.Write(p)
+	}
+	if _, err := t.wire.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n"))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// freshLine ends a line that output left open, so that the editor knows where
+// it is.
+func (t *tty) freshLine() {
+	t.out.Lock()
+	defer t.out.Unlock()
+	if t.midLine {
+		t.midLine = false
+		_, _ = t.wire.Write([]byte("\r\n"))
+	}
+}
+
+// showInterrupt shows what Ctrl-C did, even in the middle of a question.
+func (t *tty) showInterrupt() {
+	t.out.Lock()
+	defer t.out.Unlock()
+	t.midLine = false
+	_, _ = t.wire.Write([]byte("^C\r\n"))
+}
+
+// edit has the user edit a line until Enter.
+func (t *tty) edit(e *editor) (string, error) {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	t.setEditing(e.term)
+	defer t.setEditing(nil)
+	return e.term.ReadLine()
+}
+
+func (t *tty) setEditing(e *term.Terminal) {
+	t.out.Lock()
+	defer t.out.Unlock()
+	t.editing, t.midLine = e, false
+}
+
+// ask asks the user for a line. The line editor knows prompts of one line
+// only: what comes before is printed.
+func (t *tty) ask(ctx context.Context, prompt string) (string, error) {
+	if i := strings.LastIndexByte(prompt, '\n'); i >= 0 {
+		_, _ = io.WriteString(t, prompt[:i+1])
+		prompt = prompt[i+1:]
+	}
+	t.freshLine()
+	line, err := t.edit(newEditor(ctx, t, prompt))
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	return line, err
+}
+
+// keyboard is the input of one command on a terminal.
+type keyboard struct {
+	*tty
+	ctx  context.Context // the command's: it must not take what is typed after it
+	rest string          // of a line
+}
+
+// Read returns what is typed: in raw mode as it comes, otherwise by lines that
+// can be edited, Ctrl-D being the end.
+func (k *keyboard) Read(p []byte) (int, error) {
+	if k.rest == "" {
+		n, raw, err := k.readRaw(p)
+		if raw || err != nil {
+			return n, err
+		}
+		line, err := k.edit(newEditor(k.ctx, k.tty, ""))
+		if err != nil {
+			return 0, err
+		}
+		k.rest = line + "\n"
+	}
+	n := copy(p, k.rest)
+	k.rest = k.rest[n:]
+	return n, nil
+}
+
+// readRaw reads in raw mode, and does nothing otherwise.
+func (t *keyboard) readRaw(p []byte) (n int, raw bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.raw && len(t.typed) == 0 {
+		if t.ended {
+			return 0, true, io.EOF
+		}
+		if err := t.await(t.ctx, nil); err != nil {
+			return 0, true, err
+		}
+	}
+	if !t.raw {
+		return 0, false, nil
+	}
+	n = copy(p, t.typed)
+	t.typed = t.typed[n:]
+	t.change()
+	return n, true, nil
+}
