@@ -1,0 +1,140 @@
+// Package demo is the lab that "waltd demo" starts: a registry, virtual nodes
+// and two users, all on loopback and gone at the end, and a tour of it through
+// the real ssh client. It is a user of the server, not a part of it: what it
+// shows is what the commands print. Its one surprising rule: it never uses the
+// caller's private key; the tour goes with a key of its own, and the caller's
+// public keys are let in besides.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/config"
+	"walt/images"
+	"walt/nodes"
+)
+
+// Options say how a demo runs.
+type Options struct {
+	Once bool // end after the tour
+	Out  io.Writer
+	// Start starts a server that logs to log and ends with ctx.
+	Start func(ctx context.Context, c config.Config, log io.Writer) (Server, error)
+}
+
+// Server is a started server.
+type Server struct {
+	Address string // host:port
+	HostKey ssh.PublicKey
+	Lab     *nodes.Lab
+	AddUser func(ctx context.Context, name auth.Name, lines string) error // an administrator
+	Done    <-chan error                                                  // receives when it has ended
+}
+
+// guest is the second user of the lab.
+const guest auth.Name = "bob"
+
+// fleet is how many nodes of each model the lab has.
+var fleet = []struct {
+	model  string
+	prefix string
+	nodes  int
+}{{"rpi-3-b", "rpi-", 5}, {"rpi-4-b", "rpi4-", 3}, {"pc-x86-64", "pc-", 4}}
+
+// samples are the default images that the lab downloads: one of them is for
+// two models.
+func samples(now time.Time) []images.Sample {
+	day := func(n int) time.Time { return now.AddDate(0, 0, -n).Truncate(time.Second).UTC() }
+	files := func(name, motd string) map[string]string {
+		return map[string]string{
+			"etc/os-release": fmt.Sprintf("NAME=%q\nID=walt-demo\n", name),
+			"etc/motd":       motd + "\n",
+			"root/README":    "This file is part of the image that this node boots.\n",
+		}
+	}
+	return []images.Sample{
+		{Models: []string{"rpi-3-b", "rpi-4-b"}, Preferred: "rpi-default", Created: day(20), Files: files("Demo OS for Raspberry Pi", "One image for two models.")},
+		{Models: []string{"pc-x86-64"}, Created: day(6), Files: files("Demo OS for PCs", "A small system for PCs.")},
+	}
+}
+
+// Run starts the lab, takes the tour, and stays until ctx ends unless o.Once.
+// It removes all that it made.
+func Run(ctx context.Context, o Options) (err error) {
+	dir, err := os.MkdirTemp("", "waltd-demo-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	fmt.Fprintln(o.Out, "Starting a lab on loopback: a registry, a server and a dozen virtual nodes ...")
+	registry, err := listen("127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	web, err := images.ServeSamples(registry, samples(time.Now()))
+	if err != nil {
+		return err
+	}
+	defer web.Close()
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	server, err := o.Start(ctx, settings(dir, registry.Addr().String()), log)
+	if err != nil {
+		return err
+	}
+	defer func() { // the tour is over: end the server and wait for it
+		cancel()
+		err = errors.Join(err, <-server.Done)
+	}()
+	l := &lab{dir: dir, server: server, out: o.Out}
+	if err := l.furnish(ctx); err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := l.tour(ctx); err != nil || o.Once {
+		return interrupted(ctx, err)
+	}
+	l.invite()
+	<-ctx.Done()
+	fmt.Fprintln(o.Out, "\nThe lab is gone.")
+	return nil
+}
+
+// interrupted turns an error that comes of the end of ctx into none.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// settings configure the server: the usual port where it is free, another else.
+func settings(dir, registry string) config.Config {
+	c := config.Default()
+	c.Data = filepath.Join(dir, "data")
+	c.Listen = "127.0.0.1:2222"
+	if l, err := listen(c.Listen); err != nil {
+		c.Listen = "127.0.0.1:0"
+	} else {
+		l.Close()
+	}
+	c.Registries = []config.Registry{{Label: "lab", URL: "http://" + registry}}
+	return c
+}
+
+func listen(address string) (net.Listener, error) { return net.Listen("tcp", address) }
