@@ -1,0 +1,217 @@
+// Waltd is the server of a lab whose nodes boot OS images over the network and
+// whose users come with nothing but ssh. This file reads the command line; the
+// rest of the package marries the parts: the only place that knows them all.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"walt/auth"
+	"walt/config"
+	"walt/demo"
+	"walt/fault"
+)
+
+// version is set by the linker.
+var version = "development"
+
+const usage = `Usage:
+  waltd serve [--config FILE] [--data DIR] [--listen ADDR] [--admin NAME=PUBKEYFILE]...
+  waltd demo [--once]      a throw-away lab on loopback, with a short tour
+  waltd backup FILE        a consistent copy of the data of a stopped server;
+                           of a running one: ssh walt@SERVER advanced backup > FILE
+  waltd restore FILE       into an empty data directory
+  waltd version
+backup and restore take --config and --data too.
+`
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run runs one command of the program and returns its exit status.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := dispatch(ctx, args)
+	switch f := fault.As(err); {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+		return 0
+	case f == nil:
+		fmt.Fprintf(os.Stderr, "waltd: %v\n", err)
+	default:
+		fmt.Fprintf(os.Stderr, "waltd: %s\n", f.Msg)
+		for hint := range strings.Lines(f.Hint) {
+			fmt.Fprintf(os.Stderr, "  %s\n", strings.TrimSuffix(hint, "\n"))
+		}
+		if f.Kind == fault.Usage {
+			return 2
+		}
+	}
+	return 1
+}
+
+func dispatch(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		args = []string{"help"}
+	}
+	rest := args[1:]
+	switch args[0] {
+	case "serve":
+		return serve(ctx, rest)
+	case "demo":
+		return demonstrate(ctx, rest)
+	case "backup":
+		return backup(ctx, rest)
+	case "restore":
+		return restore(rest)
+	case "version", "--version":
+		fmt.Println("waltd", version)
+		return nil
+	case "help", "--help", "-h":
+		fmt.Print(usage)
+		return nil
+	}
+	f := fault.Usagef("unknown command %q", args[0]).WithHint("see: waltd help")
+	if near := fault.Nearest(args[0], []string{"serve", "demo", "backup", "restore", "version", "help"}); len(near) > 0 {
+		f.Hint = "did you mean waltd " + near[0] + "?"
+	}
+	return f
+}
+
+// settings are the options that say what server it is about: flags over a file.
+type settings struct {
+	flags  *flag.FlagSet
+	file   string
+	data   string
+	listen string
+	admins []string
+}
+
+func newSettings(name string) *settings {
+	s := &settings{flags: flag.NewFlagSet(name, flag.ContinueOnError)}
+	s.flags.SetOutput(io.Discard)
+	s.flags.StringVar(&s.file, "config", "", "")
+	s.flags.StringVar(&s.data, "data", "", "")
+	return s
+}
+
+// parse reads the options and returns the n arguments that must follow them.
+func (s *settings) parse(args []string, n int) ([]string, error) {
+	err := s.flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Print(usage)
+		return nil, err
+	case err != nil:
+		return nil, fault.Usagef("%s: %v", s.flags.Name(), err).WithHint("see: waltd help")
+	case s.flags.NArg() != n:
+		return nil, fault.Usagef("%s takes %d arguments, not %d", s.flags.Name(), n, s.flags.NArg()).WithHint("see: waltd help")
+	}
+	return s.flags.Args(), nil
+}
+
+// load reads the configuration and lets the flags override it.
+func (s *settings) load() (config.Config, error) {
+	c := config.Default()
+	if s.file != "" {
+		var err error
+		if c, err = config.Load(s.file); err != nil {
+			return c, err
+		}
+	}
+	if s.data != "" {
+		c.Data = s.data
+	}
+	if s.listen != "" {
+		c.Listen = s.listen
+	}
+	return c, nil
+}
+
+// readAdmins reads the key files of --admin.
+func (s *settings) readAdmins() (map[auth.Name]string, error) {
+	admins := map[auth.Name]string{}
+	for _, a := range s.admins {
+		user, file, ok := strings.Cut(a, "=")
+		if !ok {
+			return nil, fault.Usagef("--admin %q: NAME=PUBKEYFILE is wanted", a)
+		}
+		name, err := auth.ParseName(user)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fault.Failedf("--admin %s: %v", name, err).WithHint("name the file of a public key, as in %s=/home/%s/.ssh/id_ed25519.pub", name, name)
+		}
+		admins[name] += string(keys) + "\n"
+	}
+	return admins, nil
+}
+
+func serve(ctx context.Context, args []string) error {
+	s := newSettings("serve")
+	s.flags.StringVar(&s.listen, "listen", "", "")
+	s.flags.Func("admin", "", func(a string) error { s.admins = append(s.admins, a); return nil })
+	if _, err := s.parse(args, 0); err != nil {
+		return err
+	}
+	c, err := s.load()
+	if err != nil {
+		return err
+	}
+	admins, err := s.readAdmins()
+	if err != nil {
+		return err
+	}
+	srv, err := open(ctx, c, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err != nil {
+		return err
+	}
+	for name, lines := range admins {
+		if err := srv.users.Ensure(ctx, name, lines); err != nil {
+			return errors.Join(err, srv.close())
+		}
+	}
+	srv.reread = s.load
+	return srv.run(ctx, func() {
+		fmt.Printf("waltd: accepting logins on %s, host key %s\n", srv.listener.Addr(), srv.fingerprint())
+	})
+}
+
+func demonstrate(ctx context.Context, args []string) error {
+	s := newSettings("demo")
+	once := s.flags.Bool("once", false, "")
+	if _, err := s.parse(args, 0); err != nil {
+		return err
+	}
+	return demo.Run(ctx, demo.Options{Once: *once, Out: os.Stdout, Start: startDemo})
+}
+
+// startDemo starts a server for the demo; its log goes to a file in the data
+// directory.
+func startDemo(ctx context.Context, c config.Config, log io.Writer) (demo.Server, error) {
+	srv, err := open(ctx, c, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		return demo.Server{}, err
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.run(ctx, func() {}) }() // ends with ctx; the demo waits for done
+	return demo.Server{
+		Address: srv.listener.Addr().String(),
+		HostKey: srv.hostKeys[0].PublicKey(),
+		Lab:     srv.lab,
+		AddUser: srv.users.Ensure,
+		Done:    done,
+	}, nil
+}

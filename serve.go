@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+
+	"walt/auth"
+	"walt/commands"
+	"walt/config"
+	"walt/fault"
+	"walt/hostkeys"
+	"walt/images"
+	"walt/journal"
+	"walt/nodes"
+	"walt/sshd"
+	"walt/state"
+	"walt/vnode"
+)
+
+const (
+	// drain is how long running commands get when the server stops.
+	drain = 10 * time.Second
+	// keepEvents is how many events the journal holds; trimEvery is how often
+	// what is beyond is dropped.
+	keepEvents = 100_000
+	trimEvery  = time.Hour
+	// retry is the pause after the first failed download of a default image.
+	retry = 2 * time.Second
+)
+
+// server is all parts of a running waltd.
+type server struct {
+	data     string // directory of all that there is
+	log      *slog.Logger
+	store    *state.Badger
+	journal  *journal.Journal
+	users    *auth.Users
+	library  *images.Library
+	lab      *nodes.Lab
+	sim      *vnode.Sim
+	ssh      *sshd.Server
+	hostKeys []ssh.Signer
+	listener net.Listener
+	// reread returns the present configuration, at SIGHUP; nil when there is none.
+	reread func() (config.Config, error)
+}
+
+// open makes the parts from the data directory and listens. Nothing runs yet.
+func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, err error) {
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, fault.Failedf("cannot make the data directory: %v", err).WithHint("choose another with --data DIR")
+	}
+	s := &server{data: c.Data, log: log}
+	if s.store, err = state.Open(filepath.Join(c.Data, "state"), log); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.store.Close()
+		}
+	}()
+	keys := filepath.Join(c.Data, "keys")
+	if s.hostKeys, err = hostkeys.Load(keys, c.SSH.RSAHostKey); err != nil {
+		return nil, err
+	}
+	lab, err := hostkeys.Client(keys)
+	if err != nil {
+		return nil, err
+	}
+	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen); err != nil {
+		return nil, fault.Failedf("cannot listen: %v", err).WithHint("choose another address with --listen ADDR")
+	}
+	s.journal = journal.New(s.store, time.Now)
+	s.users = auth.New(s.store, s.journal, time.Now)
+	if s.library, err = images.Open(filepath.Join(c.Data, "images"), s.store, s.journal, time.Now); err != nil {
+		return nil, err
+	}
+	s.lab = nodes.New(nodes.Config{
+		Store: s.store, Journal: s.journal, Library: s.library, Key: lab,
+		Address: s.listener.Addr().String(), Log: log, Now: time.Now, Retry: retry,
+	})
+	s.sim = vnode.NewSim(s.lab, s.library, lab.PublicKey(), log)
+	app := commands.New(commands.Services{
+		Lab: s.lab, Library: s.library, Users: s.users, Journal: s.journal,
+		Online: s.online, Backup: s.backup, Version: version, Log: log, Now: time.Now,
+	})
+	s.ssh, err = sshd.New(sshd.Config{
+		HostKeys: s.hostKeys, Limits: limits(c), Users: s.users, Runner: app, History: history{s.journal}, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, s.apply(c)
+}
+
+// apply sets what can be set while the server runs.
+func (s *server) apply(c config.Config) error {
+	var rs []images.Registry
+	for _, r := range c.Registries {
+		rs = append(rs, images.Registry{Label: r.Label, URL: r.URL, Username: r.Username, Password: r.Password, CA: r.CA})
+	}
+	if err := s.library.SetRegistries(rs); err != nil {
+		return err
+	}
+	s.users.SetCA(c.SSH.UserCA)
+	s.ssh.SetLimits(limits(c))
+	return nil
+}
+
+func limits(c config.Config) sshd.Limits {
+	return sshd.Limits{MaxConnections: c.SSH.MaxConnections, LoginGrace: c.SSH.LoginGrace.Duration, IdleTimeout: c.SSH.IdleTimeout.Duration}
+}
+
+func (s *server) online(user auth.Name) bool { return s.ssh.Online(user) }
+
+func (s *server) fingerprint() string { return ssh.FingerprintSHA256(s.hostKeys[0].PublicKey()) }
+
+// run serves until ctx ends, then drains. It calls ready when logins are
+// accepted, and closes everything before it returns.
+func (s *server) run(ctx context.Context, ready func()) error {
+	// What runs in the background goes on while commands are drained.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var g errgroup.Group
+	g.Go(func() error { return s.lab.Run(background, s.sim) })
+	g.Go(func() error { return s.trim(background) })
+	g.Go(func() error { return s.rereadAtHangup(background) })
+	failed := make(chan error, 1)
+	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
+	ready()
+	notify("READY=1")
+
+	var err error
+	select {
+	case <-ctx.Done():
+		notify("STOPPING=1")
+		s.log.Info("stopping: running commands get 10 s")
+	case err = <-failed:
+	}
+	draining, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	if late := s.ssh.Shutdown(draining); late != nil {
+		s.log.Warn("commands were cut off", "err", late)
+	}
+	stop()
+	return errors.Join(err, g.Wait(), s.close())
+}
+
+// close ends what open made.
+func (s *server) close() error {
+	s.sim.Close()
+	s.listener.Close()
+	return s.store.Close()
+}
+
+// trim keeps the journal bounded until ctx ends.
+func (s *server) trim(ctx context.Context) error {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		if err := s.journal.Trim(ctx, keepEvents); err != nil && ctx.Err() == nil {
+			s.log.Error("trim the journal", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// rereadAtHangup applies the configuration anew at each SIGHUP until ctx ends.
+func (s *server) rereadAtHangup(ctx context.Context) error {
+	if s.reread == nil {
+		return nil
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+		}
+		c, err := s.reread()
+		if err == nil {
+			err = s.apply(c)
+		}
+		if err == nil {
+			err = s.lab.Retry(ctx)
+		}
+		if err != nil {
+			s.log.Error("the configuration stays as it was", "err", err)
+			continue
+		}
+		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start")
+	}
+}
+
+// history is the journal as shells see it.
+type history struct{ *journal.Journal }
+
+func (h history) Lines(ctx context.Context, user auth.Name) ([]string, error) {
+	return h.Journal.Lines(ctx, string(user))
+}
+
+func (h history) Append(ctx context.Context, user auth.Name, line string) error {
+	return h.Journal.Append(ctx, string(user), line)
+}
+
+// notify tells systemd how the service is (sd_notify(3)); without systemd it
+// does nothing.
+func notify(what string) {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return
+	}
+	conn, err := net.Dial("unixgram", socket)
+	if err != nil {
+		slog.Warn("tell systemd", "err", err)
+		return
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(what)); err != nil {
+		slog.Warn("tell systemd", "err", err)
+	}
+}
