@@ -1,0 +1,50 @@
+# What can be done here; a bare `make` lists it.
+
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+TOOL    := $(GO) tool -modfile=tools/go.mod
+# The race detector needs cgo and doubles the time: CI has it, `make test RACE=-race` too.
+RACE    ?= $(if $(filter true,$(CI)),-race)
+PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/arm64
+
+.PHONY: help build demo test lint format bench cross parts clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the static server program, bin/waltd
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/waltd .
+
+demo: build ## start a throw-away lab on loopback and take a tour of it
+	bin/waltd demo
+
+test: parts ## run all tests, the stories through the real ssh client among them
+	$(GO) test $(RACE) ./...
+
+lint: ## check the format, vet, staticcheck, and that every platform compiles
+	@test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)" || { echo "the files above want: make format"; exit 1; }
+	$(GO) mod verify
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	@for p in $(PLATFORMS); do \
+		echo "compile for $$p"; CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null . || exit 1; \
+	done
+
+format: ## rewrite the code in its standard format
+	$(TOOL) gofumpt -w .
+
+bench: build ## measure what the server promises: latency, CPU, memory, start
+	scripts/parts ssh ssh-keygen sshd
+	$(GO) run ./bench -waltd bin/waltd
+
+cross: ## build bin/waltd-OS-ARCH for every platform
+	@for p in $(PLATFORMS); do \
+		echo "bin/waltd-$${p%/*}-$${p#*/}"; CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} \
+		$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/waltd-$${p%/*}-$${p#*/} . || exit 1; \
+	done
+
+parts: ## install, or name, the real programs that the tests use
+	scripts/parts ssh ssh-keygen docker-registry $(if $(RACE),gcc)
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,74 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"walt/e2e/lab"
+)
+
+// contender is one server that the same ssh asks for the same text.
+type contender struct {
+	name  string
+	ssh   func() *exec.Cmd
+	taken []time.Duration
+}
+
+// cold measures a command on a connection of its own, through the real ssh,
+// beside OpenSSH's sshd with a forced command and a bare wish server.
+func (b *bench) cold(l *lab.Lab) error {
+	const rounds = 101
+	options := []string{"-o", "KexAlgorithms=curve25519-sha256"}
+	show := func() *exec.Cmd { return l.SSH(user, options, "node", "show", "--all") }
+	text, err := show().Output()
+	if err != nil {
+		return fmt.Errorf("node show --all: %w", err)
+	}
+	sshd, err := startSSHD(l, text)
+	if err != nil {
+		return fmt.Errorf("OpenSSH's sshd: %w", err)
+	}
+	defer sshd.stop()
+	wish, err := startWish(l, text)
+	if err != nil {
+		return fmt.Errorf("bare wish: %w", err)
+	}
+	defer wish.stop()
+	all := []*contender{
+		{name: "walt", ssh: show},
+		{name: "sshd", ssh: func() *exec.Cmd { return sshd.ssh(l, options) }},
+		{name: "wish", ssh: func() *exec.Cmd { return wish.ssh(l, options) }},
+	}
+	before, err := cpu(l.Pid())
+	if err != nil {
+		return err
+	}
+	for range rounds {
+		for _, c := range all {
+			start := time.Now()
+			out, err := c.ssh().Output()
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			c.taken = append(c.taken, time.Since(start))
+			if !bytes.Equal(out, text) {
+				return fmt.Errorf("%s answered %q", c.name, out)
+			}
+		}
+	}
+	after, err := cpu(l.Pid())
+	if err != nil {
+		return err
+	}
+	walt, openssh, bare := median(all[0].taken), median(all[1].taken), median(all[2].taken)
+	b.say("real ssh, cold, 100 nodes: OpenSSH's sshd with a forced command", openssh, 0, "ms")
+	b.say("real ssh, cold, 100 nodes: a bare wish server", bare, 0, "ms")
+	b.say("real ssh, cold, 100 nodes: node show --all; a quarter of sshd", walt, openssh/4, "ms")
+	b.say("real ssh, cold, 100 nodes: node show --all; 1.3 of bare wish", walt, 1.3*bare, "ms")
+	b.say("server CPU of a cold command", ms(after-before)/rounds, 2.5, "ms")
+	return nil
+}

@@ -1,0 +1,59 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// cpu is the processor time that a process has used, to 10 ms (proc(5)).
+func cpu(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := bytes.Cut(stat, []byte(") ")) // past the name of the program
+	fields := bytes.Fields(rest)
+	var ticks int
+	for _, i := range []int{11, 12} { // utime and stime, in hundredths of a second
+		n, err := strconv.Atoi(string(fields[i]))
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}
+
+// resident is the memory that a process has in RAM, in KiB.
+func resident(pid int) (float64, error) {
+	status, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	defer status.Close()
+	for s := bufio.NewScanner(status); s.Scan(); {
+		if value, ok := strings.CutPrefix(s.Text(), "Rss:"); ok {
+			return strconv.ParseFloat(strings.Fields(value)[0], 64)
+		}
+	}
+	return 0, fmt.Errorf("process %d has no Rss", pid)
+}
+
+// median is in milliseconds.
+func median(all []time.Duration) float64 {
+	return ms(slices.Sorted(slices.Values(all))[len(all)/2])
+}
+
+func worst(all []time.Duration) time.Duration { return slices.Max(all) }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func lines(text string) int { return strings.Count(text, "\n") }

@@ -1,0 +1,177 @@
+package lab
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Registry is Debian's docker-registry, on an address that it keeps when it is
+// stopped and started again.
+type Registry struct {
+	dir     string
+	address string
+	process *exec.Cmd
+}
+
+// NewRegistry prepares a registry whose files are in dir. Nothing runs yet.
+func NewRegistry(dir string) (*Registry, error) {
+	r := &Registry{dir: dir}
+	// Below the ports that the kernel gives to others, so that it is still free
+	// after a stop.
+	for range 100 {
+		r.address = fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if l, err := net.Listen("tcp", r.address); err == nil {
+			return r, l.Close()
+		}
+	}
+	return nil, errors.New("no free port for a registry")
+}
+
+// URL is where the registry is, whether it runs or not.
+func (r *Registry) URL() string { return "http://" + r.address }
+
+// Start starts the registry and returns when it answers.
+func (r *Registry) Start() error {
+	if r.process != nil {
+		return errors.New("the registry runs already")
+	}
+	config := filepath.Join(r.dir, "registry.yml")
+	text := fmt.Sprintf(`version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}
+http: {addr: %q}
+`, filepath.Join(r.dir, "registry"), r.address)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return err
+	}
+	r.process = exec.Command("docker-registry", "serve", config)
+	if err := r.process.Start(); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		answer, err := http.Get(r.URL() + "/v2/")
+		if err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+	}
+	return errors.Join(errors.New("the registry does not answer"), r.Stop())
+}
+
+// Stop ends the registry; what was pushed stays.
+func (r *Registry) Stop() error {
+	if r.process == nil {
+		return nil
+	}
+	err := r.process.Process.Kill()
+	r.process.Wait()
+	r.process = nil
+	return err
+}
+
+// Image is a small default image for tests.
+type Image struct {
+	Models    []string // that its label lists and under whose names it is pushed
+	Preferred string   // the label walt.image.preferred-name, if any
+	Unlabeled bool     // leaves the label of the models out
+	Version   string   // the content of its file /etc/version, if any
+}
+
+// Push puts the image into the registry, as waltplatform/<model>-default for
+// each of its models. Its file /etc/image holds the first of these names.
+func (r *Registry) Push(i Image) error {
+	image, err := i.build()
+	if err != nil {
+		return err
+	}
+	for _, model := range i.Models {
+		ref, err := name.ParseReference(r.address+"/waltplatform/"+model+"-default:latest", name.Insecure)
+		if err != nil {
+			return err
+		}
+		if err := remote.Write(ref, image); err != nil {
+			return fmt.Errorf("push %s: %w", ref, err)
+		}
+	}
+	return nil
+}
+
+func (i Image) build() (v1.Image, error) {
+	labels := map[string]string{"walt.node.models": strings.Join(i.Models, ",")}
+	if i.Unlabeled {
+		clear(labels)
+	}
+	if i.Preferred != "" {
+		labels["walt.image.preferred-name"] = i.Preferred
+	}
+	image, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), &v1.ConfigFile{
+		OS: "linux", Architecture: "arm64",
+		Created: v1.Time{Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+		Config:  v1.Config{Labels: labels},
+		RootFS:  v1.RootFS{Type: "layers"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, files := range [][]string{
+		{"etc/", "", "etc/os-release", "ID=walt\n", "root/", "", "tmp/", ""},
+		{"etc/image", i.Models[0] + "-default\n", "etc/version", i.Version},
+	} {
+		content, err := archive(files)
+		if err != nil {
+			return nil, err
+		}
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(content)), nil
+		}, tarball.WithMediaType(types.OCILayer))
+		if err != nil {
+			return nil, err
+		}
+		if image, err = mutate.AppendLayers(image, layer); err != nil {
+			return nil, err
+		}
+	}
+	return image, nil
+}
+
+// archive makes a tar file of pairs of a path and a content; a path that ends
+// in "/" is a directory.
+func archive(files []string) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for pair := range slices.Chunk(files, 2) {
+		h := &tar.Header{Name: pair[0], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(pair[1]))}
+		if strings.HasSuffix(pair[0], "/") {
+			h.Typeflag, h.Mode = tar.TypeDir, 0o755
+		}
+		if err := w.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(w, pair[1]); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), w.Close()
+}

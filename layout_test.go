@@ -1,0 +1,128 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// imports is who may import whom: the architecture of the server.
+var imports = map[string][]string{
+	".":        {"auth", "commands", "config", "demo", "fault", "hostkeys", "images", "journal", "nodes", "power", "sshd", "state", "vnode"},
+	"sshd":     {"auth", "commands", "fault"},
+	"commands": {"auth", "fault", "images", "journal", "nodes"},
+	"nodes":    {"auth", "fault", "images", "journal", "power", "state"},
+	"images":   {"auth", "fault", "journal", "state"},
+	"auth":     {"fault", "journal", "state"},
+	"journal":  {"fault", "state"},
+	"vnode":    {"fault", "images", "nodes"},
+	"demo":     {"config", "images", "nodes", "vnode"},
+	"hostkeys": {"fault"},
+	"power":    {"fault"},
+	"config":   {"fault"},
+	"state":    {"fault"},
+	"fault":    {},
+
+	// What checks the server from outside.
+	"state/statetest": {"state"},
+	"e2e/lab":         {},
+	"bench":           {"e2e/lab"},
+}
+
+// owners is the one package of the server that may import each large library:
+// the others see only what that package makes of it.
+var owners = map[string]string{
+	"charm.land/wish":                        "sshd",
+	"charm.land/ssh":                         "sshd",
+	"golang.org/x/term":                      "sshd",
+	"github.com/dgraph-io/badger":            "state",
+	"github.com/google/go-containerregistry": "images",
+	"github.com/moby/moby/client":            "images",
+	"github.com/gosnmp/gosnmp":               "power",
+	"github.com/spf13/pflag":                 "commands",
+	"github.com/gliderlabs/ssh":              "vnode",
+}
+
+// outside are the folders that are no part of the server: they drive it, and
+// may do so with any library.
+var outside = []string{"e2e", "bench"}
+
+// vague are names of folders that say nothing of what is in them.
+var vague = []string{"pkg", "internal", "util", "utils", "common", "types", "models", "helpers", "misc", "base", "lib"}
+
+func TestLayout(t *testing.T) {
+	for file, imported := range sources(t) {
+		folder := path.Dir(file)
+		allowed, known := imports[folder]
+		if !known {
+			t.Errorf("%s: %s is not in the table of folders: a new package is a decision about the architecture", file, folder)
+			continue
+		}
+		for _, name := range imported {
+			if ours, ok := strings.CutPrefix(name, "walt/"); ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s: %s may import %v of ours, not %s", file, folder, allowed, ours)
+			}
+			for library, owner := range owners {
+				if within(name, library) && folder != owner && !within(folder, outside...) {
+					t.Errorf("%s: %s belongs to %s alone", file, library, owner)
+				}
+			}
+		}
+	}
+}
+
+func TestFolderNamesSayWhatIsInThem(t *testing.T) {
+	for file := range sources(t) {
+		for _, part := range strings.Split(path.Dir(file), "/") {
+			if slices.Contains(vague, part) {
+				t.Errorf("%s: the name %q says nothing", file, part)
+			}
+		}
+	}
+}
+
+// sources is every Go file of the module that is not a test, with what it imports.
+func sources(t *testing.T) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	err := fs.WalkDir(os.DirFS("."), ".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && file != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(file) != ".go" || strings.HasSuffix(file, "_test.go"):
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		found[file] = nil
+		for _, i := range parsed.Imports {
+			name, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			found[file] = append(found[file], name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// within reports whether name is one of the trees or lies below it.
+func within(name string, trees ...string) bool {
+	return slices.ContainsFunc(trees, func(tree string) bool {
+		return name == tree || strings.HasPrefix(name, tree+"/")
+	})
+}
