@@ -87,9 +87,10 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	}
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Library: s.library, Key: lab,
-		Address: s.listener.Addr().String(), Log: log, Now: time.Now, Retry: retry,
+		IP: ip(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry,
 	})
 	s.sim = vnode.NewSim(s.lab, s.library, lab.PublicKey(), log)
+	s.lab.Virtual = s.sim
 	app := commands.New(commands.Services{
 		Lab: s.lab, Library: s.library, Users: s.users, Journal: s.journal,
 		Online: s.online, Backup: s.backup, Version: version, Log: log, Now: time.Now,
@@ -117,6 +118,14 @@ func (s *server) apply(c config.Config) error {
 	return nil
 }
 
+// ip is the address that the server listens on, "" when that is all of them.
+func ip(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() {
+		return tcp.IP.String()
+	}
+	return ""
+}
+
 func limits(c config.Config) sshd.Limits {
 	return sshd.Limits{MaxConnections: c.SSH.MaxConnections, LoginGrace: c.SSH.LoginGrace.Duration, IdleTimeout: c.SSH.IdleTimeout.Duration}
 }
@@ -132,7 +141,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var g errgroup.Group
-	g.Go(func() error { return s.lab.Run(background, s.sim) })
+	g.Go(func() error { return s.lab.Run(background) })
 	g.Go(func() error { return s.trim(background) })
 	g.Go(func() error { return s.rereadAtHangup(background) })
 	failed := make(chan error, 1)

@@ -15,9 +15,10 @@ import (
 // patience is how long a question waits for its answer.
 const patience = time.Minute
 
-// consented calls do, and when that would disturb others asks the user, and
-// calls it again with what the user agreed to, until nothing was in the way.
-func (c *Call) consented(ctx context.Context, question string, do func(nodes.Consent) error) error {
+// consented calls do, and when that would disturb others asks whether to do
+// what the verb says all the same, and calls it again with what the user agreed
+// to, until nothing was in the way.
+func (c *Call) consented(ctx context.Context, verb string, do func(nodes.Consent) error) error {
 	consent := nodes.Consent{Whoever: c.on("yes")}
 	for {
 		err := do(consent)
@@ -29,7 +30,11 @@ func (c *Call) consented(ctx context.Context, question string, do func(nodes.Con
 			c.note("That changed while you were asked, and nothing was done.")
 		}
 		c.facts(contest.Nodes)
-		if err := c.ask(ctx, question); err != nil {
+		object := "them"
+		if len(contest.Nodes) == 1 {
+			object = string(contest.Nodes[0].Node)
+		}
+		if err := c.ask(ctx, verb+" "+object+" anyway?"); err != nil {
 			return err
 		}
 		consent.Shown = contest.Nodes

@@ -141,7 +141,7 @@ func imageClone(ctx context.Context, c *Call) error {
 		return err
 	}
 	var result nodes.Result
-	err = c.consented(ctx, "Overwrite "+to.Short()+" and reboot what is listed above?", func(consent nodes.Consent) error {
+	err = c.consented(ctx, "Overwrite "+to.Short()+" and reboot", func(consent nodes.Consent) error {
 		_, result, err = c.Lab.Clone(ctx, from.Ref, to, c.on("force"), consent)
 		return err
 	})

@@ -43,7 +43,7 @@ they booted stay in your working set. "node release my-nodes" is fine when you
 have none.`,
 		Args: []Arg{setArg}, Flags: change,
 		Run: func(ctx context.Context, c *Call) error {
-			return c.changed(ctx, func(set nodes.Set, _ nodes.Consent) (nodes.Result, error) {
+			return c.changed(ctx, "Release", func(set nodes.Set, _ nodes.Consent) (nodes.Result, error) {
 				return c.Lab.Release(ctx, c.User, set)
 			})
 		},
@@ -52,15 +52,16 @@ have none.`,
 		Long: `The nodes reboot on an image of your working set, and so are yours; or on their
 default image, with the word "default", and so are free. Nodes of others are
 taken only after you confirmed it.`,
-		Args:  []Arg{setArg, {Name: "IMAGE", Complete: completeImage}},
+		Args:  []Arg{setArg, {Name: "IMAGE", Complete: completeBootable}},
 		Flags: change,
 		Run: func(ctx context.Context, c *Call) error {
-			if c.arg(1) != "default" {
-				if _, err := c.workingSet(ctx); err != nil {
-					return err
-				}
+			verb := "Take"
+			if c.arg(1) == "default" {
+				verb = "Free"
+			} else if _, err := c.workingSet(ctx); err != nil {
+				return err
 			}
-			return c.changed(ctx, func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
+			return c.changed(ctx, verb, func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
 				return c.Lab.SetImage(ctx, c.User, set, c.arg(1), consent)
 			})
 		},
@@ -178,7 +179,7 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 		if c.arg(0) == "" {
 			return c.misused(fault.Usagef("node acquire: SET is missing"))
 		}
-		return c.changed(ctx, func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
+		return c.changed(ctx, "Take", func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
 			return c.Lab.Acquire(ctx, c.User, set, consent)
 		})
 	}
@@ -204,13 +205,13 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 
 // changed runs a change of the set that is the first argument, and shows what
 // came of it.
-func (c *Call) changed(ctx context.Context, do func(nodes.Set, nodes.Consent) (nodes.Result, error)) error {
+func (c *Call) changed(ctx context.Context, verb string, do func(nodes.Set, nodes.Consent) (nodes.Result, error)) error {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
 		return err
 	}
 	var result nodes.Result
-	err = c.consented(ctx, "Take from their owners what is listed above?", func(consent nodes.Consent) error {
+	err = c.consented(ctx, verb, func(consent nodes.Consent) error {
 		result, err = do(set, consent)
 		return err
 	})

@@ -87,7 +87,7 @@ func (c *Call) drop(ctx context.Context, do func(context.Context, auth.Name, nod
 		return err
 	}
 	var gone []nodes.Device
-	err = c.consented(ctx, "Remove what is listed above all the same?", func(consent nodes.Consent) error {
+	err = c.consented(ctx, "Remove", func(consent nodes.Consent) error {
 		gone, err = do(ctx, c.User, set, consent)
 		return err
 	})
@@ -110,7 +110,7 @@ func rename(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return c.consented(ctx, "Rename it all the same?", func(consent nodes.Consent) error {
+	return c.consented(ctx, "Rename", func(consent nodes.Consent) error {
 		d, err := c.Lab.Rename(ctx, c.User, old, name, consent)
 		if err != nil {
 			return err
@@ -122,12 +122,12 @@ func rename(ctx context.Context, c *Call) error {
 
 // reserve returns the nodes of the set that is the first argument, once the
 // user agreed to disturb the owners of contested ones.
-func (c *Call) reserve(ctx context.Context, question string) (found nodes.Nodes, err error) {
+func (c *Call) reserve(ctx context.Context, verb string) (found nodes.Nodes, err error) {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
 		return nil, err
 	}
-	err = c.consented(ctx, question, func(consent nodes.Consent) error {
+	err = c.consented(ctx, verb, func(consent nodes.Consent) error {
 		found, err = c.Lab.Reserve(ctx, c.User, set, consent)
 		return err
 	})
@@ -140,7 +140,7 @@ func nodeReboot(ctx context.Context, c *Call) error {
 		return err
 	}
 	var done []nodes.Change
-	err = c.consented(ctx, "Reboot what is listed above all the same?", func(consent nodes.Consent) error {
+	err = c.consented(ctx, "Reboot", func(consent nodes.Consent) error {
 		done, err = c.Lab.Reboot(ctx, c.User, set, consent)
 		return err
 	})
@@ -212,7 +212,7 @@ func describe(some nodes.Nodes) string {
 }
 
 func nodeRun(ctx context.Context, c *Call) error {
-	found, err := c.reserve(ctx, "Run the command on what is listed above all the same?")
+	found, err := c.reserve(ctx, "Run the command on")
 	if err != nil {
 		return err
 	}
@@ -305,7 +305,7 @@ func (p *prefixed) flush() {
 }
 
 func nodeShell(ctx context.Context, c *Call) error {
-	found, err := c.reserve(ctx, "Open a shell on it all the same?")
+	found, err := c.reserve(ctx, "Open a shell on")
 	if err != nil {
 		return err
 	}

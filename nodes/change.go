@@ -193,6 +193,6 @@ func (l *Lab) restart(d Device) string {
 		return RebootNone
 	}
 	l.status.set(d.Name, Off, "")
-	l.virtual.Start(d.Name)
+	l.Virtual.Start(d.Name)
 	return RebootOK
 }

@@ -69,12 +69,7 @@ func (c *change) overwrite(old, img images.Image) error {
 	if err != nil {
 		return err
 	}
-	var using []Device
-	for _, d := range all {
-		if d.Image == old.Ref {
-			using = append(using, d)
-		}
-	}
+	using := which(all, func(d Device) bool { return d.Image == old.Ref })
 	if bad := names(using, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
 		return fault.Failedf("%s is for %s, but %s boot %s; nothing changed", img.Ref.Short(), strings.Join(img.Models, ", "), strings.Join(bad, ", "), old.Ref.Short()).
 			WithHint("clone it under another name, or release those nodes first")

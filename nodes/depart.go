@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"walt/auth"
 	"walt/fault"
@@ -58,7 +57,7 @@ func (c *change) bequeath(name auth.Name, legacy Legacy) (left Departure, err er
 	if err != nil {
 		return left, err
 	}
-	all = slices.DeleteFunc(all, func(d Device) bool { return d.Owner() != name })
+	all = which(all, func(d Device) bool { return d.Owner() == name })
 	mine, err := images.Of(c.tx, name)
 	if err != nil {
 		return left, err

@@ -71,8 +71,8 @@ func remove(tx state.Tx, d Device) error {
 	return errors.Join(devices.Delete(tx, string(d.Name)), macs.Delete(tx, string(d.MAC)))
 }
 
-// everything returns all devices in natural order. A transaction that calls it
-// conflicts with any change of them, and with new ones.
+// everything returns all devices, in no useful order. A transaction that calls
+// it conflicts with any change of them, and with new ones.
 func everything(r state.Reader) ([]Device, error) {
 	if _, err := crowd.Get(r, crowdKey); err != nil && !errors.Is(err, state.ErrNotFound) {
 		return nil, err
@@ -84,8 +84,14 @@ func everything(r state.Reader) ([]Device, error) {
 		}
 		all = append(all, e.Value)
 	}
-	slices.SortFunc(all, func(a, b Device) int { return naturally(a.Name, b.Name) })
 	return all, nil
+}
+
+// which returns those of the devices that are wanted, in natural order.
+func which(all []Device, wanted func(Device) bool) []Device {
+	found := slices.DeleteFunc(all, func(d Device) bool { return !wanted(d) })
+	slices.SortFunc(found, func(a, b Device) int { return naturally(a.Name, b.Name) })
+	return found
 }
 
 // get returns one device by its name, or a fault with near misses.

@@ -196,12 +196,7 @@ func (l *Lab) waiting(ctx context.Context, model string) (waiting bool, err erro
 
 func waitingFor(r state.Reader, model string) (ds []Device, err error) {
 	all, err := everything(r)
-	for _, d := range all {
-		if d.Kind == Unknown && d.Model == model {
-			ds = append(ds, d)
-		}
-	}
-	return ds, err
+	return which(all, func(d Device) bool { return d.Kind == Unknown && d.Model == model }), err
 }
 
 // fetchDefault downloads the content of the model's default image and checks

@@ -42,8 +42,9 @@ type Config struct {
 	Store   state.Store
 	Journal *journal.Journal
 	Library Library
+	Virtual Hypervisor // may be set after New, before anything else is called
 	Key     ssh.Signer // that nodes trust: the lab's own way into them
-	Address string     // of the server, for people
+	IP      string     // of the server, "" when it has several
 	Log     *slog.Logger
 	Now     func() time.Time
 	// Retry is the pause after the first failed download of a default image; it
@@ -54,7 +55,6 @@ type Config struct {
 // Lab is all devices of one store.
 type Lab struct {
 	Config
-	virtual  Hypervisor
 	status   *board
 	visits   *visits
 	download chan struct{} // holds one token while the list of downloads may have changed
@@ -68,8 +68,7 @@ func New(c Config) *Lab {
 // Run starts the virtual nodes, which also finishes every change of an image
 // whose reboot an earlier end of the server cut off, and downloads the default
 // images of devices that wait for one. It returns when ctx ends.
-func (l *Lab) Run(ctx context.Context, virtual Hypervisor) error {
-	l.virtual = virtual
+func (l *Lab) Run(ctx context.Context) error {
 	var all []Device
 	err := l.Store.View(ctx, func(r state.Reader) (err error) {
 		all, err = everything(r)
@@ -80,7 +79,7 @@ func (l *Lab) Run(ctx context.Context, virtual Hypervisor) error {
 	}
 	for _, d := range all {
 		if d.Kind == Node && d.Virtual {
-			l.virtual.Start(d.Name)
+			l.Virtual.Start(d.Name)
 		}
 	}
 	return l.downloads(ctx)
@@ -139,13 +138,7 @@ func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (foun
 func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (found Nodes, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		all, err := everything(r)
-		ds := all[:0]
-		for _, d := range all {
-			if wanted(d) {
-				ds = append(ds, d)
-			}
-		}
-		found = l.withStatus(ds)
+		found = l.withStatus(which(all, wanted))
 		return err
 	})
 	return found, err
@@ -174,9 +167,13 @@ func (l *Lab) Names(ctx context.Context) (names []string, err error) {
 }
 
 // Models returns the models of the nodes that are here, each once, in order.
-func (l *Lab) Models(ctx context.Context) ([]string, error) {
-	all, err := l.All(ctx)
-	return models(all), err
+func (l *Lab) Models(ctx context.Context) (found []string, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		all, err := everything(r)
+		found = models(all)
+		return err
+	})
+	return found, err
 }
 
 // WorkingSet returns the user's images. The first time that it is asked for

@@ -64,15 +64,15 @@ func naturally(a, b Name) int {
 	for s != "" && t != "" {
 		i, j := digits(s), digits(t)
 		if i == 0 || j == 0 {
-			if c := cmp.Compare(s[0], t[0]); c != 0 {
-				return c
+			if s[0] != t[0] {
+				return cmp.Compare(s[0], t[0])
 			}
 			s, t = s[1:], t[1:]
 			continue
 		}
 		m, n := strings.TrimLeft(s[:i], "0"), strings.TrimLeft(t[:j], "0")
-		if c := cmp.Or(cmp.Compare(len(m), len(n)), cmp.Compare(m, n)); c != 0 {
-			return c
+		if m != n {
+			return cmp.Or(cmp.Compare(len(m), len(n)), cmp.Compare(m, n))
 		}
 		s, t = s[i:], t[j:]
 	}
@@ -81,7 +81,12 @@ func naturally(a, b Name) int {
 
 // digits counts the digits that s begins with.
 func digits(s string) int {
-	return len(s) - len(strings.TrimLeft(s, "0123456789"))
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return i
+		}
+	}
+	return len(s)
 }
 
 // IsKeyword reports whether s is a keyword of device sets.

@@ -43,19 +43,14 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model strin
 		if err != nil {
 			return err
 		}
-		var free []Device
 		of := ""
-		for _, d := range all {
-			if d.Kind == Node && d.Free() && (model == "" || d.Model == model) {
-				free = append(free, d)
-			}
-		}
 		if model != "" {
-			if known := models(Nodes(l.withStatus(all))); !slices.Contains(known, model) {
+			if known := models(all); !slices.Contains(known, model) {
 				return fault.Unknown("model", []string{model}, known)
 			}
 			of = " of model " + model
 		}
+		free := which(all, func(d Device) bool { return d.Kind == Node && d.Free() && (model == "" || d.Model == model) })
 		if len(free) < n {
 			return fault.New(fault.InUse, "%d free nodes%s wanted, %d there; nothing changed", n, of, len(free)).
 				WithHint("try again later, or see who has the others with: node show --all")
@@ -239,12 +234,13 @@ func names(ds []Device, wanted func(Device) bool) (all []string) {
 	return all
 }
 
-// models lists the models of the nodes, each once, in order.
-func models(all Nodes) (found []string) {
-	for _, n := range all {
-		if n.Kind == Node && !slices.Contains(found, n.Model) {
-			found = append(found, n.Model)
+// models lists the models of the nodes, each once, in alphabetical order.
+func models(all []Device) (found []string) {
+	for _, d := range all {
+		if d.Kind == Node && !slices.Contains(found, d.Model) {
+			found = append(found, d.Model)
 		}
 	}
+	slices.Sort(found)
 	return found
 }

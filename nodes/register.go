@@ -217,7 +217,7 @@ func (l *Lab) tellGone(tx state.Tx, user auth.Name, d Device) error {
 func (l *Lab) unplug(d Device) {
 	l.visits.cut(d.Name, "")
 	if d.Virtual {
-		l.virtual.Stop(d.Name)
+		l.Virtual.Stop(d.Name)
 	}
 	l.status.forget(d.Name)
 }
