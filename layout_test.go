@@ -22,7 +22,7 @@ var imports = map[string][]string{
 	"auth":     {"fault", "journal", "state"},
 	"journal":  {"fault", "state"},
 	"vnode":    {"fault", "images", "nodes"},
-	"demo":     {"config", "images", "nodes", "vnode"},
+	"demo":     {"auth", "config", "images", "nodes"},
 	"hostkeys": {"fault"},
 	"power":    {"fault"},
 	"config":   {"fault"},

@@ -146,6 +146,21 @@ func (u *Users) Get(ctx context.Context, name Name) (a Account, err error) {
 	return a, err
 }
 
+// Check returns a fault when name is no user, as somebody is not who was removed
+// while connected.
+func (u *Users) Check(ctx context.Context, name Name) error {
+	return u.store.View(ctx, func(r state.Reader) error { return Member(r, name) })
+}
+
+// Member is Check within a transaction.
+func Member(r state.Reader, name Name) error {
+	ok, err := Exists(r, name)
+	if err == nil && !ok {
+		return fault.Failedf("%s is no user of this lab any more", name).WithHint("ask an administrator")
+	}
+	return err
+}
+
 // Exists reports whether there is a user of the name.
 func Exists(r state.Reader, name Name) (bool, error) {
 	_, err := userTable.Get(r, string(name))

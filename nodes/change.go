@@ -49,16 +49,15 @@ type change struct {
 	consent Consent
 	result  Result
 	moved   []Device // to restart after the commit
+	stay    bool     // unless what they run stays the same
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
 func (l *Lab) change(ctx context.Context, user auth.Name, consent Consent, f func(*change) error) (Result, error) {
 	var c *change
 	err := l.Store.Update(ctx, func(tx state.Tx) error {
-		if ok, err := auth.Exists(tx, user); err != nil {
+		if err := auth.Member(tx, user); err != nil {
 			return err
-		} else if !ok { // removed while connected
-			return fault.Failedf("%s is no user of this lab any more", user).WithHint("ask an administrator")
 		}
 		c = &change{lab: l, tx: tx, user: user, consent: consent}
 		return f(c)
@@ -85,9 +84,10 @@ func (c *change) boot(d Device, ref images.Ref) error {
 		return fmt.Errorf("boot %s (%s) on %s, which is for %v", d.Name, d.Model, ref, img.Models)
 	}
 	previous, before := d.Owner(), d.Image
-	ch := Change{Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: RebootSkipped}
-	defer func() { c.result.Changes = append(c.result.Changes, ch) }()
-	if !ch.Changed {
+	c.result.Changes = append(c.result.Changes, Change{
+		Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: RebootSkipped,
+	})
+	if before == ref {
 		return nil
 	}
 	e := journal.Event{Type: journal.Boot, Actor: string(c.user), Node: string(d.Name), From: before.String(), To: ref.String()}
@@ -178,6 +178,9 @@ func (c *change) restart() {
 	outcome := map[Name]string{}
 	for _, d := range c.moved {
 		c.lab.visits.cut(d.Name, d.Owner())
+		if c.stay {
+			continue
+		}
 		outcome[d.Name] = c.lab.restart(d)
 	}
 	for i, ch := range c.result.Changes {

@@ -35,7 +35,7 @@ type Passing struct {
 // user leaves behind. Who may do that is a rule of auth.
 func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (Departure, error) {
 	var left Departure
-	_, err := l.change(ctx, actor, Consent{Whoever: true}, func(c *change) (err error) {
+	result, err := l.change(ctx, actor, Consent{Whoever: true}, func(c *change) (err error) {
 		if err := auth.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
@@ -47,6 +47,9 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 	})
 	if err != nil {
 		return Departure{}, err
+	}
+	for _, ch := range result.Changes { // those that are not restarted, too
+		l.visits.cut(ch.Node, ch.Image.User)
 	}
 	return left, nil
 }
@@ -63,12 +66,10 @@ func (c *change) bequeath(name auth.Name, legacy Legacy) (left Departure, err er
 		return left, err
 	}
 	switch {
-	case len(all) == 0 && len(mine) == 0:
-		return left, nil
 	case legacy.Heir != "":
 		left.Passed, err = c.pass(all, mine, legacy.Heir)
 		return left, err
-	case !legacy.Force:
+	case !legacy.Force && len(all)+len(mine) > 0:
 		return left, fault.Failedf("%s still has %d nodes and %d images; nothing changed", name, len(all), len(mine)).
 			WithHint("release the nodes and delete the images: user remove %s --force\nor pass them on: user remove %s --heir USER", name, name)
 	}
@@ -114,7 +115,7 @@ func (c *change) pass(owned []Device, mine []images.Image, heir auth.Name) (pass
 			return nil, err
 		}
 	}
-	c.moved = nil
+	c.stay = true
 	return passed, nil
 }
 

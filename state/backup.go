@@ -97,7 +97,7 @@ func Restore(dir string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer release(lock)
 	present, err := os.ReadDir(dir)
 	if err != nil {
 		return cannot("restore", dir, err)

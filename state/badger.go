@@ -154,7 +154,7 @@ func (b *Badger) Close() error {
 	b.watches.Close()
 	err := b.db.Close()
 	if b.lock != nil {
-		err = errors.Join(err, b.lock.Close())
+		err = errors.Join(err, release(b.lock))
 	}
 	if err != nil {
 		return fmt.Errorf("close the store: %w", err)

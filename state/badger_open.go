@@ -35,13 +35,14 @@ func Open(dir string, log *slog.Logger) (*Badger, error) {
 	}
 	b := &Badger{space: newSpace(dir), lock: lock}
 	if b.db, err = openClaimed(dir, b.space, log); err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, release(lock))
 	}
 	return b, nil
 }
 
-// claim makes the directory if need be and locks it for this process, until
-// the file that it returns is closed.
+// claim makes the directory if need be and locks it for this process until
+// release. It stands in for badger's own lock, which comes too late for what
+// is checked before, and which a program started meanwhile keeps for a moment.
 func claim(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, cannot("open", dir, err)
@@ -60,6 +61,10 @@ func claim(dir string) (*os.File, error) {
 			WithHint("stop that server first, or choose another data directory")
 	}
 	return nil, cannot("lock", dir, err)
+}
+
+func release(lock *os.File) error {
+	return errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 }
 
 func openClaimed(dir string, space *space, log *slog.Logger) (*badger.DB, error) {
@@ -81,7 +86,7 @@ func openClaimed(dir string, space *space, log *slog.Logger) (*badger.DB, error)
 }
 
 func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
-	opts := tuned(dir)
+	opts := tuned(dir).WithBypassLockGuard(true)
 	if log != nil {
 		opts.Logger = logger{log}
 	}

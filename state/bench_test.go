@@ -33,10 +33,6 @@ func BenchmarkHotKey(b *testing.B) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		all.Wait()
-	}()
 	increment := func(key string) error {
 		return s.Update(b.Context(), func(tx state.Tx) error {
 			n := 0
@@ -79,6 +75,7 @@ func BenchmarkHotKey(b *testing.B) {
 	}
 	all.Wait()
 	b.StopTimer()
+	close(done)
 	left.Wait()
 	report(b, "", waits)
 	report(b, "beside-", beside)

@@ -37,8 +37,8 @@ type Row struct {
 	Value []byte
 }
 
-// Tx is a Reader that also writes. A transaction sees its own writes, in Scan
-// and Keys too.
+// Tx is a Reader that also writes. A transaction sees its own writes; Scan and
+// Keys see those made before they began.
 type Tx interface {
 	Reader
 	Put(key string, value []byte) error

@@ -125,6 +125,22 @@ func ownWrites(t *testing.T, s state.Store) {
 		return tx.Put("a", []byte("last"))
 	})
 	wantRows(t, s, "", "", "a=last b=new d=4")
+
+	// Writing does not disturb the iteration that it happens in.
+	update(t, s, func(tx state.Tx) error {
+		visited := ""
+		for row, err := range tx.Scan("", "") {
+			visited += row.Key
+			if err := errors.Join(err, tx.Delete(row.Key), tx.Put(row.Key+"x", row.Value)); err != nil {
+				return err
+			}
+		}
+		if visited != "abd" {
+			t.Errorf("visited %s while writing, want abd", visited)
+		}
+		return nil
+	})
+	wantRows(t, s, "", "", "ax=last bx=new dx=4")
 }
 
 func snapshot(t *testing.T, s state.Store) {
