@@ -85,6 +85,9 @@ func wanting(r state.Reader, user auth.Name, models []string) ([]Image, error) {
 	case !errors.Is(err, state.ErrNotFound):
 		return nil, err
 	}
+	if ok, err := auth.Exists(r, user); err != nil || !ok {
+		return nil, err // removed since the session began
+	}
 	for _, err := range table.Keys(r, string(user)+"/") {
 		return nil, err // the working set is not empty
 	}

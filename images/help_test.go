@@ -62,8 +62,10 @@ func mustRef(t testing.TB, s string) Ref {
 
 // file and the other functions below are entries of layers.
 func regular(name, content string) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: created,
-		PAXRecords: map[string]string{"TEST.content": content}}
+	return &tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: created,
+		PAXRecords: map[string]string{"TEST.content": content},
+	}
 }
 
 func directory(name string) *tar.Header {

@@ -23,7 +23,6 @@ import (
 const (
 	nameLimit   = 4096      // bytes of a path or of the target of a link, as in Linux
 	windowLimit = 128 << 20 // bytes of memory that unpacking zstd may take
-	unpackStep  = 16 << 20  // bytes that are unpacked between looks at the free space
 )
 
 var (
@@ -61,24 +60,13 @@ func (l *Library) layer(ctx context.Context, h v1.Hash) (string, error) {
 
 // unpack writes what r holds as the uncompressed form of the layer.
 func (l *Library) unpack(ctx context.Context, h v1.Hash, r io.Reader) error {
-	var bad error
-	err := l.content.write(l.content.unpacked(h), func(f *os.File) error {
-		for ctx.Err() == nil {
-			if err := l.content.room(unpackStep); err != nil {
-				return err
-			}
-			_, err := io.CopyN(f, blaming{r, &bad}, unpackStep)
-			if err == io.EOF {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return context.Cause(ctx)
+	in := &blamed{ctx: ctx, r: r}
+	err := l.content.write(l.content.unpacked(h), func(w io.Writer) error {
+		_, err := io.Copy(w, in)
+		return err
 	})
-	if bad != nil {
-		return damaged(h, bad)
+	if in.err != nil {
+		return damaged(h, in.err)
 	}
 	if diskFull(err) {
 		return fault.Failedf("the image cannot be unpacked: %s", fullMsg).WithHint(fullHint)
@@ -86,16 +74,21 @@ func (l *Library) unpack(ctx context.Context, h v1.Hash, r io.Reader) error {
 	return err
 }
 
-// blaming remembers the error of its reader, to tell it from those of a writer.
-type blaming struct {
-	io.Reader
-	failed *error
+// blamed reads until its context ends, and remembers the error of its reader to
+// tell it from one of who writes.
+type blamed struct {
+	ctx context.Context
+	r   io.Reader
+	err error
 }
 
-func (s blaming) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
+func (b *blamed) Read(p []byte) (int, error) {
+	if b.ctx.Err() != nil {
+		return 0, context.Cause(b.ctx)
+	}
+	n, err := b.r.Read(p)
 	if err != nil && err != io.EOF {
-		*s.failed = err
+		b.err = err
 	}
 	return n, err
 }

@@ -23,6 +23,7 @@ const (
 
 	manifestLimit = 4 << 20 // bytes, as registries limit it
 	configLimit   = 4 << 20
+	modelsLimit   = 100
 )
 
 // a model is short enough for "<model>-default" to be the name of an image.
@@ -162,6 +163,8 @@ func (r *repository) describe(ref Ref, m manifest, rawConfig []byte) (Image, err
 		return Image{}, r.unusable("has the label %s with %q in it, which is not the name of a model", modelsLabel, bad)
 	case len(models) == 0:
 		return Image{}, r.unusable("has no label %s, which says what nodes it is for", modelsLabel)
+	case len(models) > modelsLimit:
+		return Image{}, r.unusable("lists more than %d models in its label %s", modelsLimit, modelsLabel)
 	}
 	i := Image{Ref: ref, Digest: m.self.Digest.String(), Models: models, Created: config.Created.UTC(), Size: m.self.Size + m.Config.Size}
 	for _, d := range m.Layers {

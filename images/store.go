@@ -19,9 +19,13 @@ import (
 	"walt/fault"
 )
 
-// diskFloor is how many bytes stay free for the rest of the server: its store
-// does not survive a full disk.
-const diskFloor = 128 << 20
+const (
+	// diskFloor is how many bytes stay free for the rest of the server: its
+	// store does not survive a full disk.
+	diskFloor = 128 << 20
+	// roomStep is how many bytes a file grows between looks at the free space.
+	roomStep = 8 << 20
+)
 
 // content is a directory of files named by the SHA-256 of their content.
 //
@@ -60,13 +64,10 @@ func (c content) has(d v1.Descriptor) bool {
 // add stores what r holds as the blob d, durably, unless it is not d: then the
 // error wraps errContent and nothing is left of it.
 func (c content) add(d v1.Descriptor, r io.Reader) error {
-	return c.write(c.blob(d.Digest), func(f *os.File) error {
-		if err := c.room(d.Size); err != nil {
-			return err
-		}
+	return c.write(c.blob(d.Digest), func(w io.Writer) error {
 		hash := sha256.New()
 		// one byte more than promised tells that there is too much
-		n, err := io.CopyBuffer(io.MultiWriter(f, hash), io.LimitReader(r, d.Size+1), make([]byte, 128<<10))
+		n, err := io.CopyBuffer(io.MultiWriter(w, hash), io.LimitReader(r, d.Size+1), make([]byte, 128<<10))
 		if err != nil {
 			return err
 		}
@@ -104,12 +105,12 @@ func (c content) room(size int64) error {
 
 // write makes the file path, wholly and durably or not at all, from what fill
 // writes to a temporary file.
-func (c content) write(path string, fill func(*os.File) error) error {
+func (c content) write(path string, fill func(io.Writer) error) error {
 	f, err := os.CreateTemp(c.tmp(), "")
 	if err != nil {
 		return err
 	}
-	err = fill(f)
+	err = fill(&careful{f: f, content: c})
 	if err == nil {
 		err = f.Sync()
 	}
@@ -123,6 +124,24 @@ func (c content) write(path string, fill func(*os.File) error) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// careful writes a file while there is room on the disk: others fill it at the
+// same time, so that to ask once is not enough.
+type careful struct {
+	f       *os.File
+	content content
+	left    int // bytes until the next look
+}
+
+func (w *careful) Write(p []byte) (int, error) {
+	if w.left -= len(p); w.left < 0 {
+		if err := w.content.room(roomStep); err != nil {
+			return 0, err
+		}
+		w.left = roomStep
+	}
+	return w.f.Write(p)
 }
 
 // syncDir makes the names in a directory durable.

@@ -23,8 +23,8 @@ const (
 	stepLimit  = 8192 // names that a path may lead through, those in links included
 
 	// treeBudget is how many bytes of memory, roughly, the files of one image
-	// may take: two million files.
-	treeBudget = 512 << 20
+	// may take: a million files.
+	treeBudget = 256 << 20
 	nodeCost   = 256
 )
 

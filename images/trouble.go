@@ -61,8 +61,10 @@ func (s *source) explain(err error) (trouble, bool) {
 	case diskFull(err):
 		return trouble{fullMsg, fullHint}, true
 	case errors.Is(err, errContent):
-		return trouble{fmt.Sprintf("%s sent something else than asked for (%v)", s, err),
-			"the copy there, or the way to it, is damaged: publish the image there again"}, true
+		return trouble{
+			fmt.Sprintf("%s sent something else than asked for (%v)", s, err),
+			"the copy there, or the way to it, is damaged: publish the image there again",
+		}, true
 	case errors.Is(err, errHidden):
 		return trouble{s.String() + " does not have it, or shows it only to who has a password", ""}, true
 	case errors.Is(err, errStalled):
@@ -75,8 +77,10 @@ func (s *source) explain(err error) (trouble, bool) {
 	if _, local := errors.AsType[*fs.PathError](err); local {
 		return trouble{}, false
 	}
-	return trouble{fmt.Sprintf("%s cannot be reached: %s", s, unreachable(err)),
-		"check that it runs, and its address in the configuration"}, true
+	return trouble{
+		fmt.Sprintf("%s cannot be reached: %s", s, unreachable(err)),
+		"check that it runs, and its address in the configuration",
+	}, true
 }
 
 const (

@@ -1,7 +1,6 @@
 package vnode
 
 import (
-	"archive/tar"
 	"context"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"walt/images"
 )
 
 // listing is one line of ls: a file and the name that it is shown with.
@@ -122,10 +123,10 @@ func (sh *shell) list(files []listing, long bool) {
 // details is what a long listing says before the name.
 func (sh *shell) details(l listing) string {
 	owner, group, size := "root", "root", strconv.FormatInt(l.info.Size(), 10)
-	if h, ok := l.info.Sys().(*tar.Header); ok {
-		owner, group = account(h.Uid), account(h.Gid)
+	if a, ok := l.info.Sys().(images.Attr); ok {
+		owner, group = account(a.UID), account(a.GID)
 		if l.info.Mode()&fs.ModeDevice != 0 {
-			size = fmt.Sprintf("%d, %3d", h.Devmajor, h.Devminor)
+			size = fmt.Sprintf("%d, %3d", a.Major, a.Minor)
 		}
 	}
 	const recent = 182 * 24 * time.Hour

@@ -142,6 +142,7 @@ type channelContext struct {
 
 func (c channelContext) Done() <-chan struct{} { return c.done.Done() }
 func (c channelContext) Err() error            { return c.done.Err() }
+func (c channelContext) Value(key any) any     { return c.done.Value(key) }
 
 // requests is a channel that passes on only the requests that a node understands.
 type requests struct{ gossh.NewChannel }

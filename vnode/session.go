@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"runtime/debug"
+	"time"
 
 	"github.com/gliderlabs/ssh"
 )
@@ -20,6 +21,8 @@ func (m *machine) session(s ssh.Session) {
 	// An error means that the client is gone: nobody is left to be told.
 	_ = s.Exit(status)
 	if sh.reboots {
+		// Let the client leave by itself: it would take a cut for an accident.
+		_ = sleep(s.Context(), time.Second)
 		m.cut(errReboot)
 	}
 }

@@ -114,7 +114,7 @@ func (sh *shell) run(ctx context.Context, line string) {
 // step runs one command and returns its status.
 func (sh *shell) step(ctx context.Context, s step) int {
 	if s.into != "" {
-		sh.complain("sh: can't create %s: %v", s.into, syscall.EROFS)
+		sh.complain("sh: can't create %s: %s", s.into, sh.reason(syscall.EROFS))
 		return 1
 	}
 	run := program(s.words[0])

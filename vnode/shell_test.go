@@ -1,7 +1,6 @@
 package vnode
 
 import (
-	"archive/tar"
 	"bytes"
 	"io"
 	"io/fs"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"walt/images"
 )
 
 // noon is when the nodes of these tests boot.
@@ -21,12 +22,12 @@ func debian() fstest.MapFS {
 	return fstest.MapFS{
 		"bin":              {Mode: fs.ModeSymlink | 0o777, Data: []byte("usr/bin"), ModTime: at},
 		"dev":              {Mode: fs.ModeDir | 0o755, ModTime: at},
-		"dev/null":         {Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666, ModTime: at, Sys: &tar.Header{Devmajor: 1, Devminor: 3}},
+		"dev/null":         {Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666, ModTime: at, Sys: images.Attr{Major: 1, Minor: 3}},
 		"etc":              {Mode: fs.ModeDir | 0o755, ModTime: at},
 		"etc/hostname":     {Mode: 0o644, Data: []byte("image\n"), ModTime: at},
 		"etc/issue":        {Mode: 0o644, Data: []byte("Debian\n"), ModTime: at},
 		"etc/.pwd.lock":    {Mode: 0o600, ModTime: at},
-		"home/pi/a b":      {Mode: 0o640, ModTime: at, Sys: &tar.Header{Uid: 1000, Gid: 44}},
+		"home/pi/a b":      {Mode: 0o640, ModTime: at, Sys: images.Attr{UID: 1000, GID: 44}},
 		"root":             {Mode: fs.ModeDir | 0o700, ModTime: at},
 		"root/.profile":    {Mode: 0o644, ModTime: at},
 		"tmp":              {Mode: fs.ModeDir | fs.ModeSticky | 0o777, ModTime: at},
@@ -148,11 +149,10 @@ func TestScript(t *testing.T) {
 
 // terminal is a shell on a terminal: what is typed, and what is seen.
 type terminal struct {
-	t    *testing.T
-	s    *ssh.Session
-	in   io.Writer
-	out  io.Reader
-	seen bytes.Buffer
+	t   *testing.T
+	s   *ssh.Session
+	in  io.Writer
+	out io.Reader
 }
 
 func newTerminal(t *testing.T, c *ssh.Client, command string) *terminal {

@@ -108,13 +108,17 @@ func (s *Sim) Start(n nodes.Name) {
 func (s *Sim) Stop(n nodes.Name) {
 	s.mu.Lock()
 	l := s.nodes[n]
-	delete(s.nodes, n)
 	s.mu.Unlock()
 	if l == nil {
 		return
 	}
 	l.end()
 	<-l.off
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nodes[n] == l { // a Start meanwhile had to wait for it, too
+		delete(s.nodes, n)
+	}
 }
 
 // Close cuts the power of all nodes, for ever, and returns when they are off.
@@ -133,12 +137,12 @@ func (s *Sim) Close() {
 func (s *Sim) live(ctx context.Context, n nodes.Name) {
 	for {
 		err := s.run(ctx, n)
-		s.Lab.Down(n)
-		if ctx.Err() != nil {
-			return
-		}
-		if !errors.Is(err, errReboot) {
+		again := errors.Is(err, errReboot)
+		if !again && ctx.Err() == nil {
 			s.Log.Error("simulated node stays off", "node", n, "err", err)
+		}
+		s.Lab.Down(n)
+		if !again || ctx.Err() != nil {
 			return
 		}
 	}

@@ -1,0 +1,144 @@
+package images
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// manyFiles is a layer of n files of 1 KiB, 100 in each directory.
+func manyFiles(b *testing.B, n int) []byte {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for i := range n {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: manyName(i), Mode: 0o644, Size: 1024, ModTime: created}
+		if err := w.WriteHeader(h); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := w.Write(make([]byte, 1024)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+	return zip(b, buf.Bytes())
+}
+
+func manyName(i int) string {
+	return fmt.Sprintf("usr/share/doc/package-%d/some/file-%d.txt", i/100, i)
+}
+
+// Opening, reading and closing one of 100,000 files after the first use.
+func BenchmarkOpen(b *testing.B) {
+	const n = 100_000
+	tree := files(b, newLibrary(b), manyFiles(b, n))
+	for i := 0; b.Loop(); i++ {
+		f, err := tree.Open(manyName(i * 7919 % n))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, f); err != nil {
+			b.Fatal(err)
+		}
+		f.Close()
+	}
+}
+
+// The first use of an image of 100,000 files: heap-MB is what its tree keeps.
+func BenchmarkFirstUse(b *testing.B) {
+	layer := manyFiles(b, 100_000)
+	for b.Loop() {
+		b.StopTimer()
+		l := newLibrary(b)
+		digest := keep(b, l, layer)
+		before := heap()
+		b.StartTimer()
+		if _, err := l.Files(b.Context(), digest); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		b.ReportMetric(float64(heap()-before)/1e6, "heap-MB")
+		runtime.KeepAlive(l)
+		b.StartTimer()
+	}
+}
+
+// The same when its layers are unpacked already, as after a restart.
+func BenchmarkFirstUseUnpacked(b *testing.B) {
+	l := newLibrary(b)
+	digest := keep(b, l, manyFiles(b, 100_000))
+	for b.Loop() {
+		l.trees.recent = nil
+		if _, err := l.Files(b.Context(), digest); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Fetching 128 MiB in 8 layers from a registry on loopback.
+func BenchmarkFetch(b *testing.B) {
+	blobs := map[string][]byte{}
+	var layers []v1.Layer
+	for range 8 {
+		l, err := random.Layer(16<<20, types.OCILayer)
+		if err != nil {
+			b.Fatal(err)
+		}
+		h, _ := l.Digest()
+		r, _ := l.Compressed()
+		if blobs[h.String()], err = io.ReadAll(r); err != nil {
+			b.Fatal(err)
+		}
+		layers = append(layers, l)
+	}
+	f := newFaulty()
+	s := serve(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for h, blob := range blobs { // without the copies of the in-process registry
+			if r.Method == http.MethodGet && len(r.URL.Path) > len(h) && r.URL.Path[len(r.URL.Path)-len(h):] == h {
+				w.Write(blob)
+				return
+			}
+		}
+		f.ServeHTTP(w, r)
+	}))
+	push(b, s.URL, pcDefault, image(b, layers, modelsLabel, "pc-x86-64"))
+	b.SetBytes(128 << 20)
+	for b.Loop() {
+		b.StopTimer()
+		l := newLibrary(b)
+		lookIn(b, l, s.URL)
+		b.StartTimer()
+		if _, err := l.Fetch(b.Context(), DefaultRef("pc-x86-64")); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// Asking for an image whose content is here already.
+func BenchmarkFetchAgain(b *testing.B) {
+	l := newLibrary(b)
+	s := serve(b, newFaulty())
+	push(b, s.URL, pcDefault, image(b, []v1.Layer{gzipLayer(b, regular("a", "1"))}, modelsLabel, "pc-x86-64"))
+	lookIn(b, l, s.URL)
+	for b.Loop() {
+		if _, err := l.Fetch(b.Context(), DefaultRef("pc-x86-64")); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package images
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
+	t.Parallel()
+	layer := gzipLayer(t, regular("a", "1"))
+	odd := static.NewLayer([]byte("?"), "application/x-odd")
+	noPC := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
+		Add:        pcImage(t, "x"),
+		Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "s390x"}},
+	})
+	for name, test := range map[string]struct {
+		push  any
+		words []string
+	}{
+		"no label":           {image(t, []v1.Layer{layer}), []string{"no label walt.node.models"}},
+		"empty label":        {image(t, []v1.Layer{layer}, modelsLabel, " , "), []string{"no label walt.node.models"}},
+		"bad label":          {image(t, []v1.Layer{layer}, modelsLabel, "ok,Not OK"), []string{"walt.node.models", `"Not OK"`}},
+		"100 models and one": {image(t, []v1.Layer{layer}, modelsLabel, manyModels(101)), []string{"more than 100 models"}},
+		"zero layers":        {image(t, nil, modelsLabel, "x"), []string{"has no layers"}},
+		"odd layer":          {image(t, []v1.Layer{odd}, modelsLabel, "x"), []string{"a layer of the kind", "x-odd"}},
+		"odd config":         {mutate.ConfigMediaType(pcImage(t, "x"), "application/x-chart"), []string{"a config of the kind", "x-chart"}},
+		"no variant":         {noPC, []string{"no linux variant for amd64", "s390x"}},
+		"old schema":         {types.DockerManifestSchema1Signed, []string{"is of the kind", "manifest.v1+prettyjws"}},
+		"not a manifest":     {types.OCIManifestSchema1, []string{"manifest that is not valid"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, f, url := inLab(t)
+			switch what := test.push.(type) {
+			case v1.Image:
+				push(t, url, pcDefault, what)
+			case v1.ImageIndex:
+				push(t, url, pcDefault, what)
+			case types.MediaType:
+				f.make(func(w http.ResponseWriter, r *http.Request) bool {
+					if strings.Contains(r.URL.Path, "/manifests/") {
+						w.Header().Set("Content-Type", string(what))
+						io.WriteString(w, "[]")
+					}
+					return strings.Contains(r.URL.Path, "/manifests/")
+				})
+			}
+			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+			wantFault(t, err, append(test.words, pcDefault, "registry lab ("+url+")")...)
+			if n := f.blobs.Load(); n > 1 {
+				t.Errorf("%d blobs were downloaded before it was refused", n)
+			}
+		})
+	}
+}
+
+func TestPreferredName(t *testing.T) {
+	t.Parallel()
+	l, _, url := inLab(t)
+	for label, want := range map[string]string{"pc-default": "pc-default", "Not valid": "", "default": "", "pc:1": "", "": ""} {
+		push(t, url, "bob/x", image(t, []v1.Layer{gzipLayer(t, regular("a", label))}, modelsLabel, "pc-x86-64", preferredLabel, label))
+		img, err := l.Fetch(t.Context(), mustRef(t, "bob/x"))
+		if err != nil || img.Preferred != want {
+			t.Errorf("%q became %q, %v, want %q", label, img.Preferred, err, want)
+		}
+	}
+}
+
+func TestManifestList(t *testing.T) {
+	t.Parallel()
+	l, _, url := inLab(t)
+	variant := func(arch string) mutate.IndexAddendum {
+		img := image(t, []v1.Layer{gzipLayer(t, regular("arch", arch))}, modelsLabel, "x")
+		return mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}}
+	}
+	index := mutate.AppendManifests(empty.Index, variant("s390x"), variant("arm64"), variant("amd64"), variant("arm"))
+	for ref, arch := range map[string]string{pcDefault: "amd64", "waltplatform/rpi-3-b-default": "arm"} {
+		push(t, url, ref, index)
+		img, err := l.Fetch(t.Context(), mustRef(t, ref))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if digestOf(t, index) == img.Digest {
+			t.Error("the digest is that of the list")
+		}
+		tree, err := l.Files(t.Context(), img.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantContent(t, tree.(*Tree), "arch", arch)
+	}
+}
+
+func manyModels(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("model-%d", i))
+	}
+	return strings.Join(all, ",")
+}
+
+// A list promises the digests of its manifests.
+func TestManifestOfAListIsVerified(t *testing.T) {
+	t.Parallel()
+	l, f, url := inLab(t)
+	img := pcImage(t, "x")
+	push(t, url, pcDefault, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
+		Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
+	}))
+	f.make(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/manifests/"+digestOf(t, img)) {
+			return false
+		}
+		w.Header().Set("Content-Type", string(types.OCIManifestSchema1))
+		io.WriteString(w, `{"schemaVersion":2}`)
+		return true
+	})
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	wantFault(t, err, digestOf(t, img), "does not match its digest")
+}
