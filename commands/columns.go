@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -34,13 +35,16 @@ func columns(w io.Writer, bold bool, heading []string, rows [][]string) {
 		if marked {
 			out.WriteString("\x1b[1m")
 		}
+		gap := 0
 		for i, cell := range row {
-			out.WriteString(clean(cell))
-			if i < len(row)-1 {
-				for range widths[i] - utf8.RuneCountInString(cell) + 2 {
+			if cell != "" {
+				for range gap {
 					out.WriteByte(' ')
 				}
+				out.WriteString(clean(cell))
+				gap = 0
 			}
+			gap += widths[i] - utf8.RuneCountInString(cell) + 2
 		}
 		if marked {
 			out.WriteString("\x1b[0m")
@@ -100,16 +104,13 @@ func ago(now, t time.Time) string {
 
 // duration parses a positive length of time, as in 90s, 5m, 2h or 3d.
 func duration(what, s string) (time.Duration, error) {
-	days, isDays := strings.CutSuffix(s, "d")
-	if isDays {
-		s = days + "h"
+	text, unit := s, time.Duration(1)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		text, unit = days+"h", 24
 	}
-	d, err := time.ParseDuration(s)
-	if isDays {
-		d *= 24
-	}
-	if err != nil || d <= 0 {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > math.MaxInt64/unit {
 		return 0, fault.Usagef("%s: %q is not a length of time", what, s).WithHint("it looks like 90s, 5m, 2h or 3d")
 	}
-	return d, nil
+	return d * unit, nil
 }

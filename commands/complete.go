@@ -142,11 +142,15 @@ func completeImage(ctx context.Context, c *Call, _ string) []string {
 	if err != nil {
 		return nil
 	}
-	names := []string{"default"}
+	var names []string
 	for _, img := range mine {
 		names = append(names, img.Ref.Short())
 	}
 	return names
+}
+
+func completeBootable(ctx context.Context, c *Call, word string) []string {
+	return append(completeImage(ctx, c, word), "default")
 }
 
 func completeLink(ctx context.Context, c *Call, _ string) []string {

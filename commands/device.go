@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
@@ -97,7 +98,7 @@ func (c *Call) deviceRows(ctx context.Context) ([]deviceRow, error) {
 		return nil, err
 	}
 	if server {
-		rows = append(rows, deviceRow{Name: "server", Type: "server", IP: orNull(c.Lab.Address), State: string(nodes.Up)})
+		rows = append(rows, deviceRow{Name: "server", Type: "server", IP: orNull(c.Lab.IP), State: string(nodes.Up)})
 	}
 	downloads, err := c.Lab.Downloads(ctx)
 	if err != nil {
@@ -141,6 +142,9 @@ func deviceAdd(ctx context.Context, c *Call) error {
 	name, err := nodes.ParseName(c.arg(0))
 	if err != nil {
 		return err
+	}
+	if !c.given("mac") {
+		return c.misused(fault.Usagef("device add: --mac is missing"))
 	}
 	a := nodes.Announcement{Name: name}
 	if a.MAC, err = nodes.ParseMAC(c.option("mac")); err != nil {

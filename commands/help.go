@@ -17,9 +17,9 @@ import (
 var topics embed.FS
 
 func helpCommands() []Command {
+	topicArg := Arg{Name: "TOPIC", Optional: true, Complete: func(context.Context, *Call, string) []string { return topicNames() }}
 	return []Command{{
-		Path: "help", Short: "show all commands",
-		Run: func(_ context.Context, c *Call) error { c.overview(c.Out); return nil },
+		Path: "help", Short: "show all commands, or a topic", Args: []Arg{topicArg}, Run: helpShow,
 	}, {
 		Path: "help list", Short: "list the topics",
 		Run: func(_ context.Context, c *Call) error {
@@ -36,9 +36,7 @@ func helpCommands() []Command {
 			return nil
 		},
 	}, {
-		Path: "help show", Short: "show a topic, or the commands",
-		Args: []Arg{{Name: "TOPIC", Optional: true, Complete: func(context.Context, *Call, string) []string { return topicNames() }}},
-		Run:  helpShow,
+		Path: "help show", Short: "show a topic, or the commands", Args: []Arg{topicArg}, Run: helpShow,
 	}}
 }
 

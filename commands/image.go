@@ -89,7 +89,7 @@ func imageShow(ctx context.Context, c *Call) error {
 	if c.on("json") {
 		rows := []imageRow{}
 		for _, img := range shown {
-			rows = append(rows, imageRow{img.Ref, img.Ref.User, img.Ref.Short(), img.Models, uses[img.Ref] > 0, img.Created, img.Digest, img.Size})
+			rows = append(rows, imageRow{img.Ref, img.Ref.User, img.Ref.Name + ":" + img.Ref.Tag, img.Models, uses[img.Ref] > 0, img.Created, img.Digest, img.Size})
 		}
 		return c.print(map[string]any{"images": rows})
 	}

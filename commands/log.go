@@ -187,7 +187,7 @@ func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
 		}
 	}
 	if len(bad) > 0 {
-		return nil, fault.Unknown("user or device", bad, known)
+		return nil, fault.Unknown("issuer", bad, known)
 	}
 	return func(e journal.Event) bool { return chosen[e.Actor] || chosen[e.Node] }, nil
 }
@@ -212,11 +212,14 @@ func (c *Call) issuer(ctx context.Context, term string, known []string) (found [
 		if err != nil {
 			return nil, err
 		}
-		some, err := c.Lab.Show(ctx, c.User, set)
+		some, _, err := c.Lab.Devices(ctx, c.User, set)
 		for _, n := range some {
 			found = append(found, string(n.Name))
 		}
 		return found, err
+	}
+	if term == "" {
+		return nil, fault.Usagef("--issuers: %q has an empty name", c.option("issuers"))
 	}
 	for _, name := range known {
 		ok, err := path.Match(term, name)

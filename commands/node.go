@@ -58,7 +58,7 @@ taken only after you confirmed it.`,
 			verb := "Take"
 			if c.arg(1) == "default" {
 				verb = "Free"
-			} else if _, err := c.workingSet(ctx); err != nil {
+			} else if err := c.lookUp(ctx, c.arg(1)); err != nil {
 				return err
 			}
 			return c.changed(ctx, verb, func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
@@ -66,6 +66,16 @@ taken only after you confirmed it.`,
 			})
 		},
 	}}
+}
+
+// lookUp checks the name of an image of the user, and makes the first images of
+// a user who never looked at one.
+func (c *Call) lookUp(ctx context.Context, name string) error {
+	if _, err := images.ParseName(c.User, name); err != nil {
+		return err
+	}
+	_, err := c.workingSet(ctx)
+	return err
 }
 
 // nodeRow is a node as programs see it.

@@ -42,7 +42,8 @@ func nodeUseCommands() []Command {
 		Run:   nodeReboot,
 	}, {
 		Path: "node wait", Short: "wait until nodes are up",
-		Long:  "Waits until all nodes of the set have reported that they are up on the image that they should boot.",
+		Long: `Waits until all nodes of the set have reported that they are up on the image
+that they should boot.`,
 		Args:  []Arg{setArg},
 		Flags: []Flag{{Name: "timeout", Value: "D", Usage: "give up after this long, as in 90s or 5m"}},
 		Run:   nodeWait,

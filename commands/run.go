@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -44,7 +43,9 @@ type Call struct {
 func (a *App) Run(ctx context.Context, s *Session, line string) int {
 	words, err := split(line)
 	if err == nil && len(words) > 0 {
-		err = a.dispatch(ctx, s, words)
+		if err = a.Users.Check(ctx, s.User); err == nil {
+			err = a.dispatch(ctx, s, words)
+		}
 	}
 	return a.report(ctx, s, line, err)
 }
@@ -80,17 +81,14 @@ func (a *App) dispatch(ctx context.Context, s *Session, words []string) error {
 		return a.astray(s, words)
 	}
 	c := &Call{App: a, Session: s, cmd: cmd}
-	if slices.ContainsFunc(rest, isHelp) && (!cmd.Passes || isHelp(rest[0])) {
+	switch err := c.parse(rest); {
+	case errors.Is(err, pflag.ErrHelp):
 		cmd.describe(s.Out)
 		return nil
-	}
-	if err := c.parse(rest); err != nil {
+	case err != nil:
 		return err
 	}
-	if err := cmd.Run(ctx, c); err != nil {
-		return err
-	}
-	return nil
+	return cmd.Run(ctx, c)
 }
 
 func isHelp(word string) bool { return word == "--help" || word == "-h" }
@@ -108,58 +106,8 @@ func (a *App) find(words []string) (cmd Command, rest []string, ok bool) {
 	return Command{}, nil, false
 }
 
-// astray answers words that no command begins with: a group of commands, whose
-// help may have been asked for, or a typing error.
-func (a *App) astray(s *Session, words []string) error {
-	group := a.under(words[0])
-	switch {
-	case isHelp(words[0]):
-		a.overview(s.Out)
-		return nil
-	case len(group) > 0 && slices.ContainsFunc(words, isHelp):
-		a.list(s.Out, group)
-		return nil
-	case len(group) > 0 && len(words) == 1:
-		var verbs []string
-		for _, cmd := range group {
-			verbs = append(verbs, strings.TrimPrefix(cmd.Path, words[0]+" "))
-		}
-		return fault.Usagef("%s what?", words[0]).WithHint("%s: %s\nmore with: %s --help", words[0], strings.Join(verbs, ", "), words[0])
-	}
-	typed := words[0]
-	if len(group) > 0 {
-		typed += " " + words[1]
-	}
-	var known []string
-	for _, cmd := range a.table {
-		known = append(known, cmd.Path, strings.Fields(cmd.Path)[0])
-	}
-	slices.Sort(known)
-	f := fault.Usagef("unknown command %q", typed)
-	near := fault.Nearest(typed, slices.Compact(known))
-	if len(words) > 1 && len(near) == 0 {
-		near = fault.Nearest(words[0]+" "+words[1], known)
-	}
-	if len(near) > 0 {
-		if cmd, _, ok := a.find(strings.Fields(near[0])); ok {
-			return f.WithHint("did you mean %s?\nusage: %s", strings.Join(near, " or "), cmd.usage())
-		}
-		return f.WithHint("did you mean %s?", strings.Join(near, " or "))
-	}
-	return f.WithHint("see all commands with: help")
-}
-
-// under returns the commands whose path begins with the word.
-func (a *App) under(word string) (group []Command) {
-	for _, cmd := range a.table {
-		if strings.HasPrefix(cmd.Path, word+" ") {
-			group = append(group, cmd)
-		}
-	}
-	return group
-}
-
-// parse checks options and the number of arguments.
+// parse checks options and the number of arguments. It returns pflag.ErrHelp
+// when help is asked for.
 func (c *Call) parse(words []string) error {
 	c.flags = pflag.NewFlagSet(c.cmd.Path, pflag.ContinueOnError)
 	c.flags.SetOutput(io.Discard)
@@ -171,7 +119,10 @@ func (c *Call) parse(words []string) error {
 			c.flags.StringP(f.Name, f.Short, "", "")
 		}
 	}
-	if err := c.flags.Parse(words); err != nil {
+	switch err := c.flags.Parse(words); {
+	case errors.Is(err, pflag.ErrHelp):
+		return err
+	case err != nil:
 		return c.misused(c.flagFault(err))
 	}
 	c.args = c.flags.Args()
@@ -195,8 +146,14 @@ func (c *Call) parse(words []string) error {
 
 // flagFault words what pflag found.
 func (c *Call) flagFault(err error) *fault.Error {
-	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) {
+	if lacking, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return fault.Usagef("%s: --%s needs a value", c.cmd.Path, lacking.GetFlag().Name)
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok { // any text is valid for the others
+		return fault.Usagef("%s: --%s takes no value", c.cmd.Path, invalid.GetFlag().Name)
+	}
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
 		return fault.Usagef("%s: %v", c.cmd.Path, err)
 	}
 	name := unknown.GetSpecifiedName()
@@ -267,6 +224,9 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 	}
 	f := fault.As(err)
 	if f == nil && ctx.Err() != nil {
+		if s.Terminal != nil { // it shows the ^C already
+			return StatusInterrupted
+		}
 		f = fault.New(fault.Interrupted, "interrupted")
 	}
 	if f == nil {

@@ -1,0 +1,83 @@
+package commands
+
+import (
+	"slices"
+	"strings"
+
+	"walt/fault"
+)
+
+// astray answers words that no command begins with: a group of commands, whose
+// help may have been asked for, or a typing error.
+func (a *App) astray(s *Session, words []string) error {
+	group := a.under(words[0])
+	switch {
+	case isHelp(words[0]):
+		a.overview(s.Out)
+		return nil
+	case len(group) > 0 && slices.ContainsFunc(words, isHelp):
+		a.list(s.Out, group)
+		return nil
+	case len(group) > 0 && len(words) == 1:
+		return fault.Usagef("%s what?", words[0]).
+			WithHint("%s: %s\nmore with: %s --help", words[0], strings.Join(verbs(group), ", "), words[0])
+	case len(group) > 0:
+		near := fault.Nearest(words[1], verbs(group))
+		for i := range near {
+			near[i] = words[0] + " " + near[i]
+		}
+		return a.unknown(words[0]+" "+words[1], near, words[0]+" --help")
+	}
+	var known []string
+	for _, cmd := range a.table {
+		known = append(known, strings.Fields(cmd.Path)[0])
+	}
+	near := fault.Nearest(words[0], slices.Compact(known))
+	if len(near) == 0 {
+		near = a.ending(words[0])
+	}
+	return a.unknown(words[0], near, "help")
+}
+
+// unknown is the fault for a command that does not exist: the nearest ones and
+// how to use the first of them, or the line that shows all.
+func (a *App) unknown(typed string, near []string, all string) error {
+	f := fault.Usagef("unknown command %q", typed)
+	if len(near) == 0 {
+		return f.WithHint("see what there is with: %s", all)
+	}
+	hint := "did you mean " + strings.Join(near, " or ") + "?"
+	if cmd, _, ok := a.find(strings.Fields(near[0])); ok {
+		hint += "\nusage: " + cmd.usage()
+	}
+	return f.WithHint("%s", hint)
+}
+
+// ending returns the paths of the commands that end with the word.
+func (a *App) ending(word string) (paths []string) {
+	for _, cmd := range a.table {
+		if strings.HasSuffix(cmd.Path, " "+word) {
+			paths = append(paths, cmd.Path)
+		}
+	}
+	return paths
+}
+
+// verbs are the paths of a group of commands without its first word.
+func verbs(group []Command) (words []string) {
+	for _, cmd := range group {
+		_, verb, _ := strings.Cut(cmd.Path, " ")
+		words = append(words, verb)
+	}
+	return words
+}
+
+// under returns the commands whose path begins with the word.
+func (a *App) under(word string) (group []Command) {
+	for _, cmd := range a.table {
+		if strings.HasPrefix(cmd.Path, word+" ") {
+			group = append(group, cmd)
+		}
+	}
+	return group
+}

@@ -1,0 +1,121 @@
+package commands
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestComplete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("carol", "node acquire rpi-2")
+	w.ok("bob", "image show")
+	for _, c := range []struct {
+		line  string
+		words string // joined by blanks
+	}{
+		// Words of commands.
+		{"", "advanced device help image log node user whoami"},
+		{"no", "node"},
+		{"walt no", "node"},
+		{"walt ", "advanced device help image log node user whoami"},
+		{"node ", "acquire boot create reboot release remove rename run shell show wait"},
+		{"node re", "reboot release remove rename"},
+		{"node  sho", "show"},
+		{"frob", ""},
+		{"frob ", ""},
+		{"node frob ", ""},
+
+		// Options.
+		{"node acquire --", "--any --help --json --model --no-input --yes"},
+		{"node acquire rpi-1 --m", "--model"},
+		{"whoami -", "--help --json"},
+
+		// Their values.
+		{"node acquire --model ", "pc-x86-64 rpi-3-b"},
+		{"node acquire --any 1 --model r", "rpi-3-b"},
+		{"node acquire --any ", ""},
+		{"node acquire --any 1 rp", "rpi-1 rpi-10 rpi-2"},
+		{"user remove bob --heir c", "carol"},
+		{"log show --issuers b", "bob"},
+
+		// Sets, also after commas.
+		{"node acquire ", "all-nodes free-nodes my-nodes pc-1 rpi-1 rpi-10 rpi-2"},
+		{"node acquire rpi-1", "rpi-1 rpi-10"},
+		{"node acquire pc-1,", "all-nodes free-nodes my-nodes pc-1 rpi-1 rpi-10 rpi-2"},
+		{"node acquire --yes pc-1,my-nodes,f", "free-nodes"},
+		{"device show all-", "all-devices all-nodes all-switches"},
+		{"device show rpi-1,se", "server"},
+		{"log show --issuers bob,ca", "carol"},
+
+		// Other arguments.
+		{"node boot rpi-1 ", "default pc-x86-64-default rpi-3-b-default"},
+		{"node boot rpi-1 rpi-3-b-default ", ""},
+		{"image clone walt:c", "walt:carol/rpi-3-b-default"},
+		{"image clone walt:carol/rpi-3-b-default ", "pc-x86-64-default rpi-3-b-default"},
+		{"node shell pc", "pc-1"},
+		{"node rename rpi-1 ", ""},
+		{"user show ", "alice bob carol"},
+		{"user remove-key ", fingerprint("bob")},
+		{"help show im", "images"},
+		{"help im", "images"},
+		{"node show ", ""},
+
+		// The command for a node is not ours.
+		{"node run --y", "--yes"},
+		{"node run rpi-1", "rpi-1 rpi-10"},
+		{"node run rpi-1 ", ""},
+		{"node run rpi-1 --", ""},
+		{"node run rpi-1 ls -", ""},
+	} {
+		start, words := w.app.Complete(t.Context(), w.session("bob", ""), c.line)
+		if got := strings.Join(words, " "); got != c.words {
+			t.Errorf("%q: %q, want %q", c.line, got, c.words)
+		}
+		begun := strings.LastIndexAny(c.line, " ,") + 1
+		if start != begun {
+			t.Errorf("%q: the word begins at %d, want %d", c.line, start, begun)
+		}
+	}
+}
+
+// Completion looks images up, and so makes the first ones.
+func TestCompleteMakesTheFirstImages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, words := w.app.Complete(t.Context(), w.session("bob", ""), "node boot rpi-1 rpi")
+	if !slices.Equal(words, []string{"rpi-3-b-default"}) {
+		t.Errorf("%q", words)
+	}
+	if got := w.ok("bob", "image show --names-only"); got != "pc-x86-64-default\nrpi-3-b-default\n" {
+		t.Errorf("bob's images: %s", got)
+	}
+}
+
+// Every word that is offered for a command path leads to a command.
+func TestCompletedPathsAreCommands(t *testing.T) {
+	t.Parallel()
+	app := New(Services{})
+	for _, cmd := range app.table {
+		line := ""
+		for _, word := range strings.Fields(cmd.Path) {
+			_, words := app.Complete(t.Context(), &Session{}, line+word[:1])
+			if !slices.Contains(words, word) {
+				t.Errorf("after %q: %q lacks %s", line, words, word)
+			}
+			line += word + " "
+		}
+	}
+}
+
+func TestCompleteWithoutStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.store.Close()
+	for _, line := range []string{"node acquire r", "node boot rpi-1 r", "user show b", "image clone w", "user remove-key S", "node acquire --model r", "device show r"} {
+		if _, words := w.app.Complete(t.Context(), w.session("bob", ""), line); len(words) > 0 {
+			t.Errorf("%q: %q", line, words)
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package commands
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDevices(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.up("pc-1", "127.0.0.1:4711")
+	w.tell([]step{
+		{
+			user: "bob", line: "device show",
+			stdout: "NAME    TYPE    MODEL      MAC                IP         STATE\n" +
+				"server  server  -          -                  192.0.2.1  up\n" +
+				"pc-1    node    pc-x86-64  52:54:00:00:01:01  127.0.0.1  up\n" +
+				"rpi-1   node    rpi-3-b    52:54:00:00:00:01  -          off\n" +
+				"rpi-2   node    rpi-3-b    52:54:00:00:00:02  -          off\n" +
+				"rpi-10  node    rpi-3-b    52:54:00:00:00:10  -          off\n",
+		},
+		{
+			user: "bob", line: "device add thing --mac 52-54-00-00-00-77",
+			stdout: "thing is registered; it stays unknown until its model is told: device add thing --mac 52:54:00:00:00:77 --model MODEL\n",
+		},
+		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known"}]}` + "\n"},
+		{user: "bob", line: "node acquire thing", status: StatusFailed, stderr: "walt: not a node: thing\n  see what each device is with: device show\n"},
+		{user: "bob", line: "device add thing --mac 52:54:00:00:00:77 --model rpi-3-b", stdout: "thing is a free node and boots waltplatform/rpi-3-b-default\n"},
+		{
+			user: "bob", line: "device add other --mac 52:54:00:00:00:77", status: StatusFailed,
+			stderr: "walt: 52:54:00:00:00:77 is the MAC address of thing already\n  to give that device another name: device rename thing other\n",
+		},
+		{user: "bob", line: "device rename thing rpi-3", stdout: "thing is now called rpi-3\n"},
+		{user: "bob", line: "device show server,rpi-3 --names-only", stdout: "server\nrpi-3\n"},
+		{
+			user: "bob", line: "device show server --json",
+			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up"}]}` + "\n",
+		},
+		{
+			user: "bob", line: "device show all-switches", status: StatusFailed,
+			stderr: "walt: the set \"all-switches\" is empty\n  see all nodes with: node show --all\n",
+		},
+	})
+}
+
+// A device whose default image is not here waits for it, and shows how that goes.
+func TestDeviceThatWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tell([]step{{
+		user: "bob", line: "device add esp-1 --mac 52:54:00:00:00:77 --model esp-32",
+		stdout: "esp-1 becomes a free node when waltplatform/esp-32-default is here: the download goes on in the background (see: device show)\n",
+	}})
+	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "downloading waltplatform/esp-32-default\n") {
+		t.Errorf("before the first try: %s", got)
+	}
+	ended := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { ended <- w.lab.Run(ctx) }()
+	for !strings.Contains(w.ok("bob", "log show"), "try 1 failed") {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	<-ended
+	w.pass(20 * time.Second)
+	got := w.ok("bob", "device show esp-1")
+	if !strings.Contains(got, "download failed 1 times: the image waltplatform/esp-32-default cannot be downloaded") ||
+		!strings.HasSuffix(got, "; next try in 41 s\n") {
+		t.Errorf("after it: %s", got)
+	}
+	w.pass(time.Hour)
+	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "; next try now\n") {
+		t.Errorf("after the pause: %s", got)
+	}
+}

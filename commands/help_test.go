@@ -1,0 +1,283 @@
+package commands
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"walt/auth"
+	"walt/fault"
+)
+
+// The table is the only description of a command: what it must be for that.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	app := New(Services{})
+	seen := map[string]bool{}
+	for _, cmd := range app.table {
+		switch {
+		case seen[cmd.Path]:
+			t.Errorf("%s is there twice", cmd.Path)
+		case cmd.Run == nil || cmd.Short == "":
+			t.Errorf("%s lacks Run or Short", cmd.Path)
+		case strings.HasSuffix(cmd.Short, ".") || cmd.Short[0] < 'a' || cmd.Short[0] > 'z':
+			t.Errorf("%s: Short is lower case without a period: %q", cmd.Path, cmd.Short)
+		case cmd.Topic != "" && !slices.Contains(topicNames(), cmd.Topic):
+			t.Errorf("%s: there is no topic %s", cmd.Path, cmd.Topic)
+		case cmd.Passes && len(cmd.Args) < 2:
+			t.Errorf("%s passes nothing on", cmd.Path)
+		}
+		seen[cmd.Path] = true
+		for i, a := range cmd.Args {
+			last := i == len(cmd.Args)-1
+			if a.Name != strings.ToUpper(a.Name) || a.Many && !last || a.Optional && !last && !cmd.Args[i+1].Optional {
+				t.Errorf("%s: argument %+v", cmd.Path, a)
+			}
+		}
+		names := map[string]bool{"help": true, "h": true}
+		for _, f := range cmd.Flags {
+			if f.Usage == "" || f.Value != strings.ToUpper(f.Value) || names[f.Name] || f.Short != "" && names[f.Short] {
+				t.Errorf("%s: option %+v", cmd.Path, f)
+			}
+			names[f.Name], names[f.Short] = true, true
+		}
+	}
+}
+
+func TestEveryCommandHelps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	app := w.app
+	for _, cmd := range app.table {
+		got := w.run("bob", cmd.Path+" --help", "")
+		if got.status != StatusDone || got.stderr != "" {
+			t.Errorf("%s --help: %+v", cmd.Path, got)
+		}
+		wanted := []string{cmd.Path + ": " + cmd.Short + "\n\nUsage: " + cmd.usage() + "\n", "-h, --help"}
+		for _, f := range cmd.Flags {
+			wanted = append(wanted, f.usage(), f.Usage)
+		}
+		for _, want := range wanted {
+			if !strings.Contains(got.stdout, want) {
+				t.Errorf("%s --help lacks %q:\n%s", cmd.Path, want, got.stdout)
+			}
+		}
+		for line := range strings.Lines(got.stdout) {
+			if width := utf8.RuneCountInString(line); width > 81 && !strings.HasPrefix(line, "Usage: ") {
+				t.Errorf("%s --help: %d columns: %s", cmd.Path, width, line)
+			}
+		}
+		for _, line := range []string{cmd.Path + " -h", "walt " + cmd.Path + " --help", cmd.Path + " --help=yes"} {
+			if again := w.run("bob", line, ""); again != got {
+				t.Errorf("%s: %+v", line, again)
+			}
+		}
+	}
+}
+
+func TestEveryCommandCountsItsArguments(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	app := w.app
+	for _, cmd := range app.table {
+		least := 0
+		for _, a := range cmd.Args {
+			if !a.Optional {
+				least++
+			}
+		}
+		if least > 0 {
+			got := w.run("bob", cmd.Path+strings.Repeat(" x", least-1), "")
+			want := "walt: " + cmd.Path + ": " + cmd.Args[least-1].Name + " is missing\n  usage: " + cmd.usage() + "\n"
+			if got != (answer{"", want, StatusUsage}) {
+				t.Errorf("%s with too few arguments: %+v", cmd.Path, got)
+			}
+		}
+		if n := len(cmd.Args); n == 0 || !cmd.Args[n-1].Many {
+			got := w.run("bob", cmd.Path+strings.Repeat(" x", n)+" y", "")
+			want := "walt: " + cmd.Path + ": too many arguments, from \"y\" on\n  usage: " + cmd.usage() + "\n"
+			if got != (answer{"", want, StatusUsage}) {
+				t.Errorf("%s with too many arguments: %+v", cmd.Path, got)
+			}
+		}
+		got := w.run("bob", cmd.Path+" --no-such-option", "")
+		if got.status != StatusUsage || !strings.Contains(got.stderr, "unknown option --no-such-option") {
+			t.Errorf("%s with an unknown option: %+v", cmd.Path, got)
+		}
+	}
+}
+
+// Options after the nodes of "node run" are those of the command there.
+func TestRunPassesOptionsOn(t *testing.T) {
+	t.Parallel()
+	cmd, rest, _ := New(Services{}).find(strings.Fields("node run -y rpi-1 ls --help -h --yes"))
+	c := &Call{cmd: cmd}
+	if err := c.parse(rest); err != nil || !c.on("yes") || !slices.Equal(c.args, []string{"rpi-1", "ls", "--help", "-h", "--yes"}) {
+		t.Errorf("%q, %v", c.args, err)
+	}
+}
+
+func TestOverviews(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	app := w.app
+	all := w.ok("bob", "help")
+	for _, cmd := range app.table {
+		if !regexp.MustCompile(`(?m)^  ` + cmd.Path + `  +` + regexp.QuoteMeta(cmd.Short) + `$`).MatchString(all) {
+			t.Errorf("help lacks %s", cmd.Path)
+		}
+	}
+	for _, line := range []string{"--help", "-h", "help show"} {
+		if got := w.ok("bob", line); got != all {
+			t.Errorf("%s differs from help", line)
+		}
+	}
+	for _, line := range []string{"user --help", "user -h", "user frobnicate --help"} {
+		got := w.ok("bob", line)
+		if !strings.Contains(got, "user add-key ") || strings.Contains(got, "node") {
+			t.Errorf("%s:\n%s", line, got)
+		}
+	}
+}
+
+func TestTopics(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	list := w.ok("bob", "help list")
+	for _, name := range []string{"node-ownership", "device-sets", "images", "registries", "optional-features", "design-notes", "ci", "admin"} {
+		if !slices.Contains(topicNames(), name) {
+			t.Errorf("there is no topic %s", name)
+		}
+	}
+	for _, name := range topicNames() {
+		text := w.ok("bob", "help show "+name)
+		title, _, _ := strings.Cut(text, "\n")
+		if !strings.HasPrefix(title, "# ") || !regexp.MustCompile(`(?m)^`+name+` +`+regexp.QuoteMeta(title[2:])+`$`).MatchString(list) {
+			t.Errorf("%s: the title is %q, the list\n%s", name, title, list)
+		}
+		if again := w.ok("bob", "help "+name); again != text {
+			t.Errorf("help %s differs from help show %s", name, name)
+		}
+		for line := range strings.Lines(text) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 78 || clean(strings.TrimSuffix(line, "\n")) != line[:len(line)-1] {
+				t.Errorf("%s: %d columns: %q", name, n, line)
+			}
+		}
+	}
+	w.tell([]step{
+		{user: "bob", line: "help show imags", status: StatusFailed, stderr: "walt: unknown topic imags\n  did you mean images instead of imags?\n"},
+		{user: "bob", line: "help show nothing-like-it", status: StatusFailed, stderr: "walt: unknown topic nothing-like-it\n  see all topics with: help list\n"},
+	})
+	if got := w.runIn(t.Context(), w.terminal("bob"), "help show ci"); !strings.HasPrefix(got.stdout, "\x1b[1mScripts and continuous integration\x1b[0m\n") {
+		t.Errorf("the title on a terminal: %.80q", got.stdout)
+	}
+}
+
+// Every "help show TOPIC" in messages and texts names a topic.
+func TestReferencesToTopics(t *testing.T) {
+	t.Parallel()
+	root := os.DirFS("..")
+	reference := regexp.MustCompile(`help\s+show\s+([a-z]+(-[a-z]+)*)`)
+	found := 0
+	err := fs.WalkDir(root, ".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil || d.IsDir() && file != "." && d.Name()[0] == '.':
+			return fs.SkipDir
+		case d.IsDir() || strings.HasSuffix(file, "_test.go") || path.Ext(file) != ".go" && path.Ext(file) != ".md":
+			return nil
+		}
+		text, err := fs.ReadFile(root, file)
+		if err != nil {
+			return err
+		}
+		for _, m := range reference.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if !slices.Contains(topicNames(), m[1]) {
+				t.Errorf("%s: there is no topic %s", file, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil || found < 5 {
+		t.Errorf("%d references found, %v", found, err)
+	}
+}
+
+// Every command line that a topic or the README shows is one that is accepted.
+func TestCommandLinesInTexts(t *testing.T) {
+	t.Parallel()
+	app := New(Services{})
+	texts := map[string]string{}
+	for _, name := range topicNames() {
+		text, err := topic(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[name] = text
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts["README.md"] = string(readme)
+
+	remote := regexp.MustCompile(`\bssh (?:-\w+ (?:\d+ )?)*(?:lab|walt@[\w.]+) "?(\S.*)`)
+	local := regexp.MustCompile(`^(node|image|device|user|log|advanced|help|whoami)\b`)
+	end := regexp.MustCompile("[<>;|`]|  |\" ")
+	found := 0
+	for name, text := range texts {
+		for line := range strings.Lines(text) {
+			line, shown := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "    ")
+			if m := remote.FindStringSubmatch(line); m != nil {
+				line = m[1]
+			} else if !shown || !local.MatchString(line) {
+				continue
+			}
+			if at := end.FindStringIndex(line); at != nil {
+				line = line[:at[0]]
+			}
+			line = strings.TrimSuffix(line, `"`)
+			words, err := split(line)
+			if err != nil || len(words) == 0 {
+				continue // a shell or a script
+			}
+			found++
+			cmd, rest, ok := app.find(words)
+			c := &Call{cmd: cmd}
+			if !ok {
+				t.Errorf("%s: %q is no command", name, line)
+			} else if err := c.parse(rest); err != nil {
+				t.Errorf("%s: %q: %v", name, line, err)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d command lines found", found)
+	}
+}
+
+// The reserved words of the lab can be explained to nobody who is called so.
+func TestReservedWordsAreUsageFaults(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, line := range []string{
+		"user add waltplatform", "user add Alice", "user add root", "user add a-", "user add " + strings.Repeat("a", 33),
+		"node rename rpi-1 my-nodes", "node rename rpi-1 server", "node rename rpi-1 rpi-", "node rename rpi-1 1pi", "node create x",
+		"node boot rpi-1 foo:", "node boot rpi-1 :foo", "node boot rpi-1 default:x", "image clone bob/debian", "image clone walt:bob/a:b:c",
+		"node acquire rpi-1,", "node acquire rpi-[", "device add x9 --mac 52:54:00 --model m", "device add x9 --mac 01:00:00:00:00:00",
+		"device add x9 --mac 52:54:00:00:00:77 --model a/b",
+	} {
+		got := w.run("alice", line, publicKey("new"))
+		if got.status != StatusUsage || got.stdout != "" || strings.Count(got.stderr, "\n") < 2 {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	if auth.Nobody != "waltplatform" || fault.Usage == 0 {
+		t.Error("the reserved word changed")
+	}
+}

@@ -1,0 +1,202 @@
+package commands
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"walt/auth"
+	"walt/journal"
+)
+
+// eventful is a world of 17:00 in which something happened every hour.
+func eventful(t *testing.T) *world {
+	w := newWorld(t)
+	for _, line := range []string{
+		"node acquire rpi-1",
+		"image clone walt:waltplatform/rpi-3-b-default mine",
+		"node boot rpi-1 mine",
+		"node rename pc-1 pc-2",
+		"node release rpi-1",
+	} {
+		w.pass(time.Hour)
+		w.ok("bob", line)
+	}
+	w.ok("bob", "node reboot pc-2")
+	w.must(w.users.Refused(t.Context(), "eve\x1b", "SHA256:none", w.session("bob", "").Client, "unknown key"))
+	return w
+}
+
+func TestLogLines(t *testing.T) {
+	t.Parallel()
+	w := eventful(t)
+	got := w.ok("alice", "log show --history 2026-11-22T12:30..")
+	want := "" +
+		"2026-11-22 13:00:00 image bob: bob/rpi-3-b-default: cloned from waltplatform/rpi-3-b-default\n" +
+		"2026-11-22 13:00:00 ownership bob rpi-1: free -> bob: boots bob/rpi-3-b-default\n" +
+		"2026-11-22 14:00:00 image bob: waltplatform/rpi-3-b-default -> bob/mine: cloned\n" +
+		"2026-11-22 15:00:00 boot bob rpi-1: bob/rpi-3-b-default -> bob/mine\n" +
+		"2026-11-22 16:00:00 registration bob pc-2: pc-1 -> pc-2: renamed\n" +
+		"2026-11-22 17:00:00 ownership bob rpi-1: bob -> free: boots waltplatform/rpi-3-b-default\n" +
+		"2026-11-22 17:00:00 power bob pc-2: reboot: ok\n" +
+		"2026-11-22 17:00:00 login-refused server: \"eve\\x1b\": SHA256:none: unknown key\n"
+	if got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func TestLogRanges(t *testing.T) {
+	t.Parallel()
+	w := eventful(t) // it is 17:00 now
+	const registered = 10
+	for history, events := range map[string]int{
+		"":                                       registered + 8,
+		"--history full":                         registered + 8,
+		"--history none":                         0,
+		"--history 90m":                          4,
+		"--history 1d":                           registered + 8,
+		"--history 1s":                           3,
+		"--history 2026-11-22":                   -1,
+		"--history ..2026-11-22T12:00:01":        registered,
+		"--history 2026-11-22T12:30..":           8,
+		"--history 2026-11-22..2026-11-22T14:00": registered + 2,
+		"--history 2026-11-22T13:59:59Z..2026-11-22T15:01:00+01:00": 1,
+		"--history ..":                     registered + 8,
+		"--history 2026-11-23..2026-11-22": 0,
+		"--history yesteryear":             -1,
+		"--history 2026-11-22..soon":       -1,
+		"--history -1h":                    -1,
+		"--history 0s":                     -1,
+		"--history 99999999d":              -1,
+		"--history ''":                     registered + 8,
+	} {
+		got := w.run("alice", "log show "+history, "")
+		switch lines := strings.Count(got.stdout, "\n"); {
+		case events >= 0 && (got.status != StatusDone || lines != events):
+			t.Errorf("%s: %d events, want %d: %+v", history, lines, events, got)
+		case events < 0 && (got.status != StatusUsage || !strings.Contains(got.stderr, "is not a range\n  it is a length of time")):
+			t.Errorf("%s: %+v", history, got)
+		}
+	}
+	w.pass(24*time.Hour + time.Second)
+	if got := w.ok("alice", "log show"); got != "" {
+		t.Errorf("after a day: %s", got)
+	}
+}
+
+func TestLogIssuers(t *testing.T) {
+	t.Parallel()
+	w := eventful(t)
+	w.ok("carol", "node acquire rpi-2")
+	for set, events := range map[string]int{
+		"bob":         7,
+		"carol":       2,
+		"bob,carol":   9,
+		"?a*":         2,
+		"rpi-1":       4, // among them its registration
+		"rpi-1,rpi-2": 6,
+		"carol,rpi-2": 3,
+		"free-nodes":  7, // rpi-1, rpi-10, pc-2
+		"all-devices": 9,
+		"server":      3,
+	} {
+		got := w.ok("carol", "log show --issuers "+set)
+		if lines := strings.Count(got, "\n"); lines != events {
+			t.Errorf("%s: %d events, want %d:\n%s", set, lines, events, got)
+		}
+	}
+	w.tell([]step{
+		{
+			user: "bob", line: "log show --issuers bbo,rpi-1,nothing-like-it", status: StatusFailed,
+			stderr: "walt: unknown issuers bbo, nothing-like-it\n  did you mean bob instead of bbo?\n",
+		},
+		{user: "bob", line: "log show --issuers bob,", status: StatusUsage, stderr: "walt: --issuers: \"bob,\" has an empty name\n"},
+		{user: "bob", line: "log show --issuers b[", status: StatusUsage, stderr: "walt: --issuers: \"b[\" is not a glob\n  see: help show device-sets\n"},
+		{user: "bob", line: "log show --issuers my-nodes", status: StatusFailed, stderr: "walt: the set \"my-nodes\" is empty\n  see all nodes with: node show --all\n"},
+	})
+}
+
+func TestLogDocument(t *testing.T) {
+	t.Parallel()
+	w := eventful(t)
+	w.tell([]step{
+		{user: "bob", line: "log show --json --history none", stdout: `{"events":[]}` + "\n"},
+		{
+			user: "bob", line: "log show --json --history 2026-11-22T17:00.. --issuers rpi-1",
+			stdout: `{"events":[{"time":"2026-11-22T17:00:00Z","type":"ownership","actor":"bob","node":"rpi-1","from":"bob","to":"","detail":"boots waltplatform/rpi-3-b-default"}]}` + "\n",
+		},
+	})
+}
+
+// With --realtime what happens is shown until the user has seen enough; with
+// --json one event a line.
+func TestLogRealtime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := newTap()
+	s := w.session("alice", "")
+	s.Out, s.Err = out, &bytes.Buffer{}
+	ended := make(chan int)
+	go func() { ended <- w.app.Run(ctx, s, "log show --realtime --json --issuers carol,rpi-2") }()
+	for n := 0; !strings.Contains(out.String(), "here"); n++ { // until it watches
+		w.must(w.journal.Add(t.Context(), journal.Event{Type: journal.User, Actor: "carol", To: "here"}))
+		select {
+		case <-out.wrote:
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	w.ok("bob", "node acquire rpi-1")
+	w.ok("bob", "node acquire rpi-2")
+	const want = `{"time":"2026-11-22T12:00:00Z","type":"ownership","actor":"bob","node":"rpi-2","from":"","to":"bob","detail":"boots bob/rpi-3-b-default"}` + "\n"
+	for !strings.Contains(out.String(), want) {
+		<-out.wrote
+	}
+	cancel()
+	if status := <-ended; status != StatusInterrupted {
+		t.Errorf("status %d", status)
+	}
+	if got := out.String(); strings.Contains(got, "rpi-1") || !strings.HasSuffix(got, want) {
+		t.Errorf("got %s", got)
+	}
+}
+
+// tap is an output that can be read while it is written.
+type tap struct {
+	mu    sync.Mutex
+	all   bytes.Buffer
+	wrote chan struct{}
+}
+
+func newTap() *tap { return &tap{wrote: make(chan struct{}, 1)} }
+
+func (o *tap) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	select {
+	case o.wrote <- struct{}{}:
+	default:
+	}
+	return o.all.Write(b)
+}
+
+func (o *tap) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.String()
+}
+
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tell([]step{
+		{user: "alice", line: "advanced backup", stdout: "all data"},
+		{user: "bob", line: "advanced backup", status: StatusFailed, stderr: "walt: only administrators make backups\n  see who is one with: user show\n"},
+	})
+	if got := w.runIn(t.Context(), w.terminal(auth.Name("alice")), "advanced backup"); got.status != StatusUsage || got.stdout != "" {
+		t.Errorf("onto a terminal: %+v", got)
+	}
+}

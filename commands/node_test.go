@@ -1,0 +1,179 @@
+package commands
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"walt/images"
+)
+
+const mineAndReboot = " is yours and boots rpi-3-b-default at its next start: the server has no means to reboot it\n"
+
+func TestAcquireAndRelease(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tell([]step{
+		{user: "bob", line: "node show", stderr: "You have no nodes. Take one with: node acquire SET; see all with: node show --all\n"},
+		{
+			user: "bob", line: "node acquire rpi-10,pc-1,rpi-1",
+			stdout: "pc-1 is yours and boots pc-x86-64-default: rebooting\nrpi-1" + mineAndReboot + "rpi-10" + mineAndReboot,
+			stderr: "Cloned the default image into your working set as pc-x86-64-default.\n" +
+				"Cloned the default image into your working set as rpi-3-b-default.\n",
+		},
+		{user: "bob", line: "node show --names-only", stdout: "pc-1\nrpi-1\nrpi-10\n"},
+		{
+			user: "bob", line: "node acquire rpi-1,rpi-2", status: StatusFailed,
+			stderr: "walt: already yours: rpi-1; nothing changed\n" +
+				"  to change what a node boots: node boot rpi-1 IMAGE (see: help show node-ownership)\n",
+		},
+		{user: "bob", line: "node acquire rpi-2", stdout: "rpi-2" + mineAndReboot, stderr: "You had an image rpi-3-b-default: it is used as it is.\n"},
+		{user: "bob", line: "node boot rpi-2 rpi-3-b-default", stdout: "rpi-2 is yours and boots rpi-3-b-default already: left alone\n"},
+		{
+			user: "bob", line: "node boot rpi-2,pc-1 rpi-3-b-default", status: StatusFailed,
+			stderr: "walt: rpi-3-b-default cannot boot pc-1: the image is for rpi-3-b; nothing changed\n" +
+				"  see the models of nodes with node show --all, those of images with image show\n",
+		},
+		{
+			user: "carol", line: "node release rpi-1", status: StatusFailed,
+			stderr: "walt: not yours: rpi-1 (owned by bob); nothing changed\n  see your nodes with: node show (see: help show node-ownership)\n",
+		},
+		{user: "bob", line: "node release rpi-10", stdout: "rpi-10 is free and boots its default image at its next start: the server has no means to reboot it\n"},
+		{user: "bob", line: "node boot pc-1 default", stdout: "pc-1 is free and boots its default image: rebooting\n"},
+	})
+	if got, want := w.ok("bob", "node show --all --names-only"), "rpi-1\nrpi-2\npc-1\nrpi-10\n"; got != want {
+		t.Errorf("mine, then free ones: %q, want %q", got, want)
+	}
+}
+
+func TestOutdatedClone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("bob", "image show")
+	w.addImage(images.Image{Ref: images.DefaultRef("rpi-3-b"), Models: []string{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64)})
+	w.tell([]step{{
+		user: "bob", line: "node acquire rpi-1", stdout: "rpi-1" + mineAndReboot,
+		stderr: "You had an image rpi-3-b-default: it is used as it is, though the default image differs. " +
+			"A fresh clone: image clone --force walt:waltplatform/rpi-3-b-default rpi-3-b-default\n",
+	}})
+}
+
+func TestAcquireAny(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("carol", "node acquire rpi-1")
+	w.tell([]step{
+		{
+			user: "bob", line: "node acquire --any 1 --model rpi-3-b", stdout: "rpi-2" + mineAndReboot,
+			stderr: "Cloned the default image into your working set as rpi-3-b-default.\n",
+		},
+		{
+			user: "bob", line: "node acquire --any 2 --model rpi-3-b --yes", status: StatusInUse,
+			stderr: "walt: 2 free nodes of model rpi-3-b wanted, 1 there; nothing changed\n" +
+				"  try again later, or see who has the others with: node show --all\n",
+		},
+		{
+			user: "bob", line: "node acquire --any 1 --model rpi-3-c", status: StatusFailed,
+			stderr: "walt: unknown model rpi-3-c\n  did you mean rpi-3-b instead of rpi-3-c?\n",
+		},
+	})
+}
+
+func TestNodeTable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("bob", "node acquire rpi-10")
+	w.ok("carol", "node acquire pc-1")
+	w.pass(90 * time.Minute)
+	w.up("pc-1", "127.0.0.1:4711")
+	want := "" +
+		"NAME    OWNER   MODEL      TYPE      STATE  IMAGE                         SINCE\n" +
+		"rpi-10  you     rpi-3-b    physical  off    rpi-3-b-default               1 h ago\n" +
+		"rpi-1   (free)  rpi-3-b    physical  off    default                       1 h ago\n" +
+		"rpi-2   (free)  rpi-3-b    physical  off    default                       1 h ago\n" +
+		"pc-1    carol   pc-x86-64  virtual   up     walt:carol/pc-x86-64-default  1 h ago\n"
+	if got := w.ok("bob", "node show --all"); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	heading, rest, _ := strings.Cut(want, "\n")
+	onTerminal := w.runIn(t.Context(), w.terminal("bob"), "node show -a")
+	if want := "\x1b[1m" + heading + "\x1b[0m\n" + rest; onTerminal.stdout != want {
+		t.Errorf("on a terminal %q, want %q", onTerminal.stdout, want)
+	}
+}
+
+// The documents that programs read, to the letter.
+func TestNodeDocuments(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("carol", "node acquire rpi-1")
+	w.up("pc-1", "127.0.0.1:4711")
+	w.pass(time.Second)
+	const (
+		pc1 = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z"}`
+		rpi = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z"}`
+	)
+	w.tell([]step{
+		{user: "bob", line: "node show --json", stdout: `{"nodes":[]}` + "\n"},
+		{
+			user: "bob", line: "node acquire rpi-1 --yes --json",
+			stdout: `{"cloned":["bob/rpi-3-b-default:latest"],"nodes":[{"name":"rpi-1","owner":"bob","image":"bob/rpi-3-b-default:latest","previous_owner":"carol","changed":true,"reboot":"none"}]}` + "\n",
+		},
+		{user: "bob", line: "node show --json", stdout: `{"nodes":[` + rpi + "]}\n"},
+		{
+			user: "bob", line: "node boot rpi-1 rpi-3-b-default --json",
+			stdout: `{"cloned":[],"nodes":[{"name":"rpi-1","owner":"bob","image":"bob/rpi-3-b-default:latest","previous_owner":"bob","changed":false,"reboot":"skipped"}]}` + "\n",
+		},
+		{
+			user: "bob", line: "node release my-nodes --json",
+			stdout: `{"cloned":[],"nodes":[{"name":"rpi-1","owner":null,"image":"waltplatform/rpi-3-b-default:latest","previous_owner":"bob","changed":true,"reboot":"none"}]}` + "\n",
+		},
+		{user: "bob", line: "node release my-nodes --json", stdout: `{"cloned":[],"nodes":[]}` + "\n"},
+		{
+			user: "bob", line: "node acquire pc-1 --json",
+			stdout: `{"cloned":["bob/pc-x86-64-default:latest"],"nodes":[{"name":"pc-1","owner":"bob","image":"bob/pc-x86-64-default:latest","previous_owner":null,"changed":true,"reboot":"ok"}]}` + "\n",
+		},
+	})
+	w.ok("bob", "node release pc-1")
+	w.up("pc-1", "127.0.0.1:4711")
+	if got := w.ok("bob", "node show --json --all"); !strings.HasPrefix(got, `{"nodes":[`+strings.Replace(pc1, "12:00:00Z", "12:00:01Z", 1)+",") {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestVirtualNodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tell([]step{
+		{
+			user: "bob", line: "node create n1", stdout: "n1 is yours and boots pc-x86-64-default: rebooting\n",
+			stderr: "Cloned the default image into your working set as pc-x86-64-default.\n",
+		},
+		{user: "bob", line: "node rename n1 n2", stdout: "n1 is now called n2\n"},
+		{
+			user: "bob", line: "node rename n2 rpi-1", status: StatusFailed,
+			stderr: "walt: there is a device rpi-1 already\n  choose another name\n",
+		},
+		{user: "bob", line: "device forget n2", status: StatusFailed, stderr: "walt: n2 is a virtual node; nothing changed\n  remove it with: node remove n2\n"},
+		{user: "bob", line: "node remove rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is not a virtual node; nothing changed\n  forget it with: device forget rpi-1\n"},
+		{user: "bob", line: "node remove n2", stdout: "n2 removed\n"},
+		{user: "bob", line: "device forget rpi-1,rpi-2", stdout: "rpi-1 forgotten\nrpi-2 forgotten\n"},
+		{user: "bob", line: "node show --all --names-only", stdout: "pc-1\nrpi-10\n"},
+	})
+}
+
+// A previous owner is told: at the next login, or in an open shell.
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("bob", "node acquire rpi-1,rpi-2")
+	w.ok("carol", "node acquire rpi-1 --yes")
+	var stderr strings.Builder
+	s := w.session("bob", "")
+	s.Err = &stderr
+	w.app.Welcome(t.Context(), s)
+	w.app.Welcome(t.Context(), s)
+	if want := "walt: carol took your node rpi-1\n"; stderr.String() != want {
+		t.Errorf("at the next login: %q, want %q once", stderr.String(), want)
+	}
+}

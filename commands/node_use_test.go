@@ -1,0 +1,193 @@
+package commands
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	sshserver "github.com/gliderlabs/ssh"
+
+	"walt/nodes"
+)
+
+// machine is the SSH server of a node. Its programs are: "fail N", which ends
+// with that status; "both", which writes two lines, the last without an end, and
+// one to its standard error; "cat"; and anything else, which is echoed.
+func machine(t *testing.T, name string) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &sshserver.Server{
+		PublicKeyHandler: func(_ sshserver.Context, key sshserver.PublicKey) bool {
+			return sshserver.KeysEqual(key, signer("lab").PublicKey())
+		},
+		Handler: func(s sshserver.Session) {
+			status := 0
+			switch line := s.RawCommand(); {
+			case strings.HasPrefix(line, "fail"):
+				fmt.Sscanf(line, "fail %d", &status)
+			case line == "both":
+				fmt.Fprintf(s, "first of %s\n", name)
+				fmt.Fprintf(s.Stderr(), "trouble\n")
+				io.WriteString(s, "second\nno end")
+			case line == "cat":
+				io.Copy(s, s)
+			default:
+				pty, _, terminal := s.Pty()
+				fmt.Fprintf(s, "%s as %s, terminal %v %s\n", line, s.User(), terminal, pty.Term)
+			}
+			s.Exit(status)
+		},
+	}
+	srv.AddHostKey(signer(name))
+	var running sync.WaitGroup
+	running.Go(func() { // ends with srv
+		if err := srv.Serve(listener); !errors.Is(err, sshserver.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { srv.Close(); running.Wait() })
+	return listener.Addr().String()
+}
+
+func TestRunOnOneNode(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.up("pc-1", machine(t, "pc-1"))
+	w.tell([]step{
+		{user: "bob", line: `node run pc-1 echo -n "two  words"`, stdout: "echo -n two  words as root, terminal false \n"},
+		{user: "bob", line: "node run pc-1 cat", stdin: "what bob\nsends", stdout: "what bob\nsends"},
+		{user: "bob", line: "node run pc-1 both", stdout: "first of pc-1\nsecond\nno end", stderr: "trouble\n"},
+		{user: "bob", line: "node run pc-1 fail 3", stderr: "walt: the command ended with status 3 on pc-1\n", status: StatusFailed},
+		{user: "bob", line: "node run rpi-1 true", stderr: "walt: rpi-1 is not up (off)\n  wait for it with: node wait rpi-1\n", status: StatusFailed},
+		{user: "bob", line: "node shell pc-1", stdout: " as root, terminal false \n"},
+		{
+			user: "bob", line: "node shell pc-1,rpi-1", status: StatusUsage,
+			stderr: "walt: node shell: one node at a time\n  usage: node shell [--yes] [--no-input] NODE\n",
+		},
+	})
+	var raw []bool
+	s := w.terminal("bob")
+	s.Terminal.Raw = func(on bool) { raw = append(raw, on) }
+	if got := w.runIn(t.Context(), s, "node shell pc-1"); got != (answer{" as root, terminal true xterm\r\n", "", StatusDone}) || !slices.Equal(raw, []bool{true, false}) {
+		t.Errorf("on a terminal, raw %v: %+v", raw, got)
+	}
+}
+
+// With several nodes each line says where it comes from, and lines stay whole.
+func TestRunOnSeveralNodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, n := range []nodes.Name{"rpi-1", "rpi-2", "pc-1"} {
+		w.up(n, machine(t, string(n)))
+	}
+	got := w.run("bob", "node run rpi-1,rpi-2 both", "not for them")
+	for _, n := range []string{"rpi-1", "rpi-2"} {
+		for _, want := range []string{n + ": first of " + n + "\n", n + ": second\n", n + ": no end\n"} {
+			if strings.Count(got.stdout, want) != 1 {
+				t.Errorf("standard output lacks %q:\n%s", want, got.stdout)
+			}
+		}
+		if !strings.Contains(got.stderr, n+": trouble\n") {
+			t.Errorf("standard error:\n%s", got.stderr)
+		}
+	}
+	if strings.Count(got.stdout, "\n") != 6 || got.status != StatusDone {
+		t.Errorf("%+v", got)
+	}
+	if got := w.run("bob", "node run rpi-1,rpi-2,rpi-10 cat", "not for them"); got.stdout != "" || got.status != StatusFailed ||
+		got.stderr != "walt: failed on rpi-10 (rpi-10 is not up (off))\n" {
+		t.Errorf("%+v", got)
+	}
+	if got := w.run("bob", "node run rpi-1,rpi-2 fail 7", ""); got.status != StatusFailed ||
+		!strings.Contains(got.stderr, "rpi-1 (status 7)") || !strings.Contains(got.stderr, "rpi-2 (status 7)") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestPrefixed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		writes []string
+		want   string
+	}{
+		{nil, ""},
+		{[]string{"a\n"}, "n: a\n"},
+		{[]string{"a", "b\nc"}, "n: ab\nn: c\n"},
+		{[]string{"\n\n"}, "n: \nn: \n"},
+		{[]string{"a\nb\n", "c\n"}, "n: a\nn: b\nn: c\n"},
+		{[]string{strings.Repeat("x", maxLine+1)}, "n: " + strings.Repeat("x", maxLine+1) + "\n"},
+		{[]string{strings.Repeat("x", maxLine), "y\n"}, "n: " + strings.Repeat("x", maxLine) + "\nn: y\n"},
+	} {
+		var out bytes.Buffer
+		p := newPrefixed(&out, "n", &sync.Mutex{})
+		for _, s := range c.writes {
+			if n, err := io.WriteString(p, s); n != len(s) || err != nil {
+				t.Errorf("%.20q: %d, %v", s, n, err)
+			}
+		}
+		p.flush()
+		if out.String() != c.want {
+			t.Errorf("%.20q: %.80q, want %.80q", c.writes, out.String(), c.want)
+		}
+	}
+}
+
+func TestReboot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := len(w.rack.started)
+	w.tell([]step{
+		{user: "bob", line: "node reboot pc-1", stdout: "pc-1 is rebooting\n"},
+		{user: "bob", line: "node reboot pc-1 --hard", stdout: "pc-1 is rebooting\n"},
+		{
+			user: "bob", line: "node reboot rpi-1,pc-1,rpi-2", stdout: "pc-1 is rebooting\n", status: StatusFailed,
+			stderr: "walt: the server has no means to reboot rpi-1, rpi-2\n  cut their power by hand; they boot their image at the next start\n",
+		},
+	})
+	if got := w.rack.started[before:]; !slices.Equal(got, []nodes.Name{"pc-1", "pc-1", "pc-1"}) {
+		t.Errorf("started: %v", got)
+	}
+}
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.up("pc-1", "127.0.0.1:4711")
+		w.tell([]step{{user: "bob", line: "node wait pc-1 --timeout 1s", stdout: "pc-1 is up\n"}})
+
+		begin := time.Now()
+		w.tell([]step{{
+			user: "bob", line: "node wait rpi-1,pc-1 --timeout 5m", status: StatusFailed,
+			stderr: "Waiting for rpi-1 (off).\nwalt: not up after 5m: rpi-1 (off)\n  see what they are doing with: node show --all\n",
+		}})
+		if waited := time.Since(begin); waited != 5*time.Minute {
+			t.Errorf("waited %v", waited)
+		}
+
+		go func() {
+			time.Sleep(time.Second)
+			w.up("rpi-1", "127.0.0.1:4712")
+		}()
+		w.tell([]step{{user: "bob", line: "node wait rpi-1,pc-1", stdout: "pc-1 is up\nrpi-1 is up\n", stderr: "Waiting for rpi-1 (off).\n"}})
+
+		// Up on the image of before is not up.
+		w.ok("bob", "node acquire rpi-1")
+		w.tell([]step{{
+			user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
+			stderr: "Waiting for rpi-1 (up).\nwalt: not up after 1s: rpi-1 (up)\n  see what they are doing with: node show --all\n",
+		}})
+		w.store.Close()
+	})
+}

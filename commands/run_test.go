@@ -1,0 +1,208 @@
+package commands
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"walt/fault"
+)
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const acquire = "  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--json] [SET]\n"
+	for _, c := range []struct{ line, stderr string }{
+		// Words that are no command.
+		{"nod show", "walt: unknown command \"nod\"\n  did you mean node?\n"},
+		{"node aquire rpi-1", "walt: unknown command \"node aquire\"\n  did you mean node acquire?\n" + acquire},
+		{"walt node aquire", "walt: unknown command \"node aquire\"\n  did you mean node acquire?\n" + acquire},
+		{"acquire rpi-1", "walt: unknown command \"acquire\"\n  did you mean node acquire?\n" + acquire},
+		{"whoam", "walt: unknown command \"whoam\"\n  did you mean whoami?\n  usage: whoami [--json]\n"},
+		{"node frobnicate", "walt: unknown command \"node frobnicate\"\n  see what there is with: node --help\n"},
+		{"frobnicate", "walt: unknown command \"frobnicate\"\n  see what there is with: help\n"},
+		{"--frobnicate", "walt: unknown command \"--frobnicate\"\n  see what there is with: help\n"},
+		{"image", "walt: image what?\n  image: show, clone\n  more with: image --help\n"},
+		{"''", "walt: unknown command \"\"\n  see what there is with: help\n"},
+
+		// Arguments.
+		{"node acquire", "walt: node acquire: SET is missing\n" + acquire},
+		{"node acquire rpi-1 rpi-2", "walt: node acquire: too many arguments, from \"rpi-2\" on\n" + acquire},
+		{"node acquire --model rpi-3-b", "walt: node acquire: --model goes with --any\n" + acquire},
+		{"node acquire --any 1 rpi-1", "walt: node acquire: a SET or --any N, not both\n" + acquire},
+		{"node acquire --any none", "walt: --any: \"none\" is not a positive whole number\n" + acquire},
+		{"node acquire --any -1", "walt: --any: \"-1\" is not a positive whole number\n" + acquire},
+		{"node wait rpi-1 --timeout soon", "walt: --timeout: \"soon\" is not a length of time\n  it looks like 90s, 5m, 2h or 3d\n"},
+		{"device add rpi-9", "walt: device add: --mac is missing\n  usage: device add [--mac MAC] [--model MODEL] NAME\n"},
+		{"user remove bob --force --heir carol", "walt: user remove: --force or --heir, not both\n  usage: user remove [--force] [--heir USER] NAME\n"},
+
+		// Options.
+		{"node acquire --modl x", "walt: node acquire: unknown option --modl\n  did you mean --model?\n" + acquire},
+		{"whoami --frobnicate", "walt: whoami: unknown option --frobnicate\n  usage: whoami [--json]\n"},
+		{"whoami -z", "walt: whoami: unknown option -z\n  usage: whoami [--json]\n"},
+		{"whoami --json=perhaps", "walt: whoami: --json takes no value\n  usage: whoami [--json]\n"},
+		{"node acquire --any", "walt: node acquire: --any needs a value\n" + acquire},
+
+		// Lines that are none.
+		{`node show "rpi`, "walt: the command line has an open quote or a lone backslash at its end\n  close it, as in: \"two words\"\n"},
+		{`node show \`, "walt: the command line has an open quote or a lone backslash at its end\n  close it, as in: \"two words\"\n"},
+		{"whoami\x1b[2J", "walt: the command line has a control character at byte 7\n  remove it; one command is one line\n"},
+		{"who\nami", "walt: the command line has a control character at byte 4\n  remove it; one command is one line\n"},
+		{"whoami \u009b2J", "walt: the command line has a control character at byte 8\n  remove it; one command is one line\n"},
+		{"whoami \xff", "walt: the command line is not valid UTF-8\n  check the encoding of your terminal or file\n"},
+		{"whoami" + strings.Repeat(" ", MaxLine), "walt: the command line is longer than 64 KiB\n  pass long data on standard input\n"},
+	} {
+		if got, want := w.run("bob", c.line, ""), (answer{"", c.stderr, StatusUsage}); got != want {
+			t.Errorf("%.80q:\ngot  %+v\nwant %+v", c.line, got, want)
+		}
+	}
+}
+
+func TestLinesThatAreFine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	whoami := "bob, with the key " + fingerprint("bob") + "\n"
+	for line, stdout := range map[string]string{
+		"":                         "",
+		"# only a comment":         "",
+		"whoami":                   whoami,
+		"walt whoami":              whoami,
+		"\twhoami # me":            whoami,
+		`"whoami"`:                 whoami,
+		"whoami --":                whoami,
+		"node release -- my-nodes": "",
+		"whoami" + strings.Repeat(" ", MaxLine-len("whoami")): whoami,
+	} {
+		if got := w.run("bob", line, ""); got.status != StatusDone || got.stdout != stdout {
+			t.Errorf("%.80q: status %d, %q, want %q", line, got.status, got.stdout, stdout)
+		}
+	}
+	if walt, help := w.ok("bob", "walt"), w.ok("bob", "help"); walt != help {
+		t.Errorf("walt alone shows %q, not all commands", walt)
+	}
+}
+
+// Each kind of fault has its status; these are the first of each that a user
+// meets.
+func TestStatuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("bob", "node acquire rpi-1")
+	w.tell([]step{
+		{user: "carol", line: "node release my-nodes", stderr: "You have no nodes; nothing to do.\n"},
+		{
+			user: "carol", line: "node boot rpi-9 default", status: StatusFailed,
+			stderr: "walt: unknown node rpi-9\n  did you mean rpi-1 or rpi-2 instead of rpi-9?\n",
+		},
+		{
+			user: "carol", line: "node boot rpi-1 a:b:c", status: StatusUsage,
+			stderr: "walt: invalid image name \"a:b:c\"\n  an image name is 1 to 63 lower-case letters, digits or -, not ending in -, with an optional :tag of the same (see: help show images)\n",
+		},
+		{
+			user: "carol", line: "node acquire --any 4", status: StatusInUse,
+			stderr: "walt: 4 free nodes wanted, 3 there; nothing changed\n  try again later, or see who has the others with: node show --all\n",
+		},
+	})
+	for kind := fault.Failed; kind <= fault.Interrupted; kind++ {
+		if _, ok := statuses[kind]; !ok {
+			t.Errorf("kind %d has no status", kind)
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting := w.session("bob", "")
+	begun := make(chan struct{})
+	waiting.Err = writer(func(b []byte) { // "Waiting for ..."
+		if strings.HasPrefix(string(b), "Waiting") {
+			close(begun)
+		}
+	})
+	waiting.Out = &bytes.Buffer{}
+	go func() { <-begun; cancel() }()
+	if status := w.app.Run(ctx, waiting, "node wait pc-1"); status != StatusInterrupted {
+		t.Errorf("status %d", status)
+	}
+	if got := w.runIn(ctx, w.session("bob", ""), "node acquire rpi-1"); got != (answer{"", "walt: interrupted\n", StatusInterrupted}) {
+		t.Errorf("%+v", got)
+	}
+	if got := w.ok("bob", "node show --names-only"); got != "" {
+		t.Errorf("an interrupted command took %q", got)
+	}
+}
+
+// writer calls a function for each Write.
+type writer func([]byte)
+
+func (f writer) Write(b []byte) (int, error) { f(b); return len(b), nil }
+
+// What is no fault is nobody's business but the administrator's.
+func TestInternalError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.store.Close()
+	got := w.run("bob", "node show", "")
+	found := regexp.MustCompile(`^walt: something went wrong on the server; an administrator finds the cause in its log under ([A-Z0-9]{8})\n$`).
+		FindStringSubmatch(got.stderr)
+	if found == nil || got.stdout != "" || got.status != StatusInternal {
+		t.Fatalf("%+v", got)
+	}
+	for _, want := range []string{"ref=" + found[1], "user=bob", `line="node show"`, "err="} {
+		if !strings.Contains(w.log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, w.log)
+		}
+	}
+}
+
+func TestFaultsCannotSteerTheTerminal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var stderr bytes.Buffer
+	s := w.session("bob", "")
+	s.Err = &stderr
+	err := fault.Failedf("image \x1b]0;owned\x07").WithHint("try\rthis\nand that")
+	if status := w.app.report(t.Context(), s, "", err); status != StatusFailed {
+		t.Errorf("status %d", status)
+	}
+	if want := "walt: image \uFFFD]0;owned\uFFFD\n  try\uFFFDthis\n  and that\n"; stderr.String() != want {
+		t.Errorf("%q, want %q", stderr.String(), want)
+	}
+}
+
+func FuzzSplit(f *testing.F) {
+	for _, line := range []string{"", "walt", "node show --all", `a "b c" 'd' \e`, `"`, "a # b", "x\x00", "\xff", "é \u009b"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		words, err := split(line)
+		if err != nil {
+			if e := fault.As(err); e == nil || e.Kind != fault.Usage || e.Hint == "" {
+				t.Errorf("%q: %v is not a usage fault with a hint", line, err)
+			}
+			return
+		}
+		for _, word := range words {
+			if !utf8.ValidString(word) || strings.ContainsAny(word, "\x00\x1b\x7f\r\n") {
+				t.Errorf("%q: the word %q", line, word)
+			}
+		}
+		if len(words) == 0 || words[0] == "walt" {
+			return
+		}
+		var quoted []string
+		for _, word := range words {
+			quoted = append(quoted, "'"+strings.ReplaceAll(word, "'", `'"'"'`)+"'")
+		}
+		line = "walt " + strings.Join(quoted, " ")
+		if again, err := split(line); len(line) <= MaxLine && (err != nil || !slices.Equal(again, words)) {
+			t.Errorf("%q is %q, %v, not %q", line, again, err, words)
+		}
+	})
+}

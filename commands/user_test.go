@@ -1,0 +1,86 @@
+package commands
+
+import (
+	"strings"
+	"testing"
+
+	"walt/auth"
+)
+
+func TestUsers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tell([]step{
+		{user: "bob", line: "whoami", stdout: "bob, with the key " + fingerprint("bob") + "\n"},
+		{user: "alice", line: "whoami", stdout: "alice, an administrator, with the key " + fingerprint("alice") + "\n"},
+		{user: "alice", line: "whoami --json", stdout: `{"admin":true,"key":"` + fingerprint("alice") + `","user":"alice"}` + "\n"},
+		{
+			user: "bob", line: "user add dave", stdin: publicKey("dave"), status: StatusFailed,
+			stderr: "walt: only administrators manage users\n  ask an administrator: user show lists them\n",
+		},
+		{
+			user: "alice", line: "user add dave --admin", stdin: `from="10.0.0.0/8" ` + publicKey("dave"),
+			stdout: "dave can log in with " + fingerprint("dave") + " dave@example\n",
+		},
+		{
+			user: "bob", line: "user show dave",
+			stdout: "NAME  ROLE   KEY" + strings.Repeat(" ", 49) + "COMMENT       OPTIONS\n" +
+				"dave  admin  " + fingerprint("dave") + "  dave@example  from=\"10.0.0.0/8\"\n",
+		},
+		{
+			user: "bob", line: "user show dave --json",
+			stdout: `{"users":[{"name":"dave","admin":true,"keys":[{"fingerprint":"` + fingerprint("dave") +
+				`","comment":"dave@example","options":"from=\"10.0.0.0/8\""}]}]}` + "\n",
+		},
+		{user: "bob", line: "user add-key", stdin: publicKey("phone"), stdout: "bob can log in with " + fingerprint("phone") + " phone@example\n"},
+		{
+			user: "bob", line: "user add-key carol", stdin: publicKey("tablet"), status: StatusFailed,
+			stderr: "walt: only administrators manage the keys of others, here of carol\n  ask an administrator: user show lists them\n",
+		},
+		{
+			user: "bob", line: "user show bob",
+			stdout: "NAME  ROLE  KEY" + strings.Repeat(" ", 49) + "COMMENT        OPTIONS\n" +
+				"bob         " + fingerprint("bob") + "  bob@example\n" +
+				"            " + fingerprint("phone") + "  phone@example\n",
+		},
+		{user: "bob", line: "user remove-key " + fingerprint("phone"), stdout: fingerprint("phone") + " of bob is removed\n"},
+		{
+			user: "alice", line: "user add-key bob", stdin: "", status: StatusUsage,
+			stderr: "walt: there is no public key in the input\n  pass it on standard input: ssh walt@SERVER user add-key < ~/.ssh/id_ed25519.pub\n",
+		},
+		{
+			user: "alice", line: "user add-key bob", stdin: strings.Repeat("#\n", auth.MaxInput), status: StatusUsage,
+			stderr: "walt: more than 256 KiB of keys\n  send only the .pub file of the user\n",
+		},
+		{user: "alice", line: "user show nobody-like-it", status: StatusFailed, stderr: "walt: unknown user nobody-like-it\n"},
+	})
+	if got := w.runIn(t.Context(), w.terminal("bob"), "user add-key"); !strings.HasPrefix(got.stderr, "Paste the public key, then press Enter and Ctrl-D.\n") {
+		t.Errorf("on a terminal: %+v", got)
+	}
+}
+
+func TestUserRemove(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("bob", "node acquire rpi-1")
+	w.ok("carol", "node acquire rpi-2")
+	w.tell([]step{
+		{
+			user: "alice", line: "user remove bob --heir carol",
+			stdout: "bob/rpi-3-b-default is now carol/rpi-3-b-default-2, since carol has a rpi-3-b-default\nbob is removed\n",
+		},
+		{user: "carol", line: "node show --names-only", stdout: "rpi-1\nrpi-2\n"},
+		{
+			user: "alice", line: "user remove carol --force",
+			stdout: "rpi-1 is free\nrpi-2 is free\ncarol/rpi-3-b-default is deleted\ncarol/rpi-3-b-default-2 is deleted\ncarol is removed\n",
+		},
+		{
+			user: "alice", line: "user remove alice", status: StatusFailed,
+			stderr: "walt: alice is the last administrator and cannot be removed\n  add another administrator first: user add NAME --admin < KEY.pub\n",
+		},
+	})
+	w.tell([]step{{user: "bob", line: "whoami", status: StatusFailed, stderr: "walt: bob is no user of this lab any more\n  ask an administrator\n"}})
+	if got := w.run("alice", "user remove bob", ""); got.status != StatusFailed {
+		t.Errorf("removed twice: %+v", got)
+	}
+}

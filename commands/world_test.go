@@ -1,0 +1,250 @@
+package commands
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/images"
+	"walt/journal"
+	"walt/nodes"
+	"walt/state"
+)
+
+// noon is when every world begins.
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// world is a lab with three users, alice among them the administrator, and four
+// nodes: rpi-1, rpi-2 and rpi-10 (rpi-3-b, physical) and pc-1 (pc-x86-64,
+// virtual). All are free.
+type world struct {
+	t       *testing.T
+	app     *App
+	store   *state.Badger
+	lab     *nodes.Lab
+	users   *auth.Users
+	journal *journal.Journal
+	rack    *rack
+	log     *bytes.Buffer
+
+	mu     sync.Mutex
+	time   time.Time
+	online map[auth.Name]bool
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	store, err := state.OpenMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	w := &world{t: t, store: store, log: &bytes.Buffer{}, time: noon, online: map[auth.Name]bool{}}
+	w.journal = journal.New(store, w.now)
+	w.users = auth.New(store, w.journal, w.now)
+	library, err := images.Open(t.TempDir(), store, w.journal, w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(w.log, nil))
+	w.lab = nodes.New(nodes.Config{
+		Store: store, Journal: w.journal, Library: library, Key: signer("lab"), IP: "192.0.2.1",
+		Log: log, Now: w.now, Retry: time.Minute,
+	})
+	w.rack = &rack{lab: w.lab}
+	w.lab.Virtual = w.rack
+	w.app = New(Services{
+		Lab: w.lab, Library: library, Users: w.users, Journal: w.journal,
+		Online:  func(n auth.Name) bool { return w.online[n] },
+		Backup:  func(_ context.Context, out io.Writer) error { _, err := io.WriteString(out, "all data"); return err },
+		Version: "test", Log: log, Now: w.now,
+	})
+	w.populate()
+	return w
+}
+
+func (w *world) populate() {
+	w.addDefault("rpi-3-b")
+	w.addDefault("pc-x86-64")
+	w.must(w.users.Ensure(w.t.Context(), "alice", publicKey("alice")))
+	for _, name := range []auth.Name{"bob", "carol"} {
+		_, err := w.users.Add(w.t.Context(), "alice", name, false, publicKey(string(name)))
+		w.must(err)
+	}
+	for _, a := range []nodes.Announcement{
+		{Name: "rpi-1", MAC: "52:54:00:00:00:01", Model: "rpi-3-b"},
+		{Name: "rpi-2", MAC: "52:54:00:00:00:02", Model: "rpi-3-b"},
+		{Name: "rpi-10", MAC: "52:54:00:00:00:10", Model: "rpi-3-b"},
+		{Name: "pc-1", MAC: "52:54:00:00:01:01", Model: "pc-x86-64", Virtual: true},
+	} {
+		_, err := w.lab.Register(w.t.Context(), "alice", a)
+		w.must(err)
+	}
+}
+
+// addDefault puts a default image for the models there, under the name of the
+// first; its content does not exist.
+func (w *world) addDefault(models ...string) {
+	w.addImage(images.Image{Ref: images.DefaultRef(models[0]), Models: models})
+}
+
+func (w *world) addImage(img images.Image) {
+	if img.Digest == "" {
+		img.Digest = "sha256:" + strings.Repeat("0", 60) + "beef"
+	}
+	img.Created, img.Size = noon.Add(-48*time.Hour), 1234567
+	w.must(w.store.Update(w.t.Context(), func(tx state.Tx) error { return images.Put(tx, img) }))
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.time
+}
+
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.time = w.time.Add(d)
+}
+
+// answer is what came of one command line.
+type answer struct {
+	stdout, stderr string
+	status         int
+}
+
+// run runs one command line of a user in a session without a terminal.
+func (w *world) run(user auth.Name, line, stdin string) answer {
+	w.t.Helper()
+	return w.runIn(w.t.Context(), w.session(user, stdin), line)
+}
+
+// ok runs a command line that must succeed, and returns its standard output.
+func (w *world) ok(user auth.Name, line string) string {
+	w.t.Helper()
+	got := w.run(user, line, "")
+	if got.status != StatusDone {
+		w.t.Fatalf("%s: %s: status %d: %s", user, line, got.status, got.stderr)
+	}
+	return got.stdout
+}
+
+func (w *world) runIn(ctx context.Context, s *Session, line string) answer {
+	var stdout, stderr bytes.Buffer
+	s.Out, s.Err = &stdout, &stderr
+	status := w.app.Run(ctx, s, line)
+	return answer{stdout.String(), stderr.String(), status}
+}
+
+// session is what sshd makes for a client without a terminal: a question is
+// answered by a line of its input. Its Out and Err are the caller's.
+func (w *world) session(user auth.Name, stdin string) *Session {
+	in := strings.NewReader(stdin)
+	s := &Session{
+		User: user, Admin: user == "alice", Key: ssh.FingerprintSHA256(signer(string(user)).PublicKey()),
+		Client: netip.MustParseAddr("192.0.2.7"), In: in,
+	}
+	s.Ask = func(_ context.Context, prompt string) (string, error) {
+		io.WriteString(s.Err, prompt)
+		var line []byte
+		for {
+			b, err := in.ReadByte()
+			if err != nil && len(line) == 0 {
+				return "", io.EOF
+			}
+			if err != nil || b == '\n' {
+				io.WriteString(s.Err, "\n")
+				return string(line), nil
+			}
+			line = append(line, b)
+		}
+	}
+	return s
+}
+
+// terminal is a session with one.
+func (w *world) terminal(user auth.Name) *Session {
+	s := w.session(user, "")
+	s.Terminal = &Terminal{Name: "xterm", Size: func() (int, int) { return 80, 24 }, Raw: func(bool) {}}
+	return s
+}
+
+// step is one command line of a story, and what must come of it, to the letter.
+type step struct {
+	user           auth.Name
+	line, stdin    string
+	stdout, stderr string
+	status         int
+}
+
+// tell runs the steps, one after the other.
+func (w *world) tell(steps []step) {
+	w.t.Helper()
+	for _, s := range steps {
+		got := w.run(s.user, s.line, s.stdin)
+		if want := (answer{s.stdout, s.stderr, s.status}); got != want {
+			w.t.Errorf("%s: %s\n--- got status %d, stdout:\n%s--- stderr:\n%s--- want status %d, stdout:\n%s--- stderr:\n%s",
+				s.user, s.line, got.status, got.stdout, got.stderr, want.status, want.stdout, want.stderr)
+		}
+	}
+}
+
+// rack is a hypervisor whose nodes come up when the test says so.
+type rack struct {
+	lab *nodes.Lab
+
+	mu      sync.Mutex
+	started []nodes.Name
+}
+
+func (r *rack) Start(n nodes.Name) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.started = append(r.started, n)
+}
+
+func (r *rack) Stop(nodes.Name) {}
+
+// up makes a node boot and report an SSH server at addr.
+func (w *world) up(n nodes.Name, addr string) {
+	w.t.Helper()
+	_, err := w.lab.Boot(w.t.Context(), n)
+	w.must(err)
+	w.lab.Up(n, addr)
+}
+
+// signer is the private key that belongs to a name.
+func signer(name string) ssh.Signer {
+	seed := sha256.Sum256([]byte(name))
+	s, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed[:]))
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// publicKey is the line of authorized_keys that belongs to a name.
+func publicKey(name string) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer(name).PublicKey()))) + " " + name + "@example\n"
+}
+
+func fingerprint(name string) string { return ssh.FingerprintSHA256(signer(name).PublicKey()) }
