@@ -8,9 +8,7 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"iter"
 	"sync/atomic"
 	"time"
 
@@ -70,81 +68,44 @@ func (j *Journal) Add(ctx context.Context, e Event) error {
 	return j.store.Update(ctx, func(tx state.Tx) error { return j.Record(tx, e) })
 }
 
+// historyPage is how many events are read at once: whoever shows them may be
+// slow, and no transaction is left open meanwhile.
+const historyPage = 500
+
 // History shows the events from one instant until before another, in order,
 // until show fails.
 func (j *Journal) History(ctx context.Context, from, until time.Time, show func(Event) error) error {
-	return j.store.View(ctx, func(r state.Reader) error {
-		for e, err := range j.between(r, from, until) {
-			if err == nil {
-				err = show(e)
+	for start, end := instant(from), instant(until); ; {
+		page, err := j.page(ctx, start, end)
+		if err != nil {
+			return err
+		}
+		for _, e := range page {
+			if err := show(e.Value); err != nil {
+				return err
 			}
+		}
+		if len(page) < historyPage {
+			return nil
+		}
+		start = page[len(page)-1].Key + "\x00"
+	}
+}
+
+func (j *Journal) page(ctx context.Context, start, end string) (page []state.Entry[Event], err error) {
+	err = j.store.View(ctx, func(r state.Reader) error {
+		for e, err := range events.Scan(r, "", start) {
 			if err != nil {
 				return err
 			}
+			if e.Key >= end || len(page) == historyPage {
+				return nil
+			}
+			page = append(page, e)
 		}
 		return nil
 	})
-}
-
-func (j *Journal) between(r state.Reader, from, until time.Time) iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
-		end := instant(until)
-		for e, err := range events.Scan(r, "", instant(from)) {
-			if err == nil && e.Key >= end {
-				return
-			}
-			if !yield(e.Value, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// Follow shows every event that is committed after its call until ctx ends or
-// show fails; the end of ctx is no error.
-func (j *Journal) Follow(ctx context.Context, show func(Event) error) error {
-	since := j.now()
-	w := j.store.Watch(events.Prefix(""))
-	defer w.Close()
-	for {
-		keys, err := w.Next(ctx)
-		if err != nil {
-			return ended(ctx, err)
-		}
-		var fresh []Event
-		err = j.store.View(ctx, func(r state.Reader) error {
-			fresh = fresh[:0]
-			if keys == nil { // too far behind: show the rest from where we were, some perhaps twice
-				for e, err := range j.between(r, since, j.now().Add(time.Hour)) {
-					if err != nil {
-						return err
-					}
-					fresh = append(fresh, e)
-				}
-				return nil
-			}
-			for _, key := range keys {
-				e, err := events.Get(r, key[len(events.Prefix("")):])
-				if errors.Is(err, state.ErrNotFound) {
-					continue // trimmed
-				}
-				if err != nil {
-					return err
-				}
-				fresh = append(fresh, e)
-			}
-			return nil
-		})
-		if err != nil {
-			return ended(ctx, err)
-		}
-		for _, e := range fresh {
-			if err := show(e); err != nil {
-				return err
-			}
-			since = e.Time
-		}
-	}
+	return page, err
 }
 
 // trimStep is how many rows one transaction of Trim deletes.
@@ -187,12 +148,5 @@ func (j *Journal) key(t time.Time) string {
 	return fmt.Sprintf("%s-%08x", instant(t), j.count.Add(1))
 }
 
-// instant is t as a key that sorts by time.
-func instant(t time.Time) string { return fmt.Sprintf("%020d", max(0, t.UnixNano())) }
-
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil || errors.Is(err, state.ErrClosed) {
-		return nil
-	}
-	return err
-}
+// instant is t as a key that sorts by time, for any year that people type.
+func instant(t time.Time) string { return fmt.Sprintf("%012d%09d", max(0, t.Unix()), t.Nanosecond()) }

@@ -30,65 +30,55 @@ func (j *Journal) Tell(tx state.Tx, user, text string) error {
 // Unseen returns the notices that no session of the user was shown yet, and
 // counts them as shown.
 func (j *Journal) Unseen(ctx context.Context, user string) ([]string, error) {
-	none := true
-	err := j.store.View(ctx, func(r state.Reader) error {
-		for _, err := range notices.Keys(r, user+"/") {
-			none = false
-			return err
-		}
-		return nil
-	})
-	if none || err != nil {
-		return nil, err
-	}
-	return j.take(ctx, user, func(_ string, n notice) bool { return !n.Seen })
+	texts, _, err := j.take(ctx, user, nil)
+	return texts, err
 }
 
-// Notices shows each notice that comes for the user until ctx ends, which is no
+// Notices shows the user what Unseen would, and then each notice that comes,
+// whether or not another session shows it as well, until ctx ends, which is no
 // error.
 func (j *Journal) Notices(ctx context.Context, user string, show func(text string)) error {
-	last := instant(j.now())
 	w := j.store.Watch(notices.Prefix(user + "/"))
 	defer w.Close()
+	var known map[string]bool
 	for {
-		if _, err := w.Next(ctx); err != nil {
-			return ended(ctx, err)
-		}
-		var newest string
-		texts, err := j.take(ctx, user, func(key string, n notice) bool {
-			if key <= last {
-				return false
-			}
-			newest = key
-			return true
-		})
+		texts, all, err := j.take(ctx, user, known)
 		if err != nil {
 			return ended(ctx, err)
 		}
-		last = max(last, newest)
+		known = all
 		for _, text := range texts {
 			show(text)
+		}
+		if _, err := w.Next(ctx); err != nil {
+			return ended(ctx, err)
 		}
 	}
 }
 
-// take returns the texts of the user's notices that are wanted, marks them as
-// seen and drops those seen long ago.
-func (j *Journal) take(ctx context.Context, user string, wanted func(key string, n notice) bool) (texts []string, err error) {
+// take returns the texts of the user's notices that are not known yet, marks
+// them as shown, and returns the keys of all that are there, to be known the
+// next time. With nothing known, not even that there was nothing, it returns
+// the texts that nobody was shown. It deletes what every session had time for.
+// There is no order to rely on: a notice may be committed after a younger one.
+func (j *Journal) take(ctx context.Context, user string, known map[string]bool) (texts []string, all map[string]bool, err error) {
 	err = j.store.Update(ctx, func(tx state.Tx) error {
-		texts = nil
+		texts, all = nil, map[string]bool{}
 		for e, err := range notices.Scan(tx, user+"/", "") {
-			switch n := e.Value; {
-			case err != nil:
+			if err != nil {
 				return err
-			case wanted(e.Key[len(user)+1:], n):
+			}
+			n := e.Value
+			all[e.Key] = true
+			wanted := !known[e.Key] && (known != nil || !n.Seen)
+			if wanted {
 				texts = append(texts, n.Text)
-				if n.Seen {
-					continue
-				}
+			}
+			switch {
+			case wanted && !n.Seen:
 				n.Seen = true
 				err = notices.Put(tx, e.Key, n)
-			case n.Seen && j.now().Sub(n.Time) > seenFor:
+			case !wanted && n.Seen && j.now().Sub(n.Time) > seenFor:
 				err = notices.Delete(tx, e.Key)
 			}
 			if err != nil {
@@ -97,7 +87,7 @@ func (j *Journal) take(ctx context.Context, user string, wanted func(key string,
 		}
 		return nil
 	})
-	return texts, err
+	return texts, all, err
 }
 
 // Forget deletes, within tx, what the journal keeps for the user alone.

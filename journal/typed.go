@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"walt/state"
 )
@@ -11,11 +10,12 @@ import (
 // typed holds the lines that each user typed in shells, the newest last.
 var typed = state.NewTable[[]string]("typed")
 
-// maxTyped is how many lines are kept for a user; maxTypedLine is how long, in
-// bytes, a line may be to be kept.
+// maxTyped is how many lines are kept for a user, maxTypedBytes how many bytes
+// in all, a row of the store; a line longer than maxTypedLine is not kept.
 const (
-	maxTyped     = 500
-	maxTypedLine = 1024
+	maxTyped      = 500
+	maxTypedBytes = 64 << 10
+	maxTypedLine  = 1024
 )
 
 // Lines returns what the user typed in shells, the newest last.
@@ -43,7 +43,18 @@ func (j *Journal) Append(ctx context.Context, user, line string) error {
 		if len(lines) > 0 && lines[len(lines)-1] == line {
 			return nil
 		}
-		lines = append(lines, line)
-		return typed.Put(tx, user, slices.Clone(lines[max(0, len(lines)-maxTyped):]))
+		return typed.Put(tx, user, newest(append(lines, line)))
 	})
+}
+
+// newest returns as many of the last lines as are kept.
+func newest(lines []string) []string {
+	first, size := len(lines), 0
+	for first > 0 && len(lines)-first < maxTyped {
+		if size += len(lines[first-1]); size > maxTypedBytes {
+			break
+		}
+		first--
+	}
+	return lines[first:]
 }

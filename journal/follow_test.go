@@ -1,0 +1,149 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// screen is where a follower shows events.
+type screen struct {
+	mu     sync.Mutex
+	lines  []string
+	paused chan struct{} // if not nil, the first line waits for its end
+}
+
+func (s *screen) show(e Event) error {
+	s.mu.Lock()
+	s.lines = append(s.lines, e.Detail)
+	first := len(s.lines) == 1
+	s.mu.Unlock()
+	if first && s.paused != nil {
+		<-s.paused
+	}
+	return nil
+}
+
+func (s *screen) shown() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lines)
+}
+
+// follow starts a follower and returns when it waits for events.
+func (j *Journal) follow(t *testing.T, s *screen) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- j.Follow(ctx, s.show) }()
+	synctest.Wait()
+	t.Cleanup(func() {
+		cancel()
+		ok(t, <-done)
+	})
+}
+
+func TestFollowShowsWhatComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		j.add(t, "before")
+		var s screen
+		j.follow(t, &s)
+		j.add(t, "a", "b")
+		time.Sleep(2 * slack)
+		j.add(t, "c")
+		ok(t, j.Trim(t.Context(), 1))
+		synctest.Wait()
+		want(t, "shown", s.shown(), "a", "b", "c")
+	})
+}
+
+func TestFollowEndsWhenShowFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		gone := errors.New("gone")
+		done := make(chan error)
+		go func() { done <- j.Follow(t.Context(), func(Event) error { return gone }) }()
+		synctest.Wait()
+		j.add(t, "a")
+		if err := <-done; !errors.Is(err, gone) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestFollowMissesNothing has many write while a follower is so slow that the
+// store gives up to count for it what changed.
+func TestFollowMissesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		j.add(t, "before")
+		fast, slow := &screen{}, &screen{paused: make(chan struct{})}
+		j.follow(t, fast)
+		j.follow(t, slow)
+
+		const writers, each = 8, 200
+		var wanted []string
+		for i := range writers * each {
+			wanted = append(wanted, fmt.Sprintf("%04d", i))
+		}
+		var writing sync.WaitGroup
+		for some := range slices.Chunk(wanted, each) {
+			writing.Go(func() { j.add(t, some...) })
+		}
+		writing.Wait()
+		close(slow.paused)
+		synctest.Wait()
+		j.add(t, "last")
+		synctest.Wait()
+
+		for name, s := range map[string]*screen{"fast": fast, "slow": slow} {
+			shown := s.shown()
+			if last := shown[len(shown)-1]; last != "last" {
+				t.Errorf("%s: %q was shown last", name, last)
+			}
+			slices.Sort(shown)
+			if !slices.Equal(shown, append(slices.Clone(wanted), "last")) {
+				t.Errorf("%s: shown were %d events, want each of %d once", name, len(shown), len(wanted)+1)
+			}
+		}
+	})
+}
+
+// TestFollowLateCommit commits an event after younger ones were shown, when the
+// follower keeps up and when it does not.
+func TestFollowLateCommit(t *testing.T) {
+	for _, others := range []int{1, 2000} {
+		synctest.Test(t, func(t *testing.T) {
+			j := newJournal(t)
+			s := &screen{paused: make(chan struct{})}
+			j.follow(t, s)
+			time.Sleep(slack)
+			j.add(t, "young")
+			synctest.Wait() // it is being shown
+			j.behind(slack/2).add(t, "late")
+			for range others {
+				j.add(t, "other")
+			}
+			close(s.paused)
+			synctest.Wait()
+			shown := s.shown()
+			if n := len(shown); n != 2+others {
+				t.Errorf("with %d others: %d events were shown", others, n)
+			}
+			if !slices.Contains(shown, "late") {
+				t.Errorf("with %d others: the late event was missed", others)
+			}
+		})
+	}
+}
+
+// behind is the same journal for transactions that began a while ago, or on a
+// server whose clock is behind.
+func (j *Journal) behind(d time.Duration) *Journal {
+	return New(j.store, func() time.Time { return j.now().Add(-d) })
+}

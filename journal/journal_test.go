@@ -1,0 +1,208 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"walt/state"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newJournal is a journal in memory. Inside synctest.Test its clock stands
+// still until the test sleeps.
+func newJournal(t testing.TB) *Journal {
+	t.Helper()
+	store, err := state.OpenMemory()
+	ok(t, err)
+	t.Cleanup(func() { ok(t, store.Close()) })
+	return New(store, time.Now)
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (j *Journal) add(t testing.TB, details ...string) {
+	t.Helper()
+	for _, d := range details {
+		ok(t, j.Add(t.Context(), Event{Type: Power, Detail: d}))
+	}
+}
+
+// history returns the details of the events.
+func (j *Journal) history(t testing.TB, from, until time.Time) (details []string) {
+	t.Helper()
+	ok(t, j.History(t.Context(), from, until, func(e Event) error {
+		details = append(details, e.Detail)
+		return nil
+	}))
+	return details
+}
+
+func (j *Journal) all(t testing.TB) []string {
+	return j.history(t, time.Time{}, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
+}
+
+func want(t testing.TB, what string, got []string, wanted ...string) {
+	t.Helper()
+	if !slices.Equal(got, wanted) {
+		t.Errorf("%s: got %q, want %q", what, got, wanted)
+	}
+}
+
+func TestEventsOfOneInstantKeepTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		ok(t, j.store.Update(t.Context(), func(tx state.Tx) error {
+			for i := range 20 {
+				ok(t, j.Record(tx, Event{Detail: fmt.Sprint(i)}))
+			}
+			return nil
+		}))
+		var wanted []string
+		for i := range 20 {
+			wanted = append(wanted, fmt.Sprint(i))
+		}
+		want(t, "history", j.all(t), wanted...)
+	})
+}
+
+func TestEventIsKeptWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		e := Event{Type: Ownership, Actor: "alice", Node: "rpi-1", From: "bob", To: "alice", Detail: "why"}
+		ok(t, j.Add(t.Context(), e))
+		e.Time = time.Now().UTC()
+		ok(t, j.History(t.Context(), e.Time, e.Time.Add(1), func(got Event) error {
+			if got != e {
+				t.Errorf("got %+v, want %+v", got, e)
+			}
+			return nil
+		}))
+	})
+}
+
+func TestEventFailsWithItsTransaction(t *testing.T) {
+	t.Parallel()
+	j := newJournal(t)
+	refused := errors.New("refused")
+	err := j.store.Update(t.Context(), func(tx state.Tx) error { return errors.Join(j.Record(tx, Event{}), refused) })
+	if !errors.Is(err, refused) {
+		t.Fatal(err)
+	}
+	want(t, "history", j.all(t))
+}
+
+func TestHistoryIsFromOneInstantUntilBeforeAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		start := time.Now()
+		for _, d := range []string{"0", "1", "2", "3"} {
+			j.add(t, d)
+			time.Sleep(time.Second)
+		}
+		at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+		want(t, "all", j.all(t), "0", "1", "2", "3")
+		want(t, "from 1 until 3", j.history(t, at(1), at(3)), "1", "2")
+		want(t, "just after 1", j.history(t, at(1).Add(1), at(2)))
+		want(t, "backwards", j.history(t, at(3), at(1)))
+		want(t, "before 1970", j.history(t, time.Time{}, time.Date(1969, 7, 20, 0, 0, 0, 0, time.UTC)))
+		elsewhere := time.FixedZone("elsewhere", -5*60*60)
+		want(t, "another time zone", j.history(t, at(1).In(elsewhere), at(2).In(elsewhere)), "1")
+	})
+}
+
+func TestHistoryOfManyPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		var wanted []string
+		for i := range 2 * historyPage {
+			wanted = append(wanted, fmt.Sprint(i))
+		}
+		j.add(t, wanted...)
+		want(t, "history", j.all(t), wanted...)
+	})
+}
+
+func TestHistoryEndsWhenShowFails(t *testing.T) {
+	t.Parallel()
+	j := newJournal(t)
+	j.add(t, "a", "b")
+	gone, shown := errors.New("gone"), 0
+	err := j.History(t.Context(), time.Time{}, time.Now().Add(time.Hour), func(Event) error { shown++; return gone })
+	if !errors.Is(err, gone) || shown != 1 {
+		t.Errorf("got %v after %d events", err, shown)
+	}
+}
+
+// TestSlowReaderHoldsNothingUp closes the store while a reader of the history
+// shows an event.
+func TestSlowReaderHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	j := newJournal(t)
+	j.add(t, "a")
+	ok(t, j.History(t.Context(), time.Time{}, time.Now().Add(time.Hour), func(Event) error { return j.store.Close() }))
+}
+
+func TestTrimKeepsTheNewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		var all []string
+		for i := range 2*trimStep + 7 {
+			all = append(all, fmt.Sprint(i))
+		}
+		j.add(t, all...)
+		ok(t, j.Trim(t.Context(), len(all)))
+		want(t, "nothing to trim", j.all(t), all...)
+		ok(t, j.Trim(t.Context(), 5))
+		want(t, "trimmed", j.all(t), all[len(all)-5:]...)
+		ok(t, j.Trim(t.Context(), 0))
+		want(t, "all trimmed", j.all(t))
+	})
+}
+
+func TestReadersEndWithTheirContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		for name, read := range readers(j) {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- read(ctx) }()
+			synctest.Wait()
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("%s: the end of the context: %v", name, err)
+			}
+		}
+		done := make(chan error)
+		for _, read := range readers(j) {
+			go func() { done <- read(t.Context()) }()
+		}
+		synctest.Wait()
+		ok(t, j.store.Close())
+		for range readers(j) {
+			if err := <-done; err != nil {
+				t.Errorf("the end of the store: %v", err)
+			}
+		}
+	})
+}
+
+// readers are those who wait for news.
+func readers(j *Journal) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"Follow":  func(ctx context.Context) error { return j.Follow(ctx, func(Event) error { return nil }) },
+		"Notices": func(ctx context.Context) error { return j.Notices(ctx, "bob", func(string) {}) },
+	}
+}
