@@ -11,10 +11,13 @@ import (
 // Session is one channel of one connection: who types, and where the answers
 // go. Whoever makes one owns its streams.
 type Session struct {
-	User   auth.Name
-	Admin  bool
-	Key    string     // SHA256 fingerprint of the key that was verified
-	Client netip.Addr // where the connection comes from
+	User  auth.Name
+	Admin bool
+	Key   string // SHA256 fingerprint of the key that was verified
+	// Restricted says that the key has options, as those of CI runners: it does
+	// not manage keys, or it could make itself one without.
+	Restricted bool
+	Client     netip.Addr // where the connection comes from
 
 	In  io.Reader // what the client sends, until it ends it
 	Out io.Writer // results

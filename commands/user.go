@@ -119,6 +119,14 @@ func (c *Call) accounts(ctx context.Context) ([]auth.Account, error) {
 	return []auth.Account{a}, err
 }
 
+// unrestricted is a fault for a session whose key has options.
+func (c *Call) unrestricted() error {
+	if c.Restricted {
+		return fault.Failedf("a key with options cannot manage keys and users").WithHint("use a key of yours without options (see: help show ci)")
+	}
+	return nil
+}
+
 // readKeys reads lines of authorized_keys from the session's input.
 func (c *Call) readKeys() (string, error) {
 	if c.Terminal != nil {
@@ -145,6 +153,9 @@ func userAdd(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.unrestricted(); err != nil {
+		return err
+	}
 	lines, err := c.readKeys()
 	if err != nil {
 		return err
@@ -165,6 +176,9 @@ func userAddKey(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
+	if err := c.unrestricted(); err != nil {
+		return err
+	}
 	lines, err := c.readKeys()
 	if err != nil {
 		return err
@@ -178,6 +192,9 @@ func userAddKey(ctx context.Context, c *Call) error {
 }
 
 func userRemoveKey(ctx context.Context, c *Call) error {
+	if err := c.unrestricted(); err != nil {
+		return err
+	}
 	k, err := c.Users.RemoveKey(ctx, c.User, c.arg(0))
 	if err != nil {
 		return err
@@ -199,6 +216,9 @@ func userRemove(ctx context.Context, c *Call) error {
 		if legacy.Heir, err = auth.ParseName(c.option("heir")); err != nil {
 			return err
 		}
+	}
+	if err := c.unrestricted(); err != nil {
+		return err
 	}
 	left, err := c.Lab.RemoveUser(ctx, c.User, name, legacy)
 	if err != nil {

@@ -71,15 +71,18 @@ func (e *editor) next() error {
 		}
 		t.typed = []byte{'\r'} // for a last line that nothing ends
 	}
-	n := 0
-	for _, b := range t.typed {
-		n++
-		e.keep = append(e.keep, e.keys.add(b)...)
-		if e.some = !e.keys.enter; !e.some {
-			break
+	for line := false; len(t.typed) > 0 && !line; {
+		b := t.typed[0]
+		t.typed = t.typed[1:]
+		if b == '\n' && t.afterCR {
+			t.afterCR = false
+			continue
 		}
+		t.afterCR = b == '\r'
+		e.keep = append(e.keep, e.keys.add(b)...)
+		line = e.keys.enter
+		e.some = !line
 	}
-	t.typed = t.typed[n:]
 	return nil
 }
 

@@ -39,12 +39,11 @@ var sequences = map[string]string{
 
 // add returns what the editor is given for one more byte.
 func (k *keys) add(b byte) string {
-	afterEnter := k.enter
 	k.enter = false
 	if b < ' ' || b == backspace {
 		k.invalid = k.invalid || len(k.pending) > 0 && k.pending[0] != escape
 		k.pending = k.pending[:0]
-		return k.control(b, afterEnter)
+		return k.control(b)
 	}
 	if len(k.pending) == 0 && b < utf8.RuneSelf {
 		return string(rune(b))
@@ -58,20 +57,14 @@ func (k *keys) add(b byte) string {
 
 // control returns what a control character stands for; those that the editor
 // does not know are ignored.
-func (k *keys) control(b byte, afterEnter bool) string {
+func (k *keys) control(b byte) string {
 	switch b {
 	case escape:
 		k.pending = append(k.pending, b)
 	case ctrlC:
 		k.dropped, k.enter = true, true
 		return "\x05^C\r" // at the end of the line, for the user to see
-	case '\n':
-		if afterEnter { // CR LF is one key
-			k.enter = false
-			return ""
-		}
-		fallthrough
-	case '\r':
+	case '\r', '\n':
 		k.enter = true
 		return "\r"
 	case 1, 2, ctrlD, 5, 6, 8, tab, 11, 12, 14, 16, 20, 21, 23, backspace:

@@ -9,7 +9,7 @@ import (
 const (
 	knockBurst  = 100         // logins that an address may have under way or failed
 	knockRefill = time.Second // until one of the failed is forgotten
-	knockRooms  = 4096        // addresses that are remembered
+	knockPlaces = 4096        // addresses that are remembered
 )
 
 // knocks limits how often an address may fail to log in: each connection
@@ -17,8 +17,9 @@ const (
 type knocks struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	rooms map[netip.Addr]*bucket
+	mu      sync.Mutex
+	swept   time.Time
+	buckets map[netip.Addr]*bucket
 }
 
 // bucket holds what an address had left at a time. One that would be full is
@@ -30,7 +31,7 @@ type bucket struct {
 }
 
 func newKnocks(now func() time.Time) *knocks {
-	return &knocks{now: now, rooms: map[netip.Addr]*bucket{}}
+	return &knocks{now: now, buckets: map[netip.Addr]*bucket{}}
 }
 
 // take takes a token of the address; not ok when it has none left, and tell
@@ -38,7 +39,7 @@ func newKnocks(now func() time.Time) *knocks {
 func (k *knocks) take(from netip.Addr) (ok, tell bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b := k.room(from)
+	b := k.bucket(from)
 	if b.tokens < 1 {
 		tell, b.told = !b.told, true
 		return false, tell
@@ -52,20 +53,20 @@ func (k *knocks) take(from netip.Addr) (ok, tell bool) {
 func (k *knocks) giveBack(from netip.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	b := k.room(from)
+	b := k.bucket(from)
 	if b.tokens++; b.tokens >= knockBurst {
-		delete(k.rooms, network(from))
+		delete(k.buckets, network(from))
 	}
 }
 
-// room returns the address's bucket as it is now.
-func (k *knocks) room(from netip.Addr) *bucket {
+// bucket returns the address's bucket as it is now.
+func (k *knocks) bucket(from netip.Addr) *bucket {
 	now, key := k.now(), network(from)
-	b := k.rooms[key]
+	b := k.buckets[key]
 	if b == nil {
 		k.makeRoom(now)
 		b = &bucket{tokens: knockBurst, at: now}
-		k.rooms[key] = b
+		k.buckets[key] = b
 	}
 	b.refill(now)
 	return b
@@ -76,22 +77,25 @@ func (b *bucket) refill(now time.Time) {
 	b.at = now
 }
 
-// makeRoom forgets addresses that are as good as new, or any when all are in
-// use.
+// makeRoom forgets addresses that are as good as new, or any one: looking
+// through them all is for once a second.
 func (k *knocks) makeRoom(now time.Time) {
-	if len(k.rooms) < knockRooms {
+	if len(k.buckets) < knockPlaces {
 		return
 	}
-	for key, b := range k.rooms {
-		if b.refill(now); b.tokens >= knockBurst {
-			delete(k.rooms, key)
+	if now.Sub(k.swept) >= time.Second {
+		k.swept = now
+		for key, b := range k.buckets {
+			if b.refill(now); b.tokens >= knockBurst {
+				delete(k.buckets, key)
+			}
 		}
 	}
-	for key := range k.rooms {
-		if len(k.rooms) < knockRooms {
+	for key := range k.buckets {
+		if len(k.buckets) < knockPlaces {
 			return
 		}
-		delete(k.rooms, key)
+		delete(k.buckets, key)
 	}
 }
 

@@ -6,12 +6,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
-
-	"walt/auth"
 )
 
 func TestLoginName(t *testing.T) {
@@ -60,42 +59,17 @@ type liar struct {
 
 func (l liar) PublicKey() gossh.PublicKey { return l.shown }
 
-// A client offers a key of somebody else, which would be let in, and then
-// proves that it holds its own: it is the latter.
-func TestOfferedKeyIsNotWhoYouAre(t *testing.T) {
+func TestKeyMustBeProved(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	dial := func(keys ...gossh.Signer) (*gossh.Client, error) {
-		return gossh.Dial("tcp", l.addr, &gossh.ClientConfig{
-			User: "walt", Auth: []gossh.AuthMethod{gossh.PublicKeys(keys...)}, HostKeyCallback: gossh.InsecureIgnoreHostKey(),
-		})
-	}
-	if c, err := dial(liar{l.key["bob"], l.key["alice"].PublicKey()}); err == nil {
+	c, err := gossh.Dial("tcp", l.addr, &gossh.ClientConfig{
+		User: "walt", HostKeyCallback: gossh.InsecureIgnoreHostKey(),
+		Auth: []gossh.AuthMethod{gossh.PublicKeys(liar{l.key["bob"], l.key["alice"].PublicKey()})},
+	})
+	if err == nil {
 		c.Close()
 		t.Fatal("logged in with a key that was not proved")
 	}
-	for _, order := range [][]string{{"alice", "bob"}, {"bob", "alice"}} {
-		c, err := l.offerThenProve(t, l.key[order[0]].PublicKey(), l.key[order[1]])
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := start(t, c, false, "who")
-		if r.status() != 0 || !strings.HasPrefix(r.out.String(), order[1]+" ") {
-			t.Errorf("proved %s, is %q", order[1], r.out)
-		}
-		c.Close()
-	}
-}
-
-// offerThenProve queries whether offered would be accepted and then logs in
-// with proved. The Go client does not, so its query is made by its first
-// signer, which then refuses to sign.
-func (l *lab) offerThenProve(t *testing.T, offered gossh.PublicKey, proved gossh.Signer) (*gossh.Client, error) {
-	t.Helper()
-	return gossh.Dial("tcp", l.addr, &gossh.ClientConfig{
-		User: "walt", HostKeyCallback: gossh.InsecureIgnoreHostKey(),
-		Auth: []gossh.AuthMethod{gossh.PublicKeys(unwilling{offered}, proved)},
-	})
 }
 
 func TestOnlyPublicKeys(t *testing.T) {
@@ -150,12 +124,11 @@ func TestMaxConnections(t *testing.T) {
 	eventually(t, func() bool {
 		c, err := l.dial("walt", "alice")
 		if err == nil {
-			c.Close()
+			t.Cleanup(func() { c.Close() })
 		}
 		return err == nil
 	}, func() string { return "the room of a closed connection stays taken" })
 	l.SetLimits(Limits{MaxConnections: 3, LoginGrace: time.Minute})
-	l.login(t, "alice")
 	l.login(t, "alice")
 }
 
@@ -191,9 +164,10 @@ func TestLoginGrace(t *testing.T) {
 
 func TestFailedLoginsAreLimited(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
-	now := time.Now()
-	l.knocks.now = func() time.Time { return now }
+	begin, later := time.Now(), atomic.Int64{}
+	l := newLab(t, func(s *Server) {
+		s.knocks.now = func() time.Time { return begin.Add(time.Duration(later.Load())) }
+	})
 	for range knockBurst + 10 { // good ones cost nothing
 		c, err := l.dial("walt", "alice")
 		if err != nil {
@@ -215,9 +189,7 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	if n := strings.Count(l.log.String(), "too many failed logins"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
-	l.knocks.mu.Lock()
-	now = now.Add(knockRefill)
-	l.knocks.mu.Unlock()
+	later.Store(int64(knockRefill))
 	c, err := l.dial("walt", "alice")
 	if err != nil {
 		t.Fatal(err)
@@ -228,16 +200,16 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 func TestKnocksAreBounded(t *testing.T) {
 	now := time.Now()
 	k := newKnocks(func() time.Time { return now })
-	for i := range 3 * knockRooms {
+	for i := range 3 * knockPlaces {
 		k.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
 	}
-	if len(k.rooms) > knockRooms {
-		t.Errorf("%d addresses are remembered", len(k.rooms))
+	if len(k.buckets) > knockPlaces {
+		t.Errorf("%d addresses are remembered", len(k.buckets))
 	}
 	now = now.Add(knockBurst * knockRefill)
 	k.take(netip.MustParseAddr("192.0.2.1"))
-	if len(k.rooms) > 2 {
-		t.Errorf("%d addresses are remembered though all are as good as new", len(k.rooms))
+	if len(k.buckets) > 2 {
+		t.Errorf("%d addresses are remembered though all are as good as new", len(k.buckets))
 	}
 	// The addresses of one IPv6 host count as one.
 	for i := range knockBurst {
@@ -327,5 +299,4 @@ func TestPrintable(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
-	_ = auth.Login{}
 }

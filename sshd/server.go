@@ -95,7 +95,7 @@ func New(c Config) (*Server, error) {
 		log:      c.Log,
 		knocks:   newKnocks(time.Now),
 		pulse:    30 * time.Second,
-		patience: 5 * time.Second,
+		patience: 10 * time.Second,
 		open:     map[*conn]struct{}{},
 		live:     map[auth.Name]map[*session]struct{}{},
 	}

@@ -228,18 +228,6 @@ func (x *session) watch(ended <-chan struct{}) {
 	}
 }
 
-// within reports whether the channel was closed in time.
-func within(d time.Duration, done <-chan struct{}) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-done:
-		return true
-	case <-t.C:
-		return false
-	}
-}
-
 // ask asks a client without a terminal; its answer is a line of its input.
 func (x *session) ask(ctx context.Context, prompt string) (string, error) {
 	fmt.Fprint(x.base.Err, prompt)

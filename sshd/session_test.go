@@ -2,7 +2,6 @@ package sshd
 
 import (
 	"context"
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -285,50 +284,104 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	expectEvent(t, l, "flood ended")
 }
 
-// A client whose cable was pulled says nothing any more, not even goodbye.
-func TestVanishedClient(t *testing.T) {
+// Ctrl-C works all the same when nothing of the output is taken.
+func TestInterruptWithoutReading(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, func(s *Server) { s.pulse = 30 * time.Millisecond })
-	near, far := net.Pipe()
-	defer near.Close()
+	l := newLab(t, func(s *Server) { s.patience = 50 * time.Millisecond })
+	c := l.login(t, "alice")
+	ch, requests, err := c.OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go gossh.DiscardRequests(requests)
+	terminal := struct {
+		Term                         string
+		Columns, Rows, Width, Height uint32
+		Modes                        string
+	}{Term: "xterm"}
+	if ok, err := ch.SendRequest("pty-req", true, gossh.Marshal(terminal)); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if ok, err := ch.SendRequest("exec", true, gossh.Marshal(struct{ Line string }{"flood"})); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if _, err := ch.Write([]byte{ctrlC}); err != nil {
+		t.Fatal(err)
+	}
+	expectEvent(t, l, "flood ended")
+}
+
+// Nor one that does not even answer that its session is closed.
+func TestClientThatHangs(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(s *Server) { s.patience = 50 * time.Millisecond })
+	c, cable := l.cable(t)
+	other, flood := start(t, c, false, "wait"), start(t, c, false, "flood")
+	other.out.expect(t, "waiting")
+	flood.out.expect(t, "\x00")
+	close(cable.stall)
+	if err := flood.Signal(gossh.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []string{<-l.run.events, <-l.run.events} {
+		if e != "flood ended" && e != "cancelled " {
+			t.Error(e)
+		}
+	}
+}
+
+// A client whose cable was pulled says nothing any more, not even goodbye.
+func TestClientThatVanishes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(s *Server) { s.pulse = 250 * time.Millisecond })
+	c, cable := l.cable(t)
+	r := start(t, c, false, "wait")
+	r.out.expect(t, "waiting")
+	select {
+	case e := <-l.run.events:
+		t.Fatalf("%s though the client answers", e)
+	case <-time.After(3 * l.pulse):
+	}
+	close(cable.cut)
+	expectEvent(t, l, "cancelled ")
+}
+
+// cable is what a client hears of the server: nothing any more once it is cut,
+// and not even that it takes what comes once it stalls.
+type cable struct {
+	net.Conn
+	cut, stall, end chan struct{}
+}
+
+// cable logs alice in over a cable.
+func (l *lab) cable(t *testing.T) (*gossh.Client, *cable) {
+	t.Helper()
 	server, err := net.Dial("tcp", l.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close()
-	go io.Copy(server, far)
-	cable := &cutter{Reader: server, cut: make(chan struct{})}
-	go io.Copy(far, cable)
-	conn, chans, requests, err := gossh.NewClientConn(near, "", &gossh.ClientConfig{
+	w := &cable{server, make(chan struct{}), make(chan struct{}), make(chan struct{})}
+	conn, chans, requests, err := gossh.NewClientConn(w, "", &gossh.ClientConfig{
 		User: "walt", Auth: []gossh.AuthMethod{gossh.PublicKeys(l.key["alice"])}, HostKeyCallback: gossh.InsecureIgnoreHostKey(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := gossh.NewClient(conn, chans, requests)
-	defer c.Close()
-	r := start(t, c, false, "wait")
-	r.out.expect(t, "waiting")
-	select {
-	case e := <-l.run.events:
-		t.Fatalf("%s though the client answers", e)
-	case <-time.After(200 * time.Millisecond):
-	}
-	close(cable.cut)
-	expectEvent(t, l, "cancelled ")
+	t.Cleanup(func() {
+		close(w.end)
+		_ = c.Close()
+	})
+	return c, w
 }
 
-// cutter passes nothing on once it was cut.
-type cutter struct {
-	io.Reader
-	cut chan struct{}
-}
-
-func (c *cutter) Read(p []byte) (int, error) {
+func (w *cable) Read(p []byte) (int, error) {
 	for {
-		n, err := c.Reader.Read(p)
+		n, err := w.Conn.Read(p)
 		select {
-		case <-c.cut:
+		case <-w.stall:
+			<-w.end
+		case <-w.cut:
 			if err == nil {
 				continue
 			}

@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// parting is how long clients get to hang up by themselves after their last
-// session, and cancelled commands to end.
+// parting is how long cancelled commands get to end, and clients to hang up by
+// themselves after their last session.
 const parting = 2 * time.Second
 
 var errStopping = errors.New("the server stops")
 
 // Shutdown ends the server: no new connections and sessions from now on,
 // shells and scripts that wait for input end at once, running commands when
-// they are done or when ctx ends, which cancels them. It returns when
-// everything ended. The error is ctx's when it had to cancel.
+// they are done or when ctx ends, which cancels them. The error is ctx's when
+// it had to cancel. Shutdown returns when everything has ended, or a few
+// seconds after ctx when a command does not obey.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopping = true
@@ -25,23 +26,26 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 
-	s.each(func(x *session) { x.drain() })
-	err := wait(ctx, &s.sessions)
-	if err != nil {
+	sessions, connections := done(&s.sessions), done(&s.connections)
+	s.each((*session).drain)
+	var err error
+	select {
+	case <-sessions:
+	case <-ctx.Done():
+		err = ctx.Err()
 		s.each(func(x *session) { x.cancel(errStopping) })
 	}
-	late, cancel := context.WithTimeout(context.Background(), parting)
-	defer cancel()
-	if wait(late, &s.sessions) == nil {
-		_ = wait(late, &s.connections)
+	if within(parting, sessions) {
+		within(parting, connections)
 	}
 	s.mu.Lock()
 	for c := range s.open {
 		_ = c.Close()
 	}
 	s.mu.Unlock()
-	s.connections.Wait()
-	s.sessions.Wait()
+	if !within(parting, connections) || !within(parting, sessions) {
+		return errors.New("a command that was cancelled did not end")
+	}
 	return err
 }
 
@@ -56,18 +60,25 @@ func (s *Server) each(do func(*session)) {
 	}
 }
 
-// wait waits for the group; the error is ctx's when that ends first. Its
-// goroutine then stays until the group is done.
-func wait(ctx context.Context, g *sync.WaitGroup) error {
-	done := make(chan struct{})
+// done returns a channel that is closed when the group is done, by a goroutine
+// that ends then.
+func done(g *sync.WaitGroup) <-chan struct{} {
+	c := make(chan struct{})
 	go func() {
 		g.Wait()
-		close(done)
+		close(c)
 	}()
+	return c
+}
+
+// within reports whether the channel was closed in time.
+func within(d time.Duration, done <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
 	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		return true
+	case <-t.C:
+		return false
 	}
 }

@@ -90,15 +90,21 @@ func newLab(t testing.TB, change ...func(*Server)) *lab {
 
 func newKey(t testing.TB) gossh.Signer {
 	t.Helper()
+	_, signer := newKeyPair(t)
+	return signer
+}
+
+func newKeyPair(t testing.TB) (ed25519.PrivateKey, gossh.Signer) {
+	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := gossh.NewSignerFromKey(private)
+	signer, err := gossh.NewSignerFromKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key
+	return private, signer
 }
 
 // dial logs in with keys, offered in their order.
@@ -295,6 +301,9 @@ func (h *fakeHistory) of(user auth.Name) []string {
 	return lines
 }
 
+// table is what a lab of 100 nodes prints.
+var table = strings.Repeat("rpi-1  rpi-3-b  alice  alice/rpi-3-b-default  up\n", 100)
+
 // fakeRunner has the commands that the tests need.
 type fakeRunner struct {
 	events  chan string // what commands that wait noticed
@@ -307,7 +316,7 @@ func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) 
 	case "echo":
 		fmt.Fprintln(s.Out, rest)
 	case "table":
-		fmt.Fprint(s.Out, strings.Repeat("rpi-1  rpi-3-b  alice  alice/rpi-3-b-default  up\n", 100))
+		fmt.Fprint(s.Out, table)
 	case "fail":
 		fmt.Fprintln(s.Err, "walt: it failed")
 		status, _ := strconv.Atoi(rest)
@@ -335,6 +344,7 @@ func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) 
 		}
 	case "raw":
 		s.Terminal.Raw(true)
+		fmt.Fprintln(s.Out, "ready")
 		n, _ := strconv.Atoi(rest)
 		p := make([]byte, n)
 		if _, err := io.ReadFull(s.In, p); err != nil {

@@ -33,12 +33,13 @@ type tty struct {
 	mu            sync.Mutex
 	width, height int
 	typed         []byte
+	afterCR       bool               // the last key was Enter: LF belongs to it
 	ended         bool               // that more will be typed
 	interrupt     context.CancelFunc // cancels the command that has the terminal
 	raw           bool               // it passes the terminal on: nothing is interpreted
 	changed       chan struct{}      // closed when any of the above changes
 
-	turn    sync.Mutex // to edit a line
+	turn    chan struct{} // holds one while a line is edited
 	out     sync.Mutex
 	editing *term.Terminal // while a line is being edited
 	midLine bool           // output did not end its line
@@ -47,7 +48,7 @@ type tty struct {
 func newTTY(ctx context.Context, ch gossh.Channel, name string) *tty {
 	return &tty{
 		ctx: ctx, ch: ch, wire: stream{w: ch}, name: name,
-		resized: make(chan struct{}, 1), changed: make(chan struct{}),
+		resized: make(chan struct{}, 1), changed: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 }
 
@@ -56,9 +57,7 @@ func (t *tty) pump() {
 	p := make([]byte, 512)
 	for {
 		n, err := t.ch.Read(p)
-		if t.keep(p[:n]) {
-			t.showInterrupt()
-		}
+		t.cancel(t.keep(p[:n]))
 		if err != nil {
 			t.mu.Lock()
 			t.ended = true
@@ -69,46 +68,62 @@ func (t *tty) pump() {
 	}
 }
 
-// keep stores what was typed. Ctrl-C, while a command has the terminal,
-// cancels that and drops what was typed before it; keep reports that. What
-// does not fit is lost, as on any terminal, except in raw mode, where Ctrl-C
-// need not be seen and keep can wait.
-func (t *tty) keep(p []byte) (interrupted bool) {
+// keep stores what was typed, and returns what a Ctrl-C in it cancels, if
+// anything. What does not fit is lost, as on any terminal, except in raw mode,
+// where Ctrl-C need not be seen and keep can wait.
+func (t *tty) keep(p []byte) context.CancelFunc {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for t.raw && len(t.typed)+len(p) > typeAhead {
 		if t.await(t.ctx, nil) != nil {
-			return false
+			return nil
 		}
 	}
 	t.typed = append(t.typed, p...)
-	interrupted = t.interruption()
+	cancel := t.interruption()
 	t.typed = t.typed[:min(len(t.typed), typeAhead)]
 	t.change()
-	return interrupted
+	return cancel
 }
 
-// interruption obeys a Ctrl-C among what was typed.
-func (t *tty) interruption() bool {
+// interruption looks for a Ctrl-C while a command has the terminal. What was
+// typed before it is dropped.
+func (t *tty) interruption() context.CancelFunc {
 	if t.interrupt == nil || t.raw {
-		return false
+		return nil
 	}
 	i := bytes.LastIndexByte(t.typed, ctrlC)
 	if i < 0 {
-		return false
+		return nil
 	}
 	t.typed = t.typed[i+1:]
-	t.interrupt()
-	return true
+	return t.interrupt
+}
+
+// cancel cancels a command, if there is one to cancel, and shows that before
+// anything that follows from it.
+func (t *tty) cancel(command context.CancelFunc) {
+	if command == nil {
+		return
+	}
+	// A client that takes no output must not keep its command alive.
+	late := time.AfterFunc(200*time.Millisecond, command)
+	t.out.Lock()
+	defer t.out.Unlock()
+	late.Stop()
+	command()
+	t.midLine = false
+	_, _ = t.wire.Write([]byte("^C\r\n"))
 }
 
 // lend gives the terminal to a command, which Ctrl-C then cancels, also one
 // that was typed ahead.
 func (t *tty) lend(interrupt context.CancelFunc) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.interrupt = interrupt
-	t.interruption()
+	now := t.interruption()
+	t.mu.Unlock()
+	t.cancel(now)
 }
 
 func (t *tty) takeBack() {
@@ -201,18 +216,14 @@ func (t *tty) freshLine() {
 	}
 }
 
-// showInterrupt shows what Ctrl-C did, even in the middle of a question.
-func (t *tty) showInterrupt() {
-	t.out.Lock()
-	defer t.out.Unlock()
-	t.midLine = false
-	_, _ = t.wire.Write([]byte("^C\r\n"))
-}
-
 // edit has the user edit a line until Enter.
 func (t *tty) edit(e *editor) (string, error) {
-	t.turn.Lock()
-	defer t.turn.Unlock()
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-e.ctx.Done(): // left over from a command that ended
+		return "", e.ctx.Err()
+	}
 	t.setEditing(e.term)
 	defer t.setEditing(nil)
 	return e.term.ReadLine()
@@ -237,51 +248,4 @@ func (t *tty) ask(ctx context.Context, prompt string) (string, error) {
 		return "", ctx.Err()
 	}
 	return line, err
-}
-
-// keyboard is the input of one command on a terminal.
-type keyboard struct {
-	*tty
-	ctx  context.Context // the command's: it must not take what is typed after it
-	rest string          // of a line
-}
-
-// Read returns what is typed: in raw mode as it comes, otherwise by lines that
-// can be edited, Ctrl-D being the end.
-func (k *keyboard) Read(p []byte) (int, error) {
-	if k.rest == "" {
-		n, raw, err := k.readRaw(p)
-		if raw || err != nil {
-			return n, err
-		}
-		line, err := k.edit(newEditor(k.ctx, k.tty, ""))
-		if err != nil {
-			return 0, err
-		}
-		k.rest = line + "\n"
-	}
-	n := copy(p, k.rest)
-	k.rest = k.rest[n:]
-	return n, nil
-}
-
-// readRaw reads in raw mode, and does nothing otherwise.
-func (t *keyboard) readRaw(p []byte) (n int, raw bool, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for t.raw && len(t.typed) == 0 {
-		if t.ended {
-			return 0, true, io.EOF
-		}
-		if err := t.await(t.ctx, nil); err != nil {
-			return 0, true, err
-		}
-	}
-	if !t.raw {
-		return 0, false, nil
-	}
-	n = copy(p, t.typed)
-	t.typed = t.typed[n:]
-	t.change()
-	return n, true, nil
 }
