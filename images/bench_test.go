@@ -124,7 +124,7 @@ func BenchmarkFetch(b *testing.B) {
 		l := newLibrary(b)
 		lookIn(b, l, s.URL)
 		b.StartTimer()
-		if _, err := l.Fetch(b.Context(), DefaultRef("pc-x86-64")); err != nil {
+		if _, err := l.Fetch(b.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -137,7 +137,7 @@ func BenchmarkFetchAgain(b *testing.B) {
 	push(b, s.URL, pcDefault, image(b, []v1.Layer{gzipLayer(b, regular("a", "1"))}, modelsLabel, "pc-x86-64"))
 	lookIn(b, l, s.URL)
 	for b.Loop() {
-		if _, err := l.Fetch(b.Context(), DefaultRef("pc-x86-64")); err != nil {
+		if _, err := l.Fetch(b.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -17,7 +17,8 @@ type Image struct {
 	Models    []string  `json:"models"`              // that it can boot, as its label lists them
 	Preferred string    `json:"preferred,omitempty"` // the label walt.image.preferred-name
 	Created   time.Time `json:"created"`             // as its config says, UTC
-	Size      int64     `json:"size"`                // bytes of its compressed layers, config and manifest
+	Size      int64     `json:"size"`                // bytes of its layers as they came, config and manifest
+	Variant   string    `json:"variant,omitempty"`   // that was chosen from a manifest list, as in "linux/arm64"
 }
 
 // Boots reports whether the image can boot the model.

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
@@ -96,15 +97,14 @@ func (b *blamed) Read(p []byte) (int, error) {
 // decompress returns the uncompressed content of a layer, or nil if the layer
 // is not compressed. What it begins with counts; media types are often wrong.
 func decompress(f *os.File) (io.ReadCloser, error) {
-	var head [4]byte
-	n, err := f.ReadAt(head[:], 0)
-	if err != nil && err != io.EOF {
+	kind, err := layerType(f)
+	if err != nil {
 		return nil, err
 	}
-	switch {
-	case bytes.HasPrefix(head[:n], gzipMagic):
+	switch kind {
+	case types.OCILayer:
 		return gzip.NewReader(bufio.NewReaderSize(f, 64<<10))
-	case bytes.HasPrefix(head[:n], zstdMagic):
+	case types.OCILayerZStd:
 		d, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(windowLimit))
 		if err != nil {
 			return nil, err
@@ -112,6 +112,51 @@ func decompress(f *os.File) (io.ReadCloser, error) {
 		return d.IOReadCloser(), nil
 	}
 	return nil, nil
+}
+
+// layerType tells how a layer is compressed by what it begins with.
+func layerType(f *os.File) (types.MediaType, error) {
+	var head [4]byte
+	n, err := f.ReadAt(head[:], 0)
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	switch {
+	case bytes.HasPrefix(head[:n], gzipMagic):
+		return types.OCILayer, nil
+	case bytes.HasPrefix(head[:n], zstdMagic):
+		return types.OCILayerZStd, nil
+	}
+	return types.OCIUncompressedLayer, nil
+}
+
+// probe looks at a layer that came for what tells, without unpacking it, that it
+// cannot be read: one that is compressed is read to its first entry, any other
+// is checked whole.
+func (c content) probe(ctx context.Context, h v1.Hash) error {
+	f, err := os.Open(c.blob(h))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r, err := decompress(f)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		left := budget(treeBudget)
+		_, err := entries(ctx, f, 0, &left)
+		return err
+	}
+	defer r.Close()
+	first, err := tar.NewReader(r).Next()
+	if err == io.EOF {
+		return nil
+	}
+	if err == nil && first.Typeflag != tar.TypeXGlobalHeader {
+		_, err = newEntry(first)
+	}
+	return err
 }
 
 func damaged(h v1.Hash, err error) error {

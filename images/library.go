@@ -1,7 +1,7 @@
 // Package images keeps the OS images of the lab: their content, once, by
-// digest, and the names that users have for it. It downloads images from
-// registries and shows their merged files; which node boots what is not its
-// business. Its one surprising rule: an image is a record that points to a
+// digest, and the names that users have for it. It brings images from registries
+// and from the docker daemon, publishes them, and shows their merged files; which
+// node boots what is not its business. Its one surprising rule: an image is a record that points to a
 // content, so a clone costs one record, and Fetch brings the content but leaves
 // the record to the caller's transaction.
 package images
@@ -22,18 +22,23 @@ import (
 
 // Library is the content of all images, and the records that name it.
 type Library struct {
-	content content
-	store   state.Store
-	log     *journal.Journal
-	now     func() time.Time
-	stall   time.Duration // how long a registry may stay silent
+	content  content
+	store    state.Store
+	log      *journal.Journal
+	now      func() time.Time
+	stall    time.Duration // how long a location may stay silent
+	patience time.Duration // how long a search in one location may take
+	grace    time.Duration // how long content stays that no record refers to
 
 	mu      sync.Mutex
 	sources []*source
+	docker  *daemon
 
 	downloads shared[struct{}] // by registry and digest of a blob
+	saves     shared[manifest] // by image of the docker daemon
 	layers    shared[string]   // unpacking, by digest of a layer
 	trees     trees
+	held      held
 }
 
 // Open opens the content directory dir, which it makes if needed, and removes
@@ -45,29 +50,10 @@ func Open(dir string, store state.Store, log *journal.Journal, now func() time.T
 		return nil, fault.Failedf("the image directory %s cannot be used: %v", dir, err).
 			WithHint("the server needs a directory there that it can write to")
 	}
-	return &Library{content: c, store: store, log: log, now: now, stall: stallLimit}, nil
-}
-
-// SetRegistries says where Fetch looks for images, in this order. It may be
-// called again at any time: downloads that run finish as they began. On an
-// error, a registry with an address that makes no sense, nothing changes.
-func (l *Library) SetRegistries(rs []Registry) error {
-	var fresh []*source
-	for _, r := range rs {
-		s, err := newSource(r, l.stall)
-		if err != nil {
-			return err
-		}
-		fresh = append(fresh, s)
-	}
-	l.mu.Lock()
-	old := l.sources
-	l.sources = fresh
-	l.mu.Unlock()
-	for _, s := range old {
-		s.wire.next.CloseIdleConnections()
-	}
-	return nil
+	return &Library{
+		content: c, store: store, log: log, now: now,
+		stall: stallLimit, patience: searchLimit, grace: graceTime,
+	}, nil
 }
 
 // Files returns the merged, read-only files of the image with the manifest
@@ -84,7 +70,7 @@ func (l *Library) Files(ctx context.Context, digest string) (fs.FS, error) {
 		if err != nil {
 			return nil, err
 		}
-		return l.merge(ctx, m)
+		return l.merge(ctx, m.Manifest)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("files of %s: %w", digest, err)

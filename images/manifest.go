@@ -13,8 +13,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-
-	"walt/auth"
 )
 
 const (
@@ -29,11 +27,27 @@ const (
 // a model is short enough for "<model>-default" to be the name of an image.
 var modelForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,54}$`)
 
-// manifest is the manifest of an image, as a registry has it.
+// manifest is the manifest of an image, as it came.
 type manifest struct {
 	*v1.Manifest
-	self v1.Descriptor
-	raw  []byte
+	self    v1.Descriptor
+	raw     []byte
+	variant string // that was chosen from a list, "" without one
+}
+
+// parse reads a manifest of the kind; who has it is for errors.
+func parse(who fmt.Stringer, raw []byte, kind types.MediaType) (manifest, error) {
+	m, err := v1.ParseManifest(bytes.NewReader(raw))
+	if err != nil {
+		return manifest{}, unusable(who, "has a manifest that is not valid")
+	}
+	h, size, _ := v1.SHA256(bytes.NewReader(raw))
+	return manifest{Manifest: m, self: v1.Descriptor{MediaType: kind, Digest: h, Size: size}, raw: raw}, check(who, m)
+}
+
+// blobs are all that an image consists of.
+func (m manifest) blobs() []v1.Descriptor {
+	return slices.Concat(m.Layers, []v1.Descriptor{m.Config, m.self})
 }
 
 // manifest gets the manifest of the tag; of a list it takes the first that is
@@ -43,6 +57,7 @@ func (r *repository) manifest(ctx context.Context, tag string, platforms []strin
 	if err != nil {
 		return manifest{}, err
 	}
+	variant := ""
 	if kind.IsIndex() {
 		d, err := r.choose(raw, platforms)
 		if err != nil {
@@ -54,16 +69,14 @@ func (r *repository) manifest(ctx context.Context, tag string, platforms []strin
 		if h, _, _ := v1.SHA256(bytes.NewReader(raw)); h != d.Digest {
 			return manifest{}, fmt.Errorf("%s: %w", d.Digest, errContent)
 		}
+		variant = d.Platform.OS + "/" + d.Platform.Architecture
 	}
 	if !kind.IsImage() {
-		return manifest{}, r.unusable("is of the kind %q, which this server does not know", kind)
+		return manifest{}, unusable(r, "is of the kind %q, which this server does not know", kind)
 	}
-	m, err := v1.ParseManifest(bytes.NewReader(raw))
-	if err != nil {
-		return manifest{}, r.unusable("has a manifest that is not valid")
-	}
-	h, size, _ := v1.SHA256(bytes.NewReader(raw))
-	return manifest{m, v1.Descriptor{MediaType: kind, Digest: h, Size: size}, raw}, r.check(m)
+	m, err := parse(r, raw, kind)
+	m.variant = variant
+	return m, err
 }
 
 func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.MediaType, error) {
@@ -78,7 +91,7 @@ func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.
 		return nil, "", err
 	}
 	if len(raw) > manifestLimit {
-		return nil, "", r.unusable("has a manifest of more than %d bytes", manifestLimit)
+		return nil, "", unusable(r, "has a manifest of more than %d bytes", manifestLimit)
 	}
 	header, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	kind := types.MediaType(strings.TrimSpace(header))
@@ -95,7 +108,7 @@ func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.
 func (r *repository) choose(raw []byte, platforms []string) (v1.Descriptor, error) {
 	list, err := v1.ParseIndexManifest(bytes.NewReader(raw))
 	if err != nil {
-		return v1.Descriptor{}, r.unusable("has a manifest list that is not valid")
+		return v1.Descriptor{}, unusable(r, "has a manifest list that is not valid")
 	}
 	var has []string
 	for _, want := range platforms {
@@ -110,67 +123,78 @@ func (r *repository) choose(raw []byte, platforms []string) (v1.Descriptor, erro
 		}
 	}
 	slices.Sort(has)
-	return v1.Descriptor{}, r.unusable("has no linux variant for %s, only for: %s",
+	return v1.Descriptor{}, unusable(r, "has no linux variant for %s, only for: %s",
 		strings.Join(platforms, " or "), strings.Join(slices.Compact(has), ", "))
 }
 
-// platforms are the architectures, best first, that the nodes of a default
-// image have; of other images it is not known before their label is read, so
-// they are expected to be for machines like the server.
+// platforms are the architectures, best first, of the nodes that an image is for,
+// if it is called after a model. Of others that is not known before their label
+// is read, so they are expected to be for machines like the server.
 func platforms(ref Ref) []string {
 	switch {
-	case ref.User == auth.Nobody && strings.HasPrefix(ref.Name, "pc-"):
+	case strings.HasPrefix(ref.Name, "pc-"):
 		return []string{"amd64"}
-	case ref.User == auth.Nobody && strings.HasPrefix(ref.Name, "rpi-"):
+	case strings.HasPrefix(ref.Name, "rpi-"):
 		return []string{"arm", "arm64"}
 	}
 	return []string{runtime.GOARCH}
 }
 
 // check refuses a manifest that this server can make nothing of.
-func (r *repository) check(m *v1.Manifest) error {
+func check(who fmt.Stringer, m *v1.Manifest) error {
 	if !m.Config.MediaType.IsConfig() {
-		return r.unusable("has a config of the kind %q, which this server does not know", m.Config.MediaType)
+		return unusable(who, "has a config of the kind %q, which this server does not know", m.Config.MediaType)
 	}
 	if m.Config.Size > configLimit {
-		return r.unusable("has a config of more than %d bytes", configLimit)
+		return unusable(who, "has a config of more than %d bytes", configLimit)
 	}
 	if len(m.Layers) == 0 {
-		return r.unusable("has no layers, so no files")
+		return unusable(who, "has no layers, so no files")
 	}
 	for _, d := range slices.Concat(m.Layers, []v1.Descriptor{m.Config}) {
 		if d.Digest.Algorithm != "sha256" || d.Size < 0 {
-			return r.unusable("has a part %s of %d bytes, which this server cannot verify", d.Digest, d.Size)
+			return unusable(who, "has a part %s of %d bytes, which this server cannot verify", d.Digest, d.Size)
 		}
 	}
 	for _, d := range m.Layers {
 		if !d.MediaType.IsLayer() {
-			return r.unusable("has a layer of the kind %q, which this server does not know", d.MediaType)
+			return unusable(who, "has a layer of the kind %q, which this server does not know", d.MediaType)
 		}
 	}
 	return nil
 }
 
 // describe makes the record of an image from its manifest and its config.
-func (r *repository) describe(ref Ref, m manifest, rawConfig []byte) (Image, error) {
+func describe(who fmt.Stringer, ref Ref, m manifest, rawConfig []byte) (Image, error) {
 	config, err := v1.ParseConfigFile(bytes.NewReader(rawConfig))
 	if err != nil {
-		return Image{}, r.unusable("has a config that is not valid")
+		return Image{}, unusable(who, "has a config that is not valid")
 	}
-	models, bad := parseModels(config.Config.Labels[modelsLabel])
-	switch {
-	case bad != "":
-		return Image{}, r.unusable("has the label %s with %q in it, which is not the name of a model", modelsLabel, bad)
-	case len(models) == 0:
-		return Image{}, r.unusable("has no label %s, which says what nodes it is for", modelsLabel)
-	case len(models) > modelsLimit:
-		return Image{}, r.unusable("lists more than %d models in its label %s", modelsLimit, modelsLabel)
+	i, err := labelled(who, ref, config.Config.Labels)
+	if err != nil {
+		return Image{}, err
 	}
-	i := Image{Ref: ref, Digest: m.self.Digest.String(), Models: models, Created: config.Created.UTC(), Size: m.self.Size + m.Config.Size}
+	i.Digest, i.Variant, i.Created = m.self.Digest.String(), m.variant, config.Created.UTC()
+	i.Size = m.self.Size + m.Config.Size
 	for _, d := range m.Layers {
 		i.Size += d.Size
 	}
-	if name, err := ParseName(ref.User, config.Config.Labels[preferredLabel]); err == nil && name.Tag == latest {
+	return i, nil
+}
+
+// labelled makes what the labels of an image say of its record.
+func labelled(who fmt.Stringer, ref Ref, labels map[string]string) (Image, error) {
+	models, bad := parseModels(labels[modelsLabel])
+	switch {
+	case bad != "":
+		return Image{}, unusable(who, "has the label %s with %q in it, which is not the name of a model", modelsLabel, bad)
+	case len(models) == 0:
+		return Image{}, unusable(who, "has no label %s, which says what nodes it is for", modelsLabel)
+	case len(models) > modelsLimit:
+		return Image{}, unusable(who, "lists more than %d models in its label %s", modelsLimit, modelsLabel)
+	}
+	i := Image{Ref: ref, Models: models}
+	if name, err := ParseName(ref.User, labels[preferredLabel]); err == nil && name.Tag == latest {
 		i.Preferred = name.Name
 	}
 	return i, nil
@@ -190,7 +214,7 @@ func parseModels(label string) (models []string, bad string) {
 	return models, ""
 }
 
-// unusable says that the image that the registry has cannot be used.
-func (r *repository) unusable(format string, args ...any) error {
-	return trouble{fmt.Sprintf("the one in %s ", r) + fmt.Sprintf(format, args...), "whoever built it has to build and publish it again"}
+// unusable says that the image that somebody has cannot be used.
+func unusable(who fmt.Stringer, format string, args ...any) error {
+	return trouble{fmt.Sprintf("the one in %s ", who) + fmt.Sprintf(format, args...), "whoever built it has to build and publish it again"}
 }

@@ -54,7 +54,7 @@ func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
 					return strings.Contains(r.URL.Path, "/manifests/")
 				})
 			}
-			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 			wantFault(t, err, append(test.words, pcDefault, "registry lab ("+url+")")...)
 			if n := f.blobs.Load(); n > 1 {
 				t.Errorf("%d blobs were downloaded before it was refused", n)
@@ -68,7 +68,7 @@ func TestPreferredName(t *testing.T) {
 	l, _, url := inLab(t)
 	for label, want := range map[string]string{"pc-default": "pc-default", "Not valid": "", "default": "", "pc:1": "", "": ""} {
 		push(t, url, "bob/x", image(t, []v1.Layer{gzipLayer(t, regular("a", label))}, modelsLabel, "pc-x86-64", preferredLabel, label))
-		img, err := l.Fetch(t.Context(), mustRef(t, "bob/x"))
+		img, err := l.Fetch(t.Context(), mustRef(t, "bob/x"), nil)
 		if err != nil || img.Preferred != want {
 			t.Errorf("%q became %q, %v, want %q", label, img.Preferred, err, want)
 		}
@@ -85,7 +85,7 @@ func TestManifestList(t *testing.T) {
 	index := mutate.AppendManifests(empty.Index, variant("s390x"), variant("arm64"), variant("amd64"), variant("arm"))
 	for ref, arch := range map[string]string{pcDefault: "amd64", "waltplatform/rpi-3-b-default": "arm"} {
 		push(t, url, ref, index)
-		img, err := l.Fetch(t.Context(), mustRef(t, ref))
+		img, err := l.Fetch(t.Context(), mustRef(t, ref), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,6 +124,6 @@ func TestManifestOfAListIsVerified(t *testing.T) {
 		io.WriteString(w, `{"schemaVersion":2}`)
 		return true
 	})
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, digestOf(t, img), "does not match its digest")
 }

@@ -52,7 +52,7 @@ func TestFetch(t *testing.T) {
 		modelsLabel, " pc-x86-64, pc-x86-32 ,pc-x86-64", preferredLabel, "pc-default")
 	push(t, url, pcDefault, img)
 
-	got, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	got, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestFetch(t *testing.T) {
 	wantContent(t, tree.(*Tree), "b", "2")
 
 	before := f.blobs.Load()
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64")); err != nil || f.blobs.Load() != before {
+	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil || f.blobs.Load() != before {
 		t.Errorf("what is here was downloaded again, %v", err)
 	}
 }
@@ -91,7 +91,7 @@ func TestFetchDownloadsSharedLayersOnce(t *testing.T) {
 	var downloads []int64
 	for _, ref := range []string{"bob/one", "bob/two"} {
 		f.blobs.Store(0)
-		if _, err := l.Fetch(t.Context(), mustRef(t, ref)); err != nil {
+		if _, err := l.Fetch(t.Context(), mustRef(t, ref), nil); err != nil {
 			t.Fatal(err)
 		}
 		downloads = append(downloads, f.blobs.Load())
@@ -126,14 +126,14 @@ func TestFetchManyAtOnceDownloadsOnce(t *testing.T) {
 	defer leave()
 	first := make(chan error, 1)
 	go func() {
-		_, err := l.Fetch(impatient, DefaultRef("pc-x86-64"))
+		_, err := l.Fetch(impatient, DefaultRef("pc-x86-64"), nil)
 		first <- err
 	}()
 	until(t, "the first download", func() bool { return waiting() == 1 })
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64")); err != nil {
+			if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -168,7 +168,7 @@ func TestFetchCancelledLeavesNothing(t *testing.T) {
 		}
 		return false
 	})
-	if _, err := l.Fetch(ctx, DefaultRef("pc-x86-64")); !errors.Is(err, context.Canceled) {
+	if _, err := l.Fetch(ctx, DefaultRef("pc-x86-64"), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	<-gone
@@ -201,14 +201,14 @@ func TestFetchResumesFromWholeLayers(t *testing.T) {
 		w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
 		panic(http.ErrAbortHandler)
 	})
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, pcDefault, "registry lab ("+url+")", "broke the connection")
 	if left := leftovers(t, l); len(left) > 0 {
 		t.Errorf("%v was left", left)
 	}
 	f.trouble.Store(nil)
 	f.blobs.Store(0)
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64")); err != nil {
+	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := f.blobs.Load(); n != 1 {
@@ -239,7 +239,7 @@ func TestFetchRefusesOtherContent(t *testing.T) {
 				w.Write(body(rec.Body.Bytes()))
 				return true
 			})
-			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 			wantFault(t, err, pcDefault, "registry lab", layer.String(), "does not match its digest")
 			if _, err := os.Stat(l.content.blob(layer)); err == nil {
 				t.Error("the content is visible")
@@ -268,7 +268,7 @@ func TestRegistriesAreAskedInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for ref, motd := range map[string]string{"bob/both": "first", "bob/only-second": "second"} {
-		img, err := l.Fetch(t.Context(), mustRef(t, ref))
+		img, err := l.Fetch(t.Context(), mustRef(t, ref), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -278,11 +278,11 @@ func TestRegistriesAreAskedInOrder(t *testing.T) {
 		}
 		wantContent(t, tree.(*Tree), "etc/motd", motd)
 	}
-	_, err = l.Fetch(t.Context(), mustRef(t, "bob/nowhere"))
+	_, err = l.Fetch(t.Context(), mustRef(t, "bob/nowhere"), nil)
 	wantFault(t, err, "image bob/nowhere", "registry down ("+down+") cannot be reached: connection refused",
 		"registry one ("+one.URL+") does not have it", "registry two ("+two.URL+") does not have it")
 	// the first that has it counts
-	_, err = l.Fetch(t.Context(), mustRef(t, "bob/broken"))
+	_, err = l.Fetch(t.Context(), mustRef(t, "bob/broken"), nil)
 	wantFault(t, err, "the one in registry one", "has no layers")
 	if strings.Contains(fault.As(err).Msg, "registry two") {
 		t.Errorf("the second registry was asked: %v", err)
@@ -291,7 +291,7 @@ func TestRegistriesAreAskedInOrder(t *testing.T) {
 	if err := l.SetRegistries(nil); err != nil {
 		t.Fatal(err)
 	}
-	_, err = l.Fetch(t.Context(), mustRef(t, "bob/both"))
+	_, err = l.Fetch(t.Context(), mustRef(t, "bob/both"), nil)
 	wantFault(t, err, "no registry is configured")
 }
 

@@ -100,25 +100,3 @@ func (r *Ref) UnmarshalText(b []byte) error {
 	*r = Ref{auth.Name(user), name, tag}
 	return nil
 }
-
-// Here is the location of the images of this server.
-const Here = "walt"
-
-// Link names an image in some location: <location>:<user>/<name>[:<tag>].
-type Link struct {
-	Location string // Here, "docker", "hub" or the label of a registry
-	Ref      Ref
-}
-
-// ParseLink parses a clonable link.
-func ParseLink(s string) (Link, error) {
-	location, rest, ok := strings.Cut(s, ":")
-	if !ok || !partForm.MatchString(location) || !strings.Contains(rest, "/") {
-		return Link{}, fault.Usagef("invalid image link %q", s).
-			WithHint("a link is <location>:<user>/<name>[:<tag>], as in walt:bob/debian (see: help show images)")
-	}
-	ref, err := ParseRef(rest)
-	return Link{location, ref}, err
-}
-
-func (l Link) String() string { return l.Location + ":" + l.Ref.String() }

@@ -18,7 +18,8 @@ import (
 	"walt/fault"
 )
 
-// Registry is a place to download images from: an OCI registry.
+// Registry is a place to download images from and to publish them in: an OCI
+// registry. The one with the label Hub is Docker Hub.
 type Registry struct {
 	Label string
 	// URL is http or https://host[:port], with a path when the images are in
@@ -29,9 +30,17 @@ type Registry struct {
 	Username, Password string
 	// CA signs the certificate of an https registry; nil are the system's.
 	CA *x509.CertPool
+	// Accounts of Docker Hub are searched besides that of the default images:
+	// it cannot list all that it has.
+	Accounts []string
+	// SearchURL is the base address of Docker Hub's search; empty is its own.
+	SearchURL string
 }
 
-const hubURL = "https://registry-1.docker.io"
+const (
+	hubURL    = "https://registry-1.docker.io"
+	hubSearch = "https://hub.docker.com"
+)
 
 // source is a Registry that can be talked to. Its String is for people and
 // never holds credentials.
@@ -42,6 +51,7 @@ type source struct {
 	host   name.Registry
 	auth   authn.Authenticator
 	wire   *wire
+	hub    *hub // how to search it, nil for a registry that lists what it has
 }
 
 func newSource(r Registry, stall time.Duration) (*source, error) {
@@ -72,7 +82,22 @@ func newSource(r Registry, stall time.Duration) (*source, error) {
 	if r.Username != "" {
 		s.auth = &authn.Basic{Username: r.Username, Password: r.Password}
 	}
+	if r.Label == Hub {
+		if s.hub, err = newHub(r, stall); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
+}
+
+func (s *source) name() string { return s.label }
+
+// close ends the connections that nobody uses.
+func (s *source) close() {
+	s.wire.next.CloseIdleConnections()
+	if s.hub != nil {
+		s.hub.wire.next.CloseIdleConnections()
+	}
 }
 
 func (s *source) String() string { return fmt.Sprintf("registry %s (%s)", s.label, s.where) }
@@ -85,9 +110,14 @@ type repository struct {
 	client *http.Client
 }
 
-func (s *source) open(ctx context.Context, repo string) (*repository, error) {
+// open prepares requests to the repository that is called path below the prefix.
+// The scope is what they will do, see the transport package.
+func (s *source) open(ctx context.Context, repo, scope string) (*repository, error) {
 	repo = path.Join(s.prefix, repo)
-	scope := s.host.Repo(repo).Scope(transport.PullScope)
+	return s.connect(ctx, repo, s.host.Repo(repo).Scope(scope))
+}
+
+func (s *source) connect(ctx context.Context, repo, scope string) (*repository, error) {
 	rt, err := transport.NewWithContext(ctx, s.host, s.auth, s.wire, []string{scope})
 	if err != nil {
 		return nil, err
@@ -98,19 +128,27 @@ func (s *source) open(ctx context.Context, repo string) (*repository, error) {
 // get requests one thing of the repository: kind is "manifests" or "blobs",
 // accept the media types that will do. Any answer but 200 is an error.
 func (r *repository) get(ctx context.Context, kind, id string, accept ...string) (*http.Response, error) {
-	u := url.URL{Scheme: r.wire.scheme, Host: r.wire.host, Path: path.Join("/v2", r.path, kind, id)}
+	header := http.Header{}
+	if len(accept) > 0 {
+		header.Set("Accept", strings.Join(accept, ","))
+	}
+	return r.ask(ctx, &url.URL{Path: path.Join("/v2", r.path, kind, id)}, header, http.StatusOK)
+}
+
+// ask requests what is at an address of the registry. Any answer but those of
+// the statuses is an error.
+func (r *repository) ask(ctx context.Context, u *url.URL, header http.Header, statuses ...int) (*http.Response, error) {
+	u.Scheme, u.Host = r.wire.scheme, r.wire.host
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	if len(accept) > 0 {
-		req.Header.Set("Accept", strings.Join(accept, ","))
-	}
+	req.Header = header
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+	if err := transport.CheckError(resp, statuses...); err != nil {
 		resp.Body.Close()
 		token := strings.HasPrefix(strings.ToLower(resp.Header.Get("WWW-Authenticate")), "bearer")
 		if resp.StatusCode == http.StatusUnauthorized && token && r.auth == authn.Anonymous {

@@ -76,12 +76,12 @@ func TestRealRegistry(t *testing.T) {
 	host := realRegistry(t, t.TempDir(), "", "")
 	l := newLibrary(t)
 	lookIn(t, l, "http://"+host)
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, pcDefault, "registry lab (http://"+host+") does not have it")
 
 	img := pcImage(t, "of a real registry")
 	push(t, "http://"+host, pcDefault, img)
-	got, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	got, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	if err != nil || got.Digest != digestOf(t, img) {
 		t.Fatalf("got %v, %v", got, err)
 	}
@@ -92,7 +92,7 @@ func TestRealRegistry(t *testing.T) {
 	wantContent(t, tree.(*Tree), "etc/motd", "of a real registry")
 
 	lookIn(t, l, "https://"+host)
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, "registry lab (https://"+host+") does not speak https")
 }
 
@@ -119,7 +119,7 @@ func TestRealRegistryWithPasswords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+		_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 		if test.words == "" {
 			if err != nil {
 				t.Error(err)
@@ -143,25 +143,25 @@ func TestRealRegistryWithItsOwnCA(t *testing.T) {
 
 	l := newLibrary(t)
 	lookIn(t, l, "https://"+host)
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, "registry lab (https://"+host+") has a certificate that is not trusted: an unknown authority signed it")
 
 	_, port, _ := net.SplitHostPort(host)
 	if err := l.SetRegistries([]Registry{{Label: "lab", URL: "https://localhost:" + port, CA: ca}}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, "certificate that is not trusted: it is for another name")
 
 	if err := l.SetRegistries([]Registry{{Label: "lab", URL: "https://" + host, CA: ca}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64")); err != nil {
+	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
 		t.Error(err)
 	}
 
 	lookIn(t, l, "http://"+host)
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, "registry lab (http://"+host+") answered 400")
 }
 
@@ -170,7 +170,7 @@ func TestRegistryThatIsDownAndComesUp(t *testing.T) {
 	l := newLibrary(t)
 	addr := closedPort(t)
 	lookIn(t, l, "http://"+addr)
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, pcDefault, "registry lab (http://"+addr+") cannot be reached: connection refused")
 
 	listener, err := net.Listen("tcp", addr)
@@ -180,7 +180,7 @@ func TestRegistryThatIsDownAndComesUp(t *testing.T) {
 	go http.Serve(listener, newFaulty()) // ends when the listener is closed
 	defer listener.Close()
 	push(t, "http://"+addr, pcDefault, pcImage(t, "x"))
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64")); err != nil {
+	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -227,7 +227,7 @@ func TestHTTPSNeverFallsBackToHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+		_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 		wantFault(t, err, "registry lab ("+scheme, "broke the connection")
 		listener.Close()
 		for b := range begins {
@@ -243,7 +243,7 @@ func TestRepositoriesBelowAPath(t *testing.T) {
 	l, _, url := inLab(t)
 	push(t, url, "project/walt/"+pcDefault, pcImage(t, "x"))
 	lookIn(t, l, url+"/project/walt/")
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64")); err != nil {
+	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
 		t.Error(err)
 	}
 }

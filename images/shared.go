@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // shared does one piece of work for all who want it at the same time: who comes
@@ -19,19 +21,39 @@ type shared[T any] struct {
 type call[T any] struct {
 	waiting int
 	cancel  context.CancelFunc
+	count   atomic.Int64  // how far it is
 	done    chan struct{} // closed when value and err are set
 	value   T
 	err     error
 }
 
+// glance is how often who waits is told how far the work is.
+const glance = 100 * time.Millisecond
+
 // do returns what work returns for the key, or ctx's error when that ends first.
 // The context of work ends when nobody waits any more.
 func (s *shared[T]) do(ctx context.Context, key string, work func(context.Context) (T, error)) (T, error) {
+	return s.watch(ctx, key, nil, func(ctx context.Context, _ *atomic.Int64) (T, error) { return work(ctx) })
+}
+
+// watch is do for who wants to know, meanwhile, how far work has counted. A told
+// that takes its time delays nobody else.
+func (s *shared[T]) watch(ctx context.Context, key string, told func(int64), work func(context.Context, *atomic.Int64) (T, error)) (T, error) {
 	c := s.join(ctx, key, work)
-	select {
-	case <-c.done:
-		return c.value, c.err
-	case <-ctx.Done():
+	var ticks <-chan time.Time
+	if told != nil {
+		t := time.NewTicker(glance)
+		defer t.Stop()
+		ticks = t.C
+	}
+	for ctx.Err() == nil {
+		select {
+		case <-c.done:
+			return c.value, c.err
+		case <-ticks:
+			told(c.count.Load())
+		case <-ctx.Done():
+		}
 	}
 	if s.leave(key, c) {
 		c.cancel()
@@ -41,7 +63,7 @@ func (s *shared[T]) do(ctx context.Context, key string, work func(context.Contex
 	return none, context.Cause(ctx)
 }
 
-func (s *shared[T]) join(ctx context.Context, key string, work func(context.Context) (T, error)) *call[T] {
+func (s *shared[T]) join(ctx context.Context, key string, work func(context.Context, *atomic.Int64) (T, error)) *call[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.calls[key]
@@ -70,7 +92,7 @@ func (s *shared[T]) leave(key string, c *call[T]) bool {
 	return true
 }
 
-func (s *shared[T]) run(ctx context.Context, key string, c *call[T], work func(context.Context) (T, error)) {
+func (s *shared[T]) run(ctx context.Context, key string, c *call[T], work func(context.Context, *atomic.Int64) (T, error)) {
 	defer close(c.done)
 	defer c.cancel()
 	defer func() {
@@ -81,7 +103,7 @@ func (s *shared[T]) run(ctx context.Context, key string, c *call[T], work func(c
 		defer s.mu.Unlock()
 		s.forget(key, c)
 	}()
-	c.value, c.err = work(ctx)
+	c.value, c.err = work(ctx, &c.count)
 }
 
 func (s *shared[T]) forget(key string, c *call[T]) {

@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
 
 	"walt/fault"
@@ -42,15 +44,19 @@ type content struct {
 func openContent(dir string) (content, error) {
 	c := content{dir, diskFloor}
 	err := os.RemoveAll(c.tmp())
-	for _, sub := range []string{"blobs/sha256", "derived", "tmp"} {
-		err = cmp.Or(err, os.MkdirAll(filepath.Join(dir, sub), 0o700))
+	for _, sub := range []string{c.blobs(), c.derived(), c.tmp()} {
+		err = cmp.Or(err, os.MkdirAll(sub, 0o700))
 	}
 	return c, err
 }
 
-func (c content) blob(h v1.Hash) string     { return filepath.Join(c.dir, "blobs", "sha256", h.Hex) }
-func (c content) unpacked(h v1.Hash) string { return filepath.Join(c.dir, "derived", h.Hex+".tar") }
+const derivedSuffix = ".tar"
+
+func (c content) blobs() string             { return filepath.Join(c.dir, "blobs", "sha256") }
+func (c content) derived() string           { return filepath.Join(c.dir, "derived") }
 func (c content) tmp() string               { return filepath.Join(c.dir, "tmp") }
+func (c content) blob(h v1.Hash) string     { return filepath.Join(c.blobs(), h.Hex) }
+func (c content) unpacked(h v1.Hash) string { return filepath.Join(c.derived(), h.Hex+derivedSuffix) }
 
 // errContent says that content is not what its digest or its size promised.
 var errContent = errors.New("content does not match its digest")
@@ -59,6 +65,17 @@ var errContent = errors.New("content does not match its digest")
 func (c content) has(d v1.Descriptor) bool {
 	info, err := os.Stat(c.blob(d.Digest))
 	return err == nil && info.Size() == d.Size
+}
+
+// missing returns those of the blobs that are not here, each once.
+func (c content) missing(all []v1.Descriptor) []v1.Descriptor {
+	var todo []v1.Descriptor
+	for _, d := range all {
+		if !c.has(d) && !slices.ContainsFunc(todo, func(t v1.Descriptor) bool { return t.Digest == d.Digest }) {
+			todo = append(todo, d)
+		}
+	}
+	return todo
 }
 
 // add stores what r holds as the blob d, durably, unless it is not d: then the
@@ -79,16 +96,24 @@ func (c content) add(d v1.Descriptor, r io.Reader) error {
 }
 
 // manifest reads the manifest of an image that is here.
-func (c content) manifest(h v1.Hash) (*v1.Manifest, error) {
+func (c content) manifest(h v1.Hash) (manifest, error) {
 	raw, err := os.ReadFile(c.blob(h))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.Failedf("the content %s of the image is not on this server", h).
+		return manifest{}, fault.Failedf("the content %s of the image is not on this server", h).
 			WithHint("clone the image again")
 	}
 	if err != nil {
-		return nil, err
+		return manifest{}, err
 	}
-	return v1.ParseManifest(bytes.NewReader(raw))
+	m, err := v1.ParseManifest(bytes.NewReader(raw))
+	if err != nil {
+		return manifest{}, fmt.Errorf("manifest %s: %w", h, err)
+	}
+	kind := m.MediaType
+	if kind == "" { // optional in OCI's
+		kind = types.OCIManifestSchema1
+	}
+	return manifest{Manifest: m, self: v1.Descriptor{MediaType: kind, Digest: h, Size: int64(len(raw))}, raw: raw}, nil
 }
 
 // room fails with ENOSPC when size more bytes would leave too little of the disk.
@@ -124,6 +149,26 @@ func (c content) write(path string, fill func(io.Writer) error) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// adopt makes a file of ours, which is the blob d, the blob d, durably.
+func (c content) adopt(file string, d v1.Descriptor) error {
+	if c.has(d) {
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	err = cmp.Or(err, f.Close())
+	if err == nil {
+		err = os.Rename(file, c.blob(d.Digest))
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(c.blobs())
 }
 
 // careful writes a file while there is room on the disk: others fill it at the

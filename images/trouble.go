@@ -19,7 +19,7 @@ import (
 	"walt/fault"
 )
 
-// trouble is why a registry did not give an image: a clause for the user's
+// trouble is why a location did not give an image: a clause for the user's
 // message, and what may help.
 type trouble struct {
 	msg  string
@@ -28,8 +28,9 @@ type trouble struct {
 
 func (t trouble) Error() string { return t.msg }
 
-// cannot makes one fault of what happened in the registries that were asked.
-func cannot(ref Ref, all []trouble) error {
+// cannot makes one fault of what happened in the locations that were asked: done
+// is what could not be done with an image.
+func cannot(done string, image fmt.Stringer, all []trouble) error {
 	var msgs, hints []string
 	for _, t := range all {
 		msgs = append(msgs, t.msg)
@@ -37,7 +38,7 @@ func cannot(ref Ref, all []trouble) error {
 			hints = append(hints, t.hint)
 		}
 	}
-	err := fault.Failedf("the image %s cannot be downloaded: %s", ref, strings.Join(msgs, "; "))
+	err := fault.Failedf("the image %s cannot be %s: %s", image, done, strings.Join(msgs, "; "))
 	err.Hint = strings.Join(hints, "\n")
 	return err
 }
@@ -45,9 +46,6 @@ func cannot(ref Ref, all []trouble) error {
 // explain puts an error of talking to the registry, or of storing what it
 // sent, into words. It returns false for an error that is no business of users.
 func (s *source) explain(err error) (trouble, bool) {
-	if t, ok := errors.AsType[trouble](err); ok {
-		return t, true
-	}
 	if e, ok := errors.AsType[*transport.Error](err); ok {
 		return s.refusal(e.StatusCode), true
 	}
@@ -57,22 +55,11 @@ func (s *source) explain(err error) (trouble, bool) {
 			fmt.Sprintf("an administrator can name the authority that signed it as ca_file of the registry %s", s.label),
 		}, true
 	}
-	switch {
-	case diskFull(err):
-		return trouble{fullMsg, fullHint}, true
-	case errors.Is(err, errContent):
-		return trouble{
-			fmt.Sprintf("%s sent something else than asked for (%v)", s, err),
-			"the copy there, or the way to it, is damaged: publish the image there again",
-		}, true
-	case errors.Is(err, errHidden):
+	if t, ok := explain(s, err); ok {
+		return t, true
+	}
+	if errors.Is(err, errHidden) {
 		return trouble{s.String() + " does not have it, or shows it only to who has a password", ""}, true
-	case errors.Is(err, errStalled):
-		return trouble{s.String() + " does not answer", "try again later"}, true
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return trouble{s.String() + " does not speak https", "its address may have to begin with http://"}, true
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return trouble{s.String() + " broke the connection", "try again: what is complete is kept"}, true
 	}
 	if _, local := errors.AsType[*fs.PathError](err); local {
 		return trouble{}, false
@@ -81,6 +68,31 @@ func (s *source) explain(err error) (trouble, bool) {
 		fmt.Sprintf("%s cannot be reached: %s", s, unreachable(err)),
 		"check that it runs, and its address in the configuration",
 	}, true
+}
+
+// explain is what every location may say.
+func explain(at location, err error) (trouble, bool) {
+	if t, ok := errors.AsType[trouble](err); ok {
+		return t, true
+	}
+	switch {
+	case diskFull(err):
+		return trouble{fullMsg, fullHint}, true
+	case errors.Is(err, errContent):
+		return trouble{
+			fmt.Sprintf("%s sent something else than asked for (%v)", at, err),
+			"the copy there, or the way to it, is damaged: publish the image there again",
+		}, true
+	case errors.Is(err, errStalled):
+		return trouble{at.String() + " does not answer", "try again later"}, true
+	case errors.Is(err, errSlow):
+		return trouble{at.String() + " did not answer all that it was asked in time", "try again later, or ask for less"}, true
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return trouble{at.String() + " does not speak https", "its address may have to begin with http://"}, true
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return trouble{at.String() + " broke the connection", "try again: what is complete is kept"}, true
+	}
+	return trouble{}, false
 }
 
 const (

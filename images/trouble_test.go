@@ -43,7 +43,7 @@ func TestFetchDoesNotHang(t *testing.T) {
 					<-r.Context().Done()
 					return true
 				})
-				_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+				_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 				wantFault(t, err, "registry lab ("+url+") does not answer")
 			})
 		}
@@ -59,7 +59,7 @@ func TestFetchDoesNotHang(t *testing.T) {
 			l := newLibrary(t)
 			l.stall = 50 * time.Millisecond
 			lookIn(t, l, scheme+silent.Addr().String())
-			_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+			_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 			wantFault(t, err, "registry lab ("+scheme+silent.Addr().String()+") does not answer")
 		}
 	})
@@ -82,7 +82,7 @@ func TestStatusesAreExplained(t *testing.T) {
 			}
 			return false
 		})
-		_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+		_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 		wantFault(t, err, pcDefault, "registry lab ("+url+") "+words)
 		if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%d: the message repeats the answer: %v", status, err)
@@ -102,7 +102,7 @@ func TestMissingLayerIsExplained(t *testing.T) {
 		}
 		return false
 	})
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, "the one in registry lab", "lacks its part "+layerDigest(t, img, 0).String())
 }
 
@@ -120,12 +120,12 @@ func TestTokensThatAreRefused(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	lookIn(t, l, s.URL)
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, "registry lab", "does not have it, or shows it only to who has a password")
 	if err := l.SetRegistries([]Registry{{Label: "lab", URL: s.URL, Username: "walt", Password: "wrong"}}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, "refuses the user name or the password")
 }
 
@@ -134,13 +134,13 @@ func TestFullDiskIsExplained(t *testing.T) {
 	l, f, url := inLab(t)
 	push(t, url, pcDefault, pcImage(t, "x"))
 	l.content.floor = 1 << 60
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, pcDefault, "disk for images of this server is full")
 	if f.blobs.Load() > 0 {
 		t.Error("something was downloaded")
 	}
 	l.content.floor = 0
-	img, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	img, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,6 +165,6 @@ func TestHugeManifestIsRefused(t *testing.T) {
 		}
 		return true
 	})
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"))
+	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, "a manifest of more than")
 }

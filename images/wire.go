@@ -16,7 +16,7 @@ const (
 	stallLimit   = 30 * time.Second
 )
 
-// wire carries the requests to a registry. It keeps to the configured scheme,
+// wire carries the requests to a location. It keeps to the configured scheme,
 // where the library would try https and http in turn for addresses that it
 // takes for local, and gives up on a server that stays silent.
 type wire struct {
@@ -37,7 +37,7 @@ func newWire(scheme, host string, ca *x509.CertPool, stall time.Duration) *wire 
 	}}
 }
 
-// errStalled says that a registry sent nothing for too long.
+// errStalled says that a location sent nothing for too long.
 var errStalled = errors.New("no answer")
 
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -47,6 +47,9 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(ctx)
 	if req.URL.Host == w.host {
 		req.URL.Scheme = w.scheme
+	}
+	if req.Body != nil && req.Body != http.NoBody {
+		req.Body = upload{req.Body, b}
 	}
 	resp, err := w.next.RoundTrip(req)
 	b.timer.Stop()
@@ -58,6 +61,19 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	b.ReadCloser, resp.Body = resp.Body, b
 	return resp, nil
 }
+
+// upload is a request body; while it is taken the server is not silent.
+type upload struct {
+	io.ReadCloser
+	*patient
+}
+
+func (u upload) Read(b []byte) (int, error) {
+	u.timer.Reset(u.stall)
+	return u.ReadCloser.Read(b)
+}
+
+func (u upload) Close() error { return u.ReadCloser.Close() }
 
 // patient is a response body that fails with errStalled when a Read takes too long.
 type patient struct {

@@ -1,0 +1,102 @@
+package images
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"walt/auth"
+	"walt/fault"
+)
+
+// hub lists repositories of Docker Hub, whose registry has no catalog: those of
+// some accounts, see https://docs.docker.com/reference/api/hub/latest/
+type hub struct {
+	base     *url.URL
+	accounts []string
+	wire     *wire
+}
+
+func newHub(r Registry, stall time.Duration) (*hub, error) {
+	if r.SearchURL == "" {
+		r.SearchURL = hubSearch
+	}
+	u, err := url.Parse(r.SearchURL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fault.Failedf("the search address of registry %s is invalid", r.Label).
+			WithHint("an address is http://host[:port] or https://host[:port]")
+	}
+	return &hub{u, append([]string{string(auth.Nobody)}, r.Accounts...), newWire(u.Scheme, u.Host, r.CA, stall)}, nil
+}
+
+// list returns the repositories of the accounts, and of the one that the word
+// begins with.
+func (h *hub) list(ctx context.Context, w word) ([]string, error) {
+	accounts := slices.Clone(h.accounts)
+	if account, _, ok := strings.Cut(w.path, "/"); ok && pathForm.MatchString(account+"/x") {
+		accounts = append(accounts, account)
+	}
+	slices.Sort(accounts)
+	var repos []string
+	for _, account := range slices.Compact(accounts) {
+		for page := 1; ; page++ {
+			names, more, err := h.page(ctx, account, page)
+			if err != nil {
+				return repos, err
+			}
+			for _, name := range names {
+				repos = append(repos, account+"/"+name)
+			}
+			if len(repos) > repoLimit {
+				return repos[:repoLimit], trouble{fmt.Sprintf("Docker Hub has more than %d repositories of these accounts: the others were not searched", repoLimit), ""}
+			}
+			if !more || len(names) == 0 {
+				break
+			}
+		}
+	}
+	return repos, nil
+}
+
+// page asks for one page of the repositories of an account, which need not exist.
+func (h *hub) page(ctx context.Context, account string, n int) (names []string, more bool, _ error) {
+	u := *h.base
+	u.Path = path.Join("/", u.Path, "v2/repositories", account) + "/"
+	u.RawQuery = url.Values{"page": {strconv.Itoa(n)}, "page_size": {"100"}}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, false, err
+	}
+	resp, err := (&http.Client{Transport: h.wire}).Do(req)
+	if err != nil {
+		return nil, false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		return nil, false, nil
+	}
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		return nil, false, err
+	}
+	var answer struct {
+		Next    string
+		Results []struct{ Name string }
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, listingLimit)).Decode(&answer); err != nil {
+		return nil, false, trouble{fmt.Sprintf("the search of Docker Hub (%s) answered something else than a list", h.base), "check search_url in the configuration"}
+	}
+	for _, r := range answer.Results {
+		names = append(names, r.Name)
+	}
+	return names, answer.Next != "", nil
+}

@@ -1,0 +1,54 @@
+package images
+
+import (
+	"bytes"
+	"os"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Layer is one layer of an image.
+type Layer struct {
+	Digest string
+	Size   int64 // bytes, as it came
+}
+
+// Detail is what an image says of itself.
+type Detail struct {
+	Layers           []Layer // the lowest first
+	Labels           map[string]string
+	History          []string // how it was built, a line for each step
+	Architecture, OS string
+}
+
+// Inspect reads what an image that is here says of itself. All of it is text of
+// strangers.
+func (l *Library) Inspect(img Image) (Detail, error) {
+	h, err := v1.NewHash(img.Digest)
+	if err != nil {
+		return Detail{}, err
+	}
+	m, err := l.content.manifest(h)
+	if err != nil {
+		return Detail{}, err
+	}
+	raw, err := os.ReadFile(l.content.blob(m.Config.Digest))
+	if err != nil {
+		return Detail{}, err
+	}
+	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
+	if err != nil {
+		return Detail{}, err
+	}
+	d := Detail{Labels: config.Config.Labels, Architecture: config.Architecture, OS: config.OS}
+	for _, layer := range m.Layers {
+		d.Layers = append(d.Layers, Layer{layer.Digest.String(), layer.Size})
+	}
+	for _, step := range config.History {
+		if line := strings.TrimSpace(step.CreatedBy + " " + step.Comment); line != "" {
+			d.History = append(d.History, line)
+		}
+	}
+	return d, nil
+}
