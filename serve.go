@@ -113,6 +113,9 @@ func (s *server) apply(c config.Config) error {
 	if err := s.library.SetRegistries(rs); err != nil {
 		return err
 	}
+	if err := s.library.SetDocker(c.Docker.Host); err != nil {
+		return err
+	}
 	s.users.SetCA(c.SSH.UserCA)
 	s.ssh.SetLimits(limits(c))
 	return nil
@@ -142,6 +145,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	defer stop()
 	var g errgroup.Group
 	g.Go(func() error { return s.lab.Run(background) })
+	g.Go(func() error { return s.library.Run(background) })
 	g.Go(func() error { return s.trim(background) })
 	g.Go(func() error { return s.rereadAtHangup(background) })
 	failed := make(chan error, 1)

@@ -188,3 +188,17 @@ func completeKey(ctx context.Context, c *Call, _ string) []string {
 	}
 	return prints
 }
+
+func completeRegistry(_ context.Context, c *Call, _ string) []string { return c.Library.Locations() }
+
+func completeJob(ctx context.Context, c *Call, _ string) []string {
+	all, err := c.Lab.Jobs(ctx)
+	if err != nil {
+		return nil
+	}
+	var ids []string
+	for _, job := range all {
+		ids = append(ids, job.ID)
+	}
+	return ids
+}

@@ -100,42 +100,33 @@ func (c *Call) deviceRows(ctx context.Context) ([]deviceRow, error) {
 	if server {
 		rows = append(rows, deviceRow{Name: "server", Type: "server", IP: orNull(c.Lab.IP), State: string(nodes.Up)})
 	}
-	downloads, err := c.Lab.Downloads(ctx)
+	jobs, err := c.Lab.Jobs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range all {
 		mac := string(d.MAC)
-		rows = append(rows, deviceRow{string(d.Name), string(d.Kind), orNull(d.Model), &mac, orNull(d.IP()), c.stateOf(d, downloads)})
+		rows = append(rows, deviceRow{string(d.Name), string(d.Kind), orNull(d.Model), &mac, orNull(d.IP()), c.stateOf(d, jobs)})
 	}
 	return rows, nil
 }
 
 // stateOf is what a device is doing; of one that waits for the default image of
 // its model, how that download goes.
-func (c *Call) stateOf(d nodes.NodeState, downloads []nodes.Download) string {
+func (c *Call) stateOf(d nodes.NodeState, jobs []nodes.Job) string {
 	if d.Kind != nodes.Unknown {
 		return string(d.State)
 	}
-	for _, w := range downloads {
-		switch {
-		case w.Model != d.Model:
-		case w.Error == "":
-			return "downloading " + images.DefaultRef(w.Model).String()
-		default:
-			return fmt.Sprintf("download failed %d times: %s; next try %s", w.Tries, w.Error, c.in(w))
+	for _, j := range jobs {
+		if j.ID != nodes.DownloadID(d.Model) {
+			continue
 		}
+		if j.Error != "" && !j.Running {
+			return fmt.Sprintf("download failed %d times: %s; %s", j.Tries, j.Error, c.progressOf(j))
+		}
+		return "downloading " + j.What + ": " + c.progressOf(j)
 	}
 	return "no model known"
-}
-
-// in says when a download is tried again.
-func (c *Call) in(w nodes.Download) string {
-	wait := w.Next.Sub(c.Now())
-	if wait <= 0 {
-		return "now"
-	}
-	return fmt.Sprintf("in %d s", int(wait.Seconds())+1)
 }
 
 func deviceAdd(ctx context.Context, c *Call) error {

@@ -53,7 +53,7 @@ func TestDeviceThatWaits(t *testing.T) {
 		user: "bob", line: "device add esp-1 --mac 52:54:00:00:00:77 --model esp-32",
 		stdout: "esp-1 becomes a free node when waltplatform/esp-32-default is here: the download goes on in the background (see: device show)\n",
 	}})
-	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "downloading waltplatform/esp-32-default\n") {
+	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "downloading waltplatform/esp-32-default: about to begin\n") {
 		t.Errorf("before the first try: %s", got)
 	}
 	ended := make(chan error)
@@ -67,11 +67,11 @@ func TestDeviceThatWaits(t *testing.T) {
 	w.pass(20 * time.Second)
 	got := w.ok("bob", "device show esp-1")
 	if !strings.Contains(got, "download failed 1 times: the image waltplatform/esp-32-default cannot be downloaded") ||
-		!strings.HasSuffix(got, "; next try in 41 s\n") {
+		!strings.HasSuffix(got, "; next try in 41s\n") {
 		t.Errorf("after it: %s", got)
 	}
 	w.pass(time.Hour)
-	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "; next try now\n") {
+	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "; about to begin\n") {
 		t.Errorf("after the pause: %s", got)
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"walt/auth"
-	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
 
 func imageCommands() []Command {
+	mine := Arg{Name: "NAME", Complete: completeImage}
 	return []Command{{
 		Path: "image show", Short: "show your images, or all", Topic: "images",
 		Long: `Shows your working set. With --all, the images of others and the default ones
@@ -21,14 +21,63 @@ image, clones of the default images of the nodes here are made for you.`,
 		Flags: []Flag{allFlag, namesFlag, jsonFlag},
 		Run:   imageShow,
 	}, {
+		Path: "image inspect", Short: "show what an image is made of", Topic: "images",
+		Args: []Arg{mine}, Flags: []Flag{jsonFlag},
+		Run: imageInspect,
+	}, {
+		Path: "image search", Short: "look for images in all locations", Topic: "registries",
+		Long: `Shows the images for nodes, those with the label walt.node.models, that the
+other users of this server, the configured registries and the docker daemon of
+the server have; with WORD, only those that have it in their name. Docker Hub
+cannot list everything: there the accounts waltplatform, those of the
+configuration and, for a WORD like account/name, that account are looked at.`,
+		Args: []Arg{{Name: "WORD", Optional: true}}, Flags: []Flag{jsonFlag},
+		Run: imageSearch,
+	}, {
 		Path: "image clone", Short: "copy an image into your working set", Topic: "images",
 		Long: `Copies the image that LINK names into your working set, under the name that it
 has there unless NAME is given. Links begin with their location: walt:bob/debian
-is an image of bob on this server. An image of yours is overwritten only with
---force; the nodes that boot it then reboot, which is asked first.`,
+is an image of bob on this server; the others are docker, hub and the labels of
+the configured registries. An image of yours is overwritten only with --force;
+the nodes that boot it then reboot, which is asked first.`,
 		Args:  []Arg{{Name: "LINK", Complete: completeLink}, {Name: "NAME", Optional: true, Complete: completeImage}},
 		Flags: []Flag{{Name: "force", Short: "f", Usage: "overwrite an image of yours"}, yesFlag, noInputFlag},
 		Run:   imageClone,
+	}, {
+		Path: "image publish", Short: "push an image of yours to a registry", Topic: "registries",
+		Args:  []Arg{mine},
+		Flags: []Flag{{Name: "registry", Value: "LABEL", Usage: "which one, when several are configured", Complete: completeRegistry}},
+		Run:   imagePublish,
+	}, {
+		Path: "image duplicate", Short: "give the content of an image of yours another name too", Topic: "images",
+		Args: []Arg{mine, {Name: "NEW"}},
+		Run:  imageDuplicate,
+	}, {
+		Path: "image rename", Short: "rename an image of yours that no node boots", Topic: "images",
+		Args: []Arg{mine, {Name: "NEW"}},
+		Run: func(ctx context.Context, c *Call) error {
+			if _, err := c.workingSet(ctx); err != nil {
+				return err
+			}
+			if err := c.Lab.RenameImage(ctx, c.User, c.arg(0), c.arg(1)); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.Out, "%s is now called %s\n", c.arg(0), c.arg(1))
+			return nil
+		},
+	}, {
+		Path: "image remove", Short: "delete an image of yours that no node boots", Topic: "images",
+		Args: []Arg{mine},
+		Run: func(ctx context.Context, c *Call) error {
+			if _, err := c.workingSet(ctx); err != nil {
+				return err
+			}
+			if err := c.Lab.RemoveImage(ctx, c.User, c.arg(0)); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.Out, "%s is removed\n", c.arg(0))
+			return nil
+		},
 	}}
 }
 
@@ -42,6 +91,10 @@ type imageRow struct {
 	Created  time.Time  `json:"created"`
 	Digest   string     `json:"digest"`
 	Size     int64      `json:"size"`
+}
+
+func newImageRow(img images.Image, inUse bool) imageRow {
+	return imageRow{img.Ref, img.Ref.User, img.Ref.Short(), img.Models, inUse, img.Created, img.Digest, img.Size}
 }
 
 // workingSet returns the user's images, and names those that were made because
@@ -89,7 +142,7 @@ func imageShow(ctx context.Context, c *Call) error {
 	if c.on("json") {
 		rows := []imageRow{}
 		for _, img := range shown {
-			rows = append(rows, imageRow{img.Ref, img.Ref.User, img.Ref.Name + ":" + img.Ref.Tag, img.Models, uses[img.Ref] > 0, img.Created, img.Digest, img.Size})
+			rows = append(rows, newImageRow(img, uses[img.Ref] > 0))
 		}
 		return c.print(map[string]any{"images": rows})
 	}
@@ -109,7 +162,7 @@ func imageShow(ctx context.Context, c *Call) error {
 		rows = append(rows, []string{c.nameOf(img), inUse, img.Created.UTC().Format(time.DateOnly), strings.Join(img.Models, ",")})
 	}
 	c.rows([]string{"NAME", "IN USE", "CREATED", "MODELS"}, rows)
-	return nil
+	return c.showTransfers(ctx)
 }
 
 // nameOf is how the user calls an image: its name, or the link to somebody else's.
@@ -118,39 +171,4 @@ func (c *Call) nameOf(img images.Image) string {
 		return img.Ref.Short()
 	}
 	return "walt:" + img.Ref.String()
-}
-
-func imageClone(ctx context.Context, c *Call) error {
-	from, err := images.ParseLink(c.arg(0))
-	if err != nil {
-		return err
-	}
-	if from.Location != images.Here {
-		return fault.Failedf("this server clones only from %s: links yet, not from %q", images.Here, from.Location).
-			WithHint("see what is here with: image show --all")
-	}
-	name := from.Ref.Short()
-	if c.arg(1) != "" {
-		name = c.arg(1)
-	}
-	to, err := images.ParseName(c.User, name)
-	if err != nil {
-		return err
-	}
-	if _, err := c.workingSet(ctx); err != nil {
-		return err
-	}
-	var result nodes.Result
-	err = c.consented(ctx, "Overwrite "+to.Short()+" and reboot", func(consent nodes.Consent) error {
-		_, result, err = c.Lab.Clone(ctx, from.Ref, to, c.on("force"), consent)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(c.Out, "%s is a clone of %s\n", to.Short(), from)
-	for _, ch := range result.Changes {
-		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, became(ch))
-	}
-	return failedReboots(result.Changes)
 }

@@ -33,7 +33,7 @@ func TestImageShow(t *testing.T) {
 		{user: "carol", line: "image show --names-only", stdout: "rpi-3-b-default\n"},
 		{
 			user: "carol", line: "image show --json",
-			stdout: `{"images":[{"fullname":"carol/rpi-3-b-default:latest","user":"carol","name":"rpi-3-b-default:latest","models":["rpi-3-b"],"in_use":true,` +
+			stdout: `{"images":[{"fullname":"carol/rpi-3-b-default:latest","user":"carol","name":"rpi-3-b-default","models":["rpi-3-b"],"in_use":true,` +
 				`"created":"2026-11-20T12:00:00Z","digest":"sha256:` + strings.Repeat("0", 60) + `beef","size":1234567}]}` + "\n",
 		},
 	})
@@ -56,7 +56,7 @@ func TestImageClone(t *testing.T) {
 		},
 		{
 			user: "bob", line: "image clone hub:carol/debian", status: StatusFailed,
-			stderr: "walt: this server clones only from walt: links yet, not from \"hub\"\n  see what is here with: image show --all\n",
+			stderr: "walt: unknown image location hub\n",
 		},
 	})
 }

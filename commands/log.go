@@ -27,19 +27,6 @@ and devices, globs and keywords of device sets.`,
 			{Name: "json", Usage: "print one JSON document; with --realtime, one a line"},
 		},
 		Run: logShow,
-	}, {
-		Path: "advanced backup", Short: "write a copy of all data to standard output", Topic: "admin",
-		Long: `Only administrators: ssh walt@SERVER advanced backup > FILE. The server goes on
-meanwhile. "waltd restore FILE" makes a data directory of it.`,
-		Run: func(ctx context.Context, c *Call) error {
-			switch {
-			case !c.Admin:
-				return fault.Failedf("only administrators make backups").WithHint("see who is one with: user show")
-			case c.Terminal != nil:
-				return fault.Usagef("a backup is not for a terminal").WithHint("write it to a file: ssh walt@SERVER advanced backup > FILE")
-			}
-			return c.Backup(ctx, c.Out)
-		},
 	}}
 }
 

@@ -37,7 +37,7 @@ func TestLogLines(t *testing.T) {
 	want := "" +
 		"2026-11-22 13:00:00 image bob: bob/rpi-3-b-default: cloned from waltplatform/rpi-3-b-default\n" +
 		"2026-11-22 13:00:00 ownership bob rpi-1: free -> bob: boots bob/rpi-3-b-default\n" +
-		"2026-11-22 14:00:00 image bob: waltplatform/rpi-3-b-default -> bob/mine: cloned\n" +
+		"2026-11-22 14:00:00 image bob: walt:waltplatform/rpi-3-b-default -> bob/mine: cloned\n" +
 		"2026-11-22 15:00:00 boot bob rpi-1: bob/rpi-3-b-default -> bob/mine\n" +
 		"2026-11-22 16:00:00 registration bob pc-2: pc-1 -> pc-2: renamed\n" +
 		"2026-11-22 17:00:00 ownership bob rpi-1: bob -> free: boots waltplatform/rpi-3-b-default\n" +

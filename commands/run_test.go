@@ -26,7 +26,7 @@ func TestUsage(t *testing.T) {
 		{"node frobnicate", "walt: unknown command \"node frobnicate\"\n  see what there is with: node --help\n"},
 		{"frobnicate", "walt: unknown command \"frobnicate\"\n  see what there is with: help\n"},
 		{"--frobnicate", "walt: unknown command \"--frobnicate\"\n  see what there is with: help\n"},
-		{"image", "walt: image what?\n  image: show, clone\n  more with: image --help\n"},
+		{"image", "walt: image what?\n  image: show, inspect, search, clone, publish, duplicate, rename, remove\n  more with: image --help\n"},
 		{"''", "walt: unknown command \"\"\n  see what there is with: help\n"},
 
 		// Arguments.

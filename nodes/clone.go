@@ -16,9 +16,19 @@ import (
 // restarts the nodes that boot it, which needs consent, and fails when one of
 // them is of a model that the new content does not list.
 func (l *Lab) Clone(ctx context.Context, from, to images.Ref, force bool, consent Consent) (images.Image, Result, error) {
+	return l.receive(ctx, images.Link{Location: images.Here, Ref: from}, to, force, consent,
+		func(r state.Reader) (images.Image, error) { return source(r, from) })
+}
+
+// Receive is Clone with content that was fetched from another location.
+func (l *Lab) Receive(ctx context.Context, fetched images.Image, from images.Link, to images.Ref, force bool, consent Consent) (images.Image, Result, error) {
+	return l.receive(ctx, from, to, force, consent, func(state.Reader) (images.Image, error) { return fetched, nil })
+}
+
+func (l *Lab) receive(ctx context.Context, from images.Link, to images.Ref, force bool, consent Consent, content func(state.Reader) (images.Image, error)) (images.Image, Result, error) {
 	var img images.Image
 	result, err := l.change(ctx, to.User, consent, func(c *change) (err error) {
-		if img, err = source(c.tx, from); err != nil {
+		if img, err = content(c.tx); err != nil {
 			return err
 		}
 		img.Ref = to
@@ -28,8 +38,7 @@ func (l *Lab) Clone(ctx context.Context, from, to images.Ref, force bool, consen
 		case err != nil:
 			return err
 		case !force:
-			return fault.Failedf("you have an image %s already", to.Short()).
-				WithHint("overwrite it with: image clone --force walt:%s %s", from, to.Short())
+			return taken(from, to)
 		default:
 			if err := c.overwrite(old, img); err != nil {
 				return err
@@ -39,6 +48,26 @@ func (l *Lab) Clone(ctx context.Context, from, to images.Ref, force bool, consen
 		return errors.Join(images.Put(c.tx, img), l.Journal.Record(c.tx, e))
 	})
 	return img, result, err
+}
+
+// Vacant fails as Clone would when there is an image of that name: asked before
+// a long download, and again by the change itself.
+func (l *Lab) Vacant(ctx context.Context, from images.Link, to images.Ref) error {
+	return l.Store.View(ctx, func(r state.Reader) error {
+		_, err := images.Get(r, to)
+		switch {
+		case err == nil:
+			return taken(from, to)
+		case errors.Is(err, state.ErrNotFound):
+			return nil
+		}
+		return err
+	})
+}
+
+func taken(from images.Link, to images.Ref) error {
+	return fault.Failedf("you have an image %s already", to.Short()).
+		WithHint("overwrite it with: image clone --force %s %s", from, to.Short())
 }
 
 // source returns the image to clone, or a fault with near misses.

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"walt/fault"
 	"walt/images"
@@ -22,24 +21,20 @@ type Download struct {
 	Tries int       `json:"tries"`
 	Next  time.Time `json:"next"`            // not tried again before
 	Error string    `json:"error,omitempty"` // of the last try
+	// Stopped says that a user cancelled it: it waits for RetryJob.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 var wanted = state.NewTable[Download]("download")
 
-// request notes within tx that the default image of the model is wanted. It
-// writes even what is there, so that an image that arrives in another
-// transaction does not miss the device of this one.
+// request notes within tx that the default image of the model is wanted.
 func (l *Lab) request(tx state.Tx, model string) error {
-	w, err := wanted.Get(tx, model)
-	if errors.Is(err, state.ErrNotFound) {
-		w = Download{Model: model, Since: l.Now().UTC()}
-		e := journal.Event{Type: journal.Download, Actor: journal.Server, To: images.DefaultRef(model).String(), Detail: "begun"}
-		err = l.Journal.Record(tx, e)
-	}
-	if err != nil {
+	_, err := wanted.Get(tx, model)
+	if !errors.Is(err, state.ErrNotFound) {
 		return err
 	}
-	return wanted.Put(tx, model, w)
+	e := journal.Event{Type: journal.Download, Actor: journal.Server, To: images.DefaultRef(model).String(), Detail: "begun"}
+	return errors.Join(wanted.Put(tx, model, Download{Model: model, Since: l.Now().UTC()}), l.Journal.Record(tx, e))
 }
 
 // Downloads returns the default images that devices wait for, ordered by model.
@@ -57,14 +52,15 @@ func (l *Lab) Downloads(ctx context.Context) (all []Download, err error) {
 	return all, err
 }
 
-// Retry makes every waiting download due now, as when the registries changed.
+// Retry makes every waiting download due now, as if it had not been tried yet:
+// for when the registries changed.
 func (l *Lab) Retry(ctx context.Context) error {
 	err := l.Store.Update(ctx, func(tx state.Tx) error {
 		for e, err := range wanted.Scan(tx, "", "") {
 			if err != nil {
 				return err
 			}
-			e.Value.Next = time.Time{}
+			e.Value.Tries, e.Value.Next = 0, time.Time{}
 			if err := wanted.Put(tx, e.Key, e.Value); err != nil {
 				return err
 			}
@@ -88,54 +84,47 @@ const atOnce = 2
 // downloads works on the wanted images until ctx ends. Each is downloaded once
 // however many devices wait for it.
 func (l *Lab) downloads(ctx context.Context) error {
-	var g errgroup.Group // its goroutines end with ctx
-	g.SetLimit(atOnce)
-	done := make(chan string)
+	var tries sync.WaitGroup // they end with ctx
+	defer tries.Wait()
+	done := make(chan string, atOnce)
 	running := map[string]bool{}
 	for {
 		all, err := l.Downloads(ctx)
-		if err != nil && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		pause := time.Hour
 		for _, w := range all {
-			due := w.Next.Sub(l.Now())
-			if running[w.Model] {
-				continue
+			if w.Stopped || running[w.Model] || len(running) == atOnce {
+				continue // the end of a try has all looked at again
 			}
-			if due > 0 {
+			if due := w.Next.Sub(l.Now()); due > 0 {
 				pause = min(pause, due)
 				continue
 			}
-			started := g.TryGo(func() error {
-				l.tryDownload(ctx, w)
-				select {
-				case done <- w.Model:
-				case <-ctx.Done():
-				}
-				return nil
+			running[w.Model] = true
+			tries.Go(func() {
+				l.tryDownload(ctx, w.Model)
+				done <- w.Model
 			})
-			if started {
-				running[w.Model] = true
-			}
 		}
-		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return g.Wait()
-		case <-timer.C:
+			return nil
+		case <-time.After(pause):
 		case <-l.download:
 		case model := <-done:
 			delete(running, model)
 		}
-		timer.Stop()
 	}
 }
 
 // tryDownload tries once; a failure is recorded with the time of the next try.
-func (l *Lab) tryDownload(ctx context.Context, w Download) {
-	err := l.obtain(ctx, w)
+func (l *Lab) tryDownload(ctx context.Context, model string) {
+	err := l.obtain(ctx, model)
 	if err == nil || ctx.Err() != nil {
 		return
 	}
@@ -143,48 +132,58 @@ func (l *Lab) tryDownload(ctx context.Context, w Download) {
 	if f := fault.As(err); f != nil {
 		reason = f.Msg
 	} else {
-		l.Log.Error("download of a default image", "model", w.Model, "err", err)
+		l.Log.Error("download of a default image", "model", model, "err", err)
+	}
+	err = l.Store.Update(ctx, func(tx state.Tx) error { return l.postpone(tx, model, reason) })
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	l.Log.Error("note a failed download", "model", model, "err", err)
+	select { // it is still due at once
+	case <-ctx.Done():
+	case <-time.After(l.Config.Retry):
+	}
+}
+
+// postpone notes within tx that a try failed, and when the next one is due.
+func (l *Lab) postpone(tx state.Tx, model, reason string) error {
+	w, err := wanted.Get(tx, model)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	pause := l.Config.Retry << min(w.Tries, 6)
-	err = l.Store.Update(ctx, func(tx state.Tx) error {
-		now, err := wanted.Get(tx, w.Model)
-		if errors.Is(err, state.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		now.Tries, now.Error, now.Next = w.Tries+1, reason, l.Now().Add(pause).UTC()
-		e := journal.Event{Type: journal.Download, Actor: journal.Server, To: images.DefaultRef(w.Model).String(),
-			Detail: fmt.Sprintf("try %d failed: %s; next in %v", now.Tries, reason, pause)}
-		return errors.Join(wanted.Put(tx, w.Model, now), l.Journal.Record(tx, e))
-	})
-	if err != nil && ctx.Err() == nil {
-		l.Log.Error("note a failed download", "model", w.Model, "err", err)
-	}
+	w.Tries, w.Error, w.Next = w.Tries+1, reason, l.Now().Add(pause).UTC()
+	e := journal.Event{Type: journal.Download, Actor: journal.Server, To: images.DefaultRef(model).String(),
+		Detail: fmt.Sprintf("try %d failed: %s; next in %v", w.Tries, reason, pause)}
+	return errors.Join(wanted.Put(tx, model, w), l.Journal.Record(tx, e))
 }
 
 // obtain downloads the default image of a model and makes the devices that
 // wait for it free nodes. Without such devices the download is dropped.
-func (l *Lab) obtain(ctx context.Context, w Download) error {
-	waiting, err := l.waiting(ctx, w.Model)
+func (l *Lab) obtain(ctx context.Context, model string) error {
+	waiting, err := l.waiting(ctx, model)
 	if err != nil || !waiting {
 		return err
 	}
-	img, err := l.fetchDefault(ctx, w.Model)
+	ctx, report, end := l.jobs.begin(ctx, DownloadID(model), images.DefaultRef(model).String(), "")
+	defer end()
+	img, err := l.fetchDefault(ctx, model, report)
+	if context.Cause(ctx) == errCancelled {
+		return errCancelled
+	}
 	if err != nil {
 		return err
 	}
-	return l.arrive(ctx, w.Model, img)
+	return l.arrive(ctx, model, img)
 }
 
 // waiting reports whether a device waits for the model's default image, and
 // drops the download when none does.
 func (l *Lab) waiting(ctx context.Context, model string) (waiting bool, err error) {
 	err = l.Store.Update(ctx, func(tx state.Tx) error {
-		if _, err := wanted.Get(tx, model); err != nil { // read: see request
-			return err
-		}
 		ds, err := waitingFor(tx, model)
 		if waiting = len(ds) > 0; waiting || err != nil {
 			return err
@@ -201,8 +200,8 @@ func waitingFor(r state.Reader, model string) (ds []Device, err error) {
 
 // fetchDefault downloads the content of the model's default image and checks
 // that it is for that model.
-func (l *Lab) fetchDefault(ctx context.Context, model string) (images.Image, error) {
-	img, err := l.Library.Fetch(ctx, images.DefaultRef(model))
+func (l *Lab) fetchDefault(ctx context.Context, model string, report func(images.Progress)) (images.Image, error) {
+	img, err := l.Library.Fetch(ctx, images.DefaultRef(model), report)
 	if err != nil {
 		return img, err
 	}
@@ -213,21 +212,22 @@ func (l *Lab) fetchDefault(ctx context.Context, model string) (images.Image, err
 	return img, nil
 }
 
-// arrive makes a downloaded default image visible, and free nodes of the
-// devices that waited for it.
+// arrive makes a downloaded default image visible, unless another download was
+// first, and free nodes of the devices that waited for it.
 func (l *Lab) arrive(ctx context.Context, model string, img images.Image) error {
 	var enrolled []Device
 	err := l.Store.Update(ctx, func(tx state.Tx) error {
 		enrolled = nil
-		if _, err := wanted.Get(tx, model); err != nil { // read: see request
-			return err
-		}
 		ds, err := waitingFor(tx, model)
 		if err != nil {
 			return err
 		}
-		e := journal.Event{Type: journal.Download, Actor: journal.Server, To: img.Ref.String(), Detail: "done, " + img.Digest}
-		if err := errors.Join(images.Put(tx, img), wanted.Delete(tx, model), l.Journal.Record(tx, e)); err != nil {
+		_, err = images.Get(tx, img.Ref)
+		if errors.Is(err, state.ErrNotFound) {
+			e := journal.Event{Type: journal.Download, Actor: journal.Server, To: img.Ref.String(), Detail: "done, " + img.Digest}
+			err = errors.Join(images.Put(tx, img), l.Journal.Record(tx, e))
+		}
+		if err = errors.Join(err, wanted.Delete(tx, model)); err != nil {
 			return err
 		}
 		for _, d := range ds {

@@ -32,7 +32,11 @@ type Hypervisor interface {
 type Library interface {
 	// Fetch downloads the content of an image from the registries and returns
 	// the record that it would have.
-	Fetch(context.Context, images.Ref) (images.Image, error)
+	Fetch(context.Context, images.Ref, func(images.Progress)) (images.Image, error)
+	// FetchLink is Fetch from one location.
+	FetchLink(context.Context, images.Link, func(images.Progress)) (images.Image, error)
+	// Offers tells which image each location has under the name.
+	Offers(context.Context, images.Ref) []images.Offer
 	// Seed makes a user's first images: clones of the default ones of the models.
 	Seed(ctx context.Context, user auth.Name, models []string) ([]images.Image, error)
 }
@@ -57,12 +61,13 @@ type Lab struct {
 	Config
 	status   *board
 	visits   *visits
+	jobs     *jobs
 	download chan struct{} // holds one token while the list of downloads may have changed
 }
 
 // New returns the lab; Run makes it live.
 func New(c Config) *Lab {
-	return &Lab{Config: c, status: newBoard(c.Now), visits: newVisits(), download: make(chan struct{}, 1)}
+	return &Lab{Config: c, status: newBoard(c.Now), visits: newVisits(), jobs: &jobs{all: map[string]*running{}}, download: make(chan struct{}, 1)}
 }
 
 // Run starts the virtual nodes, which also finishes every change of an image
@@ -74,7 +79,7 @@ func (l *Lab) Run(ctx context.Context) error {
 		all, err = everything(r)
 		return err
 	})
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return err
 	}
 	for _, d := range all {
@@ -174,28 +179,4 @@ func (l *Lab) Models(ctx context.Context) (found []string, err error) {
 		return err
 	})
 	return found, err
-}
-
-// WorkingSet returns the user's images. The first time that it is asked for
-// while there are none, the default images of the models present are cloned
-// into it and returned as seeded.
-func (l *Lab) WorkingSet(ctx context.Context, user auth.Name) (mine, seeded []images.Image, err error) {
-	read := func() error {
-		return l.Store.View(ctx, func(r state.Reader) (err error) {
-			mine, err = images.Of(r, user)
-			return err
-		})
-	}
-	if err := read(); err != nil || len(mine) > 0 {
-		return mine, nil, err
-	}
-	present, err := l.Models(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if seeded, err = l.Library.Seed(ctx, user, present); err != nil || len(seeded) == 0 {
-		return nil, nil, err
-	}
-	err = read()
-	return mine, seeded, err
 }

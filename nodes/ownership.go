@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -152,22 +151,7 @@ func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string
 
 // fits checks that the user's image is there and lists the models of all devices.
 func (c *change) fits(ds []Device, ref images.Ref) error {
-	img, err := images.Get(c.tx, ref)
-	if errors.Is(err, state.ErrNotFound) {
-		mine, err := images.Of(c.tx, c.user)
-		if err != nil {
-			return err
-		}
-		known := []string{"default"}
-		for _, i := range mine {
-			known = append(known, i.Ref.Short())
-		}
-		f := fault.Unknown("image", []string{ref.Short()}, known)
-		if f.Hint == "" {
-			f.Hint = "see your images with: image show"
-		}
-		return f
-	}
+	img, err := own(c.tx, ref, "default")
 	if err != nil {
 		return err
 	}

@@ -109,22 +109,17 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model strin
 	if err != nil {
 		return Result{}, err
 	}
-	def, err := l.defaultImage(ctx, model)
-	if err != nil {
+	if err := l.fetchMissing(ctx, model); err != nil {
 		return Result{}, err
 	}
 	return l.change(ctx, user, Consent{}, func(c *change) error {
-		if _, err := images.Get(c.tx, def.Ref); errors.Is(err, state.ErrNotFound) {
-			if err := images.Put(c.tx, def); err != nil {
-				return err
-			}
+		def, err := images.Get(c.tx, images.DefaultRef(model))
+		if err != nil {
+			return err
 		}
 		d, err := l.admit(c.tx, Announcement{Name: name, MAC: mac, Model: model, Virtual: true})
 		if err != nil {
 			return err
-		}
-		if d.MAC != mac {
-			return fault.Failedf("there is a device %s already (%s)", name, d.MAC).WithHint("choose another name")
 		}
 		l.enroll(&d, def)
 		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(string(user), d, "virtual node "+model))); err != nil {
@@ -134,18 +129,20 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model strin
 	})
 }
 
-// defaultImage returns the default image of a model, downloading its content
-// when it has no record yet.
-func (l *Lab) defaultImage(ctx context.Context, model string) (images.Image, error) {
-	var def images.Image
-	err := l.Store.View(ctx, func(r state.Reader) (err error) {
-		def, err = images.Get(r, images.DefaultRef(model))
+// fetchMissing downloads the default image of a model unless it is here.
+func (l *Lab) fetchMissing(ctx context.Context, model string) error {
+	err := l.Store.View(ctx, func(r state.Reader) error {
+		_, err := images.Get(r, images.DefaultRef(model))
 		return err
 	})
 	if !errors.Is(err, state.ErrNotFound) {
-		return def, err
+		return err
 	}
-	return l.fetchDefault(ctx, model)
+	img, err := l.fetchDefault(ctx, model, nil)
+	if err != nil {
+		return err
+	}
+	return l.arrive(ctx, model, img)
 }
 
 // randomMAC makes an address for a virtual node, under the prefix that KVM uses.

@@ -13,6 +13,7 @@ import (
 
 	"walt/auth"
 	"walt/fault"
+	"walt/state"
 )
 
 // Visit is a command or a shell that a user runs on a node over SSH, as root,
@@ -45,16 +46,35 @@ func (l *Lab) Visit(ctx context.Context, user auth.Name, n NodeState, v Visit) (
 	}
 	ctx, leave := l.visits.enter(ctx, n.Name, user)
 	defer leave()
+	if err := l.still(ctx, user, n); err != nil {
+		return 0, err
+	}
 	status, err := visit(ctx, n.Addr, l.Key, v)
 	switch {
 	case err == nil:
 		return status, nil
 	case context.Cause(ctx) == ErrTaken:
-		return 0, fault.Failedf("%s was taken by somebody else", n.Name).WithHint("see whose it is with: node show --all")
+		return 0, lost(n)
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
 	}
 	return 0, fault.Failedf("the connection to %s failed: %v", n.Name, err).WithHint("see what it is doing with: node show --all")
+}
+
+// still checks that the node did not change hands before the visit was noted:
+// from then on, cut ends it.
+func (l *Lab) still(ctx context.Context, user auth.Name, n NodeState) error {
+	return l.Store.View(ctx, func(r state.Reader) error {
+		now, err := get(r, n.Name)
+		if err == nil && now.contested(user) && now.Owner() != n.Owner() {
+			return lost(n)
+		}
+		return err
+	})
+}
+
+func lost(n NodeState) error {
+	return fault.Failedf("%s was taken by somebody else", n.Name).WithHint("see whose it is with: node show --all")
 }
 
 func visit(ctx context.Context, addr string, key ssh.Signer, v Visit) (int, error) {

@@ -1,0 +1,225 @@
+package commands
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"walt/fault"
+	"walt/nodes"
+)
+
+func advancedCommands() []Command {
+	job := Arg{Name: "ID", Complete: completeJob}
+	return []Command{{
+		Path: "advanced update-default-images", Short: "replace default images by newer ones", Topic: "images",
+		Long: `Looks in every registry and in the docker daemon for a version of each default
+image with a newer creation date, takes the newest, and reboots the free nodes
+that boot it. Nodes that somebody owns, and clones, are left alone. The replaced
+version is kept under the date of today as its tag until the next update.`,
+		Flags: []Flag{
+			{Name: "dry-run", Usage: "only say what would be done"},
+			{Name: "put-back", Value: "NAME", Usage: "undo the last update of one default image"},
+		},
+		Run: updateDefaults,
+	}, {
+		Path: "advanced jobs", Short: "show the transfers of images that run or wait",
+		Flags: []Flag{jsonFlag},
+		Run:   showJobs,
+	}, {
+		Path: "advanced jobs retry", Short: "try the download of a default image now",
+		Args: []Arg{job},
+		Run: func(ctx context.Context, c *Call) error {
+			if err := c.Lab.RetryJob(ctx, c.arg(0)); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.Out, "%s is tried now\n", c.arg(0))
+			return nil
+		},
+	}, {
+		Path: "advanced jobs cancel", Short: "stop a transfer",
+		Long: "The download of a default image stays stopped until it is retried.",
+		Args: []Arg{job},
+		Run: func(ctx context.Context, c *Call) error {
+			if err := c.Lab.CancelJob(ctx, c.User, c.arg(0)); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.Out, "%s is stopped\n", c.arg(0))
+			return nil
+		},
+	}, {
+		Path: "advanced gc", Short: "free the content that no image refers to any more",
+		Long:  "The server does that by itself now and then.",
+		Flags: []Flag{{Name: "dry-run", Usage: "only say what would be freed"}},
+		Run: func(ctx context.Context, c *Call) error {
+			freed, err := c.Library.Collect(ctx, c.on("dry-run"))
+			if err != nil {
+				return err
+			}
+			would := ""
+			if c.on("dry-run") {
+				would = "would be "
+			}
+			fmt.Fprintf(c.Out, "%s in %d files %sfreed\n", size(freed.Bytes), freed.Blobs, would)
+			return nil
+		},
+	}, {
+		Path: "advanced backup", Short: "write a copy of all data to standard output", Topic: "admin",
+		Long: `Only administrators: ssh walt@SERVER advanced backup > FILE. The server goes on
+meanwhile. "waltd restore FILE" makes a data directory of it.`,
+		Run: func(ctx context.Context, c *Call) error {
+			switch {
+			case !c.Admin:
+				return fault.Failedf("only administrators make backups").WithHint("see who is one with: user show")
+			case c.Terminal != nil:
+				return fault.Usagef("a backup is not for a terminal").WithHint("write it to a file: ssh walt@SERVER advanced backup > FILE")
+			}
+			return c.Backup(ctx, c.Out)
+		},
+	}}
+}
+
+func updateDefaults(ctx context.Context, c *Call) error {
+	if c.given("put-back") {
+		changes, err := c.Lab.PutBack(ctx, c.User, c.option("put-back"))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.Out, "%s is again as it was before its last update\n", c.option("put-back"))
+		return c.showRestarted(changes)
+	}
+	var failed []string
+	var restarted []nodes.Change
+	none := true
+	err := c.Lab.UpdateDefaults(ctx, c.User, c.on("dry-run"), func(u nodes.Update) {
+		none = false
+		fmt.Fprintf(c.Out, "%s: %s\n", u.Image.Ref.Short(), c.outcome(u))
+		for _, o := range u.Offers {
+			what := "created " + o.Created.UTC().Format("2006-01-02 15:04") + ", " + shortDigest(o.Digest)
+			if o.Err != nil {
+				what = o.Err.Error()
+			}
+			fmt.Fprintf(c.Out, "  %s: %s\n", o.Location, clean(what))
+		}
+		if u.Err != nil {
+			failed = append(failed, u.Image.Ref.Short())
+		}
+		restarted = append(restarted, u.Changes...)
+	})
+	if err != nil {
+		return err
+	}
+	if none {
+		c.note("There are no default images yet: they come with the first nodes (see: help show images).")
+	}
+	if len(failed) > 0 {
+		return fault.Failedf("not updated: %s", strings.Join(failed, ", "))
+	}
+	return c.showRestarted(restarted)
+}
+
+// outcome says what became of one default image.
+func (c *Call) outcome(u nodes.Update) string {
+	if u.Newest == nil {
+		return "nothing newer than the present one, created " + u.Image.Created.UTC().Format("2006-01-02 15:04")
+	}
+	switch f := fault.As(u.Err); {
+	case f != nil:
+		return "newer in " + u.Newest.Location + ", but " + clean(f.Msg)
+	case u.Err != nil:
+		c.Log.Error("update a default image", "image", u.Image.Ref, "err", u.Err)
+		return "newer in " + u.Newest.Location + ", but the server failed to take it"
+	case c.on("dry-run"):
+		return "newer in " + u.Newest.Location + ": it would be taken"
+	}
+	return "updated from " + u.Newest.Location + "; the one before is kept as " + u.Kept.Short()
+}
+
+// showRestarted tells which free nodes were restarted.
+func (c *Call) showRestarted(changes []nodes.Change) error {
+	for _, ch := range changes {
+		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, became(ch))
+	}
+	return failedReboots(changes)
+}
+
+// jobRow is a transfer as programs see it.
+type jobRow struct {
+	ID    string     `json:"id"`
+	What  string     `json:"what"`
+	User  *string    `json:"user"` // null: devices wait for it
+	State string     `json:"state"`
+	Done  int64      `json:"done"`
+	Total int64      `json:"total"`
+	Tries int        `json:"tries"`
+	Next  *time.Time `json:"next"`
+	Error string     `json:"error"`
+}
+
+func newJobRow(j nodes.Job) jobRow {
+	r := jobRow{ID: j.ID, What: j.What, User: orNull(string(j.User)), State: "waiting", Done: j.Done, Total: j.Total, Tries: j.Tries, Error: j.Error}
+	switch {
+	case j.Running:
+		r.State = "running"
+	case j.Stopped:
+		r.State = "stopped"
+	default:
+		r.Next = &j.Next
+	}
+	return r
+}
+
+func showJobs(ctx context.Context, c *Call) error {
+	all, err := c.Lab.Jobs(ctx)
+	if err != nil {
+		return err
+	}
+	if c.on("json") {
+		rows := []jobRow{}
+		for _, j := range all {
+			rows = append(rows, newJobRow(j))
+		}
+		return c.print(map[string]any{"jobs": rows})
+	}
+	if len(all) == 0 {
+		c.note("Nothing is being transferred, and nothing waits for it.")
+		return nil
+	}
+	var rows [][]string
+	for _, j := range all {
+		rows = append(rows, []string{j.ID, j.What, cmp.Or(string(j.User), "devices"), c.progressOf(j), cmp.Or(j.Error, "-")})
+	}
+	c.rows([]string{"ID", "WHAT", "FOR", "STATE", "LAST ERROR"}, rows)
+	return nil
+}
+
+// progressOf says how a transfer goes.
+func (c *Call) progressOf(j nodes.Job) string {
+	switch {
+	case j.Running && j.Total > 0:
+		return fmt.Sprintf("%d %% of %s", j.Done*100/j.Total, size(j.Total))
+	case j.Running:
+		return "running"
+	case j.Stopped:
+		return "stopped (advanced jobs retry " + j.ID + ")"
+	}
+	wait := j.Next.Sub(c.Now())
+	if wait <= 0 {
+		return "about to begin"
+	}
+	return "next try in " + (wait.Truncate(time.Second) + time.Second).String()
+}
+
+// showTransfers notes the transfers of the user, and the downloads of default
+// images.
+func (c *Call) showTransfers(ctx context.Context) error {
+	all, err := c.Lab.Jobs(ctx)
+	for _, j := range all {
+		if j.User == "" || j.User == c.User {
+			c.note("%s: %s (see: advanced jobs)", j.What, c.progressOf(j))
+		}
+	}
+	return err
+}

@@ -1,0 +1,254 @@
+package commands
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"walt/images"
+	"walt/nodes"
+)
+
+// foundRow is an image that a search found, as programs see it.
+type foundRow struct {
+	Link    string    `json:"link"`
+	Models  []string  `json:"models"`
+	Size    int64     `json:"size"`
+	Created time.Time `json:"created"`
+}
+
+func (r foundRow) cells() []string {
+	return []string{r.Link, strings.Join(r.Models, ","), size(r.Size), r.Created.UTC().Format(time.DateOnly)}
+}
+
+// imageSearch shows what each location has: on a terminal as it comes, sorted
+// otherwise.
+func imageSearch(ctx context.Context, c *Call) error {
+	rows := []foundRow{}
+	asItComes := c.Terminal != nil && !c.on("json")
+	add := func(r foundRow) {
+		if asItComes {
+			fmt.Fprintln(c.Out, clean(strings.Join(r.cells(), "  ")))
+		}
+		rows = append(rows, r)
+	}
+	here, err := c.Lab.Images(ctx)
+	if err != nil {
+		return err
+	}
+	for _, img := range here {
+		if img.Ref.User != c.User && strings.Contains(img.Ref.String(), c.arg(0)) {
+			add(foundRow{images.Link{Location: images.Here, Ref: img.Ref}.String(), img.Models, img.Size, img.Created})
+		}
+	}
+	err = c.Library.Search(ctx, c.arg(0), func(f images.Found) {
+		add(foundRow{f.Link.String(), f.Models, f.Size, f.Created})
+	}, func(location string, err error) {
+		c.note("%s was not searched: %v", location, err)
+	})
+	if err != nil {
+		return err
+	}
+	if c.on("json") {
+		slices.SortFunc(rows, byLink)
+		return c.print(map[string]any{"images": rows})
+	}
+	if len(rows) == 0 {
+		c.note("Nothing found. See what is here with: image show --all")
+	}
+	if asItComes || len(rows) == 0 {
+		return nil
+	}
+	slices.SortFunc(rows, byLink)
+	var cells [][]string
+	for _, r := range rows {
+		cells = append(cells, r.cells())
+	}
+	c.rows([]string{"LINK", "MODELS", "SIZE", "CREATED"}, cells)
+	return nil
+}
+
+func byLink(a, b foundRow) int { return cmp.Compare(a.Link, b.Link) }
+
+func imageClone(ctx context.Context, c *Call) error {
+	from, err := images.ParseLink(c.arg(0))
+	if err != nil {
+		return err
+	}
+	to, changed := from.Suggest(c.User)
+	if c.arg(1) != "" {
+		changed = false
+		if to, err = images.ParseName(c.User, c.arg(1)); err != nil {
+			return err
+		}
+	}
+	if changed {
+		c.note("The name is not a valid one here: the clone is called %s.", to.Short())
+	}
+	if _, err := c.workingSet(ctx); err != nil {
+		return err
+	}
+	if !c.on("force") {
+		if err := c.Lab.Vacant(ctx, from, to); err != nil {
+			return err
+		}
+	}
+	var fetched images.Image
+	if from.Location != images.Here {
+		if fetched, err = c.fetch(ctx, from); err != nil {
+			return err
+		}
+	}
+	var result nodes.Result
+	err = c.consented(ctx, "Overwrite "+to.Short()+" and reboot", func(consent nodes.Consent) (err error) {
+		if from.Location == images.Here {
+			_, result, err = c.Lab.Clone(ctx, from.Ref, to, c.on("force"), consent)
+		} else {
+			_, result, err = c.Lab.Receive(ctx, fetched, from, to, c.on("force"), consent)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.Out, "%s is a clone of %s\n", to.Short(), from)
+	for _, ch := range result.Changes {
+		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, became(ch))
+	}
+	return failedReboots(result.Changes)
+}
+
+// fetch downloads the content of an image, and shows how that goes.
+func (c *Call) fetch(ctx context.Context, from images.Link) (images.Image, error) {
+	return c.transfer(ctx, from.String(), func(ctx context.Context, report func(images.Progress)) (images.Image, error) {
+		return c.Library.FetchLink(ctx, from, report)
+	})
+}
+
+// transfer runs a transfer that others see in "advanced jobs" and may cancel.
+func (c *Call) transfer(ctx context.Context, what string, do func(context.Context, func(images.Progress)) (images.Image, error)) (images.Image, error) {
+	show, end := c.progress(what)
+	defer end()
+	ctx, note, done := c.Lab.Transfer(ctx, c.User, what)
+	defer done()
+	img, err := do(ctx, func(p images.Progress) {
+		note(p)
+		show(p)
+	})
+	if err != nil && context.Cause(ctx) != nil {
+		err = context.Cause(ctx)
+	}
+	return img, err
+}
+
+func imagePublish(ctx context.Context, c *Call) error {
+	if _, err := c.workingSet(ctx); err != nil {
+		return err
+	}
+	img, err := c.Lab.Own(ctx, c.User, c.arg(0))
+	if err != nil {
+		return err
+	}
+	var link images.Link
+	_, err = c.transfer(ctx, "publish "+img.Ref.Short(), func(ctx context.Context, report func(images.Progress)) (_ images.Image, err error) {
+		link, err = c.Library.Publish(ctx, img, c.option("registry"), report)
+		return img, err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.Out, link)
+	return nil
+}
+
+func imageDuplicate(ctx context.Context, c *Call) error {
+	if _, err := c.workingSet(ctx); err != nil {
+		return err
+	}
+	img, err := c.Lab.Own(ctx, c.User, c.arg(0))
+	if err != nil {
+		return err
+	}
+	to, err := images.ParseName(c.User, c.arg(1))
+	if err != nil {
+		return err
+	}
+	if _, _, err := c.Lab.Clone(ctx, img.Ref, to, false, nodes.Consent{}); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.Out, "%s has the content of %s\n", to.Short(), img.Ref.Short())
+	return nil
+}
+
+// detail is what an image is made of, as programs see it.
+type detail struct {
+	imageRow
+	Architecture string            `json:"architecture"`
+	OS           string            `json:"os"`
+	Layers       []images.Layer    `json:"layers"`
+	Labels       map[string]string `json:"labels"`
+	History      []string          `json:"history"`
+	SharedWith   []images.Ref      `json:"shared_with"`
+}
+
+func imageInspect(ctx context.Context, c *Call) error {
+	if _, err := c.workingSet(ctx); err != nil {
+		return err
+	}
+	img, err := c.Lab.Own(ctx, c.User, c.arg(0))
+	if err != nil {
+		return err
+	}
+	d, err := c.Library.Inspect(img)
+	if err != nil {
+		return err
+	}
+	all, err := c.Lab.Images(ctx)
+	if err != nil {
+		return err
+	}
+	shared := []images.Ref{}
+	for _, other := range all {
+		if other.Digest == img.Digest && other.Ref != img.Ref {
+			shared = append(shared, other.Ref)
+		}
+	}
+	mine, err := c.Lab.Mine(ctx, c.User)
+	if err != nil {
+		return err
+	}
+	inUse := nodes.Uses(mine)[img.Ref] > 0
+	if c.on("json") {
+		return c.print(detail{newImageRow(img, inUse), d.Architecture, d.OS, d.Layers, d.Labels, d.History, shared})
+	}
+	c.describeImage(img, d, shared)
+	return nil
+}
+
+func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Ref) {
+	rows := [][]string{
+		{"name", img.Ref.Short()},
+		{"digest", img.Digest},
+		{"created", img.Created.UTC().Format("2006-01-02 15:04:05 UTC")},
+		{"models", strings.Join(img.Models, ", ")},
+		{"platform", d.OS + "/" + d.Architecture},
+		{"size", size(img.Size)},
+	}
+	for _, ref := range shared {
+		rows = append(rows, []string{"shared with", images.Link{Location: images.Here, Ref: ref}.String()})
+	}
+	for _, l := range d.Layers {
+		rows = append(rows, []string{"layer", shortDigest(l.Digest) + "  " + size(l.Size)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Labels)) {
+		rows = append(rows, []string{"label", name + "=" + d.Labels[name]})
+	}
+	for _, step := range d.History {
+		rows = append(rows, []string{"history", step})
+	}
+	c.rows(nil, rows)
+}

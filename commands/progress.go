@@ -1,0 +1,77 @@
+package commands
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"walt/images"
+)
+
+// progress shows how a transfer goes, until end is called: a bar on a terminal,
+// a line for each finished layer without one.
+func (c *Call) progress(what string) (report func(images.Progress), end func()) {
+	if c.Terminal == nil {
+		return func(p images.Progress) {
+			if p.Layer != "" {
+				c.note("%s: %s done, %s", what, shortDigest(p.Layer), size(p.Total))
+			}
+		}, func() {}
+	}
+	began := c.Now()
+	var last time.Time
+	return func(p images.Progress) {
+			now := c.Now()
+			if p.Layer != "" || p.Total == 0 || now.Sub(last) < barEvery && !p.Finished {
+				return
+			}
+			last = now
+			width, _ := c.Terminal.Size()
+			fmt.Fprintf(c.Err, "\r\x1b[K%s", bar(what, p, now.Sub(began), width))
+		}, func() {
+			if !last.IsZero() {
+				fmt.Fprint(c.Err, "\r\x1b[K")
+			}
+		}
+}
+
+// barEvery is how often a bar is drawn at most.
+const barEvery = 100 * time.Millisecond
+
+// bar is a line of at most width characters, as in
+// "lab:ann/tool  [#####.....]  50 %  1.5 of 3.0 MiB  1.5 MiB/s  1 s left".
+func bar(what string, p images.Progress, elapsed time.Duration, width int) string {
+	const cells = 20
+	full := int(p.Done * cells / p.Total)
+	rate := float64(p.Done) / max(elapsed.Seconds(), 0.001)
+	left := "-"
+	if rate > 0 {
+		left = (time.Duration(float64(p.Total-p.Done)/rate) * time.Second).String()
+	}
+	line := fmt.Sprintf("%s  [%s%s] %3d %%  %s of %s  %s/s  %s left", clean(what), strings.Repeat("#", full), strings.Repeat(".", cells-full),
+		p.Done*100/p.Total, size(p.Done), size(p.Total), size(int64(rate)), left)
+	if width > 0 && len(line) >= width {
+		line = line[:width-1]
+	}
+	return line
+}
+
+// size is a number of bytes for people, in binary units.
+func size(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, unit := float64(n), 0
+	for v >= 1024 && unit < len(units)-1 {
+		v /= 1024
+		unit++
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[unit])
+}
+
+// shortDigest is the beginning of a digest, enough to tell it from others.
+func shortDigest(d string) string {
+	const enough = len("sha256:") + 12
+	return d[:min(len(d), enough)]
+}

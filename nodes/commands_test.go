@@ -1,0 +1,303 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"walt/auth"
+	"walt/images"
+	"walt/state"
+)
+
+// command is a request: what it should do, and how a lab is asked for it.
+type command struct {
+	text string
+	do   func(*world) string // one transaction
+	ask  func(context.Context, testLab) (Result, error)
+	// apart says that it looks at the lab more than once before it decides.
+	apart bool
+	// first is what must succeed before, in a transaction of its own, and stays
+	// done whatever follows; nil for nothing.
+	first func(*world) string
+}
+
+// run does the command to a world.
+func (c command) run(w *world) string {
+	if c.first != nil {
+		if end := c.first(w); end != done {
+			return end
+		}
+	}
+	return w.try(c.do)
+}
+
+// command makes a random command, which often finds what it needs.
+func (m *model) command() command {
+	user := m.user()
+	switch m.rand.IntN(22) {
+	case 0, 1, 2, 3:
+		return m.acquireCommand(user)
+	case 4, 5:
+		return m.anyCommand(user)
+	case 6, 7:
+		return m.releaseCommand(user)
+	case 8, 9, 10, 11:
+		return m.bootCommand(user)
+	case 12, 13:
+		return m.cloneCommand(user)
+	case 14, 15:
+		return m.registerCommand()
+	case 16:
+		return m.createCommand(user)
+	case 17:
+		return m.dropCommand(user)
+	case 18:
+		return m.renameCommand(user)
+	case 19:
+		return m.pushCommand(user)
+	case 20:
+		return m.downloadCommand()
+	default:
+		return m.userCommand(user)
+	}
+}
+
+func (m *model) acquireCommand(user auth.Name) command {
+	set := m.set(func(d thing) bool { return d.kind == Node && d.image.User != user })
+	consent := m.consent(user, set)
+	return command{
+		text: fmt.Sprintf("%s: acquire %s %v", user, set, consent),
+		do:   func(w *world) string { return w.acquire(user, set, consent) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			return l.Acquire(ctx, user, parse(set), consent)
+		},
+	}
+}
+
+func (m *model) anyCommand(user auth.Name) command {
+	n, model := 1+m.rand.IntN(3), pick(m, "", "", "", "m1", "m1", "m2", "m4")
+	return command{
+		text: fmt.Sprintf("%s: acquire any %d of %q", user, n, model),
+		do:   func(w *world) string { return w.acquireAny(user, n, model) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			return l.AcquireAny(ctx, user, n, model)
+		},
+	}
+}
+
+func (m *model) releaseCommand(user auth.Name) command {
+	set := m.set(func(d thing) bool { return d.image.User == user })
+	return command{
+		text: fmt.Sprintf("%s: release %s", user, set),
+		do:   func(w *world) string { return w.release(user, set) },
+		ask:  func(ctx context.Context, l testLab) (Result, error) { return l.Release(ctx, user, parse(set)) },
+	}
+}
+
+func (m *model) bootCommand(user auth.Name) command {
+	name := pick(m, "x", "y", "pair", "m1-default", "default", "Bad_Name")
+	for _, ref := range m.refs() {
+		if ref.User == user && m.rand.IntN(2) == 0 {
+			name = ref.Name
+		}
+	}
+	img := m.world.images[images.Ref{User: user, Name: name, Tag: "latest"}]
+	set := m.set(func(d thing) bool { return d.kind == Node && (name == "default" || img.Boots(d.model)) })
+	consent := m.consent(user, set)
+	return command{
+		text: fmt.Sprintf("%s: boot %s %s %v", user, set, name, consent),
+		do:   func(w *world) string { return w.setImage(user, set, name, consent) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			return l.SetImage(ctx, user, parse(set), name, consent)
+		},
+	}
+}
+
+func (m *model) cloneCommand(user auth.Name) command {
+	from, to, force := m.image(m.user()), m.image(user), m.rand.IntN(3) > 0
+	if refs := m.refs(); len(refs) > 0 && m.rand.IntN(4) > 0 {
+		from = pick(m, refs...)
+	}
+	var facts []Contested
+	for _, n := range pick(m, m.world, m.world, m.old).using(to) {
+		facts = append(facts, Contested{n, user, m.world.things[n].since})
+	}
+	consent := pick(m, Consent{}, Consent{Whoever: true}, Consent{Shown: facts})
+	return command{
+		text: fmt.Sprintf("%s: clone %s %s, force: %v, %v", user, from, to, force, consent),
+		do:   func(w *world) string { return w.cloneImage(from, to, force, consent) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			_, _, err := l.Clone(ctx, from, to, force, consent)
+			return Result{}, err
+		},
+	}
+}
+
+func (m *model) registerCommand() command {
+	a := Announcement{
+		Name: m.name(), MAC: macOf(fmt.Sprint(m.rand.IntN(12))), Virtual: m.rand.IntN(2) == 0,
+		Model: pick(m, "", "m1", "m1", "m1", "m1", "m2", "m2", "m3", "m4"),
+	}
+	for _, n := range m.names() { // sometimes one that is there announces its model
+		if d := m.world.things[n]; d.kind == Unknown && d.model == "" && m.rand.IntN(2) == 0 {
+			a.Name, a.MAC = n, d.mac
+		}
+	}
+	return command{
+		text: fmt.Sprintf("server: register %v", a),
+		do:   func(w *world) string { return w.register(a) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			_, err := l.Register(ctx, "server", a)
+			return Result{}, err
+		},
+	}
+}
+
+func (m *model) createCommand(user auth.Name) command {
+	name, model := m.name(), pick(m, "m1", "m2", "m3", "m4")
+	return command{
+		text:  fmt.Sprintf("%s: create %s of %s", user, name, model),
+		first: func(w *world) string { return w.fetch(model) },
+		do:    func(w *world) string { return w.create(user, name, model) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			return l.Create(ctx, user, name, model)
+		},
+	}
+}
+
+func (m *model) dropCommand(user auth.Name) command {
+	virtual := m.rand.IntN(2) == 0
+	set := m.set(func(d thing) bool { return d.virtual == virtual })
+	consent := m.consent(user, set)
+	return command{
+		text: fmt.Sprintf("%s: drop %s %v, virtual: %v", user, set, consent, virtual),
+		do:   func(w *world) string { return w.drop(user, set, consent, virtual) },
+		ask: func(ctx context.Context, l testLab) (_ Result, err error) {
+			if virtual {
+				_, err = l.Remove(ctx, user, parse(set), consent)
+			} else {
+				_, err = l.Forget(ctx, user, parse(set), consent)
+			}
+			return Result{}, err
+		},
+	}
+}
+
+func (m *model) renameCommand(user auth.Name) command {
+	old, name := m.name(), m.name()
+	if all := m.names(); len(all) > 0 {
+		old = pick(m, all...)
+	}
+	consent := m.consent(user, string(old))
+	return command{
+		text: fmt.Sprintf("%s: rename %s %s %v", user, old, name, consent),
+		do:   func(w *world) string { return w.rename(user, old, name, consent) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			_, err := l.Rename(ctx, user, old, name, consent)
+			return Result{}, err
+		},
+	}
+}
+
+// pushCommand writes the record of an image, as whatever brings images does.
+func (m *model) pushCommand(user auth.Name) command {
+	models := pick(m, "m1", "m2", "m3", "m1,m2", "m2,m3", "m1,m2,m3")
+	img := images.Image{Ref: m.image(user), Models: strings.Split(models, ","), Digest: sum(fmt.Sprint(models, m.rand.IntN(2)))}
+	return command{
+		text: fmt.Sprintf("%s: push %s for %s", user, img.Ref, models),
+		do:   func(w *world) string { return w.push(img) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			return Result{}, l.Store.Update(ctx, func(tx state.Tx) error {
+				_, err := images.Get(tx, img.Ref)
+				if here, _ := auth.Exists(tx, user); !here || err == nil {
+					return errNoImage
+				}
+				return images.Put(tx, img)
+			})
+		},
+	}
+}
+
+func (m *model) downloadCommand() command {
+	model := pick(m, "m1", "m2", "m3", "m4")
+	return command{
+		text:  "server: download " + model,
+		apart: true,
+		do:    func(w *world) string { return w.download(model) },
+		ask:   func(ctx context.Context, l testLab) (Result, error) { return Result{}, l.obtain(ctx, model) },
+	}
+}
+
+func (m *model) userCommand(actor auth.Name) command {
+	name, admin := m.user(), m.rand.IntN(3) == 0
+	if m.rand.IntN(3) > 0 {
+		name = pick(m, auth.Name("alice"), "bob", "carol", "dave")
+		return command{
+			text: fmt.Sprintf("%s: user add %s, admin: %v", actor, name, admin),
+			do:   func(w *world) string { return w.addUser(actor, name, admin) },
+			ask: func(ctx context.Context, l testLab) (Result, error) {
+				_, err := l.users.Add(ctx, actor, name, admin, keyOf(name))
+				return Result{}, err
+			},
+		}
+	}
+	legacy := pick(m, Legacy{}, Legacy{Force: true}, Legacy{Heir: m.user()}, Legacy{Heir: m.user()})
+	return command{
+		text: fmt.Sprintf("%s: user remove %s %v", actor, name, legacy),
+		do:   func(w *world) string { return w.removeUser(actor, name, legacy) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			_, err := l.RemoveUser(ctx, actor, name, legacy)
+			return Result{}, err
+		},
+	}
+}
+
+func pick[T any](m *model, from ...T) T { return from[m.rand.IntN(len(from))] }
+
+// user is somebody, most often a user of the lab.
+func (m *model) user() auth.Name {
+	if m.rand.IntN(8) == 0 {
+		return pick(m, auth.Name("alice"), "bob", "carol", "dave")
+	}
+	return pick(m, slices.Sorted(maps.Keys(m.world.users))...)
+}
+
+func (m *model) name() Name { return Name(fmt.Sprintf("n%d", 1+m.rand.IntN(12))) }
+
+func (m *model) names() []Name { return slices.Sorted(maps.Keys(m.world.things)) }
+
+func (m *model) image(user auth.Name) images.Ref {
+	return images.Ref{User: user, Name: pick(m, "x", "y", "pair", "m1-default"), Tag: "latest"}
+}
+
+func (m *model) refs() []images.Ref {
+	return slices.SortedFunc(maps.Keys(m.world.images), func(a, b images.Ref) int { return strings.Compare(a.Full(), b.Full()) })
+}
+
+// set is a random expression, most often of the names of wanted things.
+func (m *model) set(wanted func(thing) bool) string {
+	if m.rand.IntN(6) == 0 {
+		return pick(m, "my-nodes", "free-nodes", "all-nodes", "n*", "n1*", "n[2-4]", "n?", "zz*", "n1?,n2")
+	}
+	good := slices.DeleteFunc(m.names(), func(n Name) bool { return !wanted(m.world.things[n]) })
+	var terms []string
+	for range 1 + m.rand.IntN(3) {
+		term := m.name()
+		if len(good) > 0 && m.rand.IntN(30) > 0 {
+			term = pick(m, good...)
+		}
+		terms = append(terms, string(term))
+	}
+	return strings.Join(terms, ",")
+}
+
+// consent is none, to whoever is there, or to what the user was shown, now or a
+// while ago.
+func (m *model) consent(user auth.Name, set string) Consent {
+	shown := pick(m, m.world, m.world, m.old)
+	names, _ := shown.expand(user, set, false)
+	return pick(m, Consent{}, Consent{Whoever: true}, Consent{Shown: shown.facts(user, names)}, Consent{Shown: shown.facts(user, names)})
+}

@@ -1,0 +1,316 @@
+package nodes
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+	"walt/journal"
+	"walt/state"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(stormIn); dir != "" {
+		fmt.Fprintln(os.Stderr, storm(dir))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// testLab is a lab whose surroundings the test plays: the registries, and the
+// power of the virtual nodes. alice is an administrator.
+type testLab struct {
+	*Lab
+	users   *auth.Users
+	library *shelf
+	power   *power
+}
+
+// newLab is a lab in memory, with a free node of the model m1 for each name and
+// a user for each other one.
+func newLab(t testing.TB, users []auth.Name, nodes ...Name) testLab {
+	t.Helper()
+	store, err := state.OpenMemory()
+	ok(t, err)
+	t.Cleanup(func() { ok(t, store.Close()) })
+	l := over(store, time.Now, newShelf())
+	ok(t, l.users.Ensure(t.Context(), "alice", keyOf("alice")))
+	for _, u := range users {
+		l.user(t, u)
+	}
+	l.image(t, defaultOf("m1"))
+	for _, n := range nodes {
+		l.node(t, n, "m1")
+	}
+	return l
+}
+
+// over is the lab of a store.
+func over(store state.Store, now func() time.Time, library *shelf) testLab {
+	log := journal.New(store, now)
+	l := testLab{users: auth.New(store, log, now), library: library, power: &power{}}
+	l.Lab = New(Config{
+		Store: store, Journal: log, Library: library, Virtual: l.power,
+		Log: slog.New(slog.DiscardHandler), Now: now, Retry: time.Second,
+	})
+	l.power.lab = l.Lab
+	return l
+}
+
+func (l testLab) user(t testing.TB, name auth.Name) {
+	t.Helper()
+	_, err := l.users.Add(t.Context(), "alice", name, false, keyOf(name))
+	ok(t, err)
+}
+
+// node registers a physical node.
+func (l testLab) node(t testing.TB, name Name, model string) Device {
+	t.Helper()
+	d, err := l.Register(t.Context(), "alice", Announcement{Name: name, MAC: macOf(string(name)), Model: model})
+	ok(t, err)
+	return d
+}
+
+// image writes the record of an image.
+func (l testLab) image(t testing.TB, img images.Image) {
+	t.Helper()
+	ok(t, l.Store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, img) }))
+}
+
+// device reads the record of a device.
+func (l testLab) device(t testing.TB, name Name) (d Device) {
+	t.Helper()
+	ok(t, l.Store.View(t.Context(), func(r state.Reader) (err error) {
+		d, err = get(r, name)
+		return err
+	}))
+	return d
+}
+
+// owners lists the owners of the nodes.
+func (l testLab) owners(t testing.TB, names ...Name) (all []auth.Name) {
+	t.Helper()
+	for _, n := range names {
+		all = append(all, l.device(t, n).Owner())
+	}
+	return all
+}
+
+// events are those of a type, each "actor node: from -> to, detail".
+func (l testLab) events(t testing.TB, which journal.Type) (all []string) {
+	t.Helper()
+	ok(t, l.Journal.History(t.Context(), time.Time{}, time.Now().Add(time.Hour), func(e journal.Event) error {
+		if e.Type == which {
+			all = append(all, strings.TrimSpace(fmt.Sprintf("%s %s: %s -> %s, %s", e.Actor, e.Node, e.From, e.To, e.Detail)))
+		}
+		return nil
+	}))
+	return all
+}
+
+// sum is a digest made from a name.
+func sum(name string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(name))) }
+
+// defaultOf is the default image of a model. m2 and m3 share theirs.
+func defaultOf(model string) images.Image {
+	img := images.Image{Ref: images.DefaultRef(model), Digest: sum(model), Models: []string{model}}
+	if model == "m2" || model == "m3" {
+		img.Digest, img.Models, img.Preferred = sum("pair"), []string{"m2", "m3"}, "pair"
+	}
+	return img
+}
+
+func ref(full string) images.Ref {
+	r, err := images.ParseRef(full)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+func parse(s string) Set {
+	parsed, err := ParseSet(s)
+	if err != nil {
+		panic(err)
+	}
+	return parsed
+}
+
+func keyOf(name auth.Name) string {
+	seed := sha256.Sum256([]byte(name))
+	signer, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed[:]))
+	if err != nil {
+		panic(err)
+	}
+	return string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
+}
+
+func macOf(name string) MAC {
+	h := sha256.Sum256([]byte(name))
+	return MAC(fmt.Sprintf("02:00:%02x:%02x:%02x:%02x", h[0], h[1], h[2], h[3]))
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantFault checks the kind of a fault, and that it names what it must.
+func wantFault(t testing.TB, err error, kind fault.Kind, named ...string) {
+	t.Helper()
+	f := fault.As(err)
+	if f == nil || f.Kind != kind {
+		t.Errorf("got %v, want a fault of kind %d", err, kind)
+		return
+	}
+	for _, name := range named {
+		if !strings.Contains(f.Msg+"\n"+f.Hint, name) {
+			t.Errorf("%q (hint %q) does not tell of %q", f.Msg, f.Hint, name)
+		}
+	}
+}
+
+// wantContest checks that the error tells of exactly these contested nodes,
+// each "node owner", and returns it.
+func wantContest(t testing.TB, err error, changed bool, contested ...string) *ContestError {
+	t.Helper()
+	c, is := errors.AsType[*ContestError](err)
+	if !is {
+		t.Fatalf("got %v, want a ContestError", err)
+	}
+	var got []string
+	for _, n := range c.Nodes {
+		got = append(got, fmt.Sprintf("%s %s", n.Node, n.Owner))
+	}
+	if !slices.Equal(got, contested) || c.Changed != changed {
+		t.Fatalf("contested are %q, changed %v; want %q, %v", got, c.Changed, contested, changed)
+	}
+	return c
+}
+
+func equal[T comparable](t testing.TB, what string, got []T, want ...T) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// shelf is the registries.
+type shelf struct {
+	mu     sync.Mutex
+	images map[string]images.Image // by model
+	err    error                   // why downloads fail, nil when they do not
+	tries  int
+	hold   chan struct{} // if not nil, downloads wait for its end
+}
+
+// newShelf has the default images of m1, m2 and m3, and of m4 one that is for m1.
+func newShelf() *shelf {
+	s := &shelf{images: map[string]images.Image{}}
+	for _, m := range []string{"m1", "m2", "m3"} {
+		s.images[m] = defaultOf(m)
+	}
+	wrong := defaultOf("m1")
+	wrong.Ref = images.DefaultRef("m4")
+	s.images["m4"] = wrong
+	return s
+}
+
+var errNoImage = fault.Failedf("the registry has no such image")
+
+func (s *shelf) Fetch(ctx context.Context, ref images.Ref, _ func(images.Progress)) (images.Image, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tries++
+	if hold := s.hold; hold != nil {
+		s.mu.Unlock()
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+	}
+	if err := errors.Join(ctx.Err(), s.err); err != nil {
+		return images.Image{}, err
+	}
+	img, here := s.images[strings.TrimSuffix(ref.Name, "-default")]
+	if !here {
+		return img, errNoImage
+	}
+	return img, nil
+}
+
+// fail makes downloads fail, or not with nil.
+func (s *shelf) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+func (s *shelf) tried() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tries
+}
+
+func (s *shelf) FetchLink(ctx context.Context, from images.Link, report func(images.Progress)) (images.Image, error) {
+	return s.Fetch(ctx, from.Ref, report)
+}
+
+func (s *shelf) Offers(context.Context, images.Ref) []images.Offer { return nil }
+
+func (s *shelf) Seed(context.Context, auth.Name, []string) ([]images.Image, error) { return nil, nil }
+
+// power is a hypervisor whose nodes boot at once.
+type power struct {
+	lab  *Lab
+	dead bool // nodes that are started do nothing
+
+	mu      sync.Mutex
+	started []Name
+	stopped []Name
+}
+
+func (p *power) Start(n Name) {
+	p.mu.Lock()
+	p.started = append(p.started, n)
+	p.mu.Unlock()
+	if p.dead {
+		return
+	}
+	if _, err := p.lab.Boot(context.Background(), n); err == nil {
+		p.lab.Up(n, "127.0.0.1:1")
+	}
+}
+
+func (p *power) Stop(n Name) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = append(p.stopped, n)
+}
+
+// take returns which nodes were started since the last call.
+func (p *power) take() []Name {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	started := p.started
+	p.started = nil
+	return started
+}

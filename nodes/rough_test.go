@@ -1,0 +1,140 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"walt/auth"
+	"walt/images"
+	"walt/state"
+)
+
+// errCrash is what a command gets whose server ends under it.
+var errCrash = errors.New("the server is gone")
+
+// rough is a store to which things happen at the next commit that writes: the
+// server crashes just before or just after it, or somebody else's command comes
+// between what the transaction read and its commit.
+type rough struct {
+	state.Store
+	before, after bool // crash so
+	between       func()
+	dead          bool
+}
+
+func (s *rough) View(ctx context.Context, f func(state.Reader) error) error {
+	if s.dead {
+		return errCrash
+	}
+	return s.Store.View(ctx, f)
+}
+
+func (s *rough) Update(ctx context.Context, f func(state.Tx) error) error {
+	if s.dead {
+		return errCrash
+	}
+	wrote := false
+	err := s.Store.Update(ctx, func(tx state.Tx) error {
+		w := writes{Tx: tx}
+		if err := f(&w); err != nil {
+			return err
+		}
+		if wrote = w.any; !wrote {
+			return nil
+		}
+		if between := s.between; between != nil {
+			s.between = nil
+			between()
+		}
+		if s.before {
+			s.dead = true
+			return errCrash
+		}
+		return nil
+	})
+	if err == nil && wrote && s.after {
+		s.dead = true
+		return errCrash
+	}
+	return err
+}
+
+// writes notes whether a transaction wrote.
+type writes struct {
+	state.Tx
+	any bool
+}
+
+func (w *writes) Put(key string, value []byte) error {
+	w.any = true
+	return w.Tx.Put(key, value)
+}
+
+func (w *writes) Delete(key string) error {
+	w.any = true
+	return w.Tx.Delete(key)
+}
+
+// broken returns what is wrong in a store, nothing when the invariant holds:
+// each node boots exactly one image, which exists and lists its model, so that
+// it has one owner, who exists, or is free.
+func broken(t testing.TB, s state.Store) (wrong []string) {
+	t.Helper()
+	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	ok(t, s.View(t.Context(), func(r state.Reader) error {
+		count := 0
+		for e, err := range devices.Scan(r, "", "") {
+			ok(t, err)
+			count++
+			d := e.Value
+			if e.Key != string(d.Name) {
+				complain("the row %s is of %s", e.Key, d.Name)
+			}
+			if holder, err := macs.Get(r, string(d.MAC)); err != nil || holder != d.Name {
+				complain("the MAC address of %s is of %q (%v)", d.Name, holder, err)
+			}
+			if d.Kind != Node {
+				_, err := wanted.Get(r, d.Model)
+				if !d.Image.IsZero() || d.Model != "" && err != nil {
+					complain("%s, unknown, boots %q, or nobody downloads %s: %v", d.Name, d.Image, d.Model, err)
+				}
+				continue
+			}
+			img, err := images.Get(r, d.Image)
+			if err != nil || img.Ref != d.Image || !img.Boots(d.Model) {
+				complain("%s of model %s boots %s, which is for %v (%v)", d.Name, d.Model, d.Image, img.Models, err)
+			}
+			if here, err := auth.Exists(r, d.Owner()); err != nil || !here && !d.Free() || d.Since.IsZero() {
+				complain("%s is owned by %s since %v (%v)", d.Name, d.Owner(), d.Since, err)
+			}
+		}
+		addresses := 0
+		for _, err := range macs.Keys(r, "") {
+			ok(t, err)
+			addresses++
+		}
+		if addresses != count {
+			complain("%d MAC addresses of %d devices", addresses, count)
+		}
+		all, err := images.All(r)
+		ok(t, err)
+		for _, img := range all {
+			if here, err := auth.Exists(r, img.Ref.User); err != nil || !here && img.Ref.User != auth.Nobody {
+				complain("the owner of %s is gone (%v)", img.Ref, err)
+			}
+		}
+		return nil
+	}))
+	return wrong
+}
+
+// sound fails the test unless the invariant holds.
+func sound(t testing.TB, s state.Store) {
+	t.Helper()
+	if wrong := broken(t, s); len(wrong) > 0 {
+		t.Fatalf("the invariant is broken: %q", slices.Compact(wrong))
+	}
+}
