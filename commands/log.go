@@ -76,7 +76,7 @@ func line(e journal.Event) string {
 	case journal.Ownership:
 		what = fmt.Sprintf("%s -> %s: %s", orFree(e.From), orFree(e.To), e.Detail)
 	case journal.Boot, journal.Image:
-		what = strings.TrimPrefix(e.From+" -> "+e.To, " -> ")
+		what = strings.TrimSuffix(strings.TrimPrefix(e.From+" -> "+e.To, " -> "), " -> ")
 		if e.Detail != "" {
 			what += ": " + e.Detail
 		}

@@ -320,6 +320,9 @@ func nodeShell(ctx context.Context, c *Call) error {
 		defer t.Raw(false)
 	}
 	status, err := c.Lab.Visit(ctx, c.User, found[0], v)
+	if err != nil && c.Terminal != nil {
+		fmt.Fprintln(c.Err) // the cursor is behind a prompt of the node
+	}
 	if err != nil || status == 0 {
 		return err
 	}

@@ -134,7 +134,7 @@ func (c *change) unused(ref images.Ref, verb string) (images.Image, error) {
 		return img, err
 	}
 	if using := names(which(all, func(d Device) bool { return d.Image == ref }), func(Device) bool { return true }); len(using) > 0 {
-		return img, fault.Failedf("cannot %s %s while %s boot it; nothing changed", verb, ref.Short(), strings.Join(using, ", ")).
+		return img, fault.Failedf("cannot %s %s while nodes boot it: %s; nothing changed", verb, ref.Short(), strings.Join(using, ", ")).
 			WithHint("release them first, or boot them on another image: node boot %s IMAGE", strings.Join(using, ","))
 	}
 	return img, nil
