@@ -52,7 +52,7 @@ func (l *lab) furnish(ctx context.Context) error {
 	if err := l.server.AddUser(ctx, guest, theirs); err != nil {
 		return err
 	}
-	if err := l.knownHosts(); err != nil {
+	if err := l.configure(); err != nil {
 		return err
 	}
 	octet := 0
@@ -153,8 +153,7 @@ func (l *lab) tour(ctx context.Context) error {
 			echo = "echo " + strings.TrimSpace(s.stdin) + " | "
 		}
 		fmt.Fprintf(l.out, "$ %sssh -p %s walt@%s %s\n", echo, port, host, s.command)
-		ssh := exec.CommandContext(ctx, "ssh", "-F", "/dev/null", "-i", l.key(l.me), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
-			"-o", "UserKnownHostsFile="+filepath.Join(l.dir, "known_hosts"), "-p", port, "walt@"+host, s.command)
+		ssh := exec.CommandContext(ctx, "ssh", "-F", l.config(), string(l.me), s.command)
 		ssh.Stdin = strings.NewReader(s.stdin)
 		ssh.Stdout, ssh.Stderr = l.out, l.out
 		err := ssh.Run()
@@ -182,21 +181,41 @@ func status(err error) int {
 
 // invite says what to try in another terminal.
 func (l *lab) invite() {
-	host, port, _ := net.SplitHostPort(l.server.Address)
-	ssh := fmt.Sprintf("ssh -o UserKnownHostsFile=%s -p %s", filepath.Join(l.dir, "known_hosts"), port)
-	mine := ssh
-	if !l.own {
-		mine += " -i " + l.key(l.me)
-	}
 	fmt.Fprintf(l.out, `
-The lab stays until Ctrl-C. Join in from another terminal:
+The lab stays until Ctrl-C. Join in from other terminals, as one user and the other:
 
-  %s walt@%s                  a shell, as %s
-  %s -i %s walt@%s   the same, as %s
+  ssh -F %[1]s %[2]s
+  ssh -F %[1]s %[3]s
 
 Take each other's nodes (node acquire rpi-1), look into one (node shell rpi-1),
 follow what happens (log show --realtime), press Tab, read on (help list).
-`, mine, host, l.me, ssh, l.key(guest), host, guest)
+`, l.config(), l.me, guest)
+	if l.own {
+		host, port, _ := net.SplitHostPort(l.server.Address)
+		fmt.Fprintf(l.out, "Your own SSH key is let in too: ssh -p %s walt@%s\n", port, host)
+	}
+}
+
+// config is a configuration file for ssh, in which each user is a host.
+func (l *lab) config() string { return filepath.Join(l.dir, "ssh") }
+
+// configure writes the configuration for ssh, and the host key that it expects.
+func (l *lab) configure() error {
+	host, port, err := net.SplitHostPort(l.server.Address)
+	if err != nil {
+		return err
+	}
+	known := filepath.Join(l.dir, "known_hosts")
+	line := fmt.Sprintf("[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(l.server.HostKey))
+	if err := os.WriteFile(known, []byte(line), 0o644); err != nil {
+		return err
+	}
+	text := ""
+	for _, name := range []auth.Name{l.me, guest} {
+		text += fmt.Sprintf("Host %s\n  IdentityFile %s\n", name, l.key(name))
+	}
+	text += fmt.Sprintf("Host *\n  HostName %s\n  Port %s\n  User walt\n  IdentitiesOnly yes\n  BatchMode yes\n  UserKnownHostsFile %s\n", host, port, known)
+	return os.WriteFile(l.config(), []byte(text), 0o644)
 }
 
 func (l *lab) key(name auth.Name) string { return filepath.Join(l.dir, string(name)) }
@@ -219,16 +238,6 @@ func (l *lab) makeKey(name auth.Name) (string, error) {
 		return "", err
 	}
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) + " demo\n", nil
-}
-
-// knownHosts writes the file that tells ssh the server's host key.
-func (l *lab) knownHosts() error {
-	host, port, err := net.SplitHostPort(l.server.Address)
-	if err != nil {
-		return err
-	}
-	line := fmt.Sprintf("[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(l.server.HostKey))
-	return os.WriteFile(filepath.Join(l.dir, "known_hosts"), []byte(line), 0o644)
 }
 
 // caller is the name of who runs the demo, as far as it is a valid one.
