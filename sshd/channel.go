@@ -47,8 +47,8 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 }
 
 // answer does what the client requests of a session (RFC 4254, section 6).
-// It must not wait for anything: the requests and data of all sessions of the
-// connection would wait as well.
+// It must not wait for commands or output: the requests and data of all
+// sessions of the connection would wait as well.
 func (x *session) answer(r *gossh.Request) {
 	granted := false
 	switch r.Type {

@@ -14,6 +14,10 @@ const mostShown = 200
 // complete replaces the word that ends at pos by what all its candidates
 // begin with. When that is no progress, a second Tab lists them.
 func (sh *shell) complete(line string, pos int) (newLine string, newPos int, ok bool) {
+	// x/term does not hold its lock now, but unlocks it on the way of a panic,
+	// which would end the process.
+	var status int
+	defer sh.rescue(&status)
 	ctx, cancel := context.WithTimeout(sh.ctx, 2*time.Second)
 	defer cancel()
 	start, words := sh.srv.runner.Complete(ctx, &sh.base, line[:pos])

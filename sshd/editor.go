@@ -15,13 +15,13 @@ const maxTyped = 4096
 // gives one line's keys and no more: what was typed after Enter is for whoever
 // reads next.
 type editor struct {
-	ctx  context.Context
-	tty  *tty
-	term *term.Terminal
-	keys keys
-	keep []byte        // keys for x/term that it had no room for
-	idle time.Duration // how long it waits for the next key; 0: for ever
-	some bool          // that keys of this line came
+	ctx   context.Context
+	tty   *tty
+	term  *term.Terminal
+	keys  keys
+	keep  []byte        // keys for x/term that it had no room for
+	idle  time.Duration // how long it waits for the next key; 0: for ever
+	begun bool          // that something was typed since Enter
 }
 
 func newEditor(ctx context.Context, t *tty, prompt string) *editor {
@@ -66,7 +66,7 @@ func (e *editor) next() error {
 		return err
 	}
 	if len(t.typed) == 0 && t.ended {
-		if !e.some {
+		if !e.begun {
 			return io.EOF
 		}
 		t.typed = []byte{'\r'} // for a last line that nothing ends
@@ -81,7 +81,7 @@ func (e *editor) next() error {
 		t.afterCR = b == '\r'
 		e.keep = append(e.keep, e.keys.add(b)...)
 		line = e.keys.enter
-		e.some = !line
+		e.begun = !line
 	}
 	return nil
 }

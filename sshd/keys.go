@@ -14,8 +14,8 @@ const (
 )
 
 // keys makes what is typed fit for x/term's line editor, which stalls on bytes
-// that are not UTF-8, spins on endless escape sequences, lets a paste grow
-// without bound and takes Ctrl-C for the end of the input.
+// that are not UTF-8, spins on endless escape sequences, lets a bracketed paste
+// grow without bound and takes Ctrl-C for the end of the input.
 type keys struct {
 	pending []byte // of an escape sequence or a character that is incomplete
 	enter   bool   // the last key was Enter

@@ -117,9 +117,7 @@ func TestMaxConnections(t *testing.T) {
 		c.Close()
 		t.Fatal("a third connection")
 	}
-	if !strings.Contains(l.log.String(), "too many connections") {
-		t.Errorf("log: %s", l.log)
-	}
+	l.log.expect(t, "too many connections")
 	one.Close()
 	eventually(t, func() bool {
 		c, err := l.dial("walt", "alice")
@@ -238,6 +236,26 @@ func TestKeyExchanges(t *testing.T) {
 			continue
 		}
 		client.Close()
+	}
+}
+
+// Acknowledgements are quick until the client has logged in and asked for
+// something: by then it does not wait for them any more.
+func TestQuickAcknowledgements(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	c := l.login(t, "alice")
+	l.mu.Lock()
+	var server *conn
+	for server = range l.open {
+	}
+	l.mu.Unlock()
+	if !server.eager.Load() {
+		t.Error("not quick at login")
+	}
+	start(t, c, false, "echo x").status()
+	if server.eager.Load() {
+		t.Error("still quick after a command")
 	}
 }
 

@@ -69,6 +69,9 @@ func (x *session) do() (status int) {
 	defer x.rescue(&status)
 	switch line := x.command(); {
 	case line != "":
+		if !x.login.Restricted { // nobody reads what a CI runner is told
+			x.srv.runner.Welcome(x.ctx, &x.base)
+		}
 		return x.run(line)
 	case x.tty != nil:
 		return newShell(x).loop()
@@ -130,6 +133,7 @@ func (x *session) run(line string) (status int) {
 	s := x.base
 	switch {
 	case x.tty != nil:
+		x.tty.lend(cancel)
 		s.In, s.Ask = &keyboard{tty: x.tty, ctx: ctx}, x.tty.ask
 	case x.command() != "":
 		s.In, s.Ask = x.input, x.ask
@@ -147,9 +151,6 @@ func (x *session) begin(cancel context.CancelFunc) bool {
 		return false
 	}
 	x.running = cancel
-	if x.tty != nil {
-		x.tty.lend(cancel)
-	}
 	return true
 }
 

@@ -1,13 +1,10 @@
 package sshd
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
-
-	"golang.org/x/term"
 )
 
 // shell is a session with a prompt.
@@ -61,10 +58,7 @@ func (sh *shell) read() (string, error) {
 	e.keys.dropped, e.keys.invalid, sh.tooLong = false, false, false
 	sh.tty.freshLine()
 	line, err := sh.tty.edit(e)
-	switch {
-	case errors.Is(err, term.ErrPasteIndicator):
-		err = nil
-	case err == errIdle:
+	if err == errIdle {
 		sh.cancel(errIdle)
 	}
 	switch {

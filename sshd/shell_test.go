@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/term"
 )
 
@@ -226,6 +228,15 @@ func TestCompletion(t *testing.T) {
 	r.out.expect(t, "\r\nrpi-1\r\n"+prompt)
 }
 
+func TestCompletionPanics(t *testing.T) {
+	t.Parallel()
+	r := shellOf(t, newLab(t))
+	r.send("echo bug\t\r")
+	r.out.expect(t, "something went wrong on the server")
+	r.out.expect(t, "\r\nbug\r\n"+prompt)
+	r.leave(0)
+}
+
 func TestColumns(t *testing.T) {
 	for _, test := range []struct {
 		width int
@@ -280,25 +291,52 @@ func TestBadLines(t *testing.T) {
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
+	r := shellOf(t, l) // this prompt has no limit yet
 	limits := *l.limits.Load()
-	limits.IdleTimeout = 150 * time.Millisecond
+	limits.IdleTimeout = 50 * time.Millisecond
 	l.SetLimits(limits)
-	r := shellOf(t, l)
 	r.send("wait\r") // who waits for a command is not idle
 	r.out.expect(t, "waiting")
-	time.Sleep(2 * limits.IdleTimeout)
+	time.Sleep(3 * limits.IdleTimeout)
 	r.send("\x03")
 	expectEvent(t, l, "cancelled ")
 	r.out.expect(t, prompt)
-	for range 4 {
-		r.send("x")
-		time.Sleep(limits.IdleTimeout / 2)
-	}
 	r.out.expect(t, "\r\nwalt: no input for a long time; good bye\r\n")
 	if status := r.status(); status != 130 {
 		t.Errorf("status %d", status)
 	}
 }
+
+func TestKeysPutIdleTimeoutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys, typing := io.Pipe()
+		tt := newTTY(t.Context(), silent{Reader: keys}, "")
+		tt.resize(0, 0)
+		go tt.pump()
+		e := newEditor(t.Context(), tt, "> ")
+		e.idle = time.Minute
+		go func() {
+			for range 3 {
+				time.Sleep(59 * time.Second)
+				_, _ = typing.Write([]byte("x"))
+			}
+		}()
+		begun := time.Now()
+		if _, err := tt.edit(e); err != errIdle || time.Since(begun) != 3*59*time.Second+time.Minute {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		_ = typing.Close()
+	})
+}
+
+// silent is a channel whose client is not interested in output.
+type silent struct {
+	io.Reader
+	gossh.Channel
+}
+
+func (s silent) Read(p []byte) (int, error)  { return s.Reader.Read(p) }
+func (s silent) Write(p []byte) (int, error) { return len(p), nil }
 
 // Whatever is typed, the editor comes back for more, keeps its line bounded,
 // and runs nothing that it could not show.
@@ -317,6 +355,7 @@ func FuzzKeys(f *testing.F) {
 			io.Reader
 			io.Writer
 		}{strings.NewReader(fed.String() + "last\r"), io.Discard}, "> ")
+		_ = e.SetSize(1+len(typed)%40, 5)
 		for {
 			line, err := e.ReadLine()
 			if err != nil {

@@ -388,6 +388,9 @@ func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) 
 
 func (f *fakeRunner) Complete(_ context.Context, _ *commands.Session, line string) (int, []string) {
 	start := strings.LastIndexByte(line, ' ') + 1
+	if line[start:] == "bug" {
+		panic("a bug")
+	}
 	var words []string
 	for _, w := range []string{"echo", "fail", "node", "note", "notify", "acquire", "--model=", "rpi-1", "rpi-10", "rpi-2"} {
 		if strings.HasPrefix(w, line[start:]) {
