@@ -19,7 +19,7 @@ demo: build ## start a throw-away lab on loopback and take a tour of it
 	bin/waltd demo
 
 test: parts ## run all tests, the stories through the real ssh client among them
-	$(GO) test $(RACE) ./...
+	$(GO) test $(RACE) -timeout 5m ./...
 
 lint: ## check the format, vet, staticcheck, and that every platform compiles
 	@test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)" || { echo "the files above want: make format"; exit 1; }
@@ -44,7 +44,7 @@ cross: ## build bin/waltd-OS-ARCH for every platform
 	done
 
 parts: ## install, or name, the real programs that the tests use
-	scripts/parts ssh ssh-keygen docker-registry $(if $(RACE),gcc)
+	scripts/parts ssh ssh-keygen docker-registry dockerd podman skopeo snmpd snmpget $(if $(RACE),gcc)
 
 clean: ## remove what was built
 	rm -rf bin

@@ -108,7 +108,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 func (s *server) apply(c config.Config) error {
 	var rs []images.Registry
 	for _, r := range c.Registries {
-		rs = append(rs, images.Registry{Label: r.Label, URL: r.URL, Username: r.Username, Password: r.Password, CA: r.CA})
+		rs = append(rs, images.Registry{Label: r.Label, URL: r.URL, Username: r.Username, Password: r.Password, CA: r.CA, Accounts: r.Accounts, SearchURL: r.SearchURL})
 	}
 	if err := s.library.SetRegistries(rs); err != nil {
 		return err

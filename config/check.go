@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -91,14 +92,17 @@ func (k *checker) path(path string) string {
 }
 
 var (
-	labelForm = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
-	locations = []string{"walt", "docker", hub.Label} // that links name besides registries
+	labelForm   = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
+	accountForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]{0,253}[a-z0-9])?$`)
+	locations   = []string{"walt", "docker"} // that links name besides registries
 )
 
 func (k *checker) registry(key string, r *Registry, before []Registry) {
-	r.URL = strings.TrimSuffix(r.URL, "/")
+	r.URL, r.SearchURL = strings.TrimSuffix(r.URL, "/"), strings.TrimSuffix(r.SearchURL, "/")
+	if r.Label == hub.Label {
+		r.URL = cmp.Or(r.URL, hub.URL)
+	}
 	switch {
-	case r.Label == hub.Label && r.URL == hub.URL: // Docker Hub, by its own name
 	case !labelForm.MatchString(r.Label):
 		k.wrong(key+"label", "%q is no label; want a lower-case letter, then lower-case letters, digits or -, 1 to 32 in all", r.Label)
 	case slices.Contains(locations, r.Label):
@@ -110,6 +114,7 @@ func (k *checker) registry(key string, r *Registry, before []Registry) {
 	if why := badURL(r.URL); why != "" {
 		k.wrong(key+"url", `%s; want "http://HOST[:PORT]" or "https://HOST[:PORT]"`, why)
 	}
+	k.search(key, r)
 	if (r.Username == "") != (r.PasswordFile == "") {
 		k.wrong(key+"username", "username and password_file go together; give both or none")
 	}
@@ -124,6 +129,24 @@ func (k *checker) registry(key string, r *Registry, before []Registry) {
 		r.CAFile = k.path(r.CAFile)
 		if r.CA, err = readCA(r.CAFile); err != nil {
 			k.wrong(key+"ca_file", "%v", err)
+		}
+	}
+}
+
+// search checks what says how Docker Hub is searched: registries list what they
+// have.
+func (k *checker) search(key string, r *Registry) {
+	switch {
+	case r.Label != hub.Label && r.Accounts != nil:
+		k.wrong(key+"accounts", "is for the registry with the label %q alone; remove it", hub.Label)
+	case r.Label != hub.Label && r.SearchURL != "":
+		k.wrong(key+"search_url", "is for the registry with the label %q alone; remove it", hub.Label)
+	case r.SearchURL != "" && badURL(r.SearchURL) != "":
+		k.wrong(key+"search_url", `%s; want "http://HOST[:PORT]" or "https://HOST[:PORT]"`, badURL(r.SearchURL))
+	}
+	for _, a := range r.Accounts {
+		if !accountForm.MatchString(a) {
+			k.wrong(key+"accounts", "%q is no account of Docker Hub; want lower-case letters, digits, - and _", a)
 		}
 	}
 }

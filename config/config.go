@@ -26,11 +26,14 @@ type Config struct {
 
 // Registry is where images come from and are published to.
 type Registry struct {
-	Label        string `toml:"label"` // as in links, unique
-	URL          string `toml:"url"`   // http or https, no trailing slash
+	Label        string `toml:"label"` // as in links, unique; "hub" is Docker Hub
+	URL          string `toml:"url"`   // http or https, no trailing slash; the hub's own for ""
 	Username     string `toml:"username"`
 	PasswordFile string `toml:"password_file"`
 	CAFile       string `toml:"ca_file"`
+	// Of Docker Hub, label "hub", alone:
+	Accounts  []string `toml:"accounts"`   // to search besides waltplatform
+	SearchURL string   `toml:"search_url"` // base address of its search, its own for ""
 
 	Password string         `toml:"-"` // what PasswordFile holds
 	CA       *x509.CertPool `toml:"-"` // what CAFile holds, nil without one

@@ -31,7 +31,8 @@ password_file = "secret"
 
 [[registry]]
 label = "hub"
-url = "https://registry-1.docker.io"
+accounts = ["alice", "my_org"]
+search_url = "http://127.0.0.1:8080/"
 
 [[registry]]
 label = "far"
@@ -68,7 +69,7 @@ func TestLoad(t *testing.T) {
 		Data:   filepath.Join(dir, "data"),
 		Registries: []config.Registry{
 			{Label: "lab", URL: "http://127.0.0.1:5000", Username: "walt", PasswordFile: filepath.Join(dir, "secret"), Password: "pass word"},
-			{Label: "hub", URL: "https://registry-1.docker.io"},
+			{Label: "hub", URL: "https://registry-1.docker.io", Accounts: []string{"alice", "my_org"}, SearchURL: "http://127.0.0.1:8080"},
 			{Label: "far", URL: "https://far.example/images", CAFile: filepath.Join(dir, "keys/ca.pem")},
 		},
 		Power: config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
@@ -136,7 +137,12 @@ func TestProblems(t *testing.T) {
 		{"[[registry]]\nurl = \"http://r\"", `:1: registry.label: "" is no label`},
 		{"[[registry]]\nurl = \"http://r\"\nlabel = \"Lab\"", `:3: registry.label: "Lab" is no label`},
 		{"[[registry]]\nurl = \"http://r\"\nlabel = \"docker\"", `:3: registry.label: "docker" is reserved`},
-		{"[[registry]]\nurl = \"http://r\"\nlabel = \"hub\"", `:3: registry.label: "hub" is reserved`},
+		{"[[registry]]\nurl = \"http://r\"\nlabel = \"docker\"", `:3: registry.label: "docker" is reserved`},
+		{"[[registry]]\nlabel = \"hub\"\naccounts = [\"ok\", \"Not ok\"]", `:3: registry.accounts: "Not ok" is no account of Docker Hub`},
+		{"[[registry]]\nlabel = \"hub\"\naccounts = \"bob\"", `:3: registry.accounts: want a list of text`},
+		{"[[registry]]\nlabel = \"hub\"\nsearch_url = \"hub\"", `:3: registry.search_url: "hub" is no URL`},
+		{"[[registry]]\nlabel = \"lab\"\nurl = \"http://r\"\naccounts = []", `:4: registry.accounts: is for the registry with the label "hub" alone`},
+		{"[[registry]]\nlabel = \"lab\"\nurl = \"http://r\"\nsearch_url = \"http://s\"", `:4: registry.search_url: is for the registry with the label "hub" alone`},
 		{lab + lab, `:5: registry.label: "lab" is the label of another registry too`},
 		{"[[registry]]\nlabel = \"lab\"", `:1: registry.url: is missing`},
 		{"[[registry]]\nlabel = \"lab\"\nurl = \"127.0.0.1:5000\"", `:3: registry.url: "127.0.0.1:5000" is no URL of a registry; want "http`},

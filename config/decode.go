@@ -67,7 +67,7 @@ func unknownKey(key toml.Key) string {
 }
 
 // fieldAt returns the type of the value of a key, that of one element for a
-// list; nil when there is no such key.
+// list of tables; nil when there is no such key.
 func fieldAt(key []string) reflect.Type {
 	t := reflect.TypeFor[Config]()
 	for _, name := range key {
@@ -81,7 +81,7 @@ func fieldAt(key []string) reflect.Type {
 		if !ok {
 			return nil
 		}
-		if t = field.Type; t.Kind() == reflect.Slice {
+		if t = field.Type; t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct {
 			t = t.Elem()
 		}
 	}
@@ -96,6 +96,8 @@ func wanted(t reflect.Type) string {
 		return "tables, as in [[registry]]"
 	case t == nil || t.Kind() == reflect.Struct:
 		return "a table, as in [ssh]"
+	case t.Kind() == reflect.Slice:
+		return `a list of text, as in ["a", "b"]`
 	case t.Kind() == reflect.Bool:
 		return "true or false"
 	case t.Kind() == reflect.Int:

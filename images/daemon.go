@@ -219,7 +219,7 @@ func (d *daemon) save(ctx context.Context, l *Library, is moby.ImageInspectResul
 		return manifest{}, err
 	}
 	defer body.Close()
-	return l.content.unpack(ctx, d, counted{body, n})
+	return l.keepPack(ctx, d, counted{body, n})
 }
 
 func (d *daemon) search(ctx context.Context, w word, found func(Found)) error {

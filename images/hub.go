@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
 	"walt/auth"
 	"walt/fault"
 )
@@ -58,7 +56,7 @@ func (h *hub) list(ctx context.Context, w word) ([]string, error) {
 				repos = append(repos, account+"/"+name)
 			}
 			if len(repos) > repoLimit {
-				return repos[:repoLimit], trouble{fmt.Sprintf("Docker Hub has more than %d repositories of these accounts: the others were not searched", repoLimit), ""}
+				return repos[:repoLimit], h.trouble(fmt.Sprintf("has more than %d repositories of these accounts: the others were not searched", repoLimit), "")
 			}
 			if !more || len(names) == 0 {
 				break
@@ -78,25 +76,33 @@ func (h *hub) page(ctx context.Context, account string, n int) (names []string, 
 		return nil, false, err
 	}
 	resp, err := (&http.Client{Transport: h.wire}).Do(req)
-	if err != nil {
-		return nil, false, err
+	switch {
+	case ctx.Err() != nil:
+		return nil, false, context.Cause(ctx)
+	case err != nil:
+		return nil, false, h.trouble("cannot be reached: "+unreachable(err), "check that it can be reached from here")
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
 		return nil, false, nil
-	}
-	if err := transport.CheckError(resp, http.StatusOK); err != nil {
-		return nil, false, err
+	default:
+		return nil, false, h.trouble("answered "+resp.Status, "try again later")
 	}
 	var answer struct {
 		Next    string
 		Results []struct{ Name string }
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, listingLimit)).Decode(&answer); err != nil {
-		return nil, false, trouble{fmt.Sprintf("the search of Docker Hub (%s) answered something else than a list", h.base), "check search_url in the configuration"}
+		return nil, false, h.trouble("answered something else than a list", "check search_url in the configuration")
 	}
 	for _, r := range answer.Results {
 		names = append(names, r.Name)
 	}
 	return names, answer.Next != "", nil
+}
+
+func (h *hub) trouble(what, hint string) error {
+	return trouble{fmt.Sprintf("the search of Docker Hub (%s) %s", h.base, what), hint}
 }

@@ -142,8 +142,11 @@ func (l *Library) pull(ctx context.Context, repo *repository, ref Ref, m manifes
 }
 
 // complete makes an image visible whose other parts are here, unless they can be
-// no layers.
+// no layers. The caller holds them.
 func (l *Library) complete(ctx context.Context, who fmt.Stringer, m manifest) error {
+	if gone := l.content.missing(append(m.Layers, m.Config)); len(gone) > 0 {
+		return fmt.Errorf("%s was collected meanwhile", gone[0].Digest)
+	}
 	if l.content.has(m.self) {
 		return nil
 	}

@@ -31,18 +31,17 @@ import (
 )
 
 // realRegistry starts Debian's docker-registry with further lines of its
-// configuration for http and auth, and returns its host and port.
-func realRegistry(t testing.TB, dir, http, auth string) (host string) {
+// configuration for http and auth, and returns its host and port. The lines may
+// end with one for storage, in which DIR is the directory.
+func realRegistry(t testing.TB, dir, http, auth string, storage ...string) (host string) {
 	t.Helper()
-	bin, err := exec.LookPath("docker-registry")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("docker-registry is missing: install the Debian package docker-registry")
-		}
-		t.Skip("docker-registry is missing: install the Debian package docker-registry")
-	}
+	bin := part(t, "docker-registry", "docker-registry")
 	host = closedPort(t)
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s/data}}\nhttp:\n  addr: %q\n%s%s", dir, host, http, auth)
+	if storage == nil {
+		storage = []string{"storage: {filesystem: {rootdirectory: DIR/data}}"}
+	}
+	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\n%s\nhttp:\n  addr: %q\n%s%s",
+		strings.ReplaceAll(storage[0], "DIR", dir), host, http, auth)
 	file := filepath.Join(dir, "config.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -30,9 +30,10 @@ type pack struct {
 	links map[string]string        // other names of them
 }
 
-// unpack stores the image that who packed and returns the manifest that makes it
+// keepPack stores the image that who packed and returns the manifest that makes it
 // an image like others. Its layers are kept as they came: uncompressed, most often.
-func (c content) unpack(ctx context.Context, who fmt.Stringer, r io.Reader) (manifest, error) {
+func (l *Library) keepPack(ctx context.Context, who fmt.Stringer, r io.Reader) (manifest, error) {
+	c := l.content
 	dir, err := os.MkdirTemp(c.tmp(), "")
 	if err != nil {
 		return manifest{}, err
@@ -72,7 +73,9 @@ func (c content) unpack(ctx context.Context, who fmt.Stringer, r io.Reader) (man
 	if err := p.verify(config, m.Layers); err != nil {
 		return manifest{}, err
 	}
-	for _, d := range append(m.Layers, m.Config) {
+	parts := append(m.Layers, m.Config)
+	defer l.hold(parts)()
+	for _, d := range parts {
 		if err := c.adopt(p.path(d), d); err != nil {
 			return manifest{}, err
 		}
@@ -92,11 +95,14 @@ func (c content) extract(ctx context.Context, p *pack, r io.Reader) error {
 		if err == io.EOF {
 			return nil
 		}
-		if err == nil && ctx.Err() != nil {
+		switch {
+		case err != nil:
+		case ctx.Err() != nil:
 			err = context.Cause(ctx)
-		}
-		if err == nil && n == entryLimit {
+		case n == entryLimit:
 			err = fmt.Errorf("more than %d files: %w", entryLimit, errContent)
+		case sparse(h): // a few bytes that stand for any number of zeros
+			err = fmt.Errorf("sparse file: %w", errContent)
 		}
 		if err != nil {
 			return err

@@ -230,6 +230,20 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// Single commands are told too, but not those of a key that belongs to a machine.
+func TestWelcome(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.users.allow(l.key["bob"], auth.Login{User: "bob", Restricted: true})
+	l.run.untold <- "you lost a node"
+	for _, test := range []struct{ user, err string }{{"bob", ""}, {"alice", "you lost a node\n"}} {
+		r := start(t, l.login(t, test.user), false, "echo done")
+		if status := r.status(); status != 0 || r.err.String() != test.err {
+			t.Errorf("%s: status %d, err %q", test.user, status, r.err)
+		}
+	}
+}
+
 func TestForcedCommand(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

@@ -19,6 +19,7 @@ const prompt = "alice@walt> "
 // shellOf opens a shell of alice, at its first prompt.
 func shellOf(t testing.TB, l *lab) *running {
 	t.Helper()
+	l.run.untold <- "Welcome, alice."
 	r := start(t, l.login(t, "alice"), true, "")
 	r.out.expect(t, "Welcome, alice.\r\n"+prompt)
 	return r

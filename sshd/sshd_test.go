@@ -47,7 +47,7 @@ func newLab(t testing.TB, change ...func(*Server)) *lab {
 	l := &lab{
 		key:   map[string]gossh.Signer{},
 		users: &fakeUsers{logins: map[string]auth.Login{}},
-		run:   &fakeRunner{events: make(chan string, 100), notices: make(chan string)},
+		run:   &fakeRunner{events: make(chan string, 100), notices: make(chan string), untold: make(chan string, 1)},
 		hist:  &fakeHistory{lines: map[auth.Name][]string{}},
 		log:   &buffer{},
 	}
@@ -308,6 +308,7 @@ var table = strings.Repeat("rpi-1  rpi-3-b  alice  alice/rpi-3-b-default  up\n",
 type fakeRunner struct {
 	events  chan string // what commands that wait noticed
 	notices chan string
+	untold  chan string
 }
 
 func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) int {
@@ -400,8 +401,13 @@ func (f *fakeRunner) Complete(_ context.Context, _ *commands.Session, line strin
 	return start, words
 }
 
+// Welcome shows what the test left to be told.
 func (f *fakeRunner) Welcome(_ context.Context, s *commands.Session) {
-	fmt.Fprintf(s.Err, "Welcome, %s.\n", s.User)
+	select {
+	case text := <-f.untold:
+		fmt.Fprintln(s.Err, text)
+	default:
+	}
 }
 
 func (f *fakeRunner) Notices(ctx context.Context, _ *commands.Session, show func(string)) error {
