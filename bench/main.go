@@ -32,7 +32,12 @@ type bench struct {
 func main() {
 	waltd := flag.String("waltd", "bin/waltd", "the server `program`")
 	only := flag.String("only", ".", "measure only the parts whose name matches this `pattern`: "+partNames())
+	wish := flag.String("bare-wish", "", "be the wish server of the comparison, with this host `key`")
 	flag.Parse()
+	if *wish != "" {
+		fmt.Fprintln(os.Stderr, "bench:", bareWish(*wish))
+		os.Exit(1)
+	}
 	pattern, err := regexp.Compile(*only)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -3,8 +3,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -24,6 +26,7 @@ import (
 type other struct {
 	address string
 	login   string
+	pid     int
 	stop    func()
 }
 
@@ -92,14 +95,44 @@ PermitRootLogin prohibit-password
 	}
 }
 
-// startWish starts a wish server in this process that does nothing but accept
-// every key, with quick acknowledgements as long as the client delays its packets.
+// startWish starts a bare wish server, a process of its own as the others are.
 func startWish(l *lab.Lab, text []byte) (*other, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
 	if err := l.NewKey("wish"); err != nil {
 		return nil, err
 	}
+	server := exec.Command(self, "-bare-wish", l.Key("wish"))
+	server.Stdin = bytes.NewReader(text)
+	out, err := server.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := server.Start(); err != nil {
+		return nil, err
+	}
+	o := &other{login: user, pid: server.Process.Pid, stop: func() {
+		server.Process.Kill()
+		server.Wait()
+	}}
+	if _, err := fmt.Fscanln(out, &o.address); err != nil {
+		o.stop()
+		return nil, fmt.Errorf("its address: %w", err)
+	}
+	return o, nil
+}
+
+// bareWish is a wish server that does nothing but accept every key and answer
+// with its standard input, with quick acknowledgements. It prints its address.
+func bareWish(hostKey string) error {
+	text, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
 	server, err := wish.NewServer(
-		wish.WithHostKeyPath(l.Key("wish")),
+		wish.WithHostKeyPath(hostKey),
 		wish.WithPublicKeyAuth(func(ssh.Context, ssh.PublicKey) bool { return true }),
 		wish.WithMiddleware(func(ssh.Handler) ssh.Handler {
 			return func(s ssh.Session) {
@@ -109,14 +142,14 @@ func startWish(l *lab.Lab, text []byte) (*other, error) {
 		}),
 	)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	go server.Serve(quick{listener}) // until stop
-	return &other{address: listener.Addr().String(), login: user, stop: func() { server.Close() }}, nil
+	fmt.Println(listener.Addr())
+	return server.Serve(quick{listener})
 }
 
 // quick is a listener whose connections acknowledge at once (TCP_QUICKACK, see

@@ -111,12 +111,15 @@ func named(element any, name string) bool {
 }
 
 // text is a value the way stories write it: strings without quotes, lists of
-// strings joined by commas, lists of objects as their length.
+// strings joined by commas, lists of objects and empty ones as their length.
 func text(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "null"
 	case []any:
+		if len(v) == 0 {
+			return "0"
+		}
 		words := make([]string, len(v))
 		for i, e := range v {
 			if _, is := e.(map[string]any); is {

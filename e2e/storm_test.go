@@ -154,6 +154,7 @@ func runOn(client *ssh.Client, command string) (string, error) {
 		return "", err
 	}
 	defer session.Close()
+	defer time.AfterFunc(2*time.Minute, func() { client.Close() }).Stop() // it hangs
 	out, err := session.CombinedOutput(command)
 	return string(out), err
 }

@@ -4,14 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/creack/pty"
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // talk is an ssh client that runs beside the story: on a terminal of its own or
@@ -157,4 +160,48 @@ func (t *talk) leaves() (int, error) {
 func (t *talk) hangUp() {
 	t.client.Process.Kill()
 	<-t.ended
+}
+
+// converse is what a user says and does in a terminal or on a pipe that is open.
+var converse = map[string]func(s *story, ts *testscript.TestScript, t *talk, args []string) error{
+	// USER sees PATTERN
+	"sees": func(_ *story, _ *testscript.TestScript, t *talk, args []string) error {
+		return t.sees(strings.Join(args, " "))
+	},
+	// USER types LINE
+	"types": func(_ *story, _ *testscript.TestScript, t *talk, args []string) error {
+		return t.presses([]string{strings.Join(args, " ") + t.enter})
+	},
+	// USER presses KEY...: tab, up, down, enter, ctrl-c, ctrl-d, or a text
+	"presses": func(_ *story, _ *testscript.TestScript, t *talk, args []string) error { return t.presses(args) },
+	// USER resizes: to a narrow window
+	"resizes": func(_ *story, _ *testscript.TestScript, t *talk, _ []string) error {
+		return pty.Setsize(t.tty, &pty.Winsize{Rows: 20, Cols: 60})
+	},
+	// USER ends: the input
+	"ends": func(_ *story, _ *testscript.TestScript, t *talk, _ []string) error { return t.in.Close() },
+	// USER hangs-up
+	"hangs-up": func(s *story, _ *testscript.TestScript, t *talk, _ []string) error {
+		t.hangUp()
+		s.forget(t)
+		return nil
+	},
+	// USER leaves [STATUS]; all that was printed is the standard output then.
+	"leaves": func(s *story, ts *testscript.TestScript, t *talk, args []string) error {
+		status, err := t.leaves()
+		if err != nil {
+			return err
+		}
+		s.forget(t)
+		fmt.Fprint(ts.Stdout(), t.text())
+		if want := append(args, "0")[0]; strconv.Itoa(status) != want {
+			return fmt.Errorf("left with status %d, not %s", status, want)
+		}
+		return nil
+	},
+}
+
+// forget ends a talk, so that the user can begin another.
+func (s *story) forget(t *talk) {
+	maps.DeleteFunc(s.talks, func(_ string, other *talk) bool { return other == t })
 }

@@ -27,17 +27,20 @@ import (
 const Admin = "admin"
 
 // Lab is one server with everything around it. Its fields may be set until the
-// first Start. A Lab is used by one goroutine, but SSH, Dial and Address by any.
+// first Start. A Lab is used by one goroutine, but Run, SSH, Finish, Dial,
+// Address and Signal by any.
 type Lab struct {
 	Dir      string // holds all that the lab writes; must exist
 	Waltd    string // the server program
 	Config   string // the server's TOML file
 	Registry *Registry
 
-	mu      sync.Mutex
+	server *exec.Cmd  // nil when it was ended
+	ended  chan error // receives what the server's Wait returned
+
+	mu      sync.Mutex // of what any goroutine may ask for
 	address string
-	server  *exec.Cmd
-	ended   chan error // receives what the server's Wait returned
+	process *os.Process
 }
 
 // Build compiles the server program of the module that the caller runs in,
@@ -132,8 +135,9 @@ func (l *Lab) Start(flags ...string) error {
 		return fmt.Errorf("waltd did not start (%v): standard output %q, standard error:\n%s", err, line, written)
 	}
 	l.mu.Lock()
-	l.server, l.ended, l.address = server, ended, found[1]
+	l.address, l.process = found[1], server.Process
 	l.mu.Unlock()
+	l.server, l.ended = server, ended
 	return l.trust(found[1], found[2])
 }
 
@@ -143,10 +147,9 @@ func (l *Lab) Start(flags ...string) error {
 func (l *Lab) trust(address, fingerprint string) error {
 	var key ssh.PublicKey
 	peek := &ssh.ClientConfig{
-		Timeout:         10 * time.Second,
 		HostKeyCallback: func(_ string, _ net.Addr, k ssh.PublicKey) error { key = k; return errors.New("seen") },
 	}
-	if c, err := ssh.Dial("tcp", address, peek); err == nil {
+	if c, err := dial(address, peek); err == nil {
 		c.Close()
 	}
 	if key == nil {
@@ -204,7 +207,11 @@ func (l *Lab) Kill() error {
 	return err
 }
 
-// Signal sends a signal to the server.
-func (l *Lab) Signal(s syscall.Signal) error { return l.server.Process.Signal(s) }
+// Signal sends a signal to the server that was started last.
+func (l *Lab) Signal(s syscall.Signal) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.process.Signal(s)
+}
 
 func (l *Lab) path(name string) string { return filepath.Join(l.Dir, name) }

@@ -91,6 +91,29 @@ func (r *Registry) Stop() error {
 	return err
 }
 
+// Damage turns over a byte of each layer that the registry has, whose digest is
+// wrong then; doing it again repairs them.
+func (r *Registry) Damage() error {
+	blobs, err := filepath.Glob(filepath.Join(r.dir, "registry/docker/registry/v2/blobs/sha256/*/*/data"))
+	if err != nil {
+		return err
+	}
+	for _, blob := range blobs {
+		content, err := os.ReadFile(blob)
+		if err != nil {
+			return err
+		}
+		if bytes.HasPrefix(content, []byte("{")) {
+			continue // a manifest or a configuration
+		}
+		content[len(content)/2] ^= 0xff
+		if err := os.WriteFile(blob, content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Image is a small default image for tests.
 type Image struct {
 	Models    []string // that its label lists and under whose names it is pushed

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -65,13 +66,28 @@ func (l *Lab) Add(options string, users ...string) error {
 func (l *Lab) Run(stdin, user string, command ...string) (string, error) {
 	client := l.SSH(user, nil, command...)
 	client.Stdin = strings.NewReader(stdin)
-	var errs bytes.Buffer
-	client.Stderr = &errs
-	out, err := client.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %s: %w\n%s%s", user, strings.Join(command, " "), err, out, errs.Bytes())
+	var out, errs bytes.Buffer
+	client.Stdout, client.Stderr = &out, &errs
+	if err := l.Finish(client); err != nil {
+		return "", fmt.Errorf("%s: %s: %w\n%s%s", user, strings.Join(command, " "), err, out.Bytes(), errs.Bytes())
 	}
-	return string(out), nil
+	return out.String(), nil
+}
+
+// hang is how long a command may take that does not wait for a person.
+const hang = 2 * time.Minute
+
+// Finish runs a client to its end. One that hangs is killed, and the server too:
+// its log shows then what it was doing.
+func (l *Lab) Finish(client *exec.Cmd) error {
+	if err := client.Start(); err != nil {
+		return err
+	}
+	defer time.AfterFunc(hang, func() {
+		l.Signal(syscall.SIGQUIT)
+		client.Process.Kill()
+	}).Stop()
+	return client.Wait()
 }
 
 // SSH is the OpenSSH client of a user, about to run a command on the server,
@@ -102,9 +118,25 @@ func (l *Lab) Dial(user string) (*ssh.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ssh.Dial("tcp", l.Address(), &ssh.ClientConfig{
+	return dial(l.Address(), &ssh.ClientConfig{
 		User: "walt", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // Start has seen to it
-		Timeout:         20 * time.Second,
 	})
+}
+
+// dial logs in within 20 s; the limit of the library's own ends with the TCP
+// connection.
+func dial(address string, config *ssh.ClientConfig) (*ssh.Client, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	c, channels, requests, err := ssh.NewClientConn(conn, address, config)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	conn.SetDeadline(time.Time{})
+	return ssh.NewClient(c, channels, requests), nil
 }

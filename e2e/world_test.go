@@ -1,0 +1,108 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"walt/e2e/lab"
+)
+
+func (s *story) startLab(ts *testscript.TestScript, _ bool, args []string) error {
+	if err := s.lab.Registry.Start(); err != nil {
+		return err
+	}
+	var script strings.Builder
+	models := map[string]bool{"pc-x86-64": true}
+	for _, arg := range args {
+		name, model, given := strings.Cut(arg, "=")
+		if !given {
+			model = "rpi-3-b"
+		}
+		models[model] = true
+		s.devices++
+		fmt.Fprintf(&script, "device add %s --mac 52:54:00:00:01:%02x --model %s\n", name, s.devices, model)
+	}
+	for model := range models {
+		if err := s.lab.Registry.Push(lab.Image{Models: []string{model}}); err != nil {
+			return err
+		}
+	}
+	if err := s.lab.Start(); err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	if _, err := s.lab.Run(script.String(), lab.Admin); err != nil {
+		return err
+	}
+	return eventually(func() error {
+		nodes, err := showNodes(s.lab)
+		if err == nil && len(nodes) != len(args) {
+			err = fmt.Errorf("%d of %d nodes are registered", len(nodes), len(args))
+		}
+		return err
+	})
+}
+
+func (s *story) registry(ts *testscript.TestScript, _ bool, args []string) error {
+	switch args[0] {
+	case "start":
+		return s.lab.Registry.Start()
+	case "stop":
+		return s.lab.Registry.Stop()
+	case "damage", "repair":
+		return s.lab.Registry.Damage()
+	case "push":
+		i := lab.Image{Models: strings.Split(args[1], ",")}
+		for _, arg := range args[2:] {
+			if name, ok := strings.CutPrefix(arg, "preferred="); ok {
+				i.Preferred = name
+			} else if arg == "unlabeled" {
+				i.Unlabeled = true
+			} else {
+				return fmt.Errorf("registry push: what is %q?", arg)
+			}
+		}
+		return s.lab.Registry.Push(i)
+	}
+	return fmt.Errorf("registry: what is %q?", args[0])
+}
+
+func (s *story) server(ts *testscript.TestScript, neg bool, args []string) error {
+	switch args[0] {
+	case "start":
+		err := s.lab.Start(args[1:]...)
+		if neg && err != nil {
+			fmt.Fprint(ts.Stderr(), err)
+			return nil
+		}
+		if neg {
+			return errors.New("the server started")
+		}
+		return err
+	case "stop":
+		return s.lab.Stop()
+	case "kill":
+		return s.lab.Kill()
+	case "restart":
+		return errors.Join(s.lab.Stop(), s.lab.Start())
+	case "reload":
+		return s.lab.Signal(syscall.SIGHUP)
+	}
+	return fmt.Errorf("server: what is %q?", args[0])
+}
+
+func (s *story) configure(_ *testscript.TestScript, _ bool, args []string) error {
+	f, err := os.OpenFile(s.lab.Config, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, "\n"+strings.Join(args, "\n"))
+	return errors.Join(err, f.Close())
+}
