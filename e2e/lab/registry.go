@@ -30,7 +30,8 @@ import (
 type Registry struct {
 	dir     string
 	address string
-	process *exec.Cmd
+	process *exec.Cmd     // nil when it was stopped
+	ended   chan struct{} // closed when the process is gone
 }
 
 // NewRegistry prepares a registry whose files are in dir. Nothing runs yet.
@@ -64,12 +65,27 @@ http: {addr: %q}
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}
-	r.process = exec.Command("docker-registry", "serve", config)
-	if err := r.process.Start(); err != nil {
+	var said bytes.Buffer
+	process := exec.Command("docker-registry", "serve", config)
+	process.Stdout, process.Stderr = &said, &said
+	if err := process.Start(); err != nil {
 		return err
 	}
+	ended := make(chan struct{})
+	go func() { // ends with the process
+		process.Wait()
+		close(ended)
+	}()
+	r.process, r.ended = process, ended
+	client := http.Client{Timeout: time.Second}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		answer, err := http.Get(r.URL() + "/v2/")
+		select {
+		case <-ended: // who answers at its address is somebody else
+			r.process = nil
+			return fmt.Errorf("the registry ended: %s", said.Bytes())
+		default:
+		}
+		answer, err := client.Get(r.URL() + "/v2/")
 		if err == nil {
 			answer.Body.Close()
 			if answer.StatusCode == http.StatusOK {
@@ -86,7 +102,7 @@ func (r *Registry) Stop() error {
 		return nil
 	}
 	err := r.process.Process.Kill()
-	r.process.Wait()
+	<-r.ended
 	r.process = nil
 	return err
 }
