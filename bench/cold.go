@@ -4,9 +4,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os/exec"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"walt/e2e/lab"
 )
@@ -69,9 +72,45 @@ func (b *bench) cold(l *lab.Lab) error {
 	if err != nil {
 		return err
 	}
-	b.say("server CPU of a cold command: a bare wish server", bareCPU, 0, "ms")
-	b.say("server CPU of a cold command: node show --all", waltCPU, 2.5, "ms")
+	busyCPU, err := coldLoad(l)
+	if err != nil {
+		return err
+	}
+	b.say("server CPU of a cold command, four clients at a time", busyCPU, 2.5, "ms")
+	b.say("server CPU of a cold command, one real ssh at a time", waltCPU, 2.5, "ms")
+	b.say("server CPU of a cold command, the same: a bare wish server", bareCPU, 0, "ms")
 	return nil
+}
+
+// coldLoad is what one command costs a server that has others to do as well:
+// without the idle moments between them, in which the processor winds down.
+func coldLoad(l *lab.Lab) (float64, error) {
+	const clients, rounds = 4, 200
+	before, err := cpu(l.Pid())
+	if err != nil {
+		return 0, err
+	}
+	var g errgroup.Group
+	for range clients {
+		g.Go(func() error {
+			for range rounds {
+				c, err := l.Dial(user)
+				if err != nil {
+					return err
+				}
+				_, err = timed(c, "node show --all")
+				if err := errors.Join(err, c.Close()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	after, err := cpu(l.Pid())
+	return ms(after-before) / (clients * rounds), err
 }
 
 // coldCPU is what one command costs a server that does nothing else, in ms.
