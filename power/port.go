@@ -1,0 +1,183 @@
+package power
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gosnmp/gosnmp"
+
+	"walt/fault"
+)
+
+// Columns of pethPsePortTable (RFC 3621), for the ports of group 1: a switch
+// that is no stack has no other.
+const (
+	adminEnable     = ".1.3.6.1.2.1.105.1.1.1.3.1" // TruthValue
+	detectionStatus = ".1.3.6.1.2.1.105.1.1.1.6.1"
+)
+
+// TruthValue (RFC 2579).
+const (
+	isTrue  = 1
+	isFalse = 2
+)
+
+// CyclePause is how long a port is off in a power cycle, unless there is a
+// reason for another time: long enough for a node's capacitors to run empty.
+const CyclePause = 2 * time.Second
+
+// Port is a PoE port.
+type Port struct {
+	Number    int
+	On        bool // it may give power
+	Detection Detection
+}
+
+// Detection is what a port has found at the other end of its cable
+// (pethPsePortDetectionStatus). The zero Detection is unknown.
+type Detection int
+
+const (
+	Disabled Detection = iota + 1
+	Searching
+	Delivering // power flows
+	Faulty
+	Testing
+	OtherFault
+)
+
+func (d Detection) String() string {
+	names := [...]string{"unknown", "disabled", "searching", "delivering power", "fault", "test", "other fault"}
+	if d < 0 || int(d) >= len(names) {
+		d = 0
+	}
+	return names[d]
+}
+
+// Power reports whether the port may give power. A port that is no PoE port is
+// a fault.
+func (s *Session) Power(ctx context.Context, port int) (on bool, err error) {
+	answer, err := s.ask(ctx, func(c *gosnmp.GoSNMP) (*gosnmp.SnmpPacket, error) {
+		return c.Get([]string{oidOf(adminEnable, port)})
+	})
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case answer.Error == gosnmp.NoSuchName:
+		return false, s.noPoE(port)
+	case answer.Error != gosnmp.NoError || len(answer.Variables) != 1:
+		return false, s.refused(fmt.Sprintf("does not say whether port %d has power", port), answer.Error)
+	}
+	switch v := answer.Variables[0]; {
+	case v.Type == gosnmp.NoSuchObject, v.Type == gosnmp.NoSuchInstance:
+		return false, s.noPoE(port)
+	case v.Value == isTrue:
+		return true, nil
+	case v.Value == isFalse:
+		return false, nil
+	default:
+		return false, fault.Failedf("%s says of the power of port %d neither on nor off but %v", s, port, v.Value)
+	}
+}
+
+func (s *Session) noPoE(port int) *fault.Error {
+	return fault.Failedf("port %d of %s has no PoE", port, s).
+		WithHint("check the port's number; the switch, or this user or community, may show no PoE ports at all")
+}
+
+// SetPower gives the port its power or cuts it, and returns when the switch
+// says that it did so. A switch that accepts the change and does not make it
+// within a second is a fault.
+func (s *Session) SetPower(ctx context.Context, port int, on bool) error {
+	value := isFalse
+	if on {
+		value = isTrue
+	}
+	answer, err := s.ask(ctx, func(c *gosnmp.GoSNMP) (*gosnmp.SnmpPacket, error) {
+		return c.Set([]gosnmp.SnmpPDU{{Name: oidOf(adminEnable, port), Type: gosnmp.Integer, Value: value}})
+	})
+	if err != nil {
+		return err
+	}
+	if answer.Error != gosnmp.NoError {
+		if _, err := s.Power(ctx, port); err != nil { // says so of a port without PoE
+			return err
+		}
+		return s.refused(fmt.Sprintf("refuses to turn the power of port %d %s", port, word(on)), answer.Error)
+	}
+	for look := 0; ; look++ {
+		is, err := s.Power(ctx, port)
+		switch {
+		case err != nil:
+			return err
+		case is == on:
+			return nil
+		case look == 4:
+			return fault.Failedf("%s accepted to turn the power of port %d %s, but it is still %s", s, port, word(on), word(is)).
+				WithHint("the port may be locked by the switch's own settings, or out of its power budget")
+		}
+		if err := pause(ctx, s.settle); err != nil {
+			return s.ended(ctx)
+		}
+	}
+}
+
+// Cycle cuts the port's power for a while, CyclePause as a rule, and gives it
+// back. Once it has begun, the end of ctx cuts only the pause short: the power
+// is given back before Cycle returns, or the fault says that it is not.
+func (s *Session) Cycle(ctx context.Context, port int, off time.Duration) error {
+	if _, err := s.Power(ctx, port); err != nil {
+		return err
+	}
+	whole := context.WithoutCancel(ctx)
+	cut := s.SetPower(whole, port, false)
+	var interrupted error
+	if cut == nil && pause(ctx, off) != nil {
+		interrupted = fmt.Errorf("power cycle port %d of %s: %w", port, s, ctx.Err())
+	}
+	given := s.SetPower(whole, port, true)
+	switch {
+	case cut != nil:
+		return cut
+	case given != nil:
+		return fault.Failedf("port %d is left without power: %v", port, given).
+			WithHint("turn it on again as soon as the switch lets you")
+	}
+	return interrupted
+}
+
+// Ports returns the PoE ports in the order of their numbers; none if the switch
+// has none or does not show them.
+func (s *Session) Ports(ctx context.Context) ([]Port, error) {
+	enabled, err := s.walk(ctx, adminEnable)
+	if err != nil {
+		return nil, err
+	}
+	detected, err := s.walk(ctx, detectionStatus)
+	if err != nil {
+		return nil, err
+	}
+	detection := map[int]int{}
+	for _, r := range detected {
+		detection[r.index[0]], _ = r.value.(int)
+	}
+	var ports []Port
+	for _, r := range enabled {
+		if len(r.index) == 1 {
+			port := r.index[0]
+			ports = append(ports, Port{port, r.value == isTrue, Detection(detection[port])})
+		}
+	}
+	return ports, nil
+}
+
+func oidOf(column string, port int) string { return fmt.Sprintf("%s.%d", column, port) }
+
+func word(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
