@@ -87,7 +87,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	}
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Library: s.library, Key: lab,
-		IP: ip(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry,
+		IP: ip(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry, Idle: c.Power.Idle.Duration,
 	})
 	s.sim = vnode.NewSim(s.lab, s.library, lab.PublicKey(), log)
 	s.lab.Virtual = s.sim
@@ -116,6 +116,7 @@ func (s *server) apply(c config.Config) error {
 	if err := s.library.SetDocker(c.Docker.Host); err != nil {
 		return err
 	}
+	s.lab.SetIdle(c.Power.Idle.Duration)
 	s.users.SetCA(c.SSH.UserCA)
 	s.ssh.SetLimits(limits(c))
 	return nil
@@ -229,7 +230,7 @@ func (h history) Lines(ctx context.Context, user auth.Name) ([]string, error) {
 }
 
 func (h history) Append(ctx context.Context, user auth.Name, line string) error {
-	return h.Journal.Append(ctx, string(user), line)
+	return h.Journal.Append(ctx, string(user), commands.Conceal(line))
 }
 
 // notify tells systemd how the service is (sd_notify(3)); without systemd it

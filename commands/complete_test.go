@@ -16,11 +16,11 @@ func TestComplete(t *testing.T) {
 		words string // joined by blanks
 	}{
 		// Words of commands.
-		{"", "advanced device help image log node user whoami"},
+		{"", "advanced device help image log node power user whoami"},
 		{"no", "node"},
 		{"walt no", "node"},
-		{"walt ", "advanced device help image log node user whoami"},
-		{"node ", "acquire boot create reboot release remove rename run shell show wait"},
+		{"walt ", "advanced device help image log node power user whoami"},
+		{"node ", "acquire blink boot config create ping reboot release remove rename run shell show wait"},
 		{"node re", "reboot release remove rename"},
 		{"node  sho", "show"},
 		{"frob", ""},

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"walt/fault"
 	"walt/images"
@@ -47,6 +48,9 @@ type deviceRow struct {
 	MAC   *string `json:"mac"`
 	IP    *string `json:"ip"`
 	State string  `json:"state"`
+
+	Switch *string `json:"switch"` // that it hangs on
+	Port   *int    `json:"port"`
 }
 
 func deviceShow(ctx context.Context, c *Call) error {
@@ -65,9 +69,13 @@ func deviceShow(ctx context.Context, c *Call) error {
 	}
 	var cells [][]string
 	for _, r := range rows {
-		cells = append(cells, []string{r.Name, r.Type, orDash(r.Model), orDash(r.MAC), orDash(r.IP), r.State})
+		port := "-"
+		if r.Port != nil {
+			port = strconv.Itoa(*r.Port)
+		}
+		cells = append(cells, []string{r.Name, r.Type, orDash(r.Model), orDash(r.MAC), orDash(r.IP), orDash(r.Switch), port, r.State})
 	}
-	c.rows([]string{"NAME", "TYPE", "MODEL", "MAC", "IP", "STATE"}, cells)
+	c.rows([]string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, cells)
 	return nil
 }
 
@@ -106,7 +114,10 @@ func (c *Call) deviceRows(ctx context.Context) ([]deviceRow, error) {
 	}
 	for _, d := range all {
 		mac := string(d.MAC)
-		rows = append(rows, deviceRow{string(d.Name), string(d.Kind), orNull(d.Model), &mac, orNull(d.IP()), c.stateOf(d, jobs)})
+		rows = append(rows, deviceRow{
+			Name: string(d.Name), Type: string(d.Kind), Model: orNull(d.Model), MAC: &mac, IP: orNull(d.IP()), State: c.stateOf(d, jobs),
+			Switch: orNull(string(d.Switch)), Port: orPort(d.Port.Number),
+		})
 	}
 	return rows, nil
 }

@@ -14,18 +14,18 @@ func TestDevices(t *testing.T) {
 	w.tell([]step{
 		{
 			user: "bob", line: "device show",
-			stdout: "NAME    TYPE    MODEL      MAC                IP         STATE\n" +
-				"server  server  -          -                  192.0.2.1  up\n" +
-				"pc-1    node    pc-x86-64  52:54:00:00:01:01  127.0.0.1  up\n" +
-				"rpi-1   node    rpi-3-b    52:54:00:00:00:01  -          off\n" +
-				"rpi-2   node    rpi-3-b    52:54:00:00:00:02  -          off\n" +
-				"rpi-10  node    rpi-3-b    52:54:00:00:00:10  -          off\n",
+			stdout: "NAME    TYPE    MODEL      MAC                IP         SWITCH  PORT  STATE\n" +
+				"server  server  -          -                  192.0.2.1  -       -     up\n" +
+				"pc-1    node    pc-x86-64  52:54:00:00:01:01  127.0.0.1  -       -     up\n" +
+				"rpi-1   node    rpi-3-b    52:54:00:00:00:01  -          -       -     off\n" +
+				"rpi-2   node    rpi-3-b    52:54:00:00:00:02  -          -       -     off\n" +
+				"rpi-10  node    rpi-3-b    52:54:00:00:00:10  -          -       -     off\n",
 		},
 		{
 			user: "bob", line: "device add thing --mac 52-54-00-00-00-77",
 			stdout: "thing is registered; it stays unknown until its model is told: device add thing --mac 52:54:00:00:00:77 --model MODEL\n",
 		},
-		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known"}]}` + "\n"},
+		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","switch":null,"port":null}]}` + "\n"},
 		{user: "bob", line: "node acquire thing", status: StatusFailed, stderr: "walt: not a node: thing\n  see what each device is with: device show\n"},
 		{user: "bob", line: "device add thing --mac 52:54:00:00:00:77 --model rpi-3-b", stdout: "thing is a free node and boots waltplatform/rpi-3-b-default\n"},
 		{
@@ -36,7 +36,7 @@ func TestDevices(t *testing.T) {
 		{user: "bob", line: "device show server,rpi-3 --names-only", stdout: "server\nrpi-3\n"},
 		{
 			user: "bob", line: "device show server --json",
-			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up"}]}` + "\n",
+			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","switch":null,"port":null}]}` + "\n",
 		},
 		{
 			user: "bob", line: "device show all-switches", status: StatusFailed,

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,6 +162,11 @@ func nodeShow(ctx context.Context, c *Call) error {
 		return nil
 	}
 	c.showNodes(mine, free, others)
+	for _, n := range slices.Concat(mine, free, others) {
+		if n.State == nodes.Unreachable && n.Why != "" && (c.on("all") || n.Owner() == c.User) {
+			c.note("%s is unreachable: %s.", n.Name, n.Why)
+		}
+	}
 	return nil
 }
 
@@ -296,17 +302,25 @@ func became(ch nodes.Change) string {
 
 // failedReboots is the fault for nodes whose reboot failed, nil without any.
 func failedReboots(changes []nodes.Change) error {
-	var failed []string
+	var failed, reasons []string
+	why := map[string][]string{} // by reason
 	for _, ch := range changes {
 		switch ch.Reboot {
 		case nodes.RebootOK, nodes.RebootNone, nodes.RebootSkipped:
-		default:
-			failed = append(failed, string(ch.Node))
+			continue
 		}
+		if why[ch.Reboot] == nil {
+			reasons = append(reasons, ch.Reboot)
+		}
+		failed = append(failed, string(ch.Node))
+		why[ch.Reboot] = append(why[ch.Reboot], string(ch.Node))
 	}
 	if len(failed) == 0 {
 		return nil
 	}
-	return fault.Failedf("could not reboot %s", strings.Join(failed, ", ")).
+	for i, reason := range reasons {
+		reasons[i] = strings.Join(why[reason], ", ") + ": " + reason
+	}
+	return fault.Failedf("could not reboot %s", strings.Join(reasons, "; ")).
 		WithHint("try again with: node reboot %s", strings.Join(failed, ","))
 }

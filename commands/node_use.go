@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -142,26 +143,32 @@ func nodeReboot(ctx context.Context, c *Call) error {
 	}
 	var done []nodes.Change
 	err = c.consented(ctx, "Reboot", func(consent nodes.Consent) error {
-		done, err = c.Lab.Reboot(ctx, c.User, set, consent)
-		return err
+		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), consent, func(ch nodes.Change) {
+			if done = append(done, ch); ch.Reboot == nodes.RebootOK {
+				fmt.Fprintf(c.Out, "%s is rebooting\n", ch.Node)
+			}
+		})
 	})
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(done, func(a, b nodes.Change) int { return nodes.Naturally(a.Node, b.Node) })
 	var cannot []string
 	for _, ch := range done {
-		switch ch.Reboot {
-		case nodes.RebootOK:
-			fmt.Fprintf(c.Out, "%s is rebooting\n", ch.Node)
-		case nodes.RebootNone:
+		if ch.Reboot == nodes.RebootNone {
 			cannot = append(cannot, string(ch.Node))
 		}
 	}
-	if len(cannot) > 0 {
-		return fault.Failedf("the server has no means to reboot %s", strings.Join(cannot, ", ")).
-			WithHint("cut their power by hand; they boot their image at the next start")
+	failed := failedReboots(done)
+	if len(cannot) == 0 {
+		return failed
 	}
-	return failedReboots(done)
+	f := fault.Failedf("the server has no means to reboot %s", strings.Join(cannot, ", ")).
+		WithHint("cut their power by hand; they boot their image at the next start")
+	if also := fault.As(failed); also != nil {
+		f.Msg += "; " + also.Msg
+	}
+	return f
 }
 
 func nodeWait(ctx context.Context, c *Call) error {
@@ -171,6 +178,9 @@ func nodeWait(ctx context.Context, c *Call) error {
 	}
 	wanted, err := c.Lab.Show(ctx, c.User, set)
 	if err != nil {
+		return err
+	}
+	if wanted, err = c.awake(ctx, wanted, false); err != nil {
 		return err
 	}
 	waiting := ctx
@@ -214,6 +224,9 @@ func describe(some nodes.Nodes) string {
 
 func nodeRun(ctx context.Context, c *Call) error {
 	found, err := c.reserve(ctx, "Run the command on")
+	if err == nil {
+		found, err = c.awake(ctx, found, true)
+	}
 	if err != nil {
 		return err
 	}
@@ -312,6 +325,9 @@ func nodeShell(ctx context.Context, c *Call) error {
 	}
 	if len(found) > 1 {
 		return c.misused(fault.Usagef("node shell: one node at a time"))
+	}
+	if found, err = c.awake(ctx, found, true); err != nil {
+		return err
 	}
 	v := nodes.Visit{In: c.In, Out: c.Out, Err: c.Err}
 	if t := c.Terminal; t != nil {

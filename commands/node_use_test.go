@@ -183,7 +183,7 @@ func TestWait(t *testing.T) {
 		w.tell([]step{{user: "bob", line: "node wait rpi-1,pc-1", stdout: "pc-1 is up\nrpi-1 is up\n", stderr: "Waiting for rpi-1 (off).\n"}})
 
 		// Up on the image of before is not up.
-		w.ok("bob", "node acquire rpi-1")
+		w.run("bob", "node acquire rpi-1", "") // it cannot be told to reboot
 		w.tell([]step{{
 			user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
 			stderr: "Waiting for rpi-1 (up).\nwalt: not up after 1s: rpi-1 (up)\n  see what they are doing with: node show --all\n",

@@ -231,7 +231,7 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 	}
 	if f == nil {
 		ref := rand.Text()[:8]
-		a.Log.Error("command failed", "ref", ref, "user", s.User, "line", line, "err", err)
+		a.Log.Error("command failed", "ref", ref, "user", s.User, "line", Conceal(line), "err", err)
 		fmt.Fprintf(s.Err, "walt: something went wrong on the server; an administrator finds the cause in its log under %s\n", ref)
 		return StatusInternal
 	}

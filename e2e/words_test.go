@@ -22,6 +22,9 @@ type story struct {
 	status  int               // of the last command
 	talks   map[string]*talk  // by user
 	masters map[string]string // control sockets of kept connections, by user
+
+	switches map[string]*lab.Switch // by name
+	ports    map[string]int         // how many each has
 }
 
 type storyKey struct{}
@@ -39,6 +42,11 @@ func (s *story) end(t testing.TB) {
 	for _, talk := range s.talks {
 		talk.hangUp()
 	}
+	for _, sw := range s.switches {
+		if err := sw.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
 	endLab(t, s.lab)
 }
 
@@ -53,6 +61,11 @@ var words = map[string]word{
 	// registry start|stop|damage|repair
 	// registry push MODEL[,MODEL...] [preferred=NAME] [unlabeled]
 	"registry": tell(1, (*story).registry),
+	// switch NAME new PORTS [PORT=MAC]... starts a PoE switch and sets $NAME, with _
+	// for -, to its address; switch NAME start|stop
+	// switch NAME off [PORT...]: these ports and no others have no power, sooner or later
+	// switch NAME on PORT...: these have power now
+	"switch": tell(2, (*story).powerSwitch),
 	// configure LINE... adds to the server's configuration, for its next start or reload.
 	"configure": tell(1, (*story).configure),
 	// [!] server start [FLAG...]; server stop|kill|restart|reload

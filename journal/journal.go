@@ -23,7 +23,7 @@ const (
 	Boot         Type = "boot"         // a node was told to boot another image of the same owner: From and To are images
 	Registration Type = "registration" // a device came, went, or changed its name or type
 	Download     Type = "download"     // of a default image: begun, failed, done
-	Power        Type = "power"        // a node was rebooted, or failed to
+	Power        Type = "power"        // a node was rebooted, its port was switched, or either failed
 	Image        Type = "image"        // an image was made, replaced or removed: To is its full name
 	User         Type = "user"         // a user or a key was added or removed
 	LoginRefused Type = "login-refused"

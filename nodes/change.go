@@ -48,8 +48,9 @@ type change struct {
 	user    auth.Name // who asked
 	consent Consent
 	result  Result
-	moved   []Device // to restart after the commit
-	stay    bool     // unless what they run stays the same
+	moved   []Device      // to restart after the commit
+	planned map[Name]bool // those whose ports have their orders
+	stay    bool          // unless what they run stays the same
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
@@ -59,7 +60,7 @@ func (l *Lab) change(ctx context.Context, user auth.Name, consent Consent, f fun
 		if err := auth.Member(tx, user); err != nil {
 			return err
 		}
-		c = &change{lab: l, tx: tx, user: user, consent: consent}
+		c = &change{lab: l, tx: tx, user: user, consent: consent, planned: map[Name]bool{}}
 		return f(c)
 	})
 	if errors.Is(err, state.ErrTooBig) {
@@ -68,8 +69,8 @@ func (l *Lab) change(ctx context.Context, user auth.Name, consent Consent, f fun
 	if err != nil {
 		return Result{}, err
 	}
-	c.restart()
-	return c.result, nil
+	err = c.restart(ctx)
+	return c.result, err
 }
 
 // boot makes a device boot an image: the only place that decides who owns a
@@ -87,14 +88,19 @@ func (c *change) boot(d Device, ref images.Ref) error {
 	c.result.Changes = append(c.result.Changes, Change{
 		Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: RebootSkipped,
 	})
+	if err := c.lab.touch(c.tx, d); err != nil {
+		return err
+	}
 	if before == ref {
-		return nil
+		return c.wake(d)
 	}
 	e := journal.Event{Type: journal.Boot, Actor: string(c.user), Node: string(d.Name), From: before.String(), To: ref.String()}
 	if previous != ref.User {
 		d.Since = c.lab.Now().UTC()
-		e = journal.Event{Type: journal.Ownership, Actor: string(c.user), Node: string(d.Name),
-			From: owner(previous), To: owner(ref.User), Detail: "boots " + ref.String()}
+		e = journal.Event{
+			Type: journal.Ownership, Actor: string(c.user), Node: string(d.Name),
+			From: owner(previous), To: owner(ref.User), Detail: "boots " + ref.String(),
+		}
 	}
 	if previous != "" && previous != auth.Nobody && previous != c.user {
 		e.Detail += ", " + c.consent.manner()
@@ -103,8 +109,15 @@ func (c *change) boot(d Device, ref images.Ref) error {
 		}
 	}
 	d.Image = ref
-	c.moved = append(c.moved, d)
-	return errors.Join(devices.Put(c.tx, string(d.Name), d), c.lab.Journal.Record(c.tx, e))
+	return errors.Join(c.move(d, true), devices.Put(c.tx, string(d.Name), d), c.lab.Journal.Record(c.tx, e))
+}
+
+// wake has a device that boots its image already get its power if that is off.
+func (c *change) wake(d Device) error {
+	if off, err := cutOff(c.tx, d); err != nil || !off {
+		return err
+	}
+	return c.move(d, true)
 }
 
 // notice is what the previous owner of a node is told.
@@ -171,31 +184,45 @@ func (c *change) keep(k Kept) {
 	c.result.Kept = append(c.result.Kept, k)
 }
 
+// move has a device restarted after the commit, by its port if the server may
+// work that. One that is off to save power stays so, unless it is needed.
+func (c *change) move(d Device, needed bool) error {
+	if !needed {
+		if off, err := cutOff(c.tx, d); err != nil || off {
+			return err
+		}
+	}
+	c.moved = append(c.moved, d)
+	if c.stay {
+		return nil
+	}
+	planned, err := c.lab.plan(c.tx, d, true)
+	if planned {
+		c.planned[d.Name] = true
+	}
+	return err
+}
+
 // restart cuts what the previous owners still do on the moved nodes and starts
 // those anew. It follows the commit at once and does not depend on anybody
 // waiting for it; what an end of the server cuts off, Run finishes.
-func (c *change) restart() {
-	outcome := map[Name]string{}
+func (c *change) restart(ctx context.Context) error {
 	for _, d := range c.moved {
 		c.lab.visits.cut(d.Name, d.Owner())
-		if c.stay {
-			continue
-		}
-		outcome[d.Name] = c.lab.restart(d)
+	}
+	if c.stay {
+		return nil
+	}
+	restart := func(ctx context.Context, d Device) string { return c.lab.restart(ctx, d, c.planned[d.Name], false) }
+	outcome := map[Name]string{}
+	err := c.lab.atOnce(ctx, c.moved, false, restart, func(d Device, how string) { outcome[d.Name] = how })
+	if err != nil {
+		return fault.New(fault.Interrupted, "interrupted: the change is made, and its nodes go on rebooting")
 	}
 	for i, ch := range c.result.Changes {
 		if r, ok := outcome[ch.Node]; ok {
 			c.result.Changes[i].Reboot = r
 		}
 	}
-}
-
-// restart makes a node start anew, by the means that the server has for it.
-func (l *Lab) restart(d Device) string {
-	if !d.Virtual {
-		return RebootNone
-	}
-	l.status.set(d.Name, Off, "")
-	l.Virtual.Start(d.Name)
-	return RebootOK
+	return nil
 }

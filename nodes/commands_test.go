@@ -37,7 +37,7 @@ func (c command) run(w *world) string {
 // command makes a random command, which often finds what it needs.
 func (m *model) command() command {
 	user := m.user()
-	switch m.rand.IntN(22) {
+	switch m.rand.IntN(23) {
 	case 0, 1, 2, 3:
 		return m.acquireCommand(user)
 	case 4, 5:
@@ -60,6 +60,8 @@ func (m *model) command() command {
 		return m.pushCommand(user)
 	case 20:
 		return m.downloadCommand()
+	case 21:
+		return m.removeImageCommand(user)
 	default:
 		return m.userCommand(user)
 	}
@@ -215,8 +217,22 @@ func (m *model) pushCommand(user auth.Name) command {
 				if here, _ := auth.Exists(tx, user); !here || err == nil {
 					return errNoImage
 				}
-				return images.Put(tx, img)
+				return addImage(tx, img)
 			})
+		},
+	}
+}
+
+func (m *model) removeImageCommand(user auth.Name) command {
+	ref, instead := m.image(user), pick(m, images.Ref{}, m.image(user))
+	return command{
+		text: fmt.Sprintf("%s: remove or rename image %s %s", user, ref, instead),
+		do:   func(w *world) string { return w.removeImage(ref, instead) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			if instead.IsZero() {
+				return Result{}, l.RemoveImage(ctx, user, ref.Name)
+			}
+			return Result{}, l.RenameImage(ctx, user, ref.Name, instead.Name)
 		},
 	}
 }
@@ -279,7 +295,7 @@ func (m *model) refs() []images.Ref {
 
 // set is a random expression, most often of the names of wanted things.
 func (m *model) set(wanted func(thing) bool) string {
-	if m.rand.IntN(6) == 0 {
+	if m.rand.IntN(4) == 0 {
 		return pick(m, "my-nodes", "free-nodes", "all-nodes", "n*", "n1*", "n[2-4]", "n?", "zz*", "n1?,n2")
 	}
 	good := slices.DeleteFunc(m.names(), func(n Name) bool { return !wanted(m.world.things[n]) })

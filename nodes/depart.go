@@ -35,7 +35,7 @@ type Passing struct {
 // user leaves behind. Who may do that is a rule of auth.
 func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (Departure, error) {
 	var left Departure
-	result, err := l.change(ctx, actor, Consent{Whoever: true}, func(c *change) (err error) {
+	_, err := l.change(ctx, actor, Consent{Whoever: true}, func(c *change) (err error) {
 		if err := auth.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
@@ -48,9 +48,6 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 	if err != nil {
 		return Departure{}, err
 	}
-	for _, ch := range result.Changes { // those that are not restarted, too
-		l.visits.cut(ch.Node, ch.Image.User)
-	}
 	return left, nil
 }
 
@@ -61,7 +58,7 @@ func (c *change) bequeath(name auth.Name, legacy Legacy) (left Departure, err er
 		return left, err
 	}
 	all = which(all, func(d Device) bool { return d.Owner() == name })
-	mine, err := images.Of(c.tx, name)
+	mine, err := imagesOf(c.tx, name)
 	if err != nil {
 		return left, err
 	}
@@ -105,17 +102,17 @@ func (c *change) pass(owned []Device, mine []images.Image, heir auth.Name) (pass
 		became[from] = img.Ref
 		passed = append(passed, Passing{from, img.Ref})
 		e := journal.Event{Type: journal.Image, Actor: string(c.user), From: from.String(), To: img.Ref.String(), Detail: "passed on"}
-		if err := errors.Join(images.Put(c.tx, img), images.Delete(c.tx, from), c.lab.Journal.Record(c.tx, e)); err != nil {
+		if err := errors.Join(addImage(c.tx, img), images.Delete(c.tx, from), c.lab.Journal.Record(c.tx, e)); err != nil {
 			return nil, err
 		}
 	}
+	c.stay = true
 	for _, d := range owned {
 		d.Booted = became[d.Booted]
 		if err := c.boot(d, became[d.Image]); err != nil {
 			return nil, err
 		}
 	}
-	c.stay = true
 	return passed, nil
 }
 

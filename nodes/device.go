@@ -37,6 +37,9 @@ type Device struct {
 	// differ from Image and its digest, a reboot is due.
 	Booted images.Ref `json:"booted,omitzero"`
 	Digest string     `json:"digest,omitempty"`
+
+	Port     Port     `json:"port,omitzero"` // that it hangs on, as far as known
+	Settings Settings `json:"settings,omitzero"`
 }
 
 // Owner is the user whose image the node boots; auth.Nobody owns what is free.
@@ -63,12 +66,38 @@ const crowdKey = "last"
 
 // put writes a device that is new.
 func put(tx state.Tx, d Device) error {
+	if d.Port.Switch != "" { // it has another name now
+		if err := plugs.Put(tx, plug(d.Port, d), true); err != nil {
+			return err
+		}
+	}
 	return errors.Join(devices.Put(tx, string(d.Name), d), macs.Put(tx, string(d.MAC), d.Name), crowd.Put(tx, crowdKey, d.Name))
 }
 
 // remove deletes a device.
 func remove(tx state.Tx, d Device) error {
-	return errors.Join(devices.Delete(tx, string(d.Name)), macs.Delete(tx, string(d.MAC)))
+	return errors.Join(devices.Delete(tx, string(d.Name)), macs.Delete(tx, string(d.MAC)),
+		plugs.Delete(tx, plug(d.Port, d)), used.Delete(tx, string(d.Name)), heard.Delete(tx, string(d.Name)))
+}
+
+// carry writes within tx what is known of a device under its old name under the
+// new one. It is called before the old one is removed.
+func carry(tx state.Tx, old, name Name) error {
+	last, err := used.Get(tx, string(old))
+	if err == nil {
+		err = used.Put(tx, string(name), last)
+	}
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return err
+	}
+	addr, err := heard.Get(tx, string(old))
+	if err == nil {
+		err = heard.Put(tx, string(name), addr)
+	}
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // everything returns all devices, in no useful order. A transaction that calls

@@ -156,8 +156,10 @@ func (l *Lab) postpone(tx state.Tx, model, reason string) error {
 	}
 	pause := l.Config.Retry << min(w.Tries, 6)
 	w.Tries, w.Error, w.Next = w.Tries+1, reason, l.Now().Add(pause).UTC()
-	e := journal.Event{Type: journal.Download, Actor: journal.Server, To: images.DefaultRef(model).String(),
-		Detail: fmt.Sprintf("try %d failed: %s; next in %v", w.Tries, reason, pause)}
+	e := journal.Event{
+		Type: journal.Download, Actor: journal.Server, To: images.DefaultRef(model).String(),
+		Detail: fmt.Sprintf("try %d failed: %s; next in %v", w.Tries, reason, pause),
+	}
 	return errors.Join(wanted.Put(tx, model, w), l.Journal.Record(tx, e))
 }
 
@@ -233,7 +235,8 @@ func (l *Lab) arrive(ctx context.Context, model string, img images.Image) error 
 		for _, d := range ds {
 			l.enroll(&d, img)
 			enrolled = append(enrolled, d)
-			err := errors.Join(devices.Put(tx, string(d.Name), d), l.Journal.Record(tx, registration(journal.Server, d, "")))
+			_, err := l.plan(tx, d, true) // it found nothing to boot so far
+			err = errors.Join(err, devices.Put(tx, string(d.Name), d), l.Journal.Record(tx, registration(journal.Server, d, "")))
 			if err != nil {
 				return err
 			}
@@ -241,9 +244,10 @@ func (l *Lab) arrive(ctx context.Context, model string, img images.Image) error 
 		return nil
 	})
 	for _, d := range enrolled {
-		if err == nil {
-			l.restart(d)
+		if err == nil && d.Virtual {
+			l.start(d, 0)
 		}
 	}
+	l.kickPorts()
 	return err
 }

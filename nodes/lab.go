@@ -7,15 +7,20 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
 
 	"walt/auth"
 	"walt/images"
 	"walt/journal"
+	"walt/power"
 	"walt/state"
 )
 
@@ -54,26 +59,47 @@ type Config struct {
 	// Retry is the pause after the first failed download of a default image; it
 	// doubles up to 64 times that.
 	Retry time.Duration
+	// Idle is how long a node is free and unused before its port is switched
+	// off; 0 is for ever. SetIdle changes it.
+	Idle time.Duration
+	// Dial speaks to a switch; nil: over SNMP.
+	Dial func(power.Switch) (Agent, error)
 }
 
 // Lab is all devices of one store.
 type Lab struct {
 	Config
-	status   *board
-	visits   *visits
-	jobs     *jobs
-	download chan struct{} // holds one token while the list of downloads may have changed
+	status *board
+	visits *visits
+	jobs   *jobs
+	lines  *lines
+	works  sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
+	idle   atomic.Int64   // a time.Duration
+	// Each holds one token while there may be something new for its loop: a
+	// wanted image, an order for a port, an idle node, a node that moved.
+	download, port, save, scan chan struct{}
 }
 
 // New returns the lab; Run makes it live.
 func New(c Config) *Lab {
-	return &Lab{Config: c, status: newBoard(c.Now), visits: newVisits(), jobs: &jobs{all: map[string]*running{}}, download: make(chan struct{}, 1)}
+	if c.Dial == nil {
+		c.Dial = agentOf
+	}
+	token := func() chan struct{} { return make(chan struct{}, 1) }
+	l := &Lab{
+		Config: c, status: newBoard(c.Now), visits: newVisits(), jobs: &jobs{all: map[string]*running{}}, lines: newLines(c.Dial),
+		download: token(), port: token(), save: token(), scan: token(),
+	}
+	l.idle.Store(int64(c.Idle))
+	return l
 }
 
 // Run starts the virtual nodes, which also finishes every change of an image
-// whose reboot an earlier end of the server cut off, and downloads the default
-// images of devices that wait for one. It returns when ctx ends.
+// whose reboot an earlier end of the server cut off, and carries out what was
+// ordered of ports. Then it downloads the default images of devices that wait
+// for one, saves power, and watches over nodes. It returns when ctx ends.
 func (l *Lab) Run(ctx context.Context) error {
+	defer l.works.Wait()
 	var all []Device
 	err := l.Store.View(ctx, func(r state.Reader) (err error) {
 		all, err = everything(r)
@@ -84,10 +110,17 @@ func (l *Lab) Run(ctx context.Context) error {
 	}
 	for _, d := range all {
 		if d.Kind == Node && d.Virtual {
-			l.Virtual.Start(d.Name)
+			l.start(d, 0)
 		}
 	}
-	return l.downloads(ctx)
+	if err := l.recall(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, loop := range []func(context.Context) error{l.downloads, l.ports, l.saver, l.watchBoots, l.probe, l.scanner} {
+		g.Go(func() error { return loop(ctx) })
+	}
+	return g.Wait()
 }
 
 // Nodes is a snapshot of nodes and the users' images that they boot.
@@ -97,6 +130,7 @@ type Nodes []NodeState
 type NodeState struct {
 	Device
 	Status
+	Switch Name // that Device.Port is of, "" when it hangs on none that is known
 }
 
 // Show returns the nodes of the set.
@@ -134,7 +168,9 @@ func (l *Lab) AllDevices(ctx context.Context) (Nodes, error) {
 func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (found Nodes, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		ds, err := set.expand(r, user, sc)
-		found = l.withStatus(ds)
+		if err == nil {
+			found, err = l.withStatus(r, ds)
+		}
 		return err
 	})
 	return found, err
@@ -143,18 +179,50 @@ func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (foun
 func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (found Nodes, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		all, err := everything(r)
-		found = l.withStatus(which(all, wanted))
+		if err == nil {
+			found, err = l.withStatus(r, which(all, wanted))
+		}
 		return err
 	})
 	return found, err
 }
 
-func (l *Lab) withStatus(ds []Device) Nodes {
+// withStatus adds to devices what they are doing and where they hang.
+func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
+	open, err := openOrders(r)
+	if err != nil {
+		return nil, err
+	}
+	switchNames := map[MAC]Name{}
 	all := make(Nodes, len(ds))
 	for i, d := range ds {
-		all[i] = NodeState{d, l.status.of(d.Name)}
+		all[i] = NodeState{Device: d, Status: l.status.of(d.Name)}
+		if d.Kind == Switch {
+			sw, err := getSwitch(r, d.MAC)
+			if err != nil && !errors.Is(err, state.ErrNotFound) {
+				return nil, err
+			}
+			if all[i].Addr = sw.Address; all[i].Heard.IsZero() {
+				all[i].State = unasked
+			}
+		}
+		on := d.Port.Switch
+		if on == "" {
+			continue
+		}
+		if o, is := open[d.Port.key()]; is && o.Will == turnOff && d.Kind == Node {
+			all[i].Status = Status{State: Powersave, Heard: o.Since}
+		}
+		if _, known := switchNames[on]; !known {
+			name, err := macs.Get(r, string(on))
+			if err != nil && !errors.Is(err, state.ErrNotFound) {
+				return nil, err
+			}
+			switchNames[on] = name
+		}
+		all[i].Switch = switchNames[on]
 	}
-	return all
+	return all, nil
 }
 
 // Names returns the names of all devices, in no useful order: for completion.

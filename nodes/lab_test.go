@@ -32,17 +32,17 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// testLab is a lab whose surroundings the test plays: the registries, and the
-// power of the virtual nodes. alice is an administrator.
+// testLab is a lab whose surroundings the test plays: the registries, and what
+// runs the virtual nodes. alice is an administrator.
 type testLab struct {
 	*Lab
 	users   *auth.Users
 	library *shelf
-	power   *power
+	grid    *grid
 }
 
-// newLab is a lab in memory, with a free node of the model m1 for each name and
-// a user for each other one.
+// newLab is a lab in memory with some users besides alice, and free nodes of the
+// model m1.
 func newLab(t testing.TB, users []auth.Name, nodes ...Name) testLab {
 	t.Helper()
 	store, err := state.OpenMemory()
@@ -63,12 +63,12 @@ func newLab(t testing.TB, users []auth.Name, nodes ...Name) testLab {
 // over is the lab of a store.
 func over(store state.Store, now func() time.Time, library *shelf) testLab {
 	log := journal.New(store, now)
-	l := testLab{users: auth.New(store, log, now), library: library, power: &power{}}
+	l := testLab{users: auth.New(store, log, now), library: library, grid: &grid{}}
 	l.Lab = New(Config{
-		Store: store, Journal: log, Library: library, Virtual: l.power,
+		Store: store, Journal: log, Library: library, Virtual: l.grid,
 		Log: slog.New(slog.DiscardHandler), Now: now, Retry: time.Second,
 	})
-	l.power.lab = l.Lab
+	l.grid.lab = l.Lab
 	return l
 }
 
@@ -217,8 +217,10 @@ type shelf struct {
 	mu     sync.Mutex
 	images map[string]images.Image // by model
 	err    error                   // why downloads fail, nil when they do not
-	tries  int
-	hold   chan struct{} // if not nil, downloads wait for its end
+	tries  []time.Time
+	now    int           // downloads that run
+	most   int           // and how many did at most
+	held   chan struct{} // if not nil, downloads wait for its end
 }
 
 // newShelf has the default images of m1, m2 and m3, and of m4 one that is for m1.
@@ -238,11 +240,14 @@ var errNoImage = fault.Failedf("the registry has no such image")
 func (s *shelf) Fetch(ctx context.Context, ref images.Ref, _ func(images.Progress)) (images.Image, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tries++
-	if hold := s.hold; hold != nil {
+	s.tries = append(s.tries, time.Now())
+	s.now++
+	s.most = max(s.most, s.now)
+	defer func() { s.now-- }()
+	if held := s.held; held != nil {
 		s.mu.Unlock()
 		select {
-		case <-hold:
+		case <-held:
 		case <-ctx.Done():
 		}
 		s.mu.Lock()
@@ -257,6 +262,20 @@ func (s *shelf) Fetch(ctx context.Context, ref images.Ref, _ func(images.Progres
 	return img, nil
 }
 
+// hold has downloads wait until release is called.
+func (s *shelf) hold() (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := make(chan struct{})
+	s.held = held
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		close(held)
+		s.held = nil
+	}
+}
+
 // fail makes downloads fail, or not with nil.
 func (s *shelf) fail(err error) {
 	s.mu.Lock()
@@ -264,10 +283,13 @@ func (s *shelf) fail(err error) {
 	s.err = err
 }
 
-func (s *shelf) tried() int {
+// tried returns when downloads began since the last call.
+func (s *shelf) tried() []time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tries
+	tries := s.tries
+	s.tries = nil
+	return tries
 }
 
 func (s *shelf) FetchLink(ctx context.Context, from images.Link, report func(images.Progress)) (images.Image, error) {
@@ -278,8 +300,8 @@ func (s *shelf) Offers(context.Context, images.Ref) []images.Offer { return nil 
 
 func (s *shelf) Seed(context.Context, auth.Name, []string) ([]images.Image, error) { return nil, nil }
 
-// power is a hypervisor whose nodes boot at once.
-type power struct {
+// grid is a hypervisor whose nodes boot at once.
+type grid struct {
 	lab  *Lab
 	dead bool // nodes that are started do nothing
 
@@ -288,7 +310,7 @@ type power struct {
 	stopped []Name
 }
 
-func (p *power) Start(n Name) {
+func (p *grid) Start(n Name) {
 	p.mu.Lock()
 	p.started = append(p.started, n)
 	p.mu.Unlock()
@@ -300,14 +322,14 @@ func (p *power) Start(n Name) {
 	}
 }
 
-func (p *power) Stop(n Name) {
+func (p *grid) Stop(n Name) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = append(p.stopped, n)
 }
 
 // take returns which nodes were started since the last call.
-func (p *power) take() []Name {
+func (p *grid) take() []Name {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	started := p.started

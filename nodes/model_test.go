@@ -29,9 +29,9 @@ var seed = flag.Uint64("seed", 0, "of the one model test to run; 0 runs several 
 // commit, and another one is started on the same directory.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	runs, commands := 4, 1000
+	runs, commands := 4, 600
 	if testing.Short() {
-		runs, commands = 1, 400
+		runs, commands = 1, 300
 	}
 	seeds := []uint64{*seed}
 	if *seed == 0 {
@@ -106,7 +106,11 @@ func (m *model) step(t *testing.T) {
 	case p < 3:
 		m.crash(t, c)
 	case p < 30 && !c.apart:
-		m.interrupt(t, c, m.command())
+		between := m.command()
+		if m.rand.IntN(2) == 0 { // something that was not there to be read
+			between = pick(m, m.registerCommand(), m.createCommand(m.user()), m.pushCommand(m.user()))
+		}
+		m.interrupt(t, c, between)
 	default:
 		m.run(t, c)
 	}
@@ -187,9 +191,9 @@ func (m *model) restarted(t *testing.T, text string) {
 		d := m.world.things[n]
 		return !d.virtual || d.kind != Node
 	})
-	m.shelf.hold = make(chan struct{}) // no download ends
-	defer func() { m.shelf.hold = nil }()
-	ctx, cancel := context.WithCancel(t.Context())
+	defer m.shelf.hold()() // no download ends
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	stopped := make(chan error)
 	go func() { stopped <- m.lab.Run(ctx) }()
 	all, err := m.lab.All(ctx)
@@ -200,7 +204,7 @@ func (m *model) restarted(t *testing.T, text string) {
 	}
 	cancel()
 	ok(t, <-stopped)
-	started := m.lab.power.take()
+	started := m.lab.grid.take()
 	slices.Sort(started)
 	slices.Sort(virtual)
 	if !slices.Equal(started, virtual) {
@@ -211,7 +215,7 @@ func (m *model) restarted(t *testing.T, text string) {
 // ended compares how a command ended with how it should.
 func (m *model) ended(t *testing.T, text string, err error, want string) {
 	t.Helper()
-	m.ends[strings.Join(strings.Fields(text)[1:2],"")+" "+strings.Fields(want)[0]]++
+	m.ends[strings.Fields(want)[0]]++
 	got := done
 	if c, is := errors.AsType[*ContestError](err); is {
 		got = contest(c)

@@ -79,6 +79,9 @@ func naturally(a, b Name) int {
 	return cmp.Or(cmp.Compare(len(s), len(t)), cmp.Compare(a, b))
 }
 
+// Naturally compares names the way people count: rpi-2 is before rpi-10.
+func Naturally(a, b Name) int { return naturally(a, b) }
+
 // digits counts the digits that s begins with.
 func digits(s string) int {
 	for i := range len(s) {

@@ -9,7 +9,6 @@ import (
 	"walt/auth"
 	"walt/fault"
 	"walt/images"
-	"walt/journal"
 	"walt/state"
 )
 
@@ -179,33 +178,12 @@ func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, consent Cons
 		if err != nil {
 			return err
 		}
-		found = l.withStatus(ds)
+		if found, err = l.withStatus(r, ds); err != nil {
+			return err
+		}
 		return consent.check(contested(ds, user))
 	})
 	return found, err
-}
-
-// Reboot starts the nodes of the set anew, contested ones with consent. Their
-// images stay.
-func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, consent Consent) ([]Change, error) {
-	found, err := l.Reserve(ctx, user, set, consent)
-	if err != nil {
-		return nil, err
-	}
-	done := make([]Change, len(found))
-	for i, n := range found {
-		done[i] = Change{Node: n.Name, Image: n.Image, Previous: n.Owner(), Reboot: l.restart(n.Device)}
-	}
-	err = l.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) error {
-		for _, ch := range done {
-			e := journal.Event{Type: journal.Power, Actor: string(user), Node: string(ch.Node), Detail: "reboot: " + ch.Reboot}
-			if err := l.Journal.Record(tx, e); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return done, err
 }
 
 // names lists those of the devices that are wanted.

@@ -86,8 +86,9 @@ func (l *Lab) enroll(d *Device, def images.Image) {
 // settle follows the commit that made or changed a device.
 func (l *Lab) settle(d Device) {
 	switch {
-	case d.Kind == Node:
-		l.restart(d)
+	case d.Kind == Node && d.Virtual:
+		l.start(d, 0)
+	case d.Kind == Node: // it starts by itself, or somebody switches it on
 	case d.Model != "":
 		l.kick()
 	}
@@ -187,7 +188,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, consent Consent
 		for _, d := range ds {
 			e := registration(string(user), d, "removed")
 			e.From, e.To = string(d.Kind), ""
-			if err := errors.Join(remove(tx, d), l.Journal.Record(tx, e), l.tellGone(tx, user, d)); err != nil {
+			if err := errors.Join(remove(tx, d), l.leave(tx, d), l.Journal.Record(tx, e), l.tellGone(tx, user, d)); err != nil {
 				return err
 			}
 		}
@@ -199,6 +200,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, consent Consent
 	for _, d := range gone {
 		l.unplug(d)
 	}
+	l.kickPorts()
 	return gone, nil
 }
 
@@ -240,14 +242,17 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, consen
 		after = before
 		after.Name = name
 		e := journal.Event{Type: journal.Registration, Actor: string(user), Node: string(name), From: string(old), To: string(name), Detail: "renamed"}
-		return errors.Join(remove(tx, before), put(tx, after), l.Journal.Record(tx, e))
+		return errors.Join(carry(tx, before.Name, after.Name), remove(tx, before), put(tx, after), l.Journal.Record(tx, e))
 	})
 	if err != nil {
 		return after, err
 	}
+	if s := l.status.of(old); !before.Virtual && before.Kind == Node {
+		defer l.status.change(name, func(now *Status) { *now = s })
+	}
 	l.unplug(before)
 	if after.Virtual && after.Kind == Node {
-		l.restart(after)
+		l.start(after, 0)
 	}
 	return after, nil
 }

@@ -119,6 +119,12 @@ func broken(t testing.TB, s state.Store) (wrong []string) {
 		if addresses != count {
 			complain("%d MAC addresses of %d devices", addresses, count)
 		}
+		for model, err := range wanted.Keys(r, "") {
+			ok(t, err)
+			if _, err := images.Get(r, images.DefaultRef(model)); err == nil {
+				complain("%s is here and still downloaded", images.DefaultRef(model))
+			}
+		}
 		all, err := images.All(r)
 		ok(t, err)
 		for _, img := range all {

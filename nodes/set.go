@@ -75,6 +75,13 @@ func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
 	var bad, misfits []string
 	for _, term := range s.terms {
 		match := keyword(term, user)
+		if term == "explorable-switches" {
+			macs, err := explorable(r)
+			if err != nil {
+				return nil, err
+			}
+			match = func(d Device) bool { return d.Kind == Switch && macs[d.MAC] }
+		}
 		if match == nil && strings.ContainsAny(term, `*?[`) {
 			match = func(d Device) bool { ok, _ := path.Match(term, string(d.Name)); return ok }
 		}
@@ -130,7 +137,7 @@ func keyword(term string, user auth.Name) func(Device) bool {
 		return func(d Device) bool { return d.Kind == Switch }
 	case "all-devices":
 		return func(Device) bool { return true }
-	case "explorable-switches", serverKeyword:
+	case serverKeyword:
 		return func(Device) bool { return false }
 	}
 	return nil

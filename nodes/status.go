@@ -16,16 +16,25 @@ import (
 type State string
 
 const (
-	Off     State = "off"     // without power, or never heard of
-	Booting State = "booting" // asked what to boot, and is not up yet
-	Up      State = "up"      // reported that it runs
+	Off         State = "off"         // without power, or never heard of
+	Booting     State = "booting"     // asked what to boot, and is not up yet
+	Up          State = "up"          // reported that it runs
+	Unreachable State = "unreachable" // should be up, and does not answer
+	Powersave   State = "powersave"   // its port is off, since nobody needs it
 )
+
+// unasked is the state of a switch that the server had nothing to ask yet.
+const unasked State = "not asked yet"
 
 // Status is what the server heard of a node since it started.
 type Status struct {
 	State State
-	Addr  string    // host:port of its SSH server, "" unless up
+	Addr  string    // host:port of its SSH server, "" unless up or unreachable
 	Heard time.Time // when the state last changed, zero if never
+	Why   string    // it is unreachable
+
+	late  time.Time // when a boot takes too long; zero when none is expected to end
+	tries int       // how often its power was cut because of that
 }
 
 // board is the status of all nodes, and lets others wait for a change of it.
@@ -51,9 +60,28 @@ func (b *board) of(n Name) Status {
 }
 
 func (b *board) set(n Name, s State, addr string) {
+	b.change(n, func(st *Status) {
+		st.State, st.Addr, st.Why = s, addr, ""
+		if s == Up {
+			st.late, st.tries = time.Time{}, 0
+		}
+	})
+}
+
+// change changes the status of a node, unless f leaves it as it is.
+func (b *board) change(n Name, f func(*Status)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.all[n] = Status{s, addr, b.now().UTC()}
+	s, ok := b.all[n]
+	if !ok {
+		s.State = Off
+	}
+	before := s
+	if f(&s); s == before && ok {
+		return
+	}
+	s.Heard = b.now().UTC()
+	b.all[n] = s
 	b.wake()
 }
 
@@ -91,10 +119,21 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		img, err = images.Get(r, d.Image)
 		return err
 	}
-	err := l.Store.View(ctx, read)
-	if err == nil && (d.Booted != img.Ref || d.Digest != img.Digest) {
+	moved := false
+	err := l.Store.View(ctx, func(r state.Reader) (err error) {
+		if err = read(r); err == nil {
+			moved, err = cutOff(r, d)
+		}
+		return err
+	})
+	if err == nil && d.Settings.BootDelay > 0 {
+		if err = pause(ctx, d.Settings.BootDelay); err == nil {
+			err = l.Store.View(ctx, read)
+		}
+	}
+	if err == nil && (d.Booted != img.Ref || d.Digest != img.Digest || moved) {
 		err = l.Store.Update(ctx, func(tx state.Tx) error {
-			if err := read(tx); err != nil {
+			if err := errors.Join(read(tx), l.elsewhere(tx, &d)); err != nil {
 				return err
 			}
 			d.Booted, d.Digest = img.Ref, img.Digest
@@ -104,12 +143,24 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 	if err != nil {
 		return img, fmt.Errorf("boot %s: %w", n, err)
 	}
-	l.status.set(n, Booting, "")
+	l.status.change(n, func(s *Status) {
+		s.State, s.Addr, s.Why = Booting, "", ""
+		if s.late.IsZero() { // it started by itself
+			s.late = l.Now().Add(d.Settings.bootTimeout())
+		}
+	})
+	if !d.Virtual {
+		l.kickPorts()
+		l.kickScan()
+	}
 	return img, nil
 }
 
 // Up is called when a node runs; addr is host:port of its SSH server.
-func (l *Lab) Up(n Name, addr string) { l.status.set(n, Up, addr) }
+func (l *Lab) Up(n Name, addr string) {
+	l.status.set(n, Up, addr)
+	l.remember(n, addr)
+}
 
 // Down is called when a node lost its power.
 func (l *Lab) Down(n Name) { l.status.set(n, Off, "") }
@@ -150,7 +201,7 @@ func (l *Lab) missing(ctx context.Context, set Nodes) (missing Nodes, err error)
 				return err
 			}
 			if s := l.status.of(d.Name); s.State != Up || d.Booted != img.Ref || d.Digest != img.Digest {
-				missing = append(missing, NodeState{d, s})
+				missing = append(missing, NodeState{Device: d, Status: s})
 			}
 		}
 		return nil

@@ -3,7 +3,6 @@ package nodes
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -38,6 +37,9 @@ const dialTime = 10 * time.Second
 // ErrTaken is the cause of a visit that ended because the node changed hands.
 var ErrTaken = errors.New("the node changed hands")
 
+// errEnded is when a node ends a visit without saying how what ran there ended.
+var errEnded = errors.New("the node ended it")
+
 // Visit runs v on the node and returns the exit status of what ran there; what
 // ends without one counts as 255. A visit ends when the node changes hands.
 func (l *Lab) Visit(ctx context.Context, user auth.Name, n NodeState, v Visit) (int, error) {
@@ -45,6 +47,7 @@ func (l *Lab) Visit(ctx context.Context, user auth.Name, n NodeState, v Visit) (
 		return 0, fault.Failedf("%s is not up (%s)", n.Name, n.State).WithHint("wait for it with: node wait %s", n.Name)
 	}
 	ctx, leave := l.visits.enter(ctx, n.Name, user)
+	defer l.left(ctx, n) // after leave: a visit that is over was use until now
 	defer leave()
 	if err := l.still(ctx, user, n); err != nil {
 		return 0, err
@@ -59,6 +62,18 @@ func (l *Lab) Visit(ctx context.Context, user auth.Name, n NodeState, v Visit) (
 		return 0, ctx.Err()
 	}
 	return 0, fault.Failedf("the connection to %s failed: %v", n.Name, err).WithHint("see what it is doing with: node show --all")
+}
+
+// left notes that a node was used until now.
+func (l *Lab) left(ctx context.Context, n NodeState) {
+	if n.Port.Switch == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), softLimit)
+	defer cancel()
+	if err := l.Store.Update(ctx, func(tx state.Tx) error { return l.touch(tx, n.Device) }); err != nil {
+		l.Log.Error("note the use of a node", "node", n.Name, "err", err)
+	}
 }
 
 // still checks that the node did not change hands before the visit was noted:
@@ -149,7 +164,7 @@ func (v Visit) run(client *ssh.Client) (int, error) {
 	case errors.As(err, &exit):
 		return exit.ExitStatus(), nil
 	case errors.As(err, &missing):
-		return 0, fmt.Errorf("the node ended it")
+		return 0, errEnded
 	default:
 		return 0, err
 	}
@@ -201,6 +216,13 @@ func (v *visits) enter(ctx context.Context, n Name, user auth.Name) (_ context.C
 			delete(v.all, n)
 		}
 	}
+}
+
+// any reports whether somebody is on the node.
+func (v *visits) any(n Name) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.all[n]) > 0
 }
 
 // cut ends the visits of everybody but the new owner.

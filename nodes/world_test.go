@@ -37,7 +37,7 @@ type thing struct {
 const (
 	done   = "done"
 	failed = "failed"
-	inUse  = "in use"
+	inUse  = "in-use"
 	usage  = "usage"
 )
 
@@ -416,6 +416,21 @@ func (w *world) removeUser(actor, name auth.Name, legacy Legacy) string {
 			w.things[n] = d
 		}
 		delete(w.images, from)
+	}
+	return done
+}
+
+// removeImage deletes an image, or gives it another name.
+func (w *world) removeImage(ref, instead images.Ref) string {
+	img, here := w.images[ref]
+	_, taken := w.images[instead]
+	if !here || taken || !w.here(ref.User) || len(w.using(ref)) > 0 {
+		return failed
+	}
+	delete(w.images, ref)
+	if !instead.IsZero() {
+		img.Ref = instead
+		w.images[instead] = img
 	}
 	return done
 }

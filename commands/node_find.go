@@ -1,0 +1,104 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"walt/fault"
+	"walt/nodes"
+)
+
+// nodeFindCommands tell which node is which, whether it is there, and how it is set.
+func nodeFindCommands() []Command {
+	asks := []Flag{yesFlag, noInputFlag}
+	return []Command{{
+		Path: "node config", Short: "show or change settings of nodes", Topic: "power",
+		Args: []Arg{setArg, settingArg}, Flags: asks,
+		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, true) },
+	}, {
+		Path: "node ping", Short: "see whether nodes answer",
+		Long: "Connects to the SSH server of each node, and tells how long that took.",
+		Args: []Arg{setArg}, Run: nodePing,
+	}, {
+		Path: "node blink", Short: "have a node blink, to find it",
+		Long: `Runs the command blink of the image that the node boots, for a minute unless
+told otherwise.`,
+		Args: []Arg{{Name: "NODE", Complete: completeNode}, {Name: "D", Optional: true}}, Flags: asks,
+		Run: nodeBlink,
+	}}
+}
+
+func nodePing(ctx context.Context, c *Call) error {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return err
+	}
+	found, err := c.Lab.Show(ctx, c.User, set)
+	if err != nil {
+		return err
+	}
+	took, errs := make([]time.Duration, len(found)), make([]error, len(found))
+	var g errgroup.Group
+	g.SetLimit(visitsAtOnce)
+	for i, n := range found {
+		g.Go(func() error {
+			took[i], errs[i] = c.Lab.Ping(ctx, n)
+			return nil
+		})
+	}
+	if g.Wait(); ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var failed []string
+	for i, n := range found {
+		if errs[i] != nil {
+			failed = append(failed, fmt.Sprintf("%s (%v)", n.Name, errs[i]))
+			continue
+		}
+		fmt.Fprintf(c.Out, "%s answers in %.1f ms\n", n.Name, float64(took[i].Microseconds())/1000)
+	}
+	if len(failed) > 0 {
+		return fault.Failedf("no answer from %s", strings.Join(failed, ", ")).WithHint("try: node reboot SET --hard")
+	}
+	return nil
+}
+
+// noSuchCommand is the status with which a shell says that there is none.
+const noSuchCommand = 127
+
+func nodeBlink(ctx context.Context, c *Call) error {
+	d := time.Minute
+	if c.arg(1) != "" {
+		var err error
+		if d, err = duration("D", c.arg(1)); err != nil {
+			return err
+		}
+	}
+	found, err := c.reserve(ctx, "Blink with")
+	if err != nil {
+		return err
+	}
+	if len(found) > 1 {
+		return c.misused(fault.Usagef("node blink: one node at a time"))
+	}
+	if found, err = c.awake(ctx, found, true); err != nil {
+		return err
+	}
+	n := found[0]
+	v := nodes.Visit{Command: fmt.Sprintf("blink %d", max(1, int(d.Seconds()))), In: strings.NewReader(""), Out: c.Out, Err: c.Err}
+	switch status, err := c.Lab.Visit(ctx, c.User, n, v); {
+	case err != nil:
+		return err
+	case status == noSuchCommand:
+		return fault.Failedf("the image that %s boots, %s, has no command blink", n.Name, n.Image).
+			WithHint("add one to the image that lets the node be found, with a light or a sound: it is called with a number of seconds")
+	case status != 0:
+		return fault.Failedf("the command blink ended with status %d on %s", status, n.Name)
+	}
+	fmt.Fprintf(c.Out, "%s has blinked\n", n.Name)
+	return nil
+}

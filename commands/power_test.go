@@ -1,0 +1,157 @@
+package commands
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+
+	"walt/nodes"
+)
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
+	w.ok("bob", "node acquire rpi-2")
+	w.tell([]step{
+		{
+			user: "bob", line: "device config sw-1", stdout: "NAME  SETTING  VALUE\nsw-1  type     unknown\nsw-1  switch   none\nsw-1  port     (not set)\n",
+		},
+		{
+			user: "bob", line: "device config sw-1 address=10.0.0.2", status: StatusFailed,
+			stderr: "walt: sw-1, which is of unknown type, has no setting address; nothing changed\n" +
+				"  if it is a switch, say so first: type=switch\n  it has type, switch, port\n",
+		},
+		{
+			user: "bob", line: "device config sw-1 type=hub", status: StatusUsage,
+			stderr: "walt: type cannot be \"hub\"; nothing changed\n  allowed: switch\n",
+		},
+		{
+			user: "bob", line: "device config sw-1 type=switch snmp.version=2 snmp.community=s3cret", stdout: "sw-1 is configured\n",
+		},
+		{
+			user: "bob", line: "device config sw-1 address=10.0.0.2 snmp.version=4", status: StatusUsage,
+			stderr: "walt: unknown SNMP version \"4\"\n  allowed are 1, 2 and 3\n",
+		},
+		{
+			user: "bob", line: "device config sw-1 poe.reboots=yes", status: StatusUsage,
+			stderr: "walt: poe.reboots cannot be \"yes\"; nothing changed\n  allowed: true, false\n",
+		},
+		{
+			user: "bob", line: "device config sw-1 poe.reboots=true", status: StatusFailed,
+			stderr: "walt: switch sw-1 has no address; nothing changed\n  add: address=HOST\n",
+		},
+		{
+			user: "bob", line: "device config sw-1 address=10.0.0.2 poe.reboots=true snmp.passwort=s3cret", status: StatusUsage,
+			stderr: "walt: unknown setting \"snmp.passwort\"\n  allowed are " + strings.Join(nodes.SettingKeys(), ", ") + "\n",
+		},
+		{
+			user: "bob", line: "device config sw-1 snmp.comunity=s3cret", status: StatusUsage,
+			stderr: "walt: unknown setting \"snmp.comunity\"\n  did you mean snmp.community?\n  allowed are " + strings.Join(nodes.SettingKeys(), ", ") + "\n",
+		},
+		{user: "bob", line: "device config sw-1 lldp.explore=true lldp.explore=false", status: StatusUsage, stderr: "walt: lldp.explore is given twice\n"},
+		{
+			user: "bob", line: "device config sw-1 poe.reboots", status: StatusUsage,
+			stderr: "walt: \"poe.reboots\" is no setting\n  it looks like KEY=VALUE (see: help show power)\n",
+		},
+		{user: "bob", line: "device config sw-1 address=10.0.0.2 lldp.explore=true poe.reboots=true", stdout: "sw-1 is configured\n"},
+		{
+			user: "bob", line: "device config sw-1",
+			stdout: "NAME  SETTING             VALUE\n" +
+				"sw-1  type                switch\n" +
+				"sw-1  address             10.0.0.2:161\n" +
+				"sw-1  snmp.version        2\n" +
+				"sw-1  snmp.community      (set, not shown)\n" +
+				"sw-1  snmp.user           (not set)\n" +
+				"sw-1  snmp.auth-protocol  (not set)\n" +
+				"sw-1  snmp.auth-password  (not set)\n" +
+				"sw-1  snmp.priv-protocol  (not set)\n" +
+				"sw-1  snmp.priv-password  (not set)\n" +
+				"sw-1  lldp.explore        true\n" +
+				"sw-1  poe.reboots         true\n" +
+				"sw-1  switch              none\n" +
+				"sw-1  port                (not set)\n",
+		},
+		{
+			user: "bob", line: "device config rpi-1 port=3", status: StatusFailed,
+			stderr: "walt: rpi-1 needs both a switch and a port; nothing changed\n  device config rpi-1 switch=NAME port=N\n",
+		},
+		{
+			user: "bob", line: "device config rpi-1 switch=rpi-2 port=3", status: StatusFailed,
+			stderr: "walt: rpi-2 is no switch that rpi-1 can hang on; nothing changed\n  see what each device is with: device show\n",
+		},
+		{user: "bob", line: "device config rpi-1 switch=sw-1 port=3", stdout: "rpi-1 is configured\n"},
+		{user: "carol", line: "device config rpi-2 switch=sw-1 port=10 --yes", stdout: "rpi-2 is configured\n"},
+		{
+			user: "carol", line: "node config rpi-2 boot.retries=1", stdin: "n\n", status: StatusInUse,
+			stderr: "rpi-2 belongs to bob since 2026-11-22 12:00 UTC (just now), who is not connected.\nConfigure rpi-2 anyway? [y/N] \nwalt: not confirmed; nothing changed\n",
+		},
+		{user: "carol", line: "node config rpi-2,pc-1 boot.timeout=90 boot.retries=0 --yes", stdout: "pc-1 is configured\nrpi-2 is configured\n"},
+		{user: "carol", line: "node config pc-1 boot.delay=5s ram=2G cpu.cores=4", stdout: "pc-1 is configured\n"},
+		{
+			user: "carol", line: "node config pc-1",
+			stdout: "NAME  SETTING       VALUE\npc-1  boot.timeout  1m30s\npc-1  boot.retries  0\npc-1  boot.delay    5s\npc-1  ram           2048M\npc-1  cpu.cores     4\n",
+		},
+		{user: "carol", line: "node config sw-1", status: StatusFailed, stderr: "walt: not a node: sw-1\n  see what each device is with: device show\n"},
+		{
+			user: "carol", line: "node config rpi-1,pc-1 ram=1G", status: StatusFailed,
+			stderr: "walt: rpi-1, which is a node, has no setting ram; nothing changed\n  it has switch, port, boot.timeout, boot.retries\n",
+		},
+		{
+			user: "bob", line: "power show",
+			stdout: "SWITCH  PORT  NODE   POWER  SINCE  TROUBLE\nsw-1    3     rpi-1  on     -\nsw-1    10    rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
+		},
+		{
+			user: "bob", line: "device tree",
+			stdout: "sw-1 (switch, not asked yet)\n├─ 3: rpi-1 (node, off)\n└─ 10: rpi-2 (node, off)\non no known port\n└─ rpi-10 (node, off)\n",
+		},
+		{
+			user: "bob", line: "device show explorable-switches --json",
+			stdout: `{"devices":[{"name":"sw-1","type":"switch","model":null,"mac":"52:54:00:00:09:01","ip":"10.0.0.2","state":"not asked yet","switch":null,"port":null}]}` + "\n",
+		},
+	})
+	w.ok("bob", "device rename sw-1 core")
+	if got := w.ok("bob", "device show rpi-1"); !strings.Contains(got, "core    3") {
+		t.Errorf("after the switch was renamed: %s", got)
+	}
+	w.ok("bob", "device forget core")
+	w.tell([]step{{
+		user: "bob", line: "power show", stdout: "Saved so far: 0.0 port-hours\n",
+		stderr: "The server knows no port that it may switch. See: help show power\n",
+	}})
+	if all := w.ok("alice", "log show --history full --json") + w.log.String(); strings.Contains(all, "s3cret") {
+		t.Errorf("a secret was told: %s", all)
+	}
+	var backup strings.Builder
+	w.must(w.store.Backup(context.Background(), io.Writer(&backup)))
+	if strings.Contains(backup.String(), "s3cret") {
+		t.Error("the secret of a forgotten switch is still there")
+	}
+}
+
+func TestConceal(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"node show": "node show",
+		"device config sw-1 snmp.version=2 snmp.community=s3cret poe.reboots=true": "device config sw-1 snmp.version=2 snmp.community=(not shown)",
+		`device config sw-1 "snmp.community=my s3cret"`:                            `device config sw-1 "snmp.community=(not shown)`,
+		"walt device config sw-1 snmp.comunity=s3cret":                             "walt device config sw-1 snmp.comunity=(not shown)",
+		"device config sw-1 snmp.auth-password=a snmp.priv-password=b":             "device config sw-1 snmp.auth-password=(not shown)",
+		"device config sw-1 SNMP.Auth-Passwort=a":                                  "device config sw-1 SNMP.Auth-Passwort=(not shown)",
+	} {
+		if got := Conceal(line); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestPingAndBlink(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tell([]step{
+		{user: "bob", line: "node ping rpi-1", status: StatusFailed, stderr: "walt: no answer from rpi-1 (it is off)\n  try: node reboot SET --hard\n"},
+		{user: "bob", line: "node blink rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is not up (off)\n  wait for it with: node wait rpi-1\n"},
+		{user: "bob", line: "node blink rpi-1 soon", status: StatusUsage, stderr: "walt: D: \"soon\" is not a length of time\n  it looks like 90s, 5m, 2h or 3d\n"},
+	})
+}

@@ -1,0 +1,117 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Switch is net-snmp's agent, as that of a PoE switch, on an address that it
+// keeps when it is stopped and started again. What was written to it is lost then.
+type Switch struct {
+	Address string
+	snmpd   string // the program
+	dir     string
+	process *exec.Cmd
+}
+
+// Columns of the MIBs that the agent has.
+const (
+	poeAdmin  = ".1.3.6.1.2.1.105.1.1.1.3.1."
+	poeStatus = ".1.3.6.1.2.1.105.1.1.1.6.1."
+	fdbPort   = ".1.3.6.1.2.1.17.4.3.1.2."
+)
+
+// NewSwitch prepares a switch with so many PoE ports whose files are in dir, an
+// existing folder. behind is the MAC address seen behind each port that has one.
+// It is worked with the community "private" of version 2, or by the user "walt"
+// of version 3 with SHA-256 and AES, and the passwords authpass1 and privpass1.
+func NewSwitch(dir string, ports int, behind map[int]string) (*Switch, error) {
+	snmpd, err := exec.LookPath("snmpd")
+	if err != nil {
+		snmpd, err = exec.LookPath("/usr/sbin/snmpd") // where Debian has it, outside of the PATH of users
+	}
+	if err == nil {
+		_, err = exec.LookPath("snmpget")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("install the Debian packages snmpd and snmp: %w", err)
+	}
+	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &Switch{Address: free.LocalAddr().String(), snmpd: snmpd, dir: dir}
+	free.Close()
+	var config strings.Builder
+	fmt.Fprintf(&config, `agentAddress udp:%s
+rocommunity public 127.0.0.1
+rwcommunity private 127.0.0.1
+createUser walt SHA-256 authpass1 AES privpass1
+rwuser walt priv
+`, s.Address)
+	for port := 1; port <= ports; port++ {
+		fmt.Fprintf(&config, "override -rw %s%d integer 1\noverride %s%d integer 3\n", poeAdmin, port, poeStatus, port)
+		mac, err := net.ParseMAC(behind[port])
+		if err != nil {
+			continue // nothing hangs there
+		}
+		index := make([]string, len(mac))
+		for i, b := range mac {
+			index[i] = fmt.Sprint(b)
+		}
+		fmt.Fprintf(&config, "override %s%s integer %d\n", fdbPort, strings.Join(index, "."), port)
+	}
+	return s, os.WriteFile(filepath.Join(dir, "snmpd.conf"), []byte(config.String()), 0o600)
+}
+
+// Start starts the agent and returns when it answers.
+func (s *Switch) Start() error {
+	if s.process != nil {
+		return errors.New("the switch runs already")
+	}
+	s.process = exec.Command(s.snmpd, "-f", "-Lf", filepath.Join(s.dir, "log"), "-C", "-c", filepath.Join(s.dir, "snmpd.conf"), "-I", "-smux")
+	s.process.Env = s.environment()
+	err := s.process.Start()
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if _, err = s.Power(1); err == nil {
+			return nil
+		}
+	}
+	return errors.Join(fmt.Errorf("the switch does not answer: %w", err), s.Stop())
+}
+
+// Stop ends the agent.
+func (s *Switch) Stop() error {
+	if s.process == nil {
+		return nil
+	}
+	err := s.process.Process.Kill()
+	s.process.Wait()
+	s.process = nil
+	return err
+}
+
+// Power asks net-snmp's own client whether a port has power.
+func (s *Switch) Power(port int) (on bool, err error) {
+	get := exec.Command("snmpget", "-v2c", "-c", "public", "-t", "0.5", "-Oqv", s.Address, fmt.Sprint(poeAdmin, port))
+	get.Env = s.environment()
+	out, err := get.CombinedOutput()
+	if err != nil {
+		return false, fmt.Errorf("snmpget: %w: %s", err, out)
+	}
+	return string(bytes.TrimSpace(out)) == "1", nil
+}
+
+func (s *Switch) environment() []string {
+	return append(os.Environ(), "MIBS=", "SNMP_PERSISTENT_DIR="+filepath.Join(s.dir, "persistent"))
+}

@@ -1,0 +1,217 @@
+package nodes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/journal"
+	"walt/state"
+)
+
+// Setting is one of a device, as shown.
+type Setting struct {
+	Device     Name
+	Key, Value string
+}
+
+// Settings returns the settings of the devices of the set; of secrets, only
+// whether they are set.
+func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly bool) (all []Setting, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		all = nil
+		ds, err := set.expand(r, user, scopeOf(nodesOnly))
+		if err != nil {
+			return err
+		}
+		for _, d := range ds {
+			s, err := newSubject(r, d)
+			if err != nil {
+				return err
+			}
+			for _, known := range settings {
+				if !known.of(d) {
+					continue
+				}
+				value := known.get(s)
+				if known.secret && value != "" {
+					value = "(set, not shown)"
+				}
+				all = append(all, Setting{d.Name, known.key, cmp.Or(value, "(not set)")})
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+func scopeOf(nodesOnly bool) scope {
+	if nodesOnly {
+		return nodeScope
+	}
+	return deviceScope
+}
+
+func newSubject(r state.Reader, d Device) (*subject, error) {
+	s := &subject{Device: d, number: d.Port.Number}
+	var err error
+	if d.Kind == Switch {
+		if s.sw, err = getSwitch(r, d.MAC); err != nil && !errors.Is(err, state.ErrNotFound) {
+			return nil, err
+		}
+	}
+	s.sw.Name = string(d.Name)
+	if d.Port.Switch != "" {
+		if s.name, err = macs.Get(r, string(d.Port.Switch)); err != nil && !errors.Is(err, state.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Configure gives settings to the devices of the set, nodes of others with
+// consent: all of them, or none if one is not allowed.
+func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly bool, want []Assignment, consent Consent) (done []Name, err error) {
+	err = l.Store.Update(ctx, func(tx state.Tx) error {
+		done = nil
+		ds, err := set.expand(tx, user, scopeOf(nodesOnly))
+		if err != nil {
+			return err
+		}
+		var subjects []*subject
+		for _, d := range ds {
+			s, err := newSubject(tx, d)
+			if err != nil {
+				return err
+			}
+			if err := s.assign(want); err != nil {
+				return err
+			}
+			subjects = append(subjects, s)
+		}
+		if err := consent.check(contested(ds, user)); err != nil {
+			return err
+		}
+		for _, s := range subjects {
+			if err := l.configure(tx, user, s, want); err != nil {
+				return err
+			}
+			done = append(done, s.Device.Name)
+		}
+		return nil
+	})
+	if err == nil {
+		l.kickPorts()
+		l.kickSaver()
+	}
+	return done, err
+}
+
+// assign changes a subject, in the order of the settings.
+func (s *subject) assign(want []Assignment) error {
+	for _, known := range settings {
+		i := slices.IndexFunc(want, func(a Assignment) bool { return a.Key == known.key })
+		if i < 0 {
+			continue
+		}
+		if !known.of(s.Device) {
+			f := fault.Failedf("%s, which is %s, has no setting %s; nothing changed", s.Device.Name, s.what(), known.key).
+				WithHint("it has %s", strings.Join(settingKeys(func(o setting) bool { return o.of(s.Device) }), ", "))
+			if s.Kind == Unknown && known.of(Device{Kind: Switch}) {
+				f = f.WithHint("if it is a switch, say so first: type=switch\n%s", f.Hint)
+			}
+			return f
+		}
+		switch err := known.set(s, want[i].Value); {
+		case errors.Is(err, errNotAllowed):
+			return fault.Usagef("%s cannot be %s; nothing changed", known.key, known.shown(want[i].Value)).WithHint("allowed: %s", known.allowed)
+		case err != nil:
+			return err
+		}
+	}
+	if s.Kind == Switch {
+		return s.sw.complete()
+	}
+	return nil
+}
+
+// what a device is, in words.
+func (s *subject) what() string {
+	switch {
+	case s.Kind == Node && s.Virtual:
+		return "a virtual node"
+	case s.Kind == Unknown:
+		return "of unknown type"
+	}
+	return "a " + string(s.Kind)
+}
+
+// shown is a value as it may be shown.
+func (s setting) shown(value string) string {
+	if s.secret {
+		return "this"
+	}
+	return strconv.Quote(value)
+}
+
+// configure writes within tx what became of a subject.
+func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignment) error {
+	var told []string
+	for _, a := range want {
+		i := slices.IndexFunc(settings, func(k setting) bool { return k.key == a.Key })
+		if settings[i].secret {
+			told = append(told, a.Key+" changed")
+		} else {
+			told = append(told, a.Key+"="+a.Value)
+		}
+	}
+	if err := l.hang(tx, user, s, want); err != nil {
+		return err
+	}
+	if s.Kind == Switch {
+		if !s.sw.PoE {
+			if err := l.giveAllBack(tx, s.MAC); err != nil {
+				return err
+			}
+		}
+		if err := switches.Put(tx, string(s.MAC), s.sw); err != nil {
+			return err
+		}
+	}
+	e := journal.Event{Type: journal.Registration, Actor: string(user), Node: string(s.Device.Name), Detail: "configured: " + strings.Join(told, ", ")}
+	return errors.Join(devices.Put(tx, string(s.Device.Name), s.Device), l.Journal.Record(tx, e))
+}
+
+// hang links within tx a device to the port that a user told.
+func (l *Lab) hang(tx state.Tx, user auth.Name, s *subject, want []Assignment) error {
+	if !slices.ContainsFunc(want, func(a Assignment) bool { return a.Key == "switch" || a.Key == "port" }) {
+		return nil
+	}
+	to := Port{Number: s.number, ByHand: true}
+	switch {
+	case s.name == "none":
+		to = Port{}
+	case s.name == "" || s.number == 0:
+		return fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).WithHint("device config %s switch=NAME port=N", s.Device.Name)
+	default:
+		sw, err := get(tx, s.name)
+		if err != nil {
+			return err
+		}
+		if sw.Kind != Switch || sw.Name == s.Device.Name {
+			return fault.Failedf("%s is no switch that %s can hang on; nothing changed", sw.Name, s.Device.Name).
+				WithHint("see what each device is with: device show")
+		}
+		to.Switch = sw.MAC
+	}
+	if to == s.Port {
+		return nil
+	}
+	_, err := l.link(tx, string(user), &s.Device, to)
+	return err
+}

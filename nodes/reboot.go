@@ -1,0 +1,235 @@
+package nodes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/journal"
+	"walt/state"
+)
+
+const (
+	// softLimit is how long a node may take to accept that it is to reboot.
+	softLimit = 5 * time.Second
+	// workLimit is how long the restart of one node may take, waiting for its
+	// turn at the switch included.
+	workLimit = 2 * time.Minute
+	// restartsAtOnce is how many nodes one command restarts at the same time.
+	restartsAtOnce = 256
+)
+
+// Reboot starts the nodes of the set anew, contested ones with consent. Their
+// images stay. A node that is up is asked first, unless hard, and only if that
+// fails is its power cut. each is called with every node as soon as it is known
+// what came of it. When ctx ends, the reboots that were begun go on.
+func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, consent Consent, each func(Change)) error {
+	var ds []Device
+	var woken map[Name]bool
+	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		if ds, err = set.expand(tx, user, nodeScope); err != nil {
+			return err
+		}
+		if err = consent.check(contested(ds, user)); err != nil {
+			return err
+		}
+		woken, err = l.need(tx, ds)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	restart := func(ctx context.Context, d Device) string {
+		how := l.restart(ctx, d, woken[d.Name], !hard)
+		e := journal.Event{Type: journal.Power, Actor: string(user), Node: string(d.Name), Detail: "reboot: " + how}
+		if err := l.Journal.Add(ctx, e); err != nil {
+			l.Log.Error("note a reboot", "node", d.Name, "err", err)
+		}
+		return how
+	}
+	return l.atOnce(ctx, ds, !hard, restart, func(d Device, how string) {
+		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: how})
+	})
+}
+
+// atOnce restarts all devices at the same time and calls each with what came of
+// every one. They go on when ctx ends and atOnce returns. slow says that virtual
+// nodes, too, may take a while.
+func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(context.Context, Device) string, each func(Device, string)) error {
+	type outcome struct {
+		device Device
+		how    string
+	}
+	came := make(chan outcome, len(ds))
+	turns := make(chan struct{}, restartsAtOnce)
+	for _, d := range ds {
+		work := func() { // ends within its limit; Run waits for it
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
+			defer cancel()
+			came <- outcome{d, restart(limited, d)}
+		}
+		if d.Virtual && !slow {
+			work()
+		} else {
+			l.works.Go(work)
+		}
+	}
+	for range ds {
+		select {
+		case o := <-came:
+			each(o.device, o.how)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// restart makes a node start anew by the means that there are, and returns how
+// that went, as in Change.Reboot. planned says that its port has its order.
+func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) string {
+	var refused error
+	asked := false
+	if s := l.status.of(d.Name); soft && !planned && s.State == Up {
+		if asked, refused = true, l.soft(ctx, d, s); refused == nil {
+			return RebootOK
+		}
+	}
+	if d.Virtual {
+		l.start(d, 0)
+		return RebootOK
+	}
+	if !planned {
+		err := l.Store.Update(ctx, func(tx state.Tx) error {
+			now, err := get(tx, d.Name)
+			if err == nil {
+				d = now
+				planned, err = l.plan(tx, d, true)
+			}
+			return err
+		})
+		if err != nil {
+			return l.why(err)
+		}
+	}
+	s := l.status.of(d.Name)
+	switch {
+	case planned:
+		if err := l.apply(ctx, d.Port); err != nil {
+			return l.why(err)
+		}
+		l.starting(d, Booting, 0)
+		return RebootOK
+	case s.State == Up && !asked:
+		if refused = l.soft(ctx, d, s); refused == nil {
+			return RebootOK
+		}
+	}
+	if refused != nil {
+		return "it did not reboot by itself (" + refused.Error() + "), and the server has no means to cut its power"
+	}
+	return RebootNone
+}
+
+// why is an error in words for users; what is none of theirs goes to the log.
+func (l *Lab) why(err error) string {
+	if fault.As(err) == nil {
+		l.Log.Error("restart a node", "err", err)
+	}
+	return reason(err)
+}
+
+// soft has a node that is up reboot by itself.
+func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
+	ctx, cancel := context.WithTimeout(ctx, softLimit)
+	defer cancel()
+	l.starting(d, Booting, 0) // before: it may be back sooner than we hear of it
+	var said bytes.Buffer
+	status, err := visit(ctx, s.Addr, l.Key, Visit{Command: "reboot", In: &bytes.Buffer{}, Out: &said, Err: &said})
+	if err == nil && status != 0 {
+		err = fmt.Errorf("its command reboot ended with status %d", status)
+	}
+	if err == nil || errors.Is(err, errEnded) {
+		return nil
+	}
+	l.status.change(d.Name, func(now *Status) {
+		if now.State == Booting {
+			*now = s
+		}
+	})
+	return err
+}
+
+// start gives a virtual node its power, or takes it away for a moment. tries is
+// how often that was done in vain.
+func (l *Lab) start(d Device, tries int) {
+	l.starting(d, Off, tries) // until it asks what to boot
+	l.Virtual.Start(d.Name)
+}
+
+// starting notes that a node should be up soon.
+func (l *Lab) starting(d Device, s State, tries int) {
+	late := l.Now().Add(d.Settings.BootDelay + d.Settings.bootTimeout())
+	l.status.change(d.Name, func(st *Status) { *st = Status{State: s, late: late, tries: tries} })
+}
+
+// Wake gives those of the nodes that are off to save power their power back, and
+// notes that all of them are used now. It returns the ones that it woke.
+func (l *Lab) Wake(ctx context.Context, nodes Nodes) (woke Nodes, err error) {
+	if len(nodes) == 0 {
+		return nil, nil
+	}
+	var woken map[Name]bool
+	var ds []Device
+	err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		ds = nil
+		for _, n := range nodes {
+			d, err := get(tx, n.Name)
+			if err != nil {
+				return err
+			}
+			ds = append(ds, d)
+		}
+		woken, err = l.need(tx, ds)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var asleep []Device
+	for i, n := range nodes {
+		if woken[n.Name] {
+			asleep, woke = append(asleep, ds[i]), append(woke, n)
+		}
+	}
+	var failed error
+	err = l.atOnce(ctx, asleep, true, func(ctx context.Context, d Device) string {
+		return l.restart(ctx, d, true, false)
+	}, func(d Device, how string) {
+		if how != RebootOK {
+			failed = errors.Join(failed, fault.Failedf("%s could not be woken: %s", d.Name, how))
+		}
+	})
+	return woke, errors.Join(err, failed)
+}
+
+// need notes within tx that nodes are used now, and orders the power of those
+// that may be off. It returns which these are.
+func (l *Lab) need(tx state.Tx, ds []Device) (woken map[Name]bool, err error) {
+	woken = map[Name]bool{}
+	for _, d := range ds {
+		if err := l.touch(tx, d); err != nil {
+			return nil, err
+		}
+		if woken[d.Name], err = l.plan(tx, d, false); err != nil {
+			return nil, err
+		}
+	}
+	return woken, nil
+}

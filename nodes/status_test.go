@@ -1,0 +1,217 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+)
+
+// missing has Wait tell of the nodes that it waits for.
+type missing struct{ lines []string }
+
+func (m *missing) progress(ns Nodes) {
+	line := ""
+	for _, n := range ns {
+		line += fmt.Sprintf("%s %s;", n.Name, n.State)
+	}
+	m.lines = append(m.lines, line)
+}
+
+// await starts to wait for the nodes of bob.
+func (l testLab) await(ctx context.Context, t *testing.T) (*missing, <-chan error) {
+	t.Helper()
+	all, err := l.Mine(ctx, "bob")
+	ok(t, err)
+	var m missing
+	done := make(chan error, 1)
+	go func() {
+		_, err := l.Wait(ctx, all, m.progress)
+		done <- err
+	}()
+	synctest.Wait()
+	return &m, done
+}
+
+// comeUp is what a node does when it gets power.
+func (l testLab) comeUp(t testing.TB, n Name) {
+	t.Helper()
+	_, err := l.Boot(t.Context(), n)
+	ok(t, err)
+	l.Up(n, "127.0.0.1:1")
+}
+
+// newPair is a lab in which bob owns the virtual nodes v1 and v2, which come up
+// only when the test has them do so.
+func newPair(t testing.TB) testLab {
+	t.Helper()
+	l := newLab(t, []auth.Name{"bob", "carol"})
+	l.grid.dead = true
+	for _, n := range []Name{"v1", "v2"} {
+		_, err := l.Create(t.Context(), "bob", n, "m1")
+		ok(t, err)
+	}
+	return l
+}
+
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		m, done := l.await(t.Context(), t)
+		_, err := l.Boot(t.Context(), "v1")
+		ok(t, err)
+		synctest.Wait()
+		l.Up("v1", "127.0.0.1:1")
+		synctest.Wait()
+		equal(t, "told", m.lines, "v1 off;v2 off;", "v2 off;")
+		l.comeUp(t, "v2")
+		ok(t, <-done)
+
+		m, done = l.await(t.Context(), t)
+		ok(t, <-done)
+		equal(t, "told when all are up", m.lines)
+	})
+}
+
+// TestWaitIsForTheImage has nodes that are up, but not on what they should boot.
+func TestWaitIsForTheImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		l.comeUp(t, "v1")
+		l.comeUp(t, "v2")
+		fresh := images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []string{"m1"}}
+		l.image(t, fresh)
+		_, _, err := l.Clone(t.Context(), fresh.Ref, ref("bob/m1-default"), true, Consent{Whoever: true})
+		ok(t, err)
+		l.Up("v1", "127.0.0.1:1") // the run from before the change, late
+		m, done := l.await(t.Context(), t)
+		equal(t, "told", m.lines, "v1 up;v2 off;")
+		l.comeUp(t, "v1")
+		l.comeUp(t, "v2")
+		ok(t, <-done)
+	})
+}
+
+func TestWaitEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		l.comeUp(t, "v1")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		all, err := l.Mine(ctx, "bob")
+		ok(t, err)
+		left, err := l.Wait(ctx, all, func(Nodes) {})
+		if !errors.Is(err, context.DeadlineExceeded) || len(left) != 1 || left[0].Name != "v2" {
+			t.Errorf("got %v, %v", left, err)
+		}
+
+		_, done := l.await(t.Context(), t)
+		_, err = l.Remove(t.Context(), "bob", Only("v2"), Consent{})
+		ok(t, err)
+		wantFault(t, <-done, fault.Failed, "v2")
+	})
+}
+
+func TestBoot(t *testing.T) {
+	t.Parallel()
+	l := newPair(t)
+	img, err := l.Boot(t.Context(), "v1")
+	ok(t, err)
+	d := l.device(t, "v1")
+	if img.Ref != ref("bob/m1-default") || d.Booted != img.Ref || d.Digest != img.Digest {
+		t.Errorf("booted %v; the record: %+v", img, d)
+	}
+	if s := l.status.of("v1"); s.State != Booting || s.Addr != "" {
+		t.Errorf("it is %+v", s)
+	}
+	l.node(t, "n9", "m9")
+	l.unchanged(t, func() {
+		_, err := l.Boot(t.Context(), "v1") // a second time, to the same image
+		ok(t, err)
+		for _, n := range []Name{"n9", "v9"} {
+			if _, err := l.Boot(t.Context(), n); err == nil {
+				t.Errorf("%s booted", n)
+			}
+		}
+	})
+}
+
+// TestBootWhileTaken changes the image of a node between what its boot read and
+// the record of that: the node gets the new one.
+func TestBootWhileTaken(t *testing.T) {
+	t.Parallel()
+	l := newPair(t)
+	l.Store = &rough{Store: l.Store, between: func() {
+		_, err := l.SetImage(t.Context(), "carol", Only("v1"), "default", Consent{Whoever: true})
+		ok(t, err)
+	}}
+	img, err := l.Boot(t.Context(), "v1")
+	ok(t, err)
+	if d := l.device(t, "v1"); img.Ref != images.DefaultRef("m1") || d.Booted != img.Ref || !d.Free() {
+		t.Errorf("booted %v; the record: %+v", img.Ref, d)
+	}
+}
+
+func TestShow(t *testing.T) {
+	t.Parallel()
+	l := newMix(t)
+	l.comeUp(t, "rpi-2")
+	all, err := l.All(t.Context())
+	ok(t, err)
+	var got []string
+	for _, n := range all {
+		got = append(got, fmt.Sprintf("%s %s %s %s", n.Name, n.Owner(), n.State, n.IP()))
+	}
+	equal(t, "all nodes", got, "pc-1 carol off ", "rpi-1 waltplatform off ", "rpi-2 bob up 127.0.0.1", "rpi-10 waltplatform off ")
+	shown, err := l.Show(t.Context(), "bob", parse("my-nodes,rpi-1"))
+	ok(t, err)
+	if len(shown) != 2 || shown[0].Name != "rpi-1" || shown[1].Name != "rpi-2" {
+		t.Errorf("shown are %v", shown)
+	}
+	devs, err := l.AllDevices(t.Context())
+	ok(t, err)
+	if len(devs) != 6 {
+		t.Errorf("there are %d devices", len(devs))
+	}
+	names, err := l.Names(t.Context())
+	ok(t, err)
+	slices.Sort(names)
+	equal(t, "names", names, "odd", "pc-1", "rpi-1", "rpi-10", "rpi-2", "sw-1")
+	models, err := l.Models(t.Context())
+	ok(t, err)
+	equal(t, "models", models, "m1")
+	if uses := Uses(all); uses[images.DefaultRef("m1")] != 2 || uses[ref("bob/m1-default")] != 1 {
+		t.Errorf("uses are %v", uses)
+	}
+}
+
+// late is a library whose images another session of the user makes first.
+type late struct {
+	*shelf
+	first func()
+}
+
+func (s late) Seed(context.Context, auth.Name, []string) ([]images.Image, error) {
+	s.first()
+	return nil, nil
+}
+
+func TestWorkingSetThatAnotherSessionMade(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"}, "n1")
+	mine := defaultOf("m1")
+	mine.Ref = ref("bob/m1-default")
+	l.Library = late{l.library, func() { l.image(t, mine) }}
+	got, seeded, err := l.WorkingSet(t.Context(), "bob")
+	ok(t, err)
+	if len(got) != 1 || got[0].Ref != mine.Ref || len(seeded) != 0 {
+		t.Errorf("got %v, and %v as new", got, seeded)
+	}
+}

@@ -1,0 +1,319 @@
+package nodes_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+	"walt/journal"
+	"walt/nodes"
+	"walt/state"
+	"walt/vnode"
+)
+
+// lab is a lab with simulated nodes: alice and bob, and v1, which is bob's and up.
+type lab struct {
+	*nodes.Lab
+	store state.Store
+	sim   *vnode.Sim
+}
+
+// library has one image, which is made by hand.
+type library struct{ nodes.Library }
+
+func (library) Files(_ context.Context, digest string) (fs.FS, error) {
+	return fstest.MapFS{"etc/release": {Data: []byte(digest + "\n")}}, nil
+}
+
+func newLab(t *testing.T) lab {
+	t.Helper()
+	store, err := state.OpenMemory()
+	ok(t, err)
+	t.Cleanup(func() { ok(t, store.Close()) })
+	users := auth.New(store, journal.New(store, time.Now), time.Now)
+	ok(t, users.Ensure(t.Context(), "alice", authorized(t)))
+	_, err = users.Add(t.Context(), "alice", "bob", false, authorized(t))
+	ok(t, err)
+	def := images.Image{Ref: images.DefaultRef("m1"), Digest: "sha256:one", Models: []string{"m1"}}
+	ok(t, store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, def) }))
+
+	l := start(t, store)
+	_, err = l.Create(t.Context(), "bob", "v1", "m1")
+	ok(t, err)
+	return l
+}
+
+// start starts a server, without running it.
+func start(t *testing.T, store state.Store) lab {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	ok(t, err)
+	key, err := ssh.NewSignerFromSigner(private)
+	ok(t, err)
+	log := slog.New(slog.DiscardHandler)
+	l := lab{store: store, Lab: nodes.New(nodes.Config{
+		Store: store, Journal: journal.New(store, time.Now), Library: library{}, Key: key, Log: log, Now: time.Now, Retry: time.Second,
+	})}
+	l.sim = vnode.NewSim(l.Lab, library{}, key.PublicKey(), log)
+	l.sim.Delay = 4 * time.Millisecond
+	l.Virtual = l.sim
+	t.Cleanup(l.sim.Close)
+	return l
+}
+
+func authorized(t *testing.T) string {
+	t.Helper()
+	public, _, err := ed25519.GenerateKey(nil)
+	ok(t, err)
+	key, err := ssh.NewPublicKey(public)
+	ok(t, err)
+	return string(ssh.MarshalAuthorizedKey(key))
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// up waits until v1 is up on what it should boot, and returns it.
+func (l lab) up(t *testing.T) nodes.NodeState {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	all, err := l.Show(ctx, "bob", nodes.Only("v1"))
+	ok(t, err)
+	if missing, err := l.Wait(ctx, all, func(nodes.Nodes) {}); err != nil {
+		t.Fatalf("%v: %v", missing, err)
+	}
+	all, err = l.Show(ctx, "bob", nodes.Only("v1"))
+	ok(t, err)
+	return all[0]
+}
+
+func (l lab) run(t *testing.T, n nodes.NodeState, command, input string) (status int, out, complaints string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	status, err := l.Visit(t.Context(), "bob", n, nodes.Visit{Command: command, In: strings.NewReader(input), Out: &o, Err: &e})
+	ok(t, err)
+	return status, o.String(), e.String()
+}
+
+func TestVisit(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	n := l.up(t)
+	for _, v := range []struct {
+		command, input string
+		status         int
+		out, err       string
+	}{
+		{"hostname; cat /etc/release", "", 0, "v1\nsha256:one\n", ""},
+		{"cat", "some\ninput", 0, "some\ninput", ""},
+		{"exit 7", "", 7, "", ""},
+		{"cat /no", "", 1, "", "cat: can't open '/no': No such file or directory\n"},
+		{"", "cd /etc\nls\nexit 5\n", 5, "release\n", ""}, // a shell
+	} {
+		if status, out, err := l.run(t, n, v.command, v.input); status != v.status || out != v.out || err != v.err {
+			t.Errorf("%q: got %d, %q, %q", v.command, status, out, err)
+		}
+	}
+}
+
+// TestVisitOnATerminal ends without one more byte of the user, who is still there.
+func TestVisitOnATerminal(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	n := l.up(t)
+	in, keys := io.Pipe()
+	defer keys.Close()
+	go io.WriteString(keys, "exit 4\r")
+	resized := make(chan struct{}, 1)
+	resized <- struct{}{}
+	var out bytes.Buffer
+	status, err := l.Visit(t.Context(), "bob", n, nodes.Visit{In: in, Out: &out, Err: io.Discard, Terminal: &nodes.Window{
+		Name: "xterm", Size: func() (int, int) { return 80, 24 }, Resized: resized,
+	}})
+	if err != nil || status != 4 {
+		t.Errorf("got %d, %v; shown was %q", status, err, out.String())
+	}
+}
+
+// guest is somebody on a node, in a visit that does not end by itself: the node
+// repeats what the guest says.
+type guest struct {
+	done chan error
+	in   *io.PipeWriter
+	out  *io.PipeReader
+}
+
+func (l lab) stay(ctx context.Context, t *testing.T, user auth.Name, n nodes.NodeState) guest {
+	t.Helper()
+	typed, in := io.Pipe()
+	out, shown := io.Pipe()
+	t.Cleanup(func() { in.Close() })
+	g := guest{make(chan error, 1), in, out}
+	go func() {
+		_, err := l.Visit(ctx, user, n, nodes.Visit{Command: "cat", In: typed, Out: shown, Err: io.Discard})
+		g.done <- err
+		shown.Close()
+	}()
+	g.says(t, "hello")
+	return g
+}
+
+func (g guest) says(t *testing.T, what string) {
+	t.Helper()
+	heard := make([]byte, len(what))
+	go io.WriteString(g.in, what)
+	if _, err := io.ReadFull(g.out, heard); err != nil || string(heard) != what {
+		t.Fatalf("heard %q, %v, and not %q", heard, err, what)
+	}
+}
+
+// end waits for the end of the visit.
+func (g guest) end(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-g.done:
+		return err
+	case <-time.After(10 * time.Second):
+		t.Fatal("the visit does not end")
+		return nil
+	}
+}
+
+func wantTaken(t *testing.T, err error) {
+	t.Helper()
+	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "v1 was taken") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestVisitIsCutWhenTheNodeIsTaken(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	n := l.up(t)
+	visit := l.stay(t.Context(), t, "bob", n)
+	_, err := l.Acquire(t.Context(), "alice", nodes.Only("v1"), nodes.Consent{Whoever: true})
+	ok(t, err)
+	wantTaken(t, visit.end(t))
+
+	// Even if the node was shown before, nobody enters it with that.
+	_, err = l.Visit(t.Context(), "bob", n, nodes.Visit{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	wantTaken(t, err)
+	if status, out, _ := l.run(t, l.up(t), "hostname", ""); status != 0 || out != "v1\n" {
+		t.Errorf("the new run: got %d, %q", status, out)
+	}
+}
+
+// TestVisitIsCutWhenTheNodeIsInherited: it passes to another user, but runs on.
+func TestVisitIsCutWhenTheNodeIsInherited(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	n := l.up(t)
+	visit := l.stay(t.Context(), t, "bob", n)
+	mine := l.stay(t.Context(), t, "alice", n)
+	_, err := l.RemoveUser(t.Context(), "alice", "bob", nodes.Legacy{Heir: "alice"})
+	ok(t, err)
+	wantTaken(t, visit.end(t))
+	mine.says(t, "mine now")
+	if now := l.up(t); now.Addr != n.Addr || now.Owner() != "alice" {
+		t.Errorf("it is %s's, at %s, and was at %s", now.Owner(), now.Addr, n.Addr)
+	}
+	l.sim.Stop("v1")
+	if err := mine.end(t); fault.As(err) == nil || !strings.Contains(err.Error(), "v1") {
+		t.Errorf("the node lost its power: %v", err)
+	}
+}
+
+func TestVisitFails(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	n := l.up(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	visit := l.stay(ctx, t, "bob", n)
+	cancel()
+	if err := visit.end(t); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	off, nobody := n, n
+	off.State, nobody.Addr = nodes.Off, "127.0.0.1:1"
+	for what, n := range map[string]nodes.NodeState{"not up": off, "connection": nobody} {
+		_, err := l.Visit(t.Context(), "bob", n, nodes.Visit{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+		if f := fault.As(err); f == nil || !strings.Contains(f.Msg, what) || !strings.Contains(f.Msg, "v1") {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}
+
+// TestRebootIsFinishedAtTheNextStart ends a server between a change of image and
+// the reboot: the next one starts the node on what it should boot.
+func TestRebootIsFinishedAtTheNextStart(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.up(t)
+	fresh := images.Image{Ref: images.Ref{User: "bob", Name: "fresh", Tag: "latest"}, Digest: "sha256:two", Models: []string{"m1"}}
+	ok(t, l.store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, fresh) }))
+	l.sim.Close() // from here on it starts nothing
+	_, err := l.SetImage(t.Context(), "bob", nodes.Only("v1"), "fresh", nodes.Consent{})
+	ok(t, err)
+
+	next := start(t, l.store)
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan error)
+	go func() { stopped <- next.Run(ctx) }()
+	if status, out, _ := next.run(t, next.up(t), "cat /etc/release", ""); status != 0 || out != "sha256:two\n" {
+		t.Errorf("it runs %q (%d)", out, status)
+	}
+	cancel()
+	ok(t, <-stopped)
+}
+
+// TestStormOfStarts has nodes change hands, names and existence while they boot.
+func TestStormOfStarts(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	done := make(chan error)
+	for i := range 3 {
+		go func() {
+			var last error
+			for j := range 10 {
+				name := nodes.Name(fmt.Sprintf("x%d-%d", i, j))
+				_, err := l.Create(t.Context(), "bob", name, "m1")
+				last = errors.Join(last, err)
+				_, err = l.Acquire(t.Context(), "alice", nodes.Only(name), nodes.Consent{Whoever: true})
+				last = errors.Join(last, err)
+				_, err = l.Rename(t.Context(), "alice", name, name+"-y", nodes.Consent{})
+				last = errors.Join(last, err)
+				_, err = l.Remove(t.Context(), "bob", nodes.Only(name+"-y"), nodes.Consent{Whoever: true})
+				last = errors.Join(last, err)
+			}
+			done <- last
+		}()
+	}
+	for range 3 {
+		ok(t, <-done)
+	}
+	all, err := l.All(t.Context())
+	ok(t, err)
+	if len(all) != 1 {
+		t.Errorf("there are %d nodes", len(all))
+	}
+	l.up(t)
+}
