@@ -207,11 +207,16 @@ func (l *Lab) fetchDefault(ctx context.Context, model string, report func(images
 	if err != nil {
 		return img, err
 	}
-	if !img.Boots(model) {
-		return img, fault.Failedf("%s does not list the model %s in its label walt.node.models", img.Ref, model).
-			WithHint("publish a default image that does")
+	return img, lists(img, model)
+}
+
+// lists is a fault unless a default image is for the model.
+func lists(img images.Image, model string) error {
+	if img.Boots(model) {
+		return nil
 	}
-	return img, nil
+	return fault.Failedf("%s does not list the model %s in its label walt.node.models", img.Ref, model).
+		WithHint("publish a default image that does")
 }
 
 // arrive makes a downloaded default image visible, unless another download was

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 
 	"walt/auth"
 	"walt/fault"
@@ -74,10 +76,15 @@ func (l *Lab) update(ctx context.Context, user auth.Name, u *Update) error {
 	if err != nil {
 		return err
 	}
+	if err := lists(fresh, strings.TrimSuffix(ref.Name, "-default")); err != nil {
+		return err
+	}
 	fresh.Ref = ref
 	u.Kept = ref
 	u.Kept.Tag = l.Now().UTC().Format("20060102")
-	u.Changes, err = l.replace(ctx, user, fresh, u.Kept, "updated from "+u.Newest.Location)
+	u.Changes, err = l.replace(ctx, user, ref, "updated from "+u.Newest.Location, func(images.Image, []images.Image) (images.Image, images.Ref, error) {
+		return fresh, u.Kept, nil
+	})
 	return err
 }
 
@@ -88,59 +95,51 @@ func (l *Lab) PutBack(ctx context.Context, user auth.Name, name string) ([]Chang
 	if err != nil {
 		return nil, err
 	}
-	var old images.Image
-	err = l.Store.View(ctx, func(r state.Reader) error {
-		present, err := source(r, ref)
-		if err != nil {
-			return err
+	return l.replace(ctx, user, ref, "put back", func(_ images.Image, dated []images.Image) (images.Image, images.Ref, error) {
+		if len(dated) == 0 {
+			return images.Image{}, images.Ref{}, fault.Failedf("no update replaced %s: there is nothing to put back", ref).
+				WithHint("see the default images with: image show --all")
 		}
-		all, err := images.Of(r, auth.Nobody)
-		for _, img := range all {
-			if img.Ref.Name == present.Ref.Name && datedTag.MatchString(img.Ref.Tag) {
-				old = img
-			}
-		}
-		if err == nil && old.Ref.IsZero() {
-			return fault.Failedf("no update replaced %s: there is nothing to put back", ref)
-		}
-		return err
+		old := dated[len(dated)-1]
+		kept := old.Ref
+		old.Ref = ref
+		return old, kept, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	kept := old.Ref
-	old.Ref = ref
-	return l.replace(ctx, user, old, kept, "put back")
 }
 
-// replace makes fresh the present version of its name, keeps the one before
-// under another tag, drops those kept earlier, and restarts the nodes that boot
-// the name: free ones, since nobody else boots a default image.
-func (l *Lab) replace(ctx context.Context, user auth.Name, fresh images.Image, kept images.Ref, how string) ([]Change, error) {
+// replace puts another version in the place of a default image, keeps the one
+// before under another tag, drops those kept earlier, and restarts the nodes
+// that boot it: free ones, since nobody else boots a default image. choose gets
+// the present version and those kept earlier, and returns the new one and where
+// the present one is kept.
+func (l *Lab) replace(ctx context.Context, user auth.Name, ref images.Ref, how string, choose func(present images.Image, dated []images.Image) (fresh images.Image, kept images.Ref, err error)) ([]Change, error) {
 	nobody := Consent{Whoever: true} // only free nodes are restarted
 	result, err := l.change(ctx, user, nobody, func(c *change) error {
-		old, err := images.Get(c.tx, fresh.Ref)
+		present, err := source(c.tx, ref)
 		if err != nil {
 			return err
 		}
-		if err := c.overwrite(old, fresh); err != nil {
-			return err
-		}
-		all, err := images.Of(c.tx, fresh.Ref.User)
+		all, err := images.Of(c.tx, ref.User)
 		if err != nil {
 			return err
 		}
-		for _, img := range all {
-			if img.Ref.Name == fresh.Ref.Name && datedTag.MatchString(img.Ref.Tag) {
-				if err := images.Delete(c.tx, img.Ref); err != nil {
-					return err
-				}
+		dated := slices.DeleteFunc(all, func(img images.Image) bool { return img.Ref.Name != ref.Name || !datedTag.MatchString(img.Ref.Tag) })
+		fresh, kept, err := choose(present, dated)
+		if err != nil || fresh.Digest == present.Digest { // somebody else was first
+			return err
+		}
+		if err := c.overwrite(present, fresh); err != nil {
+			return err
+		}
+		for _, img := range dated {
+			if err := images.Delete(c.tx, img.Ref); err != nil {
+				return err
 			}
 		}
-		old.Ref = kept
-		e := journal.Event{Type: journal.Image, Actor: string(user), To: fresh.Ref.String(),
+		present.Ref = kept
+		e := journal.Event{Type: journal.Image, Actor: string(user), To: ref.String(),
 			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, fresh.Created.UTC().Format("2006-01-02 15:04"), kept)}
-		return errors.Join(images.Put(c.tx, old), images.Put(c.tx, fresh), l.Journal.Record(c.tx, e))
+		return errors.Join(images.Put(c.tx, present), images.Put(c.tx, fresh), l.Journal.Record(c.tx, e))
 	})
 	return result.Changes, err
 }
