@@ -57,8 +57,7 @@ func parseLines(text string, local *time.Location) ([]Key, error) {
 		found = append(found, k)
 	}
 	if len(found) == 0 {
-		return nil, fault.Usagef("there is no public key in the input").
-			WithHint("pass it on standard input: ssh walt@SERVER user add-key < ~/.ssh/id_ed25519.pub")
+		return nil, fault.Usagef("there is no public key in the input").WithHint(keyHint)
 	}
 	return found, nil
 }

@@ -43,7 +43,7 @@ func TestBadLines(t *testing.T) {
 	private, err := ssh.MarshalPrivateKey(rsaKey(t, 1024), "")
 	ok(t, err)
 	for _, test := range []struct{ text, says string }{
-		{"", "user add-key <"},
+		{"", "[OPTIONS] TYPE BASE64"},
 		{" \n# nothing\n", "no public key"},
 		{"hello", "line 1: not a public key"},
 		{"hello world again", "line 1: not a public key"},

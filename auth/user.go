@@ -241,7 +241,11 @@ func find(r state.Reader, name Name) (record, error) {
 		}
 		known = append(known, key)
 	}
-	return rec, fault.Unknown("user", []string{string(name)}, known)
+	f := fault.Unknown("user", []string{string(name)}, known)
+	if f.Hint == "" {
+		f.Hint = "see all users with: user show"
+	}
+	return rec, f
 }
 
 func account(r state.Reader, rec record) (Account, error) {

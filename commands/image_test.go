@@ -56,7 +56,7 @@ func TestImageClone(t *testing.T) {
 		},
 		{
 			user: "bob", line: "image clone hub:carol/debian", status: StatusFailed,
-			stderr: "walt: unknown image location hub\n",
+			stderr: "walt: unknown image location hub\n  the locations are walt\n",
 		},
 	})
 }

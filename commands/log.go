@@ -174,7 +174,11 @@ func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
 		}
 	}
 	if len(bad) > 0 {
-		return nil, fault.Unknown("issuer", bad, known)
+		f := fault.Unknown("issuer", bad, known)
+		if f.Hint == "" {
+			f.Hint = "see all users with: user show; all devices with: device show"
+		}
+		return nil, f
 	}
 	return func(e journal.Event) bool { return chosen[e.Actor] || chosen[e.Node] }, nil
 }

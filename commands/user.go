@@ -1,9 +1,11 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"walt/auth"
 	"walt/fault"
@@ -135,6 +137,13 @@ func (c *Call) readKeys() (string, error) {
 	b, err := io.ReadAll(io.LimitReader(c.In, auth.MaxInput+1))
 	if err != nil {
 		return "", err
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		line := strings.Join(append([]string{c.cmd.Path}, c.args...), " ")
+		if c.on("admin") {
+			line += " --admin"
+		}
+		return "", fault.Usagef("there is no public key in the input").WithHint("pass it on standard input: ssh walt@SERVER %s < KEY.pub", line)
 	}
 	if len(b) > auth.MaxInput {
 		return "", fault.Usagef("more than %d KiB of keys", auth.MaxInput>>10).WithHint("send only the .pub file of the user")

@@ -46,13 +46,17 @@ func TestUsers(t *testing.T) {
 		{user: "bob", line: "user remove-key " + fingerprint("phone"), stdout: fingerprint("phone") + " of bob is removed\n"},
 		{
 			user: "alice", line: "user add-key bob", stdin: "", status: StatusUsage,
-			stderr: "walt: there is no public key in the input\n  pass it on standard input: ssh walt@SERVER user add-key < ~/.ssh/id_ed25519.pub\n",
+			stderr: "walt: there is no public key in the input\n  pass it on standard input: ssh walt@SERVER user add-key bob < KEY.pub\n",
+		},
+		{
+			user: "alice", line: "user add --admin erin", stdin: "\n", status: StatusUsage,
+			stderr: "walt: there is no public key in the input\n  pass it on standard input: ssh walt@SERVER user add erin --admin < KEY.pub\n",
 		},
 		{
 			user: "alice", line: "user add-key bob", stdin: strings.Repeat("#\n", auth.MaxInput), status: StatusUsage,
 			stderr: "walt: more than 256 KiB of keys\n  send only the .pub file of the user\n",
 		},
-		{user: "alice", line: "user show nobody-like-it", status: StatusFailed, stderr: "walt: unknown user nobody-like-it\n"},
+		{user: "alice", line: "user show nobody-like-it", status: StatusFailed, stderr: "walt: unknown user nobody-like-it\n  see all users with: user show\n"},
 	})
 	if got := w.runIn(t.Context(), w.terminal("bob"), "user add-key"); !strings.HasPrefix(got.stderr, "Paste the public key, then press Enter and Ctrl-D.\n") {
 		t.Errorf("on a terminal: %+v", got)

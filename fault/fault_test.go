@@ -34,12 +34,15 @@ func TestNearest(t *testing.T) {
 		name string
 		want []string
 	}{
-		{"rip-1", []string{"rpi-1"}},              // swapped
-		{"rpi-3", []string{"rpi-1", "rpi-2"}},     // the nearest, in their order
-		{"rpi-100", []string{"rpi-10", "rpi-1"}},  // the nearest first
-		{"node aquire", []string{"node acquire"}}, // a letter is missing
-		{"node  show", []string{"node show"}},     // one too many
-		{"esp-32", nil},                           // nothing near
+		{"rip-1", []string{"rpi-1"}},                    // swapped
+		{"rpi-3", []string{"rpi-1", "rpi-2"}},           // the nearest, in their order
+		{"rpi-100", []string{"rpi-10", "rpi-1"}},        // the nearest first
+		{"node aquire", []string{"node acquire"}},       // a letter is missing
+		{"node  show", []string{"node show"}},           // one too many
+		{"node", []string{"node show", "node acquire"}}, // begun
+		{"rpi", []string{"rpi-1", "rpi-2", "rpi-10"}},
+		{"p", nil},      // one letter is too little
+		{"esp-32", nil}, // nothing near
 		{"", nil},
 	} {
 		if got := Nearest(test.name, known); !slices.Equal(got, test.want) {

@@ -22,7 +22,7 @@ func Unknown(noun string, names, known []string) *Error {
 }
 
 // Nearest returns at most three of the known names that name was probably
-// meant to be, the nearest first; none when nothing is near.
+// meant to be, or begins, the nearest first; none when nothing is near.
 func Nearest(name string, known []string) []string {
 	type candidate struct {
 		name     string
@@ -31,6 +31,10 @@ func Nearest(name string, known []string) []string {
 	limit := max(1, len(name)/3)
 	var found []candidate
 	for _, k := range known {
+		if len(name) > 1 && strings.HasPrefix(k, name) {
+			found = append(found, candidate{k, limit})
+			continue
+		}
 		if diff := len(k) - len(name); max(diff, -diff) > limit {
 			continue
 		}

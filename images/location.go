@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"walt/fault"
 )
@@ -97,7 +98,12 @@ func (l *Library) location(name string) (location, error) {
 			return at, nil
 		}
 	}
-	return nil, fault.Unknown("image location", []string{name}, append(l.Locations(), Here))
+	known := append(l.Locations(), Here)
+	f := fault.Unknown("image location", []string{name}, known)
+	if f.Hint == "" {
+		f.Hint = "the locations are " + strings.Join(known, ", ")
+	}
+	return nil, f
 }
 
 // words makes a fault of what went wrong at a location, unless it is no

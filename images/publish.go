@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -61,7 +62,11 @@ func (l *Library) registry(label string) (*source, error) {
 		return nil, fault.Failedf("images cannot be published: no registry is configured").
 			WithHint("an administrator can add a [[registry]] to the configuration")
 	}
-	return nil, fault.Unknown("registry", []string{label}, labels)
+	f := fault.Unknown("registry", []string{label}, labels)
+	if f.Hint == "" {
+		f.Hint = "the registries are " + strings.Join(labels, ", ")
+	}
+	return nil, f
 }
 
 func (l *Library) push(ctx context.Context, img Image, to *source, report func(Progress)) error {

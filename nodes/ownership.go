@@ -44,7 +44,11 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model strin
 		of := ""
 		if model != "" {
 			if known := models(all); !slices.Contains(known, model) {
-				return fault.Unknown("model", []string{model}, known)
+				f := fault.Unknown("model", []string{model}, known)
+				if f.Hint == "" {
+					f.Hint = "see the models with: node show --all"
+				}
+				return f
 			}
 			of = " of model " + model
 		}
