@@ -32,6 +32,7 @@ var copied = []string{"keys", "images/blobs"}
 
 // backup writes all data as one archive while the server runs.
 func (s *server) backup(ctx context.Context, w io.Writer) error {
+	defer s.library.Pause()()
 	return writeBackup(ctx, s.data, s.store, w)
 }
 
@@ -98,7 +99,7 @@ func addFile(archive *tar.Writer, name, file string) error {
 // backup is "waltd backup FILE": the copy of a stopped server's data.
 func backup(ctx context.Context, args []string) (err error) {
 	s := newSettings("backup")
-	names, err := s.parse(args, 1)
+	names, err := s.parse(args, "FILE")
 	if err != nil {
 		return err
 	}
@@ -106,10 +107,11 @@ func backup(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(c.Data); err != nil {
+	dir := filepath.Join(c.Data, "state")
+	if _, err := os.Stat(dir); err != nil { // Open would make one
 		return fault.Failedf("there is no data to back up: %v", err).WithHint("name the data directory with --data DIR")
 	}
-	store, err := state.Open(filepath.Join(c.Data, "state"), slog.New(slog.DiscardHandler))
+	store, err := state.Open(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -125,9 +127,9 @@ func backup(ctx context.Context, args []string) (err error) {
 }
 
 // restore is "waltd restore FILE": a data directory made of a backup.
-func restore(args []string) error {
+func restore(ctx context.Context, args []string) error {
 	s := newSettings("restore")
-	names, err := s.parse(args, 1)
+	names, err := s.parse(args, "FILE")
 	if err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func restore(args []string) error {
 	}
 	f, err := os.Open(names[0])
 	if err != nil {
-		return fault.Failedf("cannot read the backup: %v", err)
+		return fault.Failedf("cannot read the backup: %v", err).WithHint("name the file that backup wrote")
 	}
 	defer f.Close()
 	if present, err := os.ReadDir(c.Data); err == nil && len(present) > 0 {
@@ -145,10 +147,17 @@ func restore(args []string) error {
 	}
 	// Beside its place until it is whole, so that half of it is never served.
 	temp := filepath.Clean(c.Data) + ".restoring"
-	if err := os.Mkdir(temp, 0o700); err != nil {
-		return fault.Failedf("cannot restore: %v", err).WithHint("remove %s if an earlier restore left it", temp)
+	err = os.MkdirAll(filepath.Dir(temp), 0o755)
+	if err == nil {
+		err = os.Mkdir(temp, 0o700)
 	}
-	err = readBackup(temp, f)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fault.Failedf("cannot restore: %v", err).WithHint("remove it if an earlier restore was cut off")
+	case err != nil:
+		return fault.Failedf("cannot restore: %v", err).WithHint("choose another directory with --data DIR")
+	}
+	err = readBackup(ctx, temp, f)
 	if err == nil {
 		err = os.Remove(c.Data) // empty, or not there
 		if errors.Is(err, fs.ErrNotExist) {
@@ -164,9 +173,12 @@ func restore(args []string) error {
 	return nil
 }
 
-func readBackup(data string, r io.Reader) error {
+func readBackup(ctx context.Context, data string, r io.Reader) error {
 	archive := tar.NewReader(r)
 	for {
+		if ctx.Err() != nil {
+			return fault.New(fault.Interrupted, "interrupted; nothing was restored")
+		}
 		h, err := archive.Next()
 		if err != nil {
 			return fault.Failedf("the backup is damaged or cut short: %v; nothing was restored", err)

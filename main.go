@@ -49,19 +49,22 @@ func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := dispatch(ctx, args)
-	switch f := fault.As(err); {
-	case err == nil || errors.Is(err, flag.ErrHelp):
+	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
-	case f == nil:
-		fmt.Fprintf(os.Stderr, "waltd: %v\n", err)
-	default:
-		fmt.Fprintf(os.Stderr, "waltd: %s\n", f.Msg)
-		for hint := range strings.Lines(f.Hint) {
-			fmt.Fprintf(os.Stderr, "  %s\n", strings.TrimSuffix(hint, "\n"))
-		}
-		if f.Kind == fault.Usage {
-			return 2
-		}
+	}
+	fmt.Fprintf(os.Stderr, "waltd: %v\n", err)
+	f := fault.As(err)
+	if f == nil {
+		return 1
+	}
+	for hint := range strings.Lines(f.Hint) {
+		fmt.Fprintf(os.Stderr, "  %s\n", strings.TrimSuffix(hint, "\n"))
+	}
+	switch f.Kind {
+	case fault.Usage:
+		return 2
+	case fault.Interrupted:
+		return 130
 	}
 	return 1
 }
@@ -79,7 +82,7 @@ func dispatch(ctx context.Context, args []string) error {
 	case "backup":
 		return backup(ctx, rest)
 	case "restore":
-		return restore(rest)
+		return restore(ctx, rest)
 	case "version", "--version":
 		fmt.Println("waltd", version)
 		return nil
@@ -111,19 +114,23 @@ func newSettings(name string) *settings {
 	return s
 }
 
-// parse reads the options and returns the n arguments that must follow them.
-func (s *settings) parse(args []string, n int) ([]string, error) {
+// parse reads the options and returns the arguments that must follow them, one
+// for each of the names.
+func (s *settings) parse(args []string, names ...string) ([]string, error) {
 	err := s.flags.Parse(args)
+	n := s.flags.NArg()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Print(usage)
 		return nil, err
 	case err != nil:
-		return nil, fault.Usagef("%s: %v", s.flags.Name(), err).WithHint("see: waltd help")
-	case s.flags.NArg() != n:
-		return nil, fault.Usagef("%s takes %d arguments, not %d", s.flags.Name(), n, s.flags.NArg()).WithHint("see: waltd help")
+		err = fault.Usagef("%s: %v", s.flags.Name(), err).WithHint("see: waltd help")
+	case n < len(names):
+		err = fault.Usagef("%s: %s is missing", s.flags.Name(), names[n]).WithHint("see: waltd help")
+	case n > len(names):
+		err = fault.Usagef("%s: unexpected argument %q", s.flags.Name(), s.flags.Arg(len(names))).WithHint("options go before arguments; see: waltd help")
 	}
-	return s.flags.Args(), nil
+	return s.flags.Args(), err
 }
 
 // load reads the configuration and lets the flags override it.
@@ -154,11 +161,11 @@ func (s *settings) readAdmins() (map[auth.Name]string, error) {
 		}
 		name, err := auth.ParseName(user)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--admin %s: %w", a, err)
 		}
 		keys, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fault.Failedf("--admin %s: %v", name, err).WithHint("name the file of a public key, as in %s=/home/%s/.ssh/id_ed25519.pub", name, name)
+			return nil, fault.Failedf("--admin %s: %v", a, err).WithHint("name the file of a public key, as in %s=/home/%s/.ssh/id_ed25519.pub", name, name)
 		}
 		admins[name] += string(keys) + "\n"
 	}
@@ -169,7 +176,7 @@ func serve(ctx context.Context, args []string) error {
 	s := newSettings("serve")
 	s.flags.StringVar(&s.listen, "listen", "", "")
 	s.flags.Func("admin", "", func(a string) error { s.admins = append(s.admins, a); return nil })
-	if _, err := s.parse(args, 0); err != nil {
+	if _, err := s.parse(args); err != nil {
 		return err
 	}
 	c, err := s.load()
@@ -186,7 +193,7 @@ func serve(ctx context.Context, args []string) error {
 	}
 	for name, lines := range admins {
 		if err := srv.users.Ensure(ctx, name, lines); err != nil {
-			return errors.Join(err, srv.close())
+			return errors.Join(fmt.Errorf("--admin %s: %w", name, err), srv.close())
 		}
 	}
 	srv.reread = s.load
@@ -198,7 +205,7 @@ func serve(ctx context.Context, args []string) error {
 func demonstrate(ctx context.Context, args []string) error {
 	s := newSettings("demo")
 	once := s.flags.Bool("once", false, "")
-	if _, err := s.parse(args, 0); err != nil {
+	if _, err := s.parse(args); err != nil {
 		return err
 	}
 	return demo.Run(ctx, demo.Options{Once: *once, Out: os.Stdout, Start: startDemo})

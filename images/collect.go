@@ -36,6 +36,8 @@ type Garbage struct {
 type held struct {
 	mu sync.Mutex
 	by map[string]int // hex of the digest
+	// pauses is how many want everything to stay.
+	pauses int
 }
 
 // hold keeps blobs, those that are yet to come too, from being collected until
@@ -60,6 +62,18 @@ func (l *Library) hold(blobs []v1.Descriptor) (release func()) {
 			}
 		}
 	}
+}
+
+// Pause keeps all content from being collected until end is called.
+func (l *Library) Pause() (end func()) {
+	l.held.pause(1)
+	return func() { l.held.pause(-1) }
+}
+
+func (h *held) pause(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pauses += n
 }
 
 // Collect frees the content that no record refers to, or with dry only counts
@@ -109,7 +123,7 @@ func (l *Library) drop(path, hex string, dry bool) (int64, error) {
 	if err != nil {
 		return -1, err
 	}
-	if l.held.by[hex] > 0 || l.now().Sub(info.ModTime()) < l.grace {
+	if l.held.pauses > 0 || l.held.by[hex] > 0 || l.now().Sub(info.ModTime()) < l.grace {
 		return -1, nil
 	}
 	if !dry {

@@ -74,6 +74,11 @@ func TestCollect(t *testing.T) {
 		t.Errorf("%+v was freed that had been brought a moment before", g)
 	}
 	later(l, 2*time.Hour)
+	end := l.Pause()
+	if g := collect(t, l, false); g != (Garbage{}) {
+		t.Errorf("%+v was freed during a pause", g)
+	}
+	end()
 	dry := collect(t, l, true)
 	if after := stored(t, l); dry.Blobs != 4 || after != before { // manifest, config, layer, unpacked layer
 		t.Errorf("a dry run counted %+v; before %+v, after %+v", dry, before, after)

@@ -137,8 +137,10 @@ func (l *Lab) replace(ctx context.Context, user auth.Name, ref images.Ref, how s
 			}
 		}
 		present.Ref = kept
-		e := journal.Event{Type: journal.Image, Actor: string(user), To: ref.String(),
-			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, fresh.Created.UTC().Format("2006-01-02 15:04"), kept)}
+		e := journal.Event{
+			Type: journal.Image, Actor: string(user), To: ref.String(),
+			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, fresh.Created.UTC().Format("2006-01-02 15:04"), kept),
+		}
 		return errors.Join(images.Put(c.tx, present), images.Put(c.tx, fresh), l.Journal.Record(c.tx, e))
 	})
 	return result.Changes, err
