@@ -67,6 +67,9 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	defer func() {
 		if err != nil {
 			s.store.Close()
+			if s.listener != nil {
+				s.listener.Close()
+			}
 		}
 	}()
 	keys := filepath.Join(c.Data, "keys")
@@ -144,11 +147,11 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	// What runs in the background goes on while commands are drained.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var g errgroup.Group
-	g.Go(func() error { return s.lab.Run(background) })
-	g.Go(func() error { return s.library.Run(background) })
-	g.Go(func() error { return s.trim(background) })
-	g.Go(func() error { return s.rereadAtHangup(background) })
+	g, failing := errgroup.WithContext(background) // without one of them the server is none
+	g.Go(func() error { return s.lab.Run(failing) })
+	g.Go(func() error { return s.library.Run(failing) })
+	g.Go(func() error { return s.trim(failing) })
+	g.Go(func() error { return s.rereadAtHangup(failing) })
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
 	ready()
@@ -159,6 +162,8 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	case <-ctx.Done():
 		notify("STOPPING=1")
 		s.log.Info("stopping: running commands get 10 s")
+	case <-failing.Done(): // with the error that Wait returns
+		s.log.Error("stopping: a part of the server failed", "err", context.Cause(failing))
 	case err = <-failed:
 	}
 	draining, cancel := context.WithTimeout(context.Background(), drain)
