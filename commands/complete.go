@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"walt/auth"
+	"walt/images"
 	"walt/nodes"
 )
 
@@ -189,7 +190,22 @@ func completeKey(ctx context.Context, c *Call, _ string) []string {
 	return prints
 }
 
-func completeRegistry(_ context.Context, c *Call, _ string) []string { return c.Library.Locations() }
+func completeRegistry(_ context.Context, c *Call, _ string) []string {
+	return slices.DeleteFunc(c.Library.Locations(), func(l string) bool { return l == images.Docker })
+}
+
+// completeReplaced completes the default images that have a version to put back.
+func completeReplaced(ctx context.Context, c *Call, _ string) []string {
+	all, err := c.Lab.Replaced(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, ref := range all {
+		names = append(names, ref.Short())
+	}
+	return names
+}
 
 func completeJob(ctx context.Context, c *Call, _ string) []string {
 	all, err := c.Lab.Jobs(ctx)

@@ -19,15 +19,21 @@ const patience = time.Minute
 // what the verb says all the same, and calls it again with what the user agreed
 // to, until nothing was in the way.
 func (c *Call) consented(ctx context.Context, verb string, do func(nodes.Consent) error) error {
-	consent := nodes.Consent{Whoever: c.on("yes")}
+	_, err := c.consentedBefore(ctx, nodes.Consent{Whoever: c.on("yes")}, verb, do)
+	return err
+}
+
+// consentedBefore is consented for a user who agreed to something before, and
+// returns what that has become.
+func (c *Call) consentedBefore(ctx context.Context, consent nodes.Consent, verb string, do func(nodes.Consent) error) (nodes.Consent, error) {
 	for {
 		err := do(consent)
 		contest, ok := errors.AsType[*nodes.ContestError](err)
 		if !ok {
-			return err
+			return consent, err
 		}
 		if contest.Changed {
-			c.note("That changed while you were asked, and nothing was done.")
+			c.note("That changed meanwhile, and nothing was done.")
 		}
 		c.facts(contest.Nodes)
 		object := "them"
@@ -35,7 +41,7 @@ func (c *Call) consented(ctx context.Context, verb string, do func(nodes.Consent
 			object = string(contest.Nodes[0].Node)
 		}
 		if err := c.ask(ctx, verb+" "+object+" anyway?"); err != nil {
-			return err
+			return consent, err
 		}
 		consent.Shown = contest.Nodes
 	}

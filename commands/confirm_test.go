@@ -115,7 +115,7 @@ func TestFactsThatChange(t *testing.T) {
 	// nothing to ask.
 	got := w.runIn(t.Context(), s, "node acquire rpi-1")
 	want := answer{carolsShown, bobsNode +
-		"That changed while you were asked, and nothing was done.\n" +
+		"That changed meanwhile, and nothing was done.\n" +
 		"rpi-1 belongs to alice since 2026-11-22 12:06 UTC (just now), who is not connected.\n" + cloned, StatusDone}
 	if got != want || len(prompts) != 2 {
 		t.Errorf("%d prompts, %+v, want %+v", len(prompts), got, want)

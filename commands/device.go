@@ -132,8 +132,8 @@ func (c *Call) stateOf(d nodes.NodeState, jobs []nodes.Job) string {
 		if j.ID != nodes.DownloadID(d.Model) {
 			continue
 		}
-		if j.Error != "" && !j.Running {
-			return fmt.Sprintf("download failed %d times: %s; %s", j.Tries, j.Error, c.progressOf(j))
+		if j.Error != "" || j.Stopped {
+			return "download of " + j.What + ": " + c.progressOf(j) + " (see: advanced jobs)"
 		}
 		return "downloading " + j.What + ": " + c.progressOf(j)
 	}

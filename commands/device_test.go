@@ -66,12 +66,14 @@ func TestDeviceThatWaits(t *testing.T) {
 	<-ended
 	w.pass(20 * time.Second)
 	got := w.ok("bob", "device show esp-1")
-	if !strings.Contains(got, "download failed 1 times: the image waltplatform/esp-32-default cannot be downloaded") ||
-		!strings.HasSuffix(got, "; next try in 41s\n") {
+	if !strings.HasSuffix(got, "download of waltplatform/esp-32-default: failed 1 time, next try in 41s (see: advanced jobs)\n") {
 		t.Errorf("after it: %s", got)
 	}
-	w.pass(time.Hour)
-	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "; about to begin\n") {
-		t.Errorf("after the pause: %s", got)
+	if got := w.run("bob", "image show", "").stderr; !strings.Contains(got, "waltplatform/esp-32-default: failed 1 time, next try in 41s") {
+		t.Errorf("beside the images: %s", got)
+	}
+	w.testJobs()
+	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, ": about to begin (see: advanced jobs)\n") {
+		t.Errorf("when it is retried: %s", got)
 	}
 }

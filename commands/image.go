@@ -45,8 +45,11 @@ the nodes that boot it then reboot, which is asked first.`,
 		Run:   imageClone,
 	}, {
 		Path: "image publish", Short: "push an image of yours to a registry", Topic: "registries",
+		Long: `Sends the image to a registry, where it gets the same name, and prints its link.
+Parts that the registry has already are not sent again. Whoever can log in to
+this server publishes with the user name that the registry's configuration has.`,
 		Args:  []Arg{mine},
-		Flags: []Flag{{Name: "registry", Value: "LABEL", Usage: "which one, when several are configured", Complete: completeRegistry}},
+		Flags: []Flag{{Name: "registry", Value: "LABEL", Usage: "which one; else the first of the configuration", Complete: completeRegistry}},
 		Run:   imagePublish,
 	}, {
 		Path: "image duplicate", Short: "give the content of an image of yours another name too", Topic: "images",
@@ -154,10 +157,7 @@ func imageShow(ctx context.Context, c *Call) error {
 	for _, img := range shown {
 		inUse := "-"
 		if n := uses[img.Ref]; n > 0 {
-			inUse = fmt.Sprintf("%d nodes", n)
-			if n == 1 {
-				inUse = "1 node"
-			}
+			inUse = count(n, "node")
 		}
 		rows = append(rows, []string{c.nameOf(img), inUse, img.Created.UTC().Format(time.DateOnly), strings.Join(img.Models, ",")})
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
@@ -32,7 +33,10 @@ func imageSearch(ctx context.Context, c *Call) error {
 	asItComes := c.Terminal != nil && !c.on("json")
 	add := func(r foundRow) {
 		if asItComes {
-			fmt.Fprintln(c.Out, clean(strings.Join(r.cells(), "  ")))
+			if len(rows) == 0 {
+				c.foundLine(foundHeading)
+			}
+			c.foundLine(r.cells())
 		}
 		rows = append(rows, r)
 	}
@@ -41,7 +45,7 @@ func imageSearch(ctx context.Context, c *Call) error {
 		return err
 	}
 	for _, img := range here {
-		if img.Ref.User != c.User && strings.Contains(img.Ref.String(), c.arg(0)) {
+		if img.Ref.User != c.User && img.Ref.Matches(c.arg(0)) {
 			add(foundRow{images.Link{Location: images.Here, Ref: img.Ref}.String(), img.Models, img.Size, img.Created})
 		}
 	}
@@ -68,8 +72,16 @@ func imageSearch(ctx context.Context, c *Call) error {
 	for _, r := range rows {
 		cells = append(cells, r.cells())
 	}
-	c.rows([]string{"LINK", "MODELS", "SIZE", "CREATED"}, cells)
+	c.rows(foundHeading, cells)
 	return nil
+}
+
+var foundHeading = []string{"LINK", "MODELS", "SIZE", "CREATED"}
+
+// foundLine shows one result before the others are known: the columns have
+// widths that most fit in.
+func (c *Call) foundLine(cells []string) {
+	fmt.Fprintf(c.Out, "%-42s  %-16s  %-9s  %s\n", clean(cells[0]), clean(cells[1]), clean(cells[2]), clean(cells[3]))
 }
 
 func byLink(a, b foundRow) int { return cmp.Compare(a.Link, b.Link) }
@@ -79,54 +91,77 @@ func imageClone(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	to, changed := from.Suggest(c.User)
-	if c.arg(1) != "" {
-		changed = false
-		if to, err = images.ParseName(c.User, c.arg(1)); err != nil {
-			return err
-		}
+	if err := c.Library.HasLocation(from.Location); err != nil {
+		return err
 	}
-	if changed {
-		c.note("The name is not a valid one here: the clone is called %s.", to.Short())
+	to, err := c.cloneName(from)
+	if err != nil {
+		return err
 	}
 	if _, err := c.workingSet(ctx); err != nil {
 		return err
 	}
-	if !c.on("force") {
-		if err := c.Lab.Vacant(ctx, from, to); err != nil {
-			return err
-		}
-	}
-	var fetched images.Image
-	if from.Location != images.Here {
-		if fetched, err = c.fetch(ctx, from); err != nil {
-			return err
-		}
-	}
+	consent, verb, force := nodes.Consent{Whoever: c.on("yes")}, "Overwrite "+to.Short()+" and reboot", c.on("force")
 	var result nodes.Result
-	err = c.consented(ctx, "Overwrite "+to.Short()+" and reboot", func(consent nodes.Consent) (err error) {
-		if from.Location == images.Here {
-			_, result, err = c.Lab.Clone(ctx, from.Ref, to, c.on("force"), consent)
-		} else {
-			_, result, err = c.Lab.Receive(ctx, fetched, from, to, c.on("force"), consent)
-		}
-		return err
-	})
+	if from.Location == images.Here {
+		_, err = c.consentedBefore(ctx, consent, verb, func(consent nodes.Consent) (err error) {
+			_, result, err = c.Lab.Clone(ctx, from.Ref, to, force, consent)
+			return err
+		})
+	} else {
+		result, err = c.cloneFrom(ctx, from, to, force, consent, verb)
+	}
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(c.Out, "%s is a clone of %s\n", to.Short(), from)
-	for _, ch := range result.Changes {
-		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, became(ch))
-	}
-	return failedReboots(result.Changes)
+	return c.showRestarted(result.Changes)
 }
 
-// fetch downloads the content of an image, and shows how that goes.
-func (c *Call) fetch(ctx context.Context, from images.Link) (images.Image, error) {
-	return c.transfer(ctx, from.String(), func(ctx context.Context, report func(images.Progress)) (images.Image, error) {
+// cloneName is what the clone of an image is called.
+func (c *Call) cloneName(from images.Link) (images.Ref, error) {
+	if c.arg(1) != "" {
+		return images.ParseName(c.User, c.arg(1))
+	}
+	to, changed := from.Suggest(c.User)
+	if _, err := images.ParseName(c.User, to.Short()); err != nil {
+		return to, fault.Usagef("the name of %s cannot be turned into a valid one", from).WithHint("choose one: image clone %s NAME", from)
+	}
+	if changed {
+		c.note("%s is no valid name here: the clone is called %s.", strings.TrimPrefix(from.Ref.String(), string(from.Ref.User)+"/"), to.Short())
+	}
+	return to, nil
+}
+
+// cloneFrom is a clone from another location. What can be in its way is looked
+// at before the download too, which may take long.
+func (c *Call) cloneFrom(ctx context.Context, from images.Link, to images.Ref, force bool, consent nodes.Consent, verb string) (result nodes.Result, err error) {
+	var offered images.Image
+	if force {
+		if offered, err = c.Library.Look(ctx, from); err != nil {
+			return result, err
+		}
+	}
+	consent, err = c.consentedBefore(ctx, consent, verb, func(consent nodes.Consent) error {
+		return c.Lab.MayReceive(ctx, offered, from, to, force, consent)
+	})
+	if err != nil {
+		return result, err
+	}
+	fetched, err := c.transfer(ctx, from.String(), func(ctx context.Context, report func(images.Progress)) (images.Image, error) {
 		return c.Library.FetchLink(ctx, from, report)
 	})
+	if err != nil {
+		return result, err
+	}
+	if fetched.Variant != "" {
+		c.note("%s has variants for several platforms: that for %s was taken.", from, fetched.Variant)
+	}
+	_, err = c.consentedBefore(ctx, consent, verb, func(consent nodes.Consent) (err error) {
+		_, result, err = c.Lab.Receive(ctx, fetched, from, to, force, consent)
+		return err
+	})
+	return result, err
 }
 
 // transfer runs a transfer that others see in "advanced jobs" and may cancel.
@@ -211,10 +246,11 @@ func imageInspect(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	shared := []images.Ref{}
+	var shared []images.Image
+	refs := []images.Ref{}
 	for _, other := range all {
 		if other.Digest == img.Digest && other.Ref != img.Ref {
-			shared = append(shared, other.Ref)
+			shared, refs = append(shared, other), append(refs, other.Ref)
 		}
 	}
 	mine, err := c.Lab.Mine(ctx, c.User)
@@ -223,23 +259,27 @@ func imageInspect(ctx context.Context, c *Call) error {
 	}
 	inUse := nodes.Uses(mine)[img.Ref] > 0
 	if c.on("json") {
-		return c.print(detail{newImageRow(img, inUse), d.Architecture, d.OS, d.Layers, d.Labels, d.History, shared})
+		return c.print(detail{newImageRow(img, inUse), d.Architecture, d.OS, d.Layers, d.Labels, d.History, refs})
 	}
 	c.describeImage(img, d, shared)
 	return nil
 }
 
-func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Ref) {
+func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Image) {
+	platform := d.OS + "/" + d.Architecture
+	if img.Variant != "" {
+		platform += ", chosen from several"
+	}
 	rows := [][]string{
 		{"name", img.Ref.Short()},
 		{"digest", img.Digest},
 		{"created", img.Created.UTC().Format("2006-01-02 15:04:05 UTC")},
 		{"models", strings.Join(img.Models, ", ")},
-		{"platform", d.OS + "/" + d.Architecture},
+		{"platform", platform},
 		{"size", size(img.Size)},
 	}
-	for _, ref := range shared {
-		rows = append(rows, []string{"shared with", images.Link{Location: images.Here, Ref: ref}.String()})
+	for _, other := range shared {
+		rows = append(rows, []string{"shared with", c.nameOf(other)})
 	}
 	for _, l := range d.Layers {
 		rows = append(rows, []string{"layer", shortDigest(l.Digest) + "  " + size(l.Size)})

@@ -56,7 +56,7 @@ func TestImageClone(t *testing.T) {
 		},
 		{
 			user: "bob", line: "image clone hub:carol/debian", status: StatusFailed,
-			stderr: "walt: unknown image location hub\n  the locations are walt\n",
+			stderr: "walt: unknown image location hub\n  the locations are: walt\n",
 		},
 	})
 }
@@ -72,7 +72,7 @@ func TestImageOverwrite(t *testing.T) {
 	w.tell([]step{
 		{
 			user: "bob", line: "image clone --force walt:carol/debian rpi-3-b-default", status: StatusFailed,
-			stderr: "walt: rpi-3-b-default is for pc-x86-64, but rpi-1 boot rpi-3-b-default; nothing changed\n" +
+			stderr: "walt: rpi-3-b-default is booted by rpi-1, and the new content is only for pc-x86-64; nothing changed\n" +
 				"  clone it under another name, or release those nodes first\n",
 		},
 		{user: "bob", line: "image clone --force walt:carol/debian pc-x86-64-default", stdin: "n\n", stderr: question + notDone, status: StatusInUse},

@@ -70,6 +70,14 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, units[unit])
 }
 
+// count is a number of things, as in "1 file" and "2 files".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // shortDigest is the beginning of a digest, enough to tell it from others.
 func shortDigest(d string) string {
 	const enough = len("sha256:") + 12

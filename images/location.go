@@ -92,17 +92,24 @@ func (l *Library) Locations() []string {
 	return names
 }
 
+// HasLocation is a fault that names the locations when there is none of that name.
+func (l *Library) HasLocation(name string) error {
+	if name == Here {
+		return nil
+	}
+	_, err := l.location(name)
+	return err
+}
+
 func (l *Library) location(name string) (location, error) {
 	for _, at := range l.locations() {
 		if at.name() == name {
 			return at, nil
 		}
 	}
-	known := append(l.Locations(), Here)
+	known := append([]string{Here}, l.Locations()...)
 	f := fault.Unknown("image location", []string{name}, known)
-	if f.Hint == "" {
-		f.Hint = "the locations are " + strings.Join(known, ", ")
-	}
+	f.Hint = strings.TrimPrefix(f.Hint+"\nthe locations are: "+strings.Join(known, ", "), "\n")
 	return nil, f
 }
 

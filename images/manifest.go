@@ -50,33 +50,63 @@ func (m manifest) blobs() []v1.Descriptor {
 	return slices.Concat(m.Layers, []v1.Descriptor{m.Config, m.self})
 }
 
-// manifest gets the manifest of the tag; of a list it takes the first that is
-// for the first of the platforms (GOARCH names) that the list has.
-func (r *repository) manifest(ctx context.Context, tag string, platforms []string) (manifest, error) {
-	raw, kind, err := r.rawManifest(ctx, tag)
+// manifest gets the manifest that the ref names; of a list it takes the one for
+// the machines that the image is for.
+func (r *repository) manifest(ctx context.Context, ref Ref) (manifest, error) {
+	raw, kind, err := r.rawManifest(ctx, ref.Tag)
 	if err != nil {
 		return manifest{}, err
 	}
-	variant := ""
-	if kind.IsIndex() {
-		d, err := r.choose(raw, platforms)
+	if !kind.IsIndex() {
+		return r.parsed(raw, kind)
+	}
+	list, err := v1.ParseIndexManifest(bytes.NewReader(raw))
+	if err != nil {
+		return manifest{}, unusable(r, "has a manifest list that is not valid")
+	}
+	wanted := platforms(ref.Name)
+	if len(wanted) == 0 { // its label tells what it is for, and is the same in each
+		any, err := r.variant(ctx, list, anywhere())
 		if err != nil {
 			return manifest{}, err
 		}
-		if raw, kind, err = r.rawManifest(ctx, d.Digest.String()); err != nil {
+		image, err := r.describe(ctx, ref, any)
+		if err != nil {
 			return manifest{}, err
 		}
-		if h, _, _ := v1.SHA256(bytes.NewReader(raw)); h != d.Digest {
-			return manifest{}, fmt.Errorf("%s: %w", d.Digest, errContent)
+		for _, model := range image.Models {
+			wanted = append(wanted, platforms(model)...)
 		}
-		variant = d.Platform.OS + "/" + d.Platform.Architecture
 	}
+	if len(wanted) == 0 {
+		wanted = anywhere()
+	}
+	return r.variant(ctx, list, wanted)
+}
+
+// variant gets the one of a list for the first of the platforms that it has.
+func (r *repository) variant(ctx context.Context, list *v1.IndexManifest, platforms []string) (manifest, error) {
+	d, err := r.choose(list, platforms)
+	if err != nil {
+		return manifest{}, err
+	}
+	raw, kind, err := r.rawManifest(ctx, d.Digest.String())
+	if err != nil {
+		return manifest{}, err
+	}
+	if h, _, _ := v1.SHA256(bytes.NewReader(raw)); h != d.Digest {
+		return manifest{}, fmt.Errorf("%s: %w", d.Digest, errContent)
+	}
+	m, err := r.parsed(raw, kind)
+	m.variant = d.Platform.OS + "/" + d.Platform.Architecture
+	return m, err
+}
+
+func (r *repository) parsed(raw []byte, kind types.MediaType) (manifest, error) {
 	if !kind.IsImage() {
 		return manifest{}, unusable(r, "is of the kind %q, which this server does not know", kind)
 	}
-	m, err := parse(r, raw, kind)
-	m.variant = variant
-	return m, err
+	return parse(r, raw, kind)
 }
 
 func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.MediaType, error) {
@@ -105,11 +135,7 @@ func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.
 }
 
 // choose picks the manifest for the first of the platforms that a list has.
-func (r *repository) choose(raw []byte, platforms []string) (v1.Descriptor, error) {
-	list, err := v1.ParseIndexManifest(bytes.NewReader(raw))
-	if err != nil {
-		return v1.Descriptor{}, unusable(r, "has a manifest list that is not valid")
-	}
+func (r *repository) choose(list *v1.IndexManifest, platforms []string) (v1.Descriptor, error) {
 	var has []string
 	for _, want := range platforms {
 		for _, d := range list.Manifests {
@@ -127,18 +153,21 @@ func (r *repository) choose(raw []byte, platforms []string) (v1.Descriptor, erro
 		strings.Join(platforms, " or "), strings.Join(slices.Compact(has), ", "))
 }
 
-// platforms are the architectures, best first, of the nodes that an image is for,
-// if it is called after a model. Of others that is not known before their label
-// is read, so they are expected to be for machines like the server.
-func platforms(ref Ref) []string {
+// platforms are the architectures (GOARCH names), best first, of the nodes of a
+// model, or of what is called after one; none when that does not tell.
+func platforms(model string) []string {
 	switch {
-	case strings.HasPrefix(ref.Name, "pc-"):
+	case strings.HasPrefix(model, "pc-"):
 		return []string{"amd64"}
-	case strings.HasPrefix(ref.Name, "rpi-"):
+	case strings.HasPrefix(model, "rpi-"):
 		return []string{"arm", "arm64"}
 	}
-	return []string{runtime.GOARCH}
+	return nil
 }
+
+// anywhere are the architectures of nodes of which nothing is known: rather
+// that of the server than another.
+func anywhere() []string { return []string{runtime.GOARCH, "arm64", "arm", "amd64"} }
 
 // check refuses a manifest that this server can make nothing of.
 func check(who fmt.Stringer, m *v1.Manifest) error {

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"walt/fault"
 )
 
 func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
@@ -134,4 +136,46 @@ func TestManifestOfAListIsVerified(t *testing.T) {
 	})
 	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	wantFault(t, err, digestOf(t, img), "does not match its digest")
+}
+
+// What is not called after a model is for the models of its label.
+func TestManifestListOfAnyName(t *testing.T) {
+	t.Parallel()
+	l, _, url := inLab(t)
+	list := func(models string, archs ...string) v1.ImageIndex {
+		var all []mutate.IndexAddendum
+		for _, arch := range archs {
+			img := image(t, []v1.Layer{gzipLayer(t, regular("arch", arch))}, modelsLabel, models)
+			all = append(all, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+		}
+		return mutate.AppendManifests(empty.Index, all...)
+	}
+	for _, c := range []struct {
+		ref, models, want string
+		archs             []string
+	}{
+		{"bob/pi", "rpi-3-b", "linux/arm", []string{"amd64", "arm64", "arm"}},
+		{"bob/pi64", "rpi-4-b", "linux/arm64", []string{"amd64", "arm64"}},
+		{"bob/pc", "pc-x86-64", "linux/amd64", []string{"arm", "amd64"}},
+		{"bob/board", "some-board", "linux/arm", []string{"arm"}},
+	} {
+		push(t, url, c.ref, list(c.models, c.archs...))
+		link := Link{"lab", mustRef(t, c.ref)}
+		img, err := l.FetchLink(t.Context(), link, nil)
+		if err != nil || img.Variant != c.want {
+			t.Errorf("%s: the variant is %q, %v, want %s", c.ref, img.Variant, err, c.want)
+		}
+		looked, err := l.Look(t.Context(), link)
+		if err != nil || looked.Digest != img.Digest || looked.Variant != img.Variant {
+			t.Errorf("%s: a look sees %+v, %v, want %+v", c.ref, looked, err, img)
+		}
+	}
+	push(t, url, "bob/pc-only", list("pc-x86-64", "arm"))
+	_, err := l.Look(t.Context(), Link{"lab", mustRef(t, "bob/pc-only")})
+	wantFault(t, err, "no linux variant for amd64", "only for: arm")
+	_, err = l.Look(t.Context(), Link{"lba", mustRef(t, "bob/pc")})
+	wantFault(t, err, "unknown image location lba")
+	if hint := fault.As(err).Hint; !strings.Contains(hint, "did you mean lab") || !strings.HasSuffix(hint, "the locations are: walt, lab") {
+		t.Errorf("the hint is %q", hint)
+	}
 }

@@ -41,6 +41,25 @@ func (l *Library) Offers(ctx context.Context, ref Ref) []Offer {
 	return present
 }
 
+// Look returns the record that FetchLink would return, without downloading
+// layers; of an image in the docker daemon, Digest and Size may differ from it.
+// Errors are as for FetchLink.
+func (l *Library) Look(ctx context.Context, link Link) (Image, error) {
+	from, err := l.location(link.Location)
+	if err != nil {
+		return Image{}, err
+	}
+	image, err := from.look(ctx, l, link.Ref)
+	if err == nil {
+		return image, nil
+	}
+	t, err := gave(ctx, from, link, err)
+	if err != nil {
+		return Image{}, err
+	}
+	return Image{}, cannot("downloaded", link, []trouble{t})
+}
+
 func (l *Library) offer(ctx context.Context, at location, ref Ref) Offer {
 	o := Offer{Location: at.name()}
 	inTime, cancel := context.WithTimeoutCause(ctx, l.patience, errSlow)
@@ -72,10 +91,15 @@ func (s *source) look(ctx context.Context, _ *Library, ref Ref) (Image, error) {
 // read returns the record of an image of the repository, from its manifest and
 // its config alone.
 func (r *repository) read(ctx context.Context, ref Ref) (Image, error) {
-	m, err := r.manifest(ctx, ref.Tag, platforms(ref))
+	m, err := r.manifest(ctx, ref)
 	if err != nil {
 		return Image{}, err
 	}
+	return r.describe(ctx, ref, m)
+}
+
+// describe gets the config of a manifest for the record of its image.
+func (r *repository) describe(ctx context.Context, ref Ref, m manifest) (Image, error) {
 	resp, err := r.get(ctx, "blobs", m.Config.Digest.String())
 	if err != nil {
 		return Image{}, err

@@ -99,7 +99,7 @@ func (s *source) find(ctx context.Context, ref Ref) (*repository, manifest, erro
 	if err != nil {
 		return nil, manifest{}, err
 	}
-	m, err := repo.manifest(ctx, ref.Tag, platforms(ref))
+	m, err := repo.manifest(ctx, ref)
 	return repo, m, err
 }
 

@@ -85,6 +85,12 @@ func parseWord(text string) word {
 	return word{strings.ToLower(path), tag}
 }
 
+// Matches reports whether a search for the text finds what has the name.
+func (r Ref) Matches(text string) bool {
+	w := parseWord(text)
+	return w.inPath(string(r.User)+"/"+r.Name) && w.inTag(r.Tag)
+}
+
 func (w word) inPath(path string) bool { return strings.Contains(path, w.path) }
 func (w word) inTag(tag string) bool   { return strings.HasPrefix(tag, w.tag) }
 

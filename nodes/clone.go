@@ -51,17 +51,24 @@ func (l *Lab) receive(ctx context.Context, from images.Link, to images.Ref, forc
 	return img, result, err
 }
 
-// Vacant fails as Clone would when there is an image of that name: asked before
-// a long download, and again by the change itself.
-func (l *Lab) Vacant(ctx context.Context, from images.Link, to images.Ref) error {
+// MayReceive fails as Receive would now, with the content that the other
+// location says to have: asked before a long download, since the change itself
+// comes after it and checks all of this again.
+func (l *Lab) MayReceive(ctx context.Context, offered images.Image, from images.Link, to images.Ref, force bool, consent Consent) error {
 	return l.Store.View(ctx, func(r state.Reader) error {
-		_, err := images.Get(r, to)
+		if err := auth.Member(r, to.User); err != nil {
+			return err
+		}
+		old, err := images.Get(r, to)
 		switch {
-		case err == nil:
-			return taken(from, to)
 		case errors.Is(err, state.ErrNotFound):
 			return nil
+		case err != nil:
+			return err
+		case !force:
+			return taken(from, to)
 		}
+		_, err = disturbed(r, old, offered, consent)
 		return err
 	})
 }
@@ -109,26 +116,33 @@ func source(r state.Reader, from images.Ref) (images.Image, error) {
 	return img, f
 }
 
-// overwrite checks that the nodes that boot an image can boot its new content,
-// and has them restarted.
-func (c *change) overwrite(old, img images.Image) error {
-	all, err := everything(c.tx)
+// disturbed returns the nodes that restart when the content of an image becomes
+// another, after checking that they can boot that, and that the user agreed.
+func disturbed(r state.Reader, old, img images.Image, consent Consent) ([]Device, error) {
+	all, err := everything(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	using := which(all, func(d Device) bool { return d.Image == old.Ref })
 	if bad := names(using, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
-		return fault.Failedf("%s is for %s, but %s boot %s; nothing changed", img.Ref.Short(), strings.Join(img.Models, ", "), strings.Join(bad, ", "), old.Ref.Short()).
+		return nil, fault.Failedf("%s is booted by %s, and the new content is only for %s; nothing changed",
+			old.Ref.Short(), strings.Join(bad, ", "), strings.Join(img.Models, ", ")).
 			WithHint("clone it under another name, or release those nodes first")
 	}
 	if old.Digest == img.Digest {
-		return nil
+		return nil, nil
 	}
 	var shown []Contested
 	for _, d := range using {
 		shown = append(shown, Contested{d.Name, d.Owner(), d.Since})
 	}
-	if err := c.consent.check(shown); err != nil {
+	return using, consent.check(shown)
+}
+
+// overwrite has the nodes that boot an image restarted on its new content.
+func (c *change) overwrite(old, img images.Image) error {
+	using, err := disturbed(c.tx, old, img, c.consent)
+	if err != nil {
 		return err
 	}
 	for _, d := range using {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"walt/auth"
 	"walt/fault"
 	"walt/images"
+	"walt/journal"
 	"walt/state"
 )
 
@@ -122,7 +124,7 @@ func (l *Lab) CancelJob(ctx context.Context, user auth.Name, id string) error {
 		}
 	}
 	if job.User == "" {
-		if err := l.rewait(ctx, id, func(w *Download) { w.Stopped = true }); err != nil {
+		if err := l.rewait(ctx, user, job, "stopped", func(w *Download) { w.Stopped = true }); err != nil {
 			return err
 		}
 	}
@@ -135,7 +137,7 @@ func (l *Lab) CancelJob(ctx context.Context, user auth.Name, id string) error {
 }
 
 // RetryJob has the download of a default image tried now.
-func (l *Lab) RetryJob(ctx context.Context, id string) error {
+func (l *Lab) RetryJob(ctx context.Context, user auth.Name, id string) error {
 	job, err := l.job(ctx, id)
 	switch {
 	case err != nil:
@@ -143,7 +145,8 @@ func (l *Lab) RetryJob(ctx context.Context, id string) error {
 	case job.User != "":
 		return fault.Failedf("job %s runs for %s: there is nothing to retry", id, job.User)
 	}
-	if err := l.rewait(ctx, id, func(w *Download) { w.Stopped, w.Tries, w.Next = false, 0, time.Time{} }); err != nil {
+	retry := func(w *Download) { w.Stopped, w.Tries, w.Next = false, 0, time.Time{} }
+	if err := l.rewait(ctx, user, job, "to be tried now", retry); err != nil {
 		return err
 	}
 	l.kick()
@@ -170,9 +173,12 @@ func (l *Lab) job(ctx context.Context, id string) (Job, error) {
 }
 
 // rewait changes how the download of a default image waits.
-func (l *Lab) rewait(ctx context.Context, id string, change func(*Download)) error {
-	model := id[len(defaultPrefix):]
+func (l *Lab) rewait(ctx context.Context, user auth.Name, job Job, how string, change func(*Download)) error {
+	model := strings.TrimPrefix(job.ID, defaultPrefix)
 	return l.Store.Update(ctx, func(tx state.Tx) error {
+		if err := auth.Member(tx, user); err != nil {
+			return err
+		}
 		w, err := wanted.Get(tx, model)
 		if errors.Is(err, state.ErrNotFound) {
 			return nil // it is done
@@ -181,6 +187,7 @@ func (l *Lab) rewait(ctx context.Context, id string, change func(*Download)) err
 			return err
 		}
 		change(&w)
-		return wanted.Put(tx, model, w)
+		e := journal.Event{Type: journal.Download, Actor: string(user), To: job.What, Detail: how}
+		return errors.Join(wanted.Put(tx, model, w), l.Journal.Record(tx, e))
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"walt/auth"
@@ -70,65 +69,107 @@ func (l *Lab) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each
 // update downloads the newest version and puts it in the place of the present one.
 func (l *Lab) update(ctx context.Context, user auth.Name, u *Update) error {
 	ref := u.Image.Ref
-	ctx, report, end := l.Transfer(ctx, user, images.Link{Location: u.Newest.Location, Ref: ref}.String())
+	link := images.Link{Location: u.Newest.Location, Ref: ref}
+	ctx, report, end := l.Transfer(ctx, user, link.String())
 	defer end()
-	fresh, err := l.Library.FetchLink(ctx, images.Link{Location: u.Newest.Location, Ref: ref}, report)
+	fresh, err := l.Library.FetchLink(ctx, link, report)
 	if err != nil {
 		return err
 	}
-	if err := lists(fresh, strings.TrimSuffix(ref.Name, "-default")); err != nil {
-		return err
+	if model := strings.TrimSuffix(ref.Name, "-default"); !fresh.Boots(model) {
+		return fault.Failedf("it does not list the model %s in its label walt.node.models", model)
 	}
-	fresh.Ref = ref
 	u.Kept = ref
 	u.Kept.Tag = l.Now().UTC().Format("20060102")
-	u.Changes, err = l.replace(ctx, user, ref, "updated from "+u.Newest.Location, func(images.Image, []images.Image) (images.Image, images.Ref, error) {
-		return fresh, u.Kept, nil
-	})
+	u.Changes, err = l.replace(ctx, user, func(c *change) (old, kept images.Image, err error) {
+		if old, err = images.Get(c.tx, ref); err != nil {
+			return old, kept, err
+		}
+		if !fresh.Created.After(old.Created) {
+			return old, kept, fault.Failedf("somebody else was first: what is here now is not older")
+		}
+		kept = old
+		kept.Ref = u.Kept
+		fresh.Ref = ref
+		return fresh, kept, nil
+	}, "updated from "+u.Newest.Location)
 	return err
 }
 
 // PutBack makes the version of a default image that the last update replaced
-// the present one again, and keeps the other in its place.
-func (l *Lab) PutBack(ctx context.Context, user auth.Name, name string) ([]Change, error) {
+// the present one again, and keeps the other in its place. It returns the
+// version that is present now.
+func (l *Lab) PutBack(ctx context.Context, user auth.Name, name string) (images.Image, []Change, error) {
 	ref, err := images.ParseName(auth.Nobody, name)
 	if err != nil {
-		return nil, err
+		return images.Image{}, nil, err
 	}
-	return l.replace(ctx, user, ref, "put back", func(_ images.Image, dated []images.Image) (images.Image, images.Ref, error) {
-		if len(dated) == 0 {
-			return images.Image{}, images.Ref{}, fault.Failedf("no update replaced %s: there is nothing to put back", ref).
-				WithHint("see the default images with: image show --all")
-		}
-		old := dated[len(dated)-1]
-		kept := old.Ref
-		old.Ref = ref
-		return old, kept, nil
-	})
-}
-
-// replace puts another version in the place of a default image, keeps the one
-// before under another tag, drops those kept earlier, and restarts the nodes
-// that boot it: free ones, since nobody else boots a default image. choose gets
-// the present version and those kept earlier, and returns the new one and where
-// the present one is kept.
-func (l *Lab) replace(ctx context.Context, user auth.Name, ref images.Ref, how string, choose func(present images.Image, dated []images.Image) (fresh images.Image, kept images.Ref, err error)) ([]Change, error) {
-	nobody := Consent{Whoever: true} // only free nodes are restarted
-	result, err := l.change(ctx, user, nobody, func(c *change) error {
+	var back images.Image
+	changes, err := l.replace(ctx, user, func(c *change) (_, kept images.Image, err error) {
 		present, err := source(c.tx, ref)
 		if err != nil {
-			return err
+			return back, kept, err
 		}
-		all, err := images.Of(c.tx, ref.User)
+		dated, err := replaced(c.tx, ref)
+		if err != nil {
+			return back, kept, err
+		}
+		if len(dated) == 0 {
+			return back, kept, fault.Failedf("no update replaced %s: there is nothing to put back", name)
+		}
+		back, kept = dated[0], present
+		back.Ref, kept.Ref = present.Ref, back.Ref
+		return back, kept, nil
+	}, "put back")
+	return back, changes, err
+}
+
+// replaced returns the versions of a default image that updates replaced.
+func replaced(r state.Reader, ref images.Ref) (dated []images.Image, err error) {
+	all, err := images.Of(r, ref.User)
+	for _, img := range all {
+		if img.Ref.Name == ref.Name && datedTag.MatchString(img.Ref.Tag) {
+			dated = append(dated, img)
+		}
+	}
+	return dated, err
+}
+
+// Replaced returns the default images that have a version to put back.
+func (l *Lab) Replaced(ctx context.Context) (refs []images.Ref, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		refs = nil
+		all, err := images.Of(r, auth.Nobody)
+		for _, img := range all {
+			if datedTag.MatchString(img.Ref.Tag) {
+				refs = append(refs, images.Ref{User: auth.Nobody, Name: img.Ref.Name, Tag: "latest"})
+			}
+		}
+		return err
+	})
+	return refs, err
+}
+
+// replace makes one version of a default image the present one, keeps another
+// under its dated tag and drops those kept earlier: choose says which, in the
+// same transaction. The nodes that boot the name are restarted: free ones, since
+// nobody else boots a default image.
+func (l *Lab) replace(ctx context.Context, user auth.Name, choose func(*change) (present, kept images.Image, err error), how string) ([]Change, error) {
+	nobody := Consent{Whoever: true} // only free nodes are restarted
+	result, err := l.change(ctx, user, nobody, func(c *change) error {
+		present, kept, err := choose(c)
 		if err != nil {
 			return err
 		}
-		dated := slices.DeleteFunc(all, func(img images.Image) bool { return img.Ref.Name != ref.Name || !datedTag.MatchString(img.Ref.Tag) })
-		fresh, kept, err := choose(present, dated)
-		if err != nil || fresh.Digest == present.Digest { // somebody else was first
+		old, err := images.Get(c.tx, present.Ref)
+		if err != nil {
 			return err
 		}
-		if err := c.overwrite(present, fresh); err != nil {
+		if err := c.overwrite(old, present); err != nil {
+			return err
+		}
+		dated, err := replaced(c.tx, present.Ref)
+		if err != nil {
 			return err
 		}
 		for _, img := range dated {
@@ -136,12 +177,9 @@ func (l *Lab) replace(ctx context.Context, user auth.Name, ref images.Ref, how s
 				return err
 			}
 		}
-		present.Ref = kept
-		e := journal.Event{
-			Type: journal.Image, Actor: string(user), To: ref.String(),
-			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, fresh.Created.UTC().Format("2006-01-02 15:04"), kept),
-		}
-		return errors.Join(images.Put(c.tx, present), images.Put(c.tx, fresh), l.Journal.Record(c.tx, e))
+		e := journal.Event{Type: journal.Image, Actor: string(user), To: present.Ref.String(),
+			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, present.Created.UTC().Format("2006-01-02 15:04"), kept.Ref)}
+		return errors.Join(images.Put(c.tx, kept), images.Put(c.tx, present), l.Journal.Record(c.tx, e))
 	})
 	return result.Changes, err
 }

@@ -30,7 +30,7 @@ func TestUpdateDefaultsAndPutBack(t *testing.T) {
 	_, err := l.Acquire(t.Context(), "alice", parse("n1"), Consent{})
 	ok(t, err)
 	first := l.digest(t)
-	_, err = l.PutBack(t.Context(), "alice", "m1-default")
+	_, _, err = l.PutBack(t.Context(), "alice", "m1-default")
 	wantFault(t, err, fault.Failed, "m1-default", "nothing to put back")
 
 	l.library.publish("m1", "m1")
@@ -42,7 +42,7 @@ func TestUpdateDefaultsAndPutBack(t *testing.T) {
 	if u = l.update(t); u.Newest != nil {
 		t.Errorf("updated to what it is: %+v", u)
 	}
-	changes, err := l.PutBack(t.Context(), "alice", "m1-default")
+	_, changes, err := l.PutBack(t.Context(), "alice", "m1-default")
 	ok(t, err)
 	if l.digest(t) != first || len(changes) != 1 {
 		t.Errorf("put back: %s and %v", l.digest(t), changes)
@@ -58,7 +58,7 @@ func TestUpdateLacksTheModel(t *testing.T) {
 	_, err := l.Acquire(t.Context(), "alice", parse("n1"), Consent{})
 	ok(t, err)
 	l.library.publish("m1", "m9")
-	wantFault(t, l.update(t).Err, fault.Failed, "m1-default", "walt.node.models")
+	wantFault(t, l.update(t).Err, fault.Failed, "m1", "walt.node.models")
 	_, err = l.Release(t.Context(), "alice", parse("n1"))
 	ok(t, err)
 	l.node(t, "n3", "m1")

@@ -1,0 +1,68 @@
+package commands
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"walt/images"
+)
+
+func TestSize(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536 << 10: "1.5 MiB", 5 << 40: "5.0 TiB", 5000 << 40: "5000.0 TiB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestBar(t *testing.T) {
+	t.Parallel()
+	half := images.Progress{Done: 3 << 19, Total: 3 << 20}
+	const want = "lab:ann/tool  [##########..........]  50 %  1.5 MiB of 3.0 MiB  768.0 KiB/s  2s left"
+	if got := bar("lab:ann/tool", half, 2*time.Second, 0); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if got := bar("lab:ann/tool", half, 2*time.Second, 40); got != want[:39] {
+		t.Errorf("in 40 columns: %q", got)
+	}
+	for _, p := range []images.Progress{{Total: 1}, {Done: 1, Total: 1}} { // no time has passed
+		if got := bar("x", p, 0, 0); strings.Contains(got, "NaN") || strings.Contains(got, "Inf") {
+			t.Errorf("%+v: %q", p, got)
+		}
+	}
+}
+
+// A bar on a terminal is drawn at most so often and wiped at the end; without
+// one each layer is a line.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	layer := images.Progress{Layer: "sha256:" + strings.Repeat("a", 64), Done: 2048, Total: 2048, Finished: true}
+	show := func(s *Session) string {
+		var errs bytes.Buffer
+		s.Err = &errs
+		c := &Call{App: w.app, Session: s}
+		report, end := c.progress("lab:ann/tool")
+		for n := range 10 {
+			w.pass(30 * time.Millisecond)
+			report(images.Progress{Done: int64(n) << 10, Total: 10 << 10})
+		}
+		report(layer)
+		report(images.Progress{Done: 10 << 10, Total: 10 << 10, Finished: true})
+		end()
+		return errs.String()
+	}
+	if got, want := show(w.session("bob", "")), "lab:ann/tool: sha256:aaaaaaaaaaaa done, 2.0 KiB\n"; got != want {
+		t.Errorf("without a terminal: %q", got)
+	}
+	got := show(w.terminal("bob"))
+	if n := strings.Count(got, "\r\x1b[Klab:ann/tool"); n != 4 {
+		t.Errorf("the bar was drawn %d times, want 4: %q", n, got)
+	}
+	if !strings.Contains(got, "100 %") || !strings.HasSuffix(got, "\r\x1b[K") {
+		t.Errorf("at the end: %q", got)
+	}
+}
