@@ -30,8 +30,8 @@ func (w *world) testJobs() {
 		},
 		{
 			user: "bob", line: "device show esp-1",
-			stdout: "NAME   TYPE     MODEL   MAC                IP  STATE\n" +
-				"esp-1  unknown  esp-32  52:54:00:00:00:77  -   download of waltplatform/esp-32-default: failed 1 time, stopped until: advanced jobs retry default-esp-32 (see: advanced jobs)\n",
+			stdout: "NAME   TYPE     MODEL   MAC                IP  SWITCH  PORT  STATE\n" +
+				"esp-1  unknown  esp-32  52:54:00:00:00:77  -   -       -     download of waltplatform/esp-32-default: failed 1 time, stopped until: advanced jobs retry default-esp-32 (see: advanced jobs)\n",
 		},
 		{user: "bob", line: "advanced jobs retry default-esp-32", stdout: "default-esp-32 is tried now\n"},
 		{user: "bob", line: "advanced jobs cancel default-esp-32", stdout: "default-esp-32 is stopped\n"},

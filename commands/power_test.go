@@ -4,10 +4,114 @@ import (
 	"context"
 	"io"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"walt/fault"
 	"walt/nodes"
+	"walt/power"
 )
+
+// outlets are the ports of the only switch.
+type outlets struct {
+	mu      sync.Mutex
+	off     map[int]bool
+	refuses map[int]error
+	seen    []power.Neighbour
+}
+
+func (o *outlets) Power(_ context.Context, port int) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.off[port], o.refuses[port]
+}
+
+func (o *outlets) SetPower(_ context.Context, port int, on bool) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.off == nil {
+		o.off = map[int]bool{}
+	}
+	o.off[port] = !on
+	return nil
+}
+
+func (o *outlets) Cycle(context.Context, int, time.Duration) error { return nil }
+
+func (o *outlets) Neighbours(context.Context) ([]power.Neighbour, error) { return o.seen, nil }
+
+func (o *outlets) Close() error { return nil }
+
+func TestPower(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.tell([]step{{
+			user: "bob", line: "device rescan", status: StatusFailed,
+			stderr: "walt: no switch may be explored\n  allow it with: device config SWITCH lldp.explore=true (see: help show power)\n",
+		}})
+		w.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
+		w.ok("bob", "device config sw-1 type=switch address=10.0.0.2 snmp.version=1 snmp.community=c lldp.explore=true poe.reboots=true")
+		w.outlets.seen = []power.Neighbour{
+			{Port: 1, MAC: "52:54:00:00:00:01", Source: power.LLDP, Behind: 1},
+			{Port: 2, MAC: "52:54:00:00:00:02", Source: power.Bridge, Behind: 1},
+			{Port: 3, MAC: "52:54:00:00:00:77", Source: power.Bridge, Behind: 1},
+		}
+		w.outlets.refuses = map[int]error{}
+		busy := fault.Failedf("switch sw-1 refuses")
+		w.tell([]step{
+			{
+				user: "bob", line: "device rescan", stdout: "rpi-1 hangs on port 1 of sw-1\nrpi-2 hangs on port 2 of sw-1\n",
+				stderr: "sw-1 sees 3 MAC addresses, 1 of them of no device here.\n",
+			},
+			{user: "bob", line: "device rescan rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is no switch; nothing changed\n  see what each device is with: device show\n"},
+			{user: "bob", line: "node reboot rpi-1", stdout: "rpi-1 is rebooting\n"},
+		})
+		w.outlets.refuses = map[int]error{1: busy, 2: busy}
+		w.tell([]step{{
+			user: "bob", line: "node reboot rpi-1,rpi-2,rpi-10", status: StatusFailed,
+			stderr: "walt: the server has no means to reboot rpi-10; could not reboot rpi-1, rpi-2: switch sw-1 refuses\n" +
+				"  cut their power by hand; they boot their image at the next start\n",
+		}})
+
+		// Off, and woken for who needs it.
+		w.outlets.refuses = nil
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.lab.Run(ctx) }()
+		synctest.Wait()
+		w.pass(time.Hour)
+		w.lab.SetIdle(time.Hour)
+		time.Sleep(time.Second)
+		w.pass(30 * time.Minute)
+		w.tell([]step{
+			{
+				user: "bob", line: "power show --json",
+				stdout: `{"ports":[{"switch":"sw-1","port":1,"node":"rpi-1","power":"off","since":"2026-11-22T13:00:00Z","error":null},` +
+					`{"switch":"sw-1","port":2,"node":"rpi-2","power":"off","since":"2026-11-22T13:00:00Z","error":null}],"saved_port_hours":1}` + "\n",
+			},
+			{
+				user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
+				stderr: "Waking rpi-1, which had been switched off to save power.\nWaiting for rpi-1 (booting).\n" +
+					"walt: not up after 1s: rpi-1 (booting)\n  see what they are doing with: node show --all\n",
+			},
+			{
+				user: "bob", line: "power show",
+				stdout: "SWITCH  PORT  NODE   POWER  SINCE       TROUBLE\nsw-1    1     rpi-1  on     -\nsw-1    2     rpi-2  off    30 min ago\nSaved so far: 1.0 port-hours\n",
+			},
+			{
+				user: "bob", line: "node run rpi-2 true", status: StatusFailed,
+				stderr: "Waking rpi-2, which had been switched off to save power.\n" +
+					"walt: rpi-2 got its power back and was not up after 3m0s\n  see what it is doing with: node show --all\n",
+			},
+		})
+		cancel()
+		w.must(<-ended)
+		w.store.Close()
+	})
+}
 
 func TestConfig(t *testing.T) {
 	t.Parallel()

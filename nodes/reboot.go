@@ -68,8 +68,6 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 	turns := make(chan struct{}, restartsAtOnce)
 	for _, d := range ds {
 		work := func() { // ends within its limit; Run waits for it
-			turns <- struct{}{}
-			defer func() { <-turns }()
 			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 			defer cancel()
 			came <- outcome{d, restart(limited, d)}
@@ -77,7 +75,11 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 		if d.Virtual && !slow {
 			work()
 		} else {
-			l.works.Go(work)
+			l.works.Go(func() {
+				turns <- struct{}{}
+				defer func() { <-turns }()
+				work()
+			})
 		}
 	}
 	for range ds {

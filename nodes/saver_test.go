@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -388,5 +389,45 @@ func TestSilenceIsShared(t *testing.T) {
 		if s := l.state(t, "sw-1"); s.State != Unreachable {
 			t.Errorf("sw-1 is %s", s.State)
 		}
+	})
+}
+
+// A server that ends between the commit and the power cycle does it when it
+// starts again.
+func TestPowerCycleSurvivesACrash(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, r := wired(t, 0, []auth.Name{"bob"}, "n1")
+		store := l.Store
+		l.Lab.Store = &rough{Store: store, after: true}
+		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{}); !errors.Is(err, errCrash) {
+			t.Fatalf("got %v, want a crash", err)
+		}
+		equal(t, "power cycles before the crash", r.cycles())
+		l.Lab.Store = store
+		l = l.again()
+		l.lines.dial = r.dial
+		l.run(t)
+		time.Sleep(3 * time.Second)
+		equal(t, "power cycles after the start", r.cycles(), "one:161/1")
+		equal(t, "owners", l.owners(t, "n1"), "bob")
+	})
+}
+
+func TestVisitedNodesStayOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, r := wired(t, time.Hour, nil, "n1", "n2")
+		l.run(t)
+		n := l.state(t, "n1")
+		ctx, leave := l.visits.enter(t.Context(), "n1", "alice")
+		time.Sleep(3*time.Hour + time.Minute)
+		equal(t, "ports off during a visit", r.dark(), "one:161/2")
+		leave()
+		l.left(ctx, n)
+		time.Sleep(59 * time.Minute)
+		equal(t, "ports off just after it", r.dark(), "one:161/2")
+		time.Sleep(61 * time.Minute)
+		equal(t, "ports off an hour after it", r.dark(), "one:161/1", "one:161/2")
 	})
 }

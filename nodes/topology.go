@@ -39,11 +39,19 @@ type Link struct {
 func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []Exploration, links []Link, err error) {
 	var asked []managed
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		ds, err := set.expand(r, user, scope{noun: "switch", kind: Switch})
+		if some, err := explorable(r); err != nil {
+			return err
+		} else if len(some) == 0 {
+			return fault.Failedf("no switch may be explored").WithHint("allow it with: device config SWITCH lldp.explore=true (see: help show power)")
+		}
+		ds, err := set.expand(r, user, deviceScope)
 		if err != nil {
 			return err
 		}
 		for _, d := range ds {
+			if d.Kind != Switch {
+				return fault.Failedf("%s is no switch; nothing changed", d.Name).WithHint("see what each device is with: device show")
+			}
 			sw, err := getSwitch(r, d.MAC)
 			if err != nil && !errors.Is(err, state.ErrNotFound) {
 				return err
