@@ -111,4 +111,10 @@ func wanting(r state.Reader, user auth.Name, models []string) ([]Image, error) {
 
 // Forget drops what is remembered of a removed user beside the images: whoever
 // gets the name later is given first images again.
-func Forget(tx state.Tx, user auth.Name) error { return seeds.Delete(tx, string(user)) }
+func Forget(tx state.Tx, user auth.Name) error {
+	// Read, so that it conflicts with a Seed that goes on at the same time.
+	if _, err := seeds.Get(tx, string(user)); err != nil && !errors.Is(err, state.ErrNotFound) {
+		return err
+	}
+	return seeds.Delete(tx, string(user))
+}
