@@ -54,12 +54,18 @@ func logShow(ctx context.Context, c *Call) error {
 		found = append(found, e)
 		return nil
 	}
+	if follow && until.After(c.Now()) { // without a moment between the two
+		if err := c.Journal.Follow(ctx, from, show); err != nil {
+			return err
+		}
+		return ctx.Err()
+	}
 	if err := c.Journal.History(ctx, from, until, show); err != nil {
 		return err
 	}
 	switch {
 	case follow:
-		if err := c.Journal.Follow(ctx, show); err != nil {
+		if err := c.Journal.Follow(ctx, c.Now(), show); err != nil {
 			return err
 		}
 		return ctx.Err()
@@ -107,8 +113,10 @@ func (c *Call) history() (from, until time.Time, err error) {
 	until = now.Add(time.Minute) // clocks of other servers may be ahead
 	s := c.option("history")
 	switch {
+	case s == "none" && !c.on("realtime"):
+		return now, now, nil
 	case s == "none", s == "" && c.on("realtime"):
-		return until, until, nil
+		return now, until, nil
 	case s == "full":
 		return time.Time{}, until, nil
 	case s == "":

@@ -14,17 +14,31 @@ import (
 // reader looks for what is new.
 const slack = 10 * time.Second
 
-// Follow shows every event that is committed after its call, each once, until
-// ctx ends or show fails; the end of ctx is no error.
-func (j *Journal) Follow(ctx context.Context, show func(Event) error) error {
-	f := follower{newest: j.now().UTC(), seen: map[string]bool{}}
-	if _, err := f.fresh(ctx, j.store, nil); err != nil { // is there already
+// Follow shows every event from one instant on, and then each that is committed,
+// however late, each once, until ctx ends or show fails; the end of ctx is no
+// error.
+func (j *Journal) Follow(ctx context.Context, from time.Time, show func(Event) error) error {
+	f := follower{newest: from.UTC(), seen: map[string]bool{}}
+	mark := func(e state.Entry[Event]) error { f.seen[e.Key] = true; return nil }
+	if err := j.each(ctx, f.horizon(), instant(from), mark); err != nil { // older, and there already
 		return ended(ctx, err)
 	}
 	w := j.store.Watch(events.Prefix(""))
 	defer w.Close()
-	var keys []string // none at first: what came before the watch
+	catchUp := func(e state.Entry[Event]) error {
+		if !f.take(e) {
+			return nil
+		}
+		return show(e.Value)
+	}
+	if err := j.each(ctx, f.horizon(), forever, catchUp); err != nil {
+		return ended(ctx, err)
+	}
 	for {
+		keys, err := w.Next(ctx)
+		if err != nil {
+			return ended(ctx, err)
+		}
 		fresh, err := f.fresh(ctx, j.store, keys)
 		if err != nil {
 			return ended(ctx, err)
@@ -34,17 +48,18 @@ func (j *Journal) Follow(ctx context.Context, show func(Event) error) error {
 				return err
 			}
 		}
-		if keys, err = w.Next(ctx); err != nil {
-			return ended(ctx, err)
-		}
 	}
 }
+
+// forever is behind the key of every event.
+const forever = "~"
 
 // follower tells new events from those that it had. The order of their keys is
 // not that of their commits, so it remembers the latest by name.
 type follower struct {
 	newest time.Time       // stamp of the newest event that it had
-	seen   map[string]bool // keys of those at most slack older
+	seen   map[string]bool // keys of those at most slack older, and some more
+	pruned time.Time       // up to where the latest were the only ones
 }
 
 // fresh returns those of the events with the changed keys that are new, in the
@@ -61,18 +76,28 @@ func (f *follower) fresh(ctx context.Context, store state.Store, keys []string) 
 	}
 	var fresh []Event
 	for _, e := range found {
-		if f.seen[e.Key] {
-			continue
-		}
-		f.seen[e.Key] = true
-		fresh = append(fresh, e.Value)
-		if e.Value.Time.After(f.newest) {
-			f.newest = e.Value.Time
+		if f.take(e) {
+			fresh = append(fresh, e.Value)
 		}
 	}
-	horizon := f.horizon()
-	maps.DeleteFunc(f.seen, func(key string, _ bool) bool { return key < horizon })
 	return fresh, nil
+}
+
+// take reports whether an event is new, and remembers it.
+func (f *follower) take(e state.Entry[Event]) bool {
+	if f.seen[e.Key] {
+		return false
+	}
+	f.seen[e.Key] = true
+	if e.Value.Time.After(f.newest) {
+		f.newest = e.Value.Time
+	}
+	if f.newest.Sub(f.pruned) > slack {
+		f.pruned = f.newest
+		horizon := f.horizon()
+		maps.DeleteFunc(f.seen, func(key string, _ bool) bool { return key < horizon })
+	}
+	return true
 }
 
 func (f *follower) horizon() string { return instant(f.newest.Add(-slack)) }

@@ -39,7 +39,8 @@ func (s *screen) shown() []string {
 func (j *Journal) follow(t *testing.T, s *screen) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- j.Follow(ctx, s.show) }()
+	time.Sleep(1) // what is stamped with the same instant would be shown
+	go func() { done <- j.Follow(ctx, j.now(), s.show) }()
 	synctest.Wait()
 	t.Cleanup(func() {
 		cancel()
@@ -62,12 +63,39 @@ func TestFollowShowsWhatComes(t *testing.T) {
 	})
 }
 
+// From an instant in the past, what happened since comes first, and nothing
+// between that and what comes then is missed or shown twice.
+func TestFollowFromThePast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		j.add(t, "long ago")
+		time.Sleep(time.Hour)
+		from := j.now()
+		j.add(t, "a")
+		time.Sleep(time.Second)
+		var s screen
+		s.paused = make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- j.Follow(ctx, from, s.show) }()
+		synctest.Wait() // it shows the first one
+		j.add(t, "b")
+		close(s.paused)
+		synctest.Wait()
+		j.add(t, "c")
+		synctest.Wait()
+		want(t, "shown", s.shown(), "a", "b", "c")
+		cancel()
+		ok(t, <-done)
+	})
+}
+
 func TestFollowEndsWhenShowFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newJournal(t)
 		gone := errors.New("gone")
 		done := make(chan error)
-		go func() { done <- j.Follow(t.Context(), func(Event) error { return gone }) }()
+		go func() { done <- j.Follow(t.Context(), j.now(), func(Event) error { return gone }) }()
 		synctest.Wait()
 		j.add(t, "a")
 		if err := <-done; !errors.Is(err, gone) {

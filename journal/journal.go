@@ -75,13 +75,18 @@ const historyPage = 500
 // History shows the events from one instant until before another, in order,
 // until show fails.
 func (j *Journal) History(ctx context.Context, from, until time.Time, show func(Event) error) error {
-	for start, end := instant(from), instant(until); ; {
+	return j.each(ctx, instant(from), instant(until), func(e state.Entry[Event]) error { return show(e.Value) })
+}
+
+// each shows the events whose keys are from start until before end, in order.
+func (j *Journal) each(ctx context.Context, start, end string, show func(state.Entry[Event]) error) error {
+	for {
 		page, err := j.page(ctx, start, end)
 		if err != nil {
 			return err
 		}
 		for _, e := range page {
-			if err := show(e.Value); err != nil {
+			if err := show(e); err != nil {
 				return err
 			}
 		}

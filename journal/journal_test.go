@@ -202,7 +202,7 @@ func TestReadersEndWithTheirContext(t *testing.T) {
 // readers are those who wait for news.
 func readers(j *Journal) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"Follow":  func(ctx context.Context) error { return j.Follow(ctx, func(Event) error { return nil }) },
+		"Follow":  func(ctx context.Context) error { return j.Follow(ctx, j.now(), func(Event) error { return nil }) },
 		"Notices": func(ctx context.Context) error { return j.Notices(ctx, "bob", func(string) {}) },
 	}
 }
