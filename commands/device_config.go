@@ -101,6 +101,10 @@ func deviceRescan(ctx context.Context, c *Call) error {
 		return err
 	}
 	for _, l := range links {
+		if l.To.Switch == "" {
+			fmt.Fprintf(c.Out, "%s is not on its port any more\n", l.Device)
+			continue
+		}
 		fmt.Fprintf(c.Out, "%s hangs on port %d of %s\n", l.Device, l.To.Number, l.Switch)
 	}
 	var failed []string

@@ -153,3 +153,19 @@ func TestNodesAreCalled(t *testing.T) {
 		t.Errorf("after it missed two calls it is %+v", s.Status)
 	}
 }
+
+func TestBootDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob"})
+		_, err := l.Create(t.Context(), "bob", "v1", "m1")
+		ok(t, err)
+		l.configure(t, "v1", "boot.delay=7s")
+		begun := time.Now()
+		_, err = l.Boot(t.Context(), "v1")
+		ok(t, err)
+		if took := time.Since(begun); took != 7*time.Second {
+			t.Errorf("it was told what to boot after %v", took)
+		}
+	})
+}

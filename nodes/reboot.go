@@ -1,10 +1,11 @@
 package nodes
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"walt/auth"
@@ -152,8 +153,7 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
 	ctx, cancel := context.WithTimeout(ctx, softLimit)
 	defer cancel()
 	l.starting(d, Booting, 0) // before: it may be back sooner than we hear of it
-	var said bytes.Buffer
-	status, err := visit(ctx, s.Addr, l.Key, Visit{Command: "reboot", In: &bytes.Buffer{}, Out: &said, Err: &said})
+	status, err := visit(ctx, s.Addr, l.Key, Visit{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("its command reboot ended with status %d", status)
 	}

@@ -346,6 +346,18 @@ func TestRescan(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %d", link.Device, link.Switch, link.To.Number))
 	}
 	equal(t, "links", got, "n1 sw-2 5", "n2 sw-2 1", "n3 sw-2 5")
+	r.seen["two:161"] = nil
+	see("two:161", 1, power.Bridge, 1, "n1")
+	_, links, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
+	ok(t, err)
+	if len(links) != 2 || links[1].Device != "n2" || l.device(t, "n2").Port != (Port{}) {
+		t.Errorf("whose place was taken: %+v", links)
+	}
+	r.seen["two:161"] = nil
+	see("two:161", 1, power.Bridge, 1, "n2")
+	see("two:161", 5, power.Bridge, 2, "n1", "n3")
+	_, _, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
+	ok(t, err)
 	var how []string
 	ok(t, l.Reboot(t.Context(), "alice", parse("n1,n2"), true, Consent{}, func(ch Change) { how = append(how, string(ch.Node)+" "+ch.Reboot) }))
 	slices.Sort(how)

@@ -165,6 +165,7 @@ func (l *Lab) relink(tx state.Tx, actor string, places map[MAC]place, answered m
 	if err != nil {
 		return nil, err
 	}
+	var moved []Device
 	for _, d := range all {
 		p, seen := places[d.MAC]
 		if !seen || d.Virtual || d.Port.ByHand || d.Port == p.Port {
@@ -180,7 +181,9 @@ func (l *Lab) relink(tx state.Tx, actor string, places map[MAC]place, answered m
 		if err := devices.Put(tx, string(d.Name), d); err != nil {
 			return nil, err
 		}
-		links = append(links, link)
+		links, moved = append(links, link), append(moved, d)
+	}
+	for _, d := range moved { // now that whoever was seen elsewhere is there
 		left, err := l.unlink(tx, actor, d, places)
 		if err != nil {
 			return nil, err
