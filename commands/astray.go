@@ -36,11 +36,16 @@ func (a *App) astray(s *Session, words []string) error {
 	if len(near) == 0 {
 		near = a.ending(words[0])
 	}
+	for i, n := range near {
+		if cmd, _, ok := a.find(append([]string{n}, words[1:]...)); ok {
+			near[i] = cmd.Path
+		}
+	}
 	return a.unknown(words[0], near, "help")
 }
 
 // unknown is the fault for a command that does not exist: the nearest ones and
-// how to use the first of them, or the line that shows all.
+// how to use the first of them, or what may follow it, or the line that shows all.
 func (a *App) unknown(typed string, near []string, all string) error {
 	f := fault.Usagef("unknown command %q", typed)
 	if len(near) == 0 {
@@ -49,6 +54,8 @@ func (a *App) unknown(typed string, near []string, all string) error {
 	hint := "did you mean " + strings.Join(near, " or ") + "?"
 	if cmd, _, ok := a.find(strings.Fields(near[0])); ok {
 		hint += "\nusage: " + cmd.usage()
+	} else if group := a.under(near[0]); len(group) > 0 {
+		hint += "\n" + near[0] + ": " + strings.Join(verbs(group), ", ")
 	}
 	return f.WithHint("%s", hint)
 }

@@ -76,7 +76,7 @@ func (c *Call) print(v any) error {
 	return enc.Encode(v)
 }
 
-// table writes rows to the session's output, with a bold heading on a terminal.
+// rows writes rows to the session's output, with a bold heading on a terminal.
 func (c *Call) rows(heading []string, rows [][]string) {
 	columns(c.Out, c.Terminal != nil, heading, rows)
 }

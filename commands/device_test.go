@@ -40,7 +40,7 @@ func TestDevices(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device show all-switches", status: StatusFailed,
-			stderr: "walt: the set \"all-switches\" is empty\n  see all nodes with: node show --all\n",
+			stderr: "walt: the set \"all-switches\" is empty\n  see all devices with: device show\n",
 		},
 	})
 }

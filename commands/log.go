@@ -86,8 +86,10 @@ func line(e journal.Event) string {
 		if e.Detail != "" {
 			what += ": " + e.Detail
 		}
-	case journal.User, journal.LoginRefused, journal.Download:
+	case journal.User, journal.Download:
 		what = e.To + ": " + e.Detail
+	case journal.LoginRefused: // of a login name, from an address
+		what = e.To + " from " + e.From + ": " + e.Detail
 	case journal.Registration:
 		if e.From != "" && e.To != "" {
 			what = e.From + " -> " + e.To + ": " + e.Detail

@@ -42,7 +42,7 @@ func TestLogLines(t *testing.T) {
 		"2026-11-22 16:00:00 registration bob pc-2: pc-1 -> pc-2: renamed\n" +
 		"2026-11-22 17:00:00 ownership bob rpi-1: bob -> free: boots waltplatform/rpi-3-b-default\n" +
 		"2026-11-22 17:00:00 power bob pc-2: reboot: ok\n" +
-		"2026-11-22 17:00:00 login-refused server: \"eve\\x1b\": SHA256:none: unknown key\n"
+		"2026-11-22 17:00:00 login-refused server: \"eve\\x1b\" from 192.0.2.7: SHA256:none: unknown key\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
@@ -115,7 +115,7 @@ func TestLogIssuers(t *testing.T) {
 		},
 		{user: "bob", line: "log show --issuers bob,", status: StatusUsage, stderr: "walt: --issuers: \"bob,\" has an empty name\n"},
 		{user: "bob", line: "log show --issuers b[", status: StatusUsage, stderr: "walt: --issuers: \"b[\" is not a glob\n  see: help show device-sets\n"},
-		{user: "bob", line: "log show --issuers my-nodes", status: StatusFailed, stderr: "walt: the set \"my-nodes\" is empty\n  see all nodes with: node show --all\n"},
+		{user: "bob", line: "log show --issuers my-nodes", status: StatusFailed, stderr: "walt: the set \"my-nodes\" is empty\n  see all devices with: device show\n"},
 	})
 }
 

@@ -69,7 +69,7 @@ func TestAcquireAny(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node acquire --any 2 --model rpi-3-b --yes", status: StatusInUse,
-			stderr: "walt: 2 free nodes of model rpi-3-b wanted, 1 there; nothing changed\n" +
+			stderr: "walt: free nodes of model rpi-3-b: 2 wanted, 1 there; nothing changed\n" +
 				"  try again later, or see who has the others with: node show --all\n",
 		},
 		{

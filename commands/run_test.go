@@ -18,7 +18,9 @@ func TestUsage(t *testing.T) {
 	const acquire = "  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--json] [SET]\n"
 	for _, c := range []struct{ line, stderr string }{
 		// Words that are no command.
-		{"nod show", "walt: unknown command \"nod\"\n  did you mean node?\n"},
+		{"nod show", "walt: unknown command \"nod\"\n  did you mean node show?\n  usage: node show [--all] [--names-only] [--json]\n"},
+		{"lgo", "walt: unknown command \"lgo\"\n  did you mean log?\n  log: show\n"},
+		{"node rel rpi-1", "walt: unknown command \"node rel\"\n  did you mean node release?\n  usage: node release [--yes] [--no-input] [--json] SET\n"},
 		{"node aquire rpi-1", "walt: unknown command \"node aquire\"\n  did you mean node acquire?\n" + acquire},
 		{"walt node aquire", "walt: unknown command \"node aquire\"\n  did you mean node acquire?\n" + acquire},
 		{"acquire rpi-1", "walt: unknown command \"acquire\"\n  did you mean node acquire?\n" + acquire},
@@ -104,7 +106,7 @@ func TestStatuses(t *testing.T) {
 		},
 		{
 			user: "carol", line: "node acquire --any 4", status: StatusInUse,
-			stderr: "walt: 4 free nodes wanted, 3 there; nothing changed\n  try again later, or see who has the others with: node show --all\n",
+			stderr: "walt: free nodes: 4 wanted, 3 there; nothing changed\n  try again later, or see who has the others with: node show --all\n",
 		},
 	})
 	for kind := fault.Failed; kind <= fault.Interrupted; kind++ {

@@ -67,7 +67,7 @@ func (c *change) bequeath(name auth.Name, legacy Legacy) (left Departure, err er
 		left.Passed, err = c.pass(all, mine, legacy.Heir)
 		return left, err
 	case !legacy.Force && len(all)+len(mine) > 0:
-		return left, fault.Failedf("%s still has %d nodes and %d images; nothing changed", name, len(all), len(mine)).
+		return left, fault.Failedf("%s still has nodes (%d) and images (%d); nothing changed", name, len(all), len(mine)).
 			WithHint("release the nodes and delete the images: user remove %s --force\nor pass them on: user remove %s --heir USER", name, name)
 	}
 	if err := c.free(all); err != nil {

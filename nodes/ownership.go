@@ -54,7 +54,7 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model strin
 		}
 		free := which(all, func(d Device) bool { return d.Kind == Node && d.Free() && (model == "" || d.Model == model) })
 		if len(free) < n {
-			return fault.New(fault.InUse, "%d free nodes%s wanted, %d there; nothing changed", n, of, len(free)).
+			return fault.New(fault.InUse, "free nodes%s: %d wanted, %d there; nothing changed", of, n, len(free)).
 				WithHint("try again later, or see who has the others with: node show --all")
 		}
 		return c.take(free[:n])

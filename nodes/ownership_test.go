@@ -164,7 +164,7 @@ func TestAcquireAnyTakesFreeOnesOnly(t *testing.T) {
 	l := newTeam(t)
 	l.unchanged(t, func() {
 		_, err := l.AcquireAny(t.Context(), "bob", 2, "")
-		wantFault(t, err, fault.InUse, "2 free nodes", "1 there")
+		wantFault(t, err, fault.InUse, "2 wanted", "1 there")
 		_, err = l.AcquireAny(t.Context(), "bob", 1, "m2")
 		wantFault(t, err, fault.Failed, "m2", "m1") // the other as a near miss
 	})

@@ -58,15 +58,19 @@ func (sc scope) holds(d Device) bool { return sc.kind == "" || d.Kind == sc.kind
 // expand returns the devices that the set stands for, each once, in natural
 // order. All unknown names are reported at once.
 func (s Set) expand(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
-	names, err := s.find(r, user, sc)
+	found, err := s.find(r, user, sc)
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 {
-		return nil, fault.Failedf("the set %q is empty", s).WithHint("see all nodes with: node show --all")
+	if len(found) == 0 {
+		hint := "see all devices with: device show"
+		if sc == nodeScope {
+			hint = "see all nodes with: node show --all"
+		}
+		return nil, fault.Failedf("the set %q is empty", s).WithHint("%s", hint)
 	}
-	slices.SortFunc(names, func(a, b Device) int { return naturally(a.Name, b.Name) })
-	return slices.CompactFunc(names, func(a, b Device) bool { return a.Name == b.Name }), nil
+	slices.SortFunc(found, func(a, b Device) int { return naturally(a.Name, b.Name) })
+	return slices.CompactFunc(found, func(a, b Device) bool { return a.Name == b.Name }), nil
 }
 
 // find returns the devices of each term, in any order and with repetitions.
