@@ -79,7 +79,7 @@ func (sh *shell) notices() {
 	var status int
 	defer sh.rescue(&status)
 	err := sh.srv.runner.Notices(sh.ctx, &sh.base, func(text string) {
-		fmt.Fprintln(sh.base.Err, strings.TrimRight(text, "\n"))
+		sh.tty.notice(strings.TrimRight(text, "\n"))
 	})
 	if err != nil && sh.ctx.Err() == nil {
 		sh.srv.log.Error("notices are not shown any more", "user", sh.login.User, "err", err)

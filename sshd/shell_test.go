@@ -271,6 +271,20 @@ func TestNotices(t *testing.T) {
 	expectEvent(t, l, "cancelled ")
 }
 
+// TestNoticeInRawMode has a notice come while a command has the terminal, which
+// then does not turn line feeds into new lines.
+func TestNoticeInRawMode(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	r := shellOf(t, l)
+	r.send("raw 1\r")
+	r.out.expect(t, "ready\n")
+	l.run.notices <- "rpi-1 was taken by bob"
+	r.out.expect(t, "\r\nrpi-1 was taken by bob\r\n")
+	r.send("x")
+	r.leave(0)
+}
+
 func TestBadLines(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

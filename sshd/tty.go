@@ -205,6 +205,18 @@ func (t *tty) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// notice prints a line of its own, also into the screen of a command that has
+// the terminal in raw mode.
+func (t *tty) notice(line string) {
+	t.mu.Lock()
+	raw := t.raw
+	t.mu.Unlock()
+	if raw {
+		line = "\r\n" + line + "\r"
+	}
+	_, _ = io.WriteString(t, line+"\n")
+}
+
 // freshLine ends a line that output left open, so that the editor knows where
 // it is.
 func (t *tty) freshLine() {
