@@ -1,6 +1,7 @@
 package images
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -34,19 +35,32 @@ func (i Image) CloneRef(user auth.Name) Ref {
 	return Ref{user, name, latest}
 }
 
-var table = state.NewTable[Image]("image")
+var (
+	table = state.NewTable[Image]("image")
+	// lastPut is a guard: whoever puts an image of a user writes it, whoever
+	// relies on having seen every image of the user reads it.
+	lastPut = state.NewTable[bool]("image-put")
+)
 
 // Get returns the record of an image, or an error that wraps state.ErrNotFound.
 func Get(r state.Reader, ref Ref) (Image, error) { return table.Get(r, ref.Full()) }
 
 // Put writes the record of an image under its Ref.
-func Put(tx state.Tx, i Image) error { return table.Put(tx, i.Ref.Full(), i) }
+func Put(tx state.Tx, i Image) error {
+	return errors.Join(table.Put(tx, i.Ref.Full(), i), lastPut.Put(tx, string(i.Ref.User), true))
+}
 
 // Delete removes the record of an image; its content stays while another shares it.
 func Delete(tx state.Tx, ref Ref) error { return table.Delete(tx, ref.Full()) }
 
-// Of returns the working set of a user, ordered by name and tag.
-func Of(r state.Reader, user auth.Name) ([]Image, error) { return list(r, string(user)+"/") }
+// Of returns the working set of a user, ordered by name and tag. A transaction
+// that calls it conflicts with any change of them, and with new ones.
+func Of(r state.Reader, user auth.Name) ([]Image, error) {
+	if _, err := lastPut.Get(r, string(user)); err != nil && !errors.Is(err, state.ErrNotFound) {
+		return nil, err
+	}
+	return list(r, string(user)+"/")
+}
 
 // All returns every image, ordered by full name.
 func All(r state.Reader) ([]Image, error) { return list(r, "") }
