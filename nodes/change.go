@@ -50,7 +50,7 @@ type change struct {
 	result  Result
 	moved   []Device      // to restart after the commit
 	planned map[Name]bool // those whose ports have their orders
-	stay    bool          // unless what they run stays the same
+	stay    bool          // do not restart them: what they run stays the same
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.

@@ -28,7 +28,7 @@ type Device struct {
 	Model   string `json:"model,omitempty"`   // "" until it announced one
 	Virtual bool   `json:"virtual,omitempty"` // run by the server itself
 
-	// Image is what the node boots; only place changes it. It is the one record
+	// Image is what the node boots; only enroll and boot set it. It is the one record
 	// of ownership. The zero Ref unless Kind is Node.
 	Image images.Ref `json:"image,omitzero"`
 	Since time.Time  `json:"since,omitzero"` // when the owner last changed, UTC

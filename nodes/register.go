@@ -188,7 +188,8 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, consent Consent
 		for _, d := range ds {
 			e := registration(string(user), d, "removed")
 			e.From, e.To = string(d.Kind), ""
-			if err := errors.Join(remove(tx, d), l.leave(tx, d), l.Journal.Record(tx, e), l.tellGone(tx, user, d)); err != nil {
+			notice := fmt.Sprintf("%s removed your node %s", user, d.Name)
+			if err := errors.Join(remove(tx, d), l.leave(tx, d), l.Journal.Record(tx, e), l.tell(tx, user, d, notice)); err != nil {
 				return err
 			}
 		}
@@ -204,12 +205,12 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, consent Consent
 	return gone, nil
 }
 
-// tellGone leaves the owner of a node that somebody else removed a notice.
-func (l *Lab) tellGone(tx state.Tx, user auth.Name, d Device) error {
+// tell leaves the owner of a node that somebody else disturbed a notice.
+func (l *Lab) tell(tx state.Tx, user auth.Name, d Device, notice string) error {
 	if !d.contested(user) {
 		return nil
 	}
-	return l.Journal.Tell(tx, string(d.Owner()), fmt.Sprintf("%s removed your node %s", user, d.Name))
+	return l.Journal.Tell(tx, string(d.Owner()), notice)
 }
 
 // unplug ends what runs on a device whose name is gone.
@@ -242,7 +243,8 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, consen
 		after = before
 		after.Name = name
 		e := journal.Event{Type: journal.Registration, Actor: string(user), Node: string(name), From: string(old), To: string(name), Detail: "renamed"}
-		return errors.Join(carry(tx, before.Name, after.Name), remove(tx, before), put(tx, after), l.Journal.Record(tx, e))
+		return errors.Join(carry(tx, before.Name, after.Name), remove(tx, before), put(tx, after), l.Journal.Record(tx, e),
+			l.tell(tx, user, before, fmt.Sprintf("%s renamed your node %s: it is called %s now", user, old, name)))
 	})
 	if err != nil {
 		return after, err

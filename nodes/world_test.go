@@ -360,11 +360,15 @@ func (w *world) rename(user auth.Name, old, name Name, c Consent) string {
 	if _, taken := w.things[name]; !here || taken {
 		return failed
 	}
-	if end := agreed(c, w.facts(user, []Name{old})); end != done {
+	facts := w.facts(user, []Name{old})
+	if end := agreed(c, facts); end != done {
 		return end
 	}
 	delete(w.things, old)
 	w.things[name] = d
+	for _, f := range facts {
+		w.notices[f.Owner]++
+	}
 	return done
 }
 
