@@ -208,6 +208,8 @@ func demonstrate(ctx context.Context, args []string) error {
 	if _, err := s.parse(args); err != nil {
 		return err
 	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal is gone, and so should the lab
+	defer stop()
 	return demo.Run(ctx, demo.Options{Once: *once, Out: os.Stdout, Start: startDemo})
 }
 

@@ -99,7 +99,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Online: s.online, Backup: s.backup, Version: version, Log: log, Now: time.Now,
 	})
 	s.ssh, err = sshd.New(sshd.Config{
-		HostKeys: s.hostKeys, Limits: limits(c), Users: s.users, Runner: app, History: history{s.journal}, Log: log,
+		HostKeys: s.hostKeys, Limits: limits(c), Users: s.users, Runner: app, History: history{s.journal, s.users}, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -227,15 +227,26 @@ func (s *server) rereadAtHangup(ctx context.Context) error {
 	}
 }
 
-// history is the journal as shells see it.
-type history struct{ *journal.Journal }
-
-func (h history) Lines(ctx context.Context, user auth.Name) ([]string, error) {
-	return h.Journal.Lines(ctx, string(user))
+// history is what users typed, as shells see it.
+type history struct {
+	journal *journal.Journal
+	users   *auth.Users
 }
 
+func (h history) Lines(ctx context.Context, user auth.Name) ([]string, error) {
+	return h.journal.Lines(ctx, string(user))
+}
+
+// Append keeps nothing of a user who was removed while connected: whoever gets
+// the name later must not read it.
 func (h history) Append(ctx context.Context, user auth.Name, line string) error {
-	return h.Journal.Append(ctx, string(user), commands.Conceal(line))
+	if err := h.users.Check(ctx, user); err != nil {
+		if fault.As(err) != nil {
+			return nil
+		}
+		return err
+	}
+	return h.journal.Append(ctx, string(user), commands.Conceal(line))
 }
 
 // notify tells systemd how the service is (sd_notify(3)); without systemd it

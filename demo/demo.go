@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -71,6 +72,9 @@ func samples(now time.Time) []images.Sample {
 // Run starts the lab, takes the tour, and stays until ctx ends unless o.Once.
 // It removes all that it made.
 func Run(ctx context.Context, o Options) (err error) {
+	if _, err := exec.LookPath("ssh"); err != nil {
+		return fmt.Errorf("the tour goes through the ssh client of OpenSSH: %w", err)
+	}
 	dir, err := os.MkdirTemp("", "waltd-demo-")
 	if err != nil {
 		return err
