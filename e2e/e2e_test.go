@@ -64,7 +64,8 @@ func TestStories(t *testing.T) {
 			e.Defer(func() { s.end(e.T().(testing.TB)) })
 			return nil
 		},
-		Cmds: words,
+		Cmds:      words,
+		Condition: hasPart,
 	})
 }
 

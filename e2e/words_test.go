@@ -23,8 +23,12 @@ type story struct {
 	talks   map[string]*talk  // by user
 	masters map[string]string // control sockets of kept connections, by user
 
-	switches map[string]*lab.Switch // by name
-	ports    map[string]int         // how many each has
+	switches  map[string]*lab.Switch // by name
+	ports     map[string]int         // how many each has
+	others    []*lab.Registry
+	gate      *lab.Gate
+	daemon    *lab.Daemon
+	daemonDir string
 }
 
 type storyKey struct{}
@@ -48,6 +52,9 @@ func (s *story) end(t testing.TB) {
 		}
 	}
 	endLab(t, s.lab)
+	if err := s.endParts(); err != nil {
+		t.Error(err)
+	}
 }
 
 type word = func(ts *testscript.TestScript, neg bool, args []string)
@@ -59,13 +66,23 @@ var words = map[string]word{
 	// a server, and waits until these nodes (rpi-3-b unless said) are free.
 	"lab": tell(0, (*story).startLab),
 	// registry start|stop|damage|repair
-	// registry push MODEL[,MODEL...] [preferred=NAME] [unlabeled]
+	// registry push MODEL[,MODEL...] [preferred=NAME] [unlabeled] [as=USER/NAME[:TAG]]
+	//   [version=TEXT] [created=YYYY-MM-DD] [layers=N kib=N] [platforms=ARCH,...]
 	"registry": tell(1, (*story).registry),
 	// switch NAME new PORTS [PORT=MAC]... starts a PoE switch and sets $NAME, with _
 	// for -, to its address; switch NAME start|stop
 	// switch NAME off [PORT...]: these ports and no others have no power, sooner or later
 	// switch NAME on PORT...: these have power now
 	"switch": tell(2, (*story).powerSwitch),
+	// another-registry LABEL [USER:PASSWORD] [tls] starts one, with a command of
+	// that name as "registry", $LABEL its URL and $LABEL_ca its authority.
+	"another-registry": tell(1, (*story).anotherRegistry),
+	// gate open|cut, gate shut KIB: what stands before the registry at $gate, and
+	// lets all, nothing, or so much of its answers through.
+	"gate": tell(1, (*story).gateWord),
+	// daemon dockerd|podman prepare|start|stop, daemon ... import NAME MODELS: the
+	// docker daemon that the server is configured for from then on.
+	"daemon": tell(2, (*story).daemonWord),
 	// configure LINE... adds to the server's configuration, for its next start or reload.
 	"configure": tell(1, (*story).configure),
 	// [!] server start [FLAG...]; server stop|kill|restart|reload

@@ -50,30 +50,6 @@ func (s *story) startLab(ts *testscript.TestScript, _ bool, args []string) error
 	})
 }
 
-func (s *story) registry(ts *testscript.TestScript, _ bool, args []string) error {
-	switch args[0] {
-	case "start":
-		return s.lab.Registry.Start()
-	case "stop":
-		return s.lab.Registry.Stop()
-	case "damage", "repair":
-		return s.lab.Registry.Damage()
-	case "push":
-		i := lab.Image{Models: strings.Split(args[1], ",")}
-		for _, arg := range args[2:] {
-			if name, ok := strings.CutPrefix(arg, "preferred="); ok {
-				i.Preferred = name
-			} else if arg == "unlabeled" {
-				i.Unlabeled = true
-			} else {
-				return fmt.Errorf("registry push: what is %q?", arg)
-			}
-		}
-		return s.lab.Registry.Push(i)
-	}
-	return fmt.Errorf("registry: what is %q?", args[0])
-}
-
 func (s *story) server(ts *testscript.TestScript, neg bool, args []string) error {
 	switch args[0] {
 	case "start":

@@ -41,7 +41,7 @@ func (l *Library) Inspect(img Image) (Detail, error) {
 	if err != nil {
 		return Detail{}, err
 	}
-	d := Detail{Labels: config.Config.Labels, Architecture: config.Architecture, OS: config.OS}
+	d := Detail{Labels: config.Config.Labels, History: []string{}, Architecture: config.Architecture, OS: config.OS}
 	for _, layer := range m.Layers {
 		d.Layers = append(d.Layers, Layer{layer.Digest.String(), layer.Size})
 	}

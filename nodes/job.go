@@ -119,7 +119,11 @@ func (l *Lab) CancelJob(ctx context.Context, user auth.Name, id string) error {
 		return err
 	}
 	if job.User != user && job.User != "" {
-		if err := l.Store.View(ctx, func(r state.Reader) error { return auth.Require(r, user) }); err != nil {
+		err := l.Store.View(ctx, func(r state.Reader) error { return auth.Require(r, user) })
+		if fault.As(err) != nil {
+			return fault.Failedf("job %s is of %s: only they, or an administrator, cancel it", id, job.User)
+		}
+		if err != nil {
 			return err
 		}
 	}

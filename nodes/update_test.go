@@ -222,7 +222,7 @@ func TestJobs(t *testing.T) {
 	if !slices.Equal(all, want) {
 		t.Errorf("the jobs are %+v", all)
 	}
-	wantFault(t, l.CancelJob(t.Context(), "bob", "2"), fault.Failed)
+	wantFault(t, l.CancelJob(t.Context(), "bob", "2"), fault.Failed, "2", "carol", "administrator")
 	wantFault(t, l.CancelJob(t.Context(), "bob", "3"), fault.Failed, "3")
 	wantFault(t, l.RetryJob(t.Context(), "bob", "1"), fault.Failed, "1", "bob")
 	ok(t, l.CancelJob(t.Context(), "bob", "1"))

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -28,6 +29,12 @@ import (
 // Registry is Debian's docker-registry, on an address that it keeps when it is
 // stopped and started again.
 type Registry struct {
+	// User and Password, if any, are what it asks for.
+	User, Password string
+	// TLS makes it speak https; the authority that signed its certificate is in
+	// the file CA.
+	TLS bool
+
 	dir     string
 	address string
 	process *exec.Cmd     // nil when it was stopped
@@ -49,20 +56,23 @@ func NewRegistry(dir string) (*Registry, error) {
 }
 
 // URL is where the registry is, whether it runs or not.
-func (r *Registry) URL() string { return "http://" + r.address }
+func (r *Registry) URL() string {
+	if r.TLS {
+		return "https://" + r.address
+	}
+	return "http://" + r.address
+}
+
+// Address is its host and port.
+func (r *Registry) Address() string { return r.address }
 
 // Start starts the registry and returns when it answers.
 func (r *Registry) Start() error {
 	if r.process != nil {
 		return errors.New("the registry runs already")
 	}
-	config := filepath.Join(r.dir, "registry.yml")
-	text := fmt.Sprintf(`version: 0.1
-log: {level: error, accesslog: {disabled: true}}
-storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}
-http: {addr: %q}
-`, filepath.Join(r.dir, "registry"), r.address)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+	config, err := r.config()
+	if err != nil {
 		return err
 	}
 	var said bytes.Buffer
@@ -77,7 +87,7 @@ http: {addr: %q}
 		close(ended)
 	}()
 	r.process, r.ended = process, ended
-	client := http.Client{Timeout: time.Second}
+	client := r.client()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-ended: // who answers at its address is somebody else
@@ -88,7 +98,7 @@ http: {addr: %q}
 		answer, err := client.Get(r.URL() + "/v2/")
 		if err == nil {
 			answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
+			if answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusUnauthorized {
 				return nil
 			}
 		}
@@ -136,28 +146,61 @@ type Image struct {
 	Preferred string   // the label walt.image.preferred-name, if any
 	Unlabeled bool     // leaves the label of the models out
 	Version   string   // the content of its file /etc/version, if any
+	Name      string   // <user>/<name>:<tag> instead of those of its models
+	Created   time.Time
+	Bulk      int // KiB of noise in each of Layers more layers
+	Layers    int
+	Platforms []string // architectures: a list of one image for each
 }
 
 // Push puts the image into the registry, as waltplatform/<model>-default for
 // each of its models. Its file /etc/image holds the first of these names.
 func (r *Registry) Push(i Image) error {
-	image, err := i.build()
-	if err != nil {
-		return err
+	names := []string{i.Name}
+	if i.Name == "" {
+		names = nil
+		for _, model := range i.Models {
+			names = append(names, "waltplatform/"+model+"-default:latest")
+		}
 	}
-	for _, model := range i.Models {
-		ref, err := name.ParseReference(r.address+"/waltplatform/"+model+"-default:latest", name.Insecure)
+	options := []remote.Option{remote.WithTransport(r.client().Transport), remote.WithAuth(authn.Anonymous)}
+	if r.User != "" {
+		options = append(options, remote.WithAuth(&authn.Basic{Username: r.User, Password: r.Password}))
+	}
+	for _, n := range names {
+		ref, err := name.ParseReference(r.address+"/"+n, r.scheme()...)
 		if err != nil {
 			return err
 		}
-		if err := remote.Write(ref, image); err != nil {
+		if err := i.push(ref, options); err != nil {
 			return fmt.Errorf("push %s: %w", ref, err)
 		}
 	}
 	return nil
 }
 
-func (i Image) build() (v1.Image, error) {
+func (i Image) push(ref name.Reference, options []remote.Option) error {
+	if len(i.Platforms) == 0 {
+		image, err := i.build("arm64")
+		if err != nil {
+			return err
+		}
+		return remote.Write(ref, image, options...)
+	}
+	list := v1.ImageIndex(empty.Index)
+	for _, arch := range i.Platforms {
+		image, err := i.build(arch)
+		if err != nil {
+			return err
+		}
+		list = mutate.AppendManifests(list, mutate.IndexAddendum{
+			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
+		})
+	}
+	return remote.WriteIndex(ref, list, options...)
+}
+
+func (i Image) build(arch string) (v1.Image, error) {
 	labels := map[string]string{"walt.node.models": strings.Join(i.Models, ",")}
 	if i.Unlabeled {
 		clear(labels)
@@ -165,19 +208,30 @@ func (i Image) build() (v1.Image, error) {
 	if i.Preferred != "" {
 		labels["walt.image.preferred-name"] = i.Preferred
 	}
+	created := i.Created
+	if created.IsZero() {
+		created = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	}
 	image, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), &v1.ConfigFile{
-		OS: "linux", Architecture: "arm64",
-		Created: v1.Time{Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+		OS: "linux", Architecture: arch,
+		Created: v1.Time{Time: created},
 		Config:  v1.Config{Labels: labels},
 		RootFS:  v1.RootFS{Type: "layers"},
 	})
 	if err != nil {
 		return nil, err
 	}
-	for _, files := range [][]string{
+	layers := [][]string{
 		{"etc/", "", "etc/os-release", "ID=walt\n", "root/", "", "tmp/", ""},
-		{"etc/image", i.Models[0] + "-default\n", "etc/version", i.Version},
-	} {
+		{"etc/image", i.Models[0] + "-default\n", "etc/version", i.Version, "etc/arch", arch},
+	}
+	noise := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32.32s", i.Name+i.Version+arch))))
+	for n := range i.Layers {
+		bulk := make([]byte, i.Bulk<<10)
+		noise.Read(bulk)
+		layers = append(layers, []string{fmt.Sprintf("bulk-%d", n), string(bulk)})
+	}
+	for _, files := range layers {
 		content, err := archive(files)
 		if err != nil {
 			return nil, err
@@ -214,3 +268,6 @@ func archive(files []string) ([]byte, error) {
 	}
 	return b.Bytes(), w.Close()
 }
+
+// Clear forgets all that was pushed to a registry that does not run.
+func (r *Registry) Clear() error { return os.RemoveAll(filepath.Join(r.dir, "registry")) }
