@@ -69,6 +69,7 @@ var parts = []struct {
 	{"idle", 0, (*bench).idle},
 	{"start", 1000, (*bench).start},
 	{"large", 10000, (*bench).large},
+	{"clone", 0, (*bench).clone},
 }
 
 func partNames() (names string) {

@@ -3,6 +3,8 @@ package lab
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -221,32 +223,44 @@ func (i Image) build(arch string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	layers := [][]string{
+	for _, files := range [][]string{
 		{"etc/", "", "etc/os-release", "ID=walt\n", "root/", "", "tmp/", ""},
 		{"etc/image", i.Models[0] + "-default\n", "etc/version", i.Version, "etc/arch", arch},
-	}
-	noise := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32.32s", i.Name+i.Version+arch))))
-	for n := range i.Layers {
-		bulk := make([]byte, i.Bulk<<10)
-		noise.Read(bulk)
-		layers = append(layers, []string{fmt.Sprintf("bulk-%d", n), string(bulk)})
-	}
-	for _, files := range layers {
+	} {
 		content, err := archive(files)
 		if err != nil {
 			return nil, err
 		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(content)), nil
-		}, tarball.WithMediaType(types.OCILayer))
-		if err != nil {
+		if image, err = withLayer(image, func() io.Reader { return bytes.NewReader(content) }); err != nil {
 			return nil, err
 		}
-		if image, err = mutate.AppendLayers(image, layer); err != nil {
+	}
+	for n := range i.Layers {
+		seed := sha256.Sum256(fmt.Append(nil, i.Name, i.Version, arch, n))
+		if image, err = withLayer(image, func() io.Reader { return noise(seed, n, i.Bulk) }); err != nil {
 			return nil, err
 		}
 	}
 	return image, nil
+}
+
+// withLayer adds the layer that is read from open, again and again.
+func withLayer(image v1.Image, open func() io.Reader) (v1.Image, error) {
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(open()), nil },
+		tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.BestSpeed))
+	if err != nil {
+		return nil, err
+	}
+	return mutate.AppendLayers(image, layer)
+}
+
+// noise is a tar file of one file of random bytes, made while it is read.
+func noise(seed [32]byte, n, kib int) io.Reader {
+	var header bytes.Buffer
+	size := int64(kib) << 10 // so that it needs no padding
+	h := &tar.Header{Name: fmt.Sprintf("bulk-%d", n), Typeflag: tar.TypeReg, Mode: 0o644, Size: size}
+	tar.NewWriter(&header).WriteHeader(h) // a buffer takes all
+	return io.MultiReader(&header, io.LimitReader(rand.NewChaCha8(seed), size), bytes.NewReader(make([]byte, 1024)))
 }
 
 // archive makes a tar file of pairs of a path and a content; a path that ends
