@@ -34,7 +34,7 @@ format: ## rewrite the code in its standard format
 	$(TOOL) gofumpt -w .
 
 bench: build ## measure what the server promises: latency, CPU, memory, start
-	scripts/parts ssh ssh-keygen sshd
+	scripts/parts ssh ssh-keygen sshd docker-registry skopeo
 	$(GO) run ./bench -waltd bin/waltd
 
 cross: ## build bin/waltd-OS-ARCH for every platform

@@ -20,8 +20,10 @@ func (w *world) testJobs() {
 				"default-esp-32  waltplatform/esp-32-default  (nodes)  failed 1 time, next try in 41s\n\n" +
 				"ID              LAST ERROR\ndefault-esp-32  " + reason + "\n",
 		},
-		{user: "bob", line: "advanced jobs cancel default-esp-23", status: StatusFailed,
-			stderr: "walt: unknown job default-esp-23\n  did you mean default-esp-32 instead of default-esp-23?\n"},
+		{
+			user: "bob", line: "advanced jobs cancel default-esp-23", status: StatusFailed,
+			stderr: "walt: unknown job default-esp-23\n  did you mean default-esp-32 instead of default-esp-23?\n",
+		},
 		{user: "bob", line: "advanced jobs cancel default-esp-32", stdout: "default-esp-32 is stopped\n"},
 		{
 			user: "bob", line: "advanced jobs --json",
@@ -62,8 +64,10 @@ func TestProgressOf(t *testing.T) {
 func TestUpdateDefaultImages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.addImage(images.Image{Ref: images.Ref{User: "waltplatform", Name: "rpi-3-b-default", Tag: "20260101"},
-		Models: []string{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64)})
+	w.addImage(images.Image{
+		Ref:    images.Ref{User: "waltplatform", Name: "rpi-3-b-default", Tag: "20260101"},
+		Models: []string{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64),
+	})
 	const left = " is free and boots its default image at its next start: the server has no means to reboot it\n"
 	w.tell([]step{
 		{
@@ -90,5 +94,17 @@ func TestUpdateDefaultImages(t *testing.T) {
 	})
 	if _, words := w.app.Complete(t.Context(), w.session("bob", ""), "advanced update-default-images --put-back "); len(words) != 1 || words[0] != "rpi-3-b-default" {
 		t.Errorf("--put-back is completed with %v", words)
+	}
+}
+
+// Who has no images yet sees what is on its way.
+func TestImageShowWhileTheFirstIsDownloaded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok("alice", "node remove pc-1")
+	w.ok("alice", "device forget rpi-*")
+	w.ok("alice", "device add esp-1 --mac 52:54:00:00:00:77 --model esp-32")
+	if got := w.run("bob", "image show", "").stderr; !strings.Contains(got, "waltplatform/esp-32-default: about to begin (see: advanced jobs)\n") {
+		t.Errorf("bob is told:\n%s", got)
 	}
 }

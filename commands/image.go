@@ -151,7 +151,7 @@ func imageShow(ctx context.Context, c *Call) error {
 	}
 	if len(shown) == 0 {
 		c.note("You have no images, and there are no default ones yet: they come with the first nodes (see: help show images).")
-		return nil
+		return c.showTransfers(ctx)
 	}
 	var rows [][]string
 	for _, img := range shown {

@@ -177,8 +177,10 @@ func (l *Lab) replace(ctx context.Context, user auth.Name, choose func(*change) 
 				return err
 			}
 		}
-		e := journal.Event{Type: journal.Image, Actor: string(user), To: present.Ref.String(),
-			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, present.Created.UTC().Format("2006-01-02 15:04"), kept.Ref)}
+		e := journal.Event{
+			Type: journal.Image, Actor: string(user), To: present.Ref.String(),
+			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, present.Created.UTC().Format("2006-01-02 15:04"), kept.Ref),
+		}
 		return errors.Join(images.Put(c.tx, kept), images.Put(c.tx, present), l.Journal.Record(c.tx, e))
 	})
 	return result.Changes, err
