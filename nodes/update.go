@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 
 	"walt/auth"
 	"walt/fault"
@@ -41,11 +43,9 @@ func (l *Lab) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each
 	if err != nil {
 		return err
 	}
-	for _, img := range defaults {
-		if datedTag.MatchString(img.Ref.Tag) {
-			continue
-		}
-		u := Update{Image: img, Offers: l.Library.Offers(ctx, img.Ref)}
+	defaults = slices.DeleteFunc(defaults, func(img images.Image) bool { return datedTag.MatchString(img.Ref.Tag) })
+	for _, u := range l.offers(ctx, defaults) {
+		img := u.Image
 		for i, o := range u.Offers {
 			newest := img.Created
 			if u.Newest != nil {
@@ -64,6 +64,18 @@ func (l *Lab) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each
 		each(u)
 	}
 	return nil
+}
+
+// offers asks for all images at once, so that a location that does not answer is
+// waited for once.
+func (l *Lab) offers(ctx context.Context, all []images.Image) []Update {
+	updates := make([]Update, len(all))
+	var asked sync.WaitGroup
+	for i, img := range all {
+		asked.Go(func() { updates[i] = Update{Image: img, Offers: l.Library.Offers(ctx, img.Ref)} }) // ends in the library's time
+	}
+	asked.Wait()
+	return updates
 }
 
 // update downloads the newest version and puts it in the place of the present one.
