@@ -39,7 +39,7 @@ func (s *screen) shown() []string {
 func (j *Journal) follow(t *testing.T, s *screen) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	time.Sleep(1) // what is stamped with the same instant would be shown
+	time.Sleep(time.Nanosecond) // what is stamped with the same instant would be shown
 	go func() { done <- j.Follow(ctx, j.now(), s.show) }()
 	synctest.Wait()
 	t.Cleanup(func() {

@@ -327,7 +327,7 @@ func TestRemoveUser(t *testing.T) {
 	ok(t, err)
 	l.unchanged(t, func() {
 		_, err := l.RemoveUser(t.Context(), "alice", "bob", Legacy{})
-		wantFault(t, err, fault.Failed, "bob", "2 nodes", "1 images", "--force", "--heir")
+		wantFault(t, err, fault.Failed, "bob", "nodes (2)", "images (1)", "--force", "--heir")
 		for _, heir := range []auth.Name{"dave", "bob"} {
 			_, err = l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: heir})
 			wantFault(t, err, fault.Failed, string(heir))

@@ -110,7 +110,7 @@ func TestRaceForAny(t *testing.T) {
 		taken := map[Name]bool{}
 		for i, err := range ends {
 			if err != nil {
-				wantFault(t, err, fault.InUse, "2 free nodes", "0 there")
+				wantFault(t, err, fault.InUse, "2 wanted", "0 there")
 				continue
 			}
 			for _, ch := range got[i].Changes {
