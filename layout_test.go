@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,4 +126,28 @@ func within(name string, trees ...string) bool {
 	return slices.ContainsFunc(trees, func(tree string) bool {
 		return name == tree || strings.HasPrefix(name, tree+"/")
 	})
+}
+
+// TestDependenciesAreExplained wants each direct dependency named in
+// ARCHITECTURE.md, which says what it saves and drags in.
+func TestDependenciesAreExplained(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := regexp.MustCompile(`/v[0-9]+$`)
+	for line := range strings.Lines(string(mod)) {
+		words := strings.Fields(line)
+		if len(words) != 2 || !strings.HasPrefix(words[1], "v") { // what is indirect has a comment
+			continue
+		}
+		name := strings.TrimPrefix(version.ReplaceAllString(words[0], ""), "github.com/")
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("ARCHITECTURE.md does not tell of %s", name)
+		}
+	}
 }
