@@ -1,0 +1,138 @@
+package commands
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"walt/fault"
+	"walt/nodes"
+)
+
+func nodeRun(ctx context.Context, c *Call) error {
+	found, err := c.reserve(ctx, "Run the command on")
+	if err == nil {
+		found, err = c.awake(ctx, found, true)
+	}
+	if err != nil {
+		return err
+	}
+	command := strings.Join(c.args[1:], " ")
+	if len(found) == 1 {
+		status, err := c.Lab.Visit(ctx, c.User, found[0], nodes.Visit{Command: command, In: c.In, Out: c.Out, Err: c.Err})
+		if err != nil || status == 0 {
+			return err
+		}
+		return fault.Failedf("the command ended with status %d on %s", status, found[0].Name)
+	}
+	var mu sync.Mutex // of Out, Err and failed
+	var failed []string
+	var g errgroup.Group
+	g.SetLimit(visitsAtOnce)
+	for _, n := range found {
+		g.Go(func() error {
+			out, errs := newPrefixed(c.Out, n.Name, &mu), newPrefixed(c.Err, n.Name, &mu)
+			status, err := c.Lab.Visit(ctx, c.User, n, nodes.Visit{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
+			out.flush()
+			errs.flush()
+			mu.Lock()
+			defer mu.Unlock()
+			switch f := fault.As(err); {
+			case f != nil:
+				failed = append(failed, fmt.Sprintf("%s (%s)", n.Name, f.Msg))
+			case err == nil && status != 0:
+				failed = append(failed, fmt.Sprintf("%s (status %d)", n.Name, status))
+			default:
+				return err
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if len(failed) > 0 {
+		return fault.Failedf("failed on %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+// visitsAtOnce is on how many nodes one command runs at the same time.
+const visitsAtOnce = 16
+
+// prefixed writes whole lines, each begun with the name of a node.
+type prefixed struct {
+	w    io.Writer
+	name nodes.Name
+	mu   *sync.Mutex // of w
+	part bytes.Buffer
+}
+
+func newPrefixed(w io.Writer, name nodes.Name, mu *sync.Mutex) *prefixed {
+	return &prefixed{w: w, name: name, mu: mu}
+}
+
+// maxLine is how much of a line without an end is held back.
+const maxLine = 64 << 10
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	p.part.Write(b)
+	for {
+		i := bytes.IndexByte(p.part.Bytes(), '\n')
+		if i < 0 && p.part.Len() < maxLine {
+			return len(b), nil
+		}
+		if i < 0 {
+			i = p.part.Len() - 1
+		}
+		if err := p.line(p.part.Next(i + 1)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (p *prefixed) line(b []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, err := fmt.Fprintf(p.w, "%s: %s\n", p.name, bytes.TrimSuffix(b, []byte("\n")))
+	return err
+}
+
+// flush writes a last line that has no end.
+func (p *prefixed) flush() {
+	if p.part.Len() > 0 {
+		p.line(p.part.Next(p.part.Len()))
+	}
+}
+
+func nodeShell(ctx context.Context, c *Call) error {
+	found, err := c.reserve(ctx, "Open a shell on")
+	if err != nil {
+		return err
+	}
+	if len(found) > 1 {
+		return c.misused(fault.Usagef("node shell: one node at a time"))
+	}
+	if found, err = c.awake(ctx, found, true); err != nil {
+		return err
+	}
+	v := nodes.Visit{In: c.In, Out: c.Out, Err: c.Err}
+	if t := c.Terminal; t != nil {
+		v.Terminal = &nodes.Window{Name: t.Name, Size: t.Size, Resized: t.Resized}
+		t.Raw(true)
+		defer t.Raw(false)
+	}
+	status, err := c.Lab.Visit(ctx, c.User, found[0], v)
+	if err != nil && c.Terminal != nil {
+		fmt.Fprintln(c.Err) // the cursor is behind a prompt of the node
+	}
+	if err != nil || status == 0 {
+		return err
+	}
+	return fault.Failedf("the shell on %s ended with status %d", found[0].Name, status)
+}
