@@ -48,6 +48,7 @@ func (u *Users) certified(ctx context.Context, cert *ssh.Certificate, login stri
 		User:       user.Name,
 		Admin:      user.Admin,
 		Key:        ssh.FingerprintSHA256(cert.Key),
+		Certified:  true,
 		Command:    opts.command,
 		Restricted: len(cert.CriticalOptions) > 0,
 	}, nil

@@ -22,6 +22,7 @@ type Login struct {
 	Key        string // SHA256 fingerprint; of a certificate, that of the certified key
 	Command    string // runs whatever the client asks for; "" when the client may choose
 	Restricted bool   // the key has options, or the certificate critical ones
+	Certified  bool   // the key is not the user's own: a certificate vouched for it
 }
 
 // Refusal is the error of Login when the key does not let anybody in. Its text

@@ -23,10 +23,10 @@ func TestLogin(t *testing.T) {
 		want       Login
 		refusal    string
 	}{
-		{"alice", "walt", Login{"alice", true, fingerprint("alice"), "", false}, ""},
-		{"alice", "alice", Login{"alice", true, fingerprint("alice"), "", false}, ""},
-		{"bob", "walt", Login{"bob", false, fingerprint("bob"), "", false}, ""},
-		{"ci", "bob", Login{"bob", false, fingerprint("ci"), "node show", true}, ""},
+		{"alice", "walt", Login{"alice", true, fingerprint("alice"), "", false, false}, ""},
+		{"alice", "alice", Login{"alice", true, fingerprint("alice"), "", false, false}, ""},
+		{"bob", "walt", Login{"bob", false, fingerprint("bob"), "", false, false}, ""},
+		{"ci", "bob", Login{"bob", false, fingerprint("ci"), "node show", true, false}, ""},
 		{"alice", "bob", Login{}, "belongs to alice"},
 		{"alice", "root", Login{}, "belongs to alice"},
 		{"alice", "Alice", Login{}, "belongs to alice"},

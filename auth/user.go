@@ -152,6 +152,21 @@ func (u *Users) Check(ctx context.Context, name Name) error {
 	return u.store.View(ctx, func(r state.Reader) error { return Member(r, name) })
 }
 
+// CheckKey is Check for one who logged in with a key, which may have been removed
+// since: somebody else can have the name by now.
+func (u *Users) CheckKey(ctx context.Context, name Name, fingerprint string) error {
+	return u.store.View(ctx, func(r state.Reader) error {
+		if err := Member(r, name); err != nil {
+			return err
+		}
+		k, err := keyTable.Get(r, fingerprint)
+		if errors.Is(err, state.ErrNotFound) || err == nil && k.User != name {
+			return fault.Failedf("the key %s that you logged in with was removed", fingerprint).WithHint("log in with another one, or ask an administrator")
+		}
+		return err
+	})
+}
+
 // Member is Check within a transaction.
 func Member(r state.Reader, name Name) error {
 	ok, err := Exists(r, name)

@@ -198,3 +198,18 @@ func race(t *testing.T, both ...func() error) (won int) {
 	}
 	return won
 }
+
+// TestCheckKey has somebody stay connected with a key while the name goes to
+// somebody else.
+func TestCheckKey(t *testing.T) {
+	t.Parallel()
+	l := newTeam(t)
+	ok(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")))
+	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("alice")), "was removed")
+	ok(t, l.delete(t, "alice", "bob"))
+	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")), "no user")
+	_, err := l.Add(t.Context(), "alice", "bob", false, line("another bob"))
+	ok(t, err)
+	ok(t, l.Check(t.Context(), "bob"))
+	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")), fingerprint("bob"), "was removed")
+}

@@ -62,6 +62,9 @@ type Services struct {
 	Journal *journal.Journal
 	// Online reports whether a user has a session open now.
 	Online func(auth.Name) bool
+	// Cut ends the sessions of a user that logged in with a key, or with any key
+	// when it is "".
+	Cut func(user auth.Name, key string)
 	// Backup writes a consistent copy of all data.
 	Backup  func(context.Context, io.Writer) error
 	Version string

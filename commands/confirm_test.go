@@ -123,7 +123,7 @@ func TestFactsThatChange(t *testing.T) {
 
 	// A node that nobody had when the question was put belongs to alice now.
 	w.ok("carol", "node acquire rpi-2")
-	s.User = "bob"
+	s.User, s.Key = "bob", fingerprint("bob")
 	during = []string{"node acquire rpi-10 --yes", ""}
 	got = w.runIn(t.Context(), s, "node acquire rpi-2,rpi-10")
 	if !strings.Contains(got.stderr, "rpi-10 belongs to alice since 2026-11-22 12:08 UTC") || got.status != StatusDone || len(prompts) != 4 {

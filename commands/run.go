@@ -43,11 +43,19 @@ type Call struct {
 func (a *App) Run(ctx context.Context, s *Session, line string) int {
 	words, err := split(line)
 	if err == nil && len(words) > 0 {
-		if err = a.Users.Check(ctx, s.User); err == nil {
+		if err = a.admit(ctx, s); err == nil {
 			err = a.dispatch(ctx, s, words)
 		}
 	}
 	return a.report(ctx, s, line, err)
+}
+
+// admit returns a fault when who logged in could not do so any more.
+func (a *App) admit(ctx context.Context, s *Session) error {
+	if s.Certified {
+		return a.Users.Check(ctx, s.User)
+	}
+	return a.Users.CheckKey(ctx, s.User, s.Key)
 }
 
 // split checks a command line and splits it into words, as a POSIX shell would.

@@ -14,6 +14,9 @@ type Session struct {
 	User  auth.Name
 	Admin bool
 	Key   string // SHA256 fingerprint of the key that was verified
+	// Certified says that a certificate vouched for the key: it is not among
+	// those of the user.
+	Certified bool
 	// Restricted says that the key has options, as those of CI runners: it does
 	// not manage keys, or it could make itself one without.
 	Restricted bool

@@ -209,6 +209,7 @@ func userRemoveKey(ctx context.Context, c *Call) error {
 		return err
 	}
 	fmt.Fprintf(c.Out, "%s of %s is removed\n", k.Fingerprint, k.User)
+	c.Cut(k.User, k.Fingerprint)
 	return nil
 }
 
@@ -247,5 +248,6 @@ func userRemove(ctx context.Context, c *Call) error {
 		fmt.Fprintf(c.Out, "%s is now %s%s\n", p.From, p.To, also)
 	}
 	fmt.Fprintf(c.Out, "%s is removed\n", name)
+	c.Cut(name, "")
 	return nil
 }

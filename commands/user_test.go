@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,9 @@ func TestUsers(t *testing.T) {
 		},
 		{user: "alice", line: "user show nobody-like-it", status: StatusFailed, stderr: "walt: unknown user nobody-like-it\n  see all users with: user show\n"},
 	})
+	if want := []string{"bob " + fingerprint("phone")}; !slices.Equal(w.cuts, want) {
+		t.Errorf("ended the sessions of %q, want those of %q", w.cuts, want)
+	}
 	if got := w.runIn(t.Context(), w.terminal("bob"), "user add-key"); !strings.HasPrefix(got.stderr, "Paste the public key, then press Enter and Ctrl-D.\n") {
 		t.Errorf("on a terminal: %+v", got)
 	}

@@ -43,6 +43,7 @@ type world struct {
 	mu     sync.Mutex
 	time   time.Time
 	online map[auth.Name]bool
+	cuts   []string // "user key" of the sessions that were ended
 }
 
 func newWorld(t *testing.T) *world {
@@ -70,6 +71,7 @@ func newWorld(t *testing.T) *world {
 	w.app = New(Services{
 		Lab: w.lab, Library: library, Users: w.users, Journal: w.journal,
 		Online:  func(n auth.Name) bool { return w.online[n] },
+		Cut:     func(n auth.Name, key string) { w.cuts = append(w.cuts, string(n)+" "+key) },
 		Backup:  func(_ context.Context, out io.Writer) error { _, err := io.WriteString(out, "all data"); return err },
 		Version: "test", Log: log, Now: w.now,
 	})

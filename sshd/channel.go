@@ -123,7 +123,7 @@ func (x *session) signal(payload []byte) {
 
 // client is the session as commands see it, but for the input.
 func (x *session) client() commands.Session {
-	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Client: x.conn.from}
+	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Certified: x.login.Certified, Client: x.conn.from}
 	if x.tty == nil {
 		c.Out, c.Err = &stream{w: x.ch}, &stream{w: x.ch.Stderr()}
 		return c

@@ -142,6 +142,16 @@ func (s *Server) Online(user auth.Name) bool {
 	return len(s.live[user]) > 0
 }
 
+// Cut ends the sessions of the user that logged in with the key, or with any
+// key when it is "".
+func (s *Server) Cut(user auth.Name, key string) {
+	s.each(func(x *session) {
+		if x.login.User == user && (key == "" || x.login.Key == key) {
+			x.cancel(errRemoved)
+		}
+	})
+}
+
 // Serve accepts connections until Shutdown, and returns nil then. It closes
 // the listener.
 func (s *Server) Serve(l net.Listener) error {

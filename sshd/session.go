@@ -109,6 +109,8 @@ func (x *session) farewell() (status int) {
 	switch context.Cause(x.ctx) {
 	case errStopping:
 		fmt.Fprintln(x.base.Err, "walt: the server stops; good bye")
+	case errRemoved:
+		fmt.Fprintln(x.base.Err, "walt: you, or the key that you logged in with, were removed; good bye")
 	case errIdle:
 		fmt.Fprintln(x.base.Err, "walt: no input for a long time; good bye")
 	}

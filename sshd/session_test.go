@@ -461,6 +461,32 @@ func TestShutdownCancels(t *testing.T) {
 	}
 }
 
+// TestCut ends what somebody does whose key was removed, and nothing else.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	c := l.login(t, "alice")
+	command, shell, bob := start(t, c, false, "wait"), start(t, c, true, ""), start(t, l.login(t, "bob"), false, "cat")
+	command.out.expect(t, "waiting")
+	shell.out.expect(t, prompt)
+	l.Cut("alice", "SHA256:of-another-key")
+	l.Cut("bobby", "")
+	if !l.Online("alice") {
+		t.Error("cut for another key")
+	}
+	l.Cut("alice", "")
+	shell.out.expect(t, "good bye")
+	expectEvent(t, l, "cancelled ")
+	eventually(t, func() bool { return !l.Online("alice") }, func() string { return "still online" })
+	if !l.Online("bob") {
+		t.Error("bob was cut as well")
+	}
+	bob.in.Close()
+	if status := bob.status(); status != 0 {
+		t.Errorf("bob: status %d", status)
+	}
+}
+
 func TestOnline(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

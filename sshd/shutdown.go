@@ -11,7 +11,10 @@ import (
 // themselves after their last session.
 const parting = 2 * time.Second
 
-var errStopping = errors.New("the server stops")
+var (
+	errStopping = errors.New("the server stops")
+	errRemoved  = errors.New("the user or the key was removed")
+)
 
 // Shutdown ends the server: no new connections and sessions from now on,
 // shells and scripts that wait for input end at once, running commands when
