@@ -188,9 +188,9 @@ func nodeWait(ctx context.Context, c *Call) error {
 		waiting, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
-	missing, err := c.Lab.Wait(waiting, wanted, func(missing nodes.Nodes) {
-		c.note("Waiting for %s.", describe(missing))
-	})
+	show, end := c.waitingFor()
+	missing, err := c.Lab.Wait(waiting, wanted, show)
+	end()
 	switch {
 	case err == nil:
 		for _, n := range wanted {
@@ -202,6 +202,22 @@ func nodeWait(ctx context.Context, c *Call) error {
 			WithHint("see what they are doing with: node show --all")
 	}
 	return err
+}
+
+// waitingFor shows, until end is called, what is waited for: on a terminal a
+// line that changes, without one a line for each node less.
+func (c *Call) waitingFor() (show func(nodes.Nodes), end func()) {
+	if c.Terminal != nil {
+		return func(missing nodes.Nodes) { fmt.Fprintf(c.Err, "\r\x1b[KWaiting for %s ...", describe(missing)) },
+			func() { fmt.Fprint(c.Err, "\r\x1b[K") }
+	}
+	last := 0
+	return func(missing nodes.Nodes) {
+		if len(missing) != last {
+			c.note("Waiting for %s.", describe(missing))
+		}
+		last = len(missing)
+	}, func() {}
 }
 
 // describe lists nodes with their states, the first few of many.

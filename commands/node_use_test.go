@@ -182,6 +182,11 @@ func TestWait(t *testing.T) {
 		}()
 		w.tell([]step{{user: "bob", line: "node wait rpi-1,pc-1", stdout: "pc-1 is up\nrpi-1 is up\n", stderr: "Waiting for rpi-1 (off).\n"}})
 
+		got := w.runIn(t.Context(), w.terminal("bob"), "node wait rpi-2 --timeout 1s")
+		if want := "\r\x1b[KWaiting for rpi-2 (off) ...\r\x1b[Kwalt: not up after 1s"; !strings.HasPrefix(got.stderr, want) {
+			t.Errorf("on a terminal %q, want %q", got.stderr, want)
+		}
+
 		// Up on the image of before is not up.
 		w.run("bob", "node acquire rpi-1", "") // it cannot be told to reboot
 		w.tell([]step{{

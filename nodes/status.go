@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -169,16 +170,17 @@ func (l *Lab) Down(n Name) { l.status.set(n, Off, "") }
 // boot, calling progress with those that are not yet whenever that changed.
 // When ctx ends first it returns the nodes that were not up, with ctx's error.
 func (l *Lab) Wait(ctx context.Context, set Nodes, progress func(missing Nodes)) (Nodes, error) {
-	last := -1
+	same := func(a, b NodeState) bool { return a.Name == b.Name && a.State == b.State }
+	var shown Nodes
 	for {
 		changed := l.status.next()
 		missing, err := l.missing(ctx, set)
 		if err != nil || len(missing) == 0 {
 			return missing, err
 		}
-		if len(missing) != last {
+		if !slices.EqualFunc(missing, shown, same) {
 			progress(missing)
-			last = len(missing)
+			shown = missing
 		}
 		select {
 		case <-ctx.Done():

@@ -70,7 +70,7 @@ func TestWait(t *testing.T) {
 		synctest.Wait()
 		l.Up("v1", "127.0.0.1:1")
 		synctest.Wait()
-		equal(t, "told", m.lines, "v1 off;v2 off;", "v2 off;")
+		equal(t, "told", m.lines, "v1 off;v2 off;", "v1 booting;v2 off;", "v2 off;")
 		l.comeUp(t, "v2")
 		ok(t, <-done)
 
