@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"slices"
@@ -127,9 +128,41 @@ func nodeShow(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	var mine, free, others nodes.Nodes
-	for _, n := range all {
-		switch {
+	shown := c.arrange(all)
+	switch {
+	case c.on("json"):
+		rows := make([]nodeRow, len(shown))
+		for i, n := range shown {
+			rows[i] = newNodeRow(*n)
+		}
+		return c.print(map[string]any{"nodes": rows})
+	case c.on("names-only"):
+		out := bufio.NewWriter(c.Out)
+		for _, n := range shown {
+			fmt.Fprintln(out, n.Name)
+		}
+		return out.Flush()
+	case len(all) == 0 && !c.on("all"):
+		c.note("You have no nodes. Take one with: node acquire SET; see all with: node show --all")
+		return nil
+	case len(all) == 0:
+		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
+		return nil
+	}
+	c.showNodes(shown)
+	for _, n := range shown {
+		if n.State == nodes.Unreachable && n.Why != "" {
+			c.note("%s is unreachable: %s.", n.Name, n.Why)
+		}
+	}
+	return nil
+}
+
+// arrange puts the user's nodes first, then the free ones, then those of others.
+func (c *Call) arrange(all nodes.Nodes) []*nodes.NodeState {
+	mine, free, others := []*nodes.NodeState{}, []*nodes.NodeState{}, []*nodes.NodeState{}
+	for i := range all {
+		switch n := &all[i]; {
 		case n.Owner() == c.User:
 			mine = append(mine, n)
 		case n.Free():
@@ -138,53 +171,26 @@ func nodeShow(ctx context.Context, c *Call) error {
 			others = append(others, n)
 		}
 	}
-	switch {
-	case c.on("json"):
-		rows := []nodeRow{}
-		for _, part := range []nodes.Nodes{mine, free, others} {
-			for _, n := range part {
-				rows = append(rows, newNodeRow(n))
-			}
-		}
-		return c.print(map[string]any{"nodes": rows})
-	case c.on("names-only"):
-		for _, part := range []nodes.Nodes{mine, free, others} {
-			for _, n := range part {
-				fmt.Fprintln(c.Out, n.Name)
-			}
-		}
-		return nil
-	case len(mine) == 0 && !c.on("all"):
-		c.note("You have no nodes. Take one with: node acquire SET; see all with: node show --all")
-		return nil
-	case len(all) == 0:
-		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
-		return nil
-	}
-	c.showNodes(mine, free, others)
-	for _, n := range slices.Concat(mine, free, others) {
-		if n.State == nodes.Unreachable && n.Why != "" && (c.on("all") || n.Owner() == c.User) {
-			c.note("%s is unreachable: %s.", n.Name, n.Why)
-		}
-	}
-	return nil
+	return slices.Concat(mine, free, others)
 }
 
-// showNodes draws the nodes as one table, in three parts where there are free
-// ones or others.
-func (c *Call) showNodes(mine, free, others nodes.Nodes) {
+// showNodes draws the nodes as one table.
+func (c *Call) showNodes(shown []*nodes.NodeState) {
 	now := c.Now()
-	heading := []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}
-	rows := make([][]string, 0, len(mine)+len(free)+len(others))
-	add := func(part nodes.Nodes, owner func(nodes.NodeState) string, image func(nodes.NodeState) string) {
-		for _, n := range part {
-			rows = append(rows, []string{string(n.Name), owner(n), n.Model, nodeType(n), string(n.State), image(n), ago(now, n.Since)})
+	rows := make([][]string, len(shown))
+	for i, n := range shown {
+		owner, image := string(n.Owner()), ""
+		switch {
+		case n.Owner() == c.User:
+			owner, image = "you", n.Image.Short()
+		case n.Free():
+			owner, image = "(free)", "default"
+		default:
+			image = "walt:" + n.Image.String()
 		}
+		rows[i] = []string{string(n.Name), owner, n.Model, nodeType(*n), string(n.State), image, ago(now, n.Since)}
 	}
-	add(mine, func(nodes.NodeState) string { return "you" }, func(n nodes.NodeState) string { return n.Image.Short() })
-	add(free, func(nodes.NodeState) string { return "(free)" }, func(nodes.NodeState) string { return "default" })
-	add(others, func(n nodes.NodeState) string { return string(n.Owner()) }, func(n nodes.NodeState) string { return "walt:" + n.Image.String() })
-	c.rows(heading, rows)
+	c.rows([]string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, rows)
 }
 
 func nodeAcquire(ctx context.Context, c *Call) error {
