@@ -195,6 +195,26 @@ func (l *Lab) waiting(ctx context.Context, model string) (waiting bool, err erro
 	return waiting, err
 }
 
+// abandon drops within tx the downloads that only the removed devices waited for.
+func abandon(tx state.Tx, removed []Device) error {
+	for _, d := range removed {
+		if d.Kind != Unknown || d.Model == "" {
+			continue
+		}
+		ds, err := waitingFor(tx, d.Model)
+		if err != nil {
+			return err
+		}
+		if len(ds) > 0 {
+			continue
+		}
+		if err := wanted.Delete(tx, d.Model); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func waitingFor(r state.Reader, model string) (ds []Device, err error) {
 	all, err := everything(r)
 	return which(all, func(d Device) bool { return d.Kind == Unknown && d.Model == model }), err

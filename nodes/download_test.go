@@ -92,6 +92,25 @@ func TestDevicesShareADownload(t *testing.T) {
 	})
 }
 
+// TestForgottenDevicesWantNoDownload: not even one that is stopped, which nothing tries again.
+func TestForgottenDevicesWantNoDownload(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	l.node(t, "n1", "m2")
+	l.node(t, "n2", "m2")
+	ok(t, l.CancelJob(t.Context(), "bob", DownloadID("m2")))
+	forget := func(name Name) {
+		t.Helper()
+		_, err := l.Forget(t.Context(), "bob", Only(name), Consent{})
+		ok(t, err)
+		sound(t, l.Store)
+	}
+	forget("n1")
+	equal(t, "downloads", l.waitingFor(t), "m2")
+	forget("n2")
+	equal(t, "downloads", l.waitingFor(t))
+}
+
 func TestDownloadIsRetriedWithGrowingPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, nil)

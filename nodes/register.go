@@ -193,7 +193,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, consent Consent
 				return err
 			}
 		}
-		return nil
+		return abandon(tx, ds)
 	})
 	if err != nil {
 		return nil, err
