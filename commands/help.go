@@ -19,7 +19,10 @@ var topics embed.FS
 func helpCommands() []Command {
 	topicArg := Arg{Name: "TOPIC", Optional: true, Complete: func(context.Context, *Call, string) []string { return topicNames() }}
 	return []Command{{
-		Path: "help", Short: "show all commands, or a topic", Args: []Arg{topicArg}, Run: helpShow,
+		Path: "help", Short: "show all commands, one of them, or a topic",
+		Long: `WHAT is a topic, which "help list" lists, or a command, as in:
+  help node acquire`,
+		Args: []Arg{{Name: "WHAT", Optional: true, Many: true, Complete: topicArg.Complete}}, Run: help,
 	}, {
 		Path: "help list", Short: "list the topics",
 		Run: func(_ context.Context, c *Call) error {
@@ -38,6 +41,20 @@ func helpCommands() []Command {
 	}, {
 		Path: "help show", Short: "show a topic, or the commands", Args: []Arg{topicArg}, Run: helpShow,
 	}}
+}
+
+func help(ctx context.Context, c *Call) error {
+	cmd, rest, ok := c.find(c.args)
+	switch {
+	case len(c.args) == 0 || slices.Contains(topicNames(), c.arg(0)) && len(c.args) == 1:
+		return helpShow(ctx, c)
+	case ok && len(rest) == 0:
+		cmd.describe(c.Out)
+		return nil
+	case len(c.args) == 1 && len(c.under(c.arg(0))) == 0:
+		return helpShow(ctx, c)
+	}
+	return c.astray(c.Session, append(slices.Clone(c.args), "--help"))
 }
 
 func helpShow(_ context.Context, c *Call) error {

@@ -137,6 +137,13 @@ func TestOverviews(t *testing.T) {
 			t.Errorf("%s differs from help", line)
 		}
 	}
+	for line, like := range map[string]string{"help node acquire": "node acquire --help", "help whoami": "whoami --help", "help user": "user --help"} {
+		if got := w.ok("bob", line); got != w.ok("bob", like) {
+			t.Errorf("%s differs from %s:\n%s", line, like, got)
+		}
+	}
+	w.tell([]step{{user: "bob", line: "help nod acquire", status: StatusUsage, stderr: "walt: unknown command \"nod\"\n" +
+		"  did you mean node acquire?\n  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--json] [SET]\n"}})
 	for _, line := range []string{"user --help", "user -h", "user frobnicate --help"} {
 		got := w.ok("bob", line)
 		if !strings.Contains(got, "user add-key ") || strings.Contains(got, "node") {

@@ -129,6 +129,7 @@ func nodeShell(ctx context.Context, c *Call) error {
 	}
 	status, err := c.Lab.Visit(ctx, c.User, found[0], v)
 	if err != nil && c.Terminal != nil {
+		c.Terminal.Raw(false)
 		fmt.Fprintln(c.Err) // the cursor is behind a prompt of the node
 	}
 	if err != nil || status == 0 {

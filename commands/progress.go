@@ -38,20 +38,29 @@ func (c *Call) progress(what string) (report func(images.Progress), end func()) 
 // barEvery is how often a bar is drawn at most.
 const barEvery = 100 * time.Millisecond
 
-// bar is a line of at most width characters, as in
-// "lab:ann/tool  [#####.....]  50 %  1.5 of 3.0 MiB  1.5 MiB/s  1 s left".
+// bar is a line that leaves room for "^C" in the width, as in
+// "lab:ann/tool  [#####.....]  50 %  1.5 MiB of 3.0 MiB  1.5 MiB/s  1s left".
+// What does not fit is the rate, then most of the bar, then the end of the line.
 func bar(what string, p images.Progress, elapsed time.Duration, width int) string {
-	const cells = 20
-	full := int(p.Done * cells / p.Total)
 	rate := float64(p.Done) / max(elapsed.Seconds(), 0.001)
 	left := "-"
 	if rate > 0 {
 		left = (time.Duration(float64(p.Total-p.Done)/rate) * time.Second).String()
 	}
-	line := fmt.Sprintf("%s  [%s%s] %3d %%  %s of %s  %s/s  %s left", clean(what), strings.Repeat("#", full), strings.Repeat(".", cells-full),
-		p.Done*100/p.Total, size(p.Done), size(p.Total), size(int64(rate)), left)
-	if width > 0 && len(line) >= width {
-		line = line[:width-1]
+	const room = len("^C") + 1
+	draw := func(cells int64, rate string) string {
+		full := p.Done * cells / p.Total
+		return fmt.Sprintf("%s  [%s%s] %3d %%  %s of %s  %s%s left", clean(what), strings.Repeat("#", int(full)), strings.Repeat(".", int(cells-full)),
+			p.Done*100/p.Total, size(p.Done), size(p.Total), rate, left)
+	}
+	line := draw(20, size(int64(rate))+"/s  ")
+	for _, cells := range []int64{20, 10, 5} {
+		if width > 0 && len(line)+room > width {
+			line = draw(cells, "")
+		}
+	}
+	if width > 0 && len(line)+room > width {
+		line = line[:max(width-room, 0)]
 	}
 	return line
 }

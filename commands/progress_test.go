@@ -25,8 +25,17 @@ func TestBar(t *testing.T) {
 	if got := bar("lab:ann/tool", half, 2*time.Second, 0); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if got := bar("lab:ann/tool", half, 2*time.Second, 40); got != want[:39] {
-		t.Errorf("in 40 columns: %q", got)
+	for width, want := range map[int]string{
+		len(want) + 3: want,
+		len(want) + 2: "lab:ann/tool  [##########..........]  50 %  1.5 MiB of 3.0 MiB  2s left",
+		70:            "lab:ann/tool  [#####.....]  50 %  1.5 MiB of 3.0 MiB  2s left",
+		60:            "lab:ann/tool  [##...]  50 %  1.5 MiB of 3.0 MiB  2s left",
+		40:            "lab:ann/tool  [##...]  50 %  1.5 MiB ",
+		2:             "",
+	} {
+		if got := bar("lab:ann/tool", half, 2*time.Second, width); got != want {
+			t.Errorf("in %d columns: %q", width, got)
+		}
 	}
 	for _, p := range []images.Progress{{Total: 1}, {Done: 1, Total: 1}} { // no time has passed
 		if got := bar("x", p, 0, 0); strings.Contains(got, "NaN") || strings.Contains(got, "Inf") {
