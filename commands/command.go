@@ -138,7 +138,6 @@ func (cmd Command) describe(w io.Writer) {
 var (
 	helpFlag    = Flag{Name: "help", Short: "h", Usage: "show this help"}
 	jsonFlag    = Flag{Name: "json", Usage: "print one JSON document"}
-	allFlag     = Flag{Name: "all", Short: "a", Usage: "show those of others and free ones too"}
 	namesFlag   = Flag{Name: "names-only", Usage: "print names alone, one a line"}
 	yesFlag     = Flag{Name: "yes", Short: "y", Usage: "answer yes in advance to whatever is asked"}
 	noInputFlag = Flag{Name: "no-input", Usage: "never ask: what would need an answer is refused"}

@@ -58,7 +58,7 @@ func (c *Call) facts(contested []nodes.Contested) {
 		if c.Online(n.Owner) {
 			presence = "who is connected now"
 		}
-		c.note("%s belongs to %s since %s (%s), %s.", n.Node, n.Owner,
+		c.note("%s has belonged to %s since %s (%s), %s.", n.Node, n.Owner,
 			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), presence)
 	}
 }

@@ -18,7 +18,7 @@ func imageCommands() []Command {
 		Long: `Shows your working set. With --all, the images of others and the default ones
 follow as links, which "image clone" takes. The first time, while you have no
 image, clones of the default images of the nodes here are made for you.`,
-		Flags: []Flag{allFlag, namesFlag, jsonFlag},
+		Flags: []Flag{{Name: "all", Short: "a", Usage: "show those of others and the default ones too"}, namesFlag, jsonFlag},
 		Run:   imageShow,
 	}, {
 		Path: "image inspect", Short: "show what an image is made of", Topic: "images",

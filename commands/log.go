@@ -14,7 +14,7 @@ import (
 
 func logCommands() []Command {
 	return []Command{{
-		Path: "log show", Short: "show what happened in the lab", Topic: "admin",
+		Path: "log show", Short: "show what happened in the lab", Topic: "log",
 		Long: `Shows changes of ownership, registrations, downloads, reboots, changes of users
 and refused logins. RANGE is a length of time until now (2h, 7d), two instants
 (2026-11-01..2026-11-03T12:00, either may be left out), "full" or "none"; the

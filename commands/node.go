@@ -24,7 +24,7 @@ func nodeCommands() []Command {
 		Long: `Shows the nodes that boot your images. With --all, the free nodes and those of
 others follow; the image of a node of somebody else is shown as a link that
 "image clone" takes.`,
-		Flags: []Flag{allFlag, namesFlag, jsonFlag},
+		Flags: []Flag{{Name: "all", Short: "a", Usage: "show those of others and free ones too"}, namesFlag, jsonFlag},
 		Run:   nodeShow,
 	}, {
 		Path: "node acquire", Short: "take nodes", Topic: "node-ownership",

@@ -53,16 +53,17 @@ func nodePing(ctx context.Context, c *Call) error {
 	if g.Wait(); ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var failed []string
+	var failed, silent []string
 	for i, n := range found {
 		if errs[i] != nil {
-			failed = append(failed, fmt.Sprintf("%s (%v)", n.Name, errs[i]))
+			failed, silent = append(failed, fmt.Sprintf("%s (%v)", n.Name, errs[i])), append(silent, string(n.Name))
 			continue
 		}
 		fmt.Fprintf(c.Out, "%s answers in %.1f ms\n", n.Name, float64(took[i].Microseconds())/1000)
 	}
 	if len(failed) > 0 {
-		return fault.Failedf("no answer from %s", strings.Join(failed, ", ")).WithHint("try: node reboot SET --hard")
+		return fault.Failedf("no answer from %s", strings.Join(failed, ", ")).
+			WithHint("try: node reboot --hard %s", strings.Join(silent, ","))
 	}
 	return nil
 }

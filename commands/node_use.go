@@ -159,7 +159,7 @@ func nodeReboot(ctx context.Context, c *Call) error {
 		return failed
 	}
 	f := fault.Failedf("the server has no means to reboot %s", strings.Join(cannot, ", ")).
-		WithHint("cut their power by hand; they boot their image at the next start")
+		WithHint("switch it off and on by hand: a node boots its image at every start")
 	if also := fault.As(failed); also != nil {
 		f.Msg += "; " + also.Msg
 	}

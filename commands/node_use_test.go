@@ -152,7 +152,7 @@ func TestReboot(t *testing.T) {
 		{user: "bob", line: "node reboot pc-1 --hard", stdout: "pc-1 is rebooting\n"},
 		{
 			user: "bob", line: "node reboot rpi-1,pc-1,rpi-2", stdout: "pc-1 is rebooting\n", status: StatusFailed,
-			stderr: "walt: the server has no means to reboot rpi-1, rpi-2\n  cut their power by hand; they boot their image at the next start\n",
+			stderr: "walt: the server has no means to reboot rpi-1, rpi-2\n  switch it off and on by hand: a node boots its image at every start\n",
 		},
 	})
 	if got := w.rack.started[before:]; !slices.Equal(got, []nodes.Name{"pc-1", "pc-1", "pc-1"}) {

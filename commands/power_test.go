@@ -73,7 +73,7 @@ func TestPower(t *testing.T) {
 		w.tell([]step{{
 			user: "bob", line: "node reboot rpi-1,rpi-2,rpi-10", status: StatusFailed,
 			stderr: "walt: the server has no means to reboot rpi-10; could not reboot rpi-1, rpi-2: switch sw-1 refuses\n" +
-				"  cut their power by hand; they boot their image at the next start\n",
+				"  switch it off and on by hand: a node boots its image at every start\n",
 		}})
 
 		// Off, and woken for who needs it.
@@ -189,7 +189,7 @@ func TestConfig(t *testing.T) {
 		{user: "carol", line: "device config rpi-2 switch=sw-1 port=10 --yes", stdout: "rpi-2 is configured\n"},
 		{
 			user: "carol", line: "node config rpi-2 boot.retries=1", stdin: "n\n", status: StatusInUse,
-			stderr: "rpi-2 belongs to bob since 2026-11-22 12:00 UTC (just now), who is not connected.\nConfigure rpi-2 anyway? [y/N] \nwalt: not confirmed; nothing changed\n",
+			stderr: "rpi-2 has belonged to bob since 2026-11-22 12:00 UTC (just now), who is not connected.\nConfigure rpi-2 anyway? [y/N] \nwalt: not confirmed; nothing changed\n",
 		},
 		{user: "carol", line: "node config rpi-2,pc-1 boot.timeout=90 boot.retries=0 --yes", stdout: "pc-1 is configured\nrpi-2 is configured\n"},
 		{user: "carol", line: "node config pc-1 boot.delay=5s ram=2G cpu.cores=4", stdout: "pc-1 is configured\n"},
@@ -254,7 +254,7 @@ func TestPingAndBlink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.tell([]step{
-		{user: "bob", line: "node ping rpi-1", status: StatusFailed, stderr: "walt: no answer from rpi-1 (it is off)\n  try: node reboot SET --hard\n"},
+		{user: "bob", line: "node ping rpi-1", status: StatusFailed, stderr: "walt: no answer from rpi-1 (it is off)\n  try: node reboot --hard rpi-1\n"},
 		{user: "bob", line: "node blink rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is not up (off)\n  wait for it with: node wait rpi-1\n"},
 		{user: "bob", line: "node blink rpi-1 soon", status: StatusUsage, stderr: "walt: D: \"soon\" is not a length of time\n  it looks like 90s, 5m, 2h or 3d\n"},
 	})

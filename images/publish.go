@@ -64,7 +64,7 @@ func (l *Library) registry(label string) (*source, error) {
 	}
 	f := fault.Unknown("registry", []string{label}, labels)
 	if f.Hint == "" {
-		f.Hint = "the registries are " + strings.Join(labels, ", ")
+		f.Hint = "configured: " + strings.Join(labels, ", ")
 	}
 	return nil, f
 }

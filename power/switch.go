@@ -163,7 +163,8 @@ func (sw Switch) check() error {
 	switch sw.Version {
 	case V1, V2:
 		if sw.Community == "" || len(sw.Community) > 127 {
-			return fault.Failedf("%s needs an SNMP community of 1 to 127 characters", sw)
+			return fault.Failedf("%s needs an SNMP community of 1 to 127 characters", sw).
+				WithHint("set snmp.community in the same command or before (see: help show power)")
 		}
 		return nil
 	case V3:
