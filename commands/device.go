@@ -168,6 +168,7 @@ func deviceAdd(ctx context.Context, c *Call) error {
 		fmt.Fprintf(c.Out, "%s becomes a free node when %s is here: the download goes on in the background (see: device show)\n", d.Name, images.DefaultRef(d.Model))
 	default:
 		fmt.Fprintf(c.Out, "%s is registered; it stays unknown until its model is told: device add %s --mac %s --model MODEL\n", d.Name, d.Name, d.MAC)
+		c.note("If it is a switch: device config %s type=switch (see: help show power)", d.Name)
 	}
 	return nil
 }

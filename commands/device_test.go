@@ -24,6 +24,7 @@ func TestDevices(t *testing.T) {
 		{
 			user: "bob", line: "device add thing --mac 52-54-00-00-00-77",
 			stdout: "thing is registered; it stays unknown until its model is told: device add thing --mac 52:54:00:00:00:77 --model MODEL\n",
+			stderr: "If it is a switch: device config thing type=switch (see: help show power)\n",
 		},
 		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","switch":null,"port":null}]}` + "\n"},
 		{user: "bob", line: "node acquire thing", status: StatusFailed, stderr: "walt: not a node: thing\n  see what each device is with: device show\n"},

@@ -91,12 +91,12 @@ func TestImageTravels(t *testing.T) {
 		},
 		{
 			user: "bob", line: "image clone lab:ann/tool", status: StatusFailed,
-			stderr: "walt: the image lab:ann/tool cannot be downloaded: " + w.registry() + " does not have it\n",
+			stderr: "walt: the image lab:ann/tool cannot be downloaded: " + w.registry() + " does not have it\n  see what there is with: image search\n",
 		},
 		{
 			user: "bob", line: "image clone lab:ann/" + strings.Repeat("a", 80), status: StatusFailed,
 			stderr: strings.Repeat("a", 80) + " is no valid name here: the clone is called " + strings.Repeat("a", 63) + ".\n" +
-				"walt: the image lab:ann/" + strings.Repeat("a", 80) + " cannot be downloaded: " + w.registry() + " does not have it\n",
+				"walt: the image lab:ann/" + strings.Repeat("a", 80) + " cannot be downloaded: " + w.registry() + " does not have it\n  see what there is with: image search\n",
 		},
 	})
 	if got := w.run("bob", "image publish copy", ""); got.stdout != "lab:bob/copy\n" {

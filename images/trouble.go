@@ -38,9 +38,10 @@ func cannot(done string, image fmt.Stringer, all []trouble) error {
 			hints = append(hints, t.hint)
 		}
 	}
-	err := fault.Failedf("the image %s cannot be %s: %s", image, done, strings.Join(msgs, "; "))
-	err.Hint = strings.Join(hints, "\n")
-	return err
+	if len(hints) == 0 && done == "downloaded" {
+		hints = []string{"see what there is with: image search"}
+	}
+	return fault.Failedf("the image %s cannot be %s: %s", image, done, strings.Join(msgs, "; ")).WithHint("%s", strings.Join(hints, "\n"))
 }
 
 // explain puts an error of talking to the registry, or of storing what it
