@@ -112,6 +112,9 @@ func backup(ctx context.Context, args []string) (err error) {
 		return fault.Failedf("there is no data to back up: %v", err).WithHint("name the data directory with --data DIR")
 	}
 	store, err := state.Open(dir, slog.New(slog.DiscardHandler))
+	if f := fault.As(err); f != nil {
+		return f.WithHint("%s\nof a running server: ssh walt@SERVER advanced backup > FILE", f.Hint)
+	}
 	if err != nil {
 		return err
 	}

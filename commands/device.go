@@ -162,6 +162,8 @@ func deviceAdd(ctx context.Context, c *Call) error {
 		return err
 	}
 	switch {
+	case d.Kind == nodes.Node && !d.Free():
+		fmt.Fprintf(c.Out, "%s is known already: a node of %s that boots %s\n", d.Name, d.Owner(), d.Image)
 	case d.Kind == nodes.Node:
 		fmt.Fprintf(c.Out, "%s is a free node and boots %s\n", d.Name, d.Image)
 	case d.Model != "":

@@ -40,11 +40,13 @@ func logShow(ctx context.Context, c *Call) error {
 		return err
 	}
 	follow := c.on("realtime")
-	found := []journal.Event{}
+	found, none := []journal.Event{}, true
 	show := func(e journal.Event) error {
-		switch {
-		case !wanted(e):
+		if !wanted(e) {
 			return nil
+		}
+		none = false
+		switch {
 		case !c.on("json"):
 			_, err := fmt.Fprintln(c.Out, line(e))
 			return err
@@ -71,6 +73,8 @@ func logShow(ctx context.Context, c *Call) error {
 		return ctx.Err()
 	case c.on("json"):
 		return c.print(map[string]any{"events": found})
+	case none:
+		c.note("Nothing happened then. See all that is kept with: log show --history full")
 	}
 	return nil
 }

@@ -124,7 +124,10 @@ func TestVirtualNodeThatDoesNotBoot(t *testing.T) {
 func TestNodesAreCalled(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, nil, "n1")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.2:0") // where no other test takes the port over
+	if err != nil {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	ok(t, err)
 	_, err = l.Boot(t.Context(), "n1")
 	ok(t, err)

@@ -20,6 +20,7 @@ type Contested struct {
 type Consent struct {
 	Whoever bool
 	Shown   []Contested
+	because string // nobody was asked, and why, for the journal
 }
 
 // ContestError says that a request would disturb others, and nothing was done.
@@ -45,6 +46,9 @@ func (c Consent) check(contested []Contested) error {
 
 // manner says how the disturbing of an owner was agreed to, for the journal.
 func (c Consent) manner() string {
+	if c.because != "" {
+		return c.because
+	}
 	if c.Whoever {
 		return "confirmed in advance with --yes"
 	}

@@ -302,7 +302,7 @@ func TestDeviceWithoutModel(t *testing.T) {
 	l := newLab(t, nil)
 	equal(t, "kind", []Kind{l.node(t, "n1", "").Kind}, Unknown)
 	equal(t, "downloads", l.waitingFor(t))
-	for _, a := range []Announcement{{"n1", macOf("n1"), "", false}, {"n1", macOf("n2"), "m1", false}, {"n2", macOf("n1"), "m1", false}} {
+	for _, a := range []Announcement{{"n1", macOf("n2"), "m1", false}, {"n2", macOf("n1"), "m1", false}} {
 		_, err := l.Register(t.Context(), "alice", a)
 		wantFault(t, err, fault.Failed, "n1")
 	}
@@ -310,7 +310,13 @@ func TestDeviceWithoutModel(t *testing.T) {
 	if d.Kind != Node || !d.Free() || d.Since.IsZero() {
 		t.Errorf("it became %+v", d)
 	}
-	_, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), "m1", false})
+	for _, model := range []string{"m1", ""} { // told again, as a script does that runs twice
+		again, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), model, false})
+		if ok(t, err); again != d {
+			t.Errorf("announced again it is %+v", again)
+		}
+	}
+	_, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), "m2", false})
 	wantFault(t, err, fault.Failed, "n1")
 	sound(t, l.Store)
 }

@@ -24,10 +24,17 @@ type Announcement struct {
 // Register adds a device, or the model of one that is known without. If the
 // default image of its model is here it is a free node at once; else that image
 // is downloaded in the background, and the device becomes a free node when it
-// arrives. actor is a user, or journal.Server.
+// arrives. One that is known as it is announced stays as it is. actor is a user,
+// or journal.Server.
 func (l *Lab) Register(ctx context.Context, actor string, a Announcement) (Device, error) {
 	var d Device
+	var same bool
 	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		if d, err = devices.Get(tx, string(a.Name)); err == nil {
+			if same = d.MAC == a.MAC && d.Virtual == a.Virtual && (a.Model == "" || a.Model == d.Model); same {
+				return nil
+			}
+		}
 		if d, err = l.admit(tx, a); err != nil {
 			return err
 		}
@@ -46,7 +53,7 @@ func (l *Lab) Register(ctx context.Context, actor string, a Announcement) (Devic
 		}
 		return errors.Join(put(tx, d), l.Journal.Record(tx, registration(actor, d, "")))
 	})
-	if err != nil {
+	if err != nil || same {
 		return d, err
 	}
 	l.settle(d)

@@ -281,6 +281,9 @@ func (w *world) register(a Announcement) string {
 		}
 	}
 	d, here := w.things[a.Name]
+	if here && d.mac == a.MAC && d.virtual == a.Virtual && (a.Model == "" || a.Model == d.model) {
+		return done // it is known as that
+	}
 	if here && (d.mac != a.MAC || d.kind != Unknown || d.model != "" || a.Model == "") {
 		return failed
 	}
