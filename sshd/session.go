@@ -83,7 +83,7 @@ func (x *session) do() (status int) {
 // script runs every line of the input as a command line. The commands
 // themselves get no input.
 func (x *session) script() (status int) {
-	for {
+	for n := 1; ; n++ {
 		line, err := x.input.line(x.ctx)
 		if err == io.EOF {
 			return status
@@ -96,7 +96,9 @@ func (x *session) script() (status int) {
 		case leaves(line):
 			return status
 		default:
-			status = x.run(line)
+			if status = x.run(line); status != commands.StatusDone && x.ctx.Err() == nil {
+				fmt.Fprintf(x.base.Err, "walt: that was line %d, status %d\n", n, status)
+			}
 		}
 	}
 }

@@ -49,6 +49,9 @@ func TestScript(t *testing.T) {
 	if want := "one\ntwo\n"; r.out.String() != want {
 		t.Errorf("out %q, want %q", r.out, want)
 	}
+	if !strings.Contains(r.err.String(), "walt: that was line 4, status 3\n") {
+		t.Errorf("which line failed is not told: %q", r.err)
+	}
 	if !strings.Contains(r.err.String(), "sure?\nno answer: EOF\n") {
 		t.Errorf("a question in a script: %q", r.err)
 	}
