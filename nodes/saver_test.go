@@ -274,21 +274,38 @@ func TestSavingStorm(t *testing.T) {
 	}
 }
 
+// Two hundred nodes on ten switches are released and lose their power in one
+// sweep, and get it back, with few requests to any switch at a time.
 func TestOneSwitchGently(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		const switches, ports = 10, 20
 		var names []Name
-		for i := range 40 {
+		for i := range switches * ports {
 			names = append(names, Name(fmt.Sprintf("n%d", i+1)))
 		}
-		l, r := wired(t, time.Hour, []auth.Name{"bob"}, names...)
+		l, r := wired(t, time.Hour, []auth.Name{"bob"}, names[:ports]...)
+		for i, n := range names[ports:] {
+			sw := Name(fmt.Sprintf("sw-%d", i/ports+2))
+			if i%ports == 0 {
+				l.addSwitch(t, sw, string(sw), "poe.reboots=true")
+			}
+			l.node(t, n, "m1")
+			l.configure(t, n, "switch="+string(sw), "port="+numberOf(i%ports+1))
+		}
+		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), Consent{})
+		ok(t, err)
 		stop := l.run(t)
 		defer func() { stop() }()
-		time.Sleep(time.Hour + time.Second)
+		time.Sleep(2 * time.Hour)
+		equal(t, "ports off while bob has the nodes", r.dark())
+		_, err = l.Release(t.Context(), "bob", parse("my-nodes"))
+		ok(t, err)
+		time.Sleep(time.Hour + time.Minute)
 		if dark := r.dark(); len(dark) != len(names) {
 			t.Errorf("%d ports off", len(dark))
 		}
-		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), Consent{})
+		_, err = l.Acquire(t.Context(), "bob", parse("all-nodes"), Consent{})
 		ok(t, err)
 		equal(t, "ports off", r.dark())
 		if r.most > portsAtOnce {
