@@ -96,7 +96,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.lab.Virtual = s.sim
 	app := commands.New(commands.Services{
 		Lab: s.lab, Library: s.library, Users: s.users, Journal: s.journal,
-		Online: s.online, Cut: s.cut, Backup: s.backup, Version: version, Log: log, Now: time.Now,
+		Online: s.online, Cut: s.cut, Backup: s.backup, Log: log, Now: time.Now,
 	})
 	s.ssh, err = sshd.New(sshd.Config{
 		HostKeys: s.hostKeys, Limits: limits(c), Users: s.users, Runner: app, History: history{s.journal, s.users}, Log: log,

@@ -66,10 +66,9 @@ type Services struct {
 	// when it is "".
 	Cut func(user auth.Name, key string)
 	// Backup writes a consistent copy of all data.
-	Backup  func(context.Context, io.Writer) error
-	Version string
-	Log     *slog.Logger
-	Now     func() time.Time
+	Backup func(context.Context, io.Writer) error
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // App is all commands with the services that they call.

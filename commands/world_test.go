@@ -70,10 +70,10 @@ func newWorld(t *testing.T) *world {
 	w.lab.Virtual = w.rack
 	w.app = New(Services{
 		Lab: w.lab, Library: library, Users: w.users, Journal: w.journal,
-		Online:  func(n auth.Name) bool { return w.online[n] },
-		Cut:     func(n auth.Name, key string) { w.cuts = append(w.cuts, string(n)+" "+key) },
-		Backup:  func(_ context.Context, out io.Writer) error { _, err := io.WriteString(out, "all data"); return err },
-		Version: "test", Log: log, Now: w.now,
+		Online: func(n auth.Name) bool { return w.online[n] },
+		Cut:    func(n auth.Name, key string) { w.cuts = append(w.cuts, string(n)+" "+key) },
+		Backup: func(_ context.Context, out io.Writer) error { _, err := io.WriteString(out, "all data"); return err },
+		Log:    log, Now: w.now,
 	})
 	w.populate()
 	return w

@@ -73,9 +73,9 @@ func (l *Lab) change(ctx context.Context, user auth.Name, consent Consent, f fun
 	return c.result, err
 }
 
-// boot makes a device boot an image: the only place that decides who owns a
-// node. The image is read in the same transaction, so that it exists and lists
-// the model at the moment of the change.
+// boot makes a device boot an image: the only place where a node
+// changes hands. The image is read in the same transaction, so that it exists
+// and lists the model at the moment of the change.
 func (c *change) boot(d Device, ref images.Ref) error {
 	img, err := images.Get(c.tx, ref)
 	if err != nil {

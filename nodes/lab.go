@@ -2,7 +2,7 @@
 // what happens when that changes. It draws no screens and asks no questions:
 // what needs a user's consent is returned as facts and called again with them.
 // Its one surprising rule: ownership is never recorded; the owner of a node is
-// the user whose image it boots, and only change.boot writes that.
+// the user whose image it boots, and only enroll and change.boot write that.
 package nodes
 
 import (

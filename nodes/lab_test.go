@@ -349,3 +349,6 @@ func (p *grid) take() []Name {
 	p.started = nil
 	return started
 }
+
+// Only is the set of one device.
+func Only(name Name) Set { return Set{[]string{string(name)}} }

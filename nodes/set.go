@@ -34,9 +34,6 @@ func ParseSet(s string) (Set, error) {
 	return Set{terms}, nil
 }
 
-// Only is the set of one device.
-func Only(name Name) Set { return Set{[]string{string(name)}} }
-
 func (s Set) String() string { return strings.Join(s.terms, ",") }
 
 // serverKeyword stands for the server, which has no record of its own.
