@@ -15,20 +15,20 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":        {"auth", "commands", "config", "demo", "fault", "hostkeys", "images", "journal", "nodes", "power", "sshd", "state", "vnode"},
-	"sshd":     {"auth", "commands", "fault"},
-	"commands": {"auth", "fault", "images", "journal", "nodes"},
-	"nodes":    {"auth", "fault", "images", "journal", "power", "state"},
-	"images":   {"auth", "fault", "journal", "state"},
-	"auth":     {"fault", "journal", "state"},
-	"journal":  {"fault", "state"},
-	"vnode":    {"fault", "images", "nodes"},
-	"demo":     {"auth", "config", "images", "nodes"},
-	"hostkeys": {"fault"},
-	"power":    {"fault"},
-	"config":   {"fault"},
-	"state":    {"fault"},
-	"fault":    {},
+	".":          {"auth", "commands", "config", "demo", "fault", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "vnode/sim"},
+	"sshd":       {"auth", "commands", "fault"},
+	"commands":   {"auth", "fault", "images", "journal", "nodes"},
+	"nodes":      {"auth", "fault", "images", "journal", "power/snmp", "state"},
+	"images":     {"auth", "fault", "journal", "state"},
+	"auth":       {"fault", "journal", "state"},
+	"journal":    {"fault", "state"},
+	"vnode/sim":  {"fault", "images", "nodes"},
+	"demo":       {"auth", "config", "images", "nodes"},
+	"hostkeys":   {"fault"},
+	"power/snmp": {"fault"},
+	"config":     {"fault"},
+	"state":      {"fault"},
+	"fault":      {},
 
 	// What checks the server from outside.
 	"state/statetest": {"state"},
@@ -45,9 +45,9 @@ var owners = map[string]string{
 	"github.com/dgraph-io/badger":            "state",
 	"github.com/google/go-containerregistry": "images",
 	"github.com/moby/moby/client":            "images",
-	"github.com/gosnmp/gosnmp":               "power",
+	"github.com/gosnmp/gosnmp":               "power/snmp",
 	"github.com/spf13/pflag":                 "commands",
-	"github.com/gliderlabs/ssh":              "vnode",
+	"github.com/gliderlabs/ssh":              "vnode/sim",
 }
 
 // outside are the folders that are no part of the server: they drive it, and

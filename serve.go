@@ -24,7 +24,7 @@ import (
 	"walt/nodes"
 	"walt/sshd"
 	"walt/state"
-	"walt/vnode"
+	"walt/vnode/sim"
 )
 
 const (
@@ -47,7 +47,7 @@ type server struct {
 	users    *auth.Users
 	library  *images.Library
 	lab      *nodes.Lab
-	sim      *vnode.Sim
+	sim      *sim.Hypervisor
 	ssh      *sshd.Server
 	hostKeys []ssh.Signer
 	listener net.Listener
@@ -92,7 +92,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Store: s.store, Journal: s.journal, Library: s.library, Key: lab,
 		IP: ip(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry, Idle: c.Power.Idle.Duration,
 	})
-	s.sim = vnode.NewSim(s.lab, s.library, lab.PublicKey(), log)
+	s.sim = sim.New(s.lab, s.library, lab.PublicKey(), log)
 	s.lab.Virtual = s.sim
 	app := commands.New(commands.Services{
 		Lab: s.lab, Library: s.library, Users: s.users, Journal: s.journal,

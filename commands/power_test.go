@@ -11,7 +11,7 @@ import (
 
 	"walt/fault"
 	"walt/nodes"
-	"walt/power"
+	"walt/power/snmp"
 )
 
 // outlets are the ports of the only switch.
@@ -19,7 +19,7 @@ type outlets struct {
 	mu      sync.Mutex
 	off     map[int]bool
 	refuses map[int]error
-	seen    []power.Neighbour
+	seen    []snmp.Neighbour
 }
 
 func (o *outlets) Power(_ context.Context, port int) (bool, error) {
@@ -40,7 +40,7 @@ func (o *outlets) SetPower(_ context.Context, port int, on bool) error {
 
 func (o *outlets) Cycle(context.Context, int, time.Duration) error { return nil }
 
-func (o *outlets) Neighbours(context.Context) ([]power.Neighbour, error) { return o.seen, nil }
+func (o *outlets) Neighbours(context.Context) ([]snmp.Neighbour, error) { return o.seen, nil }
 
 func (o *outlets) Close() error { return nil }
 
@@ -54,10 +54,10 @@ func TestPower(t *testing.T) {
 		}})
 		w.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
 		w.ok("bob", "device config sw-1 type=switch address=10.0.0.2 snmp.version=1 snmp.community=c lldp.explore=true poe.reboots=true")
-		w.outlets.seen = []power.Neighbour{
-			{Port: 1, MAC: "52:54:00:00:00:01", Source: power.LLDP, Behind: 1},
-			{Port: 2, MAC: "52:54:00:00:00:02", Source: power.Bridge, Behind: 1},
-			{Port: 3, MAC: "52:54:00:00:00:77", Source: power.Bridge, Behind: 1},
+		w.outlets.seen = []snmp.Neighbour{
+			{Port: 1, MAC: "52:54:00:00:00:01", Source: snmp.LLDP, Behind: 1},
+			{Port: 2, MAC: "52:54:00:00:00:02", Source: snmp.Bridge, Behind: 1},
+			{Port: 3, MAC: "52:54:00:00:00:77", Source: snmp.Bridge, Behind: 1},
 		}
 		w.outlets.refuses = map[int]error{}
 		busy := fault.Failedf("switch sw-1 refuses")

@@ -19,7 +19,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/nodes"
-	"walt/power"
+	"walt/power/snmp"
 	"walt/state"
 )
 
@@ -64,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	w.lab = nodes.New(nodes.Config{
 		Store: store, Journal: w.journal, Library: library, Key: signer("lab"), IP: "192.0.2.1",
 		Log: log, Now: w.now, Retry: time.Minute,
-		Dial: func(sw power.Switch) (nodes.Agent, error) { return &w.outlets, nil },
+		Dial: func(sw snmp.Switch) (nodes.Agent, error) { return &w.outlets, nil },
 	})
 	w.rack = &rack{lab: w.lab}
 	w.lab.Virtual = w.rack

@@ -9,7 +9,7 @@ import (
 
 	"walt/fault"
 	"walt/journal"
-	"walt/power"
+	"walt/power/snmp"
 	"walt/state"
 )
 
@@ -66,7 +66,7 @@ func (o order) make(ctx context.Context, agent Agent, port int) error {
 	case err != nil:
 		return silent(err, asked)
 	case o.Will == cycle:
-		return agent.Cycle(ctx, port, power.CyclePause)
+		return agent.Cycle(ctx, port, snmp.CyclePause)
 	case on == (o.Will == turnOn):
 		return nil
 	}

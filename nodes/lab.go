@@ -20,7 +20,7 @@ import (
 	"walt/auth"
 	"walt/images"
 	"walt/journal"
-	"walt/power"
+	"walt/power/snmp"
 	"walt/state"
 )
 
@@ -63,7 +63,7 @@ type Config struct {
 	// off; 0 is for ever. SetIdle changes it.
 	Idle time.Duration
 	// Dial speaks to a switch; nil: over SNMP.
-	Dial func(power.Switch) (Agent, error)
+	Dial func(snmp.Switch) (Agent, error)
 }
 
 // Lab is all devices of one store.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"walt/power"
+	"walt/power/snmp"
 )
 
 // Agent is the part of a switch that answers SNMP requests, one after the other.
@@ -14,20 +14,20 @@ type Agent interface {
 	Power(ctx context.Context, port int) (on bool, err error)
 	SetPower(ctx context.Context, port int, on bool) error
 	Cycle(ctx context.Context, port int, off time.Duration) error
-	Neighbours(ctx context.Context) ([]power.Neighbour, error)
+	Neighbours(ctx context.Context) ([]snmp.Neighbour, error)
 	Close() error
 }
 
 // agentOf speaks to a real switch.
-func agentOf(sw power.Switch) (Agent, error) { return power.Open(sw) }
+func agentOf(sw snmp.Switch) (Agent, error) { return snmp.Open(sw) }
 
 // lines are the conversations with switches: one with each, shared by all who
 // have something to ask, and one visitor at a time for each port.
 type lines struct {
-	dial func(power.Switch) (Agent, error)
+	dial func(snmp.Switch) (Agent, error)
 
 	mu   sync.Mutex
-	all  map[power.Switch]*line
+	all  map[snmp.Switch]*line
 	held map[string]*hold // by Port.key
 }
 
@@ -67,8 +67,8 @@ const (
 	slow = 500 * time.Millisecond
 )
 
-func newLines(dial func(power.Switch) (Agent, error)) *lines {
-	return &lines{dial: dial, all: map[power.Switch]*line{}, held: map[string]*hold{}}
+func newLines(dial func(snmp.Switch) (Agent, error)) *lines {
+	return &lines{dial: dial, all: map[snmp.Switch]*line{}, held: map[string]*hold{}}
 }
 
 // hold waits until nobody else works at the port.
@@ -98,7 +98,7 @@ func (c *lines) hold(ctx context.Context, key string) (leave func(), err error) 
 }
 
 // use has f ask the switch when it is its turn.
-func (c *lines) use(ctx context.Context, sw power.Switch, f func(Agent) error) error {
+func (c *lines) use(ctx context.Context, sw snmp.Switch, f func(Agent) error) error {
 	n, err := c.enter(sw)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (c *lines) use(ctx context.Context, sw power.Switch, f func(Agent) error) e
 	return err
 }
 
-func (c *lines) enter(sw power.Switch) (*line, error) {
+func (c *lines) enter(sw snmp.Switch) (*line, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.all[sw]
@@ -144,7 +144,7 @@ func (c *lines) enter(sw power.Switch) (*line, error) {
 	return n, nil
 }
 
-func (c *lines) leave(sw power.Switch, n *line) {
+func (c *lines) leave(sw snmp.Switch, n *line) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n.users--; n.users > 0 {

@@ -14,7 +14,7 @@ import (
 	"walt/auth"
 	"walt/fault"
 	"walt/journal"
-	"walt/power"
+	"walt/power/snmp"
 )
 
 var errSilent = fault.Failedf("the switch does not answer")
@@ -326,17 +326,17 @@ func TestRescan(t *testing.T) {
 	for _, n := range []Name{"n1", "n2", "n3"} {
 		l.configure(t, n, "switch=none")
 	}
-	see := func(address string, port int, source power.Source, behind int, names ...Name) {
+	see := func(address string, port int, source snmp.Source, behind int, names ...Name) {
 		for _, n := range names {
-			r.seen[address] = append(r.seen[address], power.Neighbour{Port: port, MAC: string(macOf(string(n))), Source: source, Behind: behind})
+			r.seen[address] = append(r.seen[address], snmp.Neighbour{Port: port, MAC: string(macOf(string(n))), Source: source, Behind: behind})
 		}
 	}
-	see("one:161", 9, power.LLDP, 7, "sw-2") // the cable between the switches
-	see("one:161", 9, power.Bridge, 7, "n1", "n2", "n4")
-	see("one:161", 3, power.Bridge, 2, "n3")
-	see("two:161", 1, power.Bridge, 1, "n1")
-	see("two:161", 2, power.LLDP, 3, "n2")
-	see("two:161", 4, power.Bridge, 1, "n4", "stranger")
+	see("one:161", 9, snmp.LLDP, 7, "sw-2") // the cable between the switches
+	see("one:161", 9, snmp.Bridge, 7, "n1", "n2", "n4")
+	see("one:161", 3, snmp.Bridge, 2, "n3")
+	see("two:161", 1, snmp.Bridge, 1, "n1")
+	see("two:161", 2, snmp.LLDP, 3, "n2")
+	see("two:161", 4, snmp.Bridge, 1, "n4", "stranger")
 	told, links, err := l.Rescan(t.Context(), "alice", parse("explorable-switches"))
 	ok(t, err)
 	var got []string
@@ -354,8 +354,8 @@ func TestRescan(t *testing.T) {
 	// Who is seen where another one was takes its place. What shares a port is not
 	// powered by it, as far as can be told.
 	r.seen["one:161"], r.seen["two:161"] = nil, nil
-	see("two:161", 1, power.Bridge, 1, "n2")
-	see("two:161", 5, power.Bridge, 2, "n1", "n3")
+	see("two:161", 1, snmp.Bridge, 1, "n2")
+	see("two:161", 5, snmp.Bridge, 2, "n1", "n3")
 	_, links, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
 	ok(t, err)
 	got = nil
@@ -364,15 +364,15 @@ func TestRescan(t *testing.T) {
 	}
 	equal(t, "links", got, "n1 sw-2 5", "n2 sw-2 1", "n3 sw-2 5")
 	r.seen["two:161"] = nil
-	see("two:161", 1, power.Bridge, 1, "n1")
+	see("two:161", 1, snmp.Bridge, 1, "n1")
 	_, links, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
 	ok(t, err)
 	if len(links) != 2 || links[1].Device != "n2" || l.device(t, "n2").Port != (Port{}) {
 		t.Errorf("whose place was taken: %+v", links)
 	}
 	r.seen["two:161"] = nil
-	see("two:161", 1, power.Bridge, 1, "n2")
-	see("two:161", 5, power.Bridge, 2, "n1", "n3")
+	see("two:161", 1, snmp.Bridge, 1, "n2")
+	see("two:161", 5, snmp.Bridge, 2, "n1", "n3")
 	_, _, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
 	ok(t, err)
 	var how []string
@@ -381,7 +381,7 @@ func TestRescan(t *testing.T) {
 	equal(t, "reboots", how, "n1 none", "n2 ok")
 
 	// One that is silent is said to be, and changes nothing.
-	see("one:161", 7, power.Bridge, 1, "n3")
+	see("one:161", 7, snmp.Bridge, 1, "n3")
 	r.refuse("two:161", errSilent)
 	told, links, err = l.Rescan(t.Context(), "alice", parse("explorable-switches"))
 	ok(t, err)

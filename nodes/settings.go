@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"walt/fault"
-	"walt/power"
+	"walt/power/snmp"
 )
 
 // Settings of a node; what is zero is not set.
@@ -125,7 +125,7 @@ var settings = []setting{
 		key: "address", of: isSwitch, allowed: "a host, or host:port, of its SNMP agent",
 		get: func(s *subject) string { return s.sw.Address },
 		set: func(s *subject, v string) (err error) {
-			s.sw.Address, err = power.ParseAddress(v)
+			s.sw.Address, err = snmp.ParseAddress(v)
 			return err
 		},
 	},
@@ -133,7 +133,7 @@ var settings = []setting{
 		key: "snmp.version", of: isSwitch, allowed: "1, 2, 3",
 		get: func(s *subject) string { return numberOf(int(s.sw.Version)) },
 		set: func(s *subject, v string) (err error) {
-			s.sw.Version, err = power.ParseVersion(v)
+			s.sw.Version, err = snmp.ParseVersion(v)
 			return err
 		},
 	},
@@ -144,7 +144,7 @@ var settings = []setting{
 		get: func(s *subject) string { return string(s.sw.AuthProtocol) },
 		set: func(s *subject, v string) (err error) {
 			if s.sw.AuthProtocol = ""; v != "none" {
-				s.sw.AuthProtocol, err = power.ParseAuthProtocol(v)
+				s.sw.AuthProtocol, err = snmp.ParseAuthProtocol(v)
 			}
 			return err
 		},
@@ -155,7 +155,7 @@ var settings = []setting{
 		get: func(s *subject) string { return string(s.sw.PrivProtocol) },
 		set: func(s *subject, v string) (err error) {
 			if s.sw.PrivProtocol = ""; v != "none" {
-				s.sw.PrivProtocol, err = power.ParsePrivProtocol(v)
+				s.sw.PrivProtocol, err = snmp.ParsePrivProtocol(v)
 			}
 			return err
 		},

@@ -4,14 +4,14 @@ import (
 	"errors"
 
 	"walt/fault"
-	"walt/power"
+	"walt/power/snmp"
 	"walt/state"
 )
 
 // managed is how the server may work with a switch. It holds secrets: nothing
 // but the store and package power sees it whole.
 type managed struct {
-	power.Switch
+	snmp.Switch
 	Explore bool // its tables are read to find what hangs on which port
 	PoE     bool // the power of its ports may be cut
 
@@ -58,7 +58,7 @@ func (sw managed) complete() error {
 	if sw.Address == "" {
 		return fault.Failedf("switch %s has no address; nothing changed", sw.Name).WithHint("add: address=HOST")
 	}
-	s, err := power.Open(sw.Switch)
+	s, err := snmp.Open(sw.Switch)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"walt/auth"
-	"walt/power"
+	"walt/power/snmp"
 )
 
 // rig is the switches of a lab, each with as many ports as are asked for.
@@ -18,7 +18,7 @@ type rig struct {
 	off      map[string]bool // "address/port"
 	cycled   []string
 	err      map[string]error // of an address: it refuses, or is silent
-	seen     map[string][]power.Neighbour
+	seen     map[string][]snmp.Neighbour
 	busy     map[string]int // requests under way, by address
 	most     int            // at the same time, of one switch
 	patience time.Duration  // how long a request takes that fails
@@ -27,10 +27,10 @@ type rig struct {
 }
 
 func newRig() *rig {
-	return &rig{off: map[string]bool{}, err: map[string]error{}, seen: map[string][]power.Neighbour{}, busy: map[string]int{}}
+	return &rig{off: map[string]bool{}, err: map[string]error{}, seen: map[string][]snmp.Neighbour{}, busy: map[string]int{}}
 }
 
-func (r *rig) dial(sw power.Switch) (Agent, error) { return &fakeAgent{r, sw.Address}, nil }
+func (r *rig) dial(sw snmp.Switch) (Agent, error) { return &fakeAgent{r, sw.Address}, nil }
 
 type fakeAgent struct {
 	*rig
@@ -86,7 +86,7 @@ func (a *fakeAgent) Cycle(ctx context.Context, port int, off time.Duration) erro
 	return err
 }
 
-func (a *fakeAgent) Neighbours(context.Context) (found []power.Neighbour, err error) {
+func (a *fakeAgent) Neighbours(context.Context) (found []snmp.Neighbour, err error) {
 	err = a.ask(func() { found = a.seen[a.address] })
 	return found, err
 }

@@ -12,7 +12,7 @@ import (
 	"walt/auth"
 	"walt/fault"
 	"walt/journal"
-	"walt/power"
+	"walt/power/snmp"
 	"walt/state"
 )
 
@@ -71,7 +71,7 @@ func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []Explo
 }
 
 func (l *Lab) explore(ctx context.Context, actor string, asked []managed) (told []Exploration, links []Link, err error) {
-	found := make([][]power.Neighbour, len(asked))
+	found := make([][]snmp.Neighbour, len(asked))
 	told = make([]Exploration, len(asked))
 	var work sync.WaitGroup // each for a limited time
 	for i, sw := range asked {
@@ -125,7 +125,7 @@ func (l *Lab) explore(ctx context.Context, actor string, asked []managed) (told 
 	return told, links, err
 }
 
-func macsOf(ns []power.Neighbour) map[string]bool {
+func macsOf(ns []snmp.Neighbour) map[string]bool {
 	all := map[string]bool{}
 	for _, n := range ns {
 		all[n.MAC] = true
@@ -145,14 +145,14 @@ func (l *Lab) contact(sw Name, err error) {
 // place is where a switch sees a device.
 type place struct {
 	Port
-	power.Neighbour
+	snmp.Neighbour
 }
 
 // nearer reports whether the device hangs here rather than there: it says so
 // itself, or there is less else behind the port.
 func (p place) nearer(there place) bool {
 	if p.Source != there.Source {
-		return p.Source == power.LLDP
+		return p.Source == snmp.LLDP
 	}
 	return cmp.Or(cmp.Compare(p.Behind, there.Behind), cmp.Compare(p.key(), there.key())) < 0
 }
@@ -171,7 +171,7 @@ func (l *Lab) relink(tx state.Tx, actor string, places map[MAC]place, answered m
 		if !seen || d.Virtual || d.Port.ByHand || d.Port == p.Port {
 			continue
 		}
-		if unsure := p.Uplink() || d.Port.Switch != "" && !answered[d.Port.Switch]; unsure && p.Source != power.LLDP {
+		if unsure := p.Uplink() || d.Port.Switch != "" && !answered[d.Port.Switch]; unsure && p.Source != snmp.LLDP {
 			continue
 		}
 		link, err := l.link(tx, actor, &d, p.Port)

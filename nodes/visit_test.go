@@ -22,14 +22,14 @@ import (
 	"walt/journal"
 	"walt/nodes"
 	"walt/state"
-	"walt/vnode"
+	"walt/vnode/sim"
 )
 
 // lab is a lab with simulated nodes: alice and bob, and v1, which is bob's and up.
 type lab struct {
 	*nodes.Lab
 	store state.Store
-	sim   *vnode.Sim
+	sim   *sim.Hypervisor
 }
 
 // library has one image, which is made by hand.
@@ -68,7 +68,7 @@ func start(t *testing.T, store state.Store) lab {
 	l := lab{store: store, Lab: nodes.New(nodes.Config{
 		Store: store, Journal: journal.New(store, time.Now), Library: library{}, Key: key, Log: log, Now: time.Now, Retry: time.Second,
 	})}
-	l.sim = vnode.NewSim(l.Lab, library{}, key.PublicKey(), log)
+	l.sim = sim.New(l.Lab, library{}, key.PublicKey(), log)
 	l.sim.Delay = 4 * time.Millisecond
 	l.Virtual = l.sim
 	t.Cleanup(l.sim.Close)

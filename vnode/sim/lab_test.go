@@ -1,4 +1,4 @@
-package vnode
+package sim
 
 import (
 	"bytes"
@@ -87,7 +87,7 @@ func (s shelf) Files(_ context.Context, digest string) (fs.FS, error) {
 
 type lab struct {
 	*fakeLab
-	sim *Sim
+	sim *Hypervisor
 	key ssh.Signer
 	log *bytes.Buffer // read it after Close
 }
@@ -95,7 +95,7 @@ type lab struct {
 func newLab(t testing.TB, library shelf) *lab {
 	l := &lab{fakeLab: &fakeLab{events: make(chan event, 10_000)}, key: newKey(t), log: &bytes.Buffer{}}
 	l.choose("one")
-	l.sim = NewSim(l, library, l.key.PublicKey(), slog.New(slog.NewTextHandler(l.log, nil)))
+	l.sim = New(l, library, l.key.PublicKey(), slog.New(slog.NewTextHandler(l.log, nil)))
 	l.sim.Delay = 4 * time.Millisecond
 	t.Cleanup(l.sim.Close)
 	return l

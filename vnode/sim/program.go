@@ -1,4 +1,4 @@
-package vnode
+package sim
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package vnode
+package sim
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type machine struct {
 
 // powerOn returns a machine that listens, with a host key of its own, and
 // answers once it serves.
-func (s *Sim) powerOn(n nodes.Name, files fs.FS) (*machine, error) {
+func (s *Hypervisor) powerOn(n nodes.Name, files fs.FS) (*machine, error) {
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return nil, fmt.Errorf("make a host key: %w", err)

@@ -1,10 +1,10 @@
-// Package power works the ports of network switches over SNMP: it gives and
+// Package snmp works the ports of network switches over SNMP: it gives and
 // cuts the power of PoE ports and tells what hangs on which port. It knows no
 // node and no user and decides nothing. Its one surprising rule: a request that
 // was not answered is no proof of anything, because SNMP answers a wrong
 // community with silence and loses packets; so every request is sent several
 // times, and what was written is read back.
-package power
+package snmp
 
 import (
 	"log/slog"

@@ -1,4 +1,4 @@
-package power
+package snmp
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package vnode
+package sim
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	_ nodes.Hypervisor = (*Sim)(nil)
+	_ nodes.Hypervisor = (*Hypervisor)(nil)
 	_ Lab              = (*nodes.Lab)(nil)
 	_ Library          = (*images.Library)(nil)
 )

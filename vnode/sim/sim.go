@@ -1,11 +1,11 @@
-// Package vnode runs virtual nodes: nodes that live inside the server. It
+// Package sim runs virtual nodes: nodes that live inside the server. It
 // decides nothing; what a node boots, and who may use it, is the lab's business.
 // So far there is one kind, simulated nodes: no machine is emulated, but each
 // has an SSH server of its own on loopback with a small shell, whose files are
 // those of the image that the node booted. Its one surprising rule: a node asks
 // what to boot every time that it starts, so a change of its image takes effect
 // with the next Start and no earlier.
-package vnode
+package sim
 
 import (
 	"context"
@@ -45,8 +45,8 @@ type Library interface {
 // the others wait for their turn.
 const Boots = 32
 
-// Sim runs simulated nodes. Set its fields before the first Start.
-type Sim struct {
+// Hypervisor runs simulated nodes. Set its fields before the first Start.
+type Hypervisor struct {
 	Lab     Lab
 	Library Library
 	Trust   ssh.PublicKey // the only key that nodes let in, as root
@@ -67,9 +67,9 @@ type life struct {
 	off chan struct{} // closed when the node is off for good
 }
 
-// NewSim returns a Sim whose nodes take about a second to boot. Close ends it.
-func NewSim(lab Lab, library Library, trust ssh.PublicKey, log *slog.Logger) *Sim {
-	return &Sim{
+// New returns a Hypervisor whose nodes take about a second to boot. Close ends it.
+func New(lab Lab, library Library, trust ssh.PublicKey, log *slog.Logger) *Hypervisor {
+	return &Hypervisor{
 		Lab: lab, Library: library, Trust: trust, Log: log,
 		Delay: time.Second, Now: time.Now,
 		turns: make(chan struct{}, Boots), nodes: map[nodes.Name]*life{},
@@ -79,7 +79,7 @@ func NewSim(lab Lab, library Library, trust ssh.PublicKey, log *slog.Logger) *Si
 // Start powers the node on. If it is on, its power is cut first, and Start
 // returns after the lab was told so: nothing of the earlier run is heard of
 // later. It does not wait for the boot. After Close it does nothing.
-func (s *Sim) Start(n nodes.Name) {
+func (s *Hypervisor) Start(n nodes.Name) {
 	ctx, end := context.WithCancel(context.Background())
 	l := &life{end, make(chan struct{})}
 	s.mu.Lock()
@@ -105,7 +105,7 @@ func (s *Sim) Start(n nodes.Name) {
 
 // Stop cuts the power of the node. It returns when it is off, its connections
 // are closed, all that ran on it has ended, and the lab was told.
-func (s *Sim) Stop(n nodes.Name) {
+func (s *Hypervisor) Stop(n nodes.Name) {
 	s.mu.Lock()
 	l := s.nodes[n]
 	s.mu.Unlock()
@@ -122,7 +122,7 @@ func (s *Sim) Stop(n nodes.Name) {
 }
 
 // Close cuts the power of all nodes, for ever, and returns when they are off.
-func (s *Sim) Close() {
+func (s *Hypervisor) Close() {
 	s.mu.Lock()
 	s.closed = true
 	for _, l := range s.nodes {
@@ -134,7 +134,7 @@ func (s *Sim) Close() {
 
 // live runs a node, again after each reboot that it does by itself, until ctx
 // ends or it cannot boot.
-func (s *Sim) live(ctx context.Context, n nodes.Name) {
+func (s *Hypervisor) live(ctx context.Context, n nodes.Name) {
 	for {
 		err := s.run(ctx, n)
 		again := errors.Is(err, errReboot)
@@ -149,7 +149,7 @@ func (s *Sim) live(ctx context.Context, n nodes.Name) {
 }
 
 // run is a node from power on to power off. It returns why that was.
-func (s *Sim) run(ctx context.Context, n nodes.Name) (err error) {
+func (s *Hypervisor) run(ctx context.Context, n nodes.Name) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -187,7 +187,7 @@ func (s *Sim) run(ctx context.Context, n nodes.Name) (err error) {
 }
 
 // inTurn does a part of a boot while not too many others do.
-func (s *Sim) inTurn(ctx context.Context, work func() error) error {
+func (s *Hypervisor) inTurn(ctx context.Context, work func() error) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
