@@ -250,7 +250,8 @@ type changeRow struct {
 	Image    images.Ref `json:"image"`
 	Previous *auth.Name `json:"previous_owner"`
 	Changed  bool       `json:"changed"`
-	Reboot   string     `json:"reboot"`
+	Reboot   string     `json:"reboot"`        // ok, skipped, none (no means to) or why it failed
+	Reason   *string    `json:"reboot_reason"` // why it failed, else null
 }
 
 // showResult tells what became of each node. It fails when a reboot failed: the
@@ -259,7 +260,7 @@ func (c *Call) showResult(r nodes.Result) error {
 	if c.on("json") {
 		rows, cloned := []changeRow{}, []images.Ref{}
 		for _, ch := range r.Changes {
-			rows = append(rows, changeRow{ch.Node, ownerOf(ch.Image.User), ch.Image, ownerOf(ch.Previous), ch.Changed, ch.Reboot})
+			rows = append(rows, changeRow{ch.Node, ownerOf(ch.Image.User), ch.Image, ownerOf(ch.Previous), ch.Changed, ch.Reboot.String(), orNull(ch.Reboot.Reason)})
 		}
 		for _, img := range r.Cloned {
 			cloned = append(cloned, img.Ref)
@@ -295,7 +296,7 @@ func became(ch nodes.Change) string {
 	if ch.Image.User == auth.Nobody {
 		what = "is free and boots its default image"
 	}
-	switch ch.Reboot {
+	switch ch.Reboot.Outcome {
 	case nodes.RebootOK:
 		return what + ": rebooting"
 	case nodes.RebootNone:
@@ -303,7 +304,7 @@ func became(ch nodes.Change) string {
 	case nodes.RebootSkipped:
 		return what + " already: left alone"
 	}
-	return what + " at its next start: the reboot failed, " + ch.Reboot
+	return what + " at its next start: the reboot failed, " + ch.Reboot.Reason
 }
 
 // failedReboots is the fault for nodes whose reboot failed, nil without any.
@@ -311,15 +312,15 @@ func failedReboots(changes []nodes.Change) error {
 	var failed, reasons []string
 	why := map[string][]string{} // by reason
 	for _, ch := range changes {
-		switch ch.Reboot {
-		case nodes.RebootOK, nodes.RebootNone, nodes.RebootSkipped:
+		if ch.Reboot.Outcome != nodes.RebootFailed {
 			continue
 		}
-		if why[ch.Reboot] == nil {
-			reasons = append(reasons, ch.Reboot)
+		reason := ch.Reboot.Reason
+		if why[reason] == nil {
+			reasons = append(reasons, reason)
 		}
 		failed = append(failed, string(ch.Node))
-		why[ch.Reboot] = append(why[ch.Reboot], string(ch.Node))
+		why[reason] = append(why[reason], string(ch.Node))
 	}
 	if len(failed) == 0 {
 		return nil

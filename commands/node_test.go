@@ -117,21 +117,21 @@ func TestNodeDocuments(t *testing.T) {
 		{user: "bob", line: "node show --json", stdout: `{"nodes":[]}` + "\n"},
 		{
 			user: "bob", line: "node acquire rpi-1 --yes --json",
-			stdout: `{"cloned":["bob/rpi-3-b-default:latest"],"nodes":[{"name":"rpi-1","owner":"bob","image":"bob/rpi-3-b-default:latest","previous_owner":"carol","changed":true,"reboot":"none"}]}` + "\n",
+			stdout: `{"cloned":["bob/rpi-3-b-default:latest"],"nodes":[{"name":"rpi-1","owner":"bob","image":"bob/rpi-3-b-default:latest","previous_owner":"carol","changed":true,"reboot":"none","reboot_reason":null}]}` + "\n",
 		},
 		{user: "bob", line: "node show --json", stdout: `{"nodes":[` + rpi + "]}\n"},
 		{
 			user: "bob", line: "node boot rpi-1 rpi-3-b-default --json",
-			stdout: `{"cloned":[],"nodes":[{"name":"rpi-1","owner":"bob","image":"bob/rpi-3-b-default:latest","previous_owner":"bob","changed":false,"reboot":"skipped"}]}` + "\n",
+			stdout: `{"cloned":[],"nodes":[{"name":"rpi-1","owner":"bob","image":"bob/rpi-3-b-default:latest","previous_owner":"bob","changed":false,"reboot":"skipped","reboot_reason":null}]}` + "\n",
 		},
 		{
 			user: "bob", line: "node release my-nodes --json",
-			stdout: `{"cloned":[],"nodes":[{"name":"rpi-1","owner":null,"image":"waltplatform/rpi-3-b-default:latest","previous_owner":"bob","changed":true,"reboot":"none"}]}` + "\n",
+			stdout: `{"cloned":[],"nodes":[{"name":"rpi-1","owner":null,"image":"waltplatform/rpi-3-b-default:latest","previous_owner":"bob","changed":true,"reboot":"none","reboot_reason":null}]}` + "\n",
 		},
 		{user: "bob", line: "node release my-nodes --json", stdout: `{"cloned":[],"nodes":[]}` + "\n"},
 		{
 			user: "bob", line: "node acquire pc-1 --json",
-			stdout: `{"cloned":["bob/pc-x86-64-default:latest"],"nodes":[{"name":"pc-1","owner":"bob","image":"bob/pc-x86-64-default:latest","previous_owner":null,"changed":true,"reboot":"ok"}]}` + "\n",
+			stdout: `{"cloned":["bob/pc-x86-64-default:latest"],"nodes":[{"name":"pc-1","owner":"bob","image":"bob/pc-x86-64-default:latest","previous_owner":null,"changed":true,"reboot":"ok","reboot_reason":null}]}` + "\n",
 		},
 	})
 	w.ok("bob", "node release pc-1")

@@ -139,7 +139,7 @@ func nodeReboot(ctx context.Context, c *Call) error {
 	var done []nodes.Change
 	err = c.consented(ctx, "Reboot", func(consent nodes.Consent) error {
 		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), consent, func(ch nodes.Change) {
-			if done = append(done, ch); ch.Reboot == nodes.RebootOK {
+			if done = append(done, ch); ch.Reboot.Outcome == nodes.RebootOK {
 				fmt.Fprintf(c.Out, "%s is rebooting\n", ch.Node)
 			}
 		})
@@ -150,7 +150,7 @@ func nodeReboot(ctx context.Context, c *Call) error {
 	slices.SortStableFunc(done, func(a, b nodes.Change) int { return nodes.Naturally(a.Node, b.Node) })
 	var cannot []string
 	for _, ch := range done {
-		if ch.Reboot == nodes.RebootNone {
+		if ch.Reboot.Outcome == nodes.RebootNone {
 			cannot = append(cannot, string(ch.Node))
 		}
 	}

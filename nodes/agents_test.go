@@ -77,7 +77,7 @@ func TestRealSwitches(t *testing.T) {
 	result, err := l.Acquire(t.Context(), "bob", parse("s1n2,s2n3"), Consent{})
 	ok(t, err)
 	for _, ch := range result.Changes {
-		if ch.Reboot != RebootOK {
+		if ch.Reboot.Outcome != RebootOK {
 			t.Errorf("%s: %s", ch.Node, ch.Reboot)
 		}
 	}
@@ -90,7 +90,7 @@ func TestRealSwitches(t *testing.T) {
 	// An agent that lets nobody write, and a community that it does not know.
 	l.configure(t, "s1", "snmp.community=public")
 	var how string
-	ok(t, l.Reboot(t.Context(), "bob", parse("s1n2"), true, Consent{}, func(ch Change) { how = ch.Reboot }))
+	ok(t, l.Reboot(t.Context(), "bob", parse("s1n2"), true, Consent{}, func(ch Change) { how = ch.Reboot.String() }))
 	if want := fmt.Sprintf("switch s1 (%s) refuses to turn the power of port 2 off (NoAccess)", switches[0].Address); how != want {
 		t.Errorf("the reboot: %q, want %q", how, want)
 	}

@@ -84,7 +84,7 @@ func TestNodeWithoutPowerControl(t *testing.T) {
 		stop := l.run(t)
 		result, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{})
 		ok(t, err)
-		if how := result.Changes[0].Reboot; how != RebootNone {
+		if how := result.Changes[0].Reboot; how.Outcome != RebootNone {
 			t.Errorf("the reboot: %s", how)
 		}
 		time.Sleep(time.Hour)

@@ -25,7 +25,7 @@ type Change struct {
 	Image    images.Ref // that it boots now
 	Previous auth.Name  // owner before
 	Changed  bool       // false: it booted that image already and was left alone
-	Reboot   string     // "ok", "skipped", "none" (the server has no means to), or why it failed
+	Reboot   Reboot
 }
 
 // Kept is an image that was there under the name of a clone.
@@ -33,13 +33,6 @@ type Kept struct {
 	Image, Default images.Ref
 	Outdated       bool // the default image has another content
 }
-
-// The outcomes of a reboot that did not fail.
-const (
-	RebootOK      = "ok"
-	RebootSkipped = "skipped"
-	RebootNone    = "none"
-)
 
 // change is one transaction that may make nodes boot other images.
 type change struct {
@@ -86,7 +79,7 @@ func (c *change) boot(d Device, ref images.Ref) error {
 	}
 	previous, before := d.Owner(), d.Image
 	c.result.Changes = append(c.result.Changes, Change{
-		Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: RebootSkipped,
+		Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped},
 	})
 	if err := c.lab.touch(c.tx, d); err != nil {
 		return err
@@ -213,9 +206,9 @@ func (c *change) restart(ctx context.Context) error {
 	if c.stay {
 		return nil
 	}
-	restart := func(ctx context.Context, d Device) string { return c.lab.restart(ctx, d, c.planned[d.Name], false) }
-	outcome := map[Name]string{}
-	err := c.lab.atOnce(ctx, c.moved, false, restart, func(d Device, how string) { outcome[d.Name] = how })
+	restart := func(ctx context.Context, d Device) Reboot { return c.lab.restart(ctx, d, c.planned[d.Name], false) }
+	outcome := map[Name]Reboot{}
+	err := c.lab.atOnce(ctx, c.moved, false, restart, func(d Device, r Reboot) { outcome[d.Name] = r })
 	if err != nil {
 		return fault.New(fault.Interrupted, "interrupted: the change is made, and its nodes go on rebooting")
 	}

@@ -146,7 +146,7 @@ func (c *change) overwrite(old, img images.Image) error {
 		return err
 	}
 	for _, d := range using {
-		c.result.Changes = append(c.result.Changes, Change{Node: d.Name, Image: img.Ref, Previous: d.Owner(), Reboot: RebootSkipped})
+		c.result.Changes = append(c.result.Changes, Change{Node: d.Name, Image: img.Ref, Previous: d.Owner(), Reboot: Reboot{Outcome: RebootSkipped}})
 		if err := c.move(d, false); err != nil {
 			return err
 		}

@@ -132,7 +132,7 @@ func (m *model) run(t *testing.T, c command) {
 			moved = append(moved, ch.Node)
 		}
 		if d := m.world.things[ch.Node]; ch.Image != d.image || ch.Previous != owned(before.things[ch.Node]) ||
-			ch.Changed && (ch.Reboot == RebootOK) != d.virtual {
+			ch.Changed && (ch.Reboot.Outcome == RebootOK) != d.virtual {
 			t.Fatalf("%s: the result %+v of %+v", c.text, ch, d)
 		}
 	}

@@ -41,7 +41,7 @@ func TestAcquire(t *testing.T) {
 	ok(t, err)
 	mine := ref("bob/m1-default")
 	equal(t, "changes", r.Changes,
-		Change{"n2", mine, auth.Nobody, true, RebootNone}, Change{"n10", mine, auth.Nobody, true, RebootNone})
+		Change{"n2", mine, auth.Nobody, true, Reboot{Outcome: RebootNone}}, Change{"n10", mine, auth.Nobody, true, Reboot{Outcome: RebootNone}})
 	if len(r.Cloned) != 1 || r.Cloned[0].Ref != mine || len(r.Kept) != 0 {
 		t.Errorf("cloned %v, kept %v", r.Cloned, r.Kept)
 	}
@@ -191,7 +191,7 @@ func TestRelease(t *testing.T) {
 	})
 	r, err := l.Release(t.Context(), "bob", parse("my-nodes"))
 	ok(t, err)
-	equal(t, "changes", r.Changes, Change{"n1", images.DefaultRef("m1"), "bob", true, RebootNone})
+	equal(t, "changes", r.Changes, Change{"n1", images.DefaultRef("m1"), "bob", true, Reboot{Outcome: RebootNone}})
 	equal(t, "owners", l.owners(t, "n1", "n2"), auth.Nobody, "carol")
 }
 
@@ -217,7 +217,7 @@ func TestSetImage(t *testing.T) {
 	r, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), "mine", Consent{})
 	ok(t, err)
 	equal(t, "changes", r.Changes,
-		Change{"n1", ref("bob/mine"), "bob", true, RebootNone}, Change{"n3", ref("bob/mine"), "bob", false, RebootSkipped})
+		Change{"n1", ref("bob/mine"), "bob", true, Reboot{Outcome: RebootNone}}, Change{"n3", ref("bob/mine"), "bob", false, Reboot{Outcome: RebootSkipped}})
 	equal(t, "boots", l.events(t, journal.Boot), "bob n1: bob/m1-default -> bob/mine,")
 	if !l.device(t, "n1").Since.Equal(since) {
 		t.Error("Since changed, the owner did not")
@@ -229,7 +229,7 @@ func TestCreateAndRemove(t *testing.T) {
 	l := newTeam(t)
 	r, err := l.Create(t.Context(), "bob", "v1", "m1")
 	ok(t, err)
-	equal(t, "changes", r.Changes, Change{"v1", ref("bob/m1-default"), auth.Nobody, true, RebootOK})
+	equal(t, "changes", r.Changes, Change{"v1", ref("bob/m1-default"), auth.Nobody, true, Reboot{Outcome: RebootOK}})
 	d := l.device(t, "v1")
 	if mac, err := ParseMAC(string(d.MAC)); err != nil || mac != d.MAC || !d.Virtual || d.Booted != d.Image {
 		t.Errorf("made was %+v (%v)", d, err)
@@ -310,7 +310,7 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 	if img.Ref != mine || img.Digest != news.Digest {
 		t.Errorf("made was %+v", img)
 	}
-	equal(t, "reboots", []string{r.Changes[0].Reboot, r.Changes[1].Reboot}, RebootNone, RebootOK)
+	equal(t, "reboots", []RebootOutcome{r.Changes[0].Reboot.Outcome, r.Changes[1].Reboot.Outcome}, RebootNone, RebootOK)
 	if d := l.device(t, "v1"); d.Digest != news.Digest || !d.Since.Equal(shown.Nodes[1].Since) {
 		t.Errorf("v1 booted %s, since %v", d.Digest, d.Since)
 	}

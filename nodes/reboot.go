@@ -24,6 +24,31 @@ const (
 	restartsAtOnce = 256
 )
 
+// Reboot is what came of restarting a node.
+type Reboot struct {
+	Outcome RebootOutcome
+	Reason  string // in words for users; "" unless the outcome is RebootFailed
+}
+
+// RebootOutcome is how a reboot went.
+type RebootOutcome string
+
+// The outcomes of a reboot.
+const (
+	RebootOK      RebootOutcome = "ok"
+	RebootSkipped RebootOutcome = "skipped" // it was not needed
+	RebootNone    RebootOutcome = "none"    // the server has no means to
+	RebootFailed  RebootOutcome = "failed"
+)
+
+// String is the reason of a reboot that failed, else its outcome.
+func (r Reboot) String() string {
+	if r.Outcome == RebootFailed {
+		return r.Reason
+	}
+	return string(r.Outcome)
+}
+
 // Reboot starts the nodes of the set anew, contested ones with consent. Their
 // images stay. A node that is up is asked first, unless hard, and only if that
 // fails is its power cut. each is called with every node as soon as it is known
@@ -44,34 +69,34 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, co
 	if err != nil {
 		return err
 	}
-	restart := func(ctx context.Context, d Device) string {
-		how := l.restart(ctx, d, woken[d.Name], !hard)
-		e := journal.Event{Type: journal.Power, Actor: string(user), Node: string(d.Name), Detail: "reboot: " + how}
+	restart := func(ctx context.Context, d Device) Reboot {
+		r := l.restart(ctx, d, woken[d.Name], !hard)
+		e := journal.Event{Type: journal.Power, Actor: string(user), Node: string(d.Name), Detail: "reboot: " + r.String()}
 		if err := l.Journal.Add(ctx, e); err != nil {
 			l.Log.Error("note a reboot", "node", d.Name, "err", err)
 		}
-		return how
+		return r
 	}
-	return l.atOnce(ctx, ds, !hard, restart, func(d Device, how string) {
-		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: how})
+	return l.atOnce(ctx, ds, !hard, restart, func(d Device, r Reboot) {
+		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	})
 }
 
 // atOnce restarts all devices at the same time and calls each with what came of
 // every one. They go on when ctx ends and atOnce returns. slow says that virtual
 // nodes, too, may take a while.
-func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(context.Context, Device) string, each func(Device, string)) error {
-	type outcome struct {
+func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(context.Context, Device) Reboot, each func(Device, Reboot)) error {
+	type restarted struct {
 		device Device
-		how    string
+		reboot Reboot
 	}
-	came := make(chan outcome, len(ds))
+	done := make(chan restarted, len(ds))
 	turns := make(chan struct{}, restartsAtOnce)
 	for _, d := range ds {
 		work := func() { // ends within its limit; Run waits for it
 			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 			defer cancel()
-			came <- outcome{d, restart(limited, d)}
+			done <- restarted{d, restart(limited, d)}
 		}
 		if d.Virtual && !slow {
 			work()
@@ -85,8 +110,8 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 	}
 	for range ds {
 		select {
-		case o := <-came:
-			each(o.device, o.how)
+		case r := <-done:
+			each(r.device, r.reboot)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -94,19 +119,19 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 	return nil
 }
 
-// restart makes a node start anew by the means that there are, and returns how
-// that went, as in Change.Reboot. planned says that its port has its order.
-func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) string {
+// restart makes a node start anew by the means that there are, and returns what
+// came of it. planned says that its port has its order.
+func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) Reboot {
 	var refused error
 	asked := false
 	if s := l.status.of(d.Name); soft && !planned && s.State == Up {
 		if asked, refused = true, l.soft(ctx, d, s); refused == nil {
-			return RebootOK
+			return Reboot{Outcome: RebootOK}
 		}
 	}
 	if d.Virtual {
 		l.start(d, 0)
-		return RebootOK
+		return Reboot{Outcome: RebootOK}
 	}
 	if !planned {
 		err := l.Store.Update(ctx, func(tx state.Tx) error {
@@ -118,26 +143,27 @@ func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) string 
 			return err
 		})
 		if err != nil {
-			return l.why(err)
+			return Reboot{RebootFailed, l.why(err)}
 		}
 	}
 	s := l.status.of(d.Name)
 	switch {
 	case planned:
 		if err := l.apply(ctx, d.Port); err != nil {
-			return l.why(err)
+			return Reboot{RebootFailed, l.why(err)}
 		}
 		l.starting(d, Booting, 0)
-		return RebootOK
+		return Reboot{Outcome: RebootOK}
 	case s.State == Up && !asked:
 		if refused = l.soft(ctx, d, s); refused == nil {
-			return RebootOK
+			return Reboot{Outcome: RebootOK}
 		}
 	}
 	if refused != nil {
-		return "it did not reboot by itself (" + refused.Error() + "), and the server has no means to cut its power"
+		reason := "it did not reboot by itself (" + refused.Error() + "), and the server has no means to cut its power"
+		return Reboot{RebootFailed, reason}
 	}
-	return RebootNone
+	return Reboot{Outcome: RebootNone}
 }
 
 // why is an error in words for users; what is none of theirs goes to the log.
@@ -211,11 +237,11 @@ func (l *Lab) Wake(ctx context.Context, nodes Nodes) (woke Nodes, err error) {
 		}
 	}
 	var failed error
-	err = l.atOnce(ctx, asleep, true, func(ctx context.Context, d Device) string {
+	err = l.atOnce(ctx, asleep, true, func(ctx context.Context, d Device) Reboot {
 		return l.restart(ctx, d, true, false)
-	}, func(d Device, how string) {
-		if how != RebootOK {
-			failed = errors.Join(failed, fault.Failedf("%s could not be woken: %s", d.Name, how))
+	}, func(d Device, r Reboot) {
+		if r.Outcome != RebootOK {
+			failed = errors.Join(failed, fault.Failedf("%s could not be woken: %s", d.Name, r))
 		}
 	})
 	return woke, errors.Join(err, failed)

@@ -30,7 +30,7 @@ func TestReboot(t *testing.T) {
 		ok(t, err)
 		before := power.starts.Load()
 		ok(t, l.Reboot(t.Context(), "bob", set, hard, nodes.Consent{}, func(ch nodes.Change) {
-			if ch.Reboot != nodes.RebootOK {
+			if ch.Reboot.Outcome != nodes.RebootOK {
 				t.Errorf("%s: %s", what, ch.Reboot)
 			}
 		}))

@@ -55,7 +55,7 @@ func TestPowerSaving(t *testing.T) {
 		result, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{})
 		ok(t, err)
 		equal(t, "ports off after an acquire", r.dark(), "one:161/2", "one:161/3")
-		if how := result.Changes[0].Reboot; how != RebootOK {
+		if how := result.Changes[0].Reboot; how.Outcome != RebootOK {
 			t.Errorf("the reboot of n1: %s", how)
 		}
 		all, err := l.Show(t.Context(), "bob", parse("n3"))
@@ -101,7 +101,7 @@ func TestSilentSwitch(t *testing.T) {
 		r.refuse("one:161", errSilent)
 		result, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{})
 		ok(t, err)
-		if how := result.Changes[0].Reboot; how != errSilent.Msg {
+		if how := result.Changes[0].Reboot; how.Reason != errSilent.Msg {
 			t.Errorf("the reboot: %s", how)
 		}
 		equal(t, "owners", l.owners(t, "n1"), "bob")
@@ -376,7 +376,7 @@ func TestRescan(t *testing.T) {
 	_, _, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
 	ok(t, err)
 	var how []string
-	ok(t, l.Reboot(t.Context(), "alice", parse("n1,n2"), true, Consent{}, func(ch Change) { how = append(how, string(ch.Node)+" "+ch.Reboot) }))
+	ok(t, l.Reboot(t.Context(), "alice", parse("n1,n2"), true, Consent{}, func(ch Change) { how = append(how, string(ch.Node)+" "+ch.Reboot.String()) }))
 	slices.Sort(how)
 	equal(t, "reboots", how, "n1 none", "n2 ok")
 
@@ -408,7 +408,7 @@ func TestSilenceIsShared(t *testing.T) {
 		result, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), Consent{})
 		ok(t, err)
 		for _, ch := range result.Changes {
-			if ch.Reboot != errSilent.Msg {
+			if ch.Reboot.Reason != errSilent.Msg {
 				t.Errorf("%s: %s", ch.Node, ch.Reboot)
 			}
 		}
