@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":          {"auth", "commands", "config", "demo", "fault", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "vnode/sim"},
+	".":          {"auth", "backup", "commands", "config", "demo", "fault", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "vnode/sim"},
 	"sshd":       {"auth", "commands", "fault"},
 	"commands":   {"auth", "fault", "images", "journal", "nodes"},
 	"nodes":      {"auth", "fault", "images", "journal", "power/snmp", "state"},
@@ -25,6 +25,7 @@ var imports = map[string][]string{
 	"vnode/sim":  {"fault", "images", "nodes"},
 	"demo":       {"auth", "config", "images", "nodes"},
 	"hostkeys":   {"fault"},
+	"backup":     {"fault"},
 	"power/snmp": {"fault"},
 	"config":     {"fault"},
 	"state":      {"fault"},

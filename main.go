@@ -86,9 +86,9 @@ func dispatch(ctx context.Context, args []string) error {
 	case "demo":
 		return demonstrate(ctx, rest)
 	case "backup":
-		return backup(ctx, rest)
+		return backupCommand(ctx, rest)
 	case "restore":
-		return restore(ctx, rest)
+		return restoreCommand(ctx, rest)
 	case "version", "--version":
 		fmt.Println("waltd", version)
 		return nil

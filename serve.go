@@ -61,7 +61,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		return nil, fault.Failedf("cannot make the data directory: %v", err).WithHint("choose another with --data DIR")
 	}
 	s := &server{data: c.Data, log: log}
-	if s.store, err = state.Open(filepath.Join(c.Data, "state"), log); err != nil {
+	if s.store, err = state.Open(stateDir(c.Data), log); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -1,0 +1,96 @@
+// Package backup writes a data directory as one archive and makes a data
+// directory of an archive. How the store writes and reads itself is the
+// store's business, and comes in as a function. Its one surprising rule: the
+// store comes first in the archive, so that the content that its rows name is
+// still there when its turn comes, on a server that goes on running.
+package backup
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// An archive is a tar file: the store in an entry of its own, the files of the
+// copied folders under their own names, and an empty last entry without which
+// the archive is not whole.
+const (
+	storeEntry = "state"
+	lastEntry  = "complete"
+)
+
+// copied are the folders of the data directory that are archived file by file:
+// the server's keys and the content of images. Everything else is in the store
+// or can be made again.
+var copied = []string{"keys", "images/blobs"}
+
+// Write writes the archive of the data directory to w; store writes the content
+// of the store. What fails midway has written nothing that Restore accepts.
+func Write(ctx context.Context, data string, store func(context.Context, io.Writer) error, w io.Writer) error {
+	archive := tar.NewWriter(w)
+	if err := addStore(ctx, archive, data, store); err != nil {
+		return fmt.Errorf("back up the store: %w", err)
+	}
+	for _, folder := range copied {
+		if err := addFolder(ctx, archive, data, folder); err != nil {
+			return fmt.Errorf("back up %s: %w", folder, err)
+		}
+	}
+	if err := archive.WriteHeader(&tar.Header{Name: lastEntry, Mode: 0o600}); err != nil {
+		return err
+	}
+	return archive.Close()
+}
+
+// addStore adds the store. A tar header tells the size of what follows, so the
+// store is written to a temporary file first.
+func addStore(ctx context.Context, archive *tar.Writer, data string, store func(context.Context, io.Writer) error) (err error) {
+	temp, err := os.CreateTemp(data, "backup-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, temp.Close(), os.Remove(temp.Name())) }()
+	if err := store(ctx, temp); err != nil {
+		return err
+	}
+	return addFile(archive, storeEntry, temp.Name())
+}
+
+// addFolder adds the regular files below a folder of the data directory.
+func addFolder(ctx context.Context, archive *tar.Writer, data, folder string) error {
+	return filepath.WalkDir(filepath.Join(data, folder), func(file string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name, err := filepath.Rel(data, file)
+		if err != nil {
+			return err
+		}
+		return addFile(archive, filepath.ToSlash(name), file)
+	})
+}
+
+func addFile(archive *tar.Writer, name, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := archive.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(archive, f)
+	return err
+}

@@ -1,0 +1,206 @@
+package backup_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"walt/backup"
+	"walt/fault"
+)
+
+const blob = "images/blobs/sha256/"
+
+// digest is the name that content has among the blobs.
+func digest(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return hex.EncodeToString(sum[:])
+}
+
+// fill writes files, by their paths below dir.
+func fill(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// content returns all files below dir.
+func content(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		found[name] = string(text)
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func writeStore(_ context.Context, w io.Writer) error {
+	_, err := io.WriteString(w, "rows")
+	return err
+}
+
+// readStore keeps the content of the store in a file.
+func readStore(data string, r io.Reader) error {
+	rows, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(data, "store"), rows, 0o600)
+}
+
+// archive returns the archive of a data directory.
+func archive(t *testing.T) (packed []byte, files map[string]string) {
+	t.Helper()
+	data := t.TempDir()
+	files = map[string]string{
+		"keys/ssh_host_ed25519_key": "secret",
+		blob + digest("layer"):      "layer",
+		blob + digest("config"):     "config",
+	}
+	fill(t, data, files)
+	fill(t, data, map[string]string{"state/engine": "is not copied", "images/trees/x": "can be made again"})
+	var w bytes.Buffer
+	if err := backup.Write(t.Context(), data, writeStore, &w); err != nil {
+		t.Fatal(err)
+	}
+	if entries, _ := filepath.Glob(filepath.Join(data, "backup-*")); len(entries) > 0 {
+		t.Errorf("left behind: %q", entries)
+	}
+	files["store"] = "rows"
+	return w.Bytes(), files
+}
+
+func TestRestoreWhatWasWritten(t *testing.T) {
+	t.Parallel()
+	packed, files := archive(t)
+	missing := filepath.Join(t.TempDir(), "some", "where")
+	for _, data := range []string{t.TempDir(), missing} {
+		if err := backup.Restore(t.Context(), data, readStore, bytes.NewReader(packed)); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(t, data); !maps.Equal(got, files) {
+			t.Errorf("restored %q\nwant %q", got, files)
+		}
+		if info, err := os.Stat(data); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("the data directory: %v, %v", info.Mode(), err)
+		}
+	}
+}
+
+// TestStoreComesFirst: content that appears after the store was written does
+// no harm, content that the store names and that is gone would.
+func TestStoreComesFirst(t *testing.T) {
+	t.Parallel()
+	packed, _ := archive(t)
+	if h, err := tar.NewReader(bytes.NewReader(packed)).Next(); err != nil || h.Name != "state" {
+		t.Errorf("first: %+v, %v", h, err)
+	}
+}
+
+func TestHalfAnArchiveIsNone(t *testing.T) {
+	t.Parallel()
+	packed, _ := archive(t)
+	for size := 0; size < len(packed)-1024; size += 256 { // the last 1,024 bytes are only tar's end
+		refuses(t, packed[:size], readStore, "EOF")
+	}
+}
+
+func TestFailuresLeaveNothing(t *testing.T) {
+	t.Parallel()
+	packed, _ := archive(t)
+	swapped := bytes.Replace(packed, []byte("layer"), []byte("lager"), 1)
+	refuses(t, swapped, readStore, digest("layer")+" has another content")
+	refuses(t, packed, func(string, io.Reader) error { return errors.New("disk full") }, "disk full")
+	for _, name := range []string{"../keys/x", "keys/../../x", "/keys/x", "keysx", "keys", "images/x", "images/blobs/../x"} {
+		var w bytes.Buffer
+		foreign := tar.NewWriter(&w)
+		err := foreign.WriteHeader(&tar.Header{Name: name, Mode: 0o600})
+		if err := errors.Join(err, foreign.Close()); err != nil {
+			t.Fatal(err)
+		}
+		refuses(t, w.Bytes(), readStore, "not a backup of walt")
+	}
+
+	broken := errors.New("damaged row")
+	var w bytes.Buffer
+	err := backup.Write(t.Context(), t.TempDir(), func(context.Context, io.Writer) error { return broken }, &w)
+	if !errors.Is(err, broken) {
+		t.Errorf("a store that cannot be written: %v", err)
+	}
+	refuses(t, w.Bytes(), readStore, "damaged or cut short")
+}
+
+// refuses checks that an archive is not restored and that nothing is left.
+func refuses(t *testing.T, packed []byte, store func(string, io.Reader) error, why string) {
+	t.Helper()
+	parent := t.TempDir()
+	err := backup.Restore(t.Context(), filepath.Join(parent, "data"), store, bytes.NewReader(packed))
+	if err == nil || !strings.Contains(err.Error(), why) {
+		t.Errorf("got %v, want %q", err, why)
+	}
+	if left := content(t, parent); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+func TestRestoreKeepsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	packed, _ := archive(t)
+	data := t.TempDir()
+	fill(t, data, map[string]string{"mine": "1"})
+	err := backup.Restore(t.Context(), data, readStore, bytes.NewReader(packed))
+	if fault.As(err) == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("into a directory that is in use: %v", err)
+	}
+	other := filepath.Join(t.TempDir(), "data")
+	fill(t, other+".restoring", map[string]string{"theirs": "1"})
+	if err := backup.Restore(t.Context(), other, readStore, bytes.NewReader(packed)); fault.As(err) == nil {
+		t.Errorf("beside another restore: %v", err)
+	}
+	if len(content(t, data)) != 1 || len(content(t, other+".restoring")) != 1 {
+		t.Error("files of others were removed")
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	packed, _ := archive(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	store := func(data string, r io.Reader) error {
+		cancel()
+		return readStore(data, r)
+	}
+	parent := t.TempDir()
+	err := backup.Restore(ctx, filepath.Join(parent, "data"), store, bytes.NewReader(packed))
+	if f := fault.As(err); f == nil || f.Kind != fault.Interrupted {
+		t.Errorf("got %v", err)
+	}
+	if left := content(t, parent); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
