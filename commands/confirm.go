@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"walt/consent"
 	"walt/fault"
-	"walt/nodes"
 )
 
 // patience is how long a question waits for its answer.
@@ -18,19 +18,19 @@ const patience = time.Minute
 // consented calls do, and when that would disturb others asks whether to do
 // what the verb says all the same, and calls it again with what the user agreed
 // to, until nothing was in the way.
-func (c *Call) consented(ctx context.Context, verb string, do func(nodes.Consent) error) error {
-	_, err := c.consentedBefore(ctx, nodes.Consent{Whoever: c.on("yes")}, verb, do)
+func (c *Call) consented(ctx context.Context, verb string, do func(consent.Given) error) error {
+	_, err := c.consentedBefore(ctx, consent.Given{Whoever: c.on("yes")}, verb, do)
 	return err
 }
 
 // consentedBefore is consented for a user who agreed to something before, and
 // returns what that has become.
-func (c *Call) consentedBefore(ctx context.Context, consent nodes.Consent, verb string, do func(nodes.Consent) error) (nodes.Consent, error) {
+func (c *Call) consentedBefore(ctx context.Context, given consent.Given, verb string, do func(consent.Given) error) (consent.Given, error) {
 	for {
-		err := do(consent)
-		contest, ok := errors.AsType[*nodes.ContestError](err)
+		err := do(given)
+		contest, ok := errors.AsType[*consent.Error](err)
 		if !ok {
-			return consent, err
+			return given, err
 		}
 		if contest.Changed {
 			c.note("That changed meanwhile, and nothing was done.")
@@ -41,14 +41,14 @@ func (c *Call) consentedBefore(ctx context.Context, consent nodes.Consent, verb 
 			object = string(contest.Nodes[0].Node)
 		}
 		if err := c.ask(ctx, verb+" "+object+" anyway?"); err != nil {
-			return consent, err
+			return given, err
 		}
-		consent.Shown = contest.Nodes
+		given.Shown = contest.Nodes
 	}
 }
 
 // facts shows what a request would disturb.
-func (c *Call) facts(contested []nodes.Contested) {
+func (c *Call) facts(contested []consent.Contested) {
 	for _, n := range contested {
 		if n.Owner == c.User {
 			c.note("%s boots this image.", n.Node)

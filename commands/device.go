@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
@@ -149,7 +150,7 @@ func deviceAdd(ctx context.Context, c *Call) error {
 		return c.misused(fault.Usagef("device add: --mac is missing"))
 	}
 	a := nodes.Announcement{Name: name}
-	if a.MAC, err = nodes.ParseMAC(c.option("mac")); err != nil {
+	if a.MAC, err = ethernet.ParseMAC(c.option("mac")); err != nil {
 		return err
 	}
 	if c.given("model") {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/nodes"
 )
@@ -74,8 +76,8 @@ func (c *Call) config(ctx context.Context, nodesOnly bool) error {
 		return err
 	}
 	var done []nodes.Name
-	err = c.consented(ctx, "Configure", func(consent nodes.Consent) error {
-		done, err = c.Lab.Configure(ctx, c.User, set, nodesOnly, want, consent)
+	err = c.consented(ctx, "Configure", func(given consent.Given) error {
+		done, err = c.Lab.Configure(ctx, c.User, set, nodesOnly, want, given)
 		return err
 	})
 	if err != nil {
@@ -135,7 +137,7 @@ func deviceTree(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	t := tree{below: map[nodes.MAC]nodes.Nodes{}, drawn: map[nodes.Name]bool{}}
+	t := tree{below: map[ethernet.MAC]nodes.Nodes{}, drawn: map[nodes.Name]bool{}}
 	for _, d := range all {
 		t.below[d.Port.Switch] = append(t.below[d.Port.Switch], d) // under "" those of no known port
 	}
@@ -169,7 +171,7 @@ func deviceTree(ctx context.Context, c *Call) error {
 
 // tree is what hangs on the ports of each switch.
 type tree struct {
-	below map[nodes.MAC]nodes.Nodes
+	below map[ethernet.MAC]nodes.Nodes
 	drawn map[nodes.Name]bool
 }
 

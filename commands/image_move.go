@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
@@ -101,15 +102,15 @@ func imageClone(ctx context.Context, c *Call) error {
 	if _, err := c.workingSet(ctx); err != nil {
 		return err
 	}
-	consent, verb, force := nodes.Consent{Whoever: c.on("yes")}, "Overwrite "+to.Short()+" and reboot", c.on("force")
+	given, verb, force := consent.Given{Whoever: c.on("yes")}, "Overwrite "+to.Short()+" and reboot", c.on("force")
 	var result nodes.Result
 	if from.Location == images.Here {
-		_, err = c.consentedBefore(ctx, consent, verb, func(consent nodes.Consent) (err error) {
-			_, result, err = c.Lab.Clone(ctx, from.Ref, to, force, consent)
+		_, err = c.consentedBefore(ctx, given, verb, func(given consent.Given) (err error) {
+			_, result, err = c.Lab.Clone(ctx, from.Ref, to, force, given)
 			return err
 		})
 	} else {
-		result, err = c.cloneFrom(ctx, from, to, force, consent, verb)
+		result, err = c.cloneFrom(ctx, from, to, force, given, verb)
 	}
 	if err != nil {
 		return err
@@ -135,15 +136,15 @@ func (c *Call) cloneName(from images.Link) (images.Ref, error) {
 
 // cloneFrom is a clone from another location. What can be in its way is looked
 // at before the download too, which may take long.
-func (c *Call) cloneFrom(ctx context.Context, from images.Link, to images.Ref, force bool, consent nodes.Consent, verb string) (result nodes.Result, err error) {
+func (c *Call) cloneFrom(ctx context.Context, from images.Link, to images.Ref, force bool, given consent.Given, verb string) (result nodes.Result, err error) {
 	var offered images.Image
 	if force {
 		if offered, err = c.Library.Look(ctx, from); err != nil {
 			return result, err
 		}
 	}
-	consent, err = c.consentedBefore(ctx, consent, verb, func(consent nodes.Consent) error {
-		return c.Lab.MayReceive(ctx, offered, from, to, force, consent)
+	given, err = c.consentedBefore(ctx, given, verb, func(given consent.Given) error {
+		return c.Lab.MayReceive(ctx, offered, from, to, force, given)
 	})
 	if err != nil {
 		return result, err
@@ -157,8 +158,8 @@ func (c *Call) cloneFrom(ctx context.Context, from images.Link, to images.Ref, f
 	if fetched.Variant != "" {
 		c.note("%s has variants for several platforms: that for %s was taken.", from, fetched.Variant)
 	}
-	_, err = c.consentedBefore(ctx, consent, verb, func(consent nodes.Consent) (err error) {
-		_, result, err = c.Lab.Receive(ctx, fetched, from, to, force, consent)
+	_, err = c.consentedBefore(ctx, given, verb, func(given consent.Given) (err error) {
+		_, result, err = c.Lab.Receive(ctx, fetched, from, to, force, given)
 		return err
 	})
 	return result, err
@@ -212,7 +213,7 @@ func imageDuplicate(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := c.Lab.Clone(ctx, img.Ref, to, false, nodes.Consent{}); err != nil {
+	if _, _, err := c.Lab.Clone(ctx, img.Ref, to, false, consent.Given{}); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.Out, "%s has the content of %s\n", to.Short(), img.Ref.Short())

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
@@ -45,7 +47,7 @@ they booted stay in your working set. "node release my-nodes" is fine when you
 have none.`,
 		Args: []Arg{setArg}, Flags: change,
 		Run: func(ctx context.Context, c *Call) error {
-			return c.changed(ctx, "Release", func(set nodes.Set, _ nodes.Consent) (nodes.Result, error) {
+			return c.changed(ctx, "Release", func(set nodes.Set, _ consent.Given) (nodes.Result, error) {
 				return c.Lab.Release(ctx, c.User, set)
 			})
 		},
@@ -63,8 +65,8 @@ taken only after you confirmed it.`,
 			} else if err := c.lookUp(ctx, c.arg(1)); err != nil {
 				return err
 			}
-			return c.changed(ctx, verb, func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
-				return c.Lab.SetImage(ctx, c.User, set, c.arg(1), consent)
+			return c.changed(ctx, verb, func(set nodes.Set, given consent.Given) (nodes.Result, error) {
+				return c.Lab.SetImage(ctx, c.User, set, c.arg(1), given)
 			})
 		},
 	}}
@@ -82,15 +84,15 @@ func (c *Call) lookUp(ctx context.Context, name string) error {
 
 // nodeRow is a node as programs see it.
 type nodeRow struct {
-	Name  nodes.Name `json:"name"`
-	Model string     `json:"model"`
-	Type  string     `json:"type"`
-	Owner *auth.Name `json:"owner"`
-	Image images.Ref `json:"image"`
-	State string     `json:"state"`
-	IP    *string    `json:"ip"`
-	MAC   nodes.MAC  `json:"mac"`
-	Since time.Time  `json:"since"`
+	Name  nodes.Name   `json:"name"`
+	Model string       `json:"model"`
+	Type  string       `json:"type"`
+	Owner *auth.Name   `json:"owner"`
+	Image images.Ref   `json:"image"`
+	State string       `json:"state"`
+	IP    *string      `json:"ip"`
+	MAC   ethernet.MAC `json:"mac"`
+	Since time.Time    `json:"since"`
 }
 
 func newNodeRow(n nodes.NodeState) nodeRow {
@@ -201,8 +203,8 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 		if c.arg(0) == "" {
 			return c.misused(fault.Usagef("node acquire: SET is missing"))
 		}
-		return c.changed(ctx, "Take", func(set nodes.Set, consent nodes.Consent) (nodes.Result, error) {
-			return c.Lab.Acquire(ctx, c.User, set, consent)
+		return c.changed(ctx, "Take", func(set nodes.Set, given consent.Given) (nodes.Result, error) {
+			return c.Lab.Acquire(ctx, c.User, set, given)
 		})
 	}
 	if c.arg(0) != "" {
@@ -227,14 +229,14 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 
 // changed runs a change of the set that is the first argument, and shows what
 // came of it.
-func (c *Call) changed(ctx context.Context, verb string, do func(nodes.Set, nodes.Consent) (nodes.Result, error)) error {
+func (c *Call) changed(ctx context.Context, verb string, do func(nodes.Set, consent.Given) (nodes.Result, error)) error {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
 		return err
 	}
 	var result nodes.Result
-	err = c.consented(ctx, verb, func(consent nodes.Consent) error {
-		result, err = do(set, consent)
+	err = c.consented(ctx, verb, func(given consent.Given) error {
+		result, err = do(set, given)
 		return err
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/nodes"
 )
@@ -78,14 +79,14 @@ func nodeCreate(ctx context.Context, c *Call) error {
 }
 
 // drop removes the devices of the first argument.
-func (c *Call) drop(ctx context.Context, do func(context.Context, auth.Name, nodes.Set, nodes.Consent) ([]nodes.Device, error), done string) error {
+func (c *Call) drop(ctx context.Context, do func(context.Context, auth.Name, nodes.Set, consent.Given) ([]nodes.Device, error), done string) error {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
 		return err
 	}
 	var gone []nodes.Device
-	err = c.consented(ctx, "Remove", func(consent nodes.Consent) error {
-		gone, err = do(ctx, c.User, set, consent)
+	err = c.consented(ctx, "Remove", func(given consent.Given) error {
+		gone, err = do(ctx, c.User, set, given)
 		return err
 	})
 	if err != nil {
@@ -107,8 +108,8 @@ func rename(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return c.consented(ctx, "Rename", func(consent nodes.Consent) error {
-		d, err := c.Lab.Rename(ctx, c.User, old, name, consent)
+	return c.consented(ctx, "Rename", func(given consent.Given) error {
+		d, err := c.Lab.Rename(ctx, c.User, old, name, given)
 		if err != nil {
 			return err
 		}
@@ -124,8 +125,8 @@ func (c *Call) reserve(ctx context.Context, verb string) (found nodes.Nodes, err
 	if err != nil {
 		return nil, err
 	}
-	err = c.consented(ctx, verb, func(consent nodes.Consent) error {
-		found, err = c.Lab.Reserve(ctx, c.User, set, consent)
+	err = c.consented(ctx, verb, func(given consent.Given) error {
+		found, err = c.Lab.Reserve(ctx, c.User, set, given)
 		return err
 	})
 	return found, err
@@ -137,8 +138,8 @@ func nodeReboot(ctx context.Context, c *Call) error {
 		return err
 	}
 	var done []nodes.Change
-	err = c.consented(ctx, "Reboot", func(consent nodes.Consent) error {
-		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), consent, func(ch nodes.Change) {
+	err = c.consented(ctx, "Reboot", func(given consent.Given) error {
+		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), given, func(ch nodes.Change) {
 			if done = append(done, ch); ch.Reboot.Outcome == nodes.RebootOK {
 				fmt.Fprintf(c.Out, "%s is rebooting\n", ch.Node)
 			}

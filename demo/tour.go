@@ -19,6 +19,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/nodes"
 )
 
@@ -59,7 +61,7 @@ func (l *lab) furnish(ctx context.Context) error {
 	for _, kind := range fleet {
 		for n := range kind.nodes {
 			octet++
-			mac, err := nodes.ParseMAC(fmt.Sprintf("52:54:00:00:00:%02x", octet))
+			mac, err := ethernet.ParseMAC(fmt.Sprintf("52:54:00:00:00:%02x", octet))
 			if err != nil {
 				return err
 			}
@@ -80,7 +82,7 @@ func (l *lab) furnish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.server.Lab.Acquire(ctx, guest, set, nodes.Consent{}); err != nil {
+	if _, err := l.server.Lab.Acquire(ctx, guest, set, consent.Given{}); err != nil {
 		return err
 	}
 	return l.settle(ctx)

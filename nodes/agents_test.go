@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/e2e/lab"
 )
 
@@ -64,7 +65,7 @@ func TestRealSwitches(t *testing.T) {
 	if len(links) != 6 || l.device(t, "s2n3").Port.key() != string(macOf("s2"))+"/3" {
 		t.Errorf("links: %+v", links)
 	}
-	_, err = l.Acquire(t.Context(), "bob", parse("s1n1"), Consent{})
+	_, err = l.Acquire(t.Context(), "bob", parse("s1n1"), consent.Given{})
 	ok(t, err)
 	stop := l.live(t)
 	defer func() { stop() }()
@@ -74,7 +75,7 @@ func TestRealSwitches(t *testing.T) {
 		eventually(t, sw, 2, false)
 	}
 	eventually(t, switches[0], 1, true)
-	result, err := l.Acquire(t.Context(), "bob", parse("s1n2,s2n3"), Consent{})
+	result, err := l.Acquire(t.Context(), "bob", parse("s1n2,s2n3"), consent.Given{})
 	ok(t, err)
 	for _, ch := range result.Changes {
 		if ch.Reboot.Outcome != RebootOK {
@@ -90,7 +91,7 @@ func TestRealSwitches(t *testing.T) {
 	// An agent that lets nobody write, and a community that it does not know.
 	l.configure(t, "s1", "snmp.community=public")
 	var how string
-	ok(t, l.Reboot(t.Context(), "bob", parse("s1n2"), true, Consent{}, func(ch Change) { how = ch.Reboot.String() }))
+	ok(t, l.Reboot(t.Context(), "bob", parse("s1n2"), true, consent.Given{}, func(ch Change) { how = ch.Reboot.String() }))
 	if want := fmt.Sprintf("switch s1 (%s) refuses to turn the power of port 2 off (NoAccess)", switches[0].Address); how != want {
 		t.Errorf("the reboot: %q, want %q", how, want)
 	}

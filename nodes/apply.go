@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"walt/ethernet"
 	"walt/fault"
 	"walt/journal"
 	"walt/power/snmp"
@@ -155,7 +156,7 @@ func (l *Lab) restored(tx state.Tx, sw managed, p Port, o, did order) error {
 
 // tidy drops the settings of a switch that was forgotten when none of its ports
 // needs them any more.
-func (l *Lab) tidy(tx state.Tx, sw MAC) error {
+func (l *Lab) tidy(tx state.Tx, sw ethernet.MAC) error {
 	_, err := macs.Get(tx, string(sw))
 	if !errors.Is(err, state.ErrNotFound) {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -39,7 +40,7 @@ type change struct {
 	lab     *Lab
 	tx      state.Tx
 	user    auth.Name // who asked
-	consent Consent
+	given   consent.Given
 	result  Result
 	moved   []Device      // to restart after the commit
 	planned map[Name]bool // those whose ports have their orders
@@ -47,13 +48,13 @@ type change struct {
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
-func (l *Lab) change(ctx context.Context, user auth.Name, consent Consent, f func(*change) error) (Result, error) {
+func (l *Lab) change(ctx context.Context, user auth.Name, given consent.Given, f func(*change) error) (Result, error) {
 	var c *change
 	err := l.Store.Update(ctx, func(tx state.Tx) error {
 		if err := auth.Member(tx, user); err != nil {
 			return err
 		}
-		c = &change{lab: l, tx: tx, user: user, consent: consent, planned: map[Name]bool{}}
+		c = &change{lab: l, tx: tx, user: user, given: given, planned: map[Name]bool{}}
 		return f(c)
 	})
 	if errors.Is(err, state.ErrTooBig) {
@@ -96,7 +97,7 @@ func (c *change) boot(d Device, ref images.Ref) error {
 		}
 	}
 	if previous != "" && previous != auth.Nobody && previous != c.user {
-		e.Detail += ", " + c.consent.manner()
+		e.Detail += ", " + c.given.Manner()
 		if err := c.lab.Journal.Tell(c.tx, string(previous), c.notice(d.Name, ref)); err != nil {
 			return err
 		}

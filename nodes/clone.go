@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -16,19 +17,19 @@ import (
 // under the name `to`. One of that name is only overwritten with force; that
 // restarts the nodes that boot it, which needs consent, and fails when one of
 // them is of a model that the new content does not list.
-func (l *Lab) Clone(ctx context.Context, from, to images.Ref, force bool, consent Consent) (images.Image, Result, error) {
-	return l.receive(ctx, images.Link{Location: images.Here, Ref: from}, to, force, consent,
+func (l *Lab) Clone(ctx context.Context, from, to images.Ref, force bool, given consent.Given) (images.Image, Result, error) {
+	return l.receive(ctx, images.Link{Location: images.Here, Ref: from}, to, force, given,
 		func(r state.Reader) (images.Image, error) { return source(r, from) })
 }
 
 // Receive is Clone with content that was fetched from another location.
-func (l *Lab) Receive(ctx context.Context, fetched images.Image, from images.Link, to images.Ref, force bool, consent Consent) (images.Image, Result, error) {
-	return l.receive(ctx, from, to, force, consent, func(state.Reader) (images.Image, error) { return fetched, nil })
+func (l *Lab) Receive(ctx context.Context, fetched images.Image, from images.Link, to images.Ref, force bool, given consent.Given) (images.Image, Result, error) {
+	return l.receive(ctx, from, to, force, given, func(state.Reader) (images.Image, error) { return fetched, nil })
 }
 
-func (l *Lab) receive(ctx context.Context, from images.Link, to images.Ref, force bool, consent Consent, content func(state.Reader) (images.Image, error)) (images.Image, Result, error) {
+func (l *Lab) receive(ctx context.Context, from images.Link, to images.Ref, force bool, given consent.Given, content func(state.Reader) (images.Image, error)) (images.Image, Result, error) {
 	var img images.Image
-	result, err := l.change(ctx, to.User, consent, func(c *change) (err error) {
+	result, err := l.change(ctx, to.User, given, func(c *change) (err error) {
 		if img, err = content(c.tx); err != nil {
 			return err
 		}
@@ -54,7 +55,7 @@ func (l *Lab) receive(ctx context.Context, from images.Link, to images.Ref, forc
 // MayReceive fails as Receive would now, with the content that the other
 // location says to have: asked before a long download, since the change itself
 // comes after it and checks all of this again.
-func (l *Lab) MayReceive(ctx context.Context, offered images.Image, from images.Link, to images.Ref, force bool, consent Consent) error {
+func (l *Lab) MayReceive(ctx context.Context, offered images.Image, from images.Link, to images.Ref, force bool, given consent.Given) error {
 	return l.Store.View(ctx, func(r state.Reader) error {
 		if err := auth.Member(r, to.User); err != nil {
 			return err
@@ -68,7 +69,7 @@ func (l *Lab) MayReceive(ctx context.Context, offered images.Image, from images.
 		case !force:
 			return taken(from, to)
 		}
-		_, err = disturbed(r, old, offered, consent)
+		_, err = disturbed(r, old, offered, given)
 		return err
 	})
 }
@@ -118,7 +119,7 @@ func source(r state.Reader, from images.Ref) (images.Image, error) {
 
 // disturbed returns the nodes that restart when the content of an image becomes
 // another, after checking that they can boot that, and that the user agreed.
-func disturbed(r state.Reader, old, img images.Image, consent Consent) ([]Device, error) {
+func disturbed(r state.Reader, old, img images.Image, given consent.Given) ([]Device, error) {
 	all, err := everything(r)
 	if err != nil {
 		return nil, err
@@ -132,16 +133,16 @@ func disturbed(r state.Reader, old, img images.Image, consent Consent) ([]Device
 	if old.Digest == img.Digest {
 		return nil, nil
 	}
-	var shown []Contested
+	var shown []consent.Contested
 	for _, d := range using {
-		shown = append(shown, Contested{d.Name, d.Owner(), d.Since})
+		shown = append(shown, d.shown())
 	}
-	return using, consent.check(shown)
+	return using, given.Check(shown)
 }
 
 // overwrite has the nodes that boot an image restarted on its new content.
 func (c *change) overwrite(old, img images.Image) error {
-	using, err := disturbed(c.tx, old, img, c.consent)
+	using, err := disturbed(c.tx, old, img, c.given)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/images"
 	"walt/state"
 )
@@ -69,12 +70,12 @@ func (m *model) command() command {
 
 func (m *model) acquireCommand(user auth.Name) command {
 	set := m.set(func(d thing) bool { return d.kind == Node && d.image.User != user })
-	consent := m.consent(user, set)
+	given := m.consent(user, set)
 	return command{
-		text: fmt.Sprintf("%s: acquire %s %v", user, set, consent),
-		do:   func(w *world) string { return w.acquire(user, set, consent) },
+		text: fmt.Sprintf("%s: acquire %s %v", user, set, given),
+		do:   func(w *world) string { return w.acquire(user, set, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.Acquire(ctx, user, parse(set), consent)
+			return l.Acquire(ctx, user, parse(set), given)
 		},
 	}
 }
@@ -108,12 +109,12 @@ func (m *model) bootCommand(user auth.Name) command {
 	}
 	img := m.world.images[images.Ref{User: user, Name: name, Tag: "latest"}]
 	set := m.set(func(d thing) bool { return d.kind == Node && (name == "default" || img.Boots(d.model)) })
-	consent := m.consent(user, set)
+	given := m.consent(user, set)
 	return command{
-		text: fmt.Sprintf("%s: boot %s %s %v", user, set, name, consent),
-		do:   func(w *world) string { return w.setImage(user, set, name, consent) },
+		text: fmt.Sprintf("%s: boot %s %s %v", user, set, name, given),
+		do:   func(w *world) string { return w.setImage(user, set, name, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.SetImage(ctx, user, parse(set), name, consent)
+			return l.SetImage(ctx, user, parse(set), name, given)
 		},
 	}
 }
@@ -123,16 +124,16 @@ func (m *model) cloneCommand(user auth.Name) command {
 	if refs := m.refs(); len(refs) > 0 && m.rand.IntN(4) > 0 {
 		from = pick(m, refs...)
 	}
-	var facts []Contested
+	var facts []consent.Contested
 	for _, n := range pick(m, m.world, m.world, m.old).using(to) {
-		facts = append(facts, Contested{n, user, m.world.things[n].since})
+		facts = append(facts, consent.Contested{Node: string(n), Owner: user, Since: m.world.things[n].since})
 	}
-	consent := pick(m, Consent{}, Consent{Whoever: true}, Consent{Shown: facts})
+	given := pick(m, consent.Given{}, consent.Given{Whoever: true}, consent.Given{Shown: facts})
 	return command{
-		text: fmt.Sprintf("%s: clone %s %s, force: %v, %v", user, from, to, force, consent),
-		do:   func(w *world) string { return w.cloneImage(from, to, force, consent) },
+		text: fmt.Sprintf("%s: clone %s %s, force: %v, %v", user, from, to, force, given),
+		do:   func(w *world) string { return w.cloneImage(from, to, force, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			_, _, err := l.Clone(ctx, from, to, force, consent)
+			_, _, err := l.Clone(ctx, from, to, force, given)
 			return Result{}, err
 		},
 	}
@@ -173,15 +174,15 @@ func (m *model) createCommand(user auth.Name) command {
 func (m *model) dropCommand(user auth.Name) command {
 	virtual := m.rand.IntN(2) == 0
 	set := m.set(func(d thing) bool { return d.virtual == virtual })
-	consent := m.consent(user, set)
+	given := m.consent(user, set)
 	return command{
-		text: fmt.Sprintf("%s: drop %s %v, virtual: %v", user, set, consent, virtual),
-		do:   func(w *world) string { return w.drop(user, set, consent, virtual) },
+		text: fmt.Sprintf("%s: drop %s %v, virtual: %v", user, set, given, virtual),
+		do:   func(w *world) string { return w.drop(user, set, given, virtual) },
 		ask: func(ctx context.Context, l testLab) (_ Result, err error) {
 			if virtual {
-				_, err = l.Remove(ctx, user, parse(set), consent)
+				_, err = l.Remove(ctx, user, parse(set), given)
 			} else {
-				_, err = l.Forget(ctx, user, parse(set), consent)
+				_, err = l.Forget(ctx, user, parse(set), given)
 			}
 			return Result{}, err
 		},
@@ -193,12 +194,12 @@ func (m *model) renameCommand(user auth.Name) command {
 	if all := m.names(); len(all) > 0 {
 		old = pick(m, all...)
 	}
-	consent := m.consent(user, string(old))
+	given := m.consent(user, string(old))
 	return command{
-		text: fmt.Sprintf("%s: rename %s %s %v", user, old, name, consent),
-		do:   func(w *world) string { return w.rename(user, old, name, consent) },
+		text: fmt.Sprintf("%s: rename %s %s %v", user, old, name, given),
+		do:   func(w *world) string { return w.rename(user, old, name, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			_, err := l.Rename(ctx, user, old, name, consent)
+			_, err := l.Rename(ctx, user, old, name, given)
 			return Result{}, err
 		},
 	}
@@ -312,8 +313,8 @@ func (m *model) set(wanted func(thing) bool) string {
 
 // consent is none, to whoever is there, or to what the user was shown, now or a
 // while ago.
-func (m *model) consent(user auth.Name, set string) Consent {
+func (m *model) consent(user auth.Name, set string) consent.Given {
 	shown := pick(m, m.world, m.world, m.old)
 	names, _ := shown.expand(user, set, false)
-	return pick(m, Consent{}, Consent{Whoever: true}, Consent{Shown: shown.facts(user, names)}, Consent{Shown: shown.facts(user, names)})
+	return pick(m, consent.Given{}, consent.Given{Whoever: true}, consent.Given{Shown: shown.facts(user, names)}, consent.Given{Shown: shown.facts(user, names)})
 }

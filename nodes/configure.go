@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/journal"
 	"walt/state"
@@ -76,7 +77,7 @@ func newSubject(r state.Reader, d Device) (*subject, error) {
 
 // Configure gives settings to the devices of the set, nodes of others with
 // consent: all of them, or none if one is not allowed.
-func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly bool, want []Assignment, consent Consent) (done []Name, err error) {
+func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly bool, want []Assignment, given consent.Given) (done []Name, err error) {
 	err = l.Store.Update(ctx, func(tx state.Tx) error {
 		done = nil
 		ds, err := set.expand(tx, user, scopeOf(nodesOnly))
@@ -94,7 +95,7 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 			}
 			subjects = append(subjects, s)
 		}
-		if err := consent.check(contested(ds, user)); err != nil {
+		if err := given.Check(contested(ds, user)); err != nil {
 			return err
 		}
 		for _, s := range subjects {

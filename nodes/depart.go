@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -35,7 +36,7 @@ type Passing struct {
 // user leaves behind. Who may do that is a rule of auth.
 func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (Departure, error) {
 	var left Departure
-	_, err := l.change(ctx, actor, Consent{Whoever: true, because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
+	_, err := l.change(ctx, actor, consent.Given{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
 		if err := auth.Delete(c.tx, actor, name); err != nil {
 			return err
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/state"
@@ -22,11 +24,11 @@ const (
 
 // Device is the record of anything with a MAC address on the lab network.
 type Device struct {
-	Name    Name   `json:"name"`
-	MAC     MAC    `json:"mac"`
-	Kind    Kind   `json:"kind"`
-	Model   string `json:"model,omitempty"`   // "" until it announced one
-	Virtual bool   `json:"virtual,omitempty"` // run by the server itself
+	Name    Name         `json:"name"`
+	MAC     ethernet.MAC `json:"mac"`
+	Kind    Kind         `json:"kind"`
+	Model   string       `json:"model,omitempty"`   // "" until it announced one
+	Virtual bool         `json:"virtual,omitempty"` // run by the server itself
 
 	// Image is what the node boots; only enroll and boot set it. It is the one record
 	// of ownership. The zero Ref unless Kind is Node.
@@ -156,4 +158,19 @@ func unknown(r state.Reader, noun string, names []string) error {
 		f.Hint = "see all devices with: device show"
 	}
 	return f
+}
+
+// contested lists those of the devices that belong to others than the user.
+func contested(ds []Device, user auth.Name) (all []consent.Contested) {
+	for _, d := range ds {
+		if d.contested(user) {
+			all = append(all, d.shown())
+		}
+	}
+	return all
+}
+
+// shown is the device as its owner's consent is asked about.
+func (d Device) shown() consent.Contested {
+	return consent.Contested{Node: string(d.Name), Owner: d.Owner(), Since: d.Since}
 }

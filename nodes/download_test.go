@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -101,7 +102,7 @@ func TestForgottenDevicesWantNoDownload(t *testing.T) {
 	ok(t, l.CancelJob(t.Context(), "bob", DownloadID("m2")))
 	forget := func(name Name) {
 		t.Helper()
-		_, err := l.Forget(t.Context(), "bob", Only(name), Consent{})
+		_, err := l.Forget(t.Context(), "bob", Only(name), consent.Given{})
 		ok(t, err)
 		sound(t, l.Store)
 	}
@@ -198,7 +199,7 @@ func TestForgottenDevice(t *testing.T) {
 		l.node(t, "n1", "m2")
 		l.run(t)
 		l.library.tried()
-		_, err := l.Forget(t.Context(), "alice", Only("n1"), Consent{})
+		_, err := l.Forget(t.Context(), "alice", Only("n1"), consent.Given{})
 		ok(t, err)
 		time.Sleep(time.Minute)
 		if n := len(l.library.tried()); n != 0 {
@@ -210,7 +211,7 @@ func TestForgottenDevice(t *testing.T) {
 		release := l.library.hold()
 		l.node(t, "n2", "m3")
 		synctest.Wait()
-		_, err = l.Forget(t.Context(), "alice", Only("n2"), Consent{})
+		_, err = l.Forget(t.Context(), "alice", Only("n2"), consent.Given{})
 		ok(t, err)
 		release()
 		synctest.Wait()

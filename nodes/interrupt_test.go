@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 )
@@ -20,7 +21,7 @@ func TestInterrupted(t *testing.T) {
 	}{
 		"a set, by a new node": {
 			func(l testLab, t *testing.T) error {
-				return end(l.Acquire(t.Context(), "bob", parse("free-nodes"), Consent{}))
+				return end(l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error { l.node(t, "n3", "m1"); return nil },
 			false,
@@ -28,10 +29,10 @@ func TestInterrupted(t *testing.T) {
 		},
 		"a set, by a node that is gone": {
 			func(l testLab, t *testing.T) error {
-				return end(l.Acquire(t.Context(), "bob", parse("n*"), Consent{}))
+				return end(l.Acquire(t.Context(), "bob", parse("n*"), consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end(l.Forget(t.Context(), "carol", Only("n1"), Consent{}))
+				return end(l.Forget(t.Context(), "carol", Only("n1"), consent.Given{}))
 			},
 			false,
 			[]Name{"n2"},
@@ -44,20 +45,20 @@ func TestInterrupted(t *testing.T) {
 		},
 		"an overwritten image, by a node that boots it": {
 			func(l testLab, t *testing.T) error {
-				return end2(l.Clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, Consent{Whoever: true}))
+				return end2(l.Clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{Whoever: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end(l.SetImage(t.Context(), "bob", Only("n1"), "mine", Consent{}))
+				return end(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
 			},
 			true,
 			[]Name{"n1"},
 		},
 		"a node that boots an image, by its overwriting": {
 			func(l testLab, t *testing.T) error {
-				return end(l.SetImage(t.Context(), "bob", Only("n1"), "mine", Consent{}))
+				return end(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end2(l.Clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, Consent{}))
+				return end2(l.Clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{}))
 			},
 			true, nil,
 		},
@@ -66,7 +67,7 @@ func TestInterrupted(t *testing.T) {
 				return end(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end2(l.Clone(t.Context(), images.DefaultRef("m1"), ref("bob/new"), false, Consent{}))
+				return end2(l.Clone(t.Context(), images.DefaultRef("m1"), ref("bob/new"), false, consent.Given{}))
 			},
 			false, nil,
 		},
@@ -90,7 +91,7 @@ func TestInterrupted(t *testing.T) {
 		},
 		"a user who takes a node, by the removal": {
 			func(l testLab, t *testing.T) error {
-				return end(l.Acquire(t.Context(), "bob", Only("n1"), Consent{}))
+				return end(l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error {
 				return end(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))

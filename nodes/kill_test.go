@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/journal"
 	"walt/state"
 )
@@ -60,11 +61,11 @@ func (l testLab) rage(user auth.Name) error {
 			return err
 		}
 		report(r)
-		if r, err = l.Acquire(ctx, user, Only(private(user)), Consent{}); err != nil {
+		if r, err = l.Acquire(ctx, user, Only(private(user)), consent.Given{}); err != nil {
 			return err
 		}
 		report(r)
-		r, err = l.Acquire(ctx, user, parse(string(shared[i%len(shared)]+","+shared[(i+1)%len(shared)])), Consent{Whoever: true})
+		r, err = l.Acquire(ctx, user, parse(string(shared[i%len(shared)]+","+shared[(i+1)%len(shared)])), consent.Given{Whoever: true})
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"walt/auth"
+	"walt/ethernet"
 	"walt/images"
 	"walt/journal"
 	"walt/power/snmp"
@@ -193,7 +194,7 @@ func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
 	if err != nil {
 		return nil, err
 	}
-	switchNames := map[MAC]Name{}
+	switchNames := map[ethernet.MAC]Name{}
 	all := make(Nodes, len(ds))
 	for i, d := range ds {
 		all[i] = NodeState{Device: d, Status: l.status.of(d.Name)}

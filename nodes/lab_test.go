@@ -18,6 +18,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -160,9 +162,9 @@ func keyOf(name auth.Name) string {
 	return string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
 }
 
-func macOf(name string) MAC {
+func macOf(name string) ethernet.MAC {
 	h := sha256.Sum256([]byte(name))
-	return MAC(fmt.Sprintf("02:00:%02x:%02x:%02x:%02x", h[0], h[1], h[2], h[3]))
+	return ethernet.MAC(fmt.Sprintf("02:00:%02x:%02x:%02x:%02x", h[0], h[1], h[2], h[3]))
 }
 
 func ok(t testing.TB, err error) {
@@ -189,11 +191,11 @@ func wantFault(t testing.TB, err error, kind fault.Kind, named ...string) {
 
 // wantContest checks that the error tells of exactly these contested nodes,
 // each "node owner", and returns it.
-func wantContest(t testing.TB, err error, changed bool, contested ...string) *ContestError {
+func wantContest(t testing.TB, err error, changed bool, contested ...string) *consent.Error {
 	t.Helper()
-	c, is := errors.AsType[*ContestError](err)
+	c, is := errors.AsType[*consent.Error](err)
 	if !is {
-		t.Fatalf("got %v, want a ContestError", err)
+		t.Fatalf("got %v, want a consent.Error", err)
 	}
 	var got []string
 	for _, n := range c.Nodes {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -217,7 +219,7 @@ func (m *model) ended(t *testing.T, text string, err error, want string) {
 	t.Helper()
 	m.ends[strings.Fields(want)[0]]++
 	got := done
-	if c, is := errors.AsType[*ContestError](err); is {
+	if c, is := errors.AsType[*consent.Error](err); is {
 		got = contest(c)
 	} else if f := fault.As(err); f != nil {
 		got = map[fault.Kind]string{fault.Failed: failed, fault.InUse: inUse, fault.Usage: usage}[f.Kind]
@@ -297,7 +299,7 @@ func (m *model) told(t *testing.T, text string, start time.Time, before *world) 
 		}
 		return nil
 	}))
-	was := map[MAC]thing{}
+	was := map[ethernet.MAC]thing{}
 	for _, d := range before.things {
 		was[d.mac] = d
 	}

@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"cmp"
-	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,19 +31,6 @@ func ParseName(s string) (Name, error) {
 			WithHint("choose another name (see: help show device-sets)")
 	}
 	return Name(name), nil
-}
-
-// MAC is the Ethernet address of a device, six octets as aa:bb:cc:dd:ee:ff.
-type MAC string
-
-// ParseMAC parses the address of one device (not a group of them), in any of
-// the usual notations.
-func ParseMAC(s string) (MAC, error) {
-	hw, err := net.ParseMAC(s)
-	if err != nil || len(hw) != 6 || hw[0]&1 != 0 {
-		return "", fault.Usagef("invalid MAC address %q", s).WithHint("it looks like b8:27:eb:00:00:02")
-	}
-	return MAC(hw.String()), nil
 }
 
 var modelForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$`)

@@ -7,16 +7,17 @@ import (
 	"strings"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/state"
 )
 
 // Acquire makes the nodes of the set the user's: each boots the user's clone of
-// its default image. Nodes of others need consent (a *ContestError says whose
+// its default image. Nodes of others need consent (a *consent.Error says whose
 // they are); one that is the user's already fails the whole set.
-func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, consent Consent) (Result, error) {
-	return l.change(ctx, user, consent, func(c *change) error {
+func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consent.Given) (Result, error) {
+	return l.change(ctx, user, given, func(c *change) error {
 		ds, err := set.expand(c.tx, user, nodeScope)
 		if err != nil {
 			return err
@@ -25,7 +26,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, consent Cons
 			return fault.Failedf("already yours: %s; nothing changed", strings.Join(mine, ", ")).
 				WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", strings.Join(mine, ","))
 		}
-		if err := consent.check(contested(ds, user)); err != nil {
+		if err := given.Check(contested(ds, user)); err != nil {
 			return err
 		}
 		return c.take(ds)
@@ -36,7 +37,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, consent Cons
 // it is "". It never takes anybody's node: when fewer are free, it fails with
 // fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model string) (Result, error) {
-	return l.change(ctx, user, Consent{}, func(c *change) error {
+	return l.change(ctx, user, consent.Given{}, func(c *change) error {
 		all, err := everything(c.tx)
 		if err != nil {
 			return err
@@ -79,7 +80,7 @@ func (c *change) take(ds []Device) error {
 // images. One that is not the user's fails the whole set. A set that is just
 // my-nodes may be empty.
 func (l *Lab) Release(ctx context.Context, user auth.Name, set Set) (Result, error) {
-	return l.change(ctx, user, Consent{}, func(c *change) error {
+	return l.change(ctx, user, consent.Given{}, func(c *change) error {
 		if set.String() == "my-nodes" {
 			mine, err := set.find(c.tx, user, nodeScope)
 			if err != nil || len(mine) == 0 {
@@ -119,7 +120,7 @@ func (c *change) free(ds []Device) error {
 
 // SetImage makes the nodes of the set boot the user's image, or their default
 // images when name is "default". Nodes of others need consent.
-func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string, consent Consent) (Result, error) {
+func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string, given consent.Given) (Result, error) {
 	var ref images.Ref
 	if name != "default" {
 		var err error
@@ -127,7 +128,7 @@ func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string
 			return Result{}, err
 		}
 	}
-	return l.change(ctx, user, consent, func(c *change) error {
+	return l.change(ctx, user, given, func(c *change) error {
 		ds, err := set.expand(c.tx, user, nodeScope)
 		if err != nil {
 			return err
@@ -137,7 +138,7 @@ func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string
 				return err
 			}
 		}
-		if err := consent.check(contested(ds, user)); err != nil {
+		if err := given.Check(contested(ds, user)); err != nil {
 			return err
 		}
 		if ref.IsZero() {
@@ -167,16 +168,16 @@ func (c *change) fits(ds []Device, ref images.Ref) error {
 
 // Reserve returns the nodes of the set for something that would disturb the
 // owners of contested ones, once the user consented to that.
-func (l *Lab) Reserve(ctx context.Context, user auth.Name, set Set, consent Consent) (Nodes, error) {
-	return l.reserve(ctx, user, set, consent, nodeScope)
+func (l *Lab) Reserve(ctx context.Context, user auth.Name, set Set, given consent.Given) (Nodes, error) {
+	return l.reserve(ctx, user, set, given, nodeScope)
 }
 
 // ReserveDevices is Reserve for any devices.
-func (l *Lab) ReserveDevices(ctx context.Context, user auth.Name, set Set, consent Consent) (Nodes, error) {
-	return l.reserve(ctx, user, set, consent, deviceScope)
+func (l *Lab) ReserveDevices(ctx context.Context, user auth.Name, set Set, given consent.Given) (Nodes, error) {
+	return l.reserve(ctx, user, set, given, deviceScope)
 }
 
-func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, consent Consent, sc scope) (found Nodes, err error) {
+func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, given consent.Given, sc scope) (found Nodes, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		ds, err := set.expand(r, user, sc)
 		if err != nil {
@@ -185,7 +186,7 @@ func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, consent Cons
 		if found, err = l.withStatus(r, ds); err != nil {
 			return err
 		}
-		return consent.check(contested(ds, user))
+		return given.Check(contested(ds, user))
 	})
 	return found, err
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -17,7 +19,7 @@ func newTeam(t testing.TB) testLab {
 	t.Helper()
 	l := newLab(t, []auth.Name{"bob", "carol"}, "n1", "n2", "n3")
 	for n, owner := range map[Name]auth.Name{"n1": "bob", "n2": "carol"} {
-		_, err := l.Acquire(t.Context(), owner, Only(n), Consent{})
+		_, err := l.Acquire(t.Context(), owner, Only(n), consent.Given{})
 		ok(t, err)
 	}
 	return l
@@ -37,7 +39,7 @@ func TestAcquire(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob"}, "n10", "n2")
 	before := l.device(t, "n2").Since
-	r, err := l.Acquire(t.Context(), "bob", parse("n10,n2,n2"), Consent{})
+	r, err := l.Acquire(t.Context(), "bob", parse("n10,n2,n2"), consent.Given{})
 	ok(t, err)
 	mine := ref("bob/m1-default")
 	equal(t, "changes", r.Changes,
@@ -65,27 +67,27 @@ func TestAcquireRefuses(t *testing.T) {
 		"all-switches":  {"all-switches"},
 	} {
 		l.unchanged(t, func() {
-			_, err := l.Acquire(t.Context(), "bob", parse(set), Consent{Whoever: true})
+			_, err := l.Acquire(t.Context(), "bob", parse(set), consent.Given{Whoever: true})
 			wantFault(t, err, fault.Failed, named...)
 		})
 	}
-	_, err := l.Acquire(t.Context(), "nobody", Only("n3"), Consent{})
+	_, err := l.Acquire(t.Context(), "nobody", Only("n3"), consent.Given{})
 	wantFault(t, err, fault.Failed, "nobody")
 }
 
 func TestAcquireTellsThePreviousOwner(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
-	_, err := l.Acquire(t.Context(), "carol", Only("n1"), Consent{})
+	_, err := l.Acquire(t.Context(), "carol", Only("n1"), consent.Given{})
 	shown := wantContest(t, err, false, "n1 bob")
 	if since := l.device(t, "n1").Since; !shown.Nodes[0].Since.Equal(since) {
 		t.Errorf("carol is shown %v, want %v", shown.Nodes[0].Since, since)
 	}
 	equal(t, "bob's notices after the question", l.unseen(t, "bob"))
 
-	_, err = l.Acquire(t.Context(), "carol", Only("n1"), Consent{Shown: shown.Nodes})
+	_, err = l.Acquire(t.Context(), "carol", Only("n1"), consent.Given{Shown: shown.Nodes})
 	ok(t, err)
-	_, err = l.SetImage(t.Context(), "bob", Only("n1"), "default", Consent{Whoever: true})
+	_, err = l.SetImage(t.Context(), "bob", Only("n1"), "default", consent.Given{Whoever: true})
 	ok(t, err)
 	equal(t, "bob's notices", l.unseen(t, "bob"), "carol took your node n1")
 	equal(t, "carol's notices", l.unseen(t, "carol"), "bob gave your node n1 back: it is free and boots its default image")
@@ -109,14 +111,14 @@ func TestAcquireKeepsAnImageOfTheName(t *testing.T) {
 	same := defaultOf("m1")
 	same.Ref = ref("bob/m1-default")
 	l.image(t, same)
-	r, err := l.Acquire(t.Context(), "bob", Only("n1"), Consent{})
+	r, err := l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{})
 	ok(t, err)
 	equal(t, "kept", r.Kept, Kept{same.Ref, images.DefaultRef("m1"), false})
 
 	other := same
 	other.Digest = sum("other")
 	l.image(t, other)
-	r, err = l.Acquire(t.Context(), "bob", Only("n2"), Consent{})
+	r, err = l.Acquire(t.Context(), "bob", Only("n2"), consent.Given{})
 	ok(t, err)
 	equal(t, "kept", r.Kept, Kept{same.Ref, images.DefaultRef("m1"), true})
 	if len(r.Cloned) > 0 {
@@ -128,7 +130,7 @@ func TestAcquireKeepsAnImageOfTheName(t *testing.T) {
 	other.Models = []string{"m2"}
 	l.image(t, other)
 	l.unchanged(t, func() {
-		_, err = l.Acquire(t.Context(), "bob", parse("n1,n2"), Consent{})
+		_, err = l.Acquire(t.Context(), "bob", parse("n1,n2"), consent.Given{})
 		wantFault(t, err, fault.Failed, "m1-default", "m1", "image clone --force walt:waltplatform/m1-default m1-default")
 	})
 }
@@ -141,7 +143,7 @@ func TestTwoModelsShareOneClone(t *testing.T) {
 	l.image(t, defaultOf("m3"))
 	l.node(t, "n2", "m2")
 	l.node(t, "n3", "m3")
-	r, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), Consent{})
+	r, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
 	ok(t, err)
 	var cloned []images.Ref
 	for _, img := range r.Cloned {
@@ -203,18 +205,18 @@ func TestSetImage(t *testing.T) {
 	}
 	l.unchanged(t, func() {
 		for name, named := range map[string][]string{"other": {"n1", "n3", "m2"}, "hers": {"hers"}, "minee": {"minee", "mine"}} {
-			_, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), name, Consent{Whoever: true})
+			_, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), name, consent.Given{Whoever: true})
 			wantFault(t, err, fault.Failed, named...)
 		}
 		for _, name := range []string{"foo:", ":foo", "a:b:c", "default:x", "Foo"} {
-			_, err := l.SetImage(t.Context(), "bob", Only("n1"), name, Consent{})
+			_, err := l.SetImage(t.Context(), "bob", Only("n1"), name, consent.Given{})
 			wantFault(t, err, fault.Usage)
 		}
 	})
-	_, err := l.SetImage(t.Context(), "bob", Only("n3"), "mine", Consent{})
+	_, err := l.SetImage(t.Context(), "bob", Only("n3"), "mine", consent.Given{})
 	ok(t, err)
 	since := l.device(t, "n1").Since
-	r, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), "mine", Consent{})
+	r, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), "mine", consent.Given{})
 	ok(t, err)
 	equal(t, "changes", r.Changes,
 		Change{"n1", ref("bob/mine"), "bob", true, Reboot{Outcome: RebootNone}}, Change{"n3", ref("bob/mine"), "bob", false, Reboot{Outcome: RebootSkipped}})
@@ -231,7 +233,7 @@ func TestCreateAndRemove(t *testing.T) {
 	ok(t, err)
 	equal(t, "changes", r.Changes, Change{"v1", ref("bob/m1-default"), auth.Nobody, true, Reboot{Outcome: RebootOK}})
 	d := l.device(t, "v1")
-	if mac, err := ParseMAC(string(d.MAC)); err != nil || mac != d.MAC || !d.Virtual || d.Booted != d.Image {
+	if mac, err := ethernet.ParseMAC(string(d.MAC)); err != nil || mac != d.MAC || !d.Virtual || d.Booted != d.Image {
 		t.Errorf("made was %+v (%v)", d, err)
 	}
 	equal(t, "started", l.grid.take(), "v1")
@@ -240,12 +242,12 @@ func TestCreateAndRemove(t *testing.T) {
 		wantFault(t, err, fault.Failed, "v1")
 		_, err = l.Create(t.Context(), "bob", "v2", "m9")
 		wantFault(t, err, fault.Failed, "no such image")
-		_, err = l.Remove(t.Context(), "bob", parse("v1,n1"), Consent{})
+		_, err = l.Remove(t.Context(), "bob", parse("v1,n1"), consent.Given{})
 		wantFault(t, err, fault.Failed, "n1", "device forget n1")
-		_, err = l.Forget(t.Context(), "bob", parse("v1,n1"), Consent{})
+		_, err = l.Forget(t.Context(), "bob", parse("v1,n1"), consent.Given{})
 		wantFault(t, err, fault.Failed, "v1", "node remove v1")
 	})
-	_, err = l.Remove(t.Context(), "carol", Only("v1"), Consent{Whoever: true})
+	_, err = l.Remove(t.Context(), "carol", Only("v1"), consent.Given{Whoever: true})
 	ok(t, err)
 	equal(t, "stopped", l.grid.stopped, "v1")
 	equal(t, "bob's notices", l.unseen(t, "bob"), "carol removed your node v1")
@@ -260,14 +262,14 @@ func TestRename(t *testing.T) {
 	l.grid.take()
 	l.unchanged(t, func() {
 		for _, to := range []Name{"n1", "v1"} {
-			_, err := l.Rename(t.Context(), "bob", "v1", to, Consent{})
+			_, err := l.Rename(t.Context(), "bob", "v1", to, consent.Given{})
 			wantFault(t, err, fault.Failed, string(to))
 		}
-		_, err := l.Rename(t.Context(), "bob", "v9", "v2", Consent{})
+		_, err := l.Rename(t.Context(), "bob", "v9", "v2", consent.Given{})
 		wantFault(t, err, fault.Failed, "v9", "v1")
 	})
 	before := l.device(t, "v1")
-	after, err := l.Rename(t.Context(), "bob", "v1", "v2", Consent{})
+	after, err := l.Rename(t.Context(), "bob", "v1", "v2", consent.Given{})
 	ok(t, err)
 	before.Name = "v2"
 	if after != before {
@@ -288,24 +290,24 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 	l := newLab(t, []auth.Name{"bob"}, "n1")
 	_, err := l.Create(t.Context(), "bob", "v1", "m1")
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "bob", Only("n1"), Consent{})
+	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{})
 	ok(t, err)
 	mine, news := ref("bob/m1-default"), images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []string{"m1"}}
 	l.image(t, news)
 	l.unchanged(t, func() {
-		_, _, err := l.Clone(t.Context(), news.Ref, mine, false, Consent{})
+		_, _, err := l.Clone(t.Context(), news.Ref, mine, false, consent.Given{})
 		wantFault(t, err, fault.Failed, "m1-default", "image clone --force walt:alice/new m1-default")
-		_, _, err = l.Clone(t.Context(), ref("alice/neww"), mine, true, Consent{})
+		_, _, err = l.Clone(t.Context(), ref("alice/neww"), mine, true, consent.Given{})
 		wantFault(t, err, fault.Failed, "alice/neww", "alice/new")
 		wrong := images.Image{Ref: ref("alice/wrong"), Digest: sum("wrong"), Models: []string{"m2"}}
 		l.image(t, wrong)
-		_, _, err = l.Clone(t.Context(), wrong.Ref, mine, true, Consent{Whoever: true})
+		_, _, err = l.Clone(t.Context(), wrong.Ref, mine, true, consent.Given{Whoever: true})
 		wantFault(t, err, fault.Failed, "n1", "v1", "m2")
 		ok(t, l.Store.Update(t.Context(), func(tx state.Tx) error { return images.Delete(tx, wrong.Ref) }))
 	})
-	_, _, err = l.Clone(t.Context(), news.Ref, mine, true, Consent{})
+	_, _, err = l.Clone(t.Context(), news.Ref, mine, true, consent.Given{})
 	shown := wantContest(t, err, false, "n1 bob", "v1 bob")
-	img, r, err := l.Clone(t.Context(), news.Ref, mine, true, Consent{Shown: shown.Nodes})
+	img, r, err := l.Clone(t.Context(), news.Ref, mine, true, consent.Given{Shown: shown.Nodes})
 	ok(t, err)
 	if img.Ref != mine || img.Digest != news.Digest {
 		t.Errorf("made was %+v", img)
@@ -315,7 +317,7 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 		t.Errorf("v1 booted %s, since %v", d.Digest, d.Since)
 	}
 	l.grid.take()
-	_, _, err = l.Clone(t.Context(), news.Ref, mine, true, Consent{}) // changes nothing, so it does not ask
+	_, _, err = l.Clone(t.Context(), news.Ref, mine, true, consent.Given{}) // changes nothing, so it does not ask
 	ok(t, err)
 	equal(t, "started", l.grid.take())
 }
@@ -363,7 +365,7 @@ func TestCancelledCommandChangesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	l.Store = &rough{Store: l.Store, between: cancel}
 	l.unchanged(t, func() {
-		if _, err := l.Acquire(ctx, "bob", Only("n3"), Consent{}); !errors.Is(err, context.Canceled) {
+		if _, err := l.Acquire(ctx, "bob", Only("n3"), consent.Given{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -6,13 +6,14 @@ import (
 	"strconv"
 	"strings"
 
+	"walt/ethernet"
 	"walt/state"
 )
 
 // Port is a port of a switch.
 type Port struct {
-	Switch MAC `json:"switch"` // which outlives the switch's name
-	Number int `json:"number"`
+	Switch ethernet.MAC `json:"switch"` // which outlives the switch's name
+	Number int          `json:"number"`
 	// ByHand says that a user told it: only a user changes it.
 	ByHand bool `json:"by_hand,omitempty"`
 }
@@ -26,12 +27,12 @@ var plugs = state.NewTable[bool]("plug")
 func plug(p Port, d Device) string { return p.key() + "/" + string(d.MAC) }
 
 // plugged returns the MACs of the devices that hang on a port.
-func plugged(r state.Reader, p Port) (all []MAC, err error) {
+func plugged(r state.Reader, p Port) (all []ethernet.MAC, err error) {
 	for key, err := range plugs.Keys(r, p.key()+"/") {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, MAC(key[len(p.key())+1:]))
+		all = append(all, ethernet.MAC(key[len(p.key())+1:]))
 	}
 	return all, nil
 }
@@ -40,7 +41,7 @@ func plugged(r state.Reader, p Port) (all []MAC, err error) {
 func portOf(key string) Port {
 	mac, number, _ := strings.Cut(key, "/")
 	n, _ := strconv.Atoi(number) // written by key
-	return Port{Switch: MAC(mac), Number: n}
+	return Port{Switch: ethernet.MAC(mac), Number: n}
 }
 
 // control reports whether the server may work the port that powers a node. One

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/journal"
 	"walt/state"
@@ -53,14 +54,14 @@ func (r Reboot) String() string {
 // images stay. A node that is up is asked first, unless hard, and only if that
 // fails is its power cut. each is called with every node as soon as it is known
 // what came of it. When ctx ends, the reboots that were begun go on.
-func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, consent Consent, each func(Change)) error {
+func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Given, each func(Change)) error {
 	var ds []Device
 	var woken map[Name]bool
 	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if ds, err = set.expand(tx, user, nodeScope); err != nil {
 			return err
 		}
-		if err = consent.check(contested(ds, user)); err != nil {
+		if err = given.Check(contested(ds, user)); err != nil {
 			return err
 		}
 		woken, err = l.need(tx, ds)

@@ -2,11 +2,12 @@ package nodes
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -16,7 +17,7 @@ import (
 // Announcement is what a device tells of itself, or a user of it.
 type Announcement struct {
 	Name    Name
-	MAC     MAC
+	MAC     ethernet.MAC
 	Model   string // "" when it has not told
 	Virtual bool
 }
@@ -113,19 +114,15 @@ func registration(actor string, d Device, detail string) journal.Event {
 // there free and was acquired. The default image of the model is downloaded
 // first when it is not here.
 func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model string) (Result, error) {
-	mac, err := randomMAC()
-	if err != nil {
-		return Result{}, err
-	}
 	if err := l.fetchMissing(ctx, model); err != nil {
 		return Result{}, err
 	}
-	return l.change(ctx, user, Consent{}, func(c *change) error {
+	return l.change(ctx, user, consent.Given{}, func(c *change) error {
 		def, err := images.Get(c.tx, images.DefaultRef(model))
 		if err != nil {
 			return err
 		}
-		d, err := l.admit(c.tx, Announcement{Name: name, MAC: mac, Model: model, Virtual: true})
+		d, err := l.admit(c.tx, Announcement{Name: name, MAC: ethernet.RandomMAC(), Model: model, Virtual: true})
 		if err != nil {
 			return err
 		}
@@ -153,27 +150,18 @@ func (l *Lab) fetchMissing(ctx context.Context, model string) error {
 	return l.arrive(ctx, model, img)
 }
 
-// randomMAC makes an address for a virtual node, under the prefix that KVM uses.
-func randomMAC() (MAC, error) {
-	var b [3]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return "", fmt.Errorf("make a MAC address: %w", err)
-	}
-	return MAC(fmt.Sprintf("52:54:00:%02x:%02x:%02x", b[0], b[1], b[2])), nil
-}
-
 // Forget removes the devices of the set that are not virtual nodes, contested
 // ones with consent.
-func (l *Lab) Forget(ctx context.Context, user auth.Name, set Set, consent Consent) ([]Device, error) {
-	return l.drop(ctx, user, set, consent, false)
+func (l *Lab) Forget(ctx context.Context, user auth.Name, set Set, given consent.Given) ([]Device, error) {
+	return l.drop(ctx, user, set, given, false)
 }
 
 // Remove removes the virtual nodes of the set, contested ones with consent.
-func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, consent Consent) ([]Device, error) {
-	return l.drop(ctx, user, set, consent, true)
+func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent.Given) ([]Device, error) {
+	return l.drop(ctx, user, set, given, true)
 }
 
-func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, consent Consent, virtual bool) ([]Device, error) {
+func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.Given, virtual bool) ([]Device, error) {
 	var gone []Device
 	err := l.Store.Update(ctx, func(tx state.Tx) error {
 		ds, err := set.expand(tx, user, deviceScope)
@@ -188,7 +176,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, consent Consent
 				return fault.Failedf("%s is not a virtual node; nothing changed", d.Name).WithHint("forget it with: device forget %s", d.Name)
 			}
 		}
-		if err := consent.check(contested(ds, user)); err != nil {
+		if err := given.Check(contested(ds, user)); err != nil {
 			return err
 		}
 		gone = ds
@@ -231,7 +219,7 @@ func (l *Lab) unplug(d Device) {
 
 // Rename gives a device another name, that of another user's node with consent.
 // A virtual node starts anew under it.
-func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, consent Consent) (Device, error) {
+func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given consent.Given) (Device, error) {
 	var before, after Device
 	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if before, err = get(tx, old); err != nil {
@@ -244,7 +232,7 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, consen
 		if !errors.Is(err, state.ErrNotFound) {
 			return err
 		}
-		if err := consent.check(contested([]Device{before}, user)); err != nil {
+		if err := given.Check(contested([]Device{before}, user)); err != nil {
 			return err
 		}
 		after = before

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/journal"
 	"walt/power/snmp"
@@ -23,7 +24,7 @@ func TestPowerSaving(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, r := wired(t, 2*time.Hour, []auth.Name{"bob"}, "n1", "n2", "n3")
-		_, err := l.Acquire(t.Context(), "bob", parse("n2"), Consent{})
+		_, err := l.Acquire(t.Context(), "bob", parse("n2"), consent.Given{})
 		ok(t, err)
 		equal(t, "power cycles of who is acquired", r.cycles(), "one:161/2")
 		stop := l.run(t)
@@ -52,7 +53,7 @@ func TestPowerSaving(t *testing.T) {
 
 		// Acquire and wait give power before they return, without a cycle of what was off.
 		r.cycles()
-		result, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{})
+		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 		ok(t, err)
 		equal(t, "ports off after an acquire", r.dark(), "one:161/2", "one:161/3")
 		if how := result.Changes[0].Reboot; how.Outcome != RebootOK {
@@ -99,7 +100,7 @@ func TestSilentSwitch(t *testing.T) {
 		equal(t, "ports off", r.dark(), "one:161/1", "one:161/2")
 
 		r.refuse("one:161", errSilent)
-		result, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{})
+		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 		ok(t, err)
 		if how := result.Changes[0].Reboot; how.Reason != errSilent.Msg {
 			t.Errorf("the reboot: %s", how)
@@ -139,7 +140,7 @@ func TestPortsGetTheirPowerBack(t *testing.T) {
 		if dark := r.dark(); len(dark) != 4 {
 			t.Fatalf("ports off: %v", dark)
 		}
-		_, err := l.Forget(t.Context(), "alice", parse("n1"), Consent{})
+		_, err := l.Forget(t.Context(), "alice", parse("n1"), consent.Given{})
 		ok(t, err)
 		time.Sleep(time.Second)
 		equal(t, "ports off after a node is forgotten", r.dark(), "one:161/2", "one:161/3", "one:161/4")
@@ -159,7 +160,7 @@ func TestPortsGetTheirPowerBack(t *testing.T) {
 		// A switch that is forgotten while it is away is still told.
 		r.refuse("one:161", errSilent)
 		stop()
-		_, err = l.Forget(t.Context(), "alice", parse("sw-1"), Consent{})
+		_, err = l.Forget(t.Context(), "alice", parse("sw-1"), consent.Given{})
 		ok(t, err)
 		r.refuse("one:161", nil)
 		stop = l.run(t)
@@ -184,7 +185,7 @@ func TestAcquireAgainstSaving(t *testing.T) {
 			l.Lab.Store = s
 			port := l.device(t, "n1").Port
 			acquire := func() {
-				_, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{})
+				_, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 				ok(t, err)
 				if dark := r.dark(); len(dark) > 0 {
 					t.Errorf("acquired, and off: %v", dark)
@@ -293,7 +294,7 @@ func TestOneSwitchGently(t *testing.T) {
 			l.node(t, n, "m1")
 			l.configure(t, n, "switch="+string(sw), "port="+numberOf(i%ports+1))
 		}
-		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), Consent{})
+		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
 		ok(t, err)
 		stop := l.run(t)
 		defer func() { stop() }()
@@ -305,7 +306,7 @@ func TestOneSwitchGently(t *testing.T) {
 		if dark := r.dark(); len(dark) != len(names) {
 			t.Errorf("%d ports off", len(dark))
 		}
-		_, err = l.Acquire(t.Context(), "bob", parse("all-nodes"), Consent{})
+		_, err = l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
 		ok(t, err)
 		equal(t, "ports off", r.dark())
 		if r.most > portsAtOnce {
@@ -376,7 +377,7 @@ func TestRescan(t *testing.T) {
 	_, _, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
 	ok(t, err)
 	var how []string
-	ok(t, l.Reboot(t.Context(), "alice", parse("n1,n2"), true, Consent{}, func(ch Change) { how = append(how, string(ch.Node)+" "+ch.Reboot.String()) }))
+	ok(t, l.Reboot(t.Context(), "alice", parse("n1,n2"), true, consent.Given{}, func(ch Change) { how = append(how, string(ch.Node)+" "+ch.Reboot.String()) }))
 	slices.Sort(how)
 	equal(t, "reboots", how, "n1 none", "n2 ok")
 
@@ -405,7 +406,7 @@ func TestSilenceIsShared(t *testing.T) {
 		r.refuse("one:161", errSilent)
 		r.patience = 7 * time.Second
 		begun := time.Now()
-		result, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), Consent{})
+		result, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
 		ok(t, err)
 		for _, ch := range result.Changes {
 			if ch.Reboot.Reason != errSilent.Msg {
@@ -429,7 +430,7 @@ func TestPowerCycleSurvivesACrash(t *testing.T) {
 		l, r := wired(t, 0, []auth.Name{"bob"}, "n1")
 		store := l.Store
 		l.Lab.Store = &rough{Store: store, after: true}
-		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{}); !errors.Is(err, errCrash) {
+		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{}); !errors.Is(err, errCrash) {
 			t.Fatalf("got %v, want a crash", err)
 		}
 		equal(t, "power cycles before the crash", r.cycles())

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/state"
 )
@@ -43,7 +45,7 @@ func newMix(t testing.TB) testLab {
 	d := Device{Name: "sw-1", MAC: macOf("sw-1"), Kind: Switch}
 	ok(t, l.Store.Update(t.Context(), func(tx state.Tx) error { return put(tx, d) }))
 	for n, owner := range map[Name]auth.Name{"rpi-2": "bob", "pc-1": "carol"} {
-		_, err := l.Acquire(t.Context(), owner, Only(n), Consent{})
+		_, err := l.Acquire(t.Context(), owner, Only(n), consent.Given{})
 		ok(t, err)
 	}
 	return l
@@ -142,13 +144,13 @@ func TestNames(t *testing.T) {
 		_, err := ParseName(s)
 		wantFault(t, err, fault.Usage)
 	}
-	for s, want := range map[string]MAC{"B8-27-EB-00-00-02": "b8:27:eb:00:00:02", "b827.eb00.0002": "b8:27:eb:00:00:02"} {
-		if mac, err := ParseMAC(s); err != nil || mac != want {
+	for s, want := range map[string]ethernet.MAC{"B8-27-EB-00-00-02": "b8:27:eb:00:00:02", "b827.eb00.0002": "b8:27:eb:00:00:02"} {
+		if mac, err := ethernet.ParseMAC(s); err != nil || mac != want {
 			t.Errorf("%q: got %q, %v", s, mac, err)
 		}
 	}
 	for _, s := range []string{"", "b8:27:eb:00:00", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "02:00:5e:10:00:00:00:01"} {
-		_, err := ParseMAC(s)
+		_, err := ethernet.ParseMAC(s)
 		wantFault(t, err, fault.Usage)
 	}
 	for _, s := range []string{"", "-a", "a-", "A", "a_b", strings.Repeat("a", 55)} {

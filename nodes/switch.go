@@ -3,6 +3,7 @@ package nodes
 import (
 	"errors"
 
+	"walt/ethernet"
 	"walt/fault"
 	"walt/power/snmp"
 	"walt/state"
@@ -15,7 +16,7 @@ type managed struct {
 	Explore bool // its tables are read to find what hangs on which port
 	PoE     bool // the power of its ports may be cut
 
-	mac  MAC
+	mac  ethernet.MAC
 	gone bool // its device was forgotten, and a port still waits for its power
 }
 
@@ -23,7 +24,7 @@ type managed struct {
 var switches = state.NewTable[managed]("switch")
 
 // getSwitch reads the settings of a switch, with its present name.
-func getSwitch(r state.Reader, mac MAC) (managed, error) {
+func getSwitch(r state.Reader, mac ethernet.MAC) (managed, error) {
 	sw, err := switches.Get(r, string(mac))
 	if err != nil {
 		return sw, err
@@ -37,14 +38,14 @@ func getSwitch(r state.Reader, mac MAC) (managed, error) {
 }
 
 // explorable are the MACs of the switches that may be explored.
-func explorable(r state.Reader) (map[MAC]bool, error) {
-	found := map[MAC]bool{}
+func explorable(r state.Reader) (map[ethernet.MAC]bool, error) {
+	found := map[ethernet.MAC]bool{}
 	for e, err := range switches.Scan(r, "", "") {
 		if err != nil {
 			return nil, err
 		}
 		if e.Value.Explore {
-			found[MAC(e.Key)] = true
+			found[ethernet.MAC(e.Key)] = true
 		}
 	}
 	return found, nil
@@ -95,7 +96,7 @@ func (l *Lab) leave(tx state.Tx, d Device) error {
 }
 
 // giveAllBack is giveBack for all ports of a switch.
-func (l *Lab) giveAllBack(tx state.Tx, sw MAC) error {
+func (l *Lab) giveAllBack(tx state.Tx, sw ethernet.MAC) error {
 	keys, err := collect(orders.Keys(tx, string(sw)+"/"))
 	if err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/power/snmp"
 )
 
@@ -37,7 +39,9 @@ type fakeAgent struct {
 	address string
 }
 
-func (a *fakeAgent) at(port int) string { return Port{Switch: MAC(a.address), Number: port}.key() }
+func (a *fakeAgent) at(port int) string {
+	return Port{Switch: ethernet.MAC(a.address), Number: port}.key()
+}
 
 // ask is one request.
 func (a *fakeAgent) ask(f func()) error {
@@ -148,7 +152,7 @@ func (l testLab) configure(t testing.TB, name Name, words ...string) {
 	t.Helper()
 	want, err := ParseAssignments(words)
 	ok(t, err)
-	_, err = l.Configure(t.Context(), "alice", Only(name), false, want, Consent{Whoever: true})
+	_, err = l.Configure(t.Context(), "alice", Only(name), false, want, consent.Given{Whoever: true})
 	ok(t, err)
 }
 

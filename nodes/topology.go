@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/journal"
 	"walt/power/snmp"
@@ -90,15 +91,15 @@ func (l *Lab) explore(ctx context.Context, actor string, asked []managed) (told 
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
 	}
-	places, answered := map[MAC]place{}, map[MAC]bool{}
+	places, answered := map[ethernet.MAC]place{}, map[ethernet.MAC]bool{}
 	for i, sw := range asked {
 		answered[sw.mac] = told[i].Err == nil
 		seen := map[string]bool{}
 		for _, n := range found[i] {
 			seen[n.MAC] = true
 			here := place{Port{Switch: sw.mac, Number: n.Port}, n}
-			if there, known := places[MAC(n.MAC)]; !known || here.nearer(there) {
-				places[MAC(n.MAC)] = here
+			if there, known := places[ethernet.MAC(n.MAC)]; !known || here.nearer(there) {
+				places[ethernet.MAC(n.MAC)] = here
 			}
 		}
 		told[i].Seen = len(seen)
@@ -160,7 +161,7 @@ func (p place) nearer(there place) bool {
 // relink notes within tx where devices were seen. A port with a whole network
 // behind it tells of nothing but of who introduces itself there, and so does any
 // port of a device that hung on a switch which did not answer now.
-func (l *Lab) relink(tx state.Tx, actor string, places map[MAC]place, answered map[MAC]bool) (links []Link, err error) {
+func (l *Lab) relink(tx state.Tx, actor string, places map[ethernet.MAC]place, answered map[ethernet.MAC]bool) (links []Link, err error) {
 	all, err := everything(tx)
 	if err != nil {
 		return nil, err
@@ -196,7 +197,7 @@ func (l *Lab) relink(tx state.Tx, actor string, places map[MAC]place, answered m
 
 // unlink takes back within tx where other devices were believed to hang when d
 // was seen there, and they were not.
-func (l *Lab) unlink(tx state.Tx, actor string, d Device, places map[MAC]place) (links []Link, err error) {
+func (l *Lab) unlink(tx state.Tx, actor string, d Device, places map[ethernet.MAC]place) (links []Link, err error) {
 	here, err := plugged(tx, d.Port)
 	if err != nil {
 		return nil, err

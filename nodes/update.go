@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -167,7 +168,7 @@ func (l *Lab) Replaced(ctx context.Context) (refs []images.Ref, err error) {
 // same transaction. The nodes that boot the name are restarted: free ones, since
 // nobody else boots a default image.
 func (l *Lab) replace(ctx context.Context, user auth.Name, choose func(*change) (present, kept images.Image, err error), how string) ([]Change, error) {
-	nobody := Consent{Whoever: true} // only free nodes are restarted
+	nobody := consent.Given{Whoever: true} // only free nodes are restarted
 	result, err := l.change(ctx, user, nobody, func(c *change) error {
 		present, kept, err := choose(c)
 		if err != nil {

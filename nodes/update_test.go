@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -53,7 +54,7 @@ func (l testLab) digests(t testing.TB) map[string]string {
 
 func updated(t *testing.T) testLab {
 	l := newLab(t, []auth.Name{"bob"}, "free", "owned")
-	_, err := l.Acquire(t.Context(), "bob", parse("owned"), Consent{})
+	_, err := l.Acquire(t.Context(), "bob", parse("owned"), consent.Given{})
 	ok(t, err)
 	l.image(t, version("v1", 0))
 	return l
@@ -153,14 +154,14 @@ func TestUpdateThatFails(t *testing.T) {
 func TestReceive(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob"}, "n1")
-	_, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{})
+	_, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 	ok(t, err)
 	from := images.Link{Location: "lab", Ref: ref("ann/tool")}
 	fetched := images.Image{Ref: from.Ref, Digest: sum("tool"), Models: []string{"m1"}}
 	mine, other := ref("bob/m1-default"), fetched
 	other.Models = []string{"m2"}
 
-	may := func(img images.Image, to images.Ref, force bool, c Consent) error {
+	may := func(img images.Image, to images.Ref, force bool, c consent.Given) error {
 		err := l.MayReceive(t.Context(), img, from, to, force, c)
 		_, result, did := l.Receive(t.Context(), img, from, to, force, c)
 		if (err == nil) != (did == nil) || err != nil && err.Error() != did.Error() {
@@ -168,12 +169,12 @@ func TestReceive(t *testing.T) {
 		}
 		return did
 	}
-	ok(t, may(fetched, ref("bob/tool"), false, Consent{}))
-	wantFault(t, may(fetched, ref("bob/tool"), false, Consent{}), fault.Failed, "tool", "already")
-	wantFault(t, may(other, mine, true, Consent{}), fault.Failed, "n1", "m2")
-	contest := wantContest(t, may(fetched, mine, true, Consent{}), false, "n1 bob")
-	ok(t, may(fetched, mine, true, Consent{Shown: contest.Nodes}))
-	wantFault(t, may(fetched, ref("zoe/tool"), false, Consent{}), fault.Failed)
+	ok(t, may(fetched, ref("bob/tool"), false, consent.Given{}))
+	wantFault(t, may(fetched, ref("bob/tool"), false, consent.Given{}), fault.Failed, "tool", "already")
+	wantFault(t, may(other, mine, true, consent.Given{}), fault.Failed, "n1", "m2")
+	contest := wantContest(t, may(fetched, mine, true, consent.Given{}), false, "n1 bob")
+	ok(t, may(fetched, mine, true, consent.Given{Shown: contest.Nodes}))
+	wantFault(t, may(fetched, ref("zoe/tool"), false, consent.Given{}), fault.Failed)
 	got, err := l.Own(t.Context(), "bob", "m1-default")
 	if err != nil || got.Digest != fetched.Digest {
 		t.Errorf("it became %+v, %v", got, err)
@@ -184,9 +185,9 @@ func TestReceive(t *testing.T) {
 func TestWorkingSetChanges(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob"}, "n1")
-	_, err := l.Acquire(t.Context(), "bob", parse("n1"), Consent{})
+	_, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 	ok(t, err)
-	_, _, err = l.Clone(t.Context(), ref("bob/m1-default"), ref("bob/spare"), false, Consent{})
+	_, _, err = l.Clone(t.Context(), ref("bob/m1-default"), ref("bob/spare"), false, consent.Given{})
 	ok(t, err)
 	wantFault(t, l.RemoveImage(t.Context(), "bob", "m1-default"), fault.Failed, "m1-default", "n1", "remove")
 	wantFault(t, l.RenameImage(t.Context(), "bob", "m1-default", "x"), fault.Failed, "m1-default", "n1", "rename")

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -210,7 +211,7 @@ func TestVisitIsCutWhenTheNodeIsTaken(t *testing.T) {
 	l := newLab(t)
 	n := l.up(t)
 	visit := l.stay(t.Context(), t, "bob", n)
-	_, err := l.Acquire(t.Context(), "alice", nodes.Only("v1"), nodes.Consent{Whoever: true})
+	_, err := l.Acquire(t.Context(), "alice", nodes.Only("v1"), consent.Given{Whoever: true})
 	ok(t, err)
 	wantTaken(t, visit.end(t))
 
@@ -271,7 +272,7 @@ func TestRebootIsFinishedAtTheNextStart(t *testing.T) {
 	fresh := images.Image{Ref: images.Ref{User: "bob", Name: "fresh", Tag: "latest"}, Digest: "sha256:two", Models: []string{"m1"}}
 	ok(t, l.store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, fresh) }))
 	l.sim.Close() // from here on it starts nothing
-	_, err := l.SetImage(t.Context(), "bob", nodes.Only("v1"), "fresh", nodes.Consent{})
+	_, err := l.SetImage(t.Context(), "bob", nodes.Only("v1"), "fresh", consent.Given{})
 	ok(t, err)
 
 	next := start(t, l.store)
@@ -297,11 +298,11 @@ func TestStormOfStarts(t *testing.T) {
 				name := nodes.Name(fmt.Sprintf("x%d-%d", i, j))
 				_, err := l.Create(t.Context(), "bob", name, "m1")
 				last = errors.Join(last, err)
-				_, err = l.Acquire(t.Context(), "alice", nodes.Only(name), nodes.Consent{Whoever: true})
+				_, err = l.Acquire(t.Context(), "alice", nodes.Only(name), consent.Given{Whoever: true})
 				last = errors.Join(last, err)
-				_, err = l.Rename(t.Context(), "alice", name, name+"-y", nodes.Consent{})
+				_, err = l.Rename(t.Context(), "alice", name, name+"-y", consent.Given{})
 				last = errors.Join(last, err)
-				_, err = l.Remove(t.Context(), "bob", nodes.Only(name+"-y"), nodes.Consent{Whoever: true})
+				_, err = l.Remove(t.Context(), "bob", nodes.Only(name+"-y"), consent.Given{Whoever: true})
 				last = errors.Join(last, err)
 			}
 			done <- last

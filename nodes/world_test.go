@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
 	"walt/images"
 )
 
@@ -25,7 +27,7 @@ type world struct {
 }
 
 type thing struct {
-	mac     MAC // "" for a virtual node just made
+	mac     ethernet.MAC // "" for a virtual node just made
 	kind    Kind
 	model   string
 	virtual bool
@@ -112,24 +114,24 @@ func (w *world) expand(user auth.Name, set string, nodesOnly bool) ([]Name, stri
 }
 
 // facts are those of the names that belong to others than the user.
-func (w *world) facts(user auth.Name, names []Name) (all []Contested) {
+func (w *world) facts(user auth.Name, names []Name) (all []consent.Contested) {
 	for _, n := range names {
 		d := w.things[n]
 		if owner := d.image.User; d.kind == Node && owner != user && owner != auth.Nobody {
-			all = append(all, Contested{n, owner, d.since})
+			all = append(all, consent.Contested{Node: string(n), Owner: owner, Since: d.since})
 		}
 	}
 	return all
 }
 
-func agreed(c Consent, facts []Contested) string {
+func agreed(c consent.Given, facts []consent.Contested) string {
 	if len(facts) == 0 || c.Whoever || slices.Equal(c.Shown, facts) {
 		return done
 	}
-	return contest(&ContestError{facts, len(c.Shown) > 0})
+	return contest(&consent.Error{Nodes: facts, Changed: len(c.Shown) > 0})
 }
 
-func contest(e *ContestError) string {
+func contest(e *consent.Error) string {
 	words := []string{fmt.Sprintf("contest changed=%v", e.Changed)}
 	for _, n := range e.Nodes {
 		words = append(words, string(n.Node), string(n.Owner))
@@ -164,7 +166,7 @@ func (w *world) take(user auth.Name, names []Name) string {
 	return done
 }
 
-func (w *world) acquire(user auth.Name, set string, c Consent) string {
+func (w *world) acquire(user auth.Name, set string, c consent.Given) string {
 	names, end := w.expand(user, set, true)
 	if end != done || !w.here(user) {
 		return failed
@@ -212,7 +214,7 @@ func (w *world) release(user auth.Name, set string) string {
 	return done
 }
 
-func (w *world) setImage(user auth.Name, set, name string, c Consent) string {
+func (w *world) setImage(user auth.Name, set, name string, c consent.Given) string {
 	if name == "Bad_Name" {
 		return usage
 	}
@@ -240,7 +242,7 @@ func (w *world) setImage(user auth.Name, set, name string, c Consent) string {
 	return done
 }
 
-func (w *world) cloneImage(from, to images.Ref, force bool, c Consent) string {
+func (w *world) cloneImage(from, to images.Ref, force bool, c consent.Given) string {
 	img, here := w.images[from]
 	if !here || !w.here(to.User) {
 		return failed
@@ -251,12 +253,12 @@ func (w *world) cloneImage(from, to images.Ref, force bool, c Consent) string {
 			return failed
 		}
 		using := w.using(to)
-		var facts []Contested
+		var facts []consent.Contested
 		for _, n := range using {
 			if !slices.Contains(img.Models, w.things[n].model) {
 				return failed
 			}
-			facts = append(facts, Contested{n, to.User, w.things[n].since})
+			facts = append(facts, consent.Contested{Node: string(n), Owner: to.User, Since: w.things[n].since})
 		}
 		if old.Digest != img.Digest {
 			if end := agreed(c, facts); end != done {
@@ -335,7 +337,7 @@ func (w *world) create(user auth.Name, n Name, model string) string {
 	return w.take(user, []Name{n})
 }
 
-func (w *world) drop(user auth.Name, set string, c Consent, virtual bool) string {
+func (w *world) drop(user auth.Name, set string, c consent.Given, virtual bool) string {
 	names, end := w.expand(user, set, false)
 	if end != done {
 		return end
@@ -358,7 +360,7 @@ func (w *world) drop(user auth.Name, set string, c Consent, virtual bool) string
 	return done
 }
 
-func (w *world) rename(user auth.Name, old, name Name, c Consent) string {
+func (w *world) rename(user auth.Name, old, name Name, c consent.Given) string {
 	d, here := w.things[old]
 	if _, taken := w.things[name]; !here || taken {
 		return failed

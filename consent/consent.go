@@ -1,0 +1,59 @@
+// Package consent says what a user agreed to before a command disturbs others:
+// the facts that were shown, and whether they still hold. It asks nobody; those
+// who do call again with what was agreed to. Its one surprising rule: agreeing
+// to facts is not agreeing to others, so any change of them is a new question.
+package consent
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"walt/auth"
+)
+
+// Contested is a node of a request that belongs to another user.
+type Contested struct {
+	Node  string
+	Owner auth.Name
+	Since time.Time // when it became theirs
+}
+
+// Given is what a user agreed to: to disturb whoever is there, or exactly the
+// owners who were shown. The zero Given disturbs nobody.
+type Given struct {
+	Whoever bool
+	Shown   []Contested
+	Because string // nobody was asked, and why, for the journal
+}
+
+// Error says that a request would disturb others, and nothing was done.
+type Error struct {
+	Nodes   []Contested // in natural order
+	Changed bool        // what the user agreed to is no longer how it is
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%d nodes belong to others", len(e.Nodes)) }
+
+// Check compares what the request would disturb with what the user agreed to;
+// it returns an *Error when that is not the same.
+func (g Given) Check(contested []Contested) error {
+	same := func(a, b Contested) bool {
+		return a.Node == b.Node && a.Owner == b.Owner && a.Since.Equal(b.Since)
+	}
+	if len(contested) == 0 || g.Whoever || slices.EqualFunc(g.Shown, contested, same) {
+		return nil
+	}
+	return &Error{Nodes: contested, Changed: len(g.Shown) > 0}
+}
+
+// Manner says how the disturbing of an owner was agreed to, for the journal.
+func (g Given) Manner() string {
+	switch {
+	case g.Because != "":
+		return g.Because
+	case g.Whoever:
+		return "confirmed in advance with --yes"
+	}
+	return "confirmed when asked"
+}
