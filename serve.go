@@ -93,7 +93,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		IP: ip(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry, Idle: c.Power.Idle.Duration,
 	})
 	s.sim = sim.New(s.lab, s.library, lab.PublicKey(), log)
-	s.lab.Virtual = s.sim
+	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Library: s.library, Users: s.users, Journal: s.journal,
 		Online: s.online, Cut: s.cut, Backup: s.backup, Log: log, Now: time.Now,

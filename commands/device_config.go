@@ -153,7 +153,7 @@ func deviceTree(ctx context.Context, c *Call) error {
 	}
 	var loose []nodes.NodeState
 	for _, d := range all {
-		if !t.drawn[d.Name] && !d.Virtual {
+		if !t.drawn[d.Name] && !d.Virtual() {
 			loose = append(loose, d)
 		}
 	}

@@ -87,6 +87,7 @@ type nodeRow struct {
 	Name  nodes.Name   `json:"name"`
 	Model string       `json:"model"`
 	Type  string       `json:"type"`
+	Host  string       `json:"host"`
 	Owner *auth.Name   `json:"owner"`
 	Image images.Ref   `json:"image"`
 	State string       `json:"state"`
@@ -96,11 +97,11 @@ type nodeRow struct {
 }
 
 func newNodeRow(n nodes.NodeState) nodeRow {
-	return nodeRow{n.Name, n.Model, nodeType(n), ownerOf(n.Owner()), n.Image, string(n.State), orNull(n.IP()), n.MAC, n.Since}
+	return nodeRow{n.Name, n.Model, nodeType(n), n.Host.String(), ownerOf(n.Owner()), n.Image, string(n.State), orNull(n.IP()), n.MAC, n.Since}
 }
 
 func nodeType(n nodes.NodeState) string {
-	if n.Virtual {
+	if n.Virtual() {
 		return "virtual"
 	}
 	return "physical"

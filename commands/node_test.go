@@ -110,8 +110,8 @@ func TestNodeDocuments(t *testing.T) {
 	w.up("pc-1", "127.0.0.1:4711")
 	w.pass(time.Second)
 	const (
-		pc1 = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z"}`
-		rpi = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z"}`
+		pc1 = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","host":"simulated","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z"}`
+		rpi = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","host":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z"}`
 	)
 	w.tell([]step{
 		{user: "bob", line: "node show --json", stdout: `{"nodes":[]}` + "\n"},

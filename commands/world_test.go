@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 		Dial: func(sw snmp.Switch) (nodes.Agent, error) { return &w.outlets, nil },
 	})
 	w.rack = &rack{lab: w.lab}
-	w.lab.Virtual = w.rack
+	w.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: w.rack}
 	w.app = New(Services{
 		Lab: w.lab, Library: library, Users: w.users, Journal: w.journal,
 		Online: func(n auth.Name) bool { return w.online[n] },
@@ -91,7 +91,7 @@ func (w *world) populate() {
 		{Name: "rpi-1", MAC: "52:54:00:00:00:01", Model: "rpi-3-b"},
 		{Name: "rpi-2", MAC: "52:54:00:00:00:02", Model: "rpi-3-b"},
 		{Name: "rpi-10", MAC: "52:54:00:00:00:10", Model: "rpi-3-b"},
-		{Name: "pc-1", MAC: "52:54:00:00:01:01", Model: "pc-x86-64", Virtual: true},
+		{Name: "pc-1", MAC: "52:54:00:00:01:01", Model: "pc-x86-64", Host: nodes.Simulated},
 	} {
 		_, err := w.lab.Register(w.t.Context(), "alice", a)
 		w.must(err)

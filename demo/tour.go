@@ -69,7 +69,7 @@ func (l *lab) furnish(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			a := nodes.Announcement{Name: name, MAC: mac, Model: kind.model, Virtual: true}
+			a := nodes.Announcement{Name: name, MAC: mac, Model: kind.model, Host: nodes.Simulated}
 			if _, err := l.server.Lab.Register(ctx, string(l.me), a); err != nil {
 				return err
 			}

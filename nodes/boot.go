@@ -84,7 +84,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		return nil
 	}
 	l.works.Go(func() { // ends within its limit; Run waits for it
-		if d.Virtual {
+		if d.Virtual() {
 			l.start(d, tries+1)
 			return
 		}
@@ -102,12 +102,12 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 // once more, if that may help, and says what is done.
 func (l *Lab) help(tx state.Tx, d Device, tries int) (again bool, what string, err error) {
 	switch retries := d.Settings.bootRetries(); {
-	case !d.Virtual && d.Booted.IsZero(): // it is booted by something else
+	case !d.Virtual() && d.Booted.IsZero(): // it is booted by something else
 		return false, "left alone, since it has never asked this server what to boot", nil
 	case tries >= retries:
 		return false, fmt.Sprintf("left alone after %d power cycles", tries), nil
 	default:
-		again = d.Virtual
+		again = d.Virtual()
 		if !again {
 			again, err = l.plan(tx, d, true)
 		}
@@ -128,7 +128,7 @@ func (l *Lab) remember(n Name, addr string) {
 	defer cancel()
 	err := l.Store.Update(ctx, func(tx state.Tx) error {
 		d, err := devices.Get(tx, string(n))
-		if errors.Is(err, state.ErrNotFound) || err == nil && d.Virtual {
+		if errors.Is(err, state.ErrNotFound) || err == nil && d.Virtual() {
 			return nil
 		}
 		if err != nil {
@@ -184,7 +184,7 @@ func (l *Lab) probe(ctx context.Context) error {
 
 // probeAll calls all nodes once. One that misses two calls is unreachable.
 func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[Name]bool) {
-	all, err := l.pick(ctx, func(d Device) bool { return d.Kind == Node && !d.Virtual })
+	all, err := l.pick(ctx, func(d Device) bool { return d.Kind == Node && !d.Virtual() })
 	if err != nil {
 		if ctx.Err() == nil {
 			l.Log.Error("look which nodes answer", "err", err)

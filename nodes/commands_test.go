@@ -141,7 +141,7 @@ func (m *model) cloneCommand(user auth.Name) command {
 
 func (m *model) registerCommand() command {
 	a := Announcement{
-		Name: m.name(), MAC: macOf(fmt.Sprint(m.rand.IntN(12))), Virtual: m.rand.IntN(2) == 0,
+		Name: m.name(), MAC: macOf(fmt.Sprint(m.rand.IntN(12))), Host: pick(m, Physical, Simulated),
 		Model: pick(m, "", "m1", "m1", "m1", "m1", "m2", "m2", "m3", "m4"),
 	}
 	for _, n := range m.names() { // sometimes one that is there announces its model

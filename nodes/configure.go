@@ -144,7 +144,7 @@ func (s *subject) assign(want []Assignment) error {
 // what a device is, in words.
 func (s *subject) what() string {
 	switch {
-	case s.Kind == Node && s.Virtual:
+	case s.Kind == Node && s.Virtual():
 		return "a virtual node"
 	case s.Kind == Unknown:
 		return "of unknown type"

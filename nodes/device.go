@@ -24,11 +24,11 @@ const (
 
 // Device is the record of anything with a MAC address on the lab network.
 type Device struct {
-	Name    Name         `json:"name"`
-	MAC     ethernet.MAC `json:"mac"`
-	Kind    Kind         `json:"kind"`
-	Model   string       `json:"model,omitempty"`   // "" until it announced one
-	Virtual bool         `json:"virtual,omitempty"` // run by the server itself
+	Name  Name         `json:"name"`
+	MAC   ethernet.MAC `json:"mac"`
+	Kind  Kind         `json:"kind"`
+	Model string       `json:"model,omitempty"` // "" until it announced one
+	Host  HostKind     `json:"host,omitempty"`
 
 	// Image is what the node boots; only enroll and boot set it. It is the one record
 	// of ownership. The zero Ref unless Kind is Node.

@@ -269,7 +269,7 @@ func (l *Lab) arrive(ctx context.Context, model string, img images.Image) error 
 		return nil
 	})
 	for _, d := range enrolled {
-		if err == nil && d.Virtual {
+		if err == nil && d.Virtual() {
 			l.start(d, 0)
 		}
 	}

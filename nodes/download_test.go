@@ -70,7 +70,7 @@ func TestDevicesShareADownload(t *testing.T) {
 		l.node(t, "n2", "m2")
 		l.run(t)
 		l.node(t, "n3", "m2")
-		_, err := l.Register(t.Context(), "alice", Announcement{Name: "v1", MAC: macOf("v1"), Model: "m2", Virtual: true})
+		_, err := l.Register(t.Context(), "alice", Announcement{Name: "v1", MAC: macOf("v1"), Model: "m2", Host: Simulated})
 		ok(t, err)
 		synctest.Wait()
 		equal(t, "kinds", l.kinds(t, "n1", "n2", "n3", "v1"), Unknown, Unknown, Unknown, Unknown)
@@ -303,7 +303,7 @@ func TestDeviceWithoutModel(t *testing.T) {
 	l := newLab(t, nil)
 	equal(t, "kind", []Kind{l.node(t, "n1", "").Kind}, Unknown)
 	equal(t, "downloads", l.waitingFor(t))
-	for _, a := range []Announcement{{"n1", macOf("n2"), "m1", false}, {"n2", macOf("n1"), "m1", false}} {
+	for _, a := range []Announcement{{"n1", macOf("n2"), "m1", Physical}, {"n2", macOf("n1"), "m1", Physical}} {
 		_, err := l.Register(t.Context(), "alice", a)
 		wantFault(t, err, fault.Failed, "n1")
 	}
@@ -312,12 +312,12 @@ func TestDeviceWithoutModel(t *testing.T) {
 		t.Errorf("it became %+v", d)
 	}
 	for _, model := range []string{"m1", ""} { // told again, as a script does that runs twice
-		again, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), model, false})
+		again, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), model, Physical})
 		if ok(t, err); again != d {
 			t.Errorf("announced again it is %+v", again)
 		}
 	}
-	_, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), "m2", false})
+	_, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), "m2", Physical})
 	wantFault(t, err, fault.Failed, "n1")
 	sound(t, l.Store)
 }

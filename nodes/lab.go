@@ -25,15 +25,6 @@ import (
 	"walt/state"
 )
 
-// Hypervisor runs the virtual nodes.
-type Hypervisor interface {
-	// Start powers a node on, or cuts its power and powers it on again. It
-	// returns at once; the node asks Lab.Boot what to boot.
-	Start(Name)
-	// Stop cuts the power of a node and returns when it is off.
-	Stop(Name)
-}
-
 // Library is where images come from.
 type Library interface {
 	// Fetch downloads the content of an image from the registries and returns
@@ -52,9 +43,9 @@ type Config struct {
 	Store   state.Store
 	Journal *journal.Journal
 	Library Library
-	Virtual Hypervisor // may be set after New, before anything else is called
-	Key     ssh.Signer // that nodes trust: the lab's own way into them
-	IP      string     // of the server, "" when it has several
+	Hosts   map[HostKind]Host // of virtual nodes; may be set after New, before anything else is called
+	Key     ssh.Signer        // that nodes trust: the lab's own way into them
+	IP      string            // of the server, "" when it has several
 	Log     *slog.Logger
 	Now     func() time.Time
 	// Retry is the pause after the first failed download of a default image; it
@@ -110,7 +101,7 @@ func (l *Lab) Run(ctx context.Context) error {
 		return err
 	}
 	for _, d := range all {
-		if d.Kind == Node && d.Virtual {
+		if d.Kind == Node && d.Virtual() {
 			l.start(d, 0)
 		}
 	}

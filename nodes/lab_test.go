@@ -67,7 +67,7 @@ func over(store state.Store, now func() time.Time, library *shelf) testLab {
 	log := journal.New(store, now)
 	l := testLab{users: auth.New(store, log, now), library: library, grid: &grid{}}
 	l.Lab = New(Config{
-		Store: store, Journal: log, Library: library, Virtual: l.grid,
+		Store: store, Journal: log, Library: library, Hosts: map[HostKind]Host{Simulated: l.grid},
 		Log: slog.New(slog.DiscardHandler), Now: now, Retry: time.Second,
 	})
 	l.grid.lab = l.Lab

@@ -200,7 +200,7 @@ func (m *model) restarted(t *testing.T, text string) {
 	go func() { stopped <- m.lab.Run(ctx) }()
 	all, err := m.lab.All(ctx)
 	ok(t, err)
-	all = slices.DeleteFunc(all, func(n NodeState) bool { return !n.Virtual })
+	all = slices.DeleteFunc(all, func(n NodeState) bool { return !n.Virtual() })
 	if _, err := m.lab.Wait(ctx, all, func(Nodes) {}); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -276,7 +276,7 @@ func (m *model) read(t *testing.T) *world {
 		all, err := everything(r)
 		ok(t, err)
 		for _, d := range all {
-			w.things[d.Name] = thing{d.MAC, d.Kind, d.Model, d.Virtual, d.Image, d.Since}
+			w.things[d.Name] = thing{d.MAC, d.Kind, d.Model, d.Virtual(), d.Image, d.Since}
 		}
 		imgs, err := images.All(r)
 		ok(t, err)

@@ -233,7 +233,7 @@ func TestCreateAndRemove(t *testing.T) {
 	ok(t, err)
 	equal(t, "changes", r.Changes, Change{"v1", ref("bob/m1-default"), auth.Nobody, true, Reboot{Outcome: RebootOK}})
 	d := l.device(t, "v1")
-	if mac, err := ethernet.ParseMAC(string(d.MAC)); err != nil || mac != d.MAC || !d.Virtual || d.Booted != d.Image {
+	if mac, err := ethernet.ParseMAC(string(d.MAC)); err != nil || mac != d.MAC || !d.Virtual() || d.Booted != d.Image {
 		t.Errorf("made was %+v (%v)", d, err)
 	}
 	equal(t, "started", l.grid.take(), "v1")

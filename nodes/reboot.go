@@ -99,7 +99,7 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 			defer cancel()
 			done <- restarted{d, restart(limited, d)}
 		}
-		if d.Virtual && !slow {
+		if d.Virtual() && !slow {
 			work()
 		} else {
 			l.works.Go(func() {
@@ -130,7 +130,7 @@ func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) Reboot 
 			return Reboot{Outcome: RebootOK}
 		}
 	}
-	if d.Virtual {
+	if d.Virtual() {
 		l.start(d, 0)
 		return Reboot{Outcome: RebootOK}
 	}
@@ -199,7 +199,7 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
 // how often that was done in vain.
 func (l *Lab) start(d Device, tries int) {
 	l.starting(d, Off, tries) // until it asks what to boot
-	l.Virtual.Start(d.Name)
+	l.Hosts[d.Host].Start(d.Name)
 }
 
 // starting notes that a node should be up soon.

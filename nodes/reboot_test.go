@@ -10,20 +10,20 @@ import (
 
 // counted counts how often the power of nodes is switched.
 type counted struct {
-	nodes.Hypervisor
+	nodes.Host
 	starts atomic.Int32
 }
 
 func (c *counted) Start(n nodes.Name) {
 	c.starts.Add(1)
-	c.Hypervisor.Start(n)
+	c.Host.Start(n)
 }
 
 func TestReboot(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	power := &counted{Hypervisor: l.sim}
-	l.Virtual = power
+	power := &counted{Host: l.sim}
+	l.Hosts[nodes.Simulated] = power
 	n := l.up(t)
 	reboot := func(what string, hard bool, starts int32) {
 		t.Helper()

@@ -16,10 +16,10 @@ import (
 
 // Announcement is what a device tells of itself, or a user of it.
 type Announcement struct {
-	Name    Name
-	MAC     ethernet.MAC
-	Model   string // "" when it has not told
-	Virtual bool
+	Name  Name
+	MAC   ethernet.MAC
+	Model string // "" when it has not told
+	Host  HostKind
 }
 
 // Register adds a device, or the model of one that is known without. If the
@@ -32,7 +32,7 @@ func (l *Lab) Register(ctx context.Context, actor string, a Announcement) (Devic
 	var same bool
 	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if d, err = devices.Get(tx, string(a.Name)); err == nil {
-			if same = d.MAC == a.MAC && d.Virtual == a.Virtual && (a.Model == "" || a.Model == d.Model); same {
+			if same = d.MAC == a.MAC && d.Host == a.Host && (a.Model == "" || a.Model == d.Model); same {
 				return nil
 			}
 		}
@@ -64,7 +64,7 @@ func (l *Lab) Register(ctx context.Context, actor string, a Announcement) (Devic
 // admit checks that an announced device is new, or is the one that is known
 // under its name and address and lacked only its model.
 func (l *Lab) admit(tx state.Tx, a Announcement) (Device, error) {
-	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Virtual: a.Virtual}
+	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host}
 	holder, err := macs.Get(tx, string(a.MAC))
 	if err != nil && !errors.Is(err, state.ErrNotFound) {
 		return fresh, err
@@ -94,7 +94,7 @@ func (l *Lab) enroll(d *Device, def images.Image) {
 // settle follows the commit that made or changed a device.
 func (l *Lab) settle(d Device) {
 	switch {
-	case d.Kind == Node && d.Virtual:
+	case d.Kind == Node && d.Virtual():
 		l.start(d, 0)
 	case d.Kind == Node: // it starts by itself, or somebody switches it on
 	case d.Model != "":
@@ -122,7 +122,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model strin
 		if err != nil {
 			return err
 		}
-		d, err := l.admit(c.tx, Announcement{Name: name, MAC: ethernet.RandomMAC(), Model: model, Virtual: true})
+		d, err := l.admit(c.tx, Announcement{Name: name, MAC: ethernet.RandomMAC(), Model: model, Host: Simulated})
 		if err != nil {
 			return err
 		}
@@ -170,9 +170,9 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.G
 		}
 		for _, d := range ds {
 			switch {
-			case d.Virtual && !virtual:
+			case d.Virtual() && !virtual:
 				return fault.Failedf("%s is a virtual node; nothing changed", d.Name).WithHint("remove it with: node remove %s", d.Name)
-			case !d.Virtual && virtual:
+			case !d.Virtual() && virtual:
 				return fault.Failedf("%s is not a virtual node; nothing changed", d.Name).WithHint("forget it with: device forget %s", d.Name)
 			}
 		}
@@ -211,8 +211,8 @@ func (l *Lab) tell(tx state.Tx, user auth.Name, d Device, notice string) error {
 // unplug ends what runs on a device whose name is gone.
 func (l *Lab) unplug(d Device) {
 	l.visits.cut(d.Name, "")
-	if d.Virtual {
-		l.Virtual.Stop(d.Name)
+	if d.Virtual() {
+		l.Hosts[d.Host].Stop(d.Name)
 	}
 	l.status.forget(d.Name)
 }
@@ -244,11 +244,11 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 	if err != nil {
 		return after, err
 	}
-	if s := l.status.of(old); !before.Virtual && before.Kind == Node {
+	if s := l.status.of(old); !before.Virtual() && before.Kind == Node {
 		defer l.status.change(name, func(now *Status) { *now = s })
 	}
 	l.unplug(before)
-	if after.Virtual && after.Kind == Node {
+	if after.Virtual() && after.Kind == Node {
 		l.start(after, 0)
 	}
 	return after, nil

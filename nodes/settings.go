@@ -100,8 +100,8 @@ var errNotAllowed = errors.New("not allowed")
 
 func isSwitch(d Device) bool  { return d.Kind == Switch }
 func isNode(d Device) bool    { return d.Kind == Node }
-func isVirtual(d Device) bool { return d.Kind == Node && d.Virtual }
-func hangs(d Device) bool     { return !d.Virtual }
+func isVirtual(d Device) bool { return d.Kind == Node && d.Virtual() }
+func hangs(d Device) bool     { return !d.Virtual() }
 
 const seconds = "a length of time, as in 90s or 3m"
 

@@ -150,7 +150,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
 	})
-	if !d.Virtual {
+	if !d.Virtual() {
 		l.kickPorts()
 		l.kickScan()
 	}

@@ -169,7 +169,7 @@ func (l *Lab) relink(tx state.Tx, actor string, places map[ethernet.MAC]place, a
 	var moved []Device
 	for _, d := range all {
 		p, seen := places[d.MAC]
-		if !seen || d.Virtual || d.Port.ByHand || d.Port == p.Port {
+		if !seen || d.Virtual() || d.Port.ByHand || d.Port == p.Port {
 			continue
 		}
 		if unsure := p.Uplink() || d.Port.Switch != "" && !answered[d.Port.Switch]; unsure && p.Source != snmp.LLDP {

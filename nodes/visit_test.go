@@ -71,7 +71,7 @@ func start(t *testing.T, store state.Store) lab {
 	})}
 	l.sim = sim.New(l.Lab, library{}, key.PublicKey(), log)
 	l.sim.Delay = 4 * time.Millisecond
-	l.Virtual = l.sim
+	l.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: l.sim}
 	t.Cleanup(l.sim.Close)
 	return l
 }

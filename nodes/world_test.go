@@ -283,14 +283,14 @@ func (w *world) register(a Announcement) string {
 		}
 	}
 	d, here := w.things[a.Name]
-	if here && d.mac == a.MAC && d.virtual == a.Virtual && (a.Model == "" || a.Model == d.model) {
+	if here && d.mac == a.MAC && d.virtual == (a.Host == Simulated) && (a.Model == "" || a.Model == d.model) {
 		return done // it is known as that
 	}
 	if here && (d.mac != a.MAC || d.kind != Unknown || d.model != "" || a.Model == "") {
 		return failed
 	}
 	if !here {
-		d = thing{mac: a.MAC, virtual: a.Virtual}
+		d = thing{mac: a.MAC, virtual: a.Host == Simulated}
 	}
 	d.kind, d.model = Unknown, a.Model
 	if def, here := w.images[images.DefaultRef(a.Model)]; here {

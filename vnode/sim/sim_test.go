@@ -16,9 +16,9 @@ import (
 )
 
 var (
-	_ nodes.Hypervisor = (*Hypervisor)(nil)
-	_ Lab              = (*nodes.Lab)(nil)
-	_ Library          = (*images.Library)(nil)
+	_ nodes.Host = (*Hypervisor)(nil)
+	_ Lab        = (*nodes.Lab)(nil)
+	_ Library    = (*images.Library)(nil)
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
