@@ -15,11 +15,12 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":          {"auth", "backup", "commands", "config", "demo", "fault", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "vnode/sim"},
+	".":          {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "vnode/sim"},
 	"sshd":       {"auth", "commands", "fault"},
 	"commands":   {"auth", "consent", "ethernet", "fault", "images", "journal", "nodes"},
-	"nodes":      {"auth", "consent", "ethernet", "fault", "images", "journal", "power/snmp", "state"},
+	"nodes":      {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power/snmp", "state"},
 	"images":     {"auth", "fault", "journal", "state"},
+	"history":    {"auth", "state"},
 	"auth":       {"fault", "journal", "state"},
 	"consent":    {"auth"},
 	"journal":    {"fault", "state"},

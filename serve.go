@@ -18,6 +18,7 @@ import (
 	"walt/commands"
 	"walt/config"
 	"walt/fault"
+	"walt/history"
 	"walt/hostkeys"
 	"walt/images"
 	"walt/journal"
@@ -30,10 +31,6 @@ import (
 const (
 	// drain is how long running commands get when the server stops.
 	drain = 10 * time.Second
-	// keepEvents is how many events the journal holds; trimEvery is how often
-	// what is beyond is dropped.
-	keepEvents = 100_000
-	trimEvery  = time.Hour
 	// retry is the pause after the first failed download of a default image.
 	retry = 2 * time.Second
 )
@@ -99,7 +96,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Online: s.online, Cut: s.cut, Backup: s.backup, Log: log, Now: time.Now,
 	})
 	s.ssh, err = sshd.New(sshd.Config{
-		HostKeys: s.hostKeys, Limits: limits(c), Users: s.users, Runner: app, History: history{s.journal, s.users}, Log: log,
+		HostKeys: s.hostKeys, Limits: limits(c), Users: s.users, Runner: app, History: history.New(s.store), Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -152,7 +149,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g, failing := errgroup.WithContext(background) // without one of them the server is none
 	g.Go(func() error { return s.lab.Run(failing) })
 	g.Go(func() error { return s.library.Run(failing) })
-	g.Go(func() error { return s.trim(failing) })
+	g.Go(func() error { return s.journal.Run(failing, s.log) })
 	g.Go(func() error { return s.rereadAtHangup(failing) })
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
@@ -184,22 +181,6 @@ func (s *server) close() error {
 	return s.store.Close()
 }
 
-// trim keeps the journal bounded until ctx ends.
-func (s *server) trim(ctx context.Context) error {
-	tick := time.NewTicker(trimEvery)
-	defer tick.Stop()
-	for {
-		if err := s.journal.Trim(ctx, keepEvents); err != nil && ctx.Err() == nil {
-			s.log.Error("trim the journal", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
 // rereadAtHangup applies the configuration anew at each SIGHUP until ctx ends.
 func (s *server) rereadAtHangup(ctx context.Context) error {
 	if s.reread == nil {
@@ -227,28 +208,6 @@ func (s *server) rereadAtHangup(ctx context.Context) error {
 		}
 		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start")
 	}
-}
-
-// history is what users typed, as shells see it.
-type history struct {
-	journal *journal.Journal
-	users   *auth.Users
-}
-
-func (h history) Lines(ctx context.Context, user auth.Name) ([]string, error) {
-	return h.journal.Lines(ctx, string(user))
-}
-
-// Append keeps nothing of a user who was removed while connected: whoever gets
-// the name later must not read it.
-func (h history) Append(ctx context.Context, user auth.Name, line string) error {
-	if err := h.users.Check(ctx, user); err != nil {
-		if fault.As(err) != nil {
-			return nil
-		}
-		return err
-	}
-	return h.journal.Append(ctx, string(user), commands.Conceal(line))
 }
 
 // notify tells systemd how the service is (sd_notify(3)); without systemd it

@@ -113,42 +113,6 @@ func (j *Journal) page(ctx context.Context, start, end string) (page []state.Ent
 	return page, err
 }
 
-// trimStep is how many rows one transaction of Trim deletes.
-const trimStep = 100
-
-// Trim deletes the oldest events beyond the newest keep.
-func (j *Journal) Trim(ctx context.Context, keep int) error {
-	var keys []string
-	err := j.store.View(ctx, func(r state.Reader) error {
-		for key, err := range events.Keys(r, "") {
-			if err != nil {
-				return err
-			}
-			keys = append(keys, key)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for excess := keys[:max(0, len(keys)-keep)]; len(excess) > 0; {
-		step := excess[:min(trimStep, len(excess))]
-		excess = excess[len(step):]
-		err := j.store.Update(ctx, func(tx state.Tx) error {
-			for _, key := range step {
-				if err := events.Delete(tx, key); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (j *Journal) key(t time.Time) string {
 	return fmt.Sprintf("%s-%08x", instant(t), j.count.Add(1))
 }

@@ -163,11 +163,11 @@ func TestTrimKeepsTheNewest(t *testing.T) {
 			all = append(all, fmt.Sprint(i))
 		}
 		j.add(t, all...)
-		ok(t, j.Trim(t.Context(), len(all)))
+		ok(t, j.trim(t.Context(), len(all)))
 		want(t, "nothing to trim", j.all(t), all...)
-		ok(t, j.Trim(t.Context(), 5))
+		ok(t, j.trim(t.Context(), 5))
 		want(t, "trimmed", j.all(t), all[len(all)-5:]...)
-		ok(t, j.Trim(t.Context(), 0))
+		ok(t, j.trim(t.Context(), 0))
 		want(t, "all trimmed", j.all(t))
 	})
 }

@@ -90,7 +90,7 @@ func (j *Journal) take(ctx context.Context, user string, known map[string]bool) 
 	return texts, all, err
 }
 
-// Forget deletes, within tx, what the journal keeps for the user alone.
+// Forget deletes, within tx, the notices of a user who is removed.
 func (j *Journal) Forget(tx state.Tx, user string) error {
 	for key, err := range notices.Keys(tx, user+"/") {
 		if err != nil {
@@ -100,5 +100,5 @@ func (j *Journal) Forget(tx state.Tx, user string) error {
 			return err
 		}
 	}
-	return typed.Delete(tx, user)
+	return nil
 }

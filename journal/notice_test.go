@@ -195,11 +195,8 @@ func TestForget(t *testing.T) {
 	j := newJournal(t)
 	for _, user := range []string{"bob", "bo"} {
 		j.tell(t, user, "a")
-		ok(t, j.Append(t.Context(), user, "node show"))
 	}
 	ok(t, j.store.Update(t.Context(), func(tx state.Tx) error { return j.Forget(tx, "bob") }))
 	want(t, "notices of bob", j.unseen(t, "bob"))
-	want(t, "lines of bob", j.lines(t, "bob"))
 	want(t, "notices of bo", j.unseen(t, "bo"), "a")
-	want(t, "lines of bo", j.lines(t, "bo"), "node show")
 }

@@ -8,6 +8,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
+	"walt/history"
 	"walt/images"
 	"walt/journal"
 	"walt/state"
@@ -44,7 +45,7 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 			return err
 		}
 		e := journal.Event{Type: journal.User, Actor: string(actor), To: string(name), Detail: "user removed"}
-		return errors.Join(l.Journal.Record(c.tx, e), l.Journal.Forget(c.tx, string(name)), images.Forget(c.tx, name))
+		return errors.Join(l.Journal.Record(c.tx, e), l.Journal.Forget(c.tx, string(name)), history.Forget(c.tx, name), images.Forget(c.tx, name))
 	})
 	if err != nil {
 		return Departure{}, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/commands"
 )
 
 // mostLines is how many lines of its history a shell offers.
@@ -48,7 +49,8 @@ func (h *history) Len() int {
 // At returns a line; 0 is the latest.
 func (h *history) At(i int) string { return h.lines[len(h.lines)-1-i] }
 
-// ran remembers a line that is run, unless it was the last one as well.
+// ran remembers a line that is run, unless it was the last one as well. The
+// secrets in it are for this shell alone.
 func (h *history) ran(line string) {
 	if line == h.last {
 		return
@@ -57,7 +59,7 @@ func (h *history) ran(line string) {
 	if h.loaded {
 		h.lines = append(h.lines, line)
 	}
-	if err := h.store.Append(h.ctx, h.user, line); err != nil && h.ctx.Err() == nil {
+	if err := h.store.Append(h.ctx, h.user, commands.Conceal(line)); err != nil && h.ctx.Err() == nil {
 		h.log.Warn("a history could not be written", "user", h.user, "err", err)
 	}
 }

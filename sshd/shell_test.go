@@ -185,8 +185,10 @@ func TestHistory(t *testing.T) {
 	r.send("\x1b[A\x1b[A\r")
 	r.out.expect(t, "fail 1")
 	r.out.expect(t, "two\r\ntwo\r\n"+prompt)
+	r.send("echo snmp.community=s3cret\r")
+	r.out.expect(t, "s3cret\r\n"+prompt)
 	r.leave(0)
-	if want, got := []string{"echo one", "echo two", "fail 1", "echo two"}, l.hist.of("alice"); !slices.Equal(got, want) {
+	if want, got := []string{"echo one", "echo two", "fail 1", "echo two", "echo snmp.community=(not shown)"}, l.hist.of("alice"); !slices.Equal(got, want) {
 		t.Errorf("remembered %q", got)
 	}
 
