@@ -82,7 +82,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	}
 	s.journal = journal.New(s.store, time.Now)
 	s.users = auth.New(s.store, s.journal, time.Now)
-	if s.library, err = images.Open(filepath.Join(c.Data, "images"), s.store, s.journal, time.Now); err != nil {
+	if s.library, err = images.Open(filepath.Join(c.Data, "images"), s.store, s.journal, images.KnownPlatforms(), time.Now); err != nil {
 		return nil, err
 	}
 	s.lab = nodes.New(nodes.Config{

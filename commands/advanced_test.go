@@ -66,7 +66,7 @@ func TestUpdateDefaultImages(t *testing.T) {
 	w := newWorld(t)
 	w.addImage(images.Image{
 		Ref:    images.Ref{User: "waltplatform", Name: "rpi-3-b-default", Tag: "20260101"},
-		Models: []string{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64),
+		Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64),
 	})
 	const left = " is free and boots its default image at its next start: the server has no means to reboot it\n"
 	w.tell([]step{

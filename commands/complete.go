@@ -135,7 +135,7 @@ func completeModel(ctx context.Context, c *Call, _ string) []string {
 	if err != nil {
 		return nil
 	}
-	return models
+	return images.ModelNames(models)
 }
 
 func completeImage(ctx context.Context, c *Call, _ string) []string {

@@ -116,7 +116,7 @@ func (c *Call) deviceRows(ctx context.Context) ([]deviceRow, error) {
 	for _, d := range all {
 		mac := string(d.MAC)
 		rows = append(rows, deviceRow{
-			Name: string(d.Name), Type: string(d.Kind), Model: orNull(d.Model), MAC: &mac, IP: orNull(d.IP()), State: c.stateOf(d, jobs),
+			Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), MAC: &mac, IP: orNull(d.IP()), State: c.stateOf(d, jobs),
 			Switch: orNull(string(d.Switch)), Port: orPort(d.Port.Number),
 		})
 	}
@@ -154,7 +154,7 @@ func deviceAdd(ctx context.Context, c *Call) error {
 		return err
 	}
 	if c.given("model") {
-		if a.Model, err = nodes.ParseModel(c.option("model")); err != nil {
+		if a.Model, err = images.ParseModel(c.option("model")); err != nil {
 			return err
 		}
 	}

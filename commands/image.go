@@ -86,14 +86,14 @@ this server publishes with the user name that the registry's configuration has.`
 
 // imageRow is an image as programs see it.
 type imageRow struct {
-	FullName images.Ref `json:"fullname"`
-	User     auth.Name  `json:"user"`
-	Name     string     `json:"name"`
-	Models   []string   `json:"models"`
-	InUse    bool       `json:"in_use"`
-	Created  time.Time  `json:"created"`
-	Digest   string     `json:"digest"`
-	Size     int64      `json:"size"`
+	FullName images.Ref     `json:"fullname"`
+	User     auth.Name      `json:"user"`
+	Name     string         `json:"name"`
+	Models   []images.Model `json:"models"`
+	InUse    bool           `json:"in_use"`
+	Created  time.Time      `json:"created"`
+	Digest   string         `json:"digest"`
+	Size     int64          `json:"size"`
 }
 
 func newImageRow(img images.Image, inUse bool) imageRow {
@@ -159,7 +159,7 @@ func imageShow(ctx context.Context, c *Call) error {
 		if n := uses[img.Ref]; n > 0 {
 			inUse = count(n, "node")
 		}
-		rows = append(rows, []string{c.nameOf(img), inUse, img.Created.UTC().Format(time.DateOnly), strings.Join(img.Models, ",")})
+		rows = append(rows, []string{c.nameOf(img), inUse, img.Created.UTC().Format(time.DateOnly), strings.Join(images.ModelNames(img.Models), ",")})
 	}
 	c.rows([]string{"NAME", "IN USE", "CREATED", "MODELS"}, rows)
 	return c.showTransfers(ctx)

@@ -17,14 +17,14 @@ import (
 
 // foundRow is an image that a search found, as programs see it.
 type foundRow struct {
-	Link    string    `json:"link"`
-	Models  []string  `json:"models"`
-	Size    int64     `json:"size"`
-	Created time.Time `json:"created"`
+	Link    string         `json:"link"`
+	Models  []images.Model `json:"models"`
+	Size    int64          `json:"size"`
+	Created time.Time      `json:"created"`
 }
 
 func (r foundRow) cells() []string {
-	return []string{r.Link, strings.Join(r.Models, ","), size(r.Size), r.Created.UTC().Format(time.DateOnly)}
+	return []string{r.Link, strings.Join(images.ModelNames(r.Models), ","), size(r.Size), r.Created.UTC().Format(time.DateOnly)}
 }
 
 // imageSearch shows what each location has: on a terminal as it comes, sorted
@@ -275,7 +275,7 @@ func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.
 		{"name", img.Ref.Short()},
 		{"digest", img.Digest},
 		{"created", img.Created.UTC().Format("2006-01-02 15:04:05 UTC")},
-		{"models", strings.Join(img.Models, ", ")},
+		{"models", strings.Join(images.ModelNames(img.Models), ", ")},
 		{"platform", platform},
 		{"size", size(img.Size)},
 	}

@@ -42,7 +42,7 @@ func TestImageShow(t *testing.T) {
 func TestImageClone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.addImage(images.Image{Ref: images.Ref{User: "carol", Name: "debian", Tag: "v2"}, Models: []string{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("2", 64)})
+	w.addImage(images.Image{Ref: images.Ref{User: "carol", Name: "debian", Tag: "v2"}, Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("2", 64)})
 	w.tell([]step{
 		{user: "bob", line: "image clone walt:carol/debian:v2", stdout: "debian:v2 is a clone of walt:carol/debian:v2\n", stderr: seededNote},
 		{user: "bob", line: "image clone walt:carol/debian:v2 mine", stdout: "mine is a clone of walt:carol/debian:v2\n"},
@@ -65,7 +65,7 @@ func TestImageClone(t *testing.T) {
 func TestImageOverwrite(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.addImage(images.Image{Ref: images.Ref{User: "carol", Name: "debian", Tag: "latest"}, Models: []string{"pc-x86-64"}, Digest: "sha256:" + strings.Repeat("2", 64)})
+	w.addImage(images.Image{Ref: images.Ref{User: "carol", Name: "debian", Tag: "latest"}, Models: []images.Model{"pc-x86-64"}, Digest: "sha256:" + strings.Repeat("2", 64)})
 	w.ok("bob", "image show")
 	w.ok("bob", "node acquire pc-1,rpi-1")
 	const question = "pc-1 boots this image.\nOverwrite pc-x86-64-default and reboot pc-1 anyway? [y/N] \n"

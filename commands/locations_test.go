@@ -17,7 +17,7 @@ func withRegistry(t *testing.T) *world {
 	w := newWorld(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.must(err)
-	server, err := images.ServeSamples(l, []images.Sample{{Models: []string{"rpi-4-b"}, Created: noon, Files: map[string]string{"etc/motd": "hello\n"}}})
+	server, err := images.ServeSamples(l, []images.Sample{{Models: []images.Model{"rpi-4-b"}, Created: noon, Files: map[string]string{"etc/motd": "hello\n"}}})
 	w.must(err)
 	t.Cleanup(func() { server.Close() })
 	w.must(w.app.Library.SetRegistries([]images.Registry{

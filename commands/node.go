@@ -85,7 +85,7 @@ func (c *Call) lookUp(ctx context.Context, name string) error {
 // nodeRow is a node as programs see it.
 type nodeRow struct {
 	Name  nodes.Name   `json:"name"`
-	Model string       `json:"model"`
+	Model images.Model `json:"model"`
 	Type  string       `json:"type"`
 	Host  string       `json:"host"`
 	Owner *auth.Name   `json:"owner"`
@@ -191,7 +191,7 @@ func (c *Call) showNodes(shown []*nodes.NodeState) {
 		default:
 			image = "walt:" + n.Image.String()
 		}
-		rows[i] = []string{string(n.Name), owner, n.Model, nodeType(*n), string(n.State), image, ago(now, n.Since)}
+		rows[i] = []string{string(n.Name), owner, string(n.Model), nodeType(*n), string(n.State), image, ago(now, n.Since)}
 	}
 	c.rows([]string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, rows)
 }
@@ -215,9 +215,9 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	model := ""
+	model := images.Model("")
 	if c.given("model") {
-		if model, err = nodes.ParseModel(c.option("model")); err != nil {
+		if model, err = images.ParseModel(c.option("model")); err != nil {
 			return err
 		}
 	}

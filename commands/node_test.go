@@ -50,7 +50,7 @@ func TestOutdatedClone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.ok("bob", "image show")
-	w.addImage(images.Image{Ref: images.DefaultRef("rpi-3-b"), Models: []string{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64)})
+	w.addImage(images.Image{Ref: images.DefaultRef("rpi-3-b"), Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64)})
 	w.tell([]step{{
 		user: "bob", line: "node acquire rpi-1", stdout: "rpi-1" + mineAndReboot,
 		stderr: "You had an image rpi-3-b-default: it is used as it is, though the default image differs. " +

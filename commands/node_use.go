@@ -10,6 +10,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
+	"walt/images"
 	"walt/nodes"
 )
 
@@ -21,7 +22,7 @@ func nodeUseCommands() []Command {
 	return []Command{{
 		Path: "node create", Short: "make a virtual node, which is yours at once", Topic: "node-ownership",
 		Args:  []Arg{nameArg},
-		Flags: []Flag{{Name: "model", Value: "MODEL", Usage: "its model (default " + virtualModel + ")", Complete: completeModel}},
+		Flags: []Flag{{Name: "model", Value: "MODEL", Usage: "its model (default " + string(virtualModel) + ")", Complete: completeModel}},
 		Run:   nodeCreate,
 	}, {
 		Path: "node remove", Short: "remove virtual nodes",
@@ -58,7 +59,7 @@ is 1 when the command failed on any of them. Options go before SET.`,
 }
 
 // virtualModel is the model of virtual nodes unless told otherwise.
-const virtualModel = "pc-x86-64"
+const virtualModel images.Model = "pc-x86-64"
 
 func nodeCreate(ctx context.Context, c *Call) error {
 	name, err := nodes.ParseName(c.arg(0))
@@ -67,7 +68,7 @@ func nodeCreate(ctx context.Context, c *Call) error {
 	}
 	model := virtualModel
 	if c.given("model") {
-		if model, err = nodes.ParseModel(c.option("model")); err != nil {
+		if model, err = images.ParseModel(c.option("model")); err != nil {
 			return err
 		}
 	}

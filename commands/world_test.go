@@ -56,7 +56,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: store, log: &bytes.Buffer{}, time: noon, online: map[auth.Name]bool{}}
 	w.journal = journal.New(store, w.now)
 	w.users = auth.New(store, w.journal, w.now)
-	library, err := images.Open(t.TempDir(), store, w.journal, w.now)
+	library, err := images.Open(t.TempDir(), store, w.journal, images.KnownPlatforms(), w.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func (w *world) populate() {
 
 // addDefault puts a default image for the models there, under the name of the
 // first; its content does not exist.
-func (w *world) addDefault(models ...string) {
+func (w *world) addDefault(models ...images.Model) {
 	w.addImage(images.Image{Ref: images.DefaultRef(models[0]), Models: models})
 }
 

@@ -47,7 +47,7 @@ const guest auth.Name = "bob"
 
 // fleet is how many nodes of each model the lab has.
 var fleet = []struct {
-	model  string
+	model  images.Model
 	prefix string
 	nodes  int
 }{{"rpi-3-b", "rpi-", 5}, {"rpi-4-b", "rpi4-", 3}, {"pc-x86-64", "pc-", 4}}
@@ -64,8 +64,8 @@ func samples(now time.Time) []images.Sample {
 		}
 	}
 	return []images.Sample{
-		{Models: []string{"rpi-3-b", "rpi-4-b"}, Preferred: "rpi-default", Created: day(20), Files: files("Demo OS for Raspberry Pi", "One image for two models.")},
-		{Models: []string{"pc-x86-64"}, Created: day(6), Files: files("Demo OS for PCs", "A small system for PCs.")},
+		{Models: []images.Model{"rpi-3-b", "rpi-4-b"}, Preferred: "rpi-default", Created: day(20), Files: files("Demo OS for Raspberry Pi", "One image for two models.")},
+		{Models: []images.Model{"pc-x86-64"}, Created: day(6), Files: files("Demo OS for PCs", "A small system for PCs.")},
 	}
 }
 

@@ -36,7 +36,7 @@ var seeds = state.NewTable[seed]("seeded")
 // clones of the default images of the models, and returns them. Defaults that
 // share their clone's name, as those of one image for several models do, are
 // cloned once, from the first model that lists it.
-func (l *Library) Seed(ctx context.Context, user auth.Name, models []string) ([]Image, error) {
+func (l *Library) Seed(ctx context.Context, user auth.Name, models []Model) ([]Image, error) {
 	var todo []Image
 	err := l.store.View(ctx, func(r state.Reader) (err error) {
 		todo, err = wanting(r, user, models)
@@ -78,7 +78,7 @@ func (l *Library) seedOne(tx state.Tx, user auth.Name, from Image) (Image, error
 }
 
 // wanting returns the default images that Seed has to clone.
-func wanting(r state.Reader, user auth.Name, models []string) ([]Image, error) {
+func wanting(r state.Reader, user auth.Name, models []Model) ([]Image, error) {
 	switch _, err := seeds.Get(r, string(user)); {
 	case err == nil:
 		return nil, nil

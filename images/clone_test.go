@@ -24,11 +24,11 @@ func update(t testing.TB, l *Library, f func(tx state.Tx) error) {
 }
 
 // shelve puts a default image for each of the models, listing all of them.
-func shelve(t testing.TB, l *Library, preferred string, models ...string) {
+func shelve(t testing.TB, l *Library, preferred string, models ...Model) {
 	t.Helper()
 	update(t, l, func(tx state.Tx) error {
 		for _, m := range models {
-			if err := Put(tx, Image{Ref: DefaultRef(m), Digest: "sha256:" + models[0], Models: models, Preferred: preferred}); err != nil {
+			if err := Put(tx, Image{Ref: DefaultRef(m), Digest: "sha256:" + string(models[0]), Models: models, Preferred: preferred}); err != nil {
 				return err
 			}
 		}
@@ -52,7 +52,7 @@ func enrol(t testing.TB, l *Library, name auth.Name) {
 	}
 }
 
-func seeded(t testing.TB, l *Library, user auth.Name, models ...string) (names []string) {
+func seeded(t testing.TB, l *Library, user auth.Name, models ...Model) (names []string) {
 	t.Helper()
 	clones, err := l.Seed(t.Context(), user, models)
 	if err != nil {
@@ -138,7 +138,7 @@ func TestSeed(t *testing.T) {
 	wantSet(t, seeded(t, l, "bob", "pc"), "bob/pc-default")
 
 	// somebody who has an image needs none
-	update(t, l, func(tx state.Tx) error { return Put(tx, Image{Ref: mustRef(t, "carol/own"), Models: []string{"pc"}}) })
+	update(t, l, func(tx state.Tx) error { return Put(tx, Image{Ref: mustRef(t, "carol/own"), Models: []Model{"pc"}}) })
 	wantSet(t, seeded(t, l, "carol", "pc"))
 
 	// and nobody gets any who was removed a moment ago

@@ -36,7 +36,7 @@ func newLibrary(t testing.TB) *Library {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	l, err := Open(t.TempDir(), store, journal.New(store, time.Now), time.Now)
+	l, err := Open(t.TempDir(), store, journal.New(store, time.Now), KnownPlatforms(), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

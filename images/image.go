@@ -15,7 +15,7 @@ import (
 type Image struct {
 	Ref       Ref       `json:"ref"`
 	Digest    string    `json:"digest"`              // of the manifest, "sha256:<hex>"
-	Models    []string  `json:"models"`              // that it can boot, as its label lists them
+	Models    []Model   `json:"models"`              // that it can boot, as its label lists them
 	Preferred string    `json:"preferred,omitempty"` // the label walt.image.preferred-name
 	Created   time.Time `json:"created"`             // as its config says, UTC
 	Size      int64     `json:"size"`                // bytes of its layers as they came, config and manifest
@@ -23,14 +23,14 @@ type Image struct {
 }
 
 // Boots reports whether the image can boot the model.
-func (i Image) Boots(model string) bool { return slices.Contains(i.Models, model) }
+func (i Image) Boots(model Model) bool { return slices.Contains(i.Models, model) }
 
 // CloneRef is the name under which the user gets a default image: its preferred
 // name, else "<first model>-default".
 func (i Image) CloneRef(user auth.Name) Ref {
 	name := i.Preferred
 	if name == "" {
-		name = i.Models[0] + "-default"
+		name = string(i.Models[0]) + defaultSuffix
 	}
 	return Ref{user, name, latest}
 }

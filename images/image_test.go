@@ -11,7 +11,7 @@ func TestRecords(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t)
 	for _, s := range []string{"bobby/c", "bob/b", "bob/a:2", "bob/a", "waltplatform/x-default"} {
-		update(t, l, func(tx state.Tx) error { return Put(tx, Image{Ref: mustRef(t, s), Models: []string{"x"}}) })
+		update(t, l, func(tx state.Tx) error { return Put(tx, Image{Ref: mustRef(t, s), Models: []Model{"x"}}) })
 	}
 	update(t, l, func(tx state.Tx) error {
 		for name, list := range map[string]func() ([]Image, error){

@@ -47,7 +47,7 @@ func openIn(dir string) (*Library, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := Open(filepath.Join(dir, "images"), store, journal.New(store, time.Now), time.Now)
+	l, err := Open(filepath.Join(dir, "images"), store, journal.New(store, time.Now), KnownPlatforms(), time.Now)
 	return l, store.Close, err
 }
 

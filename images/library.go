@@ -22,13 +22,14 @@ import (
 
 // Library is the content of all images, and the records that name it.
 type Library struct {
-	content  content
-	store    state.Store
-	log      *journal.Journal
-	now      func() time.Time
-	stall    time.Duration // how long a location may stay silent
-	patience time.Duration // how long a search in one location may take
-	grace    time.Duration // how long content stays that no record refers to
+	content   content
+	store     state.Store
+	log       *journal.Journal
+	now       func() time.Time
+	platforms Platforms
+	stall     time.Duration // how long a location may stay silent
+	patience  time.Duration // how long a search in one location may take
+	grace     time.Duration // how long content stays that no record refers to
 
 	mu      sync.Mutex
 	sources []*source
@@ -43,15 +44,16 @@ type Library struct {
 
 // Open opens the content directory dir, which it makes if needed, and removes
 // what interrupted downloads left there. The directory may be on another file
-// system than the store, and belongs to one server at a time.
-func Open(dir string, store state.Store, log *journal.Journal, now func() time.Time) (*Library, error) {
+// system than the store, and belongs to one server at a time. The platforms say
+// which one of several variants is for the nodes of a model.
+func Open(dir string, store state.Store, log *journal.Journal, platforms Platforms, now func() time.Time) (*Library, error) {
 	c, err := openContent(dir)
 	if err != nil {
 		return nil, fault.Failedf("the image directory %s cannot be used: %v", dir, err).
 			WithHint("the server needs a directory there that it can write to")
 	}
 	return &Library{
-		content: c, store: store, log: log, now: now,
+		content: c, store: store, log: log, now: now, platforms: platforms,
 		stall: stallLimit, patience: searchLimit, grace: graceTime,
 	}, nil
 }

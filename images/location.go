@@ -32,7 +32,7 @@ type location interface {
 func (l *Library) SetRegistries(rs []Registry) error {
 	var fresh []*source
 	for _, r := range rs {
-		s, err := newSource(r, l.stall)
+		s, err := newSource(r, l.platforms, l.stall)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,9 +22,6 @@ const (
 	configLimit   = 4 << 20
 	modelsLimit   = 100
 )
-
-// a model is short enough for "<model>-default" to be the name of an image.
-var modelForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,54}$`)
 
 // manifest is the manifest of an image, as it came.
 type manifest struct {
@@ -64,7 +60,7 @@ func (r *repository) manifest(ctx context.Context, ref Ref) (manifest, error) {
 	if err != nil {
 		return manifest{}, unusable(r, "has a manifest list that is not valid")
 	}
-	wanted := platforms(ref.Name)
+	wanted := r.platforms.Of(Model(strings.TrimSuffix(ref.Name, defaultSuffix)))
 	if len(wanted) == 0 { // its label tells what it is for, and is the same in each
 		any, err := r.variant(ctx, list, anywhere())
 		if err != nil {
@@ -75,7 +71,7 @@ func (r *repository) manifest(ctx context.Context, ref Ref) (manifest, error) {
 			return manifest{}, err
 		}
 		for _, model := range image.Models {
-			wanted = append(wanted, platforms(model)...)
+			wanted = append(wanted, r.platforms.Of(model)...)
 		}
 	}
 	if len(wanted) == 0 {
@@ -153,18 +149,6 @@ func (r *repository) choose(list *v1.IndexManifest, platforms []string) (v1.Desc
 		strings.Join(platforms, " or "), strings.Join(slices.Compact(has), ", "))
 }
 
-// platforms are the architectures (GOARCH names), best first, of the nodes of a
-// model, or of what is called after one; none when that does not tell.
-func platforms(model string) []string {
-	switch {
-	case strings.HasPrefix(model, "pc-"):
-		return []string{"amd64"}
-	case strings.HasPrefix(model, "rpi-"):
-		return []string{"arm", "arm64"}
-	}
-	return nil
-}
-
 // anywhere are the architectures of nodes of which nothing is known: rather
 // that of the server than another.
 func anywhere() []string { return []string{runtime.GOARCH, "arm64", "arm", "amd64"} }
@@ -230,14 +214,17 @@ func labelled(who fmt.Stringer, ref Ref, labels map[string]string) (Image, error
 }
 
 // parseModels splits the models label, or returns an item of it that is none.
-func parseModels(label string) (models []string, bad string) {
+func parseModels(label string) (models []Model, bad string) {
 	for model := range strings.SplitSeq(label, ",") {
-		switch model = strings.TrimSpace(model); {
-		case model == "" || slices.Contains(models, model):
-		case !modelForm.MatchString(model):
+		if model = strings.TrimSpace(model); model == "" {
+			continue
+		}
+		m, err := ParseModel(model)
+		if err != nil {
 			return nil, model
-		default:
-			models = append(models, model)
+		}
+		if !slices.Contains(models, m) {
+			models = append(models, m)
 		}
 	}
 	return models, ""

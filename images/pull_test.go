@@ -63,7 +63,7 @@ func TestFetch(t *testing.T) {
 	}
 	raw, _ := img.RawManifest()
 	want := Image{
-		Ref: DefaultRef("pc-x86-64"), Digest: digestOf(t, img), Models: []string{"pc-x86-64", "pc-x86-32"},
+		Ref: DefaultRef("pc-x86-64"), Digest: digestOf(t, img), Models: []Model{"pc-x86-64", "pc-x86-32"},
 		Preferred: "pc-default", Created: created, Size: size + int64(len(raw)),
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -313,7 +313,7 @@ func TestOpenRemovesWhatWasInterrupted(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(l.content.tmp(), "123"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again, err := Open(l.content.dir, l.store, l.log, l.now)
+	again, err := Open(l.content.dir, l.store, l.log, l.platforms, l.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestOpenRemovesWhatWasInterrupted(t *testing.T) {
 	if _, err := again.Files(t.Context(), digest); err != nil {
 		t.Error(err)
 	}
-	_, err = Open("/dev/null/images", l.store, l.log, l.now)
+	_, err = Open("/dev/null/images", l.store, l.log, l.platforms, l.now)
 	wantFault(t, err, "/dev/null/images", "cannot be used")
 }
 

@@ -56,7 +56,7 @@ func ParseRef(s string) (Ref, error) {
 }
 
 // DefaultRef is the image that a free node of the model boots.
-func DefaultRef(model string) Ref { return Ref{auth.Nobody, model + "-default", latest} }
+func DefaultRef(model Model) Ref { return Ref{auth.Nobody, string(model) + defaultSuffix, latest} }
 
 // IsZero reports whether r names no image.
 func (r Ref) IsZero() bool { return r == Ref{} }

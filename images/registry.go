@@ -52,9 +52,11 @@ type source struct {
 	auth   authn.Authenticator
 	wire   *wire
 	hub    *hub // how to search it, nil for a registry that lists what it has
+	// platforms tells which one of a manifest list is for the nodes of a model.
+	platforms Platforms
 }
 
-func newSource(r Registry, stall time.Duration) (*source, error) {
+func newSource(r Registry, platforms Platforms, stall time.Duration) (*source, error) {
 	if r.URL == "" {
 		r.URL = hubURL
 	}
@@ -78,6 +80,8 @@ func newSource(r Registry, stall time.Duration) (*source, error) {
 		host:   host,
 		auth:   authn.Anonymous,
 		wire:   newWire(u.Scheme, host.RegistryStr(), r.CA, stall),
+
+		platforms: platforms,
 	}
 	if r.Username != "" {
 		s.auth = &authn.Basic{Username: r.Username, Password: r.Password}

@@ -25,8 +25,8 @@ import (
 // Sample is a small default image made on the spot, for a lab that has nothing
 // to download.
 type Sample struct {
-	Models    []string // the image is published as the default one of each
-	Preferred string   // the label walt.image.preferred-name, unless ""
+	Models    []Model // the image is published as the default one of each
+	Preferred string  // the label walt.image.preferred-name, unless ""
 	Created   time.Time
 	Files     map[string]string // content by path
 }
@@ -73,7 +73,7 @@ func (s Sample) image() (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	labels := map[string]string{modelsLabel: strings.Join(s.Models, ",")}
+	labels := map[string]string{modelsLabel: strings.Join(ModelNames(s.Models), ",")}
 	if s.Preferred != "" {
 		labels[preferredLabel] = s.Preferred
 	}

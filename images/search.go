@@ -29,7 +29,7 @@ const (
 // Found is an image in another location.
 type Found struct {
 	Link    Link
-	Models  []string
+	Models  []Model
 	Size    int64 // bytes; as they are stored there
 	Created time.Time
 	Digest  string // of its manifest; in the docker daemon, its ID

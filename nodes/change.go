@@ -135,7 +135,7 @@ func owner(n auth.Name) string {
 
 // clone returns the user's clone of the model's default image, made now unless
 // an image of that name is there.
-func (c *change) clone(model string) (images.Ref, error) {
+func (c *change) clone(model images.Model) (images.Ref, error) {
 	def, err := images.Get(c.tx, images.DefaultRef(model))
 	if errors.Is(err, state.ErrNotFound) {
 		return images.Ref{}, fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")

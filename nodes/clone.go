@@ -127,7 +127,7 @@ func disturbed(r state.Reader, old, img images.Image, given consent.Given) ([]De
 	using := which(all, func(d Device) bool { return d.Image == old.Ref })
 	if bad := names(using, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
 		return nil, fault.Failedf("%s is booted by %s, and the new content is only for %s; nothing changed",
-			old.Ref.Short(), strings.Join(bad, ", "), strings.Join(img.Models, ", ")).
+			old.Ref.Short(), strings.Join(bad, ", "), strings.Join(images.ModelNames(img.Models), ", ")).
 			WithHint("clone it under another name, or release those nodes first")
 	}
 	if old.Digest == img.Digest {

@@ -81,7 +81,7 @@ func (m *model) acquireCommand(user auth.Name) command {
 }
 
 func (m *model) anyCommand(user auth.Name) command {
-	n, model := 1+m.rand.IntN(3), pick(m, "", "", "", "m1", "m1", "m2", "m4")
+	n, model := 1+m.rand.IntN(3), pick(m, images.Model(""), "", "", "m1", "m1", "m2", "m4")
 	return command{
 		text: fmt.Sprintf("%s: acquire any %d of %q", user, n, model),
 		do:   func(w *world) string { return w.acquireAny(user, n, model) },
@@ -142,7 +142,7 @@ func (m *model) cloneCommand(user auth.Name) command {
 func (m *model) registerCommand() command {
 	a := Announcement{
 		Name: m.name(), MAC: macOf(fmt.Sprint(m.rand.IntN(12))), Host: pick(m, Physical, Simulated),
-		Model: pick(m, "", "m1", "m1", "m1", "m1", "m2", "m2", "m3", "m4"),
+		Model: pick(m, images.Model(""), "m1", "m1", "m1", "m1", "m2", "m2", "m3", "m4"),
 	}
 	for _, n := range m.names() { // sometimes one that is there announces its model
 		if d := m.world.things[n]; d.kind == Unknown && d.model == "" && m.rand.IntN(2) == 0 {
@@ -160,7 +160,7 @@ func (m *model) registerCommand() command {
 }
 
 func (m *model) createCommand(user auth.Name) command {
-	name, model := m.name(), pick(m, "m1", "m2", "m3", "m4")
+	name, model := m.name(), pick(m, images.Model("m1"), "m2", "m3", "m4")
 	return command{
 		text:  fmt.Sprintf("%s: create %s of %s", user, name, model),
 		first: func(w *world) string { return w.fetch(model) },
@@ -207,8 +207,8 @@ func (m *model) renameCommand(user auth.Name) command {
 
 // pushCommand writes the record of an image, as whatever brings images does.
 func (m *model) pushCommand(user auth.Name) command {
-	models := pick(m, "m1", "m2", "m3", "m1,m2", "m2,m3", "m1,m2,m3")
-	img := images.Image{Ref: m.image(user), Models: strings.Split(models, ","), Digest: sum(fmt.Sprint(models, m.rand.IntN(2)))}
+	models := pick(m, []images.Model{"m1"}, []images.Model{"m2"}, []images.Model{"m3"}, []images.Model{"m1", "m2"}, []images.Model{"m2", "m3"}, []images.Model{"m1", "m2", "m3"})
+	img := images.Image{Ref: m.image(user), Models: models, Digest: sum(fmt.Sprint(models, m.rand.IntN(2)))}
 	return command{
 		text: fmt.Sprintf("%s: push %s for %s", user, img.Ref, models),
 		do:   func(w *world) string { return w.push(img) },
@@ -239,9 +239,9 @@ func (m *model) removeImageCommand(user auth.Name) command {
 }
 
 func (m *model) downloadCommand() command {
-	model := pick(m, "m1", "m2", "m3", "m4")
+	model := pick(m, images.Model("m1"), "m2", "m3", "m4")
 	return command{
-		text:  "server: download " + model,
+		text:  "server: download " + string(model),
 		apart: true,
 		do:    func(w *world) string { return w.download(model) },
 		ask:   func(ctx context.Context, l testLab) (Result, error) { return Result{}, l.obtain(ctx, model) },

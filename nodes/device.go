@@ -27,7 +27,7 @@ type Device struct {
 	Name  Name         `json:"name"`
 	MAC   ethernet.MAC `json:"mac"`
 	Kind  Kind         `json:"kind"`
-	Model string       `json:"model,omitempty"` // "" until it announced one
+	Model images.Model `json:"model,omitempty"` // "" until it announced one
 	Host  HostKind     `json:"host,omitempty"`
 
 	// Image is what the node boots; only enroll and boot set it. It is the one record

@@ -16,11 +16,11 @@ import (
 // Download is the wanted default image of a model, for devices that wait for
 // it. It stays in the store until the image is here or no device waits.
 type Download struct {
-	Model string    `json:"model"`
-	Since time.Time `json:"since"`
-	Tries int       `json:"tries"`
-	Next  time.Time `json:"next"`            // not tried again before
-	Error string    `json:"error,omitempty"` // of the last try
+	Model images.Model `json:"model"`
+	Since time.Time    `json:"since"`
+	Tries int          `json:"tries"`
+	Next  time.Time    `json:"next"`            // not tried again before
+	Error string       `json:"error,omitempty"` // of the last try
 	// Stopped says that a user cancelled it: it waits for RetryJob.
 	Stopped bool `json:"stopped,omitempty"`
 }
@@ -28,13 +28,13 @@ type Download struct {
 var wanted = state.NewTable[Download]("download")
 
 // request notes within tx that the default image of the model is wanted.
-func (l *Lab) request(tx state.Tx, model string) error {
-	_, err := wanted.Get(tx, model)
+func (l *Lab) request(tx state.Tx, model images.Model) error {
+	_, err := wanted.Get(tx, string(model))
 	if !errors.Is(err, state.ErrNotFound) {
 		return err
 	}
 	e := journal.Event{Type: journal.Download, Actor: journal.Server, To: images.DefaultRef(model).String(), Detail: "begun"}
-	return errors.Join(wanted.Put(tx, model, Download{Model: model, Since: l.Now().UTC()}), l.Journal.Record(tx, e))
+	return errors.Join(wanted.Put(tx, string(model), Download{Model: model, Since: l.Now().UTC()}), l.Journal.Record(tx, e))
 }
 
 // Downloads returns the default images that devices wait for, ordered by model.
@@ -86,8 +86,8 @@ const atOnce = 2
 func (l *Lab) downloads(ctx context.Context) error {
 	var tries sync.WaitGroup // they end with ctx
 	defer tries.Wait()
-	done := make(chan string, atOnce)
-	running := map[string]bool{}
+	done := make(chan images.Model, atOnce)
+	running := map[images.Model]bool{}
 	for {
 		all, err := l.Downloads(ctx)
 		if ctx.Err() != nil {
@@ -123,7 +123,7 @@ func (l *Lab) downloads(ctx context.Context) error {
 }
 
 // tryDownload tries once; a failure is recorded with the time of the next try.
-func (l *Lab) tryDownload(ctx context.Context, model string) {
+func (l *Lab) tryDownload(ctx context.Context, model images.Model) {
 	err := l.obtain(ctx, model)
 	if err == nil || ctx.Err() != nil {
 		return
@@ -146,8 +146,8 @@ func (l *Lab) tryDownload(ctx context.Context, model string) {
 }
 
 // postpone notes within tx that a try failed, and when the next one is due.
-func (l *Lab) postpone(tx state.Tx, model, reason string) error {
-	w, err := wanted.Get(tx, model)
+func (l *Lab) postpone(tx state.Tx, model images.Model, reason string) error {
+	w, err := wanted.Get(tx, string(model))
 	if errors.Is(err, state.ErrNotFound) {
 		return nil
 	}
@@ -160,12 +160,12 @@ func (l *Lab) postpone(tx state.Tx, model, reason string) error {
 		Type: journal.Download, Actor: journal.Server, To: images.DefaultRef(model).String(),
 		Detail: fmt.Sprintf("try %d failed: %s; next in %v", w.Tries, reason, pause),
 	}
-	return errors.Join(wanted.Put(tx, model, w), l.Journal.Record(tx, e))
+	return errors.Join(wanted.Put(tx, string(model), w), l.Journal.Record(tx, e))
 }
 
 // obtain downloads the default image of a model and makes the devices that
 // wait for it free nodes. Without such devices the download is dropped.
-func (l *Lab) obtain(ctx context.Context, model string) error {
+func (l *Lab) obtain(ctx context.Context, model images.Model) error {
 	waiting, err := l.waiting(ctx, model)
 	if err != nil || !waiting {
 		return err
@@ -184,13 +184,13 @@ func (l *Lab) obtain(ctx context.Context, model string) error {
 
 // waiting reports whether a device waits for the model's default image, and
 // drops the download when none does.
-func (l *Lab) waiting(ctx context.Context, model string) (waiting bool, err error) {
+func (l *Lab) waiting(ctx context.Context, model images.Model) (waiting bool, err error) {
 	err = l.Store.Update(ctx, func(tx state.Tx) error {
 		ds, err := waitingFor(tx, model)
 		if waiting = len(ds) > 0; waiting || err != nil {
 			return err
 		}
-		return wanted.Delete(tx, model)
+		return wanted.Delete(tx, string(model))
 	})
 	return waiting, err
 }
@@ -208,21 +208,21 @@ func abandon(tx state.Tx, removed []Device) error {
 		if len(ds) > 0 {
 			continue
 		}
-		if err := wanted.Delete(tx, d.Model); err != nil {
+		if err := wanted.Delete(tx, string(d.Model)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func waitingFor(r state.Reader, model string) (ds []Device, err error) {
+func waitingFor(r state.Reader, model images.Model) (ds []Device, err error) {
 	all, err := everything(r)
 	return which(all, func(d Device) bool { return d.Kind == Unknown && d.Model == model }), err
 }
 
 // fetchDefault downloads the content of the model's default image and checks
 // that it is for that model.
-func (l *Lab) fetchDefault(ctx context.Context, model string, report func(images.Progress)) (images.Image, error) {
+func (l *Lab) fetchDefault(ctx context.Context, model images.Model, report func(images.Progress)) (images.Image, error) {
 	img, err := l.Library.Fetch(ctx, images.DefaultRef(model), report)
 	if err != nil {
 		return img, err
@@ -231,7 +231,7 @@ func (l *Lab) fetchDefault(ctx context.Context, model string, report func(images
 }
 
 // lists is a fault unless a default image is for the model.
-func lists(img images.Image, model string) error {
+func lists(img images.Image, model images.Model) error {
 	if img.Boots(model) {
 		return nil
 	}
@@ -241,7 +241,7 @@ func lists(img images.Image, model string) error {
 
 // arrive makes a downloaded default image visible, unless another download was
 // first, and free nodes of the devices that waited for it.
-func (l *Lab) arrive(ctx context.Context, model string, img images.Image) error {
+func (l *Lab) arrive(ctx context.Context, model images.Model, img images.Image) error {
 	var enrolled []Device
 	err := l.Store.Update(ctx, func(tx state.Tx) error {
 		enrolled = nil
@@ -254,7 +254,7 @@ func (l *Lab) arrive(ctx context.Context, model string, img images.Image) error 
 			e := journal.Event{Type: journal.Download, Actor: journal.Server, To: img.Ref.String(), Detail: "done, " + img.Digest}
 			err = errors.Join(images.Put(tx, img), l.Journal.Record(tx, e))
 		}
-		if err = errors.Join(err, wanted.Delete(tx, model)); err != nil {
+		if err = errors.Join(err, wanted.Delete(tx, string(model))); err != nil {
 			return err
 		}
 		for _, d := range ds {

@@ -54,7 +54,7 @@ func (l testLab) waitingFor(t *testing.T) (all []string) {
 	ds, err := l.Downloads(t.Context())
 	ok(t, err)
 	for _, d := range ds {
-		all = append(all, strings.TrimSpace(d.Model+" "+d.Error))
+		all = append(all, strings.TrimSpace(string(d.Model)+" "+d.Error))
 	}
 	return all
 }
@@ -238,9 +238,9 @@ func TestWrongDefaultImage(t *testing.T) {
 func TestDownloadsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, nil)
-		for _, model := range []string{"m5", "m6", "m7", "m8"} {
-			l.library.images[model] = images.Image{Ref: images.DefaultRef(model), Digest: sum(model), Models: []string{model}}
-			l.node(t, Name("n-"+model), model)
+		for _, model := range []images.Model{"m5", "m6", "m7", "m8"} {
+			l.library.images[model] = images.Image{Ref: images.DefaultRef(model), Digest: sum(string(model)), Models: []images.Model{model}}
+			l.node(t, Name("n-"+string(model)), model)
 		}
 		release := l.library.hold()
 		l.run(t)
@@ -311,7 +311,7 @@ func TestDeviceWithoutModel(t *testing.T) {
 	if d.Kind != Node || !d.Free() || d.Since.IsZero() {
 		t.Errorf("it became %+v", d)
 	}
-	for _, model := range []string{"m1", ""} { // told again, as a script does that runs twice
+	for _, model := range []images.Model{"m1", ""} { // told again, as a script does that runs twice
 		again, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), model, Physical})
 		if ok(t, err); again != d {
 			t.Errorf("announced again it is %+v", again)

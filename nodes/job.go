@@ -84,7 +84,7 @@ func (l *Lab) Transfer(ctx context.Context, user auth.Name, what string) (_ cont
 const defaultPrefix = "default-"
 
 // DownloadID is the ID of the job that downloads the default image of a model.
-func DownloadID(model string) string { return defaultPrefix + model }
+func DownloadID(model images.Model) string { return defaultPrefix + string(model) }
 
 // Jobs returns the transfers that run, and the downloads of default images that
 // wait for their next try, ordered by ID.

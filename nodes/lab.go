@@ -35,7 +35,7 @@ type Library interface {
 	// Offers tells which image each location has under the name.
 	Offers(context.Context, images.Ref) []images.Offer
 	// Seed makes a user's first images: clones of the default ones of the models.
-	Seed(ctx context.Context, user auth.Name, models []string) ([]images.Image, error)
+	Seed(ctx context.Context, user auth.Name, models []images.Model) ([]images.Image, error)
 }
 
 // Config is what a Lab works with.
@@ -232,7 +232,7 @@ func (l *Lab) Names(ctx context.Context) (names []string, err error) {
 }
 
 // Models returns the models of the nodes that are here, each once, in order.
-func (l *Lab) Models(ctx context.Context) (found []string, err error) {
+func (l *Lab) Models(ctx context.Context) (found []images.Model, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		all, err := everything(r)
 		found = models(all)

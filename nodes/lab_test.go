@@ -81,7 +81,7 @@ func (l testLab) user(t testing.TB, name auth.Name) {
 }
 
 // node registers a physical node.
-func (l testLab) node(t testing.TB, name Name, model string) Device {
+func (l testLab) node(t testing.TB, name Name, model images.Model) Device {
 	t.Helper()
 	d, err := l.Register(t.Context(), "alice", Announcement{Name: name, MAC: macOf(string(name)), Model: model})
 	ok(t, err)
@@ -129,10 +129,10 @@ func (l testLab) events(t testing.TB, which journal.Type) (all []string) {
 func sum(name string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(name))) }
 
 // defaultOf is the default image of a model. m2 and m3 share theirs.
-func defaultOf(model string) images.Image {
-	img := images.Image{Ref: images.DefaultRef(model), Digest: sum(model), Models: []string{model}}
+func defaultOf(model images.Model) images.Image {
+	img := images.Image{Ref: images.DefaultRef(model), Digest: sum(string(model)), Models: []images.Model{model}}
 	if model == "m2" || model == "m3" {
-		img.Digest, img.Models, img.Preferred = sum("pair"), []string{"m2", "m3"}, "pair"
+		img.Digest, img.Models, img.Preferred = sum("pair"), []images.Model{"m2", "m3"}, "pair"
 	}
 	return img
 }
@@ -217,8 +217,8 @@ func equal[T comparable](t testing.TB, what string, got []T, want ...T) {
 // shelf is the registries.
 type shelf struct {
 	mu     sync.Mutex
-	images map[string]images.Image // by model
-	err    error                   // why downloads fail, nil when they do not
+	images map[images.Model]images.Image // by model
+	err    error                         // why downloads fail, nil when they do not
 	tries  []time.Time
 	now    int           // downloads that run
 	most   int           // and how many did at most
@@ -231,8 +231,8 @@ type shelf struct {
 
 // newShelf has the default images of m1, m2 and m3, and of m4 one that is for m1.
 func newShelf() *shelf {
-	s := &shelf{images: map[string]images.Image{}, links: map[string]images.Image{}}
-	for _, m := range []string{"m1", "m2", "m3"} {
+	s := &shelf{images: map[images.Model]images.Image{}, links: map[string]images.Image{}}
+	for _, m := range []images.Model{"m1", "m2", "m3"} {
 		s.images[m] = defaultOf(m)
 	}
 	wrong := defaultOf("m1")
@@ -261,7 +261,7 @@ func (s *shelf) Fetch(ctx context.Context, ref images.Ref, _ func(images.Progres
 	if err := errors.Join(ctx.Err(), s.err); err != nil {
 		return images.Image{}, err
 	}
-	img, here := s.images[strings.TrimSuffix(ref.Name, "-default")]
+	img, here := s.images[images.Model(strings.TrimSuffix(ref.Name, "-default"))]
 	if !here {
 		return img, errNoImage
 	}
@@ -313,7 +313,9 @@ func (s *shelf) Offers(context.Context, images.Ref) []images.Offer {
 	return slices.Clone(s.offers)
 }
 
-func (s *shelf) Seed(context.Context, auth.Name, []string) ([]images.Image, error) { return nil, nil }
+func (s *shelf) Seed(context.Context, auth.Name, []images.Model) ([]images.Image, error) {
+	return nil, nil
+}
 
 // grid is a hypervisor whose nodes boot at once.
 type grid struct {

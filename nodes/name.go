@@ -33,17 +33,6 @@ func ParseName(s string) (Name, error) {
 	return Name(name), nil
 }
 
-var modelForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$`)
-
-// ParseModel checks the form of the name of a model, as in rpi-3-b.
-func ParseModel(s string) (string, error) {
-	if !modelForm.MatchString(s) {
-		return "", fault.Usagef("invalid model %q", s).
-			WithHint("a model is 1 to 54 lower-case letters, digits or -, as in rpi-3-b or pc-x86-64")
-	}
-	return s, nil
-}
-
 // naturally orders names the way people count: rpi-2 before rpi-10.
 func naturally(a, b Name) int {
 	s, t := string(a), string(b)

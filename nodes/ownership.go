@@ -36,7 +36,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 // AcquireAny makes n free nodes the user's, of the given model or of any when
 // it is "". It never takes anybody's node: when fewer are free, it fails with
 // fault.InUse.
-func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model string) (Result, error) {
+func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
 	return l.change(ctx, user, consent.Given{}, func(c *change) error {
 		all, err := everything(c.tx)
 		if err != nil {
@@ -45,13 +45,13 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model strin
 		of := ""
 		if model != "" {
 			if known := models(all); !slices.Contains(known, model) {
-				f := fault.Unknown("model", []string{model}, known)
+				f := fault.Unknown("model", []string{string(model)}, images.ModelNames(known))
 				if f.Hint == "" {
 					f.Hint = "see the models with: node show --all"
 				}
 				return f
 			}
-			of = " of model " + model
+			of = " of model " + string(model)
 		}
 		free := which(all, func(d Device) bool { return d.Kind == Node && d.Free() && (model == "" || d.Model == model) })
 		if len(free) < n {
@@ -160,7 +160,7 @@ func (c *change) fits(ds []Device, ref images.Ref) error {
 		return err
 	}
 	if bad := names(ds, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
-		return fault.Failedf("%s cannot boot %s: the image is for %s; nothing changed", ref.Short(), strings.Join(bad, ", "), strings.Join(img.Models, ", ")).
+		return fault.Failedf("%s cannot boot %s: the image is for %s; nothing changed", ref.Short(), strings.Join(bad, ", "), strings.Join(images.ModelNames(img.Models), ", ")).
 			WithHint("see the models of nodes with node show --all, those of images with image show")
 	}
 	return nil
@@ -202,7 +202,7 @@ func names(ds []Device, wanted func(Device) bool) (all []string) {
 }
 
 // models lists the models of the nodes, each once, in alphabetical order.
-func models(all []Device) (found []string) {
+func models(all []Device) (found []images.Model) {
 	for _, d := range all {
 		if d.Kind == Node && !slices.Contains(found, d.Model) {
 			found = append(found, d.Model)

@@ -127,7 +127,7 @@ func TestAcquireKeepsAnImageOfTheName(t *testing.T) {
 
 	_, err = l.Release(t.Context(), "bob", parse("my-nodes"))
 	ok(t, err)
-	other.Models = []string{"m2"}
+	other.Models = []images.Model{"m2"}
 	l.image(t, other)
 	l.unchanged(t, func() {
 		_, err = l.Acquire(t.Context(), "bob", parse("n1,n2"), consent.Given{})
@@ -200,7 +200,7 @@ func TestRelease(t *testing.T) {
 func TestSetImage(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
-	for name, models := range map[string][]string{"bob/mine": {"m1", "m2"}, "bob/other": {"m2"}, "carol/hers": {"m1"}} {
+	for name, models := range map[string][]images.Model{"bob/mine": {"m1", "m2"}, "bob/other": {"m2"}, "carol/hers": {"m1"}} {
 		l.image(t, images.Image{Ref: ref(name), Digest: sum(name), Models: models})
 	}
 	l.unchanged(t, func() {
@@ -292,14 +292,14 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 	ok(t, err)
 	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{})
 	ok(t, err)
-	mine, news := ref("bob/m1-default"), images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []string{"m1"}}
+	mine, news := ref("bob/m1-default"), images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}}
 	l.image(t, news)
 	l.unchanged(t, func() {
 		_, _, err := l.Clone(t.Context(), news.Ref, mine, false, consent.Given{})
 		wantFault(t, err, fault.Failed, "m1-default", "image clone --force walt:alice/new m1-default")
 		_, _, err = l.Clone(t.Context(), ref("alice/neww"), mine, true, consent.Given{})
 		wantFault(t, err, fault.Failed, "alice/neww", "alice/new")
-		wrong := images.Image{Ref: ref("alice/wrong"), Digest: sum("wrong"), Models: []string{"m2"}}
+		wrong := images.Image{Ref: ref("alice/wrong"), Digest: sum("wrong"), Models: []images.Model{"m2"}}
 		l.image(t, wrong)
 		_, _, err = l.Clone(t.Context(), wrong.Ref, mine, true, consent.Given{Whoever: true})
 		wantFault(t, err, fault.Failed, "n1", "v1", "m2")

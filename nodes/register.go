@@ -18,7 +18,7 @@ import (
 type Announcement struct {
 	Name  Name
 	MAC   ethernet.MAC
-	Model string // "" when it has not told
+	Model images.Model // "" when it has not told
 	Host  HostKind
 }
 
@@ -113,7 +113,7 @@ func registration(actor string, d Device, detail string) journal.Event {
 // Create makes a virtual node that the user owns at once, as if it had been
 // there free and was acquired. The default image of the model is downloaded
 // first when it is not here.
-func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model string) (Result, error) {
+func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model images.Model) (Result, error) {
 	if err := l.fetchMissing(ctx, model); err != nil {
 		return Result{}, err
 	}
@@ -127,7 +127,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model strin
 			return err
 		}
 		l.enroll(&d, def)
-		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(string(user), d, "virtual node "+model))); err != nil {
+		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(string(user), d, "virtual node "+string(model)))); err != nil {
 			return err
 		}
 		return c.take([]Device{d})
@@ -135,7 +135,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model strin
 }
 
 // fetchMissing downloads the default image of a model unless it is here.
-func (l *Lab) fetchMissing(ctx context.Context, model string) error {
+func (l *Lab) fetchMissing(ctx context.Context, model images.Model) error {
 	err := l.Store.View(ctx, func(r state.Reader) error {
 		_, err := images.Get(r, images.DefaultRef(model))
 		return err

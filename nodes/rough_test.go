@@ -97,7 +97,7 @@ func broken(t testing.TB, s state.Store) (wrong []string) {
 				complain("the MAC address of %s is of %q (%v)", d.Name, holder, err)
 			}
 			if d.Kind != Node {
-				_, err := wanted.Get(r, d.Model)
+				_, err := wanted.Get(r, string(d.Model))
 				if !d.Image.IsZero() || d.Model != "" && err != nil {
 					complain("%s, unknown, boots %q, or nobody downloads %s: %v", d.Name, d.Image, d.Model, err)
 				}
@@ -121,8 +121,8 @@ func broken(t testing.TB, s state.Store) (wrong []string) {
 		}
 		for model, err := range wanted.Keys(r, "") {
 			ok(t, err)
-			if _, err := images.Get(r, images.DefaultRef(model)); err == nil {
-				complain("%s is here and still downloaded", images.DefaultRef(model))
+			if _, err := images.Get(r, images.DefaultRef(images.Model(model))); err == nil {
+				complain("%s is here and still downloaded", images.DefaultRef(images.Model(model)))
 			}
 		}
 		all, err := images.All(r)

@@ -87,7 +87,7 @@ func TestWaitIsForTheImage(t *testing.T) {
 		l := newPair(t)
 		l.comeUp(t, "v1")
 		l.comeUp(t, "v2")
-		fresh := images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []string{"m1"}}
+		fresh := images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}}
 		l.image(t, fresh)
 		_, _, err := l.Clone(t.Context(), fresh.Ref, ref("bob/m1-default"), true, consent.Given{Whoever: true})
 		ok(t, err)
@@ -199,7 +199,7 @@ type late struct {
 	first func()
 }
 
-func (s late) Seed(context.Context, auth.Name, []string) ([]images.Image, error) {
+func (s late) Seed(context.Context, auth.Name, []images.Model) ([]images.Image, error) {
 	s.first()
 	return nil, nil
 }

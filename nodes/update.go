@@ -89,7 +89,7 @@ func (l *Lab) update(ctx context.Context, user auth.Name, u *Update) error {
 	if err != nil {
 		return err
 	}
-	if model := strings.TrimSuffix(ref.Name, "-default"); !fresh.Boots(model) {
+	if model := images.Model(strings.TrimSuffix(ref.Name, "-default")); !fresh.Boots(model) {
 		return fault.Failedf("it does not list the model %s in its label walt.node.models", model)
 	}
 	u.Kept = ref

@@ -119,7 +119,7 @@ func TestUpdateThatFails(t *testing.T) {
 		"download": {func(l testLab) { l.library.fail(fault.Failedf("lab broke the connection")) }, "broke"},
 		"label": {func(l testLab) {
 			img := l.library.links["lab"]
-			img.Models = []string{"m2"}
+			img.Models = []images.Model{"m2"}
 			l.library.links["lab"] = img
 		}, "m1"},
 		"somebody was first": {func(l testLab) { l.library.before = func() { l.image(t, version("v5", 9)) } }, "first"},
@@ -157,9 +157,9 @@ func TestReceive(t *testing.T) {
 	_, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 	ok(t, err)
 	from := images.Link{Location: "lab", Ref: ref("ann/tool")}
-	fetched := images.Image{Ref: from.Ref, Digest: sum("tool"), Models: []string{"m1"}}
+	fetched := images.Image{Ref: from.Ref, Digest: sum("tool"), Models: []images.Model{"m1"}}
 	mine, other := ref("bob/m1-default"), fetched
-	other.Models = []string{"m2"}
+	other.Models = []images.Model{"m2"}
 
 	may := func(img images.Image, to images.Ref, force bool, c consent.Given) error {
 		err := l.MayReceive(t.Context(), img, from, to, force, c)
@@ -287,7 +287,7 @@ func TestUpdateLacksTheModel(t *testing.T) {
 	t.Parallel()
 	l := updated(t)
 	other := version("v2", 1)
-	other.Models = []string{"m9"}
+	other.Models = []images.Model{"m9"}
 	l.library.offer("lab", other)
 	all := l.updates(t, false)
 	if len(all) != 1 {

@@ -49,7 +49,7 @@ func newLab(t *testing.T) lab {
 	ok(t, users.Ensure(t.Context(), "alice", authorized(t)))
 	_, err = users.Add(t.Context(), "alice", "bob", false, authorized(t))
 	ok(t, err)
-	def := images.Image{Ref: images.DefaultRef("m1"), Digest: "sha256:one", Models: []string{"m1"}}
+	def := images.Image{Ref: images.DefaultRef("m1"), Digest: "sha256:one", Models: []images.Model{"m1"}}
 	ok(t, store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, def) }))
 
 	l := start(t, store)
@@ -269,7 +269,7 @@ func TestRebootIsFinishedAtTheNextStart(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	l.up(t)
-	fresh := images.Image{Ref: images.Ref{User: "bob", Name: "fresh", Tag: "latest"}, Digest: "sha256:two", Models: []string{"m1"}}
+	fresh := images.Image{Ref: images.Ref{User: "bob", Name: "fresh", Tag: "latest"}, Digest: "sha256:two", Models: []images.Model{"m1"}}
 	ok(t, l.store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, fresh) }))
 	l.sim.Close() // from here on it starts nothing
 	_, err := l.SetImage(t.Context(), "bob", nodes.Only("v1"), "fresh", consent.Given{})

@@ -29,7 +29,7 @@ type world struct {
 type thing struct {
 	mac     ethernet.MAC // "" for a virtual node just made
 	kind    Kind
-	model   string
+	model   images.Model
 	virtual bool
 	image   images.Ref
 	since   time.Time // as read from the store
@@ -153,7 +153,7 @@ func (w *world) take(user auth.Name, names []Name) string {
 		model := w.things[n].model
 		def := w.images[images.DefaultRef(model)]
 		to := def
-		to.Ref = images.Ref{User: user, Name: cmp.Or(def.Preferred, def.Models[0]+"-default"), Tag: "latest"}
+		to.Ref = images.Ref{User: user, Name: cmp.Or(def.Preferred, string(def.Models[0])+"-default"), Tag: "latest"}
 		have, here := w.images[to.Ref]
 		if here && !slices.Contains(have.Models, model) {
 			return failed
@@ -184,7 +184,7 @@ func (w *world) acquire(user auth.Name, set string, c consent.Given) string {
 
 func (w *world) here(user auth.Name) bool { _, here := w.users[user]; return here }
 
-func (w *world) acquireAny(user auth.Name, n int, model string) string {
+func (w *world) acquireAny(user auth.Name, n int, model images.Model) string {
 	all, _ := w.expand(user, "all-nodes", true)
 	known := slices.ContainsFunc(all, func(n Name) bool { return w.things[n].model == model })
 	if model != "" && !known || !w.here(user) {
@@ -301,11 +301,11 @@ func (w *world) register(a Announcement) string {
 }
 
 // fetch downloads the default image of a model unless it is here.
-func (w *world) fetch(model string) string {
+func (w *world) fetch(model images.Model) string {
 	if _, here := w.images[images.DefaultRef(model)]; here {
 		return done
 	}
-	if w.down || !slices.Contains([]string{"m1", "m2", "m3"}, model) {
+	if w.down || !slices.Contains([]images.Model{"m1", "m2", "m3"}, model) {
 		return failed
 	}
 	def := defaultOf(model)
@@ -320,7 +320,7 @@ func (w *world) fetch(model string) string {
 }
 
 // download is what the server does for the devices that wait for an image.
-func (w *world) download(model string) string {
+func (w *world) download(model images.Model) string {
 	for _, d := range w.things {
 		if d.kind == Unknown && d.model == model {
 			return w.fetch(model)
@@ -329,7 +329,7 @@ func (w *world) download(model string) string {
 	return done
 }
 
-func (w *world) create(user auth.Name, n Name, model string) string {
+func (w *world) create(user auth.Name, n Name, model images.Model) string {
 	if _, taken := w.things[n]; taken || !w.here(user) {
 		return failed
 	}

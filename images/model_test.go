@@ -1,0 +1,48 @@
+package images
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"walt/fault"
+)
+
+func TestParseModel(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"a", "rpi-3-b", "pc-x86-64", "0", strings.Repeat("a", 54)} {
+		m, err := ParseModel(s)
+		if err != nil || string(m) != s {
+			t.Errorf("%q: got %q, %v", s, m, err)
+		}
+		if _, err := ParseRef(DefaultRef(m).Full()); err != nil {
+			t.Errorf("%q: its default image has no valid name: %v", s, err)
+		}
+	}
+	for _, s := range []string{"", "-a", "a-", "A", "a_b", strings.Repeat("a", 55)} {
+		m, err := ParseModel(s)
+		if f := fault.As(err); f == nil || f.Kind != fault.Usage || f.Hint == "" {
+			t.Errorf("%q: got %q, %v, want a usage fault with a hint", s, m, err)
+		}
+	}
+}
+
+func TestPlatforms(t *testing.T) {
+	t.Parallel()
+	p := KnownPlatforms()
+	p["rpi-cm-*"] = []string{"arm64"}
+	p["board"] = []string{"riscv64"}
+	for m, want := range map[Model]string{
+		"pc-x86-64": "amd64", "pc-other": "amd64", "rpi-3-b": "arm arm64", "rpi-9": "arm arm64",
+		"rpi-cm-4": "arm64", "board": "riscv64", "board-2": "", "pc": "", "": "",
+	} {
+		if got := p.Of(m); strings.Join(got, " ") != want {
+			t.Errorf("%s: got %v, want %s", m, got, want)
+		}
+	}
+	for m := range KnownPlatforms() {
+		if _, err := ParseModel(strings.TrimSuffix(string(m), "-*")); err != nil || slices.Contains(p.Of(m), "") {
+			t.Errorf("%s: %v", m, err)
+		}
+	}
+}
