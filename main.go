@@ -1,6 +1,6 @@
 // Waltd is the server of a lab whose nodes boot OS images over the network and
-// whose users come with nothing but ssh. This file reads the command line; the
-// rest of the package marries the parts: the only place that knows them all.
+// whose users come with nothing but ssh. This file reads the command line;
+// serve.go makes the parts and connects them; no other package knows them all.
 package main
 
 import (
@@ -37,16 +37,19 @@ backup and restore take --config and --data too.
 `
 
 func main() {
-	// A thousand idle logins are most of the memory: collecting twice as often as
-	// is usual keeps them small. A small server would then collect at every other
-	// command; what it seems to hold besides keeps it from that. It is never
-	// touched, so the system gives it no memory.
+	// Collect garbage when the heap has grown by half since the last time, not
+	// when it has doubled: of the memory that a thousand idle logins need, much
+	// would be garbage.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
-	besides := make([]byte, 16<<20)
+	// A heap ballast of 16 MiB: the heap of a small lab is some MiB, and half of
+	// that is used up by every other command. With the ballast it is at least 8 MiB
+	// until the next collection. Nothing is ever written to it, so the system
+	// gives it no memory.
+	ballast := make([]byte, 16<<20)
 	status := run(os.Args[1:])
-	runtime.KeepAlive(besides)
+	runtime.KeepAlive(ballast)
 	os.Exit(status)
 }
 
@@ -75,6 +78,7 @@ func run(args []string) int {
 	return 1
 }
 
+// dispatch runs the command that the first argument names.
 func dispatch(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		args = []string{"help"}
@@ -82,9 +86,9 @@ func dispatch(ctx context.Context, args []string) error {
 	rest := args[1:]
 	switch args[0] {
 	case "serve":
-		return serve(ctx, rest)
+		return serveCommand(ctx, rest)
 	case "demo":
-		return demonstrate(ctx, rest)
+		return demoCommand(ctx, rest)
 	case "backup":
 		return backupCommand(ctx, rest)
 	case "restore":
@@ -103,7 +107,8 @@ func dispatch(ctx context.Context, args []string) error {
 	return f
 }
 
-// settings are the options that say what server it is about: flags over a file.
+// settings are the options that say which server it is about. Flags override the
+// configuration file.
 type settings struct {
 	flags  *flag.FlagSet
 	file   string
@@ -178,7 +183,8 @@ func (s *settings) readAdmins() (map[auth.Name]string, error) {
 	return admins, nil
 }
 
-func serve(ctx context.Context, args []string) error {
+// serveCommand is "waltd serve": the server, until SIGINT or SIGTERM.
+func serveCommand(ctx context.Context, args []string) error {
 	s := newSettings("serve")
 	s.flags.StringVar(&s.listen, "listen", "", "")
 	s.flags.Func("admin", "", func(a string) error { s.admins = append(s.admins, a); return nil })
@@ -202,13 +208,14 @@ func serve(ctx context.Context, args []string) error {
 			return errors.Join(fmt.Errorf("--admin %s: %w", name, err), srv.close())
 		}
 	}
-	srv.reread = s.load
+	srv.reload = s.load
 	return srv.run(ctx, func() {
 		fmt.Printf("waltd: accepting logins on %s, host key %s\n", srv.listener.Addr(), srv.fingerprint())
 	})
 }
 
-func demonstrate(ctx context.Context, args []string) error {
+// demoCommand is "waltd demo": a throw-away lab on loopback.
+func demoCommand(ctx context.Context, args []string) error {
 	s := newSettings("demo")
 	once := s.flags.Bool("once", false, "")
 	if _, err := s.parse(args); err != nil {

@@ -48,8 +48,8 @@ type server struct {
 	ssh      *sshd.Server
 	hostKeys []ssh.Signer
 	listener net.Listener
-	// reread returns the present configuration, at SIGHUP; nil when there is none.
-	reread func() (config.Config, error)
+	// reload reads the configuration again, at SIGHUP; nil when it cannot change.
+	reload func() (config.Config, error)
 }
 
 // open makes the parts from the data directory and listens. Nothing runs yet.
@@ -87,7 +87,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	}
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Library: s.library, Key: lab,
-		IP: ip(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry, Idle: c.Power.Idle.Duration,
+		IP: ip(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry,
 	})
 	s.sim = sim.New(s.lab, s.library, lab.PublicKey(), log)
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim}
@@ -96,7 +96,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Online: s.online, Cut: s.cut, Backup: s.backup, Log: log, Now: time.Now,
 	})
 	s.ssh, err = sshd.New(sshd.Config{
-		HostKeys: s.hostKeys, Limits: limits(c), Users: s.users, Runner: app, History: history.New(s.store), Log: log,
+		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: history.New(s.store), Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -104,7 +104,8 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	return s, s.apply(c)
 }
 
-// apply sets what can be set while the server runs.
+// apply sets everything that can change while the server runs, at the start and
+// at each SIGHUP: it is set here and nowhere else.
 func (s *server) apply(c config.Config) error {
 	var rs []images.Registry
 	for _, r := range c.Registries {
@@ -118,7 +119,11 @@ func (s *server) apply(c config.Config) error {
 	}
 	s.lab.SetIdle(c.Power.Idle.Duration)
 	s.users.SetCA(c.SSH.UserCA)
-	s.ssh.SetLimits(limits(c))
+	s.ssh.SetLimits(sshd.Limits{
+		MaxConnections: c.SSH.MaxConnections,
+		LoginGrace:     c.SSH.LoginGrace.Duration,
+		IdleTimeout:    c.SSH.IdleTimeout.Duration,
+	})
 	return nil
 }
 
@@ -130,10 +135,6 @@ func ip(a net.Addr) string {
 	return ""
 }
 
-func limits(c config.Config) sshd.Limits {
-	return sshd.Limits{MaxConnections: c.SSH.MaxConnections, LoginGrace: c.SSH.LoginGrace.Duration, IdleTimeout: c.SSH.IdleTimeout.Duration}
-}
-
 func (s *server) online(user auth.Name) bool { return s.ssh.Online(user) }
 
 func (s *server) cut(user auth.Name, key string) { s.ssh.Cut(user, key) }
@@ -143,14 +144,14 @@ func (s *server) fingerprint() string { return ssh.FingerprintSHA256(s.hostKeys[
 // run serves until ctx ends, then drains. It calls ready when logins are
 // accepted, and closes everything before it returns.
 func (s *server) run(ctx context.Context, ready func()) error {
-	// What runs in the background goes on while commands are drained.
+	// The background loops go on while running commands get their time to end.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	g, failing := errgroup.WithContext(background) // without one of them the server is none
+	g, failing := errgroup.WithContext(background) // the server ends when one of them fails
 	g.Go(func() error { return s.lab.Run(failing) })
 	g.Go(func() error { return s.library.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
-	g.Go(func() error { return s.rereadAtHangup(failing) })
+	g.Go(func() error { return s.reloadAtHangup(failing) })
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
 	ready()
@@ -181,9 +182,10 @@ func (s *server) close() error {
 	return s.store.Close()
 }
 
-// rereadAtHangup applies the configuration anew at each SIGHUP until ctx ends.
-func (s *server) rereadAtHangup(ctx context.Context) error {
-	if s.reread == nil {
+// reloadAtHangup reads and applies the configuration at each SIGHUP until ctx
+// ends.
+func (s *server) reloadAtHangup(ctx context.Context) error {
+	if s.reload == nil {
 		return nil
 	}
 	hangup := make(chan os.Signal, 1)
@@ -195,7 +197,7 @@ func (s *server) rereadAtHangup(ctx context.Context) error {
 			return nil
 		case <-hangup:
 		}
-		c, err := s.reread()
+		c, err := s.reload()
 		if err == nil {
 			err = s.apply(c)
 		}

@@ -51,9 +51,6 @@ type Config struct {
 	// Retry is the pause after the first failed download of a default image; it
 	// doubles up to 64 times that.
 	Retry time.Duration
-	// Idle is how long a node is free and unused before its port is switched
-	// off; 0 is for ever. SetIdle changes it.
-	Idle time.Duration
 	// Dial speaks to a switch; nil: over SNMP.
 	Dial func(snmp.Switch) (Agent, error)
 }
@@ -78,12 +75,10 @@ func New(c Config) *Lab {
 		c.Dial = agentOf
 	}
 	token := func() chan struct{} { return make(chan struct{}, 1) }
-	l := &Lab{
+	return &Lab{
 		Config: c, status: newBoard(c.Now), visits: newVisits(), jobs: &jobs{all: map[string]*running{}}, lines: newLines(c.Dial),
 		download: token(), port: token(), save: token(), scan: token(),
 	}
-	l.idle.Store(int64(c.Idle))
-	return l
 }
 
 // Run starts the virtual nodes, which also finishes every change of an image

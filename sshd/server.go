@@ -55,7 +55,6 @@ type Limits struct {
 // Config is what a Server is made of; every field is required.
 type Config struct {
 	HostKeys []gossh.Signer
-	Limits   Limits
 	Users    Users
 	Runner   Runner
 	History  History
@@ -86,7 +85,8 @@ type Server struct {
 	live      map[auth.Name]map[*session]struct{}
 }
 
-// New returns a server that Serve lets accept connections.
+// New returns a server that Serve lets accept connections. It refuses all of
+// them until SetLimits.
 func New(c Config) (*Server, error) {
 	s := &Server{
 		users:    c.Users,
@@ -99,7 +99,7 @@ func New(c Config) (*Server, error) {
 		open:     map[*conn]struct{}{},
 		live:     map[auth.Name]map[*session]struct{}{},
 	}
-	s.SetLimits(c.Limits)
+	s.SetLimits(Limits{})
 	if len(c.HostKeys) == 0 {
 		return nil, errors.New("no host key") // wish would write one into the current directory
 	}

@@ -59,13 +59,13 @@ func newLab(t testing.TB, change ...func(*Server)) *lab {
 	}
 	s, err := New(Config{
 		HostKeys: []gossh.Signer{newKey(t)},
-		Limits:   Limits{MaxConnections: 2000, LoginGrace: 30 * time.Second},
 		Users:    l.users, Runner: l.run, History: l.hist,
 		Log: slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.SetLimits(Limits{MaxConnections: 2000, LoginGrace: 30 * time.Second})
 	l.Server = s
 	for _, c := range change {
 		c(s)
