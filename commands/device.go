@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"walt/auth"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
@@ -158,7 +159,7 @@ func deviceAdd(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	d, err := c.Lab.Register(ctx, string(c.User), a)
+	d, err := c.Lab.Register(ctx, auth.Actor(c.User), a)
 	if err != nil {
 		return err
 	}

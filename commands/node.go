@@ -48,7 +48,7 @@ have none.`,
 		Args: []Arg{setArg}, Flags: change,
 		Run: func(ctx context.Context, c *Call) error {
 			return c.changed(ctx, "Release", func(set nodes.Set, _ consent.Given) (nodes.Result, error) {
-				return c.Lab.Release(ctx, c.User, set)
+				return c.Lab.Release(ctx, auth.Actor(c.User), set)
 			})
 		},
 	}, {
@@ -66,7 +66,7 @@ taken only after you confirmed it.`,
 				return err
 			}
 			return c.changed(ctx, verb, func(set nodes.Set, given consent.Given) (nodes.Result, error) {
-				return c.Lab.SetImage(ctx, c.User, set, c.arg(1), given)
+				return c.Lab.SetImage(ctx, auth.Actor(c.User), set, c.arg(1), given)
 			})
 		},
 	}}

@@ -39,7 +39,7 @@ type Kept struct {
 type change struct {
 	lab     *Lab
 	tx      state.Tx
-	user    auth.Name // who asked
+	actor   auth.Actor // who asked
 	given   consent.Given
 	result  Result
 	moved   []Device      // to restart after the commit
@@ -48,13 +48,13 @@ type change struct {
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
-func (l *Lab) change(ctx context.Context, user auth.Name, given consent.Given, f func(*change) error) (Result, error) {
+func (l *Lab) change(ctx context.Context, actor auth.Actor, given consent.Given, f func(*change) error) (Result, error) {
 	var c *change
 	err := l.Store.Update(ctx, func(tx state.Tx) error {
-		if err := auth.Member(tx, user); err != nil {
+		if err := actor.Admit(tx); err != nil {
 			return err
 		}
-		c = &change{lab: l, tx: tx, user: user, given: given, planned: map[Name]bool{}}
+		c = &change{lab: l, tx: tx, actor: actor, given: given, planned: map[Name]bool{}}
 		return f(c)
 	})
 	if errors.Is(err, state.ErrTooBig) {
@@ -88,16 +88,18 @@ func (c *change) boot(d Device, ref images.Ref) error {
 	if before == ref {
 		return c.wake(d)
 	}
-	e := journal.Event{Type: journal.Boot, Actor: string(c.user), Node: string(d.Name), From: before.String(), To: ref.String()}
+	e := journal.Event{Type: journal.Boot, Actor: string(c.actor), Node: string(d.Name), From: before.String(), To: ref.String()}
 	if previous != ref.User {
 		d.Since = c.lab.Now().UTC()
 		e = journal.Event{
-			Type: journal.Ownership, Actor: string(c.user), Node: string(d.Name),
+			Type: journal.Ownership, Actor: string(c.actor), Node: string(d.Name),
 			From: owner(previous), To: owner(ref.User), Detail: "boots " + ref.String(),
 		}
 	}
-	if previous != "" && previous != auth.Nobody && previous != c.user {
-		e.Detail += ", " + c.given.Manner()
+	if previous != "" && previous != auth.Nobody && previous != c.actor.User() {
+		if c.actor != auth.Server { // which asks nobody
+			e.Detail += ", " + c.given.Manner()
+		}
 		if err := c.lab.Journal.Tell(c.tx, string(previous), c.notice(d.Name, ref)); err != nil {
 			return err
 		}
@@ -118,11 +120,11 @@ func (c *change) wake(d Device) error {
 func (c *change) notice(n Name, ref images.Ref) string {
 	switch ref.User {
 	case auth.Nobody:
-		return fmt.Sprintf("%s gave your node %s back: it is free and boots its default image", c.user, n)
-	case c.user:
-		return fmt.Sprintf("%s took your node %s", c.user, n)
+		return fmt.Sprintf("%s gave your node %s back: it is free and boots its default image", c.actor.Words(), n)
+	case c.actor.User():
+		return fmt.Sprintf("%s took your node %s", c.actor.Words(), n)
 	}
-	return fmt.Sprintf("%s passed your node %s to %s", c.user, n, ref.User)
+	return fmt.Sprintf("%s passed your node %s to %s", c.actor.Words(), n, ref.User)
 }
 
 // owner is a user's name for the journal: "" for what is free.
@@ -133,9 +135,9 @@ func owner(n auth.Name) string {
 	return string(n)
 }
 
-// clone returns the user's clone of the model's default image, made now unless
+// clone returns a user's clone of the model's default image, made now unless
 // an image of that name is there.
-func (c *change) clone(model images.Model) (images.Ref, error) {
+func (c *change) clone(user auth.Name, model images.Model) (images.Ref, error) {
 	def, err := images.Get(c.tx, images.DefaultRef(model))
 	if errors.Is(err, state.ErrNotFound) {
 		return images.Ref{}, fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")
@@ -143,13 +145,13 @@ func (c *change) clone(model images.Model) (images.Ref, error) {
 	if err != nil {
 		return images.Ref{}, err
 	}
-	ref := def.CloneRef(c.user)
+	ref := def.CloneRef(user)
 	img, err := images.Get(c.tx, ref)
 	if errors.Is(err, state.ErrNotFound) {
 		clone := def
 		clone.Ref = ref
 		c.result.Cloned = append(c.result.Cloned, clone)
-		e := journal.Event{Type: journal.Image, Actor: string(c.user), To: ref.String(), Detail: "cloned from " + def.Ref.String()}
+		e := journal.Event{Type: journal.Image, Actor: string(c.actor), To: ref.String(), Detail: "cloned from " + def.Ref.String()}
 		return ref, errors.Join(images.Put(c.tx, clone), c.lab.Journal.Record(c.tx, e))
 	}
 	if err != nil {

@@ -29,7 +29,7 @@ func (l *Lab) Receive(ctx context.Context, fetched images.Image, from images.Lin
 
 func (l *Lab) receive(ctx context.Context, from images.Link, to images.Ref, force bool, given consent.Given, content func(state.Reader) (images.Image, error)) (images.Image, Result, error) {
 	var img images.Image
-	result, err := l.change(ctx, to.User, given, func(c *change) (err error) {
+	result, err := l.change(ctx, auth.Actor(to.User), given, func(c *change) (err error) {
 		if img, err = content(c.tx); err != nil {
 			return err
 		}

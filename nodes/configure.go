@@ -213,6 +213,6 @@ func (l *Lab) hang(tx state.Tx, user auth.Name, s *subject, want []Assignment) e
 	if to == s.Port {
 		return nil
 	}
-	_, err := l.link(tx, string(user), &s.Device, to)
+	_, err := l.link(tx, auth.Actor(user), &s.Device, to)
 	return err
 }

@@ -37,7 +37,7 @@ type Passing struct {
 // user leaves behind. Who may do that is a rule of auth.
 func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (Departure, error) {
 	var left Departure
-	_, err := l.change(ctx, actor, consent.Given{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
+	_, err := l.change(ctx, auth.Actor(actor), consent.Given{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
 		if err := auth.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (c *change) pass(owned []Device, mine []images.Image, heir auth.Name) (pass
 		}
 		became[from] = img.Ref
 		passed = append(passed, Passing{from, img.Ref})
-		e := journal.Event{Type: journal.Image, Actor: string(c.user), From: from.String(), To: img.Ref.String(), Detail: "passed on"}
+		e := journal.Event{Type: journal.Image, Actor: string(c.actor), From: from.String(), To: img.Ref.String(), Detail: "passed on"}
 		if err := errors.Join(addImage(c.tx, img), images.Delete(c.tx, from), c.lab.Journal.Record(c.tx, e)); err != nil {
 			return nil, err
 		}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"walt/journal"
+	"walt/auth"
 	"walt/state"
 )
 
@@ -19,7 +19,7 @@ func (l *Lab) elsewhere(tx state.Tx, d *Device) error {
 	if d.Port.ByHand {
 		return errors.Join(l.giveBack(tx, d.Port), l.touch(tx, *d))
 	}
-	_, err = l.link(tx, journal.Server, d, Port{})
+	_, err = l.link(tx, auth.Server, d, Port{})
 	return err
 }
 
@@ -62,7 +62,7 @@ func (l *Lab) scanner(ctx context.Context) error {
 			return nil
 		})
 		if err == nil && len(asked) > 0 {
-			_, _, err = l.explore(ctx, journal.Server, asked)
+			_, _, err = l.explore(ctx, auth.Server, asked)
 		}
 		if err != nil && ctx.Err() == nil {
 			l.Log.Error("look where nodes are", "err", err)

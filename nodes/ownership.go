@@ -17,7 +17,7 @@ import (
 // its default image. Nodes of others need consent (a *consent.Error says whose
 // they are); one that is the user's already fails the whole set.
 func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consent.Given) (Result, error) {
-	return l.change(ctx, user, given, func(c *change) error {
+	return l.change(ctx, auth.Actor(user), given, func(c *change) error {
 		ds, err := set.expand(c.tx, user, nodeScope)
 		if err != nil {
 			return err
@@ -29,7 +29,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 		if err := given.Check(contested(ds, user)); err != nil {
 			return err
 		}
-		return c.take(ds)
+		return c.take(ds, user)
 	})
 }
 
@@ -37,7 +37,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 // it is "". It never takes anybody's node: when fewer are free, it fails with
 // fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
-	return l.change(ctx, user, consent.Given{}, func(c *change) error {
+	return l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
 		all, err := everything(c.tx)
 		if err != nil {
 			return err
@@ -58,14 +58,14 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model image
 			return fault.New(fault.InUse, "free nodes%s: %d wanted, %d there; nothing changed", of, n, len(free)).
 				WithHint("try again later, or see who has the others with: node show --all")
 		}
-		return c.take(free[:n])
+		return c.take(free[:n], user)
 	})
 }
 
-// take makes each device boot the asking user's clone of its default image.
-func (c *change) take(ds []Device) error {
+// take makes each device boot the user's clone of its default image.
+func (c *change) take(ds []Device, user auth.Name) error {
 	for _, d := range ds {
-		ref, err := c.clone(d.Model)
+		ref, err := c.clone(user, d.Model)
 		if err != nil {
 			return err
 		}
@@ -76,18 +76,18 @@ func (c *change) take(ds []Device) error {
 	return nil
 }
 
-// Release gives the user's nodes of the set back: they boot their default
-// images. One that is not the user's fails the whole set. A set that is just
-// my-nodes may be empty.
-func (l *Lab) Release(ctx context.Context, user auth.Name, set Set) (Result, error) {
-	return l.change(ctx, user, consent.Given{}, func(c *change) error {
+// Release frees nodes of the set: they boot their default images. A user frees
+// only nodes of their own, the server anybody's; one of them that is not fails
+// the whole set. A set that is just my-nodes may be empty.
+func (l *Lab) Release(ctx context.Context, actor auth.Actor, set Set) (Result, error) {
+	return l.change(ctx, actor, consent.Given{}, func(c *change) error {
 		if set.String() == "my-nodes" {
-			mine, err := set.find(c.tx, user, nodeScope)
+			mine, err := set.find(c.tx, actor.User(), nodeScope)
 			if err != nil || len(mine) == 0 {
 				return err
 			}
 		}
-		ds, err := set.expand(c.tx, user, nodeScope)
+		ds, err := set.expand(c.tx, actor.User(), nodeScope)
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (l *Lab) Release(ctx context.Context, user auth.Name, set Set) (Result, err
 			switch {
 			case d.Free():
 				not = append(not, string(d.Name)+" (free)")
-			case d.Owner() != user:
+			case d.Owner() != actor.User() && actor != auth.Server:
 				not = append(not, fmt.Sprintf("%s (owned by %s)", d.Name, d.Owner()))
 			}
 		}
@@ -118,18 +118,19 @@ func (c *change) free(ds []Device) error {
 	return nil
 }
 
-// SetImage makes the nodes of the set boot the user's image, or their default
-// images when name is "default". Nodes of others need consent.
-func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string, given consent.Given) (Result, error) {
+// SetImage makes the nodes of the set boot an image, or their default images
+// when name is "default": an image that a user who acts has under the name, or
+// for the server, a full name. Nodes of others need consent.
+func (l *Lab) SetImage(ctx context.Context, actor auth.Actor, set Set, name string, given consent.Given) (Result, error) {
 	var ref images.Ref
 	if name != "default" {
 		var err error
-		if ref, err = images.ParseName(user, name); err != nil {
+		if ref, err = imageFor(actor, name); err != nil {
 			return Result{}, err
 		}
 	}
-	return l.change(ctx, user, given, func(c *change) error {
-		ds, err := set.expand(c.tx, user, nodeScope)
+	return l.change(ctx, actor, given, func(c *change) error {
+		ds, err := set.expand(c.tx, actor.User(), nodeScope)
 		if err != nil {
 			return err
 		}
@@ -138,7 +139,7 @@ func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string
 				return err
 			}
 		}
-		if err := given.Check(contested(ds, user)); err != nil {
+		if err := given.Check(contested(ds, actor.User())); err != nil {
 			return err
 		}
 		if ref.IsZero() {
@@ -151,6 +152,14 @@ func (l *Lab) SetImage(ctx context.Context, user auth.Name, set Set, name string
 		}
 		return nil
 	})
+}
+
+// imageFor parses the name of an image as the actor says it.
+func imageFor(actor auth.Actor, name string) (images.Ref, error) {
+	if actor == auth.Server {
+		return images.ParseRef(name)
+	}
+	return images.ParseName(actor.User(), name)
 }
 
 // fits checks that the user's image is there and lists the models of all devices.

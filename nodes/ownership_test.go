@@ -370,3 +370,32 @@ func TestCancelledCommandChangesNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestTheServerReleasesAndBoots(t *testing.T) {
+	t.Parallel()
+	l := newTeam(t)
+	l.unchanged(t, func() {
+		for _, free := range []string{"n1,n3", "my-nodes", "n1,nobody"} {
+			_, err := l.Release(t.Context(), auth.Server, parse(free))
+			if free == "my-nodes" { // the server has none
+				ok(t, err)
+			} else {
+				wantFault(t, err, fault.Failed)
+			}
+		}
+		_, err := l.SetImage(t.Context(), auth.Server, Only("n1"), "bob/m1-default", consent.Given{Whoever: true})
+		ok(t, err) // it boots that already
+		_, err = l.SetImage(t.Context(), auth.Server, Only("n1"), "m1-default", consent.Given{Whoever: true})
+		wantFault(t, err, fault.Usage) // whose?
+	})
+	before := len(l.events(t, journal.Ownership))
+	_, err := l.Release(t.Context(), auth.Server, Only("n1"))
+	ok(t, err)
+	_, err = l.SetImage(t.Context(), auth.Server, Only("n2"), "bob/m1-default", consent.Given{Whoever: true})
+	ok(t, err)
+	equal(t, "ownership", l.events(t, journal.Ownership)[before:],
+		"server n1: bob -> , boots waltplatform/m1-default", "server n2: carol -> bob, boots bob/m1-default")
+	equal(t, "bob's notices", l.unseen(t, "bob"), "the server gave your node n1 back: it is free and boots its default image")
+	equal(t, "carol's notices", l.unseen(t, "carol"), "the server passed your node n2 to bob")
+	sound(t, l.Store)
+}

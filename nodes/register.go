@@ -25,9 +25,8 @@ type Announcement struct {
 // Register adds a device, or the model of one that is known without. If the
 // default image of its model is here it is a free node at once; else that image
 // is downloaded in the background, and the device becomes a free node when it
-// arrives. One that is known as it is announced stays as it is. actor is a user,
-// or journal.Server.
-func (l *Lab) Register(ctx context.Context, actor string, a Announcement) (Device, error) {
+// arrives. One that is known as it is announced stays as it is.
+func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (Device, error) {
 	var d Device
 	var same bool
 	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
@@ -103,11 +102,11 @@ func (l *Lab) settle(d Device) {
 }
 
 // registration is the event that a device came or changed what it is.
-func registration(actor string, d Device, detail string) journal.Event {
+func registration(actor auth.Actor, d Device, detail string) journal.Event {
 	if detail == "" {
 		detail = fmt.Sprintf("%s %s, %s", d.Kind, d.Model, d.MAC)
 	}
-	return journal.Event{Type: journal.Registration, Actor: actor, Node: string(d.Name), To: string(d.Kind), Detail: detail}
+	return journal.Event{Type: journal.Registration, Actor: string(actor), Node: string(d.Name), To: string(d.Kind), Detail: detail}
 }
 
 // Create makes a virtual node that the user owns at once, as if it had been
@@ -117,7 +116,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 	if err := l.fetchMissing(ctx, model); err != nil {
 		return Result{}, err
 	}
-	return l.change(ctx, user, consent.Given{}, func(c *change) error {
+	return l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
 		def, err := images.Get(c.tx, images.DefaultRef(model))
 		if err != nil {
 			return err
@@ -127,10 +126,10 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 			return err
 		}
 		l.enroll(&d, def)
-		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(string(user), d, "virtual node "+string(model)))); err != nil {
+		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(auth.Actor(user), d, "virtual node "+string(model)))); err != nil {
 			return err
 		}
-		return c.take([]Device{d})
+		return c.take([]Device{d}, user)
 	})
 }
 
@@ -181,7 +180,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.G
 		}
 		gone = ds
 		for _, d := range ds {
-			e := registration(string(user), d, "removed")
+			e := registration(auth.Actor(user), d, "removed")
 			e.From, e.To = string(d.Kind), ""
 			notice := fmt.Sprintf("%s removed your node %s", user, d.Name)
 			if err := errors.Join(remove(tx, d), l.leave(tx, d), l.Journal.Record(tx, e), l.tell(tx, user, d, notice)); err != nil {

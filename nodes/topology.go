@@ -68,10 +68,10 @@ func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []Explo
 	if err != nil {
 		return nil, nil, err
 	}
-	return l.explore(ctx, string(user), asked)
+	return l.explore(ctx, auth.Actor(user), asked)
 }
 
-func (l *Lab) explore(ctx context.Context, actor string, asked []managed) (told []Exploration, links []Link, err error) {
+func (l *Lab) explore(ctx context.Context, actor auth.Actor, asked []managed) (told []Exploration, links []Link, err error) {
 	found := make([][]snmp.Neighbour, len(asked))
 	told = make([]Exploration, len(asked))
 	var work sync.WaitGroup // each for a limited time
@@ -161,7 +161,7 @@ func (p place) nearer(there place) bool {
 // relink notes within tx where devices were seen. A port with a whole network
 // behind it tells of nothing but of who introduces itself there, and so does any
 // port of a device that hung on a switch which did not answer now.
-func (l *Lab) relink(tx state.Tx, actor string, places map[ethernet.MAC]place, answered map[ethernet.MAC]bool) (links []Link, err error) {
+func (l *Lab) relink(tx state.Tx, actor auth.Actor, places map[ethernet.MAC]place, answered map[ethernet.MAC]bool) (links []Link, err error) {
 	all, err := everything(tx)
 	if err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func (l *Lab) relink(tx state.Tx, actor string, places map[ethernet.MAC]place, a
 
 // unlink takes back within tx where other devices were believed to hang when d
 // was seen there, and they were not.
-func (l *Lab) unlink(tx state.Tx, actor string, d Device, places map[ethernet.MAC]place) (links []Link, err error) {
+func (l *Lab) unlink(tx state.Tx, actor auth.Actor, d Device, places map[ethernet.MAC]place) (links []Link, err error) {
 	here, err := plugged(tx, d.Port)
 	if err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func (l *Lab) unlink(tx state.Tx, actor string, d Device, places map[ethernet.MA
 // link changes within tx where a device hangs; the caller writes the device.
 // Both ports get their power back if it was cut: what hangs there is another
 // device now.
-func (l *Lab) link(tx state.Tx, actor string, d *Device, to Port) (Link, error) {
+func (l *Lab) link(tx state.Tx, actor auth.Actor, d *Device, to Port) (Link, error) {
 	from := d.Port
 	d.Port = to
 	if err := plugs.Delete(tx, plug(from, *d)); err != nil {
@@ -241,7 +241,7 @@ func (l *Lab) link(tx state.Tx, actor string, d *Device, to Port) (Link, error) 
 		}
 	}
 	link := Link{Device: d.Name, From: from, To: to}
-	e := journal.Event{Type: journal.Registration, Actor: actor, Node: string(d.Name)}
+	e := journal.Event{Type: journal.Registration, Actor: string(actor), Node: string(d.Name)}
 	for _, end := range []struct {
 		port Port
 		text *string

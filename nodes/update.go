@@ -169,7 +169,7 @@ func (l *Lab) Replaced(ctx context.Context) (refs []images.Ref, err error) {
 // nobody else boots a default image.
 func (l *Lab) replace(ctx context.Context, user auth.Name, choose func(*change) (present, kept images.Image, err error), how string) ([]Change, error) {
 	nobody := consent.Given{Whoever: true} // only free nodes are restarted
-	result, err := l.change(ctx, user, nobody, func(c *change) error {
+	result, err := l.change(ctx, auth.Actor(user), nobody, func(c *change) error {
 		present, kept, err := choose(c)
 		if err != nil {
 			return err

@@ -76,7 +76,7 @@ func (l *Lab) RemoveImage(ctx context.Context, user auth.Name, name string) erro
 	if err != nil {
 		return err
 	}
-	_, err = l.change(ctx, user, consent.Given{}, func(c *change) error {
+	_, err = l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
 		if _, err := c.unused(ref, "remove"); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (l *Lab) RenameImage(ctx context.Context, user auth.Name, name, newName str
 	if err != nil {
 		return err
 	}
-	_, err = l.change(ctx, user, consent.Given{}, func(c *change) error {
+	_, err = l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
 		img, err := c.unused(from, "rename")
 		if err != nil {
 			return err
