@@ -22,7 +22,7 @@ func TestAddKeys(t *testing.T) {
 		{"alice", "bob", line("x") + line("bob"), "bob has the key " + fingerprint("bob") + " already"},
 		{"bob", "bob", line("x") + line("alice"), "taken: it belongs to alice"},
 		{"bob", "bob", line("x") + "cert-authority " + line("y"), "line 2"},
-		{"ghost", "ghost", line("x"), "not a user"},
+		{"ghost", "ghost", line("x"), "no longer a user"},
 	} {
 		_, err := l.AddKeys(t.Context(), test.actor, test.name, test.lines)
 		refused(t, err, test.says)

@@ -171,7 +171,7 @@ func (u *Users) CheckKey(ctx context.Context, name Name, fingerprint string) err
 func Member(r state.Reader, name Name) error {
 	ok, err := Exists(r, name)
 	if err == nil && !ok {
-		return fault.Failedf("%s is no user of this lab any more", name).WithHint("ask an administrator")
+		return fault.Failedf("%s is no longer a user of this lab", name).WithHint("ask an administrator")
 	}
 	return err
 }
@@ -232,7 +232,7 @@ func another(r state.Reader, name Name) error {
 func allow(r state.Reader, actor, owner Name) error {
 	rec, err := userTable.Get(r, string(actor))
 	if errors.Is(err, state.ErrNotFound) {
-		return fault.Failedf("%s is not a user of this lab any more", actor).WithHint("ask an administrator")
+		return fault.Failedf("%s is no longer a user of this lab", actor).WithHint("ask an administrator")
 	}
 	if err != nil || rec.Admin || actor == owner {
 		return err

@@ -44,7 +44,7 @@ func TestAddRefuses(t *testing.T) {
 		says        string
 	}{
 		{"bob", "carol", line("carol"), "only administrators"},
-		{"ghost", "carol", line("carol"), "ghost is not a user"},
+		{"ghost", "carol", line("carol"), "ghost is no longer a user"},
 		{"alice", "bob", line("carol"), "there is a user bob already"},
 		{"alice", "carol", "", "no public key"},
 		{"alice", "carol", line("carol") + "restrict " + line("laptop"), `"restrict"`},
@@ -107,7 +107,7 @@ func TestDelete(t *testing.T) {
 	if _, err := l.Login(t.Context(), public("bob"), "walt", home); err == nil {
 		t.Error("bob's key still works")
 	}
-	refused(t, l.delete(t, "bob", "alice"), "bob is not a user of this lab any more")
+	refused(t, l.delete(t, "bob", "alice"), "bob is no longer a user of this lab")
 
 	_, err := l.Add(t.Context(), "alice", "carol", true, line("bob"))
 	ok(t, err) // bob's key is free again
@@ -126,7 +126,7 @@ func TestExistsAndRequire(t *testing.T) {
 		}
 		ok(t, Require(r, "alice"))
 		refused(t, Require(r, "bob"), "only administrators")
-		refused(t, Require(r, "carol"), "not a user")
+		refused(t, Require(r, "carol"), "no longer a user")
 		return nil
 	}))
 }
@@ -207,7 +207,7 @@ func TestCheckKey(t *testing.T) {
 	ok(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")))
 	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("alice")), "was removed")
 	ok(t, l.delete(t, "alice", "bob"))
-	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")), "no user")
+	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")), "no longer a user")
 	_, err := l.Add(t.Context(), "alice", "bob", false, line("another bob"))
 	ok(t, err)
 	ok(t, l.Check(t.Context(), "bob"))

@@ -19,8 +19,8 @@ func (a *App) astray(s *Session, words []string) error {
 		a.list(s.Out, group)
 		return nil
 	case len(group) > 0 && len(words) == 1:
-		return fault.Usagef("%s what?", words[0]).
-			WithHint("%s: %s\nmore with: %s --help", words[0], strings.Join(verbs(group), ", "), words[0])
+		return fault.Usagef("%q needs a second word: %s", words[0], strings.Join(verbs(group), ", ")).
+			WithHint("more with: %s --help", words[0])
 	case len(group) > 0:
 		near := fault.Nearest(words[1], verbs(group))
 		for i := range near {

@@ -33,7 +33,7 @@ func (c *Call) consentedBefore(ctx context.Context, given consent.Given, verb st
 			return given, err
 		}
 		if contest.Changed {
-			c.note("That changed meanwhile, and nothing was done.")
+			c.note("Ownership changed while you were asked; nothing was done.")
 		}
 		c.facts(contest.Nodes)
 		object := "them"
@@ -54,12 +54,12 @@ func (c *Call) facts(contested []consent.Contested) {
 			c.note("%s boots this image.", n.Node)
 			continue
 		}
-		presence := "who is not connected"
+		presence := "is not connected"
 		if c.Online(n.Owner) {
-			presence = "who is connected now"
+			presence = "is connected now"
 		}
-		c.note("%s has belonged to %s since %s (%s), %s.", n.Node, n.Owner,
-			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), presence)
+		c.note("%s belongs to %s since %s (%s); %s %s.", n.Node, n.Owner,
+			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), n.Owner, presence)
 	}
 }
 

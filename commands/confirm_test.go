@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	bobsNode    = "rpi-1 has belonged to bob since 2026-11-22 12:00 UTC (5 min ago), who is not connected.\n"
+	bobsNode    = "rpi-1 belongs to bob since 2026-11-22 12:00 UTC (5 min ago); bob is not connected.\n"
 	takeAnyway  = "Take rpi-1 anyway? [y/N] "
 	cloned      = "Cloned the default image into your working set as rpi-3-b-default.\n"
 	notDone     = "walt: not confirmed; nothing changed\n"
@@ -66,8 +66,8 @@ func TestEveryQuestion(t *testing.T) {
 	w.ok("bob", "node acquire pc-1")
 	w.online["bob"] = true
 	const (
-		rpi = "rpi-1 has belonged to bob since 2026-11-22 12:00 UTC (5 min ago), who is connected now.\n"
-		pc  = "pc-1 has belonged to bob since 2026-11-22 12:05 UTC (just now), who is connected now.\n"
+		rpi = "rpi-1 belongs to bob since 2026-11-22 12:00 UTC (5 min ago); bob is connected now.\n"
+		pc  = "pc-1 belongs to bob since 2026-11-22 12:05 UTC (just now); bob is connected now.\n"
 	)
 	for line, question := range map[string]string{
 		"node acquire rpi-1,pc-1,rpi-2":   pc + rpi + "Take them anyway?",
@@ -115,8 +115,8 @@ func TestFactsThatChange(t *testing.T) {
 	// nothing to ask.
 	got := w.runIn(t.Context(), s, "node acquire rpi-1")
 	want := answer{carolsShown, bobsNode +
-		"That changed meanwhile, and nothing was done.\n" +
-		"rpi-1 has belonged to alice since 2026-11-22 12:06 UTC (just now), who is not connected.\n" + cloned, StatusDone}
+		"Ownership changed while you were asked; nothing was done.\n" +
+		"rpi-1 belongs to alice since 2026-11-22 12:06 UTC (just now); alice is not connected.\n" + cloned, StatusDone}
 	if got != want || len(prompts) != 2 {
 		t.Errorf("%d prompts, %+v, want %+v", len(prompts), got, want)
 	}
@@ -126,7 +126,7 @@ func TestFactsThatChange(t *testing.T) {
 	s.User, s.Key = "bob", fingerprint("bob")
 	during = []string{"node acquire rpi-10 --yes", ""}
 	got = w.runIn(t.Context(), s, "node acquire rpi-2,rpi-10")
-	if !strings.Contains(got.stderr, "rpi-10 has belonged to alice since 2026-11-22 12:08 UTC") || got.status != StatusDone || len(prompts) != 4 {
+	if !strings.Contains(got.stderr, "rpi-10 belongs to alice since 2026-11-22 12:08 UTC") || got.status != StatusDone || len(prompts) != 4 {
 		t.Errorf("%d prompts, %+v", len(prompts), got)
 	}
 }

@@ -51,7 +51,7 @@ type deviceRow struct {
 	IP    *string `json:"ip"`
 	State string  `json:"state"`
 
-	Switch *string `json:"switch"` // that it hangs on
+	Switch *string `json:"switch"` // that it is connected to
 	Port   *int    `json:"port"`
 }
 

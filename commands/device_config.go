@@ -25,14 +25,15 @@ ssh, quote what has special characters.`,
 		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, settingArg}, Flags: []Flag{yesFlag, noInputFlag},
 		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, false) },
 	}, {
-		Path: "device rescan", Short: "ask switches what hangs on their ports", Topic: "power",
-		Long: `Asks all explorable switches, or those of the set, and notes which device hangs
-on which port. A device that several switches see hangs where the least else is
-seen with it; a port with many devices behind it leads to another switch.`,
+		Path: "device rescan", Short: "ask switches what is connected to their ports", Topic: "power",
+		Long: `Asks all explorable switches, or those of the set, and notes which device is
+connected to which port. Of the ports where several switches see a device, it
+is the one where the least else is seen; a port with many devices behind it
+leads to another switch.`,
 		Args: []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
 		Run:  deviceRescan,
 	}, {
-		Path: "device tree", Short: "draw which device hangs on which port", Topic: "power",
+		Path: "device tree", Short: "draw which device is connected to which port", Topic: "power",
 		Run: deviceTree,
 	}}
 }
@@ -104,10 +105,10 @@ func deviceRescan(ctx context.Context, c *Call) error {
 	}
 	for _, l := range links {
 		if l.To.Switch == "" {
-			fmt.Fprintf(c.Out, "%s is not on its port any more\n", l.Device)
+			fmt.Fprintf(c.Out, "%s is no longer connected to its port\n", l.Device)
 			continue
 		}
-		fmt.Fprintf(c.Out, "%s hangs on port %d of %s\n", l.Device, l.To.Number, l.Switch)
+		fmt.Fprintf(c.Out, "%s is connected to port %d of %s\n", l.Device, l.To.Number, l.Switch)
 	}
 	var failed []string
 	for _, e := range told {
@@ -146,7 +147,7 @@ func deviceTree(ctx context.Context, c *Call) error {
 			t.draw(c, d, "", "", "")
 		}
 	}
-	for _, d := range all { // switches that hang on one another in a circle
+	for _, d := range all { // switches that are connected in a circle
 		if d.Kind == nodes.Switch && !t.drawn[d.Name] {
 			t.draw(c, d, "", "", "")
 		}
@@ -169,13 +170,13 @@ func deviceTree(ctx context.Context, c *Call) error {
 	return nil
 }
 
-// tree is what hangs on the ports of each switch.
+// tree is what is connected to the ports of each switch.
 type tree struct {
 	below map[ethernet.MAC]nodes.Nodes
 	drawn map[nodes.Name]bool
 }
 
-// draw writes a device and what hangs on it; indent stands before the latter.
+// draw writes a device and what is connected to it; indent stands before the latter.
 func (t tree) draw(c *Call, d nodes.NodeState, before, port, indent string) {
 	t.drawn[d.Name] = true
 	fmt.Fprintf(c.Out, "%s%s%s (%s, %s)\n", before, port, d.Name, d.Kind, d.State)

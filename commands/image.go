@@ -52,7 +52,7 @@ this server publishes with the user name that the registry's configuration has.`
 		Flags: []Flag{{Name: "registry", Value: "LABEL", Usage: "which one; else the first of the configuration", Complete: completeRegistry}},
 		Run:   imagePublish,
 	}, {
-		Path: "image duplicate", Short: "give the content of an image of yours another name too", Topic: "images",
+		Path: "image duplicate", Short: "copy one of your images under a second name", Topic: "images",
 		Args: []Arg{mine, {Name: "NEW"}},
 		Run:  imageDuplicate,
 	}, {

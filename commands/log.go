@@ -21,8 +21,8 @@ and refused logins. RANGE is a length of time until now (2h, 7d), two instants
 last 24 hours when nothing is said, none with --realtime. --issuers takes users
 and devices, globs and keywords of device sets.`,
 		Flags: []Flag{
-			{Name: "history", Value: "RANGE", Usage: "which of the past"},
-			{Name: "realtime", Usage: "go on with what happens, until Ctrl-C"},
+			{Name: "history", Value: "RANGE", Usage: "time range to show"},
+			{Name: "realtime", Usage: "keep following, until Ctrl-C"},
 			{Name: "issuers", Value: "SET", Usage: "only what these users did or what is about these devices", Complete: completeIssuers},
 			{Name: "json", Usage: "print one JSON document; with --realtime, one a line"},
 		},

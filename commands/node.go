@@ -277,12 +277,8 @@ func (c *Call) showResult(r nodes.Result) error {
 		c.note("Cloned the default image into your working set as %s.", img.Ref.Short())
 	}
 	for _, k := range r.Kept {
-		if k.Outdated {
-			c.note("You had an image %s: it is used as it is, though the default image differs. A fresh clone: image clone --force walt:%s %s",
-				k.Image.Short(), k.Default, k.Image.Short())
-		} else {
-			c.note("You had an image %s: it is used as it is.", k.Image.Short())
-		}
+		c.note("You already have an image %s; it is used unchanged. It differs from the default image; a fresh clone: image clone --force walt:%s %s",
+			k.Image.Short(), k.Default, k.Image.Short())
 	}
 	if len(r.Changes) == 0 {
 		c.note("You have no nodes; nothing to do.")

@@ -27,7 +27,7 @@ func TestAcquireAndRelease(t *testing.T) {
 			stderr: "walt: already yours: rpi-1; nothing changed\n" +
 				"  to change what a node boots: node boot rpi-1 IMAGE (see: help show node-ownership)\n",
 		},
-		{user: "bob", line: "node acquire rpi-2", stdout: "rpi-2" + mineAndReboot, stderr: "You had an image rpi-3-b-default: it is used as it is.\n"},
+		{user: "bob", line: "node acquire rpi-2", stdout: "rpi-2" + mineAndReboot},
 		{user: "bob", line: "node boot rpi-2 rpi-3-b-default", stdout: "rpi-2 is yours and boots rpi-3-b-default already: left alone\n"},
 		{
 			user: "bob", line: "node boot rpi-2,pc-1 rpi-3-b-default", status: StatusFailed,
@@ -53,8 +53,8 @@ func TestOutdatedClone(t *testing.T) {
 	w.addImage(images.Image{Ref: images.DefaultRef("rpi-3-b"), Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64)})
 	w.tell([]step{{
 		user: "bob", line: "node acquire rpi-1", stdout: "rpi-1" + mineAndReboot,
-		stderr: "You had an image rpi-3-b-default: it is used as it is, though the default image differs. " +
-			"A fresh clone: image clone --force walt:waltplatform/rpi-3-b-default rpi-3-b-default\n",
+		stderr: "You already have an image rpi-3-b-default; it is used unchanged. It differs from the default image; " +
+			"a fresh clone: image clone --force walt:waltplatform/rpi-3-b-default rpi-3-b-default\n",
 	}})
 }
 
@@ -69,7 +69,7 @@ func TestAcquireAny(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node acquire --any 2 --model rpi-3-b --yes", status: StatusInUse,
-			stderr: "walt: free nodes of model rpi-3-b: 2 wanted, 1 there; nothing changed\n" +
+			stderr: "walt: only 1 of the 2 rpi-3-b nodes wanted is free; nothing changed\n" +
 				"  try again later, or see who has the others with: node show --all\n",
 		},
 		{

@@ -63,10 +63,10 @@ func TestPower(t *testing.T) {
 		busy := fault.Failedf("switch sw-1 refuses")
 		w.tell([]step{
 			{
-				user: "bob", line: "device rescan", stdout: "rpi-1 hangs on port 1 of sw-1\nrpi-2 hangs on port 2 of sw-1\n",
+				user: "bob", line: "device rescan", stdout: "rpi-1 is connected to port 1 of sw-1\nrpi-2 is connected to port 2 of sw-1\n",
 				stderr: "sw-1 sees 3 MAC addresses, 1 of them of no device here.\n",
 			},
-			{user: "bob", line: "device rescan rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is no switch; nothing changed\n  see what each device is with: device show\n"},
+			{user: "bob", line: "device rescan rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is not a switch; nothing changed\n  see what each device is with: device show\n"},
 			{user: "bob", line: "node reboot rpi-1", stdout: "rpi-1 is rebooting\n"},
 		})
 		w.outlets.refuses = map[int]error{1: busy, 2: busy}
@@ -157,7 +157,7 @@ func TestConfig(t *testing.T) {
 		{user: "bob", line: "device config sw-1 lldp.explore=true lldp.explore=false", status: StatusUsage, stderr: "walt: lldp.explore is given twice\n"},
 		{
 			user: "bob", line: "device config sw-1 poe.reboots", status: StatusUsage,
-			stderr: "walt: \"poe.reboots\" is no setting\n  it looks like KEY=VALUE (see: help show power)\n",
+			stderr: "walt: unknown setting \"poe.reboots\"\n  it looks like KEY=VALUE (see: help show power)\n",
 		},
 		{user: "bob", line: "device config sw-1 address=10.0.0.2 lldp.explore=true poe.reboots=true", stdout: "sw-1 is configured\n"},
 		{
@@ -183,13 +183,13 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device config rpi-1 switch=rpi-2 port=3", status: StatusFailed,
-			stderr: "walt: rpi-2 is no switch that rpi-1 can hang on; nothing changed\n  see what each device is with: device show\n",
+			stderr: "walt: rpi-2 is not a switch that rpi-1 can be connected to; nothing changed\n  see what each device is with: device show\n",
 		},
 		{user: "bob", line: "device config rpi-1 switch=sw-1 port=3", stdout: "rpi-1 is configured\n"},
 		{user: "carol", line: "device config rpi-2 switch=sw-1 port=10 --yes", stdout: "rpi-2 is configured\n"},
 		{
 			user: "carol", line: "node config rpi-2 boot.retries=1", stdin: "n\n", status: StatusInUse,
-			stderr: "rpi-2 has belonged to bob since 2026-11-22 12:00 UTC (just now), who is not connected.\nConfigure rpi-2 anyway? [y/N] \nwalt: not confirmed; nothing changed\n",
+			stderr: "rpi-2 belongs to bob since 2026-11-22 12:00 UTC (just now); bob is not connected.\nConfigure rpi-2 anyway? [y/N] \nwalt: not confirmed; nothing changed\n",
 		},
 		{user: "carol", line: "node config rpi-2,pc-1 boot.timeout=90 boot.retries=0 --yes", stdout: "pc-1 is configured\nrpi-2 is configured\n"},
 		{user: "carol", line: "node config pc-1 boot.delay=5s ram=2G cpu.cores=4", stdout: "pc-1 is configured\n"},

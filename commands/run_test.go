@@ -28,7 +28,7 @@ func TestUsage(t *testing.T) {
 		{"node frobnicate", "walt: unknown command \"node frobnicate\"\n  see what there is with: node --help\n"},
 		{"frobnicate", "walt: unknown command \"frobnicate\"\n  see what there is with: help\n"},
 		{"--frobnicate", "walt: unknown command \"--frobnicate\"\n  see what there is with: help\n"},
-		{"image", "walt: image what?\n  image: show, inspect, search, clone, publish, duplicate, rename, remove\n  more with: image --help\n"},
+		{"image", "walt: \"image\" needs a second word: show, inspect, search, clone, publish, duplicate, rename, remove\n  more with: image --help\n"},
 		{"''", "walt: unknown command \"\"\n  see what there is with: help\n"},
 
 		// Arguments.
@@ -106,7 +106,7 @@ func TestStatuses(t *testing.T) {
 		},
 		{
 			user: "carol", line: "node acquire --any 4", status: StatusInUse,
-			stderr: "walt: free nodes: 4 wanted, 3 there; nothing changed\n  try again later, or see who has the others with: node show --all\n",
+			stderr: "walt: only 3 of the 4 nodes wanted are free; nothing changed\n  try again later, or see who has the others with: node show --all\n",
 		},
 	})
 	for kind := fault.Failed; kind <= fault.Interrupted; kind++ {

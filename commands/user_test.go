@@ -87,7 +87,7 @@ func TestUserRemove(t *testing.T) {
 			stderr: "walt: alice is the last administrator and cannot be removed\n  add another administrator first: user add NAME --admin < KEY.pub\n",
 		},
 	})
-	w.tell([]step{{user: "bob", line: "whoami", status: StatusFailed, stderr: "walt: bob is no user of this lab any more\n  ask an administrator\n"}})
+	w.tell([]step{{user: "bob", line: "whoami", status: StatusFailed, stderr: "walt: bob is no longer a user of this lab\n  ask an administrator\n"}})
 	if got := w.run("alice", "user remove bob", ""); got.status != StatusFailed {
 		t.Errorf("removed twice: %+v", got)
 	}

@@ -17,7 +17,7 @@ import (
 type Result struct {
 	Changes []Change       // a node each, in natural order
 	Cloned  []images.Image // new in the user's working set
-	Kept    []Kept         // in the working set already, and used as they are
+	Kept    []Kept         // in the working set already, not as their default images, and used unchanged
 }
 
 // Change is what one command did to one node.
@@ -29,10 +29,10 @@ type Change struct {
 	Reboot   Reboot
 }
 
-// Kept is an image that was there under the name of a clone.
+// Kept is an image that was there under the name of a clone, with other content
+// than the default image.
 type Kept struct {
 	Image, Default images.Ref
-	Outdated       bool // the default image has another content
 }
 
 // change is one transaction that may make nodes boot other images.
@@ -58,7 +58,7 @@ func (l *Lab) change(ctx context.Context, actor auth.Actor, given consent.Given,
 		return f(c)
 	})
 	if errors.Is(err, state.ErrTooBig) {
-		return Result{}, fault.Failedf("this changes more nodes than one command can").WithHint("name fewer nodes at a time")
+		return Result{}, fault.Failedf("too many nodes for one command; nothing changed").WithHint("name fewer nodes at a time")
 	}
 	if err != nil {
 		return Result{}, err
@@ -161,11 +161,13 @@ func (c *change) clone(user auth.Name, model images.Model) (images.Ref, error) {
 		return ref, fault.Failedf("your image %s is not for model %s, and the clone of the default image would have its name; nothing changed", ref.Short(), model).
 			WithHint("take a fresh clone with: image clone --force walt:%s %s", def.Ref, ref.Short())
 	}
-	c.keep(Kept{Image: ref, Default: def.Ref, Outdated: img.Digest != def.Digest})
+	if img.Digest != def.Digest {
+		c.keep(Kept{Image: ref, Default: def.Ref})
+	}
 	return ref, nil
 }
 
-// keep notes once that an image of the working set was used as it is.
+// keep notes once that an image of the working set is used unchanged.
 func (c *change) keep(k Kept) {
 	for _, img := range c.result.Cloned {
 		if img.Ref == k.Image {

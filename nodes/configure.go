@@ -205,7 +205,7 @@ func (l *Lab) hang(tx state.Tx, user auth.Name, s *subject, want []Assignment) e
 			return err
 		}
 		if sw.Kind != Switch || sw.Name == s.Device.Name {
-			return fault.Failedf("%s is no switch that %s can hang on; nothing changed", sw.Name, s.Device.Name).
+			return fault.Failedf("%s is not a switch that %s can be connected to; nothing changed", sw.Name, s.Device.Name).
 				WithHint("see what each device is with: device show")
 		}
 		to.Switch = sw.MAC

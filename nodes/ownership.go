@@ -42,7 +42,7 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model image
 		if err != nil {
 			return err
 		}
-		of := ""
+		wanted := "nodes"
 		if model != "" {
 			if known := models(all); !slices.Contains(known, model) {
 				f := fault.Unknown("model", []string{string(model)}, images.ModelNames(known))
@@ -51,15 +51,28 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model image
 				}
 				return f
 			}
-			of = " of model " + string(model)
+			wanted = string(model) + " nodes"
 		}
 		free := which(all, func(d Device) bool { return d.Kind == Node && d.Free() && (model == "" || d.Model == model) })
 		if len(free) < n {
-			return fault.New(fault.InUse, "free nodes%s: %d wanted, %d there; nothing changed", of, n, len(free)).
+			return fault.New(fault.InUse, "%s; nothing changed", tooFew(len(free), n, wanted)).
 				WithHint("try again later, or see who has the others with: node show --all")
 		}
 		return c.take(free[:n], user)
 	})
+}
+
+// tooFew says how many of n wanted nodes are free.
+func tooFew(free, n int, nodes string) string {
+	switch {
+	case n == 1:
+		return "no " + strings.TrimSuffix(nodes, "s") + " is free"
+	case free == 0:
+		return fmt.Sprintf("none of the %d %s wanted is free", n, nodes)
+	case free == 1:
+		return fmt.Sprintf("only 1 of the %d %s wanted is free", n, nodes)
+	}
+	return fmt.Sprintf("only %d of the %d %s wanted are free", free, n, nodes)
 }
 
 // take makes each device boot the user's clone of its default image.

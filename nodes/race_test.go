@@ -111,7 +111,7 @@ func TestRaceForAny(t *testing.T) {
 		taken := map[Name]bool{}
 		for i, err := range ends {
 			if err != nil {
-				wantFault(t, err, fault.InUse, "2 wanted", "0 there")
+				wantFault(t, err, fault.InUse, "none of the 2 m1 nodes wanted is free")
 				continue
 			}
 			for _, ch := range got[i].Changes {

@@ -44,7 +44,7 @@ func ParseAssignments(words []string) (all []Assignment, err error) {
 	for _, w := range words {
 		key, value, ok := strings.Cut(w, "=")
 		if !ok {
-			return nil, fault.Usagef("%.40q is no setting", w).WithHint("it looks like KEY=VALUE (see: help show power)")
+			return nil, fault.Usagef("unknown setting %.40q", w).WithHint("it looks like KEY=VALUE (see: help show power)")
 		}
 		if !slices.ContainsFunc(settings, func(s setting) bool { return s.key == key }) {
 			return nil, unknownSetting(key, func(setting) bool { return true })
@@ -115,7 +115,7 @@ var settings = []setting{
 			case v != string(Switch):
 				return errNotAllowed
 			case s.Model != "":
-				return fault.Failedf("%s is a %s, which is no switch; nothing changed", s.Name, s.Model)
+				return fault.Failedf("%s is a %s, which is not a switch; nothing changed", s.Name, s.Model)
 			}
 			s.Kind = Switch
 			return nil

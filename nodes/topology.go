@@ -51,7 +51,7 @@ func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []Explo
 		}
 		for _, d := range ds {
 			if d.Kind != Switch {
-				return fault.Failedf("%s is no switch; nothing changed", d.Name).WithHint("see what each device is with: device show")
+				return fault.Failedf("%s is not a switch; nothing changed", d.Name).WithHint("see what each device is with: device show")
 			}
 			sw, err := getSwitch(r, d.MAC)
 			if err != nil && !errors.Is(err, state.ErrNotFound) {
@@ -259,9 +259,9 @@ func (l *Lab) link(tx state.Tx, actor auth.Actor, d *Device, to Port) (Link, err
 		*end.text = fmt.Sprintf("port %d of %s", end.port.Number, name)
 		link.Switch = name
 	}
-	e.Detail = "hangs on " + e.To
+	e.Detail = "connected to " + e.To
 	if to.Switch == "" {
-		e.Detail, link.Switch = "hangs on no known port", ""
+		e.Detail, link.Switch = "connected to no known port", ""
 	}
 	return link, l.Journal.Record(tx, e)
 }

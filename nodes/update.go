@@ -99,7 +99,7 @@ func (l *Lab) update(ctx context.Context, user auth.Name, u *Update) error {
 			return old, kept, err
 		}
 		if !fresh.Created.After(old.Created) {
-			return old, kept, fault.Failedf("somebody else was first: what is here now is not older")
+			return old, kept, fault.Failedf("already updated by someone else")
 		}
 		kept = old
 		kept.Ref = u.Kept

@@ -122,7 +122,7 @@ func TestUpdateThatFails(t *testing.T) {
 			img.Models = []images.Model{"m2"}
 			l.library.links["lab"] = img
 		}, "m1"},
-		"somebody was first": {func(l testLab) { l.library.before = func() { l.image(t, version("v5", 9)) } }, "first"},
+		"somebody was first": {func(l testLab) { l.library.before = func() { l.image(t, version("v5", 9)) } }, "already updated by someone else"},
 	} {
 		l := updated(t)
 		l.library.offer("lab", version("v2", 1))

@@ -62,7 +62,7 @@ func (s *Session) unreachable(err error) *fault.Error {
 		return fault.Failedf("cannot reach %s: %v", s, op.Err).WithHint(hint)
 	}
 	reason, _, _ := strings.Cut(err.Error(), " Stack:")
-	return fault.Failedf("%s sends what is no answer to an SNMP request: %s", s, reason).WithHint(hint)
+	return fault.Failedf("%s sent an invalid SNMP reply: %s", s, reason).WithHint(hint)
 }
 
 // silent is the fault of a switch that does not answer, with what that can mean.

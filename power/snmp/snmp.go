@@ -242,7 +242,7 @@ func (s *Session) walk(ctx context.Context, column string) ([]row, error) {
 				return rows, nil
 			}
 			if len(rows) > 0 && slices.Compare(rows[len(rows)-1].index, index) >= 0 {
-				return nil, fault.Failedf("%s answers in circles: its table %s does not end", s, column)
+				return nil, fault.Failedf("%s has a looping SNMP table: %s does not end", s, column)
 			}
 			rows = append(rows, row{index, v.Value})
 			next = v.Name

@@ -147,9 +147,9 @@ func TestNonsense(t *testing.T) {
 	t.Parallel()
 	garbage := listen(t, func(int, []byte) []byte { return []byte("HTTP/1.1 400 Bad Request\r\n") })
 	_, err := session(t, garbage, hasty).Power(t.Context(), 2)
-	wantFault(t, err, "sends what is no answer to an SNMP request")
+	wantFault(t, err, "sent an invalid SNMP reply")
 	_, err = session(t, garbage, hasty, as("walt", SHA256, AES)).Power(t.Context(), 2)
-	wantFault(t, err, "sends what is no answer to an SNMP request")
+	wantFault(t, err, "sent an invalid SNMP reply")
 
 	odd := fake(t, func(p *gosnmp.SnmpPacket) {
 		p.Variables[0].Type, p.Variables[0].Value = gosnmp.Integer, 7
@@ -161,7 +161,7 @@ func TestNonsense(t *testing.T) {
 		p.Variables[0] = gosnmp.SnmpPDU{Name: oidOf(adminEnable, 2), Type: gosnmp.Integer, Value: 1}
 	})
 	_, err = session(t, circles).Ports(t.Context())
-	wantFault(t, err, "answers in circles")
+	wantFault(t, err, "has a looping SNMP table")
 
 	broken := fake(t, func(p *gosnmp.SnmpPacket) { p.Error = gosnmp.GenErr })
 	_, err = session(t, broken).Ports(t.Context())
