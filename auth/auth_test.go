@@ -52,7 +52,8 @@ func newTeam(t testing.TB) lab {
 }
 
 func (l lab) delete(t testing.TB, actor, name Name) error {
-	return l.store.Update(t.Context(), func(tx state.Tx) error { return Delete(tx, actor, name) })
+	_, err := l.store.Update(t.Context(), func(tx state.Tx) error { return Delete(tx, actor, name) })
+	return err
 }
 
 // history returns the events, one "type actor to: detail [from from]" each.

@@ -37,7 +37,7 @@ func (u *Users) AddKeys(ctx context.Context, actor, name Name, lines string) ([]
 	if err != nil {
 		return nil, err
 	}
-	err = u.store.Update(ctx, func(tx state.Tx) error {
+	_, err = u.store.Update(ctx, func(tx state.Tx) error {
 		if err := allow(tx, actor, name); err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (
 		fingerprint = hashPrefix + fingerprint
 	}
 	var k Key
-	err := u.store.Update(ctx, func(tx state.Tx) (err error) {
+	_, err := u.store.Update(ctx, func(tx state.Tx) (err error) {
 		if k, err = findKey(tx, actor, fingerprint); err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func (u *Users) Add(ctx context.Context, actor, name Name, admin bool, lines str
 	if err != nil {
 		return nil, err
 	}
-	err = u.store.Update(ctx, func(tx state.Tx) error {
+	_, err = u.store.Update(ctx, func(tx state.Tx) error {
 		if err := Require(tx, actor); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (u *Users) Ensure(ctx context.Context, name Name, lines string) error {
 	if err != nil {
 		return err
 	}
-	return u.store.Update(ctx, func(tx state.Tx) error {
+	_, err = u.store.Update(ctx, func(tx state.Tx) error {
 		rec, err := userTable.Get(tx, string(name))
 		var change string
 		switch {
@@ -112,6 +112,7 @@ func (u *Users) Ensure(ctx context.Context, name Name, lines string) error {
 		}
 		return u.attach(tx, journal.Server, rec, missing)
 	})
+	return err
 }
 
 // List returns all users, ordered by name.

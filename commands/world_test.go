@@ -109,7 +109,8 @@ func (w *world) addImage(img images.Image) {
 		img.Digest = "sha256:" + strings.Repeat("0", 60) + "beef"
 	}
 	img.Created, img.Size = noon.Add(-48*time.Hour), 1234567
-	w.must(w.store.Update(w.t.Context(), func(tx state.Tx) error { return images.Put(tx, img) }))
+	_, err := w.store.Update(w.t.Context(), func(tx state.Tx) error { return images.Put(tx, img) })
+	w.must(err)
 }
 
 func (w *world) must(err error) {

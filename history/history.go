@@ -47,7 +47,7 @@ func (h *History) Append(ctx context.Context, user auth.Name, line string) error
 	if len(line) > maxLine {
 		return nil
 	}
-	return h.store.Update(ctx, func(tx state.Tx) error {
+	_, err := h.store.Update(ctx, func(tx state.Tx) error {
 		known, err := auth.Exists(tx, user)
 		if err != nil || !known {
 			return err
@@ -61,6 +61,7 @@ func (h *History) Append(ctx context.Context, user auth.Name, line string) error
 		}
 		return table.Put(tx, string(user), newest(append(lines, line)))
 	})
+	return err
 }
 
 // Forget deletes, within tx, what a user typed who is removed.

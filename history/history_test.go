@@ -78,7 +78,8 @@ func TestLinesAreBounded(t *testing.T) {
 	// Each of these bytes takes six in the store, whose rows are bounded too.
 	long := []string{strings.Repeat("<", maxLine), strings.Repeat("&", maxLine)}
 	full := newest(slices.Repeat(long, maxLines))
-	ok(t, h.store.Update(t.Context(), func(tx state.Tx) error { return table.Put(tx, "bob", full) }))
+	_, err := h.store.Update(t.Context(), func(tx state.Tx) error { return table.Put(tx, "bob", full) })
+	ok(t, err)
 	h.add(t, "bob", long...)
 	h.want(t, "bob", full...)
 }
@@ -105,12 +106,13 @@ func TestRemovedUser(t *testing.T) {
 	h := newHistory(t, "admin", "alice", "bob")
 	h.add(t, "alice", "node show")
 	h.add(t, "bob", "node show")
-	ok(t, h.store.Update(t.Context(), func(tx state.Tx) error {
+	_, err := h.store.Update(t.Context(), func(tx state.Tx) error {
 		if err := auth.Delete(tx, "admin", "bob"); err != nil {
 			return err
 		}
 		return Forget(tx, "bob")
-	}))
+	})
+	ok(t, err)
 	h.want(t, "bob")
 	h.add(t, "bob", "node acquire rpi-3")
 	h.want(t, "bob")

@@ -46,7 +46,7 @@ func (l *Library) Seed(ctx context.Context, user auth.Name, models []Model) ([]I
 		return nil, err
 	}
 	var clones []Image
-	err = l.store.Update(ctx, func(tx state.Tx) error {
+	_, err = l.store.Update(ctx, func(tx state.Tx) error {
 		clones = nil
 		todo, err := wanting(tx, user, models)
 		if err != nil || len(todo) == 0 {

@@ -18,7 +18,7 @@ import (
 
 func update(t testing.TB, l *Library, f func(tx state.Tx) error) {
 	t.Helper()
-	if err := l.store.Update(t.Context(), f); err != nil {
+	if _, err := l.store.Update(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -162,9 +162,9 @@ type readOnly struct {
 	t testing.TB
 }
 
-func (r readOnly) Update(context.Context, func(state.Tx) error) error {
+func (r readOnly) Update(context.Context, func(state.Tx) error) (state.Version, error) {
 	r.t.Error("the store was written to")
-	return nil
+	return 0, nil
 }
 
 func TestSeedAtTheSameTime(t *testing.T) {

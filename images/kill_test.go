@@ -66,7 +66,7 @@ func downloadAll(child string) error {
 	for i := range killed {
 		img, err := l.Fetch(ctx, killedRef(i), nil)
 		if err == nil {
-			err = l.store.Update(ctx, func(tx state.Tx) error { return Put(tx, img) })
+			_, err = l.store.Update(ctx, func(tx state.Tx) error { return Put(tx, img) })
 		}
 		if err != nil {
 			return err

@@ -35,11 +35,11 @@ func (j *Journal) Follow(ctx context.Context, from time.Time, show func(Event) e
 		return ended(ctx, err)
 	}
 	for {
-		keys, err := w.Next(ctx)
+		batch, err := w.Next(ctx)
 		if err != nil {
 			return ended(ctx, err)
 		}
-		fresh, err := f.fresh(ctx, j.store, keys)
+		fresh, err := f.fresh(ctx, j.store, batch)
 		if err != nil {
 			return ended(ctx, err)
 		}
@@ -62,13 +62,12 @@ type follower struct {
 	pruned time.Time       // up to where the latest were the only ones
 }
 
-// fresh returns those of the events with the changed keys that are new, in the
-// order of their commits; without keys, all that are new, in the order of their
-// stamps.
-func (f *follower) fresh(ctx context.Context, store state.Store, keys []string) ([]Event, error) {
+// fresh returns those of the events of a commit that are new; after an overflow,
+// all that are new, in the order of their stamps.
+func (f *follower) fresh(ctx context.Context, store state.Store, batch state.Batch) ([]Event, error) {
 	var found []state.Entry[Event]
 	err := store.View(ctx, func(r state.Reader) (err error) {
-		found, err = f.find(r, keys)
+		found, err = f.find(r, batch)
 		return err
 	})
 	if err != nil {
@@ -102,8 +101,8 @@ func (f *follower) take(e state.Entry[Event]) bool {
 
 func (f *follower) horizon() string { return instant(f.newest.Add(-slack)) }
 
-func (f *follower) find(r state.Reader, keys []string) (found []state.Entry[Event], err error) {
-	if keys == nil {
+func (f *follower) find(r state.Reader, batch state.Batch) (found []state.Entry[Event], err error) {
+	if batch.Overflow {
 		for e, err := range events.Scan(r, "", f.horizon()) {
 			if err != nil {
 				return nil, err
@@ -112,7 +111,7 @@ func (f *follower) find(r state.Reader, keys []string) (found []state.Entry[Even
 		}
 		return found, nil
 	}
-	for _, key := range keys {
+	for _, key := range batch.Keys {
 		key = strings.TrimPrefix(key, events.Prefix(""))
 		e, err := events.Get(r, key)
 		if errors.Is(err, state.ErrNotFound) {

@@ -65,7 +65,8 @@ func (j *Journal) Record(tx state.Tx, e Event) error {
 
 // Add appends e in a transaction of its own.
 func (j *Journal) Add(ctx context.Context, e Event) error {
-	return j.store.Update(ctx, func(tx state.Tx) error { return j.Record(tx, e) })
+	_, err := j.store.Update(ctx, func(tx state.Tx) error { return j.Record(tx, e) })
+	return err
 }
 
 // historyPage is how many events are read at once: whoever shows them may be

@@ -64,12 +64,13 @@ func want(t testing.TB, what string, got []string, wanted ...string) {
 func TestEventsOfOneInstantKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newJournal(t)
-		ok(t, j.store.Update(t.Context(), func(tx state.Tx) error {
+		_, err := j.store.Update(t.Context(), func(tx state.Tx) error {
 			for i := range 20 {
 				ok(t, j.Record(tx, Event{Detail: fmt.Sprint(i)}))
 			}
 			return nil
-		}))
+		})
+		ok(t, err)
 		var wanted []string
 		for i := range 20 {
 			wanted = append(wanted, fmt.Sprint(i))
@@ -97,7 +98,7 @@ func TestEventFailsWithItsTransaction(t *testing.T) {
 	t.Parallel()
 	j := newJournal(t)
 	refused := errors.New("refused")
-	err := j.store.Update(t.Context(), func(tx state.Tx) error { return errors.Join(j.Record(tx, Event{}), refused) })
+	_, err := j.store.Update(t.Context(), func(tx state.Tx) error { return errors.Join(j.Record(tx, Event{}), refused) })
 	if !errors.Is(err, refused) {
 		t.Fatal(err)
 	}

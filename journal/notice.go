@@ -62,7 +62,7 @@ func (j *Journal) Notices(ctx context.Context, user string, show func(text strin
 // the texts that nobody was shown. It deletes what every session had time for.
 // There is no order to rely on: a notice may be committed after a younger one.
 func (j *Journal) take(ctx context.Context, user string, known map[string]bool) (texts []string, all map[string]bool, err error) {
-	err = j.store.Update(ctx, func(tx state.Tx) error {
+	_, err = j.store.Update(ctx, func(tx state.Tx) error {
 		texts, all = nil, map[string]bool{}
 		for e, err := range notices.Scan(tx, user+"/", "") {
 			if err != nil {

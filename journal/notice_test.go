@@ -14,7 +14,8 @@ import (
 
 func (j *Journal) tell(t testing.TB, user, text string) {
 	t.Helper()
-	ok(t, j.store.Update(t.Context(), func(tx state.Tx) error { return j.Tell(tx, user, text) }))
+	_, err := j.store.Update(t.Context(), func(tx state.Tx) error { return j.Tell(tx, user, text) })
+	ok(t, err)
 }
 
 func (j *Journal) unseen(t testing.TB, user string) []string {
@@ -196,7 +197,8 @@ func TestForget(t *testing.T) {
 	for _, user := range []string{"bob", "bo"} {
 		j.tell(t, user, "a")
 	}
-	ok(t, j.store.Update(t.Context(), func(tx state.Tx) error { return j.Forget(tx, "bob") }))
+	_, err := j.store.Update(t.Context(), func(tx state.Tx) error { return j.Forget(tx, "bob") })
+	ok(t, err)
 	want(t, "notices of bob", j.unseen(t, "bob"))
 	want(t, "notices of bo", j.unseen(t, "bo"), "a")
 }

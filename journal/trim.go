@@ -48,7 +48,7 @@ func (j *Journal) trim(ctx context.Context, keep int) error {
 	for excess := keys[:max(0, len(keys)-keep)]; len(excess) > 0; {
 		step := excess[:min(trimStep, len(excess))]
 		excess = excess[len(step):]
-		err := j.store.Update(ctx, func(tx state.Tx) error {
+		_, err := j.store.Update(ctx, func(tx state.Tx) error {
 			for _, key := range step {
 				if err := events.Delete(tx, key); err != nil {
 					return err

@@ -76,7 +76,7 @@ func (o order) make(ctx context.Context, agent Agent, port int) error {
 
 // applied notes what came of an order that was carried out, or not.
 func (l *Lab) applied(ctx context.Context, sw managed, p Port, did order, failure error) error {
-	err := l.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) error {
+	_, err := l.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) error {
 		o, err := orders.Get(tx, p.key())
 		if errors.Is(err, state.ErrNotFound) {
 			return nil

@@ -59,7 +59,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	var d Device
 	var again bool
 	var what string
-	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if d, err = devices.Get(tx, string(n)); err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ var heard = state.NewTable[string]("heard")
 func (l *Lab) remember(n Name, addr string) {
 	ctx, cancel := context.WithTimeout(context.Background(), workLimit)
 	defer cancel()
-	err := l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		d, err := devices.Get(tx, string(n))
 		if errors.Is(err, state.ErrNotFound) || err == nil && d.Virtual() {
 			return nil

@@ -50,7 +50,7 @@ type change struct {
 // change runs f in one transaction, and then restarts the nodes that it moved.
 func (l *Lab) change(ctx context.Context, actor auth.Actor, given consent.Given, f func(*change) error) (Result, error) {
 	var c *change
-	err := l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		if err := actor.Admit(tx); err != nil {
 			return err
 		}

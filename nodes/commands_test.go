@@ -215,13 +215,14 @@ func (m *model) pushCommand(user auth.Name) command {
 		text: fmt.Sprintf("%s: push %s for %s", user, img.Ref, models),
 		do:   func(w *world) string { return w.push(img) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return Result{}, l.Store.Update(ctx, func(tx state.Tx) error {
+			_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 				_, err := images.Get(tx, img.Ref)
 				if here, _ := auth.Exists(tx, user); !here || err == nil {
 					return errNoImage
 				}
 				return addImage(tx, img)
 			})
+			return Result{}, err
 		},
 	}
 }

@@ -78,7 +78,7 @@ func newSubject(r state.Reader, d Device) (*subject, error) {
 // Configure gives settings to the devices of the set, nodes of others with
 // consent: all of them, or none if one is not allowed.
 func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly bool, want []Assignment, given consent.Given) (done []Name, err error) {
-	err = l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 		done = nil
 		ds, err := set.expand(tx, user, scopeOf(nodesOnly))
 		if err != nil {

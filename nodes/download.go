@@ -56,7 +56,7 @@ func (l *Lab) Downloads(ctx context.Context) (all []Download, err error) {
 // Retry makes every waiting download due now, as if it had not been tried yet:
 // for when the registries changed.
 func (l *Lab) Retry(ctx context.Context) error {
-	err := l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		for e, err := range wanted.Scan(tx, "", "") {
 			if err != nil {
 				return err
@@ -135,7 +135,7 @@ func (l *Lab) tryDownload(ctx context.Context, model images.Model) {
 	} else {
 		l.Log.Error("download of a default image", "model", model, "err", err)
 	}
-	err = l.Store.Update(ctx, func(tx state.Tx) error { return l.postpone(tx, model, reason) })
+	_, err = l.Store.Update(ctx, func(tx state.Tx) error { return l.postpone(tx, model, reason) })
 	if err == nil || ctx.Err() != nil {
 		return
 	}
@@ -186,7 +186,7 @@ func (l *Lab) obtain(ctx context.Context, model images.Model) error {
 // waiting reports whether a device waits for the model's default image, and
 // drops the download when none does.
 func (l *Lab) waiting(ctx context.Context, model images.Model) (waiting bool, err error) {
-	err = l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 		ds, err := waitingFor(tx, model)
 		if waiting = len(ds) > 0; waiting || err != nil {
 			return err
@@ -244,7 +244,7 @@ func lists(img images.Image, model images.Model) error {
 // first, and free nodes of the devices that waited for it.
 func (l *Lab) arrive(ctx context.Context, model images.Model, img images.Image) error {
 	var enrolled []Device
-	err := l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		enrolled = nil
 		ds, err := waitingFor(tx, model)
 		if err != nil {

@@ -287,7 +287,7 @@ func TestFullStore(t *testing.T) {
 
 type full struct{ state.Store }
 
-func (f full) Update(ctx context.Context, do func(state.Tx) error) error {
+func (f full) Update(ctx context.Context, do func(state.Tx) error) (state.Version, error) {
 	return f.Store.Update(ctx, func(tx state.Tx) error {
 		w := writes{Tx: tx}
 		if err := do(&w); err != nil || !w.any {

@@ -179,7 +179,7 @@ func (l *Lab) job(ctx context.Context, id string) (Job, error) {
 // rewait changes how the download of a default image waits.
 func (l *Lab) rewait(ctx context.Context, user auth.Name, job Job, how string, change func(*Download)) error {
 	model := strings.TrimPrefix(job.ID, defaultPrefix)
-	return l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		if err := auth.Member(tx, user); err != nil {
 			return err
 		}
@@ -194,4 +194,5 @@ func (l *Lab) rewait(ctx context.Context, user auth.Name, job Job, how string, c
 		e := journal.Event{Type: journal.Download, Actor: string(user), To: job.What, Detail: how}
 		return errors.Join(wanted.Put(tx, model, w), l.Journal.Record(tx, e))
 	})
+	return err
 }

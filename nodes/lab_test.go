@@ -91,7 +91,8 @@ func (l testLab) node(t testing.TB, name Name, model images.Model) Device {
 // image writes the record of an image.
 func (l testLab) image(t testing.TB, img images.Image) {
 	t.Helper()
-	ok(t, l.Store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, img) }))
+	_, err := l.Store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, img) })
+	ok(t, err)
 }
 
 // device reads the record of a device.

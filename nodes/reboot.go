@@ -57,7 +57,7 @@ func (r Reboot) String() string {
 func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Given, each func(Change)) error {
 	var ds []Device
 	var woken map[Name]bool
-	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if ds, err = set.expand(tx, user, nodeScope); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) Reboot 
 		return Reboot{Outcome: RebootOK}
 	}
 	if !planned {
-		err := l.Store.Update(ctx, func(tx state.Tx) error {
+		_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 			now, err := get(tx, d.Name)
 			if err == nil {
 				d = now
@@ -216,7 +216,7 @@ func (l *Lab) Wake(ctx context.Context, nodes Nodes) (woke Nodes, err error) {
 	}
 	var woken map[Name]bool
 	var ds []Device
-	err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
+	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		ds = nil
 		for _, n := range nodes {
 			d, err := get(tx, n.Name)

@@ -29,7 +29,7 @@ type Announcement struct {
 func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (Device, error) {
 	var d Device
 	var same bool
-	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if d, err = devices.Get(tx, string(a.Name)); err == nil {
 			if same = d.MAC == a.MAC && d.Host == a.Host && (a.Model == "" || a.Model == d.Model); same {
 				return nil
@@ -162,7 +162,7 @@ func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent
 
 func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.Given, virtual bool) ([]Device, error) {
 	var gone []Device
-	err := l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		ds, err := set.expand(tx, user, deviceScope)
 		if err != nil {
 			return err
@@ -220,7 +220,7 @@ func (l *Lab) unplug(d Device) {
 // A virtual node starts anew under it.
 func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given consent.Given) (Device, error) {
 	var before, after Device
-	err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if before, err = get(tx, old); err != nil {
 			return err
 		}

@@ -32,12 +32,12 @@ func (s *rough) View(ctx context.Context, f func(state.Reader) error) error {
 	return s.Store.View(ctx, f)
 }
 
-func (s *rough) Update(ctx context.Context, f func(state.Tx) error) error {
+func (s *rough) Update(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
 	if s.dead {
-		return errCrash
+		return 0, errCrash
 	}
 	wrote := false
-	err := s.Store.Update(ctx, func(tx state.Tx) error {
+	v, err := s.Store.Update(ctx, func(tx state.Tx) error {
 		w := writes{Tx: tx}
 		if err := f(&w); err != nil {
 			return err
@@ -57,9 +57,9 @@ func (s *rough) Update(ctx context.Context, f func(state.Tx) error) error {
 	})
 	if err == nil && wrote && s.after {
 		s.dead = true
-		return errCrash
+		return 0, errCrash
 	}
-	return err
+	return v, err
 }
 
 // writes notes whether a transaction wrote.

@@ -79,7 +79,7 @@ func (l *Lab) save1(ctx context.Context) (pause time.Duration, err error) {
 		return time.Hour, nil
 	}
 	ordered := 0
-	err = l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 		pause, ordered = idle, 0
 		idlers, err := l.idlers(tx)
 		if err != nil {

@@ -43,7 +43,8 @@ func newMix(t testing.TB) testLab {
 	l := newLab(t, []auth.Name{"bob", "carol"}, "rpi-10", "rpi-2", "rpi-1", "pc-1")
 	l.node(t, "odd", "m9")
 	d := Device{Name: "sw-1", MAC: macOf("sw-1"), Kind: Switch}
-	ok(t, l.Store.Update(t.Context(), func(tx state.Tx) error { return put(tx, d) }))
+	_, err := l.Store.Update(t.Context(), func(tx state.Tx) error { return put(tx, d) })
+	ok(t, err)
 	for n, owner := range map[Name]auth.Name{"rpi-2": "bob", "pc-1": "carol"} {
 		_, err := l.Acquire(t.Context(), owner, Only(n), consent.Given{})
 		ok(t, err)

@@ -133,7 +133,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		}
 	}
 	if err == nil && (d.Booted != img.Ref || d.Digest != img.Digest || moved) {
-		err = l.Store.Update(ctx, func(tx state.Tx) error {
+		_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 			if err := errors.Join(read(tx), l.elsewhere(tx, &d)); err != nil {
 				return err
 			}

@@ -104,7 +104,7 @@ func (l *Lab) explore(ctx context.Context, actor auth.Actor, asked []managed) (t
 		}
 		told[i].Seen = len(seen)
 	}
-	err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
+	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		links, err = l.relink(tx, actor, places, answered)
 		if err != nil {
 			return err

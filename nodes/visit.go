@@ -71,7 +71,7 @@ func (l *Lab) left(ctx context.Context, n NodeState) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), softLimit)
 	defer cancel()
-	if err := l.Store.Update(ctx, func(tx state.Tx) error { return l.touch(tx, n.Device) }); err != nil {
+	if _, err := l.Store.Update(ctx, func(tx state.Tx) error { return l.touch(tx, n.Device) }); err != nil {
 		l.Log.Error("note the use of a node", "node", n.Name, "err", err)
 	}
 }

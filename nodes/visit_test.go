@@ -50,7 +50,8 @@ func newLab(t *testing.T) lab {
 	_, err = users.Add(t.Context(), "alice", "bob", false, authorized(t))
 	ok(t, err)
 	def := images.Image{Ref: images.DefaultRef("m1"), Digest: "sha256:one", Models: []images.Model{"m1"}}
-	ok(t, store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, def) }))
+	_, err = store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, def) })
+	ok(t, err)
 
 	l := start(t, store)
 	_, err = l.Create(t.Context(), "bob", "v1", "m1")
@@ -270,9 +271,10 @@ func TestRebootIsFinishedAtTheNextStart(t *testing.T) {
 	l := newLab(t)
 	l.up(t)
 	fresh := images.Image{Ref: images.Ref{User: "bob", Name: "fresh", Tag: "latest"}, Digest: "sha256:two", Models: []images.Model{"m1"}}
-	ok(t, l.store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, fresh) }))
+	_, err := l.store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, fresh) })
+	ok(t, err)
 	l.sim.Close() // from here on it starts nothing
-	_, err := l.SetImage(t.Context(), "bob", nodes.Only("v1"), "fresh", consent.Given{})
+	_, err = l.SetImage(t.Context(), "bob", nodes.Only("v1"), "fresh", consent.Given{})
 	ok(t, err)
 
 	next := start(t, l.store)

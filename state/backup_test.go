@@ -23,7 +23,7 @@ func TestBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Delete("n/300") }); err != nil {
+	if _, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Delete("n/300") }); err != nil {
 		t.Fatal(err)
 	}
 	var copied bytes.Buffer

@@ -78,54 +78,51 @@ func (b *Badger) View(ctx context.Context, f func(Reader) error) error {
 }
 
 // Update runs f and commits what it wrote, as Store says.
-func (b *Badger) Update(ctx context.Context, f func(Tx) error) error {
+func (b *Badger) Update(ctx context.Context, f func(Tx) error) (Version, error) {
 	if err := b.begin(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer b.running.Done()
 	b.turns.RLock()
-	conflict, err := b.attempt(ctx, f)
+	v, err := b.attempt(ctx, f)
 	b.turns.RUnlock()
-	if !conflict {
-		return err
+	if !errors.Is(err, badger.ErrConflict) {
+		return v, err
 	}
 	b.turns.Lock()
 	defer b.turns.Unlock()
-	for conflict {
-		conflict, err = b.attempt(ctx, f)
+	for errors.Is(err, badger.ErrConflict) {
+		v, err = b.attempt(ctx, f)
 	}
-	return err
+	return v, err
 }
 
-// attempt runs f once. A conflict means that nothing was written and that f
-// read what is no longer true.
-func (b *Badger) attempt(ctx context.Context, f func(Tx) error) (conflict bool, err error) {
+// attempt runs f once. badger.ErrConflict means that nothing was written and
+// that f read what is no longer true.
+func (b *Badger) attempt(ctx context.Context, f func(Tx) error) (Version, error) {
 	txn := b.db.NewTransaction(true)
 	defer txn.Discard()
 	t := &tx{reader: reader{txn}}
 	if err := f(t); err != nil {
-		return false, err
+		return 0, err
 	}
 	if t.err != nil { // f overlooked that a write failed
-		return false, t.err
+		return 0, t.err
 	}
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return 0, err
 	}
 	if len(t.changed) == 0 {
-		return false, nil
+		return 0, nil
 	}
 	if err := b.space.check(); err != nil {
-		return false, err
+		return 0, err
 	}
-	err = b.commits.run(txn, t.changed, b.watches.Notify)
-	if errors.Is(err, badger.ErrConflict) {
-		return true, nil
-	}
+	v, err := b.commits.run(txn, t.changed, b.watches.Notify)
 	if err != nil {
-		return false, fmt.Errorf("commit: %w", err)
+		return 0, fmt.Errorf("commit: %w", err)
 	}
-	return false, nil
+	return v, nil
 }
 
 // Watch observes every later commit that touches a key with the prefix.
@@ -182,20 +179,24 @@ func (b *Badger) begin(ctx context.Context) error {
 // effect.
 type commits struct {
 	mu    sync.Mutex
+	last  Version   // of the commit that was sent last
 	queue []*commit // sent and not yet reported, in commit order
 }
 
 type commit struct {
+	version Version
 	changed []string
 	ended   bool // written or failed; failed ones have changed nil
 }
 
-// run commits txn and returns once it is on disk; notify is called with the
-// changed keys of each commit, one call at a time.
-func (c *commits) run(txn *badger.Txn, changed []string, notify func([]string)) error {
+// run commits txn and returns its version once it is on disk; notify is called
+// with the changed keys of each commit, one call at a time.
+func (c *commits) run(txn *badger.Txn, changed []string, notify func(Version, []string)) (Version, error) {
 	own := &commit{changed: changed}
 	done := make(chan error, 1)
 	c.mu.Lock()
+	c.last++
+	own.version = c.last
 	c.queue = append(c.queue, own)
 	txn.CommitWith(func(err error) { done <- err })
 	c.mu.Unlock()
@@ -208,10 +209,10 @@ func (c *commits) run(txn *badger.Txn, changed []string, notify func([]string)) 
 		own.changed = nil
 	}
 	for len(c.queue) > 0 && c.queue[0].ended {
-		notify(c.queue[0].changed)
+		notify(c.queue[0].version, c.queue[0].changed)
 		c.queue = c.queue[1:]
 	}
-	return err
+	return own.version, err
 }
 
 // logger passes badger's messages on: trouble as it is, chatter as debug.

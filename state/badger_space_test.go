@@ -23,7 +23,8 @@ func TestFloor(t *testing.T) {
 		now:  func() time.Time { return now },
 	}
 	write := func() error {
-		return b.Update(t.Context(), func(tx Tx) error { return tx.Put("a", nil) })
+		_, err := b.Update(t.Context(), func(tx Tx) error { return tx.Put("a", nil) })
+		return err
 	}
 	if err := errors.Join(write(), write()); err != nil || looks != 1 {
 		t.Fatalf("two writes at once looked %d times, %v", looks, err)
@@ -32,7 +33,7 @@ func TestFloor(t *testing.T) {
 	if f := fault.As(write()); f == nil || f.Hint == "" {
 		t.Fatalf("a write below the floor: %v", f)
 	}
-	err = b.Update(t.Context(), func(tx Tx) error { _, err := tx.Get("a"); return err })
+	_, err = b.Update(t.Context(), func(tx Tx) error { _, err := tx.Get("a"); return err })
 	if err != nil {
 		t.Errorf("an update that only reads: %v", err)
 	}

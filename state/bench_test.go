@@ -34,13 +34,14 @@ func BenchmarkHotKey(b *testing.B) {
 	var all sync.WaitGroup
 	done := make(chan struct{})
 	increment := func(key string) error {
-		return s.Update(b.Context(), func(tx state.Tx) error {
+		_, err := s.Update(b.Context(), func(tx state.Tx) error {
 			n := 0
 			if v, err := tx.Get(key); err == nil {
 				n, _ = strconv.Atoi(string(v))
 			}
 			return tx.Put(key, []byte(strconv.Itoa(n+1)))
 		})
+		return err
 	}
 	var left sync.WaitGroup
 	left.Go(func() {
@@ -116,7 +117,7 @@ func filled(b *testing.B) *state.Badger { return fill(b, open(b, b.TempDir())) }
 func fill(b *testing.B, s *state.Badger) *state.Badger {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	for i := 0; i < rows; i += 100 {
-		err := s.Update(b.Context(), func(tx state.Tx) error {
+		_, err := s.Update(b.Context(), func(tx state.Tx) error {
 			for j := i; j < i+100; j++ {
 				r := record{
 					Name: fmt.Sprintf("rpi-%05d", j), Type: "node", Model: "rpi-3-b",

@@ -245,7 +245,7 @@ func each(pattern string, f func(file string) error) func(dir string) error {
 }
 
 func put(s state.Store, pairs ...string) error {
-	return s.Update(context.Background(), func(tx state.Tx) error {
+	_, err := s.Update(context.Background(), func(tx state.Tx) error {
 		for i := 0; i < len(pairs); i += 2 {
 			if err := tx.Put(pairs[i], []byte(pairs[i+1])); err != nil {
 				return err
@@ -253,6 +253,7 @@ func put(s state.Store, pairs ...string) error {
 		}
 		return nil
 	})
+	return err
 }
 
 func get(s state.Store, key string) (value string, err error) {

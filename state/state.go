@@ -45,6 +45,10 @@ type Tx interface {
 	Delete(key string) error
 }
 
+// Version is the place of a commit in the order of commits: a later one is
+// higher. It means nothing to a store that was opened again.
+type Version uint64
+
 // Store runs serializable transactions, many at once, over keys and bytes.
 //
 // Every row that a transaction read, by Get, Scan or Keys, conflicts with a
@@ -56,8 +60,9 @@ type Store interface {
 	View(ctx context.Context, f func(Reader) error) error
 	// Update runs f and commits what it wrote, durably, before it returns nil;
 	// an error of f, or a context that ended before the commit, leaves
-	// everything as it was. On a conflict f runs again from fresh reads.
-	Update(ctx context.Context, f func(Tx) error) error
+	// everything as it was. On a conflict f runs again from fresh reads. The
+	// version is that of the commit, 0 when f wrote nothing.
+	Update(ctx context.Context, f func(Tx) error) (Version, error)
 	// Watch observes every later commit that touches a key with the prefix.
 	Watch(prefix string) *Watch
 	// Close waits for running transactions, ends every Watch and closes the store.

@@ -14,6 +14,16 @@ var ErrClosed = errors.New("state: closed")
 // forgets them and reports an overflow instead.
 const maxPending = 1024
 
+// Batch is what one commit changed under the prefix of a watch.
+type Batch struct {
+	Version Version
+	Keys    []string // in the order of the writes, perhaps with repetitions
+	// Overflow says that changes up to Version were missed, and that Keys are
+	// none: read everything under Prefix again.
+	Overflow bool
+	Prefix   string // of the watch
+}
+
 // Watch collects the keys under one prefix that commits changed. It never
 // delays a commit: a reader that falls behind by 1024 keys is told to read
 // everything again.
@@ -21,42 +31,52 @@ type Watch struct {
 	prefix string
 	close  func(*Watch)
 
-	mu       sync.Mutex
-	pending  []string
-	overflow bool
-	closed   bool
-	signal   chan struct{} // holds one token while there is something to take
+	mu      sync.Mutex
+	pending []Batch // one overflow, or commits in their order
+	keys    int     // in pending
+	closed  bool
+	signal  chan struct{} // holds one token while there is something to take
 }
 
-// Next waits for a commit and returns the keys changed since the last call, in
-// commit order, perhaps with repetitions. No keys and no error means that
-// changes were missed: read everything again.
-func (w *Watch) Next(ctx context.Context) ([]string, error) {
+// Next waits for a commit that was not returned yet and returns what it changed.
+func (w *Watch) Next(ctx context.Context) (Batch, error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return Batch{}, ctx.Err()
 		case <-w.signal:
 		}
-		keys, ok, err := w.take()
+		b, ok, err := w.take()
 		if ok || err != nil {
-			return keys, err
+			return b, err
 		}
 	}
 }
 
-// take empties the watch. It is not ok when there was nothing to take: the
-// signal may come once more after what it was for was taken.
-func (w *Watch) take() (keys []string, ok bool, err error) {
+// Changed receives after commits that changed something under the prefix, once
+// for all that came since it received last, and when the watch was closed. It is
+// for a loop that reads everything again whatever changed, and so never calls
+// Next.
+func (w *Watch) Changed() <-chan struct{} { return w.signal }
+
+// take removes the first batch. It is not ok when there is none: the signal may
+// come once more after what it was for was taken.
+func (w *Watch) take() (b Batch, ok bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		w.wake() // for the next caller
-		return nil, false, ErrClosed
+		return Batch{}, false, ErrClosed
 	}
-	keys, ok = w.pending, w.overflow || len(w.pending) > 0
-	w.pending, w.overflow = nil, false
-	return keys, ok, nil
+	if len(w.pending) == 0 {
+		return Batch{}, false, nil
+	}
+	b, w.pending = w.pending[0], w.pending[1:]
+	w.keys -= len(b.Keys)
+	if len(w.pending) > 0 {
+		w.wake()
+	}
+	return b, true, nil
 }
 
 // Close ends the watch; a waiting Next returns ErrClosed.
@@ -75,21 +95,26 @@ func (w *Watch) wake() {
 	}
 }
 
-func (w *Watch) add(keys []string) {
+func (w *Watch) add(v Version, keys []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	b := Batch{Version: v, Prefix: w.prefix}
 	for _, k := range keys {
-		if !strings.HasPrefix(k, w.prefix) {
-			continue
+		if strings.HasPrefix(k, w.prefix) {
+			b.Keys = append(b.Keys, k)
 		}
-		if len(w.pending) == maxPending {
-			w.pending, w.overflow = nil, true
-		}
-		if !w.overflow {
-			w.pending = append(w.pending, k)
-		}
-		w.wake()
 	}
+	if len(b.Keys) == 0 {
+		return
+	}
+	full := len(w.pending) > 0 && w.pending[0].Overflow
+	if full || w.keys+len(b.Keys) > maxPending {
+		b.Keys, b.Overflow = nil, true
+		w.pending, w.keys = nil, 0
+	}
+	w.pending = append(w.pending, b)
+	w.keys += len(b.Keys)
+	w.wake()
 }
 
 // Watches is the set of watches of one store: implementations of Store call
@@ -111,12 +136,13 @@ func (ws *Watches) Add(prefix string) *Watch {
 	return w
 }
 
-// Notify tells every watch of the keys that one commit changed.
-func (ws *Watches) Notify(keys []string) {
+// Notify tells every watch of the keys that one commit changed. Commits are
+// notified in the order of their versions.
+func (ws *Watches) Notify(v Version, keys []string) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
-		w.add(keys)
+		w.add(v, keys)
 	}
 }
 

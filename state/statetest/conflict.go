@@ -106,7 +106,7 @@ func lostUpdate(t *testing.T, s state.Store) {
 	for range writers {
 		all.Go(func() {
 			for range rounds {
-				err := s.Update(t.Context(), func(tx state.Tx) error {
+				_, err := s.Update(t.Context(), func(tx state.Tx) error {
 					n, err := number(tx, "count")
 					return errors.Join(err, tx.Put("count", []byte(strconv.Itoa(n+1))))
 				})
@@ -136,7 +136,7 @@ func transfers(t *testing.T, s state.Store) {
 			for i := range 20 {
 				prefix := fmt.Sprintf("pair/%d/", (w+i)%pairs)
 				own := prefix + string("ab"[w%2])
-				err := s.Update(t.Context(), func(tx state.Tx) error {
+				_, err := s.Update(t.Context(), func(tx state.Tx) error {
 					a, errA := number(tx, prefix+"a")
 					b, errB := number(tx, prefix+"b")
 					mine, errC := number(tx, own)

@@ -29,6 +29,8 @@ func Test(t *testing.T, open func(t *testing.T) state.Store) {
 		{"lost update", lostUpdate},
 		{"transfers", transfers},
 		{"watch", watch},
+		{"versions", versions},
+		{"watch changed", watchChanged},
 		{"watch order", watchOrder},
 		{"watch overflow", watchOverflow},
 		{"watch close", watchClose},
@@ -161,14 +163,14 @@ func rollback(t *testing.T, s state.Store) {
 	}
 
 	failed := errors.New("failed")
-	err := s.Update(t.Context(), func(tx state.Tx) error { return errors.Join(spoil(tx), failed) })
+	_, err := s.Update(t.Context(), func(tx state.Tx) error { return errors.Join(spoil(tx), failed) })
 	if !errors.Is(err, failed) {
 		t.Errorf("Update returned %v, not its closure's error", err)
 	}
 	wantRows(t, s, "", "", "a=1")
 
 	ctx, cancel := context.WithCancel(t.Context())
-	err = s.Update(ctx, func(tx state.Tx) error {
+	_, err = s.Update(ctx, func(tx state.Tx) error {
 		cancel()
 		return spoil(tx)
 	})
@@ -178,7 +180,7 @@ func rollback(t *testing.T, s state.Store) {
 	wantRows(t, s, "", "", "a=1")
 
 	ran := func() { t.Error("the closure ran although its context had ended") }
-	err = s.Update(ctx, func(state.Tx) error { ran(); return nil })
+	_, err = s.Update(ctx, func(state.Tx) error { ran(); return nil })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Update of an ended context: %v", err)
 	}
@@ -198,7 +200,7 @@ func rollback(t *testing.T, s state.Store) {
 func tooBig(t *testing.T, s state.Store) {
 	value := []byte(strings.Repeat("secret", 1<<19)) // 3 MiB
 	for _, overlook := range []bool{false, true} {
-		err := s.Update(t.Context(), func(tx state.Tx) error {
+		_, err := s.Update(t.Context(), func(tx state.Tx) error {
 			if err := tx.Put("a", []byte("1")); err != nil {
 				return err
 			}
@@ -218,7 +220,7 @@ func tooBig(t *testing.T, s state.Store) {
 			t.Error("the error shows the value")
 		}
 	}
-	err := s.Update(t.Context(), func(tx state.Tx) error {
+	_, err := s.Update(t.Context(), func(tx state.Tx) error {
 		for i := range 64 {
 			if err := tx.Put(strings.Repeat("k", i+1), value[:50_000]); err != nil {
 				return err

@@ -16,11 +16,13 @@ func view(t *testing.T, s state.Store, f func(state.Reader) error) {
 	}
 }
 
-func update(t *testing.T, s state.Store, f func(state.Tx) error) {
+func update(t *testing.T, s state.Store, f func(state.Tx) error) state.Version {
 	t.Helper()
-	if err := s.Update(t.Context(), f); err != nil {
+	v, err := s.Update(t.Context(), f)
+	if err != nil {
 		t.Errorf("Update: %v", err)
 	}
+	return v
 }
 
 // put writes pairs of keys and values in one transaction.

@@ -20,7 +20,7 @@ func watch(t *testing.T, s state.Store) {
 	put(t, s, "n/1", "1")
 	put(t, s, "n/2", "2", "x", "", "n/3", "3")
 	update(t, s, func(tx state.Tx) error { return tx.Delete("n/1") })
-	_ = s.Update(t.Context(), func(tx state.Tx) error { return errors.Join(tx.Put("n/4", nil), errors.New("failed")) })
+	_, _ = s.Update(t.Context(), func(tx state.Tx) error { return errors.Join(tx.Put("n/4", nil), errors.New("failed")) })
 	put(t, s, "n/5", "5")
 
 	got := next(t, w, 5)
@@ -43,6 +43,67 @@ func watch(t *testing.T, s state.Store) {
 	}
 }
 
+// versions checks that versions grow in the order of commits, and that a watch
+// delivers one batch for each with its version.
+func versions(t *testing.T, s state.Store) {
+	w := s.Watch("n/")
+	defer w.Close()
+	if v := update(t, s, func(tx state.Tx) error { _, err := number(tx, "n/1"); return err }); v != 0 {
+		t.Errorf("an update that wrote nothing has version %d", v)
+	}
+	var last state.Version
+	for _, keys := range [][]string{{"n/1"}, {"n/2", "n/3"}, {"n/4", "n/1"}} {
+		v := update(t, s, func(tx state.Tx) error {
+			for _, k := range append(keys, "m/1") {
+				if err := tx.Put(k, nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if v <= last {
+			t.Errorf("version %d after %d", v, last)
+		}
+		last = v
+		put(t, s, "m/2", "")
+	}
+	other := update(t, s, func(tx state.Tx) error { return tx.Delete("n/2") })
+	for i, want := range []string{"n/1", "n/2 n/3", "n/4 n/1", "n/2"} {
+		b, err := w.Next(t.Context())
+		if err != nil || b.Overflow || strings.Join(b.Keys, " ") != want || b.Prefix != "n/" {
+			t.Fatalf("batch %d: %+v, %v; want %s", i, b, err, want)
+		}
+		if i == 2 && b.Version != last || i == 3 && b.Version != other {
+			t.Errorf("batch %d: %+v, want the versions %d and %d", i, b, last, other)
+		}
+	}
+}
+
+// watchChanged checks that whoever only waits on Changed is woken by each
+// commit that comes after it looked, also when the watch overflowed.
+func watchChanged(t *testing.T, s state.Store) {
+	w := s.Watch("n/")
+	defer w.Close()
+	for range 3 {
+		for i := range 3 {
+			update(t, s, func(tx state.Tx) error {
+				for j := range 500 {
+					if err := tx.Put(fmt.Sprintf("n/%d/%d", i, j), nil); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		<-w.Changed()
+		select {
+		case <-w.Changed():
+			t.Error("woken twice")
+		default:
+		}
+	}
+}
+
 // watchOrder has many writers draw numbers from one row and note each under a
 // key of its own; the watch must see them in order, none missed, none twice.
 func watchOrder(t *testing.T, s state.Store) {
@@ -54,7 +115,7 @@ func watchOrder(t *testing.T, s state.Store) {
 	for range writers {
 		all.Go(func() {
 			for range rounds {
-				err := s.Update(t.Context(), func(tx state.Tx) error {
+				_, err := s.Update(t.Context(), func(tx state.Tx) error {
 					n, err := number(tx, "last")
 					next := fmt.Appendf(nil, "%d", n+1)
 					return errors.Join(err, tx.Put("last", next), tx.Put(fmt.Sprintf("drawn/%d", n+1), nil))
@@ -73,23 +134,24 @@ func watchOrder(t *testing.T, s state.Store) {
 }
 
 func watchOverflow(t *testing.T, s state.Store) {
-	w := s.Watch("")
+	w := s.Watch("n/")
 	defer w.Close()
+	var last state.Version
 	for i := range 3 {
-		update(t, s, func(tx state.Tx) error {
+		last = update(t, s, func(tx state.Tx) error {
 			for j := range 400 {
-				if err := tx.Put(fmt.Sprintf("%d/%d", i, j), nil); err != nil {
+				if err := tx.Put(fmt.Sprintf("n/%d/%d", i, j), nil); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	if keys, err := w.Next(t.Context()); keys != nil || err != nil {
-		t.Fatalf("1200 changes behind: %d keys, %v; want neither", len(keys), err)
+	if b, err := w.Next(t.Context()); !b.Overflow || b.Prefix != "n/" || b.Version != last || b.Keys != nil || err != nil {
+		t.Fatalf("1200 changes behind: %+v, %v; want an overflow of n/ up to %d", b, err, last)
 	}
-	put(t, s, "after", "")
-	if got := next(t, w, 1); got[0] != "after" {
+	put(t, s, "n/after", "")
+	if got := next(t, w, 1); got[0] != "n/after" {
 		t.Errorf("after the overflow: %v", got)
 	}
 }
@@ -153,7 +215,7 @@ func closing(t *testing.T, s state.Store) {
 	if err := <-closed; err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	if err := s.Update(t.Context(), func(state.Tx) error { return nil }); !errors.Is(err, state.ErrClosed) {
+	if _, err := s.Update(t.Context(), func(state.Tx) error { return nil }); !errors.Is(err, state.ErrClosed) {
 		t.Errorf("Update of a closed store: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -166,14 +228,14 @@ func next(t *testing.T, w *state.Watch, n int) []string {
 	t.Helper()
 	var all []string
 	for len(all) < n {
-		keys, err := w.Next(t.Context())
+		b, err := w.Next(t.Context())
 		if err != nil {
 			t.Fatalf("after %d changes: %v", len(all), err)
 		}
-		if len(keys) == 0 {
-			t.Fatalf("after %d changes: told of an overflow", len(all))
+		if b.Overflow || len(b.Keys) == 0 {
+			t.Fatalf("after %d changes: %+v", len(all), b)
 		}
-		all = append(all, keys...)
+		all = append(all, b.Keys...)
 	}
 	return all
 }
