@@ -59,18 +59,18 @@ func (x *session) answer(r *gossh.Request) {
 	case "signal":
 		x.signal(r.Payload)
 	case "shell", "exec":
-		if x.started || !x.srv.enter(x) {
+		if x.started || !x.srv.addSession(x) {
 			break
 		}
 		var exec struct{ Line string }
 		if r.Type == "exec" && gossh.Unmarshal(r.Payload, &exec) != nil {
-			x.srv.leave(x)
+			x.srv.removeSession(x)
 			break
 		}
-		x.conn.eager.Store(false)
+		x.conn.ackAtOnce.Store(false)
 		x.started, x.line = true, exec.Line
 		_ = r.Reply(true, nil)
-		go x.main() // ends with the command, which ends with the channel
+		go x.run() // ends with the command, which ends with the channel
 		return
 	}
 	// Neither subsystems (sftp) nor environment, agent, X11, or what is unknown.
@@ -121,8 +121,8 @@ func (x *session) signal(payload []byte) {
 	}
 }
 
-// client is the session as commands see it, but for the input.
-func (x *session) client() commands.Session {
+// commandSession is the session as commands see it, but for the input.
+func (x *session) commandSession() commands.Session {
 	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Certified: x.login.Certified, Client: x.conn.from}
 	if x.tty == nil {
 		c.Out, c.Err = &stream{w: x.ch}, &stream{w: x.ch.Stderr()}

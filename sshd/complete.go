@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// mostShown is how many candidates are listed at once.
-const mostShown = 200
+// maxListed is how many candidates are listed at once.
+const maxListed = 200
 
 // complete replaces the word that ends at pos by what all its candidates
 // begin with. When that is no progress, a second Tab lists them.
@@ -17,7 +17,7 @@ func (sh *shell) complete(line string, pos int) (newLine string, newPos int, ok 
 	// x/term does not hold its lock now, but unlocks it on the way of a panic,
 	// which would end the process.
 	var status int
-	defer sh.rescue(&status)
+	defer sh.recoverPanic(&status)
 	ctx, cancel := context.WithTimeout(sh.ctx, 2*time.Second)
 	defer cancel()
 	start, words := sh.srv.runner.Complete(ctx, &sh.base, line[:pos])
@@ -59,7 +59,7 @@ func (sh *shell) list(words []string) {
 	shared := strings.LastIndexAny(commonPrefix(words), ",=") + 1
 	width, _ := sh.tty.size()
 	var items []string
-	for _, w := range words[:min(len(words), mostShown)] {
+	for _, w := range words[:min(len(words), maxListed)] {
 		items = append(items, w[shared:])
 	}
 	text := inColumns(items, width)

@@ -32,11 +32,11 @@ type conn struct {
 	from     netip.Addr
 	sessions atomic.Int32 // channels that are open
 
-	// eager: acknowledge at once what is read. OpenSSH waits for the
+	// ackAtOnce: acknowledge at once what is read. OpenSSH waits for the
 	// acknowledgement of what it sent before it sends more, until it has logged
 	// in; the usual delay costs a login 80 ms.
-	eager  atomic.Bool
-	socket syscall.RawConn // nil when it is not TCP
+	ackAtOnce atomic.Bool
+	socket    syscall.RawConn // nil when it is not TCP
 
 	// Only the goroutine that serves the connection uses these.
 	accepted bool
@@ -56,9 +56,9 @@ func newConn(s *Server, nc net.Conn) *conn {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3})
 	}
 	if c.socket != nil {
-		c.eager.Store(true)
+		c.ackAtOnce.Store(true)
 		quickAck(c.socket)
-		boundWrites(c.socket)
+		setUserTimeout(c.socket)
 	}
 	return c
 }
@@ -67,7 +67,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 // acknowledgements by itself, so they are switched off again each time.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if c.eager.Load() {
+	if c.ackAtOnce.Load() {
 		quickAck(c.socket)
 	}
 	return n, err
@@ -91,7 +91,7 @@ func (c *conn) config(ctx ssh.Context) *gossh.ServerConfig {
 				return nil, err
 			}
 			c.accepted = true
-			c.srv.knocks.giveBack(c.from)
+			c.srv.rateLimit.refund(c.from)
 			c.srv.log.Debug("login", "user", login.User, "key", login.Key, "from", c.from)
 			return &gossh.Permissions{ExtraData: map[any]any{loginKey{}: login}}, nil
 		},

@@ -15,41 +15,41 @@ const maxTyped = 4096
 // gives one line's keys and no more: what was typed after Enter is for whoever
 // reads next.
 type editor struct {
-	ctx   context.Context
-	tty   *tty
-	term  *term.Terminal
-	keys  keys
-	keep  []byte        // keys for x/term that it had no room for
-	idle  time.Duration // how long it waits for the next key; 0: for ever
-	begun bool          // that something was typed since Enter
+	ctx       context.Context
+	tty       *tty
+	term      *term.Terminal
+	keys      keyDecoder
+	decoded   []byte        // keys for x/term that it had no room for
+	idle      time.Duration // how long it waits for the next key; 0: for ever
+	lineBegun bool          // that something was typed since Enter
 }
 
 func newEditor(ctx context.Context, t *tty, prompt string) *editor {
 	e := &editor{ctx: ctx, tty: t}
 	e.term = term.NewTerminal(e, prompt)
 	e.term.History = noHistory{}
-	e.fit()
+	e.fitWindow()
 	return e
 }
 
-// fit tells x/term how wide the window is.
-func (e *editor) fit() { _ = e.term.SetSize(e.tty.size()) }
+// fitWindow tells x/term how wide the window is.
+func (e *editor) fitWindow() { _ = e.term.SetSize(e.tty.size()) }
 
 // Read gives x/term the next keys.
 func (e *editor) Read(p []byte) (int, error) {
-	for len(e.keep) == 0 {
-		if err := e.next(); err != nil {
+	for len(e.decoded) == 0 {
+		if err := e.readKeys(); err != nil {
 			return 0, err
 		}
-		e.fit()
+		e.fitWindow()
 	}
-	n := copy(p, e.keep)
-	e.keep = e.keep[n:]
+	n := copy(p, e.decoded)
+	e.decoded = e.decoded[n:]
 	return n, nil
 }
 
-// next waits for something typed, or a change of the window.
-func (e *editor) next() error {
+// readKeys waits for something typed, or a change of the window.
+func (e *editor) readKeys() error {
 	t := e.tty
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,7 +66,7 @@ func (e *editor) next() error {
 		return err
 	}
 	if len(t.typed) == 0 && t.ended {
-		if !e.begun {
+		if !e.lineBegun {
 			return io.EOF
 		}
 		t.typed = []byte{'\r'} // for a last line that nothing ends
@@ -79,9 +79,9 @@ func (e *editor) next() error {
 			continue
 		}
 		t.afterCR = b == '\r'
-		e.keep = append(e.keep, e.keys.add(b)...)
+		e.decoded = append(e.decoded, e.keys.decode(b)...)
 		line = e.keys.enter
-		e.begun = !line
+		e.lineBegun = !line
 	}
 	return nil
 }

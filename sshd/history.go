@@ -10,8 +10,8 @@ import (
 	"walt/commands"
 )
 
-// mostLines is how many lines of its history a shell offers.
-const mostLines = 500
+// maxLines is how many lines of its history a shell offers.
+const maxLines = 500
 
 // history is what x/term offers with the arrow keys: the lines that the user
 // ran, in this shell and before. It reads the earlier ones when it is first
@@ -43,15 +43,15 @@ func (h *history) Len() int {
 		}
 		h.lines = slices.Compact(lines)
 	}
-	return min(len(h.lines), mostLines)
+	return min(len(h.lines), maxLines)
 }
 
 // At returns a line; 0 is the latest.
 func (h *history) At(i int) string { return h.lines[len(h.lines)-1-i] }
 
-// ran remembers a line that is run, unless it was the last one as well. The
+// remember keeps a line that is run, unless it was the last one as well. The
 // secrets in it are for this shell alone.
-func (h *history) ran(line string) {
+func (h *history) remember(line string) {
 	if line == h.last {
 		return
 	}

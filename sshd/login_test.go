@@ -164,16 +164,16 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	t.Parallel()
 	begin, later := time.Now(), atomic.Int64{}
 	l := newLab(t, func(s *Server) {
-		s.knocks.now = func() time.Time { return begin.Add(time.Duration(later.Load())) }
+		s.rateLimit.now = func() time.Time { return begin.Add(time.Duration(later.Load())) }
 	})
-	for range knockBurst + 10 { // good ones cost nothing
+	for range loginBurst + 10 { // good ones cost nothing
 		c, err := l.dial("walt", "alice")
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.Close()
 	}
-	for range knockBurst {
+	for range loginBurst {
 		if _, err := l.dial("walt", "stranger"); err == nil {
 			t.Fatal("a stranger is let in")
 		}
@@ -187,7 +187,7 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	if n := strings.Count(l.log.String(), "too many failed logins"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
-	later.Store(int64(knockRefill))
+	later.Store(int64(loginRefill))
 	c, err := l.dial("walt", "alice")
 	if err != nil {
 		t.Fatal(err)
@@ -195,31 +195,31 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	c.Close()
 }
 
-func TestKnocksAreBounded(t *testing.T) {
+func TestRateLimitIsBounded(t *testing.T) {
 	now := time.Now()
-	k := newKnocks(func() time.Time { return now })
-	for i := range 3 * knockPlaces {
-		k.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	limit := newRateLimit(func() time.Time { return now })
+	for i := range 3 * maxAddresses {
+		limit.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
 	}
-	if len(k.buckets) > knockPlaces {
-		t.Errorf("%d addresses are remembered", len(k.buckets))
+	if len(limit.buckets) > maxAddresses {
+		t.Errorf("%d addresses are remembered", len(limit.buckets))
 	}
-	now = now.Add(knockBurst * knockRefill)
-	k.take(netip.MustParseAddr("192.0.2.1"))
-	if len(k.buckets) > 2 {
-		t.Errorf("%d addresses are remembered though all are as good as new", len(k.buckets))
+	now = now.Add(loginBurst * loginRefill)
+	limit.allow(netip.MustParseAddr("192.0.2.1"))
+	if len(limit.buckets) > 2 {
+		t.Errorf("%d addresses are remembered though all are as good as new", len(limit.buckets))
 	}
 	// The addresses of one IPv6 host count as one.
-	for i := range knockBurst {
-		k.take(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i)))
+	for i := range loginBurst {
+		limit.allow(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i)))
 	}
-	if ok, tell := k.take(netip.MustParseAddr("2001:db8::1")); ok || !tell {
+	if ok, first := limit.allow(netip.MustParseAddr("2001:db8::1")); ok || !first {
 		t.Error("an IPv6 host has as many tries as addresses")
 	}
-	if ok, tell := k.take(netip.MustParseAddr("2001:db8::2")); ok || tell {
+	if ok, first := limit.allow(netip.MustParseAddr("2001:db8::2")); ok || first {
 		t.Error("told twice")
 	}
-	if ok, _ := k.take(netip.MustParseAddr("2001:db8:0:1::1")); !ok {
+	if ok, _ := limit.allow(netip.MustParseAddr("2001:db8:0:1::1")); !ok {
 		t.Error("another network is refused")
 	}
 }
@@ -247,14 +247,14 @@ func TestQuickAcknowledgements(t *testing.T) {
 	c := l.login(t, "alice")
 	l.mu.Lock()
 	var server *conn
-	for server = range l.open {
+	for server = range l.conns {
 	}
 	l.mu.Unlock()
-	if !server.eager.Load() {
+	if !server.ackAtOnce.Load() {
 		t.Error("not quick at login")
 	}
 	start(t, c, false, "echo x").status()
-	if server.eager.Load() {
+	if server.ackAtOnce.Load() {
 		t.Error("still quick after a command")
 	}
 }

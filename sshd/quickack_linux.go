@@ -13,9 +13,9 @@ func setQuickAck(fd uintptr) {
 	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 }
 
-// boundWrites has the system give a connection up when its client takes
+// setUserTimeout has the system give a connection up when its client takes
 // nothing of what was sent for a minute.
-func boundWrites(socket syscall.RawConn) {
+func setUserTimeout(socket syscall.RawConn) {
 	_ = socket.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 60_000)
 	})

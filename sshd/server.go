@@ -68,36 +68,36 @@ type Server struct {
 	history History
 	log     *slog.Logger
 
-	ssh    *ssh.Server
-	limits atomic.Pointer[Limits]
-	knocks *knocks
+	ssh       *ssh.Server
+	limits    atomic.Pointer[Limits]
+	rateLimit *rateLimit
 
-	pulse    time.Duration // between signs of life asked of a client whose command runs
-	patience time.Duration // for a cancelled command to end
+	keepAlive   time.Duration // between keepalives to a client whose command runs
+	cancelGrace time.Duration // for a cancelled command to end before its client is cut off
 
 	connections sync.WaitGroup
 	sessions    sync.WaitGroup // commands, shells, scripts and what they started
 
-	mu        sync.Mutex
-	stopping  bool
-	listeners []net.Listener
-	open      map[*conn]struct{}
-	live      map[auth.Name]map[*session]struct{}
+	mu         sync.Mutex
+	stopping   bool
+	listeners  []net.Listener
+	conns      map[*conn]struct{}
+	sessionsOf map[auth.Name]map[*session]struct{}
 }
 
 // New returns a server that Serve lets accept connections. It refuses all of
 // them until SetLimits.
 func New(c Config) (*Server, error) {
 	s := &Server{
-		users:    c.Users,
-		runner:   c.Runner,
-		history:  c.History,
-		log:      c.Log,
-		knocks:   newKnocks(time.Now),
-		pulse:    30 * time.Second,
-		patience: 10 * time.Second,
-		open:     map[*conn]struct{}{},
-		live:     map[auth.Name]map[*session]struct{}{},
+		users:       c.Users,
+		runner:      c.Runner,
+		history:     c.History,
+		log:         c.Log,
+		rateLimit:   newRateLimit(time.Now),
+		keepAlive:   30 * time.Second,
+		cancelGrace: 10 * time.Second,
+		conns:       map[*conn]struct{}{},
+		sessionsOf:  map[auth.Name]map[*session]struct{}{},
 	}
 	s.SetLimits(Limits{})
 	if len(c.HostKeys) == 0 {
@@ -139,13 +139,13 @@ func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
 func (s *Server) Online(user auth.Name) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.live[user]) > 0
+	return len(s.sessionsOf[user]) > 0
 }
 
 // Cut ends the sessions of the user that logged in with the key, or with any
 // key when it is "".
 func (s *Server) Cut(user auth.Name, key string) {
-	s.each(func(x *session) {
+	s.eachSession(func(x *session) {
 		if x.login.User == user && (key == "" || x.login.Key == key) {
 			x.cancel(errRemoved)
 		}
@@ -187,61 +187,61 @@ func (s *Server) admit(nc net.Conn) {
 	c := newConn(s, nc)
 	s.mu.Lock()
 	most, stopping := s.limits.Load().MaxConnections, s.stopping
-	full := len(s.open) >= most
-	allowed, tell := false, false
+	full := len(s.conns) >= most
+	allowed, first := false, false
 	if !full && !stopping {
-		allowed, tell = s.knocks.take(c.from)
+		allowed, first = s.rateLimit.allow(c.from)
 	}
 	if allowed {
-		s.open[c] = struct{}{}
+		s.conns[c] = struct{}{}
 		s.connections.Add(1)
 	}
 	s.mu.Unlock()
 	if allowed {
-		go s.serve(c)
+		go s.serveConn(c)
 		return
 	}
 	_ = nc.Close()
 	switch {
 	case full:
 		s.log.Warn("too many connections: one more was refused", "from", c.from, "max", most)
-	case tell:
+	case first:
 		s.log.Warn("too many failed logins: connections are refused for a while", "from", c.from)
 	}
 }
 
-func (s *Server) serve(c *conn) {
+func (s *Server) serveConn(c *conn) {
 	defer s.connections.Done()
 	s.ssh.HandleConn(c)
 	c.report()
 	s.mu.Lock()
-	delete(s.open, c)
+	delete(s.conns, c)
 	s.mu.Unlock()
 }
 
-// enter counts a session that begins; false when the server stops.
-func (s *Server) enter(x *session) bool {
+// addSession counts a session that begins; false when the server stops.
+func (s *Server) addSession(x *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
 		return false
 	}
 	user := x.login.User
-	if s.live[user] == nil {
-		s.live[user] = map[*session]struct{}{}
+	if s.sessionsOf[user] == nil {
+		s.sessionsOf[user] = map[*session]struct{}{}
 	}
-	s.live[user][x] = struct{}{}
+	s.sessionsOf[user][x] = struct{}{}
 	s.sessions.Add(1)
 	return true
 }
 
-func (s *Server) leave(x *session) {
+func (s *Server) removeSession(x *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	user := x.login.User
-	delete(s.live[user], x)
-	if len(s.live[user]) == 0 {
-		delete(s.live, user)
+	delete(s.sessionsOf[user], x)
+	if len(s.sessionsOf[user]) == 0 {
+		delete(s.sessionsOf, user)
 	}
 	s.sessions.Done()
 }

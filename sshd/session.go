@@ -35,7 +35,7 @@ type session struct {
 	line    string // the command, "" for a shell or a script
 
 	base  commands.Session
-	input *input // without a terminal
+	input *pipeInput // without a terminal
 
 	mu       sync.Mutex
 	running  context.CancelFunc // cancels the command line that runs
@@ -49,30 +49,30 @@ func (x *session) interactive() bool { return x.command() == "" && x.tty != nil 
 // else what the client asked for.
 func (x *session) command() string { return cmp.Or(x.login.Command, x.line) }
 
-// main runs the session to its end.
-func (x *session) main() {
-	defer x.srv.leave(x)
-	x.base = x.client()
+// run runs the session to its end.
+func (x *session) run() {
+	defer x.srv.removeSession(x)
+	x.base = x.commandSession()
 	if x.tty != nil {
 		go x.tty.pump() // ends with the channel
 	} else {
-		x.input = &input{source: x.ch}
+		x.input = &pipeInput{source: x.ch}
 	}
-	status := x.do()
+	status := x.dispatch()
 	x.cancel(nil)
 	_, _ = x.ch.SendRequest("exit-status", false, gossh.Marshal(struct{ Status uint32 }{uint32(status)}))
 	_ = x.ch.Close()
 }
 
-// do is what the session is for; the status is the session's.
-func (x *session) do() (status int) {
-	defer x.rescue(&status)
+// dispatch does what the session is for; the status is the session's.
+func (x *session) dispatch() (status int) {
+	defer x.recoverPanic(&status)
 	switch line := x.command(); {
 	case line != "":
 		if !x.login.Restricted { // nobody reads what a CI runner is told
 			x.srv.runner.Welcome(x.ctx, &x.base)
 		}
-		return x.run(line)
+		return x.runLine(line)
 	case x.tty != nil:
 		return newShell(x).loop()
 	default:
@@ -93,18 +93,18 @@ func (x *session) script() (status int) {
 		}
 		switch line = strings.TrimSpace(line); {
 		case line == "" || line[0] == '#':
-		case leaves(line):
+		case isExit(line):
 			return status
 		default:
-			if status = x.run(line); status != commands.StatusDone && x.ctx.Err() == nil {
+			if status = x.runLine(line); status != commands.StatusDone && x.ctx.Err() == nil {
 				fmt.Fprintf(x.base.Err, "walt: that was line %d, status %d\n", n, status)
 			}
 		}
 	}
 }
 
-// leaves reports whether a line ends the shell or script that it stands in.
-func leaves(line string) bool { return line == "exit" || line == "logout" }
+// isExit reports whether a line ends the shell or script that it stands in.
+func isExit(line string) bool { return line == "exit" || line == "logout" }
 
 // farewell tells why a session ends that waited for input.
 func (x *session) farewell() (status int) {
@@ -119,26 +119,26 @@ func (x *session) farewell() (status int) {
 	return commands.StatusInterrupted
 }
 
-// run runs one command line and returns its status.
-func (x *session) run(line string) (status int) {
+// runLine runs one command line and returns its status.
+func (x *session) runLine(line string) (status int) {
 	ctx, cancel := context.WithCancel(x.ctx)
 	defer cancel()
-	if !x.begin(cancel) {
+	if !x.beginLine(cancel) {
 		return commands.StatusInterrupted
 	}
-	defer x.end()
+	defer x.endLine()
 	ended := make(chan struct{})
 	defer close(ended)
 	// Both end with the command.
-	defer context.AfterFunc(ctx, func() { x.insist(ended) })()
-	defer time.AfterFunc(x.srv.pulse, func() { x.watch(ended) }).Stop()
-	defer x.rescue(&status)
+	defer context.AfterFunc(ctx, func() { x.forceEnd(ended) })()
+	defer time.AfterFunc(x.srv.keepAlive, func() { x.checkAlive(ended) }).Stop()
+	defer x.recoverPanic(&status)
 
 	s := x.base
 	switch {
 	case x.tty != nil:
-		x.tty.lend(cancel)
-		s.In, s.Ask = &keyboard{tty: x.tty, ctx: ctx}, x.tty.ask
+		x.tty.attach(cancel)
+		s.In, s.Ask = &ttyInput{tty: x.tty, ctx: ctx}, x.tty.ask
 	case x.command() != "":
 		s.In, s.Ask = x.input, x.ask
 	default:
@@ -147,8 +147,8 @@ func (x *session) run(line string) (status int) {
 	return x.srv.runner.Run(ctx, &s, line)
 }
 
-// begin notes that a command runs, unless the session is to end.
-func (x *session) begin(cancel context.CancelFunc) bool {
+// beginLine notes that a command runs, unless the session is to end.
+func (x *session) beginLine(cancel context.CancelFunc) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.draining {
@@ -158,9 +158,10 @@ func (x *session) begin(cancel context.CancelFunc) bool {
 	return true
 }
 
-func (x *session) end() {
+// endLine notes that the command ended, and ends the session if it is to.
+func (x *session) endLine() {
 	if x.tty != nil {
-		x.tty.takeBack()
+		x.tty.detach()
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -189,8 +190,8 @@ func (x *session) drain() {
 	}
 }
 
-// rescue turns a panic into a status; the user gets a reference to the log.
-func (x *session) rescue(status *int) {
+// recoverPanic turns a panic into a status; the user gets a reference to the log.
+func (x *session) recoverPanic(status *int) {
 	p := recover()
 	if p == nil {
 		return
@@ -201,33 +202,33 @@ func (x *session) rescue(status *int) {
 	*status = commands.StatusInternal
 }
 
-// insist sees to it that a cancelled command ends even though its client does
+// forceEnd sees to it that a cancelled command ends even though its client does
 // not take what it writes: it closes the channel, and when the client does not
 // answer that either, the connection.
-func (x *session) insist(ended <-chan struct{}) {
-	if !within(x.srv.patience, ended) {
+func (x *session) forceEnd(ended <-chan struct{}) {
+	if !within(x.srv.cancelGrace, ended) {
 		go x.ch.Close() // may have to wait as well
-		if !within(x.srv.patience, ended) {
+		if !within(x.srv.cancelGrace, ended) {
 			_ = x.conn.Close()
 		}
 	}
 }
 
-// watch asks the client for signs of life as long as a command runs, so that
-// one which vanished without a word cancels it.
-func (x *session) watch(ended <-chan struct{}) {
+// checkAlive sends keepalives as long as a command runs, so that a client which
+// vanished without a word cancels it.
+func (x *session) checkAlive(ended <-chan struct{}) {
 	for {
 		answered := make(chan struct{})
 		go func() { // ends with the answer or the connection
 			defer close(answered)
 			_, _, _ = x.peer.SendRequest("keepalive@openssh.com", true, nil)
 		}()
-		if !within(x.srv.pulse, answered) {
+		if !within(x.srv.keepAlive, answered) {
 			x.srv.log.Info("a client does not answer any more", "user", x.login.User, "from", x.conn.from)
 			_ = x.conn.Close()
 			return
 		}
-		if within(x.srv.pulse, ended) {
+		if within(x.srv.keepAlive, ended) {
 			return
 		}
 	}

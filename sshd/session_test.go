@@ -285,7 +285,7 @@ func TestPanic(t *testing.T) {
 // A client that takes no output cannot hold a cancelled command.
 func TestClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, func(s *Server) { s.patience = 50 * time.Millisecond })
+	l := newLab(t, func(s *Server) { s.cancelGrace = 50 * time.Millisecond })
 	c := l.login(t, "alice")
 	ch, requests, err := c.OpenChannel("session", nil)
 	if err != nil {
@@ -304,7 +304,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 // Ctrl-C works all the same when nothing of the output is taken.
 func TestInterruptWithoutReading(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, func(s *Server) { s.patience = 50 * time.Millisecond })
+	l := newLab(t, func(s *Server) { s.cancelGrace = 50 * time.Millisecond })
 	c := l.login(t, "alice")
 	ch, requests, err := c.OpenChannel("session", nil)
 	if err != nil {
@@ -331,7 +331,7 @@ func TestInterruptWithoutReading(t *testing.T) {
 // Nor one that does not even answer that its session is closed.
 func TestClientThatHangs(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, func(s *Server) { s.patience = 50 * time.Millisecond })
+	l := newLab(t, func(s *Server) { s.cancelGrace = 50 * time.Millisecond })
 	c, cable := l.cable(t)
 	other, flood := start(t, c, false, "wait"), start(t, c, false, "flood")
 	other.out.expect(t, "waiting")
@@ -350,14 +350,14 @@ func TestClientThatHangs(t *testing.T) {
 // A client whose cable was pulled says nothing any more, not even goodbye.
 func TestClientThatVanishes(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, func(s *Server) { s.pulse = 250 * time.Millisecond })
+	l := newLab(t, func(s *Server) { s.keepAlive = 250 * time.Millisecond })
 	c, cable := l.cable(t)
 	r := start(t, c, false, "wait")
 	r.out.expect(t, "waiting")
 	select {
 	case e := <-l.run.events:
 		t.Fatalf("%s though the client answers", e)
-	case <-time.After(3 * l.pulse):
+	case <-time.After(3 * l.keepAlive):
 	}
 	close(cable.cut)
 	expectEvent(t, l, "cancelled ")

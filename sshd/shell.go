@@ -23,7 +23,7 @@ func newShell(x *session) *shell {
 		history: &history{ctx: x.ctx, store: x.srv.history, user: x.login.User, log: x.srv.log},
 	}
 	sh.editor.term.History = sh.history
-	sh.editor.term.AutoCompleteCallback = sh.key
+	sh.editor.term.AutoCompleteCallback = sh.onKey
 	return sh
 }
 
@@ -43,11 +43,11 @@ func (sh *shell) loop() (status int) {
 			return sh.farewell()
 		case line == "":
 			continue
-		case leaves(line):
+		case isExit(line):
 			return status
 		}
-		sh.history.ran(line)
-		status = sh.run(line)
+		sh.history.remember(line)
+		status = sh.runLine(line)
 	}
 }
 
@@ -55,16 +55,16 @@ func (sh *shell) loop() (status int) {
 func (sh *shell) read() (string, error) {
 	e := sh.editor
 	e.idle = sh.srv.limits.Load().IdleTimeout
-	e.keys.dropped, e.keys.invalid, sh.tooLong = false, false, false
+	e.keys.interrupted, e.keys.notUTF8, sh.tooLong = false, false, false
 	sh.tty.freshLine()
 	line, err := sh.tty.edit(e)
 	if err == errIdle {
 		sh.cancel(errIdle)
 	}
 	switch {
-	case err != nil || e.keys.dropped:
+	case err != nil || e.keys.interrupted:
 		return "", err
-	case e.keys.invalid:
+	case e.keys.notUTF8:
 		fmt.Fprintln(sh.base.Err, "walt: that line is not valid UTF-8 and was not run\n  check the encoding of your terminal")
 		return "", nil
 	case sh.tooLong:
@@ -77,7 +77,7 @@ func (sh *shell) read() (string, error) {
 // notices shows the user's notices as they come, above the prompt.
 func (sh *shell) notices() {
 	var status int
-	defer sh.rescue(&status)
+	defer sh.recoverPanic(&status)
 	err := sh.srv.runner.Notices(sh.ctx, &sh.base, func(text string) {
 		sh.tty.notice(strings.TrimRight(text, "\n"))
 	})
@@ -86,8 +86,8 @@ func (sh *shell) notices() {
 	}
 }
 
-// key sees the keys that x/term has no use of its own for; Tab completes.
-func (sh *shell) key(line string, pos int, key rune) (newLine string, newPos int, ok bool) {
+// onKey sees the keys that x/term has no use of its own for; Tab completes.
+func (sh *shell) onKey(line string, pos int, key rune) (newLine string, newPos int, ok bool) {
 	if key != tab {
 		sh.tabbed = ""
 		sh.tooLong = sh.tooLong || utf8.RuneCountInString(line) >= maxTyped

@@ -362,11 +362,11 @@ func FuzzKeys(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, typed []byte) {
-		var k keys
+		var d keyDecoder
 		var fed strings.Builder
 		typed = bytes.ReplaceAll(typed, []byte{ctrlD}, nil) // which ends the session
 		for _, b := range append(typed, ctrlC) {
-			fed.WriteString(k.add(b))
+			fed.WriteString(d.decode(b))
 		}
 		e := term.NewTerminal(struct {
 			io.Reader

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// parting is how long cancelled commands get to end, and clients to hang up by
-// themselves after their last session.
-const parting = 2 * time.Second
+// hangUpGrace is how long cancelled commands get to end, and clients to hang up
+// by themselves after their last session.
+const hangUpGrace = 2 * time.Second
 
 var (
 	errStopping = errors.New("the server stops")
@@ -29,43 +29,43 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 
-	sessions, connections := done(&s.sessions), done(&s.connections)
-	s.each((*session).drain)
+	sessions, connections := doneChan(&s.sessions), doneChan(&s.connections)
+	s.eachSession((*session).drain)
 	var err error
 	select {
 	case <-sessions:
 	case <-ctx.Done():
 		err = ctx.Err()
-		s.each(func(x *session) { x.cancel(errStopping) })
+		s.eachSession(func(x *session) { x.cancel(errStopping) })
 	}
-	if within(parting, sessions) {
-		within(parting, connections)
+	if within(hangUpGrace, sessions) {
+		within(hangUpGrace, connections)
 	}
 	s.mu.Lock()
-	for c := range s.open {
+	for c := range s.conns {
 		_ = c.Close()
 	}
 	s.mu.Unlock()
-	if !within(parting, connections) || !within(parting, sessions) {
+	if !within(hangUpGrace, connections) || !within(hangUpGrace, sessions) {
 		return errors.New("a command that was cancelled did not end")
 	}
 	return err
 }
 
-// each calls do for every session.
-func (s *Server) each(do func(*session)) {
+// eachSession calls do for every session.
+func (s *Server) eachSession(do func(*session)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sessions := range s.live {
+	for _, sessions := range s.sessionsOf {
 		for x := range sessions {
 			do(x)
 		}
 	}
 }
 
-// done returns a channel that is closed when the group is done, by a goroutine
-// that ends then.
-func done(g *sync.WaitGroup) <-chan struct{} {
+// doneChan returns a channel that is closed when the group is done, by a
+// goroutine that ends then.
+func doneChan(g *sync.WaitGroup) <-chan struct{} {
 	c := make(chan struct{})
 	go func() {
 		g.Wait()

@@ -15,7 +15,7 @@ import (
 
 const (
 	typeAhead = 64 << 10 // bytes that are kept for whoever reads next
-	mostCells = 1000     // columns or rows that a window is believed to have
+	maxCells  = 1000     // columns or rows that a window is believed to have
 )
 
 var errIdle = errors.New("no input for a long time")
@@ -39,16 +39,16 @@ type tty struct {
 	raw           bool               // it passes the terminal on: nothing is interpreted
 	changed       chan struct{}      // closed when any of the above changes
 
-	turn    chan struct{} // holds one while a line is edited
-	out     sync.Mutex
-	editing *term.Terminal // while a line is being edited
-	midLine bool           // output did not end its line
+	editLock chan struct{} // holds one while a line is edited
+	out      sync.Mutex
+	editing  *term.Terminal // while a line is being edited
+	midLine  bool           // output did not end its line
 }
 
 func newTTY(ctx context.Context, ch gossh.Channel, name string) *tty {
 	return &tty{
 		ctx: ctx, ch: ch, wire: stream{w: ch}, name: name,
-		resized: make(chan struct{}, 1), changed: make(chan struct{}), turn: make(chan struct{}, 1),
+		resized: make(chan struct{}, 1), changed: make(chan struct{}), editLock: make(chan struct{}, 1),
 	}
 }
 
@@ -57,21 +57,21 @@ func (t *tty) pump() {
 	p := make([]byte, 512)
 	for {
 		n, err := t.ch.Read(p)
-		t.cancel(t.keep(p[:n]))
+		t.cancelCommand(t.receive(p[:n]))
 		if err != nil {
 			t.mu.Lock()
 			t.ended = true
-			t.change()
+			t.wakeAll()
 			t.mu.Unlock()
 			return
 		}
 	}
 }
 
-// keep stores what was typed, and returns what a Ctrl-C in it cancels, if
+// receive stores what was typed, and returns what a Ctrl-C in it cancels, if
 // anything. What does not fit is lost, as on any terminal, except in raw mode,
-// where Ctrl-C need not be seen and keep can wait.
-func (t *tty) keep(p []byte) context.CancelFunc {
+// where Ctrl-C need not be seen and receive can wait.
+func (t *tty) receive(p []byte) context.CancelFunc {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for t.raw && len(t.typed)+len(p) > typeAhead {
@@ -80,15 +80,15 @@ func (t *tty) keep(p []byte) context.CancelFunc {
 		}
 	}
 	t.typed = append(t.typed, p...)
-	cancel := t.interruption()
+	cancel := t.findCtrlC()
 	t.typed = t.typed[:min(len(t.typed), typeAhead)]
-	t.change()
+	t.wakeAll()
 	return cancel
 }
 
-// interruption looks for a Ctrl-C while a command has the terminal. What was
+// findCtrlC looks for a Ctrl-C while a command has the terminal. What was
 // typed before it is dropped.
-func (t *tty) interruption() context.CancelFunc {
+func (t *tty) findCtrlC() context.CancelFunc {
 	if t.interrupt == nil || t.raw {
 		return nil
 	}
@@ -100,9 +100,9 @@ func (t *tty) interruption() context.CancelFunc {
 	return t.interrupt
 }
 
-// cancel cancels a command, if there is one to cancel, and shows that before
-// anything that follows from it.
-func (t *tty) cancel(command context.CancelFunc) {
+// cancelCommand cancels a command, if there is one to cancel, and shows ^C
+// before any output that follows from it.
+func (t *tty) cancelCommand(command context.CancelFunc) {
 	if command == nil {
 		return
 	}
@@ -116,28 +116,29 @@ func (t *tty) cancel(command context.CancelFunc) {
 	_, _ = t.wire.Write([]byte("^C\r\n"))
 }
 
-// lend gives the terminal to a command, which Ctrl-C then cancels, also one
-// that was typed ahead.
-func (t *tty) lend(interrupt context.CancelFunc) {
+// attach gives the terminal to a command: Ctrl-C cancels it, also one that was
+// typed ahead.
+func (t *tty) attach(interrupt context.CancelFunc) {
 	t.mu.Lock()
 	t.interrupt = interrupt
-	now := t.interruption()
+	now := t.findCtrlC()
 	t.mu.Unlock()
-	t.cancel(now)
+	t.cancelCommand(now)
 }
 
-func (t *tty) takeBack() {
+// detach takes the terminal back from a command that ended.
+func (t *tty) detach() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.interrupt, t.raw = nil, false
-	t.change()
+	t.wakeAll()
 }
 
 func (t *tty) setRaw(on bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.raw = on
-	t.change()
+	t.wakeAll()
 }
 
 // resize notes the window's size; zero stands for the usual one.
@@ -147,8 +148,8 @@ func (t *tty) resize(columns, rows uint32) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.width, t.height = int(min(columns, mostCells)), int(min(rows, mostCells))
-	t.change()
+	t.width, t.height = int(min(columns, maxCells)), int(min(rows, maxCells))
+	t.wakeAll()
 	select {
 	case t.resized <- struct{}{}:
 	default:
@@ -161,8 +162,8 @@ func (t *tty) size() (width, height int) {
 	return t.width, t.height
 }
 
-// change wakes everybody who waits; t.mu is held.
-func (t *tty) change() {
+// wakeAll wakes everybody who waits; t.mu is held.
+func (t *tty) wakeAll() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
@@ -231,8 +232,8 @@ func (t *tty) freshLine() {
 // edit has the user edit a line until Enter.
 func (t *tty) edit(e *editor) (string, error) {
 	select {
-	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
+	case t.editLock <- struct{}{}:
+		defer func() { <-t.editLock }()
 	case <-e.ctx.Done(): // left over from a command that ended
 		return "", e.ctx.Err()
 	}

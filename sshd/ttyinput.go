@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// keyboard is the input of one command on a terminal.
-type keyboard struct {
+// ttyInput is the standard input of one command on a terminal.
+type ttyInput struct {
 	*tty
 	ctx  context.Context // the command's: it must not take what is typed after it
 	rest string          // of a line
@@ -14,25 +14,25 @@ type keyboard struct {
 
 // Read returns what is typed: in raw mode as it comes, otherwise by lines that
 // can be edited, Ctrl-D being the end.
-func (k *keyboard) Read(p []byte) (int, error) {
-	if k.rest == "" {
-		n, raw, err := k.readRaw(p)
+func (t *ttyInput) Read(p []byte) (int, error) {
+	if t.rest == "" {
+		n, raw, err := t.readRaw(p)
 		if raw || err != nil {
 			return n, err
 		}
-		line, err := k.edit(newEditor(k.ctx, k.tty, ""))
+		line, err := t.edit(newEditor(t.ctx, t.tty, ""))
 		if err != nil {
 			return 0, err
 		}
-		k.rest = line + "\n"
+		t.rest = line + "\n"
 	}
-	n := copy(p, k.rest)
-	k.rest = k.rest[n:]
+	n := copy(p, t.rest)
+	t.rest = t.rest[n:]
 	return n, nil
 }
 
 // readRaw reads in raw mode, and does nothing otherwise.
-func (t *keyboard) readRaw(p []byte) (n int, raw bool, err error) {
+func (t *ttyInput) readRaw(p []byte) (n int, raw bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for t.raw && len(t.typed) == 0 {
@@ -48,6 +48,6 @@ func (t *keyboard) readRaw(p []byte) (n int, raw bool, err error) {
 	}
 	n = copy(p, t.typed)
 	t.typed = t.typed[n:]
-	t.change()
+	t.wakeAll()
 	return n, true, nil
 }

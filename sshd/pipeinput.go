@@ -6,13 +6,13 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"unicode"
 
 	"walt/commands"
 )
 
-// input is what a client without a terminal sends.
-type input struct {
+// pipeInput is the standard input of a client without a terminal: bytes for a
+// command, or lines for a script or an answer.
+type pipeInput struct {
 	source io.Reader
 
 	mu      sync.Mutex // held while source is read
@@ -26,7 +26,7 @@ type answer struct {
 }
 
 // Read reads bytes until the client ends its input or its channel.
-func (in *input) Read(p []byte) (int, error) {
+func (in *pipeInput) Read(p []byte) (int, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.buffered().Read(p)
@@ -35,7 +35,7 @@ func (in *input) Read(p []byte) (int, error) {
 // line returns the next line without its end. It fails with io.EOF at the end
 // of the input and with the context's error when that ends first. A command
 // line that is too long is cut short such that it is still too long.
-func (in *input) line(ctx context.Context) (string, error) {
+func (in *pipeInput) line(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
@@ -57,7 +57,7 @@ func (in *input) line(ctx context.Context) (string, error) {
 	}
 }
 
-func (in *input) buffered() *bufio.Reader {
+func (in *pipeInput) buffered() *bufio.Reader {
 	if in.buf == nil {
 		in.buf = bufio.NewReader(in.source)
 	}
@@ -78,29 +78,4 @@ func readLine(r *bufio.Reader, limit int) (string, error) {
 			return "", err
 		}
 	}
-}
-
-// stream is one direction of a channel. Its lock is needed because the library
-// lets only one goroutine write at a time.
-type stream struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (s *stream) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.w.Write(p)
-}
-
-// printable is a text that a client chose, made fit for logs and terminals:
-// without control characters and not longer than limit.
-func printable(text string, limit int) string {
-	text = strings.ToValidUTF8(text[:min(len(text), limit)], "?")
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }
