@@ -68,3 +68,12 @@ type Store interface {
 	// Close waits for running transactions, ends every Watch and closes the store.
 	Close() error
 }
+
+// Read returns what f reads of a snapshot of the store.
+func Read[T any](ctx context.Context, s Store, f func(Reader) (T, error)) (v T, err error) {
+	err = s.View(ctx, func(r Reader) (err error) {
+		v, err = f(r)
+		return err
+	})
+	return v, err
+}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -36,6 +37,28 @@ func (t Table[T]) Get(r Reader, key string) (T, error) {
 		return v, fmt.Errorf("read %s%s: %w", t.prefix, key, err)
 	}
 	return t.decode(key, b)
+}
+
+// Find returns the row of key and whether there is one, for callers to whom none
+// is no error.
+func (t Table[T]) Find(r Reader, key string) (v T, found bool, err error) {
+	v, err = t.Get(r, key)
+	if errors.Is(err, ErrNotFound) {
+		return v, false, nil
+	}
+	return v, err == nil, err
+}
+
+// All returns the rows whose key begins with under, in key order.
+func (t Table[T]) All(r Reader, under string) ([]T, error) {
+	var all []T
+	for e, err := range t.Scan(r, under, "") {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e.Value)
+	}
+	return all, nil
 }
 
 // Put writes the row of key.
