@@ -51,6 +51,8 @@ type Config struct {
 	// Retry is the pause after the first failed download of a default image; it
 	// doubles up to 64 times that.
 	Retry time.Duration
+	// Duties says which of the background work this server does; nil: all of it.
+	Duties state.Duties
 	// Dial speaks to a switch; nil: over SNMP.
 	Dial func(snmp.Switch) (Agent, error)
 }
@@ -71,6 +73,9 @@ type Lab struct {
 
 // New returns the lab; Run makes it live.
 func New(c Config) *Lab {
+	if c.Duties == nil {
+		c.Duties = state.Alone{}
+	}
 	if c.Dial == nil {
 		c.Dial = agentOf
 	}
@@ -104,8 +109,13 @@ func (l *Lab) Run(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{l.downloads, l.ports, l.saver, l.watchBoots, l.probe, l.scanner} {
+	for _, loop := range []func(context.Context) error{l.watchBoots, l.probe} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
+	}
+	for name, duty := range map[string]func(context.Context) error{
+		"downloads": l.downloads, "ports": l.ports, "saver": l.saver, "discovery": l.scanner,
+	} {
+		g.Go(func() error { return l.Duties.Hold(ctx, name, duty) })
 	}
 	return g.Wait()
 }
