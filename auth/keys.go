@@ -98,11 +98,7 @@ func findKey(r state.Reader, actor Name, fingerprint string) (Key, error) {
 	if err != nil && !errors.Is(err, state.ErrNotFound) {
 		return Key{}, err
 	}
-	unknown := fault.Unknown("key", []string{fingerprint}, rec.Keys)
-	if unknown.Hint == "" {
-		unknown.Hint = "user show lists the keys with their fingerprints"
-	}
-	return Key{}, unknown
+	return Key{}, fault.Unknown("key", []string{fingerprint}, rec.Keys, "user show lists the keys with their fingerprints")
 }
 
 // parse reads the keys of lines for a user.

@@ -257,11 +257,7 @@ func find(r state.Reader, name Name) (record, error) {
 		}
 		known = append(known, key)
 	}
-	f := fault.Unknown("user", []string{string(name)}, known)
-	if f.Hint == "" {
-		f.Hint = "see all users with: user show"
-	}
-	return rec, f
+	return rec, fault.Unknown("user", []string{string(name)}, known, "see all users with: user show")
 }
 
 func account(r state.Reader, rec record) (Account, error) {

@@ -64,11 +64,7 @@ func helpShow(_ context.Context, c *Call) error {
 		return nil
 	}
 	if !slices.Contains(topicNames(), name) {
-		f := fault.Unknown("topic", []string{name}, topicNames())
-		if f.Hint == "" {
-			f.Hint = "see all topics with: help list"
-		}
-		return f
+		return fault.Unknown("topic", []string{name}, topicNames(), "see all topics with: help list")
 	}
 	text, err := topic(name)
 	if err != nil {

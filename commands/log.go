@@ -188,11 +188,7 @@ func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
 		}
 	}
 	if len(bad) > 0 {
-		f := fault.Unknown("issuer", bad, known)
-		if f.Hint == "" {
-			f.Hint = "see all users with: user show; all devices with: device show"
-		}
-		return nil, f
+		return nil, fault.Unknown("issuer", bad, known, "see all users with: user show; all devices with: device show")
 	}
 	return func(e journal.Event) bool { return chosen[e.Actor] || chosen[e.Node] }, nil
 }

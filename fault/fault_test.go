@@ -55,14 +55,14 @@ func TestNearest(t *testing.T) {
 }
 
 func TestUnknown(t *testing.T) {
-	f := Unknown("node", []string{"rip-1", "esp"}, []string{"rpi-1"})
+	f := Unknown("node", []string{"rip-1", "esp"}, []string{"rpi-1"}, "see node show")
 	if want := "unknown nodes rip-1, esp"; f.Msg != want || f.Kind != Failed {
 		t.Errorf("%v: %q, want %q", f.Kind, f.Msg, want)
 	}
 	if want := "did you mean rpi-1 instead of rip-1?"; f.Hint != want {
 		t.Errorf("hint %q, want %q", f.Hint, want)
 	}
-	if f := Unknown("node", []string{"esp"}, nil); f.Msg != "unknown node esp" || f.Hint != "" {
+	if f := Unknown("node", []string{"esp"}, nil, "see node show"); f.Msg != "unknown node esp" || f.Hint != "see node show" {
 		t.Errorf("one: %+v", f)
 	}
 }

@@ -1,13 +1,15 @@
 package fault
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
 
 // Unknown reports names that stand for nothing, all of them at once, each with
-// its nearest known names. noun is what they should have been, as in "node".
-func Unknown(noun string, names, known []string) *Error {
+// its nearest known names. noun is what they should have been, as in "node";
+// hint says what to do when none is near.
+func Unknown(noun string, names, known []string, hint string) *Error {
 	var msg, hints []string
 	for _, name := range names {
 		msg = append(msg, name)
@@ -18,7 +20,7 @@ func Unknown(noun string, names, known []string) *Error {
 	if len(names) > 1 {
 		noun += "s"
 	}
-	return &Error{Kind: Failed, Msg: "unknown " + noun + " " + strings.Join(msg, ", "), Hint: strings.Join(hints, "\n")}
+	return &Error{Kind: Failed, Msg: "unknown " + noun + " " + strings.Join(msg, ", "), Hint: cmp.Or(strings.Join(hints, "\n"), hint)}
 }
 
 // Nearest returns at most three of the known names that name was probably

@@ -108,8 +108,8 @@ func (l *Library) location(name string) (location, error) {
 		}
 	}
 	known := append([]string{Here}, l.Locations()...)
-	f := fault.Unknown("image location", []string{name}, known)
-	f.Hint = strings.TrimPrefix(f.Hint+"\nthe locations are: "+strings.Join(known, ", "), "\n")
+	f := fault.Unknown("image location", []string{name}, known, "")
+	f.Hint = strings.TrimPrefix(f.Hint+"\nthe locations are: "+strings.Join(known, ", "), "\n") // beside a near one too
 	return nil, f
 }
 

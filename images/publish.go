@@ -62,11 +62,7 @@ func (l *Library) registry(label string) (*source, error) {
 		return nil, fault.Failedf("images cannot be published: no registry is configured").
 			WithHint("an administrator can add a [[registry]] to the configuration")
 	}
-	f := fault.Unknown("registry", []string{label}, labels)
-	if f.Hint == "" {
-		f.Hint = "configured: " + strings.Join(labels, ", ")
-	}
-	return nil, f
+	return nil, fault.Unknown("registry", []string{label}, labels, "configured: "+strings.Join(labels, ", "))
 }
 
 func (l *Library) push(ctx context.Context, img Image, to *source, report func(Progress)) error {

@@ -110,11 +110,7 @@ func source(r state.Reader, from images.Ref) (images.Image, error) {
 	for _, i := range all {
 		known = append(known, i.Ref.String())
 	}
-	f := fault.Unknown("image", []string{from.String()}, known)
-	if f.Hint == "" {
-		f.Hint = "see all images with: image show --all"
-	}
-	return img, f
+	return img, fault.Unknown("image", []string{from.String()}, known, "see all images with: image show --all")
 }
 
 // disturbed returns the nodes that restart when the content of an image becomes

@@ -153,11 +153,7 @@ func unknown(r state.Reader, noun string, names []string) error {
 		}
 		known = append(known, key)
 	}
-	f := fault.Unknown(noun, names, append(known, keywords...))
-	if f.Hint == "" {
-		f.Hint = "see all devices with: device show"
-	}
-	return f
+	return fault.Unknown(noun, names, append(known, keywords...), "see all devices with: device show")
 }
 
 // contested lists those of the devices that belong to others than the user.

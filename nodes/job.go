@@ -169,11 +169,7 @@ func (l *Lab) job(ctx context.Context, id string) (Job, error) {
 		}
 		known = append(known, job.ID)
 	}
-	f := fault.Unknown("job", []string{id}, known)
-	if f.Hint == "" {
-		f.Hint = "see what runs with: advanced jobs"
-	}
-	return Job{}, f
+	return Job{}, fault.Unknown("job", []string{id}, known, "see what runs with: advanced jobs")
 }
 
 // rewait changes how the download of a default image waits.

@@ -45,11 +45,7 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model image
 		wanted := "nodes"
 		if model != "" {
 			if known := models(all); !slices.Contains(known, model) {
-				f := fault.Unknown("model", []string{string(model)}, images.ModelNames(known))
-				if f.Hint == "" {
-					f.Hint = "see the models with: node show --all"
-				}
-				return f
+				return fault.Unknown("model", []string{string(model)}, images.ModelNames(known), "see the models with: node show --all")
 			}
 			wanted = string(model) + " nodes"
 		}

@@ -62,11 +62,7 @@ func own(r state.Reader, ref images.Ref, besides ...string) (images.Image, error
 	for _, i := range mine {
 		besides = append(besides, i.Ref.Short())
 	}
-	f := fault.Unknown("image", []string{ref.Short()}, besides)
-	if f.Hint == "" {
-		f.Hint = "see your images with: image show"
-	}
-	return img, f
+	return img, fault.Unknown("image", []string{ref.Short()}, besides, "see your images with: image show")
 }
 
 // RemoveImage deletes an image of the user that no node boots. Its content
