@@ -17,8 +17,8 @@ import (
 var imports = map[string][]string{
 	".":          {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "vnode/sim"},
 	"sshd":       {"auth", "commands", "fault"},
-	"commands":   {"auth", "consent", "ethernet", "fault", "images", "journal", "nodes"},
-	"nodes":      {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power/snmp", "state"},
+	"commands":   {"auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
+	"nodes":      {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power/snmp", "remote", "state"},
 	"images":     {"auth", "fault", "journal", "state"},
 	"history":    {"auth", "state"},
 	"auth":       {"fault", "journal", "state"},
@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	"backup":     {"fault"},
 	"power/snmp": {"fault"},
 	"config":     {"fault"},
+	"remote":     {"auth"},
 	"ethernet":   {"fault"},
 	"state":      {"fault"},
 	"fault":      {},

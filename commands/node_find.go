@@ -10,6 +10,7 @@ import (
 
 	"walt/fault"
 	"walt/nodes"
+	"walt/remote"
 )
 
 // nodeFindCommands tell which node is which, whether it is there, and how it is set.
@@ -43,7 +44,7 @@ func nodePing(ctx context.Context, c *Call) error {
 	}
 	took, errs := make([]time.Duration, len(found)), make([]error, len(found))
 	var g errgroup.Group
-	g.SetLimit(visitsAtOnce)
+	g.SetLimit(sessionsAtOnce)
 	for i, n := range found {
 		g.Go(func() error {
 			took[i], errs[i] = c.Lab.Ping(ctx, n)
@@ -90,8 +91,8 @@ func nodeBlink(ctx context.Context, c *Call) error {
 		return err
 	}
 	n := found[0]
-	v := nodes.Visit{Command: fmt.Sprintf("blink %d", max(1, int(d.Seconds()))), In: strings.NewReader(""), Out: c.Out, Err: c.Err}
-	switch status, err := c.Lab.Visit(ctx, c.User, n, v); {
+	v := remote.Session{Command: fmt.Sprintf("blink %d", max(1, int(d.Seconds()))), In: strings.NewReader(""), Out: c.Out, Err: c.Err}
+	switch status, err := c.Lab.RunSession(ctx, c.User, n, v); {
 	case err != nil:
 		return err
 	case status == noSuchCommand:

@@ -12,6 +12,7 @@ import (
 
 	"walt/fault"
 	"walt/nodes"
+	"walt/remote"
 )
 
 func nodeRun(ctx context.Context, c *Call) error {
@@ -24,7 +25,7 @@ func nodeRun(ctx context.Context, c *Call) error {
 	}
 	command := strings.Join(c.args[1:], " ")
 	if len(found) == 1 {
-		status, err := c.Lab.Visit(ctx, c.User, found[0], nodes.Visit{Command: command, In: c.In, Out: c.Out, Err: c.Err})
+		status, err := c.Lab.RunSession(ctx, c.User, found[0], remote.Session{Command: command, In: c.In, Out: c.Out, Err: c.Err})
 		if err != nil || status == 0 {
 			return err
 		}
@@ -33,11 +34,11 @@ func nodeRun(ctx context.Context, c *Call) error {
 	var mu sync.Mutex // of Out, Err and failed
 	var failed []string
 	var g errgroup.Group
-	g.SetLimit(visitsAtOnce)
+	g.SetLimit(sessionsAtOnce)
 	for _, n := range found {
 		g.Go(func() error {
 			out, errs := newPrefixed(c.Out, n.Name, &mu), newPrefixed(c.Err, n.Name, &mu)
-			status, err := c.Lab.Visit(ctx, c.User, n, nodes.Visit{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
+			status, err := c.Lab.RunSession(ctx, c.User, n, remote.Session{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
 			out.flush()
 			errs.flush()
 			mu.Lock()
@@ -62,8 +63,8 @@ func nodeRun(ctx context.Context, c *Call) error {
 	return nil
 }
 
-// visitsAtOnce is on how many nodes one command runs at the same time.
-const visitsAtOnce = 16
+// sessionsAtOnce is on how many nodes one command runs at the same time.
+const sessionsAtOnce = 16
 
 // prefixed writes whole lines, each begun with the name of a node.
 type prefixed struct {
@@ -121,13 +122,13 @@ func nodeShell(ctx context.Context, c *Call) error {
 	if found, err = c.awake(ctx, found, true); err != nil {
 		return err
 	}
-	v := nodes.Visit{In: c.In, Out: c.Out, Err: c.Err}
+	v := remote.Session{In: c.In, Out: c.Out, Err: c.Err}
 	if t := c.Terminal; t != nil {
-		v.Terminal = &nodes.Window{Name: t.Name, Size: t.Size, Resized: t.Resized}
+		v.Terminal = &remote.Terminal{Name: t.Name, Size: t.Size, Resized: t.Resized}
 		t.Raw(true)
 		defer t.Raw(false)
 	}
-	status, err := c.Lab.Visit(ctx, c.User, found[0], v)
+	status, err := c.Lab.RunSession(ctx, c.User, found[0], v)
 	if err != nil && c.Terminal != nil {
 		c.Terminal.Raw(false)
 		fmt.Fprintln(c.Err) // the cursor is behind a prompt of the node

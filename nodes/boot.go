@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
 	"walt/journal"
+	"walt/remote"
 	"walt/state"
 )
 
@@ -163,7 +163,6 @@ func (l *Lab) recall(ctx context.Context) error {
 
 const (
 	probeEvery = 30 * time.Second
-	probeLimit = 5 * time.Second
 	// probesAtOnce is how many nodes are called at the same time.
 	probesAtOnce = 64
 )
@@ -202,7 +201,7 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 		turns <- struct{}{}
 		calls.Go(func() {
 			defer func() { <-turns }()
-			_, err := knock(ctx, n.Addr)
+			_, err := remote.Ping(ctx, n.Addr)
 			if ctx.Err() != nil {
 				return
 			}
@@ -222,27 +221,6 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 	}
 	calls.Wait()
 	return missing
-}
-
-// knock connects to an address and returns how long that took.
-func knock(ctx context.Context, addr string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
-	defer cancel()
-	begun := time.Now()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return 0, err
-	}
-	took := time.Since(begun)
-	return took, conn.Close()
-}
-
-// Ping connects to the SSH server of a node and returns how long that took.
-func (l *Lab) Ping(ctx context.Context, n NodeState) (time.Duration, error) {
-	if n.Addr == "" {
-		return 0, fmt.Errorf("it is %s", n.State)
-	}
-	return knock(ctx, n.Addr)
 }
 
 // pause waits, unless ctx ends before.

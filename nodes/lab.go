@@ -22,6 +22,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/power/snmp"
+	"walt/remote"
 	"walt/state"
 )
 
@@ -60,12 +61,12 @@ type Config struct {
 // Lab is all devices of one store.
 type Lab struct {
 	Config
-	status *board
-	visits *visits
-	jobs   *jobs
-	lines  *lines
-	works  sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
-	idle   atomic.Int64   // a time.Duration
+	status   *board
+	visitors remote.Visitors
+	jobs     *jobs
+	lines    *lines
+	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
+	idle     atomic.Int64   // a time.Duration
 	// Each holds one token while there may be something new for its loop: a
 	// wanted image, an order for a port, an idle node, a node that moved.
 	download, port, save, scan chan struct{}
@@ -81,7 +82,7 @@ func New(c Config) *Lab {
 	}
 	token := func() chan struct{} { return make(chan struct{}, 1) }
 	return &Lab{
-		Config: c, status: newBoard(c.Now), visits: newVisits(), jobs: &jobs{all: map[string]*running{}}, lines: newLines(c.Dial),
+		Config: c, status: newBoard(c.Now), jobs: &jobs{all: map[string]*running{}}, lines: newLines(c.Dial),
 		download: token(), port: token(), save: token(), scan: token(),
 	}
 }

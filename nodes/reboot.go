@@ -12,6 +12,7 @@ import (
 	"walt/consent"
 	"walt/fault"
 	"walt/journal"
+	"walt/remote"
 	"walt/state"
 )
 
@@ -180,11 +181,11 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
 	ctx, cancel := context.WithTimeout(ctx, softLimit)
 	defer cancel()
 	l.starting(d, Booting, 0) // before: it may be back sooner than we hear of it
-	status, err := visit(ctx, s.Addr, l.Key, Visit{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	status, err := remote.Run(ctx, s.Addr, l.Key, remote.Session{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("its command reboot ended with status %d", status)
 	}
-	if err == nil || errors.Is(err, errEnded) {
+	if err == nil || errors.Is(err, remote.ErrEnded) {
 		return nil
 	}
 	l.status.change(d.Name, func(now *Status) {

@@ -209,7 +209,7 @@ func (l *Lab) tell(tx state.Tx, user auth.Name, d Device, notice string) error {
 
 // unplug ends what runs on a device whose name is gone.
 func (l *Lab) unplug(d Device) {
-	l.visits.cut(d.Name, "")
+	l.visitors.Evict(string(d.Name), "", errTaken)
 	if d.Virtual() {
 		l.Hosts[d.Host].Stop(d.Name)
 	}

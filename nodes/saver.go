@@ -126,7 +126,7 @@ func (l *Lab) idlers(tx state.Tx) (map[Port]idler, error) {
 	}
 	found := map[Port]idler{}
 	for _, d := range all {
-		if d.Port.Switch == "" || !d.Free() || l.visits.any(d.Name) {
+		if d.Port.Switch == "" || !d.Free() || l.visitors.Any(string(d.Name)) {
 			continue
 		}
 		if controlled, err := control(tx, d); err != nil {

@@ -450,7 +450,7 @@ func TestVisitedNodesStayOn(t *testing.T) {
 		l, r := wired(t, time.Hour, nil, "n1", "n2")
 		l.run(t)
 		n := l.state(t, "n1")
-		ctx, leave := l.visits.enter(t.Context(), "n1", "alice")
+		ctx, leave := l.visitors.Enter(t.Context(), "n1", "alice")
 		time.Sleep(3*time.Hour + time.Minute)
 		equal(t, "ports off during a visit", r.dark(), "one:161/2")
 		leave()

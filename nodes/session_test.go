@@ -22,6 +22,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/nodes"
+	"walt/remote"
 	"walt/state"
 	"walt/vnode/sim"
 )
@@ -111,12 +112,12 @@ func (l lab) up(t *testing.T) nodes.NodeState {
 func (l lab) run(t *testing.T, n nodes.NodeState, command, input string) (status int, out, complaints string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	status, err := l.Visit(t.Context(), "bob", n, nodes.Visit{Command: command, In: strings.NewReader(input), Out: &o, Err: &e})
+	status, err := l.RunSession(t.Context(), "bob", n, remote.Session{Command: command, In: strings.NewReader(input), Out: &o, Err: &e})
 	ok(t, err)
 	return status, o.String(), e.String()
 }
 
-func TestVisit(t *testing.T) {
+func TestSession(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	n := l.up(t)
@@ -137,8 +138,8 @@ func TestVisit(t *testing.T) {
 	}
 }
 
-// TestVisitOnATerminal ends without one more byte of the user, who is still there.
-func TestVisitOnATerminal(t *testing.T) {
+// TestSessionOnATerminal ends without one more byte of the user, who is still there.
+func TestSessionOnATerminal(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	n := l.up(t)
@@ -148,7 +149,7 @@ func TestVisitOnATerminal(t *testing.T) {
 	resized := make(chan struct{}, 1)
 	resized <- struct{}{}
 	var out bytes.Buffer
-	status, err := l.Visit(t.Context(), "bob", n, nodes.Visit{In: in, Out: &out, Err: io.Discard, Terminal: &nodes.Window{
+	status, err := l.RunSession(t.Context(), "bob", n, remote.Session{In: in, Out: &out, Err: io.Discard, Terminal: &remote.Terminal{
 		Name: "xterm", Size: func() (int, int) { return 80, 24 }, Resized: resized,
 	}})
 	if err != nil || status != 4 {
@@ -171,7 +172,7 @@ func (l lab) stay(ctx context.Context, t *testing.T, user auth.Name, n nodes.Nod
 	t.Cleanup(func() { in.Close() })
 	g := guest{make(chan error, 1), in, out}
 	go func() {
-		_, err := l.Visit(ctx, user, n, nodes.Visit{Command: "cat", In: typed, Out: shown, Err: io.Discard})
+		_, err := l.RunSession(ctx, user, n, remote.Session{Command: "cat", In: typed, Out: shown, Err: io.Discard})
 		g.done <- err
 		shown.Close()
 	}()
@@ -207,7 +208,7 @@ func wantTaken(t *testing.T, err error) {
 	}
 }
 
-func TestVisitIsCutWhenTheNodeIsTaken(t *testing.T) {
+func TestSessionIsCutWhenTheNodeIsTaken(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	n := l.up(t)
@@ -217,15 +218,15 @@ func TestVisitIsCutWhenTheNodeIsTaken(t *testing.T) {
 	wantTaken(t, visit.end(t))
 
 	// Even if the node was shown before, nobody enters it with that.
-	_, err = l.Visit(t.Context(), "bob", n, nodes.Visit{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	_, err = l.RunSession(t.Context(), "bob", n, remote.Session{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	wantTaken(t, err)
 	if status, out, _ := l.run(t, l.up(t), "hostname", ""); status != 0 || out != "v1\n" {
 		t.Errorf("the new run: got %d, %q", status, out)
 	}
 }
 
-// TestVisitIsCutWhenTheNodeIsInherited: it passes to another user, but runs on.
-func TestVisitIsCutWhenTheNodeIsInherited(t *testing.T) {
+// TestSessionIsCutWhenTheNodeIsInherited: it passes to another user, but runs on.
+func TestSessionIsCutWhenTheNodeIsInherited(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	n := l.up(t)
@@ -244,7 +245,7 @@ func TestVisitIsCutWhenTheNodeIsInherited(t *testing.T) {
 	}
 }
 
-func TestVisitFails(t *testing.T) {
+func TestSessionFails(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	n := l.up(t)
@@ -257,7 +258,7 @@ func TestVisitFails(t *testing.T) {
 	off, nobody := n, n
 	off.State, nobody.Addr = nodes.Off, "127.0.0.1:1"
 	for what, n := range map[string]nodes.NodeState{"not up": off, "connection": nobody} {
-		_, err := l.Visit(t.Context(), "bob", n, nodes.Visit{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+		_, err := l.RunSession(t.Context(), "bob", n, remote.Session{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 		if f := fault.As(err); f == nil || !strings.Contains(f.Msg, what) || !strings.Contains(f.Msg, "v1") {
 			t.Errorf("%s: got %v", what, err)
 		}

@@ -1,0 +1,73 @@
+// Package remote is the server's own way into nodes: an SSH client that runs a
+// command or a shell there as root, and the list of who does so now. Whether
+// somebody may is not its business; that is asked of nodes. Its one surprising
+// rule: it believes whatever host key a node shows.
+package remote
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	// loginLimit is how long a node may take to accept a login.
+	loginLimit = 10 * time.Second
+	// pingLimit is how long a node may take to accept a connection.
+	pingLimit = 5 * time.Second
+)
+
+// ErrEnded is the error of a session that a node ended without saying how what
+// ran there ended, as one that reboots does.
+var ErrEnded = errors.New("the node ended it")
+
+// Run runs s on the node whose SSH server is at addr, host:port, which lets in
+// key, and returns the exit status of what ran there. It ends with ctx.
+func Run(ctx context.Context, addr string, key ssh.Signer, s Session) (status int, err error) {
+	client, err := dial(ctx, addr, key)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	defer context.AfterFunc(ctx, func() { client.Close() })()
+	return s.run(client)
+}
+
+// dial logs in as root.
+func dial(ctx context.Context, addr string, key ssh.Signer) (_ *ssh.Client, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loginLimit)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // also in the middle of the handshake
+	c, channels, requests, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
+		User: "root",
+		Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
+		// A node's host key comes with the image that it boots, and users make
+		// those: there is nothing to compare it with.
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(),
+	})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return ssh.NewClient(c, channels, requests), nil
+}
+
+// Ping connects to addr, host:port, and returns how long that took.
+func Ping(ctx context.Context, addr string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, pingLimit)
+	defer cancel()
+	begun := time.Now()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return 0, err
+	}
+	took := time.Since(begun)
+	return took, conn.Close()
+}

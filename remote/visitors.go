@@ -1,0 +1,63 @@
+package remote
+
+import (
+	"context"
+	"sync"
+
+	"walt/auth"
+)
+
+// Visitors is who is on which node now, so that they can be sent away. The zero
+// value is ready.
+type Visitors struct {
+	mu sync.Mutex
+	on map[string]map[*visitor]struct{} // by name of the node
+}
+
+type visitor struct {
+	user auth.Name
+	end  context.CancelCauseFunc
+}
+
+// Enter notes that the user is on the node until leave is called. The context
+// ends with the cause of Evict when somebody else gets the node before.
+func (v *Visitors) Enter(ctx context.Context, node string, user auth.Name) (_ context.Context, leave func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	me := &visitor{user, end}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.on == nil {
+		v.on = map[string]map[*visitor]struct{}{}
+	}
+	if v.on[node] == nil {
+		v.on[node] = map[*visitor]struct{}{}
+	}
+	v.on[node][me] = struct{}{}
+	return ctx, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		end(nil)
+		delete(v.on[node], me)
+		if len(v.on[node]) == 0 {
+			delete(v.on, node)
+		}
+	}
+}
+
+// Any reports whether somebody is on the node.
+func (v *Visitors) Any(node string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.on[node]) > 0
+}
+
+// Evict ends the sessions on the node of everybody but one user, "" for nobody.
+func (v *Visitors) Evict(node string, but auth.Name, cause error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for who := range v.on[node] {
+		if who.user != but {
+			who.end(cause)
+		}
+	}
+}
