@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	// drain is how long running commands get when the server stops.
+	// drain is how long running commands get when the server shuts down.
 	drain = 10 * time.Second
 	// retry is the pause after the first failed download of a default image.
 	retry = 2 * time.Second

@@ -44,7 +44,7 @@ var index = regexp.MustCompile(`\[\d+\]`)
 
 func (k *checker) config(c *Config) {
 	if _, port, err := net.SplitHostPort(c.Listen); err != nil || !isPort(port) {
-		k.wrong("listen", `%q is no address to listen on; want ":PORT" or "HOST:PORT"`, c.Listen)
+		k.wrong("listen", `%q is not an address to listen on; want ":PORT" or "HOST:PORT"`, c.Listen)
 	}
 	if c.Data == "" {
 		k.wrong("data", "is empty; want a directory")
@@ -77,7 +77,7 @@ func isPort(s string) bool {
 func (k *checker) duration(key string, d Duration, least time.Duration) {
 	switch {
 	case d.wrong != "":
-		k.wrong(key, `%q is no duration; want one in quotes, as in "30s" or "2h"`, d.wrong)
+		k.wrong(key, `%q is not a duration; want one in quotes, as in "30s" or "2h"`, d.wrong)
 	case d.Duration < least:
 		k.wrong(key, "%v is too short; want at least %v", d, least)
 	}
@@ -104,7 +104,7 @@ func (k *checker) registry(key string, r *Registry, before []Registry) {
 	}
 	switch {
 	case !labelForm.MatchString(r.Label):
-		k.wrong(key+"label", "%q is no label; want a lower-case letter, then lower-case letters, digits or -, 1 to 32 in all", r.Label)
+		k.wrong(key+"label", "%q is not a label; want a lower-case letter, then lower-case letters, digits or -, 1 to 32 in all", r.Label)
 	case slices.Contains(locations, r.Label):
 		k.wrong(key+"label", "%q is reserved; choose another label", r.Label)
 	}
@@ -146,7 +146,7 @@ func (k *checker) search(key string, r *Registry) {
 	}
 	for _, a := range r.Accounts {
 		if !accountForm.MatchString(a) {
-			k.wrong(key+"accounts", "%q is no account of Docker Hub; want lower-case letters, digits, - and _", a)
+			k.wrong(key+"accounts", "%q is not an account of Docker Hub; want lower-case letters, digits, - and _", a)
 		}
 	}
 }
@@ -158,7 +158,7 @@ func badURL(s string) string {
 	case s == "":
 		return "is missing"
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
-		return fmt.Sprintf("%q is no URL of a registry", s)
+		return fmt.Sprintf("%q is not a URL of a registry", s)
 	case u.User != nil:
 		return "names a user; use username and password_file"
 	}
@@ -174,7 +174,7 @@ func (k *checker) docker(host string) {
 		slices.Contains([]string{"tcp", "http", "https"}, u.Scheme) && u.Hostname() != "") {
 		return
 	}
-	k.wrong("docker.host", `%q is no address of a docker daemon; want "unix:///PATH", "tcp://HOST:PORT", or "" for none`, host)
+	k.wrong("docker.host", `%q is not an address of a docker daemon; want "unix:///PATH", "tcp://HOST:PORT", or "" for none`, host)
 }
 
 func readPassword(path string) (string, error) {
@@ -230,7 +230,7 @@ func readKeys(path string) ([]ssh.PublicKey, error) {
 			err = errors.New("options are not used here")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s holds a line that is no public key: %w", path, err)
+			return nil, fmt.Errorf("%s holds a line that is not a public key: %w", path, err)
 		}
 		keys = append(keys, key)
 	}

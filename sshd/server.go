@@ -219,7 +219,7 @@ func (s *Server) serveConn(c *conn) {
 	s.mu.Unlock()
 }
 
-// addSession counts a session that begins; false when the server stops.
+// addSession counts a session that begins; false when the server is shutting down.
 func (s *Server) addSession(x *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

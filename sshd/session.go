@@ -97,7 +97,7 @@ func (x *session) script() (status int) {
 			return status
 		default:
 			if status = x.runLine(line); status != commands.StatusDone && x.ctx.Err() == nil {
-				fmt.Fprintf(x.base.Err, "walt: that was line %d, status %d\n", n, status)
+				fmt.Fprintf(x.base.Err, "walt: script line %d ended with status %d\n", n, status)
 			}
 		}
 	}
@@ -110,11 +110,9 @@ func isExit(line string) bool { return line == "exit" || line == "logout" }
 func (x *session) farewell() (status int) {
 	switch context.Cause(x.ctx) {
 	case errStopping:
-		fmt.Fprintln(x.base.Err, "walt: the server stops; good bye")
+		fmt.Fprintln(x.base.Err, "walt: the server is shutting down")
 	case errRemoved:
-		fmt.Fprintln(x.base.Err, "walt: you, or the key that you logged in with, were removed; good bye")
-	case errIdle:
-		fmt.Fprintln(x.base.Err, "walt: no input for a long time; good bye")
+		fmt.Fprintln(x.base.Err, "walt: closed: you, or the key that you logged in with, were removed")
 	}
 	return commands.StatusInterrupted
 }

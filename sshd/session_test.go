@@ -49,7 +49,7 @@ func TestScript(t *testing.T) {
 	if want := "one\ntwo\n"; r.out.String() != want {
 		t.Errorf("out %q, want %q", r.out, want)
 	}
-	if !strings.Contains(r.err.String(), "walt: that was line 4, status 3\n") {
+	if !strings.Contains(r.err.String(), "walt: script line 4 ended with status 3\n") {
 		t.Errorf("which line failed is not told: %q", r.err)
 	}
 	if !strings.Contains(r.err.String(), "sure?\nno answer: EOF\n") {
@@ -423,7 +423,7 @@ func TestShutdown(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- l.Shutdown(ctx) }()
 	for _, r := range []*running{idle, script} {
-		if status := r.status(); status != 130 || !strings.Contains(r.out.String()+r.err.String(), "the server stops") {
+		if status := r.status(); status != 130 || !strings.Contains(r.out.String()+r.err.String(), "the server is shutting down") {
 			t.Errorf("status %d, out %q, err %q", status, r.out, r.err)
 		}
 	}
@@ -478,7 +478,7 @@ func TestCut(t *testing.T) {
 		t.Error("cut for another key")
 	}
 	l.Cut("alice", "")
-	shell.out.expect(t, "good bye")
+	shell.out.expect(t, "were removed")
 	expectEvent(t, l, "cancelled ")
 	eventually(t, func() bool { return !l.Online("alice") }, func() string { return "still online" })
 	if !l.Online("bob") {

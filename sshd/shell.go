@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -40,6 +41,9 @@ func (sh *shell) loop() (status int) {
 			return status
 		case err != nil:
 			fmt.Fprintln(sh.base.Err)
+			if err == errIdle {
+				fmt.Fprintf(sh.base.Err, "walt: closed: idle for %s\n", brief(sh.editor.idle))
+			}
 			return sh.farewell()
 		case line == "":
 			continue
@@ -51,6 +55,18 @@ func (sh *shell) loop() (status int) {
 	}
 }
 
+// brief is a duration without the zeros at its end: 10m, not 10m0s.
+func brief(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
 // read returns the next line, "" when there is nothing to run.
 func (sh *shell) read() (string, error) {
 	e := sh.editor
@@ -58,9 +74,6 @@ func (sh *shell) read() (string, error) {
 	e.keys.interrupted, e.keys.notUTF8, sh.tooLong = false, false, false
 	sh.tty.freshLine()
 	line, err := sh.tty.edit(e)
-	if err == errIdle {
-		sh.cancel(errIdle)
-	}
 	switch {
 	case err != nil || e.keys.interrupted:
 		return "", err

@@ -318,7 +318,7 @@ func TestIdleTimeout(t *testing.T) {
 	r.send("\x03")
 	expectEvent(t, l, "cancelled ")
 	r.out.expect(t, prompt)
-	r.out.expect(t, "\r\nwalt: no input for a long time; good bye\r\n")
+	r.out.expect(t, "\r\nwalt: closed: idle for 50ms\r\n")
 	if status := r.status(); status != 130 {
 		t.Errorf("status %d", status)
 	}
@@ -386,4 +386,14 @@ func FuzzKeys(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestBrief(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		10 * time.Minute: "10m", time.Hour: "1h", 90 * time.Minute: "1h30m", 90 * time.Second: "1m30s", 20 * time.Second: "20s", time.Hour + time.Second: "1h0m1s",
+	} {
+		if got := brief(d); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }

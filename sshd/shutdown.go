@@ -12,7 +12,7 @@ import (
 const hangUpGrace = 2 * time.Second
 
 var (
-	errStopping = errors.New("the server stops")
+	errStopping = errors.New("the server is shutting down")
 	errRemoved  = errors.New("the user or the key was removed")
 )
 

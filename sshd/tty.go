@@ -18,7 +18,7 @@ const (
 	maxCells  = 1000     // columns or rows that a window is believed to have
 )
 
-var errIdle = errors.New("no input for a long time")
+var errIdle = errors.New("nothing was typed for too long")
 
 // tty is a session's terminal. One goroutine, pump, reads what is typed; the
 // line editor or the command that runs takes it from there. Both streams of
