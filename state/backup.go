@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -39,7 +40,7 @@ func (b *Badger) Backup(ctx context.Context, w io.Writer) error {
 			if err == nil {
 				err = ctx.Err()
 			}
-			if err == nil {
+			if err == nil && !strings.HasPrefix(row.Key, guardPrefix) {
 				err = writeRow(zip, row)
 			}
 			if err != nil {
@@ -69,7 +70,7 @@ func readRow(r *bufio.Reader) (Row, error) {
 		return Row{}, err
 	}
 	value, err := binary.ReadUvarint(r)
-	if err == nil && max(key, value) > maxValue {
+	if err == nil && max(key, value) > uint64(limit.Value) {
 		err = errors.New("a row is too big")
 	}
 	if err != nil {

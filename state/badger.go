@@ -44,8 +44,7 @@ func OpenMemory() (*Badger, error) {
 
 // tuned are badger's options for a small store: 13 MB resident when empty, some
 // 60 MB after hundreds of thousands of changes. Values stay beside their keys,
-// so that the value log never needs collecting. They allow a transaction of
-// 13,105 rows or 1.26 MB. The mode of checksum verification stays at its
+// so that the value log never needs collecting. The mode of checksum verification stays at its
 // default: the others panic on damage or call it a missing key.
 func tuned(dir string) badger.Options {
 	return badger.LSMOnlyOptions(dir).
@@ -124,6 +123,9 @@ func (b *Badger) attempt(ctx context.Context, f func(Tx) error) (Version, error)
 	}
 	return v, nil
 }
+
+// Limit is the most that one transaction may write.
+func (b *Badger) Limit() Limit { return limit }
 
 // Watch observes every later commit that touches a key with the prefix.
 func (b *Badger) Watch(prefix string) *Watch {

@@ -13,8 +13,8 @@ import (
 var (
 	// ErrNotFound is returned by Get for a key that has no value.
 	ErrNotFound = errors.New("state: not found")
-	// ErrTooBig is returned by Update when the transaction holds more than the
-	// store takes at once; nothing was written.
+	// ErrTooBig is returned by Update, and by the write that was one too many, when
+	// the transaction writes more than Store.Limit; nothing was written.
 	ErrTooBig = errors.New("state: transaction too big")
 )
 
@@ -43,7 +43,23 @@ type Tx interface {
 	Reader
 	Put(key string, value []byte) error
 	Delete(key string) error
+	// Touch puts an empty value, once however often a transaction calls it: for a
+	// row that is only there so that whoever reads it conflicts with whoever
+	// touches it, while those who touch it do not conflict with each other.
+	Touch(key string) error
 }
+
+// Limit is the most that one transaction may write: so much passes, more is
+// ErrTooBig. Deleting a key and touching it for the first time count like
+// writing it, and writing it again counts again.
+type Limit struct {
+	Rows  int // that are written
+	Bytes int // of their keys and values, and RowBytes for each row
+	Value int // bytes of one value
+}
+
+// RowBytes is what Limit.Bytes counts for each row besides its key and value.
+const RowBytes = 16
 
 // Version is the place of a commit in the order of commits: a later one is
 // higher. It means nothing to a store that was opened again.
@@ -51,10 +67,12 @@ type Version uint64
 
 // Store runs serializable transactions, many at once, over keys and bytes.
 //
-// Every row that a transaction read, by Get, Scan or Keys, conflicts with a
-// concurrent write of that row. Rows that did not exist when a range was
-// scanned do not: a rule of the kind "there is none" needs a guard key that
-// both sides read and write.
+// Every row that an update read, by Get, Scan or Keys, and every key that it
+// found to be without a row by Get, conflicts with a concurrent write of that
+// key. A row that appears in a range after that was scanned is a phantom and
+// does not conflict: a rule of the kind "there is none" or "these are all"
+// needs a guard, a row that whoever adds to the range touches and whoever scans
+// it reads. Table.Guarded does that.
 type Store interface {
 	// View runs f on a snapshot.
 	View(ctx context.Context, f func(Reader) error) error
@@ -63,6 +81,8 @@ type Store interface {
 	// everything as it was. On a conflict f runs again from fresh reads. The
 	// version is that of the commit, 0 when f wrote nothing.
 	Update(ctx context.Context, f func(Tx) error) (Version, error)
+	// Limit is the most that one Update may write.
+	Limit() Limit
 	// Watch observes every later commit that touches a key with the prefix.
 	Watch(prefix string) *Watch
 	// Close waits for running transactions, ends every Watch and closes the store.
