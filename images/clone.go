@@ -116,5 +116,5 @@ func Forget(tx state.Tx, user auth.Name) error {
 	if _, err := seeds.Get(tx, string(user)); err != nil && !errors.Is(err, state.ErrNotFound) {
 		return err
 	}
-	return errors.Join(seeds.Delete(tx, string(user)), lastPut.Delete(tx, string(user)))
+	return seeds.Delete(tx, string(user))
 }

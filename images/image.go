@@ -1,7 +1,6 @@
 package images
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -35,44 +34,27 @@ func (i Image) CloneRef(user auth.Name) Ref {
 	return Ref{user, name, latest}
 }
 
-var (
-	table = state.NewTable[Image]("image")
-	// lastPut is a guard: whoever puts an image of a user writes it, whoever
-	// relies on having seen every image of the user reads it.
-	lastPut = state.NewTable[bool]("image-put")
-)
+// table holds the images by their full names. A transaction that has listed the
+// working set of a user conflicts with any change of it.
+var table = state.NewTable[Image]("image").Guarded(1)
 
 // Get returns the record of an image, or an error that wraps state.ErrNotFound.
 func Get(r state.Reader, ref Ref) (Image, error) { return table.Get(r, ref.Full()) }
 
 // Put writes the record of an image under its Ref.
-func Put(tx state.Tx, i Image) error {
-	return errors.Join(table.Put(tx, i.Ref.Full(), i), lastPut.Put(tx, string(i.Ref.User), true))
-}
+func Put(tx state.Tx, i Image) error { return table.Put(tx, i.Ref.Full(), i) }
 
 // Delete removes the record of an image; its content stays while another shares it.
 func Delete(tx state.Tx, ref Ref) error { return table.Delete(tx, ref.Full()) }
 
-// Of returns the working set of a user, ordered by name and tag. A transaction
-// that calls it conflicts with any change of them, and with new ones.
-func Of(r state.Reader, user auth.Name) ([]Image, error) {
-	if _, err := lastPut.Get(r, string(user)); err != nil && !errors.Is(err, state.ErrNotFound) {
-		return nil, err
-	}
-	return list(r, string(user)+"/")
-}
+// Of returns the working set of a user, ordered by name and tag.
+func Of(r state.Reader, user auth.Name) ([]Image, error) { return list(r, string(user)+"/") }
 
 // All returns every image, ordered by full name.
 func All(r state.Reader) ([]Image, error) { return list(r, "") }
 
 func list(r state.Reader, under string) ([]Image, error) {
-	var all []Image
-	for e, err := range table.Scan(r, under, "") {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, e.Value)
-	}
+	all, err := table.All(r, under)
 	slices.SortFunc(all, func(a, b Image) int { return strings.Compare(a.Ref.String(), b.Ref.String()) })
-	return all, nil
+	return all, err
 }

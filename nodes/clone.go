@@ -47,7 +47,7 @@ func (l *Lab) receive(ctx context.Context, from images.Link, to images.Ref, forc
 			}
 		}
 		e := journal.Event{Type: journal.Image, Actor: string(to.User), From: from.String(), To: to.String(), Detail: "cloned"}
-		return errors.Join(addImage(c.tx, img), l.Journal.Record(c.tx, e))
+		return errors.Join(images.Put(c.tx, img), l.Journal.Record(c.tx, e))
 	})
 	return img, result, err
 }
@@ -77,23 +77,6 @@ func (l *Lab) MayReceive(ctx context.Context, offered images.Image, from images.
 func taken(from images.Link, to images.Ref) error {
 	return fault.Failedf("you have an image %s already", to.Short()).
 		WithHint("overwrite it with: image clone --force %s %s", from, to.Short())
-}
-
-// sets is a guard for each user: whoever adds an image to the working set writes
-// it, whoever relies on having seen all of them reads it.
-var sets = state.NewTable[images.Ref]("workingset")
-
-func addImage(tx state.Tx, img images.Image) error {
-	return errors.Join(images.Put(tx, img), sets.Put(tx, string(img.Ref.User), img.Ref))
-}
-
-// imagesOf returns the user's images. An update that calls it conflicts with any
-// change of them, and with new ones.
-func imagesOf(tx state.Tx, user auth.Name) ([]images.Image, error) {
-	if _, err := sets.Get(tx, string(user)); err != nil && !errors.Is(err, state.ErrNotFound) {
-		return nil, err
-	}
-	return images.Of(tx, user)
 }
 
 // source returns the image to clone, or a fault with near misses.

@@ -220,7 +220,7 @@ func (m *model) pushCommand(user auth.Name) command {
 				if here, _ := auth.Exists(tx, user); !here || err == nil {
 					return errNoImage
 				}
-				return addImage(tx, img)
+				return images.Put(tx, img)
 			})
 			return Result{}, err
 		},

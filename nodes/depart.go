@@ -60,7 +60,7 @@ func (c *change) bequeath(name auth.Name, legacy Legacy) (left Departure, err er
 		return left, err
 	}
 	all = which(all, func(d Device) bool { return d.Owner() == name })
-	mine, err := imagesOf(c.tx, name)
+	mine, err := images.Of(c.tx, name)
 	if err != nil {
 		return left, err
 	}
@@ -104,7 +104,7 @@ func (c *change) pass(owned []Device, mine []images.Image, heir auth.Name) (pass
 		became[from] = img.Ref
 		passed = append(passed, Passing{from, img.Ref})
 		e := journal.Event{Type: journal.Image, Actor: string(c.actor), From: from.String(), To: img.Ref.String(), Detail: "passed on"}
-		if err := errors.Join(addImage(c.tx, img), images.Delete(c.tx, from), c.lab.Journal.Record(c.tx, e)); err != nil {
+		if err := errors.Join(images.Put(c.tx, img), images.Delete(c.tx, from), c.lab.Journal.Record(c.tx, e)); err != nil {
 			return nil, err
 		}
 	}

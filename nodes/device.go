@@ -57,14 +57,11 @@ func (d Device) contested(user auth.Name) bool {
 }
 
 var (
-	devices = state.NewTable[Device]("device")
+	// devices, by name. A transaction that has seen all of them conflicts with new
+	// ones too.
+	devices = state.NewTable[Device]("device").Guarded(0)
 	macs    = state.NewTable[Name]("mac") // of each device, so that none is there twice
-	// crowd is a guard: whoever adds a device writes it, whoever relies on having
-	// seen every device reads it.
-	crowd = state.NewTable[Name]("crowd")
 )
-
-const crowdKey = "last"
 
 // put writes a device that is new.
 func put(tx state.Tx, d Device) error {
@@ -73,7 +70,7 @@ func put(tx state.Tx, d Device) error {
 			return err
 		}
 	}
-	return errors.Join(devices.Put(tx, string(d.Name), d), macs.Put(tx, string(d.MAC), d.Name), crowd.Put(tx, crowdKey, d.Name))
+	return errors.Join(devices.Put(tx, string(d.Name), d), macs.Put(tx, string(d.MAC), d.Name))
 }
 
 // remove deletes a device.
@@ -85,38 +82,23 @@ func remove(tx state.Tx, d Device) error {
 // carry writes within tx what is known of a device under its old name under the
 // new one. It is called before the old one is removed.
 func carry(tx state.Tx, old, name Name) error {
-	last, err := used.Get(tx, string(old))
-	if err == nil {
+	last, found, err := used.Find(tx, string(old))
+	if found {
 		err = used.Put(tx, string(name), last)
 	}
-	if err != nil && !errors.Is(err, state.ErrNotFound) {
+	if err != nil {
 		return err
 	}
-	addr, err := heard.Get(tx, string(old))
-	if err == nil {
+	addr, found, err := heard.Find(tx, string(old))
+	if found {
 		err = heard.Put(tx, string(name), addr)
-	}
-	if errors.Is(err, state.ErrNotFound) {
-		return nil
 	}
 	return err
 }
 
 // everything returns all devices, in no useful order. A transaction that calls
 // it conflicts with any change of them, and with new ones.
-func everything(r state.Reader) ([]Device, error) {
-	if _, err := crowd.Get(r, crowdKey); err != nil && !errors.Is(err, state.ErrNotFound) {
-		return nil, err
-	}
-	var all []Device
-	for e, err := range devices.Scan(r, "", "") {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, e.Value)
-	}
-	return all, nil
-}
+func everything(r state.Reader) ([]Device, error) { return devices.All(r, "") }
 
 // which returns those of the devices that are wanted, in natural order. It sorts
 // pointers: moving ten thousand records about takes longer than reading them.
@@ -137,9 +119,9 @@ func which(all []Device, wanted func(Device) bool) []Device {
 
 // get returns one device by its name, or a fault with near misses.
 func get(r state.Reader, name Name) (Device, error) {
-	d, err := devices.Get(r, string(name))
-	if errors.Is(err, state.ErrNotFound) {
-		return d, unknown(r, "device", []string{string(name)})
+	d, found, err := devices.Find(r, string(name))
+	if err == nil && !found {
+		err = unknown(r, "device", []string{string(name)})
 	}
 	return d, err
 }
