@@ -139,7 +139,7 @@ func TestNodesAreCalled(t *testing.T) {
 	}
 
 	l = l.again()
-	ok(t, l.recall(t.Context()))
+	ok(t, l.recallAddresses(t.Context()))
 	if s := l.state(t, "n1"); s.State != Unreachable || s.Why == "" {
 		t.Errorf("before it was called it is %+v", s.Status)
 	}

@@ -1,16 +1,8 @@
 package nodes
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"net"
-	"slices"
 	"sync"
 	"time"
-
-	"walt/images"
-	"walt/state"
 )
 
 // State is what a node is doing.
@@ -103,118 +95,4 @@ func (b *board) next() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.changed
-}
-
-// Boot is called for a node that starts: it returns the image to boot and
-// records, durably, that the node took it.
-func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
-	var img images.Image
-	var d Device
-	read := func(r state.Reader) (err error) {
-		if d, err = get(r, n); err != nil {
-			return err
-		}
-		if d.Kind != Node {
-			return fmt.Errorf("boot %s: it is a device of kind %s", n, d.Kind)
-		}
-		img, err = images.Get(r, d.Image)
-		return err
-	}
-	moved := false
-	err := l.Store.View(ctx, func(r state.Reader) (err error) {
-		if err = read(r); err == nil {
-			moved, err = cutOff(r, d)
-		}
-		return err
-	})
-	if err == nil && d.Settings.BootDelay > 0 {
-		if err = pause(ctx, d.Settings.BootDelay); err == nil {
-			err = l.Store.View(ctx, read)
-		}
-	}
-	if err == nil && (d.Booted != img.Ref || d.Digest != img.Digest || moved) {
-		_, err = l.Store.Update(ctx, func(tx state.Tx) error {
-			if err := errors.Join(read(tx), l.elsewhere(tx, &d)); err != nil {
-				return err
-			}
-			d.Booted, d.Digest = img.Ref, img.Digest
-			return devices.Put(tx, string(n), d)
-		})
-	}
-	if err != nil {
-		return img, fmt.Errorf("boot %s: %w", n, err)
-	}
-	l.status.change(n, func(s *Status) {
-		s.State, s.Addr, s.Why = Booting, "", ""
-		if s.late.IsZero() { // it started by itself
-			s.late = l.Now().Add(d.Settings.bootTimeout())
-		}
-	})
-	if !d.Virtual() {
-		l.kickPorts()
-		l.kickScan()
-	}
-	return img, nil
-}
-
-// Up is called when a node runs; addr is host:port of its SSH server.
-func (l *Lab) Up(n Name, addr string) {
-	l.status.set(n, Up, addr)
-	l.remember(n, addr)
-}
-
-// Down is called when a node lost its power.
-func (l *Lab) Down(n Name) { l.status.set(n, Off, "") }
-
-// Wait returns when every node of the set is up on the image that it should
-// boot, calling progress with those that are not yet whenever that changed.
-// When ctx ends first it returns the nodes that were not up, with ctx's error.
-func (l *Lab) Wait(ctx context.Context, set Nodes, progress func(missing Nodes)) (Nodes, error) {
-	same := func(a, b NodeState) bool { return a.Name == b.Name && a.State == b.State }
-	var shown Nodes
-	for {
-		changed := l.status.next()
-		missing, err := l.missing(ctx, set)
-		if err != nil || len(missing) == 0 {
-			return missing, err
-		}
-		if !slices.EqualFunc(missing, shown, same) {
-			progress(missing)
-			shown = missing
-		}
-		select {
-		case <-ctx.Done():
-			return missing, ctx.Err()
-		case <-changed:
-		}
-	}
-}
-
-func (l *Lab) missing(ctx context.Context, set Nodes) (missing Nodes, err error) {
-	err = l.Store.View(context.WithoutCancel(ctx), func(r state.Reader) error {
-		missing = nil
-		for _, n := range set {
-			d, err := get(r, n.Name)
-			if err != nil {
-				return err
-			}
-			img, err := images.Get(r, d.Image)
-			if err != nil && !errors.Is(err, state.ErrNotFound) {
-				return err
-			}
-			if s := l.status.of(d.Name); s.State != Up || d.Booted != img.Ref || d.Digest != img.Digest {
-				missing = append(missing, NodeState{Device: d, Status: s})
-			}
-		}
-		return nil
-	})
-	return missing, err
-}
-
-// IP is the address of the node, "" when it is not known.
-func (n NodeState) IP() string {
-	if host, _, err := net.SplitHostPort(n.Addr); err == nil {
-		return host
-	}
-	return ""
 }

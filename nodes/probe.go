@@ -1,0 +1,116 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"walt/remote"
+	"walt/state"
+)
+
+// heard is the address of the SSH server of each physical node that reported
+// one, for when the server starts again.
+var heard = state.NewTable[string]("heard")
+
+// keepAddress keeps the address that a physical node reported.
+func (l *Lab) keepAddress(n Name, addr string) {
+	ctx, cancel := context.WithTimeout(context.Background(), workLimit)
+	defer cancel()
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
+		d, err := devices.Get(tx, string(n))
+		if errors.Is(err, state.ErrNotFound) || err == nil && d.Virtual() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if before, err := heard.Get(tx, string(n)); err == nil && before == addr {
+			return nil
+		}
+		return heard.Put(tx, string(n), addr)
+	})
+	if err != nil {
+		l.Log.Error("remember the address of a node", "node", n, "err", err)
+	}
+}
+
+// recallAddresses looks for the nodes that were up when the server ended.
+func (l *Lab) recallAddresses(ctx context.Context) error {
+	return l.Store.View(ctx, func(r state.Reader) error {
+		for e, err := range heard.Scan(r, "", "") {
+			if err != nil {
+				return err
+			}
+			l.status.change(Name(e.Key), func(s *Status) {
+				if s.State == Off {
+					s.State, s.Addr, s.Why = Unreachable, e.Value, "not heard of since the server started"
+				}
+			})
+		}
+		return nil
+	})
+}
+
+const (
+	probeEvery = 30 * time.Second
+	// probesAtOnce is how many nodes are called at the same time.
+	probesAtOnce = 64
+)
+
+// probe looks now and then whether the physical nodes that are up still answer,
+// and whether those that did not do again, until ctx ends.
+func (l *Lab) probe(ctx context.Context) error {
+	missed := map[Name]bool{}
+	for {
+		missed = l.probeAll(ctx, missed)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(probeEvery):
+		}
+	}
+}
+
+// probeAll calls all nodes once. One that misses two calls is unreachable.
+func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[Name]bool) {
+	all, err := l.pick(ctx, func(d Device) bool { return d.Kind == Node && !d.Virtual() })
+	if err != nil {
+		if ctx.Err() == nil {
+			l.Log.Error("look which nodes answer", "err", err)
+		}
+		return missed
+	}
+	missing = map[Name]bool{}
+	var mu sync.Mutex
+	var calls sync.WaitGroup
+	turns := make(chan struct{}, probesAtOnce)
+	for _, n := range all {
+		if n.Addr == "" || n.State != Up && n.State != Unreachable {
+			continue
+		}
+		turns <- struct{}{}
+		calls.Go(func() {
+			defer func() { <-turns }()
+			_, err := remote.Ping(ctx, n.Addr)
+			if ctx.Err() != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			missing[n.Name] = err != nil
+			l.status.change(n.Name, func(s *Status) {
+				switch {
+				case s.Addr != n.Addr || s.State != n.State: // it was heard of meanwhile
+				case err == nil:
+					s.State, s.Why = Up, ""
+				case missed[n.Name] && s.State == Up:
+					s.State, s.Why = Unreachable, "its SSH server does not answer"
+				}
+			})
+		})
+	}
+	calls.Wait()
+	return missing
+}

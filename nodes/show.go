@@ -1,0 +1,147 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+
+	"walt/auth"
+	"walt/ethernet"
+	"walt/images"
+	"walt/state"
+)
+
+// Nodes is a snapshot of nodes and the users' images that they boot.
+type Nodes []NodeState
+
+// NodeState is a device and what it is doing now.
+type NodeState struct {
+	Device
+	Status
+	Switch Name // that Device.Port is of, "" when it hangs on none that is known
+}
+
+// Show returns the nodes of the set.
+func (l *Lab) Show(ctx context.Context, user auth.Name, set Set) (Nodes, error) {
+	return l.show(ctx, user, set, nodeScope)
+}
+
+// Mine returns the nodes that the user owns; there may be none.
+func (l *Lab) Mine(ctx context.Context, user auth.Name) (Nodes, error) {
+	return l.pick(ctx, func(d Device) bool { return d.Kind == Node && d.Owner() == user })
+}
+
+// All returns every node.
+func (l *Lab) All(ctx context.Context) (Nodes, error) {
+	return l.pick(ctx, func(d Device) bool { return d.Kind == Node })
+}
+
+// Devices returns the devices of the set, and whether the set names the server,
+// which is none of them.
+func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found Nodes, server bool, err error) {
+	rest := Set{slices.DeleteFunc(slices.Clone(set.terms), func(term string) bool { return term == serverKeyword })}
+	server = len(rest.terms) < len(set.terms)
+	if server && len(rest.terms) == 0 {
+		return nil, true, nil
+	}
+	found, err = l.show(ctx, user, rest, deviceScope)
+	return found, server, err
+}
+
+// AllDevices returns every device.
+func (l *Lab) AllDevices(ctx context.Context) (Nodes, error) {
+	return l.pick(ctx, func(Device) bool { return true })
+}
+
+func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (found Nodes, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		ds, err := set.expand(r, user, sc)
+		if err == nil {
+			found, err = l.withStatus(r, ds)
+		}
+		return err
+	})
+	return found, err
+}
+
+func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (found Nodes, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		all, err := everything(r)
+		if err == nil {
+			found, err = l.withStatus(r, which(all, wanted))
+		}
+		return err
+	})
+	return found, err
+}
+
+// withStatus adds to devices what they are doing and where they hang.
+func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
+	open, err := openOrders(r)
+	if err != nil {
+		return nil, err
+	}
+	switchNames := map[ethernet.MAC]Name{}
+	all := make(Nodes, len(ds))
+	for i, d := range ds {
+		all[i] = NodeState{Device: d, Status: l.status.of(d.Name)}
+		if d.Kind == Switch {
+			sw, err := getSwitch(r, d.MAC)
+			if err != nil && !errors.Is(err, state.ErrNotFound) {
+				return nil, err
+			}
+			if all[i].Addr = sw.Address; all[i].Heard.IsZero() {
+				all[i].State = unasked
+			}
+		}
+		on := d.Port.Switch
+		if on == "" {
+			continue
+		}
+		if o, is := open[d.Port.key()]; is && o.Will == turnOff && d.Kind == Node {
+			all[i].Status = Status{State: Powersave, Heard: o.Since}
+		}
+		if _, known := switchNames[on]; !known {
+			name, err := macs.Get(r, string(on))
+			if err != nil && !errors.Is(err, state.ErrNotFound) {
+				return nil, err
+			}
+			switchNames[on] = name
+		}
+		all[i].Switch = switchNames[on]
+	}
+	return all, nil
+}
+
+// Names returns the names of all devices, in no useful order: for completion.
+func (l *Lab) Names(ctx context.Context) (names []string, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		for key, err := range devices.Keys(r, "") {
+			if err != nil {
+				return err
+			}
+			names = append(names, key)
+		}
+		return nil
+	})
+	return names, err
+}
+
+// Models returns the models of the nodes that are here, each once, in order.
+func (l *Lab) Models(ctx context.Context) (found []images.Model, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		all, err := everything(r)
+		found = models(all)
+		return err
+	})
+	return found, err
+}
+
+// IP is the address of the node, "" when it is not known.
+func (n NodeState) IP() string {
+	if host, _, err := net.SplitHostPort(n.Addr); err == nil {
+		return host
+	}
+	return ""
+}

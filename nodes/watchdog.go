@@ -1,0 +1,117 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"walt/journal"
+	"walt/state"
+)
+
+// overdue returns the nodes that should have been up by now, and forgets that they
+// should; and how long it is until the next one is late.
+func (b *board) overdue(longest time.Duration) (names []Name, pause time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	pause = longest
+	for n, s := range b.all {
+		if s.late.IsZero() {
+			continue
+		}
+		if due := s.late.Sub(b.now()); due > 0 {
+			pause = min(pause, due)
+			continue
+		}
+		s.late = time.Time{}
+		b.all[n] = s
+		names = append(names, n)
+	}
+	return names, pause
+}
+
+// watchdog cuts the power of nodes that do not come up in time, and after
+// some tries leaves them alone, until ctx ends.
+func (l *Lab) watchdog(ctx context.Context) error {
+	for {
+		changed := l.status.next()
+		late, pause := l.status.overdue(time.Hour)
+		for _, n := range late {
+			if err := l.stuck(ctx, n); err != nil && ctx.Err() == nil {
+				l.Log.Error("help a node that does not come up", "node", n, "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// stuck is called for a node that did not come up in time.
+func (l *Lab) stuck(ctx context.Context, n Name) error {
+	tries := l.status.of(n).tries
+	var d Device
+	var again bool
+	var what string
+	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		if d, err = devices.Get(tx, string(n)); err != nil {
+			return err
+		}
+		if again, what, err = l.retryBoot(tx, d, tries); err != nil {
+			return err
+		}
+		what = fmt.Sprintf("not up after %v: %s", d.Settings.bootTimeout(), what)
+		return l.Journal.Record(tx, journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: what})
+	})
+	if errors.Is(err, state.ErrNotFound) {
+		return nil // forgotten meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	if !again {
+		l.status.change(n, func(s *Status) {
+			if s.State != Up {
+				s.State, s.Addr, s.Why = Unreachable, "", what
+			}
+		})
+		return nil
+	}
+	l.works.Go(func() { // ends within its limit; Run waits for it
+		if d.Virtual() {
+			l.start(d, tries+1)
+			return
+		}
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
+		defer cancel()
+		if err := l.apply(limited, d.Port); err != nil {
+			l.why(err)
+		}
+		l.starting(d, Booting, tries+1)
+	})
+	return nil
+}
+
+// retryBoot orders within tx that the power of a node that does not come up is cut
+// once more, if that may help, and says what is done.
+func (l *Lab) retryBoot(tx state.Tx, d Device, tries int) (again bool, what string, err error) {
+	switch retries := d.Settings.bootRetries(); {
+	case !d.Virtual() && d.Booted.IsZero(): // it is booted by something else
+		return false, "left alone, since it has never asked this server what to boot", nil
+	case tries >= retries:
+		return false, fmt.Sprintf("left alone after %d power cycles", tries), nil
+	default:
+		again = d.Virtual()
+		if !again {
+			again, err = l.plan(tx, d, true)
+		}
+		if !again {
+			return false, "left alone, since the server has no means to cut its power", err
+		}
+		return true, fmt.Sprintf("power cycle %d of %d", tries+1, retries), nil
+	}
+}
