@@ -11,15 +11,21 @@ import (
 	"walt/backup"
 	"walt/fault"
 	"walt/state"
+	"walt/state/badger"
 )
 
 // stateDir is where a data directory holds the store.
 func stateDir(data string) string { return filepath.Join(data, "state") }
 
+// storeOf writes a backup of the store.
+func storeOf(s state.Store) func(context.Context, io.Writer) error {
+	return func(ctx context.Context, w io.Writer) error { return state.Backup(ctx, s, w) }
+}
+
 // backup writes all data as one archive while the server runs.
 func (s *server) backup(ctx context.Context, w io.Writer) error {
 	defer s.library.Pause()()
-	return backup.Write(ctx, s.data, s.store.Backup, w)
+	return backup.Write(ctx, s.data, storeOf(s.store), w)
 }
 
 // backupCommand is "waltd backup FILE": the copy of a stopped server's data.
@@ -36,7 +42,7 @@ func backupCommand(ctx context.Context, args []string) (err error) {
 	if _, err := os.Stat(stateDir(c.Data)); err != nil { // Open would make one
 		return fault.Failedf("there is no data to back up: %v", err).WithHint("name the data directory with --data DIR")
 	}
-	store, err := state.Open(stateDir(c.Data), slog.New(slog.DiscardHandler))
+	store, err := badger.Open(stateDir(c.Data), slog.New(slog.DiscardHandler))
 	if f := fault.As(err); f != nil {
 		return f.WithHint("%s\nof a running server: ssh walt@SERVER advanced backup > FILE", f.Hint)
 	}
@@ -48,7 +54,7 @@ func backupCommand(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return fault.Failedf("cannot write the backup: %v", err).WithHint("name a file that does not exist yet")
 	}
-	if err := errors.Join(backup.Write(ctx, c.Data, store.Backup, f), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(backup.Write(ctx, c.Data, storeOf(store), f), f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(names[0]))
 	}
 	return nil
@@ -71,6 +77,6 @@ func restoreCommand(ctx context.Context, args []string) error {
 	}
 	defer f.Close()
 	return backup.Restore(ctx, c.Data, func(data string, r io.Reader) error {
-		return state.Restore(stateDir(data), r)
+		return badger.Restore(stateDir(data), r)
 	}, f)
 }

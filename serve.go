@@ -24,7 +24,7 @@ import (
 	"walt/journal"
 	"walt/nodes"
 	"walt/sshd"
-	"walt/state"
+	"walt/state/badger"
 	"walt/vnode/sim"
 )
 
@@ -39,7 +39,7 @@ const (
 type server struct {
 	data     string // directory of all that there is
 	log      *slog.Logger
-	store    *state.Badger
+	store    *badger.Store
 	journal  *journal.Journal
 	users    *auth.Users
 	library  *images.Library
@@ -58,7 +58,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		return nil, fault.Failedf("cannot make the data directory: %v", err).WithHint("choose another with --data DIR")
 	}
 	s := &server{data: c.Data, log: log}
-	if s.store, err = state.Open(stateDir(c.Data), log); err != nil {
+	if s.store, err = badger.Open(stateDir(c.Data), log); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -14,6 +14,7 @@ import (
 	"walt/fault"
 	"walt/journal"
 	"walt/state"
+	"walt/state/badger"
 )
 
 var (
@@ -30,7 +31,7 @@ type lab struct {
 
 func newLab(t testing.TB) lab {
 	t.Helper()
-	store, err := state.OpenMemory()
+	store, err := badger.OpenMemory()
 	if err != nil {
 		t.Fatal(err)
 	}

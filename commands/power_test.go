@@ -12,6 +12,7 @@ import (
 	"walt/fault"
 	"walt/nodes"
 	"walt/power/snmp"
+	"walt/state"
 )
 
 // outlets are the ports of the only switch.
@@ -228,7 +229,7 @@ func TestConfig(t *testing.T) {
 		t.Errorf("a secret was told: %s", all)
 	}
 	var backup strings.Builder
-	w.must(w.store.Backup(context.Background(), io.Writer(&backup)))
+	w.must(state.Backup(context.Background(), w.store, io.Writer(&backup)))
 	if strings.Contains(backup.String(), "s3cret") {
 		t.Error("the secret of a forgotten switch is still there")
 	}

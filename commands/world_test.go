@@ -21,6 +21,7 @@ import (
 	"walt/nodes"
 	"walt/power/snmp"
 	"walt/state"
+	"walt/state/badger"
 )
 
 // noon is when every world begins.
@@ -32,7 +33,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 type world struct {
 	t       *testing.T
 	app     *App
-	store   *state.Badger
+	store   *badger.Store
 	lab     *nodes.Lab
 	users   *auth.Users
 	journal *journal.Journal
@@ -48,7 +49,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	store, err := state.OpenMemory()
+	store, err := badger.OpenMemory()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,12 +14,13 @@ import (
 	"walt/auth"
 	"walt/journal"
 	"walt/state"
+	"walt/state/badger"
 )
 
 // newHistory is a history in memory, of the users.
 func newHistory(t testing.TB, users ...auth.Name) *History {
 	t.Helper()
-	store, err := state.OpenMemory()
+	store, err := badger.OpenMemory()
 	ok(t, err)
 	t.Cleanup(func() { ok(t, store.Close()) })
 	known := auth.New(store, journal.New(store, time.Now), time.Now)

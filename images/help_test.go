@@ -24,14 +24,14 @@ import (
 
 	"walt/fault"
 	"walt/journal"
-	"walt/state"
+	"walt/state/badger"
 )
 
 var created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 
 func newLibrary(t testing.TB) *Library {
 	t.Helper()
-	store, err := state.OpenMemory()
+	store, err := badger.OpenMemory()
 	if err != nil {
 		t.Fatal(err)
 	}

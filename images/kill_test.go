@@ -21,6 +21,7 @@ import (
 
 	"walt/journal"
 	"walt/state"
+	"walt/state/badger"
 )
 
 // killed are the images that the child of TestKilledWhileDownloading downloads.
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 func killedRef(i int) Ref { return Ref{"bob", fmt.Sprintf("image-%d", i), latest} }
 
 func openIn(dir string) (*Library, func() error, error) {
-	store, err := state.Open(filepath.Join(dir, "state"), nil)
+	store, err := badger.Open(filepath.Join(dir, "state"), nil)
 	if err != nil {
 		return nil, nil, err
 	}

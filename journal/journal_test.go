@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"walt/state"
+	"walt/state/badger"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // still until the test sleeps.
 func newJournal(t testing.TB) *Journal {
 	t.Helper()
-	store, err := state.OpenMemory()
+	store, err := badger.OpenMemory()
 	ok(t, err)
 	t.Cleanup(func() { ok(t, store.Close()) })
 	return New(store, time.Now)

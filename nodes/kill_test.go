@@ -15,7 +15,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/journal"
-	"walt/state"
+	"walt/state/badger"
 )
 
 // stormIn makes the test binary a server whose users take nodes from each other
@@ -33,7 +33,7 @@ func private(u auth.Name) Name { return Name("p-" + u) }
 // storm prints each change once it was reported done, as its event is printed
 // by tally.
 func storm(dir string) error {
-	store, err := state.Open(dir, nil)
+	store, err := badger.Open(dir, nil)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func TestKill(t *testing.T) {
 		for _, c := range changes {
 			reported[c]++
 		}
-		store, err := state.Open(dir, nil)
+		store, err := badger.Open(dir, nil)
 		ok(t, err)
 		l := over(store, time.Now, newShelf())
 		sound(t, store)
@@ -106,7 +106,7 @@ func TestKill(t *testing.T) {
 }
 
 func prepareStorm(t *testing.T, dir string) {
-	store, err := state.Open(dir, nil)
+	store, err := badger.Open(dir, nil)
 	ok(t, err)
 	defer store.Close()
 	l := over(store, time.Now, newShelf())

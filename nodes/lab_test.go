@@ -24,6 +24,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/state"
+	"walt/state/badger"
 )
 
 func TestMain(m *testing.M) {
@@ -47,7 +48,7 @@ type testLab struct {
 // model m1.
 func newLab(t testing.TB, users []auth.Name, nodes ...Name) testLab {
 	t.Helper()
-	store, err := state.OpenMemory()
+	store, err := badger.OpenMemory()
 	ok(t, err)
 	t.Cleanup(func() { ok(t, store.Close()) })
 	l := over(store, time.Now, newShelf())

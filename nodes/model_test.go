@@ -19,6 +19,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/state"
+	"walt/state/badger"
 )
 
 var seed = flag.Uint64("seed", 0, "of the one model test to run; 0 runs several new ones")
@@ -82,7 +83,7 @@ func newModel(t *testing.T, seed uint64) *model {
 // open starts the server.
 func (m *model) open(t *testing.T) {
 	t.Helper()
-	store, err := state.Open(m.dir, nil)
+	store, err := badger.Open(m.dir, nil)
 	ok(t, err)
 	m.store = &rough{Store: store}
 	m.lab = over(m.store, func() time.Time {

@@ -24,6 +24,7 @@ import (
 	"walt/nodes"
 	"walt/remote"
 	"walt/state"
+	"walt/state/badger"
 	"walt/vnode/sim"
 )
 
@@ -43,7 +44,7 @@ func (library) Files(_ context.Context, digest string) (fs.FS, error) {
 
 func newLab(t *testing.T) lab {
 	t.Helper()
-	store, err := state.OpenMemory()
+	store, err := badger.OpenMemory()
 	ok(t, err)
 	t.Cleanup(func() { ok(t, store.Close()) })
 	users := auth.New(store, journal.New(store, time.Now), time.Now)

@@ -8,11 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"walt/fault"
 )
@@ -20,21 +16,28 @@ import (
 // A backup is the rows of one snapshot in key order: for each, the length of
 // the key and of the value (unsigned varints), the key, the value. It is packed
 // by gzip, which tells a file that was cut short or damaged, and whose comment
-// tells a backup from any other file. Badger's own backup is not used: it reads
-// each part of a store as of another instant.
+// tells a backup from any other file. It is of no kind of store: what one wrote
+// another reads.
 const backupMark = "walt backup 1"
 
-// Backup writes a consistent copy of the store, as of now, to w. Every record
-// is verified; what fails midway has written nothing that Restore accepts.
-func (b *Badger) Backup(ctx context.Context, w io.Writer) error {
+// maxBackupRow is the size in bytes that no key and no value in a backup has: a
+// damaged length is not to take all memory.
+const maxBackupRow = 16 << 20
+
+// Backup writes a consistent copy of a store, as of now, to w. What fails midway
+// has written nothing that Restore accepts. A store that can verify more than
+// what it reads does so before, in its method Verify.
+func Backup(ctx context.Context, s Store, w io.Writer) error {
 	zip, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 	if err != nil {
 		return err
 	}
 	zip.Comment = backupMark
-	err = b.View(ctx, func(r Reader) error {
-		if err := b.db.VerifyChecksum(); err != nil {
-			return err
+	err = s.View(ctx, func(r Reader) error {
+		if v, ok := s.(interface{ Verify() error }); ok {
+			if err := v.Verify(); err != nil {
+				return err
+			}
 		}
 		for row, err := range r.Scan("", "") {
 			if err == nil {
@@ -70,7 +73,7 @@ func readRow(r *bufio.Reader) (Row, error) {
 		return Row{}, err
 	}
 	value, err := binary.ReadUvarint(r)
-	if err == nil && max(key, value) > uint64(limit.Value) {
+	if err == nil && max(key, value) > maxBackupRow {
 		err = errors.New("a row is too big")
 	}
 	if err != nil {
@@ -90,72 +93,54 @@ func unexpected(err error) error {
 	return err
 }
 
-// Restore fills an empty directory, or one that does not exist, with the store
-// that Backup wrote. A directory in which it failed or was killed holds no
-// store that Open accepts.
-func Restore(dir string, r io.Reader) error {
-	lock, err := claim(dir)
+// Restore fills an empty store with what Backup wrote. It takes as many
+// transactions as that needs: a store in which it failed or was killed holds a
+// part, and is to be dropped.
+func Restore(ctx context.Context, s Store, r io.Reader) error {
+	err := s.View(ctx, func(r Reader) error {
+		for _, err := range r.Keys("", "") {
+			if err == nil {
+				err = fault.Failedf("cannot restore into a store that is not empty")
+			}
+			return err
+		}
+		return nil
+	})
 	if err != nil {
 		return err
-	}
-	defer release(lock)
-	present, err := os.ReadDir(dir)
-	if err != nil {
-		return cannot("restore", dir, err)
-	}
-	if len(present) > 0 {
-		return fault.Failedf("cannot restore into %s: it is not empty", dir).
-			WithHint("choose another directory, or move what is there away")
 	}
 	zip, err := gzip.NewReader(bufio.NewReader(r))
 	if err != nil || zip.Comment != backupMark {
 		return fault.Failedf("this is not a backup of walt").
 			WithHint("a backup is made by: waltd backup FILE, or: ssh walt@SERVER advanced backup > FILE")
 	}
-	// The marker first: until badger's directory has its name, this is a store
-	// that has lost its records.
-	if err := mark(dir); err != nil {
-		return err
+	rows, limit := bufio.NewReader(zip), s.Limit()
+	var step []Row // of one transaction
+	bytes := 0     // of step, as Limit counts them
+	write := func(tx Tx) error {
+		for _, row := range step {
+			if err := tx.Put(row.Key, row.Value); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	temp := filepath.Join(dir, badgerDir+".new")
-	if err := load(temp, newSpace(dir), bufio.NewReader(zip)); err != nil {
-		err := cannot("restore", dir, err).WithHint("nothing was restored")
-		return errors.Join(err, os.RemoveAll(temp), os.Remove(filepath.Join(dir, markerFile)))
-	}
-	if err := os.Rename(temp, filepath.Join(dir, badgerDir)); err != nil {
-		return cannot("restore", dir, err)
-	}
-	return flush(dir)
-}
-
-// load makes badger's directory, which does not exist, of the rows of a backup.
-func load(dir string, space *space, rows *bufio.Reader) (err error) {
-	if err := space.check(); err != nil {
-		return err
-	}
-	db, err := openBadger(dir, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := found(db); err != nil {
-		return err
-	}
-	batch := db.NewWriteBatch()
-	defer batch.Cancel()
 	for {
 		row, err := readRow(rows)
 		if errors.Is(err, io.EOF) {
-			return batch.Flush()
+			_, err := s.Update(ctx, write)
+			return err
 		}
 		if err != nil {
 			return fmt.Errorf("the backup is damaged or incomplete: %w", err)
 		}
-		if err := space.check(); err != nil {
-			return err
+		size := len(row.Key) + len(row.Value) + RowBytes
+		if len(step) == limit.Rows || bytes+size > limit.Bytes {
+			if _, err := s.Update(ctx, write); err != nil {
+				return err
+			}
+			step, bytes = nil, 0
 		}
-		if err := batch.SetEntry(badger.NewEntry([]byte(row.Key), seal(row.Key, row.Value))); err != nil {
-			return err
-		}
+		step, bytes = append(step, row), bytes+size
 	}
 }

@@ -6,14 +6,19 @@ import (
 	"testing"
 
 	"walt/state"
+	"walt/state/badger"
 )
 
 var words = state.NewTable[string]("word")
 
 func TestTable(t *testing.T) {
 	t.Parallel()
-	s := memory(t)
-	_, err := s.Update(t.Context(), func(tx state.Tx) error {
+	s, err := badger.OpenMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, err = s.Update(t.Context(), func(tx state.Tx) error {
 		return errors.Join(words.Put(tx, "a/1", "one"), words.Put(tx, "a/2", "two"), words.Put(tx, "b/1", ""), tx.Put("word/x", []byte("{")))
 	})
 	if err != nil {

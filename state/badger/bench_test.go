@@ -1,4 +1,4 @@
-package state_test
+package badger_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"walt/state"
+	"walt/state/badger"
 )
 
 func BenchmarkUpdate(b *testing.B) {
@@ -112,9 +113,9 @@ var records = state.NewTable[record]("node")
 
 const rows = 10_000
 
-func filled(b *testing.B) *state.Badger { return fill(b, open(b, b.TempDir())) }
+func filled(b *testing.B) *badger.Store { return fill(b, open(b, b.TempDir())) }
 
-func fill(b *testing.B, s *state.Badger) *state.Badger {
+func fill(b *testing.B, s *badger.Store) *badger.Store {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	for i := 0; i < rows; i += 100 {
 		_, err := s.Update(b.Context(), func(tx state.Tx) error {
@@ -203,10 +204,10 @@ func BenchmarkOpen(b *testing.B) {
 	killed, closed := b.TempDir(), filepath.Join(b.TempDir(), "closed")
 	live := fill(b, open(b, killed))
 	var copied bytes.Buffer
-	if err := live.Backup(b.Context(), &copied); err != nil {
+	if err := state.Backup(b.Context(), live, &copied); err != nil {
 		b.Fatal(err)
 	}
-	if err := state.Restore(closed, &copied); err != nil {
+	if err := badger.Restore(closed, &copied); err != nil {
 		b.Fatal(err)
 	}
 	for name, dir := range map[string]string{"closed": closed, "killed": killed} {
@@ -218,7 +219,7 @@ func BenchmarkOpen(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StartTimer()
-				s, err := state.Open(fresh, nil)
+				s, err := badger.Open(fresh, nil)
 				b.StopTimer()
 				if err != nil {
 					b.Fatal(err)

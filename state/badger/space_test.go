@@ -1,4 +1,4 @@
-package state
+package badger
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walt/fault"
+	"walt/state"
 )
 
 func TestFloor(t *testing.T) {
@@ -23,7 +24,7 @@ func TestFloor(t *testing.T) {
 		now:  func() time.Time { return now },
 	}
 	write := func() error {
-		_, err := b.Update(t.Context(), func(tx Tx) error { return tx.Put("a", nil) })
+		_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", nil) })
 		return err
 	}
 	if err := errors.Join(write(), write()); err != nil || looks != 1 {
@@ -33,7 +34,7 @@ func TestFloor(t *testing.T) {
 	if f := fault.As(write()); f == nil || f.Hint == "" {
 		t.Fatalf("a write below the floor: %v", f)
 	}
-	_, err = b.Update(t.Context(), func(tx Tx) error { _, err := tx.Get("a"); return err })
+	_, err = b.Update(t.Context(), func(tx state.Tx) error { _, err := tx.Get("a"); return err })
 	if err != nil {
 		t.Errorf("an update that only reads: %v", err)
 	}
@@ -72,7 +73,7 @@ func TestDamagedRecord(t *testing.T) {
 		if err := errors.Join(txn.Set([]byte("a"), record), txn.Commit()); err != nil {
 			t.Fatal(err)
 		}
-		err = b.View(t.Context(), func(r Reader) error {
+		err = b.View(t.Context(), func(r state.Reader) error {
 			if v, err := r.Get("a"); err == nil {
 				t.Errorf("%s: Get returned %q", name, v)
 			}
@@ -86,7 +87,7 @@ func TestDamagedRecord(t *testing.T) {
 		if err == nil || err.Error() != `state: the record of "a" is damaged` {
 			t.Errorf("%s: Scan: %v", name, err)
 		}
-		if err := b.Backup(t.Context(), io.Discard); err == nil {
+		if err := state.Backup(t.Context(), b, io.Discard); err == nil {
 			t.Errorf("%s: was backed up", name)
 		}
 	}

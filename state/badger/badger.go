@@ -1,4 +1,8 @@
-package state
+// Package badger keeps a store of package state in a directory, or in memory,
+// with the database Badger. It knows of keys and bytes, not of tables. Its one
+// surprising rule: one process has a directory open at a time, and a second one
+// is refused.
+package badger
 
 import (
 	"context"
@@ -10,18 +14,20 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"walt/state"
 )
 
-// Badger is a Store in a directory that one process has open at a time, or in
-// memory. What Update reported as done survives a kill at any moment.
+// Store is a state.Store. What Update reported as done survives a kill at any
+// moment, unless it is in memory.
 //
 // Badger finds conflicts among the keys that were read. The first run of an
 // update is optimistic, many at once; after a conflict the next run has the
 // store for itself, so that a key that everybody wants is passed on in turn.
 // A closure therefore must not call Update.
-type Badger struct {
+type Store struct {
 	db      *badger.DB
-	watches Watches
+	watches state.Watches
 	turns   sync.RWMutex // read-locked by first runs, locked by those after a conflict
 	commits commits
 	space   *space   // nil in memory
@@ -33,19 +39,20 @@ type Badger struct {
 }
 
 // OpenMemory returns an empty store that keeps nothing on disk.
-func OpenMemory() (*Badger, error) {
+func OpenMemory() (*Store, error) {
 	opts := tuned("").WithInMemory(true).WithSyncWrites(false)
 	db, err := badger.Open(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open a store in memory: %w", err)
 	}
-	return &Badger{db: db}, nil
+	return &Store{db: db}, nil
 }
 
 // tuned are badger's options for a small store: 13 MB resident when empty, some
 // 60 MB after hundreds of thousands of changes. Values stay beside their keys,
-// so that the value log never needs collecting. The mode of checksum verification stays at its
-// default: the others panic on damage or call it a missing key.
+// so that the value log never needs collecting. The mode of checksum
+// verification stays at its default: the others panic on damage or call it a
+// missing key.
 func tuned(dir string) badger.Options {
 	return badger.LSMOnlyOptions(dir).
 		WithLogger(nil).
@@ -66,7 +73,7 @@ func tuned(dir string) badger.Options {
 }
 
 // View runs f on a snapshot.
-func (b *Badger) View(ctx context.Context, f func(Reader) error) error {
+func (b *Store) View(ctx context.Context, f func(state.Reader) error) error {
 	if err := b.begin(ctx); err != nil {
 		return err
 	}
@@ -76,8 +83,8 @@ func (b *Badger) View(ctx context.Context, f func(Reader) error) error {
 	return f(reader{txn})
 }
 
-// Update runs f and commits what it wrote, as Store says.
-func (b *Badger) Update(ctx context.Context, f func(Tx) error) (Version, error) {
+// Update runs f and commits what it wrote, as state.Store says.
+func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
 	if err := b.begin(ctx); err != nil {
 		return 0, err
 	}
@@ -98,7 +105,7 @@ func (b *Badger) Update(ctx context.Context, f func(Tx) error) (Version, error) 
 
 // attempt runs f once. badger.ErrConflict means that nothing was written and
 // that f read what is no longer true.
-func (b *Badger) attempt(ctx context.Context, f func(Tx) error) (Version, error) {
+func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
 	txn := b.db.NewTransaction(true)
 	defer txn.Discard()
 	t := &tx{reader: reader{txn}}
@@ -125,10 +132,10 @@ func (b *Badger) attempt(ctx context.Context, f func(Tx) error) (Version, error)
 }
 
 // Limit is the most that one transaction may write.
-func (b *Badger) Limit() Limit { return limit }
+func (b *Store) Limit() state.Limit { return limit }
 
 // Watch observes every later commit that touches a key with the prefix.
-func (b *Badger) Watch(prefix string) *Watch {
+func (b *Store) Watch(prefix string) *state.Watch {
 	w := b.watches.Add(prefix)
 	b.mu.Lock()
 	closed := b.closed
@@ -139,9 +146,13 @@ func (b *Badger) Watch(prefix string) *Watch {
 	return w
 }
 
+// Verify checks the checksums of the tables on disk. Reading a record checks its
+// own, but damage may hide records.
+func (b *Store) Verify() error { return b.db.VerifyChecksum() }
+
 // Close waits for running transactions, ends every Watch and closes the store.
 // A second Close does nothing.
-func (b *Badger) Close() error {
+func (b *Store) Close() error {
 	b.mu.Lock()
 	closed := b.closed
 	b.closed = true
@@ -163,14 +174,14 @@ func (b *Badger) Close() error {
 
 // begin counts a transaction that Close must wait for, unless ctx ended or the
 // store is closed.
-func (b *Badger) begin(ctx context.Context) error {
+func (b *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return ErrClosed
+		return state.ErrClosed
 	}
 	b.running.Add(1)
 	return nil
@@ -181,19 +192,19 @@ func (b *Badger) begin(ctx context.Context) error {
 // effect.
 type commits struct {
 	mu    sync.Mutex
-	last  Version   // of the commit that was sent last
-	queue []*commit // sent and not yet reported, in commit order
+	last  state.Version // of the commit that was sent last
+	queue []*commit     // sent and not yet reported, in commit order
 }
 
 type commit struct {
-	version Version
+	version state.Version
 	changed []string
 	ended   bool // written or failed; failed ones have changed nil
 }
 
 // run commits txn and returns its version once it is on disk; notify is called
 // with the changed keys of each commit, one call at a time.
-func (c *commits) run(txn *badger.Txn, changed []string, notify func(Version, []string)) (Version, error) {
+func (c *commits) run(txn *badger.Txn, changed []string, notify func(state.Version, []string)) (state.Version, error) {
 	own := &commit{changed: changed}
 	done := make(chan error, 1)
 	c.mu.Lock()

@@ -1,4 +1,4 @@
-package state_test
+package badger_test
 
 import (
 	"bufio"
@@ -16,6 +16,7 @@ import (
 
 	"walt/fault"
 	"walt/state"
+	"walt/state/badger"
 )
 
 // writeInto makes the test binary a server that writes into this directory
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 
 // writeUntilKilled prints the name of each transaction once it is committed.
 func writeUntilKilled(dir string) error {
-	b, err := state.Open(dir, nil)
+	b, err := badger.Open(dir, nil)
 	if err != nil {
 		return err
 	}
@@ -106,9 +107,9 @@ func TestKill(t *testing.T) {
 // running when it cannot open a store ends with the process.
 func TestNoLeak(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	for _, b := range []*state.Badger{open(t, t.TempDir()), memory(t)} {
+	for _, b := range []*badger.Store{open(t, t.TempDir()), memory(t)} {
 		w := b.Watch("")
-		if err := errors.Join(put(b, "a", "1"), b.Backup(t.Context(), io.Discard), b.Close()); err != nil {
+		if err := errors.Join(put(b, "a", "1"), state.Backup(t.Context(), b, io.Discard), b.Close()); err != nil {
 			t.Error(err)
 		}
 		w.Close()
@@ -207,7 +208,7 @@ func TestFirstStart(t *testing.T) {
 // directory and says the given words.
 func refused(t *testing.T, dir, says string) {
 	t.Helper()
-	b, err := state.Open(dir, nil)
+	b, err := badger.Open(dir, nil)
 	if err == nil {
 		t.Fatal("the store opened", b.Close())
 	}

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package state
+package badger
 
 import "golang.org/x/sys/unix"
 

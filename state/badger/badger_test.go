@@ -1,9 +1,10 @@
-package state_test
+package badger_test
 
 import (
 	"testing"
 
 	"walt/state"
+	"walt/state/badger"
 	"walt/state/statetest"
 )
 
@@ -17,19 +18,19 @@ func TestContract(t *testing.T) {
 	})
 }
 
-func open(t testing.TB, dir string) *state.Badger {
+func open(t testing.TB, dir string) *badger.Store {
 	t.Helper()
-	b, err := state.Open(dir, nil)
+	b, err := badger.Open(dir, nil)
 	return opened(t, b, err)
 }
 
-func memory(t testing.TB) *state.Badger {
+func memory(t testing.TB) *badger.Store {
 	t.Helper()
-	b, err := state.OpenMemory()
+	b, err := badger.OpenMemory()
 	return opened(t, b, err)
 }
 
-func opened(t testing.TB, b *state.Badger, err error) *state.Badger {
+func opened(t testing.TB, b *badger.Store, err error) *badger.Store {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

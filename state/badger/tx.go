@@ -1,4 +1,4 @@
-package state
+package badger
 
 import (
 	"encoding/binary"
@@ -8,13 +8,15 @@ import (
 	"iter"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"walt/state"
 )
 
 // limit is what badger takes with the options of tuned, 13,105 rows or
 // 1,258,291 bytes by its own count, in round numbers. Badger counts 12 bytes for
 // each row besides key and record, and a record has a checksum of 4. It would
 // refuse values that exceed the size of one with an error that quotes them.
-var limit = Limit{Rows: 13_000, Bytes: 1_250_000, Value: 1_000_000}
+var limit = state.Limit{Rows: 13_000, Bytes: 1_250_000, Value: 1_000_000}
 
 // reader reads one badger transaction. Badger notes what it reads of an
 // update, row by row in an iteration, to find conflicts at the commit.
@@ -23,7 +25,7 @@ type reader struct{ txn *badger.Txn }
 func (r reader) Get(key string) ([]byte, error) {
 	item, err := r.txn.Get([]byte(key))
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, ErrNotFound
+		return nil, state.ErrNotFound
 	}
 	if err != nil {
 		return nil, err
@@ -35,10 +37,10 @@ func (r reader) Get(key string) ([]byte, error) {
 	return unseal(key, record)
 }
 
-func (r reader) Scan(prefix, start string) iter.Seq2[Row, error] {
-	return func(yield func(Row, error) bool) {
+func (r reader) Scan(prefix, start string) iter.Seq2[state.Row, error] {
+	return func(yield func(state.Row, error) bool) {
 		for item := range r.items(prefix, start) {
-			row := Row{Key: string(item.Key())}
+			row := state.Row{Key: string(item.Key())}
 			record, err := item.ValueCopy(nil)
 			if err == nil {
 				row.Value, err = unseal(row.Key, record)
@@ -112,9 +114,9 @@ func (t *tx) write(key string, value []byte, do func() error) error {
 	if t.err != nil {
 		return t.err
 	}
-	t.bytes += len(key) + len(value) + RowBytes
+	t.bytes += len(key) + len(value) + state.RowBytes
 	if len(t.changed) == limit.Rows || t.bytes > limit.Bytes || len(value) > limit.Value {
-		t.err = ErrTooBig
+		t.err = state.ErrTooBig
 		return t.err
 	}
 	t.changed = append(t.changed, key)

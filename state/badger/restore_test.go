@@ -1,4 +1,4 @@
-package state_test
+package badger_test
 
 import (
 	"bytes"
@@ -8,11 +8,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"walt/fault"
 	"walt/state"
+	"walt/state/badger"
 )
 
 func TestBackup(t *testing.T) {
@@ -27,7 +29,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	var copied bytes.Buffer
-	if err := b.Backup(t.Context(), &copied); err != nil {
+	if err := state.Backup(t.Context(), b, &copied); err != nil {
 		t.Fatal(err)
 	}
 	if err := put(b, "n/later", ""); err != nil {
@@ -35,7 +37,7 @@ func TestBackup(t *testing.T) {
 	}
 
 	dir := filepath.Join(t.TempDir(), "new")
-	if err := state.Restore(dir, bytes.NewReader(copied.Bytes())); err != nil {
+	if err := badger.Restore(dir, bytes.NewReader(copied.Bytes())); err != nil {
 		t.Fatal(err)
 	}
 	restored := open(t, dir)
@@ -60,14 +62,63 @@ func TestBackup(t *testing.T) {
 	if err := put(restored, "n/later", "written after"); err != nil {
 		t.Fatal(err)
 	}
-	if err := state.Restore(dir, bytes.NewReader(copied.Bytes())); fault.As(err) == nil || !strings.Contains(err.Error(), dir) {
+	if err := badger.Restore(dir, bytes.NewReader(copied.Bytes())); fault.As(err) == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("restored over a store: %v", err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	w := writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
-	if err := b.Backup(ctx, w); !errors.Is(err, context.Canceled) {
+	if err := state.Backup(ctx, b, w); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled backup: %v", err)
+	}
+}
+
+// TestMove moves a store from memory to disk and back: a backup is of no kind of
+// store. Guards stay behind.
+func TestMove(t *testing.T) {
+	t.Parallel()
+	table := state.NewTable[string]("word").Guarded(1)
+	first, last := memory(t), memory(t)
+	for i := range 30 { // more than one transaction takes
+		_, err := first.Update(t.Context(), func(tx state.Tx) error {
+			return table.Put(tx, fmt.Sprintf("a/%d", i), strings.Repeat("x", i*4_000))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := put(first, "\x00odd\xff", "", "plain", "1"); err != nil {
+		t.Fatal(err)
+	}
+	var one, two bytes.Buffer
+	if err := state.Backup(t.Context(), first, &one); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := badger.Restore(dir, bytes.NewReader(one.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	if err := state.Backup(t.Context(), open(t, dir), &two); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(one.Bytes(), two.Bytes()) {
+		t.Error("the backup of what was restored is another")
+	}
+	if err := state.Restore(t.Context(), last, &two); err != nil {
+		t.Fatal(err)
+	}
+	want := slices.DeleteFunc(keys(t, first, ""), func(key string) bool { return strings.HasPrefix(key, "\x00guard/") })
+	if got := keys(t, last, ""); !slices.Equal(got, want) || len(got) != 32 {
+		t.Errorf("restored the keys %q, want %q", got, want)
+	}
+	for _, key := range want {
+		had, _ := get(first, key)
+		if has, err := get(last, key); has != had || err != nil {
+			t.Errorf("%q has %d bytes, want %d (%v)", key, len(has), len(had), err)
+		}
+	}
+	if err := state.Restore(t.Context(), last, &one); fault.As(err) == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("restored over rows: %v", err)
 	}
 }
 
@@ -86,7 +137,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	}
 	var copied bytes.Buffer
 	writes := 0
-	err := b.Backup(t.Context(), writerFunc(func(p []byte) (int, error) {
+	err := state.Backup(t.Context(), b, writerFunc(func(p []byte) (int, error) {
 		writes++
 		if err := put(b, "a/first", fmt.Sprint(writes), "z/last", fmt.Sprint(writes)); err != nil {
 			t.Error(err)
@@ -97,7 +148,7 @@ func TestBackupWhileWriting(t *testing.T) {
 		t.Fatalf("backed up in %d writes, %v", writes, err)
 	}
 	dir := t.TempDir()
-	if err := state.Restore(dir, &copied); err != nil {
+	if err := badger.Restore(dir, &copied); err != nil {
 		t.Fatal(err)
 	}
 	restored := open(t, dir)
@@ -114,7 +165,7 @@ func TestRestoreDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	var whole bytes.Buffer
-	if err := b.Backup(t.Context(), &whole); err != nil {
+	if err := state.Backup(t.Context(), b, &whole); err != nil {
 		t.Fatal(err)
 	}
 	flipped := bytes.Clone(whole.Bytes())
@@ -127,7 +178,7 @@ func TestRestoreDamaged(t *testing.T) {
 		"changed":      flipped,
 	} {
 		dir := t.TempDir()
-		if err := state.Restore(dir, bytes.NewReader(backup)); fault.As(err) == nil {
+		if err := badger.Restore(dir, bytes.NewReader(backup)); fault.As(err) == nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
@@ -137,7 +188,7 @@ func TestRestoreDamaged(t *testing.T) {
 
 	// A restore that was killed midway.
 	dir := t.TempDir()
-	if err := state.Restore(dir, bytes.NewReader(whole.Bytes())); err != nil {
+	if err := badger.Restore(dir, bytes.NewReader(whole.Bytes())); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(dir+"/badger", dir+"/badger.new"); err != nil {

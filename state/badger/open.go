@@ -1,4 +1,4 @@
-package state
+package badger
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"walt/fault"
+	"walt/state"
 )
 
 // A store's directory holds badger's own directory and a marker beside it. The
@@ -28,12 +29,12 @@ const (
 // with a fault that names the directory when another process has it open, and
 // when it is damaged or has lost its records. log gets badger's messages; nil
 // drops them.
-func Open(dir string, log *slog.Logger) (*Badger, error) {
+func Open(dir string, log *slog.Logger) (*Store, error) {
 	lock, err := claim(dir)
 	if err != nil {
 		return nil, err
 	}
-	b := &Badger{space: newSpace(dir), lock: lock}
+	b := &Store{space: newSpace(dir), lock: lock}
 	if b.db, err = openClaimed(dir, b.space, log); err != nil {
 		return nil, errors.Join(err, release(lock))
 	}
@@ -159,7 +160,7 @@ func inspect(db *badger.DB) (known, empty bool, err error) {
 		if err == nil && string(value) != schema {
 			return fmt.Errorf("its schema is %.40q", value)
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
 			return err
 		}
 		known, empty = err == nil, true
