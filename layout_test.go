@@ -17,7 +17,8 @@ import (
 var imports = map[string][]string{
 	".":            {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "state/badger", "vnode/sim"},
 	"sshd":         {"auth", "commands", "fault"},
-	"commands":     {"auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
+	"commands":     {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
+	"api":          {"auth", "ethernet", "images", "journal", "nodes"},
 	"nodes":        {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power/snmp", "remote", "state"},
 	"images":       {"auth", "fault", "journal", "state"},
 	"history":      {"auth", "state"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"walt/api"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
@@ -166,43 +167,13 @@ func (c *Call) showRestarted(changes []nodes.Change) error {
 	return failedReboots(changes)
 }
 
-// jobRow is a transfer as programs see it.
-type jobRow struct {
-	ID    string     `json:"id"`
-	What  string     `json:"what"`
-	User  *string    `json:"user"` // null: devices wait for it
-	State string     `json:"state"`
-	Done  int64      `json:"done"`
-	Total int64      `json:"total"`
-	Tries int        `json:"tries"`
-	Next  *time.Time `json:"next"`
-	Error string     `json:"error"`
-}
-
-func newJobRow(j nodes.Job) jobRow {
-	r := jobRow{ID: j.ID, What: j.What, User: orNull(string(j.User)), State: "waiting", Done: j.Done, Total: j.Total, Tries: j.Tries, Error: j.Error}
-	switch {
-	case j.Running:
-		r.State = "running"
-	case j.Stopped:
-		r.State = "stopped"
-	case !j.Next.IsZero():
-		r.Next = &j.Next
-	}
-	return r
-}
-
 func showJobs(ctx context.Context, c *Call) error {
 	all, err := c.Lab.Jobs(ctx)
 	if err != nil {
 		return err
 	}
 	if c.on("json") {
-		rows := []jobRow{}
-		for _, j := range all {
-			rows = append(rows, newJobRow(j))
-		}
-		return c.print(map[string]any{"jobs": rows})
+		return c.print(api.NewJobs(all))
 	}
 	if len(all) == 0 {
 		c.note("Nothing is being transferred, and nothing waits for it.")

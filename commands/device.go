@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"walt/api"
 	"walt/auth"
 	"walt/ethernet"
 	"walt/fault"
@@ -42,19 +43,6 @@ downloaded, which goes on in the background. One without a model stays unknown;
 	}}
 }
 
-// deviceRow is a device as programs see it.
-type deviceRow struct {
-	Name  string  `json:"name"`
-	Type  string  `json:"type"`
-	Model *string `json:"model"`
-	MAC   *string `json:"mac"`
-	IP    *string `json:"ip"`
-	State string  `json:"state"`
-
-	Switch *string `json:"switch"` // that it is connected to
-	Port   *int    `json:"port"`
-}
-
 func deviceShow(ctx context.Context, c *Call) error {
 	rows, err := c.deviceRows(ctx)
 	if err != nil {
@@ -62,7 +50,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 	}
 	switch {
 	case c.on("json"):
-		return c.print(map[string]any{"devices": rows})
+		return c.print(api.Devices{Devices: rows})
 	case c.on("names-only"):
 		for _, r := range rows {
 			fmt.Fprintln(c.Out, r.Name)
@@ -90,8 +78,8 @@ func orDash(s *string) string {
 
 // deviceRows lists the devices of the optional first argument, the server first
 // when it is among them.
-func (c *Call) deviceRows(ctx context.Context) ([]deviceRow, error) {
-	rows := []deviceRow{}
+func (c *Call) deviceRows(ctx context.Context) ([]api.Device, error) {
+	rows := []api.Device{}
 	var all nodes.Nodes
 	var err error
 	server := true
@@ -108,18 +96,14 @@ func (c *Call) deviceRows(ctx context.Context) ([]deviceRow, error) {
 		return nil, err
 	}
 	if server {
-		rows = append(rows, deviceRow{Name: "server", Type: "server", IP: orNull(c.Lab.IP), State: string(nodes.Up)})
+		rows = append(rows, api.ServerDevice(c.Lab.IP))
 	}
 	jobs, err := c.Lab.Jobs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range all {
-		mac := string(d.MAC)
-		rows = append(rows, deviceRow{
-			Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), MAC: &mac, IP: orNull(d.IP()), State: c.stateOf(d, jobs),
-			Switch: orNull(string(d.Switch)), Port: orPort(d.Port.Number),
-		})
+		rows = append(rows, api.NewDevice(d, c.stateOf(d, jobs)))
 	}
 	return rows, nil
 }

@@ -206,14 +206,6 @@ func branch(i, n int) string {
 	return "├─ "
 }
 
-// orPort is the number of a port for programs: null when there is none.
-func orPort(n int) *int {
-	if n == 0 {
-		return nil
-	}
-	return &n
-}
-
 func byPort(ds nodes.Nodes) {
 	slices.SortStableFunc(ds, func(a, b nodes.NodeState) int { return cmp.Compare(a.Port.Number, b.Port.Number) })
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"walt/auth"
+	"walt/api"
 	"walt/images"
 	"walt/nodes"
 )
@@ -84,22 +84,6 @@ this server publishes with the user name that the registry's configuration has.`
 	}}
 }
 
-// imageRow is an image as programs see it.
-type imageRow struct {
-	FullName images.Ref     `json:"fullname"`
-	User     auth.Name      `json:"user"`
-	Name     string         `json:"name"`
-	Models   []images.Model `json:"models"`
-	InUse    bool           `json:"in_use"`
-	Created  time.Time      `json:"created"`
-	Digest   string         `json:"digest"`
-	Size     int64          `json:"size"`
-}
-
-func newImageRow(img images.Image, inUse bool) imageRow {
-	return imageRow{img.Ref, img.Ref.User, img.Ref.Short(), img.Models, inUse, img.Created, img.Digest, img.Size}
-}
-
 // workingSet returns the user's images, and names those that were made because
 // it is the first time that they are looked at.
 func (c *Call) workingSet(ctx context.Context) ([]images.Image, error) {
@@ -143,11 +127,7 @@ func imageShow(ctx context.Context, c *Call) error {
 	}
 	uses := nodes.Uses(all)
 	if c.on("json") {
-		rows := []imageRow{}
-		for _, img := range shown {
-			rows = append(rows, newImageRow(img, uses[img.Ref] > 0))
-		}
-		return c.print(map[string]any{"images": rows})
+		return c.print(api.NewImages(shown, uses))
 	}
 	if len(shown) == 0 {
 		c.note("You have no images, and there are no default ones yet: they come with the first nodes (see: help show images).")

@@ -9,37 +9,26 @@ import (
 	"strings"
 	"time"
 
+	"walt/api"
 	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
 
-// foundRow is an image that a search found, as programs see it.
-type foundRow struct {
-	Link    string         `json:"link"`
-	Models  []images.Model `json:"models"`
-	Size    int64          `json:"size"`
-	Created time.Time      `json:"created"`
-}
-
-func (r foundRow) cells() []string {
-	return []string{r.Link, strings.Join(images.ModelNames(r.Models), ","), size(r.Size), r.Created.UTC().Format(time.DateOnly)}
-}
-
 // imageSearch shows what each location has: on a terminal as it comes, sorted
 // otherwise.
 func imageSearch(ctx context.Context, c *Call) error {
-	rows := []foundRow{}
+	var found []images.Found
 	asItComes := c.Terminal != nil && !c.on("json")
-	add := func(r foundRow) {
+	add := func(f images.Found) {
 		if asItComes {
-			if len(rows) == 0 {
+			if len(found) == 0 {
 				c.foundLine(foundHeading)
 			}
-			c.foundLine(r.cells())
+			c.foundLine(foundCells(f))
 		}
-		rows = append(rows, r)
+		found = append(found, f)
 	}
 	here, err := c.Lab.Images(ctx)
 	if err != nil {
@@ -47,31 +36,29 @@ func imageSearch(ctx context.Context, c *Call) error {
 	}
 	for _, img := range here {
 		if img.Ref.User != c.User && img.Ref.Matches(c.arg(0)) {
-			add(foundRow{images.Link{Location: images.Here, Ref: img.Ref}.String(), img.Models, img.Size, img.Created})
+			add(images.Found{Link: images.Link{Location: images.Here, Ref: img.Ref}, Models: img.Models, Size: img.Size, Created: img.Created})
 		}
 	}
-	err = c.Library.Search(ctx, c.arg(0), func(f images.Found) {
-		add(foundRow{f.Link.String(), f.Models, f.Size, f.Created})
-	}, func(location string, err error) {
+	err = c.Library.Search(ctx, c.arg(0), add, func(location string, err error) {
 		c.note("%s was not searched: %v", location, err)
 	})
 	if err != nil {
 		return err
 	}
 	if c.on("json") {
-		slices.SortFunc(rows, byLink)
-		return c.print(map[string]any{"images": rows})
+		slices.SortFunc(found, byLink)
+		return c.print(api.NewFoundImages(found))
 	}
-	if len(rows) == 0 {
+	if len(found) == 0 {
 		c.note("Nothing found. See what is here with: image show --all")
 	}
-	if asItComes || len(rows) == 0 {
+	if asItComes || len(found) == 0 {
 		return nil
 	}
-	slices.SortFunc(rows, byLink)
+	slices.SortFunc(found, byLink)
 	var cells [][]string
-	for _, r := range rows {
-		cells = append(cells, r.cells())
+	for _, f := range found {
+		cells = append(cells, foundCells(f))
 	}
 	c.rows(foundHeading, cells)
 	return nil
@@ -79,13 +66,17 @@ func imageSearch(ctx context.Context, c *Call) error {
 
 var foundHeading = []string{"LINK", "MODELS", "SIZE", "CREATED"}
 
+func foundCells(f images.Found) []string {
+	return []string{f.Link.String(), strings.Join(images.ModelNames(f.Models), ","), size(f.Size), f.Created.UTC().Format(time.DateOnly)}
+}
+
 // foundLine shows one result before the others are known: the columns have
 // widths that most fit in.
 func (c *Call) foundLine(cells []string) {
 	fmt.Fprintf(c.Out, "%-42s  %-16s  %-9s  %s\n", clean(cells[0]), clean(cells[1]), clean(cells[2]), clean(cells[3]))
 }
 
-func byLink(a, b foundRow) int { return cmp.Compare(a.Link, b.Link) }
+func byLink(a, b images.Found) int { return cmp.Compare(a.Link.String(), b.Link.String()) }
 
 func imageClone(ctx context.Context, c *Call) error {
 	from, err := images.ParseLink(c.arg(0))
@@ -220,17 +211,6 @@ func imageDuplicate(ctx context.Context, c *Call) error {
 	return nil
 }
 
-// detail is what an image is made of, as programs see it.
-type detail struct {
-	imageRow
-	Architecture string            `json:"architecture"`
-	OS           string            `json:"os"`
-	Layers       []images.Layer    `json:"layers"`
-	Labels       map[string]string `json:"labels"`
-	History      []string          `json:"history"`
-	SharedWith   []images.Ref      `json:"shared_with"`
-}
-
 func imageInspect(ctx context.Context, c *Call) error {
 	if _, err := c.workingSet(ctx); err != nil {
 		return err
@@ -248,10 +228,9 @@ func imageInspect(ctx context.Context, c *Call) error {
 		return err
 	}
 	var shared []images.Image
-	refs := []images.Ref{}
 	for _, other := range all {
 		if other.Digest == img.Digest && other.Ref != img.Ref {
-			shared, refs = append(shared, other), append(refs, other.Ref)
+			shared = append(shared, other)
 		}
 	}
 	mine, err := c.Lab.Mine(ctx, c.User)
@@ -260,7 +239,7 @@ func imageInspect(ctx context.Context, c *Call) error {
 	}
 	inUse := nodes.Uses(mine)[img.Ref] > 0
 	if c.on("json") {
-		return c.print(detail{newImageRow(img, inUse), d.Architecture, d.OS, d.Layers, d.Labels, d.History, refs})
+		return c.print(api.NewImageDetail(img, inUse, d, shared))
 	}
 	c.describeImage(img, d, shared)
 	return nil

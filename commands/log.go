@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"walt/api"
 	"walt/fault"
 	"walt/journal"
 	"walt/nodes"
@@ -40,7 +41,7 @@ func logShow(ctx context.Context, c *Call) error {
 		return err
 	}
 	follow := c.on("realtime")
-	found, none := []journal.Event{}, true
+	found, none := []api.Event{}, true
 	show := func(e journal.Event) error {
 		if !wanted(e) {
 			return nil
@@ -51,9 +52,9 @@ func logShow(ctx context.Context, c *Call) error {
 			_, err := fmt.Fprintln(c.Out, line(e))
 			return err
 		case follow:
-			return c.print(e)
+			return c.print(api.NewEvent(e))
 		}
-		found = append(found, e)
+		found = append(found, api.NewEvent(e))
 		return nil
 	}
 	if follow && until.After(c.Now()) { // without a moment between the two
@@ -72,7 +73,7 @@ func logShow(ctx context.Context, c *Call) error {
 		}
 		return ctx.Err()
 	case c.on("json"):
-		return c.print(map[string]any{"events": found})
+		return c.print(api.Events{Events: found})
 	case none:
 		c.note("Nothing happened then. See all that is kept with: log show --history full")
 	}

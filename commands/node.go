@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
+	"walt/api"
 	"walt/auth"
 	"walt/consent"
-	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
@@ -82,46 +81,6 @@ func (c *Call) lookUp(ctx context.Context, name string) error {
 	return err
 }
 
-// nodeRow is a node as programs see it.
-type nodeRow struct {
-	Name  nodes.Name   `json:"name"`
-	Model images.Model `json:"model"`
-	Type  string       `json:"type"`
-	Host  string       `json:"host"`
-	Owner *auth.Name   `json:"owner"`
-	Image images.Ref   `json:"image"`
-	State string       `json:"state"`
-	IP    *string      `json:"ip"`
-	MAC   ethernet.MAC `json:"mac"`
-	Since time.Time    `json:"since"`
-}
-
-func newNodeRow(n nodes.NodeState) nodeRow {
-	return nodeRow{n.Name, n.Model, nodeType(n), n.Host.String(), ownerOf(n.Owner()), n.Image, string(n.State), orNull(n.IP()), n.MAC, n.Since}
-}
-
-func nodeType(n nodes.NodeState) string {
-	if n.Virtual() {
-		return "virtual"
-	}
-	return "physical"
-}
-
-// ownerOf is an owner for programs: null when free.
-func ownerOf(n auth.Name) *auth.Name {
-	if n == auth.Nobody || n == "" {
-		return nil
-	}
-	return &n
-}
-
-func orNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 func nodeShow(ctx context.Context, c *Call) error {
 	find := c.Lab.All
 	if !c.on("all") {
@@ -134,11 +93,7 @@ func nodeShow(ctx context.Context, c *Call) error {
 	shown := c.arrange(all)
 	switch {
 	case c.on("json"):
-		rows := make([]nodeRow, len(shown))
-		for i, n := range shown {
-			rows[i] = newNodeRow(*n)
-		}
-		return c.print(map[string]any{"nodes": rows})
+		return c.print(api.NewNodes(shown))
 	case c.on("names-only"):
 		out := bufio.NewWriter(c.Out)
 		for _, n := range shown {
@@ -191,7 +146,7 @@ func (c *Call) showNodes(shown []*nodes.NodeState) {
 		default:
 			image = "walt:" + n.Image.String()
 		}
-		rows[i] = []string{string(n.Name), owner, string(n.Model), nodeType(*n), string(n.State), image, ago(now, n.Since)}
+		rows[i] = []string{string(n.Name), owner, string(n.Model), api.NodeType(n.Device), string(n.State), image, ago(now, n.Since)}
 	}
 	c.rows([]string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, rows)
 }
@@ -246,29 +201,11 @@ func (c *Call) changed(ctx context.Context, verb string, do func(nodes.Set, cons
 	return c.showResult(result)
 }
 
-// changeRow is what one command did to one node, as programs see it.
-type changeRow struct {
-	Name     nodes.Name `json:"name"`
-	Owner    *auth.Name `json:"owner"`
-	Image    images.Ref `json:"image"`
-	Previous *auth.Name `json:"previous_owner"`
-	Changed  bool       `json:"changed"`
-	Reboot   string     `json:"reboot"`        // ok, skipped, none (no means to) or why it failed
-	Reason   *string    `json:"reboot_reason"` // why it failed, else null
-}
-
 // showResult tells what became of each node. It fails when a reboot failed: the
 // nodes have changed hands all the same.
 func (c *Call) showResult(r nodes.Result) error {
 	if c.on("json") {
-		rows, cloned := []changeRow{}, []images.Ref{}
-		for _, ch := range r.Changes {
-			rows = append(rows, changeRow{ch.Node, ownerOf(ch.Image.User), ch.Image, ownerOf(ch.Previous), ch.Changed, ch.Reboot.String(), orNull(ch.Reboot.Reason)})
-		}
-		for _, img := range r.Cloned {
-			cloned = append(cloned, img.Ref)
-		}
-		if err := c.print(map[string]any{"nodes": rows, "cloned": cloned}); err != nil {
+		if err := c.print(api.NewChanges(r)); err != nil {
 			return err
 		}
 		return failedReboots(r.Changes)

@@ -1,12 +1,13 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
+	"walt/api"
 	"walt/nodes"
 )
 
@@ -20,42 +21,24 @@ for how long ports have been off so far, all added up.`,
 	}}
 }
 
-// portRow is a port as programs see it.
-type portRow struct {
-	Switch nodes.Name `json:"switch"`
-	Port   int        `json:"port"`
-	Node   *string    `json:"node"`
-	Power  string     `json:"power"`
-	Since  *time.Time `json:"since"`
-	Error  *string    `json:"error"`
-}
-
 func powerShow(ctx context.Context, c *Call) error {
 	report, err := c.Lab.Power(ctx)
 	if err != nil {
 		return err
 	}
-	hours := report.Saved.Hours()
-	rows := []portRow{}
+	if c.on("json") {
+		return c.print(api.NewPower(report))
+	}
 	var cells [][]string
 	for _, p := range report.Ports {
-		row := portRow{Switch: p.Switch, Port: p.Port.Number, Node: orNull(string(p.Node)), Power: p.Power, Error: orNull(p.Error)}
-		since := "-"
-		if !p.Since.IsZero() {
-			row.Since, since = &p.Since, ago(c.Now(), p.Since)
-		}
-		rows = append(rows, row)
-		cells = append(cells, []string{string(p.Switch), strconv.Itoa(p.Port.Number), orDash(row.Node), p.Power, since, p.Error})
-	}
-	if c.on("json") {
-		return c.print(map[string]any{"ports": rows, "saved_port_hours": hours})
+		cells = append(cells, []string{string(p.Switch), strconv.Itoa(p.Port.Number), cmp.Or(string(p.Node), "-"), p.Power, ago(c.Now(), p.Since), p.Error})
 	}
 	if len(cells) == 0 {
 		c.note("The server knows no port that it may switch. See: help show power")
 	} else {
 		c.rows([]string{"SWITCH", "PORT", "NODE", "POWER", "SINCE", "TROUBLE"}, cells)
 	}
-	fmt.Fprintf(c.Out, "Saved so far: %.1f port-hours\n", hours)
+	fmt.Fprintf(c.Out, "Saved so far: %.1f port-hours\n", report.Saved.Hours())
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"walt/api"
 	"walt/auth"
 	"walt/fault"
 	"walt/nodes"
@@ -52,7 +53,7 @@ to that user).`,
 		Path: "whoami", Short: "show who you are to the server", Flags: []Flag{jsonFlag},
 		Run: func(_ context.Context, c *Call) error {
 			if c.on("json") {
-				return c.print(map[string]any{"user": c.User, "admin": c.Admin, "key": c.Key})
+				return c.print(api.WhoAmI{Admin: c.Admin, Key: c.Key, User: c.User})
 			}
 			role := ""
 			if c.Admin {
@@ -64,45 +65,28 @@ to that user).`,
 	}}
 }
 
-// userRow is a user as programs see it.
-type userRow struct {
-	Name  auth.Name `json:"name"`
-	Admin bool      `json:"admin"`
-	Keys  []keyRow  `json:"keys"`
-}
-
-type keyRow struct {
-	Fingerprint string `json:"fingerprint"`
-	Comment     string `json:"comment"`
-	Options     string `json:"options"`
-}
-
 func userShow(ctx context.Context, c *Call) error {
 	all, err := c.accounts(ctx)
 	if err != nil {
 		return err
 	}
-	rows := []userRow{}
+	if c.on("json") {
+		return c.print(api.NewUsers(all))
+	}
 	var cells [][]string
 	for _, a := range all {
-		row := userRow{a.Name, a.Admin, []keyRow{}}
 		role := ""
 		if a.Admin {
 			role = "admin"
 		}
 		name := string(a.Name)
 		for _, k := range a.Keys {
-			row.Keys = append(row.Keys, keyRow{k.Fingerprint, k.Comment, k.Options})
 			cells = append(cells, []string{name, role, k.Fingerprint, k.Comment, k.Options})
 			name, role = "", ""
 		}
 		if len(a.Keys) == 0 {
 			cells = append(cells, []string{name, role, "no key"})
 		}
-		rows = append(rows, row)
-	}
-	if c.on("json") {
-		return c.print(map[string]any{"users": rows})
 	}
 	c.rows([]string{"NAME", "ROLE", "KEY", "COMMENT", "OPTIONS"}, cells)
 	return nil

@@ -10,8 +10,8 @@ import (
 
 // Layer is one layer of an image.
 type Layer struct {
-	Digest string `json:"digest"`
-	Size   int64  `json:"size"` // bytes, as it came
+	Digest string
+	Size   int64 // bytes, as it came
 }
 
 // Detail is what an image says of itself.

@@ -1,0 +1,33 @@
+package api
+
+import "walt/nodes"
+
+// Devices is the document of "device show".
+type Devices struct {
+	Devices []Device `json:"devices"`
+}
+
+// Device is anything on the lab's network.
+type Device struct {
+	Name   string  `json:"name"`
+	Type   string  `json:"type"`   // "server", "node", "switch" or "unknown"
+	Model  *string `json:"model"`  // null: not known
+	MAC    *string `json:"mac"`    // null: of the server
+	IP     *string `json:"ip"`     // null: not known
+	State  string  `json:"state"`  // of a node as in Node; of others a text for people
+	Switch *string `json:"switch"` // that it is connected to; null: not known
+	Port   *int    `json:"port"`   // of that switch; null: not known
+}
+
+// NewDevice makes a device; state is what its State says.
+func NewDevice(d nodes.NodeState, state string) Device {
+	return Device{
+		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
+		State: state, Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number),
+	}
+}
+
+// ServerDevice is the server itself among the devices.
+func ServerDevice(ip string) Device {
+	return Device{Name: "server", Type: "server", IP: orNull(ip), State: string(nodes.Up)}
+}

@@ -1,0 +1,28 @@
+package api
+
+import (
+	"time"
+
+	"walt/journal"
+)
+
+// Events is the document of "log show"; with --realtime, each Event is a
+// document of its own.
+type Events struct {
+	Events []Event `json:"events"`
+}
+
+// Event is something that happened. What a field has nothing to say about is "".
+type Event struct {
+	Time   time.Time    `json:"time"`
+	Type   journal.Type `json:"type"`
+	Actor  string       `json:"actor"`  // the user who caused it, or "server"
+	Node   string       `json:"node"`   // the device it is about
+	From   string       `json:"from"`   // what it was before, as the type says
+	To     string       `json:"to"`     // what it is since
+	Detail string       `json:"detail"` // a text for people
+}
+
+// NewEvent makes an event for programs. Images in it are named as people write
+// them.
+func NewEvent(e journal.Event) Event { return Event(e) }

@@ -1,0 +1,36 @@
+package api
+
+import (
+	"time"
+
+	"walt/nodes"
+)
+
+// Power is the document of "power show".
+type Power struct {
+	Ports      []Port  `json:"ports"`
+	SavedHours float64 `json:"saved_port_hours"` // for how long ports were off so far, all added up
+}
+
+// Port is a port of a switch that the server may switch.
+type Port struct {
+	Switch nodes.Name `json:"switch"`
+	Port   int        `json:"port"`
+	Node   *string    `json:"node"`  // that is connected to it; null: not known
+	Power  string     `json:"power"` // "on", "off", or what is about to be done: a text for people
+	Since  *time.Time `json:"since"` // of that; null: it is on
+	Error  *string    `json:"error"` // why that is not done; null: nothing failed
+}
+
+// NewPower makes a document of what the server does with the power of ports.
+func NewPower(r nodes.PowerReport) Power {
+	doc := Power{[]Port{}, r.Saved.Hours()}
+	for _, p := range r.Ports {
+		port := Port{Switch: p.Switch, Port: p.Port.Number, Node: orNull(string(p.Node)), Power: p.Power, Error: orNull(p.Error)}
+		if !p.Since.IsZero() {
+			port.Since = &p.Since
+		}
+		doc.Ports = append(doc.Ports, port)
+	}
+	return doc
+}

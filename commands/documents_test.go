@@ -1,0 +1,38 @@
+package commands
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"walt/api"
+)
+
+// Topic "ci" names each field of each document that --json prints.
+func TestTopicNamesAllFields(t *testing.T) {
+	t.Parallel()
+	text, err := topic("ci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var check func(reflect.Type)
+	check = func(doc reflect.Type) {
+		for _, f := range reflect.VisibleFields(doc) {
+			if f.Anonymous {
+				continue
+			}
+			if name := f.Tag.Get("json"); !strings.Contains(text, `"`+name+`"`) {
+				t.Errorf("%s: topic ci does not name %q", doc, name)
+			}
+			if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct && f.Type.Elem().PkgPath() == doc.PkgPath() {
+				check(f.Type.Elem())
+			}
+		}
+	}
+	for _, doc := range []any{
+		api.Nodes{}, api.Changes{}, api.Images{}, api.ImageDetail{}, api.FoundImages{}, api.Devices{}, api.Power{},
+		api.Users{}, api.WhoAmI{}, api.Jobs{}, api.Events{},
+	} {
+		check(reflect.TypeOf(doc))
+	}
+}
