@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":            {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "state/badger", "vnode/sim"},
+	".":            {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "state/badger", "upgrade", "vnode/sim"},
 	"sshd":         {"auth", "commands", "fault"},
 	"commands":     {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":          {"auth", "ethernet", "images", "journal", "nodes"},
@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"ethernet":     {"fault"},
 	"state":        {"fault"},
 	"state/badger": {"fault", "state"},
+	"upgrade":      {"fault", "state"},
 	"fault":        {},
 
 	// What checks the server from outside.

@@ -25,6 +25,7 @@ import (
 	"walt/nodes"
 	"walt/sshd"
 	"walt/state/badger"
+	"walt/upgrade"
 	"walt/vnode/sim"
 )
 
@@ -69,6 +70,9 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 			}
 		}
 	}()
+	if err := upgrade.Run(ctx, s.store, log); err != nil {
+		return nil, err
+	}
 	keys := filepath.Join(c.Data, "keys")
 	if s.hostKeys, err = hostkeys.Load(keys, c.SSH.RSAHostKey); err != nil {
 		return nil, err

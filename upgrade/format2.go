@@ -1,0 +1,40 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"strings"
+
+	"walt/state"
+)
+
+// toFormat2 leads to format 2, in which
+//   - the nodes of each user, and the free ones, have rows in a table of their own;
+//   - the store guards tables by itself, and rows that were guards are gone.
+var toFormat2 = []step{
+	{"device/", indexOwner},
+	{"crowd/", drop},
+	{"image-put/", drop},
+	{"workingset/", drop},
+}
+
+// device is what the steps need of a device of format 1.
+type device struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	Image string `json:"image"` // <user>/<name>:<tag>
+}
+
+// indexOwner adds a node to those of its owner, the user of its image.
+func indexOwner(tx state.Tx, row state.Row) error {
+	var d device
+	if err := json.Unmarshal(row.Value, &d); err != nil {
+		return err
+	}
+	if d.Kind != "node" {
+		return nil
+	}
+	owner, _, _ := strings.Cut(d.Image, "/")
+	return tx.Put("owner/"+owner+"/"+d.Name, []byte("true"))
+}
+
+func drop(tx state.Tx, row state.Row) error { return tx.Delete(row.Key) }
