@@ -35,7 +35,7 @@ format: ## rewrite the code in its standard format
 
 bench: build ## measure what the server promises: latency, CPU, memory, start
 	scripts/parts ssh ssh-keygen sshd docker-registry skopeo
-	$(GO) run ./bench -waltd bin/waltd
+	$(GO) run ./e2e/bench -waltd bin/waltd
 
 cross: ## build bin/waltd-OS-ARCH for every platform
 	@for p in $(PLATFORMS); do \
