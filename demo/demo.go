@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer cancel()
 
 	fmt.Fprintln(o.Out, "Starting a lab on loopback: a registry, a server and a dozen virtual nodes ...")
-	registry, err := listen("127.0.0.1:0")
+	registry, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer log.Close()
-	server, err := o.Start(ctx, settings(dir, registry.Addr().String()), log)
+	// The usual port where it is free, another else.
+	server, err := o.Start(ctx, settings(dir, registry.Addr().String(), "127.0.0.1:2222"), log)
+	if err != nil {
+		server, err = o.Start(ctx, settings(dir, registry.Addr().String(), "127.0.0.1:0"), log)
+	}
 	if err != nil {
 		return err
 	}
@@ -127,18 +131,11 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// settings configure the server: the usual port where it is free, another else.
-func settings(dir, registry string) config.Config {
+// settings configure the server.
+func settings(dir, registry, address string) config.Config {
 	c := config.Default()
 	c.Data = filepath.Join(dir, "data")
-	c.Listen = "127.0.0.1:2222"
-	if l, err := listen(c.Listen); err != nil {
-		c.Listen = "127.0.0.1:0"
-	} else {
-		l.Close()
-	}
+	c.Listen = address
 	c.Registries = []config.Registry{{Label: "lab", URL: "http://" + registry}}
 	return c
 }
-
-func listen(address string) (net.Listener, error) { return net.Listen("tcp", address) }
