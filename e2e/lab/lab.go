@@ -43,11 +43,11 @@ type Lab struct {
 	process *os.Process
 }
 
-// Build compiles the server program of the module that the caller runs in,
-// with the race detector where asked, and returns its path in dir.
+// Build compiles the server program of the module that the caller runs in, as
+// "make build" does or with the race detector, and returns its path in dir.
 func Build(dir string, race bool) (string, error) {
 	waltd := filepath.Join(dir, "waltd")
-	args := []string{"build", "-o", waltd}
+	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", waltd}
 	env := append(os.Environ(), "CGO_ENABLED=0")
 	if race {
 		args, env = append(args, "-race"), append(os.Environ(), "CGO_ENABLED=1")
