@@ -21,7 +21,7 @@ type stormer struct {
 	user, node string
 	owns       bool // as the server last acknowledged
 	asked      bool // a command was sent and never answered: it may be done or not
-	acked      int
+	acked      atomic.Int32
 }
 
 // TestStorm ends the server in the middle of a storm of acquires, now kindly
@@ -37,7 +37,9 @@ func TestStorm(t *testing.T) {
 		for _, s := range all {
 			storm.Go(func() { s.storm(t, l, &stop) })
 		}
-		time.Sleep(300 * time.Millisecond) // the storm blows; when it is cut does not matter
+		if err := eventually(func() error { return blows(all, 10*(round+1)) }); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
 		if err := end(); err != nil {
 			t.Fatalf("round %d: end the server: %v", round, err)
 		}
@@ -51,14 +53,18 @@ func TestStorm(t *testing.T) {
 		}
 		checkAcknowledged(t, l, all, round)
 	}
-	var acked int
+}
+
+// blows returns an error until so many commands of all users were acknowledged.
+func blows(all []*stormer, enough int) error {
+	acked := 0
 	for _, s := range all {
-		acked += s.acked
+		acked += int(s.acked.Load())
 	}
-	if acked < 10*len(ends) {
-		t.Errorf("only %d commands were acknowledged: that is no storm", acked)
+	if acked < enough {
+		return fmt.Errorf("only %d commands were acknowledged: that is no storm", acked)
 	}
-	t.Logf("%d commands were acknowledged between %d ends", acked, len(ends))
+	return nil
 }
 
 // startStorm starts a lab where each user has a node that nobody else touches,
@@ -79,38 +85,6 @@ func startStorm(t *testing.T, users int) (*lab.Lab, []*stormer) {
 	}
 	plugIn(t, l, script)
 	return l, all
-}
-
-// startLab starts a lab without nodes, and a registry with an image for them.
-func startLab(t *testing.T) *lab.Lab {
-	t.Helper()
-	l, err := newLab(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { endLab(t, l) })
-	if err := errors.Join(l.Registry.Start(), l.Registry.Push(lab.Image{Models: []string{"rpi-3-b"}}), l.Start()); err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
-// plugIn runs a script of device add lines and waits until all are nodes.
-func plugIn(t *testing.T, l *lab.Lab, script string) {
-	t.Helper()
-	if _, err := l.Run(script, lab.Admin); err != nil {
-		t.Fatal(err)
-	}
-	err := eventually(func() error {
-		nodes, err := showNodes(l)
-		if want := strings.Count(script, "\n"); err == nil && len(nodes) != want {
-			err = fmt.Errorf("%d of %d nodes are there", len(nodes), want)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // storm works until the server goes away.
@@ -143,7 +117,7 @@ func (s *stormer) storm(t *testing.T, l *lab.Lab, stop *atomic.Bool) {
 			return
 		}
 		s.owns = !s.owns
-		s.acked++
+		s.acked.Add(1)
 	}
 }
 

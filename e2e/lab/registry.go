@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -45,16 +44,8 @@ type Registry struct {
 
 // NewRegistry prepares a registry whose files are in dir. Nothing runs yet.
 func NewRegistry(dir string) (*Registry, error) {
-	r := &Registry{dir: dir}
-	// Below the ports that the kernel gives to others, so that it is still free
-	// after a stop.
-	for range 100 {
-		r.address = fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		if l, err := net.Listen("tcp", r.address); err == nil {
-			return r, l.Close()
-		}
-	}
-	return nil, errors.New("no free port for a registry")
+	address, err := freeAddress("tcp")
+	return &Registry{dir: dir, address: address}, err
 }
 
 // URL is where the registry is, whether it runs or not.

@@ -43,12 +43,11 @@ func NewSwitch(dir string, ports int, behind map[int]string) (*Switch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("install the Debian packages snmpd and snmp: %w", err)
 	}
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	address, err := freeAddress("udp")
 	if err != nil {
 		return nil, err
 	}
-	s := &Switch{Address: free.LocalAddr().String(), snmpd: snmpd, dir: dir}
-	free.Close()
+	s := &Switch{Address: address, snmpd: snmpd, dir: dir}
 	var config strings.Builder
 	fmt.Fprintf(&config, `agentAddress udp:%s
 rocommunity public 127.0.0.1
@@ -60,7 +59,7 @@ rwuser walt priv
 		fmt.Fprintf(&config, "override -rw %s%d integer 1\noverride %s%d integer 3\n", poeAdmin, port, poeStatus, port)
 		mac, err := net.ParseMAC(behind[port])
 		if err != nil {
-			continue // nothing hangs there
+			continue // nothing is connected there
 		}
 		index := make([]string, len(mac))
 		for i, b := range mac {
