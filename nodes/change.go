@@ -104,8 +104,9 @@ func (c *change) boot(d Device, ref images.Ref) error {
 			return err
 		}
 	}
+	was := d
 	d.Image = ref
-	return errors.Join(c.move(d, true), devices.Put(c.tx, string(d.Name), d), c.lab.Journal.Record(c.tx, e))
+	return errors.Join(c.move(d, true), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d), c.lab.Journal.Record(c.tx, e))
 }
 
 // wake has a device that boots its image already get its power if that is off.

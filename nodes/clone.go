@@ -99,11 +99,10 @@ func source(r state.Reader, from images.Ref) (images.Image, error) {
 // disturbed returns the nodes that restart when the content of an image becomes
 // another, after checking that they can boot that, and that the user agreed.
 func disturbed(r state.Reader, old, img images.Image, given consent.Given) ([]Device, error) {
-	all, err := everything(r)
+	using, err := booting(r, old.Ref)
 	if err != nil {
 		return nil, err
 	}
-	using := which(all, func(d Device) bool { return d.Image == old.Ref })
 	if bad := names(using, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
 		return nil, fault.Failedf("%s is booted by %s, and the new content is only for %s; nothing changed",
 			old.Ref.Short(), strings.Join(bad, ", "), strings.Join(images.ModelNames(img.Models), ", ")).

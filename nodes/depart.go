@@ -55,11 +55,10 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 
 // bequeath does with the user's nodes and images as the legacy says.
 func (c *change) bequeath(name auth.Name, legacy Legacy) (left Departure, err error) {
-	all, err := everything(c.tx)
+	all, err := ownedBy(c.tx, name)
 	if err != nil {
 		return left, err
 	}
-	all = which(all, func(d Device) bool { return d.Owner() == name })
 	mine, err := images.Of(c.tx, name)
 	if err != nil {
 		return left, err

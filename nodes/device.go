@@ -63,19 +63,19 @@ var (
 	macs    = state.NewTable[Name]("mac") // of each device, so that none is there twice
 )
 
-// put writes a device that is new.
+// put writes a device that is new, has a new name, or became a node.
 func put(tx state.Tx, d Device) error {
 	if d.Port.Switch != "" { // it has another name now
 		if err := plugs.Put(tx, plug(d.Port, d), true); err != nil {
 			return err
 		}
 	}
-	return errors.Join(devices.Put(tx, string(d.Name), d), macs.Put(tx, string(d.MAC), d.Name))
+	return errors.Join(devices.Put(tx, string(d.Name), d), macs.Put(tx, string(d.MAC), d.Name), index(tx, d))
 }
 
 // remove deletes a device.
 func remove(tx state.Tx, d Device) error {
-	return errors.Join(devices.Delete(tx, string(d.Name)), macs.Delete(tx, string(d.MAC)),
+	return errors.Join(devices.Delete(tx, string(d.Name)), macs.Delete(tx, string(d.MAC)), unindex(tx, d),
 		plugs.Delete(tx, plug(d.Port, d)), used.Delete(tx, string(d.Name)), heard.Delete(tx, string(d.Name)))
 }
 

@@ -262,7 +262,7 @@ func (l *Lab) arrive(ctx context.Context, model images.Model, img images.Image) 
 			l.enroll(&d, img)
 			enrolled = append(enrolled, d)
 			_, err := l.plan(tx, d, true) // it found nothing to boot so far
-			err = errors.Join(err, devices.Put(tx, string(d.Name), d), l.Journal.Record(tx, registration(auth.Server, d, "")))
+			err = errors.Join(err, put(tx, d), l.Journal.Record(tx, registration(auth.Server, d, "")))
 			if err != nil {
 				return err
 			}

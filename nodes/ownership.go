@@ -38,23 +38,26 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 // fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
 	return l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
-		all, err := everything(c.tx)
+		free, err := someFree(c.tx, n, model)
 		if err != nil {
 			return err
 		}
-		wanted := "nodes"
-		if model != "" {
-			if known := models(all); !slices.Contains(known, model) {
-				return fault.Unknown("model", []string{string(model)}, images.ModelNames(known), "see the models with: node show --all")
-			}
-			wanted = string(model) + " nodes"
-		}
-		free := which(all, func(d Device) bool { return d.Kind == Node && d.Free() && (model == "" || d.Model == model) })
 		if len(free) < n {
+			wanted := "nodes"
+			if model != "" {
+				known, err := models(c.tx)
+				if err != nil {
+					return err
+				}
+				if !slices.Contains(known, model) {
+					return fault.Unknown("model", []string{string(model)}, images.ModelNames(known), "see the models with: node show --all")
+				}
+				wanted = string(model) + " nodes"
+			}
 			return fault.New(fault.InUse, "%s; nothing changed", tooFew(len(free), n, wanted)).
 				WithHint("try again later, or see who has the others with: node show --all")
 		}
-		return c.take(free[:n], user)
+		return c.take(free, user)
 	})
 }
 
@@ -217,15 +220,4 @@ func names(ds []Device, wanted func(Device) bool) (all []string) {
 		}
 	}
 	return all
-}
-
-// models lists the models of the nodes, each once, in alphabetical order.
-func models(all []Device) (found []images.Model) {
-	for _, d := range all {
-		if d.Kind == Node && !slices.Contains(found, d.Model) {
-			found = append(found, d.Model)
-		}
-	}
-	slices.Sort(found)
-	return found
 }

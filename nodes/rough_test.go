@@ -85,13 +85,16 @@ func broken(t testing.TB, s state.Store) (wrong []string) {
 	t.Helper()
 	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	ok(t, s.View(t.Context(), func(r state.Reader) error {
-		count := 0
+		count, indexed := 0, map[string]images.Model{}
 		for e, err := range devices.Scan(r, "", "") {
 			ok(t, err)
 			count++
 			d := e.Value
 			if e.Key != string(d.Name) {
 				complain("the row %s is of %s", e.Key, d.Name)
+			}
+			if d.Kind == Node {
+				indexed[ownedKey(d.Owner(), d.Name)] = d.Model
 			}
 			if holder, err := macs.Get(r, string(d.MAC)); err != nil || holder != d.Name {
 				complain("the MAC address of %s is of %q (%v)", d.Name, holder, err)
@@ -110,6 +113,16 @@ func broken(t testing.TB, s state.Store) (wrong []string) {
 			if here, err := auth.Exists(r, d.Owner()); err != nil || !here && !d.Free() || d.Since.IsZero() {
 				complain("%s is owned by %s since %v (%v)", d.Name, d.Owner(), d.Since, err)
 			}
+		}
+		for e, err := range owners.Scan(r, "", "") {
+			ok(t, err)
+			if model, is := indexed[e.Key]; !is || model != e.Value {
+				complain("%s of model %s is in the index of owners, and %q in the devices", e.Key, e.Value, model)
+			}
+			delete(indexed, e.Key)
+		}
+		for key := range indexed {
+			complain("%s is not in the index of owners", key)
 		}
 		addresses := 0
 		for _, err := range macs.Keys(r, "") {

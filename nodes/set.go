@@ -75,7 +75,19 @@ func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
 	var all, found []Device
 	var bad, misfits []string
 	for _, term := range s.terms {
-		match := keyword(term, user)
+		if term == "my-nodes" || term == "free-nodes" {
+			owner := user
+			if term == "free-nodes" {
+				owner = auth.Nobody
+			}
+			nodes, err := ownedBy(r, owner)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, nodes...)
+			continue
+		}
+		match := keyword(term)
 		if term == "explorable-switches" {
 			macs, err := explorable(r)
 			if err != nil {
@@ -125,13 +137,9 @@ func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
 	return found, nil
 }
 
-// keyword returns what a keyword selects, nil for any other term.
-func keyword(term string, user auth.Name) func(Device) bool {
+// keyword returns what a keyword selects of all devices, nil for any other term.
+func keyword(term string) func(Device) bool {
 	switch term {
-	case "my-nodes":
-		return func(d Device) bool { return d.Kind == Node && d.Owner() == user }
-	case "free-nodes":
-		return func(d Device) bool { return d.Kind == Node && d.Free() }
 	case "all-nodes":
 		return func(d Device) bool { return d.Kind == Node }
 	case "all-switches":

@@ -29,7 +29,13 @@ func (l *Lab) Show(ctx context.Context, user auth.Name, set Set) (Nodes, error) 
 
 // Mine returns the nodes that the user owns; there may be none.
 func (l *Lab) Mine(ctx context.Context, user auth.Name) (Nodes, error) {
-	return l.pick(ctx, func(d Device) bool { return d.Kind == Node && d.Owner() == user })
+	return state.Read(ctx, l.Store, func(r state.Reader) (Nodes, error) {
+		ds, err := ownedBy(r, user)
+		if err != nil {
+			return nil, err
+		}
+		return l.withStatus(r, ds)
+	})
 }
 
 // All returns every node.
@@ -54,26 +60,24 @@ func (l *Lab) AllDevices(ctx context.Context) (Nodes, error) {
 	return l.pick(ctx, func(Device) bool { return true })
 }
 
-func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (found Nodes, err error) {
-	err = l.Store.View(ctx, func(r state.Reader) error {
+func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (Nodes, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) (Nodes, error) {
 		ds, err := set.expand(r, user, sc)
-		if err == nil {
-			found, err = l.withStatus(r, ds)
+		if err != nil {
+			return nil, err
 		}
-		return err
+		return l.withStatus(r, ds)
 	})
-	return found, err
 }
 
-func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (found Nodes, err error) {
-	err = l.Store.View(ctx, func(r state.Reader) error {
+func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (Nodes, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) (Nodes, error) {
 		all, err := everything(r)
-		if err == nil {
-			found, err = l.withStatus(r, which(all, wanted))
+		if err != nil {
+			return nil, err
 		}
-		return err
+		return l.withStatus(r, which(all, wanted))
 	})
-	return found, err
 }
 
 // withStatus adds to devices what they are doing and where they hang.
@@ -129,13 +133,8 @@ func (l *Lab) Names(ctx context.Context) (names []string, err error) {
 }
 
 // Models returns the models of the nodes that are here, each once, in order.
-func (l *Lab) Models(ctx context.Context) (found []images.Model, err error) {
-	err = l.Store.View(ctx, func(r state.Reader) error {
-		all, err := everything(r)
-		found = models(all)
-		return err
-	})
-	return found, err
+func (l *Lab) Models(ctx context.Context) ([]images.Model, error) {
+	return state.Read(ctx, l.Store, models)
 }
 
 // IP is the address of the node, "" when it is not known.

@@ -126,11 +126,11 @@ func (c *change) unused(ref images.Ref, verb string) (images.Image, error) {
 	if err != nil {
 		return img, err
 	}
-	all, err := everything(c.tx)
+	ds, err := booting(c.tx, ref)
 	if err != nil {
 		return img, err
 	}
-	if using := names(which(all, func(d Device) bool { return d.Image == ref }), func(Device) bool { return true }); len(using) > 0 {
+	if using := names(ds, func(Device) bool { return true }); len(using) > 0 {
 		return img, fault.Failedf("cannot %s %s while nodes boot it: %s; nothing changed", verb, ref.Short(), strings.Join(using, ", ")).
 			WithHint("release them first, or boot them on another image: node boot %s IMAGE", strings.Join(using, ","))
 	}

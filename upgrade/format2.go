@@ -21,8 +21,12 @@ var toFormat2 = []step{
 type device struct {
 	Name  string `json:"name"`
 	Kind  string `json:"kind"`
+	Model string `json:"model"`
 	Image string `json:"image"` // <user>/<name>:<tag>
 }
+
+// owners are the models of nodes, by <owner>/<name>.
+var owners = state.NewTable[string]("owner")
 
 // indexOwner adds a node to those of its owner, the user of its image.
 func indexOwner(tx state.Tx, row state.Row) error {
@@ -34,7 +38,7 @@ func indexOwner(tx state.Tx, row state.Row) error {
 		return nil
 	}
 	owner, _, _ := strings.Cut(d.Image, "/")
-	return tx.Put("owner/"+owner+"/"+d.Name, []byte("true"))
+	return owners.Put(tx, owner+"/"+d.Name, d.Model)
 }
 
 func drop(tx state.Tx, row state.Row) error { return tx.Delete(row.Key) }

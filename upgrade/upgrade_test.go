@@ -99,9 +99,9 @@ func TestFormat2(t *testing.T) {
 	ok(t, Run(t.Context(), s, silent))
 	after := rows(t, s)
 	want := []string{
-		"owner/admin/pc-3=true", "owner/alice/desk=true", "owner/alice/rpi4-1=true", "owner/bob/pc-4=true",
-		"owner/waltplatform/pc-2=true", "owner/waltplatform/pc-5=true",
-		"owner/waltplatform/rpi-1=true", "owner/waltplatform/rpi-2=true", "owner/waltplatform/rpi-3=true",
+		`owner/admin/pc-3="pc-x86-64"`, `owner/alice/desk="pc-x86-64"`, `owner/alice/rpi4-1="rpi-4-b"`, `owner/bob/pc-4="pc-x86-64"`,
+		`owner/waltplatform/pc-2="pc-x86-64"`, `owner/waltplatform/pc-5="pc-x86-64"`,
+		`owner/waltplatform/rpi-1="rpi-3-b"`, `owner/waltplatform/rpi-2="rpi-3-b"`, `owner/waltplatform/rpi-3="rpi-3-b"`,
 	}
 	if got := under(after, "owner/"); !slices.Equal(got, want) {
 		t.Errorf("owners: %q, want %q", got, want)
