@@ -77,7 +77,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if s.hostKeys, err = hostkeys.Load(keys, c.SSH.RSAHostKey); err != nil {
 		return nil, err
 	}
-	lab, err := hostkeys.Client(keys)
+	nodeKey, err := hostkeys.ForNodes(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -90,10 +90,10 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		return nil, err
 	}
 	s.lab = nodes.New(nodes.Config{
-		Store: s.store, Journal: s.journal, Library: s.library, Key: lab,
-		IP: ip(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry,
+		Store: s.store, Journal: s.journal, Library: s.library, Key: nodeKey,
+		IP: listenIP(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry,
 	})
-	s.sim = sim.New(s.lab, s.library, lab.PublicKey(), log)
+	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Library: s.library, Users: s.users, Journal: s.journal,
@@ -131,8 +131,8 @@ func (s *server) apply(c config.Config) error {
 	return nil
 }
 
-// ip is the address that the server listens on, "" when that is all of them.
-func ip(a net.Addr) string {
+// listenIP is the address that the server listens on, "" when that is all of them.
+func listenIP(a net.Addr) string {
 	if tcp, ok := a.(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() {
 		return tcp.IP.String()
 	}

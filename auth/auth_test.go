@@ -25,8 +25,8 @@ var (
 // lab is a lab with an empty store, in which it is always noon.
 type lab struct {
 	*Users
-	store state.Store
-	log   *journal.Journal
+	store   state.Store
+	journal *journal.Journal
 }
 
 func newLab(t testing.TB) lab {
@@ -60,7 +60,7 @@ func (l lab) delete(t testing.TB, actor, name Name) error {
 // history returns the events, one "type actor to: detail [from from]" each.
 func (l lab) history(t testing.TB) (all []string) {
 	t.Helper()
-	ok(t, l.log.History(t.Context(), time.Time{}, noon.Add(time.Hour), func(e journal.Event) error {
+	ok(t, l.journal.History(t.Context(), time.Time{}, noon.Add(time.Hour), func(e journal.Event) error {
 		if e.From != "" {
 			e.Detail += " from " + e.From
 		}

@@ -27,9 +27,9 @@ func (u *Users) SetCA(keys []ssh.PublicKey) {
 	u.ca.Store(&ca)
 }
 
-// certified is Login for a certificate.
-func (u *Users) certified(ctx context.Context, cert *ssh.Certificate, login string, from netip.Addr) (Login, error) {
-	opts, err := u.check(cert)
+// loginWithCertificate is Login for a certificate.
+func (u *Users) loginWithCertificate(ctx context.Context, cert *ssh.Certificate, login string, from netip.Addr) (Login, error) {
+	opts, err := u.checkCertificate(cert)
 	if err != nil {
 		return Login{}, Refusal(fmt.Sprintf("certificate %.60q: %s", cert.KeyId, err))
 	}
@@ -38,7 +38,7 @@ func (u *Users) certified(ctx context.Context, cert *ssh.Certificate, login stri
 	}
 	var user User
 	err = u.store.View(ctx, func(r state.Reader) (err error) {
-		user, err = principal(r, cert.ValidPrincipals, login)
+		user, err = userOfPrincipals(r, cert.ValidPrincipals, login)
 		return err
 	})
 	if err != nil {
@@ -54,8 +54,9 @@ func (u *Users) certified(ctx context.Context, cert *ssh.Certificate, login stri
 	}, nil
 }
 
-// check verifies a certificate for the present time and returns its options.
-func (u *Users) check(cert *ssh.Certificate) (options, error) {
+// checkCertificate verifies a certificate for the present time and returns its
+// options.
+func (u *Users) checkCertificate(cert *ssh.Certificate) (options, error) {
 	var o options
 	if cert.CertType != ssh.UserCert {
 		return o, errors.New("not a user certificate")
@@ -77,7 +78,7 @@ func (u *Users) check(cert *ssh.Certificate) (options, error) {
 	if err := checker.CheckCert(cert.ValidPrincipals[0], cert); err != nil {
 		return o, err
 	}
-	if err := acceptable(cert.Key); err != nil {
+	if err := checkStrength(cert.Key); err != nil {
 		return o, err
 	}
 	return criticalOptions(cert.CriticalOptions)
@@ -106,10 +107,10 @@ func criticalOptions(critical map[string]string) (o options, err error) {
 	return o, nil
 }
 
-// principal returns the user whom the principals of a certificate stand for
-// under a login name: the user of that name, who must be one of them or, under
-// the shared name, the only one of them who is a user.
-func principal(r state.Reader, principals []string, login string) (User, error) {
+// userOfPrincipals returns the user whom the principals of a certificate stand
+// for under a login name: the user of that name, who must be one of them or,
+// under the shared name, the only one of them who is a user.
+func userOfPrincipals(r state.Reader, principals []string, login string) (User, error) {
 	if login != shared {
 		if !slices.Contains(principals, login) {
 			return User{}, Refusal("the login name is not a principal of the certificate")

@@ -38,10 +38,10 @@ func (u *Users) AddKeys(ctx context.Context, actor, name Name, lines string) ([]
 		return nil, err
 	}
 	_, err = u.store.Update(ctx, func(tx state.Tx) error {
-		if err := allow(tx, actor, name); err != nil {
+		if err := authorize(tx, actor, name); err != nil {
 			return err
 		}
-		rec, err := find(tx, name)
+		rec, err := getUser(tx, name)
 		if err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (
 		if k, err = findKey(tx, actor, fingerprint); err != nil {
 			return err
 		}
-		if err := allow(tx, actor, k.User); err != nil {
+		if err := authorize(tx, actor, k.User); err != nil {
 			return err
 		}
 		rec, err := userTable.Get(tx, string(k.User))
@@ -82,7 +82,7 @@ func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (
 		if err := keyTable.Delete(tx, fingerprint); err != nil {
 			return err
 		}
-		return u.note(tx, string(actor), k.User, "key removed: "+fingerprint)
+		return u.recordChange(tx, string(actor), k.User, "key removed: "+fingerprint)
 	})
 	return k, err
 }
@@ -118,13 +118,13 @@ func (u *Users) attach(tx state.Tx, actor string, rec record, added []Key) error
 			WithHint("remove those that are not used: user remove-key FINGERPRINT")
 	}
 	for _, k := range added {
-		if err := free(tx, k, actor); err != nil {
+		if err := checkUnused(tx, k, actor); err != nil {
 			return err
 		}
 		if err := keyTable.Put(tx, k.Fingerprint, k); err != nil {
 			return err
 		}
-		if err := u.note(tx, actor, k.User, "key added: "+k.Fingerprint); err != nil {
+		if err := u.recordChange(tx, actor, k.User, "key added: "+k.Fingerprint); err != nil {
 			return err
 		}
 		rec.Keys = append(rec.Keys, k.Fingerprint)
@@ -132,8 +132,8 @@ func (u *Users) attach(tx state.Tx, actor string, rec record, added []Key) error
 	return userTable.Put(tx, string(rec.Name), rec)
 }
 
-// free returns a fault when somebody has the key already.
-func free(r state.Reader, k Key, actor string) error {
+// checkUnused returns a fault when somebody has the key already.
+func checkUnused(r state.Reader, k Key, actor string) error {
 	old, err := keyTable.Get(r, k.Fingerprint)
 	switch {
 	case errors.Is(err, state.ErrNotFound):
@@ -149,9 +149,9 @@ func free(r state.Reader, k Key, actor string) error {
 	return fault.Failedf("%s has the key %s already", k.User, k.Fingerprint)
 }
 
-// update gives the wanted keys that their user has already the wanted options,
-// and returns those that the user does not have.
-func (u *Users) update(tx state.Tx, wanted []Key) (missing []Key, err error) {
+// updateOptions gives the wanted keys that their user has already the wanted
+// options, and returns those that the user does not have.
+func (u *Users) updateOptions(tx state.Tx, wanted []Key) (missing []Key, err error) {
 	for _, k := range wanted {
 		old, err := keyTable.Get(tx, k.Fingerprint)
 		switch {
@@ -167,7 +167,7 @@ func (u *Users) update(tx state.Tx, wanted []Key) (missing []Key, err error) {
 		if err := keyTable.Put(tx, k.Fingerprint, old); err != nil {
 			return nil, err
 		}
-		if err := u.note(tx, journal.Server, k.User, "key options changed: "+k.Fingerprint); err != nil {
+		if err := u.recordChange(tx, journal.Server, k.User, "key options changed: "+k.Fingerprint); err != nil {
 			return nil, err
 		}
 	}

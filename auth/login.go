@@ -36,7 +36,7 @@ func (r Refusal) Error() string { return string(r) }
 // proved that it holds the key. The error is a Refusal unless the store failed.
 func (u *Users) Login(ctx context.Context, key ssh.PublicKey, login string, from netip.Addr) (Login, error) {
 	if cert, ok := key.(*ssh.Certificate); ok {
-		return u.certified(ctx, cert, login, from)
+		return u.loginWithCertificate(ctx, cert, login, from)
 	}
 	fingerprint := ssh.FingerprintSHA256(key)
 	var (
@@ -81,7 +81,7 @@ func (u *Users) Refused(ctx context.Context, login, fingerprint string, from net
 	if _, err := ParseName(login); err != nil && login != shared {
 		login = fmt.Sprintf("%.40q", login) // a stranger chose it
 	}
-	return u.log.Add(ctx, journal.Event{
+	return u.journal.Add(ctx, journal.Event{
 		Type:   journal.LoginRefused,
 		Actor:  journal.Server,
 		From:   from.Unmap().String(),

@@ -42,16 +42,16 @@ var (
 
 // Users are the users of one store.
 type Users struct {
-	store state.Store
-	log   *journal.Journal
-	now   func() time.Time
-	ca    atomic.Pointer[map[string]bool] // marshalled keys of the authorities
+	store   state.Store
+	journal *journal.Journal
+	now     func() time.Time
+	ca      atomic.Pointer[map[string]bool] // marshalled keys of the authorities
 }
 
 // New returns the users of the store. now gives the present time, in the time
 // zone that the expiry times of keys are written in.
-func New(store state.Store, log *journal.Journal, now func() time.Time) *Users {
-	return &Users{store: store, log: log, now: now}
+func New(store state.Store, j *journal.Journal, now func() time.Time) *Users {
+	return &Users{store: store, journal: j, now: now}
 }
 
 // Add makes a user with the keys that lines, in the format of authorized_keys,
@@ -73,7 +73,7 @@ func (u *Users) Add(ctx context.Context, actor, name Name, admin bool, lines str
 			return err
 		}
 		rec := record{User: User{Name: name, Admin: admin, Created: u.now().UTC()}}
-		if err := u.note(tx, string(actor), name, title(admin)+" added"); err != nil {
+		if err := u.recordChange(tx, string(actor), name, title(admin)+" added"); err != nil {
 			return err
 		}
 		return u.attach(tx, string(actor), rec, added)
@@ -100,13 +100,13 @@ func (u *Users) Ensure(ctx context.Context, name Name, lines string) error {
 		case !rec.Admin:
 			change = "made an administrator"
 		}
-		missing, err := u.update(tx, wanted)
+		missing, err := u.updateOptions(tx, wanted)
 		if err != nil || change == "" && len(missing) == 0 {
 			return err
 		}
 		rec.Admin = true
 		if change != "" {
-			if err := u.note(tx, journal.Server, name, change); err != nil {
+			if err := u.recordChange(tx, journal.Server, name, change); err != nil {
 				return err
 			}
 		}
@@ -137,7 +137,7 @@ func (u *Users) List(ctx context.Context) (all []Account, err error) {
 // Get returns one user, or a fault that suggests near misses.
 func (u *Users) Get(ctx context.Context, name Name) (a Account, err error) {
 	err = u.store.View(ctx, func(r state.Reader) error {
-		rec, err := find(r, name)
+		rec, err := getUser(r, name)
 		if err != nil {
 			return err
 		}
@@ -187,7 +187,7 @@ func Exists(r state.Reader, name Name) (bool, error) {
 }
 
 // Require returns a fault unless actor is an administrator.
-func Require(r state.Reader, actor Name) error { return allow(r, actor, "") }
+func Require(r state.Reader, actor Name) error { return authorize(r, actor, "") }
 
 // Delete removes a user and the user's keys within tx, where actor is an
 // administrator and another administrator remains. The nodes and images of the
@@ -196,12 +196,12 @@ func Delete(tx state.Tx, actor, name Name) error {
 	if err := Require(tx, actor); err != nil {
 		return err
 	}
-	rec, err := find(tx, name)
+	rec, err := getUser(tx, name)
 	if err != nil {
 		return err
 	}
 	if rec.Admin {
-		if err := another(tx, name); err != nil {
+		if err := checkOtherAdmin(tx, name); err != nil {
 			return err
 		}
 	}
@@ -213,9 +213,9 @@ func Delete(tx state.Tx, actor, name Name) error {
 	return userTable.Delete(tx, string(name))
 }
 
-// another returns a fault unless there is an administrator besides name. It
-// reads the row of one, so that a concurrent removal of that one conflicts.
-func another(r state.Reader, name Name) error {
+// checkOtherAdmin returns a fault unless there is an administrator besides name.
+// It reads the row of one, so that a concurrent removal of that one conflicts.
+func checkOtherAdmin(r state.Reader, name Name) error {
 	for e, err := range userTable.Scan(r, "", "") {
 		if err != nil {
 			return err
@@ -228,9 +228,9 @@ func another(r state.Reader, name Name) error {
 		WithHint("add another administrator first: user add NAME --admin < KEY.pub")
 }
 
-// allow returns a fault unless actor is an administrator or, for what belongs
-// to a user, its owner.
-func allow(r state.Reader, actor, owner Name) error {
+// authorize returns a fault unless actor is an administrator or, for what
+// belongs to a user, its owner.
+func authorize(r state.Reader, actor, owner Name) error {
 	rec, err := userTable.Get(r, string(actor))
 	if errors.Is(err, state.ErrNotFound) {
 		return fault.Failedf("%s is no longer a user of this lab", actor).WithHint("ask an administrator")
@@ -245,7 +245,8 @@ func allow(r state.Reader, actor, owner Name) error {
 	return refusal.WithHint("ask an administrator: user show lists them")
 }
 
-func find(r state.Reader, name Name) (record, error) {
+// getUser returns the row of a user, or a fault that suggests near misses.
+func getUser(r state.Reader, name Name) (record, error) {
 	rec, err := userTable.Get(r, string(name))
 	if !errors.Is(err, state.ErrNotFound) {
 		return rec, err
@@ -272,9 +273,9 @@ func account(r state.Reader, rec record) (Account, error) {
 	return a, nil
 }
 
-// note writes the event that something about the user changed.
-func (u *Users) note(tx state.Tx, actor string, name Name, change string) error {
-	return u.log.Record(tx, journal.Event{Type: journal.User, Actor: actor, To: string(name), Detail: change})
+// recordChange writes the event that something about the user changed.
+func (u *Users) recordChange(tx state.Tx, actor string, name Name, change string) error {
+	return u.journal.Record(tx, journal.Event{Type: journal.User, Actor: actor, To: string(name), Detail: change})
 }
 
 func title(admin bool) string {

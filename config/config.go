@@ -63,7 +63,7 @@ type SSH struct {
 // Duration is a time.Duration that is written as in "30s" or "2h30m".
 type Duration struct {
 	time.Duration
-	wrong string // the text, when it is none
+	wrong string // the text, when it is not a duration
 }
 
 // UnmarshalText parses what time.ParseDuration does. It leaves complaints to

@@ -58,8 +58,8 @@ func Load(dir string, rsa bool) ([]ssh.Signer, error) {
 	return []ssh.Signer{key, old}, nil
 }
 
-// Client returns the key that the lab shows to nodes, as Load does.
-func Client(dir string) (ssh.Signer, error) {
+// ForNodes returns the key with which the lab logs in to its nodes, as Load does.
+func ForNodes(dir string) (ssh.Signer, error) {
 	return load(filepath.Join(dir, "lab_ed25519_key"), ed25519Key)
 }
 
@@ -106,7 +106,7 @@ func read(path string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// create makes a key under a name of its own and then gives it its name, unless
+// create makes a key in a temporary file and then gives that its name, unless
 // another process was faster: then that one's key stays.
 func create(path string, k kind) error {
 	key, err := k.make()

@@ -51,11 +51,11 @@ func TestLoad(t *testing.T) {
 	if out, err := exec.Command("ssh-keygen", "-lf", filepath.Join(dir, "ssh_host_rsa_key")).CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "3072 ") {
 		t.Errorf("ssh-keygen says of the RSA key: %s, %v", out, err)
 	}
-	client, err := Client(dir)
+	client, err := ForNodes(dir)
 	if err != nil || same(client, first[0]) {
 		t.Errorf("the key for nodes: %v, %v", client, err)
 	}
-	again, err := Client(dir)
+	again, err := ForNodes(dir)
 	if err != nil || !same(client, again) {
 		t.Errorf("the key for nodes changed: %v", err)
 	}

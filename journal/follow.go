@@ -20,28 +20,28 @@ const slack = 10 * time.Second
 func (j *Journal) Follow(ctx context.Context, from time.Time, show func(Event) error) error {
 	f := follower{newest: from.UTC(), seen: map[string]bool{}}
 	mark := func(e state.Entry[Event]) error { f.seen[e.Key] = true; return nil }
-	if err := j.each(ctx, f.horizon(), instant(from), mark); err != nil { // older, and there already
-		return ended(ctx, err)
+	if err := j.each(ctx, f.horizon(), timeKey(from), mark); err != nil { // older, and there already
+		return ignoreEnd(ctx, err)
 	}
 	w := j.store.Watch(events.Prefix(""))
 	defer w.Close()
 	catchUp := func(e state.Entry[Event]) error {
-		if !f.take(e) {
+		if !f.markSeen(e) {
 			return nil
 		}
 		return show(e.Value)
 	}
 	if err := j.each(ctx, f.horizon(), forever, catchUp); err != nil {
-		return ended(ctx, err)
+		return ignoreEnd(ctx, err)
 	}
 	for {
 		batch, err := w.Next(ctx)
 		if err != nil {
-			return ended(ctx, err)
+			return ignoreEnd(ctx, err)
 		}
 		fresh, err := f.fresh(ctx, j.store, batch)
 		if err != nil {
-			return ended(ctx, err)
+			return ignoreEnd(ctx, err)
 		}
 		for _, e := range fresh {
 			if err := show(e); err != nil {
@@ -67,7 +67,7 @@ type follower struct {
 func (f *follower) fresh(ctx context.Context, store state.Store, batch state.Batch) ([]Event, error) {
 	var found []state.Entry[Event]
 	err := store.View(ctx, func(r state.Reader) (err error) {
-		found, err = f.find(r, batch)
+		found, err = f.read(r, batch)
 		return err
 	})
 	if err != nil {
@@ -75,15 +75,15 @@ func (f *follower) fresh(ctx context.Context, store state.Store, batch state.Bat
 	}
 	var fresh []Event
 	for _, e := range found {
-		if f.take(e) {
+		if f.markSeen(e) {
 			fresh = append(fresh, e.Value)
 		}
 	}
 	return fresh, nil
 }
 
-// take reports whether an event is new, and remembers it.
-func (f *follower) take(e state.Entry[Event]) bool {
+// markSeen remembers an event, and reports whether it is new.
+func (f *follower) markSeen(e state.Entry[Event]) bool {
 	if f.seen[e.Key] {
 		return false
 	}
@@ -99,9 +99,9 @@ func (f *follower) take(e state.Entry[Event]) bool {
 	return true
 }
 
-func (f *follower) horizon() string { return instant(f.newest.Add(-slack)) }
+func (f *follower) horizon() string { return timeKey(f.newest.Add(-slack)) }
 
-func (f *follower) find(r state.Reader, batch state.Batch) (found []state.Entry[Event], err error) {
+func (f *follower) read(r state.Reader, batch state.Batch) (found []state.Entry[Event], err error) {
 	if batch.Overflow {
 		for e, err := range events.Scan(r, "", f.horizon()) {
 			if err != nil {
@@ -125,9 +125,9 @@ func (f *follower) find(r state.Reader, batch state.Batch) (found []state.Entry[
 	return found, nil
 }
 
-// ended is the error of a reader that waits for news: that there will be none
-// any more is no error.
-func ended(ctx context.Context, err error) error {
+// ignoreEnd returns the error of a reader that waits for news, but nil when there
+// will be none: ctx ended, or the store was closed.
+func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, state.ErrClosed) {
 		return nil
 	}

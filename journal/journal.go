@@ -76,7 +76,7 @@ const historyPage = 500
 // History shows the events from one instant until before another, in order,
 // until show fails.
 func (j *Journal) History(ctx context.Context, from, until time.Time, show func(Event) error) error {
-	return j.each(ctx, instant(from), instant(until), func(e state.Entry[Event]) error { return show(e.Value) })
+	return j.each(ctx, timeKey(from), timeKey(until), func(e state.Entry[Event]) error { return show(e.Value) })
 }
 
 // each shows the events whose keys are from start until before end, in order.
@@ -115,8 +115,8 @@ func (j *Journal) page(ctx context.Context, start, end string) (page []state.Ent
 }
 
 func (j *Journal) key(t time.Time) string {
-	return fmt.Sprintf("%s-%08x", instant(t), j.count.Add(1))
+	return fmt.Sprintf("%s-%08x", timeKey(t), j.count.Add(1))
 }
 
-// instant is t as a key that sorts by time, for any year that people type.
-func instant(t time.Time) string { return fmt.Sprintf("%012d%09d", max(0, t.Unix()), t.Nanosecond()) }
+// timeKey is t as a key that sorts by time, for any year that people type.
+func timeKey(t time.Time) string { return fmt.Sprintf("%012d%09d", max(0, t.Unix()), t.Nanosecond()) }

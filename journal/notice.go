@@ -30,7 +30,7 @@ func (j *Journal) Tell(tx state.Tx, user, text string) error {
 // Unseen returns the notices that no session of the user was shown yet, and
 // counts them as shown.
 func (j *Journal) Unseen(ctx context.Context, user string) ([]string, error) {
-	texts, _, err := j.take(ctx, user, nil)
+	texts, _, err := j.collect(ctx, user, nil)
 	return texts, err
 }
 
@@ -42,26 +42,26 @@ func (j *Journal) Notices(ctx context.Context, user string, show func(text strin
 	defer w.Close()
 	var known map[string]bool
 	for {
-		texts, all, err := j.take(ctx, user, known)
+		texts, all, err := j.collect(ctx, user, known)
 		if err != nil {
-			return ended(ctx, err)
+			return ignoreEnd(ctx, err)
 		}
 		known = all
 		for _, text := range texts {
 			show(text)
 		}
 		if _, err := w.Next(ctx); err != nil {
-			return ended(ctx, err)
+			return ignoreEnd(ctx, err)
 		}
 	}
 }
 
-// take returns the texts of the user's notices that are not known yet, marks
+// collect returns the texts of the user's notices that are not known yet, marks
 // them as shown, and returns the keys of all that are there, to be known the
 // next time. With nothing known, not even that there was nothing, it returns
 // the texts that nobody was shown. It deletes what every session had time for.
 // There is no order to rely on: a notice may be committed after a younger one.
-func (j *Journal) take(ctx context.Context, user string, known map[string]bool) (texts []string, all map[string]bool, err error) {
+func (j *Journal) collect(ctx context.Context, user string, known map[string]bool) (texts []string, all map[string]bool, err error) {
 	_, err = j.store.Update(ctx, func(tx state.Tx) error {
 		texts, all = nil, map[string]bool{}
 		for e, err := range notices.Scan(tx, user+"/", "") {

@@ -104,7 +104,7 @@ func parseKey(line string) (Key, *fault.Error) {
 	if err != nil || key.Type() != kind {
 		return Key{}, fault.Usagef("the %.40s key is damaged, or its type is not accepted", kind).WithHint("send the whole line of the .pub file")
 	}
-	if err := acceptable(key); err != nil {
+	if err := checkStrength(key); err != nil {
 		return Key{}, err
 	}
 	return Key{
@@ -115,8 +115,9 @@ func parseKey(line string) (Key, *fault.Error) {
 	}, nil
 }
 
-// acceptable returns a fault for keys that are no keys or too weak.
-func acceptable(key ssh.PublicKey) *fault.Error {
+// checkStrength returns a fault for weak keys, and for a certificate in the
+// place of a key.
+func checkStrength(key ssh.PublicKey) *fault.Error {
 	const hint = "make a better key: ssh-keygen -t ed25519"
 	if _, ok := key.(*ssh.Certificate); ok {
 		return fault.Usagef("a certificate, not a key").WithHint("send the .pub file without -cert in its name")
