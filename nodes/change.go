@@ -58,13 +58,31 @@ func (l *Lab) change(ctx context.Context, actor auth.Actor, given consent.Given,
 		return f(c)
 	})
 	if errors.Is(err, state.ErrTooBig) {
-		return Result{}, fault.Failedf("too many nodes for one command; nothing changed").WithHint("name fewer nodes at a time")
+		return Result{}, fault.Failedf("too many nodes for one command (at most %d); nothing changed", mostNodes(l.Store.Limit())).
+			WithHint("name fewer nodes at a time")
 	}
 	if err != nil {
 		return Result{}, err
 	}
 	err = c.restart(ctx)
 	return c.result, err
+}
+
+// What a node costs at most in one transaction, when it is taken from its owner,
+// all names are as long as they may be, and its port is to be switched: its
+// record, the event, the notice to the owner, its rows in the index of owners
+// and the guard of one of them, when it was used, and the order for the port.
+// The rest of the command, as the record of the clone, has its share of bytes.
+const (
+	rowsOfNode  = 8
+	bytesOfNode = 2500
+	bytesBeside = 16 << 10
+)
+
+// mostNodes is how many nodes a command can always change. More of them may fit,
+// since names are seldom so long; it is what a user is told when they did not.
+func mostNodes(l state.Limit) int {
+	return min(l.Rows/rowsOfNode, (l.Bytes-bytesBeside)/bytesOfNode)
 }
 
 // boot makes a device boot an image: the only place where a node
