@@ -10,10 +10,10 @@ import (
 
 // testJobs looks at the job of a download that failed once, stops it, and has it
 // tried again.
-func (w *world) testJobs() {
-	w.t.Helper()
+func (lab *testLab) testJobs() {
+	lab.t.Helper()
 	const reason = "the image waltplatform/esp-32-default cannot be downloaded: no registry is configured"
-	w.tell([]step{
+	lab.tell([]step{
 		{
 			user: "bob", line: "advanced jobs",
 			stdout: "ID              WHAT                         FOR      STATE\n" +
@@ -39,16 +39,16 @@ func (w *world) testJobs() {
 		{user: "bob", line: "advanced jobs cancel default-esp-32", stdout: "default-esp-32 is stopped\n"},
 		{user: "bob", line: "advanced jobs retry default-esp-32", stdout: "default-esp-32 is tried now\n"},
 	})
-	if got := w.ok("bob", "log show"); !strings.Contains(got, "bob: waltplatform/esp-32-default: stopped") ||
+	if got := lab.ok("bob", "log show"); !strings.Contains(got, "bob: waltplatform/esp-32-default: stopped") ||
 		!strings.Contains(got, "bob: waltplatform/esp-32-default: to be tried now") {
-		w.t.Errorf("the log tells:\n%s", got)
+		lab.t.Errorf("the log tells:\n%s", got)
 	}
 }
 
 func TestProgressOf(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	c := &Call{App: w.app}
+	lab := newTestLab(t)
+	c := &Call{App: lab.app}
 	for want, j := range map[string]nodes.Job{
 		"running":         {Running: true, Tries: 3},
 		"50 % of 3.0 KiB": {Running: true, Done: 1536, Total: 3072},
@@ -63,13 +63,13 @@ func TestProgressOf(t *testing.T) {
 
 func TestUpdateDefaultImages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.addImage(images.Image{
+	lab := newTestLab(t)
+	lab.addImage(images.Image{
 		Ref:    images.Ref{User: "waltplatform", Name: "rpi-3-b-default", Tag: "20260101"},
 		Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64),
 	})
 	const left = " is free and boots its default image at its next start: the server has no means to reboot it\n"
-	w.tell([]step{
+	lab.tell([]step{
 		{
 			user: "bob", line: "advanced update-default-images",
 			stdout: "pc-x86-64-default: nothing newer than the present one, created 2026-11-20 12:00\n" +
@@ -92,7 +92,7 @@ func TestUpdateDefaultImages(t *testing.T) {
 		{user: "bob", line: "advanced gc --dry-run", stdout: "0 B in 0 files would be freed\n"},
 		{user: "bob", line: "advanced jobs", stderr: "Nothing is being transferred, and nothing waits for it.\n"},
 	})
-	if _, words := w.app.Complete(t.Context(), w.session("bob", ""), "advanced update-default-images --put-back "); len(words) != 1 || words[0] != "rpi-3-b-default" {
+	if _, words := lab.app.Complete(t.Context(), lab.session("bob", ""), "advanced update-default-images --put-back "); len(words) != 1 || words[0] != "rpi-3-b-default" {
 		t.Errorf("--put-back is completed with %v", words)
 	}
 }
@@ -100,11 +100,11 @@ func TestUpdateDefaultImages(t *testing.T) {
 // Who has no images yet sees what is on its way.
 func TestImageShowWhileTheFirstIsDownloaded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("alice", "node remove pc-1")
-	w.ok("alice", "device forget rpi-*")
-	w.ok("alice", "device add esp-1 --mac 52:54:00:00:00:77 --model esp-32")
-	if got := w.run("bob", "image show", "").stderr; !strings.Contains(got, "waltplatform/esp-32-default: about to begin (see: advanced jobs)\n") {
+	lab := newTestLab(t)
+	lab.ok("alice", "node remove pc-1")
+	lab.ok("alice", "device forget rpi-*")
+	lab.ok("alice", "device add esp-1 --mac 52:54:00:00:00:77 --model esp-32")
+	if got := lab.run("bob", "image show", "").stderr; !strings.Contains(got, "waltplatform/esp-32-default: about to begin (see: advanced jobs)\n") {
 		t.Errorf("bob is told:\n%s", got)
 	}
 }

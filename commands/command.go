@@ -80,7 +80,7 @@ type App struct {
 // New returns the commands.
 func New(s Services) *App {
 	a := &App{Services: s}
-	for _, noun := range [][]Command{nodeCommands(), nodeUseCommands(), nodeFindCommands(), imageCommands(), deviceCommands(), deviceConfigCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), helpCommands()} {
+	for _, noun := range [][]Command{nodeCommands(), imageCommands(), deviceCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), helpCommands()} {
 		a.table = append(a.table, noun...)
 	}
 	return a

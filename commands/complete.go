@@ -20,7 +20,7 @@ func (a *App) Complete(ctx context.Context, s *Session, line string) (start int,
 		before = before[1:]
 	}
 	c := &Call{App: a, Session: s}
-	cmd, rest, ok := a.find(before)
+	cmd, rest, ok := a.lookup(before)
 	if !ok || len(rest) == 0 {
 		words = a.nextWords(before)
 	}

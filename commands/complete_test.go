@@ -8,9 +8,9 @@ import (
 
 func TestComplete(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("carol", "node acquire rpi-2")
-	w.ok("bob", "image show")
+	lab := newTestLab(t)
+	lab.ok("carol", "node acquire rpi-2")
+	lab.ok("bob", "image show")
 	for _, c := range []struct {
 		line  string
 		words string // joined by blanks
@@ -69,7 +69,7 @@ func TestComplete(t *testing.T) {
 		{"node run rpi-1 --", ""},
 		{"node run rpi-1 ls -", ""},
 	} {
-		start, words := w.app.Complete(t.Context(), w.session("bob", ""), c.line)
+		start, words := lab.app.Complete(t.Context(), lab.session("bob", ""), c.line)
 		if got := strings.Join(words, " "); got != c.words {
 			t.Errorf("%q: %q, want %q", c.line, got, c.words)
 		}
@@ -83,12 +83,12 @@ func TestComplete(t *testing.T) {
 // Completion looks images up, and so makes the first ones.
 func TestCompleteMakesTheFirstImages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	_, words := w.app.Complete(t.Context(), w.session("bob", ""), "node boot rpi-1 rpi")
+	lab := newTestLab(t)
+	_, words := lab.app.Complete(t.Context(), lab.session("bob", ""), "node boot rpi-1 rpi")
 	if !slices.Equal(words, []string{"rpi-3-b-default"}) {
 		t.Errorf("%q", words)
 	}
-	if got := w.ok("bob", "image show --names-only"); got != "pc-x86-64-default\nrpi-3-b-default\n" {
+	if got := lab.ok("bob", "image show --names-only"); got != "pc-x86-64-default\nrpi-3-b-default\n" {
 		t.Errorf("bob's images: %s", got)
 	}
 }
@@ -111,10 +111,10 @@ func TestCompletedPathsAreCommands(t *testing.T) {
 
 func TestCompleteWithoutStore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.store.Close()
+	lab := newTestLab(t)
+	lab.store.Close()
 	for _, line := range []string{"node acquire r", "node boot rpi-1 r", "user show b", "image clone w", "user remove-key S", "node acquire --model r", "device show r"} {
-		if _, words := w.app.Complete(t.Context(), w.session("bob", ""), line); len(words) > 0 {
+		if _, words := lab.app.Complete(t.Context(), lab.session("bob", ""), line); len(words) > 0 {
 			t.Errorf("%q: %q", line, words)
 		}
 	}

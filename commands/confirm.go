@@ -12,20 +12,20 @@ import (
 	"walt/fault"
 )
 
-// patience is how long a question waits for its answer.
-const patience = time.Minute
+// answerTimeout is how long a question waits for its answer.
+const answerTimeout = time.Minute
 
-// consented calls do, and when that would disturb others asks whether to do
-// what the verb says all the same, and calls it again with what the user agreed
-// to, until nothing was in the way.
-func (c *Call) consented(ctx context.Context, verb string, do func(consent.Given) error) error {
-	_, err := c.consentedBefore(ctx, consent.Given{Whoever: c.on("yes")}, verb, do)
+// withConsent calls do. When that would disturb others, it asks the user whether
+// to do what the verb says all the same, and with a yes calls do again with what
+// the user agreed to, until nothing is in the way.
+func (c *Call) withConsent(ctx context.Context, verb string, do func(consent.Given) error) error {
+	_, err := c.withFormerConsent(ctx, consent.Given{Whoever: c.on("yes")}, verb, do)
 	return err
 }
 
-// consentedBefore is consented for a user who agreed to something before, and
-// returns what that has become.
-func (c *Call) consentedBefore(ctx context.Context, given consent.Given, verb string, do func(consent.Given) error) (consent.Given, error) {
+// withFormerConsent is withConsent for a user who agreed to something before. It
+// returns all that the user has agreed to.
+func (c *Call) withFormerConsent(ctx context.Context, given consent.Given, verb string, do func(consent.Given) error) (consent.Given, error) {
 	for {
 		err := do(given)
 		contest, ok := errors.AsType[*consent.Error](err)
@@ -35,7 +35,7 @@ func (c *Call) consentedBefore(ctx context.Context, given consent.Given, verb st
 		if contest.Changed {
 			c.note("Ownership changed while you were asked; nothing was done.")
 		}
-		c.facts(contest.Nodes)
+		c.showContested(contest.Nodes)
 		object := "them"
 		if len(contest.Nodes) == 1 {
 			object = string(contest.Nodes[0].Node)
@@ -47,8 +47,8 @@ func (c *Call) consentedBefore(ctx context.Context, given consent.Given, verb st
 	}
 }
 
-// facts shows what a request would disturb.
-func (c *Call) facts(contested []consent.Contested) {
+// showContested shows what a request would disturb.
+func (c *Call) showContested(contested []consent.Contested) {
 	for _, n := range contested {
 		if n.Owner == c.User {
 			c.note("%s boots this image.", n.Node)
@@ -69,7 +69,7 @@ func (c *Call) ask(ctx context.Context, question string) error {
 	if c.on("no-input") {
 		return refused.WithHint("--no-input never asks; --yes answers in advance (see: help show node-ownership)")
 	}
-	asking, cancel := context.WithTimeout(ctx, patience)
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	answer, err := c.Session.Ask(asking, question+" [y/N] ")
 	switch {
@@ -80,7 +80,7 @@ func (c *Call) ask(ctx context.Context, question string) error {
 		return refused.WithHint("no answer came; --yes answers in advance")
 	case asking.Err() != nil:
 		fmt.Fprintln(c.Err)
-		return refused.WithHint("no answer came within %d s; --yes answers in advance", patience/time.Second)
+		return refused.WithHint("no answer came within %d s; --yes answers in advance", answerTimeout/time.Second)
 	case err != nil:
 		return err
 	}

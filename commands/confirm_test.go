@@ -17,12 +17,12 @@ const (
 	carolsShown = "rpi-1" + mineAndReboot
 )
 
-// contestedWorld is one where bob has rpi-1, since five minutes.
-func contestedWorld(t *testing.T) *world {
-	w := newWorld(t)
-	w.ok("bob", "node acquire rpi-1")
-	w.pass(5 * time.Minute)
-	return w
+// contestedLab is one where bob has rpi-1, since five minutes.
+func contestedLab(t *testing.T) *testLab {
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire rpi-1")
+	lab.pass(5 * time.Minute)
+	return lab
 }
 
 func TestAnswers(t *testing.T) {
@@ -45,14 +45,14 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := contestedWorld(t)
+			lab := contestedLab(t)
 			c.user, c.line = "carol", "node acquire rpi-1 "+c.line
-			w.tell([]step{c})
+			lab.tell([]step{c})
 			owner := "bob"
 			if c.status == StatusDone {
 				owner = "carol"
 			}
-			if got := w.ok("alice", "node show --all"); !strings.Contains(got, "walt:"+owner+"/rpi-3-b-default") {
+			if got := lab.ok("alice", "node show --all"); !strings.Contains(got, "walt:"+owner+"/rpi-3-b-default") {
 				t.Errorf("rpi-1 should be %s's:\n%s", owner, got)
 			}
 		})
@@ -62,9 +62,9 @@ func TestAnswers(t *testing.T) {
 // Whatever disturbs an owner asks, in words that fit.
 func TestEveryQuestion(t *testing.T) {
 	t.Parallel()
-	w := contestedWorld(t)
-	w.ok("bob", "node acquire pc-1")
-	w.online["bob"] = true
+	lab := contestedLab(t)
+	lab.ok("bob", "node acquire pc-1")
+	lab.online["bob"] = true
 	const (
 		rpi = "rpi-1 belongs to bob since 2026-11-22 12:00 UTC (5 min ago); bob is connected now.\n"
 		pc  = "pc-1 belongs to bob since 2026-11-22 12:05 UTC (just now); bob is connected now.\n"
@@ -79,7 +79,7 @@ func TestEveryQuestion(t *testing.T) {
 		"node remove pc-1":                pc + "Remove pc-1 anyway?",
 		"device forget rpi-1":             rpi + "Remove rpi-1 anyway?",
 	} {
-		got := w.run("alice", line, "n\n")
+		got := lab.run("alice", line, "n\n")
 		_, shown, seeded := strings.Cut(got.stderr, "were cloned into it as pc-x86-64-default, rpi-3-b-default.\n")
 		if !seeded {
 			shown = got.stderr
@@ -89,7 +89,7 @@ func TestEveryQuestion(t *testing.T) {
 		}
 	}
 	for _, line := range []string{"node show --all", "device show rpi-1", "node release my-nodes", "node acquire --any 1"} {
-		w.ok("carol", line)
+		lab.ok("carol", line)
 	}
 }
 
@@ -97,23 +97,23 @@ func TestEveryQuestion(t *testing.T) {
 // shown, and for no others.
 func TestFactsThatChange(t *testing.T) {
 	t.Parallel()
-	w := contestedWorld(t)
+	lab := contestedLab(t)
 	var prompts []string
 	during := []string{"node acquire rpi-1 --yes", "node boot rpi-1 default --yes", "node acquire rpi-1 --yes", ""}
-	s := w.session("carol", "")
+	s := lab.session("carol", "")
 	s.Ask = func(_ context.Context, prompt string) (string, error) {
 		prompts = append(prompts, prompt)
 		line := during[0]
 		during = during[1:]
 		if line != "" {
-			w.pass(time.Minute)
-			w.ok("alice", line)
+			lab.pass(time.Minute)
+			lab.ok("alice", line)
 		}
 		return "y", nil
 	}
 	// alice takes it, and carol must be asked again; alice frees it, and there is
 	// nothing to ask.
-	got := w.runIn(t.Context(), s, "node acquire rpi-1")
+	got := lab.runIn(t.Context(), s, "node acquire rpi-1")
 	want := answer{carolsShown, bobsNode +
 		"Ownership changed while you were asked; nothing was done.\n" +
 		"rpi-1 belongs to alice since 2026-11-22 12:06 UTC (just now); alice is not connected.\n" + cloned, StatusDone}
@@ -122,10 +122,10 @@ func TestFactsThatChange(t *testing.T) {
 	}
 
 	// A node that nobody had when the question was put belongs to alice now.
-	w.ok("carol", "node acquire rpi-2")
+	lab.ok("carol", "node acquire rpi-2")
 	s.User, s.Key = "bob", fingerprint("bob")
 	during = []string{"node acquire rpi-10 --yes", ""}
-	got = w.runIn(t.Context(), s, "node acquire rpi-2,rpi-10")
+	got = lab.runIn(t.Context(), s, "node acquire rpi-2,rpi-10")
 	if !strings.Contains(got.stderr, "rpi-10 belongs to alice since 2026-11-22 12:08 UTC") || got.status != StatusDone || len(prompts) != 4 {
 		t.Errorf("%d prompts, %+v", len(prompts), got)
 	}
@@ -133,15 +133,15 @@ func TestFactsThatChange(t *testing.T) {
 
 func TestInterruptedQuestion(t *testing.T) {
 	t.Parallel()
-	w := contestedWorld(t)
+	lab := contestedLab(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	s := w.session("carol", "")
+	s := lab.session("carol", "")
 	s.Ask = func(ctx context.Context, _ string) (string, error) {
 		cancel()
 		<-ctx.Done()
 		return "", ctx.Err()
 	}
-	if got, want := w.runIn(ctx, s, "node acquire rpi-1"), (answer{"", bobsNode + "walt: interrupted\n", StatusInterrupted}); got != want {
+	if got, want := lab.runIn(ctx, s, "node acquire rpi-1"), (answer{"", bobsNode + "walt: interrupted\n", StatusInterrupted}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
@@ -149,18 +149,18 @@ func TestInterruptedQuestion(t *testing.T) {
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := contestedWorld(t)
-		s := w.session("carol", "")
+		lab := contestedLab(t)
+		s := lab.session("carol", "")
 		s.Ask = func(ctx context.Context, _ string) (string, error) {
 			<-ctx.Done()
 			return "", ctx.Err()
 		}
 		begin := time.Now()
-		got := w.runIn(t.Context(), s, "node acquire rpi-1")
+		got := lab.runIn(t.Context(), s, "node acquire rpi-1")
 		want := answer{"", bobsNode + "\n" + notDone + "  no answer came within 60 s; --yes answers in advance\n", StatusInUse}
 		if waited := time.Since(begin); got != want || waited != time.Minute {
 			t.Errorf("after %v: %+v, want %+v", waited, got, want)
 		}
-		w.store.Close()
+		lab.store.Close()
 	})
 }

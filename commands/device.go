@@ -7,14 +7,16 @@ import (
 
 	"walt/api"
 	"walt/auth"
+	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
 
+// deviceCommands is what there is to do with devices.
 func deviceCommands() []Command {
-	asks := []Flag{yesFlag, noInputFlag}
+	confirms := []Flag{yesFlag, noInputFlag}
 	return []Command{{
 		Path: "device show", Short: "show the devices of the lab", Topic: "device-sets",
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
@@ -34,12 +36,31 @@ downloaded, which goes on in the background. One without a model stays unknown;
 		Run: deviceAdd,
 	}, {
 		Path: "device rename", Short: "give a device another name",
-		Args: []Arg{{Name: "OLD", Complete: completeDevice}, {Name: "NEW"}}, Flags: asks,
-		Run: rename,
+		Args: []Arg{{Name: "OLD", Complete: completeDevice}, {Name: "NEW"}}, Flags: confirms,
+		Run: renameDevice,
 	}, {
 		Path: "device forget", Short: "remove devices that are gone from the lab",
-		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}}, Flags: asks,
-		Run: func(ctx context.Context, c *Call) error { return c.drop(ctx, c.Lab.Forget, "forgotten") },
+		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}}, Flags: confirms,
+		Run: func(ctx context.Context, c *Call) error { return c.removeDevices(ctx, c.Lab.Forget, "forgotten") },
+	}, {
+		Path: "device config", Short: "show or change settings of devices", Topic: "power",
+		Long: `Shows the settings of the devices, or gives them the ones that are named: all
+of them, or none when one is not allowed. "type=switch" makes a switch of an
+unknown device. What must stay secret is never shown; with a shell in front of
+ssh, quote what has special characters.`,
+		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, settingArg}, Flags: confirms,
+		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, false) },
+	}, {
+		Path: "device rescan", Short: "ask switches what is connected to their ports", Topic: "power",
+		Long: `Asks all explorable switches, or those of the set, and notes which device is
+connected to which port. Of the ports where several switches see a device, it
+is the one where the least else is seen; a port with many devices behind it
+leads to another switch.`,
+		Args: []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
+		Run:  deviceRescan,
+	}, {
+		Path: "device tree", Short: "draw which device is connected to which port", Topic: "power",
+		Run: deviceTree,
 	}}
 }
 
@@ -67,13 +88,6 @@ func deviceShow(ctx context.Context, c *Call) error {
 	}
 	c.rows([]string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, cells)
 	return nil
-}
-
-func orDash(s *string) string {
-	if s == nil {
-		return "-"
-	}
-	return *s
 }
 
 // deviceRows lists the devices of the optional first argument, the server first
@@ -132,7 +146,7 @@ func deviceAdd(ctx context.Context, c *Call) error {
 		return err
 	}
 	if !c.given("mac") {
-		return c.misused(fault.Usagef("device add: --mac is missing"))
+		return c.withUsage(fault.Usagef("device add: --mac is missing"))
 	}
 	a := nodes.Announcement{Name: name}
 	if a.MAC, err = ethernet.ParseMAC(c.option("mac")); err != nil {
@@ -159,4 +173,44 @@ func deviceAdd(ctx context.Context, c *Call) error {
 		c.note("If it is a switch: device config %s type=switch (see: help show power)", d.Name)
 	}
 	return nil
+}
+
+// removeDevices removes the devices of the first argument.
+func (c *Call) removeDevices(ctx context.Context, do func(context.Context, auth.Name, nodes.Set, consent.Given) ([]nodes.Device, error), done string) error {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return err
+	}
+	var gone []nodes.Device
+	err = c.withConsent(ctx, "Remove", func(given consent.Given) error {
+		gone, err = do(ctx, c.User, set, given)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range gone {
+		fmt.Fprintf(c.Out, "%s %s\n", d.Name, done)
+	}
+	return nil
+}
+
+// renameDevice gives the device that is the first argument the name of the second.
+func renameDevice(ctx context.Context, c *Call) error {
+	old, err := nodes.ParseName(c.arg(0))
+	if err != nil {
+		return err
+	}
+	name, err := nodes.ParseName(c.arg(1))
+	if err != nil {
+		return err
+	}
+	return c.withConsent(ctx, "Rename", func(given consent.Given) error {
+		d, err := c.Lab.Rename(ctx, c.User, old, name, given)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.Out, "%s is now called %s\n", old, d.Name)
+		return nil
+	})
 }

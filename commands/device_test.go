@@ -9,9 +9,9 @@ import (
 
 func TestDevices(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.up("pc-1", "127.0.0.1:4711")
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.up("pc-1", "127.0.0.1:4711")
+	lab.tell([]step{
 		{
 			user: "bob", line: "device show",
 			stdout: "NAME    TYPE    MODEL      MAC                IP         SWITCH  PORT  STATE\n" +
@@ -49,32 +49,32 @@ func TestDevices(t *testing.T) {
 // A device whose default image is not here waits for it, and shows how that goes.
 func TestDeviceThatWaits(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.tell([]step{{
+	lab := newTestLab(t)
+	lab.tell([]step{{
 		user: "bob", line: "device add esp-1 --mac 52:54:00:00:00:77 --model esp-32",
 		stdout: "esp-1 becomes a free node when waltplatform/esp-32-default is here: the download goes on in the background (see: device show)\n",
 	}})
-	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "downloading waltplatform/esp-32-default: about to begin\n") {
+	if got := lab.ok("bob", "device show esp-1"); !strings.HasSuffix(got, "downloading waltplatform/esp-32-default: about to begin\n") {
 		t.Errorf("before the first try: %s", got)
 	}
 	ended := make(chan error)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { ended <- w.lab.Run(ctx) }()
-	for !strings.Contains(w.ok("bob", "log show"), "try 1 failed") {
+	go func() { ended <- lab.nodes.Run(ctx) }()
+	for !strings.Contains(lab.ok("bob", "log show"), "try 1 failed") {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
 	<-ended
-	w.pass(20 * time.Second)
-	got := w.ok("bob", "device show esp-1")
+	lab.pass(20 * time.Second)
+	got := lab.ok("bob", "device show esp-1")
 	if !strings.HasSuffix(got, "download of waltplatform/esp-32-default: failed 1 time, next try in 41s (see: advanced jobs)\n") {
 		t.Errorf("after it: %s", got)
 	}
-	if got := w.run("bob", "image show", "").stderr; !strings.Contains(got, "waltplatform/esp-32-default: failed 1 time, next try in 41s") {
+	if got := lab.run("bob", "image show", "").stderr; !strings.Contains(got, "waltplatform/esp-32-default: failed 1 time, next try in 41s") {
 		t.Errorf("beside the images: %s", got)
 	}
-	w.testJobs()
-	if got := w.ok("bob", "device show esp-1"); !strings.HasSuffix(got, ": about to begin (see: advanced jobs)\n") {
+	lab.testJobs()
+	if got := lab.ok("bob", "device show esp-1"); !strings.HasSuffix(got, ": about to begin (see: advanced jobs)\n") {
 		t.Errorf("when it is retried: %s", got)
 	}
 }

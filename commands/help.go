@@ -44,17 +44,17 @@ func helpCommands() []Command {
 }
 
 func help(ctx context.Context, c *Call) error {
-	cmd, rest, ok := c.find(c.args)
+	cmd, rest, ok := c.lookup(c.args)
 	switch {
 	case len(c.args) == 0 || slices.Contains(topicNames(), c.arg(0)) && len(c.args) == 1:
 		return helpShow(ctx, c)
 	case ok && len(rest) == 0:
 		cmd.describe(c.Out)
 		return nil
-	case len(c.args) == 1 && len(c.under(c.arg(0))) == 0:
+	case len(c.args) == 1 && len(c.group(c.arg(0))) == 0:
 		return helpShow(ctx, c)
 	}
-	return c.astray(c.Session, append(slices.Clone(c.args), "--help"))
+	return c.unknownCommand(c.Session, append(slices.Clone(c.args), "--help"))
 }
 
 func helpShow(_ context.Context, c *Call) error {

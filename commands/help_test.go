@@ -51,10 +51,10 @@ func TestTable(t *testing.T) {
 
 func TestEveryCommandHelps(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	app := w.app
+	lab := newTestLab(t)
+	app := lab.app
 	for _, cmd := range app.table {
-		got := w.run("bob", cmd.Path+" --help", "")
+		got := lab.run("bob", cmd.Path+" --help", "")
 		if got.status != StatusDone || got.stderr != "" {
 			t.Errorf("%s --help: %+v", cmd.Path, got)
 		}
@@ -73,7 +73,7 @@ func TestEveryCommandHelps(t *testing.T) {
 			}
 		}
 		for _, line := range []string{cmd.Path + " -h", "walt " + cmd.Path + " --help", cmd.Path + " --help=yes"} {
-			if again := w.run("bob", line, ""); again != got {
+			if again := lab.run("bob", line, ""); again != got {
 				t.Errorf("%s: %+v", line, again)
 			}
 		}
@@ -82,8 +82,8 @@ func TestEveryCommandHelps(t *testing.T) {
 
 func TestEveryCommandCountsItsArguments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	app := w.app
+	lab := newTestLab(t)
+	app := lab.app
 	for _, cmd := range app.table {
 		least := 0
 		for _, a := range cmd.Args {
@@ -92,20 +92,20 @@ func TestEveryCommandCountsItsArguments(t *testing.T) {
 			}
 		}
 		if least > 0 {
-			got := w.run("bob", cmd.Path+strings.Repeat(" x", least-1), "")
+			got := lab.run("bob", cmd.Path+strings.Repeat(" x", least-1), "")
 			want := "walt: " + cmd.Path + ": " + cmd.Args[least-1].Name + " is missing\n  usage: " + cmd.usage() + "\n"
 			if got != (answer{"", want, StatusUsage}) {
 				t.Errorf("%s with too few arguments: %+v", cmd.Path, got)
 			}
 		}
 		if n := len(cmd.Args); n == 0 || !cmd.Args[n-1].Many {
-			got := w.run("bob", cmd.Path+strings.Repeat(" x", n)+" y", "")
+			got := lab.run("bob", cmd.Path+strings.Repeat(" x", n)+" y", "")
 			want := "walt: " + cmd.Path + ": too many arguments, from \"y\" on\n  usage: " + cmd.usage() + "\n"
 			if got != (answer{"", want, StatusUsage}) {
 				t.Errorf("%s with too many arguments: %+v", cmd.Path, got)
 			}
 		}
-		got := w.run("bob", cmd.Path+" --no-such-option", "")
+		got := lab.run("bob", cmd.Path+" --no-such-option", "")
 		if got.status != StatusUsage || !strings.Contains(got.stderr, "unknown option --no-such-option") {
 			t.Errorf("%s with an unknown option: %+v", cmd.Path, got)
 		}
@@ -115,7 +115,7 @@ func TestEveryCommandCountsItsArguments(t *testing.T) {
 // Options after the nodes of "node run" are those of the command there.
 func TestRunPassesOptionsOn(t *testing.T) {
 	t.Parallel()
-	cmd, rest, _ := New(Services{}).find(strings.Fields("node run -y rpi-1 ls --help -h --yes"))
+	cmd, rest, _ := New(Services{}).lookup(strings.Fields("node run -y rpi-1 ls --help -h --yes"))
 	c := &Call{cmd: cmd}
 	if err := c.parse(rest); err != nil || !c.on("yes") || !slices.Equal(c.args, []string{"rpi-1", "ls", "--help", "-h", "--yes"}) {
 		t.Errorf("%q, %v", c.args, err)
@@ -124,28 +124,28 @@ func TestRunPassesOptionsOn(t *testing.T) {
 
 func TestOverviews(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	app := w.app
-	all := w.ok("bob", "help")
+	lab := newTestLab(t)
+	app := lab.app
+	all := lab.ok("bob", "help")
 	for _, cmd := range app.table {
 		if !regexp.MustCompile(`(?m)^  ` + cmd.Path + `  +` + regexp.QuoteMeta(cmd.Short) + `$`).MatchString(all) {
 			t.Errorf("help lacks %s", cmd.Path)
 		}
 	}
 	for _, line := range []string{"--help", "-h", "help show"} {
-		if got := w.ok("bob", line); got != all {
+		if got := lab.ok("bob", line); got != all {
 			t.Errorf("%s differs from help", line)
 		}
 	}
 	for line, like := range map[string]string{"help node acquire": "node acquire --help", "help whoami": "whoami --help", "help user": "user --help"} {
-		if got := w.ok("bob", line); got != w.ok("bob", like) {
+		if got := lab.ok("bob", line); got != lab.ok("bob", like) {
 			t.Errorf("%s differs from %s:\n%s", line, like, got)
 		}
 	}
-	w.tell([]step{{user: "bob", line: "help nod acquire", status: StatusUsage, stderr: "walt: unknown command \"nod\"\n" +
+	lab.tell([]step{{user: "bob", line: "help nod acquire", status: StatusUsage, stderr: "walt: unknown command \"nod\"\n" +
 		"  did you mean node acquire?\n  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--json] [SET]\n"}})
 	for _, line := range []string{"user --help", "user -h", "user frobnicate --help"} {
-		got := w.ok("bob", line)
+		got := lab.ok("bob", line)
 		if !strings.Contains(got, "user add-key ") || strings.Contains(got, "node") {
 			t.Errorf("%s:\n%s", line, got)
 		}
@@ -154,20 +154,20 @@ func TestOverviews(t *testing.T) {
 
 func TestTopics(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	list := w.ok("bob", "help list")
+	lab := newTestLab(t)
+	list := lab.ok("bob", "help list")
 	for _, name := range []string{"node-ownership", "device-sets", "images", "registries", "optional-features", "design-notes", "ci", "admin"} {
 		if !slices.Contains(topicNames(), name) {
 			t.Errorf("there is no topic %s", name)
 		}
 	}
 	for _, name := range topicNames() {
-		text := w.ok("bob", "help show "+name)
+		text := lab.ok("bob", "help show "+name)
 		title, _, _ := strings.Cut(text, "\n")
 		if !strings.HasPrefix(title, "# ") || !regexp.MustCompile(`(?m)^`+name+` +`+regexp.QuoteMeta(title[2:])+`$`).MatchString(list) {
 			t.Errorf("%s: the title is %q, the list\n%s", name, title, list)
 		}
-		if again := w.ok("bob", "help "+name); again != text {
+		if again := lab.ok("bob", "help "+name); again != text {
 			t.Errorf("help %s differs from help show %s", name, name)
 		}
 		for line := range strings.Lines(text) {
@@ -176,11 +176,11 @@ func TestTopics(t *testing.T) {
 			}
 		}
 	}
-	w.tell([]step{
+	lab.tell([]step{
 		{user: "bob", line: "help show imags", status: StatusFailed, stderr: "walt: unknown topic imags\n  did you mean images instead of imags?\n"},
 		{user: "bob", line: "help show nothing-like-it", status: StatusFailed, stderr: "walt: unknown topic nothing-like-it\n  see all topics with: help list\n"},
 	})
-	if got := w.runIn(t.Context(), w.terminal("bob"), "help show ci"); !strings.HasPrefix(got.stdout, "\x1b[1mScripts and continuous integration\x1b[0m\n") {
+	if got := lab.runIn(t.Context(), lab.terminal("bob"), "help show ci"); !strings.HasPrefix(got.stdout, "\x1b[1mScripts and continuous integration\x1b[0m\n") {
 		t.Errorf("the title on a terminal: %.80q", got.stdout)
 	}
 }
@@ -254,7 +254,7 @@ func TestCommandLinesInTexts(t *testing.T) {
 				continue // a shell or a script
 			}
 			found++
-			cmd, rest, ok := app.find(words)
+			cmd, rest, ok := app.lookup(words)
 			c := &Call{cmd: cmd}
 			if !ok {
 				t.Errorf("%s: %q is no command", name, line)
@@ -271,7 +271,7 @@ func TestCommandLinesInTexts(t *testing.T) {
 // The reserved words of the lab can be explained to nobody who is called so.
 func TestReservedWordsAreUsageFaults(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	for _, line := range []string{
 		"user add waltplatform", "user add Alice", "user add root", "user add a-", "user add " + strings.Repeat("a", 33),
 		"node rename rpi-1 my-nodes", "node rename rpi-1 server", "node rename rpi-1 rpi-", "node rename rpi-1 1pi", "node create x",
@@ -279,7 +279,7 @@ func TestReservedWordsAreUsageFaults(t *testing.T) {
 		"node acquire rpi-1,", "node acquire rpi-[", "device add x9 --mac 52:54:00 --model m", "device add x9 --mac 01:00:00:00:00:00",
 		"device add x9 --mac 52:54:00:00:00:77 --model a/b",
 	} {
-		got := w.run("alice", line, publicKey("new"))
+		got := lab.run("alice", line, publicKey("new"))
 		if got.status != StatusUsage || got.stdout != "" || strings.Count(got.stderr, "\n") < 2 {
 			t.Errorf("%s: %+v", line, got)
 		}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
-	"walt/api"
 	"walt/images"
-	"walt/nodes"
 )
 
 func imageCommands() []Command {
@@ -96,53 +93,6 @@ func (c *Call) workingSet(ctx context.Context) ([]images.Image, error) {
 		c.note("Your working set was empty: the default images of the nodes here were cloned into it as %s.", strings.Join(made, ", "))
 	}
 	return mine, err
-}
-
-func imageShow(ctx context.Context, c *Call) error {
-	mine, err := c.workingSet(ctx)
-	if err != nil {
-		return err
-	}
-	shown := mine
-	if c.on("all") {
-		all, err := c.Lab.Images(ctx)
-		if err != nil {
-			return err
-		}
-		for _, img := range all {
-			if img.Ref.User != c.User {
-				shown = append(shown, img)
-			}
-		}
-	}
-	if c.on("names-only") {
-		for _, img := range shown {
-			fmt.Fprintln(c.Out, c.nameOf(img))
-		}
-		return nil
-	}
-	all, err := c.Lab.All(ctx)
-	if err != nil {
-		return err
-	}
-	uses := nodes.Uses(all)
-	if c.on("json") {
-		return c.print(api.NewImages(shown, uses))
-	}
-	if len(shown) == 0 {
-		c.note("You have no images, and there are no default ones yet: they come with the first nodes (see: help show images).")
-		return c.showTransfers(ctx)
-	}
-	var rows [][]string
-	for _, img := range shown {
-		inUse := "-"
-		if n := uses[img.Ref]; n > 0 {
-			inUse = count(n, "node")
-		}
-		rows = append(rows, []string{c.nameOf(img), inUse, img.Created.UTC().Format(time.DateOnly), strings.Join(images.ModelNames(img.Models), ",")})
-	}
-	c.rows([]string{"NAME", "IN USE", "CREATED", "MODELS"}, rows)
-	return c.showTransfers(ctx)
 }
 
 // nameOf is how the user calls an image: its name, or the link to somebody else's.

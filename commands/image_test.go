@@ -11,9 +11,9 @@ const seededNote = "Your working set was empty: the default images of the nodes 
 
 func TestImageShow(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("carol", "node acquire rpi-1,rpi-2")
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.ok("carol", "node acquire rpi-1,rpi-2")
+	lab.tell([]step{
 		{
 			user: "bob", line: "image show", stderr: seededNote,
 			stdout: "NAME               IN USE  CREATED     MODELS\n" +
@@ -41,9 +41,9 @@ func TestImageShow(t *testing.T) {
 
 func TestImageClone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.addImage(images.Image{Ref: images.Ref{User: "carol", Name: "debian", Tag: "v2"}, Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("2", 64)})
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.addImage(images.Image{Ref: images.Ref{User: "carol", Name: "debian", Tag: "v2"}, Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("2", 64)})
+	lab.tell([]step{
 		{user: "bob", line: "image clone walt:carol/debian:v2", stdout: "debian:v2 is a clone of walt:carol/debian:v2\n", stderr: seededNote},
 		{user: "bob", line: "image clone walt:carol/debian:v2 mine", stdout: "mine is a clone of walt:carol/debian:v2\n"},
 		{
@@ -64,12 +64,12 @@ func TestImageClone(t *testing.T) {
 // Overwriting an image reboots the nodes that boot it, and that is asked first.
 func TestImageOverwrite(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.addImage(images.Image{Ref: images.Ref{User: "carol", Name: "debian", Tag: "latest"}, Models: []images.Model{"pc-x86-64"}, Digest: "sha256:" + strings.Repeat("2", 64)})
-	w.ok("bob", "image show")
-	w.ok("bob", "node acquire pc-1,rpi-1")
+	lab := newTestLab(t)
+	lab.addImage(images.Image{Ref: images.Ref{User: "carol", Name: "debian", Tag: "latest"}, Models: []images.Model{"pc-x86-64"}, Digest: "sha256:" + strings.Repeat("2", 64)})
+	lab.ok("bob", "image show")
+	lab.ok("bob", "node acquire pc-1,rpi-1")
 	const question = "pc-1 boots this image.\nOverwrite pc-x86-64-default and reboot pc-1 anyway? [y/N] \n"
-	w.tell([]step{
+	lab.tell([]step{
 		{
 			user: "bob", line: "image clone --force walt:carol/debian rpi-3-b-default", status: StatusFailed,
 			stderr: "walt: rpi-3-b-default is booted by rpi-1, and the new content is only for pc-x86-64; nothing changed\n" +
@@ -87,10 +87,10 @@ func TestImageOverwrite(t *testing.T) {
 
 func TestNoImages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("alice", "node remove pc-1")
-	w.ok("alice", "device forget rpi-*")
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.ok("alice", "node remove pc-1")
+	lab.ok("alice", "device forget rpi-*")
+	lab.tell([]step{
 		{
 			user: "bob", line: "image show",
 			stderr: "You have no images, and there are no default ones yet: they come with the first nodes (see: help show images).\n",

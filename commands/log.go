@@ -151,7 +151,7 @@ func (c *Call) history() (from, until time.Time, err error) {
 }
 
 func (c *Call) badRange(s string) error {
-	return c.misused(fault.Usagef("--history: %q is not a range", s).
+	return c.withUsage(fault.Usagef("--history: %q is not a range", s).
 		WithHint("it is a length of time (2h, 7d), two instants (2026-11-01..2026-11-03T12:00), full or none"))
 }
 

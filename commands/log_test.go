@@ -12,9 +12,9 @@ import (
 	"walt/journal"
 )
 
-// eventful is a world of 17:00 in which something happened every hour.
-func eventful(t *testing.T) *world {
-	w := newWorld(t)
+// eventful is a lab at 17:00 in which something happened every hour.
+func eventful(t *testing.T) *testLab {
+	lab := newTestLab(t)
 	for _, line := range []string{
 		"node acquire rpi-1",
 		"image clone walt:waltplatform/rpi-3-b-default mine",
@@ -22,18 +22,18 @@ func eventful(t *testing.T) *world {
 		"node rename pc-1 pc-2",
 		"node release rpi-1",
 	} {
-		w.pass(time.Hour)
-		w.ok("bob", line)
+		lab.pass(time.Hour)
+		lab.ok("bob", line)
 	}
-	w.ok("bob", "node reboot pc-2")
-	w.must(w.users.Refused(t.Context(), "eve\x1b", "SHA256:none", w.session("bob", "").Client, "unknown key"))
-	return w
+	lab.ok("bob", "node reboot pc-2")
+	lab.must(lab.users.Refused(t.Context(), "eve\x1b", "SHA256:none", lab.session("bob", "").Client, "unknown key"))
+	return lab
 }
 
 func TestLogLines(t *testing.T) {
 	t.Parallel()
-	w := eventful(t)
-	got := w.ok("alice", "log show --history 2026-11-22T12:30..")
+	lab := eventful(t)
+	got := lab.ok("alice", "log show --history 2026-11-22T12:30..")
 	want := "" +
 		"2026-11-22 13:00:00 image bob: bob/rpi-3-b-default: cloned from waltplatform/rpi-3-b-default\n" +
 		"2026-11-22 13:00:00 ownership bob rpi-1: free -> bob: boots bob/rpi-3-b-default\n" +
@@ -50,7 +50,7 @@ func TestLogLines(t *testing.T) {
 
 func TestLogRanges(t *testing.T) {
 	t.Parallel()
-	w := eventful(t) // it is 17:00 now
+	lab := eventful(t) // it is 17:00 now
 	const registered = 10
 	for history, events := range map[string]int{
 		"":                                       registered + 8,
@@ -73,7 +73,7 @@ func TestLogRanges(t *testing.T) {
 		"--history 99999999d":              -1,
 		"--history ''":                     registered + 8,
 	} {
-		got := w.run("alice", "log show "+history, "")
+		got := lab.run("alice", "log show "+history, "")
 		switch lines := strings.Count(got.stdout, "\n"); {
 		case events >= 0 && (got.status != StatusDone || lines != events):
 			t.Errorf("%s: %d events, want %d: %+v", history, lines, events, got)
@@ -81,16 +81,16 @@ func TestLogRanges(t *testing.T) {
 			t.Errorf("%s: %+v", history, got)
 		}
 	}
-	w.pass(24*time.Hour + time.Second)
-	if got := w.ok("alice", "log show"); got != "" {
+	lab.pass(24*time.Hour + time.Second)
+	if got := lab.ok("alice", "log show"); got != "" {
 		t.Errorf("after a day: %s", got)
 	}
 }
 
 func TestLogIssuers(t *testing.T) {
 	t.Parallel()
-	w := eventful(t)
-	w.ok("carol", "node acquire rpi-2")
+	lab := eventful(t)
+	lab.ok("carol", "node acquire rpi-2")
 	for set, events := range map[string]int{
 		"bob":         7,
 		"carol":       2,
@@ -103,12 +103,12 @@ func TestLogIssuers(t *testing.T) {
 		"all-devices": 9,
 		"server":      3,
 	} {
-		got := w.ok("carol", "log show --issuers "+set)
+		got := lab.ok("carol", "log show --issuers "+set)
 		if lines := strings.Count(got, "\n"); lines != events {
 			t.Errorf("%s: %d events, want %d:\n%s", set, lines, events, got)
 		}
 	}
-	w.tell([]step{
+	lab.tell([]step{
 		{
 			user: "bob", line: "log show --issuers bbo,rpi-1,nothing-like-it", status: StatusFailed,
 			stderr: "walt: unknown issuers bbo, nothing-like-it\n  did you mean bob instead of bbo?\n",
@@ -121,8 +121,8 @@ func TestLogIssuers(t *testing.T) {
 
 func TestLogDocument(t *testing.T) {
 	t.Parallel()
-	w := eventful(t)
-	w.tell([]step{
+	lab := eventful(t)
+	lab.tell([]step{
 		{user: "bob", line: "log show --json --history none", stdout: `{"events":[]}` + "\n"},
 		{
 			user: "bob", line: "log show --json --history 2026-11-22T17:00.. --issuers rpi-1",
@@ -135,22 +135,22 @@ func TestLogDocument(t *testing.T) {
 // --json one event a line.
 func TestLogRealtime(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	out := newTap()
-	s := w.session("alice", "")
+	s := lab.session("alice", "")
 	s.Out, s.Err = out, &bytes.Buffer{}
 	ended := make(chan int)
-	go func() { ended <- w.app.Run(ctx, s, "log show --realtime --json --issuers carol,rpi-2") }()
+	go func() { ended <- lab.app.Run(ctx, s, "log show --realtime --json --issuers carol,rpi-2") }()
 	for n := 0; !strings.Contains(out.String(), "here"); n++ { // until it watches
-		w.must(w.journal.Add(t.Context(), journal.Event{Type: journal.User, Actor: "carol", To: "here"}))
+		lab.must(lab.journal.Add(t.Context(), journal.Event{Type: journal.User, Actor: "carol", To: "here"}))
 		select {
 		case <-out.wrote:
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	w.ok("bob", "node acquire rpi-1")
-	w.ok("bob", "node acquire rpi-2")
+	lab.ok("bob", "node acquire rpi-1")
+	lab.ok("bob", "node acquire rpi-2")
 	const want = `{"time":"2026-11-22T12:00:00Z","type":"ownership","actor":"bob","node":"rpi-2","from":"","to":"bob","detail":"boots bob/rpi-3-b-default"}` + "\n"
 	for !strings.Contains(out.String(), want) {
 		<-out.wrote
@@ -191,12 +191,12 @@ func (o *tap) String() string {
 
 func TestBackup(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.tell([]step{
 		{user: "alice", line: "advanced backup", stdout: "all data"},
 		{user: "bob", line: "advanced backup", status: StatusFailed, stderr: "walt: only administrators make backups\n  see who is one with: user show\n"},
 	})
-	if got := w.runIn(t.Context(), w.terminal(auth.Name("alice")), "advanced backup"); got.status != StatusUsage || got.stdout != "" {
+	if got := lab.runIn(t.Context(), lab.terminal(auth.Name("alice")), "advanced backup"); got.status != StatusUsage || got.stdout != "" {
 		t.Errorf("onto a terminal: %+v", got)
 	}
 }

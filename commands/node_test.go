@@ -12,8 +12,8 @@ const mineAndReboot = " is yours and boots rpi-3-b-default at its next start: th
 
 func TestAcquireAndRelease(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.tell([]step{
 		{user: "bob", line: "node show", stderr: "You have no nodes. Take one with: node acquire SET; see all with: node show --all\n"},
 		{
 			user: "bob", line: "node acquire rpi-10,pc-1,rpi-1",
@@ -41,17 +41,17 @@ func TestAcquireAndRelease(t *testing.T) {
 		{user: "bob", line: "node release rpi-10", stdout: "rpi-10 is free and boots its default image at its next start: the server has no means to reboot it\n"},
 		{user: "bob", line: "node boot pc-1 default", stdout: "pc-1 is free and boots its default image: rebooting\n"},
 	})
-	if got, want := w.ok("bob", "node show --all --names-only"), "rpi-1\nrpi-2\npc-1\nrpi-10\n"; got != want {
+	if got, want := lab.ok("bob", "node show --all --names-only"), "rpi-1\nrpi-2\npc-1\nrpi-10\n"; got != want {
 		t.Errorf("mine, then free ones: %q, want %q", got, want)
 	}
 }
 
 func TestOutdatedClone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("bob", "image show")
-	w.addImage(images.Image{Ref: images.DefaultRef("rpi-3-b"), Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64)})
-	w.tell([]step{{
+	lab := newTestLab(t)
+	lab.ok("bob", "image show")
+	lab.addImage(images.Image{Ref: images.DefaultRef("rpi-3-b"), Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64)})
+	lab.tell([]step{{
 		user: "bob", line: "node acquire rpi-1", stdout: "rpi-1" + mineAndReboot,
 		stderr: "You already have an image rpi-3-b-default; it is used unchanged. It differs from the default image; " +
 			"a fresh clone: image clone --force walt:waltplatform/rpi-3-b-default rpi-3-b-default\n",
@@ -60,9 +60,9 @@ func TestOutdatedClone(t *testing.T) {
 
 func TestAcquireAny(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("carol", "node acquire rpi-1")
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.ok("carol", "node acquire rpi-1")
+	lab.tell([]step{
 		{
 			user: "bob", line: "node acquire --any 1 --model rpi-3-b", stdout: "rpi-2" + mineAndReboot,
 			stderr: "Cloned the default image into your working set as rpi-3-b-default.\n",
@@ -81,22 +81,22 @@ func TestAcquireAny(t *testing.T) {
 
 func TestNodeTable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("bob", "node acquire rpi-10")
-	w.ok("carol", "node acquire pc-1")
-	w.pass(90 * time.Minute)
-	w.up("pc-1", "127.0.0.1:4711")
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire rpi-10")
+	lab.ok("carol", "node acquire pc-1")
+	lab.pass(90 * time.Minute)
+	lab.up("pc-1", "127.0.0.1:4711")
 	want := "" +
 		"NAME    OWNER   MODEL      TYPE      STATE  IMAGE                         SINCE\n" +
 		"rpi-10  you     rpi-3-b    physical  off    rpi-3-b-default               1 h ago\n" +
 		"rpi-1   (free)  rpi-3-b    physical  off    default                       1 h ago\n" +
 		"rpi-2   (free)  rpi-3-b    physical  off    default                       1 h ago\n" +
 		"pc-1    carol   pc-x86-64  virtual   up     walt:carol/pc-x86-64-default  1 h ago\n"
-	if got := w.ok("bob", "node show --all"); got != want {
+	if got := lab.ok("bob", "node show --all"); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	heading, rest, _ := strings.Cut(want, "\n")
-	onTerminal := w.runIn(t.Context(), w.terminal("bob"), "node show -a")
+	onTerminal := lab.runIn(t.Context(), lab.terminal("bob"), "node show -a")
 	if want := "\x1b[1m" + heading + "\x1b[0m\n" + rest; onTerminal.stdout != want {
 		t.Errorf("on a terminal %q, want %q", onTerminal.stdout, want)
 	}
@@ -105,15 +105,15 @@ func TestNodeTable(t *testing.T) {
 // The documents that programs read, to the letter.
 func TestNodeDocuments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("carol", "node acquire rpi-1")
-	w.up("pc-1", "127.0.0.1:4711")
-	w.pass(time.Second)
+	lab := newTestLab(t)
+	lab.ok("carol", "node acquire rpi-1")
+	lab.up("pc-1", "127.0.0.1:4711")
+	lab.pass(time.Second)
 	const (
 		pc1 = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","host":"simulated","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z"}`
 		rpi = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","host":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z"}`
 	)
-	w.tell([]step{
+	lab.tell([]step{
 		{user: "bob", line: "node show --json", stdout: `{"nodes":[]}` + "\n"},
 		{
 			user: "bob", line: "node acquire rpi-1 --yes --json",
@@ -134,17 +134,17 @@ func TestNodeDocuments(t *testing.T) {
 			stdout: `{"cloned":["bob/pc-x86-64-default:latest"],"nodes":[{"name":"pc-1","owner":"bob","image":"bob/pc-x86-64-default:latest","previous_owner":null,"changed":true,"reboot":"ok","reboot_reason":null}]}` + "\n",
 		},
 	})
-	w.ok("bob", "node release pc-1")
-	w.up("pc-1", "127.0.0.1:4711")
-	if got := w.ok("bob", "node show --json --all"); !strings.HasPrefix(got, `{"nodes":[`+strings.Replace(pc1, "12:00:00Z", "12:00:01Z", 1)+",") {
+	lab.ok("bob", "node release pc-1")
+	lab.up("pc-1", "127.0.0.1:4711")
+	if got := lab.ok("bob", "node show --json --all"); !strings.HasPrefix(got, `{"nodes":[`+strings.Replace(pc1, "12:00:00Z", "12:00:01Z", 1)+",") {
 		t.Errorf("got %s", got)
 	}
 }
 
 func TestVirtualNodes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.tell([]step{
 		{
 			user: "bob", line: "node create n1", stdout: "n1 is yours and boots pc-x86-64-default: rebooting\n",
 			stderr: "Cloned the default image into your working set as pc-x86-64-default.\n",
@@ -165,14 +165,14 @@ func TestVirtualNodes(t *testing.T) {
 // A previous owner is told: at the next login, or in an open shell.
 func TestNotices(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("bob", "node acquire rpi-1,rpi-2")
-	w.ok("carol", "node acquire rpi-1 --yes")
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire rpi-1,rpi-2")
+	lab.ok("carol", "node acquire rpi-1 --yes")
 	var stderr strings.Builder
-	s := w.session("bob", "")
+	s := lab.session("bob", "")
 	s.Err = &stderr
-	w.app.Welcome(t.Context(), s)
-	w.app.Welcome(t.Context(), s)
+	lab.app.Welcome(t.Context(), s)
+	lab.app.Welcome(t.Context(), s)
 	if want := "walt: carol took your node rpi-1\n"; stderr.String() != want {
 		t.Errorf("at the next login: %q, want %q once", stderr.String(), want)
 	}

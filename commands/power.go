@@ -5,10 +5,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"walt/api"
-	"walt/nodes"
 )
 
 func powerCommands() []Command {
@@ -40,25 +38,4 @@ func powerShow(ctx context.Context, c *Call) error {
 	}
 	fmt.Fprintf(c.Out, "Saved so far: %.1f port-hours\n", report.Saved.Hours())
 	return nil
-}
-
-// awake gives nodes that are off to save power their power back. With wait, it
-// returns when these are up, or when they should have been.
-func (c *Call) awake(ctx context.Context, found nodes.Nodes, wait bool) (nodes.Nodes, error) {
-	woke, err := c.Lab.Wake(ctx, found)
-	if len(woke) > 0 {
-		c.note("Waking %s, which had been switched off to save power.", nameList(woke))
-	}
-	if err != nil || len(woke) == 0 || !wait {
-		return found, err
-	}
-	return c.Lab.Woken(ctx, found, woke)
-}
-
-func nameList(some nodes.Nodes) string {
-	var names []string
-	for _, n := range some {
-		names = append(names, string(n.Name))
-	}
-	return strings.Join(names, ", ")
 }

@@ -48,21 +48,21 @@ func (o *outlets) Close() error { return nil }
 func TestPower(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.tell([]step{{
+		lab := newTestLab(t)
+		lab.tell([]step{{
 			user: "bob", line: "device rescan", status: StatusFailed,
 			stderr: "walt: no switch may be explored\n  allow it with: device config SWITCH lldp.explore=true (see: help show power)\n",
 		}})
-		w.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
-		w.ok("bob", "device config sw-1 type=switch address=10.0.0.2 snmp.version=1 snmp.community=c lldp.explore=true poe.reboots=true")
-		w.outlets.seen = []snmp.Neighbour{
+		lab.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
+		lab.ok("bob", "device config sw-1 type=switch address=10.0.0.2 snmp.version=1 snmp.community=c lldp.explore=true poe.reboots=true")
+		lab.outlets.seen = []snmp.Neighbour{
 			{Port: 1, MAC: "52:54:00:00:00:01", Source: snmp.LLDP, Behind: 1},
 			{Port: 2, MAC: "52:54:00:00:00:02", Source: snmp.Bridge, Behind: 1},
 			{Port: 3, MAC: "52:54:00:00:00:77", Source: snmp.Bridge, Behind: 1},
 		}
-		w.outlets.refuses = map[int]error{}
+		lab.outlets.refuses = map[int]error{}
 		busy := fault.Failedf("switch sw-1 refuses")
-		w.tell([]step{
+		lab.tell([]step{
 			{
 				user: "bob", line: "device rescan", stdout: "rpi-1 is connected to port 1 of sw-1\nrpi-2 is connected to port 2 of sw-1\n",
 				stderr: "sw-1 sees 3 MAC addresses, 1 of them of no device here.\n",
@@ -70,24 +70,24 @@ func TestPower(t *testing.T) {
 			{user: "bob", line: "device rescan rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is not a switch; nothing changed\n  see what each device is with: device show\n"},
 			{user: "bob", line: "node reboot rpi-1", stdout: "rpi-1 is rebooting\n"},
 		})
-		w.outlets.refuses = map[int]error{1: busy, 2: busy}
-		w.tell([]step{{
+		lab.outlets.refuses = map[int]error{1: busy, 2: busy}
+		lab.tell([]step{{
 			user: "bob", line: "node reboot rpi-1,rpi-2,rpi-10", status: StatusFailed,
 			stderr: "walt: the server has no means to reboot rpi-10; could not reboot rpi-1, rpi-2: switch sw-1 refuses\n" +
 				"  switch it off and on by hand: a node boots its image at every start\n",
 		}})
 
 		// Off, and woken for who needs it.
-		w.outlets.refuses = nil
+		lab.outlets.refuses = nil
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- w.lab.Run(ctx) }()
+		go func() { ended <- lab.nodes.Run(ctx) }()
 		synctest.Wait()
-		w.pass(time.Hour)
-		w.lab.SetIdle(time.Hour)
+		lab.pass(time.Hour)
+		lab.nodes.SetIdle(time.Hour)
 		time.Sleep(time.Second)
-		w.pass(30 * time.Minute)
-		w.tell([]step{
+		lab.pass(30 * time.Minute)
+		lab.tell([]step{
 			{
 				user: "bob", line: "power show --json",
 				stdout: `{"ports":[{"switch":"sw-1","port":1,"node":"rpi-1","power":"off","since":"2026-11-22T13:00:00Z","error":null},` +
@@ -109,17 +109,17 @@ func TestPower(t *testing.T) {
 			},
 		})
 		cancel()
-		w.must(<-ended)
-		w.store.Close()
+		lab.must(<-ended)
+		lab.store.Close()
 	})
 }
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
-	w.ok("bob", "node acquire rpi-2")
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
+	lab.ok("bob", "node acquire rpi-2")
+	lab.tell([]step{
 		{
 			user: "bob", line: "device config sw-1", stdout: "NAME  SETTING  VALUE\nsw-1  type     unknown\nsw-1  switch   none\nsw-1  port     (not set)\n",
 		},
@@ -216,20 +216,20 @@ func TestConfig(t *testing.T) {
 			stdout: `{"devices":[{"name":"sw-1","type":"switch","model":null,"mac":"52:54:00:00:09:01","ip":"10.0.0.2","state":"not asked yet","switch":null,"port":null}]}` + "\n",
 		},
 	})
-	w.ok("bob", "device rename sw-1 core")
-	if got := w.ok("bob", "device show rpi-1"); !strings.Contains(got, "core    3") {
+	lab.ok("bob", "device rename sw-1 core")
+	if got := lab.ok("bob", "device show rpi-1"); !strings.Contains(got, "core    3") {
 		t.Errorf("after the switch was renamed: %s", got)
 	}
-	w.ok("bob", "device forget core")
-	w.tell([]step{{
+	lab.ok("bob", "device forget core")
+	lab.tell([]step{{
 		user: "bob", line: "power show", stdout: "Saved so far: 0.0 port-hours\n",
 		stderr: "The server knows no port that it may switch. See: help show power\n",
 	}})
-	if all := w.ok("alice", "log show --history full --json") + w.log.String(); strings.Contains(all, "s3cret") {
+	if all := lab.ok("alice", "log show --history full --json") + lab.serverLog.String(); strings.Contains(all, "s3cret") {
 		t.Errorf("a secret was told: %s", all)
 	}
 	var backup strings.Builder
-	w.must(state.Backup(context.Background(), w.store, io.Writer(&backup)))
+	lab.must(state.Backup(context.Background(), lab.store, io.Writer(&backup)))
 	if strings.Contains(backup.String(), "s3cret") {
 		t.Error("the secret of a forgotten switch is still there")
 	}
@@ -253,8 +253,8 @@ func TestConceal(t *testing.T) {
 
 func TestPingAndBlink(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.tell([]step{
 		{user: "bob", line: "node ping rpi-1", status: StatusFailed, stderr: "walt: no answer from rpi-1 (it is off)\n  try: node reboot --hard rpi-1\n"},
 		{user: "bob", line: "node blink rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is not up (off)\n  wait for it with: node wait rpi-1\n"},
 		{user: "bob", line: "node blink rpi-1 soon", status: StatusUsage, stderr: "walt: D: \"soon\" is not a length of time\n  it looks like 90s, 5m, 2h or 3d\n"},

@@ -1,12 +1,29 @@
 package commands
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"walt/images"
 )
+
+// transfer runs a transfer that others see in "advanced jobs" and may cancel.
+func (c *Call) transfer(ctx context.Context, what string, do func(context.Context, func(images.Progress)) (images.Image, error)) (images.Image, error) {
+	show, end := c.progress(what)
+	defer end()
+	ctx, note, done := c.Lab.Transfer(ctx, c.User, what)
+	defer done()
+	img, err := do(ctx, func(p images.Progress) {
+		note(p)
+		show(p)
+	})
+	if err != nil && context.Cause(ctx) != nil {
+		err = context.Cause(ctx)
+	}
+	return img, err
+}
 
 // progress shows how a transfer goes, until end is called: a bar on a terminal,
 // a line for each finished layer without one.
@@ -63,32 +80,4 @@ func bar(what string, p images.Progress, elapsed time.Duration, width int) strin
 		line = line[:max(width-room, 0)]
 	}
 	return line
-}
-
-// size is a number of bytes for people, in binary units.
-func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, unit := float64(n), 0
-	for v >= 1024 && unit < len(units)-1 {
-		v /= 1024
-		unit++
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[unit])
-}
-
-// count is a number of things, as in "1 file" and "2 files".
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
-// shortDigest is the beginning of a digest, enough to tell it from others.
-func shortDigest(d string) string {
-	const enough = len("sha256:") + 12
-	return d[:min(len(d), enough)]
 }

@@ -9,15 +9,6 @@ import (
 	"walt/images"
 )
 
-func TestSize(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536 << 10: "1.5 MiB", 5 << 40: "5.0 TiB", 5000 << 40: "5000.0 TiB"} {
-		if got := size(n); got != want {
-			t.Errorf("%d: %q, want %q", n, got, want)
-		}
-	}
-}
-
 func TestBar(t *testing.T) {
 	t.Parallel()
 	half := images.Progress{Done: 3 << 19, Total: 3 << 20}
@@ -48,15 +39,15 @@ func TestBar(t *testing.T) {
 // one each layer is a line.
 func TestProgress(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	layer := images.Progress{Layer: "sha256:" + strings.Repeat("a", 64), Done: 2048, Total: 2048, Finished: true}
 	show := func(s *Session) string {
 		var errs bytes.Buffer
 		s.Err = &errs
-		c := &Call{App: w.app, Session: s}
+		c := &Call{App: lab.app, Session: s}
 		report, end := c.progress("lab:ann/tool")
 		for n := range 10 {
-			w.pass(30 * time.Millisecond)
+			lab.pass(30 * time.Millisecond)
 			report(images.Progress{Done: int64(n) << 10, Total: 10 << 10})
 		}
 		report(layer)
@@ -64,10 +55,10 @@ func TestProgress(t *testing.T) {
 		end()
 		return errs.String()
 	}
-	if got, want := show(w.session("bob", "")), "lab:ann/tool: sha256:aaaaaaaaaaaa done, 2.0 KiB\n"; got != want {
+	if got, want := show(lab.session("bob", "")), "lab:ann/tool: sha256:aaaaaaaaaaaa done, 2.0 KiB\n"; got != want {
 		t.Errorf("without a terminal: %q", got)
 	}
-	got := show(w.terminal("bob"))
+	got := show(lab.terminal("bob"))
 	if n := strings.Count(got, "\r\x1b[Klab:ann/tool"); n != 4 {
 		t.Errorf("the bar was drawn %d times, want 4: %q", n, got)
 	}

@@ -14,7 +14,7 @@ import (
 
 func TestUsage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	const acquire = "  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--json] [SET]\n"
 	for _, c := range []struct{ line, stderr string }{
 		// Words that are no command.
@@ -58,7 +58,7 @@ func TestUsage(t *testing.T) {
 		{"whoami \xff", "walt: the command line is not valid UTF-8\n  check the encoding of your terminal or file\n"},
 		{"whoami" + strings.Repeat(" ", MaxLine), "walt: the command line is longer than 64 KiB\n  pass long data on standard input\n"},
 	} {
-		if got, want := w.run("bob", c.line, ""), (answer{"", c.stderr, StatusUsage}); got != want {
+		if got, want := lab.run("bob", c.line, ""), (answer{"", c.stderr, StatusUsage}); got != want {
 			t.Errorf("%.80q:\ngot  %+v\nwant %+v", c.line, got, want)
 		}
 	}
@@ -66,7 +66,7 @@ func TestUsage(t *testing.T) {
 
 func TestLinesThatAreFine(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	whoami := "bob, with the key " + fingerprint("bob") + "\n"
 	for line, stdout := range map[string]string{
 		"":                         "",
@@ -79,11 +79,11 @@ func TestLinesThatAreFine(t *testing.T) {
 		"node release -- my-nodes": "",
 		"whoami" + strings.Repeat(" ", MaxLine-len("whoami")): whoami,
 	} {
-		if got := w.run("bob", line, ""); got.status != StatusDone || got.stdout != stdout {
+		if got := lab.run("bob", line, ""); got.status != StatusDone || got.stdout != stdout {
 			t.Errorf("%.80q: status %d, %q, want %q", line, got.status, got.stdout, stdout)
 		}
 	}
-	if walt, help := w.ok("bob", "walt"), w.ok("bob", "help"); walt != help {
+	if walt, help := lab.ok("bob", "walt"), lab.ok("bob", "help"); walt != help {
 		t.Errorf("walt alone shows %q, not all commands", walt)
 	}
 }
@@ -92,9 +92,9 @@ func TestLinesThatAreFine(t *testing.T) {
 // meets.
 func TestStatuses(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("bob", "node acquire rpi-1")
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire rpi-1")
+	lab.tell([]step{
 		{user: "carol", line: "node release my-nodes", stderr: "You have no nodes; nothing to do.\n"},
 		{
 			user: "carol", line: "node boot rpi-9 default", status: StatusFailed,
@@ -118,9 +118,9 @@ func TestStatuses(t *testing.T) {
 
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	waiting := w.session("bob", "")
+	waiting := lab.session("bob", "")
 	begun := make(chan struct{})
 	waiting.Err = writer(func(b []byte) { // "Waiting for ..."
 		if strings.HasPrefix(string(b), "Waiting") {
@@ -129,13 +129,13 @@ func TestInterrupted(t *testing.T) {
 	})
 	waiting.Out = &bytes.Buffer{}
 	go func() { <-begun; cancel() }()
-	if status := w.app.Run(ctx, waiting, "node wait pc-1"); status != StatusInterrupted {
+	if status := lab.app.Run(ctx, waiting, "node wait pc-1"); status != StatusInterrupted {
 		t.Errorf("status %d", status)
 	}
-	if got := w.runIn(ctx, w.session("bob", ""), "node acquire rpi-1"); got != (answer{"", "walt: interrupted\n", StatusInterrupted}) {
+	if got := lab.runIn(ctx, lab.session("bob", ""), "node acquire rpi-1"); got != (answer{"", "walt: interrupted\n", StatusInterrupted}) {
 		t.Errorf("%+v", got)
 	}
-	if got := w.ok("bob", "node show --names-only"); got != "" {
+	if got := lab.ok("bob", "node show --names-only"); got != "" {
 		t.Errorf("an interrupted command took %q", got)
 	}
 }
@@ -148,29 +148,29 @@ func (f writer) Write(b []byte) (int, error) { f(b); return len(b), nil }
 // What is no fault is nobody's business but the administrator's.
 func TestInternalError(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.store.Close()
-	got := w.run("bob", "node show", "")
+	lab := newTestLab(t)
+	lab.store.Close()
+	got := lab.run("bob", "node show", "")
 	found := regexp.MustCompile(`^walt: something went wrong on the server; an administrator finds the cause in its log under ([A-Z0-9]{8})\n$`).
 		FindStringSubmatch(got.stderr)
 	if found == nil || got.stdout != "" || got.status != StatusInternal {
 		t.Fatalf("%+v", got)
 	}
 	for _, want := range []string{"ref=" + found[1], "user=bob", `line="node show"`, "err="} {
-		if !strings.Contains(w.log.String(), want) {
-			t.Errorf("the log lacks %s:\n%s", want, w.log)
+		if !strings.Contains(lab.serverLog.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, lab.serverLog)
 		}
 	}
 }
 
 func TestFaultsCannotSteerTheTerminal(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	var stderr bytes.Buffer
-	s := w.session("bob", "")
+	s := lab.session("bob", "")
 	s.Err = &stderr
 	err := fault.Failedf("image \x1b]0;owned\x07").WithHint("try\rthis\nand that")
-	if status := w.app.report(t.Context(), s, "", err); status != StatusFailed {
+	if status := lab.app.report(t.Context(), s, "", err); status != StatusFailed {
 		t.Errorf("status %d", status)
 	}
 	if want := "walt: image \uFFFD]0;owned\uFFFD\n  try\uFFFDthis\n  and that\n"; stderr.String() != want {

@@ -105,8 +105,8 @@ func (c *Call) accounts(ctx context.Context) ([]auth.Account, error) {
 	return []auth.Account{a}, err
 }
 
-// unrestricted is a fault for a session whose key has options.
-func (c *Call) unrestricted() error {
+// mayManageKeys is a fault for a session whose key has options.
+func (c *Call) mayManageKeys() error {
 	if c.Restricted {
 		return fault.Failedf("a key with options cannot manage keys and users").WithHint("use a key of yours without options (see: help show ci)")
 	}
@@ -146,7 +146,7 @@ func userAdd(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.unrestricted(); err != nil {
+	if err := c.mayManageKeys(); err != nil {
 		return err
 	}
 	lines, err := c.readKeys()
@@ -169,7 +169,7 @@ func userAddKey(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	if err := c.unrestricted(); err != nil {
+	if err := c.mayManageKeys(); err != nil {
 		return err
 	}
 	lines, err := c.readKeys()
@@ -185,7 +185,7 @@ func userAddKey(ctx context.Context, c *Call) error {
 }
 
 func userRemoveKey(ctx context.Context, c *Call) error {
-	if err := c.unrestricted(); err != nil {
+	if err := c.mayManageKeys(); err != nil {
 		return err
 	}
 	k, err := c.Users.RemoveKey(ctx, c.User, c.arg(0))
@@ -205,13 +205,13 @@ func userRemove(ctx context.Context, c *Call) error {
 	legacy := nodes.Legacy{Force: c.on("force")}
 	if c.given("heir") {
 		if legacy.Force {
-			return c.misused(fault.Usagef("user remove: --force or --heir, not both"))
+			return c.withUsage(fault.Usagef("user remove: --force or --heir, not both"))
 		}
 		if legacy.Heir, err = auth.ParseName(c.option("heir")); err != nil {
 			return err
 		}
 	}
-	if err := c.unrestricted(); err != nil {
+	if err := c.mayManageKeys(); err != nil {
 		return err
 	}
 	left, err := c.Lab.RemoveUser(ctx, c.User, name, legacy)

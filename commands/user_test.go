@@ -10,8 +10,8 @@ import (
 
 func TestUsers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.tell([]step{
 		{user: "bob", line: "whoami", stdout: "bob, with the key " + fingerprint("bob") + "\n"},
 		{user: "alice", line: "whoami", stdout: "alice, an administrator, with the key " + fingerprint("alice") + "\n"},
 		{user: "alice", line: "whoami --json", stdout: `{"admin":true,"key":"` + fingerprint("alice") + `","user":"alice"}` + "\n"},
@@ -59,20 +59,20 @@ func TestUsers(t *testing.T) {
 		},
 		{user: "alice", line: "user show nobody-like-it", status: StatusFailed, stderr: "walt: unknown user nobody-like-it\n  see all users with: user show\n"},
 	})
-	if want := []string{"bob " + fingerprint("phone")}; !slices.Equal(w.cuts, want) {
-		t.Errorf("ended the sessions of %q, want those of %q", w.cuts, want)
+	if want := []string{"bob " + fingerprint("phone")}; !slices.Equal(lab.cuts, want) {
+		t.Errorf("ended the sessions of %q, want those of %q", lab.cuts, want)
 	}
-	if got := w.runIn(t.Context(), w.terminal("bob"), "user add-key"); !strings.HasPrefix(got.stderr, "Paste the public key, then press Enter and Ctrl-D.\n") {
+	if got := lab.runIn(t.Context(), lab.terminal("bob"), "user add-key"); !strings.HasPrefix(got.stderr, "Paste the public key, then press Enter and Ctrl-D.\n") {
 		t.Errorf("on a terminal: %+v", got)
 	}
 }
 
 func TestUserRemove(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.ok("bob", "node acquire rpi-1")
-	w.ok("carol", "node acquire rpi-2")
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire rpi-1")
+	lab.ok("carol", "node acquire rpi-2")
+	lab.tell([]step{
 		{
 			user: "alice", line: "user remove bob --heir carol",
 			stdout: "bob/rpi-3-b-default is now carol/rpi-3-b-default-2, since carol has a rpi-3-b-default\nbob is removed\n",
@@ -87,8 +87,8 @@ func TestUserRemove(t *testing.T) {
 			stderr: "walt: alice is the last administrator and cannot be removed\n  add another administrator first: user add NAME --admin < KEY.pub\n",
 		},
 	})
-	w.tell([]step{{user: "bob", line: "whoami", status: StatusFailed, stderr: "walt: bob is no longer a user of this lab\n  ask an administrator\n"}})
-	if got := w.run("alice", "user remove bob", ""); got.status != StatusFailed {
+	lab.tell([]step{{user: "bob", line: "whoami", status: StatusFailed, stderr: "walt: bob is no longer a user of this lab\n  ask an administrator\n"}})
+	if got := lab.run("alice", "user remove bob", ""); got.status != StatusFailed {
 		t.Errorf("removed twice: %+v", got)
 	}
 }

@@ -10,48 +10,48 @@ import (
 	"walt/images"
 )
 
-// withRegistry gives the world a registry lab that has a default image, and one
+// withRegistry gives the lab a registry lab that has a default image, and one
 // that is down.
-func withRegistry(t *testing.T) *world {
+func withRegistry(t *testing.T) *testLab {
 	t.Helper()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	w.must(err)
+	lab.must(err)
 	server, err := images.ServeSamples(l, []images.Sample{{Models: []images.Model{"rpi-4-b"}, Created: noon, Files: map[string]string{"etc/motd": "hello\n"}}})
-	w.must(err)
+	lab.must(err)
 	t.Cleanup(func() { server.Close() })
-	w.must(w.app.Library.SetRegistries([]images.Registry{
+	lab.must(lab.app.Library.SetRegistries([]images.Registry{
 		{Label: "lab", URL: "http://" + l.Addr().String()},
 		{Label: "down", URL: "http://127.0.0.1:1", Username: "walt", Password: "s3same"},
 	}))
-	w.ok("bob", "image show")
-	return w
+	lab.ok("bob", "image show")
+	return lab
 }
 
 func TestImageSearch(t *testing.T) {
 	t.Parallel()
-	w := withRegistry(t)
+	lab := withRegistry(t)
 	const missed = "down was not searched: registry down (http://127.0.0.1:1) cannot be reached: connection refused\n"
 	sizes := regexp.MustCompile(`\d+ B  |"size":\d+`)
 	search := func(s *Session, line string) answer {
-		got := w.runIn(t.Context(), s, line)
+		got := lab.runIn(t.Context(), s, line)
 		got.stdout = sizes.ReplaceAllString(got.stdout, "SIZE")
 		return got
 	}
-	got := search(w.session("bob", ""), "image search RPI-4")
+	got := search(lab.session("bob", ""), "image search RPI-4")
 	want := answer{"LINK                              MODELS   SIZE   CREATED\nlab:waltplatform/rpi-4-b-default  rpi-4-b  SIZE2026-11-22\n", missed, StatusDone}
 	if got != want {
 		t.Errorf("a word:\n%+v\nwant\n%+v", got, want)
 	}
-	got = search(w.session("bob", ""), "image search nothing --json")
+	got = search(lab.session("bob", ""), "image search nothing --json")
 	if want := (answer{`{"images":[]}` + "\n", missed, StatusDone}); got != want {
 		t.Errorf("nothing, as JSON: %+v", got)
 	}
-	got = search(w.session("bob", ""), "image search rpi-4-b-default:lat --json")
+	got = search(lab.session("bob", ""), "image search rpi-4-b-default:lat --json")
 	if want := `{"images":[{"link":"lab:waltplatform/rpi-4-b-default","models":["rpi-4-b"],SIZE,"created":"2026-11-22T12:00:00Z"}]}` + "\n"; got.stdout != want {
 		t.Errorf("a tag, as JSON: %s", got.stdout)
 	}
-	got = w.run("bob", "image search", "")
+	got = lab.run("bob", "image search", "")
 	for _, link := range []string{"lab:waltplatform/rpi-4-b-default", "walt:waltplatform/rpi-3-b-default"} {
 		if !strings.Contains(got.stdout, link+" ") {
 			t.Errorf("%s is not in\n%s", link, got.stdout)
@@ -60,7 +60,7 @@ func TestImageSearch(t *testing.T) {
 	if strings.Contains(got.stdout, "bob/") {
 		t.Errorf("one's own is in\n%s", got.stdout)
 	}
-	got = w.runIn(t.Context(), w.terminal("bob"), "image search rpi")
+	got = lab.runIn(t.Context(), lab.terminal("bob"), "image search rpi")
 	if lines := strings.Split(got.stdout, "\n"); len(lines) != 4 || !strings.HasPrefix(lines[0], "LINK ") || strings.Index(lines[0], "MODELS") != strings.Index(lines[1], "rpi-3-b ") {
 		t.Errorf("on a terminal:\n%s", got.stdout)
 	}
@@ -69,13 +69,13 @@ func TestImageSearch(t *testing.T) {
 // From a registry into the working set, under other names, and back.
 func TestImageTravels(t *testing.T) {
 	t.Parallel()
-	w := withRegistry(t)
+	lab := withRegistry(t)
 	const from = "lab:waltplatform/rpi-4-b-default"
-	got := w.run("bob", "image clone "+from, "")
+	got := lab.run("bob", "image clone "+from, "")
 	if got.stdout != "rpi-4-b-default is a clone of "+from+"\n" || !strings.HasPrefix(got.stderr, from+": sha256:") {
 		t.Fatalf("clone: %+v", got)
 	}
-	w.tell([]step{
+	lab.tell([]step{
 		{user: "bob", line: "image clone " + from + " again", stdout: "again is a clone of " + from + "\n"},
 		{
 			user: "bob", line: "image clone " + from + " again", status: StatusFailed,
@@ -91,39 +91,39 @@ func TestImageTravels(t *testing.T) {
 		},
 		{
 			user: "bob", line: "image clone lab:ann/tool", status: StatusFailed,
-			stderr: "walt: the image lab:ann/tool cannot be downloaded: " + w.registry() + " does not have it\n  see what there is with: image search\n",
+			stderr: "walt: the image lab:ann/tool cannot be downloaded: " + lab.registry() + " does not have it\n  see what there is with: image search\n",
 		},
 		{
 			user: "bob", line: "image clone lab:ann/" + strings.Repeat("a", 80), status: StatusFailed,
 			stderr: strings.Repeat("a", 80) + " is no valid name here: the clone is called " + strings.Repeat("a", 63) + ".\n" +
-				"walt: the image lab:ann/" + strings.Repeat("a", 80) + " cannot be downloaded: " + w.registry() + " does not have it\n  see what there is with: image search\n",
+				"walt: the image lab:ann/" + strings.Repeat("a", 80) + " cannot be downloaded: " + lab.registry() + " does not have it\n  see what there is with: image search\n",
 		},
 	})
-	if got := w.run("bob", "image publish copy", ""); got.stdout != "lab:bob/copy\n" {
+	if got := lab.run("bob", "image publish copy", ""); got.stdout != "lab:bob/copy\n" {
 		t.Errorf("publish: %+v", got)
 	}
-	inspected := w.ok("bob", "image inspect copy")
+	inspected := lab.ok("bob", "image inspect copy")
 	for _, want := range []string{"name         copy\n", "shared with  it:v1\n", "models       rpi-4-b\n", "label        walt.node.models=rpi-4-b\n"} {
 		if !strings.Contains(inspected, want) {
 			t.Errorf("%q is not in\n%s", want, inspected)
 		}
 	}
-	if got := w.ok("carol", "image clone lab:bob/copy"); got != "copy is a clone of lab:bob/copy\n" {
+	if got := lab.ok("carol", "image clone lab:bob/copy"); got != "copy is a clone of lab:bob/copy\n" {
 		t.Errorf("what was published is cloned: %s", got)
 	}
-	if _, words := w.app.Complete(t.Context(), w.session("bob", ""), "image publish copy --registry "); strings.Join(words, " ") != "lab down" && strings.Join(words, " ") != "down lab" {
+	if _, words := lab.app.Complete(t.Context(), lab.session("bob", ""), "image publish copy --registry "); strings.Join(words, " ") != "lab down" && strings.Join(words, " ") != "down lab" {
 		t.Errorf("registries are completed with %v", words)
 	}
-	w.pass(2 * time.Hour)
-	if log := w.ok("bob", "log show --history 1d"); strings.Contains(log, "s3same") || strings.Contains(w.log.String(), "s3same") {
-		t.Errorf("a password is in a log:\n%s%s", log, w.log)
+	lab.pass(2 * time.Hour)
+	if log := lab.ok("bob", "log show --history 1d"); strings.Contains(log, "s3same") || strings.Contains(lab.serverLog.String(), "s3same") {
+		t.Errorf("a password is in a log:\n%s%s", log, lab.serverLog)
 	}
 }
 
 // registry is what messages call the registry lab.
-func (w *world) registry() string {
-	w.t.Helper()
-	got := w.run("bob", "image clone lab:no/such x", "").stderr
+func (lab *testLab) registry() string {
+	lab.t.Helper()
+	got := lab.run("bob", "image clone lab:no/such x", "").stderr
 	_, rest, _ := strings.Cut(got, "cannot be downloaded: ")
 	name, _, _ := strings.Cut(rest, " does not")
 	return name

@@ -13,26 +13,6 @@ import (
 	"walt/remote"
 )
 
-// nodeFindCommands tell which node is which, whether it is there, and how it is set.
-func nodeFindCommands() []Command {
-	asks := []Flag{yesFlag, noInputFlag}
-	return []Command{{
-		Path: "node config", Short: "show or change settings of nodes", Topic: "power",
-		Args: []Arg{setArg, settingArg}, Flags: asks,
-		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, true) },
-	}, {
-		Path: "node ping", Short: "see whether nodes answer",
-		Long: "Connects to the SSH server of each node, and tells how long that took.",
-		Args: []Arg{setArg}, Run: nodePing,
-	}, {
-		Path: "node blink", Short: "have a node blink, to find it",
-		Long: `Runs the command blink of the image that the node boots, for a minute unless
-told otherwise.`,
-		Args: []Arg{{Name: "NODE", Complete: completeNode}, {Name: "D", Optional: true}}, Flags: asks,
-		Run: nodeBlink,
-	}}
-}
-
 func nodePing(ctx context.Context, c *Call) error {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
@@ -85,9 +65,9 @@ func nodeBlink(ctx context.Context, c *Call) error {
 		return err
 	}
 	if len(found) > 1 {
-		return c.misused(fault.Usagef("node blink: one node at a time"))
+		return c.withUsage(fault.Usagef("node blink: one node at a time"))
 	}
-	if found, err = c.awake(ctx, found, true); err != nil {
+	if found, err = c.wake(ctx, found, true); err != nil {
 		return err
 	}
 	n := found[0]

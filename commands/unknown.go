@@ -7,10 +7,10 @@ import (
 	"walt/fault"
 )
 
-// astray answers words that no command begins with: a group of commands, whose
-// help may have been asked for, or a typing error.
-func (a *App) astray(s *Session, words []string) error {
-	group := a.under(words[0])
+// unknownCommand answers words that no command begins with: a group of commands,
+// whose help may have been asked for, or a typing error.
+func (a *App) unknownCommand(s *Session, words []string) error {
+	group := a.group(words[0])
 	switch {
 	case isHelp(words[0]):
 		a.overview(s.Out)
@@ -26,7 +26,7 @@ func (a *App) astray(s *Session, words []string) error {
 		for i := range near {
 			near[i] = words[0] + " " + near[i]
 		}
-		return a.unknown(words[0]+" "+words[1], near, words[0]+" --help")
+		return a.noCommand(words[0]+" "+words[1], near, words[0]+" --help")
 	}
 	var known []string
 	for _, cmd := range a.table {
@@ -34,34 +34,34 @@ func (a *App) astray(s *Session, words []string) error {
 	}
 	near := fault.Nearest(words[0], slices.Compact(known))
 	if len(near) == 0 {
-		near = a.ending(words[0])
+		near = a.pathsEnding(words[0])
 	}
 	for i, n := range near {
-		if cmd, _, ok := a.find(append([]string{n}, words[1:]...)); ok {
+		if cmd, _, ok := a.lookup(append([]string{n}, words[1:]...)); ok {
 			near[i] = cmd.Path
 		}
 	}
-	return a.unknown(words[0], near, "help")
+	return a.noCommand(words[0], near, "help")
 }
 
-// unknown is the fault for a command that does not exist: the nearest ones and
+// noCommand is the fault for a command that does not exist: the nearest ones and
 // how to use the first of them, or what may follow it, or the line that shows all.
-func (a *App) unknown(typed string, near []string, all string) error {
+func (a *App) noCommand(typed string, near []string, all string) error {
 	f := fault.Usagef("unknown command %q", typed)
 	if len(near) == 0 {
 		return f.WithHint("see what there is with: %s", all)
 	}
 	hint := "did you mean " + strings.Join(near, " or ") + "?"
-	if cmd, _, ok := a.find(strings.Fields(near[0])); ok {
+	if cmd, _, ok := a.lookup(strings.Fields(near[0])); ok {
 		hint += "\nusage: " + cmd.usage()
-	} else if group := a.under(near[0]); len(group) > 0 {
+	} else if group := a.group(near[0]); len(group) > 0 {
 		hint += "\n" + near[0] + ": " + strings.Join(verbs(group), ", ")
 	}
 	return f.WithHint("%s", hint)
 }
 
-// ending returns the paths of the commands that end with the word.
-func (a *App) ending(word string) (paths []string) {
+// pathsEnding returns the paths of the commands that end with the word.
+func (a *App) pathsEnding(word string) (paths []string) {
 	for _, cmd := range a.table {
 		if strings.HasSuffix(cmd.Path, " "+word) {
 			paths = append(paths, cmd.Path)
@@ -79,8 +79,8 @@ func verbs(group []Command) (words []string) {
 	return words
 }
 
-// under returns the commands whose path begins with the word.
-func (a *App) under(word string) (group []Command) {
+// group returns the commands whose path begins with the word.
+func (a *App) group(word string) (group []Command) {
 	for _, cmd := range a.table {
 		if strings.HasPrefix(cmd.Path, word+" ") {
 			group = append(group, cmd)

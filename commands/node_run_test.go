@@ -62,9 +62,9 @@ func machine(t *testing.T, name string) (addr string) {
 
 func TestRunOnOneNode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.up("pc-1", machine(t, "pc-1"))
-	w.tell([]step{
+	lab := newTestLab(t)
+	lab.up("pc-1", machine(t, "pc-1"))
+	lab.tell([]step{
 		{user: "bob", line: `node run pc-1 echo -n "two  words"`, stdout: "echo -n two  words as root, terminal false \n"},
 		{user: "bob", line: "node run pc-1 cat", stdin: "what bob\nsends", stdout: "what bob\nsends"},
 		{user: "bob", line: "node run pc-1 both", stdout: "first of pc-1\nsecond\nno end", stderr: "trouble\n"},
@@ -77,9 +77,9 @@ func TestRunOnOneNode(t *testing.T) {
 		},
 	})
 	var raw []bool
-	s := w.terminal("bob")
+	s := lab.terminal("bob")
 	s.Terminal.Raw = func(on bool) { raw = append(raw, on) }
-	if got := w.runIn(t.Context(), s, "node shell pc-1"); got != (answer{" as root, terminal true xterm\r\n", "", StatusDone}) || !slices.Equal(raw, []bool{true, false}) {
+	if got := lab.runIn(t.Context(), s, "node shell pc-1"); got != (answer{" as root, terminal true xterm\r\n", "", StatusDone}) || !slices.Equal(raw, []bool{true, false}) {
 		t.Errorf("on a terminal, raw %v: %+v", raw, got)
 	}
 }
@@ -87,11 +87,11 @@ func TestRunOnOneNode(t *testing.T) {
 // With several nodes each line says where it comes from, and lines stay whole.
 func TestRunOnSeveralNodes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	lab := newTestLab(t)
 	for _, n := range []nodes.Name{"rpi-1", "rpi-2", "pc-1"} {
-		w.up(n, machine(t, string(n)))
+		lab.up(n, machine(t, string(n)))
 	}
-	got := w.run("bob", "node run rpi-1,rpi-2 both", "not for them")
+	got := lab.run("bob", "node run rpi-1,rpi-2 both", "not for them")
 	for _, n := range []string{"rpi-1", "rpi-2"} {
 		for _, want := range []string{n + ": first of " + n + "\n", n + ": second\n", n + ": no end\n"} {
 			if strings.Count(got.stdout, want) != 1 {
@@ -105,17 +105,17 @@ func TestRunOnSeveralNodes(t *testing.T) {
 	if strings.Count(got.stdout, "\n") != 6 || got.status != StatusDone {
 		t.Errorf("%+v", got)
 	}
-	if got := w.run("bob", "node run rpi-1,rpi-2,rpi-10 cat", "not for them"); got.stdout != "" || got.status != StatusFailed ||
+	if got := lab.run("bob", "node run rpi-1,rpi-2,rpi-10 cat", "not for them"); got.stdout != "" || got.status != StatusFailed ||
 		got.stderr != "walt: failed on rpi-10 (rpi-10 is not up (off))\n" {
 		t.Errorf("%+v", got)
 	}
-	if got := w.run("bob", "node run rpi-1,rpi-2 fail 7", ""); got.status != StatusFailed ||
+	if got := lab.run("bob", "node run rpi-1,rpi-2 fail 7", ""); got.status != StatusFailed ||
 		!strings.Contains(got.stderr, "rpi-1 (status 7)") || !strings.Contains(got.stderr, "rpi-2 (status 7)") {
 		t.Errorf("%+v", got)
 	}
 }
 
-func TestPrefixed(t *testing.T) {
+func TestLineWriter(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		writes []string
@@ -130,7 +130,7 @@ func TestPrefixed(t *testing.T) {
 		{[]string{strings.Repeat("x", maxLine), "y\n"}, "n: " + strings.Repeat("x", maxLine) + "\nn: y\n"},
 	} {
 		var out bytes.Buffer
-		p := newPrefixed(&out, "n", &sync.Mutex{})
+		p := newLineWriter(&out, "n", &sync.Mutex{})
 		for _, s := range c.writes {
 			if n, err := io.WriteString(p, s); n != len(s) || err != nil {
 				t.Errorf("%.20q: %d, %v", s, n, err)
@@ -145,9 +145,9 @@ func TestPrefixed(t *testing.T) {
 
 func TestReboot(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	before := len(w.rack.started)
-	w.tell([]step{
+	lab := newTestLab(t)
+	before := len(lab.rack.started)
+	lab.tell([]step{
 		{user: "bob", line: "node reboot pc-1", stdout: "pc-1 is rebooting\n"},
 		{user: "bob", line: "node reboot pc-1 --hard", stdout: "pc-1 is rebooting\n"},
 		{
@@ -155,7 +155,7 @@ func TestReboot(t *testing.T) {
 			stderr: "walt: the server has no means to reboot rpi-1, rpi-2\n  switch it off and on by hand: a node boots its image at every start\n",
 		},
 	})
-	if got := w.rack.started[before:]; !slices.Equal(got, []nodes.Name{"pc-1", "pc-1", "pc-1"}) {
+	if got := lab.rack.started[before:]; !slices.Equal(got, []nodes.Name{"pc-1", "pc-1", "pc-1"}) {
 		t.Errorf("started: %v", got)
 	}
 }
@@ -163,12 +163,12 @@ func TestReboot(t *testing.T) {
 func TestWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.up("pc-1", "127.0.0.1:4711")
-		w.tell([]step{{user: "bob", line: "node wait pc-1 --timeout 1s", stdout: "pc-1 is up\n"}})
+		lab := newTestLab(t)
+		lab.up("pc-1", "127.0.0.1:4711")
+		lab.tell([]step{{user: "bob", line: "node wait pc-1 --timeout 1s", stdout: "pc-1 is up\n"}})
 
 		begin := time.Now()
-		w.tell([]step{{
+		lab.tell([]step{{
 			user: "bob", line: "node wait rpi-1,pc-1 --timeout 5m", status: StatusFailed,
 			stderr: "Waiting for rpi-1 (off).\nwalt: not up after 5m: rpi-1 (off)\n  see what they are doing with: node show --all\n",
 		}})
@@ -178,21 +178,21 @@ func TestWait(t *testing.T) {
 
 		go func() {
 			time.Sleep(time.Second)
-			w.up("rpi-1", "127.0.0.1:4712")
+			lab.up("rpi-1", "127.0.0.1:4712")
 		}()
-		w.tell([]step{{user: "bob", line: "node wait rpi-1,pc-1", stdout: "pc-1 is up\nrpi-1 is up\n", stderr: "Waiting for rpi-1 (off).\n"}})
+		lab.tell([]step{{user: "bob", line: "node wait rpi-1,pc-1", stdout: "pc-1 is up\nrpi-1 is up\n", stderr: "Waiting for rpi-1 (off).\n"}})
 
-		got := w.runIn(t.Context(), w.terminal("bob"), "node wait rpi-2 --timeout 1s")
+		got := lab.runIn(t.Context(), lab.terminal("bob"), "node wait rpi-2 --timeout 1s")
 		if want := "\r\x1b[KWaiting for rpi-2 (off) ...\r\x1b[Kwalt: not up after 1s"; !strings.HasPrefix(got.stderr, want) {
 			t.Errorf("on a terminal %q, want %q", got.stderr, want)
 		}
 
 		// Up on the image of before is not up.
-		w.run("bob", "node acquire rpi-1", "") // it cannot be told to reboot
-		w.tell([]step{{
+		lab.run("bob", "node acquire rpi-1", "") // it cannot be told to reboot
+		lab.tell([]step{{
 			user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
 			stderr: "Waiting for rpi-1 (up).\nwalt: not up after 1s: rpi-1 (up)\n  see what they are doing with: node show --all\n",
 		}})
-		w.store.Close()
+		lab.store.Close()
 	})
 }

@@ -3,7 +3,6 @@ package commands
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestColumns(t *testing.T) {
@@ -32,34 +31,6 @@ func TestColumns(t *testing.T) {
 		columns(&out, c.bold, c.heading, c.rows)
 		if out.String() != c.want {
 			t.Errorf("%s:\ngot\n%q\nwant\n%q", c.name, out.String(), c.want)
-		}
-	}
-}
-
-func TestAgo(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		-time.Hour: "just now", 0: "just now", 59 * time.Second: "just now", time.Minute: "1 min ago", 59 * time.Minute: "59 min ago",
-		time.Hour: "1 h ago", 47 * time.Hour: "47 h ago", 48 * time.Hour: "2 days ago", 1000 * time.Hour: "41 days ago",
-	} {
-		if got := ago(noon, noon.Add(-d)); got != want {
-			t.Errorf("%v: %q, want %q", d, got, want)
-		}
-	}
-	if got := ago(noon, time.Time{}); got != "-" {
-		t.Errorf("never: %q", got)
-	}
-}
-
-func TestDuration(t *testing.T) {
-	t.Parallel()
-	for s, want := range map[string]time.Duration{
-		"90s": 90 * time.Second, "5m": 5 * time.Minute, "2h30m": 150 * time.Minute, "3d": 72 * time.Hour, "1.5d": 36 * time.Hour,
-		"": 0, "d": 0, "5": 0, "-5m": 0, "0s": 0, "soon": 0, "99999999d": 0, "9999999999h": 0,
-	} {
-		got, err := duration("--timeout", s)
-		if got != want || (err == nil) != (want > 0) {
-			t.Errorf("%q: %v, %v, want %v", s, got, err, want)
 		}
 	}
 }

@@ -5,12 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"strings"
-	"time"
 	"unicode/utf8"
-
-	"walt/fault"
 )
 
 // columns writes rows under an optional heading, each column as wide as its
@@ -84,33 +80,4 @@ func (c *Call) rows(heading []string, rows [][]string) {
 // note tells the user something that is not a result.
 func (c *Call) note(format string, args ...any) {
 	fmt.Fprintf(c.Err, "%s\n", clean(fmt.Sprintf(format, args...)))
-}
-
-// ago is a past instant for people, as in "5 min ago".
-func ago(now, t time.Time) string {
-	switch d := now.Sub(t); {
-	case t.IsZero():
-		return "-"
-	case d < time.Minute:
-		return "just now"
-	case d < time.Hour:
-		return fmt.Sprintf("%d min ago", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h ago", d/time.Hour)
-	default:
-		return fmt.Sprintf("%d days ago", d/(24*time.Hour))
-	}
-}
-
-// duration parses a positive length of time, as in 90s, 5m, 2h or 3d.
-func duration(what, s string) (time.Duration, error) {
-	text, unit := s, time.Duration(1)
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		text, unit = days+"h", 24
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 || d > math.MaxInt64/unit {
-		return 0, fault.Usagef("%s: %q is not a length of time", what, s).WithHint("it looks like 90s, 5m, 2h or 3d")
-	}
-	return d * unit, nil
 }

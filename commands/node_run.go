@@ -10,15 +10,30 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"walt/consent"
 	"walt/fault"
 	"walt/nodes"
 	"walt/remote"
 )
 
+// reserve returns the nodes of the set that is the first argument, once the
+// user agreed to disturb the owners of contested ones.
+func (c *Call) reserve(ctx context.Context, verb string) (found nodes.Nodes, err error) {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return nil, err
+	}
+	err = c.withConsent(ctx, verb, func(given consent.Given) error {
+		found, err = c.Lab.Reserve(ctx, c.User, set, given)
+		return err
+	})
+	return found, err
+}
+
 func nodeRun(ctx context.Context, c *Call) error {
 	found, err := c.reserve(ctx, "Run the command on")
 	if err == nil {
-		found, err = c.awake(ctx, found, true)
+		found, err = c.wake(ctx, found, true)
 	}
 	if err != nil {
 		return err
@@ -37,7 +52,7 @@ func nodeRun(ctx context.Context, c *Call) error {
 	g.SetLimit(sessionsAtOnce)
 	for _, n := range found {
 		g.Go(func() error {
-			out, errs := newPrefixed(c.Out, n.Name, &mu), newPrefixed(c.Err, n.Name, &mu)
+			out, errs := newLineWriter(c.Out, n.Name, &mu), newLineWriter(c.Err, n.Name, &mu)
 			status, err := c.Lab.RunSession(ctx, c.User, n, remote.Session{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
 			out.flush()
 			errs.flush()
@@ -66,22 +81,22 @@ func nodeRun(ctx context.Context, c *Call) error {
 // sessionsAtOnce is on how many nodes one command runs at the same time.
 const sessionsAtOnce = 16
 
-// prefixed writes whole lines, each begun with the name of a node.
-type prefixed struct {
+// lineWriter writes whole lines, each begun with the name of a node.
+type lineWriter struct {
 	w    io.Writer
 	name nodes.Name
 	mu   *sync.Mutex // of w
 	part bytes.Buffer
 }
 
-func newPrefixed(w io.Writer, name nodes.Name, mu *sync.Mutex) *prefixed {
-	return &prefixed{w: w, name: name, mu: mu}
+func newLineWriter(w io.Writer, name nodes.Name, mu *sync.Mutex) *lineWriter {
+	return &lineWriter{w: w, name: name, mu: mu}
 }
 
 // maxLine is how much of a line without an end is held back.
 const maxLine = 64 << 10
 
-func (p *prefixed) Write(b []byte) (int, error) {
+func (p *lineWriter) Write(b []byte) (int, error) {
 	p.part.Write(b)
 	for {
 		i := bytes.IndexByte(p.part.Bytes(), '\n')
@@ -97,7 +112,7 @@ func (p *prefixed) Write(b []byte) (int, error) {
 	}
 }
 
-func (p *prefixed) line(b []byte) error {
+func (p *lineWriter) line(b []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, err := fmt.Fprintf(p.w, "%s: %s\n", p.name, bytes.TrimSuffix(b, []byte("\n")))
@@ -105,7 +120,7 @@ func (p *prefixed) line(b []byte) error {
 }
 
 // flush writes a last line that has no end.
-func (p *prefixed) flush() {
+func (p *lineWriter) flush() {
 	if p.part.Len() > 0 {
 		p.line(p.part.Next(p.part.Len()))
 	}
@@ -117,9 +132,9 @@ func nodeShell(ctx context.Context, c *Call) error {
 		return err
 	}
 	if len(found) > 1 {
-		return c.misused(fault.Usagef("node shell: one node at a time"))
+		return c.withUsage(fault.Usagef("node shell: one node at a time"))
 	}
-	if found, err = c.awake(ctx, found, true); err != nil {
+	if found, err = c.wake(ctx, found, true); err != nil {
 		return err
 	}
 	v := remote.Session{In: c.In, Out: c.Out, Err: c.Err}

@@ -24,22 +24,22 @@ import (
 	"walt/state/badger"
 )
 
-// noon is when every world begins.
+// noon is when the time of every test begins.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// world is a lab with three users, alice among them the administrator, and four
+// testLab is a lab with three users, alice among them the administrator, and four
 // nodes: rpi-1, rpi-2 and rpi-10 (rpi-3-b, physical) and pc-1 (pc-x86-64,
 // virtual). All are free.
-type world struct {
-	t       *testing.T
-	app     *App
-	store   *badger.Store
-	lab     *nodes.Lab
-	users   *auth.Users
-	journal *journal.Journal
-	rack    *rack
-	log     *bytes.Buffer
-	outlets outlets
+type testLab struct {
+	t         *testing.T
+	app       *App
+	store     *badger.Store
+	nodes     *nodes.Lab
+	users     *auth.Users
+	journal   *journal.Journal
+	rack      *rack
+	serverLog *bytes.Buffer
+	outlets   outlets
 
 	mu     sync.Mutex
 	time   time.Time
@@ -47,46 +47,46 @@ type world struct {
 	cuts   []string // "user key" of the sessions that were ended
 }
 
-func newWorld(t *testing.T) *world {
+func newTestLab(t *testing.T) *testLab {
 	t.Helper()
 	store, err := badger.OpenMemory()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	w := &world{t: t, store: store, log: &bytes.Buffer{}, time: noon, online: map[auth.Name]bool{}}
-	w.journal = journal.New(store, w.now)
-	w.users = auth.New(store, w.journal, w.now)
-	library, err := images.Open(t.TempDir(), store, w.journal, images.KnownPlatforms(), w.now)
+	lab := &testLab{t: t, store: store, serverLog: &bytes.Buffer{}, time: noon, online: map[auth.Name]bool{}}
+	lab.journal = journal.New(store, lab.now)
+	lab.users = auth.New(store, lab.journal, lab.now)
+	library, err := images.Open(t.TempDir(), store, lab.journal, images.KnownPlatforms(), lab.now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(w.log, nil))
-	w.lab = nodes.New(nodes.Config{
-		Store: store, Journal: w.journal, Library: library, Key: signer("lab"), IP: "192.0.2.1",
-		Log: log, Now: w.now, Retry: time.Minute,
-		Dial: func(sw snmp.Switch) (nodes.Agent, error) { return &w.outlets, nil },
+	log := slog.New(slog.NewTextHandler(lab.serverLog, nil))
+	lab.nodes = nodes.New(nodes.Config{
+		Store: store, Journal: lab.journal, Library: library, Key: signer("lab"), IP: "192.0.2.1",
+		Log: log, Now: lab.now, Retry: time.Minute,
+		Dial: func(sw snmp.Switch) (nodes.Agent, error) { return &lab.outlets, nil },
 	})
-	w.rack = &rack{lab: w.lab}
-	w.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: w.rack}
-	w.app = New(Services{
-		Lab: w.lab, Library: library, Users: w.users, Journal: w.journal,
-		Online: func(n auth.Name) bool { return w.online[n] },
-		Cut:    func(n auth.Name, key string) { w.cuts = append(w.cuts, string(n)+" "+key) },
+	lab.rack = &rack{lab: lab.nodes}
+	lab.nodes.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: lab.rack}
+	lab.app = New(Services{
+		Lab: lab.nodes, Library: library, Users: lab.users, Journal: lab.journal,
+		Online: func(n auth.Name) bool { return lab.online[n] },
+		Cut:    func(n auth.Name, key string) { lab.cuts = append(lab.cuts, string(n)+" "+key) },
 		Backup: func(_ context.Context, out io.Writer) error { _, err := io.WriteString(out, "all data"); return err },
-		Log:    log, Now: w.now,
+		Log:    log, Now: lab.now,
 	})
-	w.populate()
-	return w
+	lab.populate()
+	return lab
 }
 
-func (w *world) populate() {
-	w.addDefault("rpi-3-b")
-	w.addDefault("pc-x86-64")
-	w.must(w.users.Ensure(w.t.Context(), "alice", publicKey("alice")))
+func (lab *testLab) populate() {
+	lab.addDefault("rpi-3-b")
+	lab.addDefault("pc-x86-64")
+	lab.must(lab.users.Ensure(lab.t.Context(), "alice", publicKey("alice")))
 	for _, name := range []auth.Name{"bob", "carol"} {
-		_, err := w.users.Add(w.t.Context(), "alice", name, false, publicKey(string(name)))
-		w.must(err)
+		_, err := lab.users.Add(lab.t.Context(), "alice", name, false, publicKey(string(name)))
+		lab.must(err)
 	}
 	for _, a := range []nodes.Announcement{
 		{Name: "rpi-1", MAC: "52:54:00:00:00:01", Model: "rpi-3-b"},
@@ -94,43 +94,43 @@ func (w *world) populate() {
 		{Name: "rpi-10", MAC: "52:54:00:00:00:10", Model: "rpi-3-b"},
 		{Name: "pc-1", MAC: "52:54:00:00:01:01", Model: "pc-x86-64", Host: nodes.Simulated},
 	} {
-		_, err := w.lab.Register(w.t.Context(), "alice", a)
-		w.must(err)
+		_, err := lab.nodes.Register(lab.t.Context(), "alice", a)
+		lab.must(err)
 	}
 }
 
 // addDefault puts a default image for the models there, under the name of the
 // first; its content does not exist.
-func (w *world) addDefault(models ...images.Model) {
-	w.addImage(images.Image{Ref: images.DefaultRef(models[0]), Models: models})
+func (lab *testLab) addDefault(models ...images.Model) {
+	lab.addImage(images.Image{Ref: images.DefaultRef(models[0]), Models: models})
 }
 
-func (w *world) addImage(img images.Image) {
+func (lab *testLab) addImage(img images.Image) {
 	if img.Digest == "" {
 		img.Digest = "sha256:" + strings.Repeat("0", 60) + "beef"
 	}
 	img.Created, img.Size = noon.Add(-48*time.Hour), 1234567
-	_, err := w.store.Update(w.t.Context(), func(tx state.Tx) error { return images.Put(tx, img) })
-	w.must(err)
+	_, err := lab.store.Update(lab.t.Context(), func(tx state.Tx) error { return images.Put(tx, img) })
+	lab.must(err)
 }
 
-func (w *world) must(err error) {
-	w.t.Helper()
+func (lab *testLab) must(err error) {
+	lab.t.Helper()
 	if err != nil {
-		w.t.Fatal(err)
+		lab.t.Fatal(err)
 	}
 }
 
-func (w *world) now() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.time
+func (lab *testLab) now() time.Time {
+	lab.mu.Lock()
+	defer lab.mu.Unlock()
+	return lab.time
 }
 
-func (w *world) pass(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.time = w.time.Add(d)
+func (lab *testLab) pass(d time.Duration) {
+	lab.mu.Lock()
+	defer lab.mu.Unlock()
+	lab.time = lab.time.Add(d)
 }
 
 // answer is what came of one command line.
@@ -140,31 +140,31 @@ type answer struct {
 }
 
 // run runs one command line of a user in a session without a terminal.
-func (w *world) run(user auth.Name, line, stdin string) answer {
-	w.t.Helper()
-	return w.runIn(w.t.Context(), w.session(user, stdin), line)
+func (lab *testLab) run(user auth.Name, line, stdin string) answer {
+	lab.t.Helper()
+	return lab.runIn(lab.t.Context(), lab.session(user, stdin), line)
 }
 
 // ok runs a command line that must succeed, and returns its standard output.
-func (w *world) ok(user auth.Name, line string) string {
-	w.t.Helper()
-	got := w.run(user, line, "")
+func (lab *testLab) ok(user auth.Name, line string) string {
+	lab.t.Helper()
+	got := lab.run(user, line, "")
 	if got.status != StatusDone {
-		w.t.Fatalf("%s: %s: status %d: %s", user, line, got.status, got.stderr)
+		lab.t.Fatalf("%s: %s: status %d: %s", user, line, got.status, got.stderr)
 	}
 	return got.stdout
 }
 
-func (w *world) runIn(ctx context.Context, s *Session, line string) answer {
+func (lab *testLab) runIn(ctx context.Context, s *Session, line string) answer {
 	var stdout, stderr bytes.Buffer
 	s.Out, s.Err = &stdout, &stderr
-	status := w.app.Run(ctx, s, line)
+	status := lab.app.Run(ctx, s, line)
 	return answer{stdout.String(), stderr.String(), status}
 }
 
 // session is what sshd makes for a client without a terminal: a question is
 // answered by a line of its input. Its Out and Err are the caller's.
-func (w *world) session(user auth.Name, stdin string) *Session {
+func (lab *testLab) session(user auth.Name, stdin string) *Session {
 	in := strings.NewReader(stdin)
 	s := &Session{
 		User: user, Admin: user == "alice", Key: ssh.FingerprintSHA256(signer(string(user)).PublicKey()),
@@ -189,8 +189,8 @@ func (w *world) session(user auth.Name, stdin string) *Session {
 }
 
 // terminal is a session with one.
-func (w *world) terminal(user auth.Name) *Session {
-	s := w.session(user, "")
+func (lab *testLab) terminal(user auth.Name) *Session {
+	s := lab.session(user, "")
 	s.Terminal = &Terminal{Name: "xterm", Size: func() (int, int) { return 80, 24 }, Raw: func(bool) {}}
 	return s
 }
@@ -204,12 +204,12 @@ type step struct {
 }
 
 // tell runs the steps, one after the other.
-func (w *world) tell(steps []step) {
-	w.t.Helper()
+func (lab *testLab) tell(steps []step) {
+	lab.t.Helper()
 	for _, s := range steps {
-		got := w.run(s.user, s.line, s.stdin)
+		got := lab.run(s.user, s.line, s.stdin)
 		if want := (answer{s.stdout, s.stderr, s.status}); got != want {
-			w.t.Errorf("%s: %s\n--- got status %d, stdout:\n%s--- stderr:\n%s--- want status %d, stdout:\n%s--- stderr:\n%s",
+			lab.t.Errorf("%s: %s\n--- got status %d, stdout:\n%s--- stderr:\n%s--- want status %d, stdout:\n%s--- stderr:\n%s",
 				s.user, s.line, got.status, got.stdout, got.stderr, want.status, want.stdout, want.stderr)
 		}
 	}
@@ -232,11 +232,11 @@ func (r *rack) Start(n nodes.Name) {
 func (r *rack) Stop(nodes.Name) {}
 
 // up makes a node boot and report an SSH server at addr.
-func (w *world) up(n nodes.Name, addr string) {
-	w.t.Helper()
-	_, err := w.lab.Boot(w.t.Context(), n)
-	w.must(err)
-	w.lab.Up(n, addr)
+func (lab *testLab) up(n nodes.Name, addr string) {
+	lab.t.Helper()
+	_, err := lab.nodes.Boot(lab.t.Context(), n)
+	lab.must(err)
+	lab.nodes.Up(n, addr)
 }
 
 // signer is the private key that belongs to a name.

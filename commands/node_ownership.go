@@ -1,0 +1,133 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+
+	"walt/api"
+	"walt/auth"
+	"walt/consent"
+	"walt/fault"
+	"walt/images"
+	"walt/nodes"
+)
+
+// checkImage checks the name of an image of the user, and makes the first images of
+// a user who never looked at one.
+func (c *Call) checkImage(ctx context.Context, name string) error {
+	if _, err := images.ParseName(c.User, name); err != nil {
+		return err
+	}
+	_, err := c.workingSet(ctx)
+	return err
+}
+
+func nodeAcquire(ctx context.Context, c *Call) error {
+	if !c.given("any") {
+		if c.given("model") {
+			return c.withUsage(fault.Usagef("node acquire: --model goes with --any"))
+		}
+		if c.arg(0) == "" {
+			return c.withUsage(fault.Usagef("node acquire: SET is missing"))
+		}
+		return c.change(ctx, "Take", func(set nodes.Set, given consent.Given) (nodes.Result, error) {
+			return c.Lab.Acquire(ctx, c.User, set, given)
+		})
+	}
+	if c.arg(0) != "" {
+		return c.withUsage(fault.Usagef("node acquire: a SET or --any N, not both"))
+	}
+	n, err := c.number("--any", c.option("any"))
+	if err != nil {
+		return err
+	}
+	model := images.Model("")
+	if c.given("model") {
+		if model, err = images.ParseModel(c.option("model")); err != nil {
+			return err
+		}
+	}
+	result, err := c.Lab.AcquireAny(ctx, c.User, n, model)
+	if err != nil {
+		return err
+	}
+	return c.showResult(result)
+}
+
+func nodeRelease(ctx context.Context, c *Call) error {
+	return c.change(ctx, "Release", func(set nodes.Set, _ consent.Given) (nodes.Result, error) {
+		return c.Lab.Release(ctx, auth.Actor(c.User), set)
+	})
+}
+
+func nodeBoot(ctx context.Context, c *Call) error {
+	verb := "Take"
+	if c.arg(1) == "default" {
+		verb = "Free"
+	} else if err := c.checkImage(ctx, c.arg(1)); err != nil {
+		return err
+	}
+	return c.change(ctx, verb, func(set nodes.Set, given consent.Given) (nodes.Result, error) {
+		return c.Lab.SetImage(ctx, auth.Actor(c.User), set, c.arg(1), given)
+	})
+}
+
+// change runs a change of the set that is the first argument, and shows what
+// came of it.
+func (c *Call) change(ctx context.Context, verb string, do func(nodes.Set, consent.Given) (nodes.Result, error)) error {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return err
+	}
+	var result nodes.Result
+	err = c.withConsent(ctx, verb, func(given consent.Given) error {
+		result, err = do(set, given)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.showResult(result)
+}
+
+// showResult tells what became of each node. It fails when a reboot failed: the
+// nodes have changed hands all the same.
+func (c *Call) showResult(r nodes.Result) error {
+	if c.on("json") {
+		if err := c.print(api.NewChanges(r)); err != nil {
+			return err
+		}
+		return failedReboots(r.Changes)
+	}
+	for _, img := range r.Cloned {
+		c.note("Cloned the default image into your working set as %s.", img.Ref.Short())
+	}
+	for _, k := range r.Kept {
+		c.note("You already have an image %s; it is used unchanged. It differs from the default image; a fresh clone: image clone --force walt:%s %s",
+			k.Image.Short(), k.Default, k.Image.Short())
+	}
+	if len(r.Changes) == 0 {
+		c.note("You have no nodes; nothing to do.")
+	}
+	for _, ch := range r.Changes {
+		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, describeChange(ch))
+	}
+	return failedReboots(r.Changes)
+}
+
+// describeChange tells whose a node is now, what it boots and how its reboot went.
+func describeChange(ch nodes.Change) string {
+	what := "is yours and boots " + ch.Image.Short()
+	if ch.Image.User == auth.Nobody {
+		what = "is free and boots its default image"
+	}
+	switch ch.Reboot.Outcome {
+	case nodes.RebootOK:
+		return what + ": rebooting"
+	case nodes.RebootNone:
+		return what + " at its next start: the server has no means to reboot it"
+	case nodes.RebootSkipped:
+		return what + " already: left alone"
+	}
+	return what + " at its next start: the reboot failed, " + ch.Reboot.Reason
+}

@@ -1,0 +1,81 @@
+package commands
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"slices"
+
+	"walt/api"
+	"walt/nodes"
+)
+
+func nodeShow(ctx context.Context, c *Call) error {
+	find := c.Lab.All
+	if !c.on("all") {
+		find = func(ctx context.Context) (nodes.Nodes, error) { return c.Lab.Mine(ctx, c.User) }
+	}
+	all, err := find(ctx)
+	if err != nil {
+		return err
+	}
+	shown := c.ownFirst(all)
+	switch {
+	case c.on("json"):
+		return c.print(api.NewNodes(shown))
+	case c.on("names-only"):
+		out := bufio.NewWriter(c.Out)
+		for _, n := range shown {
+			fmt.Fprintln(out, n.Name)
+		}
+		return out.Flush()
+	case len(all) == 0 && !c.on("all"):
+		c.note("You have no nodes. Take one with: node acquire SET; see all with: node show --all")
+		return nil
+	case len(all) == 0:
+		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
+		return nil
+	}
+	c.showNodes(shown)
+	for _, n := range shown {
+		if n.State == nodes.Unreachable && n.Why != "" {
+			c.note("%s is unreachable: %s.", n.Name, n.Why)
+		}
+	}
+	return nil
+}
+
+// ownFirst puts the user's nodes first, then the free ones, then those of others.
+func (c *Call) ownFirst(all nodes.Nodes) []*nodes.NodeState {
+	mine, free, others := []*nodes.NodeState{}, []*nodes.NodeState{}, []*nodes.NodeState{}
+	for i := range all {
+		switch n := &all[i]; {
+		case n.Owner() == c.User:
+			mine = append(mine, n)
+		case n.Free():
+			free = append(free, n)
+		default:
+			others = append(others, n)
+		}
+	}
+	return slices.Concat(mine, free, others)
+}
+
+// showNodes draws the nodes as one table.
+func (c *Call) showNodes(shown []*nodes.NodeState) {
+	now := c.Now()
+	rows := make([][]string, len(shown))
+	for i, n := range shown {
+		owner, image := string(n.Owner()), ""
+		switch {
+		case n.Owner() == c.User:
+			owner, image = "you", n.Image.Short()
+		case n.Free():
+			owner, image = "(free)", "default"
+		default:
+			image = "walt:" + n.Image.String()
+		}
+		rows[i] = []string{string(n.Name), owner, string(n.Model), api.NodeType(n.Device), string(n.State), image, ago(now, n.Since)}
+	}
+	c.rows([]string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, rows)
+}

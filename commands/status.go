@@ -1,0 +1,53 @@
+package commands
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	"walt/fault"
+)
+
+// Exit statuses of a command line. Topic "ci" tells users of them.
+const (
+	StatusDone        = 0
+	StatusFailed      = 1
+	StatusUsage       = 2   // the line itself is wrong
+	StatusInUse       = 3   // nothing changed, and the same line may succeed later
+	StatusInternal    = 70  // EX_SOFTWARE of sysexits.h: the cause is in the server's log
+	StatusInterrupted = 130 // as a shell says of SIGINT
+)
+
+// statuses is the one place where an error becomes an exit status.
+var statuses = map[fault.Kind]int{
+	fault.Failed:      StatusFailed,
+	fault.Usage:       StatusUsage,
+	fault.InUse:       StatusInUse,
+	fault.Interrupted: StatusInterrupted,
+}
+
+// report prints an error for the user and returns the exit status.
+func (a *App) report(ctx context.Context, s *Session, line string, err error) int {
+	if err == nil {
+		return StatusDone
+	}
+	f := fault.As(err)
+	if f == nil && ctx.Err() != nil {
+		if s.Terminal != nil { // it shows the ^C already
+			return StatusInterrupted
+		}
+		f = fault.New(fault.Interrupted, "interrupted")
+	}
+	if f == nil {
+		ref := rand.Text()[:8]
+		a.Log.Error("command failed", "ref", ref, "user", s.User, "line", Conceal(line), "err", err)
+		fmt.Fprintf(s.Err, "walt: something went wrong on the server; an administrator finds the cause in its log under %s\n", ref)
+		return StatusInternal
+	}
+	fmt.Fprintf(s.Err, "walt: %s\n", clean(f.Msg))
+	for hint := range strings.Lines(f.Hint) {
+		fmt.Fprintf(s.Err, "  %s\n", clean(strings.TrimSuffix(hint, "\n")))
+	}
+	return statuses[f.Kind]
+}
