@@ -15,33 +15,37 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":            {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "state/badger", "upgrade", "vnode/sim"},
-	"sshd":         {"auth", "commands", "fault"},
-	"commands":     {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
-	"api":          {"auth", "ethernet", "images", "journal", "nodes"},
-	"nodes":        {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power/snmp", "remote", "state"},
-	"images":       {"auth", "fault", "journal", "state"},
-	"history":      {"auth", "state"},
-	"auth":         {"fault", "journal", "state"},
-	"consent":      {"auth"},
-	"journal":      {"fault", "state"},
-	"vnode/sim":    {"fault", "images", "nodes"},
-	"demo":         {"auth", "config", "consent", "ethernet", "images", "nodes"},
-	"hostkeys":     {"fault"},
-	"backup":       {"fault"},
-	"power/snmp":   {"fault"},
-	"config":       {"fault"},
-	"remote":       {"auth"},
-	"ethernet":     {"fault"},
-	"state":        {"fault"},
-	"state/badger": {"fault", "state"},
-	"upgrade":      {"fault", "state"},
-	"fault":        {},
+	".":              {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "state/badger", "upgrade", "vnode/sim"},
+	"sshd":           {"auth", "commands", "fault"},
+	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
+	"api":            {"auth", "ethernet", "images", "journal", "nodes"},
+	"nodes":          {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power/snmp", "remote", "state"},
+	"images":         {"auth", "fault", "images/content", "images/source", "journal", "state"},
+	"images/content": {"fault", "images/flight"},
+	"images/source":  {"fault", "images/content", "images/flight"},
+	"images/flight":  {},
+	"history":        {"auth", "state"},
+	"auth":           {"fault", "journal", "state"},
+	"consent":        {"auth"},
+	"journal":        {"fault", "state"},
+	"vnode/sim":      {"fault", "images", "images/content", "nodes"},
+	"demo":           {"auth", "config", "consent", "ethernet", "images", "nodes"},
+	"hostkeys":       {"fault"},
+	"backup":         {"fault"},
+	"power/snmp":     {"fault"},
+	"config":         {"fault"},
+	"remote":         {"auth"},
+	"ethernet":       {"fault"},
+	"state":          {"fault"},
+	"state/badger":   {"fault", "state"},
+	"upgrade":        {"fault", "state"},
+	"fault":          {},
 
 	// What checks the server from outside.
-	"state/statetest": {"state"},
-	"e2e/lab":         {},
-	"e2e/bench":       {"e2e/lab"},
+	"state/statetest":  {"state"},
+	"images/imagetest": {},
+	"e2e/lab":          {},
+	"e2e/bench":        {"e2e/lab"},
 }
 
 // owners is the one package of the server that may import each large library:
@@ -51,8 +55,8 @@ var owners = map[string]string{
 	"charm.land/ssh":                         "sshd",
 	"golang.org/x/term":                      "sshd",
 	"github.com/dgraph-io/badger":            "state/badger",
-	"github.com/google/go-containerregistry": "images",
-	"github.com/moby/moby/client":            "images",
+	"github.com/google/go-containerregistry": "images/source",
+	"github.com/moby/moby/client":            "images/source",
 	"github.com/gosnmp/gosnmp":               "power/snmp",
 	"github.com/spf13/pflag":                 "commands",
 	"github.com/gliderlabs/ssh":              "vnode/sim",
@@ -60,7 +64,7 @@ var owners = map[string]string{
 
 // outside are the folders that are no part of the server: they drive it, and
 // may do so with any library.
-var outside = []string{"e2e"}
+var outside = []string{"e2e", "images/imagetest"}
 
 // vague are names of folders that say nothing of what is in them.
 var vague = []string{"pkg", "internal", "util", "utils", "common", "types", "models", "helpers", "misc", "base", "lib"}

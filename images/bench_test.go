@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -24,83 +23,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
-
-// manyFiles is a layer of n files of 1 KiB, 100 in each directory.
-func manyFiles(b *testing.B, n int) []byte {
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	for i := range n {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: manyName(i), Mode: 0o644, Size: 1024, ModTime: created}
-		if err := w.WriteHeader(h); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := w.Write(make([]byte, 1024)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		b.Fatal(err)
-	}
-	return zip(b, buf.Bytes())
-}
-
-func manyName(i int) string {
-	return fmt.Sprintf("usr/share/doc/package-%d/some/file-%d.txt", i/100, i)
-}
-
-// Opening, reading and closing one of 100,000 files after the first use.
-func BenchmarkOpen(b *testing.B) {
-	const n = 100_000
-	tree := files(b, newLibrary(b), manyFiles(b, n))
-	for i := 0; b.Loop(); i++ {
-		f, err := tree.Open(manyName(i * 7919 % n))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, f); err != nil {
-			b.Fatal(err)
-		}
-		f.Close()
-	}
-}
-
-// The first use of an image of 100,000 files: heap-MB is what its tree keeps.
-func BenchmarkFirstUse(b *testing.B) {
-	layer := manyFiles(b, 100_000)
-	for b.Loop() {
-		b.StopTimer()
-		l := newLibrary(b)
-		digest := keep(b, l, layer)
-		before := heap()
-		b.StartTimer()
-		if _, err := l.Files(b.Context(), digest); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		b.ReportMetric(float64(heap()-before)/1e6, "heap-MB")
-		runtime.KeepAlive(l)
-		b.StartTimer()
-	}
-}
-
-// The same when its layers are unpacked already, as after a restart.
-func BenchmarkFirstUseUnpacked(b *testing.B) {
-	l := newLibrary(b)
-	digest := keep(b, l, manyFiles(b, 100_000))
-	for b.Loop() {
-		l.trees.recent = nil
-		if _, err := l.Files(b.Context(), digest); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func heap() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
 
 // Fetching 128 MiB in 8 layers from a registry on loopback.
 func BenchmarkFetch(b *testing.B) {
@@ -171,7 +93,7 @@ func BenchmarkCloneGiB(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.StopTimer()
-			os.RemoveAll(l.content.dir)
+			os.RemoveAll(l.dir)
 			b.StartTimer()
 		}
 		b.ReportMetric(float64(peak(b)-idle)/1e6, "peak-MB")
@@ -196,10 +118,10 @@ func BenchmarkCloneGiB(b *testing.B) {
 // gib publishes an image of 1 GiB in 8 layers.
 func gib(b *testing.B, url string) {
 	l := newLibrary(b)
-	defer os.RemoveAll(l.content.dir)
+	defer os.RemoveAll(l.dir)
 	config := fmt.Sprintf(`{"config":{"Labels":{%q:"pc-x86-64"}},"created":"2024-05-06T07:08:09Z"}`, modelsLabel)
 	store := func(content io.Reader, size int64) v1.Descriptor {
-		f, err := os.CreateTemp(l.content.tmp(), "")
+		f, err := os.CreateTemp(filepath.Join(l.dir, "tmp"), "")
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -208,7 +130,7 @@ func gib(b *testing.B, url string) {
 			b.Fatal(err)
 		}
 		d := v1.Descriptor{Size: size, Digest: v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(hash.Sum(nil))}}
-		if err := errors.Join(f.Close(), os.Rename(f.Name(), l.content.blob(d.Digest))); err != nil {
+		if err := errors.Join(f.Close(), os.Rename(f.Name(), filepath.Join(l.dir, "blobs", "sha256", d.Digest.Hex))); err != nil {
 			b.Fatal(err)
 		}
 		return d

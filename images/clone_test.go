@@ -16,7 +16,7 @@ import (
 	"walt/state"
 )
 
-func update(t testing.TB, l *Library, f func(tx state.Tx) error) {
+func update(t testing.TB, l *testLibrary, f func(tx state.Tx) error) {
 	t.Helper()
 	if _, err := l.store.Update(t.Context(), f); err != nil {
 		t.Fatal(err)
@@ -24,7 +24,7 @@ func update(t testing.TB, l *Library, f func(tx state.Tx) error) {
 }
 
 // shelve puts a default image for each of the models, listing all of them.
-func shelve(t testing.TB, l *Library, preferred string, models ...Model) {
+func shelve(t testing.TB, l *testLibrary, preferred string, models ...Model) {
 	t.Helper()
 	update(t, l, func(tx state.Tx) error {
 		for _, m := range models {
@@ -37,7 +37,7 @@ func shelve(t testing.TB, l *Library, preferred string, models ...Model) {
 }
 
 // enrol makes a user.
-func enrol(t testing.TB, l *Library, name auth.Name) {
+func enrol(t testing.TB, l *testLibrary, name auth.Name) {
 	t.Helper()
 	public, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -52,7 +52,7 @@ func enrol(t testing.TB, l *Library, name auth.Name) {
 	}
 }
 
-func seeded(t testing.TB, l *Library, user auth.Name, models ...Model) (names []string) {
+func seeded(t testing.TB, l *testLibrary, user auth.Name, models ...Model) (names []string) {
 	t.Helper()
 	clones, err := l.Seed(t.Context(), user, models)
 	if err != nil {

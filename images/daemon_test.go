@@ -157,7 +157,7 @@ func tarLayer(t testing.TB, entries ...*tar.Header) v1.Layer {
 }
 
 // dockered is a library that looks in a docker daemon.
-func dockered(t testing.TB, host string) *Library {
+func dockered(t testing.TB, host string) *testLibrary {
 	t.Helper()
 	l := newLibrary(t)
 	if err := l.SetDocker(host); err != nil {
@@ -203,7 +203,7 @@ func testDaemon(t *testing.T, host string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantContent(t, tree.(*Tree), "etc/motd", "of a daemon")
+	wantContent(t, tree, "etc/motd", "of a daemon")
 	if _, err := fs.Stat(tree, "gone"); err == nil {
 		t.Error("a whiteout was lost")
 	}
@@ -293,7 +293,7 @@ func TestDaemonThatHangs(t *testing.T) {
 }
 
 // fakeDaemon has one image, which it packs as the function does.
-func fakeDaemon(t testing.TB, pack func(w http.ResponseWriter, r *http.Request)) *Library {
+func fakeDaemon(t testing.TB, pack func(w http.ResponseWriter, r *http.Request)) *testLibrary {
 	t.Helper()
 	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Version", "1.41")

@@ -3,14 +3,15 @@ package images
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,28 +24,58 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"walt/fault"
+	"walt/images/content"
+	"walt/images/imagetest"
 	"walt/journal"
 	"walt/state/badger"
 )
 
-var created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+// What layers are made of.
+var (
+	created = imagetest.Created
+	regular = imagetest.Regular
+	archive = imagetest.Archive
+	symlink = imagetest.Symlink
+	zip     = imagetest.Gzip
+)
 
-func newLibrary(t testing.TB) *Library {
+// testLibrary is a Library that knows where its content is, and how much later
+// it is for it than for others.
+type testLibrary struct {
+	*Library
+	dir  string
+	late *atomic.Int64
+}
+
+// later makes it later for the library.
+func later(l *testLibrary, d time.Duration) { l.late.Store(int64(d)) }
+
+func newLibrary(t testing.TB) *testLibrary {
+	t.Helper()
+	var late atomic.Int64
+	l := newLibraryAt(t, func() time.Time { return time.Now().Add(time.Duration(late.Load())) })
+	l.late = &late
+	return l
+}
+
+// newLibraryAt is a library for which it is what the function says.
+func newLibraryAt(t testing.TB, now func() time.Time) *testLibrary {
 	t.Helper()
 	store, err := badger.OpenMemory()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	l, err := Open(t.TempDir(), store, journal.New(store, time.Now), KnownPlatforms(), time.Now)
+	dir := t.TempDir()
+	l, err := Open(dir, store, journal.New(store, time.Now), KnownPlatforms(), now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l
+	return &testLibrary{Library: l, dir: dir}
 }
 
 // lookIn makes the library use one registry, called lab.
-func lookIn(t testing.TB, l *Library, url string) {
+func lookIn(t testing.TB, l *testLibrary, url string) {
 	t.Helper()
 	if err := l.SetRegistries([]Registry{{Label: "lab", URL: url}}); err != nil {
 		t.Fatal(err)
@@ -58,61 +89,6 @@ func mustRef(t testing.TB, s string) Ref {
 		t.Fatal(err)
 	}
 	return ref
-}
-
-// file and the other functions below are entries of layers.
-func regular(name, content string) *tar.Header {
-	return &tar.Header{
-		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: created,
-		PAXRecords: map[string]string{"TEST.content": content},
-	}
-}
-
-func directory(name string) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, ModTime: created}
-}
-
-func symlink(name, target string) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777, ModTime: created}
-}
-
-func hardlink(name, target string) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, ModTime: created}
-}
-
-// archive makes a tar archive of the entries.
-func archive(t testing.TB, entries ...*tar.Header) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, e := range entries {
-		h := *e
-		content := h.PAXRecords["TEST.content"]
-		h.PAXRecords = nil
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func zip(t testing.TB, b []byte) []byte {
-	t.Helper()
-	var z bytes.Buffer
-	w := gzip.NewWriter(&z)
-	if _, err := w.Write(b); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return z.Bytes()
 }
 
 func gzipLayer(t testing.TB, entries ...*tar.Header) v1.Layer {
@@ -184,12 +160,11 @@ func push(t testing.TB, url, ref string, what remote.Taggable, options ...remote
 }
 
 // keep stores the layers as they are and a manifest of them, without any registry.
-func keep(t testing.TB, l *Library, layers ...[]byte) (digest string) {
+func keep(t testing.TB, l *testLibrary, layers ...[]byte) (digest string) {
 	t.Helper()
-	add := func(b []byte) v1.Descriptor {
-		h, n, _ := v1.SHA256(bytes.NewReader(b))
-		d := v1.Descriptor{Digest: h, Size: n, MediaType: types.OCILayer}
-		if err := l.content.add(d, bytes.NewReader(b)); err != nil {
+	add := func(b []byte) content.Blob {
+		d := content.Blob{Digest: content.Sum(b), Size: int64(len(b)), MediaType: string(types.OCILayer)}
+		if err := l.content.Add(d, bytes.NewReader(b)); err != nil {
 			t.Fatal(err)
 		}
 		return d
@@ -199,23 +174,26 @@ func keep(t testing.TB, l *Library, layers ...[]byte) (digest string) {
 		d := add(b)
 		list = append(list, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, d.MediaType, d.Digest, d.Size))
 	}
-	return add([]byte(`{"layers":[` + strings.Join(list, ",") + `]}`)).Digest.String()
+	return string(add([]byte(`{"layers":[` + strings.Join(list, ",") + `]}`)).Digest)
 }
 
-// files are the merged files of the layers.
-func files(t testing.TB, l *Library, layers ...[]byte) *Tree {
+func wantContent(t testing.TB, files fs.FS, name, want string) {
 	t.Helper()
-	tree, err := l.Files(t.Context(), keep(t, l, layers...))
-	if err != nil {
-		t.Fatal(err)
+	if got, err := fs.ReadFile(files, name); err != nil || string(got) != want {
+		t.Errorf("%s has %q, %v, want %q", name, got, err, want)
 	}
-	return tree.(*Tree)
+}
+
+// has reports whether a blob is here.
+func has(l *testLibrary, h v1.Hash) bool {
+	_, err := l.content.Read(content.Digest(h.String()))
+	return err == nil
 }
 
 // leftovers are the temporary files of a library.
-func leftovers(t testing.TB, l *Library) []os.DirEntry {
+func leftovers(t testing.TB, l *testLibrary) []os.DirEntry {
 	t.Helper()
-	all, err := os.ReadDir(l.content.tmp())
+	all, err := os.ReadDir(filepath.Join(l.dir, "tmp"))
 	if err != nil {
 		t.Fatal(err)
 	}

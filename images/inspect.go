@@ -1,11 +1,9 @@
 package images
 
 import (
-	"bytes"
-	"os"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"walt/images/content"
 )
 
 // Layer is one layer of an image.
@@ -25,25 +23,21 @@ type Detail struct {
 // Inspect reads what an image that is here says of itself. All of it is text of
 // strangers.
 func (l *Library) Inspect(img Image) (Detail, error) {
-	h, err := v1.NewHash(img.Digest)
+	m, err := l.manifest(img)
 	if err != nil {
 		return Detail{}, err
 	}
-	m, err := l.content.manifest(h)
+	raw, err := l.content.Read(m.Config.Digest)
 	if err != nil {
 		return Detail{}, err
 	}
-	raw, err := os.ReadFile(l.content.blob(m.Config.Digest))
-	if err != nil {
-		return Detail{}, err
-	}
-	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
+	config, err := content.ParseConfig(raw)
 	if err != nil {
 		return Detail{}, err
 	}
 	d := Detail{Labels: config.Config.Labels, History: []string{}, Architecture: config.Architecture, OS: config.OS}
-	for _, layer := range m.Layers {
-		d.Layers = append(d.Layers, Layer{layer.Digest.String(), layer.Size})
+	for _, b := range m.Layers {
+		d.Layers = append(d.Layers, Layer{string(b.Digest), b.Size})
 	}
 	for _, step := range config.History {
 		if line := strings.TrimSpace(step.CreatedBy + " " + step.Comment); line != "" {

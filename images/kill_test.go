@@ -1,7 +1,6 @@
 package images
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -19,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"walt/images/content"
 	"walt/journal"
 	"walt/state"
 	"walt/state/badger"
@@ -152,25 +152,19 @@ func wantComplete(t *testing.T, dir string) int {
 		if n, err := fs.ReadFile(tree, "n"); err != nil || killedRef(0).Name[:6]+string(n) != img.Ref.Name {
 			t.Errorf("%s holds %q, %v", img.Ref, n, err)
 		}
-		h, _ := v1.NewHash(img.Digest)
-		m, err := l.content.manifest(h)
+		m, err := l.manifest(img)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, d := range m.blobs() {
-			b, err := os.ReadFile(l.content.blob(d.Digest))
-			if err != nil || digestOfBytes(b) != d.Digest {
+		for _, d := range m.Blobs() {
+			b, err := l.content.Read(d.Digest)
+			if err != nil || content.Sum(b) != d.Digest {
 				t.Errorf("%s: %s is damaged, %v", img.Ref, d.Digest, err)
 			}
 		}
 	}
-	if left := leftovers(t, l); len(left) > 0 {
+	if left := leftovers(t, &testLibrary{Library: l, dir: filepath.Join(dir, "images")}); len(left) > 0 {
 		t.Errorf("%v was left", left)
 	}
 	return len(all)
-}
-
-func digestOfBytes(b []byte) v1.Hash {
-	h, _, _ := v1.SHA256(bytes.NewReader(b))
-	return h
 }

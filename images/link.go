@@ -1,18 +1,18 @@
 package images
 
 import (
-	"regexp"
 	"strings"
 
 	"walt/auth"
 	"walt/fault"
+	"walt/images/source"
 )
 
 // Locations that links name beside the labels of registries.
 const (
-	Here   = "walt"   // the images of this server
-	Docker = "docker" // the docker daemon of this server
-	Hub    = "hub"    // Docker Hub
+	Here   = "walt"        // the images of this server
+	Docker = source.Docker // the docker daemon of this server
+	Hub    = source.Hub    // Docker Hub
 )
 
 // Link names an image in some location: <location>:<user>/<name>[:<tag>].
@@ -22,15 +22,6 @@ type Link struct {
 	// slashes, dots, underscores. See Suggest.
 	Ref Ref
 }
-
-// What other locations call images, see
-// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
-var (
-	pathForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+$`)
-	tagForm  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-)
-
-const pathLimit = 255
 
 // ParseLink parses a clonable link.
 func ParseLink(s string) (Link, error) {
@@ -61,26 +52,12 @@ func badLink(s string) error {
 // newLink links to a repository and tag of a location, if they are valid and the
 // path has a user part.
 func newLink(location, path, tag string) (Link, bool) {
-	if len(path) > pathLimit || !pathForm.MatchString(path) || !tagForm.MatchString(tag) {
+	if !source.ValidName(path, tag) {
 		return Link{}, false
 	}
 	user, name, _ := strings.Cut(path, "/")
 	return Link{location, Ref{auth.Name(user), name, tag}}, true
 }
-
-// daemonLink links to an image of the docker daemon by one of its tags. Podman's
-// begin with the host that they are of.
-func daemonLink(tag string) (Link, bool) {
-	tag = strings.TrimPrefix(tag, "docker.io/")
-	i := strings.LastIndex(tag, ":")
-	if i < 0 {
-		return Link{}, false
-	}
-	return newLink(Docker, tag[:i], tag[i+1:])
-}
-
-// path is the name of the repository there.
-func (l Link) path() string { return string(l.Ref.User) + "/" + l.Ref.Name }
 
 func (l Link) String() string { return l.Location + ":" + l.Ref.String() }
 

@@ -33,8 +33,8 @@ func TestParseLink(t *testing.T) {
 		},
 	} {
 		l, err := ParseLink(in)
-		if err != nil || l.path() != want.path || l.Ref.Tag != want.tag {
-			t.Errorf("%q is %q %q, %v", in, l.path(), l.Ref.Tag, err)
+		if err != nil || l.Ref.repository() != want.path || l.Ref.Tag != want.tag {
+			t.Errorf("%q is %q %q, %v", in, l.Ref.repository(), l.Ref.Tag, err)
 		}
 		here, changed := l.Suggest("me")
 		if here.String() != want.here || changed != (here.Name != l.Ref.Name || here.Tag != l.Ref.Tag) {
@@ -69,7 +69,7 @@ func FuzzParseLink(f *testing.F) {
 		if again, err := ParseLink(link.String()); err != nil || again != link {
 			t.Errorf("%q: %q became %v, %v", s, link, again, err)
 		}
-		if strings.Contains(link.path(), "..") || strings.ContainsFunc(link.Ref.Full(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		if strings.Contains(link.Ref.repository(), "..") || strings.ContainsFunc(link.Ref.Full(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 			t.Errorf("%q was accepted", s)
 		}
 		here, changed := link.Suggest("me")

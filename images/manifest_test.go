@@ -106,7 +106,7 @@ func TestManifestList(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantContent(t, tree.(*Tree), "arch", arch)
+		wantContent(t, tree, "arch", arch)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 
 // fetched is an image of the random content, in a library that knows a registry
 // called lab at the address.
-func fetched(t testing.TB, url string, img v1.Image) (*Library, Image) {
+func fetched(t testing.TB, url string, img v1.Image) (*testLibrary, Image) {
 	t.Helper()
 	l, _, from := inLab(t)
 	push(t, from, "bob/os:v1", img)
@@ -215,7 +215,7 @@ func TestOffers(t *testing.T) {
 	if o := got[2]; o.Err != nil || o.Digest != digestOf(t, good) || !o.Created.Equal(created) {
 		t.Errorf("got %+v", o)
 	}
-	if _, err := os.Stat(l.content.blob(layerDigest(t, good, 0))); err == nil {
+	if has(l, layerDigest(t, good, 0)) {
 		t.Error("a layer was downloaded")
 	}
 	wantFault(t, l.Offers(t.Context(), mustRef(t, "bob/none"))[0].Err, "no label walt.node.models")

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -37,7 +38,7 @@ func layerDigest(t testing.TB, img v1.Image, n int) v1.Hash {
 }
 
 // inLab is a library that looks in an in-process registry.
-func inLab(t testing.TB) (*Library, *faulty, string) {
+func inLab(t testing.TB) (*testLibrary, *faulty, string) {
 	t.Helper()
 	l, f := newLibrary(t), newFaulty()
 	s := serve(t, f)
@@ -73,8 +74,8 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantContent(t, tree.(*Tree), "a", "1")
-	wantContent(t, tree.(*Tree), "b", "2")
+	wantContent(t, tree, "a", "1")
+	wantContent(t, tree, "b", "2")
 
 	before := f.blobs.Load()
 	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil || f.blobs.Load() != before {
@@ -104,41 +105,44 @@ func TestFetchDownloadsSharedLayersOnce(t *testing.T) {
 func TestFetchManyAtOnceDownloadsOnce(t *testing.T) {
 	t.Parallel()
 	l, f, url := inLab(t)
-	img := pcImage(t, "hello")
+	img := bigImage(t)
 	push(t, url, pcDefault, img)
 	layer, release := layerDigest(t, img, 0), make(chan struct{})
-	f.make(func(_ http.ResponseWriter, r *http.Request) bool {
-		if asks(r, layer) {
-			<-release
+	f.make(func(w http.ResponseWriter, r *http.Request) bool {
+		if !asks(r, layer) {
+			return false
 		}
-		return false
+		rec := httptest.NewRecorder()
+		f.Handler.ServeHTTP(rec, r)
+		b := rec.Body.Bytes()
+		w.Write(b[:len(b)/2])
+		w.(http.Flusher).Flush()
+		<-release
+		w.Write(b[len(b)/2:])
+		return true
 	})
-	key := l.sources[0].String() + " " + layer.String()
-	waiting := func() int {
-		l.downloads.mu.Lock()
-		defer l.downloads.mu.Unlock()
-		if c := l.downloads.calls[key]; c != nil {
-			return c.waiting
-		}
-		return 0
+	var waiting atomic.Int64
+	waits := func() func(Progress) { // is told once half of it is here
+		var once sync.Once
+		return func(Progress) { once.Do(func() { waiting.Add(1) }) }
 	}
 	impatient, leave := context.WithCancel(t.Context())
 	defer leave()
 	first := make(chan error, 1)
 	go func() {
-		_, err := l.Fetch(impatient, DefaultRef("pc-x86-64"), nil)
+		_, err := l.Fetch(impatient, DefaultRef("pc-x86-64"), waits())
 		first <- err
 	}()
-	until(t, "the first download", func() bool { return waiting() == 1 })
+	until(t, "the first download", func() bool { return waiting.Load() == 1 })
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
+			if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), waits()); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	until(t, "the others", func() bool { return waiting() == 5 })
+	until(t, "the others", func() bool { return waiting.Load() == 5 })
 	leave()
 	if err := <-first; !errors.Is(err, context.Canceled) || fault.As(err) != nil {
 		t.Errorf("who left got %v", err)
@@ -194,7 +198,7 @@ func TestFetchResumesFromWholeLayers(t *testing.T) {
 		if !asks(r, cut) {
 			return false
 		}
-		until(t, "the other layer", func() bool { _, err := os.Stat(l.content.blob(whole)); return err == nil })
+		until(t, "the other layer", func() bool { return has(l, whole) })
 		rec := httptest.NewRecorder()
 		f.Handler.ServeHTTP(rec, r)
 		w.Header().Set("Content-Length", fmt.Sprint(rec.Body.Len()))
@@ -241,7 +245,7 @@ func TestFetchRefusesOtherContent(t *testing.T) {
 			})
 			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 			wantFault(t, err, pcDefault, "registry lab", layer.String(), "does not match its digest")
-			if _, err := os.Stat(l.content.blob(layer)); err == nil {
+			if has(l, layer) {
 				t.Error("the content is visible")
 			}
 			if left := leftovers(t, l); len(left) > 0 {
@@ -276,7 +280,7 @@ func TestRegistriesAreAskedInOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantContent(t, tree.(*Tree), "etc/motd", motd)
+		wantContent(t, tree, "etc/motd", motd)
 	}
 	_, err = l.Fetch(t.Context(), mustRef(t, "bob/nowhere"), nil)
 	wantFault(t, err, "image bob/nowhere", "registry down ("+down+") cannot be reached: connection refused",
@@ -310,14 +314,14 @@ func TestOpenRemovesWhatWasInterrupted(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t)
 	digest := keep(t, l, archive(t, regular("a", "1")))
-	if err := os.WriteFile(filepath.Join(l.content.tmp(), "123"), []byte("half"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(l.dir, "tmp", "123"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again, err := Open(l.content.dir, l.store, l.log, l.platforms, l.now)
+	again, err := Open(l.dir, l.store, l.log, l.platforms, l.now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := leftovers(t, again); len(left) > 0 {
+	if left := leftovers(t, &testLibrary{Library: again, dir: l.dir}); len(left) > 0 {
 		t.Errorf("%v was left", left)
 	}
 	if _, err := again.Files(t.Context(), digest); err != nil {

@@ -77,8 +77,11 @@ func (r Ref) String() string {
 	return string(r.User) + "/" + r.Short()
 }
 
+// repository is the name without the tag, as other locations have repositories.
+func (r Ref) repository() string { return string(r.User) + "/" + r.Name }
+
 // Full is the name for programs, always with its tag: <user>/<name>:<tag>.
-func (r Ref) Full() string { return string(r.User) + "/" + r.Name + ":" + r.Tag }
+func (r Ref) Full() string { return r.repository() + ":" + r.Tag }
 
 var (
 	_ encoding.TextMarshaler   = Ref{}

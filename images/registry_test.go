@@ -10,18 +10,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -88,7 +85,7 @@ func TestRealRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantContent(t, tree.(*Tree), "etc/motd", "of a real registry")
+	wantContent(t, tree, "etc/motd", "of a real registry")
 
 	lookIn(t, l, "https://"+host)
 	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
@@ -181,20 +178,6 @@ func TestRegistryThatIsDownAndComesUp(t *testing.T) {
 	push(t, "http://"+addr, pcDefault, pcImage(t, "x"))
 	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestNetworkErrorsAreExplained(t *testing.T) {
-	t.Parallel()
-	for want, err := range map[string]error{
-		"the host name lab.example is not known": &net.DNSError{Name: "lab.example", Err: "no such host", IsNotFound: true},
-		"the connection timed out":               &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded},
-		"network is unreachable":                 &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)},
-		"odd":                                    errors.New("odd"),
-	} {
-		if got := unreachable(&url.Error{Op: "Get", URL: "http://secret@x", Err: err}); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // searched are the links that a search finds, in order, and what it missed.
-func searched(t testing.TB, l *Library, word string) (links []string, misses map[string]error) {
+func searched(t testing.TB, l *testLibrary, word string) (links []string, misses map[string]error) {
 	t.Helper()
 	misses = map[string]error{}
 	err := l.Search(t.Context(), word, func(f Found) {
@@ -166,7 +166,7 @@ func TestSearchThatGoesWrong(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			l, f, url := inLab(t)
-			l.patience = time.Second
+			l.askLimit = time.Second
 			f.make(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path != "/v2/_catalog" {
 					return false

@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode"
 
-	"walt/images"
+	"walt/images/content"
 )
 
 // listing is one line of ls: a file and the name that it is shown with.
@@ -123,7 +123,7 @@ func (sh *shell) list(files []listing, long bool) {
 // details is what a long listing says before the name.
 func (sh *shell) details(l listing) string {
 	owner, group, size := "root", "root", strconv.FormatInt(l.info.Size(), 10)
-	if a, ok := l.info.Sys().(images.Attr); ok {
+	if a, ok := l.info.Sys().(content.Attr); ok {
 		owner, group = account(a.UID), account(a.GID)
 		if l.info.Mode()&fs.ModeDevice != 0 {
 			size = fmt.Sprintf("%d, %3d", a.Major, a.Minor)

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"walt/images"
+	"walt/images/content"
 )
 
 // noon is when the nodes of these tests boot.
@@ -22,12 +22,12 @@ func debian() fstest.MapFS {
 	return fstest.MapFS{
 		"bin":              {Mode: fs.ModeSymlink | 0o777, Data: []byte("usr/bin"), ModTime: at},
 		"dev":              {Mode: fs.ModeDir | 0o755, ModTime: at},
-		"dev/null":         {Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666, ModTime: at, Sys: images.Attr{Major: 1, Minor: 3}},
+		"dev/null":         {Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666, ModTime: at, Sys: content.Attr{Major: 1, Minor: 3}},
 		"etc":              {Mode: fs.ModeDir | 0o755, ModTime: at},
 		"etc/hostname":     {Mode: 0o644, Data: []byte("image\n"), ModTime: at},
 		"etc/issue":        {Mode: 0o644, Data: []byte("Debian\n"), ModTime: at},
 		"etc/.pwd.lock":    {Mode: 0o600, ModTime: at},
-		"home/pi/a b":      {Mode: 0o640, ModTime: at, Sys: images.Attr{UID: 1000, GID: 44}},
+		"home/pi/a b":      {Mode: 0o640, ModTime: at, Sys: content.Attr{UID: 1000, GID: 44}},
 		"root":             {Mode: fs.ModeDir | 0o700, ModTime: at},
 		"root/.profile":    {Mode: 0o644, ModTime: at},
 		"tmp":              {Mode: fs.ModeDir | fs.ModeSticky | 0o777, ModTime: at},

@@ -1,4 +1,4 @@
-package images
+package content
 
 import (
 	"archive/tar"
@@ -30,22 +30,21 @@ func FuzzLayer(f *testing.F) {
 	top := f.TempDir()
 	f.Fuzz(func(t *testing.T, below, above []byte) {
 		dir := filepath.Join(top, "parent", "content")
-		c, err := openContent(dir)
+		l, err := Open(dir, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(filepath.Dir(dir))
-		l := &Library{content: c}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		files, err := l.Files(ctx, keep(t, l, below, above))
+		files, err := l.Tree(ctx, keep(t, l, below, above))
 		if ctx.Err() != nil {
 			t.Fatal("it hangs")
 		}
 		if err != nil {
 			return
 		}
-		walkAll(t, files.(*Tree))
+		walkAll(t, files)
 		for _, d := range []string{top, filepath.Dir(dir)} {
 			if all, err := os.ReadDir(d); err != nil || len(all) != 1 {
 				t.Fatalf("%s has %v, %v", d, all, err)

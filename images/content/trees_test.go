@@ -1,8 +1,7 @@
-package images
+package content
 
 import (
 	"fmt"
-	"io/fs"
 	"slices"
 	"sync"
 	"testing"
@@ -10,14 +9,14 @@ import (
 
 func TestOneBuildForAll(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
+	l := newStore(t)
 	digest := keep(t, l, zip(t, archive(t, regular("a", "1"))))
 	var wg sync.WaitGroup
-	trees := make([]fs.FS, 8)
+	trees := make([]*Tree, 8)
 	for i := range trees {
 		wg.Go(func() {
 			var err error
-			if trees[i], err = l.Files(t.Context(), digest); err != nil {
+			if trees[i], err = l.Tree(t.Context(), digest); err != nil {
 				t.Error(err)
 			}
 		})
@@ -34,17 +33,17 @@ func TestTreesAreDroppedWhenTheyTakeTooMuch(t *testing.T) {
 	t.Parallel()
 	var ts trees
 	for i := range 5 {
-		ts.keep(kept{fmt.Sprint(i), &Tree{weight: treesLimit / 3}})
+		ts.keep(builtTree{Digest(fmt.Sprint(i)), &Tree{weight: treesLimit / 3}})
 		ts.take("0")
 	}
 	var left []string
 	for _, k := range ts.recent {
-		left = append(left, k.digest)
+		left = append(left, string(k.digest))
 	}
 	if want := []string{"3", "4", "0"}; !slices.Equal(left, want) {
 		t.Errorf("kept %v, want %v", left, want)
 	}
-	ts.keep(kept{"huge", &Tree{weight: 2 * treesLimit}})
+	ts.keep(builtTree{"huge", &Tree{weight: 2 * treesLimit}})
 	if len(ts.recent) != 1 || ts.recent[0].digest != "huge" {
 		t.Errorf("kept %v, want the last one alone", ts.recent)
 	}

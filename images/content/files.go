@@ -1,4 +1,4 @@
-package images
+package content
 
 import (
 	"context"
@@ -12,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // Tree is the file system of an image: read-only, merged from its layers. Open
@@ -22,10 +20,10 @@ import (
 // Devices, FIFOs and the like have their metadata and nothing to read. Sys
 // returns an Attr. A Tree is safe for concurrent use and needs no closing.
 type Tree struct {
-	library *Library
-	root    *inode
-	layers  []v1.Hash
-	weight  int // bytes of memory, roughly
+	store  *Store
+	root   *inode
+	layers []Digest
+	weight int // bytes of memory, roughly
 }
 
 var (
@@ -55,9 +53,9 @@ func (t *Tree) Open(name string) (fs.File, error) {
 	case err != nil:
 		return nil, err
 	case i.IsDir():
-		return &dir{hollow: hollow{i, syscall.EISDIR}, entries: i.entries()}, nil
+		return &dir{metaFile: metaFile{i, syscall.EISDIR}, entries: i.entries()}, nil
 	case !i.Mode().IsRegular():
-		return hollow{i, errNoContent}, nil
+		return metaFile{i, errNoContent}, nil
 	}
 	f, err := t.open(context.Background(), i.node.layer)
 	if err != nil {
@@ -165,21 +163,21 @@ func (f *file) Close() error                              { return f.archive.Clo
 
 var errNoContent = errors.New("it has no content to read")
 
-// hollow is an open file without content; Read fails with why.
-type hollow struct {
+// metaFile is an open file that has metadata alone: Read fails with why.
+type metaFile struct {
 	info
 	why error
 }
 
-func (h hollow) Stat() (fs.FileInfo, error) { return h.info, nil }
-func (h hollow) Close() error               { return nil }
-func (h hollow) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: h.name, Err: h.why}
+func (f metaFile) Stat() (fs.FileInfo, error) { return f.info, nil }
+func (f metaFile) Close() error               { return nil }
+func (f metaFile) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: f.name, Err: f.why}
 }
 
 // dir is an open directory.
 type dir struct {
-	hollow
+	metaFile
 	entries []fs.DirEntry // that ReadDir did not return yet
 }
 

@@ -1,4 +1,4 @@
-package images
+package flight
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 func TestSharedWorkIsDoneOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var s shared[int]
+		var g Group[int]
 		finish, runs := make(chan struct{}), 0
 		work := func(context.Context) (int, error) {
 			runs++
@@ -21,7 +21,7 @@ func TestSharedWorkIsDoneOnce(t *testing.T) {
 		results := make(chan int)
 		for range 5 {
 			go func() {
-				v, _ := s.do(t.Context(), "x", work)
+				v, _ := g.Do(t.Context(), "x", work)
 				results <- v
 			}()
 		}
@@ -41,7 +41,7 @@ func TestSharedWorkIsDoneOnce(t *testing.T) {
 func TestSharedWorkSurvivesOneWhoLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var s shared[int]
+		var g Group[int]
 		finish := make(chan struct{})
 		work := func(ctx context.Context) (int, error) {
 			select {
@@ -54,12 +54,12 @@ func TestSharedWorkSurvivesOneWhoLeaves(t *testing.T) {
 		leaver, leave := context.WithCancel(t.Context())
 		left, stayed := make(chan error), make(chan int)
 		go func() { // the one who began it leaves
-			_, err := s.do(leaver, "x", work)
+			_, err := g.Do(leaver, "x", work)
 			left <- err
 		}()
 		synctest.Wait()
 		go func() {
-			v, _ := s.do(t.Context(), "x", work)
+			v, _ := g.Do(t.Context(), "x", work)
 			stayed <- v
 		}()
 		synctest.Wait()
@@ -77,12 +77,12 @@ func TestSharedWorkSurvivesOneWhoLeaves(t *testing.T) {
 func TestSharedWorkEndsWithTheLastWhoLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var s shared[int]
+		var g Group[int]
 		ctx, leave := context.WithCancel(t.Context())
 		ended := false
 		done := make(chan struct{})
 		go func() {
-			s.do(ctx, "x", func(ctx context.Context) (int, error) {
+			g.Do(ctx, "x", func(ctx context.Context) (int, error) {
 				<-ctx.Done()
 				ended = true
 				return 0, ctx.Err()
@@ -95,7 +95,7 @@ func TestSharedWorkEndsWithTheLastWhoLeaves(t *testing.T) {
 		if !ended {
 			t.Error("do returned before its work had ended")
 		}
-		v, err := s.do(t.Context(), "x", func(context.Context) (int, error) { return 7, nil })
+		v, err := g.Do(t.Context(), "x", func(context.Context) (int, error) { return 7, nil })
 		if v != 7 || err != nil {
 			t.Errorf("a newcomer got %d, %v", v, err)
 		}
@@ -104,8 +104,8 @@ func TestSharedWorkEndsWithTheLastWhoLeaves(t *testing.T) {
 
 func TestSharedPanicIsAnError(t *testing.T) {
 	t.Parallel()
-	var s shared[int]
-	_, err := s.do(t.Context(), "x", func(context.Context) (int, error) { panic("ouch") })
+	var g Group[int]
+	_, err := g.Do(t.Context(), "x", func(context.Context) (int, error) { panic("ouch") })
 	if err == nil || !strings.Contains(err.Error(), "ouch") {
 		t.Errorf("got %v", err)
 	}

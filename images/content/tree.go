@@ -1,4 +1,4 @@
-package images
+package content
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
 	"walt/fault"
@@ -56,15 +55,18 @@ func (b *budget) take(name int) error {
 	return nil
 }
 
+// unpackers is how many layers of one image are unpacked at the same time.
+const unpackers = 4
+
 // merge builds the tree of an image from its layers, the lowest first.
-func (l *Library) merge(ctx context.Context, m *v1.Manifest) (*Tree, error) {
-	t := &Tree{library: l, root: newDir(), layers: make([]v1.Hash, len(m.Layers))}
+func (s *Store) merge(ctx context.Context, layers []Blob) (*Tree, error) {
+	t := &Tree{store: s, root: newDir(), layers: make([]Digest, len(layers))}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	for i, d := range m.Layers {
-		t.layers[i] = d.Digest
+	g.SetLimit(unpackers)
+	for i, b := range layers {
+		t.layers[i] = b.Digest
 		g.Go(func() error {
-			_, err := l.layer(gctx, d.Digest)
+			_, err := s.layer(gctx, b.Digest)
 			return err
 		})
 	}
@@ -72,12 +74,12 @@ func (l *Library) merge(ctx context.Context, m *v1.Manifest) (*Tree, error) {
 		return nil, err
 	}
 	left := budget(treeBudget)
-	for i, h := range t.layers {
+	for i, d := range t.layers {
 		if err := t.add(ctx, i, &left); err != nil {
 			if ctx.Err() != nil || fault.As(err) != nil {
 				return nil, err
 			}
-			return nil, damaged(h, err)
+			return nil, damaged(d, err)
 		}
 	}
 	t.weight = treeBudget - int(left)
@@ -225,7 +227,7 @@ func (t *Tree) walk(name string, follow bool, grow *budget) (*inode, error) {
 
 // open opens the archive of a layer.
 func (t *Tree) open(ctx context.Context, layer int) (*os.File, error) {
-	p, err := t.library.layer(ctx, t.layers[layer])
+	p, err := t.store.layer(ctx, t.layers[layer])
 	if err != nil {
 		return nil, err
 	}

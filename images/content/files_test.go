@@ -1,4 +1,4 @@
-package images
+package content
 
 import (
 	"archive/tar"
@@ -50,7 +50,7 @@ func wantContent(t testing.TB, tree *Tree, name, want string) {
 
 func TestFilesAreAFileSystem(t *testing.T) {
 	t.Parallel()
-	tree := files(t, newLibrary(t),
+	tree := files(t, newStore(t),
 		archive(t, directory("etc/"), regular("etc/motd", "hello"), regular("etc/empty", ""), symlink("etc/issue", "motd"),
 			hardlink("etc/also", "etc/motd"), symlink("lib", "/usr/lib"), directory("usr/lib"),
 			regular("usr/lib/libc.so", strings.Repeat("x", 70_000)), directory("void")),
@@ -70,12 +70,12 @@ func TestFilesOfEveryCompression(t *testing.T) {
 	}
 	w.Write(archive(t, regular("zstd", "2")))
 	w.Close()
-	l := newLibrary(t)
+	l := newStore(t)
 	tree := files(t, l, plain, packed.Bytes(), zip(t, archive(t, regular("gzip", "3"))), nil)
 	wantContent(t, tree, "plain", "1")
 	wantContent(t, tree, "zstd", "2")
 	wantContent(t, tree, "gzip", "3")
-	if all, _ := os.ReadDir(filepath.Join(l.content.dir, "derived")); len(all) != 2 {
+	if all, _ := os.ReadDir(filepath.Join(l.dir, "derived")); len(all) != 2 {
 		t.Errorf("%d layers were unpacked, want those 2 that are packed", len(all))
 	}
 }
@@ -92,7 +92,7 @@ func TestMetadata(t *testing.T) {
 	pax.Format = tar.FormatPAX
 	tmp := directory("tmp")
 	tmp.Mode = 0o1777
-	tree := files(t, newLibrary(t), archive(t, odd, gnu, pax, tmp, symlink("far", "/"+long),
+	tree := files(t, newStore(t), archive(t, odd, gnu, pax, tmp, symlink("far", "/"+long),
 		&tar.Header{Typeflag: tar.TypeChar, Name: "dev/null", Mode: 0o666, Devmajor: 1, Devminor: 3},
 		&tar.Header{Typeflag: tar.TypeBlock, Name: "dev/sda", Mode: 0o660, Devmajor: 8},
 		&tar.Header{Typeflag: tar.TypeFifo, Name: "run/fifo", Mode: 0o600}))
@@ -155,14 +155,14 @@ func TestWhiteouts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wantNames(t, files(t, newLibrary(t), below, archive(t, test.entries...)), test.want...)
+			wantNames(t, files(t, newStore(t), below, archive(t, test.entries...)), test.want...)
 		})
 	}
 }
 
 func TestReplacing(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
+	l := newStore(t)
 	first := archive(t, regular("x", "file"), regular("d/keep", "k"), symlink("s", "d"))
 	second := archive(t, regular("x/y", "inside"), directory("d"), regular("s/through", "t"))
 	third := archive(t, regular("x", "file again"), regular("d", "file"), directory("s"))
@@ -181,7 +181,7 @@ func TestReplacing(t *testing.T) {
 
 func TestHardLinks(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
+	l := newStore(t)
 	first := archive(t, regular("a", "one"), hardlink("b", "a"), hardlink("./c/d", "/a"), symlink("s", "a"), hardlink("t", "s"))
 	tree := files(t, l, first, archive(t, regular("a", "two"), hardlink("e", "b")))
 	wantContent(t, tree, "a", "two")
@@ -192,14 +192,14 @@ func TestHardLinks(t *testing.T) {
 		t.Errorf("the hard link to a symbolic link leads to %q, %v", target, err)
 	}
 	for _, bad := range [][]*tar.Header{{hardlink("b", "missing")}, {directory("d"), hardlink("b", "d")}, {hardlink("b", "..")}} {
-		_, err := l.Files(t.Context(), keep(t, l, archive(t, bad...)))
+		_, err := l.Tree(t.Context(), keep(t, l, archive(t, bad...)))
 		wantFault(t, err, "hard link", "cannot be read")
 	}
 }
 
 func TestSymbolicLinksStayInside(t *testing.T) {
 	t.Parallel()
-	tree := files(t, newLibrary(t), archive(t, regular("etc/passwd", "of the image"), regular("top", "top"),
+	tree := files(t, newStore(t), archive(t, regular("etc/passwd", "of the image"), regular("top", "top"),
 		symlink("up", "../../../../etc/passwd"), symlink("abs", "/etc/passwd"), symlink("etc/dir", ".."), symlink("a/b/c", "../../etc/./passwd"),
 		symlink("l1", "l2"), symlink("l2", "l1"), symlink("self/self", "self"), symlink("gone", "missing/x"), symlink("filedir", "top/x")))
 	for _, name := range []string{"up", "abs", "a/b/c", "etc/dir/etc/passwd", "etc/dir/etc/dir/up"} {
@@ -226,12 +226,12 @@ func TestSymbolicLinksStayInside(t *testing.T) {
 
 func TestHostileNamesStayInside(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
+	l := newStore(t)
 	tree := files(t, l, archive(t, regular("../../../escape", "1"), regular("/abs/olute", "2"), regular("a/../../b", "3"),
 		symlink("out", "/../../tmp"), regular("out/through", "4"), directory("."), directory("./../.."), hardlink("h", "../../../escape")))
 	wantNames(t, tree, "abs/", "abs/olute", "b", "escape", "h", "out", "tmp/", "tmp/through")
 	for _, p := range []string{"escape", "b", "through"} {
-		if _, err := os.Lstat(filepath.Join(l.content.dir, "..", p)); err == nil {
+		if _, err := os.Lstat(filepath.Join(l.dir, "..", p)); err == nil {
 			t.Errorf("%s was made on the server", p)
 		}
 	}
@@ -258,8 +258,8 @@ func TestLayersThatAreNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLibrary(t)
-			_, err := l.Files(t.Context(), keep(t, l, layer))
+			l := newStore(t)
+			_, err := l.Tree(t.Context(), keep(t, l, layer))
 			wantFault(t, err, "the layer sha256:", "cannot be read")
 			if left := leftovers(t, l); len(left) > 0 {
 				t.Errorf("%v was left", left)
@@ -270,26 +270,26 @@ func TestLayersThatAreNone(t *testing.T) {
 
 func TestFilesOfWhatIsNotHere(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
-	_, err := l.Files(t.Context(), "sha256:"+strings.Repeat("0", 64))
+	l := newStore(t)
+	_, err := l.Tree(t.Context(), Digest("sha256:"+strings.Repeat("0", 64)))
 	wantFault(t, err, "sha256:0000", "not on this server")
 	layer := archive(t, regular("a", "1"))
 	digest := keep(t, l, layer)
-	all, _ := os.ReadDir(filepath.Join(l.content.dir, "blobs", "sha256"))
+	all, _ := os.ReadDir(filepath.Join(l.dir, "blobs", "sha256"))
 	for _, e := range all {
-		if !strings.HasSuffix(digest, e.Name()) {
-			os.Remove(filepath.Join(l.content.dir, "blobs", "sha256", e.Name()))
+		if digest.Hex() != e.Name() {
+			os.Remove(filepath.Join(l.dir, "blobs", "sha256", e.Name()))
 		}
 	}
-	_, err = l.Files(t.Context(), digest)
+	_, err = l.Tree(t.Context(), digest)
 	wantFault(t, err, "the layer", "not on this server")
 }
 
 func TestUnpackedLayersAreMadeAgain(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
+	l := newStore(t)
 	tree := files(t, l, zip(t, archive(t, regular("a", "still here"))))
-	derived := filepath.Join(l.content.dir, "derived")
+	derived := filepath.Join(l.dir, "derived")
 	if err := os.RemoveAll(derived); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestUnpackedLayersAreMadeAgain(t *testing.T) {
 
 func TestOpenFilesSeekAndReadAt(t *testing.T) {
 	t.Parallel()
-	tree := files(t, newLibrary(t), archive(t, regular("before", "xxx"), regular("a", "0123456789"), regular("after", "yyy")))
+	tree := files(t, newStore(t), archive(t, regular("before", "xxx"), regular("a", "0123456789"), regular("after", "yyy")))
 	f, err := tree.Open("a")
 	if err != nil {
 		t.Fatal(err)
@@ -324,14 +324,14 @@ func TestOpenFilesSeekAndReadAt(t *testing.T) {
 
 func TestTooManyFiles(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
+	l := newStore(t)
 	digest := keep(t, l, archive(t, regular("a/b/c/d", "")))
-	tree, err := l.Files(t.Context(), digest)
+	tree, err := l.Tree(t.Context(), digest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	left := budget(3 * nodeCost)
-	again := *tree.(*Tree)
+	again := *tree
 	again.root = newDir()
 	if err := again.add(t.Context(), 0, &left); err == nil || !strings.Contains(err.Error(), "too many files") {
 		t.Errorf("got %v", err)

@@ -1,9 +1,8 @@
-package images
+package source
 
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,11 +15,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"walt/fault"
+	"walt/images/content"
+	"walt/images/flight"
 )
 
-// Registry is a place to download images from and to publish them in: an OCI
-// registry. The one with the label Hub is Docker Hub.
-type Registry struct {
+// Hub is the label of Docker Hub among the registries.
+const Hub = "hub"
+
+// RegistryConfig says where an OCI registry is, and how to talk to it. The one
+// with the label Hub is Docker Hub.
+type RegistryConfig struct {
 	Label string
 	// URL is http or https://host[:port], with a path when the images are in
 	// repositories below one. Empty is Docker Hub.
@@ -30,8 +34,7 @@ type Registry struct {
 	Username, Password string
 	// CA signs the certificate of an https registry; nil are the system's.
 	CA *x509.CertPool
-	// Accounts of Docker Hub are searched besides that of the default images:
-	// it cannot list all that it has.
+	// Accounts of Docker Hub are searched: it cannot list all that it has.
 	Accounts []string
 	// SearchURL is the base address of Docker Hub's search; empty is its own.
 	SearchURL string
@@ -42,21 +45,30 @@ const (
 	hubSearch = "https://hub.docker.com"
 )
 
-// source is a Registry that can be talked to. Its String is for people and
-// never holds credentials.
-type source struct {
-	label  string
-	where  string // its address, for people
-	prefix string // of all its repositories
-	host   name.Registry
-	auth   authn.Authenticator
-	wire   *wire
-	hub    *hub // how to search it, nil for a registry that lists what it has
-	// platforms tells which one of a manifest list is for the nodes of a model.
+// Platforms tells for which architectures (GOARCH names), the best first, an
+// image is wanted. The labels are nil while they are not known. None leaves it to
+// the labels, or to what this server is.
+type Platforms func(repository string, labels map[string]string) []string
+
+// Registry is an OCI registry, to download images from and to publish them in.
+type Registry struct {
+	label     string
+	where     string // its address, for people
+	prefix    string // of all its repositories
+	host      name.Registry
+	auth      authn.Authenticator
+	transport *stallTransport
+	hub       *hub // how to search it, nil for a registry that lists what it has
+
+	store     *content.Store
 	platforms Platforms
+	downloads flight.Group[struct{}] // by digest of a blob
 }
 
-func newSource(r Registry, platforms Platforms, stall time.Duration) (*source, error) {
+// NewRegistry prepares a registry, without talking to it. Content goes to the
+// store; a registry that stays silent for stall is given up. An address that makes
+// no sense is a fault.
+func NewRegistry(r RegistryConfig, store *content.Store, platforms Platforms, stall time.Duration) (*Registry, error) {
 	if r.URL == "" {
 		r.URL = hubURL
 	}
@@ -73,60 +85,61 @@ func newSource(r Registry, platforms Platforms, stall time.Duration) (*source, e
 	if err != nil {
 		return nil, fault.Failedf("the host %q of registry %s is invalid", u.Host, r.Label)
 	}
-	s := &source{
-		label:  r.Label,
-		where:  u.Scheme + "://" + u.Host + u.Path,
-		prefix: strings.Trim(u.Path, "/"),
-		host:   host,
-		auth:   authn.Anonymous,
-		wire:   newWire(u.Scheme, host.RegistryStr(), r.CA, stall),
-
+	reg := &Registry{
+		label:     r.Label,
+		where:     u.Scheme + "://" + u.Host + u.Path,
+		prefix:    strings.Trim(u.Path, "/"),
+		host:      host,
+		auth:      authn.Anonymous,
+		transport: newTransport(u.Scheme, host.RegistryStr(), r.CA, stall),
+		store:     store,
 		platforms: platforms,
 	}
 	if r.Username != "" {
-		s.auth = &authn.Basic{Username: r.Username, Password: r.Password}
+		reg.auth = &authn.Basic{Username: r.Username, Password: r.Password}
 	}
 	if r.Label == Hub {
-		if s.hub, err = newHub(r, stall); err != nil {
+		if reg.hub, err = newHub(r, stall); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
+	return reg, nil
 }
 
-func (s *source) name() string { return s.label }
+// Name is the label of the registry.
+func (r *Registry) Name() string { return r.label }
 
-// close ends the connections that nobody uses.
-func (s *source) close() {
-	s.wire.next.CloseIdleConnections()
-	if s.hub != nil {
-		s.hub.wire.next.CloseIdleConnections()
+// Close ends the connections that nobody uses. What is asked at the time goes on.
+func (r *Registry) Close() {
+	r.transport.next.CloseIdleConnections()
+	if r.hub != nil {
+		r.hub.transport.next.CloseIdleConnections()
 	}
 }
 
-func (s *source) String() string { return fmt.Sprintf("registry %s (%s)", s.label, s.where) }
+func (r *Registry) String() string { return fmt.Sprintf("registry %s (%s)", r.label, r.where) }
 
 // repository is one repository of a registry, after the handshake that
 // authenticates the requests to it.
 type repository struct {
-	*source
+	*Registry
 	path   string
 	client *http.Client
 }
 
-// open prepares requests to the repository that is called path below the prefix.
+// repository prepares requests to the repository that is called path below the prefix.
 // The scope is what they will do, see the transport package.
-func (s *source) open(ctx context.Context, repo, scope string) (*repository, error) {
-	repo = path.Join(s.prefix, repo)
-	return s.connect(ctx, repo, s.host.Repo(repo).Scope(scope))
+func (r *Registry) repository(ctx context.Context, repo, scope string) (*repository, error) {
+	repo = path.Join(r.prefix, repo)
+	return r.connect(ctx, repo, r.host.Repo(repo).Scope(scope))
 }
 
-func (s *source) connect(ctx context.Context, repo, scope string) (*repository, error) {
-	rt, err := transport.NewWithContext(ctx, s.host, s.auth, s.wire, []string{scope})
+func (r *Registry) connect(ctx context.Context, repo, scope string) (*repository, error) {
+	rt, err := transport.NewWithContext(ctx, r.host, r.auth, r.transport, []string{scope})
 	if err != nil {
 		return nil, err
 	}
-	return &repository{s, repo, &http.Client{Transport: rt}}, nil
+	return &repository{r, repo, &http.Client{Transport: rt}}, nil
 }
 
 // get requests one thing of the repository: kind is "manifests" or "blobs",
@@ -142,7 +155,7 @@ func (r *repository) get(ctx context.Context, kind, id string, accept ...string)
 // ask requests what is at an address of the registry. Any answer but those of
 // the statuses is an error.
 func (r *repository) ask(ctx context.Context, u *url.URL, header http.Header, statuses ...int) (*http.Response, error) {
-	u.Scheme, u.Host = r.wire.scheme, r.wire.host
+	u.Scheme, u.Host = r.transport.scheme, r.transport.host
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
@@ -162,7 +175,3 @@ func (r *repository) ask(ctx context.Context, u *url.URL, header http.Header, st
 	}
 	return resp, nil
 }
-
-// errHidden says that a registry gave a token to everybody, and then refused
-// it: Docker Hub answers so for what is private and for what it does not have.
-var errHidden = errors.New("hidden or not there")

@@ -1,4 +1,4 @@
-package images
+package source
 
 import (
 	"context"
@@ -13,19 +13,18 @@ import (
 	"strings"
 	"time"
 
-	"walt/auth"
 	"walt/fault"
 )
 
 // hub lists repositories of Docker Hub, whose registry has no catalog: those of
 // some accounts, see https://docs.docker.com/reference/api/hub/latest/
 type hub struct {
-	base     *url.URL
-	accounts []string
-	wire     *wire
+	base      *url.URL
+	accounts  []string
+	transport *stallTransport
 }
 
-func newHub(r Registry, stall time.Duration) (*hub, error) {
+func newHub(r RegistryConfig, stall time.Duration) (*hub, error) {
 	if r.SearchURL == "" {
 		r.SearchURL = hubSearch
 	}
@@ -34,14 +33,14 @@ func newHub(r Registry, stall time.Duration) (*hub, error) {
 		return nil, fault.Failedf("the search address of registry %s is invalid", r.Label).
 			WithHint("an address is http://host[:port] or https://host[:port]")
 	}
-	return &hub{u, append([]string{string(auth.Nobody)}, r.Accounts...), newWire(u.Scheme, u.Host, r.CA, stall)}, nil
+	return &hub{u, r.Accounts, newTransport(u.Scheme, u.Host, r.CA, stall)}, nil
 }
 
 // list returns the repositories of the accounts, and of the one that the word
 // begins with.
-func (h *hub) list(ctx context.Context, w word) ([]string, error) {
+func (h *hub) list(ctx context.Context, q Query) ([]string, error) {
 	accounts := slices.Clone(h.accounts)
-	if account, _, ok := strings.Cut(w.path, "/"); ok && pathForm.MatchString(account+"/x") {
+	if account, _, ok := strings.Cut(q.Path, "/"); ok && repositoryForm.MatchString(account+"/x") {
 		accounts = append(accounts, account)
 	}
 	slices.Sort(accounts)
@@ -56,7 +55,7 @@ func (h *hub) list(ctx context.Context, w word) ([]string, error) {
 				repos = append(repos, account+"/"+name)
 			}
 			if len(repos) > repoLimit {
-				return repos[:repoLimit], h.trouble(fmt.Sprintf("has more than %d repositories of these accounts: the others were not searched", repoLimit), "")
+				return repos[:repoLimit], h.failed(fmt.Sprintf("has more than %d repositories of these accounts: the others were not searched", repoLimit), "")
 			}
 			if !more || len(names) == 0 {
 				break
@@ -75,12 +74,12 @@ func (h *hub) page(ctx context.Context, account string, n int) (names []string, 
 	if err != nil {
 		return nil, false, err
 	}
-	resp, err := (&http.Client{Transport: h.wire}).Do(req)
+	resp, err := (&http.Client{Transport: h.transport}).Do(req)
 	switch {
 	case ctx.Err() != nil:
 		return nil, false, context.Cause(ctx)
 	case err != nil:
-		return nil, false, h.trouble("cannot be reached: "+unreachable(err), "check that it can be reached from here")
+		return nil, false, h.failed("cannot be reached: "+unreachable(err), "check that it can be reached from here")
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
@@ -88,14 +87,14 @@ func (h *hub) page(ctx context.Context, account string, n int) (names []string, 
 	case http.StatusNotFound:
 		return nil, false, nil
 	default:
-		return nil, false, h.trouble("answered "+resp.Status, "try again later")
+		return nil, false, h.failed("answered "+resp.Status, "try again later")
 	}
 	var answer struct {
 		Next    string
 		Results []struct{ Name string }
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, listingLimit)).Decode(&answer); err != nil {
-		return nil, false, h.trouble("answered something else than a list", "check search_url in the configuration")
+		return nil, false, h.failed("answered something else than a list", "check search_url in the configuration")
 	}
 	for _, r := range answer.Results {
 		names = append(names, r.Name)
@@ -103,6 +102,6 @@ func (h *hub) page(ctx context.Context, account string, n int) (names []string, 
 	return names, answer.Next != "", nil
 }
 
-func (h *hub) trouble(what, hint string) error {
-	return trouble{fmt.Sprintf("the search of Docker Hub (%s) %s", h.base, what), hint}
+func (h *hub) failed(what, hint string) error {
+	return &Error{Msg: fmt.Sprintf("the search of Docker Hub (%s) %s", h.base, what), Hint: hint}
 }

@@ -1,0 +1,59 @@
+package content
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"walt/fault"
+)
+
+const (
+	// defaultFloor stays free for the rest of the server: its store does not
+	// survive a full disk.
+	defaultFloor = 128 << 20
+	// spaceStep is how many bytes a file grows between looks at the free space.
+	spaceStep = 8 << 20
+)
+
+// CheckSpace fails with ENOSPC when size more bytes would leave too little of
+// the disk.
+func (s *Store) CheckSpace(size int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.dir, &st); err != nil {
+		return fmt.Errorf("ask for the free space of %s: %w", s.dir, err)
+	}
+	if free := int64(st.Bavail) * int64(st.Bsize); free-s.Floor < size {
+		return fmt.Errorf("%d bytes more in %s: %w", size, s.dir, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// spaceWriter writes a file while there is space on the disk. Others fill it at
+// the same time, so that asking once is not enough.
+type spaceWriter struct {
+	f     *os.File
+	store *Store
+	left  int // bytes until the next look
+}
+
+func (w *spaceWriter) Write(p []byte) (int, error) {
+	if w.left -= len(p); w.left < 0 {
+		if err := w.store.CheckSpace(spaceStep); err != nil {
+			return 0, err
+		}
+		w.left = spaceStep
+	}
+	return w.f.Write(p)
+}
+
+// DiskFull is a fault that says so when err says that the disk is full, else nil.
+func DiskFull(err error) *fault.Error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fault.Failedf("the disk for images of this server is full").WithHint("an administrator must make room on it")
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package content
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"walt/images/flight"
+)
+
+// treesLimit is how many bytes of memory, roughly, trees that were used lately
+// may take together; the last one stays whatever its size.
+const treesLimit = 64 << 20
+
+// trees keeps the trees that were used lately.
+type trees struct {
+	builds flight.Group[*Tree]
+
+	mu     sync.Mutex
+	recent []builtTree // the last used one is the last
+}
+
+type builtTree struct {
+	digest Digest
+	tree   *Tree
+}
+
+// get returns the tree of the digest, built if it is not kept.
+func (ts *trees) get(ctx context.Context, digest Digest, build func(context.Context) (*Tree, error)) (*Tree, error) {
+	if t := ts.take(digest); t != nil {
+		return t, nil
+	}
+	return ts.builds.Do(ctx, string(digest), func(ctx context.Context) (*Tree, error) {
+		if t := ts.take(digest); t != nil { // another build ended since
+			return t, nil
+		}
+		t, err := build(ctx)
+		if err == nil {
+			ts.keep(builtTree{digest, t})
+		}
+		return t, err
+	})
+}
+
+func (ts *trees) take(digest Digest) *Tree {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	i := slices.IndexFunc(ts.recent, func(b builtTree) bool { return b.digest == digest })
+	if i < 0 {
+		return nil
+	}
+	b := ts.recent[i]
+	ts.recent = append(slices.Delete(ts.recent, i, i+1), b)
+	return b.tree
+}
+
+func (ts *trees) keep(b builtTree) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.recent = append(ts.recent, b)
+	sum := 0
+	for _, b := range ts.recent {
+		sum += b.tree.weight
+	}
+	for sum > treesLimit && len(ts.recent) > 1 {
+		sum -= ts.recent[0].tree.weight
+		ts.recent = slices.Delete(ts.recent, 0, 1)
+	}
+}
+
+// Tree returns the merged, read-only files of the image with the manifest. The
+// first call for an image unpacks its layers; later ones are cheap. It fails with
+// a fault when the content is not here, or is not what a layer must be.
+func (s *Store) Tree(ctx context.Context, manifest Digest) (*Tree, error) {
+	t, err := s.trees.get(ctx, manifest, func(ctx context.Context) (*Tree, error) {
+		m, err := s.Manifest(manifest)
+		if err != nil {
+			return nil, err
+		}
+		return s.merge(ctx, m.Layers)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("files of %s: %w", manifest, err)
+	}
+	return t, nil
+}

@@ -1,0 +1,109 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/errgroup"
+
+	"walt/images/content"
+)
+
+// parallel is how many layers of one image are transferred at the same time.
+const parallel = 4
+
+// Look implements Location.
+func (r *Registry) Look(ctx context.Context, name, tag string) (Image, error) {
+	repo, err := r.repository(ctx, name, transport.PullScope)
+	if err != nil {
+		return Image{}, r.explain(ctx, err)
+	}
+	i, _, err := repo.look(ctx, name, tag)
+	return i, r.explain(ctx, err)
+}
+
+// fetch downloads what is missing of an image, its manifest last: who sees that
+// has all of it.
+func (r *repository) fetch(ctx context.Context, m content.Manifest, config []byte, report func(Progress)) error {
+	defer r.store.Lease(m.Blobs())()
+	if !r.store.Has(m.Config) {
+		if err := r.store.Add(m.Config, bytes.NewReader(config)); err != nil {
+			return err
+		}
+	}
+	todo := r.store.Missing(m.Layers)
+	c := newCounter(report, todo)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, layer := range todo {
+		g.Go(func() error {
+			if err := r.download(gctx, layer, func(n int64) { c.at(layer, n) }); err != nil {
+				return err
+			}
+			c.finish(layer)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := complete(ctx, r, r.store, m); err != nil {
+		return err
+	}
+	c.end()
+	return nil
+}
+
+// complete makes an image visible whose other parts are in the store, unless they
+// can be no layers. The caller has leased them; at is for errors.
+func complete(ctx context.Context, at fmt.Stringer, store *content.Store, m content.Manifest) error {
+	if missing := store.Missing(append([]content.Blob{m.Config}, m.Layers...)); len(missing) > 0 {
+		return fmt.Errorf("%s was collected meanwhile", missing[0].Digest)
+	}
+	if store.Has(m.Self) {
+		return nil
+	}
+	for _, b := range m.Layers {
+		if err := store.CheckLayer(ctx, b.Digest); err != nil {
+			return Unusable(at, "has a layer %s that cannot be read: %v", b.Digest, err)
+		}
+	}
+	return store.Add(m.Self, bytes.NewReader(m.Raw))
+}
+
+// download brings one blob, unless it is here. Several that want it at the same
+// time share one download.
+func (r *repository) download(ctx context.Context, b content.Blob, told func(int64)) error {
+	_, err := r.downloads.Watch(ctx, string(b.Digest), told, func(ctx context.Context, n *atomic.Int64) (struct{}, error) {
+		if r.store.Has(b) { // another download ended since
+			return struct{}{}, nil
+		}
+		if err := r.store.CheckSpace(b.Size); err != nil {
+			return struct{}{}, err
+		}
+		body, err := r.open(ctx, b)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer body.Close()
+		return struct{}{}, r.store.Add(b, countingReader{body, n})
+	})
+	return err
+}
+
+// open opens a blob of the repository.
+func (r *repository) open(ctx context.Context, b content.Blob) (*resumer, error) {
+	resp, err := r.get(ctx, "blobs", string(b.Digest))
+	if e, ok := errors.AsType[*transport.Error](err); ok && e.StatusCode == http.StatusNotFound {
+		return nil, Unusable(r, "lacks its part %s", b.Digest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &resumer{ctx: ctx, repo: r, blob: b, body: resp.Body}, nil
+}

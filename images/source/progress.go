@@ -1,0 +1,90 @@
+package source
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"walt/images/content"
+)
+
+// Progress is how far a download or an upload is. Done and Total of the whole
+// image leave out what was there before. A layer is reported once, when it is
+// finished; the image several times a second, and last of all as finished.
+type Progress struct {
+	Layer       string // digest of the layer, "" for the whole image
+	Done, Total int64  // bytes
+	Finished    bool
+}
+
+// counter adds up the progress of the parts of an image for one who asked. Its
+// reports come one at a time.
+type counter struct {
+	report func(Progress)
+
+	mu          sync.Mutex
+	done, total int64
+	parts       map[content.Digest]int64 // bytes that are done
+}
+
+// newCounter counts the blobs that are to come; report may be nil.
+func newCounter(report func(Progress), todo []content.Blob) *counter {
+	if report == nil {
+		report = func(Progress) {}
+	}
+	c := &counter{report: report, parts: map[content.Digest]int64{}}
+	for _, b := range todo {
+		if _, twice := c.parts[b.Digest]; !twice {
+			c.parts[b.Digest] = 0
+			c.total += b.Size
+		}
+	}
+	return c
+}
+
+// at notes that n bytes of the part are done.
+func (c *counter) at(b content.Blob, n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set(b.Digest, n)
+}
+
+// finish notes that the part is done.
+func (c *counter) finish(b content.Blob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, counted := c.parts[b.Digest]; !counted {
+		return
+	}
+	c.report(Progress{Layer: string(b.Digest), Done: b.Size, Total: b.Size, Finished: true})
+	c.set(b.Digest, b.Size)
+}
+
+func (c *counter) set(part content.Digest, n int64) {
+	before, counted := c.parts[part]
+	if !counted || n == before {
+		return
+	}
+	c.parts[part] = n
+	c.done += n - before
+	c.report(Progress{Done: c.done, Total: c.total})
+}
+
+// end notes that all is done.
+func (c *counter) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report(Progress{Done: c.total, Total: c.total, Finished: true})
+}
+
+// countingReader counts what is read.
+type countingReader struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
