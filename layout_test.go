@@ -59,6 +59,7 @@ var owners = map[string]string{
 	"github.com/moby/moby/client":            "images/source",
 	"github.com/gosnmp/gosnmp":               "power/snmp",
 	"github.com/spf13/pflag":                 "commands",
+	"github.com/dustin/go-humanize":          "commands",
 	"github.com/gliderlabs/ssh":              "vnode/sim",
 }
 

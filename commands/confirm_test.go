@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	bobsNode    = "rpi-1 belongs to bob since 2026-11-22 12:00 UTC (5 min ago); bob is not connected.\n"
+	bobsNode    = "rpi-1 belongs to bob since 2026-11-22 12:00 UTC (5 minutes ago); bob is not connected.\n"
 	takeAnyway  = "Take rpi-1 anyway? [y/N] "
 	cloned      = "Cloned the default image into your working set as rpi-3-b-default.\n"
 	notDone     = "walt: not confirmed; nothing changed\n"
@@ -66,7 +66,7 @@ func TestEveryQuestion(t *testing.T) {
 	lab.ok("bob", "node acquire pc-1")
 	lab.online["bob"] = true
 	const (
-		rpi = "rpi-1 belongs to bob since 2026-11-22 12:00 UTC (5 min ago); bob is connected now.\n"
+		rpi = "rpi-1 belongs to bob since 2026-11-22 12:00 UTC (5 minutes ago); bob is connected now.\n"
 		pc  = "pc-1 belongs to bob since 2026-11-22 12:05 UTC (just now); bob is connected now.\n"
 	)
 	for line, question := range map[string]string{

@@ -39,7 +39,7 @@ func deviceRescan(ctx context.Context, c *Call) error {
 		} else if e.Err != nil {
 			return e.Err
 		} else {
-			c.note("%s sees %s, %d of them of no device here.", e.Switch, counted(e.Seen, "MAC address", "MAC addresses"), e.Strange)
+			c.note("%s sees %s, %d of them of no device here.", e.Switch, count(e.Seen, "MAC address"), e.Strange)
 		}
 	}
 	if len(failed) > 0 {

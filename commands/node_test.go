@@ -88,10 +88,10 @@ func TestNodeTable(t *testing.T) {
 	lab.up("pc-1", "127.0.0.1:4711")
 	want := "" +
 		"NAME    OWNER   MODEL      TYPE      STATE  IMAGE                         SINCE\n" +
-		"rpi-10  you     rpi-3-b    physical  off    rpi-3-b-default               1 h ago\n" +
-		"rpi-1   (free)  rpi-3-b    physical  off    default                       1 h ago\n" +
-		"rpi-2   (free)  rpi-3-b    physical  off    default                       1 h ago\n" +
-		"pc-1    carol   pc-x86-64  virtual   up     walt:carol/pc-x86-64-default  1 h ago\n"
+		"rpi-10  you     rpi-3-b    physical  off    rpi-3-b-default               1 hour ago\n" +
+		"rpi-1   (free)  rpi-3-b    physical  off    default                       1 hour ago\n" +
+		"rpi-2   (free)  rpi-3-b    physical  off    default                       1 hour ago\n" +
+		"pc-1    carol   pc-x86-64  virtual   up     walt:carol/pc-x86-64-default  1 hour ago\n"
 	if got := lab.ok("bob", "node show --all"); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

@@ -100,7 +100,7 @@ func TestPower(t *testing.T) {
 			},
 			{
 				user: "bob", line: "power show",
-				stdout: "SWITCH  PORT  NODE   POWER  SINCE       TROUBLE\nsw-1    1     rpi-1  on     -\nsw-1    2     rpi-2  off    30 min ago\nSaved so far: 1.0 port-hours\n",
+				stdout: "SWITCH  PORT  NODE   POWER  SINCE           TROUBLE\nsw-1    1     rpi-1  on     -\nsw-1    2     rpi-2  off    30 minutes ago\nSaved so far: 1.0 port-hours\n",
 			},
 			{
 				user: "bob", line: "node run rpi-2 true", status: StatusFailed,

@@ -12,7 +12,7 @@ import (
 func TestBar(t *testing.T) {
 	t.Parallel()
 	half := images.Progress{Done: 3 << 19, Total: 3 << 20}
-	const want = "lab:ann/tool  [##########..........]  50 %  1.5 MiB of 3.0 MiB  768.0 KiB/s  2s left"
+	const want = "lab:ann/tool  [##########..........]  50 %  1.5 MiB of 3.0 MiB  768 KiB/s  2s left"
 	if got := bar("lab:ann/tool", half, 2*time.Second, 0); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

@@ -7,7 +7,7 @@ import (
 
 func TestSize(t *testing.T) {
 	t.Parallel()
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536 << 10: "1.5 MiB", 5 << 40: "5.0 TiB", 5000 << 40: "5000.0 TiB"} {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536 << 10: "1.5 MiB", 5 << 40: "5.0 TiB", 123456789: "118 MiB"} {
 		if got := size(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
@@ -17,8 +17,8 @@ func TestSize(t *testing.T) {
 func TestAgo(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		-time.Hour: "just now", 0: "just now", 59 * time.Second: "just now", time.Minute: "1 min ago", 59 * time.Minute: "59 min ago",
-		time.Hour: "1 h ago", 47 * time.Hour: "47 h ago", 48 * time.Hour: "2 days ago", 1000 * time.Hour: "41 days ago",
+		-time.Hour: "just now", 0: "just now", 59 * time.Second: "just now", time.Minute: "1 minute ago", 59 * time.Minute: "59 minutes ago",
+		time.Hour: "1 hour ago", 23 * time.Hour: "23 hours ago", 48 * time.Hour: "2 days ago", 1000 * time.Hour: "1 month ago",
 	} {
 		if got := ago(noon, noon.Add(-d)); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
@@ -38,6 +38,17 @@ func TestDuration(t *testing.T) {
 		got, err := duration("--timeout", s)
 		if got != want || (err == nil) != (want > 0) {
 			t.Errorf("%q: %v, %v, want %v", s, got, err, want)
+		}
+	}
+}
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{
+		"1 file": count(1, "file"), "0 files": count(0, "file"), "2 MAC addresses": count(2, "MAC address"), "1 MAC address": count(1, "MAC address"),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
