@@ -48,6 +48,10 @@ func OpenMemory() (*Store, error) {
 	return &Store{db: db}, nil
 }
 
+// memTableSize is how many bytes of changes badger holds in memory, and in a
+// log, before it makes a table of them.
+const memTableSize = 8 << 20
+
 // tuned are badger's options for a small store: 13 MB resident when empty, some
 // 60 MB after hundreds of thousands of changes. Values stay beside their keys,
 // so that the value log never needs collecting. The mode of checksum
@@ -58,7 +62,7 @@ func tuned(dir string) badger.Options {
 		WithLogger(nil).
 		WithSyncWrites(true).
 		WithDetectConflicts(true).
-		WithMemTableSize(8 << 20).
+		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(4).
@@ -128,6 +132,7 @@ func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (state.Vers
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
+	b.space.committed()
 	return v, nil
 }
 
@@ -162,7 +167,7 @@ func (b *Store) Close() error {
 	}
 	b.running.Wait()
 	b.watches.Close()
-	err := b.db.Close()
+	err := b.closeDB()
 	if b.lock != nil {
 		err = errors.Join(err, release(b.lock))
 	}
@@ -170,6 +175,21 @@ func (b *Store) Close() error {
 		return fmt.Errorf("close the store: %w", err)
 	}
 	return nil
+}
+
+// closeDB has badger make tables of its logs, unless the disk has no room for
+// them: then it is left as a crash would, with all that was committed in its logs.
+func (b *Store) closeDB() error {
+	b.space.close()
+	if b.space.check() != nil {
+		return nil
+	}
+	err := b.db.Close()
+	if err == nil && b.space != nil {
+		b.space.release()
+		err = errors.Join(removeEmpty(b.space.logs), setOpen(b.space.dir, false))
+	}
+	return err
 }
 
 // begin counts a transaction that Close must wait for, unless ctx ended or the

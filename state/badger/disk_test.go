@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -26,6 +27,10 @@ const writeInto = "WALT_TEST_WRITE_INTO"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(writeInto); dir != "" {
 		fmt.Fprintln(os.Stderr, writeUntilKilled(dir))
+		os.Exit(1)
+	}
+	if dir := os.Getenv(fillInto); dir != "" {
+		fmt.Fprintln(os.Stderr, writeWhatFits(dir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -46,6 +51,37 @@ func writeUntilKilled(dir string) error {
 					errs <- err
 				}
 				os.Stdout.WriteString(name + "\n")
+			}
+		}()
+	}
+	return <-errs
+}
+
+// fillInto makes the test binary a server that writes into this directory until
+// it is killed, also when it is refused.
+const fillInto = "WALT_TEST_FILL_INTO"
+
+// writeWhatFits prints a line for each write that was committed or refused.
+func writeWhatFits(dir string) error {
+	b, err := badger.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	errs := make(chan error)
+	for g := range 4 {
+		go func() {
+			for i := 0; ; i++ {
+				name := fmt.Sprintf("%d-%d", g, i)
+				switch err := put(b, fmt.Sprintf("%d-%d", g, i%500), strings.Repeat("v", 400)); {
+				case err == nil:
+					os.Stdout.WriteString(name + "\n")
+					time.Sleep(time.Millisecond) // some thousand commits a second, all in all
+				case fault.As(err) != nil:
+					os.Stdout.WriteString("refused\n")
+					time.Sleep(time.Millisecond)
+				default:
+					errs <- err
+				}
 			}
 		}()
 	}

@@ -34,7 +34,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Store{space: newSpace(dir), lock: lock}
+	b := &Store{space: newSpace(dir, filepath.Join(dir, badgerDir)), lock: lock}
 	if b.db, err = openClaimed(dir, b.space, log); err != nil {
 		return nil, errors.Join(err, release(lock))
 	}
@@ -73,17 +73,62 @@ func openClaimed(dir string, space *space, log *slog.Logger) (*badger.DB, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := space.check(); err != nil {
+	crashed, err := wasOpen(dir)
+	if err != nil {
+		return nil, cannot("open", dir, err)
+	}
+	if err := examine(dir, crashed); err != nil {
+		return nil, damaged(dir, err.Error())
+	}
+	if err := space.prepare(); err != nil {
 		return nil, err
+	}
+	// Until badger has begun its own, there may be no log, without any damage.
+	if err := setOpen(dir, false); err != nil {
+		return nil, cannot("open", dir, err)
 	}
 	db, err := openBadger(filepath.Join(dir, badgerDir), log)
 	if err != nil {
 		return nil, cannot("open", dir, err).WithHint("if it is damaged, %s", remedy)
 	}
-	if err := postcheck(db, dir, marked); err != nil {
+	err = postcheck(db, dir, marked)
+	if err == nil {
+		err = errors.Join(setOpen(dir, true), space.reserve())
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// openFile stands beside badger's directory from when a store was opened until
+// it is closed: one that is found tells of a crash, after which there is a log.
+const openFile = "open"
+
+func wasOpen(dir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, openFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// setOpen makes or removes the file that says that the store is open, durably.
+func setOpen(dir string, open bool) error {
+	file := filepath.Join(dir, openFile)
+	var err error
+	if open {
+		err = os.WriteFile(file, nil, 0o600)
+	} else {
+		err = os.Remove(file)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return flush(dir)
 }
 
 func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
@@ -125,9 +170,6 @@ func precheck(dir string) (marked bool, err error) {
 
 // postcheck verifies what badger opened, and makes a new store one of ours.
 func postcheck(db *badger.DB, dir string, marked bool) error {
-	if err := db.VerifyChecksum(); err != nil {
-		return damaged(dir, err.Error())
-	}
 	known, empty, err := inspect(db)
 	switch {
 	case err != nil:

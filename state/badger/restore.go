@@ -34,7 +34,7 @@ func Restore(dir string, r io.Reader) error {
 		return err
 	}
 	temp := filepath.Join(dir, badgerDir+".new")
-	if err := load(temp, newSpace(dir), r); err != nil {
+	if err := load(temp, newSpace(dir, temp), r); err != nil {
 		f := fault.As(err)
 		if f == nil {
 			f = cannot("restore", dir, err).WithHint("nothing was restored")
@@ -49,7 +49,7 @@ func Restore(dir string, r io.Reader) error {
 
 // load makes badger's directory, which does not exist, of a backup.
 func load(dir string, space *space, r io.Reader) error {
-	if err := space.check(); err != nil {
+	if err := space.prepare(); err != nil {
 		return err
 	}
 	db, err := openBadger(dir, nil)

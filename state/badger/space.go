@@ -1,46 +1,69 @@
 package badger
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"walt/fault"
 )
 
-// floor is how much must be free, in bytes, for a write to be accepted. Badger
-// maps its logs into memory, some 50 MB of them before they are full: a disk
-// that has no room for them kills the process at a store to that memory.
-const floor = 96 << 20
+// Badger writes through mappings of files that are longer than what the disk
+// holds of them: where the disk has no room for a page, the system kills the
+// process, whatever it looked at before. So no commit begins while there is
+// little room, and the blocks of the log that takes the commits, and of the one
+// after it, are reserved before they are written. The tables that badger makes
+// of a log that is full cannot be: while it does, spare files are watched over,
+// which give their blocks back the moment that the disk is full.
+const (
+	// floor is how many bytes must be free for a commit.
+	floor = 32 << 20
+	// spares is how many files of spareSize bytes there are: some tables' worth.
+	spares    = 4
+	spareSize = 16 << 20
+	// logSize is how long badger makes a log.
+	logSize = 2 * memTableSize
+	// brim is how many free bytes are a full disk.
+	brim = 1 << 20
+	// tablesTime is how long tables may be in the making after a log is full, and
+	// glance how often the disk is looked at meanwhile.
+	tablesTime = 10 * time.Second
+	glance     = time.Millisecond
+)
 
-// space refuses writes while the disk of a directory is nearly full.
+// space watches over the disk of a store.
 type space struct {
-	dir  string
-	free func(dir string) (uint64, error) // bytes
-	now  func() time.Time
+	dir  string // of the store
+	logs string // the directory of badger's logs
+	free func(dir string) (uint64, error)
 
-	mu   sync.Mutex
-	next time.Time // when to look again
-	err  error     // what the last look found
+	mu    sync.Mutex
+	held  int       // spare files that hold their blocks
+	next  string    // the log after the one that takes the commits, reserved
+	until time.Time // to which tables may be in the making
+	watch sync.WaitGroup
+	stop  chan struct{} // closed by close
 }
 
-func newSpace(dir string) *space { return &space{dir: dir, free: freeSpace, now: time.Now} }
+func newSpace(dir, logs string) *space {
+	return &space{dir: dir, logs: logs, free: freeSpace, stop: make(chan struct{})}
+}
 
-// check looks at most once a second. A nil space has no limit.
+// check returns a fault when the disk has no room for a commit. A nil space has
+// no limit.
 func (s *space) check() error {
 	if s == nil {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now := s.now(); !now.Before(s.next) {
-		s.next, s.err = now.Add(time.Second), s.look()
-	}
-	return s.err
-}
-
-func (s *space) look() error {
 	free, err := s.free(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fault.Failedf("the data in %s was removed under the running server; nothing was changed, and nothing will be", s.dir).
+			WithHint("stop the server and restore a backup")
+	}
 	if err != nil {
 		return fmt.Errorf("free space of %s: %w", s.dir, err)
 	}
@@ -48,5 +71,110 @@ func (s *space) look() error {
 		return fault.Failedf("the disk of %s is nearly full: %d MiB are free, %d MiB are needed; nothing was changed", s.dir, free>>20, floor>>20).
 			WithHint("free some space there; reading still works")
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held < spares && free >= floor+spareSize {
+		if allocate(s.spare(s.held), spareSize) == nil {
+			s.held++
+		}
+	}
 	return nil
+}
+
+// prepare makes what room there is for badger to open the store, which makes
+// tables of the logs of a crash. A disk that is full otherwise is no reason not
+// to start: reading works.
+func (s *space) prepare() error {
+	s.release()
+	free, err := s.free(s.dir)
+	if err == nil && free < floor {
+		return fault.Failedf("the disk of %s is full: %d MiB are free, %d MiB are needed to start", s.dir, free>>20, floor>>20).
+			WithHint("free some space there")
+	}
+	return err
+}
+
+func (s *space) spare(i int) string { return filepath.Join(s.dir, fmt.Sprintf("spare-%d", i)) }
+
+// release gives all spare blocks back.
+func (s *space) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = 0
+	for i := range spares {
+		os.Remove(s.spare(i)) // one that is not there, or cannot be removed, gives nothing back
+	}
+}
+
+// committed is called after each commit: when it was the first of the next log,
+// tables are being made of the one before.
+func (s *space) committed() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if info, err := os.Stat(s.next); err != nil || info.Size() == 0 {
+		return
+	}
+	if err := s.reserve(); err != nil {
+		return // for lack of room, which the next check finds
+	}
+	watched := time.Now().Before(s.until)
+	if s.until = time.Now().Add(tablesTime); !watched {
+		s.watch.Go(s.guardTables) // ends with tablesTime, or with close
+	}
+}
+
+// guardTables gives tables that are being made their blocks at once, and gives
+// spare blocks back as soon as the disk is full.
+func (s *space) guardTables() {
+	if end, err := created(s.logs, allocateTable); err == nil {
+		defer end()
+	}
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case now := <-tick.C:
+			s.mu.Lock()
+			over := now.After(s.until)
+			if free, err := s.free(s.dir); err == nil && free < brim && s.held > 0 {
+				s.held--
+				os.Remove(s.spare(s.held))
+			}
+			s.mu.Unlock()
+			if over {
+				return
+			}
+		}
+	}
+}
+
+// reserve gives the newest log, and the one after it, all their blocks. Badger
+// takes an empty file of that name for its own.
+func (s *space) reserve() error {
+	logs, err := findLogs(s.logs)
+	if err != nil {
+		return err
+	}
+	var last int
+	for _, l := range logs {
+		if l.size > 0 {
+			last = max(last, l.number)
+		}
+	}
+	s.next = logPath(s.logs, last+1)
+	return errors.Join(allocate(logPath(s.logs, last), logSize), allocate(s.next, logSize))
+}
+
+// close ends the watch.
+func (s *space) close() {
+	if s == nil {
+		return
+	}
+	close(s.stop)
+	s.watch.Wait()
 }

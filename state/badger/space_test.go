@@ -3,8 +3,9 @@ package badger
 import (
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
-	"time"
 
 	"walt/fault"
 	"walt/state"
@@ -17,30 +18,29 @@ func TestFloor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	free, looks, now := uint64(1<<40), 0, time.Unix(0, 0)
-	b.space = &space{
-		dir:  "/lab",
-		free: func(string) (uint64, error) { looks++; return free, nil },
-		now:  func() time.Time { return now },
-	}
+	free := uint64(1 << 40)
+	dir := t.TempDir()
+	b.space = newSpace(dir, dir)
+	b.space.free = func(string) (uint64, error) { return free, nil }
+	spare := func() bool { _, err := os.Stat(filepath.Join(dir, "spare-0")); return err == nil }
 	write := func() error {
 		_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", nil) })
 		return err
 	}
-	if err := errors.Join(write(), write()); err != nil || looks != 1 {
-		t.Fatalf("two writes at once looked %d times, %v", looks, err)
+	if err := write(); err != nil || !spare() {
+		t.Fatalf("a write with room enough: %v, spare file %v", err, spare())
 	}
-	free, now = floor-1, now.Add(time.Second)
-	if f := fault.As(write()); f == nil || f.Hint == "" {
-		t.Fatalf("a write below the floor: %v", f)
+	free = floor - 1
+	if f := fault.As(write()); f == nil || f.Hint == "" || !spare() {
+		t.Fatalf("a write below the floor: %v, spare file %v", f, spare())
 	}
 	_, err = b.Update(t.Context(), func(tx state.Tx) error { _, err := tx.Get("a"); return err })
 	if err != nil {
 		t.Errorf("an update that only reads: %v", err)
 	}
-	free, now = floor, now.Add(time.Second)
-	if err := write(); err != nil {
-		t.Errorf("with space again: %v", err)
+	free = floor + spareSize
+	if err := write(); err != nil || !spare() {
+		t.Errorf("with space again: %v, spare file %v", err, spare())
 	}
 }
 

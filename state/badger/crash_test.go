@@ -1,0 +1,152 @@
+package badger_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// crashed returns the directory of a store as a kill leaves it, with the rows
+// row-0 to row-9 in its log, one commit each.
+func crashed(t *testing.T) string {
+	t.Helper()
+	live, dir := t.TempDir(), t.TempDir()
+	b := open(t, live)
+	for i := range 10 {
+		if err := put(b, fmt.Sprintf("row-%d", i), strings.Repeat("v", 3000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.CopyFS(dir, os.DirFS(live)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// inLog changes the log from where its row of that name begins.
+func inLog(row string, change func(b []byte)) func(dir string) error {
+	return each("/badger/*.mem", func(file string) error {
+		content, err := os.ReadFile(file)
+		if err != nil || len(content) == 0 {
+			return err
+		}
+		at := bytes.Index(content, []byte(row))
+		if at < 0 {
+			return fmt.Errorf("%s does not hold %s", file, row)
+		}
+		change(content[at:])
+		return os.WriteFile(file, content, 0o600)
+	})
+}
+
+func logOf(t *testing.T, dir string) string {
+	t.Helper()
+	files, err := filepath.Glob(dir + "/badger/*.mem")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no log", err)
+	}
+	return files[0]
+}
+
+// TestDamagedLog damages the log of a crashed store. Badger would drop what
+// follows in silence.
+func TestDamagedLog(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		damage func(dir string) error
+		says   string
+	}{
+		"value changed": {inLog("row-3", func(b []byte) { b[100] ^= 1 }), "record in it is damaged"},
+		"key changed":   {inLog("row-3", func(b []byte) { b[2] ^= 0x80 }), "record in it is damaged"},
+		"several lost": {inLog("row-3", func(b []byte) {
+			for i := range 2000 {
+				b[i] = 0xff
+			}
+		}), "record in it is damaged"},
+		"log missing": {func(dir string) error { return each("/badger/*.mem", os.Remove)(dir) }, "log of the last commits is missing"},
+		"one of several missing": {each("/badger/00001.mem", func(file string) error {
+			content, err := os.ReadFile(file)
+			return errors.Join(err, os.WriteFile(strings.Replace(file, "1.mem", "3.mem", 1), content, 0o600))
+		}), "is missing between"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := crashed(t)
+			if err := c.damage(dir); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, dir, c.says)
+			refused(t, dir, c.says)
+		})
+	}
+}
+
+// TestCrashLeaves opens what crashes leave that is no damage.
+func TestCrashLeaves(t *testing.T) {
+	t.Parallel()
+	zero := func(n int) func(b []byte) { return func(b []byte) { clear(b[:n]) } }
+	for name, c := range map[string]struct {
+		left func(dir string) error
+		rows int // of the ten
+	}{
+		"all":                   {func(string) error { return nil }, 10},
+		"the last one torn":     {inLog("row-9", zero(1000)), 9},
+		"the last one changed":  {inLog("row-9", func(b []byte) { b[50] ^= 1 }), 9},
+		"a page never written":  {inLog("row-5", zero(9000)), 5},
+		"a log not begun":       {func(dir string) error { return os.WriteFile(dir+"/badger/00002.mem", nil, 0o600) }, 10},
+		"a value log not begun": {func(dir string) error { return os.WriteFile(dir+"/badger/000009.vlog", nil, 0o600) }, 10},
+		"a table not listed":    {func(dir string) error { return os.WriteFile(dir+"/badger/000077.sst", []byte("half"), 0o600) }, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := crashed(t)
+			if err := c.left(dir); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				b := open(t, dir)
+				if got := keys(t, b, "row-"); len(got) != c.rows {
+					t.Errorf("kept %v, want %d", got, c.rows)
+				}
+				if err := b.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestDamagedTable damages tables in ways that badger panics at.
+func TestDamagedTable(t *testing.T) {
+	t.Parallel()
+	change := func(f func(content []byte) []byte) func(dir string) error {
+		return each("/badger/*.sst", func(file string) error {
+			content, err := os.ReadFile(file)
+			return errors.Join(err, os.WriteFile(file, f(content), 0o600))
+		})
+	}
+	for name, damage := range map[string]func(dir string) error{
+		"half":        change(func(b []byte) []byte { return b[:len(b)/2] }),
+		"zeros":       change(func(b []byte) []byte { clear(b); return b }),
+		"zero end":    change(func(b []byte) []byte { clear(b[len(b)-100:]); return b }),
+		"zero begin":  change(func(b []byte) []byte { clear(b[:100]); return b }),
+		"empty":       change(func([]byte) []byte { return nil }),
+		"three bytes": change(func(b []byte) []byte { return b[:3] }),
+		"long sum":    change(func(b []byte) []byte { binary.BigEndian.PutUint32(b[len(b)-4:], 1<<31); return b }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			b := open(t, dir)
+			if err := errors.Join(put(b, "a", strings.Repeat("1", 20_000), "b", "2"), b.Close(), damage(dir)); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, dir, ".sst")
+		})
+	}
+}

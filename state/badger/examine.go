@@ -1,0 +1,133 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
+)
+
+const logSuffix = ".mem"
+
+// logFile is a log of badger's: what was committed since the last table.
+type logFile struct {
+	path   string
+	number int
+	size   int64 // 0 for one that badger had not begun, or that was reserved
+}
+
+func logPath(dir string, number int) string {
+	return filepath.Join(dir, fmt.Sprintf("%05d%s", number, logSuffix))
+}
+
+// findLogs returns the logs in badger's directory, the oldest first.
+func findLogs(dir string) ([]logFile, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var logs []logFile
+	for _, e := range entries {
+		number, isLog := strings.CutSuffix(e.Name(), logSuffix)
+		n, bad := strconv.Atoi(number)
+		if !isLog || bad != nil {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) { // it was full and became a table
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		logs = append(logs, logFile{filepath.Join(dir, e.Name()), n, info.Size()})
+	}
+	slices.SortFunc(logs, func(a, b logFile) int { return a.number - b.number })
+	return logs, err
+}
+
+// examine looks at badger's files before badger does, which drops what follows
+// damage in a log in silence, panics at a damaged table, and refuses files that
+// a kill left empty. crashed says that the store was not closed.
+func examine(dir string, crashed bool) error {
+	dir = filepath.Join(dir, badgerDir)
+	if err := removeEmpty(dir); err != nil {
+		return err
+	}
+	logs, err := findLogs(dir)
+	if err != nil {
+		return err
+	}
+	if crashed && len(logs) == 0 {
+		return fmt.Errorf("the log of the last commits is missing (*%s)", logSuffix)
+	}
+	for i, l := range logs {
+		// That the newest of several is missing cannot be known.
+		if i > 0 && l.number != logs[i-1].number+1 {
+			return fmt.Errorf("a log is missing between %s and %s", filepath.Base(logs[i-1].path), filepath.Base(l.path))
+		}
+		if err := verifyLog(l.path); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(l.path), err)
+		}
+	}
+	tables, err := listedTables(dir)
+	for _, t := range tables {
+		if err := verifyTable(t); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(t), err)
+		}
+	}
+	return err
+}
+
+// removeEmpty removes the logs that badger had made and not begun when it was
+// killed, and those that were reserved: nothing is in them.
+func removeEmpty(dir string) error {
+	var empty []string
+	for _, pattern := range []string{"*" + logSuffix, "*.vlog"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if info, err := os.Stat(f); err == nil && info.Size() == 0 {
+				empty = append(empty, f)
+			}
+		}
+	}
+	for _, f := range empty {
+		if err := os.Remove(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listedTables returns the files of the tables that make up the store; badger
+// deletes others that are there.
+func listedTables(dir string) ([]string, error) {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	manifest, _, err := badger.ReplayManifestFile(f, 0, tuned(dir))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", badger.ManifestFilename, err)
+	}
+	var files []string
+	for id := range manifest.Tables {
+		files = append(files, table.NewFilename(id, dir))
+	}
+	slices.Sort(files)
+	return files, nil
+}
