@@ -36,10 +36,8 @@ func (u *Users) loginWithCertificate(ctx context.Context, cert *ssh.Certificate,
 	if err := opts.permit(from, u.now()); err != nil {
 		return Login{}, err
 	}
-	var user User
-	err = u.store.View(ctx, func(r state.Reader) (err error) {
-		user, err = userOfPrincipals(r, cert.ValidPrincipals, login)
-		return err
+	user, err := state.Read(ctx, u.store, func(r state.Reader) (User, error) {
+		return userOfPrincipals(r, cert.ValidPrincipals, login)
 	})
 	if err != nil {
 		return Login{}, err
@@ -123,12 +121,12 @@ func userOfPrincipals(r state.Reader, principals []string, login string) (User, 
 		if err != nil || name == found.Name {
 			continue
 		}
-		rec, err := userTable.Get(r, string(name))
+		rec, known, err := userTable.Find(r, string(name))
 		switch {
-		case errors.Is(err, state.ErrNotFound):
-			continue
 		case err != nil:
 			return User{}, err
+		case !known:
+			continue
 		case found.Name != "":
 			return User{}, Refusal(fmt.Sprintf("the certificate is for several users: log in as %s or as %s", found.Name, name))
 		}

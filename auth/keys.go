@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -90,12 +89,12 @@ func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (
 // findKey returns a key, or a fault that suggests near misses among the keys of
 // actor.
 func findKey(r state.Reader, actor Name, fingerprint string) (Key, error) {
-	k, err := keyTable.Get(r, fingerprint)
-	if !errors.Is(err, state.ErrNotFound) {
+	k, found, err := keyTable.Find(r, fingerprint)
+	if found || err != nil {
 		return k, err
 	}
-	rec, err := userTable.Get(r, string(actor))
-	if err != nil && !errors.Is(err, state.ErrNotFound) {
+	rec, _, err := userTable.Find(r, string(actor))
+	if err != nil {
 		return Key{}, err
 	}
 	return Key{}, fault.Unknown("key", []string{fingerprint}, rec.Keys, "user show lists the keys with their fingerprints")
@@ -134,11 +133,9 @@ func (u *Users) attach(tx state.Tx, actor string, rec record, added []Key) error
 
 // checkUnused returns a fault when somebody has the key already.
 func checkUnused(r state.Reader, k Key, actor string) error {
-	old, err := keyTable.Get(r, k.Fingerprint)
+	old, found, err := keyTable.Find(r, k.Fingerprint)
 	switch {
-	case errors.Is(err, state.ErrNotFound):
-		return nil
-	case err != nil:
+	case err != nil || !found:
 		return err
 	case old.User != k.User:
 		return fault.Failedf("the key %s is taken: it belongs to %s", k.Fingerprint, old.User).
@@ -153,13 +150,13 @@ func checkUnused(r state.Reader, k Key, actor string) error {
 // options, and returns those that the user does not have.
 func (u *Users) updateOptions(tx state.Tx, wanted []Key) (missing []Key, err error) {
 	for _, k := range wanted {
-		old, err := keyTable.Get(tx, k.Fingerprint)
+		old, found, err := keyTable.Find(tx, k.Fingerprint)
 		switch {
-		case errors.Is(err, state.ErrNotFound), err == nil && old.User != k.User:
-			missing = append(missing, k)
-			continue
 		case err != nil:
 			return nil, err
+		case !found || old.User != k.User:
+			missing = append(missing, k)
+			continue
 		case old.Options == k.Options:
 			continue
 		}

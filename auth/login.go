@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -40,20 +39,21 @@ func (u *Users) Login(ctx context.Context, key ssh.PublicKey, login string, from
 	}
 	fingerprint := ssh.FingerprintSHA256(key)
 	var (
-		k   Key
-		rec record
+		k     Key
+		rec   record
+		known bool
 	)
 	err := u.store.View(ctx, func(r state.Reader) (err error) {
-		if k, err = keyTable.Get(r, fingerprint); err == nil {
+		if k, known, err = keyTable.Find(r, fingerprint); known {
 			rec, err = userTable.Get(r, string(k.User))
 		}
 		return err
 	})
-	if errors.Is(err, state.ErrNotFound) {
-		return Login{}, Refusal("unknown key")
-	}
 	if err != nil {
 		return Login{}, err
+	}
+	if !known {
+		return Login{}, Refusal("unknown key")
 	}
 	if login != shared && login != string(rec.Name) {
 		return Login{}, Refusal(fmt.Sprintf("the key belongs to %s, who logs in as %s or %s", rec.Name, shared, rec.Name))

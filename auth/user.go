@@ -7,7 +7,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -65,12 +64,12 @@ func (u *Users) Add(ctx context.Context, actor, name Name, admin bool, lines str
 		if err := Require(tx, actor); err != nil {
 			return err
 		}
-		switch _, err := userTable.Get(tx, string(name)); {
-		case err == nil:
+		switch _, found, err := userTable.Find(tx, string(name)); {
+		case err != nil:
+			return err
+		case found:
 			return fault.Failedf("there is a user %s already", name).
 				WithHint("the command user add-key gives %s another key", name)
-		case !errors.Is(err, state.ErrNotFound):
-			return err
 		}
 		rec := record{User: User{Name: name, Admin: admin, Created: u.now().UTC()}}
 		if err := u.recordChange(tx, string(actor), name, title(admin)+" added"); err != nil {
@@ -89,14 +88,14 @@ func (u *Users) Ensure(ctx context.Context, name Name, lines string) error {
 		return err
 	}
 	_, err = u.store.Update(ctx, func(tx state.Tx) error {
-		rec, err := userTable.Get(tx, string(name))
+		rec, found, err := userTable.Find(tx, string(name))
 		var change string
 		switch {
-		case errors.Is(err, state.ErrNotFound):
-			rec.User = User{Name: name, Created: u.now().UTC()}
-			change = title(true) + " added"
 		case err != nil:
 			return err
+		case !found:
+			rec.User = User{Name: name, Created: u.now().UTC()}
+			change = title(true) + " added"
 		case !rec.Admin:
 			change = "made an administrator"
 		}
@@ -116,35 +115,31 @@ func (u *Users) Ensure(ctx context.Context, name Name, lines string) error {
 }
 
 // List returns all users, ordered by name.
-func (u *Users) List(ctx context.Context) (all []Account, err error) {
-	err = u.store.View(ctx, func(r state.Reader) error {
-		all = nil
+func (u *Users) List(ctx context.Context) ([]Account, error) {
+	return state.Read(ctx, u.store, func(r state.Reader) (all []Account, err error) {
 		for e, err := range userTable.Scan(r, "", "") {
 			if err != nil {
-				return err
+				return nil, err
 			}
 			a, err := account(r, e.Value)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			all = append(all, a)
 		}
-		return nil
+		return all, nil
 	})
-	return all, err
 }
 
 // Get returns one user, or a fault that suggests near misses.
-func (u *Users) Get(ctx context.Context, name Name) (a Account, err error) {
-	err = u.store.View(ctx, func(r state.Reader) error {
+func (u *Users) Get(ctx context.Context, name Name) (Account, error) {
+	return state.Read(ctx, u.store, func(r state.Reader) (Account, error) {
 		rec, err := getUser(r, name)
 		if err != nil {
-			return err
+			return Account{}, err
 		}
-		a, err = account(r, rec)
-		return err
+		return account(r, rec)
 	})
-	return a, err
 }
 
 // Check returns a fault when name is no user, as somebody is not who was removed
@@ -160,8 +155,8 @@ func (u *Users) CheckKey(ctx context.Context, name Name, fingerprint string) err
 		if err := Member(r, name); err != nil {
 			return err
 		}
-		k, err := keyTable.Get(r, fingerprint)
-		if errors.Is(err, state.ErrNotFound) || err == nil && k.User != name {
+		k, found, err := keyTable.Find(r, fingerprint)
+		if err == nil && (!found || k.User != name) {
 			return fault.Failedf("the key %s that you logged in with was removed", fingerprint).WithHint("log in with another one, or ask an administrator")
 		}
 		return err
@@ -179,11 +174,8 @@ func Member(r state.Reader, name Name) error {
 
 // Exists reports whether there is a user of the name.
 func Exists(r state.Reader, name Name) (bool, error) {
-	_, err := userTable.Get(r, string(name))
-	if errors.Is(err, state.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+	_, found, err := userTable.Find(r, string(name))
+	return found, err
 }
 
 // Require returns a fault unless actor is an administrator.
@@ -231,8 +223,8 @@ func checkOtherAdmin(r state.Reader, name Name) error {
 // authorize returns a fault unless actor is an administrator or, for what
 // belongs to a user, its owner.
 func authorize(r state.Reader, actor, owner Name) error {
-	rec, err := userTable.Get(r, string(actor))
-	if errors.Is(err, state.ErrNotFound) {
+	rec, found, err := userTable.Find(r, string(actor))
+	if err == nil && !found {
 		return fault.Failedf("%s is no longer a user of this lab", actor).WithHint("ask an administrator")
 	}
 	if err != nil || rec.Admin || actor == owner {
@@ -247,16 +239,13 @@ func authorize(r state.Reader, actor, owner Name) error {
 
 // getUser returns the row of a user, or a fault that suggests near misses.
 func getUser(r state.Reader, name Name) (record, error) {
-	rec, err := userTable.Get(r, string(name))
-	if !errors.Is(err, state.ErrNotFound) {
+	rec, found, err := userTable.Find(r, string(name))
+	if found || err != nil {
 		return rec, err
 	}
-	var known []string
-	for key, err := range userTable.Keys(r, "") {
-		if err != nil {
-			return rec, err
-		}
-		known = append(known, key)
+	known, err := userTable.AllKeys(r, "")
+	if err != nil {
+		return rec, err
 	}
 	return rec, fault.Unknown("user", []string{string(name)}, known, "see all users with: user show")
 }

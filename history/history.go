@@ -6,7 +6,6 @@ package history
 
 import (
 	"context"
-	"errors"
 
 	"walt/auth"
 	"walt/state"
@@ -30,15 +29,11 @@ type History struct{ store state.Store }
 func New(store state.Store) *History { return &History{store} }
 
 // Lines returns what the user typed, the newest last.
-func (h *History) Lines(ctx context.Context, user auth.Name) (lines []string, err error) {
-	err = h.store.View(ctx, func(r state.Reader) (err error) {
-		lines, err = table.Get(r, string(user))
-		if errors.Is(err, state.ErrNotFound) {
-			return nil
-		}
-		return err
+func (h *History) Lines(ctx context.Context, user auth.Name) ([]string, error) {
+	return state.Read(ctx, h.store, func(r state.Reader) ([]string, error) {
+		lines, _, err := table.Find(r, string(user))
+		return lines, err
 	})
-	return lines, err
 }
 
 // Append adds a line to what the user typed, unless it repeats the last one.
@@ -52,8 +47,8 @@ func (h *History) Append(ctx context.Context, user auth.Name, line string) error
 		if err != nil || !known {
 			return err
 		}
-		lines, err := table.Get(tx, string(user))
-		if err != nil && !errors.Is(err, state.ErrNotFound) {
+		lines, _, err := table.Find(tx, string(user))
+		if err != nil {
 			return err
 		}
 		if len(lines) > 0 && lines[len(lines)-1] == line {

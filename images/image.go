@@ -41,6 +41,9 @@ var table = state.NewTable[Image]("image").Guarded(1)
 // Get returns the record of an image, or an error that wraps state.ErrNotFound.
 func Get(r state.Reader, ref Ref) (Image, error) { return table.Get(r, ref.Full()) }
 
+// Find is Get that tells whether there is such an image.
+func Find(r state.Reader, ref Ref) (Image, bool, error) { return table.Find(r, ref.Full()) }
+
 // Put writes the record of an image under its Ref.
 func Put(tx state.Tx, i Image) error { return table.Put(tx, i.Ref.Full(), i) }
 

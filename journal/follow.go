@@ -65,11 +65,7 @@ type follower struct {
 // fresh returns those of the events of a commit that are new; after an overflow,
 // all that are new, in the order of their stamps.
 func (f *follower) fresh(ctx context.Context, store state.Store, batch state.Batch) ([]Event, error) {
-	var found []state.Entry[Event]
-	err := store.View(ctx, func(r state.Reader) (err error) {
-		found, err = f.read(r, batch)
-		return err
-	})
+	found, err := state.Read(ctx, store, func(r state.Reader) ([]state.Entry[Event], error) { return f.read(r, batch) })
 	if err != nil {
 		return nil, err
 	}
@@ -113,14 +109,13 @@ func (f *follower) read(r state.Reader, batch state.Batch) (found []state.Entry[
 	}
 	for _, key := range batch.Keys {
 		key = strings.TrimPrefix(key, events.Prefix(""))
-		e, err := events.Get(r, key)
-		if errors.Is(err, state.ErrNotFound) {
-			continue // trimmed
-		}
+		e, here, err := events.Find(r, key)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, state.Entry[Event]{Key: key, Value: e})
+		if here { // else it was trimmed
+			found = append(found, state.Entry[Event]{Key: key, Value: e})
+		}
 	}
 	return found, nil
 }

@@ -98,20 +98,19 @@ func (j *Journal) each(ctx context.Context, start, end string, show func(state.E
 	}
 }
 
-func (j *Journal) page(ctx context.Context, start, end string) (page []state.Entry[Event], err error) {
-	err = j.store.View(ctx, func(r state.Reader) error {
+func (j *Journal) page(ctx context.Context, start, end string) ([]state.Entry[Event], error) {
+	return state.Read(ctx, j.store, func(r state.Reader) (page []state.Entry[Event], err error) {
 		for e, err := range events.Scan(r, "", start) {
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if e.Key >= end || len(page) == historyPage {
-				return nil
+				break
 			}
 			page = append(page, e)
 		}
-		return nil
+		return page, nil
 	})
-	return page, err
 }
 
 func (j *Journal) key(t time.Time) string {

@@ -32,16 +32,7 @@ func (j *Journal) Run(ctx context.Context, log *slog.Logger) error {
 
 // trim deletes the oldest events beyond the newest keep.
 func (j *Journal) trim(ctx context.Context, keep int) error {
-	var keys []string
-	err := j.store.View(ctx, func(r state.Reader) error {
-		for key, err := range events.Keys(r, "") {
-			if err != nil {
-				return err
-			}
-			keys = append(keys, key)
-		}
-		return nil
-	})
+	keys, err := state.Read(ctx, j.store, func(r state.Reader) ([]string, error) { return events.AllKeys(r, "") })
 	if err != nil {
 		return err
 	}

@@ -157,24 +157,24 @@ func owner(n auth.Name) string {
 // clone returns a user's clone of the model's default image, made now unless
 // an image of that name is there.
 func (c *change) clone(user auth.Name, model images.Model) (images.Ref, error) {
-	def, err := images.Get(c.tx, images.DefaultRef(model))
-	if errors.Is(err, state.ErrNotFound) {
-		return images.Ref{}, fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")
-	}
+	def, found, err := images.Find(c.tx, images.DefaultRef(model))
 	if err != nil {
 		return images.Ref{}, err
 	}
+	if !found {
+		return images.Ref{}, fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")
+	}
 	ref := def.CloneRef(user)
-	img, err := images.Get(c.tx, ref)
-	if errors.Is(err, state.ErrNotFound) {
+	img, found, err := images.Find(c.tx, ref)
+	if err != nil {
+		return ref, err
+	}
+	if !found {
 		clone := def
 		clone.Ref = ref
 		c.result.Cloned = append(c.result.Cloned, clone)
 		e := journal.Event{Type: journal.Image, Actor: string(c.actor), To: ref.String(), Detail: "cloned from " + def.Ref.String()}
 		return ref, errors.Join(images.Put(c.tx, clone), c.lab.Journal.Record(c.tx, e))
-	}
-	if err != nil {
-		return ref, err
 	}
 	if !img.Boots(model) {
 		return ref, fault.Failedf("your image %s is not for model %s, and the clone of the default image would have its name; nothing changed", ref.Short(), model).

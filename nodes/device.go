@@ -128,12 +128,9 @@ func get(r state.Reader, name Name) (Device, error) {
 
 // unknown is the fault for names that no device has.
 func unknown(r state.Reader, noun string, names []string) error {
-	var known []string
-	for key, err := range devices.Keys(r, "") {
-		if err != nil {
-			return err
-		}
-		known = append(known, key)
+	known, err := devices.AllKeys(r, "")
+	if err != nil {
+		return err
 	}
 	return fault.Unknown(noun, names, append(known, keywords...), "see all devices with: device show")
 }

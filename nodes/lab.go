@@ -90,11 +90,7 @@ func New(c Config) *Lab {
 // for one, saves power, and watches over nodes. It returns when ctx ends.
 func (l *Lab) Run(ctx context.Context) error {
 	defer l.works.Wait()
-	var all []Device
-	err := l.Store.View(ctx, func(r state.Reader) (err error) {
-		all, err = everything(r)
-		return err
-	})
+	all, err := state.Read(ctx, l.Store, everything)
 	if err != nil && ctx.Err() == nil {
 		return err
 	}

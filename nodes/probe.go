@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -19,15 +18,12 @@ func (l *Lab) keepAddress(n Name, addr string) {
 	ctx, cancel := context.WithTimeout(context.Background(), workLimit)
 	defer cancel()
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-		d, err := devices.Get(tx, string(n))
-		if errors.Is(err, state.ErrNotFound) || err == nil && d.Virtual() {
-			return nil
-		}
-		if err != nil {
+		d, known, err := devices.Find(tx, string(n))
+		if err != nil || !known || d.Virtual() {
 			return err
 		}
-		if before, err := heard.Get(tx, string(n)); err == nil && before == addr {
-			return nil
+		if before, _, err := heard.Find(tx, string(n)); err != nil || before == addr {
+			return err
 		}
 		return heard.Put(tx, string(n), addr)
 	})

@@ -30,25 +30,22 @@ func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (D
 	var d Device
 	var same bool
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		if d, err = devices.Get(tx, string(a.Name)); err == nil {
-			if same = d.MAC == a.MAC && d.Host == a.Host && (a.Model == "" || a.Model == d.Model); same {
-				return nil
-			}
+		d, same, err = devices.Find(tx, string(a.Name))
+		if same = same && d.MAC == a.MAC && d.Host == a.Host && (a.Model == "" || a.Model == d.Model); same || err != nil {
+			return err
 		}
 		if d, err = l.admit(tx, a); err != nil {
 			return err
 		}
 		if d.Model != "" {
-			img, err := images.Get(tx, images.DefaultRef(d.Model))
-			switch {
-			case errors.Is(err, state.ErrNotFound):
-				if err := l.request(tx, d.Model); err != nil {
-					return err
-				}
-			case err != nil:
-				return err
-			default:
+			img, here, err := images.Find(tx, images.DefaultRef(d.Model))
+			if here {
 				l.enroll(&d, img)
+			} else if err == nil {
+				err = l.request(tx, d.Model)
+			}
+			if err != nil {
+				return err
 			}
 		}
 		return errors.Join(put(tx, d), l.Journal.Record(tx, registration(actor, d, "")))
@@ -64,19 +61,19 @@ func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (D
 // under its name and address and lacked only its model.
 func (l *Lab) admit(tx state.Tx, a Announcement) (Device, error) {
 	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host}
-	holder, err := macs.Get(tx, string(a.MAC))
-	if err != nil && !errors.Is(err, state.ErrNotFound) {
+	holder, _, err := macs.Find(tx, string(a.MAC))
+	if err != nil {
 		return fresh, err
 	}
-	known, err := devices.Get(tx, string(a.Name))
+	known, found, err := devices.Find(tx, string(a.Name))
 	switch {
+	case err != nil:
+		return fresh, err
 	case holder != "" && holder != a.Name:
 		return fresh, fault.Failedf("%s is the MAC address of %s already", a.MAC, holder).
 			WithHint("to give that device another name: device rename %s %s", holder, a.Name)
-	case errors.Is(err, state.ErrNotFound):
+	case !found:
 		return fresh, nil
-	case err != nil:
-		return fresh, err
 	case known.MAC == a.MAC && known.Kind == Unknown && known.Model == "" && a.Model != "":
 		known.Model = a.Model
 		return known, nil
@@ -135,11 +132,11 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 
 // fetchMissing downloads the default image of a model unless it is here.
 func (l *Lab) fetchMissing(ctx context.Context, model images.Model) error {
-	err := l.Store.View(ctx, func(r state.Reader) error {
-		_, err := images.Get(r, images.DefaultRef(model))
-		return err
+	here, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) {
+		_, here, err := images.Find(r, images.DefaultRef(model))
+		return here, err
 	})
-	if !errors.Is(err, state.ErrNotFound) {
+	if here || err != nil {
 		return err
 	}
 	img, err := l.fetchDefault(ctx, model, nil)
@@ -224,12 +221,12 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		if before, err = get(tx, old); err != nil {
 			return err
 		}
-		_, err = devices.Get(tx, string(name))
-		if err == nil {
-			return fault.Failedf("there is a device %s already", name).WithHint("choose another name")
-		}
-		if !errors.Is(err, state.ErrNotFound) {
+		_, taken, err := devices.Find(tx, string(name))
+		if err != nil {
 			return err
+		}
+		if taken {
+			return fault.Failedf("there is a device %s already", name).WithHint("choose another name")
 		}
 		if err := given.Check(contested([]Device{before}, user)); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"errors"
 	"path"
 	"regexp"
 	"slices"
@@ -99,12 +98,12 @@ func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
 			match = func(d Device) bool { ok, _ := path.Match(term, string(d.Name)); return ok }
 		}
 		if match == nil {
-			d, err := devices.Get(r, term)
+			d, known, err := devices.Find(r, term)
 			switch {
-			case errors.Is(err, state.ErrNotFound):
-				bad = append(bad, term)
 			case err != nil:
 				return nil, err
+			case !known:
+				bad = append(bad, term)
 			case !sc.holds(d):
 				misfits = append(misfits, term)
 			default:

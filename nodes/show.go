@@ -107,8 +107,8 @@ func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
 			all[i].Status = Status{State: Powersave, Heard: o.Since}
 		}
 		if _, known := switchNames[on]; !known {
-			name, err := macs.Get(r, string(on))
-			if err != nil && !errors.Is(err, state.ErrNotFound) {
+			name, _, err := macs.Find(r, string(on))
+			if err != nil {
 				return nil, err
 			}
 			switchNames[on] = name
@@ -119,17 +119,8 @@ func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
 }
 
 // Names returns the names of all devices, in no useful order: for completion.
-func (l *Lab) Names(ctx context.Context) (names []string, err error) {
-	err = l.Store.View(ctx, func(r state.Reader) error {
-		for key, err := range devices.Keys(r, "") {
-			if err != nil {
-				return err
-			}
-			names = append(names, key)
-		}
-		return nil
-	})
-	return names, err
+func (l *Lab) Names(ctx context.Context) ([]string, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) ([]string, error) { return devices.AllKeys(r, "") })
 }
 
 // Models returns the models of the nodes that are here, each once, in order.

@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -34,25 +33,23 @@ func (l *Lab) Wait(ctx context.Context, set Nodes, progress func(missing Nodes))
 	}
 }
 
-func (l *Lab) missing(ctx context.Context, set Nodes) (missing Nodes, err error) {
-	err = l.Store.View(context.WithoutCancel(ctx), func(r state.Reader) error {
-		missing = nil
+func (l *Lab) missing(ctx context.Context, set Nodes) (Nodes, error) {
+	return state.Read(context.WithoutCancel(ctx), l.Store, func(r state.Reader) (missing Nodes, err error) {
 		for _, n := range set {
 			d, err := get(r, n.Name)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			img, err := images.Get(r, d.Image)
-			if err != nil && !errors.Is(err, state.ErrNotFound) {
-				return err
+			img, _, err := images.Find(r, d.Image)
+			if err != nil {
+				return nil, err
 			}
 			if s := l.status.of(d.Name); s.State != Up || d.Booted != img.Ref || d.Digest != img.Digest {
 				missing = append(missing, NodeState{Device: d, Status: s})
 			}
 		}
-		return nil
+		return missing, nil
 	})
-	return missing, err
 }
 
 // pause waits, unless ctx ends before.

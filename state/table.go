@@ -135,6 +135,18 @@ func (t Table[T]) All(r Reader, under string) ([]T, error) {
 	return all, nil
 }
 
+// AllKeys returns the keys that begin with under, in order, without reading rows.
+func (t Table[T]) AllKeys(r Reader, under string) ([]string, error) {
+	var all []string
+	for key, err := range t.Keys(r, under) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, key)
+	}
+	return all, nil
+}
+
 // Put writes the row of key.
 func (t Table[T]) Put(tx Tx, key string, v T) error {
 	b, err := json.Marshal(v)

@@ -43,6 +43,10 @@ func TestTable(t *testing.T) {
 	if !slices.Equal(all, []string{"one", "two"}) || err != nil {
 		t.Errorf("all under a/: %q, %v", all, err)
 	}
+	keys, err := state.Read(t.Context(), s, func(r state.Reader) ([]string, error) { return words.AllKeys(r, "a/") })
+	if !slices.Equal(keys, []string{"a/1", "a/2"}) || err != nil {
+		t.Errorf("all keys under a/: %q, %v", keys, err)
+	}
 	for name, read := range map[string]func(r state.Reader) error{
 		"Find": func(r state.Reader) error { _, _, err := words.Find(r, "x"); return err },
 		"All":  func(r state.Reader) error { _, err := words.All(r, ""); return err },
