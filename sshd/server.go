@@ -30,7 +30,8 @@ type Users interface {
 	Refused(ctx context.Context, login, fingerprint string, from netip.Addr, why string) error
 }
 
-// Runner runs command lines and knows what belongs around them in a shell.
+// Runner runs command lines. For shells it also completes words, greets, and
+// shows notices.
 type Runner interface {
 	Run(ctx context.Context, s *commands.Session, line string) (status int)
 	// Complete returns the words that could stand in the place of line[start:].
