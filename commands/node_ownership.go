@@ -12,16 +12,6 @@ import (
 	"walt/nodes"
 )
 
-// checkImage checks the name of an image of the user, and makes the first images of
-// a user who never looked at one.
-func (c *Call) checkImage(ctx context.Context, name string) error {
-	if _, err := images.ParseName(c.User, name); err != nil {
-		return err
-	}
-	_, err := c.workingSet(ctx)
-	return err
-}
-
 func nodeAcquire(ctx context.Context, c *Call) error {
 	if !c.given("any") {
 		if c.given("model") {
@@ -70,6 +60,16 @@ func nodeBoot(ctx context.Context, c *Call) error {
 	return c.change(ctx, verb, func(set nodes.Set, given consent.Given) (nodes.Result, error) {
 		return c.Lab.SetImage(ctx, auth.Actor(c.User), set, c.arg(1), given)
 	})
+}
+
+// checkImage checks the name of an image of the user, and makes the first images
+// of a user who never looked at one.
+func (c *Call) checkImage(ctx context.Context, name string) error {
+	if _, err := images.ParseName(c.User, name); err != nil {
+		return err
+	}
+	_, err := c.workingSet(ctx)
+	return err
 }
 
 // change runs a change of the set that is the first argument, and shows what

@@ -11,31 +11,6 @@ import (
 	"walt/nodes"
 )
 
-// failedReboots is the fault for nodes whose reboot failed, nil without any.
-func failedReboots(changes []nodes.Change) error {
-	var failed, reasons []string
-	why := map[string][]string{} // by reason
-	for _, ch := range changes {
-		if ch.Reboot.Outcome != nodes.RebootFailed {
-			continue
-		}
-		reason := ch.Reboot.Reason
-		if why[reason] == nil {
-			reasons = append(reasons, reason)
-		}
-		failed = append(failed, string(ch.Node))
-		why[reason] = append(why[reason], string(ch.Node))
-	}
-	if len(failed) == 0 {
-		return nil
-	}
-	for i, reason := range reasons {
-		reasons[i] = strings.Join(why[reason], ", ") + ": " + reason
-	}
-	return fault.Failedf("could not reboot %s", strings.Join(reasons, "; ")).
-		WithHint("try again with: node reboot %s", strings.Join(failed, ","))
-}
-
 func nodeReboot(ctx context.Context, c *Call) error {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
@@ -69,4 +44,29 @@ func nodeReboot(ctx context.Context, c *Call) error {
 		f.Msg += "; " + also.Msg
 	}
 	return f
+}
+
+// failedReboots is the fault for nodes whose reboot failed, nil without any.
+func failedReboots(changes []nodes.Change) error {
+	var failed, reasons []string
+	why := map[string][]string{} // by reason
+	for _, ch := range changes {
+		if ch.Reboot.Outcome != nodes.RebootFailed {
+			continue
+		}
+		reason := ch.Reboot.Reason
+		if why[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		failed = append(failed, string(ch.Node))
+		why[reason] = append(why[reason], string(ch.Node))
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	for i, reason := range reasons {
+		reasons[i] = strings.Join(why[reason], ", ") + ": " + reason
+	}
+	return fault.Failedf("could not reboot %s", strings.Join(reasons, "; ")).
+		WithHint("try again with: node reboot %s", strings.Join(failed, ","))
 }

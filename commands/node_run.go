@@ -46,6 +46,12 @@ func nodeRun(ctx context.Context, c *Call) error {
 		}
 		return fault.Failedf("the command ended with status %d on %s", status, found[0].Name)
 	}
+	return c.runOnEach(ctx, found, command)
+}
+
+// runOnEach runs a command on several nodes at the same time, without input.
+// Each line of output begins with the name of its node.
+func (c *Call) runOnEach(ctx context.Context, found nodes.Nodes, command string) error {
 	var mu sync.Mutex // of Out, Err and failed
 	var failed []string
 	var g errgroup.Group
@@ -81,51 +87,6 @@ func nodeRun(ctx context.Context, c *Call) error {
 // sessionsAtOnce is on how many nodes one command runs at the same time.
 const sessionsAtOnce = 16
 
-// lineWriter writes whole lines, each begun with the name of a node.
-type lineWriter struct {
-	w    io.Writer
-	name nodes.Name
-	mu   *sync.Mutex // of w
-	part bytes.Buffer
-}
-
-func newLineWriter(w io.Writer, name nodes.Name, mu *sync.Mutex) *lineWriter {
-	return &lineWriter{w: w, name: name, mu: mu}
-}
-
-// maxLine is how much of a line without an end is held back.
-const maxLine = 64 << 10
-
-func (p *lineWriter) Write(b []byte) (int, error) {
-	p.part.Write(b)
-	for {
-		i := bytes.IndexByte(p.part.Bytes(), '\n')
-		if i < 0 && p.part.Len() < maxLine {
-			return len(b), nil
-		}
-		if i < 0 {
-			i = p.part.Len() - 1
-		}
-		if err := p.line(p.part.Next(i + 1)); err != nil {
-			return 0, err
-		}
-	}
-}
-
-func (p *lineWriter) line(b []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, err := fmt.Fprintf(p.w, "%s: %s\n", p.name, bytes.TrimSuffix(b, []byte("\n")))
-	return err
-}
-
-// flush writes a last line that has no end.
-func (p *lineWriter) flush() {
-	if p.part.Len() > 0 {
-		p.line(p.part.Next(p.part.Len()))
-	}
-}
-
 func nodeShell(ctx context.Context, c *Call) error {
 	found, err := c.reserve(ctx, "Open a shell on")
 	if err != nil {
@@ -152,4 +113,49 @@ func nodeShell(ctx context.Context, c *Call) error {
 		return err
 	}
 	return fault.Failedf("the shell on %s ended with status %d", found[0].Name, status)
+}
+
+// lineWriter writes whole lines, each begun with the name of a node.
+type lineWriter struct {
+	w    io.Writer
+	name nodes.Name
+	mu   *sync.Mutex // of w
+	part bytes.Buffer
+}
+
+func newLineWriter(w io.Writer, name nodes.Name, mu *sync.Mutex) *lineWriter {
+	return &lineWriter{w: w, name: name, mu: mu}
+}
+
+// maxLine is how much of a line without an end is held back.
+const maxLine = 64 << 10
+
+func (l *lineWriter) Write(b []byte) (int, error) {
+	l.part.Write(b)
+	for {
+		i := bytes.IndexByte(l.part.Bytes(), '\n')
+		if i < 0 && l.part.Len() < maxLine {
+			return len(b), nil
+		}
+		if i < 0 {
+			i = l.part.Len() - 1
+		}
+		if err := l.line(l.part.Next(i + 1)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (l *lineWriter) line(b []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, err := fmt.Fprintf(l.w, "%s: %s\n", l.name, bytes.TrimSuffix(b, []byte("\n")))
+	return err
+}
+
+// flush writes a last line that has no end.
+func (l *lineWriter) flush() {
+	if l.part.Len() > 0 {
+		l.line(l.part.Next(l.part.Len()))
+	}
 }
