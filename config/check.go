@@ -157,10 +157,10 @@ func badURL(s string) string {
 	switch {
 	case s == "":
 		return "is missing"
+	case err == nil && u.User != nil: // first, so that no password is repeated
+		return "names a user; use username and password_file"
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
 		return fmt.Sprintf("%q is not a URL of a registry", s)
-	case u.User != nil:
-		return "names a user; use username and password_file"
 	}
 	return ""
 }

@@ -15,8 +15,8 @@ import (
 type Registry = source.RegistryConfig
 
 // SetRegistries says where images are looked for, in this order. It may be
-// called again at any time: downloads that run finish as they began. On an
-// error, a registry with an address that makes no sense, nothing changes.
+// called again at any time: downloads that run finish as they began. On an error,
+// an address that the configuration should have refused, nothing changes.
 func (l *Library) SetRegistries(configs []Registry) error {
 	var fresh []*source.Registry
 	for _, c := range configs {

@@ -336,9 +336,8 @@ func TestAddressesThatMakeNoSense(t *testing.T) {
 	l := newLibrary(t)
 	for _, url := range []string{"127.0.0.1:5000", "ftp://x", "http://", "http://user:secret@", "http://a b", "://"} {
 		err := l.SetRegistries([]Registry{{Label: "lab", URL: url}})
-		wantFault(t, err, "registry lab", "invalid")
-		if strings.Contains(fmt.Sprint(err), "secret") {
-			t.Errorf("%v shows a password", err)
+		if err == nil || fault.As(err) != nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v, want an error that shows no password", url, err)
 		}
 	}
 }

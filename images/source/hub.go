@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"walt/fault"
 )
 
 // hub lists repositories of Docker Hub, whose registry has no catalog: those of
@@ -28,10 +26,9 @@ func newHub(r RegistryConfig, stall time.Duration) (*hub, error) {
 	if r.SearchURL == "" {
 		r.SearchURL = hubSearch
 	}
-	u, err := url.Parse(r.SearchURL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fault.Failedf("the search address of registry %s is invalid", r.Label).
-			WithHint("an address is http://host[:port] or https://host[:port]")
+	u, err := parseURL(r.SearchURL)
+	if err != nil {
+		return nil, fmt.Errorf("search in registry %s: %w", r.Label, err)
 	}
 	return &hub{u, r.Accounts, newTransport(u.Scheme, u.Host, r.CA, stall)}, nil
 }

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,7 +15,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
-	"walt/fault"
 	"walt/images/content"
 	"walt/images/flight"
 )
@@ -66,16 +66,16 @@ type Registry struct {
 }
 
 // NewRegistry prepares a registry, without talking to it. Content goes to the
-// store; a registry that stays silent for stall is given up. An address that makes
-// no sense is a fault.
+// store; a registry that stays silent for stall is given up. Its addresses were
+// checked by who read them, and told the user what they may be: an error here is
+// none for users.
 func NewRegistry(r RegistryConfig, store *content.Store, platforms Platforms, stall time.Duration) (*Registry, error) {
 	if r.URL == "" {
 		r.URL = hubURL
 	}
-	u, err := url.Parse(r.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fault.Failedf("the address of registry %s is invalid", r.Label).
-			WithHint("an address is http://host[:port] or https://host[:port]")
+	u, err := parseURL(r.URL)
+	if err != nil {
+		return nil, fmt.Errorf("registry %s: %w", r.Label, err)
 	}
 	var options []name.Option
 	if u.Scheme == "http" {
@@ -83,7 +83,7 @@ func NewRegistry(r RegistryConfig, store *content.Store, platforms Platforms, st
 	}
 	host, err := name.NewRegistry(u.Host, options...)
 	if err != nil {
-		return nil, fault.Failedf("the host %q of registry %s is invalid", u.Host, r.Label)
+		return nil, fmt.Errorf("registry %s: %w", r.Label, err)
 	}
 	reg := &Registry{
 		label:     r.Label,
@@ -104,6 +104,15 @@ func NewRegistry(r RegistryConfig, store *content.Store, platforms Platforms, st
 		}
 	}
 	return reg, nil
+}
+
+// parseURL parses an address. An error does not repeat it: it may hold a password.
+func parseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("its URL is not valid")
+	}
+	return u, nil
 }
 
 // Name is the label of the registry.
