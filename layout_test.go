@@ -20,7 +20,7 @@ var imports = map[string][]string{
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "images", "journal", "nodes"},
 	"nodes":          {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power/snmp", "remote", "state"},
-	"images":         {"auth", "fault", "images/content", "images/source", "journal", "state"},
+	"images":         {"auth", "consent", "fault", "images/content", "images/source", "journal", "state"},
 	"images/content": {"fault", "images/flight"},
 	"images/source":  {"fault", "images/content", "images/flight"},
 	"images/flight":  {},

@@ -44,6 +44,7 @@ type server struct {
 	journal  *journal.Journal
 	users    *auth.Users
 	library  *images.Library
+	catalog  *images.Catalog
 	lab      *nodes.Lab
 	sim      *sim.Hypervisor
 	ssh      *sshd.Server
@@ -89,14 +90,18 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if s.library, err = images.Open(filepath.Join(c.Data, "images"), s.store, s.journal, images.KnownPlatforms(), time.Now); err != nil {
 		return nil, err
 	}
-	s.lab = nodes.New(nodes.Config{
-		Store: s.store, Journal: s.journal, Library: s.library, Key: nodeKey,
-		IP: listenIP(s.listener.Addr()), Log: log, Now: time.Now, Retry: retry,
+	s.catalog = images.NewCatalog(images.Config{
+		Store: s.store, Journal: s.journal, Content: s.library, Log: log, Now: time.Now, Retry: retry,
 	})
+	s.lab = nodes.New(nodes.Config{
+		Store: s.store, Journal: s.journal, Images: s.catalog, Key: nodeKey,
+		IP: listenIP(s.listener.Addr()), Log: log, Now: time.Now,
+	})
+	s.catalog.Nodes = s.lab
 	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim}
 	app := commands.New(commands.Services{
-		Lab: s.lab, Library: s.library, Users: s.users, Journal: s.journal,
+		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal,
 		Online: s.online, Cut: s.cut, Backup: s.backup, Log: log, Now: time.Now,
 	})
 	s.ssh, err = sshd.New(sshd.Config{
@@ -154,6 +159,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g, failing := errgroup.WithContext(background) // the server ends when one of them fails
 	g.Go(func() error { return s.lab.Run(failing) })
 	g.Go(func() error { return s.library.Run(failing) })
+	g.Go(func() error { return s.catalog.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
 	g.Go(func() error { return s.reloadAtHangup(failing) })
 	failed := make(chan error, 1)
@@ -206,7 +212,7 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 			err = s.apply(c)
 		}
 		if err == nil {
-			err = s.lab.Retry(ctx)
+			err = s.catalog.RetryDownloads(ctx)
 		}
 		if err != nil {
 			s.log.Error("the configuration stays as it was", "err", err)

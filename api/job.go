@@ -3,7 +3,7 @@ package api
 import (
 	"time"
 
-	"walt/nodes"
+	"walt/images"
 )
 
 // Jobs is the document of "advanced jobs".
@@ -25,7 +25,7 @@ type Job struct {
 }
 
 // NewJobs makes a document of transfers, in their order.
-func NewJobs(all []nodes.Job) Jobs {
+func NewJobs(all []images.Job) Jobs {
 	doc := Jobs{[]Job{}}
 	for _, j := range all {
 		doc.Jobs = append(doc.Jobs, newJob(j))
@@ -33,7 +33,7 @@ func NewJobs(all []nodes.Job) Jobs {
 	return doc
 }
 
-func newJob(j nodes.Job) Job {
+func newJob(j images.Job) Job {
 	doc := Job{
 		ID: j.ID, What: j.What, User: orNull(string(j.User)), State: "waiting",
 		Done: j.Done, Total: j.Total, Tries: j.Tries, Error: j.Error,

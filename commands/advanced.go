@@ -29,7 +29,7 @@ version is kept under the date of today as its tag until the next update, and
 		Path: "advanced jobs retry", Short: "try the download of a default image now", Topic: "registries",
 		Args: []Arg{job},
 		Run: func(ctx context.Context, c *Call) error {
-			if err := c.Lab.RetryJob(ctx, c.User, c.arg(0)); err != nil {
+			if err := c.Images.RetryJob(ctx, c.User, c.arg(0)); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.Out, "%s is tried now\n", c.arg(0))
@@ -42,7 +42,7 @@ who wait for the same content go on. The download of a default image, which is
 for nodes and not for a user, stays stopped until it is retried.`,
 		Args: []Arg{job},
 		Run: func(ctx context.Context, c *Call) error {
-			if err := c.Lab.CancelJob(ctx, c.User, c.arg(0)); err != nil {
+			if err := c.Images.CancelJob(ctx, c.User, c.arg(0)); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.Out, "%s is stopped\n", c.arg(0))

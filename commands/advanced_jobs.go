@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"walt/api"
-	"walt/nodes"
+	"walt/images"
 )
 
 func showJobs(ctx context.Context, c *Call) error {
-	all, err := c.Lab.Jobs(ctx)
+	all, err := c.Images.Jobs(ctx)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func showJobs(ctx context.Context, c *Call) error {
 }
 
 // progressOf says how a transfer goes.
-func (c *Call) progressOf(j nodes.Job) string {
+func (c *Call) progressOf(j images.Job) string {
 	failed := ""
 	if j.Tries > 0 && !j.Running {
 		failed = "failed " + count(j.Tries, "time") + ", "
@@ -46,7 +46,7 @@ func (c *Call) progressOf(j nodes.Job) string {
 	return failed + c.nextOf(j)
 }
 
-func (c *Call) nextOf(j nodes.Job) string {
+func (c *Call) nextOf(j images.Job) string {
 	switch {
 	case j.Running && j.Total > 0:
 		return fmt.Sprintf("%d %% of %s", j.Done*100/j.Total, size(j.Total))
@@ -65,7 +65,7 @@ func (c *Call) nextOf(j nodes.Job) string {
 // showTransfers notes the transfers of the user, and the downloads of default
 // images.
 func (c *Call) showTransfers(ctx context.Context) error {
-	all, err := c.Lab.Jobs(ctx)
+	all, err := c.Images.Jobs(ctx)
 	for _, j := range all {
 		if j.User == "" || j.User == c.User {
 			c.note("%s: %s (see: advanced jobs)", j.What, c.progressOf(j))

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"walt/images"
-	"walt/nodes"
 )
 
 // testJobs looks at the job of a download that failed once, stops it, and has it
@@ -49,7 +48,7 @@ func TestProgressOf(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	c := &Call{App: lab.app}
-	for want, j := range map[string]nodes.Job{
+	for want, j := range map[string]images.Job{
 		"running":         {Running: true, Tries: 3},
 		"50 % of 3.0 KiB": {Running: true, Done: 1536, Total: 3072},
 		"failed 2 times, stopped until: advanced jobs retry x": {ID: "x", Stopped: true, Tries: 2},

@@ -15,17 +15,17 @@ func updateDefaults(ctx context.Context, c *Call) error {
 	case c.given("put-back") && c.on("dry-run"):
 		return c.withUsage(fault.Usagef("advanced update-default-images: --dry-run and --put-back do not go together"))
 	case c.given("put-back"):
-		back, changes, err := c.Lab.PutBack(ctx, c.User, c.option("put-back"))
+		back, restarts, err := c.Images.PutBack(ctx, c.User, c.option("put-back"))
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(c.Out, "%s is again the version created %s; the other is kept\n", back.Ref.Short(), minute(back.Created))
-		return c.showRestarted(changes)
+		return c.showRestarted(restarts)
 	}
 	var failed []string
-	var restarted []nodes.Change
+	var restarted []images.Restart
 	none := true
-	err := c.Lab.UpdateDefaults(ctx, c.User, c.on("dry-run"), func(u nodes.Update) {
+	err := c.Images.UpdateDefaults(ctx, c.User, c.on("dry-run"), func(u images.Update) {
 		none = false
 		fmt.Fprintf(c.Out, "%s: %s\n", u.Image.Ref.Short(), c.outcome(u))
 		for _, o := range u.Offers {
@@ -34,7 +34,7 @@ func updateDefaults(ctx context.Context, c *Call) error {
 		if u.Err != nil {
 			failed = append(failed, u.Image.Ref.Short())
 		}
-		restarted = append(restarted, u.Changes...)
+		restarted = append(restarted, u.Restarts...)
 	})
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (c *Call) offered(o images.Offer, present images.Image) string {
 }
 
 // outcome says what became of one default image.
-func (c *Call) outcome(u nodes.Update) string {
+func (c *Call) outcome(u images.Update) string {
 	if u.Newest == nil {
 		return "nothing newer than the present one, created " + minute(u.Image.Created)
 	}
@@ -79,9 +79,12 @@ func (c *Call) outcome(u nodes.Update) string {
 	return "updated from " + u.Newest.Location + "; the one before is kept as " + u.Kept.Short()
 }
 
-// showRestarted tells which free nodes were restarted.
-func (c *Call) showRestarted(changes []nodes.Change) error {
-	for _, ch := range changes {
+// showRestarted tells which nodes were restarted because their image changed.
+func (c *Call) showRestarted(restarts []images.Restart) error {
+	var changes []nodes.Change
+	for _, r := range restarts {
+		ch := nodes.Change{Node: nodes.Name(r.Node), Image: r.Image, Reboot: nodes.Reboot{Outcome: nodes.RebootOutcome(r.Outcome), Reason: r.Reason}}
+		changes = append(changes, ch)
 		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, describeChange(ch))
 	}
 	return failedReboots(changes)

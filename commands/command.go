@@ -57,6 +57,7 @@ type completer func(ctx context.Context, c *Call, word string) []string
 // Services is what the commands work with.
 type Services struct {
 	Lab     *nodes.Lab
+	Images  *images.Catalog
 	Library *images.Library
 	Users   *auth.Users
 	Journal *journal.Journal

@@ -139,7 +139,7 @@ func completeModel(ctx context.Context, c *Call, _ string) []string {
 }
 
 func completeImage(ctx context.Context, c *Call, _ string) []string {
-	mine, _, err := c.Lab.WorkingSet(ctx, c.User)
+	mine, _, err := c.Images.WorkingSet(ctx, c.User)
 	if err != nil {
 		return nil
 	}
@@ -155,7 +155,7 @@ func completeBootable(ctx context.Context, c *Call, word string) []string {
 }
 
 func completeLink(ctx context.Context, c *Call, _ string) []string {
-	all, err := c.Lab.Images(ctx)
+	all, err := c.Images.All(ctx)
 	if err != nil {
 		return nil
 	}
@@ -196,7 +196,7 @@ func completeRegistry(_ context.Context, c *Call, _ string) []string {
 
 // completeReplaced completes the default images that have a version to put back.
 func completeReplaced(ctx context.Context, c *Call, _ string) []string {
-	all, err := c.Lab.Replaced(ctx)
+	all, err := c.Images.Replaced(ctx)
 	if err != nil {
 		return nil
 	}
@@ -208,7 +208,7 @@ func completeReplaced(ctx context.Context, c *Call, _ string) []string {
 }
 
 func completeJob(ctx context.Context, c *Call, _ string) []string {
-	all, err := c.Lab.Jobs(ctx)
+	all, err := c.Images.Jobs(ctx)
 	if err != nil {
 		return nil
 	}

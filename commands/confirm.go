@@ -19,32 +19,23 @@ const answerTimeout = time.Minute
 // to do what the verb says all the same, and with a yes calls do again with what
 // the user agreed to, until nothing is in the way.
 func (c *Call) withConsent(ctx context.Context, verb string, do func(consent.Given) error) error {
-	_, err := c.withFormerConsent(ctx, consent.Given{Whoever: c.on("yes")}, verb, do)
+	ask := func(contest *consent.Error) error { return c.askConsent(ctx, verb, contest) }
+	_, err := consent.Seek(consent.Given{Whoever: c.on("yes")}, ask, do)
 	return err
 }
 
-// withFormerConsent is withConsent for a user who agreed to something before. It
-// returns all that the user has agreed to.
-func (c *Call) withFormerConsent(ctx context.Context, given consent.Given, verb string, do func(consent.Given) error) (consent.Given, error) {
-	for {
-		err := do(given)
-		contest, ok := errors.AsType[*consent.Error](err)
-		if !ok {
-			return given, err
-		}
-		if contest.Changed {
-			c.note("Ownership changed while you were asked; nothing was done.")
-		}
-		c.showContested(contest.Nodes)
-		object := "them"
-		if len(contest.Nodes) == 1 {
-			object = string(contest.Nodes[0].Node)
-		}
-		if err := c.ask(ctx, verb+" "+object+" anyway?"); err != nil {
-			return given, err
-		}
-		given.Shown = contest.Nodes
+// askConsent shows what would be disturbed, and asks whether to do what the verb
+// says all the same.
+func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Error) error {
+	if contest.Changed {
+		c.note("Ownership changed while you were asked; nothing was done.")
 	}
+	c.showContested(contest.Nodes)
+	object := "them"
+	if len(contest.Nodes) == 1 {
+		object = contest.Nodes[0].Node
+	}
+	return c.ask(ctx, verb+" "+object+" anyway?")
 }
 
 // showContested shows what a request would disturb.

@@ -112,7 +112,7 @@ func (c *Call) deviceRows(ctx context.Context) ([]api.Device, error) {
 	if server {
 		rows = append(rows, api.ServerDevice(c.Lab.IP))
 	}
-	jobs, err := c.Lab.Jobs(ctx)
+	jobs, err := c.Images.Jobs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -124,12 +124,12 @@ func (c *Call) deviceRows(ctx context.Context) ([]api.Device, error) {
 
 // stateOf is what a device is doing; of one that waits for the default image of
 // its model, how that download goes.
-func (c *Call) stateOf(d nodes.NodeState, jobs []nodes.Job) string {
+func (c *Call) stateOf(d nodes.NodeState, jobs []images.Job) string {
 	if d.Kind != nodes.Unknown {
 		return string(d.State)
 	}
 	for _, j := range jobs {
-		if j.ID != nodes.DownloadID(d.Model) {
+		if j.ID != images.DownloadID(d.Model) {
 			continue
 		}
 		if j.Error != "" || j.Stopped {

@@ -59,7 +59,7 @@ func TestDeviceThatWaits(t *testing.T) {
 	}
 	ended := make(chan error)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { ended <- lab.nodes.Run(ctx) }()
+	go func() { ended <- lab.app.Images.Run(ctx) }()
 	for !strings.Contains(lab.ok("bob", "log show"), "try 1 failed") {
 		time.Sleep(time.Millisecond)
 	}

@@ -59,7 +59,7 @@ this server publishes with the user name that the registry's configuration has.`
 			if _, err := c.workingSet(ctx); err != nil {
 				return err
 			}
-			if err := c.Lab.RenameImage(ctx, c.User, c.arg(0), c.arg(1)); err != nil {
+			if err := c.Images.Rename(ctx, c.User, c.arg(0), c.arg(1)); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.Out, "%s is now called %s\n", c.arg(0), c.arg(1))
@@ -72,7 +72,7 @@ this server publishes with the user name that the registry's configuration has.`
 			if _, err := c.workingSet(ctx); err != nil {
 				return err
 			}
-			if err := c.Lab.RemoveImage(ctx, c.User, c.arg(0)); err != nil {
+			if err := c.Images.Remove(ctx, c.User, c.arg(0)); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.Out, "%s is removed\n", c.arg(0))
@@ -84,7 +84,7 @@ this server publishes with the user name that the registry's configuration has.`
 // workingSet returns the user's images, and names those that were made because
 // it is the first time that they are looked at.
 func (c *Call) workingSet(ctx context.Context) ([]images.Image, error) {
-	mine, seeded, err := c.Lab.WorkingSet(ctx, c.User)
+	mine, seeded, err := c.Images.WorkingSet(ctx, c.User)
 	if len(seeded) > 0 {
 		var made []string
 		for _, img := range seeded {

@@ -26,16 +26,7 @@ func imageSearch(ctx context.Context, c *Call) error {
 		}
 		found = append(found, f)
 	}
-	here, err := c.Lab.Images(ctx)
-	if err != nil {
-		return err
-	}
-	for _, img := range here {
-		if img.Ref.User != c.User && img.Ref.Matches(c.arg(0)) {
-			add(images.Found{Link: images.Link{Location: images.Here, Ref: img.Ref}, Models: img.Models, Size: img.Size, Created: img.Created})
-		}
-	}
-	err = c.Library.Search(ctx, c.arg(0), add, func(location string, err error) {
+	err := c.Images.Search(ctx, c.User, c.arg(0), add, func(location string, err error) {
 		c.note("%s was not searched: %v", location, err)
 	})
 	if err != nil {

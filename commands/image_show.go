@@ -20,7 +20,7 @@ func imageShow(ctx context.Context, c *Call) error {
 	}
 	shown := mine
 	if c.on("all") {
-		all, err := c.Lab.Images(ctx)
+		all, err := c.Images.All(ctx)
 		if err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func imageInspect(ctx context.Context, c *Call) error {
 	if _, err := c.workingSet(ctx); err != nil {
 		return err
 	}
-	img, err := c.Lab.Own(ctx, c.User, c.arg(0))
+	img, err := c.Images.Own(ctx, c.User, c.arg(0))
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func imageInspect(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	all, err := c.Lab.Images(ctx)
+	all, err := c.Images.All(ctx)
 	if err != nil {
 		return err
 	}

@@ -62,15 +62,19 @@ func newTestLab(t *testing.T) *testLab {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(lab.serverLog, nil))
+	catalog := images.NewCatalog(images.Config{
+		Store: store, Journal: lab.journal, Content: library, Log: log, Now: lab.now, Retry: time.Minute,
+	})
 	lab.nodes = nodes.New(nodes.Config{
-		Store: store, Journal: lab.journal, Library: library, Key: signer("lab"), IP: "192.0.2.1",
-		Log: log, Now: lab.now, Retry: time.Minute,
+		Store: store, Journal: lab.journal, Images: catalog, Key: signer("lab"), IP: "192.0.2.1",
+		Log: log, Now: lab.now,
 		Dial: func(sw snmp.Switch) (nodes.Agent, error) { return &lab.outlets, nil },
 	})
+	catalog.Nodes = lab.nodes
 	lab.rack = &rack{lab: lab.nodes}
 	lab.nodes.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: lab.rack}
 	lab.app = New(Services{
-		Lab: lab.nodes, Library: library, Users: lab.users, Journal: lab.journal,
+		Lab: lab.nodes, Images: catalog, Library: library, Users: lab.users, Journal: lab.journal,
 		Online: func(n auth.Name) bool { return lab.online[n] },
 		Cut:    func(n auth.Name, key string) { lab.cuts = append(lab.cuts, string(n)+" "+key) },
 		Backup: func(_ context.Context, out io.Writer) error { _, err := io.WriteString(out, "all data"); return err },

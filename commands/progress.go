@@ -1,29 +1,12 @@
 package commands
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"walt/images"
 )
-
-// transfer runs a transfer that others see in "advanced jobs" and may cancel.
-func (c *Call) transfer(ctx context.Context, what string, do func(context.Context, func(images.Progress)) (images.Image, error)) (images.Image, error) {
-	show, end := c.progress(what)
-	defer end()
-	ctx, note, done := c.Lab.Transfer(ctx, c.User, what)
-	defer done()
-	img, err := do(ctx, func(p images.Progress) {
-		note(p)
-		show(p)
-	})
-	if err != nil && context.Cause(ctx) != nil {
-		err = context.Cause(ctx)
-	}
-	return img, err
-}
 
 // progress shows how a transfer goes, until end is called: a bar on a terminal,
 // a line for each finished layer without one.

@@ -1,10 +1,11 @@
 // Package consent says what a user agreed to before a command disturbs others:
-// the facts that were shown, and whether they still hold. It asks nobody; those
-// who do call again with what was agreed to. Its one surprising rule: agreeing
+// the facts that were shown, and whether they still hold. It asks nobody by
+// itself: it is given a way to ask. Its one surprising rule: agreeing
 // to facts is not agreeing to others, so any change of them is a new question.
 package consent
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -45,6 +46,23 @@ func (g Given) Check(contested []Contested) error {
 		return nil
 	}
 	return &Error{Nodes: contested, Changed: len(g.Shown) > 0}
+}
+
+// Seek calls do with what was given. While that is not enough it asks whether to
+// do it all the same, and calls do again with what the user agreed to. It returns
+// what was given in the end. A nil ask agrees to nothing, and so do its errors.
+func Seek(given Given, ask func(*Error) error, do func(Given) error) (Given, error) {
+	for {
+		err := do(given)
+		contest, is := errors.AsType[*Error](err)
+		if !is || ask == nil {
+			return given, err
+		}
+		if err := ask(contest); err != nil {
+			return given, err
+		}
+		given.Shown = contest.Nodes
+	}
 }
 
 // Manner says how the disturbing of an owner was agreed to, for the journal.

@@ -3,118 +3,211 @@ package images
 import (
 	"context"
 	"errors"
-	"time"
+	"strings"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/journal"
 	"walt/state"
 )
 
-// Clone gives the content of an image another name: one record, no copy. It
-// fails with a fault when that name is taken.
-func Clone(tx state.Tx, from Image, to Ref) (Image, error) {
-	switch _, err := Get(tx, to); {
-	case err == nil:
-		return Image{}, fault.Failedf("the image %s exists already", to)
-	case !errors.Is(err, state.ErrNotFound):
-		return Image{}, err
+// Terms are what a user wants done, or puts up with, for a clone.
+type Terms struct {
+	Force bool          // an image of the clone's name is overwritten
+	Given consent.Given // to the restart of the nodes that boot that one
+	// Ask asks for more when that is not enough, see consent.Seek. It may be nil.
+	Ask    func(*consent.Error) error
+	Report func(Progress) // how far the download is; may be nil
+}
+
+// Cloned is a new image, and what came of restarting the nodes that boot it.
+type Cloned struct {
+	Image    Image
+	Restarts []Restart
+}
+
+// CloneName returns what the user's clone of an image will be called: name, or
+// without one the name that it has there, or what is nearest to that, and then
+// changed is set. It fails when there is no such location.
+func (c *Catalog) CloneName(from Link, user auth.Name, name string) (to Ref, changed bool, err error) {
+	if err := c.Content.HasLocation(from.Location); err != nil {
+		return to, false, err
 	}
-	from.Ref = to
-	return from, Put(tx, from)
+	if name != "" {
+		to, err = ParseName(user, name)
+		return to, false, err
+	}
+	to, changed = from.Suggest(user)
+	if _, err := ParseName(user, to.Short()); err != nil {
+		return to, false, fault.Usagef("the name of %s cannot be turned into a valid one", from).
+			WithHint("choose one: image clone %s NAME", from)
+	}
+	return to, changed, nil
 }
 
-// seed is left when a user got the first images; it is never given twice, also
-// when the user removes them.
-type seed struct {
-	Time time.Time `json:"time"`
-}
-
-var seeds = state.NewTable[seed]("seeded")
-
-// Seed gives a user whose working set is empty, and who never had this before,
-// clones of the default images of the models, and returns them. Defaults that
-// share their clone's name, as those of one image for several models do, are
-// cloned once, from the first model that lists it.
-func (l *Library) Seed(ctx context.Context, user auth.Name, models []Model) ([]Image, error) {
-	var todo []Image
-	err := l.store.View(ctx, func(r state.Reader) (err error) {
-		todo, err = wanting(r, user, models)
+// CloneFrom gives the user of `to` an image of that name with the content that
+// the link names, wherever that is. An image that has the name is overwritten
+// only with force: that restarts the nodes that boot it, which needs consent, and
+// fails when one of them is of a model that the new content does not list.
+//
+// A download may take long. So what can be in the way is looked at before it,
+// with what the other location says that it has, and once more after it, with
+// what came. The download is a job that others see, and may cancel.
+func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms) (Cloned, error) {
+	cl := cloning{c, from, to, terms}
+	if from.Location == Here {
+		return cl.do(ctx, func(r state.Reader) (Image, error) { return find(r, from.Ref) })
+	}
+	if err := cl.rehearse(ctx); err != nil {
+		return Cloned{}, err
+	}
+	var fetched Image
+	err := c.transfer(ctx, "", from.String(), to.User, terms.Report, func(ctx context.Context, report func(Progress)) (err error) {
+		fetched, err = c.Content.FetchLink(ctx, from, report)
 		return err
 	})
-	if err != nil || len(todo) == 0 {
-		return nil, err
+	if err != nil {
+		return Cloned{}, err
 	}
-	var clones []Image
-	_, err = l.store.Update(ctx, func(tx state.Tx) error {
-		clones = nil
-		todo, err := wanting(tx, user, models)
-		if err != nil || len(todo) == 0 {
+	return cl.do(ctx, func(state.Reader) (Image, error) { return fetched, nil })
+}
+
+// cloning is a clone that is being made.
+type cloning struct {
+	*Catalog
+	from Link
+	to   Ref
+	Terms
+}
+
+// errRehearsed undoes a change that was only tried.
+var errRehearsed = errors.New("images: nothing was in the way")
+
+// rehearse fails as the clone would now. It looks at the image there only when
+// that matters.
+func (cl *cloning) rehearse(ctx context.Context) (err error) {
+	var offered Image
+	if cl.Force {
+		if offered, err = cl.Content.Look(ctx, cl.from); err != nil {
 			return err
 		}
-		for _, from := range todo {
-			clone, err := l.seedOne(tx, user, from)
-			if err != nil {
-				return err
-			}
-			clones = append(clones, clone)
+	}
+	_, err = cl.seek(ctx, func(tx Change) error {
+		if err := cl.put(tx, offered); err != nil {
+			return err
 		}
-		return seeds.Put(tx, string(user), seed{l.now().UTC()})
+		return errRehearsed
 	})
-	if err != nil {
-		return nil, err
+	if errors.Is(err, errRehearsed) {
+		return nil
 	}
-	return clones, nil
+	return err
 }
 
-func (l *Library) seedOne(tx state.Tx, user auth.Name, from Image) (Image, error) {
-	clone, err := Clone(tx, from, from.CloneRef(user))
-	if err != nil {
-		return Image{}, err
-	}
-	return clone, l.log.Record(tx, journal.Event{
-		Type: journal.Image, Actor: string(user), To: clone.Ref.String(), Detail: "cloned from " + from.Ref.String(),
+// do makes the clone.
+func (cl *cloning) do(ctx context.Context, content func(state.Reader) (Image, error)) (Cloned, error) {
+	var img Image
+	restarts, err := cl.seek(ctx, func(tx Change) (err error) {
+		if img, err = content(tx); err != nil {
+			return err
+		}
+		return cl.put(tx, img)
 	})
+	img.Ref = cl.to
+	return Cloned{img, restarts}, err
 }
 
-// wanting returns the default images that Seed has to clone.
-func wanting(r state.Reader, user auth.Name, models []Model) ([]Image, error) {
-	switch _, err := seeds.Get(r, string(user)); {
-	case err == nil:
-		return nil, nil
-	case !errors.Is(err, state.ErrNotFound):
-		return nil, err
-	}
-	if ok, err := auth.Exists(r, user); err != nil || !ok {
-		return nil, err // removed since the session began
-	}
-	for _, err := range table.Keys(r, string(user)+"/") {
-		return nil, err // the working set is not empty
-	}
-	var todo []Image
-	named := map[Ref]bool{}
-	for _, model := range models {
-		from, err := Get(r, DefaultRef(model))
-		if errors.Is(err, state.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if to := from.CloneRef(user); !named[to] {
-			named[to] = true
-			todo = append(todo, from)
-		}
-	}
-	return todo, nil
+// seek runs f as often as the user has to be asked.
+func (cl *cloning) seek(ctx context.Context, f func(Change) error) (restarts []Restart, err error) {
+	cl.Given, err = consent.Seek(cl.Given, cl.Ask, func(given consent.Given) (err error) {
+		cl.Given = given
+		restarts, err = cl.Nodes.Change(ctx, auth.Actor(cl.to.User), f)
+		return err
+	})
+	return restarts, err
 }
 
-// Forget drops what is remembered of a removed user beside the images: whoever
-// gets the name later is given first images again.
-func Forget(tx state.Tx, user auth.Name) error {
-	// Read, so that it conflicts with a Seed that goes on at the same time.
-	if _, err := seeds.Get(tx, string(user)); err != nil && !errors.Is(err, state.ErrNotFound) {
+// put writes the record of the clone.
+func (cl *cloning) put(tx Change, img Image) error {
+	img.Ref = cl.to
+	old, err := Get(tx, cl.to)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+	case err != nil:
+		return err
+	case !cl.Force:
+		return fault.Failedf("you have an image %s already", cl.to.Short()).
+			WithHint("overwrite it with: image clone --force %s %s", cl.from, cl.to.Short())
+	default:
+		if err := overwrite(tx, old, img, cl.Given); err != nil {
+			return err
+		}
+	}
+	e := journal.Event{Type: journal.Image, Actor: string(cl.to.User), From: cl.from.String(), To: cl.to.String(), Detail: "cloned"}
+	return errors.Join(Put(tx, img), cl.Journal.Record(tx, e))
+}
+
+// overwrite has the nodes that boot an image restarted on its new content, after
+// checking that they can boot that, and that the user agreed.
+func overwrite(tx Change, old, img Image, given consent.Given) error {
+	using, err := tx.Booting(old.Ref)
+	if err != nil {
 		return err
 	}
-	return seeds.Delete(tx, string(user))
+	var bad []string
+	var shown []consent.Contested
+	for _, n := range using {
+		shown = append(shown, n.Contested)
+		if !img.Boots(n.Model) {
+			bad = append(bad, n.Node)
+		}
+	}
+	if len(bad) > 0 {
+		return fault.Failedf("%s is booted by %s, and the new content is only for %s; nothing changed",
+			old.Ref.Short(), strings.Join(bad, ", "), strings.Join(ModelNames(img.Models), ", ")).
+			WithHint("clone it under another name, or release those nodes first")
+	}
+	if old.Digest == img.Digest {
+		return nil
+	}
+	if err := given.Check(shown); err != nil {
+		return err
+	}
+	for _, n := range using {
+		if err := tx.Restart(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Duplicate gives an image of the user a second name.
+func (c *Catalog) Duplicate(ctx context.Context, user auth.Name, name, second string) (from, to Image, err error) {
+	if from, err = c.Own(ctx, user, name); err != nil {
+		return from, to, err
+	}
+	ref, err := ParseName(user, second)
+	if err != nil {
+		return from, to, err
+	}
+	cloned, err := c.CloneFrom(ctx, Link{Here, from.Ref}, ref, Terms{})
+	return from, cloned.Image, err
+}
+
+// find returns the image to clone, or a fault with near misses.
+func find(r state.Reader, ref Ref) (Image, error) {
+	img, err := Get(r, ref)
+	if !errors.Is(err, state.ErrNotFound) {
+		return img, err
+	}
+	all, err := All(r)
+	if err != nil {
+		return img, err
+	}
+	var known []string
+	for _, i := range all {
+		known = append(known, i.Ref.String())
+	}
+	return img, fault.Unknown("image", []string{ref.String()}, known, "see all images with: image show --all")
 }

@@ -1,182 +1,162 @@
-package images
+package images_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"slices"
-	"sync"
+	"errors"
 	"testing"
-	"time"
 
-	"golang.org/x/crypto/ssh"
-
-	"walt/auth"
+	"walt/consent"
+	"walt/fault"
+	"walt/images"
 	"walt/journal"
-	"walt/state"
 )
 
-func update(t testing.TB, l *testLibrary, f func(tx state.Tx) error) {
-	t.Helper()
-	if _, err := l.store.Update(t.Context(), f); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// shelve puts a default image for each of the models, listing all of them.
-func shelve(t testing.TB, l *testLibrary, preferred string, models ...Model) {
-	t.Helper()
-	update(t, l, func(tx state.Tx) error {
-		for _, m := range models {
-			if err := Put(tx, Image{Ref: DefaultRef(m), Digest: "sha256:" + string(models[0]), Models: models, Preferred: preferred}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// enrol makes a user.
-func enrol(t testing.TB, l *testLibrary, name auth.Name) {
-	t.Helper()
-	public, _, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := auth.New(l.store, l.log, l.now).Ensure(t.Context(), name, string(ssh.MarshalAuthorizedKey(key))); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func seeded(t testing.TB, l *testLibrary, user auth.Name, models ...Model) (names []string) {
-	t.Helper()
-	clones, err := l.Seed(t.Context(), user, models)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range clones {
-		names = append(names, i.Ref.String())
-	}
-	return names
-}
-
-func wantSet(t testing.TB, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-func TestClone(t *testing.T) {
+// What may not be fetched is refused before the download, and once more after it
+// when the lab has changed meanwhile.
+func TestCloneFromElsewhere(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
-	shelve(t, l, "", "x")
-	to := mustRef(t, "bob/mine:1")
-	update(t, l, func(tx state.Tx) error {
-		from, err := Get(tx, DefaultRef("x"))
-		if err != nil {
-			return err
-		}
-		clone, err := Clone(tx, from, to)
-		if err != nil {
-			return err
-		}
-		got, err := Get(tx, to)
-		if err != nil || got.Digest != from.Digest || got.Ref != to || clone.Ref != to || !got.Boots("x") {
-			t.Errorf("got %v, %v", got, err)
-		}
-		_, err = Clone(tx, from, to)
-		wantFault(t, err, "bob/mine:1 exists already")
-		return nil
-	})
-}
-
-func TestSeed(t *testing.T) {
-	t.Parallel()
-	l := newLibrary(t)
-	enrol(t, l, "bob")
-	enrol(t, l, "carol")
-	wantSet(t, seeded(t, l, "bob", "pc", "rpi"))
-	shelve(t, l, "", "pc")
-	shelve(t, l, "rpi-all", "rpi-3", "rpi-4")
-	shelve(t, l, "", "qemu", "kvm")
-	wantSet(t, seeded(t, l, "bob", "pc", "rpi-4", "rpi-3", "unknown", "kvm"), "bob/pc-default", "bob/rpi-all", "bob/qemu-default")
-
-	var made []string
-	err := l.log.History(t.Context(), time.Time{}, time.Now().Add(time.Hour), func(e journal.Event) error {
-		if e.Type == journal.User {
-			return nil
-		}
-		if e.Type != journal.Image || e.Actor != "bob" || e.Detail == "" {
-			t.Errorf("got the event %+v", e)
-		}
-		made = append(made, e.To)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
+	l := newLab(t, "bob")
+	tool := images.Image{Ref: ref("ann/tool"), Digest: sum("tool"), Models: []images.Model{"m1"}}
+	l.shelf.links["lab"] = tool
+	from, mine := images.Link{Location: "lab", Ref: tool.Ref}, ref("bob/m1-default")
+	fetches := 0
+	between := func() {}
+	l.shelf.before = func() { fetches++; between() }
+	clone := func(to images.Ref, terms images.Terms) error {
+		fetches = 0
+		_, err := l.CloneFrom(t.Context(), from, to, terms)
+		return err
 	}
-	slices.Sort(made)
-	wantSet(t, made, "bob/pc-default", "bob/qemu-default", "bob/rpi-all")
-
-	// once per user, also when they are all removed
-	wantSet(t, seeded(t, l, "bob", "pc"))
-	update(t, l, func(tx state.Tx) error {
-		for _, name := range made {
-			if err := Delete(tx, mustRef(t, name)); err != nil {
-				return err
-			}
+	refused := func(to images.Ref, terms images.Terms, named ...string) {
+		t.Helper()
+		wantFault(t, clone(to, terms), fault.Failed, named...)
+		if fetches > 0 {
+			t.Error("it was fetched all the same")
 		}
-		return nil
-	})
-	wantSet(t, seeded(t, l, "bob", "pc"))
-	update(t, l, func(tx state.Tx) error { return Forget(tx, "bob") })
-	wantSet(t, seeded(t, l, "bob", "pc"), "bob/pc-default")
-
-	// somebody who has an image needs none
-	update(t, l, func(tx state.Tx) error { return Put(tx, Image{Ref: mustRef(t, "carol/own"), Models: []Model{"pc"}}) })
-	wantSet(t, seeded(t, l, "carol", "pc"))
-
-	// and nobody gets any who was removed a moment ago
-	wantSet(t, seeded(t, l, "dave", "pc"))
-}
-
-func TestSeedIsCheapWhenDone(t *testing.T) {
-	t.Parallel()
-	l := newLibrary(t)
-	enrol(t, l, "bob")
-	enrol(t, l, "carol")
-	shelve(t, l, "", "pc")
-	wantSet(t, seeded(t, l, "bob", "pc"), "bob/pc-default")
-	l.store = readOnly{l.store, t}
-	seeded(t, l, "bob", "pc")
-	seeded(t, l, "carol", "unknown")
-}
-
-type readOnly struct {
-	state.Store
-	t testing.TB
-}
-
-func (r readOnly) Update(context.Context, func(state.Tx) error) (state.Version, error) {
-	r.t.Error("the store was written to")
-	return 0, nil
-}
-
-func TestSeedAtTheSameTime(t *testing.T) {
-	t.Parallel()
-	l := newLibrary(t)
-	enrol(t, l, "bob")
-	shelve(t, l, "", "pc")
-	var wg sync.WaitGroup
-	got := make([][]string, 8)
-	for i := range got {
-		wg.Go(func() { got[i] = seeded(t, l, "bob", "pc") })
 	}
-	wg.Wait()
-	wantSet(t, slices.Concat(got...), "bob/pc-default")
+	ok(t, clone(ref("bob/tool"), images.Terms{}))
+	refused(ref("bob/tool"), images.Terms{}, "tool", "already", "image clone --force lab:ann/tool tool")
+	refused(ref("zoe/tool"), images.Terms{}, "zoe")
+	equal(t, "log", l.events(t, journal.Image), "bob: lab:ann/tool -> bob/tool, cloned")
+
+	own := defaultOf("m1")
+	own.Ref = mine
+	l.image(t, own)
+	l.fleet.nodes["n1"] = mine
+	other := tool
+	other.Models = []images.Model{"m2"}
+	l.shelf.links["lab"] = other
+	refused(mine, images.Terms{Force: true}, "n1", "m2")
+	l.shelf.links["lab"] = tool
+	contest := wantContest(t, clone(mine, images.Terms{Force: true}), "n1")
+	if fetches > 0 {
+		t.Error("it was fetched before the user agreed")
+	}
+
+	// what came up while it was fetched
+	between = func() { l.fleet.nodes["n2"] = mine }
+	again := wantContest(t, clone(mine, images.Terms{Force: true, Given: consent.Given{Shown: contest.Nodes}}), "n1", "n2")
+	if !again.Changed || fetches != 1 {
+		t.Errorf("changed is %v after %d downloads", again.Changed, fetches)
+	}
+	between = func() { l.shelf.links["lab"] = other }
+	wantFault(t, clone(mine, images.Terms{Force: true, Given: consent.Given{Whoever: true}}), fault.Failed, "n1, n2", "m2")
+	if got, err := l.Own(t.Context(), "bob", "m1-default"); err != nil || got.Digest != own.Digest {
+		t.Errorf("it became %+v, %v", got, err)
+	}
+}
+
+// Whoever has to be asked is asked before the download, and again after it only
+// about what has changed; it is not downloaded twice.
+func TestCloneAsks(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "bob")
+	tool := images.Image{Ref: ref("ann/tool"), Digest: sum("tool"), Models: []images.Model{"m1"}}
+	l.shelf.links["lab"] = tool
+	from, mine := images.Link{Location: "lab", Ref: tool.Ref}, defaultOf("m1")
+	mine.Ref = ref("bob/m1-default")
+	l.image(t, mine)
+	l.fleet.nodes["n1"] = mine.Ref
+	fetches := 0
+	l.shelf.before = func() {
+		fetches++
+		l.fleet.nodes["n2"] = mine.Ref
+	}
+	var asked []bool
+	errNo := errors.New("no")
+	answer := errNo
+	terms := images.Terms{Force: true, Ask: func(e *consent.Error) error {
+		asked = append(asked, e.Changed)
+		return answer
+	}}
+	if _, err := l.CloneFrom(t.Context(), from, mine.Ref, terms); !errors.Is(err, errNo) || fetches > 0 {
+		t.Errorf("refused, and got %v after %d downloads", err, fetches)
+	}
+	answer = nil
+	cloned, err := l.CloneFrom(t.Context(), from, mine.Ref, terms)
+	ok(t, err)
+	equal(t, "questions", asked, false, false, true)
+	if cloned.Image.Digest != tool.Digest || cloned.Image.Ref != mine.Ref || len(cloned.Restarts) != 2 || fetches != 1 {
+		t.Errorf("got %+v after %d downloads", cloned, fetches)
+	}
+	cloned, err = l.CloneFrom(t.Context(), from, mine.Ref, terms) // the content is the same
+	ok(t, err)
+	if len(asked) != 3 || cloned.Restarts != nil {
+		t.Errorf("nothing changes, and %d questions and %v", len(asked), cloned.Restarts)
+	}
+}
+
+// A download of a clone is a job, and cancelling that ends it.
+func TestCloneIsAJob(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "bob")
+	tool := images.Image{Ref: ref("ann/tool"), Digest: sum("tool"), Models: []images.Model{"m1"}}
+	l.shelf.links["lab"] = tool
+	l.shelf.before = func() {
+		all, err := l.Jobs(t.Context())
+		ok(t, err)
+		equal(t, "jobs", all, images.Job{ID: "1", What: "lab:ann/tool", User: "bob", Running: true, Done: 3, Total: 9})
+		ok(t, l.CancelJob(t.Context(), "bob", "1"))
+	}
+	told := 0
+	_, err := l.CloneFrom(t.Context(), images.Link{Location: "lab", Ref: tool.Ref}, ref("bob/tool"), images.Terms{Report: func(images.Progress) { told++ }})
+	wantFault(t, err, fault.Interrupted, "cancelled", "advanced jobs")
+	if told != 2 || len(l.names(t, "bob")) > 0 {
+		t.Errorf("progress was told %d times, and bob has %v", told, l.names(t, "bob"))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	l.shelf.before = cancel
+	_, err = l.CloneFrom(ctx, images.Link{Location: "lab", Ref: tool.Ref}, ref("bob/tool"), images.Terms{})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("the user went away, and the clone ended with %v", err)
+	}
+}
+
+func TestCloneName(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.shelf.links["lab"] = images.Image{}
+	for link, c := range map[string]struct {
+		name, want string
+		changed    bool
+	}{
+		"lab:ann/tool":        {"", "bob/tool", false},
+		"lab:ann/tool:v1":     {"mine", "bob/mine", false},
+		"lab:ann/Tool":        {},
+		"lab:ann/to_ol/x":     {"", "bob/to-ol-x", true},
+		"walt:ann/default-os": {"", "bob/default-os", false},
+	} {
+		from, err := images.ParseLink(link)
+		if c.want == "" {
+			wantFault(t, err, fault.Usage)
+			continue
+		}
+		ok(t, err)
+		to, changed, err := l.CloneName(from, "bob", c.name)
+		if err != nil || to != ref(c.want) || changed != c.changed {
+			t.Errorf("%s %s: %v, %v, %v", link, c.name, to, changed, err)
+		}
+	}
+	_, _, err := l.CloneName(images.Link{Location: "moon", Ref: ref("ann/tool")}, "bob", "")
+	wantFault(t, err, fault.Failed, "moon")
 }

@@ -27,6 +27,7 @@ import (
 	"walt/images/content"
 	"walt/images/imagetest"
 	"walt/journal"
+	"walt/state"
 	"walt/state/badger"
 )
 
@@ -72,6 +73,13 @@ func newLibraryAt(t testing.TB, now func() time.Time) *testLibrary {
 		t.Fatal(err)
 	}
 	return &testLibrary{Library: l, dir: dir}
+}
+
+func update(t testing.TB, l *testLibrary, f func(tx state.Tx) error) {
+	t.Helper()
+	if _, err := l.store.Update(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // lookIn makes the library use one registry, called lab.

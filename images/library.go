@@ -1,9 +1,10 @@
-// Package images keeps the OS images of the lab: the records that give users names
-// for content, where that content comes from (see the package source) and where
-// it is kept (see the package content). Which node boots what is not its business.
-// Its one surprising rule: an image is a record that points to a content, so a
-// clone costs one record, and Fetch brings the content but leaves the record to
-// the caller's transaction.
+// Package images knows the OS images of the lab: which ones users have and which
+// are the default ones (Catalog), and what they are made of (Library; where that
+// comes from is the package source, where it is kept the package content). Which
+// node boots what is not its business; where an image must not change under a
+// node, it asks (Nodes). Its one surprising rule: an image is a record that points
+// to a content, so a clone costs one record, and Library.Fetch brings the content
+// but leaves the record to the transaction that needs it.
 package images
 
 import (
@@ -19,8 +20,7 @@ import (
 	"walt/state"
 )
 
-// Library is the records of all images, their content, and the locations that
-// images come from.
+// Library is the content of all images, and the locations that it comes from.
 type Library struct {
 	content   *content.Store
 	store     state.Store

@@ -45,6 +45,8 @@ type change struct {
 	moved   []Device      // to restart after the commit
 	planned map[Name]bool // those whose ports have their orders
 	stay    bool          // do not restart them: what they run stays the same
+
+	enrolled []Device // that were not known as nodes before
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
@@ -63,6 +65,12 @@ func (l *Lab) change(ctx context.Context, actor auth.Actor, given consent.Given,
 	}
 	if err != nil {
 		return Result{}, err
+	}
+	for _, d := range c.enrolled {
+		l.startEnrolled(d)
+	}
+	if len(c.enrolled) > 0 {
+		l.kickPorts()
 	}
 	err = c.restart(ctx)
 	return c.result, err
@@ -154,36 +162,19 @@ func owner(n auth.Name) string {
 	return string(n)
 }
 
-// clone returns a user's clone of the model's default image, made now unless
-// an image of that name is there.
+// clone returns a user's clone of the model's default image, made now unless an
+// image of that name is there.
 func (c *change) clone(user auth.Name, model images.Model) (images.Ref, error) {
-	def, found, err := images.Find(c.tx, images.DefaultRef(model))
-	if err != nil {
+	clone, def, made, err := c.lab.Images.CloneOfDefault(c.tx, c.actor, model, user)
+	switch {
+	case err != nil:
 		return images.Ref{}, err
-	}
-	if !found {
-		return images.Ref{}, fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")
-	}
-	ref := def.CloneRef(user)
-	img, found, err := images.Find(c.tx, ref)
-	if err != nil {
-		return ref, err
-	}
-	if !found {
-		clone := def
-		clone.Ref = ref
+	case made:
 		c.result.Cloned = append(c.result.Cloned, clone)
-		e := journal.Event{Type: journal.Image, Actor: string(c.actor), To: ref.String(), Detail: "cloned from " + def.Ref.String()}
-		return ref, errors.Join(images.Put(c.tx, clone), c.lab.Journal.Record(c.tx, e))
+	case clone.Digest != def.Digest:
+		c.keep(Kept{Image: clone.Ref, Default: def.Ref})
 	}
-	if !img.Boots(model) {
-		return ref, fault.Failedf("your image %s is not for model %s, and the clone of the default image would have its name; nothing changed", ref.Short(), model).
-			WithHint("take a fresh clone with: image clone --force walt:%s %s", def.Ref, ref.Short())
-	}
-	if img.Digest != def.Digest {
-		c.keep(Kept{Image: ref, Default: def.Ref})
-	}
-	return ref, nil
+	return clone.Ref, nil
 }
 
 // keep notes once that an image of the working set is used unchanged.

@@ -135,7 +135,7 @@ func (m *model) cloneCommand(user auth.Name) command {
 		text: fmt.Sprintf("%s: clone %s %s, force: %v, %v", user, from, to, force, given),
 		do:   func(w *world) string { return w.cloneImage(from, to, force, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			_, _, err := l.Clone(ctx, from, to, force, given)
+			_, _, err := l.clone(ctx, from, to, force, given)
 			return Result{}, err
 		},
 	}
@@ -234,9 +234,9 @@ func (m *model) removeImageCommand(user auth.Name) command {
 		do:   func(w *world) string { return w.removeImage(ref, instead) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
 			if instead.IsZero() {
-				return Result{}, l.RemoveImage(ctx, user, ref.Name)
+				return Result{}, l.Images.Remove(ctx, user, ref.Name)
 			}
-			return Result{}, l.RenameImage(ctx, user, ref.Name, instead.Name)
+			return Result{}, l.Images.Rename(ctx, user, ref.Name, instead.Name)
 		},
 	}
 }
@@ -247,7 +247,7 @@ func (m *model) downloadCommand() command {
 		text:  "server: download " + string(model),
 		apart: true,
 		do:    func(w *world) string { return w.download(model) },
-		ask:   func(ctx context.Context, l testLab) (Result, error) { return Result{}, l.obtain(ctx, model) },
+		ask:   func(ctx context.Context, l testLab) (Result, error) { return Result{}, l.Images.Download(ctx, model) },
 	}
 }
 

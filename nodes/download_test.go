@@ -2,18 +2,18 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
-	"walt/state"
 )
 
 // run starts the lab until the test, or the one who calls stop, ends it. Inside
@@ -22,7 +22,7 @@ func (l testLab) run(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
-	go func() { stopped <- l.Run(ctx) }()
+	go func() { stopped <- l.serve(ctx) }()
 	synctest.Wait()
 	running := true
 	stop = func() {
@@ -34,6 +34,14 @@ func (l testLab) run(t *testing.T) (stop func()) {
 	}
 	t.Cleanup(stop)
 	return stop
+}
+
+// serve runs the lab and the downloads of default images until ctx ends.
+func (l testLab) serve(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.Run(ctx) })
+	g.Go(func() error { return l.Images.Run(ctx) })
+	return g.Wait()
 }
 
 // again is another server on the store of one that has stopped.
@@ -51,10 +59,10 @@ func (l testLab) kinds(t *testing.T, names ...Name) (all []Kind) {
 // waiting describes the downloads.
 func (l testLab) waitingFor(t *testing.T) (all []string) {
 	t.Helper()
-	ds, err := l.Downloads(t.Context())
+	jobs, err := l.Images.Jobs(t.Context())
 	ok(t, err)
-	for _, d := range ds {
-		all = append(all, strings.TrimSpace(string(d.Model)+" "+d.Error))
+	for _, job := range jobs {
+		all = append(all, strings.TrimSpace(strings.TrimPrefix(job.ID, images.DownloadID(""))+" "+job.Error))
 	}
 	return all
 }
@@ -99,7 +107,7 @@ func TestForgottenDevicesWantNoDownload(t *testing.T) {
 	l := newLab(t, []auth.Name{"bob"})
 	l.node(t, "n1", "m2")
 	l.node(t, "n2", "m2")
-	ok(t, l.CancelJob(t.Context(), "bob", DownloadID("m2")))
+	ok(t, l.Images.CancelJob(t.Context(), "bob", images.DownloadID("m2")))
 	forget := func(name Name) {
 		t.Helper()
 		_, err := l.Forget(t.Context(), "bob", Only(name), consent.Given{})
@@ -110,31 +118,6 @@ func TestForgottenDevicesWantNoDownload(t *testing.T) {
 	equal(t, "downloads", l.waitingFor(t), "m2")
 	forget("n2")
 	equal(t, "downloads", l.waitingFor(t))
-}
-
-func TestDownloadIsRetriedWithGrowingPauses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, nil)
-		l.library.fail(errDown)
-		l.node(t, "n1", "m2")
-		l.run(t)
-		time.Sleep(400 * time.Second)
-		tries := l.library.tried()
-		var pauses []time.Duration
-		for i := range tries[1:] {
-			pauses = append(pauses, tries[i+1].Sub(tries[i]).Round(time.Second)/time.Second)
-		}
-		equal(t, "pauses in seconds", pauses, 1, 2, 4, 8, 16, 32, 64, 64, 64, 64, 64)
-		equal(t, "downloads", l.waitingFor(t), "m2 the registry is down")
-		equal(t, "events", l.events(t, journal.Download)[:3], "server :  -> waltplatform/m2-default, begun",
-			"server :  -> waltplatform/m2-default, try 1 failed: the registry is down; next in 1s",
-			"server :  -> waltplatform/m2-default, try 2 failed: the registry is down; next in 2s")
-
-		l.library.fail(nil)
-		time.Sleep(64 * time.Second)
-		synctest.Wait()
-		equal(t, "kinds", l.kinds(t, "n1"), Node)
-	})
 }
 
 // TestDownloadSurvivesARestart starts other servers while a download waits for
@@ -167,26 +150,6 @@ func TestDownloadSurvivesARestart(t *testing.T) {
 		l = l.again()
 		l.run(t)
 		equal(t, "kinds", l.kinds(t, "n1"), Node)
-	})
-}
-
-func TestRetry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, nil)
-		l.library.fail(errDown)
-		l.node(t, "n1", "m2")
-		l.run(t)
-		time.Sleep(200 * time.Second)
-		l.library.tried()
-		ok(t, l.Retry(t.Context()))
-		synctest.Wait()
-		if n := len(l.library.tried()); n != 1 {
-			t.Errorf("tried %d times at once", n)
-		}
-		time.Sleep(5 * time.Second)
-		if n := len(l.library.tried()); n != 2 {
-			t.Errorf("tried %d times in the next seconds, want it as often as in the beginning", n)
-		}
 	})
 }
 
@@ -234,28 +197,6 @@ func TestWrongDefaultImage(t *testing.T) {
 	})
 }
 
-// TestDownloadsAtOnce wants more images than are downloaded at the same time.
-func TestDownloadsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, nil)
-		for _, model := range []images.Model{"m5", "m6", "m7", "m8"} {
-			l.library.images[model] = images.Image{Ref: images.DefaultRef(model), Digest: sum(string(model)), Models: []images.Model{model}}
-			l.node(t, Name("n-"+string(model)), model)
-		}
-		release := l.library.hold()
-		l.run(t)
-		if n := len(l.library.tried()); n != atOnce {
-			t.Errorf("%d downloads run, want %d", n, atOnce)
-		}
-		release()
-		synctest.Wait()
-		equal(t, "kinds", l.kinds(t, "n-m5", "n-m6", "n-m7", "n-m8"), Node, Node, Node, Node)
-		if l.library.most != atOnce {
-			t.Errorf("%d downloads ran at once", l.library.most)
-		}
-	})
-}
-
 // TestCreateBringsTheDefaultImage makes a virtual node of a model whose image
 // others wait for.
 func TestCreateBringsTheDefaultImage(t *testing.T) {
@@ -267,34 +208,6 @@ func TestCreateBringsTheDefaultImage(t *testing.T) {
 	equal(t, "owners", l.owners(t, "n1", "v1"), auth.Nobody, "bob")
 	equal(t, "downloads", l.waitingFor(t))
 	sound(t, l.Store)
-}
-
-// TestFullStore has a store that takes no writes: a download that cannot even
-// note that it failed is not tried again at once.
-func TestFullStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, nil)
-		l.library.fail(errDown)
-		l.node(t, "n1", "m2")
-		l.Store = full{l.Store}
-		l.run(t)
-		time.Sleep(10 * time.Second)
-		if n := len(l.library.tried()); n < 2 || n > 12 {
-			t.Errorf("tried %d times in 10 s", n)
-		}
-	})
-}
-
-type full struct{ state.Store }
-
-func (f full) Update(ctx context.Context, do func(state.Tx) error) (state.Version, error) {
-	return f.Store.Update(ctx, func(tx state.Tx) error {
-		w := writes{Tx: tx}
-		if err := do(&w); err != nil || !w.any {
-			return err
-		}
-		return errors.New("the disk is full")
-	})
 }
 
 // TestDeviceWithoutModel is unknown until it tells its model.

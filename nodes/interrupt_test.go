@@ -13,7 +13,7 @@ import (
 // commit, where what it must not overlook was not there to be read.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	pair := func(l testLab, t *testing.T) error { return l.arrive(t.Context(), "m2", defaultOf("m2")) }
+	pair := func(l testLab, t *testing.T) error { return l.Images.Obtain(t.Context(), "m2") }
 	for name, c := range map[string]struct {
 		do, between func(testLab, *testing.T) error
 		refused     bool // do, because of what came between
@@ -45,7 +45,7 @@ func TestInterrupted(t *testing.T) {
 		},
 		"an overwritten image, by a node that boots it": {
 			func(l testLab, t *testing.T) error {
-				return end2(l.Clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{Whoever: true}))
+				return end2(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{Whoever: true}))
 			},
 			func(l testLab, t *testing.T) error {
 				return end(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
@@ -58,7 +58,7 @@ func TestInterrupted(t *testing.T) {
 				return end(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end2(l.Clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{}))
+				return end2(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{}))
 			},
 			true, nil,
 		},
@@ -67,7 +67,7 @@ func TestInterrupted(t *testing.T) {
 				return end(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end2(l.Clone(t.Context(), images.DefaultRef("m1"), ref("bob/new"), false, consent.Given{}))
+				return end2(l.clone(t.Context(), images.DefaultRef("m1"), ref("bob/new"), false, consent.Given{}))
 			},
 			false, nil,
 		},

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
-	"walt/auth"
 	"walt/images"
 	"walt/journal"
 	"walt/power/snmp"
@@ -23,32 +22,16 @@ import (
 	"walt/state"
 )
 
-// Library is where images come from.
-type Library interface {
-	// Fetch downloads the content of an image from the registries and returns
-	// the record that it would have.
-	Fetch(context.Context, images.Ref, func(images.Progress)) (images.Image, error)
-	// FetchLink is Fetch from one location.
-	FetchLink(context.Context, images.Link, func(images.Progress)) (images.Image, error)
-	// Offers tells which image each location has under the name.
-	Offers(context.Context, images.Ref) []images.Offer
-	// Seed makes a user's first images: clones of the default ones of the models.
-	Seed(ctx context.Context, user auth.Name, models []images.Model) ([]images.Image, error)
-}
-
 // Config is what a Lab works with.
 type Config struct {
 	Store   state.Store
 	Journal *journal.Journal
-	Library Library
+	Images  *images.Catalog   // whose Nodes are this lab
 	Hosts   map[HostKind]Host // of virtual nodes; may be set after New, before anything else is called
 	Key     ssh.Signer        // that nodes trust: the lab's own way into them
 	IP      string            // of the server, "" when it has several
 	Log     *slog.Logger
 	Now     func() time.Time
-	// Retry is the pause after the first failed download of a default image; it
-	// doubles up to 64 times that.
-	Retry time.Duration
 	// Duties says which of the background work this server does; nil: all of it.
 	Duties state.Duties
 	// Dial speaks to a switch; nil: over SNMP.
@@ -60,13 +43,12 @@ type Lab struct {
 	Config
 	status   *board
 	visitors remote.Visitors
-	jobs     *jobs
 	lines    *lines
 	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
 	idle     atomic.Int64   // a time.Duration
-	// Each holds one token while there may be something new for its loop: a
-	// wanted image, an order for a port, an idle node, a node that moved.
-	download, port, save, scan chan struct{}
+	// Each holds one token while there may be something new for its loop: an
+	// order for a port, an idle node, a node that moved.
+	port, save, scan chan struct{}
 }
 
 // New returns the lab; Run makes it live.
@@ -79,15 +61,15 @@ func New(c Config) *Lab {
 	}
 	token := func() chan struct{} { return make(chan struct{}, 1) }
 	return &Lab{
-		Config: c, status: newBoard(c.Now), jobs: &jobs{all: map[string]*running{}}, lines: newLines(c.Dial),
-		download: token(), port: token(), save: token(), scan: token(),
+		Config: c, status: newBoard(c.Now), lines: newLines(c.Dial),
+		port: token(), save: token(), scan: token(),
 	}
 }
 
 // Run starts the virtual nodes, which also finishes every change of an image
 // whose reboot an earlier end of the server cut off, and carries out what was
-// ordered of ports. Then it downloads the default images of devices that wait
-// for one, saves power, and watches over nodes. It returns when ctx ends.
+// ordered of ports. Then it saves power and watches over nodes. It returns when
+// ctx ends.
 func (l *Lab) Run(ctx context.Context) error {
 	defer l.works.Wait()
 	all, err := state.Read(ctx, l.Store, everything)
@@ -107,7 +89,7 @@ func (l *Lab) Run(ctx context.Context) error {
 		g.Go(func() error { return loop(ctx) })
 	}
 	for name, duty := range map[string]func(context.Context) error{
-		"downloads": l.downloads, "ports": l.ports, "saver": l.saver, "discovery": l.scanner,
+		"ports": l.ports, "saver": l.saver, "discovery": l.scanner,
 	} {
 		g.Go(func() error { return l.Duties.Hold(ctx, name, duty) })
 	}

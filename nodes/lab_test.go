@@ -67,10 +67,14 @@ func newLab(t testing.TB, users []auth.Name, nodes ...Name) testLab {
 func over(store state.Store, now func() time.Time, library *shelf) testLab {
 	log := journal.New(store, now)
 	l := testLab{users: auth.New(store, log, now), library: library, grid: &grid{}}
-	l.Lab = New(Config{
-		Store: store, Journal: log, Library: library, Hosts: map[HostKind]Host{Simulated: l.grid},
-		Log: slog.New(slog.DiscardHandler), Now: now, Retry: time.Second,
+	catalog := images.NewCatalog(images.Config{
+		Store: store, Journal: log, Content: library, Log: slog.New(slog.DiscardHandler), Now: now, Retry: time.Second,
 	})
+	l.Lab = New(Config{
+		Store: store, Journal: log, Images: catalog, Hosts: map[HostKind]Host{Simulated: l.grid},
+		Log: slog.New(slog.DiscardHandler), Now: now,
+	})
+	catalog.Nodes = l.Lab
 	l.grid.lab = l.Lab
 	return l
 }
@@ -87,6 +91,12 @@ func (l testLab) node(t testing.TB, name Name, model images.Model) Device {
 	d, err := l.Register(t.Context(), "alice", Announcement{Name: name, MAC: macOf(string(name)), Model: model})
 	ok(t, err)
 	return d
+}
+
+// clone is a clone within the server, for a user who is not asked.
+func (l testLab) clone(ctx context.Context, from, to images.Ref, force bool, given consent.Given) (images.Image, []images.Restart, error) {
+	cloned, err := l.Images.CloneFrom(ctx, images.Link{Location: images.Here, Ref: from}, to, images.Terms{Force: force, Given: given})
+	return cloned.Image, cloned.Restarts, err
 }
 
 // image writes the record of an image.
@@ -218,22 +228,18 @@ func equal[T comparable](t testing.TB, what string, got []T, want ...T) {
 
 // shelf is the registries.
 type shelf struct {
+	images.Content // what is not played
+
 	mu     sync.Mutex
 	images map[images.Model]images.Image // by model
 	err    error                         // why downloads fail, nil when they do not
 	tries  []time.Time
-	now    int           // downloads that run
-	most   int           // and how many did at most
 	held   chan struct{} // if not nil, downloads wait for its end
-
-	offers []images.Offer
-	links  map[string]images.Image // by location
-	before func()                  // called while a link is fetched, if not nil
 }
 
 // newShelf has the default images of m1, m2 and m3, and of m4 one that is for m1.
 func newShelf() *shelf {
-	s := &shelf{images: map[images.Model]images.Image{}, links: map[string]images.Image{}}
+	s := &shelf{images: map[images.Model]images.Image{}}
 	for _, m := range []images.Model{"m1", "m2", "m3"} {
 		s.images[m] = defaultOf(m)
 	}
@@ -249,9 +255,6 @@ func (s *shelf) Fetch(ctx context.Context, ref images.Ref, _ func(images.Progres
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tries = append(s.tries, time.Now())
-	s.now++
-	s.most = max(s.most, s.now)
-	defer func() { s.now-- }()
 	if held := s.held; held != nil {
 		s.mu.Unlock()
 		select {
@@ -298,25 +301,6 @@ func (s *shelf) tried() []time.Time {
 	tries := s.tries
 	s.tries = nil
 	return tries
-}
-
-func (s *shelf) FetchLink(_ context.Context, from images.Link, _ func(images.Progress)) (images.Image, error) {
-	if s.before != nil {
-		s.before()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.links[from.Location], s.err
-}
-
-func (s *shelf) Offers(context.Context, images.Ref) []images.Offer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.offers)
-}
-
-func (s *shelf) Seed(context.Context, auth.Name, []images.Model) ([]images.Image, error) {
-	return nil, nil
 }
 
 // grid is a hypervisor whose nodes boot at once.

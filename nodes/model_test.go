@@ -198,7 +198,7 @@ func (m *model) restarted(t *testing.T, text string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	stopped := make(chan error)
-	go func() { stopped <- m.lab.Run(ctx) }()
+	go func() { stopped <- m.lab.serve(ctx) }()
 	all, err := m.lab.All(ctx)
 	ok(t, err)
 	all = slices.DeleteFunc(all, func(n NodeState) bool { return !n.Virtual() })

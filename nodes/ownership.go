@@ -176,7 +176,7 @@ func imageFor(actor auth.Actor, name string) (images.Ref, error) {
 
 // fits checks that the user's image is there and lists the models of all devices.
 func (c *change) fits(ds []Device, ref images.Ref) error {
-	img, err := own(c.tx, ref, "default")
+	img, err := images.Own(c.tx, ref, "default")
 	if err != nil {
 		return err
 	}

@@ -295,30 +295,30 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 	mine, news := ref("bob/m1-default"), images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}}
 	l.image(t, news)
 	l.unchanged(t, func() {
-		_, _, err := l.Clone(t.Context(), news.Ref, mine, false, consent.Given{})
+		_, _, err := l.clone(t.Context(), news.Ref, mine, false, consent.Given{})
 		wantFault(t, err, fault.Failed, "m1-default", "image clone --force walt:alice/new m1-default")
-		_, _, err = l.Clone(t.Context(), ref("alice/neww"), mine, true, consent.Given{})
+		_, _, err = l.clone(t.Context(), ref("alice/neww"), mine, true, consent.Given{})
 		wantFault(t, err, fault.Failed, "alice/neww", "alice/new")
 		wrong := images.Image{Ref: ref("alice/wrong"), Digest: sum("wrong"), Models: []images.Model{"m2"}}
 		l.image(t, wrong)
-		_, _, err = l.Clone(t.Context(), wrong.Ref, mine, true, consent.Given{Whoever: true})
+		_, _, err = l.clone(t.Context(), wrong.Ref, mine, true, consent.Given{Whoever: true})
 		wantFault(t, err, fault.Failed, "n1", "v1", "m2")
 		_, err = l.Store.Update(t.Context(), func(tx state.Tx) error { return images.Delete(tx, wrong.Ref) })
 		ok(t, err)
 	})
-	_, _, err = l.Clone(t.Context(), news.Ref, mine, true, consent.Given{})
+	_, _, err = l.clone(t.Context(), news.Ref, mine, true, consent.Given{})
 	shown := wantContest(t, err, false, "n1 bob", "v1 bob")
-	img, r, err := l.Clone(t.Context(), news.Ref, mine, true, consent.Given{Shown: shown.Nodes})
+	img, r, err := l.clone(t.Context(), news.Ref, mine, true, consent.Given{Shown: shown.Nodes})
 	ok(t, err)
 	if img.Ref != mine || img.Digest != news.Digest {
 		t.Errorf("made was %+v", img)
 	}
-	equal(t, "reboots", []RebootOutcome{r.Changes[0].Reboot.Outcome, r.Changes[1].Reboot.Outcome}, RebootNone, RebootOK)
+	equal(t, "reboots", []RebootOutcome{RebootOutcome(r[0].Outcome), RebootOutcome(r[1].Outcome)}, RebootNone, RebootOK)
 	if d := l.device(t, "v1"); d.Digest != news.Digest || !d.Since.Equal(shown.Nodes[1].Since) {
 		t.Errorf("v1 booted %s, since %v", d.Digest, d.Since)
 	}
 	l.grid.take()
-	_, _, err = l.Clone(t.Context(), news.Ref, mine, true, consent.Given{}) // changes nothing, so it does not ask
+	_, _, err = l.clone(t.Context(), news.Ref, mine, true, consent.Given{}) // changes nothing, so it does not ask
 	ok(t, err)
 	equal(t, "started", l.grid.take())
 }
@@ -342,7 +342,7 @@ func TestRemoveUser(t *testing.T) {
 	})
 	left, err := l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: "carol"})
 	ok(t, err)
-	equal(t, "passed", left.Passed, Passing{ref("bob/m1-default"), ref("carol/m1-default-2")})
+	equal(t, "passed", left.Passed, images.Passed{From: ref("bob/m1-default"), To: ref("carol/m1-default-2")})
 	equal(t, "owners", l.owners(t, "n1", "v1", "n2"), "carol", "carol", "carol")
 	equal(t, "started", l.grid.take())
 	d := l.device(t, "v1")

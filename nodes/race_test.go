@@ -145,7 +145,7 @@ func TestRaceOfImageAndNode(t *testing.T) {
 			if i == 0 {
 				_, err = l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{})
 			} else {
-				_, _, err = l.Clone(t.Context(), images.DefaultRef("m2"), mine, true, consent.Given{Whoever: true})
+				_, _, err = l.clone(t.Context(), images.DefaultRef("m2"), mine, true, consent.Given{Whoever: true})
 			}
 			return err
 		})
@@ -170,7 +170,7 @@ func TestRaceOfUserAndNode(t *testing.T) {
 			case 0:
 				_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{Whoever: true})
 			case 1:
-				_, _, err = l.Clone(t.Context(), images.DefaultRef("m1"), ref("bob/mine"), true, consent.Given{Whoever: true})
+				_, _, err = l.clone(t.Context(), images.DefaultRef("m1"), ref("bob/mine"), true, consent.Given{Whoever: true})
 			case 2:
 				_, err = l.RemoveUser(t.Context(), "alice", "bob", legacy)
 			}
@@ -193,7 +193,7 @@ func TestRaceOfDownloadAndDevices(t *testing.T) {
 		const n = 6
 		for _, err := range race(n, func(i int) error {
 			if i == 0 {
-				return l.obtain(t.Context(), "m2")
+				return l.Images.Download(t.Context(), "m2")
 			}
 			name := fmt.Sprintf("n%d", i)
 			_, err := l.Register(t.Context(), "server", Announcement{Name: Name(name), MAC: macOf(name), Model: "m2"})

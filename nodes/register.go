@@ -42,7 +42,7 @@ func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (D
 			if here {
 				l.enroll(&d, img)
 			} else if err == nil {
-				err = l.request(tx, d.Model)
+				err = l.Images.Want(tx, d.Model)
 			}
 			if err != nil {
 				return err
@@ -53,7 +53,7 @@ func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (D
 	if err != nil || same {
 		return d, err
 	}
-	l.settle(d)
+	l.startEnrolled(d)
 	return d, nil
 }
 
@@ -87,14 +87,11 @@ func (l *Lab) enroll(d *Device, def images.Image) {
 	d.Kind, d.Image, d.Since = Node, def.Ref, l.Now().UTC()
 }
 
-// settle follows the commit that made or changed a device.
-func (l *Lab) settle(d Device) {
-	switch {
-	case d.Kind == Node && d.Virtual():
+// startEnrolled follows the commit that made a device a node. One that is not
+// virtual starts by itself, or somebody switches it on.
+func (l *Lab) startEnrolled(d Device) {
+	if d.Kind == Node && d.Virtual() {
 		l.start(d, 0)
-	case d.Kind == Node: // it starts by itself, or somebody switches it on
-	case d.Model != "":
-		l.kick()
 	}
 }
 
@@ -110,7 +107,7 @@ func registration(actor auth.Actor, d Device, detail string) journal.Event {
 // there free and was acquired. The default image of the model is downloaded
 // first when it is not here.
 func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model images.Model) (Result, error) {
-	if err := l.fetchMissing(ctx, model); err != nil {
+	if err := l.Images.Obtain(ctx, model); err != nil {
 		return Result{}, err
 	}
 	return l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
@@ -128,22 +125,6 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 		}
 		return c.take([]Device{d}, user)
 	})
-}
-
-// fetchMissing downloads the default image of a model unless it is here.
-func (l *Lab) fetchMissing(ctx context.Context, model images.Model) error {
-	here, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) {
-		_, here, err := images.Find(r, images.DefaultRef(model))
-		return here, err
-	})
-	if here || err != nil {
-		return err
-	}
-	img, err := l.fetchDefault(ctx, model, nil)
-	if err != nil {
-		return err
-	}
-	return l.arrive(ctx, model, img)
 }
 
 // Forget removes the devices of the set that are not virtual nodes, contested
@@ -248,4 +229,24 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		l.start(after, 0)
 	}
 	return after, nil
+}
+
+// abandon drops within tx the downloads that only the removed devices waited for.
+func abandon(tx state.Tx, removed []Device) error {
+	for _, d := range removed {
+		if d.Kind != Unknown || d.Model == "" {
+			continue
+		}
+		ds, err := waitingFor(tx, d.Model)
+		if err != nil {
+			return err
+		}
+		if len(ds) > 0 {
+			continue
+		}
+		if err := images.Unwant(tx, d.Model); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -78,6 +78,9 @@ func (w *writes) Delete(key string) error {
 	return w.Tx.Delete(key)
 }
 
+// downloads are the default images that are wanted, as images keeps them.
+var downloads = state.NewTable[struct{}]("download")
+
 // broken returns what is wrong in a store, nothing when the invariant holds:
 // each node boots exactly one image, which exists and lists its model, so that
 // it has one owner, who exists, or is free.
@@ -100,7 +103,7 @@ func broken(t testing.TB, s state.Store) (wrong []string) {
 				complain("the MAC address of %s is of %q (%v)", d.Name, holder, err)
 			}
 			if d.Kind != Node {
-				_, err := wanted.Get(r, string(d.Model))
+				_, err := downloads.Get(r, string(d.Model))
 				if !d.Image.IsZero() || d.Model != "" && err != nil {
 					complain("%s, unknown, boots %q, or nobody downloads %s: %v", d.Name, d.Image, d.Model, err)
 				}
@@ -132,7 +135,7 @@ func broken(t testing.TB, s state.Store) (wrong []string) {
 		if addresses != count {
 			complain("%d MAC addresses of %d devices", addresses, count)
 		}
-		for model, err := range wanted.Keys(r, "") {
+		for model, err := range downloads.Keys(r, "") {
 			ok(t, err)
 			if _, err := images.Get(r, images.DefaultRef(images.Model(model))); err == nil {
 				complain("%s is here and still downloaded", images.DefaultRef(images.Model(model)))

@@ -36,7 +36,7 @@ type lab struct {
 }
 
 // library has one image, which is made by hand.
-type library struct{ nodes.Library }
+type library struct{ images.Content }
 
 func (library) Files(_ context.Context, digest string) (fs.FS, error) {
 	return fstest.MapFS{"etc/release": {Data: []byte(digest + "\n")}}, nil
@@ -69,9 +69,12 @@ func start(t *testing.T, store state.Store) lab {
 	key, err := ssh.NewSignerFromSigner(private)
 	ok(t, err)
 	log := slog.New(slog.DiscardHandler)
+	events := journal.New(store, time.Now)
+	catalog := images.NewCatalog(images.Config{Store: store, Journal: events, Content: library{}, Log: log, Now: time.Now, Retry: time.Second})
 	l := lab{store: store, Lab: nodes.New(nodes.Config{
-		Store: store, Journal: journal.New(store, time.Now), Library: library{}, Key: key, Log: log, Now: time.Now, Retry: time.Second,
+		Store: store, Journal: events, Images: catalog, Key: key, Log: log, Now: time.Now,
 	})}
+	catalog.Nodes = l.Lab
 	l.sim = sim.New(l.Lab, library{}, key.PublicKey(), log)
 	l.sim.Delay = 4 * time.Millisecond
 	l.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: l.sim}

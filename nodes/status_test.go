@@ -89,7 +89,7 @@ func TestWaitIsForTheImage(t *testing.T) {
 		l.comeUp(t, "v2")
 		fresh := images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}}
 		l.image(t, fresh)
-		_, _, err := l.Clone(t.Context(), fresh.Ref, ref("bob/m1-default"), true, consent.Given{Whoever: true})
+		_, _, err := l.clone(t.Context(), fresh.Ref, ref("bob/m1-default"), true, consent.Given{Whoever: true})
 		ok(t, err)
 		l.Up("v1", "127.0.0.1:1") // the run from before the change, late
 		m, done := l.await(t.Context(), t)
@@ -190,29 +190,5 @@ func TestShow(t *testing.T) {
 	equal(t, "models", models, "m1")
 	if uses := Uses(all); uses[images.DefaultRef("m1")] != 2 || uses[ref("bob/m1-default")] != 1 {
 		t.Errorf("uses are %v", uses)
-	}
-}
-
-// late is a library whose images another session of the user makes first.
-type late struct {
-	*shelf
-	first func()
-}
-
-func (s late) Seed(context.Context, auth.Name, []images.Model) ([]images.Image, error) {
-	s.first()
-	return nil, nil
-}
-
-func TestWorkingSetThatAnotherSessionMade(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, []auth.Name{"bob"}, "n1")
-	mine := defaultOf("m1")
-	mine.Ref = ref("bob/m1-default")
-	l.Library = late{l.library, func() { l.image(t, mine) }}
-	got, seeded, err := l.WorkingSet(t.Context(), "bob")
-	ok(t, err)
-	if len(got) != 1 || got[0].Ref != mine.Ref || len(seeded) != 0 {
-		t.Errorf("got %v, and %v as new", got, seeded)
 	}
 }

@@ -1,4 +1,4 @@
-package nodes
+package images
 
 import (
 	"context"
@@ -12,19 +12,18 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
-	"walt/images"
 	"walt/journal"
 	"walt/state"
 )
 
 // Update is what became of one default image.
 type Update struct {
-	Image   images.Image   // as it was before
-	Offers  []images.Offer // what each location has under its name
-	Newest  *images.Offer  // the newest one that is newer than Image; nil without any
-	Kept    images.Ref     // under which name the replaced one stays
-	Changes []Change       // the free nodes that boot it and were restarted
-	Err     error          // why it was not replaced
+	Image    Image     // as it was before
+	Offers   []Offer   // what each location has under its name
+	Newest   *Offer    // the newest one that is newer than Image; nil without any
+	Kept     Ref       // under which name the replaced one stays
+	Restarts []Restart // the free nodes that boot it
+	Err      error     // why it was not replaced
 }
 
 // datedTag is the tag of a default image that an update replaced.
@@ -35,17 +34,17 @@ var datedTag = regexp.MustCompile(`^[0-9]{8}$`)
 // that boot it are restarted; clones of users stay as they are. The replaced
 // version is kept under the date of today as its tag, until the next update. It
 // calls each with what became of one image. A dry run changes nothing.
-func (l *Lab) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each func(Update)) error {
-	var defaults []images.Image
-	err := l.Store.View(ctx, func(r state.Reader) (err error) {
-		defaults, err = images.Of(r, auth.Nobody)
+func (c *Catalog) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each func(Update)) error {
+	var defaults []Image
+	err := c.Store.View(ctx, func(r state.Reader) (err error) {
+		defaults, err = Of(r, auth.Nobody)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	defaults = slices.DeleteFunc(defaults, func(img images.Image) bool { return datedTag.MatchString(img.Ref.Tag) })
-	for _, u := range l.offers(ctx, defaults) {
+	defaults = slices.DeleteFunc(defaults, func(img Image) bool { return datedTag.MatchString(img.Ref.Tag) })
+	for _, u := range c.offers(ctx, defaults) {
 		img := u.Image
 		for i, o := range u.Offers {
 			newest := img.Created
@@ -57,7 +56,7 @@ func (l *Lab) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each
 			}
 		}
 		if u.Newest != nil && !dry {
-			u.Err = l.update(ctx, user, &u)
+			u.Err = c.update(ctx, user, &u)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -69,33 +68,35 @@ func (l *Lab) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each
 
 // offers asks for all images at once, so that a location that does not answer is
 // waited for once.
-func (l *Lab) offers(ctx context.Context, all []images.Image) []Update {
+func (c *Catalog) offers(ctx context.Context, all []Image) []Update {
 	updates := make([]Update, len(all))
 	var asked sync.WaitGroup
 	for i, img := range all {
-		asked.Go(func() { updates[i] = Update{Image: img, Offers: l.Library.Offers(ctx, img.Ref)} }) // ends in the library's time
+		asked.Go(func() { updates[i] = Update{Image: img, Offers: c.Content.Offers(ctx, img.Ref)} }) // ends in the library's time
 	}
 	asked.Wait()
 	return updates
 }
 
 // update downloads the newest version and puts it in the place of the present one.
-func (l *Lab) update(ctx context.Context, user auth.Name, u *Update) error {
+func (c *Catalog) update(ctx context.Context, user auth.Name, u *Update) error {
 	ref := u.Image.Ref
-	link := images.Link{Location: u.Newest.Location, Ref: ref}
-	ctx, report, end := l.Transfer(ctx, user, link.String())
-	defer end()
-	fresh, err := l.Library.FetchLink(ctx, link, report)
+	link := Link{Location: u.Newest.Location, Ref: ref}
+	var fresh Image
+	err := c.transfer(ctx, "", link.String(), user, nil, func(ctx context.Context, report func(Progress)) (err error) {
+		fresh, err = c.Content.FetchLink(ctx, link, report)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if model := images.Model(strings.TrimSuffix(ref.Name, "-default")); !fresh.Boots(model) {
+	if model := Model(strings.TrimSuffix(ref.Name, defaultSuffix)); !fresh.Boots(model) {
 		return fault.Failedf("it does not list the model %s in its label walt.node.models", model)
 	}
 	u.Kept = ref
-	u.Kept.Tag = l.Now().UTC().Format("20060102")
-	u.Changes, err = l.replace(ctx, user, func(c *change) (old, kept images.Image, err error) {
-		if old, err = images.Get(c.tx, ref); err != nil {
+	u.Kept.Tag = c.Now().UTC().Format("20060102")
+	u.Restarts, err = c.replace(ctx, user, func(r state.Reader) (old, kept Image, err error) {
+		if old, err = Get(r, ref); err != nil {
 			return old, kept, err
 		}
 		if !fresh.Created.After(old.Created) {
@@ -112,18 +113,18 @@ func (l *Lab) update(ctx context.Context, user auth.Name, u *Update) error {
 // PutBack makes the version of a default image that the last update replaced
 // the present one again, and keeps the other in its place. It returns the
 // version that is present now.
-func (l *Lab) PutBack(ctx context.Context, user auth.Name, name string) (images.Image, []Change, error) {
-	ref, err := images.ParseName(auth.Nobody, name)
+func (c *Catalog) PutBack(ctx context.Context, user auth.Name, name string) (Image, []Restart, error) {
+	ref, err := ParseName(auth.Nobody, name)
 	if err != nil {
-		return images.Image{}, nil, err
+		return Image{}, nil, err
 	}
-	var back images.Image
-	changes, err := l.replace(ctx, user, func(c *change) (_, kept images.Image, err error) {
-		present, err := source(c.tx, ref)
+	var back Image
+	restarts, err := c.replace(ctx, user, func(r state.Reader) (_, kept Image, err error) {
+		present, err := find(r, ref)
 		if err != nil {
 			return back, kept, err
 		}
-		dated, err := replaced(c.tx, ref)
+		dated, err := replaced(r, ref)
 		if err != nil {
 			return back, kept, err
 		}
@@ -134,12 +135,12 @@ func (l *Lab) PutBack(ctx context.Context, user auth.Name, name string) (images.
 		back.Ref, kept.Ref = present.Ref, back.Ref
 		return back, kept, nil
 	}, "put back")
-	return back, changes, err
+	return back, restarts, err
 }
 
 // replaced returns the versions of a default image that updates replaced.
-func replaced(r state.Reader, ref images.Ref) (dated []images.Image, err error) {
-	all, err := images.Of(r, ref.User)
+func replaced(r state.Reader, ref Ref) (dated []Image, err error) {
+	all, err := Of(r, ref.User)
 	for _, img := range all {
 		if img.Ref.Name == ref.Name && datedTag.MatchString(img.Ref.Tag) {
 			dated = append(dated, img)
@@ -149,13 +150,13 @@ func replaced(r state.Reader, ref images.Ref) (dated []images.Image, err error) 
 }
 
 // Replaced returns the default images that have a version to put back.
-func (l *Lab) Replaced(ctx context.Context) (refs []images.Ref, err error) {
-	err = l.Store.View(ctx, func(r state.Reader) error {
+func (c *Catalog) Replaced(ctx context.Context) (refs []Ref, err error) {
+	err = c.Store.View(ctx, func(r state.Reader) error {
 		refs = nil
-		all, err := images.Of(r, auth.Nobody)
+		all, err := Of(r, auth.Nobody)
 		for _, img := range all {
 			if datedTag.MatchString(img.Ref.Tag) {
-				refs = append(refs, images.Ref{User: auth.Nobody, Name: img.Ref.Name, Tag: "latest"})
+				refs = append(refs, Ref{User: auth.Nobody, Name: img.Ref.Name, Tag: latest})
 			}
 		}
 		return err
@@ -167,26 +168,26 @@ func (l *Lab) Replaced(ctx context.Context) (refs []images.Ref, err error) {
 // under its dated tag and drops those kept earlier: choose says which, in the
 // same transaction. The nodes that boot the name are restarted: free ones, since
 // nobody else boots a default image.
-func (l *Lab) replace(ctx context.Context, user auth.Name, choose func(*change) (present, kept images.Image, err error), how string) ([]Change, error) {
+func (c *Catalog) replace(ctx context.Context, user auth.Name, choose func(state.Reader) (present, kept Image, err error), how string) ([]Restart, error) {
 	nobody := consent.Given{Whoever: true} // only free nodes are restarted
-	result, err := l.change(ctx, auth.Actor(user), nobody, func(c *change) error {
-		present, kept, err := choose(c)
+	return c.Nodes.Change(ctx, auth.Actor(user), func(tx Change) error {
+		present, kept, err := choose(tx)
 		if err != nil {
 			return err
 		}
-		old, err := images.Get(c.tx, present.Ref)
+		old, err := Get(tx, present.Ref)
 		if err != nil {
 			return err
 		}
-		if err := c.overwrite(old, present); err != nil {
+		if err := overwrite(tx, old, present, nobody); err != nil {
 			return err
 		}
-		dated, err := replaced(c.tx, present.Ref)
+		dated, err := replaced(tx, present.Ref)
 		if err != nil {
 			return err
 		}
 		for _, img := range dated {
-			if err := images.Delete(c.tx, img.Ref); err != nil {
+			if err := Delete(tx, img.Ref); err != nil {
 				return err
 			}
 		}
@@ -194,7 +195,6 @@ func (l *Lab) replace(ctx context.Context, user auth.Name, choose func(*change) 
 			Type: journal.Image, Actor: string(user), To: present.Ref.String(),
 			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, present.Created.UTC().Format("2006-01-02 15:04"), kept.Ref),
 		}
-		return errors.Join(images.Put(c.tx, kept), images.Put(c.tx, present), l.Journal.Record(c.tx, e))
+		return errors.Join(Put(tx, kept), Put(tx, present), c.Journal.Record(tx, e))
 	})
-	return result.Changes, err
 }

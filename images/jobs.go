@@ -1,8 +1,10 @@
-package nodes
+package images
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +13,6 @@ import (
 
 	"walt/auth"
 	"walt/fault"
-	"walt/images"
 	"walt/journal"
 	"walt/state"
 )
@@ -46,9 +47,25 @@ type running struct {
 // errCancelled is the cause of a job that a user cancelled.
 var errCancelled = fault.New(fault.Interrupted, "the transfer was cancelled").WithHint("see what runs with: advanced jobs")
 
-// begin notes that a job runs until end is called. A cancelled job's context
-// ends with errCancelled as its cause. An empty id gets a number.
-func (j *jobs) begin(ctx context.Context, id, what string, user auth.Name) (_ context.Context, report func(images.Progress), end func()) {
+// transfer runs do as a job that others see and may cancel; its error is then
+// that it was. An empty id gets a number; report may be nil.
+func (c *Catalog) transfer(ctx context.Context, id, what string, user auth.Name, report func(Progress), do func(context.Context, func(Progress)) error) error {
+	ctx, note, end := c.jobs.begin(ctx, id, what, user)
+	defer end()
+	err := do(ctx, func(p Progress) {
+		note(p)
+		if report != nil {
+			report(p)
+		}
+	})
+	if why := context.Cause(ctx); why != nil {
+		return why
+	}
+	return err
+}
+
+// begin notes that a job runs until end is called.
+func (j *jobs) begin(ctx context.Context, id, what string, user auth.Name) (_ context.Context, note func(Progress), end func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -56,9 +73,12 @@ func (j *jobs) begin(ctx context.Context, id, what string, user auth.Name) (_ co
 		j.last++
 		id = strconv.Itoa(j.last)
 	}
+	if j.all == nil {
+		j.all = map[string]*running{}
+	}
 	r := &running{job: Job{ID: id, What: what, User: user, Running: true}, cancel: cancel}
 	j.all[id] = r
-	report = func(p images.Progress) {
+	note = func(p Progress) {
 		if p.Layer != "" {
 			return
 		}
@@ -66,7 +86,7 @@ func (j *jobs) begin(ctx context.Context, id, what string, user auth.Name) (_ co
 		defer j.mu.Unlock()
 		r.job.Done, r.job.Total = p.Done, p.Total
 	}
-	return ctx, report, func() {
+	return ctx, note, func() {
 		cancel(nil)
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -74,52 +94,64 @@ func (j *jobs) begin(ctx context.Context, id, what string, user auth.Name) (_ co
 	}
 }
 
-// Transfer notes, until end is called, that content is transferred for a user,
-// so that others see it; the context ends when somebody cancels it.
-func (l *Lab) Transfer(ctx context.Context, user auth.Name, what string) (_ context.Context, report func(images.Progress), end func()) {
-	return l.jobs.begin(ctx, "", what, user)
+// Publish sends an image of the user to a registry, "" is the first one, as a
+// job, and returns its link there.
+func (c *Catalog) Publish(ctx context.Context, img Image, registry string, report func(Progress)) (link Link, err error) {
+	err = c.transfer(ctx, "", "publish "+img.Ref.Short(), img.Ref.User, report, func(ctx context.Context, report func(Progress)) (err error) {
+		link, err = c.Content.Publish(ctx, img, registry, report)
+		return err
+	})
+	return link, err
 }
 
 // defaultPrefix begins the ID of the download of a default image; the model follows.
 const defaultPrefix = "default-"
 
 // DownloadID is the ID of the job that downloads the default image of a model.
-func DownloadID(model images.Model) string { return defaultPrefix + string(model) }
+func DownloadID(model Model) string { return defaultPrefix + string(model) }
 
 // Jobs returns the transfers that run, and the downloads of default images that
 // wait for their next try, ordered by ID.
-func (l *Lab) Jobs(ctx context.Context) ([]Job, error) {
-	waiting, err := l.Downloads(ctx)
+func (c *Catalog) Jobs(ctx context.Context) ([]Job, error) {
+	waiting, err := c.wanted(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l.jobs.mu.Lock()
-	defer l.jobs.mu.Unlock()
+	c.jobs.mu.Lock()
+	defer c.jobs.mu.Unlock()
 	var found []Job
-	for _, r := range l.jobs.all {
+	for _, r := range c.jobs.all {
 		found = append(found, r.job)
 	}
 	for _, w := range waiting {
-		job := Job{ID: DownloadID(w.Model), What: images.DefaultRef(w.Model).String(), Stopped: w.Stopped, Tries: w.Tries, Next: w.Next, Error: w.Error}
+		job := Job{ID: DownloadID(w.Model), What: DefaultRef(w.Model).String(), Stopped: w.Stopped, Tries: w.Tries, Next: w.Next, Error: w.Error}
 		if i := slices.IndexFunc(found, func(j Job) bool { return j.ID == job.ID }); i >= 0 {
 			found[i].Tries, found[i].Error = w.Tries, w.Error
 			continue
 		}
 		found = append(found, job)
 	}
-	slices.SortFunc(found, func(a, b Job) int { return naturally(Name(a.ID), Name(b.ID)) })
+	slices.SortFunc(found, func(a, b Job) int { return cmp.Or(cmp.Compare(a.number(), b.number()), cmp.Compare(a.ID, b.ID)) })
 	return found, nil
+}
+
+// number is that of a transfer for a user; others come after them.
+func (j Job) number() int {
+	if n, err := strconv.Atoi(j.ID); err == nil {
+		return n
+	}
+	return math.MaxInt
 }
 
 // CancelJob stops a transfer. That of somebody else is only stopped by an
 // administrator. The download of a default image stays stopped until RetryJob.
-func (l *Lab) CancelJob(ctx context.Context, user auth.Name, id string) error {
-	job, err := l.job(ctx, id)
+func (c *Catalog) CancelJob(ctx context.Context, user auth.Name, id string) error {
+	job, err := c.job(ctx, id)
 	if err != nil {
 		return err
 	}
 	if job.User != user && job.User != "" {
-		err := l.Store.View(ctx, func(r state.Reader) error { return auth.Require(r, user) })
+		err := c.Store.View(ctx, func(r state.Reader) error { return auth.Require(r, user) })
 		if fault.As(err) != nil {
 			return fault.Failedf("job %s is of %s: only they, or an administrator, cancel it", id, job.User)
 		}
@@ -128,37 +160,32 @@ func (l *Lab) CancelJob(ctx context.Context, user auth.Name, id string) error {
 		}
 	}
 	if job.User == "" {
-		if err := l.rewait(ctx, user, job, "stopped", func(w *Download) { w.Stopped = true }); err != nil {
+		if err := c.rewait(ctx, user, job, "stopped", func(w *download) { w.Stopped = true }); err != nil {
 			return err
 		}
 	}
-	l.jobs.mu.Lock()
-	defer l.jobs.mu.Unlock()
-	if r := l.jobs.all[id]; r != nil {
+	c.jobs.mu.Lock()
+	defer c.jobs.mu.Unlock()
+	if r := c.jobs.all[id]; r != nil {
 		r.cancel(errCancelled)
 	}
 	return nil
 }
 
 // RetryJob has the download of a default image tried now.
-func (l *Lab) RetryJob(ctx context.Context, user auth.Name, id string) error {
-	job, err := l.job(ctx, id)
+func (c *Catalog) RetryJob(ctx context.Context, user auth.Name, id string) error {
+	job, err := c.job(ctx, id)
 	switch {
 	case err != nil:
 		return err
 	case job.User != "":
 		return fault.Failedf("job %s runs for %s: there is nothing to retry", id, job.User)
 	}
-	retry := func(w *Download) { w.Stopped, w.Tries, w.Next = false, 0, time.Time{} }
-	if err := l.rewait(ctx, user, job, "to be tried now", retry); err != nil {
-		return err
-	}
-	l.kick()
-	return nil
+	return c.rewait(ctx, user, job, "to be tried now", func(w *download) { w.Stopped, w.Tries, w.Next = false, 0, time.Time{} })
 }
 
-func (l *Lab) job(ctx context.Context, id string) (Job, error) {
-	all, err := l.Jobs(ctx)
+func (c *Catalog) job(ctx context.Context, id string) (Job, error) {
+	all, err := c.Jobs(ctx)
 	if err != nil {
 		return Job{}, err
 	}
@@ -173,13 +200,13 @@ func (l *Lab) job(ctx context.Context, id string) (Job, error) {
 }
 
 // rewait changes how the download of a default image waits.
-func (l *Lab) rewait(ctx context.Context, user auth.Name, job Job, how string, change func(*Download)) error {
+func (c *Catalog) rewait(ctx context.Context, user auth.Name, job Job, how string, change func(*download)) error {
 	model := strings.TrimPrefix(job.ID, defaultPrefix)
-	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
+	_, err := c.Store.Update(ctx, func(tx state.Tx) error {
 		if err := auth.Member(tx, user); err != nil {
 			return err
 		}
-		w, err := wanted.Get(tx, model)
+		w, err := downloads.Get(tx, model)
 		if errors.Is(err, state.ErrNotFound) {
 			return nil // it is done
 		}
@@ -188,7 +215,7 @@ func (l *Lab) rewait(ctx context.Context, user auth.Name, job Job, how string, c
 		}
 		change(&w)
 		e := journal.Event{Type: journal.Download, Actor: string(user), To: job.What, Detail: how}
-		return errors.Join(wanted.Put(tx, model, w), l.Journal.Record(tx, e))
+		return errors.Join(downloads.Put(tx, model, w), c.Journal.Record(tx, e))
 	})
 	return err
 }

@@ -1,0 +1,85 @@
+package images
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"walt/auth"
+	"walt/journal"
+	"walt/state"
+)
+
+// Content is where the content of images comes from and goes to: a *Library.
+type Content interface {
+	// HasLocation is a fault that names the locations when there is none of that name.
+	HasLocation(name string) error
+	// Look returns the record that FetchLink would return, without a download.
+	Look(context.Context, Link) (Image, error)
+	// FetchLink brings the content of an image from one location and returns the
+	// record that it would have.
+	FetchLink(context.Context, Link, func(Progress)) (Image, error)
+	// Fetch is FetchLink from the first location that has the image.
+	Fetch(context.Context, Ref, func(Progress)) (Image, error)
+	// Offers tells which image each location has under the name.
+	Offers(context.Context, Ref) []Offer
+	// Search calls found for each image of the locations whose name has the word.
+	Search(ctx context.Context, word string, found func(Found), missed func(location string, err error)) error
+	// Publish sends an image to a registry, "" is the first one.
+	Publish(ctx context.Context, img Image, registry string, report func(Progress)) (Link, error)
+}
+
+// Config is what a Catalog works with.
+type Config struct {
+	Store   state.Store
+	Journal *journal.Journal
+	Content Content
+	Nodes   Nodes // may be set after NewCatalog, before anything else is called
+	// Duties says whether this server is the one that downloads default images;
+	// nil: it is.
+	Duties state.Duties
+	Log    *slog.Logger
+	Now    func() time.Time
+	// Retry is the pause after the first failed download of a default image; it
+	// doubles up to 64 times that.
+	Retry time.Duration
+}
+
+// Catalog is which images there are: the working sets of the users, and the
+// default images. Whatever changes that, by itself or for a user, is here.
+type Catalog struct {
+	Config
+	jobs jobs
+}
+
+// NewCatalog returns the images of a store. Run brings the default ones.
+func NewCatalog(c Config) *Catalog {
+	if c.Duties == nil {
+		c.Duties = state.Alone{}
+	}
+	return &Catalog{Config: c}
+}
+
+// All returns every image, ordered by full name.
+func (c *Catalog) All(ctx context.Context) (all []Image, err error) {
+	err = c.Store.View(ctx, func(r state.Reader) (err error) {
+		all, err = All(r)
+		return err
+	})
+	return all, err
+}
+
+// Search calls found for the images of other users, and then for those of other
+// locations, that Ref.Matches finds; see Library.Search.
+func (c *Catalog) Search(ctx context.Context, user auth.Name, word string, found func(Found), missed func(location string, err error)) error {
+	all, err := c.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, img := range all {
+		if img.Ref.User != user && img.Ref.Matches(word) {
+			found(Found{Link{Here, img.Ref}, img.Models, img.Size, img.Created, img.Digest})
+		}
+	}
+	return c.Content.Search(ctx, word, found, missed)
+}

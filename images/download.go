@@ -1,0 +1,167 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/journal"
+	"walt/state"
+)
+
+// atOnce is how many default images are downloaded at the same time.
+const atOnce = 2
+
+// Run downloads the default images that devices wait for, until ctx ends.
+func (c *Catalog) Run(ctx context.Context) error {
+	return c.Duties.Hold(ctx, "downloads", c.downloads)
+}
+
+// downloads works on the wanted images until ctx ends. Each is downloaded once
+// however many devices wait for it.
+func (c *Catalog) downloads(ctx context.Context) error {
+	changed := c.watchDownloads(ctx)
+	var tries sync.WaitGroup // they end with ctx
+	defer tries.Wait()
+	done := make(chan Model, atOnce)
+	running := map[Model]bool{}
+	for {
+		all, err := c.wanted(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		pause := time.Hour
+		for _, w := range all {
+			if w.Stopped || running[w.Model] || len(running) == atOnce {
+				continue // the end of a try has all looked at again
+			}
+			if due := w.Next.Sub(c.Now()); due > 0 {
+				pause = min(pause, due)
+				continue
+			}
+			running[w.Model] = true
+			tries.Go(func() {
+				c.try(ctx, w.Model)
+				done <- w.Model
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		case <-changed:
+		case model := <-done:
+			delete(running, model)
+		}
+	}
+}
+
+// watchDownloads returns a channel that holds one token when what is wanted has
+// changed.
+func (c *Catalog) watchDownloads(ctx context.Context) <-chan struct{} {
+	watch := c.Store.Watch(downloads.Prefix(""))
+	changed := make(chan struct{}, 1)
+	go func() { // ends with ctx, or with the store
+		defer watch.Close()
+		for {
+			if _, err := watch.Next(ctx); err != nil {
+				return
+			}
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return changed
+}
+
+// try tries one download once; a failure is noted with the time of the next try.
+func (c *Catalog) try(ctx context.Context, model Model) {
+	err := c.Download(ctx, model)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	reason := "internal error"
+	if f := fault.As(err); f != nil {
+		reason = f.Msg
+	} else {
+		c.Log.Error("download of a default image", "model", model, "err", err)
+	}
+	_, err = c.Store.Update(ctx, func(tx state.Tx) error { return c.postpone(tx, model, reason) })
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	c.Log.Error("note a failed download", "model", model, "err", err)
+	select { // it is still due at once
+	case <-ctx.Done():
+	case <-time.After(c.Retry):
+	}
+}
+
+// postpone notes within tx that a try failed, and when the next one is due.
+func (c *Catalog) postpone(tx state.Tx, model Model, reason string) error {
+	w, err := downloads.Get(tx, string(model))
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pause := c.Retry << min(w.Tries, 6)
+	w.Tries, w.Error, w.Next = w.Tries+1, reason, c.Now().Add(pause).UTC()
+	e := journal.Event{
+		Type: journal.Download, Actor: journal.Server, To: DefaultRef(model).String(),
+		Detail: fmt.Sprintf("try %d failed: %s; next in %v", w.Tries, reason, pause),
+	}
+	return errors.Join(downloads.Put(tx, string(model), w), c.Journal.Record(tx, e))
+}
+
+// Download tries once to bring the default image of a model, as a job, and makes
+// the devices that wait for it free nodes. Without such devices it is dropped.
+func (c *Catalog) Download(ctx context.Context, model Model) error {
+	var waiting bool
+	_, err := c.Nodes.Change(ctx, auth.Server, func(tx Change) (err error) {
+		if waiting, err = tx.Waiting(model); err != nil || waiting {
+			return err
+		}
+		return Unwant(tx, model)
+	})
+	if err != nil || !waiting {
+		return err
+	}
+	var img Image
+	err = c.transfer(ctx, DownloadID(model), DefaultRef(model).String(), "", nil, func(ctx context.Context, report func(Progress)) (err error) {
+		img, err = c.fetchDefault(ctx, model, report)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.arrive(ctx, model, img)
+}
+
+// RetryDownloads makes every waiting download due now, as if it had not been
+// tried yet: for when the registries changed.
+func (c *Catalog) RetryDownloads(ctx context.Context) error {
+	_, err := c.Store.Update(ctx, func(tx state.Tx) error {
+		for e, err := range downloads.Scan(tx, "", "") {
+			if err != nil {
+				return err
+			}
+			e.Value.Tries, e.Value.Next = 0, time.Time{}
+			if err := downloads.Put(tx, e.Key, e.Value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}

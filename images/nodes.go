@@ -1,0 +1,49 @@
+package images
+
+import (
+	"context"
+
+	"walt/auth"
+	"walt/consent"
+	"walt/state"
+)
+
+// Nodes are what boots images. Which of them boots what is their business; that
+// no image changes under them unnoticed is the business of both, so it happens
+// in one transaction.
+type Nodes interface {
+	// Models returns the models of the nodes that are here.
+	Models(context.Context) ([]Model, error)
+	// Change runs f in one transaction and then restarts the nodes that f said,
+	// which it returns with what came of it. An error of f leaves everything as it
+	// was. f may run again, so it reads and writes and does nothing else.
+	Change(ctx context.Context, actor auth.Actor, f func(Change) error) ([]Restart, error)
+}
+
+// Change is a transaction that sees, and can change, what nodes boot.
+type Change interface {
+	state.Tx
+	// Booting returns the nodes that boot an image, in natural order.
+	Booting(Ref) ([]Node, error)
+	// Restart has a node restarted on its image after the commit.
+	Restart(Node) error
+	// Waiting reports whether a device waits for the default image of the model.
+	Waiting(Model) (bool, error)
+	// Enroll makes free nodes of the devices that wait for the default image of
+	// the model, which is here now.
+	Enroll(Model, Image) error
+}
+
+// Node is a node that boots an image.
+type Node struct {
+	consent.Contested // whose it is
+	Model             Model
+}
+
+// Restart is what came of restarting a node because its image changed.
+type Restart struct {
+	Node    string
+	Image   Ref
+	Outcome string // as nodes call it
+	Reason  string // why it failed, in words for users
+}

@@ -1,0 +1,69 @@
+package images
+
+import (
+	"errors"
+	"fmt"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/journal"
+	"walt/state"
+)
+
+// Passed is an image that went to another user, perhaps under another name.
+type Passed struct {
+	From, To Ref
+}
+
+// PassOn gives the images of a user who is removed to an heir, within the
+// transaction that removes the user. What boots them is the caller's.
+func (c *Catalog) PassOn(tx state.Tx, actor auth.Actor, user, heir auth.Name) (all []Passed, err error) {
+	if ok, err := auth.Exists(tx, heir); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, fault.Failedf("there is no user %s to pass the images to; nothing changed", heir).WithHint("see all users with: user show")
+	}
+	mine, err := Of(tx, user)
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range mine {
+		from := img.Ref
+		if img.Ref, err = vacant(tx, heir, from); err != nil {
+			return nil, err
+		}
+		all = append(all, Passed{from, img.Ref})
+		e := journal.Event{Type: journal.Image, Actor: string(actor), From: from.String(), To: img.Ref.String(), Detail: "passed on"}
+		if err := errors.Join(Put(tx, img), Delete(tx, from), c.Journal.Record(tx, e)); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// vacant returns the heir's name for an image: its own, or with a number behind
+// it when the heir has one of that name.
+func vacant(r state.Reader, heir auth.Name, ref Ref) (Ref, error) {
+	base := ref.Name
+	ref.User = heir
+	for n := 2; ; n++ {
+		_, err := Get(r, ref)
+		if errors.Is(err, state.ErrNotFound) {
+			return ref, nil
+		}
+		if err != nil {
+			return ref, err
+		}
+		ref.Name = fmt.Sprintf("%.58s-%d", base, n)
+	}
+}
+
+// Forget drops what is remembered of a removed user beside the images: whoever
+// gets the name later is given first images again.
+func Forget(tx state.Tx, user auth.Name) error {
+	// Read, so that it conflicts with a seeding that goes on at the same time.
+	if _, err := seeds.Get(tx, string(user)); err != nil && !errors.Is(err, state.ErrNotFound) {
+		return err
+	}
+	return seeds.Delete(tx, string(user))
+}

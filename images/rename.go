@@ -1,0 +1,107 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/journal"
+	"walt/state"
+)
+
+// Own returns an image of the user by its name, or a fault with near misses.
+func (c *Catalog) Own(ctx context.Context, user auth.Name, name string) (img Image, err error) {
+	ref, err := ParseName(user, name)
+	if err != nil {
+		return img, err
+	}
+	err = c.Store.View(ctx, func(r state.Reader) error {
+		img, err = Own(r, ref)
+		return err
+	})
+	return img, err
+}
+
+// Own is Catalog.Own within a transaction; besides are other names that could
+// have been meant.
+func Own(r state.Reader, ref Ref, besides ...string) (Image, error) {
+	img, err := Get(r, ref)
+	if !errors.Is(err, state.ErrNotFound) {
+		return img, err
+	}
+	mine, err := Of(r, ref.User)
+	if err != nil {
+		return img, err
+	}
+	for _, i := range mine {
+		besides = append(besides, i.Ref.Short())
+	}
+	return img, fault.Unknown("image", []string{ref.Short()}, besides, "see your images with: image show")
+}
+
+// Rename gives an image of the user that no node boots another name.
+func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName string) error {
+	from, err := ParseName(user, name)
+	if err != nil {
+		return err
+	}
+	to, err := ParseName(user, newName)
+	if err != nil {
+		return err
+	}
+	_, err = c.Nodes.Change(ctx, auth.Actor(user), func(tx Change) error {
+		img, err := unused(tx, from, "rename")
+		if err != nil {
+			return err
+		}
+		_, err = Get(tx, to)
+		if err == nil {
+			return fault.Failedf("you have an image %s already; nothing changed", to.Short()).WithHint("choose another name")
+		}
+		if !errors.Is(err, state.ErrNotFound) {
+			return err
+		}
+		img.Ref = to
+		e := journal.Event{Type: journal.Image, Actor: string(user), From: from.String(), To: to.String(), Detail: "renamed"}
+		return errors.Join(Delete(tx, from), Put(tx, img), c.Journal.Record(tx, e))
+	})
+	return err
+}
+
+// Remove deletes an image of the user that no node boots. Its content stays
+// while another image shares it.
+func (c *Catalog) Remove(ctx context.Context, user auth.Name, name string) error {
+	ref, err := ParseName(user, name)
+	if err != nil {
+		return err
+	}
+	_, err = c.Nodes.Change(ctx, auth.Actor(user), func(tx Change) error {
+		if _, err := unused(tx, ref, "remove"); err != nil {
+			return err
+		}
+		e := journal.Event{Type: journal.Image, Actor: string(user), From: ref.String(), Detail: "removed"}
+		return errors.Join(Delete(tx, ref), c.Journal.Record(tx, e))
+	})
+	return err
+}
+
+// unused returns an image of the user; one that nodes boot is a fault that says
+// that it cannot be done.
+func unused(tx Change, ref Ref, verb string) (Image, error) {
+	img, err := Own(tx, ref)
+	if err != nil {
+		return img, err
+	}
+	using, err := tx.Booting(ref)
+	if err != nil || len(using) == 0 {
+		return img, err
+	}
+	var names []string
+	for _, n := range using {
+		names = append(names, n.Node)
+	}
+	return img, fault.Failedf("cannot %s %s while nodes boot it: %s; nothing changed", verb, ref.Short(), strings.Join(names, ", ")).
+		WithHint("release them first, or boot them on another image: node boot %s IMAGE", strings.Join(names, ","))
+}
