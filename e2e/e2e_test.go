@@ -61,6 +61,10 @@ func run(m *testing.M) int {
 
 func TestStories(t *testing.T) {
 	t.Parallel()
+	earlier, err := filepath.Abs("../upgrade/testdata") // data of earlier versions
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
@@ -71,6 +75,7 @@ func TestStories(t *testing.T) {
 			e.Values[storyKey{}] = s
 			e.Setenv("PATH", filepath.Dir(waltd)+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("data", s.lab.Data())
+			e.Setenv("earlier", earlier)
 			e.Setenv("registry", s.lab.Registry.URL())
 			e.Setenv("config", s.lab.Config)
 			e.Defer(func() { s.end(e.T().(testing.TB)) })
