@@ -164,3 +164,46 @@ func TestDependenciesAreExplained(t *testing.T) {
 		}
 	}
 }
+
+// TestTablesAreListed wants each table of the store in the list of
+// ARCHITECTURE.md, with the package that declares it, and no other. Package
+// upgrade writes tables of others, in the form that they had.
+func TestTablesAreListed(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "\n## The tables of the store\n")
+	list, _, _ = strings.Cut(list, "\n## ")
+	listed := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` .* `([^`]+)` \\|$").FindAllStringSubmatch(list, -1) {
+		listed[row[1]] = row[2]
+	}
+	declared := map[string]string{}
+	table := regexp.MustCompile(`state\.NewTable\[.+\]\("([^"]+)"\)`)
+	for file := range sources(t) {
+		folder := path.Dir(file)
+		if folder == "state/statetest" || strings.HasPrefix(file, "upgrade/format") {
+			continue
+		}
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range table.FindAllStringSubmatch(string(code), -1) {
+			if other, twice := declared[found[1]]; twice {
+				t.Errorf("%s: %s declares the table %s too", folder, other, found[1])
+			}
+			declared[found[1]] = folder
+		}
+	}
+	for name, folder := range declared {
+		if listed[name] != folder {
+			t.Errorf("%s declares the table %s; ARCHITECTURE.md lists it under %q", folder, name, listed[name])
+		}
+		delete(listed, name)
+	}
+	for name, folder := range listed {
+		t.Errorf("ARCHITECTURE.md lists the table %s of %s, which is not declared", name, folder)
+	}
+}
