@@ -72,15 +72,9 @@ func imageInspect(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	all, err := c.Images.All(ctx)
+	shared, err := c.Images.Sharing(ctx, img)
 	if err != nil {
 		return err
-	}
-	var shared []images.Image
-	for _, other := range all {
-		if other.Digest == img.Digest && other.Ref != img.Ref {
-			shared = append(shared, other)
-		}
 	}
 	mine, err := c.Lab.Mine(ctx, c.User)
 	if err != nil {

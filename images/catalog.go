@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"walt/auth"
@@ -61,12 +62,12 @@ func NewCatalog(c Config) *Catalog {
 }
 
 // All returns every image, ordered by full name.
-func (c *Catalog) All(ctx context.Context) (all []Image, err error) {
-	err = c.Store.View(ctx, func(r state.Reader) (err error) {
-		all, err = All(r)
-		return err
-	})
-	return all, err
+func (c *Catalog) All(ctx context.Context) ([]Image, error) { return state.Read(ctx, c.Store, All) }
+
+// Sharing returns the other images that have the content of one.
+func (c *Catalog) Sharing(ctx context.Context, img Image) ([]Image, error) {
+	all, err := c.All(ctx)
+	return slices.DeleteFunc(all, func(i Image) bool { return i.Digest != img.Digest || i.Ref == img.Ref }), err
 }
 
 // Search calls found for the images of other users, and then for those of other

@@ -57,7 +57,7 @@ func (c *Catalog) CloneName(from Link, user auth.Name, name string) (to Ref, cha
 func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms) (Cloned, error) {
 	cl := cloning{c, from, to, terms}
 	if from.Location == Here {
-		return cl.do(ctx, func(r state.Reader) (Image, error) { return find(r, from.Ref) })
+		return cl.do(ctx, func(r state.Reader) (Image, error) { return existing(r, from.Ref) })
 	}
 	if err := cl.rehearse(ctx); err != nil {
 		return Cloned{}, err
@@ -131,11 +131,11 @@ func (cl *cloning) seek(ctx context.Context, f func(Change) error) (restarts []R
 // put writes the record of the clone.
 func (cl *cloning) put(tx Change, img Image) error {
 	img.Ref = cl.to
-	old, err := Get(tx, cl.to)
+	old, taken, err := Find(tx, cl.to)
 	switch {
-	case errors.Is(err, state.ErrNotFound):
 	case err != nil:
 		return err
+	case !taken:
 	case !cl.Force:
 		return fault.Failedf("you have an image %s already", cl.to.Short()).
 			WithHint("overwrite it with: image clone --force %s %s", cl.from, cl.to.Short())
@@ -195,10 +195,10 @@ func (c *Catalog) Duplicate(ctx context.Context, user auth.Name, name, second st
 	return from, cloned.Image, err
 }
 
-// find returns the image to clone, or a fault with near misses.
-func find(r state.Reader, ref Ref) (Image, error) {
-	img, err := Get(r, ref)
-	if !errors.Is(err, state.ErrNotFound) {
+// existing returns the image of a name, or a fault with near misses.
+func existing(r state.Reader, ref Ref) (Image, error) {
+	img, here, err := Find(r, ref)
+	if here || err != nil {
 		return img, err
 	}
 	all, err := All(r)

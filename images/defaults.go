@@ -28,8 +28,7 @@ var downloads = state.NewTable[download]("download") // by model
 // Want notes within the transaction that registers a device that the default
 // image of its model is wanted: it is downloaded in the background.
 func (c *Catalog) Want(tx state.Tx, model Model) error {
-	_, err := downloads.Get(tx, string(model))
-	if !errors.Is(err, state.ErrNotFound) {
+	if _, wanted, err := downloads.Find(tx, string(model)); err != nil || wanted {
 		return err
 	}
 	e := journal.Event{Type: journal.Download, Actor: journal.Server, To: DefaultRef(model).String(), Detail: "begun"}
@@ -40,28 +39,18 @@ func (c *Catalog) Want(tx state.Tx, model Model) error {
 func Unwant(tx state.Tx, model Model) error { return downloads.Delete(tx, string(model)) }
 
 // wanted returns the default images that devices wait for, ordered by model.
-func (c *Catalog) wanted(ctx context.Context) (all []download, err error) {
-	err = c.Store.View(ctx, func(r state.Reader) error {
-		all = nil
-		for e, err := range downloads.Scan(r, "", "") {
-			if err != nil {
-				return err
-			}
-			all = append(all, e.Value)
-		}
-		return nil
-	})
-	return all, err
+func (c *Catalog) wanted(ctx context.Context) ([]download, error) {
+	return state.Read(ctx, c.Store, func(r state.Reader) ([]download, error) { return downloads.All(r, "") })
 }
 
 // Obtain downloads the default image of a model unless it is here, for one who
 // cannot go on without it.
 func (c *Catalog) Obtain(ctx context.Context, model Model) error {
-	err := c.Store.View(ctx, func(r state.Reader) error {
-		_, err := Get(r, DefaultRef(model))
-		return err
+	here, err := state.Read(ctx, c.Store, func(r state.Reader) (bool, error) {
+		_, here, err := Find(r, DefaultRef(model))
+		return here, err
 	})
-	if !errors.Is(err, state.ErrNotFound) {
+	if here || err != nil {
 		return err
 	}
 	img, err := c.fetchDefault(ctx, model, nil)
@@ -86,8 +75,8 @@ func (c *Catalog) fetchDefault(ctx context.Context, model Model, report func(Pro
 // first, and free nodes of the devices that waited for it.
 func (c *Catalog) arrive(ctx context.Context, model Model, img Image) error {
 	_, err := c.Nodes.Change(ctx, auth.Server, func(tx Change) error {
-		_, err := Get(tx, img.Ref)
-		if errors.Is(err, state.ErrNotFound) {
+		_, here, err := Find(tx, img.Ref)
+		if err == nil && !here {
 			e := journal.Event{Type: journal.Download, Actor: journal.Server, To: img.Ref.String(), Detail: "done, " + img.Digest}
 			err = errors.Join(Put(tx, img), c.Journal.Record(tx, e))
 		}

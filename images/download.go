@@ -108,11 +108,8 @@ func (c *Catalog) try(ctx context.Context, model Model) {
 
 // postpone notes within tx that a try failed, and when the next one is due.
 func (c *Catalog) postpone(tx state.Tx, model Model, reason string) error {
-	w, err := downloads.Get(tx, string(model))
-	if errors.Is(err, state.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	w, wanted, err := downloads.Find(tx, string(model))
+	if err != nil || !wanted {
 		return err
 	}
 	pause := c.Retry << min(w.Tries, 6)

@@ -206,11 +206,8 @@ func (c *Catalog) rewait(ctx context.Context, user auth.Name, job Job, how strin
 		if err := auth.Member(tx, user); err != nil {
 			return err
 		}
-		w, err := downloads.Get(tx, model)
-		if errors.Is(err, state.ErrNotFound) {
-			return nil // it is done
-		}
-		if err != nil {
+		w, wanted, err := downloads.Find(tx, model)
+		if err != nil || !wanted { // it is done
 			return err
 		}
 		change(&w)

@@ -47,11 +47,8 @@ func vacant(r state.Reader, heir auth.Name, ref Ref) (Ref, error) {
 	base := ref.Name
 	ref.User = heir
 	for n := 2; ; n++ {
-		_, err := Get(r, ref)
-		if errors.Is(err, state.ErrNotFound) {
-			return ref, nil
-		}
-		if err != nil {
+		_, taken, err := Find(r, ref)
+		if err != nil || !taken {
 			return ref, err
 		}
 		ref.Name = fmt.Sprintf("%.58s-%d", base, n)
@@ -62,7 +59,7 @@ func vacant(r state.Reader, heir auth.Name, ref Ref) (Ref, error) {
 // gets the name later is given first images again.
 func Forget(tx state.Tx, user auth.Name) error {
 	// Read, so that it conflicts with a seeding that goes on at the same time.
-	if _, err := seeds.Get(tx, string(user)); err != nil && !errors.Is(err, state.ErrNotFound) {
+	if _, _, err := seeds.Find(tx, string(user)); err != nil {
 		return err
 	}
 	return seeds.Delete(tx, string(user))

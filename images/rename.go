@@ -12,23 +12,19 @@ import (
 )
 
 // Own returns an image of the user by its name, or a fault with near misses.
-func (c *Catalog) Own(ctx context.Context, user auth.Name, name string) (img Image, err error) {
+func (c *Catalog) Own(ctx context.Context, user auth.Name, name string) (Image, error) {
 	ref, err := ParseName(user, name)
 	if err != nil {
-		return img, err
+		return Image{}, err
 	}
-	err = c.Store.View(ctx, func(r state.Reader) error {
-		img, err = Own(r, ref)
-		return err
-	})
-	return img, err
+	return state.Read(ctx, c.Store, func(r state.Reader) (Image, error) { return Own(r, ref) })
 }
 
 // Own is Catalog.Own within a transaction; besides are other names that could
 // have been meant.
 func Own(r state.Reader, ref Ref, besides ...string) (Image, error) {
-	img, err := Get(r, ref)
-	if !errors.Is(err, state.ErrNotFound) {
+	img, here, err := Find(r, ref)
+	if here || err != nil {
 		return img, err
 	}
 	mine, err := Of(r, ref.User)
@@ -56,12 +52,10 @@ func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName stri
 		if err != nil {
 			return err
 		}
-		_, err = Get(tx, to)
-		if err == nil {
-			return fault.Failedf("you have an image %s already; nothing changed", to.Short()).WithHint("choose another name")
-		}
-		if !errors.Is(err, state.ErrNotFound) {
+		if _, taken, err := Find(tx, to); err != nil {
 			return err
+		} else if taken {
+			return fault.Failedf("you have an image %s already; nothing changed", to.Short()).WithHint("choose another name")
 		}
 		img.Ref = to
 		e := journal.Event{Type: journal.Image, Actor: string(user), From: from.String(), To: to.String(), Detail: "renamed"}

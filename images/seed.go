@@ -15,13 +15,8 @@ import (
 // while there are none, the default images of the models present are cloned
 // into it and returned as seeded.
 func (c *Catalog) WorkingSet(ctx context.Context, user auth.Name) (mine, seeded []Image, err error) {
-	read := func() error {
-		return c.Store.View(ctx, func(r state.Reader) (err error) {
-			mine, err = Of(r, user)
-			return err
-		})
-	}
-	if err := read(); err != nil || len(mine) > 0 {
+	read := func(r state.Reader) ([]Image, error) { return Of(r, user) }
+	if mine, err = state.Read(ctx, c.Store, read); err != nil || len(mine) > 0 {
 		return mine, nil, err
 	}
 	present, err := c.Nodes.Models(ctx)
@@ -31,7 +26,7 @@ func (c *Catalog) WorkingSet(ctx context.Context, user auth.Name) (mine, seeded 
 	if seeded, err = c.seed(ctx, user, present); err != nil {
 		return nil, nil, err
 	}
-	err = read() // another session of the user may have been first
+	mine, err = state.Read(ctx, c.Store, read) // another session of the user may have been first
 	return mine, seeded, err
 }
 
@@ -48,11 +43,7 @@ var seeds = state.NewTable[seed]("seeded")
 // share their clone's name, as those of one image for several models do, are
 // cloned once, from the first model that lists it.
 func (c *Catalog) seed(ctx context.Context, user auth.Name, models []Model) ([]Image, error) {
-	var todo []Image
-	err := c.Store.View(ctx, func(r state.Reader) (err error) {
-		todo, err = unseeded(r, user, models)
-		return err
-	})
+	todo, err := state.Read(ctx, c.Store, func(r state.Reader) ([]Image, error) { return unseeded(r, user, models) })
 	if err != nil || len(todo) == 0 {
 		return nil, err
 	}
@@ -80,10 +71,7 @@ func (c *Catalog) seed(ctx context.Context, user auth.Name, models []Model) ([]I
 
 // unseeded returns the default images that seed has to clone.
 func unseeded(r state.Reader, user auth.Name, models []Model) ([]Image, error) {
-	switch _, err := seeds.Get(r, string(user)); {
-	case err == nil:
-		return nil, nil
-	case !errors.Is(err, state.ErrNotFound):
+	if _, had, err := seeds.Find(r, string(user)); err != nil || had {
 		return nil, err
 	}
 	if ok, err := auth.Exists(r, user); err != nil || !ok {
@@ -95,12 +83,12 @@ func unseeded(r state.Reader, user auth.Name, models []Model) ([]Image, error) {
 	var todo []Image
 	named := map[Ref]bool{}
 	for _, model := range models {
-		def, err := Get(r, DefaultRef(model))
-		if errors.Is(err, state.ErrNotFound) {
-			continue
-		}
+		def, here, err := Find(r, DefaultRef(model))
 		if err != nil {
 			return nil, err
+		}
+		if !here {
+			continue
 		}
 		if to := def.CloneRef(user); !named[to] {
 			named[to] = true
@@ -123,19 +111,20 @@ func (c *Catalog) cloneDefault(tx state.Tx, actor auth.Actor, def Image, user au
 // the user's clone of the model's default image: made now, or the image of that
 // name that is there, which must be for the model.
 func (c *Catalog) CloneOfDefault(tx state.Tx, actor auth.Actor, model Model, user auth.Name) (clone, def Image, made bool, err error) {
-	def, err = Get(tx, DefaultRef(model))
-	if errors.Is(err, state.ErrNotFound) {
-		return clone, def, false, fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")
+	def, here, err := Find(tx, DefaultRef(model))
+	if err == nil && !here {
+		err = fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")
 	}
 	if err != nil {
 		return clone, def, false, err
 	}
-	clone, err = Get(tx, def.CloneRef(user))
+	clone, here, err = Find(tx, def.CloneRef(user))
 	switch {
-	case errors.Is(err, state.ErrNotFound):
+	case err != nil:
+	case !here:
 		clone, err = c.cloneDefault(tx, actor, def, user)
 		return clone, def, true, err
-	case err == nil && !clone.Boots(model):
+	case !clone.Boots(model):
 		err = fault.Failedf("your image %s is not for model %s, and the clone of the default image would have its name; nothing changed", clone.Ref.Short(), model).
 			WithHint("take a fresh clone with: image clone --force walt:%s %s", def.Ref, clone.Ref.Short())
 	}

@@ -35,11 +35,7 @@ var datedTag = regexp.MustCompile(`^[0-9]{8}$`)
 // version is kept under the date of today as its tag, until the next update. It
 // calls each with what became of one image. A dry run changes nothing.
 func (c *Catalog) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each func(Update)) error {
-	var defaults []Image
-	err := c.Store.View(ctx, func(r state.Reader) (err error) {
-		defaults, err = Of(r, auth.Nobody)
-		return err
-	})
+	defaults, err := state.Read(ctx, c.Store, func(r state.Reader) ([]Image, error) { return Of(r, auth.Nobody) })
 	if err != nil {
 		return err
 	}
@@ -120,7 +116,7 @@ func (c *Catalog) PutBack(ctx context.Context, user auth.Name, name string) (Ima
 	}
 	var back Image
 	restarts, err := c.replace(ctx, user, func(r state.Reader) (_, kept Image, err error) {
-		present, err := find(r, ref)
+		present, err := existing(r, ref)
 		if err != nil {
 			return back, kept, err
 		}
@@ -151,16 +147,12 @@ func replaced(r state.Reader, ref Ref) (dated []Image, err error) {
 
 // Replaced returns the default images that have a version to put back.
 func (c *Catalog) Replaced(ctx context.Context) (refs []Ref, err error) {
-	err = c.Store.View(ctx, func(r state.Reader) error {
-		refs = nil
-		all, err := Of(r, auth.Nobody)
-		for _, img := range all {
-			if datedTag.MatchString(img.Ref.Tag) {
-				refs = append(refs, Ref{User: auth.Nobody, Name: img.Ref.Name, Tag: latest})
-			}
+	all, err := state.Read(ctx, c.Store, func(r state.Reader) ([]Image, error) { return Of(r, auth.Nobody) })
+	for _, img := range all {
+		if datedTag.MatchString(img.Ref.Tag) {
+			refs = append(refs, Ref{User: auth.Nobody, Name: img.Ref.Name, Tag: latest})
 		}
-		return err
-	})
+	}
 	return refs, err
 }
 
