@@ -96,7 +96,7 @@ func complete(ctx context.Context, c *Call, by completer, word string) []string 
 	return by(ctx, c, word)
 }
 
-// The completers. What cannot be looked up has no candidates.
+// The completers follow. When the store cannot be read, they have no candidates.
 
 func completeDevice(ctx context.Context, c *Call, _ string) []string {
 	names, err := c.Lab.Names(ctx)

@@ -30,8 +30,17 @@ func TestTopicNamesAllFields(t *testing.T) {
 		}
 	}
 	for _, doc := range []any{
-		api.Nodes{}, api.Changes{}, api.Images{}, api.ImageDetail{}, api.FoundImages{}, api.Devices{}, api.Power{},
-		api.Users{}, api.WhoAmI{}, api.Jobs{}, api.Events{},
+		api.Nodes{},
+		api.Changes{},
+		api.Images{},
+		api.ImageDetail{},
+		api.FoundImages{},
+		api.Devices{},
+		api.Power{},
+		api.Users{},
+		api.WhoAmI{},
+		api.Jobs{},
+		api.Events{},
 	} {
 		check(reflect.TypeOf(doc))
 	}

@@ -57,7 +57,7 @@ func logShow(ctx context.Context, c *Call) error {
 		found = append(found, api.NewEvent(e))
 		return nil
 	}
-	if follow && until.After(c.Now()) { // without a moment between the two
+	if follow && until.After(c.Now()) { // one call for both: no event falls between
 		if err := c.Journal.Follow(ctx, from, show); err != nil {
 			return err
 		}

@@ -49,7 +49,7 @@ func nodeWait(ctx context.Context, c *Call) error {
 }
 
 // waitingFor shows, until end is called, what is waited for: on a terminal a
-// line that changes, without one a line for each node less.
+// line that changes, without one a line whenever there are fewer.
 func (c *Call) waitingFor() (show func(nodes.Nodes), end func()) {
 	if c.Terminal != nil {
 		return func(missing nodes.Nodes) { fmt.Fprintf(c.Err, "\r\x1b[KWaiting for %s ...", listStates(missing)) },

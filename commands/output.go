@@ -77,7 +77,7 @@ func (c *Call) rows(heading []string, rows [][]string) {
 	columns(c.Out, c.Terminal != nil, heading, rows)
 }
 
-// note tells the user something that is not a result.
+// note tells the user something that is not a result, and so goes to Err.
 func (c *Call) note(format string, args ...any) {
 	fmt.Fprintf(c.Err, "%s\n", clean(fmt.Sprintf(format, args...)))
 }

@@ -27,7 +27,8 @@ func (a *App) Run(ctx context.Context, s *Session, line string) int {
 	return a.report(ctx, s, line, err)
 }
 
-// admit returns a fault when who logged in could not do so any more.
+// admit returns a fault when the user, or the key of the session, was removed
+// since the login.
 func (a *App) admit(ctx context.Context, s *Session) error {
 	if s.Certified {
 		return a.Users.Check(ctx, s.User)

@@ -2,8 +2,8 @@ package commands
 
 import "regexp"
 
-// secretPattern matches the beginning of what may hold a secret, also where a key
-// is a little wrong.
+// secretPattern matches settings that hold a secret, as in snmp.community=...,
+// and the rest of the line; also those whose key is misspelt a little.
 var secretPattern = regexp.MustCompile(`(?i)([\w.-]*(comm?un|pass)[\w.-]*=).*`)
 
 // Conceal returns a command line without the secrets that it may hold, and what

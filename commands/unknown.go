@@ -44,8 +44,8 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 	return a.noCommand(words[0], near, "help")
 }
 
-// noCommand is the fault for a command that does not exist: the nearest ones and
-// how to use the first of them, or what may follow it, or the line that shows all.
+// noCommand is the fault for a command that does not exist. Its hint names the
+// nearest ones and how to use the first of them, or the line that shows all.
 func (a *App) noCommand(typed string, near []string, all string) error {
 	f := fault.Usagef("unknown command %q", typed)
 	if len(near) == 0 {
