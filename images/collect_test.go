@@ -117,7 +117,7 @@ func TestCollectDuringFetch(t *testing.T) {
 	}
 	later(l, 24*time.Hour)
 	h, _ := last.Digest()
-	f.make(func(_ http.ResponseWriter, r *http.Request) bool {
+	f.Break(func(_ http.ResponseWriter, r *http.Request) bool {
 		if asks(r, h) {
 			collect(t, l, false)
 		}

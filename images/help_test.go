@@ -1,13 +1,9 @@
 package images
 
 import (
-	"archive/tar"
 	"bytes"
-	"context"
 	"fmt"
 	"io/fs"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,12 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"walt/fault"
@@ -31,14 +22,32 @@ import (
 	"walt/state/badger"
 )
 
-// What layers are made of.
+// What images are made of, and where they come from.
 var (
-	created = imagetest.Created
-	regular = imagetest.Regular
-	archive = imagetest.Archive
-	symlink = imagetest.Symlink
-	zip     = imagetest.Gzip
+	created      = imagetest.Created
+	zip          = imagetest.Gzip
+	regular      = imagetest.Regular
+	archive      = imagetest.Archive
+	gzipLayer    = imagetest.GzipLayer
+	tarLayer     = imagetest.TarLayer
+	image        = imagetest.Image
+	pcImage      = imagetest.PCImage
+	digestOf     = imagetest.DigestOf
+	layerDigest  = imagetest.LayerDigest
+	push         = imagetest.Push
+	serve        = imagetest.Serve
+	closedPort   = imagetest.ClosedPort
+	realRegistry = imagetest.RealRegistry
+	part         = imagetest.Part
+	newFaulty    = imagetest.NewRegistry
+	asks         = imagetest.Asks
+	short        = imagetest.ShortDir
+	dockerd      = imagetest.Dockerd
+	podman       = imagetest.Podman
+	load         = imagetest.Load
 )
+
+type faulty = imagetest.Registry
 
 // testLibrary is a Library that knows where its content is, and how much later
 // it is for it than for others.
@@ -99,74 +108,6 @@ func mustRef(t testing.TB, s string) Ref {
 	return ref
 }
 
-func gzipLayer(t testing.TB, entries ...*tar.Header) v1.Layer {
-	t.Helper()
-	return static.NewLayer(zip(t, archive(t, entries...)), types.OCILayer)
-}
-
-// image makes an image of the layers, with labels in pairs.
-func image(t testing.TB, layers []v1.Layer, labels ...string) v1.Image {
-	t.Helper()
-	img, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), layers...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
-	config := &v1.ConfigFile{Architecture: "amd64", OS: "linux", Created: v1.Time{Time: created}}
-	config.Config.Labels = map[string]string{}
-	for i := 0; i+1 < len(labels); i += 2 {
-		config.Config.Labels[labels[i]] = labels[i+1]
-	}
-	for _, l := range layers {
-		id, err := l.DiffID()
-		if err != nil {
-			t.Fatal(err)
-		}
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, id)
-	}
-	img, err = mutate.ConfigFile(img, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return img
-}
-
-// pcImage is a good image of one layer with the file etc/motd.
-func pcImage(t testing.TB, motd string) v1.Image {
-	t.Helper()
-	return image(t, []v1.Layer{gzipLayer(t, regular("etc/motd", motd))}, modelsLabel, "pc-x86-64")
-}
-
-func digestOf(t testing.TB, img interface{ Digest() (v1.Hash, error) }) string {
-	t.Helper()
-	h, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h.String()
-}
-
-// push writes an image or an index to the registry at an http address.
-func push(t testing.TB, url, ref string, what remote.Taggable, options ...remote.Option) {
-	t.Helper()
-	_, host, _ := strings.Cut(url, "://")
-	r, err := name.ParseReference(host+"/"+ref, name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	switch what := what.(type) {
-	case v1.Image:
-		err = remote.Write(r, what, options...)
-	case v1.ImageIndex:
-		err = remote.WriteIndex(r, what, options...)
-	default:
-		err = remote.Put(r, what, options...)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // keep stores the layers as they are and a manifest of them, without any registry.
 func keep(t testing.TB, l *testLibrary, layers ...[]byte) (digest string) {
 	t.Helper()
@@ -218,28 +159,6 @@ func wantFault(t testing.TB, err error, words ...string) {
 	for _, w := range words {
 		if !strings.Contains(f.Msg, w) {
 			t.Errorf("got %q, want something with %q", f.Msg, w)
-		}
-	}
-}
-
-// serve starts a registry, or what takes itself for one.
-func serve(t testing.TB, h http.Handler) *httptest.Server {
-	t.Helper()
-	s := httptest.NewServer(h)
-	t.Cleanup(s.Close)
-	return s
-}
-
-// until polls for something that another goroutine brings about.
-func until(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waited in vain for %s", what)
-		case <-time.After(time.Millisecond):
 		}
 	}
 }

@@ -103,7 +103,7 @@ func TestKilledWhileDownloading(t *testing.T) {
 		var left atomic.Int64
 		left.Store(2 + rand.Int64N(10))
 		started := make(chan struct{})
-		f.make(func(_ http.ResponseWriter, r *http.Request) bool {
+		f.Break(func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/blobs/") && left.Add(-1) == 0 {
 				<-started
 				time.AfterFunc(rand.N(20*time.Millisecond), func() { child.Process.Kill() })

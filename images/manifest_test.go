@@ -53,7 +53,7 @@ func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
 			case v1.ImageIndex:
 				push(t, url, pcDefault, what)
 			case types.MediaType:
-				f.make(func(w http.ResponseWriter, r *http.Request) bool {
+				f.Break(func(w http.ResponseWriter, r *http.Request) bool {
 					if strings.Contains(r.URL.Path, "/manifests/") {
 						w.Header().Set("Content-Type", string(what))
 						io.WriteString(w, "[]")
@@ -63,7 +63,7 @@ func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
 			}
 			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 			wantFault(t, err, append(test.words, pcDefault, "registry lab ("+url+")")...)
-			if n := f.blobs.Load(); n > 1 && !slices.Contains(test.words, "cannot be read") {
+			if n := f.Blobs.Load(); n > 1 && !slices.Contains(test.words, "cannot be read") {
 				t.Errorf("%d blobs were downloaded before it was refused", n)
 			}
 		})
@@ -116,26 +116,6 @@ func manyModels(n int) string {
 		all = append(all, fmt.Sprintf("model-%d", i))
 	}
 	return strings.Join(all, ",")
-}
-
-// A list promises the digests of its manifests.
-func TestManifestOfAListIsVerified(t *testing.T) {
-	t.Parallel()
-	l, f, url := inLab(t)
-	img := pcImage(t, "x")
-	push(t, url, pcDefault, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
-		Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
-	}))
-	f.make(func(w http.ResponseWriter, r *http.Request) bool {
-		if !strings.HasSuffix(r.URL.Path, "/manifests/"+digestOf(t, img)) {
-			return false
-		}
-		w.Header().Set("Content-Type", string(types.OCIManifestSchema1))
-		io.WriteString(w, `{"schemaVersion":2}`)
-		return true
-	})
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-	wantFault(t, err, digestOf(t, img), "does not match its digest")
 }
 
 // What is not called after a model is for the models of its label.

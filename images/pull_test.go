@@ -1,41 +1,18 @@
 package images
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"walt/fault"
 )
 
 const pcDefault = "waltplatform/pc-x86-64-default"
-
-func layerDigest(t testing.TB, img v1.Image, n int) v1.Hash {
-	t.Helper()
-	layers, err := img.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := layers[n].Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
 
 // inLab is a library that looks in an in-process registry.
 func inLab(t testing.TB) (*testLibrary, *faulty, string) {
@@ -77,181 +54,9 @@ func TestFetch(t *testing.T) {
 	wantContent(t, tree, "a", "1")
 	wantContent(t, tree, "b", "2")
 
-	before := f.blobs.Load()
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil || f.blobs.Load() != before {
+	before := f.Blobs.Load()
+	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil || f.Blobs.Load() != before {
 		t.Errorf("what is here was downloaded again, %v", err)
-	}
-}
-
-func TestFetchDownloadsSharedLayersOnce(t *testing.T) {
-	t.Parallel()
-	l, f, url := inLab(t)
-	base := gzipLayer(t, regular("base", "1"))
-	push(t, url, "bob/one", image(t, []v1.Layer{base, gzipLayer(t, regular("one", "1"))}, modelsLabel, "x"))
-	push(t, url, "bob/two", image(t, []v1.Layer{base, base, gzipLayer(t, regular("two", "2"))}, modelsLabel, "x"))
-	var downloads []int64
-	for _, ref := range []string{"bob/one", "bob/two"} {
-		f.blobs.Store(0)
-		if _, err := l.Fetch(t.Context(), mustRef(t, ref), nil); err != nil {
-			t.Fatal(err)
-		}
-		downloads = append(downloads, f.blobs.Load())
-	}
-	if want := []int64{3, 2}; !slices.Equal(downloads, want) { // a config and the layers that are not here
-		t.Errorf("%v downloads, want %v", downloads, want)
-	}
-}
-
-func TestFetchManyAtOnceDownloadsOnce(t *testing.T) {
-	t.Parallel()
-	l, f, url := inLab(t)
-	img := bigImage(t)
-	push(t, url, pcDefault, img)
-	layer, release := layerDigest(t, img, 0), make(chan struct{})
-	f.make(func(w http.ResponseWriter, r *http.Request) bool {
-		if !asks(r, layer) {
-			return false
-		}
-		rec := httptest.NewRecorder()
-		f.Handler.ServeHTTP(rec, r)
-		b := rec.Body.Bytes()
-		w.Write(b[:len(b)/2])
-		w.(http.Flusher).Flush()
-		<-release
-		w.Write(b[len(b)/2:])
-		return true
-	})
-	var waiting atomic.Int64
-	waits := func() func(Progress) { // is told once half of it is here
-		var once sync.Once
-		return func(Progress) { once.Do(func() { waiting.Add(1) }) }
-	}
-	impatient, leave := context.WithCancel(t.Context())
-	defer leave()
-	first := make(chan error, 1)
-	go func() {
-		_, err := l.Fetch(impatient, DefaultRef("pc-x86-64"), waits())
-		first <- err
-	}()
-	until(t, "the first download", func() bool { return waiting.Load() == 1 })
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), waits()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	until(t, "the others", func() bool { return waiting.Load() == 5 })
-	leave()
-	if err := <-first; !errors.Is(err, context.Canceled) || fault.As(err) != nil {
-		t.Errorf("who left got %v", err)
-	}
-	close(release)
-	wg.Wait()
-	if n := f.blobs.Load(); n != 2 {
-		t.Errorf("%d downloads, want the config and the layer", n)
-	}
-}
-
-func TestFetchCancelledLeavesNothing(t *testing.T) {
-	t.Parallel()
-	l, f, url := inLab(t)
-	img := pcImage(t, "hello")
-	push(t, url, pcDefault, img)
-	ctx, cancel := context.WithCancel(t.Context())
-	layer, gone := layerDigest(t, img, 0), make(chan struct{})
-	f.make(func(w http.ResponseWriter, r *http.Request) bool {
-		if asks(r, layer) {
-			w.Write([]byte("begin"))
-			w.(http.Flusher).Flush()
-			cancel()
-			<-r.Context().Done()
-			close(gone)
-			return true
-		}
-		return false
-	})
-	if _, err := l.Fetch(ctx, DefaultRef("pc-x86-64"), nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	<-gone
-	if left := leftovers(t, l); len(left) > 0 {
-		t.Errorf("%v was left", left)
-	}
-	if _, err := l.Files(t.Context(), digestOf(t, img)); err == nil {
-		t.Error("the image is visible")
-	}
-}
-
-func TestFetchResumesFromWholeLayers(t *testing.T) {
-	t.Parallel()
-	l, f, url := inLab(t)
-	big, err := random.Layer(1<<20, types.OCILayer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	img := image(t, []v1.Layer{gzipLayer(t, regular("a", "1")), big}, modelsLabel, "pc-x86-64")
-	push(t, url, pcDefault, img)
-	whole, cut := layerDigest(t, img, 0), layerDigest(t, img, 1)
-	f.make(func(w http.ResponseWriter, r *http.Request) bool {
-		if !asks(r, cut) {
-			return false
-		}
-		until(t, "the other layer", func() bool { return has(l, whole) })
-		rec := httptest.NewRecorder()
-		f.Handler.ServeHTTP(rec, r)
-		w.Header().Set("Content-Length", fmt.Sprint(rec.Body.Len()))
-		w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
-		panic(http.ErrAbortHandler)
-	})
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-	wantFault(t, err, pcDefault, "registry lab ("+url+")", "broke the connection")
-	if left := leftovers(t, l); len(left) > 0 {
-		t.Errorf("%v was left", left)
-	}
-	f.trouble.Store(nil)
-	f.blobs.Store(0)
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
-		t.Fatal(err)
-	}
-	if n := f.blobs.Load(); n != 1 {
-		t.Errorf("the second try downloaded %d blobs, want the one that was cut", n)
-	}
-}
-
-func TestFetchRefusesOtherContent(t *testing.T) {
-	t.Parallel()
-	for name, body := range map[string]func(good []byte) []byte{
-		"changed": func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
-		"longer":  func(b []byte) []byte { return append(b, 'x') },
-		"shorter": func(b []byte) []byte { return b[:len(b)-1] },
-		"empty":   func([]byte) []byte { return nil },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			l, f, url := inLab(t)
-			img := pcImage(t, "hello")
-			push(t, url, pcDefault, img)
-			layer := layerDigest(t, img, 0)
-			f.make(func(w http.ResponseWriter, r *http.Request) bool {
-				if !asks(r, layer) {
-					return false
-				}
-				rec := httptest.NewRecorder()
-				f.Handler.ServeHTTP(rec, r)
-				w.Write(body(rec.Body.Bytes()))
-				return true
-			})
-			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-			wantFault(t, err, pcDefault, "registry lab", layer.String(), "does not match its digest")
-			if has(l, layer) {
-				t.Error("the content is visible")
-			}
-			if left := leftovers(t, l); len(left) > 0 {
-				t.Errorf("%v was left", left)
-			}
-		})
 	}
 }
 
@@ -297,17 +102,6 @@ func TestRegistriesAreAskedInOrder(t *testing.T) {
 	}
 	_, err = l.Fetch(t.Context(), mustRef(t, "bob/both"), nil)
 	wantFault(t, err, "no registry is configured")
-}
-
-// closedPort is an address on which nothing listens.
-func closedPort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func TestOpenRemovesWhatWasInterrupted(t *testing.T) {

@@ -131,7 +131,7 @@ func TestListsHavePages(t *testing.T) {
 			push(t, url, repo+":"+tag, pcImage(t, "x"))
 		}
 	}
-	f.make(func(w http.ResponseWriter, r *http.Request) bool {
+	f.Break(func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case r.URL.Path == "/v2/_catalog":
 			pages(w, r, "repositories", repos)
@@ -167,7 +167,7 @@ func TestSearchThatGoesWrong(t *testing.T) {
 			t.Parallel()
 			l, f, url := inLab(t)
 			l.askLimit = time.Second
-			f.make(func(w http.ResponseWriter, r *http.Request) bool {
+			f.Break(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path != "/v2/_catalog" {
 					return false
 				}
@@ -189,7 +189,7 @@ func TestSearchShowsWhatThereIs(t *testing.T) {
 	l, f, url := inLab(t)
 	push(t, url, "bob/a:1", pcImage(t, "x"))
 	push(t, url, "bob/a:2", pcImage(t, "y"))
-	f.make(func(w http.ResponseWriter, r *http.Request) bool {
+	f.Break(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "/manifests/2") {
 			w.WriteHeader(http.StatusBadGateway)
 			return true
@@ -207,7 +207,7 @@ func TestSearchShowsWhatThereIs(t *testing.T) {
 func TestSearchDockerHub(t *testing.T) {
 	t.Parallel()
 	f := newFaulty()
-	f.make(func(w http.ResponseWriter, r *http.Request) bool {
+	f.Break(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/v2/_catalog" {
 			t.Error("the catalog was asked for")
 		}

@@ -1,8 +1,6 @@
-package images
+package source
 
 import (
-	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,71 +22,33 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/crypto/bcrypt"
-)
 
-// realRegistry starts Debian's docker-registry with further lines of its
-// configuration for http and auth, and returns its host and port. The lines may
-// end with one for storage, in which DIR is the directory.
-func realRegistry(t testing.TB, dir, http, auth string, storage ...string) (host string) {
-	t.Helper()
-	bin := part(t, "docker-registry", "docker-registry")
-	host = closedPort(t)
-	if storage == nil {
-		storage = []string{"storage: {filesystem: {rootdirectory: DIR/data}}"}
-	}
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\n%s\nhttp:\n  addr: %q\n%s%s",
-		strings.ReplaceAll(storage[0], "DIR", dir), host, http, auth)
-	file := filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, bin, "serve", file)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stop()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("docker-registry: %s", &out)
-		}
-	})
-	until(t, "docker-registry", func() bool {
-		c, err := net.Dial("tcp", host)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	return host
-}
+	"walt/images/content"
+)
 
 func TestRealRegistry(t *testing.T) {
 	t.Parallel()
 	host := realRegistry(t, t.TempDir(), "", "")
-	l := newLibrary(t)
+	l := newPlace(t)
 	lookIn(t, l, "http://"+host)
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-	wantFault(t, err, pcDefault, "registry lab (http://"+host+") does not have it")
+	_, err := l.fetch(t.Context(), pcDefault, nil)
+	wantError(t, err, "registry lab (http://"+host+") does not have it")
 
 	img := pcImage(t, "of a real registry")
 	push(t, "http://"+host, pcDefault, img)
-	got, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
+	got, err := l.fetch(t.Context(), pcDefault, nil)
 	if err != nil || got.Digest != digestOf(t, img) {
 		t.Fatalf("got %v, %v", got, err)
 	}
-	tree, err := l.Files(t.Context(), got.Digest)
+	tree, err := l.store.Tree(t.Context(), content.Digest(got.Digest))
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantContent(t, tree, "etc/motd", "of a real registry")
 
 	lookIn(t, l, "https://"+host)
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-	wantFault(t, err, "registry lab (https://"+host+") does not speak https")
+	_, err = l.fetch(t.Context(), pcDefault, nil)
+	wantError(t, err, "registry lab (https://"+host+") does not speak https")
 }
 
 func TestRealRegistryWithPasswords(t *testing.T) {
@@ -104,25 +63,25 @@ func TestRealRegistryWithPasswords(t *testing.T) {
 	}
 	host := realRegistry(t, dir, "", fmt.Sprintf("auth: {htpasswd: {realm: walt, path: %s/htpasswd}}\n", dir))
 	push(t, "http://"+host, pcDefault, pcImage(t, "x"), remote.WithAuth(&authn.Basic{Username: "walt", Password: "right"}))
-	l := newLibrary(t)
+	l := newPlace(t)
 	for _, test := range []struct{ user, password, words string }{
 		{"", "", "needs a password"},
 		{"walt", "wrong", "refuses the user name or the password"},
 		{"bob", "right", "refuses the user name or the password"},
 		{"walt", "right", ""},
 	} {
-		err := l.SetRegistries([]Registry{{Label: "lab", URL: "http://" + host, Username: test.user, Password: test.password}})
+		err := l.use(RegistryConfig{Label: "lab", URL: "http://" + host, Username: test.user, Password: test.password})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
+		_, err = l.fetch(t.Context(), pcDefault, nil)
 		if test.words == "" {
 			if err != nil {
 				t.Error(err)
 			}
 			continue
 		}
-		wantFault(t, err, pcDefault, "registry lab (http://"+host+") "+test.words)
+		wantError(t, err, "registry lab (http://"+host+") "+test.words)
 		if strings.Contains(err.Error(), "right") || strings.Contains(err.Error(), "wrong") {
 			t.Errorf("the message shows the password: %v", err)
 		}
@@ -137,37 +96,37 @@ func TestRealRegistryWithItsOwnCA(t *testing.T) {
 	push(t, "https://"+host, pcDefault, pcImage(t, "x"),
 		remote.WithTransport(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca}}))
 
-	l := newLibrary(t)
+	l := newPlace(t)
 	lookIn(t, l, "https://"+host)
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-	wantFault(t, err, "registry lab (https://"+host+") has a certificate that is not trusted: an unknown authority signed it")
+	_, err := l.fetch(t.Context(), pcDefault, nil)
+	wantError(t, err, "registry lab (https://"+host+") has a certificate that is not trusted: an unknown authority signed it")
 
 	_, port, _ := net.SplitHostPort(host)
-	if err := l.SetRegistries([]Registry{{Label: "lab", URL: "https://localhost:" + port, CA: ca}}); err != nil {
+	if err := l.use(RegistryConfig{Label: "lab", URL: "https://localhost:" + port, CA: ca}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-	wantFault(t, err, "certificate that is not trusted: it is for another name")
+	_, err = l.fetch(t.Context(), pcDefault, nil)
+	wantError(t, err, "certificate that is not trusted: it is for another name")
 
-	if err := l.SetRegistries([]Registry{{Label: "lab", URL: "https://" + host, CA: ca}}); err != nil {
+	if err := l.use(RegistryConfig{Label: "lab", URL: "https://" + host, CA: ca}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
+	if _, err := l.fetch(t.Context(), pcDefault, nil); err != nil {
 		t.Error(err)
 	}
 
 	lookIn(t, l, "http://"+host)
-	_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-	wantFault(t, err, "registry lab (http://"+host+") answered 400")
+	_, err = l.fetch(t.Context(), pcDefault, nil)
+	wantError(t, err, "registry lab (http://"+host+") answered 400")
 }
 
 func TestRegistryThatIsDownAndComesUp(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t)
+	l := newPlace(t)
 	addr := closedPort(t)
 	lookIn(t, l, "http://"+addr)
-	_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-	wantFault(t, err, pcDefault, "registry lab (http://"+addr+") cannot be reached: connection refused")
+	_, err := l.fetch(t.Context(), pcDefault, nil)
+	wantError(t, err, "registry lab (http://"+addr+") cannot be reached: connection refused")
 
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -176,7 +135,7 @@ func TestRegistryThatIsDownAndComesUp(t *testing.T) {
 	go http.Serve(listener, newFaulty()) // ends when the listener is closed
 	defer listener.Close()
 	push(t, "http://"+addr, pcDefault, pcImage(t, "x"))
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
+	if _, err := l.fetch(t.Context(), pcDefault, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -204,13 +163,13 @@ func TestHTTPSNeverFallsBackToHTTP(t *testing.T) {
 				c.Close()
 			}
 		}()
-		l := newLibrary(t)
-		err = l.SetRegistries([]Registry{{Label: "lab", URL: scheme + "://" + listener.Addr().String(), Username: "u", Password: "p"}})
+		l := newPlace(t)
+		err = l.use(RegistryConfig{Label: "lab", URL: scheme + "://" + listener.Addr().String(), Username: "u", Password: "p"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
-		wantFault(t, err, "registry lab ("+scheme, "broke the connection")
+		_, err = l.fetch(t.Context(), pcDefault, nil)
+		wantError(t, err, "registry lab ("+scheme, "broke the connection")
 		listener.Close()
 		for b := range begins {
 			if plain := b == "GET"; plain != (scheme == "http") {
@@ -225,7 +184,7 @@ func TestRepositoriesBelowAPath(t *testing.T) {
 	l, _, url := inLab(t)
 	push(t, url, "project/walt/"+pcDefault, pcImage(t, "x"))
 	lookIn(t, l, url+"/project/walt/")
-	if _, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil); err != nil {
+	if _, err := l.fetch(t.Context(), pcDefault, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package images
+package source
 
 import (
 	"fmt"
@@ -6,24 +6,8 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 )
-
-// bigImage is an image with a layer of more than a MiB.
-func bigImage(t testing.TB) v1.Image {
-	t.Helper()
-	big, err := random.Layer(1<<20, types.OCILayer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image(t, []v1.Layer{big}, modelsLabel, "pc-x86-64")
-}
 
 // A connection that breaks in the middle of a layer is taken up where it broke,
 // if the registry can, and never believed blindly.
@@ -55,7 +39,7 @@ func TestCutLayers(t *testing.T) {
 			img := bigImage(t)
 			push(t, url, pcDefault, img)
 			layer := layerDigest(t, img, 0)
-			f.make(func(w http.ResponseWriter, r *http.Request) bool {
+			f.Break(func(w http.ResponseWriter, r *http.Request) bool {
 				if !asks(r, layer) {
 					return false
 				}
@@ -74,7 +58,7 @@ func TestCutLayers(t *testing.T) {
 				return true
 			})
 			var seen []Progress
-			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), func(p Progress) { seen = append(seen, p) })
+			_, err := l.fetch(t.Context(), pcDefault, func(p Progress) { seen = append(seen, p) })
 			if test.words == "" {
 				if err != nil {
 					t.Error(err)
@@ -82,7 +66,7 @@ func TestCutLayers(t *testing.T) {
 				wantProgress(t, seen, 1)
 				return
 			}
-			wantFault(t, err, "registry lab ("+url+")", test.words)
+			wantError(t, err, "registry lab ("+url+")", test.words)
 			if left := leftovers(t, l); len(left) > 0 {
 				t.Errorf("%v was left", left)
 			}
@@ -104,58 +88,4 @@ func (c *cutting) Write(b []byte) (int, error) {
 	c.ResponseWriter.Write(b[:c.left])
 	c.ResponseWriter.(http.Flusher).Flush()
 	panic(http.ErrAbortHandler)
-}
-
-// All who wait for a download see how far it is; one who is slow delays nobody.
-func TestProgressForAll(t *testing.T) {
-	t.Parallel()
-	l, f, url := inLab(t)
-	img := bigImage(t)
-	push(t, url, pcDefault, img)
-	layer, release := layerDigest(t, img, 0), make(chan struct{})
-	f.make(func(w http.ResponseWriter, r *http.Request) bool {
-		if !asks(r, layer) {
-			return false
-		}
-		rec := httptest.NewRecorder()
-		f.Handler.ServeHTTP(rec, r)
-		b := rec.Body.Bytes()
-		w.Header().Set("Content-Length", strconv.Itoa(len(b)))
-		w.Write(b[:len(b)/2])
-		w.(http.Flusher).Flush()
-		<-release
-		w.Write(b[len(b)/2:])
-		return true
-	})
-	var slow, others sync.WaitGroup
-	var half atomic.Int64
-	block := make(chan struct{})
-	fetch := func(wg *sync.WaitGroup, stop <-chan struct{}) {
-		wg.Go(func() {
-			var seen []Progress
-			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), func(p Progress) {
-				seen = append(seen, p)
-				if len(seen) == 1 {
-					half.Add(1)
-					<-stop
-				}
-			})
-			if err != nil {
-				t.Error(err)
-			}
-			wantProgress(t, seen, 1)
-		})
-	}
-	fetch(&slow, block)
-	until(t, "the first to see half of it", func() bool { return half.Load() == 1 })
-	free := make(chan struct{})
-	close(free)
-	for range 3 {
-		fetch(&others, free)
-	}
-	until(t, "all to see half of it", func() bool { return half.Load() == 4 })
-	close(release)
-	others.Wait()
-	close(block)
-	slow.Wait()
 }
