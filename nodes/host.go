@@ -1,10 +1,6 @@
 package nodes
 
-import (
-	"fmt"
-
-	"github.com/segmentio/encoding/json"
-)
+import "fmt"
 
 // HostKind is what runs a device: hardware of its own, or the server.
 type HostKind string
@@ -43,20 +39,3 @@ func (k *HostKind) UnmarshalText(text []byte) error {
 
 // Virtual reports whether the server itself runs the device.
 func (d Device) Virtual() bool { return d.Host != Physical }
-
-// UnmarshalJSON also reads rows that were written while nodes could be virtual
-// in one way only: those are simulated.
-func (d *Device) UnmarshalJSON(row []byte) error {
-	type fields Device
-	both := struct {
-		*fields
-		Virtual bool `json:"virtual"`
-	}{fields: (*fields)(d)}
-	if err := json.Unmarshal(row, &both); err != nil {
-		return err
-	}
-	if both.Virtual {
-		d.Host = Simulated
-	}
-	return nil
-}

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -9,9 +10,11 @@ import (
 
 // toFormat2 leads to format 2, in which
 //   - the nodes of each user, and the free ones, have rows in a table of their own;
+//   - devices name what hosts them, where they only said whether they are virtual;
 //   - the store guards tables by itself, and rows that were guards are gone.
 var toFormat2 = []step{
 	{"device/", indexOwner},
+	{"device/", nameHost},
 	{"crowd/", drop},
 	{"image-put/", drop},
 	{"workingset/", drop},
@@ -39,6 +42,16 @@ func indexOwner(tx state.Tx, row state.Row) error {
 	}
 	owner, _, _ := strings.Cut(d.Image, "/")
 	return owners.Put(tx, owner+"/"+d.Name, d.Model)
+}
+
+// nameHost says of a virtual node that it is simulated: there was nothing else.
+func nameHost(tx state.Tx, row state.Row) error {
+	// No string within a row has quotes like these.
+	named := bytes.Replace(row.Value, []byte(`"virtual":true`), []byte(`"host":"simulated"`), 1)
+	if bytes.Equal(named, row.Value) {
+		return nil
+	}
+	return tx.Put(row.Key, named)
 }
 
 func drop(tx state.Tx, row state.Row) error { return tx.Delete(row.Key) }
