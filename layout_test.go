@@ -61,6 +61,7 @@ var owners = map[string]string{
 	"github.com/spf13/pflag":                 "commands",
 	"github.com/dustin/go-humanize":          "commands",
 	"github.com/gliderlabs/ssh":              "vnode/sim",
+	"mvdan.cc/sh":                            "vnode/sim",
 }
 
 // outside are the folders that are no part of the server: they drive it, and

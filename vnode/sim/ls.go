@@ -16,12 +16,12 @@ import (
 // listing is one line of ls: a file and the name that it is shown with.
 type listing struct {
 	name string
-	path string // in the machine's file system
+	path string // absolute
 	info fs.FileInfo
 }
 
 func (sh *shell) ls(_ context.Context, args []string) int {
-	letters, names, ok := sh.options("ls", "la1", args)
+	letters, names, ok := sh.flags("ls", "la1", args)
 	if !ok {
 		return 1
 	}
@@ -69,40 +69,35 @@ func (sh *shell) ls(_ context.Context, args []string) int {
 // symbolic link itself, unless the name ends in a slash; a short one what it
 // leads to, if there is anything.
 func (sh *shell) look(name string, long bool) (listing, error) {
-	p := inside(sh.abs(name))
+	p := sh.abs(name)
 	if !long || strings.HasSuffix(name, "/") {
-		if info, err := fs.Stat(sh.node.files, p); err == nil {
+		if info, err := sh.node.disk.stat(p, true); err == nil {
 			return listing{name, p, info}, nil
 		}
 	}
-	info, err := fs.Lstat(sh.node.files, p)
+	info, err := sh.node.disk.stat(p, false)
 	return listing{name, p, info}, err
 }
 
 // entries returns what is in a directory, in order.
 func (sh *shell) entries(dir listing, all bool) ([]listing, error) {
-	entries, err := fs.ReadDir(sh.node.files, dir.path)
+	entries, err := sh.node.disk.list(dir.path)
 	if err != nil {
 		return nil, err
 	}
 	var found []listing
 	if all {
 		found = append(found, listing{".", dir.path, dir.info})
-		above, err := fs.Stat(sh.node.files, path.Dir(dir.path))
+		above, err := sh.node.disk.stat(path.Dir(dir.path), true)
 		if err != nil {
 			return nil, err
 		}
 		found = append(found, listing{"..", path.Dir(dir.path), above})
 	}
 	for _, e := range entries {
-		if !all && strings.HasPrefix(e.Name(), ".") {
-			continue
+		if all || !strings.HasPrefix(e.name, ".") {
+			found = append(found, listing{e.name, path.Join(dir.path, e.name), e})
 		}
-		info, err := e.Info()
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, listing{e.Name(), path.Join(dir.path, e.Name()), info})
 	}
 	return found, nil
 }
@@ -113,7 +108,7 @@ func (sh *shell) list(files []listing, long bool) {
 			sh.print(sh.details(l))
 		}
 		sh.print(printable(l.name))
-		if target, err := fs.ReadLink(sh.node.files, l.path); long && l.info.Mode()&fs.ModeSymlink != 0 && err == nil {
+		if target, err := sh.node.disk.readLink(l.path); long && l.info.Mode()&fs.ModeSymlink != 0 && err == nil {
 			sh.print(" -> " + printable(target))
 		}
 		sh.print("\n")

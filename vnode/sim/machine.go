@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gliderlabs/ssh"
@@ -23,7 +24,8 @@ var errReboot = errors.New("reboot")
 // machine is a simulated node that has power: its files and its SSH server.
 type machine struct {
 	name   nodes.Name
-	files  fs.FS
+	disk   *disk
+	turn   *sync.Mutex // to rest
 	booted time.Time
 	now    func() time.Time
 	log    *slog.Logger
@@ -31,6 +33,9 @@ type machine struct {
 	listener net.Listener
 	server   *ssh.Server
 	cut      context.CancelCauseFunc // cuts the power
+
+	processes atomic.Int32 // that run beside others
+	pid       atomic.Int32 // of the last process
 
 	running sync.WaitGroup // connections, and sessions that may survive theirs a little
 	mu      sync.Mutex     // guards what follows
@@ -53,8 +58,13 @@ func (s *Hypervisor) powerOn(n nodes.Name, files fs.FS) (*machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for SSH: %w", err)
 	}
+	disk, err := newDisk(files, s.Now)
+	if err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("read the image: %w", err)
+	}
 	m := &machine{
-		name: n, files: files, booted: s.Now(), now: s.Now, log: s.Log.With("node", n),
+		name: n, disk: disk, turn: &s.turn, booted: s.Now(), now: s.Now, log: s.Log.With("node", n),
 		listener: listener, conns: map[net.Conn]struct{}{},
 	}
 	m.server = &ssh.Server{

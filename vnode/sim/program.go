@@ -2,64 +2,191 @@ package sim
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"strconv"
+	"path"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
 const helpText = `This is a simulated node: its files are those of the image that it booted, and
-cannot be changed. It has these commands:
-  cat cd echo exit false help hostname id ls pwd reboot sleep true uname uptime whoami
-They can be joined by ; && and ||. There are no pipes, variables or globs.
+it has a POSIX shell. Files can be changed (64 MiB of changes); a reboot forgets
+that. No program of the image runs; these are here instead:
+  . : [ basename cat cd chmod command cp date dirname echo env eval exec exit
+  export false grep head help hostname id ln local ls mkdir mv printf ps pwd read
+  readonly reboot return rm rmdir seq set sh shift sleep sort tail tee test touch
+  true type uname unset uptime wait wc whoami yes, and break and continue
 `
 
-// program returns the built-in command of that name, or nil.
-func program(name string) func(sh *shell, ctx context.Context, args []string) int {
+// builtin is a command that acts on the shell itself, so that no path leads to it.
+func builtin(name string) func(*shell, context.Context, []string) int {
 	switch name {
-	case "cat":
-		return (*shell).cat
+	case ".":
+		return (*shell).source
+	case ":":
+		return ends(0)
+	case "break":
+		return func(sh *shell, _ context.Context, args []string) int { return sh.leave(breaks, name, args) }
 	case "cd":
 		return (*shell).cd
-	case "echo":
-		return (*shell).echo
+	case "command":
+		return (*shell).otherwise
+	case "continue":
+		return func(sh *shell, _ context.Context, args []string) int { return sh.leave(continues, name, args) }
+	case "eval":
+		return func(sh *shell, ctx context.Context, args []string) int {
+			sh.status = 0
+			sh.script(ctx, strings.Join(args, " "))
+			return sh.status
+		}
+	case "exec":
+		return (*shell).exec
 	case "exit":
 		return (*shell).exit
+	case "export", "local", "readonly":
+		return func(sh *shell, _ context.Context, args []string) int { return sh.declare(name, args) }
+	case "read":
+		return (*shell).read
+	case "return":
+		return func(sh *shell, ctx context.Context, args []string) int {
+			status := sh.exit(ctx, args)
+			if sh.leaves == exits {
+				sh.leaves = returns
+			}
+			return status
+		}
+	case "set":
+		return (*shell).options
+	case "shift":
+		return (*shell).shift
+	case "type":
+		return (*shell).types
+	case "unset":
+		return func(sh *shell, _ context.Context, args []string) int {
+			for _, name := range args {
+				sh.unset(name)
+				delete(sh.funcs, name)
+			}
+			return 0
+		}
+	case "wait":
+		return (*shell).wait
+	}
+	return nil
+}
+
+// program returns the program of that name, or nil.
+func program(name string) func(*shell, context.Context, []string) int {
+	switch name {
+	case "[", "test":
+		return func(sh *shell, _ context.Context, args []string) int { return sh.test(name, args) }
+	case "basename":
+		return func(sh *shell, _ context.Context, args []string) int { return sh.part(name, path.Base, args) }
+	case "cat":
+		return (*shell).cat
+	case "chmod":
+		return (*shell).chmod
+	case "cp":
+		return (*shell).cp
+	case "date":
+		return says(func(sh *shell) string { return sh.node.now().UTC().Format(time.UnixDate) + "\n" })
+	case "dirname":
+		return func(sh *shell, _ context.Context, args []string) int { return sh.part(name, path.Dir, args) }
+	case "echo":
+		return (*shell).echo
+	case "env":
+		return says(func(sh *shell) string { return strings.Join(append(sh.environ(), ""), "\n") })
 	case "false":
-		return func(*shell, context.Context, []string) int { return 1 }
+		return ends(1)
+	case "grep":
+		return (*shell).grep
+	case "head":
+		return (*shell).head
 	case "help":
 		return says(func(*shell) string { return helpText })
 	case "hostname":
 		return says(func(sh *shell) string { return string(sh.node.name) + "\n" })
 	case "id":
 		return says(func(*shell) string { return "uid=0(root) gid=0(root) groups=0(root)\n" })
+	case "ln":
+		return (*shell).ln
 	case "ls":
 		return (*shell).ls
+	case "mkdir":
+		return (*shell).mkdir
+	case "mv":
+		return (*shell).mv
+	case "printf":
+		return (*shell).printf
+	case "ps":
+		return says(func(sh *shell) string { return fmt.Sprintf("  PID COMMAND\n    1 init\n%5d sh\n", sh.pid) })
 	case "pwd":
 		return says(func(sh *shell) string { return sh.dir + "\n" })
 	case "reboot":
 		return (*shell).reboot
+	case "rm":
+		return (*shell).rm
+	case "rmdir":
+		return (*shell).rmdir
+	case "seq":
+		return (*shell).seq
+	case "sh":
+		return (*shell).sh
 	case "sleep":
 		return (*shell).sleep
-	case "true", ":":
-		return func(*shell, context.Context, []string) int { return 0 }
+	case "sort":
+		return (*shell).sort
+	case "tail":
+		return (*shell).tail
+	case "tee":
+		return (*shell).tee
+	case "touch":
+		return (*shell).touch
+	case "true":
+		return ends(0)
 	case "uname":
 		return (*shell).uname
 	case "uptime":
 		return says((*shell).uptime)
+	case "wc":
+		return (*shell).wc
 	case "whoami":
 		return says(func(*shell) string { return "root\n" })
-	case "chmod", "chown", "cp", "dd", "ln", "mkdir", "mv", "rm", "rmdir", "tee", "touch":
-		return func(sh *shell, _ context.Context, args []string) int {
-			sh.complain("%s: %s: %s", name, strings.Join(args[max(0, len(args)-1):], ""), sh.reason(syscall.EROFS))
-			return 1
-		}
+	case "yes":
+		return (*shell).yes
 	}
 	return nil
+}
+
+// program runs what is no function and returns its status.
+func (sh *shell) program(ctx context.Context, args []string) int {
+	name := args[0]
+	run := builtin(name)
+	if run == nil {
+		run = program(name)
+	}
+	if run == nil && strings.Contains(name, "/") {
+		info, err := sh.node.disk.stat(sh.abs(name), true)
+		switch dir, base := path.Split(sh.abs(name)); {
+		case slices.Contains([]string{"/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"}, dir) && program(base) != nil:
+			run = program(base)
+		case err != nil:
+		case info.IsDir() || info.mode&0o111 == 0:
+			sh.complain("sh: %s: Permission denied", name)
+			return statusNotRunnable
+		default:
+			run, args = (*shell).file, append([]string{""}, args...)
+		}
+	}
+	if run == nil {
+		sh.complain("sh: %s: command not found", name)
+		return statusNotFound
+	}
+	return run(sh, ctx, args[1:])
+}
+
+func ends(status int) func(*shell, context.Context, []string) int {
+	return func(*shell, context.Context, []string) int { return status }
 }
 
 // says makes a command of a text, one that takes no arguments.
@@ -74,9 +201,9 @@ func says(text func(*shell) string) func(*shell, context.Context, []string) int 
 // ends the session; the writer keeps it for those that would write on and on.
 func (sh *shell) print(text string) { _, _ = sh.out.WriteString(text) }
 
-// options splits arguments into the letters of options and the rest. It
+// flags splits arguments into the letters of options and the rest. It
 // complains of letters that are not among the allowed ones.
-func (sh *shell) options(name, allowed string, args []string) (letters string, rest []string, ok bool) {
+func (sh *shell) flags(name, allowed string, args []string) (letters string, rest []string, ok bool) {
 	for i, arg := range args {
 		if arg == "--" {
 			return letters, append(rest, args[i+1:]...), true
@@ -96,114 +223,11 @@ func (sh *shell) options(name, allowed string, args []string) (letters string, r
 	return letters, rest, true
 }
 
-func (sh *shell) cat(ctx context.Context, args []string) int {
-	_, names, ok := sh.options("cat", "", args)
-	if !ok {
-		return 1
-	}
-	if len(names) == 0 {
-		names = []string{"-"}
-	}
-	status := 0
-	for _, name := range names {
-		if ctx.Err() != nil {
-			return statusInterrupted
-		}
-		if err := sh.show(ctx, name); err != nil {
-			sh.complain("cat: can't open '%s': %s", name, sh.reason(err))
-			status = 1
-		}
-	}
-	return status
-}
-
-// show copies a file, or the input for "-", to the output.
-func (sh *shell) show(ctx context.Context, name string) error {
-	if name == "-" {
-		return sh.pour(ctx, sh.in)
-	}
-	name = inside(sh.abs(name))
-	info, err := fs.Stat(sh.node.files, name)
-	switch {
-	case err != nil:
-		return err
-	case info.IsDir():
-		return syscall.EISDIR
-	case !info.Mode().IsRegular():
-		return syscall.ENXIO // there is no device behind it
-	}
-	f, err := sh.node.files.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return sh.pour(ctx, f)
-}
-
-// pour copies to the output as fast as the client takes it. It returns the
-// errors of the source only.
-func (sh *shell) pour(ctx context.Context, from io.Reader) error {
-	buf := make([]byte, 32<<10)
-	for ctx.Err() == nil {
-		n, err := from.Read(buf)
-		_, gone := sh.out.Write(buf[:n])
-		if gone == nil {
-			gone = sh.out.Flush()
-		}
-		if gone != nil || errors.Is(err, io.EOF) || errors.Is(err, errInterrupted) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (sh *shell) cd(_ context.Context, args []string) int {
-	to := sh.node.home()
-	if len(args) > 0 {
-		to = sh.abs(args[0])
-	}
-	info, err := fs.Stat(sh.node.files, inside(to))
-	if err == nil && !info.IsDir() {
-		err = syscall.ENOTDIR
-	}
-	if err != nil {
-		sh.complain("sh: cd: can't cd to %s: %s", to, sh.reason(err))
-		return 1
-	}
-	sh.dir = to
-	return 0
-}
-
-func (sh *shell) echo(_ context.Context, args []string) int {
-	end := "\n"
-	if len(args) > 0 && args[0] == "-n" {
-		args, end = args[1:], ""
-	}
-	sh.print(strings.Join(args, " ") + end)
-	return 0
-}
-
-func (sh *shell) exit(_ context.Context, args []string) int {
-	status := sh.status
-	if len(args) > 0 {
-		n, err := strconv.Atoi(args[0])
-		if err != nil || n < 0 {
-			sh.complain("sh: exit: Illegal number: %s", args[0])
-			return statusSyntax
-		}
-		status = n & 0xff
-	}
-	sh.exits = true
-	return status
-}
-
 // reboot ends the session; the machine boots again when the client was told so.
 func (sh *shell) reboot(context.Context, []string) int {
 	sh.print("The system is going down NOW!\n")
-	sh.exits, sh.reboots = true, true
+	sh.leaves = exits
+	sh.reboots.Store(true)
 	return 0
 }
 
@@ -230,7 +254,7 @@ func (sh *shell) sleep(ctx context.Context, args []string) int {
 }
 
 func (sh *shell) uname(_ context.Context, args []string) int {
-	letters, _, ok := sh.options("uname", "asnrvmo", args)
+	letters, _, ok := sh.flags("uname", "asnrvmo", args)
 	if !ok {
 		return 1
 	}

@@ -23,6 +23,7 @@ func debian() fstest.MapFS {
 		"bin":              {Mode: fs.ModeSymlink | 0o777, Data: []byte("usr/bin"), ModTime: at},
 		"dev":              {Mode: fs.ModeDir | 0o755, ModTime: at},
 		"dev/null":         {Mode: fs.ModeDevice | fs.ModeCharDevice | 0o666, ModTime: at, Sys: content.Attr{Major: 1, Minor: 3}},
+		"dev/sda":          {Mode: fs.ModeDevice | 0o660, ModTime: at, Sys: content.Attr{Major: 8}},
 		"etc":              {Mode: fs.ModeDir | 0o755, ModTime: at},
 		"etc/hostname":     {Mode: 0o644, Data: []byte("image\n"), ModTime: at},
 		"etc/issue":        {Mode: 0o644, Data: []byte("Debian\n"), ModTime: at},
@@ -76,17 +77,17 @@ func TestCommands(t *testing.T) {
 		"cat /etc/hostname ../etc/issue":       {"image\nDebian\n", "", 0},
 		"cat nowhere /etc/issue":               {"Debian\n", "cat: can't open 'nowhere': No such file or directory\n", 1},
 		"cat /etc":                             {"", "cat: can't open '/etc': Is a directory\n", 1},
-		"cat /dev/null":                        {"", "cat: can't open '/dev/null': No such device or address\n", 1},
+		"cat /dev/null":                        {"", "", 0},
+		"cat /dev/sda":                         {"", "cat: can't open '/dev/sda': No such device or address\n", 1},
 		"cat ../../../../etc/issue":            {"Debian\n", "", 0},
 		"sleep 0 0.001 1ms":                    {"", "", 0},
 		"sleep soon":                           {"", "sleep: invalid number 'soon'\n", 1},
 		"sleep":                                {"", "sleep: missing operand\n", 1},
 		"python3 -c 1":                         {"", "sh: python3: command not found\n", 127},
 		"./x || echo $":                        {"$\n", "sh: ./x: command not found\n", 0},
-		"rm -rf /":                             {"", "rm: /: Read-only file system\n", 1},
-		"echo x > /tmp/x; mkdir -p /a":         {"", "sh: can't create /tmp/x: Read-only file system\nmkdir: /a: Read-only file system\n", 1},
-		"echo 'x":                              {"", "sh: syntax error: unterminated quoted string\n", 2},
-		"cat /etc/issue | cat":                 {"", "sh: syntax error: unexpected \"|\"\n", 2},
+		"rm -rf /":                             {"", "rm: can't remove '/': Device or resource busy\n", 1},
+		"echo 'x":                              {"", "sh: syntax error: reached EOF without closing quote '''\n", 2},
+		"cat /etc/issue | cat":                 {"Debian\n", "", 0},
 		"ls /":                                 {"bin\ndev\netc\nhome\nroot\ntmp\nusr\n", "", 0},
 		"ls":                                   {"", "", 0},
 		"ls -a":                                {".\n..\n.profile\n", "", 0},
@@ -102,6 +103,7 @@ lrwxrwxrwx    1 root     root             7 Oct 22 12:00 dangling -> nowhere
 		"ls -1l /dev /home/pi": {`/dev:
 total 0
 crw-rw-rw-    1 root     root        1,   3 Oct 22 12:00 null
+brw-rw----    1 root     root        8,   0 Oct 22 12:00 sda
 
 /home/pi:
 total 0
@@ -123,8 +125,9 @@ dr-xr-xr-x    1 root     root             0 Jan  1  0001 ..
 
 func TestHelpListsTheCommands(t *testing.T) {
 	t.Parallel()
-	for name := range strings.FieldsSeq(strings.Split(helpText, "\n")[2]) {
-		if program(name) == nil {
+	_, names, _ := strings.Cut(helpText, "instead:\n")
+	for _, name := range strings.FieldsFunc(names, func(r rune) bool { return strings.ContainsRune(" ,\n", r) }) {
+		if name != "and" && program(name) == nil && builtin(name) == nil {
 			t.Errorf("there is no %s", name)
 		}
 	}
@@ -134,8 +137,8 @@ func TestScript(t *testing.T) {
 	t.Parallel()
 	_, c := debianNode(t)
 	long := "echo " + strings.Repeat("x", longest)
-	r := run(t, c, "", "cd /etc\n# a remark\n\n  pwd # another\n'\n"+long+"\ncat\ncat takes this\nand this")
-	want := result{"/etc\ncat takes this\nand this", "sh: syntax error: unterminated quoted string\nsh: line too long\n", 0}
+	r := run(t, c, "", "cd /etc\n# a remark\n\n  pwd # another\n)\n"+long+"\ncat\ncat takes this\nand this")
+	want := result{"/etc\ncat takes this\nand this", "sh: syntax error: ')' can only be used to close a subshell\nsh: line too long\n", 0}
 	if r != want {
 		t.Errorf("got  %+v\nwant %+v", r, want)
 	}
@@ -250,52 +253,5 @@ func TestPrintable(t *testing.T) {
 	t.Parallel()
 	if got := printable("né\x1b[2J\u202e"); got != "né?[2J?" {
 		t.Errorf("%q", got)
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	for _, line := range []string{"a && b||c;d # e\nf", `'a'"b\"\c"\ d ""`, "a > b", ">", "a &&", "&& a", "a;;b", "\\", "a\n\n&&b", "'"} {
-		f.Add(line)
-	}
-	f.Fuzz(func(t *testing.T, line string) {
-		steps, err := parse(line)
-		if err != nil {
-			return
-		}
-		for _, s := range steps {
-			if len(s.words) == 0 && s.into == "" {
-				t.Errorf("%q: an empty step: %+v", line, steps)
-			}
-		}
-	})
-}
-
-func TestSyntax(t *testing.T) {
-	t.Parallel()
-	for line, want := range map[string]string{
-		"a &&":        "unexpected end of line",
-		"a ||\n":      "unexpected end of line",
-		"&& a":        `unexpected "&&"`,
-		"a;;b":        `unexpected ";"`,
-		"a >":         "unexpected end of line",
-		"a > ;":       `unexpected ";"`,
-		"a & b":       `unexpected "&"`,
-		"(a)":         `unexpected "("`,
-		"a < b":       `unexpected "<"`,
-		`a "b`:        "unterminated quoted string",
-		"a\n\n b;\nc": "",
-		"a &&\n b":    "",
-		"\n# a\n":     "",
-		"a;# 'b":      "",
-		"a#b '' \\":   "",
-		"> a":         "",
-	} {
-		got := ""
-		if _, err := parse(line); err != nil {
-			got = err.Error()
-		}
-		if got != want {
-			t.Errorf("%q: %q, want %q", line, got, want)
-		}
 	}
 }

@@ -1,10 +1,19 @@
 // Package sim runs virtual nodes: nodes that live inside the server. It
 // decides nothing; what a node boots, and who may use it, is the lab's business.
 // So far there is one kind, simulated nodes: no machine is emulated, but each
-// has an SSH server of its own on loopback with a small shell, whose files are
-// those of the image that the node booted. Its one surprising rule: a node asks
-// what to boot every time that it starts, so a change of its image takes effect
-// with the next Start and no earlier.
+// has an SSH server of its own on loopback with a small POSIX shell. Its files
+// are those of the image that the node booted, and over them, in memory, what
+// was changed since. Its one surprising rule: a node asks what to boot every time
+// that it starts, so a change of its image takes effect with the next Start and
+// no earlier.
+//
+// The shell is not trusted: whoever has a node types into it what he wants. It
+// runs in the server, on a syntax tree, and none of it uses package os or a
+// process; what it may take is bounded, per node: the changes of files, and what
+// programs keep, by diskSize; processes by processLimit; depth by depthLimit;
+// scripts by longest and openLimit; and per shell: variables by varsLimit, the
+// words of a command by wordLimit. All busy nodes together take about a sixth of
+// a processor (pace). Everything ends with its session.
 package sim
 
 import (
@@ -55,6 +64,7 @@ type Hypervisor struct {
 	Now     func() time.Time // for uptime and the ages of files
 
 	turns  chan struct{} // holds a token for each boot that works
+	turn   sync.Mutex    // of the node that rests after it was busy
 	lives  sync.WaitGroup
 	mu     sync.Mutex // guards what follows
 	nodes  map[nodes.Name]*life
