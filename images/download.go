@@ -18,12 +18,12 @@ const atOnce = 2
 
 // Run downloads the default images that devices wait for, until ctx ends.
 func (c *Catalog) Run(ctx context.Context) error {
-	return c.Duties.Hold(ctx, "downloads", c.downloads)
+	return c.Duties.Hold(ctx, "downloads", c.downloadWanted)
 }
 
-// downloads works on the wanted images until ctx ends. Each is downloaded once
+// downloadWanted works on the wanted images until ctx ends. Each is downloaded once
 // however many devices wait for it.
-func (c *Catalog) downloads(ctx context.Context) error {
+func (c *Catalog) downloadWanted(ctx context.Context) error {
 	changed := c.watchDownloads(ctx)
 	var tries sync.WaitGroup // they end with ctx
 	defer tries.Wait()
