@@ -31,7 +31,7 @@ func (l *Library) Fetch(ctx context.Context, ref Ref, report func(Progress)) (Im
 		if ctx.Err() == nil && errors.Is(err, source.ErrNotRunning) {
 			continue // that no docker daemon runs is no news
 		}
-		e, err := blame(ctx, from, ref, err)
+		e, err := locationError(ctx, from, ref, err)
 		if err != nil {
 			return Image{}, err
 		}
@@ -58,7 +58,7 @@ func (l *Library) FetchLink(ctx context.Context, link Link, report func(Progress
 	if err == nil {
 		return image, nil
 	}
-	e, err := blame(ctx, from, link, err)
+	e, err := locationError(ctx, from, link, err)
 	if err != nil {
 		return Image{}, err
 	}
@@ -77,7 +77,7 @@ func (l *Library) Look(ctx context.Context, link Link) (Image, error) {
 	if err == nil {
 		return image, nil
 	}
-	e, err := blame(ctx, from, link, err)
+	e, err := locationError(ctx, from, link, err)
 	if err != nil {
 		return Image{}, err
 	}
@@ -112,9 +112,9 @@ func fetch(ctx context.Context, from source.Location, ref Ref, report func(Progr
 	return record(from, ref, here)
 }
 
-// blame returns what a location says for itself, or an error that is no business
+// locationError returns what a location says for itself, or an error that is no business
 // of users.
-func blame(ctx context.Context, at source.Location, what fmt.Stringer, err error) (*source.Error, error) {
+func locationError(ctx context.Context, at source.Location, what fmt.Stringer, err error) (*source.Error, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("fetch %s from %s: %w", what, at, context.Cause(ctx))
 	}
