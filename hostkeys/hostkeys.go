@@ -81,11 +81,28 @@ func load(path string, k kind) (ssh.Signer, error) {
 	if err == nil && signer.PublicKey().Type() != k.algorithm {
 		err = fmt.Errorf("it is of type %s, not %s", signer.PublicKey().Type(), k.algorithm)
 	}
+	if err == nil {
+		err = try(signer)
+	}
 	if err != nil {
 		return nil, fault.Failedf("the key %s cannot be used: %v", path, err).
 			WithHint("put it back from a backup; or move it away, then a new one is made, which everybody who knows the old one must accept")
 	}
 	return signer, nil
+}
+
+// try signs and verifies: a damaged key may be read without an error, and no
+// client would accept what it signs.
+func try(key ssh.Signer) error {
+	text := []byte("walt")
+	signature, err := key.Sign(rand.Reader, text)
+	if err == nil {
+		err = key.PublicKey().Verify(text, signature)
+	}
+	if err != nil {
+		return fmt.Errorf("it is damaged: %w", err)
+	}
+	return nil
 }
 
 // read refuses a key that others than its owner can read or write.

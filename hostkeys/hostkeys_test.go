@@ -167,6 +167,42 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestEveryDamagedByte changes one character of a key file after the other: the
+// key is refused, or it is what it was.
+func TestEveryDamagedByte(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	whole, err := Load(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "ssh_host_ed25519_key")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for i := range content {
+		damaged := bytes.Clone(content)
+		if damaged[i]++; i%2 == 0 {
+			damaged[i] = 'A'
+		}
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := Load(dir, false)
+		switch {
+		case fault.As(err) != nil:
+			refused++
+		case err != nil || !same(keys[0], whole[0]) || try(keys[0]) != nil:
+			t.Errorf("byte %d changed: %v, another key", i, err)
+		}
+	}
+	if refused < len(content)/2 {
+		t.Errorf("only %d of %d damaged keys were refused", refused, len(content))
+	}
+}
+
 func same(a, b ssh.Signer) bool {
 	return bytes.Equal(a.PublicKey().Marshal(), b.PublicKey().Marshal())
 }
