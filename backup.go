@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -23,9 +24,10 @@ func storeOf(s state.Store) func(context.Context, io.Writer) error {
 }
 
 // backup writes all data as one archive while the server runs.
-func (s *server) backup(ctx context.Context, w io.Writer) error {
+func (s *server) backup(ctx context.Context, w io.Writer) (what string, err error) {
 	defer s.library.Pause()()
-	return backup.Write(ctx, s.data, storeOf(s.store), w)
+	c, err := backup.Write(ctx, s.data, storeOf(s.store), w)
+	return c.String(), err
 }
 
 // backupCommand is "waltd backup FILE": the copy of a stopped server's data.
@@ -50,14 +52,11 @@ func backupCommand(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	f, err := os.OpenFile(names[0], os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fault.Failedf("cannot write the backup: %v", err).WithHint("name a file that does not exist yet")
+	what, err := writeArchive(ctx, c.Data, storeOf(store), names[0])
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "waltd: wrote %s to %s\n  it holds private keys: keep it where nobody else reads it\n", what, names[0])
 	}
-	if err := errors.Join(backup.Write(ctx, c.Data, storeOf(store), f), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(names[0]))
-	}
-	return nil
+	return err
 }
 
 // restoreCommand is "waltd restore FILE": a data directory made of a backup.
@@ -76,7 +75,61 @@ func restoreCommand(ctx context.Context, args []string) error {
 		return fault.Failedf("cannot read the backup: %v", err).WithHint("name the file that backup wrote")
 	}
 	defer f.Close()
-	return backup.Restore(ctx, c.Data, func(data string, r io.Reader) error {
+	what, err := backup.Restore(ctx, c.Data, func(data string, r io.Reader) error {
 		return badger.Restore(stateDir(data), r)
 	}, f)
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "waltd: restored %s into %s\n", what, c.Data)
+	}
+	return err
+}
+
+// salvageCommand is "waltd salvage DIR FILE": what can still be read of a
+// damaged store, as a backup.
+func salvageCommand(ctx context.Context, args []string) error {
+	s := newSettings("salvage")
+	names, err := s.parse(args, "DIR", "FILE")
+	if err != nil {
+		return err
+	}
+	data, file := names[0], names[1]
+	rows, lost, err := badger.Salvage(stateDir(data))
+	if err != nil {
+		return err
+	}
+	store := func(ctx context.Context, w io.Writer) error {
+		return state.WriteBackup(ctx, func(yield func(state.Row, error) bool) {
+			for _, row := range rows {
+				if !yield(row, nil) {
+					return
+				}
+			}
+		}, w)
+	}
+	what, err := writeArchive(ctx, data, store, file)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "waltd: wrote %s to %s\n  %d rows could be read; to go on with them: waltd restore --data DIR %s\n", what, file, len(rows), file)
+	for _, what := range lost {
+		fmt.Fprintf(os.Stderr, "  lost: %s\n", what)
+	}
+	if len(lost) > 0 {
+		return fault.Failedf("%d parts of the store could not be read", len(lost)).
+			WithHint("what was done last may be missing: check whose nodes and images there are before users come")
+	}
+	return nil
+}
+
+// writeArchive writes a backup into a file that does not exist yet.
+func writeArchive(ctx context.Context, data string, store func(context.Context, io.Writer) error, file string) (backup.Contents, error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return backup.Contents{}, fault.Failedf("cannot write the backup: %v", err).WithHint("name a file that does not exist yet")
+	}
+	c, err := backup.Write(ctx, data, store, f)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return c, errors.Join(err, os.Remove(file))
+	}
+	return c, nil
 }

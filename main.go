@@ -32,6 +32,8 @@ const usage = `Usage:
   waltd backup FILE        a consistent copy of the data of a stopped server;
                            of a running one: ssh walt@SERVER advanced backup > FILE
   waltd restore FILE       into an empty data directory
+  waltd salvage DIR FILE   what can still be read of the damaged data in DIR, as
+                           a backup; says what is lost
   waltd version
 backup and restore take --config and --data too.
 `
@@ -93,6 +95,8 @@ func dispatch(ctx context.Context, args []string) error {
 		return backupCommand(ctx, rest)
 	case "restore":
 		return restoreCommand(ctx, rest)
+	case "salvage":
+		return salvageCommand(ctx, rest)
 	case "version", "--version":
 		fmt.Println("waltd", version)
 		return nil
@@ -101,7 +105,7 @@ func dispatch(ctx context.Context, args []string) error {
 		return nil
 	}
 	f := fault.Usagef("unknown command %q", args[0]).WithHint("see: waltd help")
-	if near := fault.Nearest(args[0], []string{"serve", "demo", "backup", "restore", "version", "help"}); len(near) > 0 {
+	if near := fault.Nearest(args[0], []string{"serve", "demo", "backup", "restore", "salvage", "version", "help"}); len(near) > 0 {
 		f.Hint = "did you mean waltd " + near[0] + "?"
 	}
 	return f

@@ -17,8 +17,9 @@ import (
 )
 
 // An archive is a tar file: the store in an entry of its own, the files of the
-// copied folders under their own names, and an empty last entry without which
-// the archive is not whole.
+// copied folders under their own names, and a last entry without which the
+// archive is not whole. It holds how many files there are and how many bytes,
+// in decimal; the first archives had nothing in it.
 const (
 	storeEntry = "state"
 	lastEntry  = "complete"
@@ -29,22 +30,37 @@ const (
 // or can be made again.
 var copied = []string{"keys", "images/blobs"}
 
+// Contents is what an archive holds beside the store: keys and images.
+type Contents struct {
+	Files int
+	Bytes int64
+}
+
+func (c Contents) String() string {
+	return fmt.Sprintf("the store, and %d files of keys and images (%.1f MB)", c.Files, float64(c.Bytes)/1e6)
+}
+
 // Write writes the archive of the data directory to w; store writes the content
 // of the store. What fails midway has written nothing that Restore accepts.
-func Write(ctx context.Context, data string, store func(context.Context, io.Writer) error, w io.Writer) error {
+func Write(ctx context.Context, data string, store func(context.Context, io.Writer) error, w io.Writer) (Contents, error) {
+	var c Contents
 	archive := tar.NewWriter(w)
 	if err := addStore(ctx, archive, data, store); err != nil {
-		return fmt.Errorf("back up the store: %w", err)
+		return c, fmt.Errorf("back up the store: %w", err)
 	}
 	for _, folder := range copied {
-		if err := addFolder(ctx, archive, data, folder); err != nil {
-			return fmt.Errorf("back up %s: %w", folder, err)
+		if err := c.addFolder(ctx, archive, data, folder); err != nil {
+			return c, fmt.Errorf("back up %s: %w", folder, err)
 		}
 	}
-	if err := archive.WriteHeader(&tar.Header{Name: lastEntry, Mode: 0o600}); err != nil {
-		return err
+	last := fmt.Appendf(nil, "%d %d\n", c.Files, c.Bytes)
+	if err := archive.WriteHeader(&tar.Header{Name: lastEntry, Mode: 0o600, Size: int64(len(last))}); err != nil {
+		return c, err
 	}
-	return archive.Close()
+	if _, err := archive.Write(last); err != nil {
+		return c, err
+	}
+	return c, archive.Close()
 }
 
 // addStore adds the store. A tar header tells the size of what follows, so the
@@ -58,11 +74,12 @@ func addStore(ctx context.Context, archive *tar.Writer, data string, store func(
 	if err := store(ctx, temp); err != nil {
 		return err
 	}
-	return addFile(archive, storeEntry, temp.Name())
+	_, err = addFile(archive, storeEntry, temp.Name())
+	return err
 }
 
 // addFolder adds the regular files below a folder of the data directory.
-func addFolder(ctx context.Context, archive *tar.Writer, data, folder string) error {
+func (c *Contents) addFolder(ctx context.Context, archive *tar.Writer, data, folder string) error {
 	return filepath.WalkDir(filepath.Join(data, folder), func(file string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return err
@@ -74,23 +91,24 @@ func addFolder(ctx context.Context, archive *tar.Writer, data, folder string) er
 		if err != nil {
 			return err
 		}
-		return addFile(archive, filepath.ToSlash(name), file)
+		n, err := addFile(archive, filepath.ToSlash(name), file)
+		c.Files, c.Bytes = c.Files+1, c.Bytes+n
+		return err
 	})
 }
 
-func addFile(archive *tar.Writer, name, file string) error {
+func addFile(archive *tar.Writer, name, file string) (size int64, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := archive.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
-		return err
+		return 0, err
 	}
-	_, err = io.Copy(archive, f)
-	return err
+	return io.Copy(archive, f)
 }

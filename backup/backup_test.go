@@ -85,7 +85,7 @@ func archive(t *testing.T) (packed []byte, files map[string]string) {
 	fill(t, data, files)
 	fill(t, data, map[string]string{"state/engine": "is not copied", "images/trees/x": "can be made again"})
 	var w bytes.Buffer
-	if err := backup.Write(t.Context(), data, writeStore, &w); err != nil {
+	if _, err := backup.Write(t.Context(), data, writeStore, &w); err != nil {
 		t.Fatal(err)
 	}
 	if entries, _ := filepath.Glob(filepath.Join(data, "backup-*")); len(entries) > 0 {
@@ -100,7 +100,7 @@ func TestRestoreWhatWasWritten(t *testing.T) {
 	packed, files := archive(t)
 	missing := filepath.Join(t.TempDir(), "some", "where")
 	for _, data := range []string{t.TempDir(), missing} {
-		if err := backup.Restore(t.Context(), data, readStore, bytes.NewReader(packed)); err != nil {
+		if _, err := backup.Restore(t.Context(), data, readStore, bytes.NewReader(packed)); err != nil {
 			t.Fatal(err)
 		}
 		if got := content(t, data); !maps.Equal(got, files) {
@@ -125,7 +125,7 @@ func TestStoreComesFirst(t *testing.T) {
 func TestHalfAnArchiveIsNone(t *testing.T) {
 	t.Parallel()
 	packed, _ := archive(t)
-	for size := 0; size < len(packed)-1024; size += 256 { // the last 1,024 bytes are only tar's end
+	for size := 0; size <= len(packed)-1536; size += 256 { // then come the last entry's few bytes, and tar's end
 		refuses(t, packed[:size], readStore, "EOF")
 	}
 }
@@ -148,18 +148,65 @@ func TestFailuresLeaveNothing(t *testing.T) {
 
 	broken := errors.New("damaged row")
 	var w bytes.Buffer
-	err := backup.Write(t.Context(), t.TempDir(), func(context.Context, io.Writer) error { return broken }, &w)
+	_, err := backup.Write(t.Context(), t.TempDir(), func(context.Context, io.Writer) error { return broken }, &w)
 	if !errors.Is(err, broken) {
 		t.Errorf("a store that cannot be written: %v", err)
 	}
 	refuses(t, w.Bytes(), readStore, "damaged or cut short")
 }
 
+// TestIncomplete leaves entries out of an archive that is whole otherwise.
+func TestIncomplete(t *testing.T) {
+	t.Parallel()
+	packed, _ := archive(t)
+	without := func(kept func(name string) bool, last string) []byte {
+		var w bytes.Buffer
+		from, to := tar.NewReader(bytes.NewReader(packed)), tar.NewWriter(&w)
+		for {
+			h, err := from.Next()
+			if err == io.EOF {
+				break
+			}
+			text, readErr := io.ReadAll(from)
+			if err := errors.Join(err, readErr); err != nil {
+				t.Fatal(err)
+			}
+			if h.Name == "complete" && last != "as it was" {
+				text = []byte(last)
+				h.Size = int64(len(last))
+			} else if !kept(h.Name) {
+				continue
+			}
+			if err := to.WriteHeader(h); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := to.Write(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := to.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return w.Bytes()
+	}
+	isBlob := func(name string) bool { return strings.HasPrefix(name, blob) }
+	all := func(string) bool { return true }
+	refuses(t, without(func(name string) bool { return name != "state" }, "as it was"), readStore, "lacks the store")
+	refuses(t, without(func(name string) bool { return !isBlob(name) }, "as it was"), readStore, "files")
+	refuses(t, without(func(string) bool { return false }, ""), readStore, "lacks the store")
+	refuses(t, without(func(name string) bool { return name == "state" }, ""), readStore, "lacks the server's keys")
+	refuses(t, without(all, "many"), readStore, "damaged")
+	// The first archives did not tell how many files they have.
+	if _, err := backup.Restore(t.Context(), t.TempDir(), readStore, bytes.NewReader(without(all, ""))); err != nil {
+		t.Errorf("an archive with an empty last entry: %v", err)
+	}
+}
+
 // refuses checks that an archive is not restored and that nothing is left.
 func refuses(t *testing.T, packed []byte, store func(string, io.Reader) error, why string) {
 	t.Helper()
 	parent := t.TempDir()
-	err := backup.Restore(t.Context(), filepath.Join(parent, "data"), store, bytes.NewReader(packed))
+	_, err := backup.Restore(t.Context(), filepath.Join(parent, "data"), store, bytes.NewReader(packed))
 	if err == nil || !strings.Contains(err.Error(), why) {
 		t.Errorf("got %v, want %q", err, why)
 	}
@@ -173,13 +220,13 @@ func TestRestoreKeepsWhatIsThere(t *testing.T) {
 	packed, _ := archive(t)
 	data := t.TempDir()
 	fill(t, data, map[string]string{"mine": "1"})
-	err := backup.Restore(t.Context(), data, readStore, bytes.NewReader(packed))
+	_, err := backup.Restore(t.Context(), data, readStore, bytes.NewReader(packed))
 	if fault.As(err) == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("into a directory that is in use: %v", err)
 	}
 	other := filepath.Join(t.TempDir(), "data")
 	fill(t, other+".restoring", map[string]string{"theirs": "1"})
-	if err := backup.Restore(t.Context(), other, readStore, bytes.NewReader(packed)); fault.As(err) == nil {
+	if _, err := backup.Restore(t.Context(), other, readStore, bytes.NewReader(packed)); fault.As(err) == nil {
 		t.Errorf("beside another restore: %v", err)
 	}
 	if len(content(t, data)) != 1 || len(content(t, other+".restoring")) != 1 {
@@ -196,7 +243,7 @@ func TestInterrupted(t *testing.T) {
 		return readStore(data, r)
 	}
 	parent := t.TempDir()
-	err := backup.Restore(ctx, filepath.Join(parent, "data"), store, bytes.NewReader(packed))
+	_, err := backup.Restore(ctx, filepath.Join(parent, "data"), store, bytes.NewReader(packed))
 	if f := fault.As(err); f == nil || f.Kind != fault.Interrupted {
 		t.Errorf("got %v", err)
 	}

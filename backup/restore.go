@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -19,9 +20,10 @@ import (
 // Restore makes the data directory of an archive; the directory must be empty
 // or not exist. store makes the store in a data directory that is being
 // filled. After a fault nothing was restored.
-func Restore(ctx context.Context, data string, store func(data string, r io.Reader) error, r io.Reader) error {
+func Restore(ctx context.Context, data string, store func(data string, r io.Reader) error, r io.Reader) (Contents, error) {
+	var c Contents
 	if present, err := os.ReadDir(data); err == nil && len(present) > 0 {
-		return fault.Failedf("cannot restore into %s: it is not empty", data).WithHint("choose another directory with --data DIR")
+		return c, fault.Failedf("cannot restore into %s: it is not empty", data).WithHint("choose another directory with --data DIR")
 	}
 	// Beside its place until it is whole, so that half of it is never served.
 	temp := filepath.Clean(data) + ".restoring"
@@ -31,11 +33,11 @@ func Restore(ctx context.Context, data string, store func(data string, r io.Read
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return fault.Failedf("cannot restore: %v", err).WithHint("remove it if an earlier restore was cut off")
+		return c, fault.Failedf("cannot restore: %v", err).WithHint("remove it if an earlier restore was cut off")
 	case err != nil:
-		return fault.Failedf("cannot restore: %v", err).WithHint("choose another directory with --data DIR")
+		return c, fault.Failedf("cannot restore: %v", err).WithHint("choose another directory with --data DIR")
 	}
-	err = extract(ctx, temp, store, r)
+	c, err = extract(ctx, temp, store, r)
 	if err == nil {
 		err = os.Remove(data) // empty, or not there
 		if errors.Is(err, fs.ErrNotExist) {
@@ -46,36 +48,68 @@ func Restore(ctx context.Context, data string, store func(data string, r io.Read
 		err = os.Rename(temp, data)
 	}
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(temp))
+		return c, errors.Join(err, os.RemoveAll(temp))
 	}
-	return nil
+	return c, nil
 }
 
 // extract writes every entry of the archive below data.
-func extract(ctx context.Context, data string, store func(data string, r io.Reader) error, r io.Reader) error {
+func extract(ctx context.Context, data string, store func(data string, r io.Reader) error, r io.Reader) (c Contents, err error) {
 	archive := tar.NewReader(r)
+	stored := false
 	for {
 		if ctx.Err() != nil {
-			return fault.New(fault.Interrupted, "interrupted; nothing was restored")
+			return c, fault.New(fault.Interrupted, "interrupted; nothing was restored")
 		}
 		h, err := archive.Next()
 		if err != nil {
-			return damaged(err)
+			return c, damaged(err)
 		}
 		switch {
 		case h.Name == lastEntry:
-			return nil
-		case h.Name == storeEntry:
+			if !stored {
+				return c, incomplete("the store")
+			}
+			return c, c.verify(archive)
+		case h.Name == storeEntry && !stored:
+			stored = true
 			err = store(data, archive)
 		case isCopied(h.Name):
+			c.Files, c.Bytes = c.Files+1, c.Bytes+h.Size
 			err = extractFile(filepath.Join(data, filepath.FromSlash(h.Name)), archive)
 		default:
 			err = fault.Failedf("this is not a backup of walt: it holds %q", h.Name)
 		}
 		if err != nil {
-			return err
+			return c, err
 		}
 	}
+}
+
+// verify compares what was restored with what the last entry says there is.
+func (c Contents) verify(last io.Reader) error {
+	text, err := io.ReadAll(io.LimitReader(last, 100))
+	if err != nil {
+		return damaged(err)
+	}
+	if len(text) == 0 { // of an archive that does not tell
+		if c.Files == 0 {
+			return incomplete("the server's keys")
+		}
+		return nil
+	}
+	var said Contents
+	if _, err := fmt.Sscanf(string(text), "%d %d\n", &said.Files, &said.Bytes); err != nil {
+		return damaged(err)
+	}
+	if c != said {
+		return incomplete(fmt.Sprintf("%d of %d files", said.Files-c.Files, said.Files))
+	}
+	return nil
+}
+
+func incomplete(what string) error {
+	return fault.Failedf("the backup is incomplete: it lacks %s; nothing was restored", what).WithHint("use another backup")
 }
 
 func damaged(err error) error {

@@ -67,7 +67,8 @@ last hour stays, since somebody may be about to need it.`,
 		},
 	}, {
 		Path: "advanced backup", Short: "write a copy of all data to standard output", Topic: "admin",
-		Long: `Only administrators: ssh walt@SERVER advanced backup > FILE. The server goes on
+		Long: `Only administrators: umask 077; ssh walt@SERVER advanced backup > FILE. It holds
+the server's private keys: let nobody else read it. The server goes on
 meanwhile. "waltd restore FILE" makes a data directory of it.`,
 		Run: func(ctx context.Context, c *Call) error {
 			switch {
@@ -76,7 +77,11 @@ meanwhile. "waltd restore FILE" makes a data directory of it.`,
 			case c.Terminal != nil:
 				return fault.Usagef("a backup is not for a terminal").WithHint("write it to a file: ssh walt@SERVER advanced backup > FILE")
 			}
-			return c.Backup(ctx, c.Out)
+			what, err := c.Backup(ctx, c.Out)
+			if err == nil {
+				c.note("That was %s. It holds private keys: let nobody else read it (umask 077).", what)
+			}
+			return err
 		},
 	}}
 }

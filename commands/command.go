@@ -66,8 +66,8 @@ type Services struct {
 	// Cut ends the sessions of a user that logged in with a key, or with any key
 	// when it is "".
 	Cut func(user auth.Name, key string)
-	// Backup writes a consistent copy of all data.
-	Backup func(context.Context, io.Writer) error
+	// Backup writes a consistent copy of all data, and says in words what that is.
+	Backup func(context.Context, io.Writer) (what string, err error)
 	Log    *slog.Logger
 	Now    func() time.Time
 }

@@ -77,8 +77,11 @@ func newTestLab(t *testing.T) *testLab {
 		Lab: lab.nodes, Images: catalog, Library: library, Users: lab.users, Journal: lab.journal,
 		Online: func(n auth.Name) bool { return lab.online[n] },
 		Cut:    func(n auth.Name, key string) { lab.cuts = append(lab.cuts, string(n)+" "+key) },
-		Backup: func(_ context.Context, out io.Writer) error { _, err := io.WriteString(out, "all data"); return err },
-		Log:    log, Now: lab.now,
+		Backup: func(_ context.Context, out io.Writer) (string, error) {
+			_, err := io.WriteString(out, "all data")
+			return "it all", err
+		},
+		Log: log, Now: lab.now,
 	})
 	lab.populate()
 	return lab

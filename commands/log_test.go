@@ -193,7 +193,7 @@ func TestBackup(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	lab.tell([]step{
-		{user: "alice", line: "advanced backup", stdout: "all data"},
+		{user: "alice", line: "advanced backup", stdout: "all data", stderr: "That was it all. It holds private keys: let nobody else read it (umask 077).\n"},
 		{user: "bob", line: "advanced backup", status: StatusFailed, stderr: "walt: only administrators make backups\n  see who is one with: user show\n"},
 	})
 	if got := lab.runIn(t.Context(), lab.terminal(auth.Name("alice")), "advanced backup"); got.status != StatusUsage || got.stdout != "" {

@@ -3,7 +3,9 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -98,6 +100,8 @@ var words = map[string]word{
 	"input":  tell(1, (*story).inputFile),
 	// long-word NAME KIB sets $NAME to a word of so many KiB.
 	"long-word": tell(2, (*story).longWord),
+	// damage PATTERN changes a byte in the middle of each of these files.
+	"damage": tell(1, (*story).damage),
 	// status N: the exit status of the last command.
 	"status": tell(1, (*story).checkStatus),
 	// [!] json PATH VALUE: in the last command's standard output.
@@ -164,6 +168,21 @@ func (s *story) answer(ts *testscript.TestScript, _ bool, args []string) error {
 func (s *story) longWord(ts *testscript.TestScript, _ bool, args []string) error {
 	kib, err := strconv.Atoi(args[1])
 	ts.Setenv(args[0], strings.Repeat("a", kib<<10))
+	return err
+}
+
+func (s *story) damage(_ *testscript.TestScript, _ bool, args []string) error {
+	files, err := filepath.Glob(args[0])
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("no file is called %s", args[0])
+	}
+	for _, file := range files {
+		content, readErr := os.ReadFile(file)
+		if readErr == nil && len(content) > 0 {
+			content[len(content)/2] ^= 1
+		}
+		err = errors.Join(err, readErr, os.WriteFile(file, content, 0o600))
+	}
 	return err
 }
 

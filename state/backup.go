@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 
 	"walt/fault"
@@ -28,34 +29,39 @@ const maxBackupRow = 16 << 20
 // has written nothing that Restore accepts. A store that can verify more than
 // what it reads does so before, in its method Verify.
 func Backup(ctx context.Context, s Store, w io.Writer) error {
-	zip, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
-	if err != nil {
-		return err
-	}
-	zip.Comment = backupMark
-	err = s.View(ctx, func(r Reader) error {
+	err := s.View(ctx, func(r Reader) error {
 		if v, ok := s.(interface{ Verify() error }); ok {
 			if err := v.Verify(); err != nil {
 				return err
 			}
 		}
-		for row, err := range r.Scan("", "") {
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err == nil && !strings.HasPrefix(row.Key, guardPrefix) {
-				err = writeRow(zip, row)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return zip.Close()
+		return WriteBackup(ctx, r.Scan("", ""), w)
 	})
 	if err != nil {
 		return fmt.Errorf("write a backup: %w", err)
 	}
 	return nil
+}
+
+// WriteBackup writes rows, which come in key order, as Backup does those of a store.
+func WriteBackup(ctx context.Context, rows iter.Seq2[Row, error], w io.Writer) error {
+	zip, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	zip.Comment = backupMark
+	for row, err := range rows {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil && !strings.HasPrefix(row.Key, guardPrefix) {
+			err = writeRow(zip, row)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return zip.Close()
 }
 
 func writeRow(w io.Writer, row Row) error {

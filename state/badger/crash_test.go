@@ -150,3 +150,15 @@ func TestDamagedTable(t *testing.T) {
 		})
 	}
 }
+
+// flipAt changes a byte of a file.
+func flipAt(offset int) func(file string) error {
+	return func(file string) error {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		content[offset] ^= 1
+		return os.WriteFile(file, content, 0o600)
+	}
+}

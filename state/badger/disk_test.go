@@ -293,6 +293,11 @@ func put(s state.Store, pairs ...string) error {
 	return err
 }
 
+func del(s state.Store, key string) error {
+	_, err := s.Update(context.Background(), func(tx state.Tx) error { return tx.Delete(key) })
+	return err
+}
+
 func get(s state.Store, key string) (value string, err error) {
 	err = s.View(context.Background(), func(r state.Reader) error {
 		v, err := r.Get(key)

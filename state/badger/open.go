@@ -247,7 +247,7 @@ func cannot(verb, dir string, err error) *fault.Error {
 	return fault.Failedf("cannot %s the store %s: %v", verb, dir, err)
 }
 
-const remedy = "move the directory away and restore a backup into an empty one (waltd restore FILE)"
+const remedy = "move the data directory away and restore a backup into an empty one: waltd restore FILE\nwithout a backup, what can be read of it becomes one: waltd salvage DIR FILE (DIR is the data directory)"
 
 func damaged(dir, what string) *fault.Error {
 	return fault.Failedf("the store %s is damaged: %s", dir, what).WithHint(remedy)

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/pb"
@@ -97,4 +99,31 @@ func cutLast(b []byte) (rest, last []byte, err error) {
 		return nil, nil, errCutShort
 	}
 	return b[:end-n], b[end-n : end], nil
+}
+
+// blockEntries visits the keys, with their versions, and the encoded values of a
+// block. The first key is whole; each has in common with it, and then of its own,
+// as many bytes as the four bytes before it say.
+func blockEntries(block []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		n := len(block) - 4
+		count := int(binary.BigEndian.Uint32(block[n:]))
+		begin := func(i int) int { return int(binary.NativeEndian.Uint32(block[n-4*(count-i):])) }
+		var first []byte
+		for i := range count {
+			end := n - 4*count
+			if i+1 < count {
+				end = begin(i + 1)
+			}
+			e := block[begin(i):end]
+			common, own := binary.NativeEndian.Uint16(e), binary.NativeEndian.Uint16(e[2:])
+			key := append(slices.Clone(first[:common]), e[4:4+own]...)
+			if i == 0 {
+				first = key
+			}
+			if !yield(key, e[4+own:]) {
+				return
+			}
+		}
+	}
 }
