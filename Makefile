@@ -19,7 +19,7 @@ demo: build ## start a throw-away lab on loopback and take a tour of it
 	bin/waltd demo
 
 test: parts ## run all tests, the stories through the real ssh client among them
-	$(GO) test $(RACE) -timeout 5m ./...
+	$(GO) test $(RACE) -timeout 10m ./...
 
 lint: ## check the format, vet, staticcheck, and that every platform compiles
 	@test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)" || { echo "the files above want: make format"; exit 1; }
