@@ -15,11 +15,11 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power/snmp", "sshd", "state", "state/badger", "upgrade", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power", "sshd", "state", "state/badger", "upgrade", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
-	"api":            {"auth", "ethernet", "images", "journal", "nodes"},
-	"nodes":          {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power/snmp", "remote", "state"},
+	"api":            {"auth", "ethernet", "images", "journal", "nodes", "power"},
+	"nodes":          {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "power", "remote", "state"},
 	"images":         {"auth", "consent", "fault", "images/content", "images/source", "journal", "state"},
 	"images/content": {"fault", "images/flight"},
 	"images/source":  {"fault", "images/content", "images/flight"},
@@ -32,6 +32,7 @@ var imports = map[string][]string{
 	"demo":           {"auth", "config", "consent", "ethernet", "images", "nodes"},
 	"hostkeys":       {"fault"},
 	"backup":         {"fault"},
+	"power":          {"ethernet", "fault", "journal", "power/snmp", "state"},
 	"power/snmp":     {"fault"},
 	"config":         {"fault"},
 	"remote":         {"auth"},
@@ -44,6 +45,7 @@ var imports = map[string][]string{
 	// What checks the server from outside.
 	"state/statetest":  {"state"},
 	"images/imagetest": {},
+	"power/powertest":  {"power", "power/snmp"},
 	"e2e/lab":          {},
 	"e2e/bench":        {"e2e/lab"},
 }

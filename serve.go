@@ -23,6 +23,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/nodes"
+	"walt/power"
 	"walt/sshd"
 	"walt/state/badger"
 	"walt/upgrade"
@@ -45,6 +46,7 @@ type server struct {
 	users    *auth.Users
 	library  *images.Library
 	catalog  *images.Catalog
+	ports    *power.Ports
 	lab      *nodes.Lab
 	sim      *sim.Hypervisor
 	ssh      *sshd.Server
@@ -93,11 +95,12 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.catalog = images.NewCatalog(images.Config{
 		Store: s.store, Journal: s.journal, Content: s.library, Log: log, Now: time.Now, Retry: retry,
 	})
+	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{
-		Store: s.store, Journal: s.journal, Images: s.catalog, Key: nodeKey,
+		Store: s.store, Journal: s.journal, Images: s.catalog, Ports: s.ports, Key: nodeKey,
 		IP: listenIP(s.listener.Addr()), Log: log, Now: time.Now,
 	})
-	s.catalog.Nodes = s.lab
+	s.catalog.Nodes, s.ports.Devices = s.lab, s.lab
 	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim}
 	app := commands.New(commands.Services{
@@ -126,7 +129,7 @@ func (s *server) apply(c config.Config) error {
 	if err := s.library.SetDocker(c.Docker.Host); err != nil {
 		return err
 	}
-	s.lab.SetIdle(c.Power.Idle.Duration)
+	s.ports.SetIdle(c.Power.Idle.Duration)
 	s.users.SetCA(c.SSH.UserCA)
 	s.ssh.SetLimits(sshd.Limits{
 		MaxConnections: c.SSH.MaxConnections,
@@ -158,6 +161,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	defer stop()
 	g, failing := errgroup.WithContext(background) // the server ends when one of them fails
 	g.Go(func() error { return s.lab.Run(failing) })
+	g.Go(func() error { return s.ports.Run(failing) })
 	g.Go(func() error { return s.library.Run(failing) })
 	g.Go(func() error { return s.catalog.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })

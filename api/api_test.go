@@ -7,6 +7,7 @@ import (
 
 	"walt/images"
 	"walt/nodes"
+	"walt/power"
 )
 
 // The documents that the tests of the commands do not show to the letter.
@@ -66,7 +67,7 @@ func TestEmptyDocuments(t *testing.T) {
 		{NewChanges(nodes.Result{}), `{"cloned":[],"nodes":[]}`},
 		{NewImages(nil, nil), `{"images":[]}`},
 		{NewFoundImages(nil), `{"images":[]}`},
-		{NewPower(nodes.PowerReport{}), `{"ports":[],"saved_port_hours":0}`},
+		{NewPower(power.Report{}), `{"ports":[],"saved_port_hours":0}`},
 		{NewUsers(nil), `{"users":[]}`},
 		{NewJobs(nil), `{"jobs":[]}`},
 	} {

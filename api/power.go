@@ -3,7 +3,7 @@ package api
 import (
 	"time"
 
-	"walt/nodes"
+	"walt/power"
 )
 
 // Power is the document of "power show".
@@ -14,7 +14,7 @@ type Power struct {
 
 // Port is a port of a switch that the server may switch.
 type Port struct {
-	Switch nodes.Name `json:"switch"`
+	Switch string     `json:"switch"`
 	Port   int        `json:"port"`
 	Node   *string    `json:"node"`  // that is connected to it; null: not known
 	Power  string     `json:"power"` // "on", "off", or what is about to be done: a text for people
@@ -23,10 +23,10 @@ type Port struct {
 }
 
 // NewPower makes a document of what the server does with the power of ports.
-func NewPower(r nodes.PowerReport) Power {
+func NewPower(r power.Report) Power {
 	doc := Power{[]Port{}, r.Saved.Hours()}
 	for _, p := range r.Ports {
-		port := Port{Switch: p.Switch, Port: p.Port.Number, Node: orNull(string(p.Node)), Power: p.Power, Error: orNull(p.Error)}
+		port := Port{Switch: p.Switch, Port: p.Number, Node: orNull(p.Node), Power: p.Power, Error: orNull(p.Error)}
 		if !p.Since.IsZero() {
 			port.Since = &p.Since
 		}

@@ -19,6 +19,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/nodes"
+	"walt/power"
 	"walt/power/snmp"
 	"walt/state"
 	"walt/state/badger"
@@ -65,12 +66,15 @@ func newTestLab(t *testing.T) *testLab {
 	catalog := images.NewCatalog(images.Config{
 		Store: store, Journal: lab.journal, Content: library, Log: log, Now: lab.now, Retry: time.Minute,
 	})
-	lab.nodes = nodes.New(nodes.Config{
-		Store: store, Journal: lab.journal, Images: catalog, Key: signer("lab"), IP: "192.0.2.1",
-		Log: log, Now: lab.now,
-		Dial: func(sw snmp.Switch) (nodes.Agent, error) { return &lab.outlets, nil },
+	ports := power.New(power.Config{
+		Store: store, Journal: lab.journal, Log: log, Now: lab.now,
+		Dial: func(snmp.Switch) (power.Agent, error) { return &lab.outlets, nil },
 	})
-	catalog.Nodes = lab.nodes
+	lab.nodes = nodes.New(nodes.Config{
+		Store: store, Journal: lab.journal, Images: catalog, Ports: ports, Key: signer("lab"), IP: "192.0.2.1",
+		Log: log, Now: lab.now,
+	})
+	catalog.Nodes, ports.Devices = lab.nodes, lab.nodes
 	lab.rack = &rack{lab: lab.nodes}
 	lab.nodes.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: lab.rack}
 	lab.app = New(Services{

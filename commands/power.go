@@ -20,7 +20,7 @@ for how long ports have been off so far, all added up.`,
 }
 
 func powerShow(ctx context.Context, c *Call) error {
-	report, err := c.Lab.Power(ctx)
+	report, err := c.Lab.PowerReport(ctx)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func powerShow(ctx context.Context, c *Call) error {
 	}
 	var cells [][]string
 	for _, p := range report.Ports {
-		cells = append(cells, []string{string(p.Switch), strconv.Itoa(p.Port.Number), cmp.Or(string(p.Node), "-"), p.Power, ago(c.Now(), p.Since), p.Error})
+		cells = append(cells, []string{p.Switch, strconv.Itoa(p.Number), cmp.Or(p.Node, "-"), p.Power, ago(c.Now(), p.Since), p.Error})
 	}
 	if len(cells) == 0 {
 		c.note("The server knows no port that it may switch. See: help show power")

@@ -81,10 +81,10 @@ func TestPower(t *testing.T) {
 		lab.outlets.refuses = nil
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- lab.nodes.Run(ctx) }()
+		go func() { ended <- lab.nodes.Ports.Run(ctx) }()
 		synctest.Wait()
 		lab.pass(time.Hour)
-		lab.nodes.SetIdle(time.Hour)
+		lab.nodes.Ports.SetIdle(time.Hour)
 		time.Sleep(time.Second)
 		lab.pass(30 * time.Minute)
 		lab.tell([]step{

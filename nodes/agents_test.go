@@ -12,6 +12,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/e2e/lab"
+	"walt/power"
 )
 
 // agents starts real SNMP agents, each with the nodes <its name>n1, <its name>n2
@@ -62,14 +63,14 @@ func TestRealSwitches(t *testing.T) {
 	l, switches := agents(t, 2, 3)
 	_, links, err := l.Rescan(t.Context(), "alice", parse("all-switches"))
 	ok(t, err)
-	if len(links) != 6 || l.device(t, "s2n3").Port.key() != string(macOf("s2"))+"/3" {
+	if len(links) != 6 || l.state(t, "s2n3").Port != (power.Port{Switch: macOf("s2"), Number: 3}) {
 		t.Errorf("links: %+v", links)
 	}
 	_, err = l.Acquire(t.Context(), "bob", parse("s1n1"), consent.Given{})
 	ok(t, err)
 	stop := l.live(t)
 	defer func() { stop() }()
-	l.SetIdle(300 * time.Millisecond)
+	l.Ports.SetIdle(300 * time.Millisecond)
 	for _, sw := range switches {
 		eventually(t, sw, 3, false)
 		eventually(t, sw, 2, false)
@@ -111,7 +112,7 @@ func BenchmarkRescan(b *testing.B) {
 		}
 		b.StopTimer()
 		for _, link := range links {
-			l.configure(b, link.Device, "switch=none")
+			l.configure(b, Name(link.Device), "switch=none")
 		}
 		b.StartTimer()
 	}

@@ -27,7 +27,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 	moved := false
 	err := l.Store.View(ctx, func(r state.Reader) (err error) {
 		if err = read(r); err == nil {
-			moved, err = cutOff(r, d)
+			moved, err = l.Ports.IsOff(r, d.MAC)
 		}
 		return err
 	})
@@ -38,7 +38,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 	}
 	if err == nil && (d.Booted != img.Ref || d.Digest != img.Digest || moved) {
 		_, err = l.Store.Update(ctx, func(tx state.Tx) error {
-			if err := errors.Join(read(tx), l.elsewhere(tx, &d)); err != nil {
+			if err := errors.Join(read(tx), l.Ports.Boots(tx, d.MAC)); err != nil {
 				return err
 			}
 			d.Booted, d.Digest = img.Ref, img.Digest
@@ -55,8 +55,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		}
 	})
 	if !d.Virtual() {
-		l.kickPorts()
-		l.kickScan()
+		l.Ports.Rediscover()
 	}
 	return img, nil
 }

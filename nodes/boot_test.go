@@ -23,16 +23,16 @@ func TestNodeThatNeverBoots(t *testing.T) {
 		stop := l.run(t)
 		_, err = l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 		ok(t, err)
-		equal(t, "power cycles", r.cycles(), "one:161/1")
+		equal(t, "power cycles", r.Cycles(), "one:161/1")
 		if s := l.state(t, "n1"); s.State != Booting {
 			t.Errorf("after the start it is %s", s.State)
 		}
 		time.Sleep(59 * time.Second)
-		equal(t, "power cycles before the time is over", r.cycles())
+		equal(t, "power cycles before the time is over", r.Cycles())
 		time.Sleep(4 * time.Second)
-		equal(t, "power cycles after it", r.cycles(), "one:161/1")
+		equal(t, "power cycles after it", r.Cycles(), "one:161/1")
 		time.Sleep(10 * time.Minute)
-		equal(t, "power cycles later", r.cycles(), "one:161/1")
+		equal(t, "power cycles later", r.Cycles(), "one:161/1")
 		if s := l.state(t, "n1"); s.State != Unreachable || s.Why != "not up after 1m0s: left alone after 2 power cycles" {
 			t.Errorf("in the end it is %+v", s.Status)
 		}
@@ -50,7 +50,7 @@ func TestNodeThatNeverBoots(t *testing.T) {
 			t.Errorf("after a reboot it is %s", s.State)
 		}
 		time.Sleep(63 * time.Second)
-		equal(t, "power cycles after a reboot", r.cycles(), "one:161/1", "one:161/1")
+		equal(t, "power cycles after a reboot", r.Cycles(), "one:161/1", "one:161/1")
 		stop()
 	})
 }
@@ -65,7 +65,7 @@ func TestNodeThatBootsOnTheThirdTry(t *testing.T) {
 		_, err = l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 		ok(t, err)
 		time.Sleep(2*182*time.Second + time.Second)
-		equal(t, "power cycles", r.cycles(), "one:161/1", "one:161/1", "one:161/1")
+		equal(t, "power cycles", r.Cycles(), "one:161/1", "one:161/1", "one:161/1")
 		_, err = l.Boot(t.Context(), "n1")
 		ok(t, err)
 		l.Up("n1", "192.0.2.1:22")
@@ -73,7 +73,7 @@ func TestNodeThatBootsOnTheThirdTry(t *testing.T) {
 		if s := l.state(t, "n1"); s.State != Up {
 			t.Errorf("it is %s", s.State)
 		}
-		equal(t, "power cycles of one that is up", r.cycles())
+		equal(t, "power cycles of one that is up", r.Cycles())
 		stop()
 	})
 }

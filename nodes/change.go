@@ -10,6 +10,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
+	"walt/power"
 	"walt/state"
 )
 
@@ -42,9 +43,9 @@ type change struct {
 	actor   auth.Actor // who asked
 	given   consent.Given
 	result  Result
-	moved   []Device      // to restart after the commit
-	planned map[Name]bool // those whose ports have their orders
-	stay    bool          // do not restart them: what they run stays the same
+	moved   []Device            // to restart after the commit
+	ordered map[Name]power.Port // of those that are restarted by their ports
+	stay    bool                // do not restart them: what they run stays the same
 
 	enrolled []Device // that were not known as nodes before
 }
@@ -56,7 +57,7 @@ func (l *Lab) change(ctx context.Context, actor auth.Actor, given consent.Given,
 		if err := actor.Admit(tx); err != nil {
 			return err
 		}
-		c = &change{lab: l, tx: tx, actor: actor, given: given, planned: map[Name]bool{}}
+		c = &change{lab: l, tx: tx, actor: actor, given: given, ordered: map[Name]power.Port{}}
 		return f(c)
 	})
 	if errors.Is(err, state.ErrTooBig) {
@@ -68,9 +69,6 @@ func (l *Lab) change(ctx context.Context, actor auth.Actor, given consent.Given,
 	}
 	for _, d := range c.enrolled {
 		l.startEnrolled(d)
-	}
-	if len(c.enrolled) > 0 {
-		l.kickPorts()
 	}
 	err = c.restart(ctx)
 	return c.result, err
@@ -108,7 +106,7 @@ func (c *change) boot(d Device, ref images.Ref) error {
 	c.result.Changes = append(c.result.Changes, Change{
 		Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped},
 	})
-	if err := c.lab.touch(c.tx, d); err != nil {
+	if err := c.lab.Ports.NoteUse(c.tx, d.MAC); err != nil {
 		return err
 	}
 	if before == ref {
@@ -137,7 +135,7 @@ func (c *change) boot(d Device, ref images.Ref) error {
 
 // wake has a device that boots its image already get its power if that is off.
 func (c *change) wake(d Device) error {
-	if off, err := cutOff(c.tx, d); err != nil || !off {
+	if off, err := c.lab.Ports.IsOff(c.tx, d.MAC); err != nil || !off {
 		return err
 	}
 	return c.move(d, true)
@@ -196,7 +194,7 @@ func (c *change) keep(k Kept) {
 // work that. One that is off to save power stays so, unless it is needed.
 func (c *change) move(d Device, needed bool) error {
 	if !needed {
-		if off, err := cutOff(c.tx, d); err != nil || off {
+		if off, err := c.lab.Ports.IsOff(c.tx, d.MAC); err != nil || off {
 			return err
 		}
 	}
@@ -204,10 +202,8 @@ func (c *change) move(d Device, needed bool) error {
 	if c.stay {
 		return nil
 	}
-	planned, err := c.lab.plan(c.tx, d, true)
-	if planned {
-		c.planned[d.Name] = true
-	}
+	var err error
+	c.ordered[d.Name], err = c.lab.Ports.PowerCycle(c.tx, d.MAC)
 	return err
 }
 
@@ -221,7 +217,7 @@ func (c *change) restart(ctx context.Context) error {
 	if c.stay {
 		return nil
 	}
-	restart := func(ctx context.Context, d Device) Reboot { return c.lab.restart(ctx, d, c.planned[d.Name], false) }
+	restart := func(ctx context.Context, d Device) Reboot { return c.lab.restart(ctx, d, c.ordered[d.Name], false) }
 	outcome := map[Name]Reboot{}
 	err := c.lab.atOnce(ctx, c.moved, false, restart, func(d Device, r Reboot) { outcome[d.Name] = r })
 	if err != nil {

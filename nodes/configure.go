@@ -12,6 +12,7 @@ import (
 	"walt/consent"
 	"walt/fault"
 	"walt/journal"
+	"walt/power"
 	"walt/state"
 )
 
@@ -31,7 +32,7 @@ func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly b
 			return err
 		}
 		for _, d := range ds {
-			s, err := newSubject(r, d)
+			s, err := l.subject(r, d)
 			if err != nil {
 				return err
 			}
@@ -39,11 +40,11 @@ func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly b
 				if !known.of(d) {
 					continue
 				}
-				value := known.get(s)
-				if known.secret && value != "" {
+				value := known.Get(s)
+				if known.Secret && value != "" {
 					value = "(set, not shown)"
 				}
-				all = append(all, Setting{d.Name, known.key, cmp.Or(value, "(not set)")})
+				all = append(all, Setting{d.Name, known.Key, cmp.Or(value, "(not set)")})
 			}
 		}
 		return nil
@@ -58,21 +59,18 @@ func scopeOf(nodesOnly bool) scope {
 	return deviceScope
 }
 
-func newSubject(r state.Reader, d Device) (*subject, error) {
-	s := &subject{Device: d, number: d.Port.Number}
+// subject reads a device with its settings.
+func (l *Lab) subject(r state.Reader, d Device) (*subject, error) {
+	s := &subject{Device: d}
 	var err error
 	if d.Kind == Switch {
-		if s.sw, err = getSwitch(r, d.MAC); err != nil && !errors.Is(err, state.ErrNotFound) {
+		if s.sw, err = l.Ports.Settings(r, d.MAC); err != nil {
 			return nil, err
 		}
 	}
 	s.sw.Name = string(d.Name)
-	if d.Port.Switch != "" {
-		if s.name, err = macs.Get(r, string(d.Port.Switch)); err != nil && !errors.Is(err, state.ErrNotFound) {
-			return nil, err
-		}
-	}
-	return s, nil
+	s.outlet, err = l.Ports.Outlet(r, d.MAC)
+	return s, err
 }
 
 // Configure gives settings to the devices of the set, nodes of others with
@@ -86,7 +84,7 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		}
 		var subjects []*subject
 		for _, d := range ds {
-			s, err := newSubject(tx, d)
+			s, err := l.subject(tx, d)
 			if err != nil {
 				return err
 			}
@@ -106,37 +104,33 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		}
 		return nil
 	})
-	if err == nil {
-		l.kickPorts()
-		l.kickSaver()
-	}
 	return done, err
 }
 
 // assign changes a subject, in the order of the settings.
 func (s *subject) assign(want []Assignment) error {
 	for _, known := range settings {
-		i := slices.IndexFunc(want, func(a Assignment) bool { return a.Key == known.key })
+		i := slices.IndexFunc(want, func(a Assignment) bool { return a.Key == known.Key })
 		if i < 0 {
 			continue
 		}
 		if !known.of(s.Device) {
-			f := fault.Failedf("%s, which is %s, has no setting %s; nothing changed", s.Device.Name, s.what(), known.key).
+			f := fault.Failedf("%s, which is %s, has no setting %s; nothing changed", s.Device.Name, s.what(), known.Key).
 				WithHint("it has %s", strings.Join(settingKeys(func(o setting) bool { return o.of(s.Device) }), ", "))
 			if s.Kind == Unknown && known.of(Device{Kind: Switch}) {
 				f = f.WithHint("if it is a switch, say so first: type=switch\n%s", f.Hint)
 			}
 			return f
 		}
-		switch err := known.set(s, want[i].Value); {
-		case errors.Is(err, errNotAllowed):
-			return fault.Usagef("%s cannot be %s; nothing changed", known.key, known.shown(want[i].Value)).WithHint("allowed: %s", known.allowed)
-		case err != nil:
+		switch err := known.Set(s, want[i].Value); {
+		case fault.As(err) != nil:
 			return err
+		case err != nil:
+			return fault.Usagef("%s cannot be %s; nothing changed", known.Key, known.shown(want[i].Value)).WithHint("allowed: %s", known.Allowed)
 		}
 	}
 	if s.Kind == Switch {
-		return s.sw.complete()
+		return s.sw.Check()
 	}
 	return nil
 }
@@ -154,7 +148,7 @@ func (s *subject) what() string {
 
 // shown is a value as it may be shown.
 func (s setting) shown(value string) string {
-	if s.secret {
+	if s.Secret {
 		return "this"
 	}
 	return strconv.Quote(value)
@@ -164,8 +158,8 @@ func (s setting) shown(value string) string {
 func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignment) error {
 	var told []string
 	for _, a := range want {
-		i := slices.IndexFunc(settings, func(k setting) bool { return k.key == a.Key })
-		if settings[i].secret {
+		i := slices.IndexFunc(settings, func(k setting) bool { return k.Key == a.Key })
+		if settings[i].Secret {
 			told = append(told, a.Key+" changed")
 		} else {
 			told = append(told, a.Key+"="+a.Value)
@@ -175,12 +169,7 @@ func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignme
 		return err
 	}
 	if s.Kind == Switch {
-		if !s.sw.PoE {
-			if err := l.giveAllBack(tx, s.MAC); err != nil {
-				return err
-			}
-		}
-		if err := switches.Put(tx, string(s.MAC), s.sw); err != nil {
+		if err := l.Ports.Configure(tx, s.MAC, s.sw); err != nil {
 			return err
 		}
 	}
@@ -193,26 +182,20 @@ func (l *Lab) hang(tx state.Tx, user auth.Name, s *subject, want []Assignment) e
 	if !slices.ContainsFunc(want, func(a Assignment) bool { return a.Key == "switch" || a.Key == "port" }) {
 		return nil
 	}
-	to := Port{Number: s.number, ByHand: true}
+	on, number := s.outlet.Switch, s.outlet.Number
 	switch {
-	case s.name == "none":
-		to = Port{}
-	case s.name == "" || s.number == 0:
+	case on == "none":
+		return l.Ports.Connect(tx, string(user), s.MAC, power.Port{})
+	case on == "" || number == 0:
 		return fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).WithHint("device config %s switch=NAME port=N", s.Device.Name)
-	default:
-		sw, err := get(tx, s.name)
-		if err != nil {
-			return err
-		}
-		if sw.Kind != Switch || sw.Name == s.Device.Name {
-			return fault.Failedf("%s is not a switch that %s can be connected to; nothing changed", sw.Name, s.Device.Name).
-				WithHint("see what each device is with: device show")
-		}
-		to.Switch = sw.MAC
 	}
-	if to == s.Port {
-		return nil
+	sw, err := get(tx, Name(on))
+	if err != nil {
+		return err
 	}
-	_, err := l.link(tx, auth.Actor(user), &s.Device, to)
-	return err
+	if sw.Kind != Switch || sw.Name == s.Device.Name {
+		return fault.Failedf("%s is not a switch that %s can be connected to; nothing changed", sw.Name, s.Device.Name).
+			WithHint("see what each device is with: device show")
+	}
+	return l.Ports.Connect(tx, string(user), s.MAC, power.Port{Switch: sw.MAC, Number: number})
 }

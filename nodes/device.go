@@ -40,7 +40,6 @@ type Device struct {
 	Booted images.Ref `json:"booted,omitzero"`
 	Digest string     `json:"digest,omitempty"`
 
-	Port     Port     `json:"port,omitzero"` // that it hangs on, as far as known
 	Settings Settings `json:"settings,omitzero"`
 }
 
@@ -65,35 +64,12 @@ var (
 
 // put writes a device that is new, has a new name, or became a node.
 func put(tx state.Tx, d Device) error {
-	if d.Port.Switch != "" { // it has another name now
-		if err := plugs.Put(tx, plug(d.Port, d), true); err != nil {
-			return err
-		}
-	}
 	return errors.Join(devices.Put(tx, string(d.Name), d), macs.Put(tx, string(d.MAC), d.Name), index(tx, d))
 }
 
-// remove deletes a device.
+// remove deletes a device from under its name.
 func remove(tx state.Tx, d Device) error {
-	return errors.Join(devices.Delete(tx, string(d.Name)), macs.Delete(tx, string(d.MAC)), unindex(tx, d),
-		plugs.Delete(tx, plug(d.Port, d)), used.Delete(tx, string(d.Name)), heard.Delete(tx, string(d.Name)))
-}
-
-// carry writes within tx what is known of a device under its old name under the
-// new one. It is called before the old one is removed.
-func carry(tx state.Tx, old, name Name) error {
-	last, found, err := used.Find(tx, string(old))
-	if found {
-		err = used.Put(tx, string(name), last)
-	}
-	if err != nil {
-		return err
-	}
-	addr, found, err := heard.Find(tx, string(old))
-	if found {
-		err = heard.Put(tx, string(name), addr)
-	}
-	return err
+	return errors.Join(devices.Delete(tx, string(d.Name)), macs.Delete(tx, string(d.MAC)), unindex(tx, d))
 }
 
 // everything returns all devices, in no useful order. A transaction that calls

@@ -59,7 +59,7 @@ func (i imageChange) Enroll(model images.Model, def images.Image) error {
 	for _, d := range ds {
 		c.lab.enroll(&d, def)
 		c.enrolled = append(c.enrolled, d)
-		_, err := c.lab.plan(i, d, true) // it found nothing to boot so far
+		err := c.lab.Ports.PowerCycleSoon(i, d.MAC) // it found nothing to boot so far
 		err = errors.Join(err, put(i, d), c.lab.Journal.Record(i, registration(c.actor, d, "")))
 		if err != nil {
 			return err

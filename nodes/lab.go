@@ -9,7 +9,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -17,7 +16,7 @@ import (
 
 	"walt/images"
 	"walt/journal"
-	"walt/power/snmp"
+	"walt/power"
 	"walt/remote"
 	"walt/state"
 )
@@ -27,6 +26,7 @@ type Config struct {
 	Store   state.Store
 	Journal *journal.Journal
 	Images  *images.Catalog   // whose Nodes are this lab
+	Ports   *power.Ports      // whose Devices are this lab
 	Hosts   map[HostKind]Host // of virtual nodes; may be set after New, before anything else is called
 	Key     ssh.Signer        // that nodes trust: the lab's own way into them
 	IP      string            // of the server, "" when it has several
@@ -34,8 +34,6 @@ type Config struct {
 	Now     func() time.Time
 	// Duties says which of the background work this server does; nil: all of it.
 	Duties state.Duties
-	// Dial speaks to a switch; nil: over SNMP.
-	Dial func(snmp.Switch) (Agent, error)
 }
 
 // Lab is all devices of one store.
@@ -43,12 +41,7 @@ type Lab struct {
 	Config
 	status   *board
 	visitors remote.Visitors
-	lines    *lines
 	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
-	idle     atomic.Int64   // a time.Duration
-	// Each holds one token while there may be something new for its loop: an
-	// order for a port, an idle node, a node that moved.
-	port, save, scan chan struct{}
 }
 
 // New returns the lab; Run makes it live.
@@ -56,20 +49,13 @@ func New(c Config) *Lab {
 	if c.Duties == nil {
 		c.Duties = state.Alone{}
 	}
-	if c.Dial == nil {
-		c.Dial = agentOf
-	}
-	token := func() chan struct{} { return make(chan struct{}, 1) }
-	return &Lab{
-		Config: c, status: newBoard(c.Now), lines: newLines(c.Dial),
-		port: token(), save: token(), scan: token(),
-	}
+	return &Lab{Config: c, status: newBoard(c.Now)}
 }
 
 // Run starts the virtual nodes, which also finishes every change of an image
-// whose reboot an earlier end of the server cut off, and carries out what was
-// ordered of ports. Then it saves power and watches over nodes. It returns when
-// ctx ends.
+// whose reboot an earlier end of the server cut off; those of nodes with a port
+// are finished by Ports, which runs by itself. Then it watches over nodes. It
+// returns when ctx ends.
 func (l *Lab) Run(ctx context.Context) error {
 	defer l.works.Wait()
 	all, err := state.Read(ctx, l.Store, everything)
@@ -87,11 +73,6 @@ func (l *Lab) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{l.watchdog, l.probe} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
-	}
-	for name, duty := range map[string]func(context.Context) error{
-		"ports": l.ports, "saver": l.saver, "discovery": l.scanner,
-	} {
-		g.Go(func() error { return l.Duties.Hold(ctx, name, duty) })
 	}
 	return g.Wait()
 }

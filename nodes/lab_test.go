@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
 
 	"walt/auth"
 	"walt/consent"
@@ -23,6 +24,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
+	"walt/power"
 	"walt/state"
 	"walt/state/badger"
 )
@@ -70,13 +72,22 @@ func over(store state.Store, now func() time.Time, library *shelf) testLab {
 	catalog := images.NewCatalog(images.Config{
 		Store: store, Journal: log, Content: library, Log: slog.New(slog.DiscardHandler), Now: now, Retry: time.Second,
 	})
+	ports := power.New(power.Config{Store: store, Journal: log, Log: slog.New(slog.DiscardHandler), Now: now})
 	l.Lab = New(Config{
-		Store: store, Journal: log, Images: catalog, Hosts: map[HostKind]Host{Simulated: l.grid},
+		Store: store, Journal: log, Images: catalog, Ports: ports, Hosts: map[HostKind]Host{Simulated: l.grid},
 		Log: slog.New(slog.DiscardHandler), Now: now,
 	})
-	catalog.Nodes = l.Lab
+	catalog.Nodes, ports.Devices = l.Lab, l.Lab
 	l.grid.lab = l.Lab
 	return l
+}
+
+// Run runs the lab and its ports.
+func (l testLab) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.Lab.Run(ctx) })
+	g.Go(func() error { return l.Ports.Run(ctx) })
+	return g.Wait()
 }
 
 func (l testLab) user(t testing.TB, name auth.Name) {

@@ -3,6 +3,7 @@ package nodes
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,7 +31,7 @@ func crowded(t *testing.T, n int) (l testLab, bob auth.Name) {
 	for i := range n {
 		name := Name(fill(fmt.Sprintf("n%d", i), 63))
 		d := l.node(t, name, model)
-		l.configure(t, name, "switch=sw-1", "port="+numberOf(60_000-i))
+		l.configure(t, name, "switch=sw-1", "port="+strconv.Itoa(60_000-i))
 		owner := auth.Name(fill(fmt.Sprintf("u%d", i), 32))
 		img := images.Image{Ref: images.Ref{User: owner, Name: fill("i", 63), Tag: fill("t", 63)}, Digest: sum("one"), Models: []images.Model{model}}
 		l.image(t, img)

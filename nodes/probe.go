@@ -9,9 +9,9 @@ import (
 	"walt/state"
 )
 
-// heard is the address of the SSH server of each physical node that reported
-// one, for when the server starts again.
-var heard = state.NewTable[string]("heard")
+// addresses are those of the SSH server of each physical node that reported one,
+// by its MAC, for when the server starts again.
+var addresses = state.NewTable[string]("address")
 
 // keepAddress keeps the address that a physical node reported.
 func (l *Lab) keepAddress(n Name, addr string) {
@@ -22,10 +22,10 @@ func (l *Lab) keepAddress(n Name, addr string) {
 		if err != nil || !known || d.Virtual() {
 			return err
 		}
-		if before, _, err := heard.Find(tx, string(n)); err != nil || before == addr {
+		if before, _, err := addresses.Find(tx, string(d.MAC)); err != nil || before == addr {
 			return err
 		}
-		return heard.Put(tx, string(n), addr)
+		return addresses.Put(tx, string(d.MAC), addr)
 	})
 	if err != nil {
 		l.Log.Error("remember the address of a node", "node", n, "err", err)
@@ -35,11 +35,15 @@ func (l *Lab) keepAddress(n Name, addr string) {
 // recallAddresses looks for the nodes that were up when the server ended.
 func (l *Lab) recallAddresses(ctx context.Context) error {
 	return l.Store.View(ctx, func(r state.Reader) error {
-		for e, err := range heard.Scan(r, "", "") {
+		for e, err := range addresses.Scan(r, "", "") {
 			if err != nil {
 				return err
 			}
-			l.status.change(Name(e.Key), func(s *Status) {
+			name, err := macs.Get(r, e.Key)
+			if err != nil {
+				return err
+			}
+			l.status.change(name, func(s *Status) {
 				if s.State == Off {
 					s.State, s.Addr, s.Why = Unreachable, e.Value, "not heard of since the server started"
 				}

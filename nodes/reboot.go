@@ -12,6 +12,7 @@ import (
 	"walt/consent"
 	"walt/fault"
 	"walt/journal"
+	"walt/power"
 	"walt/remote"
 	"walt/state"
 )
@@ -57,7 +58,7 @@ func (r Reboot) String() string {
 // what came of it. When ctx ends, the reboots that were begun go on.
 func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Given, each func(Change)) error {
 	var ds []Device
-	var woken map[Name]bool
+	var woken map[Name]power.Port
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if ds, err = set.expand(tx, user, nodeScope); err != nil {
 			return err
@@ -122,11 +123,11 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 }
 
 // restart makes a node start anew by the means that there are, and returns what
-// came of it. planned says that its port has its order.
-func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) Reboot {
+// came of it. ordered is its port when that has its order already.
+func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bool) Reboot {
 	var refused error
 	asked := false
-	if s := l.status.of(d.Name); soft && !planned && s.State == Up {
+	if s := l.status.of(d.Name); soft && ordered.IsZero() && s.State == Up {
 		if asked, refused = true, l.soft(ctx, d, s); refused == nil {
 			return Reboot{Outcome: RebootOK}
 		}
@@ -135,13 +136,9 @@ func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) Reboot 
 		l.start(d, 0)
 		return Reboot{Outcome: RebootOK}
 	}
-	if !planned {
-		_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-			now, err := get(tx, d.Name)
-			if err == nil {
-				d = now
-				planned, err = l.plan(tx, d, true)
-			}
+	if ordered.IsZero() {
+		_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+			ordered, err = l.Ports.PowerCycle(tx, d.MAC)
 			return err
 		})
 		if err != nil {
@@ -150,8 +147,8 @@ func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) Reboot 
 	}
 	s := l.status.of(d.Name)
 	switch {
-	case planned:
-		if err := l.apply(ctx, d.Port); err != nil {
+	case !ordered.IsZero():
+		if err := l.Ports.Execute(ctx, ordered); err != nil {
 			return Reboot{RebootFailed, l.why(err)}
 		}
 		l.starting(d, Booting, 0)
@@ -170,10 +167,11 @@ func (l *Lab) restart(ctx context.Context, d Device, planned, soft bool) Reboot 
 
 // why is an error in words for users; what is none of theirs goes to the log.
 func (l *Lab) why(err error) string {
-	if fault.As(err) == nil {
-		l.Log.Error("restart a node", "err", err)
+	if f := fault.As(err); f != nil {
+		return f.Msg
 	}
-	return reason(err)
+	l.Log.Error("restart a node", "err", err)
+	return "internal error"
 }
 
 // soft has a node that is up reboot by itself.
@@ -207,59 +205,4 @@ func (l *Lab) start(d Device, tries int) {
 func (l *Lab) starting(d Device, s State, tries int) {
 	late := l.Now().Add(d.Settings.BootDelay + d.Settings.bootTimeout())
 	l.status.change(d.Name, func(st *Status) { *st = Status{State: s, late: late, tries: tries} })
-}
-
-// Wake gives those of the nodes that are off to save power their power back, and
-// notes that all of them are used now. It returns the ones that it woke.
-func (l *Lab) Wake(ctx context.Context, nodes Nodes) (woke Nodes, err error) {
-	if len(nodes) == 0 {
-		return nil, nil
-	}
-	var woken map[Name]bool
-	var ds []Device
-	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		ds = nil
-		for _, n := range nodes {
-			d, err := get(tx, n.Name)
-			if err != nil {
-				return err
-			}
-			ds = append(ds, d)
-		}
-		woken, err = l.need(tx, ds)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var asleep []Device
-	for i, n := range nodes {
-		if woken[n.Name] {
-			asleep, woke = append(asleep, ds[i]), append(woke, n)
-		}
-	}
-	var failed error
-	err = l.atOnce(ctx, asleep, true, func(ctx context.Context, d Device) Reboot {
-		return l.restart(ctx, d, true, false)
-	}, func(d Device, r Reboot) {
-		if r.Outcome != RebootOK {
-			failed = errors.Join(failed, fault.Failedf("%s could not be woken: %s", d.Name, r))
-		}
-	})
-	return woke, errors.Join(err, failed)
-}
-
-// need notes within tx that nodes are used now, and orders the power of those
-// that may be off. It returns which these are.
-func (l *Lab) need(tx state.Tx, ds []Device) (woken map[Name]bool, err error) {
-	woken = map[Name]bool{}
-	for _, d := range ds {
-		if err := l.touch(tx, d); err != nil {
-			return nil, err
-		}
-		if woken[d.Name], err = l.plan(tx, d, false); err != nil {
-			return nil, err
-		}
-	}
-	return woken, nil
 }

@@ -161,7 +161,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.G
 			e := registration(auth.Actor(user), d, "removed")
 			e.From, e.To = string(d.Kind), ""
 			notice := fmt.Sprintf("%s removed your node %s", user, d.Name)
-			if err := errors.Join(remove(tx, d), l.leave(tx, d), l.Journal.Record(tx, e), l.tell(tx, user, d, notice)); err != nil {
+			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC), l.Journal.Record(tx, e), l.tell(tx, user, d, notice)); err != nil {
 				return err
 			}
 		}
@@ -173,7 +173,6 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.G
 	for _, d := range gone {
 		l.unplug(d)
 	}
-	l.kickPorts()
 	return gone, nil
 }
 
@@ -215,7 +214,7 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		after = before
 		after.Name = name
 		e := journal.Event{Type: journal.Registration, Actor: string(user), Node: string(name), From: string(old), To: string(name), Detail: "renamed"}
-		return errors.Join(carry(tx, before.Name, after.Name), remove(tx, before), put(tx, after), l.Journal.Record(tx, e),
+		return errors.Join(remove(tx, before), put(tx, after), l.Journal.Record(tx, e),
 			l.tell(tx, user, before, fmt.Sprintf("%s renamed your node %s: it is called %s now", user, old, name)))
 	})
 	if err != nil {

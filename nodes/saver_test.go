@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +16,6 @@ import (
 	"walt/consent"
 	"walt/fault"
 	"walt/journal"
-	"walt/power/snmp"
 )
 
 var errSilent = fault.Failedf("the switch does not answer")
@@ -26,15 +26,15 @@ func TestPowerSaving(t *testing.T) {
 		l, r := wired(t, 2*time.Hour, []auth.Name{"bob"}, "n1", "n2", "n3")
 		_, err := l.Acquire(t.Context(), "bob", parse("n2"), consent.Given{})
 		ok(t, err)
-		equal(t, "power cycles of who is acquired", r.cycles(), "one:161/2")
+		equal(t, "power cycles of who is acquired", r.Cycles(), "one:161/2")
 		stop := l.run(t)
 
 		// Never used counts from the registration on; owned nodes stay on.
 		time.Sleep(2*time.Hour - time.Minute)
-		equal(t, "ports off too early", r.dark())
+		equal(t, "ports off too early", r.Dark())
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		equal(t, "ports off after two hours", r.dark(), "one:161/1", "one:161/3")
+		equal(t, "ports off after two hours", r.Dark(), "one:161/1", "one:161/3")
 		if s := l.state(t, "n1"); s.State != Powersave || s.Switch != "sw-1" || s.Port.Number != 1 {
 			t.Errorf("n1 is %+v", s)
 		}
@@ -47,15 +47,15 @@ func TestPowerSaving(t *testing.T) {
 		time.Sleep(59 * time.Minute)
 		stop = l.run(t)
 		synctest.Wait()
-		equal(t, "ports off an hour after the release", r.dark(), "one:161/1", "one:161/3")
+		equal(t, "ports off an hour after the release", r.Dark(), "one:161/1", "one:161/3")
 		time.Sleep(2 * time.Minute)
-		equal(t, "ports off two hours after the release", r.dark(), "one:161/1", "one:161/2", "one:161/3")
+		equal(t, "ports off two hours after the release", r.Dark(), "one:161/1", "one:161/2", "one:161/3")
 
 		// Acquire and wait give power before they return, without a cycle of what was off.
-		r.cycles()
+		r.Cycles()
 		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 		ok(t, err)
-		equal(t, "ports off after an acquire", r.dark(), "one:161/2", "one:161/3")
+		equal(t, "ports off after an acquire", r.Dark(), "one:161/2", "one:161/3")
 		if how := result.Changes[0].Reboot; how.Outcome != RebootOK {
 			t.Errorf("the reboot of n1: %s", how)
 		}
@@ -64,17 +64,17 @@ func TestPowerSaving(t *testing.T) {
 		woke, err := l.Wake(t.Context(), all)
 		ok(t, err)
 		equal(t, "woken", []Name{woke[0].Name}, "n3")
-		equal(t, "ports off after a wait", r.dark(), "one:161/2")
-		equal(t, "power cycles", r.cycles())
+		equal(t, "ports off after a wait", r.Dark(), "one:161/2")
+		equal(t, "power cycles", r.Cycles())
 		if s := l.state(t, "n3"); s.State != Booting {
 			t.Errorf("n3 is %s", s.State)
 		}
 		time.Sleep(2*time.Hour - time.Second)
-		equal(t, "ports off before two hours without use", r.dark(), "one:161/2")
+		equal(t, "ports off before two hours without use", r.Dark(), "one:161/2")
 		time.Sleep(2 * time.Second)
-		equal(t, "ports off after it", r.dark(), "one:161/2", "one:161/3")
+		equal(t, "ports off after it", r.Dark(), "one:161/2", "one:161/3")
 
-		report, err := l.Power(t.Context())
+		report, err := l.PowerReport(t.Context())
 		ok(t, err)
 		if hours := report.Saved.Hours(); hours < 6 || hours > 7 {
 			t.Errorf("saved %.2f port-hours", hours)
@@ -97,9 +97,9 @@ func TestSilentSwitch(t *testing.T) {
 		stop := l.run(t)
 		defer func() { stop() }()
 		time.Sleep(time.Hour + time.Second)
-		equal(t, "ports off", r.dark(), "one:161/1", "one:161/2")
+		equal(t, "ports off", r.Dark(), "one:161/1", "one:161/2")
 
-		r.refuse("one:161", errSilent)
+		r.Refuse("one:161", errSilent)
 		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
 		ok(t, err)
 		if how := result.Changes[0].Reboot; how.Reason != errSilent.Msg {
@@ -109,14 +109,14 @@ func TestSilentSwitch(t *testing.T) {
 		stop()
 		stop = l.run(t)
 		time.Sleep(10 * time.Minute)
-		report, err := l.Power(t.Context())
+		report, err := l.PowerReport(t.Context())
 		ok(t, err)
 		if p := report.Ports[0]; p.Power != "to be on" || p.Error != errSilent.Msg {
 			t.Errorf("the port: %+v", p)
 		}
-		r.refuse("one:161", nil)
+		r.Refuse("one:161", nil)
 		time.Sleep(6 * time.Minute)
-		equal(t, "ports off when the switch is back", r.dark(), "one:161/2")
+		equal(t, "ports off when the switch is back", r.Dark(), "one:161/2")
 		var failures int
 		for _, e := range l.events(t, journal.Power) {
 			if strings.Contains(e, "could not turn it on: "+errSilent.Msg) {
@@ -137,90 +137,39 @@ func TestPortsGetTheirPowerBack(t *testing.T) {
 		defer func() { stop() }()
 		time.Sleep(time.Hour + time.Second)
 		synctest.Wait()
-		if dark := r.dark(); len(dark) != 4 {
+		if dark := r.Dark(); len(dark) != 4 {
 			t.Fatalf("ports off: %v", dark)
 		}
 		_, err := l.Forget(t.Context(), "alice", parse("n1"), consent.Given{})
 		ok(t, err)
 		time.Sleep(time.Second)
-		equal(t, "ports off after a node is forgotten", r.dark(), "one:161/2", "one:161/3", "one:161/4")
+		equal(t, "ports off after a node is forgotten", r.Dark(), "one:161/2", "one:161/3", "one:161/4")
 
 		// One that boots has moved. What a user told is kept all the same.
 		_, err = l.Boot(t.Context(), "n2")
 		ok(t, err)
 		time.Sleep(time.Second)
-		equal(t, "ports off after a node moved", r.dark(), "one:161/3", "one:161/4")
-		if d := l.device(t, "n2"); d.Port.Number != 2 {
-			t.Errorf("n2 hangs on %+v", d.Port)
+		equal(t, "ports off after a node moved", r.Dark(), "one:161/3", "one:161/4")
+		if n := l.state(t, "n2"); n.Port.Number != 2 {
+			t.Errorf("n2 is connected to %+v", n.Port)
 		}
 		l.configure(t, "n3", "switch=none")
 		time.Sleep(time.Second)
-		equal(t, "ports off after a link is taken back", r.dark(), "one:161/4")
+		equal(t, "ports off after a link is taken back", r.Dark(), "one:161/4")
 
 		// A switch that is forgotten while it is away is still told.
-		r.refuse("one:161", errSilent)
+		r.Refuse("one:161", errSilent)
 		stop()
 		_, err = l.Forget(t.Context(), "alice", parse("sw-1"), consent.Given{})
 		ok(t, err)
-		r.refuse("one:161", nil)
+		r.Refuse("one:161", nil)
 		stop = l.run(t)
 		time.Sleep(time.Minute)
-		equal(t, "ports off after the switch is forgotten", r.dark())
-		if d := l.device(t, "n4"); d.Port != (Port{}) {
-			t.Errorf("n4 hangs on %+v", d.Port)
+		equal(t, "ports off after the switch is forgotten", r.Dark())
+		if n := l.state(t, "n4"); !n.Port.IsZero() {
+			t.Errorf("n4 is connected to %+v", n.Port)
 		}
 	})
-}
-
-// Whatever an acquire comes between, the node that it is about has power when it
-// returns, and keeps it.
-func TestAcquireAgainstSaving(t *testing.T) {
-	t.Parallel()
-	for _, moment := range []string{"before the order", "after the order", "while it is cut", "before that is noted", "after that"} {
-		t.Run(moment, func(t *testing.T) {
-			t.Parallel()
-			l, r := wired(t, time.Nanosecond, []auth.Name{"bob"}, "n1")
-			s := &rough{Store: l.Store}
-			r.hurried = true
-			l.Lab.Store = s
-			port := l.device(t, "n1").Port
-			acquire := func() {
-				_, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
-				ok(t, err)
-				if dark := r.dark(); len(dark) > 0 {
-					t.Errorf("acquired, and off: %v", dark)
-				}
-			}
-			var meanwhile sync.WaitGroup // where the acquire has to wait for what it came between
-			if moment == "before the order" {
-				s.between = acquire
-			}
-			_, err := l.save1(t.Context())
-			ok(t, err)
-			if moment == "after the order" {
-				acquire()
-			}
-			if moment == "while it is cut" {
-				r.onChange = func(string, bool) {
-					r.onChange = nil
-					meanwhile.Go(acquire)
-				}
-			}
-			if moment == "before that is noted" {
-				s.between = func() { meanwhile.Go(acquire) }
-			}
-			ok(t, l.apply(t.Context(), port))
-			if moment == "after that" {
-				acquire()
-			}
-			meanwhile.Wait()
-			equal(t, "owners", l.owners(t, "n1"), "bob")
-			_, err = l.save1(t.Context())
-			ok(t, err)
-			ok(t, l.apply(t.Context(), port))
-			equal(t, "ports off", r.dark())
-		})
-	}
 }
 
 // Users acquire, use and release nodes while the server saves power with all its
@@ -230,18 +179,18 @@ func TestSavingStorm(t *testing.T) {
 	users := []auth.Name{"u1", "u2", "u3"}
 	names := []Name{"n1", "n2", "n3", "n4"}
 	l, r := wired(t, time.Nanosecond, users, names...)
-	r.hurried = true
+	r.Hurried = true
 	stop := l.live(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var saving, using sync.WaitGroup
 	saving.Go(func() {
 		for ctx.Err() == nil {
-			l.kickSaver()
+			l.Ports.SetIdle(time.Nanosecond)
 			time.Sleep(time.Millisecond)
 		}
 	})
 	cuts := 0
-	r.onChange = func(_ string, on bool) {
+	r.OnChange = func(_ string, on bool) {
 		if !on {
 			cuts++
 		}
@@ -254,9 +203,9 @@ func TestSavingStorm(t *testing.T) {
 					continue
 				}
 				n := result.Changes[0].Node
-				key := l.device(t, n).Port.key()
+				port := fmt.Sprintf("one:161/%d", l.state(t, n).Port.Number)
 				for range 5 {
-					if slices.Contains(r.dark(), key) {
+					if slices.Contains(r.Dark(), port) {
 						t.Errorf("%s owns %s, which is off", u, n)
 					}
 					time.Sleep(time.Millisecond)
@@ -292,106 +241,30 @@ func TestOneSwitchGently(t *testing.T) {
 				l.addSwitch(t, sw, string(sw), "poe.reboots=true")
 			}
 			l.node(t, n, "m1")
-			l.configure(t, n, "switch="+string(sw), "port="+numberOf(i%ports+1))
+			l.configure(t, n, "switch="+string(sw), "port="+strconv.Itoa(i%ports+1))
 		}
 		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
 		ok(t, err)
 		stop := l.run(t)
 		defer func() { stop() }()
 		time.Sleep(2 * time.Hour)
-		equal(t, "ports off while bob has the nodes", r.dark())
+		equal(t, "ports off while bob has the nodes", r.Dark())
 		_, err = l.Release(t.Context(), "bob", parse("my-nodes"))
 		ok(t, err)
 		time.Sleep(time.Hour + time.Minute)
-		if dark := r.dark(); len(dark) != len(names) {
+		if dark := r.Dark(); len(dark) != len(names) {
 			t.Errorf("%d ports off", len(dark))
 		}
 		_, err = l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
 		ok(t, err)
-		equal(t, "ports off", r.dark())
-		if r.most > portsAtOnce {
-			t.Errorf("%d requests at once", r.most)
+		equal(t, "ports off", r.Dark())
+		if r.Most() > 8 {
+			t.Errorf("%d requests at once", r.Most())
 		}
-		r.refuse("one:161", errSilent)
+		r.Refuse("one:161", errSilent)
 		_, err = l.Release(t.Context(), "bob", parse("my-nodes"))
 		ok(t, err)
 	})
-}
-
-func TestRescan(t *testing.T) {
-	t.Parallel()
-	l, r := wired(t, 0, nil, "n1", "n2", "n3", "n4")
-	r.hurried = true
-	l.addSwitch(t, "sw-2", "two", "lldp.explore=true", "poe.reboots=true")
-	l.configure(t, "sw-1", "lldp.explore=true")
-	for _, n := range []Name{"n1", "n2", "n3"} {
-		l.configure(t, n, "switch=none")
-	}
-	see := func(address string, port int, source snmp.Source, behind int, names ...Name) {
-		for _, n := range names {
-			r.seen[address] = append(r.seen[address], snmp.Neighbour{Port: port, MAC: string(macOf(string(n))), Source: source, Behind: behind})
-		}
-	}
-	see("one:161", 9, snmp.LLDP, 7, "sw-2") // the cable between the switches
-	see("one:161", 9, snmp.Bridge, 7, "n1", "n2", "n4")
-	see("one:161", 3, snmp.Bridge, 2, "n3")
-	see("two:161", 1, snmp.Bridge, 1, "n1")
-	see("two:161", 2, snmp.LLDP, 3, "n2")
-	see("two:161", 4, snmp.Bridge, 1, "n4", "stranger")
-	told, links, err := l.Rescan(t.Context(), "alice", parse("explorable-switches"))
-	ok(t, err)
-	var got []string
-	for _, link := range links {
-		got = append(got, fmt.Sprintf("%s %s %d", link.Device, link.Switch, link.To.Number))
-	}
-	equal(t, "links", got, "n1 sw-2 1", "n2 sw-2 2", "n3 sw-1 3", "sw-2 sw-1 9")
-	if d := l.device(t, "n4"); d.Port.Number != 4 || d.Port.Switch != macOf("sw-1") {
-		t.Errorf("what was set by hand changed: %+v", d.Port)
-	}
-	if len(told) != 2 || told[1].Strange != 1 || told[1].Seen != 4 {
-		t.Errorf("told: %+v", told)
-	}
-
-	// Who is seen where another one was takes its place. What shares a port is not
-	// powered by it, as far as can be told.
-	r.seen["one:161"], r.seen["two:161"] = nil, nil
-	see("two:161", 1, snmp.Bridge, 1, "n2")
-	see("two:161", 5, snmp.Bridge, 2, "n1", "n3")
-	_, links, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
-	ok(t, err)
-	got = nil
-	for _, link := range links {
-		got = append(got, fmt.Sprintf("%s %s %d", link.Device, link.Switch, link.To.Number))
-	}
-	equal(t, "links", got, "n1 sw-2 5", "n2 sw-2 1", "n3 sw-2 5")
-	r.seen["two:161"] = nil
-	see("two:161", 1, snmp.Bridge, 1, "n1")
-	_, links, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
-	ok(t, err)
-	if len(links) != 2 || links[1].Device != "n2" || l.device(t, "n2").Port != (Port{}) {
-		t.Errorf("whose place was taken: %+v", links)
-	}
-	r.seen["two:161"] = nil
-	see("two:161", 1, snmp.Bridge, 1, "n2")
-	see("two:161", 5, snmp.Bridge, 2, "n1", "n3")
-	_, _, err = l.Rescan(t.Context(), "alice", parse("all-switches"))
-	ok(t, err)
-	var how []string
-	ok(t, l.Reboot(t.Context(), "alice", parse("n1,n2"), true, consent.Given{}, func(ch Change) { how = append(how, string(ch.Node)+" "+ch.Reboot.String()) }))
-	slices.Sort(how)
-	equal(t, "reboots", how, "n1 none", "n2 ok")
-
-	// One that is silent is said to be, and changes nothing.
-	see("one:161", 7, snmp.Bridge, 1, "n3")
-	r.refuse("two:161", errSilent)
-	told, links, err = l.Rescan(t.Context(), "alice", parse("explorable-switches"))
-	ok(t, err)
-	if len(links) != 0 || told[1].Err == nil || l.device(t, "n1").Port.Switch != macOf("sw-2") {
-		t.Errorf("links %v, told %+v", links, told)
-	}
-	if s := l.state(t, "sw-2"); s.State == Up {
-		t.Errorf("sw-2 is %s", s.State)
-	}
 }
 
 // Who waits for a silent switch learns it from the first one that asked in vain.
@@ -403,8 +276,8 @@ func TestSilenceIsShared(t *testing.T) {
 			names = append(names, Name(fmt.Sprintf("n%d", i+1)))
 		}
 		l, r := wired(t, 0, []auth.Name{"bob"}, names...)
-		r.refuse("one:161", errSilent)
-		r.patience = 7 * time.Second
+		r.Refuse("one:161", errSilent)
+		r.Patience = 7 * time.Second
 		begun := time.Now()
 		result, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
 		ok(t, err)
@@ -433,13 +306,13 @@ func TestPowerCycleSurvivesACrash(t *testing.T) {
 		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{}); !errors.Is(err, errCrash) {
 			t.Fatalf("got %v, want a crash", err)
 		}
-		equal(t, "power cycles before the crash", r.cycles())
+		equal(t, "power cycles before the crash", r.Cycles())
 		l.Lab.Store = store
 		l = l.again()
-		l.lines.dial = r.dial
+		l.Ports.Dial = r.Dial
 		l.run(t)
 		time.Sleep(3 * time.Second)
-		equal(t, "power cycles after the start", r.cycles(), "one:161/1")
+		equal(t, "power cycles after the start", r.Cycles(), "one:161/1")
 		equal(t, "owners", l.owners(t, "n1"), "bob")
 	})
 }
@@ -452,12 +325,12 @@ func TestVisitedNodesStayOn(t *testing.T) {
 		n := l.state(t, "n1")
 		ctx, leave := l.visitors.Enter(t.Context(), "n1", "alice")
 		time.Sleep(3*time.Hour + time.Minute)
-		equal(t, "ports off during a visit", r.dark(), "one:161/2")
+		equal(t, "ports off during a visit", r.Dark(), "one:161/2")
 		leave()
 		l.left(ctx, n)
 		time.Sleep(59 * time.Minute)
-		equal(t, "ports off just after it", r.dark(), "one:161/2")
+		equal(t, "ports off just after it", r.Dark(), "one:161/2")
 		time.Sleep(61 * time.Minute)
-		equal(t, "ports off an hour after it", r.dark(), "one:161/1", "one:161/2")
+		equal(t, "ports off an hour after it", r.Dark(), "one:161/1", "one:161/2")
 	})
 }

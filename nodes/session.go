@@ -40,12 +40,12 @@ func (l *Lab) RunSession(ctx context.Context, user auth.Name, n NodeState, s rem
 
 // left notes that a node was used until now.
 func (l *Lab) left(ctx context.Context, n NodeState) {
-	if n.Port.Switch == "" {
+	if n.Port.IsZero() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), softLimit)
 	defer cancel()
-	if _, err := l.Store.Update(ctx, func(tx state.Tx) error { return l.touch(tx, n.Device) }); err != nil {
+	if _, err := l.Store.Update(ctx, func(tx state.Tx) error { return l.Ports.NoteUse(tx, n.MAC) }); err != nil {
 		l.Log.Error("note the use of a node", "node", n.Name, "err", err)
 	}
 }

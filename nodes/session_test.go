@@ -22,6 +22,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/nodes"
+	"walt/power"
 	"walt/remote"
 	"walt/state"
 	"walt/state/badger"
@@ -71,10 +72,11 @@ func start(t *testing.T, store state.Store) lab {
 	log := slog.New(slog.DiscardHandler)
 	events := journal.New(store, time.Now)
 	catalog := images.NewCatalog(images.Config{Store: store, Journal: events, Content: library{}, Log: log, Now: time.Now, Retry: time.Second})
+	ports := power.New(power.Config{Store: store, Journal: events, Log: log, Now: time.Now})
 	l := lab{store: store, Lab: nodes.New(nodes.Config{
-		Store: store, Journal: events, Images: catalog, Key: key, Log: log, Now: time.Now,
+		Store: store, Journal: events, Images: catalog, Ports: ports, Key: key, Log: log, Now: time.Now,
 	})}
-	catalog.Nodes = l.Lab
+	catalog.Nodes, ports.Devices = l.Lab, l.Lab
 	l.sim = sim.New(l.Lab, library{}, key.PublicKey(), log)
 	l.sim.Delay = 4 * time.Millisecond
 	l.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: l.sim}

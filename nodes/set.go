@@ -8,6 +8,7 @@ import (
 
 	"walt/auth"
 	"walt/fault"
+	"walt/power"
 	"walt/state"
 )
 
@@ -88,7 +89,7 @@ func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
 		}
 		match := keyword(term)
 		if term == "explorable-switches" {
-			macs, err := explorable(r)
+			macs, err := power.Explorable(r)
 			if err != nil {
 				return nil, err
 			}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"walt/fault"
-	"walt/power/snmp"
+	"walt/power"
 )
 
 // Settings of a node; what is zero is not set.
@@ -46,7 +46,7 @@ func ParseAssignments(words []string) (all []Assignment, err error) {
 		if !ok {
 			return nil, fault.Usagef("unknown setting %.40q", w).WithHint("it looks like KEY=VALUE (see: help show power)")
 		}
-		if !slices.ContainsFunc(settings, func(s setting) bool { return s.key == key }) {
+		if !slices.ContainsFunc(settings, func(s setting) bool { return s.Key == key }) {
 			return nil, unknownSetting(key, func(setting) bool { return true })
 		}
 		if slices.ContainsFunc(all, func(a Assignment) bool { return a.Key == key }) {
@@ -72,7 +72,7 @@ func SettingKeys() []string { return settingKeys(func(setting) bool { return tru
 func settingKeys(among func(setting) bool) (keys []string) {
 	for _, s := range settings {
 		if among(s) {
-			keys = append(keys, s.key)
+			keys = append(keys, s.Key)
 		}
 	}
 	return keys
@@ -81,36 +81,52 @@ func settingKeys(among func(setting) bool) (keys []string) {
 // subject is a device with its settings, while they are shown or changed.
 type subject struct {
 	Device
-	sw     managed
-	name   Name // of the switch that the device hangs on
-	number int
+	sw     power.Switch
+	outlet power.Outlet
 }
 
 // setting is one that some devices have.
 type setting struct {
-	key     string
-	of      func(Device) bool
-	allowed string // the values, for people
-	secret  bool
-	get     func(*subject) string
-	set     func(s *subject, value string) error // an error other than a fault stands for any that is not allowed
+	power.Setting[subject]
+	of func(Device) bool
 }
 
 var errNotAllowed = errors.New("not allowed")
 
-func isSwitch(d Device) bool  { return d.Kind == Switch }
-func isNode(d Device) bool    { return d.Kind == Node }
-func isVirtual(d Device) bool { return d.Kind == Node && d.Virtual() }
-func hangs(d Device) bool     { return !d.Virtual() }
+func isSwitch(d Device) bool   { return d.Kind == Switch }
+func isNode(d Device) bool     { return d.Kind == Node }
+func isVirtual(d Device) bool  { return d.Kind == Node && d.Virtual() }
+func isPhysical(d Device) bool { return !d.Virtual() }
 
 const seconds = "a length of time, as in 90s or 3m"
 
 // settings in the order in which they are shown and made.
-var settings = []setting{
-	{
-		key: "type", of: func(d Device) bool { return d.Kind != Node }, allowed: "switch",
-		get: func(s *subject) string { return string(s.Kind) },
-		set: func(s *subject, v string) error {
+var settings = slices.Concat(
+	[]setting{typeSetting},
+	settingsOf(power.SwitchSettings(), isSwitch, func(s *subject) *power.Switch { return &s.sw }),
+	settingsOf(power.OutletSettings(), isPhysical, func(s *subject) *power.Outlet { return &s.outlet }),
+	settingsOf(nodeSettings, isNode, func(s *subject) *Settings { return &s.Settings }),
+	settingsOf(virtualSettings, isVirtual, func(s *subject) *Settings { return &s.Settings }),
+)
+
+// settingsOf makes settings of what is part of a subject settings of subjects.
+func settingsOf[T any](parts []power.Setting[T], of func(Device) bool, part func(*subject) *T) (all []setting) {
+	for _, p := range parts {
+		all = append(all, setting{of: of, Setting: power.Setting[subject]{
+			Key: p.Key, Allowed: p.Allowed, Secret: p.Secret,
+			Get: func(s *subject) string { return p.Get(part(s)) },
+			Set: func(s *subject, value string) error { return p.Set(part(s), value) },
+		}})
+	}
+	return all
+}
+
+var typeSetting = setting{
+	of: func(d Device) bool { return d.Kind != Node },
+	Setting: power.Setting[subject]{
+		Key: "type", Allowed: "switch",
+		Get: func(s *subject) string { return string(s.Kind) },
+		Set: func(s *subject, v string) error {
 			switch {
 			case v != string(Switch):
 				return errNotAllowed
@@ -121,143 +137,58 @@ var settings = []setting{
 			return nil
 		},
 	},
+}
+
+var nodeSettings = []power.Setting[Settings]{
 	{
-		key: "address", of: isSwitch, allowed: "a host, or host:port, of its SNMP agent",
-		get: func(s *subject) string { return s.sw.Address },
-		set: func(s *subject, v string) (err error) {
-			s.sw.Address, err = snmp.ParseAddress(v)
+		Key: "boot.timeout", Allowed: seconds,
+		Get: func(s *Settings) string { return s.bootTimeout().String() },
+		Set: func(s *Settings, v string) (err error) {
+			s.BootTimeout, err = length(v, time.Second)
 			return err
 		},
 	},
 	{
-		key: "snmp.version", of: isSwitch, allowed: "1, 2, 3",
-		get: func(s *subject) string { return numberOf(int(s.sw.Version)) },
-		set: func(s *subject, v string) (err error) {
-			s.sw.Version, err = snmp.ParseVersion(v)
-			return err
-		},
-	},
-	text("snmp.community", true, func(s *subject) *string { return &s.sw.Community }),
-	text("snmp.user", false, func(s *subject) *string { return &s.sw.User }),
-	{
-		key: "snmp.auth-protocol", of: isSwitch,
-		get: func(s *subject) string { return string(s.sw.AuthProtocol) },
-		set: func(s *subject, v string) (err error) {
-			if s.sw.AuthProtocol = ""; v != "none" {
-				s.sw.AuthProtocol, err = snmp.ParseAuthProtocol(v)
-			}
-			return err
-		},
-	},
-	text("snmp.auth-password", true, func(s *subject) *string { return &s.sw.AuthPassword }),
-	{
-		key: "snmp.priv-protocol", of: isSwitch,
-		get: func(s *subject) string { return string(s.sw.PrivProtocol) },
-		set: func(s *subject, v string) (err error) {
-			if s.sw.PrivProtocol = ""; v != "none" {
-				s.sw.PrivProtocol, err = snmp.ParsePrivProtocol(v)
-			}
-			return err
-		},
-	},
-	text("snmp.priv-password", true, func(s *subject) *string { return &s.sw.PrivPassword }),
-	toggle("lldp.explore", func(s *subject) *bool { return &s.sw.Explore }),
-	toggle("poe.reboots", func(s *subject) *bool { return &s.sw.PoE }),
-	{
-		key: "switch", of: hangs, allowed: "the name of a switch, or none",
-		get: func(s *subject) string { return cmp.Or(string(s.name), "none") },
-		set: func(s *subject, v string) error { s.name = Name(strings.ToLower(v)); return nil },
-	},
-	{
-		key: "port", of: hangs, allowed: "the number of a port, from 1 on",
-		get: func(s *subject) string { return numberOf(s.number) },
-		set: func(s *subject, v string) (err error) {
-			s.number, err = whole(v, 1, 1<<16)
-			return err
-		},
-	},
-	{
-		key: "boot.timeout", of: isNode, allowed: seconds,
-		get: func(s *subject) string { return s.Settings.bootTimeout().String() },
-		set: func(s *subject, v string) (err error) {
-			s.Settings.BootTimeout, err = length(v, time.Second)
-			return err
-		},
-	},
-	{
-		key: "boot.retries", of: isNode, allowed: "0 to 100",
-		get: func(s *subject) string { return strconv.Itoa(s.Settings.bootRetries()) },
-		set: func(s *subject, v string) error {
+		Key: "boot.retries", Allowed: "0 to 100",
+		Get: func(s *Settings) string { return strconv.Itoa(s.bootRetries()) },
+		Set: func(s *Settings, v string) error {
 			n, err := whole(v, 0, 100)
-			s.Settings.BootRetries = &n
+			s.BootRetries = &n
+			return err
+		},
+	},
+}
+
+var virtualSettings = []power.Setting[Settings]{
+	{
+		Key: "boot.delay", Allowed: seconds,
+		Get: func(s *Settings) string { return s.BootDelay.String() },
+		Set: func(s *Settings, v string) (err error) {
+			s.BootDelay, err = length(v, 0)
 			return err
 		},
 	},
 	{
-		key: "boot.delay", of: isVirtual, allowed: seconds,
-		get: func(s *subject) string { return s.Settings.BootDelay.String() },
-		set: func(s *subject, v string) (err error) {
-			s.Settings.BootDelay, err = length(v, 0)
-			return err
-		},
-	},
-	{
-		key: "ram", of: isVirtual, allowed: "a size, as in 512M or 2G",
-		get: func(s *subject) string { return fmt.Sprintf("%dM", cmp.Or(s.Settings.RAM, 512)) },
-		set: func(s *subject, v string) (err error) {
+		Key: "ram", Allowed: "a size, as in 512M or 2G",
+		Get: func(s *Settings) string { return fmt.Sprintf("%dM", cmp.Or(s.RAM, 512)) },
+		Set: func(s *Settings, v string) (err error) {
 			unit, v := 1, strings.ToUpper(v)
 			if strings.HasSuffix(v, "G") {
 				unit = 1024
 			}
-			s.Settings.RAM, err = whole(strings.TrimRight(v, "MG"), 1, 1<<20)
-			s.Settings.RAM *= unit
+			s.RAM, err = whole(strings.TrimRight(v, "MG"), 1, 1<<20)
+			s.RAM *= unit
 			return err
 		},
 	},
 	{
-		key: "cpu.cores", of: isVirtual, allowed: "1 to 256",
-		get: func(s *subject) string { return strconv.Itoa(cmp.Or(s.Settings.Cores, 1)) },
-		set: func(s *subject, v string) (err error) {
-			s.Settings.Cores, err = whole(v, 1, 256)
+		Key: "cpu.cores", Allowed: "1 to 256",
+		Get: func(s *Settings) string { return strconv.Itoa(cmp.Or(s.Cores, 1)) },
+		Set: func(s *Settings, v string) (err error) {
+			s.Cores, err = whole(v, 1, 256)
 			return err
 		},
 	},
-}
-
-// text is a setting of switches that is any text.
-func text(key string, secret bool, field func(*subject) *string) setting {
-	return setting{
-		key: key, of: isSwitch, allowed: "1 to 127 characters", secret: secret,
-		get: func(s *subject) string { return *field(s) },
-		set: func(s *subject, v string) error {
-			if v == "" || len(v) > 127 {
-				return errNotAllowed
-			}
-			*field(s) = v
-			return nil
-		},
-	}
-}
-
-// toggle is a setting of switches that is true or false.
-func toggle(key string, field func(*subject) *bool) setting {
-	return setting{
-		key: key, of: isSwitch, allowed: "true, false",
-		get: func(s *subject) string { return strconv.FormatBool(*field(s)) },
-		set: func(s *subject, v string) error {
-			if *field(s) = v == "true"; v != "true" && v != "false" {
-				return errNotAllowed
-			}
-			return nil
-		},
-	}
-}
-
-func numberOf(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return strconv.Itoa(n)
 }
 
 func whole(s string, least, most int) (int, error) {

@@ -2,13 +2,13 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
 
 	"walt/auth"
 	"walt/ethernet"
 	"walt/images"
+	"walt/power"
 	"walt/state"
 )
 
@@ -19,7 +19,8 @@ type Nodes []NodeState
 type NodeState struct {
 	Device
 	Status
-	Switch Name // that Device.Port is of, "" when it hangs on none that is known
+	Port   power.Port // that it is connected to, as far as known
+	Switch Name       // that Port is of, "" without one
 }
 
 // Show returns the nodes of the set.
@@ -80,31 +81,27 @@ func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (Nodes, error)
 	})
 }
 
-// withStatus adds to devices what they are doing and where they hang.
+// withStatus adds to devices what they are doing and where they are connected.
 func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
-	open, err := openOrders(r)
+	wiring, err := l.Ports.Wiring(r)
 	if err != nil {
 		return nil, err
 	}
 	switchNames := map[ethernet.MAC]Name{}
 	all := make(Nodes, len(ds))
 	for i, d := range ds {
-		all[i] = NodeState{Device: d, Status: l.status.of(d.Name)}
+		all[i] = NodeState{Device: d, Status: l.status.of(d.Name), Port: wiring.Port(d.MAC)}
 		if d.Kind == Switch {
-			sw, err := getSwitch(r, d.MAC)
-			if err != nil && !errors.Is(err, state.ErrNotFound) {
+			if all[i].Status, err = l.ofSwitch(r, d); err != nil {
 				return nil, err
 			}
-			if all[i].Addr = sw.Address; all[i].Heard.IsZero() {
-				all[i].State = unasked
-			}
 		}
-		on := d.Port.Switch
+		on := all[i].Port.Switch
 		if on == "" {
 			continue
 		}
-		if o, is := open[d.Port.key()]; is && o.Will == turnOff && d.Kind == Node {
-			all[i].Status = Status{State: Powersave, Heard: o.Since}
+		if since, off := wiring.OffSince(d.MAC); off && d.Kind == Node {
+			all[i].Status = Status{State: Powersave, Heard: since}
 		}
 		if _, known := switchNames[on]; !known {
 			name, _, err := macs.Find(r, string(on))

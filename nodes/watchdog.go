@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walt/journal"
+	"walt/power"
 	"walt/state"
 )
 
@@ -55,13 +56,14 @@ func (l *Lab) watchdog(ctx context.Context) error {
 func (l *Lab) stuck(ctx context.Context, n Name) error {
 	tries := l.status.of(n).tries
 	var d Device
+	var ordered power.Port
 	var again bool
 	var what string
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if d, err = devices.Get(tx, string(n)); err != nil {
 			return err
 		}
-		if again, what, err = l.retryBoot(tx, d, tries); err != nil {
+		if again, ordered, what, err = l.retryBoot(tx, d, tries); err != nil {
 			return err
 		}
 		what = fmt.Sprintf("not up after %v: %s", d.Settings.bootTimeout(), what)
@@ -88,7 +90,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		}
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 		defer cancel()
-		if err := l.apply(limited, d.Port); err != nil {
+		if err := l.Ports.Execute(limited, ordered); err != nil {
 			l.why(err)
 		}
 		l.starting(d, Booting, tries+1)
@@ -97,21 +99,21 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 }
 
 // retryBoot orders within tx that the power of a node that does not come up is cut
-// once more, if that may help, and says what is done.
-func (l *Lab) retryBoot(tx state.Tx, d Device, tries int) (again bool, what string, err error) {
+// once more, if that may help, and says what is done. ordered is the port of a
+// physical one.
+func (l *Lab) retryBoot(tx state.Tx, d Device, tries int) (again bool, ordered power.Port, what string, err error) {
 	switch retries := d.Settings.bootRetries(); {
 	case !d.Virtual() && d.Booted.IsZero(): // it is booted by something else
-		return false, "left alone, since it has never asked this server what to boot", nil
+		return false, ordered, "left alone, since it has never asked this server what to boot", nil
 	case tries >= retries:
-		return false, fmt.Sprintf("left alone after %d power cycles", tries), nil
+		return false, ordered, fmt.Sprintf("left alone after %d power cycles", tries), nil
 	default:
-		again = d.Virtual()
-		if !again {
-			again, err = l.plan(tx, d, true)
+		if !d.Virtual() {
+			ordered, err = l.Ports.PowerCycle(tx, d.MAC)
 		}
-		if !again {
-			return false, "left alone, since the server has no means to cut its power", err
+		if !d.Virtual() && ordered.IsZero() {
+			return false, ordered, "left alone, since the server has no means to cut its power", err
 		}
-		return true, fmt.Sprintf("power cycle %d of %d", tries+1, retries), nil
+		return true, ordered, fmt.Sprintf("power cycle %d of %d", tries+1, retries), nil
 	}
 }

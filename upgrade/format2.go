@@ -11,18 +11,26 @@ import (
 // toFormat2 leads to format 2, in which
 //   - the nodes of each user, and the free ones, have rows in a table of their own;
 //   - devices name what hosts them, where they only said whether they are virtual;
-//   - the store guards tables by itself, and rows that were guards are gone.
+//   - the store guards tables by itself, and rows that were guards are gone;
+//   - what is known of the ports of switches, and of what is connected to them,
+//     has the MACs of devices instead of their names, in tables of its own.
 var toFormat2 = []step{
 	{"device/", indexOwner},
 	{"device/", nameHost},
 	{"crowd/", drop},
 	{"image-put/", drop},
 	{"workingset/", drop},
+	{"device/", moveLink},
+	{"plug/", drop},
+	{"order/", orderForMAC},
+	{"used/", byMAC("last-use/")},
+	{"heard/", byMAC("address/")},
 }
 
 // device is what the steps need of a device of format 1.
 type device struct {
 	Name  string `json:"name"`
+	MAC   string `json:"mac"`
 	Kind  string `json:"kind"`
 	Model string `json:"model"`
 	Image string `json:"image"` // <user>/<name>:<tag>

@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +86,14 @@ func rows(t *testing.T, s state.Store) []string {
 	return all
 }
 
+// fields are those of a row.
+func fields(t *testing.T, row string) (all map[string]any) {
+	t.Helper()
+	_, value, _ := strings.Cut(row, "=")
+	ok(t, json.Unmarshal([]byte(value), &all))
+	return all
+}
+
 func under(all []string, prefix string) (found []string) {
 	for _, row := range all {
 		if strings.HasPrefix(row, prefix) {
@@ -111,12 +122,37 @@ func TestFormat2(t *testing.T) {
 			t.Errorf("%s: there were %q, there are %q", guard, under(before, guard), under(after, guard))
 		}
 	}
-	devices := under(before, "device/")
-	for i, row := range devices {
-		devices[i] = strings.Replace(row, `"virtual":true`, `"host":"simulated"`, 1)
+	port := regexp.MustCompile(`,"port":{[^}]*}`)
+	var was, is []map[string]any // the order of fields does not matter
+	for _, row := range under(before, "device/") {
+		row = port.ReplaceAllString(row, "")
+		was = append(was, fields(t, strings.Replace(row, `"virtual":true`, `"host":"simulated"`, 1)))
 	}
-	if got := under(after, "device/"); !slices.Equal(got, devices) || slices.Equal(got, under(before, "device/")) {
-		t.Errorf("devices: %q became %q", under(before, "device/"), got)
+	for _, row := range under(after, "device/") {
+		is = append(is, fields(t, row))
+	}
+	if !reflect.DeepEqual(is, was) {
+		t.Errorf("devices: %q became %q", was, is)
+	}
+	for table, want := range map[string][]string{
+		"link/": {
+			`link/52:54:00:00:01:01={"switch":"52:54:00:00:02:01","number":1,"by_hand":true}`,
+			`link/52:54:00:00:01:02={"switch":"52:54:00:00:02:01","number":2,"by_hand":true}`,
+			`link/52:54:00:00:01:03={"switch":"52:54:00:00:02:01","number":3,"by_hand":true}`,
+			`link/52:54:00:00:0b:01={"switch":"52:54:00:00:02:01","number":7,"by_hand":true}`,
+		},
+		"cables/": {`cables/52:54:00:00:02:01={"52:54:00:00:01:01":1,"52:54:00:00:01:02":2,"52:54:00:00:01:03":3,"52:54:00:00:0b:01":7}`},
+		"order/": {
+			`order/52:54:00:00:02:01/2={"will":"off","device":"52:54:00:00:01:02","since":"2026-03-04T05:06:07Z","cut":"2026-03-04T05:07:07Z"}`,
+			`order/52:54:00:00:02:01/3={"will":"on","device":"52:54:00:00:01:03","since":"2026-03-04T05:06:07Z","error":"no answer"}`,
+		},
+		"last-use/": {`last-use/52:54:00:00:01:01="2026-03-04T06:06:07Z"`, `last-use/52:54:00:00:01:02="2026-03-04T05:06:07Z"`},
+		"address/":  {`address/52:54:00:00:01:11="127.0.0.1:1"`},
+		"plug/":     {}, "used/": {}, "heard/": {},
+	} {
+		if got := under(after, table); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", table, got, want)
+		}
 	}
 	for _, same := range []string{"mac/", "image/", "user/", "key/", "event/", "notice/", "typed/", "seeded/", "switch/", "download/"} {
 		if got, want := under(after, same), under(before, same); !slices.Equal(got, want) || len(want) == 0 {

@@ -1,4 +1,4 @@
-package nodes
+package power
 
 import (
 	"context"
@@ -18,21 +18,18 @@ type Agent interface {
 	Close() error
 }
 
-// agentOf speaks to a real switch.
-func agentOf(sw snmp.Switch) (Agent, error) { return snmp.Open(sw) }
-
-// lines are the conversations with switches: one with each, shared by all who
-// have something to ask, and one visitor at a time for each port.
-type lines struct {
+// sessions are those with the SNMP agents of switches: one with each, shared by
+// all who have something to ask, and one at a time for each port.
+type sessions struct {
 	dial func(snmp.Switch) (Agent, error)
 
 	mu   sync.Mutex
-	all  map[snmp.Switch]*line
-	held map[string]*hold // by Port.key
+	all  map[snmp.Switch]*session
+	held map[Port]*hold
 }
 
-// line is a conversation that lasts as long as somebody takes part.
-type line struct {
+// session lasts as long as somebody uses it.
+type session struct {
 	agent Agent
 	users int
 	turns chan struct{} // holds an element for each port that is being worked at
@@ -54,6 +51,7 @@ func silent(err error, asked time.Time) error {
 	return err
 }
 
+// hold is the turn at a port.
 type hold struct {
 	turn  chan struct{}
 	users int
@@ -67,17 +65,17 @@ const (
 	slow = 500 * time.Millisecond
 )
 
-func newLines(dial func(snmp.Switch) (Agent, error)) *lines {
-	return &lines{dial: dial, all: map[snmp.Switch]*line{}, held: map[string]*hold{}}
+func newSessions(dial func(snmp.Switch) (Agent, error)) *sessions {
+	return &sessions{dial: dial, all: map[snmp.Switch]*session{}, held: map[Port]*hold{}}
 }
 
 // hold waits until nobody else works at the port.
-func (c *lines) hold(ctx context.Context, key string) (leave func(), err error) {
+func (c *sessions) hold(ctx context.Context, port Port) (leave func(), err error) {
 	c.mu.Lock()
-	h := c.held[key]
+	h := c.held[port]
 	if h == nil {
 		h = &hold{turn: make(chan struct{}, 1)}
-		c.held[key] = h
+		c.held[port] = h
 	}
 	h.users++
 	c.mu.Unlock()
@@ -85,7 +83,7 @@ func (c *lines) hold(ctx context.Context, key string) (leave func(), err error) 
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if h.users--; h.users == 0 {
-			delete(c.held, key)
+			delete(c.held, port)
 		}
 	}
 	select {
@@ -98,7 +96,7 @@ func (c *lines) hold(ctx context.Context, key string) (leave func(), err error) 
 }
 
 // use has f ask the switch when it is its turn.
-func (c *lines) use(ctx context.Context, sw snmp.Switch, f func(Agent) error) error {
+func (c *sessions) use(ctx context.Context, sw snmp.Switch, f func(Agent) error) error {
 	n, err := c.enter(sw)
 	if err != nil {
 		return err
@@ -128,7 +126,7 @@ func (c *lines) use(ctx context.Context, sw snmp.Switch, f func(Agent) error) er
 	return err
 }
 
-func (c *lines) enter(sw snmp.Switch) (*line, error) {
+func (c *sessions) enter(sw snmp.Switch) (*session, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.all[sw]
@@ -137,14 +135,14 @@ func (c *lines) enter(sw snmp.Switch) (*line, error) {
 		if err != nil {
 			return nil, err
 		}
-		n = &line{agent: agent, turns: make(chan struct{}, portsAtOnce)}
+		n = &session{agent: agent, turns: make(chan struct{}, portsAtOnce)}
 		c.all[sw] = n
 	}
 	n.users++
 	return n, nil
 }
 
-func (c *lines) leave(sw snmp.Switch, n *line) {
+func (c *sessions) leave(sw snmp.Switch, n *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n.users--; n.users > 0 {

@@ -1,0 +1,105 @@
+package nodes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"walt/auth"
+	"walt/ethernet"
+	"walt/fault"
+	"walt/power"
+	"walt/state"
+)
+
+// Behind tells the ports of the lab whose MAC address it is: the power of free
+// nodes that nobody is visiting may be saved.
+func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, error) {
+	name, err := macs.Get(r, string(mac))
+	if errors.Is(err, state.ErrNotFound) {
+		return power.Device{}, false, nil
+	}
+	if err != nil {
+		return power.Device{}, false, err
+	}
+	d, err := devices.Get(r, string(name))
+	return power.Device{
+		Name: string(name), Node: d.Kind == Node, Virtual: d.Virtual(),
+		Idle: d.Kind == Node && d.Free() && !l.visitors.Any(string(name)), Since: d.Since,
+	}, err == nil, err
+}
+
+// PoweredOff notes that a node lost its power.
+func (l *Lab) PoweredOff(mac ethernet.MAC) {
+	var name Name
+	err := l.Store.View(context.Background(), func(r state.Reader) (err error) {
+		name, err = macs.Get(r, string(mac))
+		return err
+	})
+	switch {
+	case err == nil:
+		l.status.change(name, func(s *Status) { *s = Status{State: Off} })
+	case !errors.Is(err, state.ErrNotFound):
+		l.Log.Error("note that a node is off", "mac", mac, "err", err)
+	}
+}
+
+// ofSwitch is how the server last reached a switch.
+func (l *Lab) ofSwitch(r state.Reader, d Device) (Status, error) {
+	c, err := l.Ports.Contact(r, d.MAC)
+	s := Status{State: Up, Addr: c.Address, Heard: c.Heard, Why: c.Why}
+	switch {
+	case c.Heard.IsZero():
+		s.State = unasked
+	case c.Why != "":
+		s.State = Unreachable
+	}
+	return s, err
+}
+
+// Rescan asks the explorable switches of the set which device is connected to
+// which of their ports. Those that do not answer tell nothing.
+func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []power.Exploration, moves []power.Move, err error) {
+	var asked []ethernet.MAC
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		asked = nil
+		explorable, err := power.Explorable(r)
+		if err != nil {
+			return err
+		}
+		if len(explorable) == 0 {
+			return fault.Failedf("no switch may be explored").WithHint("allow it with: device config SWITCH lldp.explore=true (see: help show power)")
+		}
+		ds, err := set.expand(r, user, deviceScope)
+		if err != nil {
+			return err
+		}
+		for _, d := range ds {
+			if d.Kind != Switch {
+				return fault.Failedf("%s is not a switch; nothing changed", d.Name).WithHint("see what each device is with: device show")
+			}
+			if !explorable[d.MAC] {
+				return fault.Failedf("%s may not be explored; nothing changed", d.Name).
+					WithHint("allow it with: device config %s lldp.explore=true", d.Name)
+			}
+			asked = append(asked, d.MAC)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	told, moves, err = l.Ports.Explore(ctx, string(user), asked)
+	slices.SortFunc(moves, func(a, b power.Move) int { return naturally(Name(a.Device), Name(b.Device)) })
+	return told, moves, err
+}
+
+// PowerReport returns what the server does with the power of ports.
+func (l *Lab) PowerReport(ctx context.Context) (power.Report, error) {
+	report, err := l.Ports.Report(ctx)
+	slices.SortFunc(report.Ports, func(a, b power.PortState) int {
+		return cmp.Or(naturally(Name(a.Switch), Name(b.Switch)), cmp.Compare(a.Number, b.Number))
+	})
+	return report, err
+}

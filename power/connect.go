@@ -1,0 +1,83 @@
+package power
+
+import (
+	"errors"
+	"fmt"
+
+	"walt/ethernet"
+	"walt/journal"
+	"walt/state"
+)
+
+// Move is a device that is connected to another port than before; the zero Port
+// is none.
+type Move struct {
+	Device   string
+	From, To Port
+	Switch   string // that To is of
+}
+
+// Connect writes within tx that a user told where a device is connected, the
+// zero Port being nowhere.
+func (p *Ports) Connect(tx state.Tx, actor string, mac ethernet.MAC, to Port) error {
+	told := Link{Port: to, ByHand: !to.IsZero()}
+	if from, err := linkOf(tx, mac); err != nil || from == told {
+		return err
+	}
+	_, err := p.move(tx, actor, mac, told)
+	return err
+}
+
+// Boots is called within tx for a node that boots: it cannot be connected to its
+// port when that is off. What a user told stays, but the port gets its power back.
+func (p *Ports) Boots(tx state.Tx, node ethernet.MAC) error {
+	off, err := p.IsOff(tx, node)
+	if err != nil || !off {
+		return err
+	}
+	l, err := linkOf(tx, node)
+	if err != nil {
+		return err
+	}
+	if l.ByHand {
+		return errors.Join(p.giveBack(tx, l.Port), p.NoteUse(tx, node))
+	}
+	_, err = p.move(tx, journal.Server, node, Link{})
+	return err
+}
+
+// move changes within tx where a device is connected. Both ports get their power
+// back if it was cut: what is connected there is another device now.
+func (p *Ports) move(tx state.Tx, actor string, mac ethernet.MAC, to Link) (Move, error) {
+	from, err := linkOf(tx, mac)
+	if err != nil {
+		return Move{}, err
+	}
+	device, err := p.name(tx, mac)
+	if err != nil {
+		return Move{}, err
+	}
+	if err := plug(tx, mac, to); err != nil {
+		return Move{}, err
+	}
+	m := Move{Device: device, From: from.Port, To: to.Port}
+	e := journal.Event{Type: journal.Registration, Actor: actor, Node: device, Detail: "connected to no known port"}
+	if !from.IsZero() {
+		sw, err := p.name(tx, from.Switch)
+		if err := errors.Join(err, p.giveBack(tx, from.Port)); err != nil {
+			return m, err
+		}
+		e.From = fmt.Sprintf("port %d of %s", from.Number, sw)
+	}
+	if !to.IsZero() {
+		if m.Switch, err = p.name(tx, to.Switch); err != nil {
+			return m, err
+		}
+		if err := p.giveBack(tx, to.Port); err != nil {
+			return m, err
+		}
+		e.To = fmt.Sprintf("port %d of %s", to.Number, m.Switch)
+		e.Detail = "connected to " + e.To
+	}
+	return m, p.Journal.Record(tx, e)
+}

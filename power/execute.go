@@ -1,0 +1,180 @@
+package power
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/journal"
+	"walt/power/snmp"
+	"walt/state"
+)
+
+// portLimit is how long one port may take, its switch being silent.
+const portLimit = 30 * time.Second
+
+// Execute carries out what is ordered of a port: the one place that switches
+// one. It waits for its turn at the port and then at the switch, and reads the
+// order only then, so that the last one to come follows the newest.
+func (p *Ports) Execute(ctx context.Context, port Port) error {
+	leave, err := p.sessions.hold(ctx, port)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	sw, o, err := p.ordered(ctx, port)
+	if err != nil || o.Will == "" {
+		return err
+	}
+	did := o
+	err = p.sessions.use(ctx, sw.Switch.Switch, func(agent Agent) error {
+		if _, did, err = p.ordered(ctx, port); err != nil || did.Will == "" {
+			return err
+		}
+		limited, cancel := context.WithTimeout(ctx, portLimit)
+		defer cancel()
+		return did.perform(limited, agent, port.Number)
+	})
+	if did.Will == "" || ctx.Err() != nil && err != nil {
+		return err
+	}
+	return errors.Join(err, p.finish(ctx, sw, port, did, err))
+}
+
+// ordered reads the order of a port, and its switch.
+func (p *Ports) ordered(ctx context.Context, port Port) (sw target, o order, err error) {
+	err = p.Store.View(ctx, func(r state.Reader) (err error) {
+		if o, err = orders.Get(r, port.key()); err == nil {
+			sw, err = p.target(r, port.Switch)
+		}
+		if errors.Is(err, state.ErrNotFound) {
+			o, err = order{}, nil
+		}
+		return err
+	})
+	return sw, o, err
+}
+
+// perform has the agent do it. What is so already is not written again.
+func (o order) perform(ctx context.Context, agent Agent, port int) error {
+	asked := time.Now()
+	on, err := agent.Power(ctx, port)
+	switch {
+	case err != nil:
+		return silent(err, asked)
+	case o.Will == cycle:
+		return agent.Cycle(ctx, port, snmp.CyclePause)
+	case on == (o.Will == turnOn):
+		return nil
+	}
+	return agent.SetPower(ctx, port, o.Will == turnOn)
+}
+
+// finish writes what came of an order that was carried out, or not. Another one
+// may have taken its place meanwhile.
+func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, failure error) error {
+	_, err := p.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) error {
+		o, err := orders.Get(tx, port.key())
+		if errors.Is(err, state.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case failure != nil:
+			return p.writeFailure(tx, sw, port, o, did, reason(failure))
+		case did.Will == turnOff:
+			return p.writeOff(tx, sw, port, o)
+		default:
+			return p.writeOn(tx, sw, port, o, did)
+		}
+	})
+	if err == nil && failure == nil && did.Will == turnOff {
+		p.Devices.PoweredOff(did.Device)
+	}
+	if _, silent := errors.AsType[silence](failure); silent || failure == nil {
+		p.contacts.note(port.Switch, failure)
+	}
+	return err
+}
+
+// writeFailure notes why a port is not what it should be. A power cycle is not
+// tried again later, when it would be a surprise; that the port has power is.
+func (p *Ports) writeFailure(tx state.Tx, sw target, port Port, o, did order, why string) error {
+	if sw.forgotten {
+		return errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch), p.record(tx, sw, port, o, "", "gave up: "+why))
+	}
+	if o.same(did) && o.Will == cycle {
+		o.Will, o.Since = turnOn, p.Now().UTC()
+	} else if o.Error == why && !o.Attended {
+		return nil
+	}
+	o.Error, o.Attended = why, false
+	return errors.Join(orders.Put(tx, port.key(), o), p.record(tx, sw, port, o, "", fmt.Sprintf("could not turn it %s: %s", did.Will, why)))
+}
+
+// writeOff notes that a port is off.
+func (p *Ports) writeOff(tx state.Tx, sw target, port Port, o order) error {
+	if !o.Cut.IsZero() && o.Error == "" {
+		return nil // it was looked at again
+	}
+	if o.Cut.IsZero() {
+		o.Cut = p.Now().UTC()
+	}
+	o.Error = ""
+	return errors.Join(orders.Put(tx, port.key(), o), p.record(tx, sw, port, o, "off", "switched off to save power"))
+}
+
+// writeOn notes that a port has power, which it may have to lose again.
+func (p *Ports) writeOn(tx state.Tx, sw target, port Port, o, did order) error {
+	if !o.Cut.IsZero() {
+		sum, err := saved.Get(tx, string(port.Switch))
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
+			return err
+		}
+		if err := saved.Put(tx, string(port.Switch), sum+p.Now().Sub(o.Cut)); err != nil {
+			return err
+		}
+	}
+	if !o.same(did) {
+		o.Cut = time.Time{}
+		return orders.Put(tx, port.key(), o)
+	}
+	if err := errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch)); err != nil || did.Will == cycle {
+		return err
+	}
+	return p.record(tx, sw, port, o, "on", "has its power back")
+}
+
+// record writes into the journal what became of a port.
+func (p *Ports) record(tx state.Tx, sw target, port Port, o order, to, detail string) error {
+	node, err := p.name(tx, o.Device)
+	if err != nil {
+		return err
+	}
+	return p.Journal.Record(tx, journal.Event{
+		Type: journal.Power, Actor: journal.Server, Node: node, To: to,
+		Detail: fmt.Sprintf("port %d of %s: %s", port.Number, sw.Name, detail),
+	})
+}
+
+// name is what people call a device; of one that was forgotten, its address.
+func (p *Ports) name(r state.Reader, mac ethernet.MAC) (string, error) {
+	d, ok, err := p.Devices.Behind(r, mac)
+	if !ok {
+		return string(mac), err
+	}
+	return d.Name, err
+}
+
+// reason is an error in words for users.
+func reason(err error) string {
+	if f := fault.As(err); f != nil {
+		return f.Msg
+	}
+	return "internal error"
+}

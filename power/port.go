@@ -1,0 +1,177 @@
+package power
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"walt/ethernet"
+	"walt/state"
+)
+
+// Port is a port of a switch. The zero Port is none.
+type Port struct {
+	Switch ethernet.MAC `json:"switch"` // which outlives the switch's name
+	Number int          `json:"number"`
+}
+
+// IsZero reports whether it is no port.
+func (p Port) IsZero() bool { return p == Port{} }
+
+func (p Port) key() string { return fmt.Sprintf("%s/%d", p.Switch, p.Number) }
+
+// portOf is the port of a key.
+func portOf(key string) Port {
+	mac, number, _ := strings.Cut(key, "/")
+	n, _ := strconv.Atoi(number) // written by key
+	return Port{Switch: ethernet.MAC(mac), Number: n}
+}
+
+// Link is where a device is connected, as far as known.
+type Link struct {
+	Port
+	// ByHand says that a user told it: only a user changes it.
+	ByHand bool `json:"by_hand,omitempty"`
+}
+
+var (
+	links = state.NewTable[Link]("link") // by the MAC of the device
+	// cables is the same by the MAC of the switch: the numbers of the ports that
+	// devices are connected to. Whoever relies on what shares a port reads the
+	// row of its switch, which whoever connects another device there writes.
+	cables = state.NewTable[map[ethernet.MAC]int]("cables")
+)
+
+// linkOf returns where a device is connected: nowhere is the zero Link.
+func linkOf(r state.Reader, mac ethernet.MAC) (Link, error) {
+	l, err := links.Get(r, string(mac))
+	if errors.Is(err, state.ErrNotFound) {
+		return Link{}, nil
+	}
+	return l, err
+}
+
+// cablesOf returns what is connected to the ports of a switch.
+func cablesOf(r state.Reader, sw ethernet.MAC) (map[ethernet.MAC]int, error) {
+	all, err := cables.Get(r, string(sw))
+	if errors.Is(err, state.ErrNotFound) {
+		return map[ethernet.MAC]int{}, nil
+	}
+	return all, err
+}
+
+// connectedTo returns the devices that are connected to a port.
+func connectedTo(r state.Reader, p Port) (devices []ethernet.MAC, err error) {
+	all, err := cablesOf(r, p.Switch)
+	for mac, number := range all {
+		if number == p.Number {
+			devices = append(devices, mac)
+		}
+	}
+	return devices, err
+}
+
+// plug writes where a device is connected: the one place that does.
+func plug(tx state.Tx, mac ethernet.MAC, to Link) error {
+	from, err := linkOf(tx, mac)
+	if err != nil || from.IsZero() && to.IsZero() {
+		return err
+	}
+	if !from.IsZero() {
+		all, err := cablesOf(tx, from.Switch)
+		if err != nil {
+			return err
+		}
+		if delete(all, mac); len(all) == 0 {
+			err = cables.Delete(tx, string(from.Switch))
+		} else {
+			err = cables.Put(tx, string(from.Switch), all)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if to.IsZero() {
+		return links.Delete(tx, string(mac))
+	}
+	all, err := cablesOf(tx, to.Switch)
+	if err != nil {
+		return err
+	}
+	all[mac] = to.Number
+	return errors.Join(links.Put(tx, string(mac), to), cables.Put(tx, string(to.Switch), all))
+}
+
+// control returns the port that powers a node if the server may work it; the
+// zero Port if not. One that several devices share leads to something else,
+// which powers them.
+func control(r state.Reader, node ethernet.MAC) (Port, error) {
+	l, err := linkOf(r, node)
+	if err != nil || l.IsZero() {
+		return Port{}, err
+	}
+	sw, err := switches.Get(r, string(l.Switch))
+	if errors.Is(err, state.ErrNotFound) {
+		return Port{}, nil
+	}
+	if err != nil || !sw.PoE {
+		return Port{}, err
+	}
+	if sharing, err := connectedTo(r, l.Port); err != nil || len(sharing) != 1 {
+		return Port{}, err
+	}
+	return l.Port, nil
+}
+
+// controlled returns all devices with a port for control, and the port.
+func controlled(r state.Reader) (map[ethernet.MAC]Port, error) {
+	found := map[ethernet.MAC]Port{}
+	for e, err := range switches.Scan(r, "", "") {
+		if err != nil {
+			return nil, err
+		}
+		if !e.Value.PoE {
+			continue
+		}
+		sw := ethernet.MAC(e.Key)
+		all, err := cablesOf(r, sw)
+		if err != nil {
+			return nil, err
+		}
+		devices := map[int]int{} // on each port
+		for _, number := range all {
+			devices[number]++
+		}
+		for mac, number := range all {
+			if devices[number] == 1 {
+				found[mac] = Port{Switch: sw, Number: number}
+			}
+		}
+	}
+	return found, nil
+}
+
+// Wiring is where devices are connected, and which ports are off, at one moment.
+type Wiring struct {
+	ports map[ethernet.MAC]Port
+	open  map[Port]order
+}
+
+// Wiring reads it all at once, for who shows many devices.
+func (p *Ports) Wiring(r state.Reader) (w Wiring, err error) {
+	w.ports = map[ethernet.MAC]Port{}
+	for e, err := range cables.Scan(r, "", "") {
+		if err != nil {
+			return w, err
+		}
+		for mac, number := range e.Value {
+			w.ports[mac] = Port{Switch: ethernet.MAC(e.Key), Number: number}
+		}
+	}
+	w.open, err = openOrders(r)
+	return w, err
+}
+
+// Port is the one that a device is connected to, the zero Port if none is known.
+func (w Wiring) Port(mac ethernet.MAC) Port { return w.ports[mac] }

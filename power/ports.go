@@ -1,0 +1,132 @@
+// Package power owns the switch ports of the lab: which device is connected to
+// which port, the power of ports, saving it, and the settings of switches. It
+// knows ports and MAC addresses and no users; what it must know of the device
+// behind an address it asks through Devices. Its one surprising rule: nothing
+// but Execute switches a port, and it does only what an order says, which was
+// written in the transaction that justifies it. DESIGN.md tells how that goes.
+package power
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"walt/ethernet"
+	"walt/journal"
+	"walt/power/snmp"
+	"walt/state"
+)
+
+// Devices is the lab as Ports asks it.
+type Devices interface {
+	// Behind returns what is known of the device with a MAC address; ok is false
+	// when there is none, or none any more.
+	Behind(r state.Reader, mac ethernet.MAC) (d Device, ok bool, err error)
+	// PoweredOff is called after the port of a device was switched off.
+	PoweredOff(mac ethernet.MAC)
+}
+
+// Device is what Ports needs to know of a device.
+type Device struct {
+	Name    string // as people call it
+	Node    bool   // its port may be switched
+	Virtual bool   // it is connected to no port
+	// Idle says that nobody needs the device now: it may lose its power when it
+	// was not used for long enough, and not before that long after Since.
+	Idle  bool
+	Since time.Time
+}
+
+// Config is what Ports works with.
+type Config struct {
+	Store   state.Store
+	Journal *journal.Journal
+	Devices Devices // may be set after New, before anything else is called
+	// Duties says which of the background work this server does; nil: all of it.
+	Duties state.Duties
+	// Dial speaks to a switch; nil: over SNMP.
+	Dial func(snmp.Switch) (Agent, error)
+	Log  *slog.Logger
+	Now  func() time.Time
+}
+
+// Ports is the switch ports of one lab.
+type Ports struct {
+	Config
+	sessions *sessions
+	contacts *contacts
+	idle     atomic.Int64 // a time.Duration
+	// Each holds one token: idle was changed, a node may have moved.
+	idleSet, moved chan struct{}
+}
+
+// New returns the ports; Run makes them live. No power is saved before SetIdle.
+func New(c Config) *Ports {
+	if c.Duties == nil {
+		c.Duties = state.Alone{}
+	}
+	if c.Dial == nil {
+		c.Dial = func(sw snmp.Switch) (Agent, error) { return snmp.Open(sw) }
+	}
+	p := &Ports{Config: c, contacts: newContacts(c.Now), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
+	p.sessions = newSessions(func(sw snmp.Switch) (Agent, error) { return p.Dial(sw) })
+	return p
+}
+
+// Run carries out the orders that nobody waits for, orders that the ports of
+// idle nodes are switched off, and looks for devices that moved. It returns when
+// ctx ends.
+func (p *Ports) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for name, duty := range map[string]func(context.Context) error{
+		"ports": p.reconcile, "saver": p.save, "discovery": p.rediscover,
+	} {
+		g.Go(func() error { return p.Duties.Hold(ctx, name, duty) })
+	}
+	return g.Wait()
+}
+
+// changes returns a channel that holds a token when something under one of the
+// prefixes was written since the last one was taken. stop ends it.
+func (p *Ports) changes(ctx context.Context, prefixes ...string) (changed <-chan struct{}, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	token := make(chan struct{}, 1)
+	var watching sync.WaitGroup // until stop
+	for _, prefix := range prefixes {
+		w := p.Store.Watch(prefix)
+		watching.Go(func() {
+			defer w.Close()
+			for {
+				if _, err := w.Next(ctx); err != nil {
+					return
+				}
+				wake(token)
+			}
+		})
+	}
+	return token, func() { cancel(); watching.Wait() }
+}
+
+// wake leaves a token unless there is one.
+func wake(token chan struct{}) {
+	select {
+	case token <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits, unless ctx ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

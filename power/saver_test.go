@@ -1,0 +1,141 @@
+package power_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walt/power"
+	"walt/state"
+)
+
+// Whatever comes between saving power and somebody who takes the node, the node
+// has power when that is done, and keeps it.
+func TestTakenWhileSaving(t *testing.T) {
+	t.Parallel()
+	for _, moment := range []string{"before the order", "after the order", "while it is cut", "before that is noted", "after that"} {
+		t.Run(moment, func(t *testing.T) {
+			t.Parallel()
+			r := newRoom(t, 1)
+			s := &between{Store: r.Store}
+			r.rig.Hurried = true
+			r.Ports.Store = s
+			r.SetIdle(time.Nanosecond)
+			port := r.port(t, "n1")
+			take := func() {
+				r.take(t, "n1")
+				if dark := r.rig.Dark(); len(dark) > 0 {
+					t.Errorf("taken, and off: %v", dark)
+				}
+			}
+			var meanwhile sync.WaitGroup // where who takes it has to wait for what he came between
+			if moment == "before the order" {
+				s.do = take
+			}
+			_, err := r.OrderOff(t.Context())
+			ok(t, err)
+			if moment == "after the order" {
+				take()
+			}
+			if moment == "while it is cut" {
+				r.rig.OnChange = func(string, bool) {
+					r.rig.OnChange = nil
+					meanwhile.Go(take)
+				}
+			}
+			if moment == "before that is noted" {
+				s.do = func() { meanwhile.Go(take) }
+			}
+			ok(t, r.Execute(t.Context(), port))
+			if moment == "after that" {
+				take()
+			}
+			meanwhile.Wait()
+			_, err = r.OrderOff(t.Context())
+			ok(t, err)
+			ok(t, r.Execute(t.Context(), port))
+			equal(t, "ports off", r.rig.Dark())
+		})
+	}
+}
+
+// A device that comes to a port while that is about to be switched off keeps its
+// power: the two of them are not alone there.
+func TestConnectedWhileSaving(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, 2)
+	s := &between{Store: r.Store}
+	r.Ports.Store = s
+	r.SetIdle(time.Nanosecond)
+	r.put(t, power.Device{Name: "other"})
+	s.do = func() { r.plug(t, "other", "sw1", 1) }
+	_, err := r.OrderOff(t.Context())
+	ok(t, err)
+	for _, n := range []string{"n1", "n2"} {
+		ok(t, r.Execute(t.Context(), r.port(t, n)))
+	}
+	equal(t, "ports off", r.rig.Dark(), "one:161/2")
+}
+
+// between is a store that calls do between what the next transaction that writes
+// has read and its commit.
+type between struct {
+	state.Store
+	do func()
+}
+
+func (s *between) Update(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
+	return s.Store.Update(ctx, func(tx state.Tx) error {
+		w := &writes{Tx: tx}
+		err := f(w)
+		if do := s.do; err == nil && w.any && do != nil {
+			s.do = nil
+			do()
+		}
+		return err
+	})
+}
+
+// writes notes whether a transaction wrote.
+type writes struct {
+	state.Tx
+	any bool
+}
+
+func (w *writes) Put(key string, value []byte) error {
+	w.any = true
+	return w.Tx.Put(key, value)
+}
+
+// What is connected, and which ports may be switched, is acted on at once; an
+// order that somebody attends to is left to them.
+func TestOrdersAreFollowed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		r.SetIdle(time.Hour)
+		r.run(t)
+		time.Sleep(50 * time.Minute)
+		r.put(t, power.Device{Name: "n2", Node: true, Idle: true, Since: time.Now().Add(-2 * time.Hour)})
+		r.plug(t, "n2", "sw1", 2)
+		time.Sleep(time.Second)
+		equal(t, "ports off", r.rig.Dark(), "one:161/2")
+
+		var port power.Port
+		r.update(t, func(tx state.Tx) (err error) {
+			port, err = r.PowerOn(tx, macOf("n2"))
+			return err
+		})
+		time.Sleep(time.Minute)
+		equal(t, "ports off while somebody attends to one", r.rig.Dark(), "one:161/2")
+		time.Sleep(time.Minute + time.Second)
+		equal(t, "ports off when they did not", r.rig.Dark())
+		ok(t, r.Execute(t.Context(), port))
+
+		r.update(t, func(tx state.Tx) error { return r.PowerCycleSoon(tx, macOf("n2")) })
+		time.Sleep(10 * time.Second)
+		equal(t, "power cycles that nobody waits for", r.rig.Cycles(), "one:161/2")
+	})
+}
