@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -268,8 +270,8 @@ func (sh *shell) options(_ context.Context, args []string) int {
 		}
 	}
 	if len(args) == 0 {
-		for name, x := range sh.vars {
-			sh.print(name + "=" + x.value + "\n")
+		for _, name := range slices.Sorted(maps.Keys(sh.vars)) {
+			sh.print(name + "=" + sh.vars[name].value + "\n")
 		}
 	}
 	return 0

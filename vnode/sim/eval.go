@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,6 +106,9 @@ func (sh *shell) stmt(ctx context.Context, st *syntax.Stmt) {
 		once := *st
 		once.Background = false
 		done := sh.start(ctx, sub, &once, func() {})
+		if len(sh.jobs) >= processLimit { // what has ended is forgotten
+			sh.jobs = slices.DeleteFunc(sh.jobs, job.ended)
+		}
 		sh.job, sh.jobs, sh.status = sub.pid, append(sh.jobs, job{sub, done}), 0
 		return
 	}
@@ -391,4 +395,13 @@ func (sh *shell) flush(name string) {
 type job struct {
 	*shell
 	done <-chan struct{}
+}
+
+func (j job) ended() bool {
+	select {
+	case <-j.done:
+		return true
+	default:
+		return false
+	}
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// bench is a machine without an SSH server.
+// bareMachine is a machine without an SSH server.
 func bareMachine(t testing.TB, files fstest.MapFS) *machine {
 	t.Helper()
 	now := func() time.Time { return noon }

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -117,6 +118,20 @@ func TestLimits(t *testing.T) { // not parallel: it looks at all goroutines
 		}
 	}
 	goleak.VerifyNone(t, before)
+}
+
+// Jobs that have ended are not kept for ever.
+func TestJobsAreForgotten(t *testing.T) {
+	t.Parallel()
+	sh := bareMachine(t, debian()).newShell()
+	sh.redirect(strings.NewReader(""), io.Discard, io.Discard)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	sh.foreground(ctx, func(ctx context.Context) { sh.script(ctx, "while :; do : & done") })
+	sh.all.Wait()
+	if started := int(sh.node.pid.Load()); len(sh.jobs) > processLimit || started < processLimit {
+		t.Errorf("%d of %d jobs are kept", len(sh.jobs), started)
+	}
 }
 
 // counter keeps the end of what is written to it.

@@ -12,10 +12,10 @@ import (
 const helpText = `This is a simulated node: its files are those of the image that it booted, and
 it has a POSIX shell. Files can be changed (64 MiB of changes); a reboot forgets
 that. No program of the image runs; these are here instead:
-  . : [ basename cat cd chmod command cp date dirname echo env eval exec exit
-  export false grep head help hostname id ln local ls mkdir mv printf ps pwd read
-  readonly reboot return rm rmdir seq set sh shift sleep sort tail tee test touch
-  true type uname unset uptime wait wc whoami yes, and break and continue
+  . : [ basename cat cd chmod clear command cp date dirname echo env eval exec
+  exit export false grep head help hostname id ln local ls mkdir mv printf ps pwd
+  read readonly reboot return rm rmdir seq set sh shift sleep sort tail tee test
+  touch true type uname unset uptime wait wc whoami yes, and break and continue
 `
 
 // builtin is a command that acts on the shell itself, so that no path leads to it.
@@ -86,6 +86,8 @@ func program(name string) func(*shell, context.Context, []string) int {
 		return (*shell).cat
 	case "chmod":
 		return (*shell).chmod
+	case "clear":
+		return says(func(*shell) string { return "\x1b[H\x1b[2J" })
 	case "cp":
 		return (*shell).cp
 	case "date":
