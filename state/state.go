@@ -45,7 +45,9 @@ type Tx interface {
 	Delete(key string) error
 	// Touch puts an empty value, once however often a transaction calls it: for a
 	// row that is only there so that whoever reads it conflicts with whoever
-	// touches it, while those who touch it do not conflict with each other.
+	// touches it, while those who touch it do not conflict with each other. The
+	// transaction does not see it, so that who touches a key and then reads it
+	// conflicts with others who touch it.
 	Touch(key string) error
 }
 

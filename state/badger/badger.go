@@ -116,8 +116,8 @@ func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (state.Vers
 	if err := f(t); err != nil {
 		return 0, err
 	}
-	if t.err != nil { // f overlooked that a write failed
-		return 0, t.err
+	if err := t.finish(); err != nil { // perhaps of a write, and f overlooked it
+		return 0, err
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, err

@@ -90,40 +90,57 @@ type tx struct {
 }
 
 func (t *tx) Put(key string, value []byte) error {
-	return t.write(key, value, func() error { return t.txn.Set([]byte(key), seal(key, value)) })
+	if t.count(key, value) {
+		t.wrote(key, t.txn.Set([]byte(key), seal(key, value)))
+	}
+	return t.err
 }
 
 func (t *tx) Delete(key string) error {
-	return t.write(key, nil, func() error { return t.txn.Delete([]byte(key)) })
+	if t.count(key, nil) {
+		t.wrote(key, t.txn.Delete([]byte(key)))
+	}
+	return t.err
 }
 
 func (t *tx) Touch(key string) error {
-	if t.touched[key] {
-		return t.err
+	if !t.touched[key] && t.count(key, nil) {
+		if t.touched == nil {
+			t.touched = map[string]bool{}
+		}
+		t.touched[key] = true
 	}
-	if t.touched == nil {
-		t.touched = map[string]bool{}
-	}
-	t.touched[key] = true
-	return t.Put(key, nil)
+	return t.err
 }
 
-// write counts and does a write of key. A transaction of which a write failed
-// is not committed, even if its closure overlooks the error.
-func (t *tx) write(key string, value []byte, do func() error) error {
+// finish writes what was touched. Badger does not take the read of a key that
+// the transaction wrote for one that may conflict, so this comes last.
+func (t *tx) finish() error {
+	for key := range t.touched {
+		t.wrote(key, t.txn.Set([]byte(key), seal(key, nil)))
+	}
+	return t.err
+}
+
+// count reports whether a write is within the limit. A transaction of which a
+// write failed is not committed, even if its closure overlooks the error.
+func (t *tx) count(key string, value []byte) bool {
 	if t.err != nil {
-		return t.err
+		return false
 	}
 	t.bytes += len(key) + len(value) + state.RowBytes
 	if len(t.changed) == limit.Rows || t.bytes > limit.Bytes || len(value) > limit.Value {
 		t.err = state.ErrTooBig
-		return t.err
+		return false
 	}
 	t.changed = append(t.changed, key)
-	if err := do(); err != nil {
+	return true
+}
+
+func (t *tx) wrote(key string, err error) {
+	if err != nil && t.err == nil {
 		t.err = fmt.Errorf("write %q: %w", key, err)
 	}
-	return t.err
 }
 
 // seal returns the record of a row: its value, then a checksum (CRC-32C, little

@@ -89,6 +89,17 @@ func touch(t *testing.T, s state.Store) {
 	if n := interrupted(t, s, get, guard); n != 2 {
 		t.Errorf("who read what another touched ran %d times, want 2", n)
 	}
+	both := func(r state.Reader) error {
+		err := errors.Join(guard(r.(state.Tx)), r.(state.Tx).Touch("new guard"))
+		if _, err := r.Get("new guard"); !errors.Is(err, state.ErrNotFound) {
+			t.Errorf("who touched a key sees %v", err)
+		}
+		return errors.Join(err, get(r))
+	}
+	if n := interrupted(t, s, both, guard); n != 2 {
+		t.Errorf("who touched and then read what another touched ran %d times, want 2", n)
+	}
+	update(t, s, func(tx state.Tx) error { return tx.Delete("new guard") })
 	blind := func(r state.Reader) error { return guard(r.(state.Tx)) }
 	if n := interrupted(t, s, blind, guard); n != 1 {
 		t.Errorf("who touched what another touched ran %d times, want once", n)
@@ -125,6 +136,9 @@ func guards(t *testing.T, s state.Store) {
 	write := func(table state.Table[string], key string) func(state.Reader) error {
 		return func(r state.Reader) error { return add(table, key)(r.(state.Tx)) }
 	}
+	writeAndScan := func(table state.Table[string], key string) func(state.Reader) error {
+		return func(r state.Reader) error { return errors.Join(write(table, key)(r), scan(table, "")(r)) }
+	}
 	for i, c := range []struct {
 		read  func(state.Reader) error
 		other func(state.Tx) error
@@ -154,6 +168,8 @@ func guards(t *testing.T, s state.Store) {
 		{scan(byPair, "a/"), add(byPair, "a/c/2"), 2},
 		{scan(byPair, "a/"), add(byPair, "b/c/2"), 1},
 
+		{writeAndScan(flat, "z"), add(flat, "a"), 2},
+		{writeAndScan(byUser, "alice/3"), add(byUser, "alice/4"), 2},
 		{write(byUser, "alice/5"), add(byUser, "alice/6"), 1}, // neither scans
 		{write(byUser, "alice/7"), remove(byUser, "alice/8"), 1},
 	} {
@@ -179,7 +195,7 @@ func guards(t *testing.T, s state.Store) {
 			}
 			found = append(found, key)
 		}
-		if got := strings.Join(found, " "); got != "x" {
+		if got := strings.Join(found, " "); got != "a x z" {
 			t.Errorf("the table has the keys %q", got)
 		}
 		return nil
