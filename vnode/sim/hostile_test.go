@@ -15,6 +15,10 @@ import (
 	"go.uber.org/goleak"
 )
 
+// slack is how much longer than expected something may take, on a busy computer
+// that looks for races.
+const slack = 20 * time.Second
+
 // TestLimits runs what would eat a computer. Each has to end by itself, or when
 // it is interrupted, and take little memory.
 func TestLimits(t *testing.T) { // not parallel: it looks at all goroutines
@@ -99,7 +103,7 @@ func TestLimits(t *testing.T) { // not parallel: it looks at all goroutines
 		interrupted := ctx.Err() != nil
 		cancel()
 		name := script[:min(len(script), 80)]
-		if took := time.Since(begun); took > wait+2*time.Second {
+		if took := time.Since(begun); took > wait+slack {
 			t.Errorf("%s: it took %v", name, took)
 		}
 		if mem := int64(after.Sys - used.Sys); mem > 300<<20 {
@@ -234,7 +238,7 @@ func FuzzShell(f *testing.F) {
 		var out counter
 		begun := time.Now()
 		m.sh(ctx, script, stdin, &out, &out)
-		if took := time.Since(begun); took > 4*time.Second {
+		if took := time.Since(begun); took > slack {
 			t.Errorf("it took %v", took)
 		}
 		if strings.Contains(out.text, "internal error") {

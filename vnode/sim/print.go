@@ -73,7 +73,7 @@ func (sh *shell) printf(ctx context.Context, args []string) int {
 	for first := true; (first || len(args) > 0) && ctx.Err() == nil; first = false {
 		before := len(args)
 		var err error
-		if args, err = sh.formatted(format, args); err != nil {
+		if args, err = sh.formatted(ctx, format, args); err != nil {
 			sh.complain("printf: %v", err)
 			return 1
 		}
@@ -85,14 +85,14 @@ func (sh *shell) printf(ctx context.Context, args []string) int {
 }
 
 // formatted prints a format once and returns the arguments that are left.
-func (sh *shell) formatted(format string, args []string) (left []string, err error) {
+func (sh *shell) formatted(ctx context.Context, format string, args []string) (left []string, err error) {
 	arg := func() (s string) {
 		if len(args) > 0 {
 			s, args = args[0], args[1:]
 		}
 		return s
 	}
-	for format != "" {
+	for format != "" && ctx.Err() == nil {
 		text, spec, found := strings.Cut(format, "%")
 		text, stop := unescape(text)
 		if sh.print(text); stop {
