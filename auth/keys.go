@@ -72,7 +72,7 @@ func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (
 		}
 		if len(rec.Keys) == 1 && (rec.Admin || actor == k.User) {
 			return fault.Failedf("%s is the last key of the %s %s and cannot be removed", fingerprint, title(rec.Admin), k.User).
-				WithHint("add another key first: user add-key < KEY.pub")
+				WithHint("add another key first: user add-key %s < KEY.pub", k.User)
 		}
 		rec.Keys = slices.DeleteFunc(rec.Keys, func(f string) bool { return f == fingerprint })
 		if err := userTable.Put(tx, string(k.User), rec); err != nil {
@@ -97,7 +97,7 @@ func findKey(r state.Reader, actor Name, fingerprint string) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	return Key{}, fault.Unknown("key", []string{fingerprint}, rec.Keys, "user show lists the keys with their fingerprints")
+	return Key{}, fault.Unknown("key", []string{fingerprint}, rec.Keys, "see the keys with their fingerprints with: user show")
 }
 
 // parse reads the keys of lines for a user.

@@ -69,7 +69,7 @@ func (u *Users) Add(ctx context.Context, actor, name Name, admin bool, lines str
 			return err
 		case found:
 			return fault.Failedf("there is a user %s already", name).
-				WithHint("the command user add-key gives %s another key", name)
+				WithHint("give %s another key with: user add-key %s < KEY.pub", name, name)
 		}
 		rec := record{User: User{Name: name, Admin: admin, Created: u.now().UTC()}}
 		if err := u.recordChange(tx, string(actor), name, title(admin)+" added"); err != nil {
@@ -234,7 +234,7 @@ func authorize(r state.Reader, actor, owner Name) error {
 	if owner != "" {
 		refusal = fault.Failedf("only administrators manage the keys of others, here of %s", owner)
 	}
-	return refusal.WithHint("ask an administrator: user show lists them")
+	return refusal.WithHint("ask an administrator; see who is one with: user show")
 }
 
 // getUser returns the row of a user, or a fault that suggests near misses.

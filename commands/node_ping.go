@@ -34,19 +34,52 @@ func nodePing(ctx context.Context, c *Call) error {
 	if g.Wait(); ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var failed, silent []string
+	var failed []string
+	var silent nodes.Nodes
 	for i, n := range found {
 		if errs[i] != nil {
-			failed, silent = append(failed, fmt.Sprintf("%s (%v)", n.Name, errs[i])), append(silent, string(n.Name))
+			failed, silent = append(failed, fmt.Sprintf("%s (%v)", n.Name, errs[i])), append(silent, n)
 			continue
 		}
 		fmt.Fprintf(c.Out, "%s answers in %.1f ms\n", n.Name, float64(took[i].Microseconds())/1000)
 	}
-	if len(failed) > 0 {
-		return fault.Failedf("no answer from %s", strings.Join(failed, ", ")).
-			WithHint("try: node reboot --hard %s", strings.Join(silent, ","))
+	if len(failed) == 0 {
+		return nil
 	}
-	return nil
+	hint, err := c.wakingUp(ctx, silent)
+	if err != nil {
+		return err
+	}
+	return fault.Failedf("no answer from %s", strings.Join(failed, ", ")).WithHint("%s", hint)
+}
+
+// wakingUp says what may help nodes that do not answer, a line for each way.
+func (c *Call) wakingUp(ctx context.Context, silent nodes.Nodes) (string, error) {
+	var coming, stuck, alone []string
+	for _, n := range silent {
+		means, err := c.Lab.CanRestart(ctx, n.Device)
+		switch {
+		case err != nil:
+			return "", err
+		case n.State == nodes.Booting, n.State == nodes.Powersave:
+			coming = append(coming, string(n.Name))
+		case means:
+			stuck = append(stuck, string(n.Name))
+		default:
+			alone = append(alone, string(n.Name))
+		}
+	}
+	var lines []string
+	if len(coming) > 0 {
+		lines = append(lines, "wait until they are up with: node wait "+strings.Join(coming, ","))
+	}
+	if len(stuck) > 0 {
+		lines = append(lines, "start anew what is stuck or off with: node reboot --hard "+strings.Join(stuck, ","))
+	}
+	if len(alone) > 0 {
+		lines = append(lines, "switch off and on by hand, since the server has no means to: "+strings.Join(alone, ", "))
+	}
+	return strings.Join(lines, "\n"), nil
 }
 
 // noSuchCommand is the status with which a shell says that there is none.

@@ -32,11 +32,11 @@ func TestAcquireAndRelease(t *testing.T) {
 		{
 			user: "bob", line: "node boot rpi-2,pc-1 rpi-3-b-default", status: StatusFailed,
 			stderr: "walt: rpi-3-b-default cannot boot pc-1: the image is for rpi-3-b; nothing changed\n" +
-				"  see the models of nodes with node show --all, those of images with image show\n",
+				"  see the models of nodes with: node show --all\n  those of images with: image show\n",
 		},
 		{
 			user: "carol", line: "node release rpi-1", status: StatusFailed,
-			stderr: "walt: not yours: rpi-1 (owned by bob); nothing changed\n  see your nodes with: node show (see: help show node-ownership)\n",
+			stderr: "walt: not yours: rpi-1 (owned by bob); nothing changed\n  free them all the same with: node boot rpi-1 default (see: help show node-ownership)\n",
 		},
 		{user: "bob", line: "node release rpi-10", stdout: "rpi-10 is free and boots its default image at its next start: the server has no means to reboot it\n"},
 		{user: "bob", line: "node boot pc-1 default", stdout: "pc-1 is free and boots its default image: rebooting\n"},

@@ -180,7 +180,7 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device config rpi-1 port=3", status: StatusFailed,
-			stderr: "walt: rpi-1 needs both a switch and a port; nothing changed\n  device config rpi-1 switch=NAME port=N\n",
+			stderr: "walt: rpi-1 needs both a switch and a port; nothing changed\n  say both: device config rpi-1 switch=NAME port=N\n",
 		},
 		{
 			user: "bob", line: "device config rpi-1 switch=rpi-2 port=3", status: StatusFailed,
@@ -255,7 +255,7 @@ func TestPingAndBlink(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	lab.tell([]step{
-		{user: "bob", line: "node ping rpi-1", status: StatusFailed, stderr: "walt: no answer from rpi-1 (it is off)\n  try: node reboot --hard rpi-1\n"},
+		{user: "bob", line: "node ping rpi-1", status: StatusFailed, stderr: "walt: no answer from rpi-1 (it is off)\n  switch off and on by hand, since the server has no means to: rpi-1\n"},
 		{user: "bob", line: "node blink rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is not up (off)\n  wait for it with: node wait rpi-1\n"},
 		{user: "bob", line: "node blink rpi-1 soon", status: StatusUsage, stderr: "walt: D: \"soon\" is not a length of time\n  it looks like 90s, 5m, 2h or 3d\n"},
 	})

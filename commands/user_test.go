@@ -17,7 +17,7 @@ func TestUsers(t *testing.T) {
 		{user: "alice", line: "whoami --json", stdout: `{"admin":true,"key":"` + fingerprint("alice") + `","user":"alice"}` + "\n"},
 		{
 			user: "bob", line: "user add dave", stdin: publicKey("dave"), status: StatusFailed,
-			stderr: "walt: only administrators manage users\n  ask an administrator: user show lists them\n",
+			stderr: "walt: only administrators manage users\n  ask an administrator; see who is one with: user show\n",
 		},
 		{
 			user: "alice", line: "user add dave --admin", stdin: `from="10.0.0.0/8" ` + publicKey("dave"),
@@ -36,7 +36,7 @@ func TestUsers(t *testing.T) {
 		{user: "bob", line: "user add-key", stdin: publicKey("phone"), stdout: "bob can log in with " + fingerprint("phone") + " phone@example\n"},
 		{
 			user: "bob", line: "user add-key carol", stdin: publicKey("tablet"), status: StatusFailed,
-			stderr: "walt: only administrators manage the keys of others, here of carol\n  ask an administrator: user show lists them\n",
+			stderr: "walt: only administrators manage the keys of others, here of carol\n  ask an administrator; see who is one with: user show\n",
 		},
 		{
 			user: "bob", line: "user show bob",

@@ -187,7 +187,7 @@ func (l *Lab) hang(tx state.Tx, user auth.Name, s *subject, want []Assignment) e
 	case on == "none":
 		return l.Ports.Connect(tx, string(user), s.MAC, power.Port{})
 	case on == "" || number == 0:
-		return fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).WithHint("device config %s switch=NAME port=N", s.Device.Name)
+		return fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).WithHint("say both: device config %s switch=NAME port=N", s.Device.Name)
 	}
 	sw, err := get(tx, Name(on))
 	if err != nil {

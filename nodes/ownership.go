@@ -104,17 +104,22 @@ func (l *Lab) Release(ctx context.Context, actor auth.Actor, set Set) (Result, e
 			return err
 		}
 		var not []string
+		others := false
 		for _, d := range ds {
 			switch {
 			case d.Free():
 				not = append(not, string(d.Name)+" (free)")
 			case d.Owner() != actor.User() && actor != auth.Server:
+				others = true
 				not = append(not, fmt.Sprintf("%s (owned by %s)", d.Name, d.Owner()))
 			}
 		}
 		if len(not) > 0 {
-			return fault.Failedf("not yours: %s; nothing changed", strings.Join(not, ", ")).
-				WithHint("see your nodes with: node show (see: help show node-ownership)")
+			f := fault.Failedf("not yours: %s; nothing changed", strings.Join(not, ", "))
+			if !others {
+				return f.WithHint("what is free has nothing to give back; see your nodes with: node show")
+			}
+			return f.WithHint("free them all the same with: node boot %s default (see: help show node-ownership)", set)
 		}
 		return c.free(ds)
 	})
@@ -182,7 +187,7 @@ func (c *change) fits(ds []Device, ref images.Ref) error {
 	}
 	if bad := names(ds, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
 		return fault.Failedf("%s cannot boot %s: the image is for %s; nothing changed", ref.Short(), strings.Join(bad, ", "), strings.Join(images.ModelNames(img.Models), ", ")).
-			WithHint("see the models of nodes with node show --all, those of images with image show")
+			WithHint("see the models of nodes with: node show --all\nthose of images with: image show")
 	}
 	return nil
 }

@@ -165,6 +165,19 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 	return Reboot{Outcome: RebootNone}
 }
 
+// CanRestart reports whether the server has the means to start a node anew
+// whatever the node itself does.
+func (l *Lab) CanRestart(ctx context.Context, d Device) (bool, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.canRestart(r, d) })
+}
+
+func (l *Lab) canRestart(r state.Reader, d Device) (bool, error) {
+	if d.Virtual() {
+		return true, nil
+	}
+	return l.Ports.Controls(r, d.MAC)
+}
+
 // why is an error in words for users; what is none of theirs goes to the log.
 func (l *Lab) why(err error) string {
 	if f := fault.As(err); f != nil {

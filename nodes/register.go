@@ -34,7 +34,7 @@ func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (D
 		if same = same && d.MAC == a.MAC && d.Host == a.Host && (a.Model == "" || a.Model == d.Model); same || err != nil {
 			return err
 		}
-		if d, err = l.admit(tx, a); err != nil {
+		if d, err = l.admit(tx, actor, a); err != nil {
 			return err
 		}
 		if d.Model != "" {
@@ -59,7 +59,7 @@ func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (D
 
 // admit checks that an announced device is new, or is the one that is known
 // under its name and address and lacked only its model.
-func (l *Lab) admit(tx state.Tx, a Announcement) (Device, error) {
+func (l *Lab) admit(tx state.Tx, actor auth.Actor, a Announcement) (Device, error) {
 	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host}
 	holder, _, err := macs.Find(tx, string(a.MAC))
 	if err != nil {
@@ -78,8 +78,14 @@ func (l *Lab) admit(tx state.Tx, a Announcement) (Device, error) {
 		known.Model = a.Model
 		return known, nil
 	}
-	return fresh, fault.Failedf("there is a device %s already (%s)", a.Name, known.MAC).
-		WithHint("choose another name, or forget that one first: device forget %s", a.Name)
+	taken := fault.Failedf("there is a device %s already (%s)", a.Name, known.MAC)
+	switch {
+	case known.contested(actor.User()):
+		return fresh, taken.WithHint("choose another name")
+	case known.Virtual():
+		return fresh, taken.WithHint("choose another name, or remove that one first: node remove %s", a.Name)
+	}
+	return fresh, taken.WithHint("choose another name, or forget that one first: device forget %s", a.Name)
 }
 
 // enroll makes a device a free node.
@@ -115,7 +121,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 		if err != nil {
 			return err
 		}
-		d, err := l.admit(c.tx, Announcement{Name: name, MAC: ethernet.RandomMAC(), Model: model, Host: Simulated})
+		d, err := l.admit(c.tx, c.actor, Announcement{Name: name, MAC: ethernet.RandomMAC(), Model: model, Host: Simulated})
 		if err != nil {
 			return err
 		}

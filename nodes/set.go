@@ -87,6 +87,10 @@ func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
 			found = append(found, nodes...)
 			continue
 		}
+		if term == serverKeyword {
+			misfits = append(misfits, term)
+			continue
+		}
 		match := keyword(term)
 		if term == "explorable-switches" {
 			macs, err := power.Explorable(r)
@@ -132,7 +136,11 @@ func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
 		return nil, unknown(r, sc.noun, bad)
 	}
 	if len(misfits) > 0 {
-		return nil, fault.Failedf("not a %s: %s", sc.noun, strings.Join(misfits, ", ")).WithHint("see what each device is with: device show")
+		not := "not a " + sc.noun
+		if sc == deviceScope { // what is unfit to be a device is the server itself
+			not = "not possible with"
+		}
+		return nil, fault.Failedf("%s: %s", not, strings.Join(misfits, ", ")).WithHint("see what each device is with: device show")
 	}
 	return found, nil
 }
@@ -146,8 +154,6 @@ func keyword(term string) func(Device) bool {
 		return func(d Device) bool { return d.Kind == Switch }
 	case "all-devices":
 		return func(Device) bool { return true }
-	case serverKeyword:
-		return func(Device) bool { return false }
 	}
 	return nil
 }

@@ -124,6 +124,12 @@ func control(r state.Reader, node ethernet.MAC) (Port, error) {
 	return l.Port, nil
 }
 
+// Controls reports whether the server may work the port that powers a node.
+func (p *Ports) Controls(r state.Reader, node ethernet.MAC) (bool, error) {
+	port, err := control(r, node)
+	return !port.IsZero(), err
+}
+
 // controlled returns all devices with a port for control, and the port.
 func controlled(r state.Reader) (map[ethernet.MAC]Port, error) {
 	found := map[ethernet.MAC]Port{}
