@@ -83,7 +83,11 @@ func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (Nodes, error)
 
 // withStatus adds to devices what they are doing and where they are connected.
 func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
-	wiring, err := l.Ports.Wiring(r)
+	shown := make([]ethernet.MAC, len(ds))
+	for i, d := range ds {
+		shown[i] = d.MAC
+	}
+	wiring, err := l.Ports.Wiring(r, shown)
 	if err != nil {
 		return nil, err
 	}

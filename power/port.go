@@ -158,15 +158,33 @@ func controlled(r state.Reader) (map[ethernet.MAC]Port, error) {
 	return found, nil
 }
 
-// Wiring is where devices are connected, and which ports are off, at one moment.
+// Wiring is where some devices are connected, and which ports are off, at one
+// moment.
 type Wiring struct {
 	ports map[ethernet.MAC]Port
 	open  map[Port]order
 }
 
-// Wiring reads it all at once, for who shows many devices.
-func (p *Ports) Wiring(r state.Reader) (w Wiring, err error) {
+// few is for how many devices it is faster to read their links one by one than
+// the cables of all switches.
+const few = 100
+
+// Wiring reads it for all of the devices at once.
+func (p *Ports) Wiring(r state.Reader, devices []ethernet.MAC) (w Wiring, err error) {
 	w.ports = map[ethernet.MAC]Port{}
+	if w.open, err = openOrders(r); err != nil {
+		return w, err
+	}
+	if len(devices) <= few {
+		for _, mac := range devices {
+			l, err := linkOf(r, mac)
+			if err != nil {
+				return w, err
+			}
+			w.ports[mac] = l.Port
+		}
+		return w, nil
+	}
 	for e, err := range cables.Scan(r, "", "") {
 		if err != nil {
 			return w, err
@@ -175,8 +193,7 @@ func (p *Ports) Wiring(r state.Reader) (w Wiring, err error) {
 			w.ports[mac] = Port{Switch: ethernet.MAC(e.Key), Number: number}
 		}
 	}
-	w.open, err = openOrders(r)
-	return w, err
+	return w, nil
 }
 
 // Port is the one that a device is connected to, the zero Port if none is known.

@@ -93,7 +93,7 @@ func (r *room) plug(t testing.TB, name, sw string, port int) {
 func (r *room) port(t testing.TB, name string) (port power.Port) {
 	t.Helper()
 	ok(t, r.Store.View(t.Context(), func(reader state.Reader) error {
-		w, err := r.Wiring(reader)
+		w, err := r.Wiring(reader, []ethernet.MAC{macOf(name)})
 		port = w.Port(macOf(name))
 		return err
 	}))
