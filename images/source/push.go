@@ -71,6 +71,7 @@ func (l *storedLayer) Size() (int64, error)     { return l.blob.Size, nil }
 func (l *storedLayer) MediaType() (types.MediaType, error) {
 	return types.MediaType(l.blob.MediaType), nil
 }
+
 func (l *storedLayer) Compressed() (io.ReadCloser, error) {
 	f, err := l.store.Open(l.blob.Digest)
 	if err != nil {
