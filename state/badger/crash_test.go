@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -42,15 +41,6 @@ func inLog(row string, change func(b []byte)) func(dir string) error {
 		change(content[at:])
 		return os.WriteFile(file, content, 0o600)
 	})
-}
-
-func logOf(t *testing.T, dir string) string {
-	t.Helper()
-	files, err := filepath.Glob(dir + "/badger/*.mem")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no log", err)
-	}
-	return files[0]
 }
 
 // TestDamagedLog damages the log of a crashed store. Badger would drop what
