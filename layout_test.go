@@ -210,3 +210,16 @@ func TestTablesAreListed(t *testing.T) {
 		t.Errorf("ARCHITECTURE.md lists the table %s of %s, which is not declared", name, folder)
 	}
 }
+
+// TestNodesAreMapped wants each file of nodes on the page that maps them.
+func TestNodesAreMapped(t *testing.T) {
+	page, err := os.ReadFile("nodes/doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file := range sources(t) {
+		if dir, name := path.Split(file); dir == "nodes/" && name != "doc.go" && !strings.Contains(string(page), "//\t"+name+" ") {
+			t.Errorf("nodes/doc.go does not tell of %s", name)
+		}
+	}
+}

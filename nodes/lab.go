@@ -1,8 +1,3 @@
-// Package nodes is the heart of the lab: its devices, who owns which node, and
-// what happens when that changes. It draws no screens and asks no questions:
-// what needs a user's consent is returned as facts and called again with them.
-// Its one surprising rule: ownership is never recorded; the owner of a node is
-// the user whose image it boots, and only enroll and change.boot write that.
 package nodes
 
 import (

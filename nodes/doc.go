@@ -1,0 +1,39 @@
+// Package nodes is the heart of the lab: its devices, who owns which node, and
+// what happens when that changes. It draws no screens and asks no questions:
+// what needs a user's consent is returned as facts and called again with them.
+// Its one surprising rule: ownership is never recorded; the owner of a node is
+// the user whose image it boots, and only enroll and change.boot write that.
+//
+// What is a device, and how is it spoken of?
+//
+//	device.go      the record of a device; who owns it, whether it is free
+//	owner.go       the index of nodes by their owner, written with the record
+//	name.go        names of devices, their form and their natural order
+//	set.go         expressions that stand for several devices
+//	host.go        what runs a node: hardware, or a part of the server
+//	register.go    devices come, go and get other names; virtual nodes are made
+//	settings.go    the settings that devices have, and their values
+//	configure.go   showing and changing them
+//
+// How does a node change hands?
+//
+//	ownership.go   acquire, release, boot: what users may do, and what is contested
+//	change.go      the one transaction in which nodes boot other images, and the
+//	               restarts that follow its commit
+//	images.go      what package images asks for when the content of a name changes
+//	removeuser.go  what becomes of the nodes and images of a user who leaves
+//
+// What is a node doing?
+//
+//	lab.go         all of it put together; what runs in the background
+//	boot.go        what a node that starts gets, and what it reports
+//	status.go      what was heard of each node since the server started
+//	watchdog.go    nodes that do not come up in time
+//	probe.go       whether physical nodes still answer
+//	reboot.go      starting nodes anew, by themselves or by their power
+//	wake.go        nodes that are off to save power and are needed
+//	wait.go        waiting until nodes are up
+//	session.go     commands and shells of users on nodes
+//	ports.go       what package power asks and is asked about switch ports
+//	show.go        all of that, of several devices, to be shown
+package nodes
