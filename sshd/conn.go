@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -38,16 +39,26 @@ type conn struct {
 	ackAtOnce atomic.Bool
 	socket    syscall.RawConn // nil when it is not TCP
 
+	heard     atomic.Bool   // something was read
+	closed    chan struct{} // closed by Close
+	closeOnce sync.Once
+
+	// Server.mu guards these.
+	served bool          // it was its turn to log in
+	turn   chan struct{} // closed when it is its turn
+	user   auth.Name     // who has the place that it takes; "" when it takes none
+
 	// Only the goroutine that serves the connection uses these.
 	accepted bool
 	refused  []refusal
+	refusal  string // why its sessions are refused, "" when they are not
 }
 
 // refusal is a key that did not let anybody in.
 type refusal struct{ login, fingerprint, why string }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{Conn: nc, srv: s}
+	c := &conn{Conn: nc, srv: s, turn: make(chan struct{}), closed: make(chan struct{})}
 	if a, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
 		c.from = a.Addr().Unmap()
 	}
@@ -67,10 +78,19 @@ func newConn(s *Server, nc net.Conn) *conn {
 // acknowledgements by itself, so they are switched off again each time.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.heard.Store(true)
+	}
 	if c.ackAtOnce.Load() {
 		quickAck(c.socket)
 	}
 	return n, err
+}
+
+// Close closes the connection, also one that waits for its turn.
+func (c *conn) Close() error {
+	c.closeOnce.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 // config is how one connection logs in: with public keys alone.
@@ -91,7 +111,7 @@ func (c *conn) config(ctx ssh.Context) *gossh.ServerConfig {
 				return nil, err
 			}
 			c.accepted = true
-			c.srv.rateLimit.refund(c.from)
+			c.srv.welcome(c, login)
 			c.srv.log.Debug("login", "user", login.User, "key", login.Key, "from", c.from)
 			return &gossh.Permissions{ExtraData: map[any]any{loginKey{}: login}}, nil
 		},

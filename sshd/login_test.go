@@ -1,16 +1,22 @@
 package sshd
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
+
+	"walt/auth"
 )
 
 func TestLoginName(t *testing.T) {
@@ -107,27 +113,146 @@ func TestManyKeys(t *testing.T) {
 	}
 }
 
+// hold opens connections for a user, at most so many, until one is refused.
+func hold(t *testing.T, l *lab, user string, most int) (held []*gossh.Client, refusal error) {
+	t.Helper()
+	for range most {
+		c := l.login(t, user)
+		s, err := c.NewSession()
+		if err != nil {
+			return held, err
+		}
+		if err := s.Run("echo x"); err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	return held, nil
+}
+
 func TestMaxConnections(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	l.SetLimits(Limits{MaxConnections: 2, LoginGrace: time.Minute})
-	one := l.login(t, "alice")
-	l.login(t, "bob")
-	if c, err := l.dial("walt", "alice"); err == nil {
-		c.Close()
-		t.Fatal("a third connection")
+	l.SetLimits(Limits{MaxConnections: 40, LoginGrace: time.Minute})
+	// One user cannot take everything.
+	bobs, err := hold(t, l, "bob", 40)
+	if len(bobs) != 20 || err == nil || !strings.Contains(err.Error(), "you have too many connections open") {
+		t.Errorf("bob has %d of 40, and is told: %v", len(bobs), err)
 	}
 	l.log.expect(t, "too many connections")
-	one.Close()
+	// All users together leave places for administrators.
+	l.users.allow(l.key["stranger"], auth.Login{User: "carol"})
+	carols, err := hold(t, l, "stranger", 40)
+	if len(carols) != 18 || err == nil || !strings.Contains(err.Error(), "the server has too many connections") {
+		t.Errorf("carol has %d of 40, and is told: %v", len(carols), err)
+	}
+	alices, err := hold(t, l, "alice", 40)
+	if len(alices) != 2 || err == nil {
+		t.Errorf("an administrator has %d of the 2 spare places, and is told: %v", len(alices), err)
+	}
+	// A place that was left is free again.
+	bobs[0].Close()
+	bobs[1].Close()
+	bobs[2].Close()
 	eventually(t, func() bool {
-		c, err := l.dial("walt", "alice")
-		if err == nil {
-			t.Cleanup(func() { c.Close() })
-		}
-		return err == nil
+		held, _ := hold(t, l, "bob", 1)
+		return len(held) == 1
 	}, func() string { return "the room of a closed connection stays taken" })
-	l.SetLimits(Limits{MaxConnections: 3, LoginGrace: time.Minute})
-	l.login(t, "alice")
+}
+
+// Who does not log in takes nothing from those who do.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	var silent []net.Conn
+	defer func() {
+		for _, c := range silent {
+			c.Close()
+		}
+	}()
+	for range maxLogins + 50 {
+		c, err := net.Dial("tcp", l.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, c)
+	}
+	eventually(t, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.logins.all) == maxLogins
+	}, func() string { return "the connections on which nobody logs in are not bounded" })
+	l.log.expect(t, "too many connections on which nobody logs in")
+	_ = silent[0].SetDeadline(time.Now().Add(soon))
+	if _, err := io.Copy(io.Discard, silent[0]); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the oldest one is still open")
+	}
+}
+
+// Which connection goes for a new one.
+func TestVictims(t *testing.T) {
+	l := logins{served: map[netip.Addr]int{}}
+	from := func(address string, heard bool) *conn {
+		c := &conn{from: netip.MustParseAddr(address), turn: make(chan struct{})}
+		c.heard.Store(heard)
+		l.add(c)
+		return c
+	}
+	from("192.0.2.1", false)
+	first, silent := from("192.0.2.2", true), from("192.0.2.2", false)
+	if l.victim() != silent {
+		t.Error("not the silent one of the address that has most")
+	}
+	silent.heard.Store(true)
+	if l.victim() != first {
+		t.Error("not the oldest one of the address that has most")
+	}
+	// The others of an address wait for their turn.
+	var all []*conn
+	for range maxLoginsFrom + 1 {
+		all = append(all, from("2001:db8::1", false))
+	}
+	last := all[maxLoginsFrom]
+	if last.served {
+		t.Error("no bound for one address")
+	}
+	l.remove(all[0])
+	select {
+	case <-last.turn:
+	default:
+		t.Error("its turn does not come")
+	}
+	for len(l.all) > 0 {
+		l.remove(l.all[0])
+	}
+	if len(l.served) > 0 {
+		t.Errorf("%v are counted though there are none", l.served)
+	}
+}
+
+// A farm behind one address: nobody is refused for coming at once with others.
+func TestLoginsAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	var all sync.WaitGroup
+	for range 3 * loginBurst {
+		all.Go(func() {
+			c, err := l.dial("walt", "alice")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			s, err := c.NewSession()
+			if err == nil {
+				err = s.Run("echo x")
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestLoginGrace(t *testing.T) {
@@ -178,6 +303,10 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 			t.Fatal("a stranger is let in")
 		}
 	}
+	eventually(t, func() bool { // they end after the client did
+		_, err := l.dial("walt", "stranger")
+		return err != nil && !strings.Contains(err.Error(), "unable to authenticate")
+	}, func() string { return "failures do not count" })
 	for range 3 {
 		if c, err := l.dial("walt", "alice"); err == nil {
 			c.Close()
@@ -199,19 +328,19 @@ func TestRateLimitIsBounded(t *testing.T) {
 	now := time.Now()
 	limit := newRateLimit(func() time.Time { return now })
 	for i := range 3 * maxAddresses {
-		limit.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+		limit.fail(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
 	}
 	if len(limit.buckets) > maxAddresses {
 		t.Errorf("%d addresses are remembered", len(limit.buckets))
 	}
 	now = now.Add(loginBurst * loginRefill)
-	limit.allow(netip.MustParseAddr("192.0.2.1"))
+	limit.fail(netip.MustParseAddr("192.0.2.1"))
 	if len(limit.buckets) > 2 {
 		t.Errorf("%d addresses are remembered though all are as good as new", len(limit.buckets))
 	}
 	// The addresses of one IPv6 host count as one.
 	for i := range loginBurst {
-		limit.allow(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i)))
+		limit.fail(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i)))
 	}
 	if ok, first := limit.allow(netip.MustParseAddr("2001:db8::1")); ok || !first {
 		t.Error("an IPv6 host has as many tries as addresses")

@@ -7,15 +7,14 @@ import (
 )
 
 const (
-	loginBurst   = 100         // logins that an address may have under way or failed
+	loginBurst   = 100         // logins of an address that may fail
 	loginRefill  = time.Second // until one of the failed is forgotten
 	maxAddresses = 4096        // that are remembered
 )
 
 // rateLimit limits how often an address may fail to log in. Each address has a
-// token bucket: a connection takes a token before its login begins, and a
-// successful login gives it back. (golang.org/x/time/rate has no way to give
-// one back.)
+// token bucket, from which a connection on which nobody logged in takes a token
+// when it ends.
 //
 // A flood from many addresses cannot make it grow: when there are too many
 // buckets, those that are full again go first, then any. An address whose
@@ -41,33 +40,27 @@ func newRateLimit(now func() time.Time) *rateLimit {
 	return &rateLimit{now: now, buckets: map[netip.Addr]*bucket{}}
 }
 
-// allow takes a token of the address. It is not ok when there is none left, and
-// first when the connection before was still allowed.
+// allow reports whether the address may try; first is true when it may not and
+// the last one still was allowed.
 func (l *rateLimit) allow(from netip.Addr) (ok, first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.bucket(from)
-	if b.tokens < 1 {
+	b := l.buckets[network(from)]
+	if b == nil {
+		return true, false
+	}
+	if b.refill(l.now()); b.tokens < 1 {
 		first, b.refused = !b.refused, true
 		return false, first
 	}
-	b.tokens--
 	b.refused = false
 	return true, false
 }
 
-// refund returns the token of a connection that logged in.
-func (l *rateLimit) refund(from netip.Addr) {
+// fail takes a token of the address.
+func (l *rateLimit) fail(from netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.bucket(from)
-	if b.tokens++; b.tokens >= loginBurst {
-		delete(l.buckets, network(from))
-	}
-}
-
-// bucket returns the address's bucket as it is now.
-func (l *rateLimit) bucket(from netip.Addr) *bucket {
 	now, key := l.now(), network(from)
 	b := l.buckets[key]
 	if b == nil {
@@ -76,7 +69,7 @@ func (l *rateLimit) bucket(from netip.Addr) *bucket {
 		l.buckets[key] = b
 	}
 	b.refill(now)
-	return b
+	b.tokens = max(0, b.tokens-1)
 }
 
 func (b *bucket) refill(now time.Time) {

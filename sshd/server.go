@@ -48,7 +48,7 @@ type History interface {
 
 // Limits can be replaced while the server runs.
 type Limits struct {
-	MaxConnections int           // further ones are closed at once
+	MaxConnections int           // that somebody is logged in on
 	LoginGrace     time.Duration // how long a login may take
 	IdleTimeout    time.Duration // how long a shell waits for input; 0: for ever
 }
@@ -83,6 +83,8 @@ type Server struct {
 	stopping   bool
 	listeners  []net.Listener
 	conns      map[*conn]struct{}
+	logins     logins
+	places     places
 	sessionsOf map[auth.Name]map[*session]struct{}
 }
 
@@ -98,6 +100,8 @@ func New(c Config) (*Server, error) {
 		keepAlive:   30 * time.Second,
 		cancelGrace: 10 * time.Second,
 		conns:       map[*conn]struct{}{},
+		logins:      logins{served: map[netip.Addr]int{}},
+		places:      places{takenBy: map[auth.Name]int{}},
 		sessionsOf:  map[auth.Name]map[*session]struct{}{},
 	}
 	s.SetLimits(Limits{})
@@ -181,43 +185,66 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// admit serves a connection in a goroutine of its own, unless there are too
-// many connections, or the address failed to log in too often. The goroutine
-// ends with the connection; Shutdown closes those that are left.
+// admit serves a connection in a goroutine of its own, unless the address
+// failed to log in too often. The goroutine ends with the connection; Shutdown
+// closes those that are left.
 func (s *Server) admit(nc net.Conn) {
 	c := newConn(s, nc)
-	s.mu.Lock()
-	most, stopping := s.limits.Load().MaxConnections, s.stopping
-	full := len(s.conns) >= most
-	allowed, first := false, false
-	if !full && !stopping {
-		allowed, first = s.rateLimit.allow(c.from)
-	}
-	if allowed {
-		s.conns[c] = struct{}{}
-		s.connections.Add(1)
-	}
-	s.mu.Unlock()
-	if allowed {
-		go s.serveConn(c)
-		return
-	}
-	_ = nc.Close()
-	switch {
-	case full:
-		s.log.Warn("too many connections: one more was refused", "from", c.from, "max", most)
-	case first:
+	ok, first := s.rateLimit.allow(c.from)
+	if first {
 		s.log.Warn("too many failed logins: connections are refused for a while", "from", c.from)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !ok || s.stopping {
+		_ = nc.Close()
+		return
+	}
+	if victim := s.logins.add(c); victim != nil {
+		_ = victim.Close()
+		if now := time.Now(); now.Sub(s.logins.told) > time.Minute {
+			s.logins.told = now
+			s.log.Warn("too many connections on which nobody logs in: the oldest are closed", "from", victim.from, "max", maxLogins)
+		}
+	}
+	s.conns[c] = struct{}{}
+	s.connections.Add(1)
+	go s.serveConn(c)
 }
 
 func (s *Server) serveConn(c *conn) {
 	defer s.connections.Done()
-	s.ssh.HandleConn(c)
+	select {
+	case <-c.turn:
+		s.ssh.HandleConn(c)
+		if !c.accepted {
+			s.rateLimit.fail(c.from)
+		}
+	case <-c.closed:
+	}
 	c.report()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.mu.Unlock()
+	s.logins.remove(c)
+	if c.user != "" {
+		s.places.leave(c.user)
+	}
+}
+
+// welcome gives a connection a place when somebody logged in on it. One that
+// gets none stays for as long as it takes to say so.
+func (s *Server) welcome(c *conn, login auth.Login) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	most := s.limits.Load().MaxConnections
+	if c.refusal = s.places.take(login, most); c.refusal != "" {
+		s.log.Warn("too many connections: one more was refused", "user", login.User, "from", c.from, "max", most)
+		time.AfterFunc(hangUpGrace, func() { _ = c.Close() })
+		return
+	}
+	c.user = login.User
+	s.logins.remove(c)
 }
 
 // addSession counts a session that begins; false when the server is shutting down.
