@@ -27,10 +27,6 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 		_ = open.Reject(gossh.Prohibited, "nobody is logged in") // cannot be: there is no other way in
 		return
 	}
-	if c.refusal != "" {
-		_ = open.Reject(gossh.ResourceShortage, c.refusal)
-		return
-	}
 	defer c.sessions.Add(-1)
 	if c.sessions.Add(1) > maxSessions {
 		_ = open.Reject(gossh.ResourceShortage, "too many sessions on one connection")

@@ -51,7 +51,7 @@ type conn struct {
 	// Only the goroutine that serves the connection uses these.
 	accepted bool
 	refused  []refusal
-	refusal  string // why its sessions are refused, "" when they are not
+	refusal  string // why its sessions run nothing, "" when they do
 }
 
 // refusal is a key that did not let anybody in.

@@ -17,6 +17,7 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 
 	"walt/auth"
+	"walt/commands"
 )
 
 func TestLoginName(t *testing.T) {
@@ -114,20 +115,17 @@ func TestManyKeys(t *testing.T) {
 }
 
 // hold opens connections for a user, at most so many, until one is refused.
-func hold(t *testing.T, l *lab, user string, most int) (held []*gossh.Client, refusal error) {
+func hold(t *testing.T, l *lab, user string, most int) (held []*gossh.Client, refusal string) {
 	t.Helper()
 	for range most {
 		c := l.login(t, user)
-		s, err := c.NewSession()
-		if err != nil {
-			return held, err
-		}
-		if err := s.Run("echo x"); err != nil {
-			t.Fatal(err)
+		r := start(t, c, false, "echo x")
+		if r.status() != commands.StatusDone {
+			return held, r.err.String()
 		}
 		held = append(held, c)
 	}
-	return held, nil
+	return held, ""
 }
 
 func TestMaxConnections(t *testing.T) {
@@ -135,20 +133,20 @@ func TestMaxConnections(t *testing.T) {
 	l := newLab(t)
 	l.SetLimits(Limits{MaxConnections: 40, LoginGrace: time.Minute})
 	// One user cannot take everything.
-	bobs, err := hold(t, l, "bob", 40)
-	if len(bobs) != 20 || err == nil || !strings.Contains(err.Error(), "you have too many connections open") {
-		t.Errorf("bob has %d of 40, and is told: %v", len(bobs), err)
+	bobs, told := hold(t, l, "bob", 40)
+	if len(bobs) != 20 || told != "walt: you have too many connections open: close some\n" {
+		t.Errorf("bob has %d of 40, and is told: %v", len(bobs), told)
 	}
 	l.log.expect(t, "too many connections")
 	// All users together leave places for administrators.
 	l.users.allow(l.key["stranger"], auth.Login{User: "carol"})
-	carols, err := hold(t, l, "stranger", 40)
-	if len(carols) != 18 || err == nil || !strings.Contains(err.Error(), "the server has too many connections") {
-		t.Errorf("carol has %d of 40, and is told: %v", len(carols), err)
+	carols, told := hold(t, l, "stranger", 40)
+	if len(carols) != 18 || told != "walt: the server has too many connections: try again later\n" {
+		t.Errorf("carol has %d of 40, and is told: %v", len(carols), told)
 	}
-	alices, err := hold(t, l, "alice", 40)
-	if len(alices) != 2 || err == nil {
-		t.Errorf("an administrator has %d of the 2 spare places, and is told: %v", len(alices), err)
+	alices, told := hold(t, l, "alice", 40)
+	if len(alices) != 2 || told == "" {
+		t.Errorf("an administrator has %d of the 2 spare places, and is told: %v", len(alices), told)
 	}
 	// A place that was left is free again.
 	bobs[0].Close()

@@ -68,6 +68,9 @@ func (x *session) run() {
 func (x *session) dispatch() (status int) {
 	defer x.recoverPanic(&status)
 	switch line := x.command(); {
+	case x.conn.refusal != "":
+		fmt.Fprintln(x.base.Err, "walt: "+x.conn.refusal)
+		return commands.StatusInUse
 	case line != "":
 		if !x.login.Restricted { // nobody reads what a CI runner is told
 			x.srv.runner.Welcome(x.ctx, &x.base)
