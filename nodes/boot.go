@@ -38,7 +38,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 	}
 	if err == nil && (d.Booted != img.Ref || d.Digest != img.Digest || moved) {
 		_, err = l.Store.Update(ctx, func(tx state.Tx) error {
-			if err := errors.Join(read(tx), l.Ports.Boots(tx, d.MAC)); err != nil {
+			if err := errors.Join(read(tx), l.Ports.NoteBoot(tx, d.MAC)); err != nil {
 				return err
 			}
 			d.Booted, d.Digest = img.Ref, img.Digest

@@ -165,7 +165,7 @@ func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignme
 			told = append(told, a.Key+"="+a.Value)
 		}
 	}
-	if err := l.hang(tx, user, s, want); err != nil {
+	if err := l.connect(tx, user, s, want); err != nil {
 		return err
 	}
 	if s.Kind == Switch {
@@ -177,8 +177,8 @@ func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignme
 	return errors.Join(devices.Put(tx, string(s.Device.Name), s.Device), l.Journal.Record(tx, e))
 }
 
-// hang links within tx a device to the port that a user told.
-func (l *Lab) hang(tx state.Tx, user auth.Name, s *subject, want []Assignment) error {
+// connect notes within tx that a user told where a device is connected.
+func (l *Lab) connect(tx state.Tx, user auth.Name, s *subject, want []Assignment) error {
 	if !slices.ContainsFunc(want, func(a Assignment) bool { return a.Key == "switch" || a.Key == "port" }) {
 		return nil
 	}

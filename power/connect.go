@@ -28,9 +28,9 @@ func (p *Ports) Connect(tx state.Tx, actor string, mac ethernet.MAC, to Port) er
 	return err
 }
 
-// Boots is called within tx for a node that boots: it cannot be connected to its
-// port when that is off. What a user told stays, but the port gets its power back.
-func (p *Ports) Boots(tx state.Tx, node ethernet.MAC) error {
+// NoteBoot notes within tx that a node boots: it cannot be connected to its port
+// when that is off. What a user told stays, but the port gets its power back.
+func (p *Ports) NoteBoot(tx state.Tx, node ethernet.MAC) error {
 	off, err := p.IsOff(tx, node)
 	if err != nil || !off {
 		return err

@@ -1,9 +1,3 @@
-// Package power owns the switch ports of the lab: which device is connected to
-// which port, the power of ports, saving it, and the settings of switches. It
-// knows ports and MAC addresses and no users; what it must know of the device
-// behind an address it asks through Devices. Its one surprising rule: nothing
-// but Execute switches a port, and it does only what an order says, which was
-// written in the transaction that justifies it. DESIGN.md tells how that goes.
 package power
 
 import (

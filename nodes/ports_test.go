@@ -267,34 +267,6 @@ func TestOneSwitchGently(t *testing.T) {
 	})
 }
 
-// Who waits for a silent switch learns it from the first one that asked in vain.
-func TestSilenceIsShared(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var names []Name
-		for i := range 40 {
-			names = append(names, Name(fmt.Sprintf("n%d", i+1)))
-		}
-		l, r := wired(t, 0, []auth.Name{"bob"}, names...)
-		r.Refuse("one:161", errSilent)
-		r.Patience = 7 * time.Second
-		begun := time.Now()
-		result, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
-		ok(t, err)
-		for _, ch := range result.Changes {
-			if ch.Reboot.Reason != errSilent.Msg {
-				t.Errorf("%s: %s", ch.Node, ch.Reboot)
-			}
-		}
-		if took := time.Since(begun); took > 10*time.Second {
-			t.Errorf("that took %v", took)
-		}
-		if s := l.state(t, "sw-1"); s.State != Unreachable {
-			t.Errorf("sw-1 is %s", s.State)
-		}
-	})
-}
-
 // A server that ends between the commit and the power cycle does it when it
 // starts again.
 func TestPowerCycleSurvivesACrash(t *testing.T) {
