@@ -139,13 +139,29 @@ func (s *settings) parse(args []string, names ...string) ([]string, error) {
 		fmt.Print(usage)
 		return nil, err
 	case err != nil:
-		err = fault.Usagef("%s: %v", s.flags.Name(), err).WithHint("see: waltd help")
+		err = s.flagFault(err)
 	case n < len(names):
 		err = fault.Usagef("%s: %s is missing", s.flags.Name(), names[n]).WithHint("see: waltd help")
 	case n > len(names):
 		err = fault.Usagef("%s: unexpected argument %q", s.flags.Name(), s.flags.Arg(len(names))).WithHint("options go before arguments; see: waltd help")
 	}
 	return s.flags.Args(), err
+}
+
+// flagFault words what package flag found.
+func (s *settings) flagFault(err error) error {
+	f := fault.Usagef("%s: %v", s.flags.Name(), err).WithHint("see: waltd help")
+	typed, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return f
+	}
+	var known []string
+	s.flags.VisitAll(func(o *flag.Flag) { known = append(known, o.Name) })
+	f = fault.Usagef("%s: unknown option --%s", s.flags.Name(), typed).WithHint("see: waltd help")
+	if near := fault.Nearest(typed, known); len(near) > 0 {
+		f = f.WithHint("did you mean --%s?", strings.Join(near, " or --"))
+	}
+	return f
 }
 
 // load reads the configuration and lets the flags override it.

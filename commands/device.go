@@ -44,11 +44,14 @@ downloaded, which goes on in the background. One without a model stays unknown;
 		Run: func(ctx context.Context, c *Call) error { return c.removeDevices(ctx, c.Lab.Forget, "forgotten") },
 	}, {
 		Path: "device config", Short: "show or change settings of devices", Topic: "power",
-		Long: `Shows the settings of the devices, or gives them the ones that are named: all
-of them, or none when one is not allowed. "type=switch" makes a switch of an
-unknown device. What must stay secret is never shown; with a shell in front of
-ssh, quote what has special characters.`,
-		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, settingArg}, Flags: confirms,
+		Long: `Shows the settings of the devices, all or those that are named, or gives them
+the ones that are named with a value: all of them, or none when one is not
+allowed. "type=switch" makes a switch of an unknown device. What must stay
+secret is never shown; with a shell in front of ssh, quote what has special
+characters.
+
+` + describeSettings(false),
+		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, settingArg(false)}, Flags: append(confirms, jsonFlag),
 		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, false) },
 	}, {
 		Path: "device rescan", Short: "ask switches what is connected to their ports", Topic: "power",

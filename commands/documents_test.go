@@ -37,6 +37,7 @@ func TestTopicNamesAllFields(t *testing.T) {
 		api.FoundImages{},
 		api.Devices{},
 		api.Power{},
+		api.Settings{},
 		api.Users{},
 		api.WhoAmI{},
 		api.Jobs{},

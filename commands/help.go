@@ -48,9 +48,16 @@ func help(ctx context.Context, c *Call) error {
 	switch {
 	case len(c.args) == 0 || slices.Contains(topicNames(), c.arg(0)) && len(c.args) == 1:
 		return helpShow(ctx, c)
-	case ok && len(rest) == 0:
+	case ok && (len(rest) == 0 || len(cmd.Args) > 0):
 		cmd.describe(c.Out)
 		return nil
+	case ok:
+		var known []string
+		for _, cmd := range c.table {
+			known = append(known, cmd.Path)
+		}
+		typed := strings.Join(c.args, " ")
+		return c.noCommand(typed, fault.Nearest(typed, known), "help")
 	case len(c.args) == 1 && len(c.group(c.arg(0))) == 0:
 		return helpShow(ctx, c)
 	}

@@ -144,7 +144,19 @@ func TestOverviews(t *testing.T) {
 	}
 	lab.tell([]step{{user: "bob", line: "help nod acquire", status: StatusUsage, stderr: "walt: unknown command \"nod\"\n" +
 		"  did you mean node acquire?\n  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--json] [SET]\n"}})
-	for _, line := range []string{"user --help", "user -h", "user frobnicate --help"} {
+	for line, near := range map[string]string{
+		"user frobnicate --help": "user --help", "node fly --help": "node --help", "node acquir --help": "node acquire",
+		"help node acquir": "node acquire", "help user frobnicate": "user --help", "advanced jobs retryy --help": "advanced jobs",
+		"help advanced jobs retryy": "advanced jobs retry",
+	} {
+		if got := lab.run("bob", line, ""); got.status != StatusUsage || got.stdout != "" || !strings.Contains(got.stderr, near) {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	if got := lab.ok("bob", "node config --help"); !strings.Contains(got, "\n  boot.timeout  a length of time, as in 90s or 3m\n") || strings.Contains(got, "snmp.") {
+		t.Errorf("node config --help:\n%s", got)
+	}
+	for _, line := range []string{"user --help", "user -h"} {
 		got := lab.ok("bob", line)
 		if !strings.Contains(got, "user add-key ") || strings.Contains(got, "node") {
 			t.Errorf("%s:\n%s", line, got)

@@ -82,7 +82,11 @@ is 1 when the command failed on any of them. Options go before SET.`,
 		Run: nodeShell,
 	}, {
 		Path: "node config", Short: "show or change settings of nodes", Topic: "power",
-		Args: []Arg{setArg, settingArg}, Flags: confirms,
+		Long: `Shows the settings of the nodes, all or those that are named, or gives them the
+ones that are named with a value: all of them, or none when one is not allowed.
+
+` + describeSettings(true),
+		Args: []Arg{setArg, settingArg(true)}, Flags: changes,
 		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, true) },
 	}, {
 		Path: "node ping", Short: "see whether nodes answer",

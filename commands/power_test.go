@@ -149,17 +149,35 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device config sw-1 address=10.0.0.2 poe.reboots=true snmp.passwort=s3cret", status: StatusUsage,
-			stderr: "walt: unknown setting \"snmp.passwort\"\n  allowed are " + strings.Join(nodes.SettingKeys(), ", ") + "\n",
+			stderr: "walt: unknown setting \"snmp.passwort\"\n  allowed are " + strings.Join(nodes.SettingKeys(false), ", ") + "\n",
 		},
 		{
 			user: "bob", line: "device config sw-1 snmp.comunity=s3cret", status: StatusUsage,
-			stderr: "walt: unknown setting \"snmp.comunity\"\n  did you mean snmp.community?\n  allowed are " + strings.Join(nodes.SettingKeys(), ", ") + "\n",
+			stderr: "walt: unknown setting \"snmp.comunity\"\n  did you mean snmp.community?\n  allowed are " + strings.Join(nodes.SettingKeys(false), ", ") + "\n",
 		},
 		{user: "bob", line: "device config sw-1 lldp.explore=true lldp.explore=false", status: StatusUsage, stderr: "walt: lldp.explore is given twice\n"},
 		{
-			user: "bob", line: "device config sw-1 poe.reboots", status: StatusUsage,
-			stderr: "walt: unknown setting \"poe.reboots\"\n  it looks like KEY=VALUE (see: help show power)\n",
+			user: "bob", line: "device config sw-1 poe.reboots lldp.explore=true", status: StatusUsage,
+			stderr: "walt: poe.reboots has no value\n  it looks like KEY=VALUE; to see settings, name them alone\n",
 		},
+		{user: "bob", line: "device config sw-1 poe.reboots", stdout: "NAME  SETTING      VALUE\nsw-1  poe.reboots  false\n"},
+		{
+			user: "bob", line: "device config sw-1 snmp.community snmp.user --json",
+			stdout: `{"settings":[{"name":"sw-1","key":"snmp.community","value":null,"secret":true},{"name":"sw-1","key":"snmp.user","value":null,"secret":false}]}` + "\n",
+		},
+		{
+			user: "bob", line: "node config rpi-1 boot.timeot", status: StatusUsage,
+			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are switch, port, boot.timeout, boot.retries, boot.delay, ram, cpu.cores\n",
+		},
+		{
+			user: "bob", line: "node config rpi-1,pc-1 cpu.cores", status: StatusFailed,
+			stderr: "walt: rpi-1, which is a node, has no setting cpu.cores; nothing changed\n  it has switch, port, boot.timeout, boot.retries\n",
+		},
+		{
+			user: "bob", line: "node config pc-1 cpu.cores=2 --json",
+			stdout: `{"settings":[{"name":"pc-1","key":"cpu.cores","value":"2","secret":false}]}` + "\n",
+		},
+		{user: "bob", line: "node config pc-1 cpu.cores=1", stdout: "pc-1 is configured\n"},
 		{user: "bob", line: "device config sw-1 address=10.0.0.2 lldp.explore=true poe.reboots=true", stdout: "sw-1 is configured\n"},
 		{
 			user: "bob", line: "device config sw-1",

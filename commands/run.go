@@ -68,6 +68,8 @@ func (a *App) dispatch(ctx context.Context, s *Session, words []string) error {
 	}
 	c := &Call{App: a, Session: s, cmd: cmd}
 	switch err := c.parse(rest); {
+	case errors.Is(err, pflag.ErrHelp) && len(cmd.Args) == 0 && rest[0] != "" && rest[0][0] != '-':
+		return a.noCommand(cmd.Path+" "+rest[0], []string{cmd.Path}, "help")
 	case errors.Is(err, pflag.ErrHelp):
 		cmd.describe(s.Out)
 		return nil

@@ -15,7 +15,7 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 	case isHelp(words[0]):
 		a.overview(s.Out)
 		return nil
-	case len(group) > 0 && slices.ContainsFunc(words, isHelp):
+	case len(group) > 0 && len(words) > 1 && isHelp(words[1]):
 		a.list(s.Out, group)
 		return nil
 	case len(group) > 0 && len(words) == 1:

@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -18,13 +17,15 @@ import (
 
 // Setting is one of a device, as shown.
 type Setting struct {
-	Device     Name
-	Key, Value string
+	Device Name
+	Key    string
+	Value  string // "" when it is not set, and of a secret
+	Secret bool   // it is set, and not shown
 }
 
-// Settings returns the settings of the devices of the set; of secrets, only
-// whether they are set.
-func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly bool) (all []Setting, err error) {
+// Settings returns the settings of the devices of the set: those with the keys,
+// which each of them must have, or all when there are no keys.
+func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly bool, keys []string) (all []Setting, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		all = nil
 		ds, err := set.expand(r, user, scopeOf(nodesOnly))
@@ -37,14 +38,19 @@ func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly b
 				return err
 			}
 			for _, known := range settings {
-				if !known.of(d) {
+				switch {
+				case len(keys) > 0 && !slices.Contains(keys, known.Key):
+					continue
+				case len(keys) > 0 && !known.of(d):
+					return s.lacks(known)
+				case !known.of(d):
 					continue
 				}
-				value := known.Get(s)
-				if known.Secret && value != "" {
-					value = "(set, not shown)"
+				shown := Setting{Device: d.Name, Key: known.Key, Value: known.Get(s)}
+				if known.Secret && shown.Value != "" {
+					shown.Value, shown.Secret = "", true
 				}
-				all = append(all, Setting{d.Name, known.Key, cmp.Or(value, "(not set)")})
+				all = append(all, shown)
 			}
 		}
 		return nil
@@ -115,12 +121,7 @@ func (s *subject) assign(want []Assignment) error {
 			continue
 		}
 		if !known.of(s.Device) {
-			f := fault.Failedf("%s, which is %s, has no setting %s; nothing changed", s.Device.Name, s.what(), known.Key).
-				WithHint("it has %s", strings.Join(settingKeys(func(o setting) bool { return o.of(s.Device) }), ", "))
-			if s.Kind == Unknown && known.of(Device{Kind: Switch}) {
-				f = f.WithHint("if it is a switch, say so first: type=switch\n%s", f.Hint)
-			}
-			return f
+			return s.lacks(known)
 		}
 		switch err := known.Set(s, want[i].Value); {
 		case fault.As(err) != nil:
@@ -133,6 +134,16 @@ func (s *subject) assign(want []Assignment) error {
 		return s.sw.Check()
 	}
 	return nil
+}
+
+// lacks is the fault for a setting that a device does not have.
+func (s *subject) lacks(known setting) error {
+	f := fault.Failedf("%s, which is %s, has no setting %s; nothing changed", s.Device.Name, s.what(), known.Key).
+		WithHint("it has %s", strings.Join(settingKeys(func(o setting) bool { return o.of(s.Device) }), ", "))
+	if s.Kind == Unknown && known.of(Device{Kind: Switch}) {
+		f = f.WithHint("if it is a switch, say so first: type=switch\n%s", f.Hint)
+	}
+	return f
 }
 
 // what a device is, in words.

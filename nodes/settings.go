@@ -38,27 +38,30 @@ type Assignment struct {
 	Key, Value string
 }
 
-// ParseAssignments parses words like "snmp.version=2". Faults do not show
-// values: they may be secret.
-func ParseAssignments(words []string) (all []Assignment, err error) {
+// ParseAssignments parses words like "snmp.version=2", or words that are only
+// keys, but not both. Faults do not show values: they may be secret.
+func ParseAssignments(words []string, nodesOnly bool) (all []Assignment, keys []string, err error) {
 	for _, w := range words {
-		key, value, ok := strings.Cut(w, "=")
-		if !ok {
-			return nil, fault.Usagef("unknown setting %.40q", w).WithHint("it looks like KEY=VALUE (see: help show power)")
-		}
+		key, value, assigns := strings.Cut(w, "=")
 		if !slices.ContainsFunc(settings, func(s setting) bool { return s.Key == key }) {
-			return nil, unknownSetting(key, func(setting) bool { return true })
+			return nil, nil, unknownSetting(key, SettingKeys(nodesOnly))
 		}
-		if slices.ContainsFunc(all, func(a Assignment) bool { return a.Key == key }) {
-			return nil, fault.Usagef("%s is given twice", key)
+		if slices.Contains(keys, key) {
+			return nil, nil, fault.Usagef("%s is given twice", key)
 		}
-		all = append(all, Assignment{key, value})
+		keys = append(keys, key)
+		if assigns {
+			all = append(all, Assignment{key, value})
+		}
 	}
-	return all, nil
+	if len(all) > 0 && len(all) < len(keys) {
+		i := slices.IndexFunc(words, func(w string) bool { return !strings.Contains(w, "=") })
+		return nil, nil, fault.Usagef("%s has no value", words[i]).WithHint("it looks like KEY=VALUE; to see settings, name them alone")
+	}
+	return all, keys, nil
 }
 
-func unknownSetting(key string, among func(setting) bool) *fault.Error {
-	known := settingKeys(among)
+func unknownSetting(key string, known []string) *fault.Error {
 	f := fault.Usagef("unknown setting %.40q", key).WithHint("allowed are %s", strings.Join(known, ", "))
 	if near := fault.Nearest(key, known); len(near) > 0 {
 		f = f.WithHint("did you mean %s?\n%s", strings.Join(near, " or "), f.Hint)
@@ -66,8 +69,16 @@ func unknownSetting(key string, among func(setting) bool) *fault.Error {
 	return f
 }
 
-// SettingKeys returns the keys of all settings.
-func SettingKeys() []string { return settingKeys(func(setting) bool { return true }) }
+// SettingKeys returns the keys of all settings, or of those that nodes have.
+func SettingKeys(nodesOnly bool) []string {
+	return settingKeys(func(s setting) bool { return !nodesOnly || s.ofNodes() })
+}
+
+// AllowedValues returns which values a setting may have, for people.
+func AllowedValues(key string) string {
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.Key == key })
+	return settings[i].Allowed
+}
 
 func settingKeys(among func(setting) bool) (keys []string) {
 	for _, s := range settings {
@@ -89,6 +100,11 @@ type subject struct {
 type setting struct {
 	power.Setting[subject]
 	of func(Device) bool
+}
+
+// ofNodes reports whether there are nodes that have the setting.
+func (s setting) ofNodes() bool {
+	return s.of(Device{Kind: Node, Host: Physical}) || s.of(Device{Kind: Node, Host: Simulated})
 }
 
 var errNotAllowed = errors.New("not allowed")

@@ -35,7 +35,7 @@ func (l testLab) addSwitch(t testing.TB, name Name, address string, more ...stri
 
 func (l testLab) configure(t testing.TB, name Name, words ...string) {
 	t.Helper()
-	want, err := ParseAssignments(words)
+	want, _, err := ParseAssignments(words, false)
 	ok(t, err)
 	_, err = l.Configure(t.Context(), "alice", Only(name), false, want, consent.Given{Whoever: true})
 	ok(t, err)

@@ -65,7 +65,7 @@ func SwitchSettings() []Setting[Switch] {
 		text("snmp.community", true, func(sw *Switch) *string { return &sw.Community }),
 		text("snmp.user", false, func(sw *Switch) *string { return &sw.User }),
 		{
-			Key: "snmp.auth-protocol",
+			Key: "snmp.auth-protocol", Allowed: "none, or a protocol of SNMP version 3 such as SHA",
 			Get: func(sw *Switch) string { return string(sw.AuthProtocol) },
 			Set: func(sw *Switch, v string) (err error) {
 				if sw.AuthProtocol = ""; v != "none" {
@@ -76,7 +76,7 @@ func SwitchSettings() []Setting[Switch] {
 		},
 		text("snmp.auth-password", true, func(sw *Switch) *string { return &sw.AuthPassword }),
 		{
-			Key: "snmp.priv-protocol",
+			Key: "snmp.priv-protocol", Allowed: "none, or a protocol of SNMP version 3 such as AES",
 			Get: func(sw *Switch) string { return string(sw.PrivProtocol) },
 			Set: func(sw *Switch, v string) (err error) {
 				if sw.PrivProtocol = ""; v != "none" {
