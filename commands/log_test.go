@@ -200,3 +200,16 @@ func TestBackup(t *testing.T) {
 		t.Errorf("onto a terminal: %+v", got)
 	}
 }
+
+// Events that a clock put into the future are events.
+func TestLogOfTheFuture(t *testing.T) {
+	t.Parallel()
+	lab := eventful(t)
+	lab.pass(-48 * time.Hour)
+	lab.ok("carol", "node acquire rpi-2")
+	for _, line := range []string{"log show", "log show --history full"} {
+		if got := lab.ok("alice", line); !strings.Contains(got, "free -> carol") {
+			t.Errorf("%s:\n%s", line, got)
+		}
+	}
+}

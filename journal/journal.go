@@ -9,6 +9,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,10 @@ type Journal struct {
 	store state.Store
 	now   func() time.Time
 	count atomic.Uint32 // tells events of the same instant apart
+
+	mu     sync.Mutex
+	read   bool      // that latest was looked for in the store
+	latest time.Time // stamp of the latest event
 }
 
 // New returns the journal of the store.
@@ -58,9 +63,33 @@ func New(store state.Store, now func() time.Time) *Journal {
 }
 
 // Record appends e within tx, stamped with the present time.
-func (j *Journal) Record(tx state.Tx, e Event) error {
-	e.Time = j.now().UTC()
+func (j *Journal) Record(tx state.Tx, e Event) (err error) {
+	if e.Time, err = j.stamp(tx); err != nil {
+		return err
+	}
 	return events.Put(tx, j.key(e.Time), e)
+}
+
+// stamp is the present time, but never before the latest event: a clock that was
+// set back does not put what happens behind what happened.
+func (j *Journal) stamp(r state.Reader) (time.Time, error) {
+	now := j.now().UTC()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.read {
+		for e, err := range events.Scan(r, "", timeKey(now)) {
+			if err != nil {
+				return now, err
+			}
+			j.latest = e.Value.Time
+		}
+		j.read = true
+	}
+	if now.Before(j.latest) {
+		now = j.latest.Add(1)
+	}
+	j.latest = now
+	return now, nil
 }
 
 // Add appends e in a transaction of its own.

@@ -208,3 +208,22 @@ func readers(j *Journal) map[string]func(context.Context) error {
 		"Notices": func(ctx context.Context) error { return j.Notices(ctx, "bob", func(string) {}) },
 	}
 }
+
+// What happens after the clock was set back is still the latest.
+func TestClockSetBack(t *testing.T) {
+	store, err := badger.OpenMemory()
+	ok(t, err)
+	t.Cleanup(func() { ok(t, store.Close()) })
+	clock := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	now := func() time.Time { return clock }
+	j := New(store, now)
+	j.add(t, "one", "two")
+	clock = clock.Add(-24 * time.Hour)
+	j.add(t, "three", "four")
+	j = New(store, now) // the server starts again
+	j.add(t, "five", "six")
+	clock = clock.Add(48 * time.Hour)
+	j.add(t, "seven")
+	want(t, "all", j.all(t), "one", "two", "three", "four", "five", "six", "seven")
+	want(t, "since the clock is right", j.history(t, clock, clock.Add(1)), "seven")
+}
