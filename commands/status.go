@@ -19,12 +19,17 @@ const (
 	StatusInterrupted = 130 // as a shell says of SIGINT
 )
 
-// statuses is the one place where an error becomes an exit status.
-var statuses = map[fault.Kind]int{
-	fault.Failed:      StatusFailed,
-	fault.Usage:       StatusUsage,
-	fault.InUse:       StatusInUse,
-	fault.Interrupted: StatusInterrupted,
+// statusOf is the one place where the kind of an error becomes an exit status.
+func statusOf(kind fault.Kind) int {
+	switch kind {
+	case fault.Usage:
+		return StatusUsage
+	case fault.InUse:
+		return StatusInUse
+	case fault.Interrupted:
+		return StatusInterrupted
+	}
+	return StatusFailed
 }
 
 // report prints an error for the user and returns the exit status.
@@ -49,5 +54,5 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 	for hint := range strings.Lines(f.Hint) {
 		fmt.Fprintf(s.Err, "  %s\n", clean(strings.TrimSuffix(hint, "\n")))
 	}
-	return statuses[f.Kind]
+	return statusOf(f.Kind)
 }

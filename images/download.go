@@ -24,7 +24,8 @@ func (c *Catalog) Run(ctx context.Context) error {
 // downloadWanted works on the wanted images until ctx ends. Each is downloaded once
 // however many devices wait for it.
 func (c *Catalog) downloadWanted(ctx context.Context) error {
-	changed := c.watchDownloads(ctx)
+	watch := c.Store.Watch(downloads.Prefix(""))
+	defer watch.Close()
 	var tries sync.WaitGroup // they end with ctx
 	defer tries.Wait()
 	done := make(chan Model, atOnce)
@@ -56,31 +57,11 @@ func (c *Catalog) downloadWanted(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(pause):
-		case <-changed:
+		case <-watch.Changed():
 		case model := <-done:
 			delete(running, model)
 		}
 	}
-}
-
-// watchDownloads returns a channel that holds one token when what is wanted has
-// changed.
-func (c *Catalog) watchDownloads(ctx context.Context) <-chan struct{} {
-	watch := c.Store.Watch(downloads.Prefix(""))
-	changed := make(chan struct{}, 1)
-	go func() { // ends with ctx, or with the store
-		defer watch.Close()
-		for {
-			if _, err := watch.Next(ctx); err != nil {
-				return
-			}
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	return changed
 }
 
 // try tries one download once; a failure is noted with the time of the next try.
@@ -106,13 +87,17 @@ func (c *Catalog) try(ctx context.Context, model Model) {
 	}
 }
 
+// mostDoublings is how often the pause before a retry doubles, from
+// Config.Retry on.
+const mostDoublings = 6
+
 // postpone notes within tx that a try failed, and when the next one is due.
 func (c *Catalog) postpone(tx state.Tx, model Model, reason string) error {
 	w, wanted, err := downloads.Find(tx, string(model))
 	if err != nil || !wanted {
 		return err
 	}
-	pause := c.Retry << min(w.Tries, 6)
+	pause := c.Retry << min(w.Tries, mostDoublings)
 	w.Tries, w.Error, w.Next = w.Tries+1, reason, c.Now().Add(pause).UTC()
 	e := journal.Event{
 		Type: journal.Download, Actor: journal.Server, To: DefaultRef(model).String(),

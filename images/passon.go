@@ -41,6 +41,23 @@ func (c *Catalog) PassOn(tx state.Tx, actor auth.Actor, user, heir auth.Name) (a
 	return all, nil
 }
 
+// RemoveAll deletes the images of a user who is removed, within the transaction
+// that removes the user and frees the nodes that boot them.
+func (c *Catalog) RemoveAll(tx state.Tx, actor auth.Actor, user auth.Name) (all []Ref, err error) {
+	mine, err := Of(tx, user)
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range mine {
+		all = append(all, img.Ref)
+		e := journal.Event{Type: journal.Image, Actor: string(actor), From: img.Ref.String(), Detail: "removed"}
+		if err := errors.Join(Delete(tx, img.Ref), c.Journal.Record(tx, e)); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // vacant returns the heir's name for an image: its own, or with a number behind
 // it when the heir has one of that name.
 func vacant(r state.Reader, heir auth.Name, ref Ref) (Ref, error) {

@@ -3,13 +3,11 @@ package nodes
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
 	"walt/images"
-	"walt/journal"
 	"walt/power"
 	"walt/state"
 )
@@ -89,75 +87,6 @@ const (
 // since names are seldom so long; it is what a user is told when they did not.
 func mostNodes(l state.Limit) int {
 	return min(l.Rows/rowsOfNode, (l.Bytes-bytesBeside)/bytesOfNode)
-}
-
-// boot makes a device boot an image: the only place where a node
-// changes hands. The image is read in the same transaction, so that it exists
-// and lists the model at the moment of the change.
-func (c *change) boot(d Device, ref images.Ref) error {
-	img, err := images.Get(c.tx, ref)
-	if err != nil {
-		return err
-	}
-	if !img.Boots(d.Model) {
-		return fmt.Errorf("boot %s (%s) on %s, which is for %v", d.Name, d.Model, ref, img.Models)
-	}
-	previous, before := d.Owner(), d.Image
-	c.result.Changes = append(c.result.Changes, Change{
-		Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped},
-	})
-	if err := c.lab.Ports.NoteUse(c.tx, d.MAC); err != nil {
-		return err
-	}
-	if before == ref {
-		return c.wake(d)
-	}
-	e := journal.Event{Type: journal.Boot, Actor: string(c.actor), Node: string(d.Name), From: before.String(), To: ref.String()}
-	if previous != ref.User {
-		d.Since = c.lab.Now().UTC()
-		e = journal.Event{
-			Type: journal.Ownership, Actor: string(c.actor), Node: string(d.Name),
-			From: owner(previous), To: owner(ref.User), Detail: "boots " + ref.String(),
-		}
-	}
-	if previous != "" && previous != auth.Nobody && previous != c.actor.User() {
-		if c.actor != auth.Server { // which asks nobody
-			e.Detail += ", " + c.given.Manner()
-		}
-		if err := c.lab.Journal.Tell(c.tx, string(previous), c.notice(d.Name, ref)); err != nil {
-			return err
-		}
-	}
-	was := d
-	d.Image = ref
-	return errors.Join(c.move(d, true), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d), c.lab.Journal.Record(c.tx, e))
-}
-
-// wake has a device that boots its image already get its power if that is off.
-func (c *change) wake(d Device) error {
-	if off, err := c.lab.Ports.IsOff(c.tx, d.MAC); err != nil || !off {
-		return err
-	}
-	return c.move(d, true)
-}
-
-// notice is what the previous owner of a node is told.
-func (c *change) notice(n Name, ref images.Ref) string {
-	switch ref.User {
-	case auth.Nobody:
-		return fmt.Sprintf("%s gave your node %s back: it is free and boots its default image", c.actor.Words(), n)
-	case c.actor.User():
-		return fmt.Sprintf("%s took your node %s", c.actor.Words(), n)
-	}
-	return fmt.Sprintf("%s passed your node %s to %s", c.actor.Words(), n, ref.User)
-}
-
-// owner is a user's name for the journal: "" for what is free.
-func owner(n auth.Name) string {
-	if n == auth.Nobody {
-		return ""
-	}
-	return string(n)
 }
 
 // clone returns a user's clone of the model's default image, made now unless an

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"walt/auth"
-	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
@@ -30,7 +28,7 @@ type Device struct {
 	Model images.Model `json:"model,omitempty"` // "" until it announced one
 	Host  HostKind     `json:"host,omitempty"`
 
-	// Image is what the node boots; only enroll and boot set it. It is the one record
+	// Image is what the node boots; only enroll and assign set it. It is the one record
 	// of ownership. The zero Ref unless Kind is Node.
 	Image images.Ref `json:"image,omitzero"`
 	Since time.Time  `json:"since,omitzero"` // when the owner last changed, UTC
@@ -41,18 +39,6 @@ type Device struct {
 	Digest string     `json:"digest,omitempty"`
 
 	Settings Settings `json:"settings,omitzero"`
-}
-
-// Owner is the user whose image the node boots; auth.Nobody owns what is free.
-func (d Device) Owner() auth.Name { return d.Image.User }
-
-// Free reports whether nobody owns the node: it boots a default image. Show,
-// sets and acquire all ask here.
-func (d Device) Free() bool { return d.Image.User == auth.Nobody }
-
-// contested reports whether the node belongs to somebody else than the user.
-func (d Device) contested(user auth.Name) bool {
-	return d.Kind == Node && !d.Free() && d.Owner() != user
 }
 
 var (
@@ -109,19 +95,4 @@ func unknown(r state.Reader, noun string, names []string) error {
 		return err
 	}
 	return fault.Unknown(noun, names, append(known, keywords...), "see all devices with: device show")
-}
-
-// contested lists those of the devices that belong to others than the user.
-func contested(ds []Device, user auth.Name) (all []consent.Contested) {
-	for _, d := range ds {
-		if d.contested(user) {
-			all = append(all, d.shown())
-		}
-	}
-	return all
-}
-
-// shown is the device as its owner's consent is asked about.
-func (d Device) shown() consent.Contested {
-	return consent.Contested{Node: string(d.Name), Owner: d.Owner(), Since: d.Since}
 }

@@ -2,12 +2,13 @@
 // what happens when that changes. It draws no screens and asks no questions:
 // what needs a user's consent is returned as facts and called again with them.
 // Its one surprising rule: ownership is never recorded; the owner of a node is
-// the user whose image it boots, and only enroll and change.boot write that.
+// the user whose image it boots, and only enroll and assign write that.
 //
 // What is a device, and how is it spoken of?
 //
-//	device.go      the record of a device; who owns it, whether it is free
-//	owner.go       the index of nodes by their owner, written with the record
+//	device.go      the record of a device
+//	owner.go       who owns it, whether it is free, and who counts as disturbed
+//	ownerindex.go  the index of nodes by their owner, written with the record
 //	name.go        names of devices, their form and their natural order
 //	set.go         expressions that stand for several devices
 //	host.go        what runs a node: hardware, or a part of the server
@@ -17,9 +18,10 @@
 //
 // How does a node change hands?
 //
-//	ownership.go   acquire, release, boot: what users may do, and what is contested
-//	change.go      the one transaction in which nodes boot other images, and the
-//	               restarts that follow its commit
+//	ownership.go   acquire, release, boot: what users may do, and the one place
+//	               where a node changes hands
+//	change.go      the transaction of one command that makes nodes boot other
+//	               images, and the restarts that follow its commit
 //	images.go      what package images asks for when the content of a name changes
 //	removeuser.go  what becomes of the nodes and images of a user who leaves
 //

@@ -307,7 +307,7 @@ func (m *model) told(t *testing.T, text string, start time.Time, before *world) 
 	for n, d := range m.world.things {
 		from, to := owned(was[d.mac]), d.image.User
 		if from != to {
-			want = append(want, fmt.Sprintf("%s: %s -> %s", n, owner(from), owner(to)))
+			want = append(want, fmt.Sprintf("%s: %s -> %s", n, ownerInLog(from), ownerInLog(to)))
 		}
 		if old := was[d.mac]; old.kind == Node && (from != to) != d.since.After(old.since) {
 			t.Fatalf("%s: %s passed from %s to %s, but since went from %v to %v", text, n, from, to, old.since, d.since)

@@ -1,104 +1,33 @@
 package nodes
 
 import (
-	"errors"
-	"slices"
-
 	"walt/auth"
-	"walt/images"
-	"walt/state"
+	"walt/consent"
 )
 
-// owners is an index: the model of each node under its owner and its name, with
-// auth.Nobody as the owner of those that are free. It says nothing that the
-// devices do not say; whatever makes a device a node, gives it another image or
-// another name, or removes it, writes both. A transaction that has listed the
-// nodes of one owner conflicts with whatever changes which these are.
-var owners = state.NewTable[images.Model]("owner").Guarded(1)
+// Owner is the user whose image the node boots; auth.Nobody owns what is free.
+func (d Device) Owner() auth.Name { return d.Image.User }
 
-func ownedKey(owner auth.Name, n Name) string { return string(owner) + "/" + string(n) }
+// Free reports whether nobody owns the node: it boots a default image. Show,
+// sets and acquire all ask here.
+func (d Device) Free() bool { return d.Image.User == auth.Nobody }
 
-// index adds a node to those of its owner; other devices have none.
-func index(tx state.Tx, d Device) error {
-	if d.Kind != Node {
-		return nil
-	}
-	return owners.Put(tx, ownedKey(d.Owner(), d.Name), d.Model)
+// contested reports whether the node belongs to somebody else than the user.
+func (d Device) contested(user auth.Name) bool {
+	return d.Kind == Node && !d.Free() && d.Owner() != user
 }
 
-// unindex takes a node from those of its owner.
-func unindex(tx state.Tx, d Device) error {
-	if d.Kind != Node {
-		return nil
+// contested lists those of the devices that belong to others than the user.
+func contested(ds []Device, user auth.Name) (all []consent.Contested) {
+	for _, d := range ds {
+		if d.contested(user) {
+			all = append(all, d.shown())
+		}
 	}
-	return owners.Delete(tx, ownedKey(d.Owner(), d.Name))
+	return all
 }
 
-// reindex follows a node to another owner.
-func reindex(tx state.Tx, was, is Device) error {
-	if was.Owner() == is.Owner() {
-		return nil
-	}
-	return errors.Join(unindex(tx, was), index(tx, is))
-}
-
-// ownedBy returns the nodes of a user, or of auth.Nobody the free ones, in
-// natural order.
-func ownedBy(r state.Reader, owner auth.Name) ([]Device, error) {
-	var all []Device
-	for key, err := range owners.Keys(r, ownedKey(owner, "")) {
-		if err != nil {
-			return nil, err
-		}
-		d, err := devices.Get(r, key[len(owner)+1:])
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, d)
-	}
-	return which(all, func(Device) bool { return true }), nil
-}
-
-// booting returns the nodes that boot an image, in natural order: they are all of
-// the image's user.
-func booting(r state.Reader, ref images.Ref) ([]Device, error) {
-	all, err := ownedBy(r, ref.User)
-	return slices.DeleteFunc(all, func(d Device) bool { return d.Image != ref }), err
-}
-
-// someFree returns the first n free nodes of a model, or of any when it is "", in
-// natural order; fewer when there are no more.
-func someFree(r state.Reader, n int, model images.Model) (some []Device, err error) {
-	var free []Name
-	for e, err := range owners.Scan(r, ownedKey(auth.Nobody, ""), "") {
-		if err != nil {
-			return nil, err
-		}
-		if model == "" || e.Value == model {
-			free = append(free, Name(e.Key[len(auth.Nobody)+1:]))
-		}
-	}
-	slices.SortFunc(free, naturally)
-	for _, name := range free[:min(n, len(free))] {
-		d, err := devices.Get(r, string(name))
-		if err != nil {
-			return nil, err
-		}
-		some = append(some, d)
-	}
-	return some, nil
-}
-
-// models returns the models of the nodes that are here, each once, in order.
-func models(r state.Reader) (found []images.Model, err error) {
-	for e, err := range owners.Scan(r, "", "") {
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(found, e.Value) {
-			found = append(found, e.Value)
-		}
-	}
-	slices.Sort(found)
-	return found, nil
+// shown is the device as its owner's consent is asked about.
+func (d Device) shown() consent.Contested {
+	return consent.Contested{Node: string(d.Name), Owner: d.Owner(), Since: d.Since}
 }

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"walt/consent"
 	"walt/fault"
 	"walt/images"
-	"walt/state"
+	"walt/journal"
 )
 
 // Acquire makes the nodes of the set the user's: each boots the user's clone of
@@ -74,6 +75,75 @@ func tooFew(free, n int, nodes string) string {
 	return fmt.Sprintf("only %d of the %d %s wanted are free", free, n, nodes)
 }
 
+// assign makes a device boot an image: the only place where a node changes hands.
+// The image is read in the same transaction, so that it exists
+// and lists the model at the moment of the change.
+func (c *change) assign(d Device, ref images.Ref) error {
+	img, err := images.Get(c.tx, ref)
+	if err != nil {
+		return err
+	}
+	if !img.Boots(d.Model) {
+		return fmt.Errorf("boot %s (%s) on %s, which is for %v", d.Name, d.Model, ref, img.Models)
+	}
+	previous, before := d.Owner(), d.Image
+	c.result.Changes = append(c.result.Changes, Change{
+		Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped},
+	})
+	if err := c.lab.Ports.NoteUse(c.tx, d.MAC); err != nil {
+		return err
+	}
+	if before == ref {
+		return c.powerOn(d)
+	}
+	e := journal.Event{Type: journal.Boot, Actor: string(c.actor), Node: string(d.Name), From: before.String(), To: ref.String()}
+	if previous != ref.User {
+		d.Since = c.lab.Now().UTC()
+		e = journal.Event{
+			Type: journal.Ownership, Actor: string(c.actor), Node: string(d.Name),
+			From: ownerInLog(previous), To: ownerInLog(ref.User), Detail: "boots " + ref.String(),
+		}
+	}
+	if previous != "" && previous != auth.Nobody && previous != c.actor.User() {
+		if c.actor != auth.Server { // which asks nobody
+			e.Detail += ", " + c.given.Manner()
+		}
+		if err := c.lab.Journal.Tell(c.tx, string(previous), c.notice(d.Name, ref)); err != nil {
+			return err
+		}
+	}
+	was := d
+	d.Image = ref
+	return errors.Join(c.move(d, true), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d), c.lab.Journal.Record(c.tx, e))
+}
+
+// powerOn has a device that boots its image already get its power if that is off.
+func (c *change) powerOn(d Device) error {
+	if off, err := c.lab.Ports.IsOff(c.tx, d.MAC); err != nil || !off {
+		return err
+	}
+	return c.move(d, true)
+}
+
+// notice is what the previous owner of a node is told.
+func (c *change) notice(n Name, ref images.Ref) string {
+	switch ref.User {
+	case auth.Nobody:
+		return fmt.Sprintf("%s gave your node %s back: it is free and boots its default image", c.actor.Words(), n)
+	case c.actor.User():
+		return fmt.Sprintf("%s took your node %s", c.actor.Words(), n)
+	}
+	return fmt.Sprintf("%s passed your node %s to %s", c.actor.Words(), n, ref.User)
+}
+
+// ownerInLog is a user's name for the journal: "" for what is free.
+func ownerInLog(n auth.Name) string {
+	if n == auth.Nobody {
+		return ""
+	}
+	return string(n)
+}
+
 // take makes each device boot the user's clone of its default image.
 func (c *change) take(ds []Device, user auth.Name) error {
 	for _, d := range ds {
@@ -81,7 +151,7 @@ func (c *change) take(ds []Device, user auth.Name) error {
 		if err != nil {
 			return err
 		}
-		if err := c.boot(d, ref); err != nil {
+		if err := c.assign(d, ref); err != nil {
 			return err
 		}
 	}
@@ -128,7 +198,7 @@ func (l *Lab) Release(ctx context.Context, actor auth.Actor, set Set) (Result, e
 // free makes each device boot its default image.
 func (c *change) free(ds []Device) error {
 	for _, d := range ds {
-		if err := c.boot(d, images.DefaultRef(d.Model)); err != nil {
+		if err := c.assign(d, images.DefaultRef(d.Model)); err != nil {
 			return err
 		}
 	}
@@ -163,7 +233,7 @@ func (l *Lab) SetImage(ctx context.Context, actor auth.Actor, set Set, name stri
 			return c.free(ds)
 		}
 		for _, d := range ds {
-			if err := c.boot(d, ref); err != nil {
+			if err := c.assign(d, ref); err != nil {
 				return err
 			}
 		}
@@ -190,31 +260,6 @@ func (c *change) fits(ds []Device, ref images.Ref) error {
 			WithHint("see the models of nodes with: node show --all\nthose of images with: image show")
 	}
 	return nil
-}
-
-// Reserve returns the nodes of the set for something that would disturb the
-// owners of contested ones, once the user consented to that.
-func (l *Lab) Reserve(ctx context.Context, user auth.Name, set Set, given consent.Given) (Nodes, error) {
-	return l.reserve(ctx, user, set, given, nodeScope)
-}
-
-// ReserveDevices is Reserve for any devices.
-func (l *Lab) ReserveDevices(ctx context.Context, user auth.Name, set Set, given consent.Given) (Nodes, error) {
-	return l.reserve(ctx, user, set, given, deviceScope)
-}
-
-func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, given consent.Given, sc scope) (found Nodes, err error) {
-	err = l.Store.View(ctx, func(r state.Reader) error {
-		ds, err := set.expand(r, user, sc)
-		if err != nil {
-			return err
-		}
-		if found, err = l.withStatus(r, ds); err != nil {
-			return err
-		}
-		return given.Check(contested(ds, user))
-	})
-	return found, err
 }
 
 // names lists those of the devices that are wanted.

@@ -340,6 +340,14 @@ func TestRemoveUser(t *testing.T) {
 		_, err = l.RemoveUser(t.Context(), "alice", "alice", Legacy{Force: true})
 		wantFault(t, err, fault.Failed, "last administrator")
 	})
+	// n1 runs its default image still, as one that cannot be restarted does.
+	_, err = l.Release(t.Context(), "bob", Only("n1"))
+	ok(t, err)
+	_, err = l.Boot(t.Context(), "n1")
+	ok(t, err)
+	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{})
+	ok(t, err)
+	l.grid.take()
 	left, err := l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: "carol"})
 	ok(t, err)
 	equal(t, "passed", left.Passed, images.Passed{From: ref("bob/m1-default"), To: ref("carol/m1-default-2")})
@@ -349,12 +357,17 @@ func TestRemoveUser(t *testing.T) {
 	if d.Booted != d.Image {
 		t.Error("v1 is to be restarted, but runs what it should")
 	}
+	if n1 := l.device(t, "n1"); n1.Booted != ref("waltplatform/m1-default") {
+		t.Errorf("n1 is said to have booted %q", n1.Booted)
+	}
 	sound(t, l.Store)
 
 	left, err = l.RemoveUser(t.Context(), "alice", "carol", Legacy{Force: true})
 	ok(t, err)
 	equal(t, "released", left.Released, "n1", "n2", "v1")
 	equal(t, "deleted", left.Deleted, ref("carol/m1-default"), ref("carol/m1-default-2"))
+	removed := l.events(t, journal.Image)
+	equal(t, "in the log", removed[len(removed)-2:], "alice : carol/m1-default -> , removed", "alice : carol/m1-default-2 -> , removed")
 	equal(t, "started", l.grid.take(), "v1")
 	sound(t, l.Store)
 }

@@ -70,13 +70,8 @@ func (c *change) bequeath(name auth.Name, legacy Legacy) (left RemovedUser, err 
 	for _, d := range all {
 		left.Released = append(left.Released, d.Name)
 	}
-	for _, img := range mine {
-		left.Deleted = append(left.Deleted, img.Ref)
-		if err := images.Delete(c.tx, img.Ref); err != nil {
-			return left, err
-		}
-	}
-	return left, nil
+	left.Deleted, err = c.lab.Images.RemoveAll(c.tx, c.actor, name)
+	return left, err
 }
 
 // pass gives the user's images to the heir, and with them the nodes that boot
@@ -92,8 +87,10 @@ func (c *change) pass(owned []Device, name, heir auth.Name) ([]images.Passed, er
 	}
 	c.stay = true
 	for _, d := range owned {
-		d.Booted = became[d.Booted]
-		if err := c.boot(d, became[d.Image]); err != nil {
+		if to, passed := became[d.Booted]; passed { // it may run its default image still
+			d.Booted = to
+		}
+		if err := c.assign(d, became[d.Image]); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/ethernet"
 	"walt/images"
 	"walt/power"
@@ -135,4 +136,29 @@ func (n NodeState) IP() string {
 		return host
 	}
 	return ""
+}
+
+// Reserve returns the nodes of the set for something that would disturb the
+// owners of contested ones, once the user consented to that.
+func (l *Lab) Reserve(ctx context.Context, user auth.Name, set Set, given consent.Given) (Nodes, error) {
+	return l.reserve(ctx, user, set, given, nodeScope)
+}
+
+// ReserveDevices is Reserve for any devices.
+func (l *Lab) ReserveDevices(ctx context.Context, user auth.Name, set Set, given consent.Given) (Nodes, error) {
+	return l.reserve(ctx, user, set, given, deviceScope)
+}
+
+func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, given consent.Given, sc scope) (found Nodes, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		ds, err := set.expand(r, user, sc)
+		if err != nil {
+			return err
+		}
+		if found, err = l.withStatus(r, ds); err != nil {
+			return err
+		}
+		return given.Check(contested(ds, user))
+	})
+	return found, err
 }
