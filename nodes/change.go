@@ -141,7 +141,7 @@ func (c *change) move(d Device, needed bool) error {
 // waiting for it; what an end of the server cuts off, Run finishes.
 func (c *change) restart(ctx context.Context) error {
 	for _, d := range c.moved {
-		c.lab.visitors.Evict(string(d.Name), d.Owner(), errTaken)
+		c.lab.visitors.Evict(string(d.Name), d.Owner(), changedHands(d.Name))
 	}
 	if c.stay {
 		return nil

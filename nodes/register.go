@@ -177,7 +177,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.G
 		return nil, err
 	}
 	for _, d := range gone {
-		l.unplug(d)
+		l.unplug(d, fault.Failedf("%s was removed", d.Name))
 	}
 	return gone, nil
 }
@@ -190,9 +190,9 @@ func (l *Lab) tell(tx state.Tx, user auth.Name, d Device, notice string) error {
 	return l.Journal.Tell(tx, string(d.Owner()), notice)
 }
 
-// unplug ends what runs on a device whose name is gone.
-func (l *Lab) unplug(d Device) {
-	l.visitors.Evict(string(d.Name), "", errTaken)
+// unplug ends what runs on a device whose name is gone; why tells who is there.
+func (l *Lab) unplug(d Device, why error) {
+	l.visitors.Evict(string(d.Name), "", why)
 	if d.Virtual() {
 		l.Hosts[d.Host].Stop(d.Name)
 	}
@@ -229,7 +229,7 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 	if s := l.status.of(old); !before.Virtual() && before.Kind == Node {
 		defer l.status.change(name, func(now *Status) { *now = s })
 	}
-	l.unplug(before)
+	l.unplug(before, fault.Failedf("%s is called %s now", old, name))
 	if after.Virtual() && after.Kind == Node {
 		l.start(after, 0)
 	}

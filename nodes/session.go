@@ -11,9 +11,6 @@ import (
 	"walt/state"
 )
 
-// errTaken is the cause of a session that ended because its node changed hands.
-var errTaken = errors.New("the node changed hands")
-
 // RunSession runs s on the node, over SSH with the lab's key, and returns the
 // exit status of what ran there. It ends when the node changes hands.
 func (l *Lab) RunSession(ctx context.Context, user auth.Name, n NodeState, s remote.Session) (int, error) {
@@ -30,8 +27,8 @@ func (l *Lab) RunSession(ctx context.Context, user auth.Name, n NodeState, s rem
 	switch {
 	case err == nil:
 		return status, nil
-	case context.Cause(ctx) == errTaken:
-		return 0, lost(n)
+	case fault.As(context.Cause(ctx)) != nil: // of who evicted it
+		return 0, context.Cause(ctx)
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
 	}
@@ -56,14 +53,15 @@ func (l *Lab) sameOwner(ctx context.Context, user auth.Name, n NodeState) error 
 	return l.Store.View(ctx, func(r state.Reader) error {
 		now, err := get(r, n.Name)
 		if err == nil && now.contested(user) && now.Owner() != n.Owner() {
-			return lost(n)
+			return changedHands(n.Name)
 		}
 		return err
 	})
 }
 
-func lost(n NodeState) error {
-	return fault.Failedf("%s was taken by somebody else", n.Name).WithHint("see whose it is with: node show --all")
+// changedHands is why a session on a node ends.
+func changedHands(n Name) error {
+	return fault.Failedf("%s changed hands", n).WithHint("see whose it is with: node show --all")
 }
 
 // Ping connects to the SSH server of a node and returns how long that took.

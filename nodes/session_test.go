@@ -209,7 +209,7 @@ func (g guest) end(t *testing.T) error {
 
 func wantTaken(t *testing.T, err error) {
 	t.Helper()
-	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "v1 was taken") {
+	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "v1 changed hands") {
 		t.Errorf("got %v", err)
 	}
 }
