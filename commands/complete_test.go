@@ -28,7 +28,7 @@ func TestComplete(t *testing.T) {
 		{"node frob ", ""},
 
 		// Options.
-		{"node acquire --", "--any --help --json --model --no-input --yes"},
+		{"node acquire --", "--any --help --json --model --names-only --no-input --yes"},
 		{"node acquire rpi-1 --m", "--model"},
 		{"whoami -", "--help --json"},
 

@@ -143,7 +143,7 @@ func TestOverviews(t *testing.T) {
 		}
 	}
 	lab.tell([]step{{user: "bob", line: "help nod acquire", status: StatusUsage, stderr: "walt: unknown command \"nod\"\n" +
-		"  did you mean node acquire?\n  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--json] [SET]\n"}})
+		"  did you mean node acquire?\n  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--names-only] [--json] [SET]\n"}})
 	for line, near := range map[string]string{
 		"user frobnicate --help": "user --help", "node fly --help": "node --help", "node acquir --help": "node acquire",
 		"help node acquir": "node acquire", "help user frobnicate": "user --help", "advanced jobs retryy --help": "advanced jobs",
@@ -247,7 +247,7 @@ func TestCommandLinesInTexts(t *testing.T) {
 
 	remote := regexp.MustCompile(`\bssh (?:-\w+ (?:\d+ )?)*(?:lab|walt@[\w.]+) "?(\S.*)`)
 	local := regexp.MustCompile(`^(node|image|device|user|log|advanced|help|whoami)\b`)
-	end := regexp.MustCompile("[<>;|`]|  |\" ")
+	end := regexp.MustCompile("[<>;|`)]|  |\" ")
 	found := 0
 	for name, text := range texts {
 		for line := range strings.Lines(text) {

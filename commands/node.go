@@ -9,7 +9,7 @@ var setArg = Arg{Name: "SET", Complete: completeSet}
 func nodeCommands() []Command {
 	nodeArg := Arg{Name: "NODE", Complete: completeNode}
 	confirms := []Flag{yesFlag, noInputFlag}
-	changes := []Flag{yesFlag, noInputFlag, jsonFlag}
+	changes := []Flag{yesFlag, noInputFlag, namesFlag, jsonFlag}
 	return []Command{{
 		Path: "node show", Short: "show your nodes, or all", Topic: "node-ownership",
 		Long: `Shows the nodes that boot your images. With --all, the free nodes and those of
@@ -47,7 +47,7 @@ taken only after you confirmed it.`,
 	}, {
 		Path: "node create", Short: "make a virtual node, which is yours at once", Topic: "node-ownership",
 		Args:  []Arg{{Name: "NAME"}},
-		Flags: []Flag{{Name: "model", Value: "MODEL", Usage: "its model (default " + string(virtualModel) + ")", Complete: completeModel}},
+		Flags: []Flag{{Name: "model", Value: "MODEL", Usage: "its model (default " + string(virtualModel) + ")", Complete: completeModel}, namesFlag, jsonFlag},
 		Run:   nodeCreate,
 	}, {
 		Path: "node remove", Short: "remove virtual nodes",
@@ -86,7 +86,7 @@ is 1 when the command failed on any of them. Options go before SET.`,
 ones that are named with a value: all of them, or none when one is not allowed.
 
 ` + describeSettings(true),
-		Args: []Arg{setArg, settingArg(true)}, Flags: changes,
+		Args: []Arg{setArg, settingArg(true)}, Flags: append(confirms, jsonFlag),
 		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, true) },
 	}, {
 		Path: "node ping", Short: "see whether nodes answer",

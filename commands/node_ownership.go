@@ -110,7 +110,11 @@ func (c *Call) showResult(r nodes.Result) error {
 		c.note("You have no nodes; nothing to do.")
 	}
 	for _, ch := range r.Changes {
-		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, describeChange(ch))
+		if c.on("names-only") {
+			fmt.Fprintln(c.Out, ch.Node)
+		} else {
+			fmt.Fprintf(c.Out, "%s %s\n", ch.Node, describeChange(ch))
+		}
 	}
 	return failedReboots(r.Changes)
 }

@@ -58,6 +58,24 @@ func (s *story) ssh(ts *testscript.TestScript, neg bool, args []string) error {
 	return s.run(ts, neg, s.lab.SSH(args[0], options, command...))
 }
 
+func (s *story) recipe(ts *testscript.TestScript, neg bool, args []string) error {
+	text, err := s.lab.Run("", args[0], "help", "show", args[1])
+	if err != nil {
+		return err
+	}
+	var script strings.Builder
+	client := s.lab.SSH(args[0], nil)
+	fmt.Fprintf(&script, "ssh() { shift; command %s \"$@\"; }\n", strings.Join(client.Args, " "))
+	for line := range strings.Lines(text) {
+		if line, is := strings.CutPrefix(line, "    "); is {
+			script.WriteString(strings.ReplaceAll(line, "./run-tests", args[2]))
+		} else if strings.HasSuffix(script.String(), args[2]+"\n") {
+			break
+		}
+	}
+	return s.run(ts, neg, exec.Command("sh", "-c", script.String()))
+}
+
 func (s *story) connect(ts *testscript.TestScript, _ bool, args []string) error {
 	socket := filepath.Join(s.lab.Dir, args[0]+".ctl")
 	if err := s.lab.Finish(s.lab.SSH(args[0], []string{"-M", "-S", socket, "-f", "-N"})); err != nil {
