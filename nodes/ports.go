@@ -16,11 +16,8 @@ import (
 // Behind tells the ports of the lab whose MAC address it is: the power of free
 // nodes that nobody is visiting may be saved.
 func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, error) {
-	name, err := macs.Get(r, string(mac))
-	if errors.Is(err, state.ErrNotFound) {
-		return power.Device{}, false, nil
-	}
-	if err != nil {
+	name, found, err := macs.Find(r, string(mac))
+	if err != nil || !found {
 		return power.Device{}, false, err
 	}
 	d, err := devices.Get(r, string(name))

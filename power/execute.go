@@ -77,11 +77,8 @@ func (o order) perform(ctx context.Context, agent Agent, port int) error {
 // may have taken its place meanwhile.
 func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, failure error) error {
 	_, err := p.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) error {
-		o, err := orders.Get(tx, port.key())
-		if errors.Is(err, state.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
+		o, found, err := orders.Find(tx, port.key())
+		if err != nil || !found {
 			return err
 		}
 		switch {
@@ -132,8 +129,8 @@ func (p *Ports) writeOff(tx state.Tx, sw target, port Port, o order) error {
 // writeOn notes that a port has power, which it may have to lose again.
 func (p *Ports) writeOn(tx state.Tx, sw target, port Port, o, did order) error {
 	if !o.Cut.IsZero() {
-		sum, err := saved.Get(tx, string(port.Switch))
-		if err != nil && !errors.Is(err, state.ErrNotFound) {
+		sum, _, err := saved.Find(tx, string(port.Switch))
+		if err != nil {
 			return err
 		}
 		if err := saved.Put(tx, string(port.Switch), sum+p.Now().Sub(o.Cut)); err != nil {

@@ -2,7 +2,6 @@ package power
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"walt/ethernet"
@@ -63,13 +62,12 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, again, attended bool) (Por
 	if err != nil || port.IsZero() {
 		return Port{}, err
 	}
-	o, err := orders.Get(tx, port.key())
-	missing := errors.Is(err, state.ErrNotFound)
-	if err != nil && !missing {
+	o, found, err := orders.Find(tx, port.key())
+	if err != nil {
 		return Port{}, err
 	}
 	switch {
-	case missing && !again:
+	case !found && !again:
 		return Port{}, nil
 	case again && o.Cut.IsZero():
 		o.Will = cycle
@@ -85,11 +83,8 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, again, attended bool) (Por
 // giveBack orders within tx that a port gets its power back if that was cut:
 // nobody is to be without power because of what was connected there before.
 func (p *Ports) giveBack(tx state.Tx, port Port) error {
-	o, err := orders.Get(tx, port.key())
-	if errors.Is(err, state.ErrNotFound) || err == nil && o.Will != turnOff {
-		return nil
-	}
-	if err != nil {
+	o, found, err := orders.Find(tx, port.key())
+	if err != nil || !found || o.Will != turnOff {
 		return err
 	}
 	o.Will, o.Since, o.Attended = turnOn, p.Now().UTC(), false
@@ -120,10 +115,7 @@ func (p *Ports) IsOff(r state.Reader, mac ethernet.MAC) (bool, error) {
 	if err != nil || l.IsZero() {
 		return false, err
 	}
-	o, err := orders.Get(r, l.key())
-	if errors.Is(err, state.ErrNotFound) {
-		return false, nil
-	}
+	o, _, err := orders.Find(r, l.key())
 	return o.Will == turnOff, err
 }
 

@@ -45,18 +45,15 @@ var (
 
 // linkOf returns where a device is connected: nowhere is the zero Link.
 func linkOf(r state.Reader, mac ethernet.MAC) (Link, error) {
-	l, err := links.Get(r, string(mac))
-	if errors.Is(err, state.ErrNotFound) {
-		return Link{}, nil
-	}
+	l, _, err := links.Find(r, string(mac))
 	return l, err
 }
 
 // cablesOf returns what is connected to the ports of a switch.
 func cablesOf(r state.Reader, sw ethernet.MAC) (map[ethernet.MAC]int, error) {
-	all, err := cables.Get(r, string(sw))
-	if errors.Is(err, state.ErrNotFound) {
-		return map[ethernet.MAC]int{}, nil
+	all, found, err := cables.Find(r, string(sw))
+	if !found {
+		all = map[ethernet.MAC]int{}
 	}
 	return all, err
 }
@@ -111,10 +108,7 @@ func control(r state.Reader, node ethernet.MAC) (Port, error) {
 	if err != nil || l.IsZero() {
 		return Port{}, err
 	}
-	sw, err := switches.Get(r, string(l.Switch))
-	if errors.Is(err, state.ErrNotFound) {
-		return Port{}, nil
-	}
+	sw, _, err := switches.Find(r, string(l.Switch))
 	if err != nil || !sw.PoE {
 		return Port{}, err
 	}

@@ -2,7 +2,6 @@ package power
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"walt/ethernet"
@@ -105,11 +104,10 @@ func (p *Ports) idleNodes(tx state.Tx) (found []idleNode, err error) {
 		return nil, err
 	}
 	for mac, port := range all {
-		switch _, err := orders.Get(tx, port.key()); {
-		case err == nil:
-			continue
-		case !errors.Is(err, state.ErrNotFound):
+		if _, ordered, err := orders.Find(tx, port.key()); err != nil {
 			return nil, err
+		} else if ordered {
+			continue
 		}
 		d, _, err := p.Devices.Behind(tx, mac)
 		if err != nil {
@@ -118,8 +116,8 @@ func (p *Ports) idleNodes(tx state.Tx) (found []idleNode, err error) {
 		if !d.Node || !d.Idle {
 			continue
 		}
-		last, err := lastUse.Get(tx, string(mac))
-		if err != nil && !errors.Is(err, state.ErrNotFound) {
+		last, _, err := lastUse.Find(tx, string(mac))
+		if err != nil {
 			return nil, err
 		}
 		if last.Before(d.Since) {

@@ -113,7 +113,7 @@ func (sh *shell) stmt(ctx context.Context, st *syntax.Stmt) {
 		return
 	}
 	if sh.depth++; sh.depth > depthLimit {
-		panic(abort("commands stand too deep in one another"))
+		panic(abort("commands are nested too deeply"))
 	}
 	defer func() { sh.depth-- }()
 	sh.redirected(ctx, st)
