@@ -13,7 +13,9 @@ import (
 func (c *Call) progress(what string) (report func(images.Progress), end func()) {
 	if c.Terminal == nil {
 		return func(p images.Progress) {
-			if p.Layer != "" {
+			if p.Note != "" {
+				c.note("%s", p.Note)
+			} else if p.Layer != "" {
 				c.note("%s: %s done, %s", what, shortDigest(p.Layer), size(p.Total))
 			}
 		}, func() {}
@@ -21,6 +23,11 @@ func (c *Call) progress(what string) (report func(images.Progress), end func()) 
 	began := c.Now()
 	var last time.Time
 	return func(p images.Progress) {
+			if p.Note != "" {
+				fmt.Fprint(c.Err, "\r\x1b[K")
+				c.note("%s", p.Note)
+				return
+			}
 			now := c.Now()
 			if p.Layer != "" || p.Total == 0 || now.Sub(last) < barEvery && !p.Finished {
 				return

@@ -27,6 +27,7 @@ var (
 	created      = imagetest.Created
 	zip          = imagetest.Gzip
 	regular      = imagetest.Regular
+	hardlink     = imagetest.Hardlink
 	archive      = imagetest.Archive
 	gzipLayer    = imagetest.GzipLayer
 	tarLayer     = imagetest.TarLayer

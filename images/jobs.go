@@ -79,7 +79,7 @@ func (j *jobs) begin(ctx context.Context, id, what string, user auth.Name) (_ co
 	r := &running{job: Job{ID: id, What: what, User: user, Running: true}, cancel: cancel}
 	j.all[id] = r
 	note = func(p Progress) {
-		if p.Layer != "" {
+		if p.Layer != "" || p.Note != "" {
 			return
 		}
 		j.mu.Lock()

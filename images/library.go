@@ -9,7 +9,9 @@ package images
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -44,6 +46,12 @@ func Open(dir string, store state.Store, log *journal.Journal, platforms Platfor
 	if err != nil {
 		return nil, fault.Failedf("the image directory %s cannot be used: %v", dir, err).
 			WithHint("the server needs a directory there that it can write to")
+	}
+	c.Damaged = func(d content.Digest, aside string) {
+		e := journal.Event{Type: journal.Image, Actor: journal.Server, Detail: fmt.Sprintf("the content %s was damaged on the disk: it is set aside as %s", d, aside)}
+		if err := log.Add(context.Background(), e); err != nil {
+			slog.Error("note damaged content", "digest", d, "err", err)
+		}
 	}
 	return &Library{
 		content: c, store: store, log: log, now: now, platforms: platforms,

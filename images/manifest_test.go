@@ -1,6 +1,7 @@
 package images
 
 import (
+	"archive/tar"
 	"bytes"
 	"fmt"
 	"io"
@@ -16,11 +17,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"walt/fault"
+	"walt/state"
 )
 
 func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
 	t.Parallel()
 	layer := gzipLayer(t, regular("a", "1"))
+	packed := slices.Clip(zip(t, archive(t, regular("a", strings.Repeat("1", 5000)))))
 	odd := static.NewLayer([]byte("?"), "application/x-odd")
 	noPC := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
 		Add:        pcImage(t, "x"),
@@ -41,6 +44,10 @@ func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
 		"text for a layer":   {image(t, []v1.Layer{static.NewLayer([]byte("no tar"), types.OCILayer)}, modelsLabel, "x"), []string{"a layer sha256:", "cannot be read"}},
 		"text in gzip":       {image(t, []v1.Layer{static.NewLayer(zip(t, bytes.Repeat([]byte("no tar "), 200)), types.OCILayer)}, modelsLabel, "x"), []string{"a layer sha256:", "cannot be read"}},
 		"half a tar":         {image(t, []v1.Layer{static.NewLayer(archive(t, regular("a", "1"), regular("b", "2"))[:1100], types.OCIUncompressedLayer)}, modelsLabel, "x"), []string{"a layer sha256:", "cannot be read"}},
+		"a link to nothing":  {image(t, []v1.Layer{gzipLayer(t, regular("a", "1"), hardlink("b", "missing"))}, modelsLabel, "x"), []string{"a layer sha256:", "cannot be read", "hard link to /missing"}},
+		"an odd entry":       {image(t, []v1.Layer{gzipLayer(t, regular("a", "1"), &tar.Header{Typeflag: 'Z', Name: "z"})}, modelsLabel, "x"), []string{"cannot be read", "/z has the type"}},
+		"cut gzip":           {image(t, []v1.Layer{static.NewLayer(packed[:len(packed)-9], types.OCILayer)}, modelsLabel, "x"), []string{"cannot be read: unexpected EOF"}},
+		"bytes after gzip":   {image(t, []v1.Layer{static.NewLayer(append(packed, "more"...), types.OCILayer)}, modelsLabel, "x"), []string{"cannot be read: something else follows"}},
 		"old schema":         {types.DockerManifestSchema1Signed, []string{"is of the kind", "manifest.v1+prettyjws"}},
 		"not a manifest":     {types.OCIManifestSchema1, []string{"manifest that is not valid"}},
 	} {
@@ -63,7 +70,10 @@ func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
 			}
 			_, err := l.Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 			wantFault(t, err, append(test.words, pcDefault, "registry lab ("+url+")")...)
-			if n := f.Blobs.Load(); n > 1 && !slices.Contains(test.words, "cannot be read") {
+			if all, err := state.Read(t.Context(), l.store, All); err != nil || len(all) > 0 {
+				t.Errorf("there is %v, %v", all, err)
+			}
+			if n := f.Blobs.Load(); n > 1 && !strings.Contains(strings.Join(test.words, " "), "cannot be read") {
 				t.Errorf("%d blobs were downloaded before it was refused", n)
 			}
 		})

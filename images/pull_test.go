@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"walt/fault"
+	"walt/images/content"
+	"walt/journal"
 )
 
 const pcDefault = "waltplatform/pc-x86-64-default"
@@ -133,5 +137,72 @@ func TestAddressesThatMakeNoSense(t *testing.T) {
 		if err == nil || fault.As(err) != nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v, want an error that shows no password", url, err)
 		}
+	}
+}
+
+// What the disk changed is not used again: it is set aside, and comes anew.
+func TestDamagedContentComesAnew(t *testing.T) {
+	t.Parallel()
+	l, f, url := inLab(t)
+	img := pcImage(t, "hello")
+	push(t, url, pcDefault, img)
+	link := Link{"lab", mustRef(t, pcDefault)}
+	was, err := l.FetchLink(t.Context(), link, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := img.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := content.ParseManifest(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range manifest.Blobs() {
+		file := filepath.Join(l.dir, "blobs", "sha256", b.Digest.Hex())
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw[len(raw)/2] ^= 1
+		if err := os.WriteFile(file, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := f.Blobs.Load()
+		var notes []string
+		now, err := l.FetchLink(t.Context(), link, func(p Progress) {
+			if p.Note != "" {
+				notes = append(notes, p.Note)
+			}
+		})
+		if err != nil || !reflect.DeepEqual(now, was) {
+			t.Fatalf("got %+v, %v, want %+v", now, err, was)
+		}
+		if len(notes) != 1 || !strings.Contains(notes[0], string(b.Digest)) || f.Blobs.Load() == before && b.Digest != manifest.Self.Digest {
+			t.Errorf("%s: told %q, %d blobs came", b.MediaType, notes, f.Blobs.Load()-before)
+		}
+		if again, err := os.ReadFile(file); err != nil || content.Sum(again) != b.Digest {
+			t.Errorf("%s is not what it was, %v", b.MediaType, err)
+		}
+		tree, err := l.Files(t.Context(), now.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantContent(t, tree, "etc/motd", "hello")
+	}
+	aside, err := os.ReadDir(filepath.Join(l.dir, "damaged"))
+	if err != nil || len(aside) != 3 {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+	n := 0
+	err = l.log.History(t.Context(), time.Time{}, time.Now().Add(time.Hour), func(e journal.Event) error {
+		if strings.Contains(e.Detail, "was damaged on the disk") {
+			n++
+		}
+		return nil
+	})
+	if err != nil || n != 3 {
+		t.Errorf("%d events, %v", n, err)
 	}
 }

@@ -108,7 +108,7 @@ func (s *Store) used(manifests []Digest) (map[Digest]bool, error) {
 	used := map[Digest]bool{}
 	for _, d := range manifests {
 		m, err := s.Manifest(d)
-		if fault.As(err) != nil {
+		if fault.As(err) != nil && !errors.Is(err, errDamaged) {
 			continue // its content is not here
 		}
 		if err != nil {

@@ -29,8 +29,14 @@ type entry struct {
 func entries(ctx context.Context, f *os.File, n int, b *budget) ([]entry, error) {
 	s := &skipper{src: f}
 	s.buf = bufio.NewReaderSize(s.section(), 32<<10)
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
 	var all []entry
+	next := int64(0) // where the headers of the next entry begin
 	for tr := tar.NewReader(s); ; {
+		start := next
 		h, err := tr.Next()
 		if err == io.EOF {
 			return all, nil
@@ -41,6 +47,7 @@ func entries(ctx context.Context, f *os.File, n int, b *budget) ([]entry, error)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		next = roundUp(s.pos)
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
@@ -48,11 +55,21 @@ func entries(ctx context.Context, f *os.File, n int, b *budget) ([]entry, error)
 		if err != nil {
 			return nil, err
 		}
-		if err := b.take(len(e.path)); err != nil {
+		if Sparse(h) && e.node != nil && e.node.mode.IsRegular() {
+			if e.node.parts, err = sparseParts(h, f, start, s.pos); err != nil {
+				return nil, fmt.Errorf("/%s: %w", e.path, err)
+			}
+		}
+		if err := b.take(len(e.path) + e.cost()); err != nil {
 			return nil, err
 		}
 		if e.node != nil {
 			e.node.layer, e.node.offset = n, s.pos
+			end := s.pos + e.node.stored()
+			if end > size {
+				return nil, fmt.Errorf("/%s: %w", e.path, io.ErrUnexpectedEOF)
+			}
+			next = roundUp(end)
 		}
 		all = append(all, e)
 	}
@@ -71,8 +88,6 @@ func newEntry(h *tar.Header) (entry, error) {
 	switch {
 	case !ok:
 		return e, fmt.Errorf("/%s has the type %q, which this server does not know", e.path, h.Typeflag)
-	case Sparse(h):
-		return e, fmt.Errorf("/%s is stored as a sparse file, which this server cannot read", e.path)
 	case kind == fs.ModeSymlink && h.Linkname == "":
 		return e, fmt.Errorf("/%s is a symbolic link to nothing", e.path)
 	}
@@ -91,6 +106,14 @@ func newEntry(h *tar.Header) (entry, error) {
 	return e, nil
 }
 
+// cost is how much memory the map of a sparse file takes.
+func (e entry) cost() int {
+	if e.node == nil {
+		return 0
+	}
+	return partCost * cap(e.node.parts)
+}
+
 // inside turns the name of an entry into a path of the image: whatever it says,
 // it stays below the root.
 func inside(name string) string { return path.Clean("/" + name)[1:] }
@@ -98,7 +121,7 @@ func inside(name string) string { return path.Clean("/" + name)[1:] }
 // kindOf returns the type bits of the file that an entry of the type makes.
 func kindOf(typeflag byte) (fs.FileMode, bool) {
 	switch typeflag {
-	case tar.TypeReg, tar.TypeCont:
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return 0, true
 	case tar.TypeDir:
 		return fs.ModeDir, true
@@ -128,17 +151,6 @@ func permissions(mode int64) fs.FileMode {
 		m |= fs.ModeSticky
 	}
 	return m
-}
-
-// Sparse reports whether the content of a file is not stored as it is: a few
-// bytes of an archive may then stand for any number of zeros.
-func Sparse(h *tar.Header) bool {
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // skipper reads a file through a buffer that survives short seeks, and knows

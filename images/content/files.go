@@ -62,7 +62,11 @@ func (t *Tree) Open(name string) (fs.File, error) {
 		// err itself may say that a file does not exist: not one of the image
 		return nil, fmt.Errorf("open %s in layer %s: %v", name, t.layers[i.node.layer], err)
 	}
-	return &file{info: i, section: io.NewSectionReader(f, i.node.offset, i.node.size), archive: f}, nil
+	section := io.NewSectionReader(f, i.node.offset, i.node.size)
+	if i.node.parts != nil {
+		section = io.NewSectionReader(sparseReader{f, i.node.parts}, 0, i.node.size)
+	}
+	return &file{info: i, section: section, archive: f}, nil
 }
 
 // Stat describes the file that the path leads to.
@@ -107,6 +111,9 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	return i.entries(), nil
 }
 
+// wholeLimit is how many bytes of a sparse file ReadFile returns at most.
+const wholeLimit = 256 << 20
+
 // ReadFile returns the content of a file.
 func (t *Tree) ReadFile(name string) ([]byte, error) {
 	f, err := t.Open(name)
@@ -118,6 +125,9 @@ func (t *Tree) ReadFile(name string) ([]byte, error) {
 	if !ok {
 		_, err := f.Read(nil)
 		return nil, err
+	}
+	if r.node.parts != nil && r.Size() > wholeLimit { // a few bytes would take any amount of memory
+		return nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EFBIG}
 	}
 	b := make([]byte, r.Size())
 	if _, err := io.ReadFull(r, b); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -240,14 +241,13 @@ func TestHostileNamesStayInside(t *testing.T) {
 func TestLayersThatAreNone(t *testing.T) {
 	t.Parallel()
 	good := archive(t, regular("a", strings.Repeat("data", 1000)))
-	sparse := archive(t, &tar.Header{Typeflag: tar.TypeGNUSparse, Name: "s"})
 	for name, layer := range map[string][]byte{
 		"text":             bytes.Repeat([]byte("this is no archive\n"), 100),
 		"cut":              good[:2000],
 		"cut gzip":         zip(t, good)[:40],
 		"gzip of text":     zip(t, bytes.Repeat([]byte("text"), 1000)),
 		"zstd of nothing":  append(slices.Clone(zstdMagic), "rubbish"...),
-		"sparse":           sparse,
+		"more than gzip":   append(zip(t, good), "\x00rubbish"...),
 		"unknown type":     archive(t, &tar.Header{Typeflag: 'Z', Name: "z"}),
 		"symlink to none":  archive(t, symlink("s", "")),
 		"too long a name":  archive(t, regular(strings.Repeat("x/", 3000)+"y", "")),
@@ -335,5 +335,96 @@ func TestTooManyFiles(t *testing.T) {
 	again.root = newDir()
 	if err := again.add(t.Context(), 0, &left); err == nil || !strings.Contains(err.Error(), "too many files") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A sparse file is read as it was packed, whichever way GNU tar wrote its map.
+func TestSparseFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "holes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(40) { // more parts than a header has room for
+		if _, err := f.WriteAt([]byte{byte('a' + i%26), 'x'}, i*64<<10+7); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(f.Truncate(4<<20), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "after"), []byte("after"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("n", 150)
+	if err := os.Link(f.Name(), filepath.Join(dir, long)); err != nil {
+		t.Fatal(err)
+	}
+	for name, options := range map[string][]string{
+		"gnu": {"--format=gnu"},
+		"0.0": {"--format=pax", "--sparse-version=0.0"}, "0.1": {"--format=pax", "--sparse-version=0.1"}, "1.0": {"--format=pax", "--sparse-version=1.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			packed, err := exec.Command("tar", append(options, "--hard-dereference", "-cS", "-C", dir, "holes", long, "after")...).Output()
+			if err != nil {
+				t.Skipf("GNU tar is needed: %v", err)
+			}
+			if len(packed) > 1<<20 {
+				t.Fatalf("the file is not packed as a sparse one: %d bytes", len(packed))
+			}
+			s := newStore(t)
+			tree := files(t, s, packed)
+			for _, n := range []string{"holes", long} {
+				if got, err := tree.ReadFile(n); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%s: %d bytes, %v, want %d", n, len(got), err, len(want))
+				}
+			}
+			wantContent(t, tree, "after", "after")
+			at := make([]byte, 3)
+			o, err := tree.Open("holes")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer o.Close()
+			if _, err := o.(io.ReaderAt).ReadAt(at, 64<<10+6); err != nil || string(at) != "\x00bx" {
+				t.Errorf("got %q, %v", at, err)
+			}
+			if _, err := s.Tree(t.Context(), keep(t, s, packed[:2000])); err == nil {
+				t.Error("a cut one is accepted")
+			}
+		})
+	}
+}
+
+// What builders do and tar, gzip and zstd take is taken here too.
+func TestOddButGoodLayers(t *testing.T) {
+	t.Parallel()
+	plain := archive(t, hardlink("first", "second"), hardlink("second", "third"), regular("third", "the file"), regular("a", "1"))
+	var z bytes.Buffer
+	w, err := zstd.NewWriter(&z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(plain)
+	w.Close()
+	for name, layer := range map[string][]byte{
+		"links to files further on": plain,
+		"zeros after gzip":          append(zip(t, plain), make([]byte, 5000)...),
+		"two parts of gzip":         append(zip(t, plain[:700]), append(zip(t, plain[700:]), 0)...),
+		"zstd after what is none":   append([]byte{0x5e, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 'a', 'b', 'c'}, z.Bytes()...),
+		"rubbish after the end":     append(slices.Clone(plain), "rubbish"...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tree := files(t, newStore(t), layer)
+			wantContent(t, tree, "first", "the file")
+			wantContent(t, tree, "a", "1")
+		})
 	}
 }

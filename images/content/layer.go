@@ -1,11 +1,11 @@
 package content
 
 import (
-	"archive/tar"
 	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -22,6 +22,7 @@ const windowLimit = 128 << 20
 var (
 	gzipMagic = []byte{0x1f, 0x8b}
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+	zstdSkip  = []byte{0x2a, 0x4d, 0x18} // of a frame to be skipped, after 0x50 to 0x5f
 )
 
 // layer returns the path of the uncompressed tar archive of a layer that is
@@ -42,7 +43,7 @@ func (s *Store) layer(ctx context.Context, d Digest) (string, error) {
 		defer blob.Close()
 		r, err := decompress(blob)
 		if err != nil {
-			return "", damaged(d, err)
+			return "", &LayerError{d, err}
 		}
 		if r == nil {
 			return blob.Name(), nil
@@ -60,7 +61,7 @@ func (s *Store) unpack(ctx context.Context, d Digest, r io.Reader) error {
 		return err
 	})
 	if in.err != nil {
-		return damaged(d, in.err)
+		return &LayerError{d, in.err}
 	}
 	if full := DiskFull(err); full != nil {
 		return fault.Failedf("the image cannot be unpacked: %s", full.Msg).WithHint("%s", full.Hint)
@@ -96,7 +97,7 @@ func decompress(f *os.File) (io.ReadCloser, error) {
 	}
 	switch kind {
 	case Gzip:
-		return gzip.NewReader(bufio.NewReaderSize(f, 64<<10))
+		return newGunzip(f)
 	case Zstd:
 		d, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(windowLimit))
 		if err != nil {
@@ -126,41 +127,65 @@ func CompressionOf(f io.ReaderAt) (Compression, error) {
 	switch {
 	case bytes.HasPrefix(head[:n], gzipMagic):
 		return Gzip, nil
-	case bytes.HasPrefix(head[:n], zstdMagic):
+	case bytes.HasPrefix(head[:n], zstdMagic), n == len(head) && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], zstdSkip):
 		return Zstd, nil
 	}
 	return None, nil
 }
 
-// CheckLayer looks, without unpacking it, whether a layer that is here can be
-// read: a compressed one is read to its first entry, any other is checked whole.
-func (s *Store) CheckLayer(ctx context.Context, d Digest) error {
-	f, err := s.Open(d)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r, err := decompress(f)
-	if err != nil {
-		return err
-	}
-	if r == nil {
-		left := budget(treeBudget)
-		_, err := entries(ctx, f, 0, &left)
-		return err
-	}
-	defer r.Close()
-	first, err := tar.NewReader(r).Next()
-	if err == io.EOF {
-		return nil
-	}
-	if err == nil && first.Typeflag != tar.TypeXGlobalHeader {
-		_, err = newEntry(first)
-	}
-	return err
+// LayerError says why a layer cannot be read.
+type LayerError struct {
+	Layer Digest
+	Err   error
 }
 
-func damaged(d Digest, err error) error {
-	return fault.Failedf("the layer %s of the image cannot be read: %v", d, err).
-		WithHint("whoever built the image has to build and publish it again")
+func (e *LayerError) Error() string { return fmt.Sprintf("layer %s: %v", e.Layer, e.Err) }
+func (e *LayerError) Unwrap() error { return e.Err }
+
+// gunzip reads the parts of a gzip file as one; zeros may follow them, as some
+// programs fill the last block up.
+type gunzip struct {
+	*gzip.Reader
+	in *bufio.Reader
+}
+
+func newGunzip(f io.Reader) (*gunzip, error) {
+	in := bufio.NewReaderSize(f, 64<<10)
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, err
+	}
+	z.Multistream(false)
+	return &gunzip{z, in}, nil
+}
+
+func (g *gunzip) Read(p []byte) (int, error) {
+	for {
+		n, err := g.Reader.Read(p)
+		if err != io.EOF {
+			return n, err
+		}
+		if n > 0 {
+			return n, nil
+		}
+		if err := g.next(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// next goes to the next part; after the last one it is io.EOF.
+func (g *gunzip) next() error {
+	if head, _ := g.in.Peek(len(gzipMagic)); bytes.Equal(head, gzipMagic) {
+		err := g.Reset(g.in)
+		g.Multistream(false)
+		return err
+	}
+	for {
+		if b, err := g.in.ReadByte(); err != nil {
+			return err
+		} else if b != 0 {
+			return errors.New("something else follows the compressed data")
+		}
+	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"walt/images/imagetest"
 )
 
 // Whatever a layer says, its files can be walked and read in bounded time and
@@ -27,7 +29,7 @@ func FuzzLayer(f *testing.F) {
 		f.Add(b, b)
 		f.Add(zip(f, b), b[:len(b)/2])
 	}
-	top := f.TempDir()
+	top := imagetest.MemoryDir(f)
 	f.Fuzz(func(t *testing.T, below, above []byte) {
 		dir := filepath.Join(top, "parent", "content")
 		l, err := Open(dir, time.Now)

@@ -26,17 +26,22 @@ import (
 //
 //	blobs/sha256/<hex>   manifests, configs and layers as they came, verified
 //	derived/<hex>.tar    the layer <hex>, uncompressed; made again when lost
+//	damaged/<hex>        blobs that the disk changed, to be looked at by people
 //	tmp/                 what is being written; emptied at the start
 //
 // What has its name is complete: files are written in tmp and moved.
 type Store struct {
 	// Floor is how many bytes of the disk are never used.
 	Floor int64
+	// Damaged is told of each blob that was found damaged, and where it is now;
+	// may be nil.
+	Damaged func(d Digest, aside string)
 
 	dir      string
 	now      func() time.Time
 	leases   leases
 	unpacked flight.Group[string] // by digest of a layer
+	verified flight.Group[bool]   // by digest of a blob
 	trees    trees
 }
 
@@ -57,6 +62,7 @@ const derivedSuffix = ".tar"
 
 func (s *Store) blobs() string   { return filepath.Join(s.dir, "blobs", "sha256") }
 func (s *Store) derived() string { return filepath.Join(s.dir, "derived") }
+func (s *Store) damaged() string { return filepath.Join(s.dir, "damaged") }
 func (s *Store) tmp() string     { return filepath.Join(s.dir, "tmp") }
 
 func (s *Store) blobPath(d Digest) string { return filepath.Join(s.blobs(), d.Hex()) }
@@ -87,7 +93,8 @@ func (s *Store) Open(d Digest) (*os.File, error) { return os.Open(s.blobPath(d))
 // Read returns the whole content of a small blob.
 func (s *Store) Read(d Digest) ([]byte, error) { return os.ReadFile(s.blobPath(d)) }
 
-// Manifest reads the manifest of an image. It fails with a fault when it is not here.
+// Manifest reads the manifest of an image. It fails with a fault when it is not
+// here, or damaged.
 func (s *Store) Manifest(d Digest) (Manifest, error) {
 	raw, err := s.Read(d)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,13 +104,15 @@ func (s *Store) Manifest(d Digest) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	m, err := ParseManifest(raw)
-	if err != nil {
-		return Manifest{}, fmt.Errorf("manifest %s: %w", d, err)
+	if Sum(raw) != d {
+		return Manifest{}, errors.Join(errDamaged, fault.Failedf("the content %s of the image was damaged on this server", d).
+			WithHint("clone the image again"))
 	}
-	m.Self.Digest = d // as it was found
-	return m, nil
+	return ParseManifest(raw)
 }
+
+// errDamaged says that the disk changed a content.
+var errDamaged = errors.New("damaged")
 
 // Sum is the digest of a content.
 func Sum(b []byte) Digest {

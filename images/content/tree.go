@@ -38,11 +38,26 @@ type inode struct {
 	mode   fs.FileMode
 	layer  int // that has the content
 	size   int64
-	offset int64 // of the content in the layer's archive
+	offset int64  // of the content in the layer's archive
+	parts  []part // of a sparse file, else nil
 	mtime  time.Time
 	attr   Attr
 	link   string            // target of a symbolic link
 	kids   map[string]*inode // of a directory
+}
+
+// stored is how many bytes of the archive the content takes.
+func (n *inode) stored() (sum int64) {
+	switch {
+	case !n.mode.IsRegular():
+		return 0
+	case n.parts == nil:
+		return n.size
+	}
+	for _, p := range n.parts {
+		sum += p.size
+	}
+	return sum
 }
 
 // budget counts down the memory that reading an image may still take.
@@ -79,7 +94,7 @@ func (s *Store) merge(ctx context.Context, layers []Blob) (*Tree, error) {
 			if ctx.Err() != nil || fault.As(err) != nil {
 				return nil, err
 			}
-			return nil, damaged(d, err)
+			return nil, &LayerError{d, err}
 		}
 	}
 	t.weight = treeBudget - int(left)
@@ -127,16 +142,31 @@ func (t *Tree) apply(ctx context.Context, all []entry, left *budget) error {
 			delete(parent.kids, base[len(whiteout):])
 		}
 	}
-	for i, e := range all {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
+	// A hard link may stand before the file that it is a name of: it waits for the
+	// next round, and one that waits for nothing is an error.
+	for len(all) > 0 {
+		var later []entry
+		for i, e := range all {
+			if i%1024 == 0 && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if strings.HasPrefix(path.Base(e.path), whiteout) {
+				continue
+			}
+			err := t.put(e, left)
+			if e.node == nil && errors.Is(err, fs.ErrNotExist) {
+				later = append(later, e)
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("/%s: %w", e.path, err)
+			}
 		}
-		if strings.HasPrefix(path.Base(e.path), whiteout) {
-			continue
+		if len(later) == len(all) {
+			e := later[0]
+			return fmt.Errorf("/%s: hard link to /%s: %w", e.path, e.hard, fs.ErrNotExist)
 		}
-		if err := t.put(e, left); err != nil {
-			return fmt.Errorf("/%s: %w", e.path, err)
-		}
+		all = later
 	}
 	return nil
 }

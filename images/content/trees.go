@@ -2,10 +2,12 @@ package content
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
+	"walt/fault"
 	"walt/images/flight"
 )
 
@@ -71,7 +73,8 @@ func (ts *trees) keep(b builtTree) {
 
 // Tree returns the merged, read-only files of the image with the manifest. The
 // first call for an image unpacks its layers; later ones are cheap. It fails with
-// a fault when the content is not here, or is not what a layer must be.
+// a fault when the content is not here, or is not what a layer must be. What was
+// damaged here is set aside, so that the next clone brings it again.
 func (s *Store) Tree(ctx context.Context, manifest Digest) (*Tree, error) {
 	t, err := s.trees.get(ctx, manifest, func(ctx context.Context) (*Tree, error) {
 		m, err := s.Manifest(manifest)
@@ -80,8 +83,40 @@ func (s *Store) Tree(ctx context.Context, manifest Digest) (*Tree, error) {
 		}
 		return s.merge(ctx, m.Layers)
 	})
+	if e, ok := errors.AsType[*LayerError](err); ok {
+		err = s.blame(ctx, e)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("files of %s: %w", manifest, err)
 	}
 	return t, nil
+}
+
+// Check makes the files of an image whose layers are here, as nodes will want
+// them, so that whatever is wrong with it is found before it is used: then it is a
+// *LayerError.
+func (s *Store) Check(ctx context.Context, m Manifest) error {
+	_, err := s.trees.get(ctx, m.Self.Digest, func(ctx context.Context) (*Tree, error) { return s.merge(ctx, m.Layers) })
+	return err
+}
+
+// blame is a fault that says whose fault it is that a layer cannot be read.
+func (s *Store) blame(ctx context.Context, e *LayerError) error {
+	good, err := s.verify(ctx, e.Layer)
+	switch {
+	case err != nil:
+		return err
+	case !good:
+		return fault.Failedf("the layer %s of the image was damaged on this server", e.Layer).
+			WithHint("clone the image again: the layer is set aside, and will be downloaded anew")
+	}
+	return fault.Failedf("the layer %s of the image cannot be read: %v", e.Layer, e.Err).
+		WithHint("whoever built the image has to build and publish it again")
+}
+
+// forget drops all trees, of which one may be of something damaged.
+func (ts *trees) forget() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.recent = nil
 }

@@ -163,6 +163,11 @@ func (d *Daemon) fetch(ctx context.Context, i Image, is moby.ImageInspectResult,
 	if err != nil {
 		return Image{}, err
 	}
+	if known {
+		if known, err = d.whole(ctx, m, report); err != nil {
+			return Image{}, err
+		}
+	}
 	c := newCounter(report, nil)
 	if !known {
 		all := content.Blob{Size: is.Size} // the daemon does not tell of parts
@@ -188,6 +193,18 @@ func (d *Daemon) fetch(ctx context.Context, i Image, is moby.ImageInspectResult,
 	c.end()
 	i.describe(m, config)
 	return i, nil
+}
+
+// whole verifies what is here of an image, and reports whether that is all of it.
+func (d *Daemon) whole(ctx context.Context, m content.Manifest, report func(Progress)) (bool, error) {
+	raw, err := d.store.Read(m.Config.Digest)
+	if err == nil && content.Sum(raw) != m.Config.Digest {
+		raw = []byte("{}") // it is set aside, and its layers need no config
+	}
+	if err == nil {
+		err = verifyHere(ctx, d.store, m, raw, report)
+	}
+	return len(d.store.Missing(m.Blobs())) == 0, err
 }
 
 // save has the daemon save an image and keeps what is in the archive.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
+	"walt/fault"
 	"walt/images/content"
 )
 
@@ -31,6 +32,9 @@ func (r *Registry) Look(ctx context.Context, name, tag string) (Image, error) {
 // has all of it.
 func (r *repository) fetch(ctx context.Context, m content.Manifest, config []byte, report func(Progress)) error {
 	defer r.store.Lease(m.Blobs())()
+	if err := verifyHere(ctx, r.store, m, config, report); err != nil {
+		return err
+	}
 	if !r.store.Has(m.Config) {
 		if err := r.store.Add(m.Config, bytes.NewReader(config)); err != nil {
 			return err
@@ -59,19 +63,38 @@ func (r *repository) fetch(ctx context.Context, m content.Manifest, config []byt
 	return nil
 }
 
-// complete makes an image visible whose other parts are in the store, unless they
-// can be no layers. The caller has leased them; at is for errors.
+// verifyHere has what is here of an image verified, and tells whom it concerns
+// what was damaged and comes anew.
+func verifyHere(ctx context.Context, store *content.Store, m content.Manifest, rawConfig []byte, report func(Progress)) error {
+	config, err := content.ParseConfig(rawConfig)
+	if err != nil {
+		return err
+	}
+	damaged, err := store.Verify(ctx, m, config)
+	for _, d := range damaged {
+		if report != nil {
+			report(Progress{Note: fmt.Sprintf("The copy of %s on this server was damaged: it is set aside and comes anew.", d)})
+		}
+	}
+	return err
+}
+
+// complete makes an image visible whose other parts are in the store, unless
+// nodes could not use it: whatever unpacking it trips over is found here. The
+// caller has leased the parts; at is for errors.
 func complete(ctx context.Context, at fmt.Stringer, store *content.Store, m content.Manifest) error {
 	if missing := store.Missing(append([]content.Blob{m.Config}, m.Layers...)); len(missing) > 0 {
 		return fmt.Errorf("%s was collected meanwhile", missing[0].Digest)
 	}
-	if store.Has(m.Self) {
-		return nil
+	err := store.Check(ctx, m)
+	if e, ok := errors.AsType[*content.LayerError](err); ok {
+		return Unusable(at, "has a layer %s that cannot be read: %v", e.Layer, e.Err)
 	}
-	for _, b := range m.Layers {
-		if err := store.CheckLayer(ctx, b.Digest); err != nil {
-			return Unusable(at, "has a layer %s that cannot be read: %v", b.Digest, err)
-		}
+	if f := fault.As(err); f != nil {
+		return &Error{Msg: f.Msg, Hint: f.Hint, Found: true}
+	}
+	if err != nil || store.Has(m.Self) {
+		return err
 	}
 	return store.Add(m.Self, bytes.NewReader(m.Raw))
 }

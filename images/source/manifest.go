@@ -110,7 +110,9 @@ func (r *repository) describe(ctx context.Context, i Image, raw []byte, kind typ
 // config returns a config, from the store if it is there.
 func (r *repository) config(ctx context.Context, b content.Blob) ([]byte, error) {
 	if r.store.Has(b) {
-		return r.store.Read(b.Digest)
+		if raw, err := r.store.Read(b.Digest); err != nil || content.Sum(raw) == b.Digest {
+			return raw, err
+		}
 	}
 	body, err := r.open(ctx, b)
 	if err != nil {

@@ -15,6 +15,8 @@ type Progress struct {
 	Layer       string // digest of the layer, "" for the whole image
 	Done, Total int64  // bytes
 	Finished    bool
+	// Note is a sentence for whoever waits; the report is of nothing else then.
+	Note string
 }
 
 // counter adds up the progress of the parts of an image for one who asked. Its
