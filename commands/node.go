@@ -21,8 +21,9 @@ others follow; the image of a node of somebody else is shown as a link that
 		Path: "node acquire", Short: "take nodes", Topic: "node-ownership",
 		Long: `Makes nodes yours: your clone of their default image is made, unless you have
 one, and they reboot on it. Nodes of others are taken only after you confirmed
-it. All nodes of the set are taken, or none. --any takes free nodes only,
-whichever; when too few are free it ends with status 3.`,
+it. All nodes of the set are taken, or none. --any takes free nodes only: those
+that are up first, then those that the server can start, and of these the ones
+that were used the longest ago; when too few are free it ends with status 3.`,
 		Args: []Arg{{Name: "SET", Optional: true, Complete: completeSet}},
 		Flags: append([]Flag{
 			{Name: "any", Value: "N", Usage: "take N free nodes, instead of a set"},

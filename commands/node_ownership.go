@@ -106,6 +106,9 @@ func (c *Call) showResult(r nodes.Result) error {
 		c.note("You already have an image %s; it is used unchanged. It differs from the default image; a fresh clone: image clone --force walt:%s %s",
 			k.Image.Short(), k.Default, k.Image.Short())
 	}
+	for _, n := range r.Unreachable {
+		c.note("%s did not answer before it was taken: no other node that would do was free.", n)
+	}
 	if len(r.Changes) == 0 {
 		c.note("You have no nodes; nothing to do.")
 	}

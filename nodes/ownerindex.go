@@ -66,29 +66,6 @@ func booting(r state.Reader, ref images.Ref) ([]Device, error) {
 	return slices.DeleteFunc(all, func(d Device) bool { return d.Image != ref }), err
 }
 
-// someFree returns the first n free nodes of a model, or of any when it is "", in
-// natural order; fewer when there are no more.
-func someFree(r state.Reader, n int, model images.Model) (some []Device, err error) {
-	var free []Name
-	for e, err := range owners.Scan(r, ownedKey(auth.Nobody, ""), "") {
-		if err != nil {
-			return nil, err
-		}
-		if model == "" || e.Value == model {
-			free = append(free, Name(e.Key[len(auth.Nobody)+1:]))
-		}
-	}
-	slices.SortFunc(free, naturally)
-	for _, name := range free[:min(n, len(free))] {
-		d, err := devices.Get(r, string(name))
-		if err != nil {
-			return nil, err
-		}
-		some = append(some, d)
-	}
-	return some, nil
-}
-
 // models returns the models of the nodes that are here, each once, in order.
 func models(r state.Reader) (found []images.Model, err error) {
 	for e, err := range owners.Scan(r, "", "") {

@@ -35,11 +35,11 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 }
 
 // AcquireAny makes n free nodes the user's, of the given model or of any when
-// it is "". It never takes anybody's node: when fewer are free, it fails with
-// fault.InUse.
+// it is "": the readiest ones (see someFree). It never takes anybody's node: when
+// fewer are free, it fails with fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
 	return l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
-		free, err := someFree(c.tx, n, model)
+		free, err := l.someFree(c.tx, n, model)
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,14 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model image
 			return fault.New(fault.InUse, "%s; nothing changed", tooFew(len(free), n, wanted)).
 				WithHint("try again later, or see who has the others with: node show --all")
 		}
-		return c.take(free, user)
+		var ds []Device
+		for _, d := range free {
+			ds = append(ds, d.Device)
+			if d.readiness == unreachable {
+				c.result.Unreachable = append(c.result.Unreachable, d.Name)
+			}
+		}
+		return c.take(which(ds, func(Device) bool { return true }), user)
 	})
 }
 

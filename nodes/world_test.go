@@ -197,6 +197,18 @@ func (w *world) acquireAny(user auth.Name, n int, model images.Model) string {
 	if len(free) < n {
 		return inUse
 	}
+	slices.SortStableFunc(free, func(a, b Name) int { // physical ones are off here
+		x, y := w.things[a], w.things[b]
+		switch {
+		case x.virtual == y.virtual && x.since.IsZero() != y.since.IsZero(): // it came a moment ago
+			return y.since.Compare(x.since)
+		case x.virtual == y.virtual:
+			return x.since.Compare(y.since)
+		case x.virtual:
+			return -1
+		}
+		return 1
+	})
 	return w.take(user, free[:n])
 }
 
