@@ -15,10 +15,13 @@ func advancedCommands() []Command {
 image with a newer creation date, takes the newest, and reboots the free nodes
 that boot it. Nodes that somebody owns, and clones, are left alone. The replaced
 version is kept under the date of today as its tag until the next update, and
---put-back makes it the present one again.`,
+--put-back makes it the present one again; the other is not taken again until
+there is something newer. When somebody has a session on one of the nodes that
+would reboot, that is asked first.`,
 		Flags: []Flag{
 			{Name: "dry-run", Usage: "only say what would be done"},
 			{Name: "put-back", Value: "NAME", Usage: "undo the last update of one default image", Complete: completeReplaced},
+			yesFlag, noInputFlag,
 		},
 		Run: updateDefaults,
 	}, {

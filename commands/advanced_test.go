@@ -86,7 +86,7 @@ func TestUpdateDefaultImages(t *testing.T) {
 		{
 			user: "bob", line: "advanced update-default-images --dry-run --put-back rpi-3-b-default", status: StatusUsage,
 			stderr: "walt: advanced update-default-images: --dry-run and --put-back do not go together\n" +
-				"  usage: advanced update-default-images [--dry-run] [--put-back NAME]\n",
+				"  usage: advanced update-default-images [--dry-run] [--put-back NAME] [--yes] [--no-input]\n",
 		},
 		{user: "bob", line: "advanced gc --dry-run", stdout: "0 B in 0 files would be freed\n"},
 		{user: "bob", line: "advanced jobs", stderr: "Nothing is being transferred, and nothing waits for it.\n"},

@@ -2,34 +2,50 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
 
 func updateDefaults(ctx context.Context, c *Call) error {
+	terms := images.Terms{
+		Given: consent.Given{Whoever: c.on("yes")},
+		Ask:   func(contest *consent.Error) error { return c.askVisited(ctx, contest) },
+	}
 	switch {
 	case c.given("put-back") && c.on("dry-run"):
 		return c.withUsage(fault.Usagef("advanced update-default-images: --dry-run and --put-back do not go together"))
 	case c.given("put-back"):
-		back, restarts, err := c.Images.PutBack(ctx, c.User, c.option("put-back"))
+		back, restarts, err := c.Images.PutBack(ctx, c.User, c.option("put-back"), terms)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(c.Out, "%s is again the version created %s; the other is kept\n", back.Ref.Short(), minute(back.Created))
 		return c.showRestarted(restarts)
 	}
-	var failed []string
+	var failed, unasked []string
+	kind := fault.InUse // unless something else went wrong
 	var restarted []images.Restart
 	none := true
-	err := c.Images.UpdateDefaults(ctx, c.User, c.on("dry-run"), func(u images.Update) {
+	err := c.Images.UpdateDefaults(ctx, c.User, c.on("dry-run"), terms, func(u images.Update) {
 		none = false
 		fmt.Fprintf(c.Out, "%s: %s\n", u.Image.Ref.Short(), c.outcome(u))
 		for _, o := range u.Offers {
 			fmt.Fprintf(c.Out, "  %s: %s\n", o.Location, c.offered(o, u.Image))
+		}
+		if u.Newest == nil && len(u.Offers) > 0 && !slices.ContainsFunc(u.Offers, asked) {
+			for _, o := range u.Offers {
+				unasked = append(unasked, o.Location)
+			}
+		}
+		if f := fault.As(u.Err); u.Err != nil && (f == nil || f.Kind != fault.InUse) {
+			kind = fault.Failed
 		}
 		if u.Err != nil {
 			failed = append(failed, u.Image.Ref.Short())
@@ -43,9 +59,26 @@ func updateDefaults(ctx context.Context, c *Call) error {
 		c.note("There are no default images yet: they come with the first nodes (see: help show images).")
 	}
 	if len(failed) > 0 {
-		return fault.Failedf("not updated: %s", strings.Join(failed, ", "))
+		return errors.Join(fault.New(kind, "not updated: %s", strings.Join(failed, ", ")), c.showRestarted(restarted))
+	}
+	if len(unasked) > 0 {
+		slices.Sort(unasked)
+		down := fault.Failedf("could not ask for newer images: %s", strings.Join(slices.Compact(unasked), ", ")).WithHint("try again when they can be reached")
+		return errors.Join(down, c.showRestarted(restarted))
 	}
 	return c.showRestarted(restarted)
+}
+
+func asked(o images.Offer) bool { return o.Asked }
+
+// askVisited asks whether to reboot free nodes on which users have sessions.
+func (c *Call) askVisited(ctx context.Context, contest *consent.Error) error {
+	var names []string
+	for _, n := range contest.Nodes {
+		c.note("%s is free, and %s has a session on it.", n.Node, n.Owner)
+		names = append(names, n.Node)
+	}
+	return c.ask(ctx, "Reboot "+strings.Join(slices.Compact(names), ", ")+" anyway?")
 }
 
 // offered says what a location has of a default image.
@@ -64,7 +97,12 @@ func (c *Call) offered(o images.Offer, present images.Image) string {
 
 // outcome says what became of one default image.
 func (c *Call) outcome(u images.Update) string {
-	if u.Newest == nil {
+	switch {
+	case u.Newest == nil && len(u.Offers) > 0 && !slices.ContainsFunc(u.Offers, asked):
+		return "no location could be asked; the present one was created " + minute(u.Image.Created)
+	case u.Newest == nil && u.Skipped != nil:
+		return "nothing newer than the one created " + minute(u.Skipped.Created) + ", which was put back: the present one stays"
+	case u.Newest == nil:
 		return "nothing newer than the present one, created " + minute(u.Image.Created)
 	}
 	switch f := fault.As(u.Err); {

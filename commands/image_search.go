@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"walt/api"
 	"walt/images"
@@ -54,7 +53,7 @@ func imageSearch(ctx context.Context, c *Call) error {
 var foundHeading = []string{"LINK", "MODELS", "SIZE", "CREATED"}
 
 func foundCells(f images.Found) []string {
-	return []string{f.Link.String(), strings.Join(images.ModelNames(f.Models), ","), size(f.Size), f.Created.UTC().Format(time.DateOnly)}
+	return []string{f.Link.String(), strings.Join(images.ModelNames(f.Models), ","), size(f.Size), day(f.Created)}
 }
 
 // foundLine shows one result before the others are known: the columns have

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"walt/api"
 	"walt/images"
@@ -54,7 +53,7 @@ func imageShow(ctx context.Context, c *Call) error {
 		if n := uses[img.Ref]; n > 0 {
 			inUse = count(n, "node")
 		}
-		rows = append(rows, []string{c.nameOf(img), inUse, img.Created.UTC().Format(time.DateOnly), strings.Join(images.ModelNames(img.Models), ",")})
+		rows = append(rows, []string{c.nameOf(img), inUse, day(img.Created), strings.Join(images.ModelNames(img.Models), ",")})
 	}
 	c.rows([]string{"NAME", "IN USE", "CREATED", "MODELS"}, rows)
 	return c.showTransfers(ctx)
@@ -93,10 +92,14 @@ func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.
 	if img.Variant != "" {
 		platform += ", chosen from several"
 	}
+	created := "-"
+	if !undated(img.Created) {
+		created = img.Created.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
 	rows := [][]string{
 		{"name", img.Ref.Short()},
 		{"digest", img.Digest},
-		{"created", img.Created.UTC().Format("2006-01-02 15:04:05 UTC")},
+		{"created", created},
 		{"models", strings.Join(images.ModelNames(img.Models), ", ")},
 		{"platform", platform},
 		{"size", size(img.Size)},

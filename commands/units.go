@@ -12,7 +12,24 @@ import (
 )
 
 // minute is a moment for people.
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+func minute(t time.Time) string {
+	if undated(t) {
+		return "at an unknown date"
+	}
+	return t.UTC().Format("2006-01-02 15:04")
+}
+
+// day is a date for people; "-" is not known.
+func day(t time.Time) string {
+	if undated(t) {
+		return "-"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+// undated reports whether a time says nothing: builders who want the same image
+// from the same source leave it out, or set it to the first second of 1970.
+func undated(t time.Time) bool { return t.Unix() <= 0 }
 
 // ago is a past instant for people, as in "5 minutes ago".
 func ago(now, t time.Time) string {

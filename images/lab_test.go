@@ -103,6 +103,8 @@ func (l lab) events(t testing.TB, which journal.Type) (all []string) {
 type fleet struct {
 	store state.Store
 	nodes map[string]images.Ref // what each boots, by its name
+	// visitors are the users who have sessions on a node.
+	visitors map[string][]auth.Name
 
 	mu      sync.Mutex
 	waiting []images.Model
@@ -133,7 +135,7 @@ type fleetChange struct {
 func (c fleetChange) Booting(ref images.Ref) (using []images.Node, err error) {
 	for name, boots := range c.nodes {
 		if boots == ref {
-			using = append(using, images.Node{Contested: consent.Contested{Node: name, Owner: ref.User}, Model: "m1"})
+			using = append(using, images.Node{Contested: consent.Contested{Node: name, Owner: ref.User}, Model: "m1", Visitors: c.visitors[name]})
 		}
 	}
 	slices.SortFunc(using, func(a, b images.Node) int { return strings.Compare(a.Node, b.Node) })

@@ -38,6 +38,7 @@ type Change interface {
 type Node struct {
 	consent.Contested // whose it is
 	Model             Model
+	Visitors          []auth.Name // who has a session on it now
 }
 
 // Restart is what came of restarting a node because its image changed.

@@ -73,6 +73,8 @@ type Offer struct {
 	Digest   string // of its manifest; the ID of one in the docker daemon that is not here
 	Created  time.Time
 	Err      error // why there is none: a fault that names the location
+	// Asked says that the location answered, whether it has such an image or not.
+	Asked bool
 }
 
 // Offers asks all other locations at the same time what they have under the
@@ -100,6 +102,8 @@ func (l *Library) offer(ctx context.Context, at source.Location, ref Ref) Offer 
 	inTime, cancel := context.WithTimeoutCause(ctx, l.askLimit, source.ErrSlow)
 	defer cancel()
 	_, image, err := look(inTime, at, ref)
+	e, ok := errors.AsType[*source.Error](err)
+	o.Asked = err == nil || ok && (e.Absent || e.Found)
 	switch {
 	case err == nil:
 		o.Digest, o.Created = image.Digest, image.Created

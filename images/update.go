@@ -21,6 +21,7 @@ type Update struct {
 	Image    Image     // as it was before
 	Offers   []Offer   // what each location has under its name
 	Newest   *Offer    // the newest one that is newer than Image; nil without any
+	Skipped  *Image    // the newer version that was put back from; what is no newer than it is left alone
 	Kept     Ref       // under which name the replaced one stays
 	Restarts []Restart // the free nodes that boot it
 	Err      error     // why it was not replaced
@@ -31,28 +32,37 @@ var datedTag = regexp.MustCompile(`^[0-9]{8}$`)
 
 // UpdateDefaults looks for a newer version of each default image here, in every
 // registry and in the docker daemon, and replaces it by the newest. Free nodes
-// that boot it are restarted; clones of users stay as they are. The replaced
-// version is kept under the date of today as its tag, until the next update. It
-// calls each with what became of one image. A dry run changes nothing.
-func (c *Catalog) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, each func(Update)) error {
+// that boot it are restarted; when somebody has a session on one, that needs
+// consent. Clones of users stay as they are. The replaced version is kept under
+// the date of today as its tag, until the next update; after PutBack it is what an
+// update has to be newer than. It calls each with what became of one image. A dry
+// run changes nothing.
+func (c *Catalog) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, terms Terms, each func(Update)) error {
 	defaults, err := state.Read(ctx, c.Store, func(r state.Reader) ([]Image, error) { return Of(r, auth.Nobody) })
 	if err != nil {
 		return err
 	}
-	defaults = slices.DeleteFunc(defaults, func(img Image) bool { return datedTag.MatchString(img.Ref.Tag) })
+	kept := map[string]Image{} // by name
+	defaults = slices.DeleteFunc(defaults, func(img Image) bool {
+		dated := datedTag.MatchString(img.Ref.Tag)
+		if dated {
+			kept[img.Ref.Name] = img
+		}
+		return dated
+	})
 	for _, u := range c.offers(ctx, defaults) {
 		img := u.Image
+		newest := img.Created
+		if back := kept[img.Ref.Name]; back.Created.After(newest) {
+			u.Skipped, newest = &back, back.Created
+		}
 		for i, o := range u.Offers {
-			newest := img.Created
-			if u.Newest != nil {
-				newest = u.Newest.Created
-			}
 			if o.Err == nil && o.Digest != img.Digest && o.Created.After(newest) {
-				u.Newest = &u.Offers[i]
+				u.Newest, newest = &u.Offers[i], o.Created
 			}
 		}
 		if u.Newest != nil && !dry {
-			u.Err = c.update(ctx, user, &u)
+			u.Err = c.update(ctx, user, terms, &u)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -75,7 +85,7 @@ func (c *Catalog) offers(ctx context.Context, all []Image) []Update {
 }
 
 // update downloads the newest version and puts it in the place of the present one.
-func (c *Catalog) update(ctx context.Context, user auth.Name, u *Update) error {
+func (c *Catalog) update(ctx context.Context, user auth.Name, terms Terms, u *Update) error {
 	ref := u.Image.Ref
 	link := Link{Location: u.Newest.Location, Ref: ref}
 	var fresh Image
@@ -91,7 +101,7 @@ func (c *Catalog) update(ctx context.Context, user auth.Name, u *Update) error {
 	}
 	u.Kept = ref
 	u.Kept.Tag = c.Now().UTC().Format("20060102")
-	u.Restarts, err = c.replace(ctx, user, func(r state.Reader) (old, kept Image, err error) {
+	u.Restarts, err = c.replace(ctx, user, terms, func(r state.Reader) (old, kept Image, err error) {
 		if old, err = Get(r, ref); err != nil {
 			return old, kept, err
 		}
@@ -109,13 +119,13 @@ func (c *Catalog) update(ctx context.Context, user auth.Name, u *Update) error {
 // PutBack makes the version of a default image that the last update replaced
 // the present one again, and keeps the other in its place. It returns the
 // version that is present now.
-func (c *Catalog) PutBack(ctx context.Context, user auth.Name, name string) (Image, []Restart, error) {
+func (c *Catalog) PutBack(ctx context.Context, user auth.Name, name string, terms Terms) (Image, []Restart, error) {
 	ref, err := ParseName(auth.Nobody, name)
 	if err != nil {
 		return Image{}, nil, err
 	}
 	var back Image
-	restarts, err := c.replace(ctx, user, func(r state.Reader) (_, kept Image, err error) {
+	restarts, err := c.replace(ctx, user, terms, func(r state.Reader) (_, kept Image, err error) {
 		present, err := existing(r, ref)
 		if err != nil {
 			return back, kept, err
@@ -159,8 +169,17 @@ func (c *Catalog) Replaced(ctx context.Context) (refs []Ref, err error) {
 // replace makes one version of a default image the present one, keeps another
 // under its dated tag and drops those kept earlier: choose says which, in the
 // same transaction. The nodes that boot the name are restarted: free ones, since
-// nobody else boots a default image.
-func (c *Catalog) replace(ctx context.Context, user auth.Name, choose func(state.Reader) (present, kept Image, err error), how string) ([]Restart, error) {
+// nobody else boots a default image. That ends the sessions on them, which needs
+// consent.
+func (c *Catalog) replace(ctx context.Context, user auth.Name, terms Terms, choose func(state.Reader) (present, kept Image, err error), how string) (restarts []Restart, err error) {
+	_, err = consent.Seek(terms.Given, terms.Ask, func(given consent.Given) (err error) {
+		restarts, err = c.replaceWith(ctx, user, given, choose, how)
+		return err
+	})
+	return restarts, err
+}
+
+func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent.Given, choose func(state.Reader) (present, kept Image, err error), how string) ([]Restart, error) {
 	nobody := consent.Given{Whoever: true} // only free nodes are restarted
 	return c.Nodes.Change(ctx, auth.Actor(user), func(tx Change) error {
 		present, kept, err := choose(tx)
@@ -169,6 +188,9 @@ func (c *Catalog) replace(ctx context.Context, user auth.Name, choose func(state
 		}
 		old, err := Get(tx, present.Ref)
 		if err != nil {
+			return err
+		}
+		if err := visited(tx, old.Ref, given); err != nil {
 			return err
 		}
 		if err := overwrite(tx, old, present, nobody); err != nil {
@@ -189,4 +211,20 @@ func (c *Catalog) replace(ctx context.Context, user auth.Name, choose func(state
 		}
 		return errors.Join(Put(tx, kept), Put(tx, present), c.Journal.Record(tx, e))
 	})
+}
+
+// visited checks that the user agreed to end the sessions on the nodes that boot
+// an image.
+func visited(tx Change, ref Ref, given consent.Given) error {
+	using, err := tx.Booting(ref)
+	if err != nil {
+		return err
+	}
+	var shown []consent.Contested
+	for _, n := range using {
+		for _, who := range n.Visitors {
+			shown = append(shown, consent.Contested{Node: n.Node, Owner: who})
+		}
+	}
+	return given.Check(shown)
 }

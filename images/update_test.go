@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
@@ -20,7 +21,7 @@ func version(name string, age int) images.Image {
 // updates runs UpdateDefaults and returns what became of each image.
 func (l lab) updates(t testing.TB, dry bool) (all []images.Update) {
 	t.Helper()
-	ok(t, l.UpdateDefaults(t.Context(), "bob", dry, func(u images.Update) { all = append(all, u) }))
+	ok(t, l.UpdateDefaults(t.Context(), "bob", dry, images.Terms{}, func(u images.Update) { all = append(all, u) }))
 	return all
 }
 
@@ -83,7 +84,7 @@ func TestUpdateDefaults(t *testing.T) {
 	}
 
 	for _, want := range []string{"v1", "v3", "v1"} { // putting back what was put back
-		back, restarts, err := l.PutBack(t.Context(), "bob", "m1-default")
+		back, restarts, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{})
 		ok(t, err)
 		if got := l.digests(t); back.Digest != sum(want) || got["m1-default"] != sum(want) || len(got) != 2 || len(restarts) != 1 {
 			t.Errorf("put back %+v: %v, %v, want %s", back, got, restarts, want)
@@ -95,6 +96,53 @@ func TestUpdateDefaults(t *testing.T) {
 	if events := l.events(t, journal.Image); len(events) != 4 {
 		t.Errorf("the log tells only %v", events)
 	}
+}
+
+// What was put back from is not taken again until there is something newer.
+func TestUpdateAfterPutBack(t *testing.T) {
+	t.Parallel()
+	l := updated(t)
+	l.shelf.offer("lab", version("v2", 2))
+	l.updates(t, false)
+	_, _, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{})
+	ok(t, err)
+	got := l.updates(t, false)
+	if len(got) != 1 || got[0].Newest != nil || got[0].Skipped == nil || got[0].Skipped.Digest != sum("v2") || l.digests(t)["m1-default"] != sum("v1") {
+		t.Errorf("it is taken again: %+v", got)
+	}
+	l.shelf.offer("lab", version("v3", 3))
+	if got := l.updates(t, false); len(got) != 1 || got[0].Newest == nil || got[0].Err != nil || l.digests(t)["m1-default"] != sum("v3") {
+		t.Errorf("the newer one is not taken: %+v", got)
+	}
+}
+
+// Free nodes on which somebody works are rebooted only by who agreed to it.
+func TestUpdateUnderVisitors(t *testing.T) {
+	t.Parallel()
+	l := updated(t)
+	l.fleet.visitors = map[string][]auth.Name{"free": {"carol"}}
+	l.shelf.offer("lab", version("v2", 2))
+	var asked []consent.Contested
+	run := func(terms images.Terms) images.Update {
+		var got images.Update
+		ok(t, l.UpdateDefaults(t.Context(), "bob", false, terms, func(u images.Update) { got = u }))
+		return got
+	}
+	if u := run(images.Terms{}); u.Err == nil || l.digests(t)["m1-default"] != sum("v1") {
+		t.Errorf("nobody was asked: %+v", u)
+	}
+	u := run(images.Terms{Ask: func(e *consent.Error) error {
+		asked = e.Nodes
+		return nil
+	}})
+	if u.Err != nil || len(asked) != 1 || asked[0].Node != "free" || asked[0].Owner != "carol" || l.digests(t)["m1-default"] != sum("v2") {
+		t.Errorf("%+v after %v", u, asked)
+	}
+	if _, _, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{}); err == nil {
+		t.Error("put back without being asked")
+	}
+	_, _, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{Given: consent.Given{Whoever: true}})
+	ok(t, err)
 }
 
 // What is wrong with the newest one leaves everything as it was.
@@ -127,13 +175,13 @@ func TestUpdateThatFails(t *testing.T) {
 		if got := l.digests(t); len(got) != 1 || got["m1-default"] != want {
 			t.Errorf("%s: %v", name, got)
 		}
-		_, _, err := l.PutBack(t.Context(), "bob", "m1-default")
+		_, _, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{})
 		wantFault(t, err, fault.Failed, "m1-default", "nothing to put back")
 	}
 	l := updated(t)
 	if got := l.updates(t, false); len(got) != 1 || got[0].Newest != nil || got[0].Err != nil {
 		t.Errorf("nothing is offered: %+v", got)
 	}
-	_, _, err := l.PutBack(t.Context(), "bob", "m2-default")
+	_, _, err := l.PutBack(t.Context(), "bob", "m2-default", images.Terms{})
 	wantFault(t, err, fault.Failed, "m2-default")
 }

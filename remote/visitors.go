@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"walt/auth"
@@ -49,6 +50,17 @@ func (v *Visitors) Any(node string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return len(v.on[node]) > 0
+}
+
+// Users returns who is on the node, each once.
+func (v *Visitors) Users(node string) (all []auth.Name) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for who := range v.on[node] {
+		all = append(all, who.user)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // Evict ends the sessions on the node of everybody but one user, "" for nobody.

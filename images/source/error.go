@@ -28,7 +28,9 @@ type Error struct {
 	Hint string // what may help, or ""
 	// Found is set when the location has the image, but it cannot be used.
 	Found bool
-	Err   error // what happened, or nil
+	// Absent is set when the location answered that it does not have the image.
+	Absent bool
+	Err    error // what happened, or nil
 }
 
 func (e *Error) Error() string { return e.Msg }
@@ -75,7 +77,7 @@ func (r *Registry) explain(ctx context.Context, err error) error {
 		return e
 	}
 	if errors.Is(err, errHidden) {
-		return &Error{Msg: r.String() + " does not have it, or shows it only to who has a password"}
+		return &Error{Msg: r.String() + " does not have it, or shows it only to who has a password", Absent: true}
 	}
 	if _, local := errors.AsType[*fs.PathError](err); local {
 		return err
@@ -115,7 +117,7 @@ func (r *Registry) explainPush(ctx context.Context, err error) error {
 func (r *Registry) refusal(status int) *Error {
 	switch status {
 	case http.StatusNotFound:
-		return &Error{Msg: r.String() + " does not have it"}
+		return &Error{Msg: r.String() + " does not have it", Absent: true}
 	case http.StatusUnauthorized, http.StatusForbidden:
 		hint := "an administrator can set username and password_file of the registry " + r.label
 		if r.auth == authn.Anonymous {
@@ -136,7 +138,7 @@ func (d *Daemon) explain(ctx context.Context, err error) error {
 	}
 	switch {
 	case errdefs.IsNotFound(err):
-		return &Error{Msg: d.String() + " does not have it"}
+		return &Error{Msg: d.String() + " does not have it", Absent: true}
 	case errors.Is(err, ErrNotRunning):
 		return &Error{Msg: d.String() + " does not run", Hint: "an administrator can start it, or name another in [docker] of the configuration", Err: err}
 	case errors.Is(err, errDenied):
