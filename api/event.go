@@ -21,8 +21,12 @@ type Event struct {
 	From   string       `json:"from"`   // what it was before, as the type says
 	To     string       `json:"to"`     // what it is since
 	Detail string       `json:"detail"` // a text for people
+	Count  int          `json:"count"`  // how often it happened: refused logins that repeat are one event
 }
 
 // NewEvent makes an event for programs. Images in it are named as people write
 // them.
-func NewEvent(e journal.Event) Event { return Event(e) }
+func NewEvent(e journal.Event) Event {
+	e.Count = max(1, e.Count)
+	return Event(e)
+}

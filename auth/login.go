@@ -76,15 +76,21 @@ func (u *Users) Login(ctx context.Context, key ssh.PublicKey, login string, from
 }
 
 // Refused records that somebody was not let in: the login name and the
-// fingerprint that they offered, and why not.
+// fingerprint that they offered, and why not. Repeats of one host fold; one with
+// IPv6 has a whole /64 to come from.
 func (u *Users) Refused(ctx context.Context, login, fingerprint string, from netip.Addr, why string) error {
 	if _, err := ParseName(login); err != nil && login != shared {
 		login = fmt.Sprintf("%.40q", login) // a stranger chose it
 	}
-	return u.journal.Add(ctx, journal.Event{
+	from = from.Unmap()
+	source := from.String()
+	if net, err := from.Prefix(64); err == nil && from.Is6() {
+		source = net.String()
+	}
+	return u.journal.Refused(ctx, source, journal.Event{
 		Type:   journal.LoginRefused,
 		Actor:  journal.Server,
-		From:   from.Unmap().String(),
+		From:   from.String(),
 		To:     login,
 		Detail: fingerprint + ": " + why,
 	})

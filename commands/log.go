@@ -95,6 +95,9 @@ func line(e journal.Event) string {
 		what = e.To + ": " + e.Detail
 	case journal.LoginRefused: // of a login name, from an address
 		what = e.To + " from " + e.From + ": " + e.Detail
+		if e.Count > 1 {
+			what += fmt.Sprintf(" (%d times within an hour)", e.Count)
+		}
 	case journal.Registration:
 		if e.From != "" && e.To != "" {
 			what = e.From + " -> " + e.To + ": " + e.Detail

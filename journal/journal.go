@@ -38,7 +38,8 @@ type Event struct {
 	Node   string    `json:"node"`  // the device it is about, or ""
 	From   string    `json:"from"`
 	To     string    `json:"to"`
-	Detail string    `json:"detail"` // for people
+	Detail string    `json:"detail"`          // for people
+	Count  int       `json:"count,omitempty"` // how often it happened, when repeats became one event
 }
 
 // Server is the actor of what the server does by itself.
@@ -55,11 +56,14 @@ type Journal struct {
 	mu     sync.Mutex
 	read   bool      // that latest was looked for in the store
 	latest time.Time // stamp of the latest event
+
+	refusals refusals
+	full     chan struct{} // receives when it should be trimmed
 }
 
 // New returns the journal of the store.
 func New(store state.Store, now func() time.Time) *Journal {
-	return &Journal{store: store, now: now}
+	return &Journal{store: store, now: now, refusals: refusals{sources: map[string][]*refusal{}}, full: make(chan struct{}, 1)}
 }
 
 // Record appends e within tx, stamped with the present time.

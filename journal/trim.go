@@ -3,42 +3,60 @@ package journal
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"walt/state"
 )
 
 const (
-	keepEvents = 100_000   // that the journal holds
-	trimEvery  = time.Hour // how often the oldest beyond that are deleted
-	trimStep   = 100       // rows that one transaction deletes
+	keepEvents  = 100_000   // that the journal holds
+	keepRefused = 10_000    // logins that were refused, which it holds besides
+	trimEvery   = time.Hour // how often the oldest beyond that are deleted
+	trimAfter   = 5000      // logins refused, whichever comes first
+	trimStep    = 100       // rows that one transaction deletes
 )
+
+// refusedMark ends the key of a login that was refused: strangers make those,
+// and must not push out what happened in the lab.
+const refusedMark = "r"
 
 // Run keeps the journal bounded until ctx ends.
 func (j *Journal) Run(ctx context.Context, log *slog.Logger) error {
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()
 	for {
-		if err := j.trim(ctx, keepEvents); err != nil && ctx.Err() == nil {
+		if err := j.trim(ctx, keepEvents, keepRefused); err != nil && ctx.Err() == nil {
 			log.Error("trim the journal", "err", err)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-j.full:
 		}
 	}
 }
 
-// trim deletes the oldest events beyond the newest keep.
-func (j *Journal) trim(ctx context.Context, keep int) error {
+// trim deletes the oldest events beyond the newest keep, and the oldest refused
+// logins beyond the newest of those.
+func (j *Journal) trim(ctx context.Context, keep, refused int) error {
 	keys, err := state.Read(ctx, j.store, func(r state.Reader) ([]string, error) { return events.AllKeys(r, "") })
 	if err != nil {
 		return err
 	}
-	for excess := keys[:max(0, len(keys)-keep)]; len(excess) > 0; {
-		step := excess[:min(trimStep, len(excess))]
-		excess = excess[len(step):]
+	var excess []string
+	for _, key := range slices.Backward(keys) {
+		left := &keep
+		if strings.HasSuffix(key, refusedMark) {
+			left = &refused
+		}
+		if *left--; *left < 0 {
+			excess = append(excess, key)
+		}
+	}
+	for step := range slices.Chunk(excess, trimStep) {
 		_, err := j.store.Update(ctx, func(tx state.Tx) error {
 			for _, key := range step {
 				if err := events.Delete(tx, key); err != nil {
