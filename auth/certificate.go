@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -42,7 +43,12 @@ func (u *Users) loginWithCertificate(ctx context.Context, cert *ssh.Certificate,
 	if err != nil {
 		return Login{}, err
 	}
+	var expires time.Time
+	if cert.ValidBefore < 1<<62 { // ssh.CertTimeInfinity is beyond
+		expires = time.Unix(int64(cert.ValidBefore), 0)
+	}
 	return Login{
+		Expires:    expires,
 		User:       user.Name,
 		Admin:      user.Admin,
 		Key:        ssh.FingerprintSHA256(cert.Key),

@@ -38,8 +38,9 @@ func TestCertificates(t *testing.T) {
 	critical := func(name, value string) func(*ssh.Certificate) {
 		return func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{name: value} }
 	}
-	alice := Login{"alice", true, fingerprint("card"), "", false, true}
-	bob := Login{"bob", false, fingerprint("card"), "", false, true}
+	until := time.Unix(noon.Add(time.Minute).Unix(), 0)
+	alice := Login{"alice", true, fingerprint("card"), "", false, true, until}
+	bob := Login{"bob", false, fingerprint("card"), "", false, true, until}
 	for _, test := range []struct {
 		name    string
 		change  func(*ssh.Certificate)
@@ -62,9 +63,9 @@ func TestCertificates(t *testing.T) {
 		{"expired", func(c *ssh.Certificate) { c.ValidBefore = uint64(noon.Unix()) }, "walt", Login{}, "expired"},
 		{"too early", func(c *ssh.Certificate) { c.ValidAfter = uint64(noon.Unix()) + 1 }, "walt", Login{}, "not yet valid"},
 		{"weak key", func(c *ssh.Certificate) { c.Key = publicRSA(t, 1024) }, "walt", Login{}, "too weak"},
-		{"command", critical("force-command", "whoami"), "walt", Login{"alice", true, fingerprint("card"), "whoami", true, true}, ""},
+		{"command", critical("force-command", "whoami"), "walt", Login{"alice", true, fingerprint("card"), "whoami", true, true, until}, ""},
 		{"empty command", critical("force-command", ""), "walt", Login{}, "empty"},
-		{"address", critical("source-address", "192.168.0.1,10.0.0.0/8"), "walt", Login{"alice", true, fingerprint("card"), "", true, true}, ""},
+		{"address", critical("source-address", "192.168.0.1,10.0.0.0/8"), "walt", Login{"alice", true, fingerprint("card"), "", true, true, until}, ""},
 		{"other address", critical("source-address", "192.168.0.0/16"), "walt", Login{}, "not allowed from 10.1.2.3"},
 		{"no address", critical("source-address", ""), "walt", Login{}, "source-address"},
 		{"address with wildcard", critical("source-address", "10.*"), "walt", Login{}, "not a list of networks"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -18,10 +19,11 @@ const shared = "walt"
 type Login struct {
 	User       Name
 	Admin      bool
-	Key        string // SHA256 fingerprint; of a certificate, that of the certified key
-	Command    string // runs whatever the client asks for; "" when the client may choose
-	Restricted bool   // the key has options, or the certificate critical ones
-	Certified  bool   // the key is not the user's own: a certificate vouched for it
+	Key        string    // SHA256 fingerprint; of a certificate, that of the certified key
+	Command    string    // runs whatever the client asks for; "" when the client may choose
+	Restricted bool      // the key has options, or the certificate critical ones
+	Certified  bool      // the key is not the user's own: a certificate vouched for it
+	Expires    time.Time // when that certificate does; zero: never
 }
 
 // Refusal is the error of Login when the key does not let anybody in. Its text

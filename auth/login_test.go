@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLogin(t *testing.T) {
@@ -23,10 +24,10 @@ func TestLogin(t *testing.T) {
 		want       Login
 		refusal    string
 	}{
-		{"alice", "walt", Login{"alice", true, fingerprint("alice"), "", false, false}, ""},
-		{"alice", "alice", Login{"alice", true, fingerprint("alice"), "", false, false}, ""},
-		{"bob", "walt", Login{"bob", false, fingerprint("bob"), "", false, false}, ""},
-		{"ci", "bob", Login{"bob", false, fingerprint("ci"), "node show", true, false}, ""},
+		{"alice", "walt", Login{"alice", true, fingerprint("alice"), "", false, false, time.Time{}}, ""},
+		{"alice", "alice", Login{"alice", true, fingerprint("alice"), "", false, false, time.Time{}}, ""},
+		{"bob", "walt", Login{"bob", false, fingerprint("bob"), "", false, false, time.Time{}}, ""},
+		{"ci", "bob", Login{"bob", false, fingerprint("ci"), "node show", true, false, time.Time{}}, ""},
 		{"alice", "bob", Login{}, "belongs to alice"},
 		{"alice", "root", Login{}, "belongs to alice"},
 		{"alice", "Alice", Login{}, "belongs to alice"},

@@ -113,10 +113,14 @@ func (o options) permit(from netip.Addr, now time.Time) error {
 	if o.from != nil && !matches(o.from, from) {
 		return Refusal(fmt.Sprintf("the key is not allowed from %s", from))
 	}
-	if !o.expires.IsZero() && now.Unix() > o.expires.Unix() {
+	if o.expired(now) {
 		return Refusal("the key expired at " + o.expires.Format(time.RFC3339))
 	}
 	return nil
+}
+
+func (o options) expired(now time.Time) bool {
+	return !o.expires.IsZero() && now.Unix() > o.expires.Unix()
 }
 
 // pattern is one item of a pattern list: a network or, when that is invalid, a

@@ -7,6 +7,7 @@ package auth
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -148,8 +149,8 @@ func (u *Users) Check(ctx context.Context, name Name) error {
 	return u.store.View(ctx, func(r state.Reader) error { return Member(r, name) })
 }
 
-// CheckKey is Check for one who logged in with a key, which may have been removed
-// since: somebody else can have the name by now.
+// CheckKey is Check for one who logged in with a key, which may have expired or
+// been removed since: somebody else can have the name by now.
 func (u *Users) CheckKey(ctx context.Context, name Name, fingerprint string) error {
 	return u.store.View(ctx, func(r state.Reader) error {
 		if err := Member(r, name); err != nil {
@@ -159,7 +160,19 @@ func (u *Users) CheckKey(ctx context.Context, name Name, fingerprint string) err
 		if err == nil && (!found || k.User != name) {
 			return fault.Failedf("the key %s that you logged in with was removed", fingerprint).WithHint("log in with another one, or ask an administrator")
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		now := u.now()
+		opts, bad := parseOptions(k.Options, now.Location())
+		if bad != nil {
+			return fmt.Errorf("options of the stored key %s: %w", fingerprint, bad)
+		}
+		if opts.expired(now) {
+			return fault.Failedf("the key %s that you logged in with expired at %s", fingerprint, opts.expires.Format(time.RFC3339)).
+				WithHint("log in with another one, or ask an administrator")
+		}
+		return nil
 	})
 }
 

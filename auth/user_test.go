@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"walt/fault"
 	"walt/state"
@@ -212,4 +213,15 @@ func TestCheckKey(t *testing.T) {
 	ok(t, err)
 	ok(t, l.Check(t.Context(), "bob"))
 	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")), fingerprint("bob"), "was removed")
+}
+
+// TestCheckKeyExpires has somebody stay connected with a key that expires.
+func TestCheckKeyExpires(t *testing.T) {
+	t.Parallel()
+	l := newTeam(t)
+	_, err := l.AddKeys(t.Context(), "alice", "bob", `expiry-time="20991231Z" `+line("late"))
+	ok(t, err)
+	ok(t, l.CheckKey(t.Context(), "bob", fingerprint("late")))
+	l.now = func() time.Time { return time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }
+	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("late")), fingerprint("late"), "expired at 2099-12-31")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/shlex"
@@ -27,13 +28,21 @@ func (a *App) Run(ctx context.Context, s *Session, line string) int {
 	return a.report(ctx, s, line, err)
 }
 
-// admit returns a fault when the user, or the key of the session, was removed
-// since the login.
-func (a *App) admit(ctx context.Context, s *Session) error {
-	if s.Certified {
-		return a.Users.Check(ctx, s.User)
+// admit returns a fault, and ends what else the login does, when since then the
+// user or the key of the session was removed, or the key expired.
+func (a *App) admit(ctx context.Context, s *Session) (err error) {
+	switch {
+	case !s.Certified:
+		err = a.Users.CheckKey(ctx, s.User, s.Key)
+	case !s.Expires.IsZero() && !a.Now().Before(s.Expires):
+		err = fault.Failedf("the certificate that you logged in with expired at %s", s.Expires.UTC().Format(time.RFC3339)).WithHint("get a new one")
+	default:
+		err = a.Users.Check(ctx, s.User)
 	}
-	return a.Users.CheckKey(ctx, s.User, s.Key)
+	if f := fault.As(err); f != nil && s.End != nil {
+		s.End(f.Msg)
+	}
+	return err
 }
 
 // split checks a command line and splits it into words, as a POSIX shell would.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"time"
 
 	"walt/auth"
 )
@@ -17,6 +18,7 @@ type Session struct {
 	// Certified says that a certificate vouched for the key: it is not among
 	// those of the user.
 	Certified bool
+	Expires   time.Time // when the certificate does; zero: never
 	// Restricted says that the key has options, as those of CI runners: it does
 	// not manage keys, or it could make itself one without.
 	Restricted bool
@@ -30,6 +32,9 @@ type Session struct {
 	// without its end. It fails with io.EOF at the end of input and with the
 	// context's error when that ends first.
 	Ask func(ctx context.Context, prompt string) (string, error)
+
+	// End ends all sessions of the login, which is not valid any more; nil for none.
+	End func(why string)
 
 	// Terminal is nil when the session has none: then no colour, no cursor
 	// tricks and no animation.

@@ -39,6 +39,9 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 	}
 	f := fault.As(err)
 	if f == nil && ctx.Err() != nil {
+		f = fault.As(context.Cause(ctx)) // why the session ends
+	}
+	if f == nil && ctx.Err() != nil {
 		if s.Terminal != nil { // it shows the ^C already
 			return StatusInterrupted
 		}

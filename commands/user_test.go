@@ -1,9 +1,11 @@
 package commands
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"walt/auth"
 )
@@ -90,5 +92,23 @@ func TestUserRemove(t *testing.T) {
 	lab.tell([]step{{user: "bob", line: "whoami", status: StatusFailed, stderr: "walt: bob is no longer a user of this lab\n  ask an administrator\n"}})
 	if got := lab.run("alice", "user remove bob", ""); got.status != StatusFailed {
 		t.Errorf("removed twice: %+v", got)
+	}
+}
+
+// A certificate that expires ends what was begun with it.
+func TestExpiredCertificate(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	why := ""
+	s := &Session{
+		User: "bob", Certified: true, Expires: lab.now().Add(time.Minute), Out: io.Discard, Err: io.Discard,
+		End: func(reason string) { why = reason },
+	}
+	if status := lab.app.Run(t.Context(), s, "whoami"); status != StatusDone || why != "" {
+		t.Errorf("before: status %d, ended: %q", status, why)
+	}
+	lab.pass(time.Minute)
+	if status := lab.app.Run(t.Context(), s, "whoami"); status != StatusFailed || !strings.Contains(why, "certificate that you logged in with expired at") {
+		t.Errorf("after: status %d, ended: %q", status, why)
 	}
 }

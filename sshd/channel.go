@@ -124,6 +124,8 @@ func (x *session) signal(payload []byte) {
 // commandSession is the session as commands see it, but for the input.
 func (x *session) commandSession() commands.Session {
 	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Certified: x.login.Certified, Client: x.conn.from}
+	c.Expires = x.login.Expires
+	c.End = func(why string) { x.srv.cut(x.login.User, x.login.Key, why) }
 	if x.tty == nil {
 		c.Out, c.Err = &stream{w: x.ch}, &stream{w: x.ch.Stderr()}
 		return c

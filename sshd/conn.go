@@ -46,7 +46,7 @@ type conn struct {
 	// Server.mu guards these.
 	served bool          // it was its turn to log in
 	turn   chan struct{} // closed when it is its turn
-	user   auth.Name     // who has the place that it takes; "" when it takes none
+	holder auth.Login    // who has the place that it takes; zero when it takes none
 
 	// Only the goroutine that serves the connection uses these.
 	accepted bool

@@ -22,6 +22,7 @@ import (
 
 	"walt/auth"
 	"walt/commands"
+	"walt/fault"
 )
 
 // Users says who may log in.
@@ -147,14 +148,31 @@ func (s *Server) Online(user auth.Name) bool {
 	return len(s.sessionsOf[user]) > 0
 }
 
-// Cut ends the sessions of the user that logged in with the key, or with any
-// key when it is "".
+// Cut ends the connections and sessions of the user that logged in with the key,
+// or with any key when it is "", since that was removed.
 func (s *Server) Cut(user auth.Name, key string) {
+	why := "the key that you logged in with was removed"
+	if key == "" {
+		why = string(user) + " is no longer a user of this lab"
+	}
+	s.cut(user, key, why)
+}
+
+func (s *Server) cut(user auth.Name, key, why string) {
+	ended := fault.New(fault.Interrupted, "closed: %s", why)
+	matches := func(l auth.Login) bool { return l.User == user && (key == "" || l.Key == key) }
 	s.eachSession(func(x *session) {
-		if x.login.User == user && (key == "" || x.login.Key == key) {
-			x.cancel(errRemoved)
+		if matches(x.login) {
+			x.cancel(ended)
 		}
 	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if matches(c.holder) { // when its sessions have said why
+			time.AfterFunc(hangUpGrace, func() { _ = c.Close() })
+		}
+	}
 }
 
 // Serve accepts connections until Shutdown, and returns nil then. It closes
@@ -227,8 +245,8 @@ func (s *Server) serveConn(c *conn) {
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	s.logins.remove(c)
-	if c.user != "" {
-		s.places.leave(c.user)
+	if c.holder.User != "" {
+		s.places.leave(c.holder.User)
 	}
 }
 
@@ -243,7 +261,7 @@ func (s *Server) welcome(c *conn, login auth.Login) {
 		time.AfterFunc(hangUpGrace, func() { _ = c.Close() })
 		return
 	}
-	c.user = login.User
+	c.holder = login
 	s.logins.remove(c)
 }
 

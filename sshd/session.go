@@ -15,6 +15,7 @@ import (
 
 	"walt/auth"
 	"walt/commands"
+	"walt/fault"
 )
 
 // session is one session channel.
@@ -36,6 +37,7 @@ type session struct {
 
 	base  commands.Session
 	input *pipeInput // without a terminal
+	told  bool       // a command said already why the session ends
 
 	mu       sync.Mutex
 	running  context.CancelFunc // cancels the command line that runs
@@ -111,11 +113,8 @@ func isExit(line string) bool { return line == "exit" || line == "logout" }
 
 // farewell tells why a session ends that waited for input.
 func (x *session) farewell() (status int) {
-	switch context.Cause(x.ctx) {
-	case errStopping:
-		fmt.Fprintln(x.base.Err, "walt: the server is shutting down")
-	case errRemoved:
-		fmt.Fprintln(x.base.Err, "walt: closed: you, or the key that you logged in with, were removed")
+	if why := fault.As(context.Cause(x.ctx)); why != nil && !x.told {
+		fmt.Fprintln(x.base.Err, "walt: "+why.Msg)
 	}
 	return commands.StatusInterrupted
 }
@@ -145,7 +144,9 @@ func (x *session) runLine(line string) (status int) {
 	default:
 		s.In, s.Ask = strings.NewReader(""), x.askNobody
 	}
-	return x.srv.runner.Run(ctx, &s, line)
+	status = x.srv.runner.Run(ctx, &s, line)
+	x.told = x.ctx.Err() != nil
+	return status
 }
 
 // beginLine notes that a command runs, unless the session is to end.

@@ -478,9 +478,16 @@ func TestCut(t *testing.T) {
 		t.Error("cut for another key")
 	}
 	l.Cut("alice", "")
-	shell.out.expect(t, "were removed")
+	shell.out.expect(t, "alice is no longer a user of this lab")
 	expectEvent(t, l, "cancelled ")
 	eventually(t, func() bool { return !l.Online("alice") }, func() string { return "still online" })
+	closed := make(chan error, 1)
+	go func() { closed <- c.Wait() }()
+	select {
+	case <-closed:
+	case <-time.After(soon):
+		t.Error("the connection stays")
+	}
 	if !l.Online("bob") {
 		t.Error("bob was cut as well")
 	}

@@ -5,16 +5,16 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"walt/fault"
 )
 
 // hangUpGrace is how long cancelled commands get to end, and clients to hang up
 // by themselves after their last session.
 const hangUpGrace = 2 * time.Second
 
-var (
-	errStopping = errors.New("the server is shutting down")
-	errRemoved  = errors.New("the user or the key was removed")
-)
+// errStopping is what users are told whose session ends for it.
+var errStopping error = fault.New(fault.Interrupted, "the server is shutting down")
 
 // Shutdown ends the server: no new connections and sessions from now on,
 // shells and scripts that wait for input end at once, running commands when
