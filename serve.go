@@ -100,7 +100,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Store: s.store, Journal: s.journal, Images: s.catalog, Ports: s.ports, Key: nodeKey,
 		IP: listenIP(s.listener.Addr()), Log: log, Now: time.Now,
 	})
-	s.catalog.Nodes, s.ports.Devices = s.lab, s.lab
+	s.catalog.Nodes, s.ports.Devices, s.library.Present = s.lab, s.lab, s.lab.Models
 	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim}
 	app := commands.New(commands.Services{
@@ -129,6 +129,11 @@ func (s *server) apply(c config.Config) error {
 	if err := s.library.SetDocker(c.Docker.Host); err != nil {
 		return err
 	}
+	models := map[images.Model]string{}
+	for _, m := range c.Models {
+		models[images.Model(m.Name)] = m.Platform
+	}
+	s.library.SetModels(models)
 	s.ports.SetIdle(c.Power.Idle.Duration)
 	s.users.SetCA(c.SSH.UserCA)
 	s.ssh.SetLimits(sshd.Limits{

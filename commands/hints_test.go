@@ -220,6 +220,7 @@ var metElsewhere = []string{
 	"write it to a file: ssh",                         // only on a terminal
 	"a fresh clone: image clone --force walt:%s",      // TestOutdatedClone
 	"choose one: image clone %s NAME",                 // of what is in a registry
+	"all the same with: image clone --platform",       // TestManifestListOfAnyName
 	"remove those that are not used: user remove-key", // as where FINGERPRINT is unknown
 }
 

@@ -37,9 +37,13 @@ has there unless NAME is given. Links begin with their location: walt:bob/debian
 is an image of bob on this server; the others are docker, hub and the labels of
 the configured registries. An image of yours is overwritten only with --force;
 the nodes that boot it then reboot, which is asked first.`,
-		Args:  []Arg{{Name: "LINK", Complete: completeLink}, {Name: "NAME", Optional: true, Complete: completeImage}},
-		Flags: []Flag{{Name: "force", Short: "f", Usage: "overwrite an image of yours"}, yesFlag, noInputFlag},
-		Run:   imageClone,
+		Args: []Arg{{Name: "LINK", Complete: completeLink}, {Name: "NAME", Optional: true, Complete: completeImage}},
+		Flags: []Flag{
+			{Name: "force", Short: "f", Usage: "overwrite an image of yours"},
+			{Name: "platform", Value: "PLATFORM", Usage: "which of several variants, as in linux/arm/v7"},
+			yesFlag, noInputFlag,
+		},
+		Run: imageClone,
 	}, {
 		Path: "image publish", Short: "push an image of yours to a registry", Topic: "registries",
 		Long: `Sends the image to a registry, where it gets the same name, and prints its link.

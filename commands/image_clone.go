@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"walt/consent"
+	"walt/fault"
 	"walt/images"
 )
 
@@ -13,6 +14,10 @@ func imageClone(ctx context.Context, c *Call) error {
 	from, err := images.ParseLink(c.arg(0))
 	if err != nil {
 		return err
+	}
+	platform := c.option("platform")
+	if platform != "" && !images.ValidPlatform(platform) {
+		return c.withUsage(fault.Usagef("%q is not a platform", platform).WithHint("a platform is as in linux/arm/v7, linux/arm64 or linux/amd64"))
 	}
 	to, changed, err := c.Images.CloneName(from, c.User, c.arg(1))
 	if err != nil {
@@ -32,7 +37,8 @@ func imageClone(ctx context.Context, c *Call) error {
 			end()
 			return c.askConsent(ctx, "Overwrite "+to.Short()+" and reboot", contest)
 		},
-		Report: report,
+		Report:   report,
+		Platform: platform,
 	})
 	end()
 	if err != nil {

@@ -88,7 +88,10 @@ func imageInspect(ctx context.Context, c *Call) error {
 }
 
 func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Image) {
-	platform := d.OS + "/" + d.Architecture
+	platform := d.Platform
+	if len(d.Unfit) > 0 {
+		platform += ", which " + strings.Join(images.ModelNames(d.Unfit), ", ") + " cannot run: clone it again"
+	}
 	if img.Variant != "" {
 		platform += ", chosen from several"
 	}

@@ -53,6 +53,9 @@ func (k *checker) config(c *Config) {
 	for i := range c.Registries {
 		k.registry(fmt.Sprintf("registry[%d].", i), &c.Registries[i], c.Registries[:i])
 	}
+	for i, m := range c.Models {
+		k.model(fmt.Sprintf("model[%d].", i), m, c.Models[:i])
+	}
 	k.docker(c.Docker.Host)
 	k.duration("power.idle", c.Power.Idle, 0)
 	if c.SSH.MaxConnections < 1 {
@@ -96,6 +99,23 @@ var (
 	accountForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]{0,253}[a-z0-9])?$`)
 	locations   = []string{"walt", "docker"} // that links name besides registries
 )
+
+var (
+	modelForm    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$`)
+	platformForm = regexp.MustCompile(`^linux/[a-z0-9]+(/v[0-9]+)?$`)
+)
+
+func (k *checker) model(key string, m Model, before []Model) {
+	switch {
+	case !modelForm.MatchString(m.Name):
+		k.wrong(key+"name", "%q is not a model; want lower-case letters, digits or -, 1 to 54 in all", m.Name)
+	case slices.ContainsFunc(before, func(b Model) bool { return b.Name == m.Name }):
+		k.wrong(key+"name", "%q is the name of another model too; names must differ", m.Name)
+	}
+	if !platformForm.MatchString(m.Platform) {
+		k.wrong(key+"platform", `%q is not a platform; want one like "linux/arm/v7" or "linux/riscv64"`, m.Platform)
+	}
+}
 
 func (k *checker) registry(key string, r *Registry, before []Registry) {
 	r.URL, r.SearchURL = strings.TrimSuffix(r.URL, "/"), strings.TrimSuffix(r.SearchURL, "/")

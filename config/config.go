@@ -19,6 +19,7 @@ type Config struct {
 	Listen     string     `toml:"listen"` // [host]:port for SSH
 	Data       string     `toml:"data"`   // directory of all that there is
 	Registries []Registry `toml:"registry"`
+	Models     []Model    `toml:"model"`
 	Docker     Docker     `toml:"docker"`
 	Power      Power      `toml:"power"`
 	SSH        SSH        `toml:"ssh"`
@@ -37,6 +38,12 @@ type Registry struct {
 
 	Password string         `toml:"-"` // what PasswordFile holds
 	CA       *x509.CertPool `toml:"-"` // what CAFile holds, nil without one
+}
+
+// Model is a kind of node that the server does not know, or knows otherwise.
+type Model struct {
+	Name     string `toml:"name"`     // as in labels of images
+	Platform string `toml:"platform"` // that its machines run, as in linux/arm/v7
 }
 
 // Docker is the docker daemon on the server.

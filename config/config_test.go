@@ -39,6 +39,10 @@ label = "far"
 url = "https://far.example/images"
 ca_file = "keys/ca.pem"
 
+[[model]]
+name = "visionfive-2"
+platform = "linux/riscv64"
+
 [docker]
 host = ""
 
@@ -72,7 +76,8 @@ func TestLoad(t *testing.T) {
 			{Label: "hub", URL: "https://registry-1.docker.io", Accounts: []string{"alice", "my_org"}, SearchURL: "http://127.0.0.1:8080"},
 			{Label: "far", URL: "https://far.example/images", CAFile: filepath.Join(dir, "keys/ca.pem")},
 		},
-		Power: config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
+		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}},
+		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		SSH: config.SSH{
 			MaxConnections: 10,
 			LoginGrace:     config.Duration{Duration: 5 * time.Second},
@@ -108,6 +113,9 @@ func TestProblems(t *testing.T) {
 		{"power.sleep = 1\ndocker.hots = 2", ":2: unknown key \"docker.hots\"; did you mean \"host\"?"},
 		{"power.sleep = 1\ndocker.hots = 2", ":1: unknown key \"power.sleep\"; known here: idle\n"},
 
+		{"[[model]]\nname = \"Board\"\nplatform = \"linux/riscv64\"", `:2: model.name: "Board" is not a model`},
+		{"[[model]]\nname = \"a\"\nplatform = \"arm\"", `:3: model.platform: "arm" is not a platform; want one like "linux/arm/v7"`},
+		{"model = 1", `:1: model: want tables, as in [[model]]`},
 		{"\nlisten = 22", `:2: listen: want text in quotes`},
 		{"[ssh]\nmax_connections = \"10\"", `:2: ssh.max_connections: want a whole number`},
 		{"[ssh]\nmax_connections = 1.5", `:2: ssh.max_connections: want a whole number`},

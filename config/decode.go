@@ -94,6 +94,8 @@ func wanted(t reflect.Type) string {
 		return `a duration in quotes, as in "30s"`
 	case t == reflect.TypeFor[Registry]():
 		return "tables, as in [[registry]]"
+	case t == reflect.TypeFor[Model]():
+		return "tables, as in [[model]]"
 	case t == nil || t.Kind() == reflect.Struct:
 		return "a table, as in [ssh]"
 	case t.Kind() == reflect.Slice:

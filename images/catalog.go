@@ -16,10 +16,11 @@ type Content interface {
 	// HasLocation is a fault that names the locations when there is none of that name.
 	HasLocation(name string) error
 	// Look returns the record that FetchLink would return, without a download.
-	Look(context.Context, Link) (Image, error)
+	Look(ctx context.Context, from Link, platform string) (Image, error)
 	// FetchLink brings the content of an image from one location and returns the
-	// record that it would have.
-	FetchLink(context.Context, Link, func(Progress)) (Image, error)
+	// record that it would have; the platform says which of several variants, ""
+	// that for its models.
+	FetchLink(ctx context.Context, from Link, platform string, report func(Progress)) (Image, error)
 	// Fetch is FetchLink from the first location that has the image.
 	Fetch(context.Context, Ref, func(Progress)) (Image, error)
 	// Offers tells which image each location has under the name.

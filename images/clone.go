@@ -19,6 +19,8 @@ type Terms struct {
 	// Ask asks for more when that is not enough, see consent.Seek. It may be nil.
 	Ask    func(*consent.Error) error
 	Report func(Progress) // how far the download is; may be nil
+	// Platform is which variant is wanted; "" is that for the models of the image.
+	Platform string
 }
 
 // Cloned is a new image, and what came of restarting the nodes that boot it.
@@ -64,7 +66,7 @@ func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms)
 	}
 	var fetched Image
 	err := c.transfer(ctx, "", from.String(), to.User, terms.Report, func(ctx context.Context, report func(Progress)) (err error) {
-		fetched, err = c.Content.FetchLink(ctx, from, report)
+		fetched, err = c.Content.FetchLink(ctx, from, terms.Platform, report)
 		return err
 	})
 	if err != nil {
@@ -89,7 +91,7 @@ var errRehearsed = errors.New("images: nothing was in the way")
 func (cl *cloning) rehearse(ctx context.Context) (err error) {
 	var offered Image
 	if cl.Force {
-		if offered, err = cl.Content.Look(ctx, cl.from); err != nil {
+		if offered, err = cl.Content.Look(ctx, cl.from, cl.Platform); err != nil {
 			return err
 		}
 	}

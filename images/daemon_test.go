@@ -80,9 +80,9 @@ func testDaemon(t *testing.T, host string) {
 	if want := []string{"docker:alice/my_tools:v1.2", "docker:" + pcDefault}; err != nil || !slices.Equal(found, want) {
 		t.Errorf("found %v, %v", found, err)
 	}
-	_, err = l.FetchLink(t.Context(), mustLink(t, "docker:alice/unlabelled"), nil)
+	_, err = l.FetchLink(t.Context(), mustLink(t, "docker:alice/unlabelled"), "", nil)
 	wantFault(t, err, "docker:alice/unlabelled", "the docker daemon ("+host+")", "no label walt.node.models")
-	_, err = l.FetchLink(t.Context(), mustLink(t, "docker:alice/nothing"), nil)
+	_, err = l.FetchLink(t.Context(), mustLink(t, "docker:alice/nothing"), "", nil)
 	wantFault(t, err, "the docker daemon ("+host+") does not have it")
 
 	offers := l.Offers(t.Context(), DefaultRef("pc-x86-64"))
@@ -118,7 +118,7 @@ func TestNoDaemonIsNoError(t *testing.T) {
 		if strings.Contains(err.Error(), "docker") {
 			t.Errorf("the message tells of a daemon that is not there: %v", err)
 		}
-		_, err = l.FetchLink(t.Context(), mustLink(t, "docker:a/b"), nil)
+		_, err = l.FetchLink(t.Context(), mustLink(t, "docker:a/b"), "", nil)
 		wantFault(t, err, "docker:a/b", "the docker daemon ("+host+") does not run")
 	}
 }

@@ -24,7 +24,7 @@ type Progress = source.Progress
 func (l *Library) Fetch(ctx context.Context, ref Ref, report func(Progress)) (Image, error) {
 	var tried []*source.Error
 	for _, from := range l.locations() {
-		image, err := fetch(ctx, from, ref, report)
+		image, err := fetch(ctx, from, ref, "", report)
 		if err == nil {
 			return image, nil
 		}
@@ -48,13 +48,14 @@ func (l *Library) Fetch(ctx context.Context, ref Ref, report func(Progress)) (Im
 }
 
 // FetchLink is Fetch from the location that the link names and no other. The
-// Ref of the image is the name there.
-func (l *Library) FetchLink(ctx context.Context, link Link, report func(Progress)) (Image, error) {
+// Ref of the image is the name there. Of several variants the platform says which,
+// "" leaves it to the models of the image.
+func (l *Library) FetchLink(ctx context.Context, link Link, platform string, report func(Progress)) (Image, error) {
 	from, err := l.location(link.Location)
 	if err != nil {
 		return Image{}, err
 	}
-	image, err := fetch(ctx, from, link.Ref, report)
+	image, err := fetch(ctx, from, link.Ref, platform, report)
 	if err == nil {
 		return image, nil
 	}
@@ -68,12 +69,12 @@ func (l *Library) FetchLink(ctx context.Context, link Link, report func(Progress
 // Look returns the record that FetchLink would return, without downloading
 // layers; of an image in the docker daemon, Digest and Size may differ from it.
 // Errors are as for FetchLink.
-func (l *Library) Look(ctx context.Context, link Link) (Image, error) {
+func (l *Library) Look(ctx context.Context, link Link, platform string) (Image, error) {
 	from, err := l.location(link.Location)
 	if err != nil {
 		return Image{}, err
 	}
-	_, image, err := look(ctx, from, link.Ref)
+	_, image, err := look(ctx, from, link.Ref, platform)
 	if err == nil {
 		return image, nil
 	}
@@ -86,8 +87,8 @@ func (l *Library) Look(ctx context.Context, link Link) (Image, error) {
 
 // look describes the image that a location calls ref, and returns the record that
 // it would have.
-func look(ctx context.Context, at source.Location, ref Ref) (source.Image, Image, error) {
-	there, err := at.Look(ctx, ref.repository(), ref.Tag)
+func look(ctx context.Context, at source.Location, ref Ref, platform string) (source.Image, Image, error) {
+	there, err := at.Look(ctx, ref.repository(), ref.Tag, platform)
 	if err != nil {
 		return source.Image{}, Image{}, err
 	}
@@ -97,8 +98,8 @@ func look(ctx context.Context, at source.Location, ref Ref) (source.Image, Image
 
 // fetch brings the content of the image that a location calls ref, unless its
 // labels say that it is none for nodes.
-func fetch(ctx context.Context, from source.Location, ref Ref, report func(Progress)) (Image, error) {
-	there, _, err := look(ctx, from, ref)
+func fetch(ctx context.Context, from source.Location, ref Ref, platform string, report func(Progress)) (Image, error) {
+	there, _, err := look(ctx, from, ref, platform)
 	if err != nil {
 		return Image{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"walt/images/content"
+	"walt/images/source"
 )
 
 // Layer is one layer of an image.
@@ -18,6 +19,8 @@ type Detail struct {
 	Labels           map[string]string
 	History          []string // how it was built, a line for each step
 	Architecture, OS string
+	Platform         string  // these two and the variant, as in "linux/arm/v7"
+	Unfit            []Model // of its models, those whose machines do not run that
 }
 
 // Inspect reads what an image that is here says of itself. All of it is text of
@@ -36,6 +39,8 @@ func (l *Library) Inspect(img Image) (Detail, error) {
 		return Detail{}, err
 	}
 	d := Detail{Labels: config.Config.Labels, History: []string{}, Architecture: config.Architecture, OS: config.OS}
+	d.Platform = source.PlatformOf(config)
+	d.Unfit = l.Unfit(img, d.Platform)
 	for _, b := range m.Layers {
 		d.Layers = append(d.Layers, Layer{string(b.Digest), b.Size})
 	}

@@ -212,7 +212,7 @@ func (s *shelf) Fetch(ctx context.Context, ref images.Ref, _ func(images.Progres
 	return s.images[images.Model(strings.TrimSuffix(ref.Name, "-default"))], errors.Join(ctx.Err(), s.err)
 }
 
-func (s *shelf) FetchLink(ctx context.Context, from images.Link, report func(images.Progress)) (images.Image, error) {
+func (s *shelf) FetchLink(ctx context.Context, from images.Link, _ string, report func(images.Progress)) (images.Image, error) {
 	report(images.Progress{Done: 3, Total: 9})
 	report(images.Progress{Layer: sum("x"), Done: 1, Total: 1, Finished: true})
 	if s.before != nil {
@@ -223,7 +223,7 @@ func (s *shelf) FetchLink(ctx context.Context, from images.Link, report func(ima
 	return s.links[from.Location], errors.Join(ctx.Err(), s.err)
 }
 
-func (s *shelf) Look(_ context.Context, from images.Link) (images.Image, error) {
+func (s *shelf) Look(_ context.Context, from images.Link, _ string) (images.Image, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.links[from.Location], nil

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,17 +52,61 @@ func parseModels(label string) (models []Model, bad string) {
 	return models, ""
 }
 
-// forImage returns the platforms for which an image is wanted: by its name when it
-// is called after a model, else by its labels.
-func (p Platforms) forImage(repository string, labels map[string]string) []string {
+// machines returns the machines for which an image is wanted: those of the models
+// that its label lists and this lab has, or of all that it lists when it has none
+// of them; and of the model that it is called after.
+func (l *Library) machines(ctx context.Context, repository string, labels map[string]string) (all []source.Machine, err error) {
 	_, name, _ := strings.Cut(repository, "/")
-	if all := p.Of(Model(strings.TrimSuffix(name, defaultSuffix))); all != nil || labels == nil {
+	models, _ := parseModels(labels[modelsLabel])
+	if l.Present != nil && len(models) > 0 {
+		present, err := l.Present(ctx)
+		if err != nil {
+			return nil, err
+		}
+		here := slices.DeleteFunc(slices.Clone(models), func(m Model) bool { return !slices.Contains(present, m) })
+		if len(here) > 0 {
+			models = here
+		}
+	}
+	if called, is := strings.CutSuffix(name, defaultSuffix); is && !slices.Contains(models, Model(called)) {
+		models = append([]Model{Model(called)}, models...)
+	}
+	for _, m := range models {
+		if runs := l.runs(m); len(runs) > 0 {
+			all = append(all, source.Machine{Model: string(m), Runs: runs})
+		}
+	}
+	return all, nil
+}
+
+// runs returns the platforms of a model, or none when nobody tells.
+func (l *Library) runs(m Model) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if all, ok := l.models[m]; ok {
 		return all
 	}
-	var all []string
-	models, _ := parseModels(labels[modelsLabel])
-	for _, m := range models {
-		all = append(all, p.Of(m)...)
+	return l.platforms.Of(m)
+}
+
+// SetModels says what the machines of some models run, as in "linux/arm/v7",
+// beside or instead of what is known. It may be called again at any time.
+func (l *Library) SetModels(platforms map[Model]string) {
+	all := Platforms{}
+	for m, p := range platforms {
+		all[m] = Including(p)
 	}
-	return all
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.models = all
+}
+
+// Unfit returns those of the image's models whose machines do not run a platform.
+func (l *Library) Unfit(img Image, platform string) (models []Model) {
+	for _, m := range img.Models {
+		if runs := l.runs(m); len(runs) > 0 && !slices.Contains(runs, platform) {
+			models = append(models, m)
+		}
+	}
+	return models
 }

@@ -32,7 +32,12 @@ type Library struct {
 	stall     time.Duration // how long a location may stay silent
 	askLimit  time.Duration
 
+	// Present returns the models of the nodes here: an image is wanted for those
+	// of its models. nil: for all of them. It is set before anything is asked.
+	Present func(context.Context) ([]Model, error)
+
 	mu         sync.Mutex
+	models     Platforms // that the configuration tells of
 	registries []*source.Registry
 	docker     *source.Daemon
 }

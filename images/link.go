@@ -87,3 +87,6 @@ func validPart(s string) string {
 	s = strings.TrimLeft(s, "-")
 	return strings.TrimRight(s[:min(len(s), 63)], "-")
 }
+
+// ValidPlatform reports whether a text names a platform, as in "linux/arm/v7".
+func ValidPlatform(s string) bool { return source.ValidPlatform(s) }

@@ -23,7 +23,7 @@ func (l *Library) SetRegistries(configs []Registry) error {
 		if c.Label == Hub { // the default images are searched too
 			c.Accounts = append([]string{string(auth.Nobody)}, c.Accounts...)
 		}
-		r, err := source.NewRegistry(c, l.content, l.platforms.forImage, l.stall)
+		r, err := source.NewRegistry(c, l.content, l.machines, l.stall)
 		if err != nil {
 			return err
 		}

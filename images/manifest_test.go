@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,7 +41,7 @@ func TestFetchOfWhatIsNoImageForNodes(t *testing.T) {
 		"zero layers":        {image(t, nil, modelsLabel, "x"), []string{"has no layers"}},
 		"odd layer":          {image(t, []v1.Layer{odd}, modelsLabel, "x"), []string{"a layer of the kind", "x-odd"}},
 		"odd config":         {mutate.ConfigMediaType(pcImage(t, "x"), "application/x-chart"), []string{"a config of the kind", "x-chart"}},
-		"no variant":         {noPC, []string{"no linux variant for amd64", "s390x"}},
+		"no variant":         {noPC, []string{"no variant for pc-x86-64 (linux/amd64 or linux/386), only for: linux/s390x"}},
 		"text for a layer":   {image(t, []v1.Layer{static.NewLayer([]byte("no tar"), types.OCILayer)}, modelsLabel, "x"), []string{"a layer sha256:", "cannot be read"}},
 		"text in gzip":       {image(t, []v1.Layer{static.NewLayer(zip(t, bytes.Repeat([]byte("no tar "), 200)), types.OCILayer)}, modelsLabel, "x"), []string{"a layer sha256:", "cannot be read"}},
 		"half a tar":         {image(t, []v1.Layer{static.NewLayer(archive(t, regular("a", "1"), regular("b", "2"))[:1100], types.OCIUncompressedLayer)}, modelsLabel, "x"), []string{"a layer sha256:", "cannot be read"}},
@@ -100,7 +101,7 @@ func TestManifestList(t *testing.T) {
 		return mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}}
 	}
 	index := mutate.AppendManifests(empty.Index, variant("s390x"), variant("arm64"), variant("amd64"), variant("arm"))
-	for ref, arch := range map[string]string{pcDefault: "amd64", "waltplatform/rpi-3-b-default": "arm"} {
+	for ref, arch := range map[string]string{pcDefault: "amd64", "waltplatform/rpi-3-b-default": "arm64", "waltplatform/rpi-2-b-default": "arm"} {
 		push(t, url, ref, index)
 		img, err := l.Fetch(t.Context(), mustRef(t, ref), nil)
 		if err != nil {
@@ -109,7 +110,7 @@ func TestManifestList(t *testing.T) {
 		if digestOf(t, index) == img.Digest {
 			t.Error("the digest is that of the list")
 		}
-		if img.Variant != "linux/"+arch {
+		if img.Variant != "linux/"+arch && img.Variant != "linux/"+arch+"/v7" {
 			t.Errorf("the variant is %q, want that of %s", img.Variant, arch)
 		}
 		tree, err := l.Files(t.Context(), img.Digest)
@@ -132,11 +133,14 @@ func manyModels(n int) string {
 func TestManifestListOfAnyName(t *testing.T) {
 	t.Parallel()
 	l, _, url := inLab(t)
+	l.SetModels(map[Model]string{"visionfive-2": "linux/riscv64"})
 	list := func(models string, archs ...string) v1.ImageIndex {
 		var all []mutate.IndexAddendum
 		for _, arch := range archs {
 			img := image(t, []v1.Layer{gzipLayer(t, regular("arch", arch))}, modelsLabel, models)
-			all = append(all, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+			p := v1.Platform{OS: "linux"}
+			p.Architecture, p.Variant, _ = strings.Cut(arch, "/")
+			all = append(all, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &p}})
 		}
 		return mutate.AppendManifests(empty.Index, all...)
 	}
@@ -144,28 +148,85 @@ func TestManifestListOfAnyName(t *testing.T) {
 		ref, models, want string
 		archs             []string
 	}{
-		{"bob/pi", "rpi-3-b", "linux/arm", []string{"amd64", "arm64", "arm"}},
+		{"bob/pi", "rpi-3-b", "linux/arm64", []string{"amd64", "arm", "arm64"}},
+		{"bob/pi2", "rpi-2-b", "linux/arm/v7", []string{"amd64", "arm64", "arm"}},
+		{"bob/pi1", "rpi-b", "linux/arm/v6", []string{"arm/v7", "arm/v5", "arm/v6"}},
+		{"bob/old-pi", "rpi-b", "linux/arm/v5", []string{"arm/v7", "arm/v5"}},
+		{"bob/pis", "rpi-3-b,rpi-zero", "linux/arm/v6", []string{"arm64", "arm/v7", "arm/v6"}},
+		{"bob/old-pc", "pc-x86-64,pc-x86-32", "linux/386", []string{"amd64", "386"}},
+		{"bob/riscv", "visionfive-2", "linux/riscv64", []string{"amd64", "riscv64"}},
 		{"bob/pi64", "rpi-4-b", "linux/arm64", []string{"amd64", "arm64"}},
 		{"bob/pc", "pc-x86-64", "linux/amd64", []string{"arm", "amd64"}},
-		{"bob/board", "some-board", "linux/arm", []string{"arm"}},
+		{"bob/board", "some-board", "linux/arm/v7", []string{"arm"}},
 	} {
 		push(t, url, c.ref, list(c.models, c.archs...))
 		link := Link{"lab", mustRef(t, c.ref)}
-		img, err := l.FetchLink(t.Context(), link, nil)
+		img, err := l.FetchLink(t.Context(), link, "", nil)
 		if err != nil || img.Variant != c.want {
 			t.Errorf("%s: the variant is %q, %v, want %s", c.ref, img.Variant, err, c.want)
 		}
-		looked, err := l.Look(t.Context(), link)
+		looked, err := l.Look(t.Context(), link, "")
 		if err != nil || looked.Digest != img.Digest || looked.Variant != img.Variant {
 			t.Errorf("%s: a look sees %+v, %v, want %+v", c.ref, looked, err, img)
 		}
 	}
 	push(t, url, "bob/pc-only", list("pc-x86-64", "arm"))
-	_, err := l.Look(t.Context(), Link{"lab", mustRef(t, "bob/pc-only")})
-	wantFault(t, err, "no linux variant for amd64", "only for: arm")
-	_, err = l.Look(t.Context(), Link{"lba", mustRef(t, "bob/pc")})
+	_, err := l.Look(t.Context(), Link{"lab", mustRef(t, "bob/pc-only")}, "")
+	wantFault(t, err, "no variant for pc-x86-64 (linux/amd64 or linux/386), only for: linux/arm/v7")
+	got, err := l.FetchLink(t.Context(), Link{"lab", mustRef(t, "bob/pc-only")}, "linux/arm/v7", nil)
+	if err != nil || got.Variant != "linux/arm/v7" {
+		t.Errorf("chosen by hand: %+v, %v", got, err)
+	}
+	push(t, url, "bob/both", list("rpi-b,rpi-3-b", "arm64", "arm/v7"))
+	_, err = l.Look(t.Context(), Link{"lab", mustRef(t, "bob/both")}, "")
+	wantFault(t, err, "no variant for rpi-b (linux/arm/v6 or linux/arm/v5) and rpi-3-b (linux/arm64 or")
+	l.Present = func(context.Context) ([]Model, error) { return []Model{"rpi-3-b"}, nil }
+	if img, err := l.Look(t.Context(), Link{"lab", mustRef(t, "bob/both")}, ""); err != nil || img.Variant != "linux/arm64" {
+		t.Errorf("with one of its models here: %+v, %v", img, err)
+	}
+	_, err = l.Look(t.Context(), Link{"lba", mustRef(t, "bob/pc")}, "")
 	wantFault(t, err, "unknown image location lba")
 	if hint := fault.As(err).Hint; !strings.Contains(hint, "did you mean lab") || !strings.HasSuffix(hint, "the locations are: walt, lab") {
 		t.Errorf("the hint is %q", hint)
+	}
+}
+
+// Of an entry that does not tell its platform, the config does; a list in a list
+// is followed, and what is no image is left out.
+func TestManifestListsAsTheyCome(t *testing.T) {
+	t.Parallel()
+	l, _, url := inLab(t)
+	of := func(arch string) v1.Image {
+		img := image(t, []v1.Layer{gzipLayer(t, regular("arch", arch))}, modelsLabel, "rpi-4-b")
+		c, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = c.DeepCopy()
+		c.Architecture = arch
+		if img, err = mutate.ConfigFile(img, c); err != nil {
+			t.Fatal(err)
+		}
+		return img
+	}
+	silent := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: of("amd64")}, mutate.IndexAddendum{Add: of("arm64")})
+	nested := mutate.AppendManifests(empty.Index,
+		mutate.IndexAddendum{Add: of("note"), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}}},
+		mutate.IndexAddendum{Add: mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: silent})})
+	for name, index := range map[string]v1.ImageIndex{"bob/silent": silent, "bob/nested": nested} {
+		push(t, url, name, index)
+		img, err := l.FetchLink(t.Context(), Link{"lab", mustRef(t, name)}, "", nil)
+		if err != nil || img.Variant != "linux/arm64" || img.Digest != digestOf(t, of("arm64")) {
+			t.Errorf("%s: %+v, %v", name, img, err)
+			continue
+		}
+		d, err := l.Inspect(img)
+		if err != nil || d.Platform != "linux/arm64" || len(d.Unfit) > 0 {
+			t.Errorf("%s: %+v, %v", name, d, err)
+		}
+		img.Models = append(img.Models, "rpi-b")
+		if d, err = l.Inspect(img); err != nil || !slices.Equal(d.Unfit, []Model{"rpi-b"}) {
+			t.Errorf("%s: %+v, %v", name, d, err)
+		}
 	}
 }

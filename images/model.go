@@ -2,6 +2,7 @@ package images
 
 import (
 	"regexp"
+	"slices"
 
 	"walt/fault"
 )
@@ -33,21 +34,40 @@ func ModelNames(models []Model) []string {
 	return names
 }
 
-// Platforms are the architectures that the machines of each model run, the best
-// first, by their names in Go (GOARCH). A key that ends in "*" is of all models
-// that begin so and have no key of their own.
+// Platforms are what the machines of each model run, the best first, as in
+// "linux/arm/v7". A key that ends in "*" is of all models that begin so and have
+// no longer key.
 type Platforms map[Model][]string
+
+// What machines run: their own platform, and the older ones that it includes.
+var (
+	armv6 = []string{"linux/arm/v6", "linux/arm/v5"}
+	armv7 = append([]string{"linux/arm/v7"}, armv6...)
+	arm64 = append([]string{"linux/arm64"}, armv7...)
+	i386  = []string{"linux/386"}
+	amd64 = append([]string{"linux/amd64"}, i386...)
+)
 
 // KnownPlatforms are those of the models that every lab knows.
 func KnownPlatforms() Platforms {
-	pc, pi := []string{"amd64"}, []string{"arm", "arm64"}
 	return Platforms{
-		"pc-x86-64": pc, "pc-*": pc,
-		"rpi-b": pi, "rpi-b-plus": pi, "rpi-2-b": pi, "rpi-3-b": pi, "rpi-3-b-plus": pi, "rpi-4-b": pi, "rpi-5-b": pi, "rpi-*": pi,
+		"pc-x86-32*": i386, "pc-*": amd64,
+		"rpi-b*": armv6, "rpi-a*": armv6, "rpi-1*": armv6, "rpi-zero*": armv6, "rpi-zero-2*": arm64,
+		"rpi-2*": armv7, "rpi-*": arm64,
 	}
 }
 
-// Of returns the architectures of a model, or none when the table does not tell.
+// Including returns a platform and the older ones that it includes.
+func Including(platform string) []string {
+	for _, all := range [][]string{arm64, amd64} {
+		if i := slices.Index(all, platform); i >= 0 {
+			return all[i:]
+		}
+	}
+	return []string{platform}
+}
+
+// Of returns the platforms of a model, or none when the table does not tell.
 func (p Platforms) Of(m Model) []string {
 	if all, ok := p[m]; ok {
 		return all

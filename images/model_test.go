@@ -30,18 +30,20 @@ func TestParseModel(t *testing.T) {
 func TestPlatforms(t *testing.T) {
 	t.Parallel()
 	p := KnownPlatforms()
-	p["rpi-cm-*"] = []string{"arm64"}
-	p["board"] = []string{"riscv64"}
+	p["rpi-cm-*"] = []string{"linux/arm64"}
+	p["board"] = []string{"linux/riscv64"}
 	for m, want := range map[Model]string{
-		"pc-x86-64": "amd64", "pc-other": "amd64", "rpi-3-b": "arm arm64", "rpi-9": "arm arm64",
-		"rpi-cm-4": "arm64", "board": "riscv64", "board-2": "", "pc": "", "": "",
+		"pc-x86-64": "linux/amd64 linux/386", "pc-x86-32": "linux/386",
+		"rpi-b": "linux/arm/v6 linux/arm/v5", "rpi-zero-w": "linux/arm/v6 linux/arm/v5", "rpi-2-b": "linux/arm/v7 linux/arm/v6 linux/arm/v5",
+		"rpi-3-b": "linux/arm64 linux/arm/v7 linux/arm/v6 linux/arm/v5", "rpi-zero-2-w": "linux/arm64 linux/arm/v7 linux/arm/v6 linux/arm/v5",
+		"rpi-cm-4": "linux/arm64", "board": "linux/riscv64", "board-2": "", "pc": "", "": "",
 	} {
 		if got := p.Of(m); strings.Join(got, " ") != want {
 			t.Errorf("%s: got %v, want %s", m, got, want)
 		}
 	}
 	for m := range KnownPlatforms() {
-		if _, err := ParseModel(strings.TrimSuffix(string(m), "-*")); err != nil || slices.Contains(p.Of(m), "") {
+		if _, err := ParseModel(strings.TrimRight(string(m), "-*")); err != nil || slices.Contains(p.Of(m), "") {
 			t.Errorf("%s: %v", m, err)
 		}
 	}

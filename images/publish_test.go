@@ -43,7 +43,7 @@ func TestPublish(t *testing.T) {
 	wantProgress(t, seen, 2)
 	there := newLibrary(t)
 	lookIn(t, there, "http://"+host)
-	got, err := there.FetchLink(t.Context(), link, nil)
+	got, err := there.FetchLink(t.Context(), link, "", nil)
 	if err != nil || got.Digest != img.Digest {
 		t.Errorf("there it is %v, %v, want %s", got.Digest, err, img.Digest)
 	}

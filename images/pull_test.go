@@ -147,7 +147,7 @@ func TestDamagedContentComesAnew(t *testing.T) {
 	img := pcImage(t, "hello")
 	push(t, url, pcDefault, img)
 	link := Link{"lab", mustRef(t, pcDefault)}
-	was, err := l.FetchLink(t.Context(), link, nil)
+	was, err := l.FetchLink(t.Context(), link, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestDamagedContentComesAnew(t *testing.T) {
 		}
 		before := f.Blobs.Load()
 		var notes []string
-		now, err := l.FetchLink(t.Context(), link, func(p Progress) {
+		now, err := l.FetchLink(t.Context(), link, "", func(p Progress) {
 			if p.Note != "" {
 				notes = append(notes, p.Note)
 			}

@@ -101,7 +101,7 @@ func (l *Library) offer(ctx context.Context, at source.Location, ref Ref) Offer 
 	o := Offer{Location: at.Name()}
 	inTime, cancel := context.WithTimeoutCause(ctx, l.askLimit, source.ErrSlow)
 	defer cancel()
-	_, image, err := look(inTime, at, ref)
+	_, image, err := look(inTime, at, ref, "")
 	e, ok := errors.AsType[*source.Error](err)
 	o.Asked = err == nil || ok && (e.Absent || e.Found)
 	switch {

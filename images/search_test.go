@@ -100,12 +100,12 @@ func TestSearchRealRegistries(t *testing.T) {
 		if strings.Contains(link, "whole:many") {
 			continue
 		}
-		img, err := l.FetchLink(t.Context(), mustLink(t, link), nil)
+		img, err := l.FetchLink(t.Context(), mustLink(t, link), "", nil)
 		if err != nil || img.Ref != mustLink(t, link).Ref {
 			t.Errorf("%s: %v, %v", link, img, err)
 		}
 	}
-	_, err = l.FetchLink(t.Context(), mustLink(t, "belo:bob/x"), nil)
+	_, err = l.FetchLink(t.Context(), mustLink(t, "belo:bob/x"), "", nil)
 	wantFault(t, err, "unknown image location belo")
 	if !strings.Contains(fault.As(err).Hint, "below") {
 		t.Errorf("no hint: %v", fault.As(err).Hint)

@@ -90,7 +90,7 @@ func (c *Catalog) update(ctx context.Context, user auth.Name, terms Terms, u *Up
 	link := Link{Location: u.Newest.Location, Ref: ref}
 	var fresh Image
 	err := c.transfer(ctx, "", link.String(), user, nil, func(ctx context.Context, report func(Progress)) (err error) {
-		fresh, err = c.Content.FetchLink(ctx, link, report)
+		fresh, err = c.Content.FetchLink(ctx, link, "", report)
 		return err
 	})
 	if err != nil {

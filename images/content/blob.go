@@ -86,6 +86,7 @@ func (m Manifest) Blobs() []Blob { return slices.Concat(m.Layers, []Blob{m.Confi
 type Config struct {
 	Architecture string
 	OS           string
+	Variant      string // of the architecture, as in "v7"
 	Created      time.Time
 	Config       struct{ Labels map[string]string }
 	RootFS       struct {

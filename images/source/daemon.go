@@ -125,8 +125,8 @@ func (d *Daemon) inspect(ctx context.Context, name string) (moby.ImageInspectRes
 	return is, err
 }
 
-// Look implements Location.
-func (d *Daemon) Look(ctx context.Context, name, tag string) (Image, error) {
+// Look implements Location. A daemon has one variant of each image.
+func (d *Daemon) Look(ctx context.Context, name, tag, _ string) (Image, error) {
 	i, err := d.look(ctx, name, tag)
 	return i, d.explain(ctx, err)
 }

@@ -19,12 +19,12 @@ import (
 const parallel = 4
 
 // Look implements Location.
-func (r *Registry) Look(ctx context.Context, name, tag string) (Image, error) {
+func (r *Registry) Look(ctx context.Context, name, tag, platform string) (Image, error) {
 	repo, err := r.repository(ctx, name, transport.PullScope)
 	if err != nil {
 		return Image{}, r.explain(ctx, err)
 	}
-	i, _, err := repo.look(ctx, name, tag)
+	i, _, err := repo.look(ctx, name, tag, platform)
 	return i, r.explain(ctx, err)
 }
 

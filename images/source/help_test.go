@@ -61,7 +61,9 @@ func newPlace(t testing.TB) *place {
 
 // use makes a registry the location, in which images for PCs are looked for.
 func (p *place) use(c RegistryConfig) error {
-	r, err := NewRegistry(c, p.store, func(string, map[string]string) []string { return []string{"amd64"} }, p.stall)
+	r, err := NewRegistry(c, p.store, func(context.Context, string, map[string]string) ([]Machine, error) {
+		return []Machine{{Model: "pc-x86-64", Runs: []string{"linux/amd64"}}}, nil
+	}, p.stall)
 	p.Location = r
 	return err
 }
@@ -102,7 +104,7 @@ func (p *place) fetch(ctx context.Context, ref string, report func(Progress)) (I
 	if !tagged {
 		tag = "latest"
 	}
-	i, err := p.Look(ctx, name, tag)
+	i, err := p.Look(ctx, name, tag, "")
 	if err != nil {
 		return Image{}, err
 	}

@@ -21,8 +21,9 @@ type Location interface {
 	fmt.Stringer
 	// Name is what the configuration calls it.
 	Name() string
-	// Look describes an image without downloading its layers.
-	Look(ctx context.Context, repository, tag string) (Image, error)
+	// Look describes an image without downloading its layers. Of several variants
+	// it takes that for the platform, for "" that for the machines of the image.
+	Look(ctx context.Context, repository, tag, platform string) (Image, error)
 	// Search shows the images that the query finds. An error may come after some.
 	Search(ctx context.Context, q Query, found func(Image)) error
 }
@@ -35,7 +36,7 @@ type Image struct {
 	Labels  map[string]string
 	Created time.Time // as its config says, UTC
 	Size    int64     // bytes of its layers as they are stored there, config and manifest
-	Variant string    // that was chosen from a manifest list, as in "linux/arm64"
+	Variant string    // that was chosen from a manifest list, as in "linux/arm/v7"
 
 	fetch func(ctx context.Context, report func(Progress)) (Image, error)
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -39,72 +38,97 @@ func parse(at fmt.Stringer, raw []byte, kind types.MediaType) (content.Manifest,
 }
 
 // look returns an image of the repository, and its manifest. Of a manifest list it
-// takes the one for the machines that the image is for.
-func (r *repository) look(ctx context.Context, name, tag string) (Image, content.Manifest, error) {
+// takes the one of the platform, or for "" that for the machines that the image is
+// for.
+func (r *repository) look(ctx context.Context, name, tag, platform string) (Image, content.Manifest, error) {
 	raw, kind, err := r.rawManifest(ctx, tag)
 	if err != nil {
 		return Image{}, content.Manifest{}, err
 	}
+	i := Image{Repository: name, Tag: tag}
 	if !kind.IsIndex() {
-		return r.describe(ctx, Image{Repository: name, Tag: tag}, raw, kind)
+		return r.describe(ctx, i, raw, kind)
 	}
-	list, err := v1.ParseIndexManifest(bytes.NewReader(raw))
+	list, err := parseList(r, raw)
 	if err != nil {
-		return Image{}, content.Manifest{}, Unusable(r, "has a manifest list that is not valid")
+		return Image{}, content.Manifest{}, err
 	}
-	wanted := r.platforms(name, nil)
-	if len(wanted) > 0 {
-		return r.variant(ctx, name, tag, list, wanted)
+	has, err := r.variants(ctx, list, 1)
+	if err != nil {
+		return Image{}, content.Manifest{}, err
+	}
+	if platform != "" {
+		return r.take(ctx, i, has, []Machine{{Runs: []string{platform}}})
 	}
 	// its labels tell what it is for, and are the same in each variant
-	i, m, err := r.variant(ctx, name, tag, list, anywhere())
+	machines, err := r.platforms(ctx, name, nil)
 	if err != nil {
 		return Image{}, content.Manifest{}, err
 	}
-	if wanted = r.platforms(name, i.Labels); len(wanted) == 0 {
-		return i, m, nil
+	first, m, err := r.take(ctx, i, has, machines)
+	if err != nil {
+		return Image{}, content.Manifest{}, err
 	}
-	return r.variant(ctx, name, tag, list, wanted)
+	if machines, err = r.platforms(ctx, name, first.Labels); err != nil {
+		return Image{}, content.Manifest{}, err
+	}
+	if v, err := choose(r, has, machines); err != nil || v.digest == first.Digest || len(machines) == 0 {
+		return first, m, err
+	}
+	return r.take(ctx, i, has, machines)
 }
 
-// variant is look for the one of a list for the first of the platforms that it has.
-func (r *repository) variant(ctx context.Context, name, tag string, list *v1.IndexManifest, platforms []string) (Image, content.Manifest, error) {
-	d, err := r.choose(list, platforms)
+// take is look for the variant for the machines.
+func (r *repository) take(ctx context.Context, i Image, has []variant, machines []Machine) (Image, content.Manifest, error) {
+	v, err := choose(r, has, machines)
 	if err != nil {
 		return Image{}, content.Manifest{}, err
 	}
-	raw, kind, err := r.rawManifest(ctx, d.Digest.String())
+	raw, kind, err := r.rawVariant(ctx, v.digest)
 	if err != nil {
 		return Image{}, content.Manifest{}, err
 	}
-	if string(content.Sum(raw)) != d.Digest.String() {
-		return Image{}, content.Manifest{}, fmt.Errorf("%s: %w", d.Digest, content.ErrMismatch)
-	}
-	return r.describe(ctx, Image{Repository: name, Tag: tag, Variant: d.Platform.OS + "/" + d.Platform.Architecture}, raw, kind)
+	i.Variant = v.platform
+	return r.describe(ctx, i, raw, kind)
 }
 
-// describe parses the manifest of an image and gets its config.
+// rawVariant gets a manifest by its digest.
+func (r *repository) rawVariant(ctx context.Context, digest string) ([]byte, types.MediaType, error) {
+	raw, kind, err := r.rawManifest(ctx, digest)
+	if err == nil && string(content.Sum(raw)) != digest {
+		err = fmt.Errorf("%s: %w", digest, content.ErrMismatch)
+	}
+	return raw, kind, err
+}
+
+// describe makes what is known of an image from its manifest, and gets its config.
 func (r *repository) describe(ctx context.Context, i Image, raw []byte, kind types.MediaType) (Image, content.Manifest, error) {
-	if !kind.IsImage() {
-		return Image{}, content.Manifest{}, Unusable(r, "is of the kind %q, which this server does not know", kind)
-	}
-	m, err := parse(r, raw, kind)
+	m, config, rawConfig, err := r.described(ctx, raw, kind)
 	if err != nil {
 		return Image{}, content.Manifest{}, err
-	}
-	rawConfig, err := r.config(ctx, m.Config)
-	if err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	config, err := content.ParseConfig(rawConfig)
-	if err != nil {
-		return Image{}, content.Manifest{}, Unusable(r, "has a config that is not valid")
 	}
 	i.describe(m, config)
 	i.fetch = func(ctx context.Context, report func(Progress)) (Image, error) {
 		return i, r.explain(ctx, r.fetch(ctx, m, rawConfig, report))
 	}
 	return i, m, nil
+}
+
+// described parses the manifest of an image and gets its config.
+func (r *repository) described(ctx context.Context, raw []byte, kind types.MediaType) (m content.Manifest, c content.Config, rawConfig []byte, err error) {
+	if !kind.IsImage() {
+		return m, c, nil, Unusable(r, "is of the kind %q, which this server does not know", kind)
+	}
+	if m, err = parse(r, raw, kind); err != nil {
+		return m, c, nil, err
+	}
+	if rawConfig, err = r.config(ctx, m.Config); err != nil {
+		return m, c, nil, err
+	}
+	if c, err = content.ParseConfig(rawConfig); err != nil {
+		return m, c, nil, Unusable(r, "has a config that is not valid")
+	}
+	return m, c, rawConfig, nil
 }
 
 // config returns a config, from the store if it is there.
@@ -153,29 +177,6 @@ func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.
 	}
 	return raw, kind, nil
 }
-
-// choose picks the manifest for the first of the platforms that a list has.
-func (r *repository) choose(list *v1.IndexManifest, platforms []string) (v1.Descriptor, error) {
-	var has []string
-	for _, want := range platforms {
-		for _, d := range list.Manifests {
-			if d.Platform == nil || d.Platform.OS != "linux" {
-				continue
-			}
-			if d.Platform.Architecture == want && d.Digest.Algorithm == "sha256" {
-				return d, nil
-			}
-			has = append(has, d.Platform.Architecture)
-		}
-	}
-	slices.Sort(has)
-	return v1.Descriptor{}, Unusable(r, "has no linux variant for %s, only for: %s",
-		strings.Join(platforms, " or "), strings.Join(slices.Compact(has), ", "))
-}
-
-// anywhere are the architectures of nodes of which nothing is known: rather
-// that of the server than another.
-func anywhere() []string { return []string{runtime.GOARCH, "arm64", "arm", "amd64"} }
 
 // check refuses a manifest that this server can make nothing of.
 func check(at fmt.Stringer, m *v1.Manifest) error {

@@ -45,11 +45,6 @@ const (
 	hubSearch = "https://hub.docker.com"
 )
 
-// Platforms tells for which architectures (GOARCH names), the best first, an
-// image is wanted. The labels are nil while they are not known. None leaves it to
-// the labels, or to what this server is.
-type Platforms func(repository string, labels map[string]string) []string
-
 // Registry is an OCI registry, to download images from and to publish them in.
 type Registry struct {
 	label     string

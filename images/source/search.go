@@ -66,7 +66,7 @@ func (r *Registry) searchRepository(ctx context.Context, name string, q Query, f
 		if !ValidName(name, tag) || !q.Matches(name, tag) {
 			continue
 		}
-		image, _, err := repo.look(ctx, name, tag)
+		image, _, err := repo.look(ctx, name, tag, "")
 		if _, unusable := errors.AsType[*Error](err); unusable || gone(err) || errors.Is(err, content.ErrMismatch) {
 			continue // no image for nodes
 		}

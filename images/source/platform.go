@@ -1,0 +1,166 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"walt/images/content"
+)
+
+// Machine is a kind of machine that an image is for.
+type Machine struct {
+	Model string
+	Runs  []string // platforms, the best first, as in "linux/arm/v7"
+}
+
+// Platforms tells for which machines an image is wanted: by its name and its
+// labels, which are nil while they are not known. None leaves it to what this
+// server is.
+type Platforms func(ctx context.Context, repository string, labels map[string]string) ([]Machine, error)
+
+const (
+	listDepth = 4   // lists in one another
+	listLimit = 200 // variants of one image
+)
+
+var platformForm = regexp.MustCompile(`^linux/[a-z0-9]+(/v[0-9]+)?$`)
+
+// ValidPlatform reports whether a text names a platform, as in "linux/arm/v7".
+func ValidPlatform(s string) bool { return platformForm.MatchString(s) }
+
+// variant is one image of a list.
+type variant struct {
+	digest   string
+	platform string // "linux/arm64"
+}
+
+// platformOf names a platform in one way: arm of no version is v7, and arm64 is v8,
+// as container tools take them. See
+// https://github.com/opencontainers/image-spec/blob/main/image-index.md
+func platformOf(os, architecture, version string) string {
+	switch {
+	case architecture == "arm" && version == "":
+		version = "v7"
+	case architecture == "arm" && !strings.HasPrefix(version, "v"):
+		version = "v" + version
+	case architecture == "arm64" && (version == "v8" || version == "8"), architecture == "amd64" && version == "v1":
+		version = ""
+	}
+	if version != "" {
+		version = "/" + version
+	}
+	return os + "/" + architecture + version
+}
+
+// variants lists the images for linux of a list, those of lists in it too. What an
+// entry does not tell of its platform, its config does.
+func (r *repository) variants(ctx context.Context, list *v1.IndexManifest, depth int) (all []variant, _ error) {
+	for _, d := range list.Manifests {
+		if d.Digest.Algorithm != "sha256" || len(all) == listLimit || !d.MediaType.IsIndex() && !d.MediaType.IsImage() {
+			continue
+		}
+		told := d.Platform != nil && d.Platform.Architecture != ""
+		if told && d.Platform.OS != "linux" {
+			continue // another system, or a note about a variant
+		}
+		if told && !d.MediaType.IsIndex() {
+			all = append(all, variant{d.Digest.String(), platformOf(d.Platform.OS, d.Platform.Architecture, d.Platform.Variant)})
+			continue
+		}
+		raw, kind, err := r.rawVariant(ctx, d.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		if kind.IsIndex() {
+			if depth == listDepth {
+				return nil, Unusable(r, "has more than %d manifest lists in one another", listDepth)
+			}
+			inner, err := parseList(r, raw)
+			if err != nil {
+				return nil, err
+			}
+			more, err := r.variants(ctx, inner, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, more[:min(len(more), listLimit-len(all))]...)
+			continue
+		}
+		_, config, _, err := r.described(ctx, raw, kind)
+		if err != nil {
+			return nil, err
+		}
+		if config.OS == "linux" {
+			all = append(all, variant{d.Digest.String(), platformOf(config.OS, config.Architecture, config.Variant)})
+		}
+	}
+	return all, nil
+}
+
+// choose picks the variant that all machines run, the best for the first of them;
+// without any, rather one for a machine like this server than another.
+func choose(at fmt.Stringer, has []variant, machines []Machine) (variant, error) {
+	if len(machines) == 0 && len(has) > 0 {
+		i := slices.IndexFunc(has, func(v variant) bool { return v.platform == platformOf("linux", runtime.GOARCH, "") })
+		return has[max(i, 0)], nil
+	}
+	if len(machines) > 0 {
+		for _, want := range machines[0].Runs {
+			i := slices.IndexFunc(has, func(v variant) bool { return v.platform == want })
+			if i >= 0 && len(unfit(want, machines)) == 0 {
+				return has[i], nil
+			}
+		}
+	}
+	var names []string
+	for _, v := range has {
+		names = append(names, v.platform)
+	}
+	slices.Sort(names)
+	e := Unusable(at, "has no variant for %s, only for: %s", needs(machines), strings.Join(slices.Compact(names), ", "))
+	e.Hint += "\ntake one all the same with: image clone --platform PLATFORM LINK"
+	return variant{}, e
+}
+
+// unfit returns the models whose machines do not run a platform.
+func unfit(platform string, machines []Machine) (models []string) {
+	for _, m := range machines {
+		if !slices.Contains(m.Runs, platform) {
+			models = append(models, m.Model)
+		}
+	}
+	return models
+}
+
+// needs says what each of the machines runs.
+func needs(machines []Machine) string {
+	var all []string
+	for _, m := range machines {
+		runs := strings.Join(m.Runs, " or ")
+		if m.Model != "" {
+			runs = m.Model + " (" + runs + ")"
+		}
+		all = append(all, runs)
+	}
+	if len(all) == 0 {
+		return "linux"
+	}
+	return strings.Join(all, " and ")
+}
+
+func parseList(at fmt.Stringer, raw []byte) (*v1.IndexManifest, error) {
+	list, err := v1.ParseIndexManifest(strings.NewReader(string(raw)))
+	if err != nil {
+		return nil, Unusable(at, "has a manifest list that is not valid")
+	}
+	return list, nil
+}
+
+// PlatformOf is the platform that the config of an image names.
+func PlatformOf(c content.Config) string { return platformOf(c.OS, c.Architecture, c.Variant) }
