@@ -78,7 +78,7 @@ func helpShow(_ context.Context, c *Call) error {
 		return err
 	}
 	for line := range strings.Lines(text) {
-		if heading := strings.TrimLeft(line, "# "); c.Terminal != nil && strings.HasPrefix(line, "#") {
+		if heading := strings.TrimLeft(line, "# "); c.fancy() && strings.HasPrefix(line, "#") {
 			line = "\x1b[1m" + strings.TrimSuffix(heading, "\n") + "\x1b[0m\n"
 		}
 		io.WriteString(c.Out, line)

@@ -42,6 +42,8 @@ func logShow(ctx context.Context, c *Call) error {
 	}
 	follow := c.on("realtime")
 	found, none := []api.Event{}, true
+	waiting, cancel := c.waiting(ctx)
+	defer cancel()
 	show := func(e journal.Event) error {
 		if !wanted(e) {
 			return nil
@@ -58,20 +60,20 @@ func logShow(ctx context.Context, c *Call) error {
 		return nil
 	}
 	if follow && until.After(c.Now()) { // one call for both: no event falls between
-		if err := c.Journal.Follow(ctx, from, show); err != nil {
+		if err := c.Journal.Follow(waiting, from, show); err != nil {
 			return err
 		}
-		return ctx.Err()
+		return context.Cause(waiting)
 	}
 	if err := c.Journal.History(ctx, from, until, show); err != nil {
 		return err
 	}
 	switch {
 	case follow:
-		if err := c.Journal.Follow(ctx, c.Now(), show); err != nil {
+		if err := c.Journal.Follow(waiting, c.Now(), show); err != nil {
 			return err
 		}
-		return ctx.Err()
+		return context.Cause(waiting)
 	case c.on("json"):
 		return c.print(api.Events{Events: found})
 	case none:

@@ -22,6 +22,8 @@ func nodeWait(ctx context.Context, c *Call) error {
 	if wanted, err = c.wake(ctx, wanted, false); err != nil {
 		return err
 	}
+	ctx, cancel := c.waiting(ctx)
+	defer cancel()
 	waiting := ctx
 	if c.given("timeout") {
 		d, err := duration("--timeout", c.option("timeout"))
@@ -45,13 +47,16 @@ func nodeWait(ctx context.Context, c *Call) error {
 		return fault.Failedf("not up after %s: %s", c.option("timeout"), listStates(missing)).
 			WithHint("see what they are doing with: node show --all")
 	}
+	if why := fault.As(context.Cause(ctx)); why != nil {
+		return why
+	}
 	return err
 }
 
 // waitingFor shows, until end is called, what is waited for: on a terminal a
 // line that changes, without one a line whenever there are fewer.
 func (c *Call) waitingFor() (show func(nodes.Nodes), end func()) {
-	if c.Terminal != nil {
+	if c.fancy() {
 		return func(missing nodes.Nodes) { fmt.Fprintf(c.Err, "\r\x1b[KWaiting for %s ...", listStates(missing)) },
 			func() { fmt.Fprint(c.Err, "\r\x1b[K") }
 	}

@@ -55,7 +55,7 @@ func clean(s string) string {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7f {
 			return strings.Map(func(r rune) rune {
-				if r < ' ' || r >= 0x7f && r < 0xa0 {
+				if steers(r) {
 					return '\uFFFD'
 				}
 				return r
@@ -63,6 +63,12 @@ func clean(s string) string {
 		}
 	}
 	return s
+}
+
+// steers reports whether a character does something to a terminal, or to the
+// order of the text around it, instead of being shown.
+func steers(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // print writes v as one JSON document.
@@ -74,7 +80,7 @@ func (c *Call) print(v any) error {
 
 // rows writes rows to the session's output, with a bold heading on a terminal.
 func (c *Call) rows(heading []string, rows [][]string) {
-	columns(c.Out, c.Terminal != nil, heading, rows)
+	columns(c.Out, c.fancy(), heading, rows)
 }
 
 // note tells the user something that is not a result, and so goes to Err.

@@ -34,3 +34,16 @@ func TestColumns(t *testing.T) {
 		}
 	}
 }
+
+// What would change the order of the text around it is not shown.
+func TestCleanBidirectional(t *testing.T) {
+	for _, r := range "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069" {
+		text := "a" + string(r) + "b"
+		if got := clean(text); got != "a\uFFFDb" {
+			t.Errorf("%q is shown as %q", text, got)
+		}
+		if _, err := split("node show " + text); err == nil {
+			t.Errorf("%q is taken in a command line", text)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 // progress shows how a transfer goes, until end is called: a bar on a terminal,
 // a line for each finished layer without one.
 func (c *Call) progress(what string) (report func(images.Progress), end func()) {
-	if c.Terminal == nil {
+	if !c.fancy() {
 		return func(p images.Progress) {
 			if p.Note != "" {
 				c.note("%s", p.Note)

@@ -53,7 +53,7 @@ func split(line string) ([]string, error) {
 	if !utf8.ValidString(line) {
 		return nil, fault.Usagef("the command line is not valid UTF-8").WithHint("check the encoding of your terminal or file")
 	}
-	if i := strings.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 }); i >= 0 {
+	if i := strings.IndexFunc(line, func(r rune) bool { return r != '\t' && steers(r) }); i >= 0 {
 		return nil, fault.Usagef("the command line has a control character at byte %d", i+1).WithHint("remove it; one command is one line")
 	}
 	words, err := shlex.Split(line)

@@ -36,6 +36,10 @@ type Session struct {
 	// End ends all sessions of the login, which is not valid any more; nil for none.
 	End func(why string)
 
+	// Waiting derives a context that ends also when the server begins to stop, for
+	// what waits for others; nil: it does not stop.
+	Waiting func(context.Context) (context.Context, context.CancelFunc)
+
 	// Terminal is nil when the session has none: then no colour, no cursor
 	// tricks and no animation.
 	Terminal *Terminal
@@ -50,4 +54,15 @@ type Terminal struct {
 	// Raw switches the interpretation of Ctrl-C and the translation of line
 	// ends off (true) and on again, for a command that passes the terminal on.
 	Raw func(on bool)
+}
+
+// fancy reports whether the client's terminal understands escape sequences.
+func (s *Session) fancy() bool { return s.Terminal != nil && s.Terminal.Name != "dumb" }
+
+// waiting derives a context for what waits for others.
+func (s *Session) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.Waiting == nil {
+		return context.WithCancel(ctx)
+	}
+	return s.Waiting(ctx)
 }

@@ -38,6 +38,8 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 	}
 	x := &session{srv: s, conn: c, peer: peer, login: login, ch: ch}
 	x.ctx, x.cancel = context.WithCancelCause(context.Background())
+	x.serving, x.stop = context.WithCancelCause(context.Background())
+	defer x.stop(nil)
 	// The requests end with the channel: the client closed it, or its
 	// connection is gone. That its input ended is not seen here.
 	defer x.cancel(errGone)
@@ -58,6 +60,9 @@ func (x *session) answer(r *gossh.Request) {
 		granted = x.resize(r.Payload)
 	case "signal":
 		x.signal(r.Payload)
+	case "eow@openssh.com": // nobody reads the output any more (OpenSSH's PROTOCOL, section 2.1)
+		x.unread.Store(true)
+		x.cancel(errGone)
 	case "shell", "exec":
 		if x.started || !x.srv.addSession(x) {
 			break
@@ -124,10 +129,10 @@ func (x *session) signal(payload []byte) {
 // commandSession is the session as commands see it, but for the input.
 func (x *session) commandSession() commands.Session {
 	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Certified: x.login.Certified, Client: x.conn.from}
-	c.Expires = x.login.Expires
+	c.Expires, c.Waiting = x.login.Expires, x.waiting
 	c.End = func(why string) { x.srv.cut(x.login.User, x.login.Key, why) }
 	if x.tty == nil {
-		c.Out, c.Err = &stream{w: x.ch}, &stream{w: x.ch.Stderr()}
+		c.Out, c.Err = &stream{w: x.ch, unread: &x.unread}, &stream{w: x.ch.Stderr(), unread: &x.unread}
 		return c
 	}
 	c.Out, c.Err = x.tty, x.tty

@@ -20,6 +20,18 @@ import (
 // maxAuthTries lets an agent offer a number of keys.
 const maxAuthTries = 20
 
+// What is offered to clients: the library's choice without SHA-1, which
+// OpenSSH has not needed since its version 7.2.
+var (
+	keyExchanges = []string{
+		gossh.KeyExchangeMLKEM768X25519, gossh.KeyExchangeCurve25519, gossh.KeyExchangeECDHP256,
+		gossh.KeyExchangeECDHP384, gossh.KeyExchangeECDHP521, gossh.KeyExchangeDH14SHA256,
+	}
+	macs = []string{gossh.HMACSHA256ETM, gossh.HMACSHA512ETM, gossh.HMACSHA256, gossh.HMACSHA512}
+	// rsaSignatures are those that an RSA host key makes.
+	rsaSignatures = []string{gossh.KeyAlgoRSASHA512, gossh.KeyAlgoRSASHA256}
+)
+
 // connKey finds the conn in the library's context of a connection.
 type connKey struct{}
 
@@ -98,7 +110,9 @@ func (c *conn) config(ctx ssh.Context) *gossh.ServerConfig {
 	// The library lifts the deadline after the login.
 	_ = c.SetDeadline(time.Now().Add(c.srv.limits.Load().LoginGrace))
 	return &gossh.ServerConfig{
-		MaxAuthTries: maxAuthTries,
+		Config:                  gossh.Config{KeyExchanges: keyExchanges, MACs: macs},
+		PublicKeyAuthAlgorithms: gossh.SupportedAlgorithms().PublicKeyAuths,
+		MaxAuthTries:            maxAuthTries,
 		PublicKeyCallback: func(m gossh.ConnMetadata, key gossh.PublicKey) (*gossh.Permissions, error) {
 			_, err := c.login(ctx, m, key)
 			return nil, err

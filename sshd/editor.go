@@ -1,8 +1,11 @@
 package sshd
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"regexp"
+	"strconv"
 	"time"
 
 	"golang.org/x/term"
@@ -87,7 +90,36 @@ func (e *editor) readKeys() error {
 }
 
 // Write shows what x/term draws.
-func (e *editor) Write(p []byte) (int, error) { return e.tty.wire.Write(p) }
+func (e *editor) Write(p []byte) (int, error) {
+	if e.tty.name != "dumb" {
+		return e.tty.wire.Write(p)
+	}
+	if _, err := e.tty.wire.Write(plain(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+var (
+	sequence = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
+	left     = regexp.MustCompile(`^\x1b\[([0-9]*)D$`)
+)
+
+// plain is what x/term draws, for a terminal that knows no escape sequences:
+// moves to the left are backspaces, all others are left out.
+func plain(p []byte) []byte {
+	return sequence.ReplaceAllFunc(p, func(s []byte) []byte {
+		m := left.FindSubmatch(s)
+		if m == nil {
+			return nil
+		}
+		n, err := strconv.Atoi(string(m[1]))
+		if err != nil {
+			n = 1
+		}
+		return bytes.Repeat([]byte{'\b'}, min(n, maxCells))
+	})
+}
 
 // noHistory is for answers to questions.
 type noHistory struct{}

@@ -1,6 +1,8 @@
 package sshd
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
@@ -265,7 +267,7 @@ func TestLoginGrace(t *testing.T) {
 	_ = silent.SetDeadline(time.Now().Add(soon))
 	buf := make([]byte, 1000)
 	n, err := silent.Read(buf)
-	if err != nil || !strings.HasPrefix(string(buf[:n]), "SSH-2.0-walt\r\n") {
+	if err != nil || !strings.HasPrefix(string(buf[:n]), "SSH-2.0-"+banner+"\r\n") {
 		t.Errorf("greeted with %q, %v", buf[:n], err)
 	}
 	for err == nil {
@@ -442,6 +444,46 @@ func TestPrintable(t *testing.T) {
 	for text, want := range map[string]string{"bob": "bob", "a\x1b[2J\r\nb": "a?[2J??b", "\xff\u0085\u202e": "???", "über": "über", "0123456789abc": "0123456789"} {
 		if got := printable(text, 10); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// An RSA host key makes no signatures with SHA-1.
+func TestHostKeySignatures(t *testing.T) {
+	t.Parallel()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := gossh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, func(s *Server) {
+		other, err := New(Config{HostKeys: []gossh.Signer{key}, Users: s.users, Runner: s.runner, History: s.history, Log: s.log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ssh = other.ssh
+	})
+	for algorithm, want := range map[string]bool{gossh.KeyAlgoRSASHA256: true, gossh.KeyAlgoRSASHA512: true, gossh.KeyAlgoRSA: false} {
+		c, err := gossh.Dial("tcp", l.addr, &gossh.ClientConfig{
+			User: "walt", Auth: []gossh.AuthMethod{gossh.PublicKeys(l.key["alice"])},
+			HostKeyCallback: gossh.InsecureIgnoreHostKey(), HostKeyAlgorithms: []string{algorithm},
+		})
+		if (err == nil) != want {
+			t.Errorf("%s: %v", algorithm, err)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for drawn, want := range map[string]string{"a\x1b[Kb": "ab", "x\x1b[3Dy\x1b[D": "x\b\b\by\b", "\x1b[1;31mred\x1b[999999999D": "red" + strings.Repeat("\b", maxCells)} {
+		if got := string(plain([]byte(drawn))); got != want {
+			t.Errorf("%q: %q, want %q", drawn, got, want)
 		}
 	}
 }

@@ -116,6 +116,9 @@ func TestOpenSSH(t *testing.T) {
 		{[]string{"walt@HOST", "ask", "sure?"}, "y\n", 0, "answer \"y\"\n", "sure?\n"},
 		{[]string{"walt@HOST", "cat"}, "some input", 0, "some input", ""},
 		{[]string{"-T", "walt@HOST"}, "echo one\n# two\nfail 2\n", 2, "one\n", "walt: it failed\n"},
+		{[]string{"-T", "walt@HOST"}, "\ufeffecho one\r\n", 0, "one\n", ""},
+		{[]string{"-o", "MACs=hmac-sha1", "-o", "Ciphers=aes128-ctr", "walt@HOST", "echo x"}, "", 255, "", ""},
+		{[]string{"-o", "KexAlgorithms=diffie-hellman-group14-sha1", "walt@HOST", "echo x"}, "", 255, "", ""},
 		{[]string{"-tt", "walt@HOST", "echo x"}, "", 0, "x\r\n", ""},
 		{[]string{"-A", "-X", "-o", "SendEnv=HOME", "walt@HOST", "echo x"}, "", 0, "x\n", ""},
 		{[]string{"-s", "walt@HOST", "sftp"}, "", 255, "", "subsystem request failed on channel 0"},
@@ -247,4 +250,29 @@ func TestOpenSSHTerminal(t *testing.T) {
 		t.Errorf("status %d, not that of the last command", c.ProcessState.ExitCode())
 	}
 	<-copied
+}
+
+// The story: somebody looks at the first line of much, as in "log show | head -1".
+func TestOpenSSHUnreadOutput(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	o := newOpenSSH(t, l)
+	c := o.command("ssh", "-i", o.addKey("id_alice", auth.Login{User: "alice"}), "walt@HOST", "flood")
+	var errs bytes.Buffer
+	c.Stderr = &errs
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+	expectEvent(t, l, "flood ended")
+	if _ = c.Wait(); errs.Len() > 0 {
+		t.Errorf("told %q", &errs)
+	}
 }

@@ -17,6 +17,7 @@ type pipeInput struct {
 
 	mu      sync.Mutex // held while source is read
 	buf     *bufio.Reader
+	begun   bool        // a line was read
 	pending chan answer // a line that is still awaited after line gave up
 }
 
@@ -45,6 +46,10 @@ func (in *pipeInput) line(ctx context.Context) (string, error) {
 			in.mu.Lock()
 			defer in.mu.Unlock()
 			line, err := readLine(in.buffered(), commands.MaxLine+1)
+			if !in.begun { // editors of other systems write a byte-order mark
+				in.begun = true
+				line = strings.TrimPrefix(line, "\ufeff")
+			}
 			to <- answer{line, err}
 		}(in.pending)
 	}

@@ -89,6 +89,14 @@ type Server struct {
 	sessionsOf map[auth.Name]map[*session]struct{}
 }
 
+// banner is the version that clients are told. OpenSSH's client says that nobody
+// reads its output any more, as in "log show | head -1", only to servers whose
+// version begins with OpenSSH; it reads on and drops what it gets, so there is
+// no other sign. The name has no number, since clients work around the bugs of
+// numbered versions: the only other thing that OpenSSH's client does for it is
+// to say that it will open no more sessions, which nothing here needs.
+const banner = "OpenSSH_compatible walt"
+
 // New returns a server that Serve lets accept connections. It refuses all of
 // them until SetLimits.
 func New(c Config) (*Server, error) {
@@ -111,12 +119,18 @@ func New(c Config) (*Server, error) {
 	}
 	hostKeys := func(srv *ssh.Server) error {
 		for _, key := range c.HostKeys {
+			if rsa, ok := key.(gossh.AlgorithmSigner); ok && key.PublicKey().Type() == gossh.KeyAlgoRSA {
+				var err error
+				if key, err = gossh.NewSignerWithAlgorithms(rsa, rsaSignatures); err != nil {
+					return err
+				}
+			}
 			srv.AddHostKey(key)
 		}
 		return nil
 	}
 	var err error
-	if s.ssh, err = wish.NewServer(wish.WithVersion("walt"), hostKeys); err != nil {
+	if s.ssh, err = wish.NewServer(wish.WithVersion(banner), hostKeys); err != nil {
 		return nil, fmt.Errorf("make the SSH server: %w", err)
 	}
 	s.ssh.ConnCallback = func(ctx ssh.Context, nc net.Conn) net.Conn {

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
@@ -32,8 +33,13 @@ type session struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	started bool   // that the client asked for a command or shell
-	line    string // the command, "" for a shell or a script
+	// serving ends, with what users are told, when the server begins to stop.
+	serving context.Context
+	stop    context.CancelCauseFunc
+
+	unread  atomic.Bool // the client's output is read by nobody
+	started bool        // that the client asked for a command or shell
+	line    string      // the command, "" for a shell or a script
 
 	base  commands.Session
 	input *pipeInput // without a terminal
@@ -138,9 +144,9 @@ func (x *session) runLine(line string) (status int) {
 	switch {
 	case x.tty != nil:
 		x.tty.attach(cancel)
-		s.In, s.Ask = &ttyInput{tty: x.tty, ctx: ctx}, x.tty.ask
+		s.In, s.Ask = &ttyInput{tty: x.tty, ctx: ctx}, x.unlessStopping(x.tty.ask)
 	case x.command() != "":
-		s.In, s.Ask = x.input, x.ask
+		s.In, s.Ask = x.input, x.unlessStopping(x.ask)
 	default:
 		s.In, s.Ask = strings.NewReader(""), x.askNobody
 	}
@@ -173,6 +179,34 @@ func (x *session) endLine() {
 	}
 }
 
+// waiting derives a context for a command that waits for others: it ends also
+// when the server begins to stop, and such a command does not use up the time
+// that those get which work.
+func (x *session) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(x.serving, func() { cancel(context.Cause(x.serving)) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// unlessStopping has a question end when the server begins to stop.
+func (x *session) unlessStopping(ask asker) asker {
+	return func(ctx context.Context, prompt string) (string, error) {
+		ctx, cancel := x.waiting(ctx)
+		defer cancel()
+		answer, err := ask(ctx, prompt)
+		if err != nil && context.Cause(ctx) == errStopping {
+			fmt.Fprintln(x.base.Err)
+			err = errStopping
+		}
+		return answer, err
+	}
+}
+
+type asker = func(ctx context.Context, prompt string) (string, error)
+
 // interrupt cancels the command that runs, if any.
 func (x *session) interrupt() {
 	x.mu.Lock()
@@ -187,6 +221,7 @@ func (x *session) drain() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.draining = true
+	x.stop(errStopping)
 	if x.running == nil {
 		x.cancel(errStopping)
 	}
