@@ -16,6 +16,7 @@ type Call struct {
 	*App
 	*Session
 	cmd   Command
+	line  string // as it was typed
 	args  []string
 	flags *pflag.FlagSet
 }

@@ -28,8 +28,8 @@ type Command struct {
 	Topic string // that explains more
 	Args  []Arg
 	Flags []Flag
-	// Passes says that its last argument is a command line for somebody else:
-	// options are only taken before the first argument.
+	// Passes says that its last argument is text for somebody else, the rest of the
+	// line: options are only taken before the first argument.
 	Passes bool
 	Run    func(context.Context, *Call) error
 }

@@ -73,7 +73,7 @@ var hintCases = []hintCase{
 	{user: "bob", line: "device config server"},
 	{user: "bob", line: "device rescan"},
 	{before: []string{"bob device forget rpi-*"}, user: "bob", line: "device tree"},
-	{user: "bob", line: "node shell pc-1"},
+	{user: "bob", line: "node run rpi-1,rpi-2 ls"},
 	{before: []string{"bob node create n1"}, user: "bob", line: "node create n1"},
 	{before: []string{"bob node create n1"}, user: "carol", line: "node create n1"},
 	{user: "bob", line: "node create rpi-1"},

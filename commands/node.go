@@ -73,9 +73,10 @@ that they should boot.`,
 		Run:   nodeWait,
 	}, {
 		Path: "node run", Short: "run a command on nodes", Passes: true,
-		Long: `Runs the command on each node as root. With one node, standard input goes to it;
-with several, each line of output begins with the name of its node. The status
-is 1 when the command failed on any of them. Options go before SET.`,
+		Long: `Runs the command, which is the rest of the line as it is typed, on each node as
+root. With one node, standard input goes to it and the status is that of the
+command; with several, each line of output begins with the name of its node, and
+the status is the highest. Options go before SET.`,
 		Args: []Arg{setArg, {Name: "COMMAND", Many: true}}, Flags: confirms,
 		Run: nodeRun,
 	}, {

@@ -31,6 +31,10 @@ func (c *Call) reserve(ctx context.Context, verb string) (found nodes.Nodes, err
 }
 
 func nodeRun(ctx context.Context, c *Call) error {
+	command := c.commandToRun()
+	if command == "" {
+		return c.withUsage(fault.Usagef("node run: COMMAND is missing"))
+	}
 	found, err := c.reserve(ctx, "Run the command on")
 	if err == nil {
 		found, err = c.wake(ctx, found, true)
@@ -38,25 +42,49 @@ func nodeRun(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	command := strings.Join(c.args[1:], " ")
-	if len(found) == 1 {
-		status, err := c.Lab.RunSession(ctx, c.User, found[0], remote.Session{Command: command, In: c.In, Out: c.Out, Err: c.Err})
-		if err != nil || status == 0 {
-			return err
-		}
-		return fault.Failedf("the command ended with status %d on %s", status, found[0].Name)
+	if len(found) > 1 {
+		return c.runOnEach(ctx, found, command)
 	}
-	return c.runOnEach(ctx, found, command)
+	status, err := c.Lab.RunSession(ctx, c.User, found[0], remote.Session{Command: command, In: c.In, Out: c.Out, Err: c.Err})
+	if err != nil || status == 0 {
+		return err
+	}
+	return passedOn{fault.Failedf("the command ended with status %d on %s", status, found[0].Name), status}
+}
+
+// commandToRun is the rest of the line behind SET, as it was typed.
+func (c *Call) commandToRun() string {
+	first := 1
+	if word := c.arg(first); word == "--" {
+		first++
+	} else if _, ours := c.flag(word); ours {
+		c.note("%s is a part of the command there: options of node run go before SET.", word)
+	}
+	if first == len(c.args) {
+		return ""
+	}
+	return c.rest(first)
 }
 
 // runOnEach runs a command on several nodes at the same time, without input.
 // Each line of output begins with the name of its node.
 func (c *Call) runOnEach(ctx context.Context, found nodes.Nodes, command string) error {
-	var mu sync.Mutex // of Out, Err and failed
+	var ready nodes.Nodes
+	var not, absent []string
+	for _, n := range found {
+		if n.State == nodes.Up {
+			ready = append(ready, n)
+			continue
+		}
+		not, absent = append(not, fmt.Sprintf("%s is %s", n.Name, n.State)), append(absent, string(n.Name))
+	}
+	var mu sync.Mutex // of Out, Err and what follows
 	var failed []string
+	highest := 0
+	defer c.refuseInput(&mu)()
 	var g errgroup.Group
 	g.SetLimit(sessionsAtOnce)
-	for _, n := range found {
+	for _, n := range ready {
 		g.Go(func() error {
 			out, errs := newLineWriter(c.Out, n.Name, &mu), newLineWriter(c.Err, n.Name, &mu)
 			status, err := c.Lab.RunSession(ctx, c.User, n, remote.Session{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
@@ -66,9 +94,9 @@ func (c *Call) runOnEach(ctx context.Context, found nodes.Nodes, command string)
 			defer mu.Unlock()
 			switch f := fault.As(err); {
 			case f != nil:
-				failed = append(failed, fmt.Sprintf("%s (%s)", n.Name, f.Msg))
+				failed, highest = append(failed, fmt.Sprintf("%s (%s)", n.Name, f.Msg)), max(highest, StatusFailed)
 			case err == nil && status != 0:
-				failed = append(failed, fmt.Sprintf("%s (status %d)", n.Name, status))
+				failed, highest = append(failed, fmt.Sprintf("%s (status %d)", n.Name, status)), max(highest, status)
 			default:
 				return err
 			}
@@ -78,10 +106,44 @@ func (c *Call) runOnEach(ctx context.Context, found nodes.Nodes, command string)
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if len(failed) > 0 {
-		return fault.Failedf("failed on %s", strings.Join(failed, ", "))
+	var told []string
+	if len(not) > 0 {
+		told = append(told, fmt.Sprintf("ran on %d of %d: %s", len(ready), len(found), strings.Join(not, ", ")))
+		highest = max(highest, StatusFailed)
 	}
-	return nil
+	if len(failed) > 0 {
+		told = append(told, "failed on "+strings.Join(failed, ", "))
+	}
+	if len(told) == 0 {
+		return nil
+	}
+	f := fault.Failedf("%s", strings.Join(told, "; "))
+	if len(not) > 0 {
+		f = f.WithHint("wait for the others with: node wait %s", strings.Join(absent, ","))
+	}
+	return passedOn{f, highest}
+}
+
+// refuseInput says, once, that input for several nodes goes nowhere, until end is
+// called.
+func (c *Call) refuseInput(mu *sync.Mutex) (end func()) {
+	over := c.Terminal != nil // there it is for the next command
+	if over {
+		return func() {}
+	}
+	go func() { // ends with the user's input, or at the first of it
+		n, _ := c.In.Read(make([]byte, 1))
+		mu.Lock()
+		defer mu.Unlock()
+		if n > 0 && !over {
+			c.note("The input is for none of the nodes: it is passed on only to a single one.")
+		}
+	}()
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}
 }
 
 // sessionsAtOnce is on how many nodes one command runs at the same time.
@@ -98,7 +160,13 @@ func nodeShell(ctx context.Context, c *Call) error {
 	if found, err = c.wake(ctx, found, true); err != nil {
 		return err
 	}
+	if found, err = c.waitForBoot(ctx, found); err != nil {
+		return err
+	}
 	v := remote.Session{In: c.In, Out: c.Out, Err: c.Err}
+	if c.Terminal == nil {
+		c.note("Without a terminal the shell reads commands from standard input, to its end. For a prompt, ssh needs -t.")
+	}
 	if t := c.Terminal; t != nil {
 		v.Terminal = &remote.Terminal{Name: t.Name, Size: t.Size, Resized: t.Resized}
 		t.Raw(true)
@@ -112,7 +180,7 @@ func nodeShell(ctx context.Context, c *Call) error {
 	if err != nil || status == 0 {
 		return err
 	}
-	return fault.Failedf("the shell on %s ended with status %d", found[0].Name, status)
+	return passedOn{fault.Failedf("the shell on %s ended with status %d", found[0].Name, status), status}
 }
 
 // lineWriter writes whole lines, each begun with the name of a node.

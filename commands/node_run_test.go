@@ -65,12 +65,26 @@ func TestRunOnOneNode(t *testing.T) {
 	lab := newTestLab(t)
 	lab.up("pc-1", machine(t, "pc-1"))
 	lab.tell([]step{
-		{user: "bob", line: `node run pc-1 echo -n "two  words"`, stdout: "echo -n two  words as root, terminal false \n"},
+		{user: "bob", line: `node run pc-1 echo -n "two  words"`, stdout: "echo -n \"two  words\" as root, terminal false \n"},
+		{user: "bob", line: `node run pc-1 'ls | wc -l'`, stdout: "ls | wc -l as root, terminal false \n"},
+		{user: "bob", line: `walt node run --yes pc-1 -- ls  -l "$HOME" 'a'b`, stdout: "ls  -l \"$HOME\" 'a'b as root, terminal false \n"},
+		{
+			user: "bob", line: "node run pc-1 --yes ls", stdout: "--yes ls as root, terminal false \n",
+			stderr: "--yes is a part of the command there: options of node run go before SET.\n",
+		},
+		{
+			user: "bob", line: "node run pc-1 --", status: StatusUsage,
+			stderr: "walt: node run: COMMAND is missing\n  usage: node run [--yes] [--no-input] SET COMMAND...\n",
+		},
 		{user: "bob", line: "node run pc-1 cat", stdin: "what bob\nsends", stdout: "what bob\nsends"},
 		{user: "bob", line: "node run pc-1 both", stdout: "first of pc-1\nsecond\nno end", stderr: "trouble\n"},
-		{user: "bob", line: "node run pc-1 fail 3", stderr: "walt: the command ended with status 3 on pc-1\n", status: StatusFailed},
+		{user: "bob", line: "node run pc-1 fail 3", stderr: "walt: the command ended with status 3 on pc-1\n", status: 3},
+		{user: "bob", line: "node run pc-1 fail 127", stderr: "walt: the command ended with status 127 on pc-1\n", status: 127},
 		{user: "bob", line: "node run rpi-1 true", stderr: "walt: rpi-1 is not up (off)\n  wait for it with: node wait rpi-1\n", status: StatusFailed},
-		{user: "bob", line: "node shell pc-1", stdout: " as root, terminal false \n"},
+		{
+			user: "bob", line: "node shell pc-1", stdout: " as root, terminal false \n",
+			stderr: "Without a terminal the shell reads commands from standard input, to its end. For a prompt, ssh needs -t.\n",
+		},
 		{
 			user: "bob", line: "node shell pc-1,rpi-1", status: StatusUsage,
 			stderr: "walt: node shell: one node at a time\n  usage: node shell [--yes] [--no-input] NODE\n",
@@ -106,10 +120,10 @@ func TestRunOnSeveralNodes(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if got := lab.run("bob", "node run rpi-1,rpi-2,rpi-10 cat", "not for them"); got.stdout != "" || got.status != StatusFailed ||
-		got.stderr != "walt: failed on rpi-10 (rpi-10 is not up (off))\n" {
+		got.stderr != "The input is for none of the nodes: it is passed on only to a single one.\nwalt: ran on 2 of 3: rpi-10 is off\n  wait for the others with: node wait rpi-10\n" {
 		t.Errorf("%+v", got)
 	}
-	if got := lab.run("bob", "node run rpi-1,rpi-2 fail 7", ""); got.status != StatusFailed ||
+	if got := lab.run("bob", "node run rpi-1,rpi-2 fail 7", ""); got.status != 7 ||
 		!strings.Contains(got.stderr, "rpi-1 (status 7)") || !strings.Contains(got.stderr, "rpi-2 (status 7)") {
 		t.Errorf("%+v", got)
 	}

@@ -92,7 +92,24 @@ func (c *Call) wake(ctx context.Context, found nodes.Nodes, wait bool) (nodes.No
 	if err != nil || len(woke) == 0 || !wait {
 		return found, err
 	}
-	return c.Lab.Woken(ctx, found, woke)
+	return c.Lab.UpInTime(ctx, found, woke, func(nodes.Nodes) {})
+}
+
+// waitForBoot returns the nodes when those that are booting are up, or should
+// have been.
+func (c *Call) waitForBoot(ctx context.Context, found nodes.Nodes) (nodes.Nodes, error) {
+	var booting nodes.Nodes
+	for _, n := range found {
+		if n.State == nodes.Booting {
+			booting = append(booting, n)
+		}
+	}
+	if len(booting) == 0 {
+		return found, nil
+	}
+	show, end := c.waitingFor()
+	defer end()
+	return c.Lab.UpInTime(ctx, found, booting, show)
 }
 
 func nameList(some nodes.Nodes) string {

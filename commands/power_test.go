@@ -105,7 +105,7 @@ func TestPower(t *testing.T) {
 			{
 				user: "bob", line: "node run rpi-2 true", status: StatusFailed,
 				stderr: "Waking rpi-2, which had been switched off to save power.\n" +
-					"walt: rpi-2 got its power back and was not up after 3m0s\n  see what it is doing with: node show --all\n",
+					"walt: rpi-2 was not up after 3m0s\n  see what it is doing with: node show --all\n",
 			},
 		})
 		cancel()

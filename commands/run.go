@@ -22,7 +22,7 @@ func (a *App) Run(ctx context.Context, s *Session, line string) int {
 	words, err := split(line)
 	if err == nil && len(words) > 0 {
 		if err = a.admit(ctx, s); err == nil {
-			err = a.dispatch(ctx, s, words)
+			err = a.dispatch(ctx, s, line, words)
 		}
 	}
 	return a.report(ctx, s, line, err)
@@ -70,12 +70,12 @@ func split(line string) ([]string, error) {
 }
 
 // dispatch finds the command with the longest path and runs it.
-func (a *App) dispatch(ctx context.Context, s *Session, words []string) error {
+func (a *App) dispatch(ctx context.Context, s *Session, line string, words []string) error {
 	cmd, rest, ok := a.lookup(words)
 	if !ok {
 		return a.unknownCommand(s, words)
 	}
-	c := &Call{App: a, Session: s, cmd: cmd}
+	c := &Call{App: a, Session: s, cmd: cmd, line: line}
 	switch err := c.parse(rest); {
 	case errors.Is(err, pflag.ErrHelp) && len(cmd.Args) == 0 && rest[0] != "" && rest[0][0] != '-':
 		return a.noCommand(cmd.Path+" "+rest[0], []string{cmd.Path}, "help")

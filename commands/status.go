@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -32,6 +33,16 @@ func statusOf(kind fault.Kind) int {
 	return StatusFailed
 }
 
+// passedOn is a fault whose exit status is that of a program on a node.
+type passedOn struct {
+	fault  *fault.Error
+	status int
+}
+
+func (p passedOn) Error() string { return p.fault.Error() }
+
+func (p passedOn) Unwrap() error { return p.fault }
+
 // report prints an error for the user and returns the exit status.
 func (a *App) report(ctx context.Context, s *Session, line string, err error) int {
 	if err == nil {
@@ -56,6 +67,9 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 	fmt.Fprintf(s.Err, "walt: %s\n", clean(f.Msg))
 	for hint := range strings.Lines(f.Hint) {
 		fmt.Fprintf(s.Err, "  %s\n", clean(strings.TrimSuffix(hint, "\n")))
+	}
+	if p, ok := errors.AsType[passedOn](err); ok {
+		return p.status
 	}
 	return statusOf(f.Kind)
 }

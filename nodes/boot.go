@@ -49,7 +49,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		return img, fmt.Errorf("boot %s: %w", n, err)
 	}
 	l.status.change(n, func(s *Status) {
-		s.State, s.Addr, s.Why = Booting, "", ""
+		s.State, s.Addr, s.Why, s.due = Booting, "", "", false
 		if s.late.IsZero() { // it started by itself
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -66,5 +66,12 @@ func (l *Lab) Up(n Name, addr string) {
 	l.keepAddress(n, addr)
 }
 
-// Down is called when a node lost its power.
-func (l *Lab) Down(n Name) { l.status.set(n, Off, "") }
+// Down is called when a node lost its power. One that was told to start only did
+// so for a moment: it is booting.
+func (l *Lab) Down(n Name) {
+	l.status.change(n, func(s *Status) {
+		if !s.due {
+			s.State, s.Addr, s.Why = Off, "", ""
+		}
+	})
+}

@@ -151,7 +151,7 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 		if err := l.Ports.Execute(ctx, ordered); err != nil {
 			return Reboot{RebootFailed, l.why(err)}
 		}
-		l.starting(d, Booting, 0)
+		l.starting(d, 0)
 		return Reboot{Outcome: RebootOK}
 	case s.State == Up && !asked:
 		if refused = l.soft(ctx, d, s); refused == nil {
@@ -191,7 +191,7 @@ func (l *Lab) why(err error) string {
 func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
 	ctx, cancel := context.WithTimeout(ctx, softLimit)
 	defer cancel()
-	l.starting(d, Booting, 0) // before: it may be back sooner than we hear of it
+	l.starting(d, 0) // before: it may be back sooner than we hear of it
 	status, err := remote.Run(ctx, s.Addr, l.Key, remote.Session{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("its command reboot ended with status %d", status)
@@ -210,12 +210,12 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
 // start gives a virtual node its power, or takes it away for a moment. tries is
 // how often that was done in vain.
 func (l *Lab) start(d Device, tries int) {
-	l.starting(d, Off, tries) // until it asks what to boot
+	l.starting(d, tries)
 	l.Hosts[d.Host].Start(d.Name)
 }
 
 // starting notes that a node should be up soon.
-func (l *Lab) starting(d Device, s State, tries int) {
+func (l *Lab) starting(d Device, tries int) {
 	late := l.Now().Add(d.Settings.BootDelay + d.Settings.bootTimeout())
-	l.status.change(d.Name, func(st *Status) { *st = Status{State: s, late: late, tries: tries} })
+	l.status.change(d.Name, func(st *Status) { *st = Status{State: Booting, due: true, late: late, tries: tries} })
 }

@@ -26,6 +26,7 @@ type Status struct {
 	Heard time.Time // when the state last changed, zero if never
 	Why   string    // it is unreachable
 
+	due   bool      // it was told to start, and has not asked yet what to boot
 	late  time.Time // when a boot takes too long; zero when none is expected to end
 	tries int       // how often its power was cut because of that
 }
@@ -54,7 +55,7 @@ func (b *board) of(n Name) Status {
 
 func (b *board) set(n Name, s State, addr string) {
 	b.change(n, func(st *Status) {
-		st.State, st.Addr, st.Why = s, addr, ""
+		st.State, st.Addr, st.Why, st.due = s, addr, "", false
 		if s == Up {
 			st.late, st.tries = time.Time{}, 0
 		}

@@ -65,21 +65,22 @@ func (l *Lab) need(tx state.Tx, ds []Device) (woken map[Name]power.Port, err err
 	return woken, nil
 }
 
-// Woken returns the present state of nodes when those that were woken are up.
-// One that does not come up in time is a fault.
-func (l *Lab) Woken(ctx context.Context, nodes, woke Nodes) (Nodes, error) {
+// UpInTime returns the present state of nodes when the late ones among them are
+// up, calling progress as Wait does. One that does not come up within its
+// boot.timeout is a fault.
+func (l *Lab) UpInTime(ctx context.Context, nodes, late Nodes, progress func(missing Nodes)) (Nodes, error) {
 	var longest time.Duration
-	for _, n := range woke {
+	for _, n := range late {
 		longest = max(longest, n.Settings.bootTimeout())
 	}
 	waiting, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	missing, err := l.Wait(waiting, woke, func(Nodes) {})
+	missing, err := l.Wait(waiting, late, progress)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, fault.Failedf("%s got its power back and was not up after %v", missing[0].Name, longest).
+		return nil, fault.Failedf("%s was not up after %v", missing[0].Name, longest).
 			WithHint("see what it is doing with: node show --all")
 	case err != nil:
 		return nil, err

@@ -93,7 +93,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		if err := l.Ports.Execute(limited, ordered); err != nil {
 			l.why(err)
 		}
-		l.starting(d, Booting, tries+1)
+		l.starting(d, tries+1)
 	})
 	return nil
 }
