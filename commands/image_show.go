@@ -8,12 +8,17 @@ import (
 	"strings"
 
 	"walt/api"
+	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
 
 func imageShow(ctx context.Context, c *Call) error {
 	mine, err := c.workingSet(ctx)
+	if f := fault.As(err); f != nil { // looking is possible all the same
+		c.note("You have no images yet, and the first ones cannot be made: %s.", f.Msg)
+		err = nil
+	}
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,13 @@
 package commands
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"walt/fault"
 	"walt/images"
+	"walt/state"
 )
 
 const seededNote = "Your working set was empty: the default images of the nodes here were cloned into it as pc-x86-64-default, rpi-3-b-default.\n"
@@ -82,6 +85,25 @@ func TestImageOverwrite(t *testing.T) {
 		},
 		// The same content again disturbs nobody.
 		{user: "bob", line: "image clone --force walt:carol/debian pc-x86-64-default", stdout: "pc-x86-64-default is a clone of walt:carol/debian\n"},
+	})
+}
+
+// fullStore is a store on a full disk.
+type fullStore struct{ state.Store }
+
+func (fullStore) Update(context.Context, func(state.Tx) error) (state.Version, error) {
+	return 0, fault.Failedf("the disk is full")
+}
+
+// Looking at one's images needs no room on the disk, also the first time.
+func TestImageShowOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.app.Images.Store = fullStore{lab.app.Images.Store}
+	const why = "You have no images yet, and the first ones cannot be made: the disk is full.\n"
+	lab.tell([]step{
+		{user: "bob", line: "image show --json", stdout: `{"images":[]}` + "\n", stderr: why},
+		{user: "bob", line: "image show --names-only", stderr: why},
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -243,4 +244,31 @@ func TestProgressForAll(t *testing.T) {
 	others.Wait()
 	close(block)
 	slow.Wait()
+}
+
+// A registry that has too much to do is asked again when it says so.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	l, f, url := inLab(t)
+	push(t, url, pcDefault, bigImage(t))
+	var refused atomic.Int64
+	f.Break(func(w http.ResponseWriter, r *http.Request) bool {
+		n := refused.Add(1)
+		if n%2 == 0 {
+			return false
+		}
+		w.Header().Set("Retry-After", "0")
+		w.WriteHeader([]int{http.StatusTooManyRequests, http.StatusServiceUnavailable}[n/2%2])
+		return true
+	})
+	if _, err := l.fetch(t.Context(), pcDefault, nil); err != nil || refused.Load() < 6 {
+		t.Errorf("%d requests, %v", refused.Load(), err)
+	}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for after, want := range map[string]time.Duration{"": -1, "7": 7 * time.Second, "Fri, 02 Jan 2026 03:04:15 GMT": 10 * time.Second, "soon": -1} {
+		resp := &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {after}}}
+		if got, asked := askedPause(resp, now); asked != (want >= 0) || asked && got != want {
+			t.Errorf("%q: %v, %v", after, got, asked)
+		}
+	}
 }

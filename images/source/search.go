@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -136,16 +138,25 @@ func (r *repository) list(ctx context.Context, path string, limit int) (all []st
 	}
 }
 
-// nextPage is the address of the page after an answer, see RFC 5988; nil after
+// nextPage is the address of the page after an answer, see RFC 8288; nil after
 // the last one.
 func nextPage(resp *http.Response) *url.URL {
-	link, params, ok := strings.Cut(resp.Header.Get("Link"), ">")
-	if !ok || !strings.HasPrefix(link, "<") || !strings.Contains(params, `rel="next"`) {
-		return nil
+	for _, link := range linkForm.FindAllStringSubmatch(strings.Join(resp.Header.Values("Link"), ","), -1) {
+		for _, param := range paramForm.FindAllStringSubmatch(link[2], -1) {
+			rels := strings.Fields(strings.ToLower(strings.Trim(param[2], `"`)))
+			if !strings.EqualFold(param[1], "rel") || !slices.Contains(rels, "next") {
+				continue
+			}
+			if u, err := url.Parse(strings.TrimSpace(link[1])); err == nil {
+				return u
+			}
+		}
 	}
-	u, err := url.Parse(link[1:])
-	if err != nil {
-		return nil
-	}
-	return u
+	return nil
 }
+
+// A link is <address>, then parameters: ; name=value or name="value".
+var (
+	linkForm  = regexp.MustCompile(`<([^>]*)>((?:\s*;\s*[^\s=;,<]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"<]+))?)*)`)
+	paramForm = regexp.MustCompile(`;\s*([^\s=;,]+)\s*=\s*("[^"]*"|[^\s;,"]+)`)
+)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -41,7 +42,47 @@ func newTransport(scheme, host string, ca *x509.CertPool, stall time.Duration) *
 // errStalled says that a location sent nothing for too long.
 var errStalled = errors.New("no answer")
 
+const (
+	pauseTries = 3                // of a request whose server asks for a pause
+	pauseLimit = 20 * time.Second // longer ones are for people
+)
+
+// RoundTrip tries a request again when the server has too much to do and says
+// when it will have less.
 func (t *stallTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	for try := 1; ; try++ {
+		resp, err := t.once(req)
+		if err != nil || try == pauseTries || req.Body != nil && req.Body != http.NoBody {
+			return resp, err
+		}
+		pause, asked := askedPause(resp, time.Now())
+		if !asked || pause > pauseLimit {
+			return resp, nil
+		}
+		resp.Body.Close()
+		select {
+		case <-time.After(pause):
+		case <-req.Context().Done():
+			return nil, context.Cause(req.Context())
+		}
+	}
+}
+
+// askedPause is how long a server that has too much to do wants to be left alone,
+// see RFC 9110, section 10.2.3.
+func askedPause(resp *http.Response, now time.Time) (time.Duration, bool) {
+	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return 0, false
+	}
+	after := resp.Header.Get("Retry-After")
+	if n, err := strconv.ParseUint(after, 10, 16); err == nil {
+		return time.Duration(n) * time.Second, true
+	}
+	at, err := http.ParseTime(after)
+	return max(at.Sub(now), 0), err == nil
+}
+
+func (t *stallTransport) once(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	b := &stallReader{ctx: ctx, cancel: cancel, stall: t.stall}
 	b.timer = time.AfterFunc(t.stall, func() { cancel(errStalled) })
