@@ -105,6 +105,9 @@ var hintCases = []hintCase{
 	{before: []string{"bob image show"}, user: "bob", line: "image clone walt:waltplatform/rpi-3-b-default"},
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "image remove rpi-3-b-default"},
 	{user: "bob", line: "image clone nonsense"},
+	{before: []string{"bob image show"}, user: "bob", line: "image clone walt:bob/rpi-3-b-default"},
+	{before: []string{"bob image show"}, user: "bob", line: "node boot rpi-1 walt:bob/rpi-3-b-default"},
+	{before: []string{"carol image show", "carol image rename rpi-3-b-default mine", "bob image show"}, user: "bob", line: "node boot rpi-1 walt:carol/mine"},
 	{user: "bob", line: "image inspect nothing-like-it"},
 	{user: "bob", line: "log show --issuers nothing-like-it"},
 	{user: "bob", line: "log show --issuers ["},
@@ -129,7 +132,7 @@ var hintCases = []hintCase{
 
 // What stands for something in a hint, and what a user might put there.
 var fillIn = strings.NewReplacer(
-	" SET", " rpi-2", " NAME", " fresh", " MODEL", " rpi-3-b", " USER", " carol", " SWITCH", " switch-1", "=NAME", "=switch-1", "=N", "=1",
+	" SET", " rpi-2", " NAME", " fresh", " MODEL", " rpi-3-b", " USER", " carol", " NEW", " second", " SWITCH", " switch-1", "=NAME", "=switch-1", "=N", "=1",
 	" MAC", " 52:54:00:00:00:98", " IMAGE", " spare", " FINGERPRINT", " "+fingerprint("phone"), " < KEY.pub", "",
 )
 

@@ -23,6 +23,10 @@ func imageClone(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if from.Location == images.Here && from.Ref == to {
+		return fault.Failedf("%s is your image %s already; nothing changed", from, to.Short()).
+			WithHint("copy it under a second name with: image duplicate %s NEW", to.Short())
+	}
 	if changed {
 		c.note("%s is no valid name here: the clone is called %s.", strings.TrimPrefix(from.Ref.String(), string(from.Ref.User)+"/"), to.Short())
 	}

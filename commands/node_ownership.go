@@ -66,7 +66,14 @@ func nodeBoot(ctx context.Context, c *Call) error {
 // of a user who never looked at one.
 func (c *Call) checkImage(ctx context.Context, name string) error {
 	if _, err := images.ParseName(c.User, name); err != nil {
-		return err
+		link, isLink := images.ParseLink(name)
+		switch {
+		case isLink != nil:
+			return err
+		case link.Location == images.Here && link.Ref.User == c.User:
+			return fault.Usagef("%s is a link", name).WithHint("the image is yours: node boot %s %s", c.arg(0), link.Ref.Short())
+		}
+		return fault.Usagef("%s is a link, and nodes boot images of yours", name).WithHint("clone it first: image clone %s", name)
 	}
 	_, err := c.workingSet(ctx)
 	return err
