@@ -155,6 +155,9 @@ func (c *Call) history() (from, until time.Time, err error) {
 			return from, until, c.badRange(s)
 		}
 	}
+	if !from.Before(until) {
+		return from, until, c.withUsage(fault.Usagef("--history: %q ends before it begins", s))
+	}
 	return from, until, nil
 }
 

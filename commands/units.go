@@ -2,6 +2,7 @@ package commands
 
 import (
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,9 +43,13 @@ func ago(now, t time.Time) string {
 	return humanize.RelTime(t, now, "ago", "")
 }
 
-// duration parses a positive length of time, as in 90s, 5m, 2h or 3d.
+// duration parses a positive length of time, as in 90s, 5m, 2h or 3d; a number
+// alone is seconds.
 func duration(what, s string) (time.Duration, error) {
 	text, unit := s, time.Duration(1)
+	if _, err := strconv.ParseUint(s, 10, 63); err == nil {
+		text += "s"
+	}
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		text, unit = days+"h", 24
 	}

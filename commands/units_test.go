@@ -33,7 +33,7 @@ func TestDuration(t *testing.T) {
 	t.Parallel()
 	for s, want := range map[string]time.Duration{
 		"90s": 90 * time.Second, "5m": 5 * time.Minute, "2h30m": 150 * time.Minute, "3d": 72 * time.Hour, "1.5d": 36 * time.Hour,
-		"": 0, "d": 0, "5": 0, "-5m": 0, "0s": 0, "soon": 0, "99999999d": 0, "9999999999h": 0,
+		"": 0, "d": 0, "5": 5 * time.Second, "-5m": 0, "-5": 0, "0s": 0, "soon": 0, "99999999d": 0, "9999999999h": 0,
 	} {
 		got, err := duration("--timeout", s)
 		if got != want || (err == nil) != (want > 0) {
