@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,7 +62,7 @@ type model struct {
 	store *rough
 	lab   testLab
 	shelf *shelf
-	clock time.Time
+	clock atomic.Int64 // milliseconds; every look at it is one
 	world *world
 	old   *world // a while ago: what users may have been shown
 	ends  map[string]int
@@ -70,7 +71,7 @@ type model struct {
 func newModel(t *testing.T, seed uint64) *model {
 	m := &model{
 		rand: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), shelf: newShelf(),
-		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ends: map[string]int{},
+		ends:  map[string]int{},
 		world: &world{users: map[auth.Name]bool{"alice": true}, things: map[Name]thing{}, images: map[images.Ref]images.Image{}, notices: map[auth.Name]int{}},
 	}
 	m.old = m.world
@@ -87,9 +88,14 @@ func (m *model) open(t *testing.T) {
 	ok(t, err)
 	m.store = &rough{Store: store}
 	m.lab = over(m.store, func() time.Time {
-		m.clock = m.clock.Add(time.Millisecond)
-		return m.clock
+		m.clock.Add(1)
+		return m.now()
 	}, m.shelf)
+}
+
+// now is when the lab last looked at the clock.
+func (m *model) now() time.Time {
+	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(m.clock.Load()) * time.Millisecond)
 }
 
 func (m *model) step(t *testing.T) {
@@ -124,7 +130,7 @@ func (m *model) run(t *testing.T, c command) {
 	t.Helper()
 	before := m.world.clone()
 	end := c.run(m.world)
-	start := m.clock.Add(1)
+	start := m.now().Add(1)
 	result, err := c.ask(t.Context(), m.lab)
 	m.ended(t, c.text, err, end)
 	m.compare(t, c.text)
@@ -294,7 +300,7 @@ func (m *model) read(t *testing.T) *world {
 func (m *model) told(t *testing.T, text string, start time.Time, before *world) {
 	t.Helper()
 	var got, want []string
-	ok(t, m.lab.Journal.History(t.Context(), start, m.clock.Add(1), func(e journal.Event) error {
+	ok(t, m.lab.Journal.History(t.Context(), start, m.now().Add(1), func(e journal.Event) error {
 		if e.Type == journal.Ownership {
 			got = append(got, fmt.Sprintf("%s: %s -> %s", e.Node, e.From, e.To))
 		}
