@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,4 +70,114 @@ func failedReboots(changes []nodes.Change) error {
 	}
 	return fault.Failedf("could not reboot %s", strings.Join(reasons, "; ")).
 		WithHint("try again with: node reboot %s", strings.Join(failed, ","))
+}
+
+func nodeWait(ctx context.Context, c *Call) error {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return err
+	}
+	wanted, err := c.Lab.Show(ctx, c.User, set)
+	if err != nil {
+		return err
+	}
+	if wanted, err = c.wake(ctx, wanted, false); err != nil {
+		return err
+	}
+	ctx, cancel := c.waiting(ctx)
+	defer cancel()
+	waiting := ctx
+	if c.given("timeout") {
+		d, err := duration("--timeout", c.option("timeout"))
+		if err != nil {
+			return err
+		}
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	show, end := c.waitingFor()
+	missing, err := c.Lab.Wait(waiting, wanted, show)
+	end()
+	switch {
+	case err == nil:
+		for _, n := range wanted {
+			fmt.Fprintf(c.Out, "%s is up\n", n.Name)
+		}
+		return nil
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return fault.Failedf("not up after %s: %s", c.option("timeout"), listStates(missing)).
+			WithHint("see what they are doing with: node show --all")
+	}
+	if why := fault.As(context.Cause(ctx)); why != nil {
+		return why
+	}
+	return err
+}
+
+// waitingFor shows, until end is called, what is waited for: on a terminal a
+// line that changes, without one a line whenever there are fewer.
+func (c *Call) waitingFor() (show func(nodes.Nodes), end func()) {
+	if c.fancy() {
+		return func(missing nodes.Nodes) { fmt.Fprintf(c.Err, "\r\x1b[KWaiting for %s ...", listStates(missing)) },
+			func() { fmt.Fprint(c.Err, "\r\x1b[K") }
+	}
+	last := 0
+	return func(missing nodes.Nodes) {
+		if len(missing) != last {
+			c.note("Waiting for %s.", listStates(missing))
+		}
+		last = len(missing)
+	}, func() {}
+}
+
+// listStates lists nodes with their states, the first few of many.
+func listStates(some nodes.Nodes) string {
+	const most = 5
+	var words []string
+	for _, n := range some[:min(most, len(some))] {
+		words = append(words, fmt.Sprintf("%s (%s)", n.Name, n.State))
+	}
+	if len(some) > most {
+		words = append(words, fmt.Sprintf("and %d more", len(some)-most))
+	}
+	return strings.Join(words, ", ")
+}
+
+// wake gives nodes that are off to save power their power back. With wait, it
+// returns when these are up, or when they should have been.
+func (c *Call) wake(ctx context.Context, found nodes.Nodes, wait bool) (nodes.Nodes, error) {
+	woke, err := c.Lab.Wake(ctx, found)
+	if len(woke) > 0 {
+		c.note("Waking %s, which had been switched off to save power.", nameList(woke))
+	}
+	if err != nil || len(woke) == 0 || !wait {
+		return found, err
+	}
+	return c.Lab.UpInTime(ctx, found, woke, func(nodes.Nodes) {})
+}
+
+// waitForBoot returns the nodes when those that are booting are up, or should
+// have been.
+func (c *Call) waitForBoot(ctx context.Context, found nodes.Nodes) (nodes.Nodes, error) {
+	var booting nodes.Nodes
+	for _, n := range found {
+		if n.State == nodes.Booting {
+			booting = append(booting, n)
+		}
+	}
+	if len(booting) == 0 {
+		return found, nil
+	}
+	show, end := c.waitingFor()
+	defer end()
+	return c.Lab.UpInTime(ctx, found, booting, show)
+}
+
+func nameList(some nodes.Nodes) string {
+	var names []string
+	for _, n := range some {
+		names = append(names, string(n.Name))
+	}
+	return strings.Join(names, ", ")
 }

@@ -5,8 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+
+	"walt/fault"
+	"walt/images"
 )
 
 // columns writes rows under an optional heading, each column as wide as its
@@ -86,4 +95,135 @@ func (c *Call) rows(heading []string, rows [][]string) {
 // note tells the user something that is not a result, and so goes to Err.
 func (c *Call) note(format string, args ...any) {
 	fmt.Fprintf(c.Err, "%s\n", clean(fmt.Sprintf(format, args...)))
+}
+
+// progress shows how a transfer goes, until end is called: a bar on a terminal,
+// a line for each finished layer without one.
+func (c *Call) progress(what string) (report func(images.Progress), end func()) {
+	if !c.fancy() {
+		return func(p images.Progress) {
+			if p.Note != "" {
+				c.note("%s", p.Note)
+			} else if p.Layer != "" {
+				c.note("%s: %s done, %s", what, shortDigest(p.Layer), size(p.Total))
+			}
+		}, func() {}
+	}
+	began := c.Now()
+	var last time.Time
+	return func(p images.Progress) {
+			if p.Note != "" {
+				fmt.Fprint(c.Err, "\r\x1b[K")
+				c.note("%s", p.Note)
+				return
+			}
+			now := c.Now()
+			if p.Layer != "" || p.Total == 0 || now.Sub(last) < barEvery && !p.Finished {
+				return
+			}
+			last = now
+			width, _ := c.Terminal.Size()
+			fmt.Fprintf(c.Err, "\r\x1b[K%s", bar(what, p, now.Sub(began), width))
+		}, func() {
+			if !last.IsZero() {
+				fmt.Fprint(c.Err, "\r\x1b[K")
+			}
+		}
+}
+
+// barEvery is how often a bar is drawn at most.
+const barEvery = 100 * time.Millisecond
+
+// bar is a line that leaves room for "^C" in the width, as in
+// "lab:ann/tool  [#####.....]  50 %  1.5 MiB of 3.0 MiB  1.5 MiB/s  1s left".
+// What does not fit is the rate, then most of the bar, then the end of the line.
+func bar(what string, p images.Progress, elapsed time.Duration, width int) string {
+	rate := float64(p.Done) / max(elapsed.Seconds(), 0.001)
+	left := "-"
+	if rate > 0 {
+		left = (time.Duration(float64(p.Total-p.Done)/rate) * time.Second).String()
+	}
+	const room = len("^C") + 1
+	draw := func(cells int64, rate string) string {
+		full := p.Done * cells / p.Total
+		return fmt.Sprintf("%s  [%s%s] %3d %%  %s of %s  %s%s left", clean(what), strings.Repeat("#", int(full)), strings.Repeat(".", int(cells-full)),
+			p.Done*100/p.Total, size(p.Done), size(p.Total), rate, left)
+	}
+	line := draw(20, size(int64(rate))+"/s  ")
+	for _, cells := range []int64{20, 10, 5} {
+		if width > 0 && len(line)+room > width {
+			line = draw(cells, "")
+		}
+	}
+	if width > 0 && len(line)+room > width {
+		line = line[:max(width-room, 0)]
+	}
+	return line
+}
+
+// minute is a moment for people.
+func minute(t time.Time) string {
+	if undated(t) {
+		return "at an unknown date"
+	}
+	return t.UTC().Format("2006-01-02 15:04")
+}
+
+// day is a date for people; "-" is not known.
+func day(t time.Time) string {
+	if undated(t) {
+		return "-"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+// undated reports whether a time says nothing: builders who want the same image
+// from the same source leave it out, or set it to the first second of 1970.
+func undated(t time.Time) bool { return t.Unix() <= 0 }
+
+// ago is a past instant for people, as in "5 minutes ago".
+func ago(now, t time.Time) string {
+	switch {
+	case t.IsZero():
+		return "-"
+	case now.Sub(t) < time.Minute:
+		return "just now"
+	}
+	return humanize.RelTime(t, now, "ago", "")
+}
+
+// duration parses a positive length of time, as in 90s, 5m, 2h or 3d; a number
+// alone is seconds.
+func duration(what, s string) (time.Duration, error) {
+	text, unit := s, time.Duration(1)
+	if _, err := strconv.ParseUint(s, 10, 63); err == nil {
+		text += "s"
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		text, unit = days+"h", 24
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > math.MaxInt64/unit {
+		return 0, fault.Usagef("%s: %q is not a length of time", what, s).WithHint("it looks like 90s, 5m, 2h or 3d")
+	}
+	return d * unit, nil
+}
+
+func orDash(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
+}
+
+// size is a number of bytes for people, in binary units.
+func size(n int64) string { return humanize.IBytes(uint64(n)) }
+
+// count is a number of things, as in "1 file" and "2 files".
+func count(n int, thing string) string { return english.Plural(n, thing, "") }
+
+// shortDigest is the beginning of a digest, enough to tell it from others.
+func shortDigest(d string) string {
+	const enough = len("sha256:") + 12
+	return d[:min(len(d), enough)]
 }

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/netip"
 	"time"
@@ -65,4 +66,20 @@ func (s *Session) waiting(ctx context.Context) (context.Context, context.CancelF
 		return context.WithCancel(ctx)
 	}
 	return s.Waiting(ctx)
+}
+
+// Welcome begins a login: it shows the notices that the user has not seen yet.
+func (a *App) Welcome(ctx context.Context, s *Session) {
+	texts, err := a.Journal.Unseen(ctx, string(s.User))
+	if err != nil {
+		a.Log.Error("read notices", "user", s.User, "err", err)
+	}
+	for _, text := range texts {
+		fmt.Fprintf(s.Err, "walt: %s\n", clean(text))
+	}
+}
+
+// Notices shows the user what comes up until ctx ends.
+func (a *App) Notices(ctx context.Context, s *Session, show func(text string)) error {
+	return a.Journal.Notices(ctx, string(s.User), func(text string) { show(clean(text)) })
 }

@@ -1,0 +1,142 @@
+package commands
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"walt/api"
+	"walt/consent"
+	"walt/fault"
+	"walt/images"
+)
+
+func imageClone(ctx context.Context, c *Call) error {
+	from, err := images.ParseLink(c.arg(0))
+	if err != nil {
+		return err
+	}
+	platform := c.option("platform")
+	if platform != "" && !images.ValidPlatform(platform) {
+		return c.withUsage(fault.Usagef("%q is not a platform", platform).WithHint("a platform is as in linux/arm/v7, linux/arm64 or linux/amd64"))
+	}
+	to, changed, err := c.Images.CloneName(from, c.User, c.arg(1))
+	if err != nil {
+		return err
+	}
+	if from.Location == images.Here && from.Ref == to {
+		return fault.Failedf("%s is your image %s already; nothing changed", from, to.Short()).
+			WithHint("copy it under a second name with: image duplicate %s NEW", to.Short())
+	}
+	if changed {
+		c.note("%s is no valid name here: the clone is called %s.", strings.TrimPrefix(from.Ref.String(), string(from.Ref.User)+"/"), to.Short())
+	}
+	if _, err := c.workingSet(ctx); err != nil {
+		return err
+	}
+	report, end := c.progress(from.String())
+	cloned, err := c.Images.CloneFrom(ctx, from, to, images.Terms{
+		Force: c.on("force"),
+		Given: consent.Given{Whoever: c.on("yes")},
+		Ask: func(contest *consent.Error) error {
+			end()
+			return c.askConsent(ctx, "Overwrite "+to.Short()+" and reboot", contest)
+		},
+		Report:   report,
+		Platform: platform,
+	})
+	end()
+	if err != nil {
+		return err
+	}
+	if v := cloned.Image.Variant; v != "" && from.Location != images.Here {
+		c.note("%s has variants for several platforms: that for %s was taken.", from, v)
+	}
+	fmt.Fprintf(c.Out, "%s is a clone of %s\n", to.Short(), from)
+	return c.showRestarted(cloned.Restarts)
+}
+
+func imageDuplicate(ctx context.Context, c *Call) error {
+	if _, err := c.workingSet(ctx); err != nil {
+		return err
+	}
+	from, to, err := c.Images.Duplicate(ctx, c.User, c.arg(0), c.arg(1))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.Out, "%s has the content of %s\n", to.Ref.Short(), from.Ref.Short())
+	return nil
+}
+
+func imagePublish(ctx context.Context, c *Call) error {
+	if _, err := c.workingSet(ctx); err != nil {
+		return err
+	}
+	img, err := c.Images.Own(ctx, c.User, c.arg(0))
+	if err != nil {
+		return err
+	}
+	report, end := c.progress("publish " + img.Ref.Short())
+	link, err := c.Images.Publish(ctx, img, c.option("registry"), report)
+	end()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.Out, link)
+	return nil
+}
+
+// imageSearch shows what each location has: on a terminal as it comes, sorted
+// otherwise.
+func imageSearch(ctx context.Context, c *Call) error {
+	var found []images.Found
+	asItComes := c.Terminal != nil && !c.on("json")
+	add := func(f images.Found) {
+		if asItComes {
+			if len(found) == 0 {
+				c.foundLine(foundHeading)
+			}
+			c.foundLine(foundCells(f))
+		}
+		found = append(found, f)
+	}
+	err := c.Images.Search(ctx, c.User, c.arg(0), add, func(location string, err error) {
+		c.note("%s was not searched: %v", location, err)
+	})
+	if err != nil {
+		return err
+	}
+	if c.on("json") {
+		slices.SortFunc(found, byLink)
+		return c.print(api.NewFoundImages(found))
+	}
+	if len(found) == 0 {
+		c.note("Nothing found. See what is here with: image show --all")
+	}
+	if asItComes || len(found) == 0 {
+		return nil
+	}
+	slices.SortFunc(found, byLink)
+	var cells [][]string
+	for _, f := range found {
+		cells = append(cells, foundCells(f))
+	}
+	c.rows(foundHeading, cells)
+	return nil
+}
+
+var foundHeading = []string{"LINK", "MODELS", "SIZE", "CREATED"}
+
+func foundCells(f images.Found) []string {
+	return []string{f.Link.String(), strings.Join(images.ModelNames(f.Models), ","), size(f.Size), day(f.Created)}
+}
+
+// foundLine shows one result before the others are known: the columns have
+// widths that most fit in.
+func (c *Call) foundLine(cells []string) {
+	fmt.Fprintf(c.Out, "%-42s  %-16s  %-9s  %s\n", clean(cells[0]), clean(cells[1]), clean(cells[2]), clean(cells[3]))
+}
+
+func byLink(a, b images.Found) int { return cmp.Compare(a.Link.String(), b.Link.String()) }
