@@ -4,8 +4,9 @@ import "context"
 
 var setArg = Arg{Name: "SET", Complete: completeSet}
 
-// nodeCommands is all that users can do with nodes. Each Run is in a file named
-// after what it does: node_show.go, node_ownership.go (acquire, release, boot), ...
+// nodeCommands is all that users can do with nodes. What each does is in a file
+// named after that: node_show.go, node_ownership.go (acquire, release, boot, create),
+// node_reboot.go (and wait), node_run.go (and shell), node_ping.go (and blink).
 func nodeCommands() []Command {
 	nodeArg := Arg{Name: "NODE", Complete: completeNode}
 	confirms := []Flag{yesFlag, noInputFlag}

@@ -6,12 +6,11 @@
 //
 // What is a device, and how is it spoken of?
 //
-//	device.go      the record of a device
-//	owner.go       who owns it, whether it is free, and who counts as disturbed
-//	ownerindex.go  the index of nodes by their owner, written with the record
+//	device.go      the record of a device, and what runs it: hardware or the server
+//	owner.go       who owns it, whether it is free, and who counts as disturbed;
+//	               the index of nodes by their owner
 //	name.go        names of devices, their form and their natural order
 //	set.go         expressions that stand for several devices
-//	host.go        what runs a node: hardware, or a part of the server
 //	register.go    devices come, go and get other names; virtual nodes are made
 //	settings.go    the settings that devices have, and their values
 //	configure.go   showing and changing them
@@ -34,8 +33,7 @@
 //	watchdog.go    nodes that do not come up in time
 //	probe.go       whether physical nodes still answer
 //	reboot.go      starting nodes anew, by themselves or by their power
-//	wake.go        nodes that are off to save power and are needed
-//	wait.go        waiting until nodes are up
+//	wait.go        waiting until nodes are up, and waking those that save power
 //	session.go     commands and shells of users on nodes
 //	ports.go       what package power asks and is asked about switch ports
 //	show.go        all of that, of several devices, to be shown

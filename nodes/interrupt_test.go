@@ -21,7 +21,7 @@ func TestInterrupted(t *testing.T) {
 	}{
 		"a set, by a new node": {
 			func(l testLab, t *testing.T) error {
-				return end(l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Given{}))
+				return errorOf(l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error { l.node(t, "n3", "m1"); return nil },
 			false,
@@ -29,10 +29,10 @@ func TestInterrupted(t *testing.T) {
 		},
 		"a set, by a node that is gone": {
 			func(l testLab, t *testing.T) error {
-				return end(l.Acquire(t.Context(), "bob", parse("n*"), consent.Given{}))
+				return errorOf(l.Acquire(t.Context(), "bob", parse("n*"), consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end(l.Forget(t.Context(), "carol", Only("n1"), consent.Given{}))
+				return errorOf(l.Forget(t.Context(), "carol", Only("n1"), consent.Given{}))
 			},
 			false,
 			[]Name{"n2"},
@@ -45,56 +45,56 @@ func TestInterrupted(t *testing.T) {
 		},
 		"an overwritten image, by a node that boots it": {
 			func(l testLab, t *testing.T) error {
-				return end2(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{Whoever: true}))
+				return errorOf3(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{Whoever: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
+				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
 			},
 			true,
 			[]Name{"n1"},
 		},
 		"a node that boots an image, by its overwriting": {
 			func(l testLab, t *testing.T) error {
-				return end(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
+				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end2(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{}))
+				return errorOf3(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{}))
 			},
 			true, nil,
 		},
 		"a user who is removed, by a new image": {
 			func(l testLab, t *testing.T) error {
-				return end(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))
+				return errorOf(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end2(l.clone(t.Context(), images.DefaultRef("m1"), ref("bob/new"), false, consent.Given{}))
+				return errorOf3(l.clone(t.Context(), images.DefaultRef("m1"), ref("bob/new"), false, consent.Given{}))
 			},
 			false, nil,
 		},
 		"a user who is removed, by the removal of the heir": {
 			func(l testLab, t *testing.T) error {
-				return end(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: "carol"}))
+				return errorOf(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: "carol"}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end(l.RemoveUser(t.Context(), "alice", "carol", Legacy{Force: true}))
+				return errorOf(l.RemoveUser(t.Context(), "alice", "carol", Legacy{Force: true}))
 			},
 			true, nil,
 		},
 		"an heir who is removed, by the inheritance": {
 			func(l testLab, t *testing.T) error {
-				return end(l.RemoveUser(t.Context(), "alice", "carol", Legacy{Force: true}))
+				return errorOf(l.RemoveUser(t.Context(), "alice", "carol", Legacy{Force: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: "carol"}))
+				return errorOf(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: "carol"}))
 			},
 			false, nil,
 		},
 		"a user who takes a node, by the removal": {
 			func(l testLab, t *testing.T) error {
-				return end(l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{}))
+				return errorOf(l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{}))
 			},
 			func(l testLab, t *testing.T) error {
-				return end(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))
+				return errorOf(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))
 			},
 			true, nil,
 		},
@@ -133,7 +133,3 @@ func TestInterrupted(t *testing.T) {
 		})
 	}
 }
-
-func end[T any](_ T, err error) error { return err }
-
-func end2[T, U any](_ T, _ U, err error) error { return err }

@@ -1,8 +1,13 @@
 package nodes
 
 import (
+	"errors"
+	"slices"
+
 	"walt/auth"
 	"walt/consent"
+	"walt/images"
+	"walt/state"
 )
 
 // Owner is the user whose image the node boots; auth.Nobody owns what is free.
@@ -30,4 +35,75 @@ func contested(ds []Device, user auth.Name) (all []consent.Contested) {
 // shown is the device as its owner's consent is asked about.
 func (d Device) shown() consent.Contested {
 	return consent.Contested{Node: string(d.Name), Owner: d.Owner(), Since: d.Since}
+}
+
+// owners is an index: the model of each node under its owner and its name, with
+// auth.Nobody as the owner of those that are free. It says nothing that the
+// devices do not say; whatever makes a device a node, gives it another image or
+// another name, or removes it, writes both. A transaction that has listed the
+// nodes of one owner conflicts with whatever changes which these are.
+var owners = state.NewTable[images.Model]("owner").Guarded(1)
+
+func ownedKey(owner auth.Name, n Name) string { return string(owner) + "/" + string(n) }
+
+// index adds a node to those of its owner; other devices have none.
+func index(tx state.Tx, d Device) error {
+	if d.Kind != Node {
+		return nil
+	}
+	return owners.Put(tx, ownedKey(d.Owner(), d.Name), d.Model)
+}
+
+// unindex takes a node from those of its owner.
+func unindex(tx state.Tx, d Device) error {
+	if d.Kind != Node {
+		return nil
+	}
+	return owners.Delete(tx, ownedKey(d.Owner(), d.Name))
+}
+
+// reindex follows a node to another owner.
+func reindex(tx state.Tx, was, is Device) error {
+	if was.Owner() == is.Owner() {
+		return nil
+	}
+	return errors.Join(unindex(tx, was), index(tx, is))
+}
+
+// ownedBy returns the nodes of a user, or of auth.Nobody the free ones, in
+// natural order.
+func ownedBy(r state.Reader, owner auth.Name) ([]Device, error) {
+	var all []Device
+	for key, err := range owners.Keys(r, ownedKey(owner, "")) {
+		if err != nil {
+			return nil, err
+		}
+		d, err := devices.Get(r, key[len(owner)+1:])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return which(all, func(Device) bool { return true }), nil
+}
+
+// booting returns the nodes that boot an image, in natural order: they are all of
+// the image's user.
+func booting(r state.Reader, ref images.Ref) ([]Device, error) {
+	all, err := ownedBy(r, ref.User)
+	return slices.DeleteFunc(all, func(d Device) bool { return d.Image != ref }), err
+}
+
+// models returns the models of the nodes that are here, each once, in order.
+func models(r state.Reader) (found []images.Model, err error) {
+	for e, err := range owners.Scan(r, "", "") {
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(found, e.Value) {
+			found = append(found, e.Value)
+		}
+	}
+	slices.Sort(found)
+	return found, nil
 }

@@ -2,10 +2,13 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"walt/fault"
 	"walt/images"
+	"walt/power"
 	"walt/state"
 )
 
@@ -62,4 +65,95 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// Wake gives those of the nodes that are off to save power their power back, and
+// notes that all of them are used now. It returns the ones that it woke.
+func (l *Lab) Wake(ctx context.Context, nodes Nodes) (woke Nodes, err error) {
+	if len(nodes) == 0 {
+		return nil, nil
+	}
+	var woken map[Name]power.Port
+	var ds []Device
+	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		ds = nil
+		for _, n := range nodes {
+			d, err := get(tx, n.Name)
+			if err != nil {
+				return err
+			}
+			ds = append(ds, d)
+		}
+		woken, err = l.need(tx, ds)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var asleep []Device
+	for i, n := range nodes {
+		if !woken[n.Name].IsZero() {
+			asleep, woke = append(asleep, ds[i]), append(woke, n)
+		}
+	}
+	var failed error
+	err = l.atOnce(ctx, asleep, true, func(ctx context.Context, d Device) Reboot {
+		return l.restart(ctx, d, woken[d.Name], false)
+	}, func(d Device, r Reboot) {
+		if r.Outcome != RebootOK {
+			failed = errors.Join(failed, fault.Failedf("%s could not be woken: %s", d.Name, r))
+		}
+	})
+	return woke, errors.Join(err, failed)
+}
+
+// need notes within tx that nodes are used now, and orders the power of those
+// that may be off. It returns the ports of these.
+func (l *Lab) need(tx state.Tx, ds []Device) (woken map[Name]power.Port, err error) {
+	woken = map[Name]power.Port{}
+	for _, d := range ds {
+		if err := l.Ports.NoteUse(tx, d.MAC); err != nil {
+			return nil, err
+		}
+		if woken[d.Name], err = l.Ports.PowerOn(tx, d.MAC); err != nil {
+			return nil, err
+		}
+	}
+	return woken, nil
+}
+
+// UpInTime returns the present state of nodes when the late ones among them are
+// up, calling progress as Wait does. One that does not come up within its
+// boot.timeout is a fault.
+func (l *Lab) UpInTime(ctx context.Context, nodes, late Nodes, progress func(missing Nodes)) (Nodes, error) {
+	var longest time.Duration
+	for _, n := range late {
+		longest = max(longest, n.Settings.bootTimeout())
+	}
+	waiting, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	missing, err := l.Wait(waiting, late, progress)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, fault.Failedf("%s was not up after %v", missing[0].Name, longest).
+			WithHint("see what it is doing with: node show --all")
+	case err != nil:
+		return nil, err
+	}
+	var now Nodes
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		var ds []Device
+		for _, n := range nodes {
+			d, err := get(r, n.Name)
+			if err != nil {
+				return err
+			}
+			ds = append(ds, d)
+		}
+		now, err = l.withStatus(r, ds)
+		return err
+	})
+	return now, err
 }

@@ -353,3 +353,8 @@ func (p *grid) take() []Name {
 
 // Only is the set of one device.
 func Only(name Name) Set { return Set{[]string{string(name)}} }
+
+// errorOf and errorOf3 are the error of a call that returns more.
+func errorOf[T any](_ T, err error) error { return err }
+
+func errorOf3[T, U any](_ T, _ U, err error) error { return err }
