@@ -27,7 +27,8 @@ var (
 		gossh.KeyExchangeMLKEM768X25519, gossh.KeyExchangeCurve25519, gossh.KeyExchangeECDHP256,
 		gossh.KeyExchangeECDHP384, gossh.KeyExchangeECDHP521, gossh.KeyExchangeDH14SHA256,
 	}
-	macs = []string{gossh.HMACSHA256ETM, gossh.HMACSHA512ETM, gossh.HMACSHA256, gossh.HMACSHA512}
+	macs           = []string{gossh.HMACSHA256ETM, gossh.HMACSHA512ETM, gossh.HMACSHA256, gossh.HMACSHA512}
+	publicKeyAuths = gossh.SupportedAlgorithms().PublicKeyAuths
 	// rsaSignatures are those that an RSA host key makes.
 	rsaSignatures = []string{gossh.KeyAlgoRSASHA512, gossh.KeyAlgoRSASHA256}
 )
@@ -111,7 +112,7 @@ func (c *conn) config(ctx ssh.Context) *gossh.ServerConfig {
 	_ = c.SetDeadline(time.Now().Add(c.srv.limits.Load().LoginGrace))
 	return &gossh.ServerConfig{
 		Config:                  gossh.Config{KeyExchanges: keyExchanges, MACs: macs},
-		PublicKeyAuthAlgorithms: gossh.SupportedAlgorithms().PublicKeyAuths,
+		PublicKeyAuthAlgorithms: publicKeyAuths,
 		MaxAuthTries:            maxAuthTries,
 		PublicKeyCallback: func(m gossh.ConnMetadata, key gossh.PublicKey) (*gossh.Permissions, error) {
 			_, err := c.login(ctx, m, key)
