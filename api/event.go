@@ -14,14 +14,14 @@ type Events struct {
 
 // Event is something that happened. What a field has nothing to say about is "".
 type Event struct {
-	Time   time.Time    `json:"time"`
-	Type   journal.Type `json:"type"`
-	Actor  string       `json:"actor"`  // the user who caused it, or "server"
-	Node   string       `json:"node"`   // the device it is about
-	From   string       `json:"from"`   // what it was before, as the type says
-	To     string       `json:"to"`     // what it is since
-	Detail string       `json:"detail"` // a text for people
-	Count  int          `json:"count"`  // how often it happened: refused logins that repeat are one event
+	Time   time.Time     `json:"time"`
+	Type   journal.Type  `json:"type"`
+	Actor  journal.Actor `json:"actor"`  // the user who caused it, or "server"
+	Node   string        `json:"node"`   // the device it is about
+	From   string        `json:"from"`   // what it was before, as the type says
+	To     string        `json:"to"`     // what it is since
+	Detail string        `json:"detail"` // a text for people
+	Count  int           `json:"count"`  // how often it happened: refused logins that repeat are one event
 }
 
 // NewEvent makes an event for programs. Images in it are named as people write

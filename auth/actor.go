@@ -5,35 +5,22 @@ import (
 	"walt/state"
 )
 
-// Actor is who makes a change: a user, by name, or the server by itself. It is
-// what the journal calls the actor of an event.
-type Actor string
+// Actor is the user as the one who makes a change.
+func (n Name) Actor() journal.Actor { return journal.Actor(n) }
 
-// Server is the actor of what nobody asked for at that moment, as the end of a
-// time that a user set. No user can have this name.
-const Server Actor = journal.Server
-
-// User is the user who acts, "" when it is the server.
-func (a Actor) User() Name {
-	if a == Server {
+// UserOf is the user who acts, "" when it is the server.
+func UserOf(actor journal.Actor) Name {
+	if actor == journal.Server {
 		return ""
 	}
-	return Name(a)
+	return Name(actor)
 }
 
 // Admit returns a fault when a user who acts is no longer one: sessions and
 // questions last longer than users. The server may always act.
-func (a Actor) Admit(r state.Reader) error {
-	if a == Server {
+func Admit(r state.Reader, actor journal.Actor) error {
+	if actor == journal.Server {
 		return nil
 	}
-	return Member(r, Name(a))
-}
-
-// Words name the actor in a sentence.
-func (a Actor) Words() string {
-	if a == Server {
-		return "the server"
-	}
-	return string(a)
+	return Member(r, Name(actor))
 }

@@ -44,7 +44,7 @@ func (u *Users) AddKeys(ctx context.Context, actor, name Name, lines string) ([]
 		if err != nil {
 			return err
 		}
-		return u.attach(tx, string(actor), rec, added)
+		return u.attach(tx, actor.Actor(), rec, added)
 	})
 	return added, err
 }
@@ -81,7 +81,7 @@ func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (
 		if err := keyTable.Delete(tx, fingerprint); err != nil {
 			return err
 		}
-		return u.recordChange(tx, string(actor), k.User, "key removed: "+fingerprint)
+		return u.recordChange(tx, actor.Actor(), k.User, "key removed: "+fingerprint)
 	})
 	return k, err
 }
@@ -111,7 +111,7 @@ func (u *Users) parse(name Name, lines string) ([]Key, error) {
 }
 
 // attach writes the user's row with the added keys, which must be nobody's.
-func (u *Users) attach(tx state.Tx, actor string, rec record, added []Key) error {
+func (u *Users) attach(tx state.Tx, actor journal.Actor, rec record, added []Key) error {
 	if len(rec.Keys)+len(added) > maxKeys {
 		return fault.Failedf("%s would have %d keys; a user has at most %d", rec.Name, len(rec.Keys)+len(added), maxKeys).
 			WithHint("remove those that are not used: user remove-key FINGERPRINT")
@@ -132,7 +132,7 @@ func (u *Users) attach(tx state.Tx, actor string, rec record, added []Key) error
 }
 
 // checkUnused returns a fault when somebody has the key already.
-func checkUnused(r state.Reader, k Key, actor string) error {
+func checkUnused(r state.Reader, k Key, actor journal.Actor) error {
 	old, found, err := keyTable.Find(r, k.Fingerprint)
 	switch {
 	case err != nil || !found:
@@ -140,7 +140,7 @@ func checkUnused(r state.Reader, k Key, actor string) error {
 	case old.User != k.User:
 		return fault.Failedf("the key %s is taken: it belongs to %s", k.Fingerprint, old.User).
 			WithHint("a key belongs to one user; make another with ssh-keygen")
-	case actor == string(k.User):
+	case actor == k.User.Actor():
 		return fault.Failedf("you have the key %s already", k.Fingerprint)
 	}
 	return fault.Failedf("%s has the key %s already", k.User, k.Fingerprint)

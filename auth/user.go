@@ -73,10 +73,10 @@ func (u *Users) Add(ctx context.Context, actor, name Name, admin bool, lines str
 				WithHint("give %s another key with: user add-key %s < KEY.pub", name, name)
 		}
 		rec := record{User: User{Name: name, Admin: admin, Created: u.now().UTC()}}
-		if err := u.recordChange(tx, string(actor), name, title(admin)+" added"); err != nil {
+		if err := u.recordChange(tx, actor.Actor(), name, title(admin)+" added"); err != nil {
 			return err
 		}
-		return u.attach(tx, string(actor), rec, added)
+		return u.attach(tx, actor.Actor(), rec, added)
 	})
 	return added, err
 }
@@ -276,7 +276,7 @@ func account(r state.Reader, rec record) (Account, error) {
 }
 
 // recordChange writes the event that something about the user changed.
-func (u *Users) recordChange(tx state.Tx, actor string, name Name, change string) error {
+func (u *Users) recordChange(tx state.Tx, actor journal.Actor, name Name, change string) error {
 	return u.journal.Record(tx, journal.Event{Type: journal.User, Actor: actor, To: string(name), Detail: change})
 }
 

@@ -160,7 +160,7 @@ func deviceAdd(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	d, err := c.Lab.Register(ctx, auth.Actor(c.User), a)
+	d, err := c.Lab.Register(ctx, c.User.Actor(), a)
 	if err != nil {
 		return err
 	}

@@ -202,7 +202,7 @@ func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
 	if len(bad) > 0 {
 		return nil, fault.Unknown("issuer", bad, known, "see all users with: user show; all devices with: device show")
 	}
-	return func(e journal.Event) bool { return chosen[e.Actor] || chosen[e.Node] }, nil
+	return func(e journal.Event) bool { return chosen[string(e.Actor)] || chosen[e.Node] }, nil
 }
 
 // knownIssuers lists the users and the devices that there are, and the server.
@@ -215,12 +215,12 @@ func (c *Call) knownIssuers(ctx context.Context) ([]string, error) {
 	for _, u := range users {
 		known = append(known, string(u.Name))
 	}
-	return append(known, journal.Server), err
+	return append(known, string(journal.Server)), err
 }
 
 // issuer returns the names that one term of --issuers stands for.
 func (c *Call) issuer(ctx context.Context, term string, known []string) (found []string, err error) {
-	if nodes.IsKeyword(term) && term != journal.Server {
+	if nodes.IsKeyword(term) && term != string(journal.Server) {
 		set, err := nodes.ParseSet(term)
 		if err != nil {
 			return nil, err

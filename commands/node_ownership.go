@@ -46,7 +46,7 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 
 func nodeRelease(ctx context.Context, c *Call) error {
 	return c.change(ctx, "Release", func(set nodes.Set, _ consent.Given) (nodes.Result, error) {
-		return c.Lab.Release(ctx, auth.Actor(c.User), set)
+		return c.Lab.Release(ctx, c.User.Actor(), set)
 	})
 }
 
@@ -58,7 +58,7 @@ func nodeBoot(ctx context.Context, c *Call) error {
 		return err
 	}
 	return c.change(ctx, verb, func(set nodes.Set, given consent.Given) (nodes.Result, error) {
-		return c.Lab.SetImage(ctx, auth.Actor(c.User), set, c.arg(1), given)
+		return c.Lab.SetImage(ctx, c.User.Actor(), set, c.arg(1), given)
 	})
 }
 

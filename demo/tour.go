@@ -70,7 +70,7 @@ func (l *lab) furnish(ctx context.Context) error {
 				return err
 			}
 			a := nodes.Announcement{Name: name, MAC: mac, Model: kind.model, Host: nodes.Simulated}
-			if _, err := l.server.Lab.Register(ctx, auth.Actor(l.me), a); err != nil {
+			if _, err := l.server.Lab.Register(ctx, l.me.Actor(), a); err != nil {
 				return err
 			}
 		}

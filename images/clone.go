@@ -124,7 +124,7 @@ func (cl *cloning) do(ctx context.Context, content func(state.Reader) (Image, er
 func (cl *cloning) seek(ctx context.Context, f func(Change) error) (restarts []Restart, err error) {
 	cl.Given, err = consent.Seek(cl.Given, cl.Ask, func(given consent.Given) (err error) {
 		cl.Given = given
-		restarts, err = cl.Nodes.Change(ctx, auth.Actor(cl.to.User), f)
+		restarts, err = cl.Nodes.Change(ctx, cl.to.User.Actor(), f)
 		return err
 	})
 	return restarts, err
@@ -146,7 +146,7 @@ func (cl *cloning) put(tx Change, img Image) error {
 			return err
 		}
 	}
-	e := journal.Event{Type: journal.Image, Actor: string(cl.to.User), From: cl.from.String(), To: cl.to.String(), Detail: "cloned"}
+	e := journal.Event{Type: journal.Image, Actor: cl.to.User.Actor(), From: cl.from.String(), To: cl.to.String(), Detail: "cloned"}
 	return errors.Join(Put(tx, img), cl.Journal.Record(tx, e))
 }
 

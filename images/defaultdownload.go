@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"walt/auth"
 	"walt/fault"
 	"walt/journal"
 	"walt/state"
@@ -76,7 +75,7 @@ func (c *Catalog) fetchDefault(ctx context.Context, model Model, report func(Pro
 // arrive makes a downloaded default image visible, unless another download was
 // first, and free nodes of the devices that waited for it.
 func (c *Catalog) arrive(ctx context.Context, model Model, img Image) error {
-	_, err := c.Nodes.Change(ctx, auth.Server, func(tx Change) error {
+	_, err := c.Nodes.Change(ctx, journal.Server, func(tx Change) error {
 		_, here, err := Find(tx, img.Ref)
 		if err == nil && !here {
 			e := journal.Event{Type: journal.Download, Actor: journal.Server, To: img.Ref.String(), Detail: "done, " + img.Digest}
@@ -184,7 +183,7 @@ func (c *Catalog) postpone(tx state.Tx, model Model, reason string) error {
 // the devices that wait for it free nodes. Without such devices it is dropped.
 func (c *Catalog) Download(ctx context.Context, model Model) error {
 	var waiting bool
-	_, err := c.Nodes.Change(ctx, auth.Server, func(tx Change) (err error) {
+	_, err := c.Nodes.Change(ctx, journal.Server, func(tx Change) (err error) {
 		if waiting, err = tx.Waiting(model); err != nil || waiting {
 			return err
 		}

@@ -211,7 +211,7 @@ func (c *Catalog) rewait(ctx context.Context, user auth.Name, job Job, how strin
 			return err
 		}
 		change(&w)
-		e := journal.Event{Type: journal.Download, Actor: string(user), To: job.What, Detail: how}
+		e := journal.Event{Type: journal.Download, Actor: user.Actor(), To: job.What, Detail: how}
 		return errors.Join(downloads.Put(tx, model, w), c.Journal.Record(tx, e))
 	})
 	return err

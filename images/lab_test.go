@@ -112,10 +112,10 @@ type fleet struct {
 
 func (f *fleet) Models(context.Context) ([]images.Model, error) { return []images.Model{"m1"}, nil }
 
-func (f *fleet) Change(ctx context.Context, actor auth.Actor, do func(images.Change) error) (all []images.Restart, err error) {
+func (f *fleet) Change(ctx context.Context, actor journal.Actor, do func(images.Change) error) (all []images.Restart, err error) {
 	_, err = f.store.Update(ctx, func(tx state.Tx) error {
 		all = nil
-		if err := actor.Admit(tx); err != nil {
+		if err := auth.Admit(tx, actor); err != nil {
 			return err
 		}
 		return do(fleetChange{tx, f, &all})

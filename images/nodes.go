@@ -5,6 +5,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/journal"
 	"walt/state"
 )
 
@@ -17,7 +18,7 @@ type Nodes interface {
 	// Change runs f in one transaction and then restarts the nodes that f said,
 	// which it returns with what came of it. An error of f leaves everything as it
 	// was. f may run again, so it reads and writes and does nothing else.
-	Change(ctx context.Context, actor auth.Actor, f func(Change) error) ([]Restart, error)
+	Change(ctx context.Context, actor journal.Actor, f func(Change) error) ([]Restart, error)
 }
 
 // Change is a transaction that sees, and can change, what nodes boot.

@@ -17,7 +17,7 @@ type Passed struct {
 
 // PassOn gives the images of a user who is removed to an heir, within the
 // transaction that removes the user. What boots them is the caller's.
-func (c *Catalog) PassOn(tx state.Tx, actor auth.Actor, user, heir auth.Name) (all []Passed, err error) {
+func (c *Catalog) PassOn(tx state.Tx, actor journal.Actor, user, heir auth.Name) (all []Passed, err error) {
 	if ok, err := auth.Exists(tx, heir); err != nil {
 		return nil, err
 	} else if !ok {
@@ -33,7 +33,7 @@ func (c *Catalog) PassOn(tx state.Tx, actor auth.Actor, user, heir auth.Name) (a
 			return nil, err
 		}
 		all = append(all, Passed{from, img.Ref})
-		e := journal.Event{Type: journal.Image, Actor: string(actor), From: from.String(), To: img.Ref.String(), Detail: "passed on"}
+		e := journal.Event{Type: journal.Image, Actor: actor, From: from.String(), To: img.Ref.String(), Detail: "passed on"}
 		if err := errors.Join(Put(tx, img), Delete(tx, from), c.Journal.Record(tx, e)); err != nil {
 			return nil, err
 		}
@@ -43,14 +43,14 @@ func (c *Catalog) PassOn(tx state.Tx, actor auth.Actor, user, heir auth.Name) (a
 
 // RemoveAll deletes the images of a user who is removed, within the transaction
 // that removes the user and frees the nodes that boot them.
-func (c *Catalog) RemoveAll(tx state.Tx, actor auth.Actor, user auth.Name) (all []Ref, err error) {
+func (c *Catalog) RemoveAll(tx state.Tx, actor journal.Actor, user auth.Name) (all []Ref, err error) {
 	mine, err := Of(tx, user)
 	if err != nil {
 		return nil, err
 	}
 	for _, img := range mine {
 		all = append(all, img.Ref)
-		e := journal.Event{Type: journal.Image, Actor: string(actor), From: img.Ref.String(), Detail: "removed"}
+		e := journal.Event{Type: journal.Image, Actor: actor, From: img.Ref.String(), Detail: "removed"}
 		if err := errors.Join(Delete(tx, img.Ref), c.Journal.Record(tx, e)); err != nil {
 			return nil, err
 		}

@@ -47,7 +47,7 @@ func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName stri
 	if err != nil {
 		return err
 	}
-	_, err = c.Nodes.Change(ctx, auth.Actor(user), func(tx Change) error {
+	_, err = c.Nodes.Change(ctx, user.Actor(), func(tx Change) error {
 		img, err := unused(tx, from, "rename")
 		if err != nil {
 			return err
@@ -58,7 +58,7 @@ func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName stri
 			return fault.Failedf("you have an image %s already; nothing changed", to.Short()).WithHint("choose another name")
 		}
 		img.Ref = to
-		e := journal.Event{Type: journal.Image, Actor: string(user), From: from.String(), To: to.String(), Detail: "renamed"}
+		e := journal.Event{Type: journal.Image, Actor: user.Actor(), From: from.String(), To: to.String(), Detail: "renamed"}
 		return errors.Join(Delete(tx, from), Put(tx, img), c.Journal.Record(tx, e))
 	})
 	return err
@@ -71,11 +71,11 @@ func (c *Catalog) Remove(ctx context.Context, user auth.Name, name string) error
 	if err != nil {
 		return err
 	}
-	_, err = c.Nodes.Change(ctx, auth.Actor(user), func(tx Change) error {
+	_, err = c.Nodes.Change(ctx, user.Actor(), func(tx Change) error {
 		if _, err := unused(tx, ref, "remove"); err != nil {
 			return err
 		}
-		e := journal.Event{Type: journal.Image, Actor: string(user), From: ref.String(), Detail: "removed"}
+		e := journal.Event{Type: journal.Image, Actor: user.Actor(), From: ref.String(), Detail: "removed"}
 		return errors.Join(Delete(tx, ref), c.Journal.Record(tx, e))
 	})
 	return err

@@ -55,7 +55,7 @@ func (c *Catalog) seed(ctx context.Context, user auth.Name, models []Model) ([]I
 			return err
 		}
 		for _, def := range todo {
-			clone, err := c.cloneDefault(tx, auth.Actor(user), def, user)
+			clone, err := c.cloneDefault(tx, user.Actor(), def, user)
 			if err != nil {
 				return err
 			}
@@ -100,17 +100,17 @@ func unseeded(r state.Reader, user auth.Name, models []Model) ([]Image, error) {
 
 // cloneDefault gives a user a clone of a default image, under the name that such
 // clones have, which is not taken.
-func (c *Catalog) cloneDefault(tx state.Tx, actor auth.Actor, def Image, user auth.Name) (Image, error) {
+func (c *Catalog) cloneDefault(tx state.Tx, actor journal.Actor, def Image, user auth.Name) (Image, error) {
 	clone := def
 	clone.Ref = def.CloneRef(user)
-	e := journal.Event{Type: journal.Image, Actor: string(actor), To: clone.Ref.String(), Detail: "cloned from " + def.Ref.String()}
+	e := journal.Event{Type: journal.Image, Actor: actor, To: clone.Ref.String(), Detail: "cloned from " + def.Ref.String()}
 	return clone, errors.Join(Put(tx, clone), c.Journal.Record(tx, e))
 }
 
 // CloneOfDefault returns, within the transaction that has a user's node boot it,
 // the user's clone of the model's default image: made now, or the image of that
 // name that is there, which must be for the model.
-func (c *Catalog) CloneOfDefault(tx state.Tx, actor auth.Actor, model Model, user auth.Name) (clone, def Image, made bool, err error) {
+func (c *Catalog) CloneOfDefault(tx state.Tx, actor journal.Actor, model Model, user auth.Name) (clone, def Image, made bool, err error) {
 	def, here, err := Find(tx, DefaultRef(model))
 	if err == nil && !here {
 		err = fault.Failedf("the default image of model %s is not here", model).WithHint("see its download with: device show")

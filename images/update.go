@@ -181,7 +181,7 @@ func (c *Catalog) replace(ctx context.Context, user auth.Name, terms Terms, choo
 
 func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent.Given, choose func(state.Reader) (present, kept Image, err error), how string) ([]Restart, error) {
 	nobody := consent.Given{Whoever: true} // only free nodes are restarted
-	return c.Nodes.Change(ctx, auth.Actor(user), func(tx Change) error {
+	return c.Nodes.Change(ctx, user.Actor(), func(tx Change) error {
 		present, kept, err := choose(tx)
 		if err != nil {
 			return err
@@ -206,7 +206,7 @@ func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent
 			}
 		}
 		e := journal.Event{
-			Type: journal.Image, Actor: string(user), To: present.Ref.String(),
+			Type: journal.Image, Actor: user.Actor(), To: present.Ref.String(),
 			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, present.Created.UTC().Format("2006-01-02 15:04"), kept.Ref),
 		}
 		return errors.Join(Put(tx, kept), Put(tx, present), c.Journal.Record(tx, e))

@@ -34,7 +34,7 @@ const (
 type Event struct {
 	Time   time.Time `json:"time"` // UTC
 	Type   Type      `json:"type"`
-	Actor  string    `json:"actor"` // the user who caused it, or "server"
+	Actor  Actor     `json:"actor"` // who caused it
 	Node   string    `json:"node"`  // the device it is about, or ""
 	From   string    `json:"from"`
 	To     string    `json:"to"`
@@ -42,8 +42,21 @@ type Event struct {
 	Count  int       `json:"count,omitempty"` // how often it happened, when repeats became one event
 }
 
-// Server is the actor of what the server does by itself.
-const Server = "server"
+// Actor is who makes a change: a user, by name, or the server by itself. Package
+// auth knows the users.
+type Actor string
+
+// Server is the actor of what nobody asked for at that moment, as the end of a
+// time that a user set. No user can have this name.
+const Server Actor = "server"
+
+// Words name the actor in a sentence.
+func (a Actor) Words() string {
+	if a == Server {
+		return "the server"
+	}
+	return string(a)
+}
 
 var events = state.NewTable[Event]("event")
 

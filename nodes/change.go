@@ -8,6 +8,7 @@ import (
 	"walt/consent"
 	"walt/fault"
 	"walt/images"
+	"walt/journal"
 	"walt/power"
 	"walt/state"
 )
@@ -41,7 +42,7 @@ type Kept struct {
 type change struct {
 	lab     *Lab
 	tx      state.Tx
-	actor   auth.Actor // who asked
+	actor   journal.Actor // who asked
 	given   consent.Given
 	result  Result
 	moved   []Device            // to restart after the commit
@@ -52,10 +53,10 @@ type change struct {
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
-func (l *Lab) change(ctx context.Context, actor auth.Actor, given consent.Given, f func(*change) error) (Result, error) {
+func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Given, f func(*change) error) (Result, error) {
 	var c *change
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-		if err := actor.Admit(tx); err != nil {
+		if err := auth.Admit(tx, actor); err != nil {
 			return err
 		}
 		c = &change{lab: l, tx: tx, actor: actor, given: given, ordered: map[Name]power.Port{}}

@@ -97,7 +97,7 @@ func (m *model) releaseCommand(user auth.Name) command {
 		text: fmt.Sprintf("%s: release %s", user, set),
 		do:   func(w *world) string { return w.release(user, set) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.Release(ctx, auth.Actor(user), parse(set))
+			return l.Release(ctx, user.Actor(), parse(set))
 		},
 	}
 }
@@ -116,7 +116,7 @@ func (m *model) bootCommand(user auth.Name) command {
 		text: fmt.Sprintf("%s: boot %s %s %v", user, set, name, given),
 		do:   func(w *world) string { return w.setImage(user, set, name, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.SetImage(ctx, auth.Actor(user), parse(set), name, given)
+			return l.SetImage(ctx, user.Actor(), parse(set), name, given)
 		},
 	}
 }

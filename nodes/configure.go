@@ -184,7 +184,7 @@ func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignme
 			return err
 		}
 	}
-	e := journal.Event{Type: journal.Registration, Actor: string(user), Node: string(s.Device.Name), Detail: "configured: " + strings.Join(told, ", ")}
+	e := journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(s.Device.Name), Detail: "configured: " + strings.Join(told, ", ")}
 	return errors.Join(devices.Put(tx, string(s.Device.Name), s.Device), l.Journal.Record(tx, e))
 }
 
@@ -196,7 +196,7 @@ func (l *Lab) connect(tx state.Tx, user auth.Name, s *subject, want []Assignment
 	on, number := s.outlet.Switch, s.outlet.Number
 	switch {
 	case on == "none":
-		return l.Ports.Connect(tx, string(user), s.MAC, power.Port{})
+		return l.Ports.Connect(tx, user.Actor(), s.MAC, power.Port{})
 	case on == "" || number == 0:
 		return fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).WithHint("say both: device config %s switch=NAME port=N", s.Device.Name)
 	}
@@ -208,5 +208,5 @@ func (l *Lab) connect(tx state.Tx, user auth.Name, s *subject, want []Assignment
 		return fault.Failedf("%s is not a switch that %s can be connected to; nothing changed", sw.Name, s.Device.Name).
 			WithHint("see what each device is with: device show")
 	}
-	return l.Ports.Connect(tx, string(user), s.MAC, power.Port{Switch: sw.MAC, Number: number})
+	return l.Ports.Connect(tx, user.Actor(), s.MAC, power.Port{Switch: sw.MAC, Number: number})
 }

@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 
-	"walt/auth"
 	"walt/consent"
 	"walt/images"
+	"walt/journal"
 	"walt/state"
 )
 
 // Change runs f in one transaction, and then restarts the nodes that f said. With
 // it, and with Models, the lab is what package images asks for: its Nodes.
-func (l *Lab) Change(ctx context.Context, actor auth.Actor, f func(images.Change) error) ([]images.Restart, error) {
+func (l *Lab) Change(ctx context.Context, actor journal.Actor, f func(images.Change) error) ([]images.Restart, error) {
 	result, err := l.change(ctx, actor, consent.Given{}, func(c *change) error { return f(imageChange{c.tx, c}) })
 	var all []images.Restart
 	for _, ch := range result.Changes {

@@ -56,7 +56,7 @@ func (l testLab) rage(user auth.Name) error {
 		}
 	}
 	for i := 0; ; i++ {
-		r, err := l.Release(ctx, auth.Actor(user), parse("my-nodes"))
+		r, err := l.Release(ctx, user.Actor(), parse("my-nodes"))
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ import (
 // its default image. Nodes of others need consent (a *consent.Error says whose
 // they are); one that is the user's already fails the whole set.
 func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consent.Given) (Result, error) {
-	return l.change(ctx, auth.Actor(user), given, func(c *change) error {
+	return l.change(ctx, user.Actor(), given, func(c *change) error {
 		ds, err := set.expand(c.tx, user, nodeScope)
 		if err != nil {
 			return err
@@ -38,7 +38,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 // it is "": the readiest ones (see someFree). It never takes anybody's node: when
 // fewer are free, it fails with fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
-	return l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
+	return l.change(ctx, user.Actor(), consent.Given{}, func(c *change) error {
 		free, err := l.someFree(c.tx, n, model)
 		if err != nil {
 			return err
@@ -103,16 +103,16 @@ func (c *change) assign(d Device, ref images.Ref) error {
 	if before == ref {
 		return c.powerOn(d)
 	}
-	e := journal.Event{Type: journal.Boot, Actor: string(c.actor), Node: string(d.Name), From: before.String(), To: ref.String()}
+	e := journal.Event{Type: journal.Boot, Actor: c.actor, Node: string(d.Name), From: before.String(), To: ref.String()}
 	if previous != ref.User {
 		d.Since = c.lab.Now().UTC()
 		e = journal.Event{
-			Type: journal.Ownership, Actor: string(c.actor), Node: string(d.Name),
+			Type: journal.Ownership, Actor: c.actor, Node: string(d.Name),
 			From: ownerInLog(previous), To: ownerInLog(ref.User), Detail: "boots " + ref.String(),
 		}
 	}
-	if previous != "" && previous != auth.Nobody && previous != c.actor.User() {
-		if c.actor != auth.Server { // which asks nobody
+	if previous != "" && previous != auth.Nobody && previous != auth.UserOf(c.actor) {
+		if c.actor != journal.Server { // which asks nobody
 			e.Detail += ", " + c.given.Manner()
 		}
 		if err := c.lab.Journal.Tell(c.tx, string(previous), c.notice(d.Name, ref)); err != nil {
@@ -137,7 +137,7 @@ func (c *change) notice(n Name, ref images.Ref) string {
 	switch ref.User {
 	case auth.Nobody:
 		return fmt.Sprintf("%s gave your node %s back: it is free and boots its default image", c.actor.Words(), n)
-	case c.actor.User():
+	case auth.UserOf(c.actor):
 		return fmt.Sprintf("%s took your node %s", c.actor.Words(), n)
 	}
 	return fmt.Sprintf("%s passed your node %s to %s", c.actor.Words(), n, ref.User)
@@ -168,15 +168,15 @@ func (c *change) take(ds []Device, user auth.Name) error {
 // Release frees nodes of the set: they boot their default images. A user frees
 // only nodes of their own, the server anybody's; one of them that is not fails
 // the whole set. A set that is just my-nodes may be empty.
-func (l *Lab) Release(ctx context.Context, actor auth.Actor, set Set) (Result, error) {
+func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result, error) {
 	return l.change(ctx, actor, consent.Given{}, func(c *change) error {
 		if set.String() == "my-nodes" {
-			mine, err := set.find(c.tx, actor.User(), nodeScope)
+			mine, err := set.find(c.tx, auth.UserOf(actor), nodeScope)
 			if err != nil || len(mine) == 0 {
 				return err
 			}
 		}
-		ds, err := set.expand(c.tx, actor.User(), nodeScope)
+		ds, err := set.expand(c.tx, auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return err
 		}
@@ -186,7 +186,7 @@ func (l *Lab) Release(ctx context.Context, actor auth.Actor, set Set) (Result, e
 			switch {
 			case d.Free():
 				not = append(not, string(d.Name)+" (free)")
-			case d.Owner() != actor.User() && actor != auth.Server:
+			case d.Owner() != auth.UserOf(actor) && actor != journal.Server:
 				others = true
 				not = append(not, fmt.Sprintf("%s (owned by %s)", d.Name, d.Owner()))
 			}
@@ -215,7 +215,7 @@ func (c *change) free(ds []Device) error {
 // SetImage makes the nodes of the set boot an image, or their default images
 // when name is "default": an image that a user who acts has under the name, or
 // for the server, a full name. Nodes of others need consent.
-func (l *Lab) SetImage(ctx context.Context, actor auth.Actor, set Set, name string, given consent.Given) (Result, error) {
+func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name string, given consent.Given) (Result, error) {
 	var ref images.Ref
 	if name != "default" {
 		var err error
@@ -224,7 +224,7 @@ func (l *Lab) SetImage(ctx context.Context, actor auth.Actor, set Set, name stri
 		}
 	}
 	return l.change(ctx, actor, given, func(c *change) error {
-		ds, err := set.expand(c.tx, actor.User(), nodeScope)
+		ds, err := set.expand(c.tx, auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func (l *Lab) SetImage(ctx context.Context, actor auth.Actor, set Set, name stri
 				return err
 			}
 		}
-		if err := given.Check(contested(ds, actor.User())); err != nil {
+		if err := given.Check(contested(ds, auth.UserOf(actor))); err != nil {
 			return err
 		}
 		if ref.IsZero() {
@@ -249,11 +249,11 @@ func (l *Lab) SetImage(ctx context.Context, actor auth.Actor, set Set, name stri
 }
 
 // imageFor parses the name of an image as the actor says it.
-func imageFor(actor auth.Actor, name string) (images.Ref, error) {
-	if actor == auth.Server {
+func imageFor(actor journal.Actor, name string) (images.Ref, error) {
+	if actor == journal.Server {
 		return images.ParseRef(name)
 	}
-	return images.ParseName(actor.User(), name)
+	return images.ParseName(auth.UserOf(actor), name)
 }
 
 // fits checks that the user's image is there and lists the models of all devices.

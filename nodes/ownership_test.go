@@ -390,22 +390,22 @@ func TestTheServerReleasesAndBoots(t *testing.T) {
 	l := newTeam(t)
 	l.unchanged(t, func() {
 		for _, free := range []string{"n1,n3", "my-nodes", "n1,nobody"} {
-			_, err := l.Release(t.Context(), auth.Server, parse(free))
+			_, err := l.Release(t.Context(), journal.Server, parse(free))
 			if free == "my-nodes" { // the server has none
 				ok(t, err)
 			} else {
 				wantFault(t, err, fault.Failed)
 			}
 		}
-		_, err := l.SetImage(t.Context(), auth.Server, Only("n1"), "bob/m1-default", consent.Given{Whoever: true})
+		_, err := l.SetImage(t.Context(), journal.Server, Only("n1"), "bob/m1-default", consent.Given{Whoever: true})
 		ok(t, err) // it boots that already
-		_, err = l.SetImage(t.Context(), auth.Server, Only("n1"), "m1-default", consent.Given{Whoever: true})
+		_, err = l.SetImage(t.Context(), journal.Server, Only("n1"), "m1-default", consent.Given{Whoever: true})
 		wantFault(t, err, fault.Usage) // whose?
 	})
 	before := len(l.events(t, journal.Ownership))
-	_, err := l.Release(t.Context(), auth.Server, Only("n1"))
+	_, err := l.Release(t.Context(), journal.Server, Only("n1"))
 	ok(t, err)
-	_, err = l.SetImage(t.Context(), auth.Server, Only("n2"), "bob/m1-default", consent.Given{Whoever: true})
+	_, err = l.SetImage(t.Context(), journal.Server, Only("n2"), "bob/m1-default", consent.Given{Whoever: true})
 	ok(t, err)
 	equal(t, "ownership", l.events(t, journal.Ownership)[before:],
 		"server n1: bob -> , boots waltplatform/m1-default", "server n2: carol -> bob, boots bob/m1-default")

@@ -87,7 +87,7 @@ func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []power
 	if err != nil {
 		return nil, nil, err
 	}
-	told, moves, err = l.Ports.Explore(ctx, string(user), asked)
+	told, moves, err = l.Ports.Explore(ctx, user.Actor(), asked)
 	slices.SortFunc(moves, func(a, b power.Move) int { return naturally(Name(a.Device), Name(b.Device)) })
 	return told, moves, err
 }

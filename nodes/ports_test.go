@@ -210,7 +210,7 @@ func TestSavingStorm(t *testing.T) {
 					}
 					time.Sleep(time.Millisecond)
 				}
-				_, err = l.Release(ctx, auth.Actor(u), Only(n))
+				_, err = l.Release(ctx, u.Actor(), Only(n))
 				ok(t, err)
 			}
 		})

@@ -67,7 +67,7 @@ func TestRaceForOneNode(t *testing.T) {
 				}
 			}
 		}
-		_, err := l.Release(t.Context(), auth.Actor(users[winner]), Only("n1"))
+		_, err := l.Release(t.Context(), users[winner].Actor(), Only("n1"))
 		ok(t, err)
 	}
 	sound(t, l.Store)
@@ -90,7 +90,7 @@ func TestRaceCrossing(t *testing.T) {
 		if winner == auth.Nobody || len(slices.Compact(owners)) != 1 {
 			t.Fatalf("the owners are %v", owners)
 		}
-		_, err := l.Release(t.Context(), auth.Actor(winner), parse("my-nodes"))
+		_, err := l.Release(t.Context(), winner.Actor(), parse("my-nodes"))
 		ok(t, err)
 	}
 	sound(t, l.Store)
@@ -120,7 +120,7 @@ func TestRaceForAny(t *testing.T) {
 				}
 				taken[ch.Node] = true
 			}
-			_, err := l.Release(t.Context(), auth.Actor(users[i]), parse("my-nodes"))
+			_, err := l.Release(t.Context(), users[i].Actor(), parse("my-nodes"))
 			ok(t, err)
 		}
 		if len(taken) != 10 {

@@ -74,7 +74,7 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 	}
 	restart := func(ctx context.Context, d Device) Reboot {
 		r := l.restart(ctx, d, woken[d.Name], !hard)
-		e := journal.Event{Type: journal.Power, Actor: string(user), Node: string(d.Name), Detail: "reboot: " + r.String()}
+		e := journal.Event{Type: journal.Power, Actor: user.Actor(), Node: string(d.Name), Detail: "reboot: " + r.String()}
 		if err := l.Journal.Add(ctx, e); err != nil {
 			l.Log.Error("note a reboot", "node", d.Name, "err", err)
 		}

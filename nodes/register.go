@@ -26,7 +26,7 @@ type Announcement struct {
 // default image of its model is here it is a free node at once; else that image
 // is downloaded in the background, and the device becomes a free node when it
 // arrives. One that is known as it is announced stays as it is.
-func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (Device, error) {
+func (l *Lab) Register(ctx context.Context, actor journal.Actor, a Announcement) (Device, error) {
 	var d Device
 	var same bool
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
@@ -59,7 +59,7 @@ func (l *Lab) Register(ctx context.Context, actor auth.Actor, a Announcement) (D
 
 // admit checks that an announced device is new, or is the one that is known
 // under its name and address and lacked only its model.
-func (l *Lab) admit(tx state.Tx, actor auth.Actor, a Announcement) (Device, error) {
+func (l *Lab) admit(tx state.Tx, actor journal.Actor, a Announcement) (Device, error) {
 	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host}
 	holder, _, err := macs.Find(tx, string(a.MAC))
 	if err != nil {
@@ -80,7 +80,7 @@ func (l *Lab) admit(tx state.Tx, actor auth.Actor, a Announcement) (Device, erro
 	}
 	taken := fault.Failedf("there is a device %s already (%s)", a.Name, known.MAC)
 	switch {
-	case known.contested(actor.User()):
+	case known.contested(auth.UserOf(actor)):
 		return fresh, taken.WithHint("choose another name")
 	case known.Virtual():
 		return fresh, taken.WithHint("choose another name, or remove that one first: node remove %s", a.Name)
@@ -102,11 +102,11 @@ func (l *Lab) startEnrolled(d Device) {
 }
 
 // registration is the event that a device came or changed what it is.
-func registration(actor auth.Actor, d Device, detail string) journal.Event {
+func registration(actor journal.Actor, d Device, detail string) journal.Event {
 	if detail == "" {
 		detail = fmt.Sprintf("%s %s, %s", d.Kind, d.Model, d.MAC)
 	}
-	return journal.Event{Type: journal.Registration, Actor: string(actor), Node: string(d.Name), To: string(d.Kind), Detail: detail}
+	return journal.Event{Type: journal.Registration, Actor: actor, Node: string(d.Name), To: string(d.Kind), Detail: detail}
 }
 
 // Create makes a virtual node that the user owns at once, as if it had been
@@ -116,7 +116,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 	if err := l.Images.Obtain(ctx, model); err != nil {
 		return Result{}, err
 	}
-	return l.change(ctx, auth.Actor(user), consent.Given{}, func(c *change) error {
+	return l.change(ctx, user.Actor(), consent.Given{}, func(c *change) error {
 		def, err := images.Get(c.tx, images.DefaultRef(model))
 		if err != nil {
 			return err
@@ -126,7 +126,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 			return err
 		}
 		l.enroll(&d, def)
-		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(auth.Actor(user), d, "virtual node "+string(model)))); err != nil {
+		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(user.Actor(), d, "virtual node "+string(model)))); err != nil {
 			return err
 		}
 		return c.take([]Device{d}, user)
@@ -164,7 +164,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.G
 		}
 		gone = ds
 		for _, d := range ds {
-			e := registration(auth.Actor(user), d, "removed")
+			e := registration(user.Actor(), d, "removed")
 			e.From, e.To = string(d.Kind), ""
 			notice := fmt.Sprintf("%s removed your node %s", user, d.Name)
 			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC), l.Journal.Record(tx, e), l.tell(tx, user, d, notice)); err != nil {
@@ -219,7 +219,7 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		}
 		after = before
 		after.Name = name
-		e := journal.Event{Type: journal.Registration, Actor: string(user), Node: string(name), From: string(old), To: string(name), Detail: "renamed"}
+		e := journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(name), From: string(old), To: string(name), Detail: "renamed"}
 		return errors.Join(remove(tx, before), put(tx, after), l.Journal.Record(tx, e),
 			l.tell(tx, user, before, fmt.Sprintf("%s renamed your node %s: it is called %s now", user, old, name)))
 	})

@@ -30,14 +30,14 @@ type RemovedUser struct {
 // user leaves behind. Who may do that is a rule of auth.
 func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (RemovedUser, error) {
 	var left RemovedUser
-	_, err := l.change(ctx, auth.Actor(actor), consent.Given{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
+	_, err := l.change(ctx, actor.Actor(), consent.Given{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
 		if err := auth.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
 		if left, err = c.bequeath(name, legacy); err != nil {
 			return err
 		}
-		e := journal.Event{Type: journal.User, Actor: string(actor), To: string(name), Detail: "user removed"}
+		e := journal.Event{Type: journal.User, Actor: actor.Actor(), To: string(name), Detail: "user removed"}
 		return errors.Join(l.Journal.Record(c.tx, e), l.Journal.Forget(c.tx, string(name)), history.Forget(c.tx, name), images.Forget(c.tx, name))
 	})
 	if err != nil {

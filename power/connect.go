@@ -19,7 +19,7 @@ type Move struct {
 
 // Connect writes within tx that a user told where a device is connected, the
 // zero Port being nowhere.
-func (p *Ports) Connect(tx state.Tx, actor string, mac ethernet.MAC, to Port) error {
+func (p *Ports) Connect(tx state.Tx, actor journal.Actor, mac ethernet.MAC, to Port) error {
 	told := Link{Port: to, ByHand: !to.IsZero()}
 	if from, err := linkOf(tx, mac); err != nil || from == told {
 		return err
@@ -48,7 +48,7 @@ func (p *Ports) NoteBoot(tx state.Tx, node ethernet.MAC) error {
 
 // move changes within tx where a device is connected. Both ports get their power
 // back if it was cut: what is connected there is another device now.
-func (p *Ports) move(tx state.Tx, actor string, mac ethernet.MAC, to Link) (Move, error) {
+func (p *Ports) move(tx state.Tx, actor journal.Actor, mac ethernet.MAC, to Link) (Move, error) {
 	from, err := linkOf(tx, mac)
 	if err != nil {
 		return Move{}, err

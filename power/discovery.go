@@ -28,7 +28,7 @@ type Exploration struct {
 
 // Explore asks switches what is connected to their ports, all at once, and notes
 // it. Those that do not answer tell nothing.
-func (p *Ports) Explore(ctx context.Context, actor string, macs []ethernet.MAC) (told []Exploration, moves []Move, err error) {
+func (p *Ports) Explore(ctx context.Context, actor journal.Actor, macs []ethernet.MAC) (told []Exploration, moves []Move, err error) {
 	var asked []target
 	err = p.Store.View(ctx, func(r state.Reader) error {
 		asked = nil
@@ -156,7 +156,7 @@ func (p *Ports) seen(r state.Reader, s sightings) (map[ethernet.MAC]Device, erro
 }
 
 // relink notes within tx where devices were seen.
-func (p *Ports) relink(tx state.Tx, actor string, s sightings, devices map[ethernet.MAC]Device) (moves []Move, err error) {
+func (p *Ports) relink(tx state.Tx, actor journal.Actor, s sightings, devices map[ethernet.MAC]Device) (moves []Move, err error) {
 	byName := slices.SortedFunc(maps.Keys(devices), func(a, b ethernet.MAC) int { return cmp.Compare(devices[a].Name, devices[b].Name) })
 	var moved []ethernet.MAC
 	for _, mac := range byName {
@@ -185,7 +185,7 @@ func (p *Ports) relink(tx state.Tx, actor string, s sightings, devices map[ether
 
 // displace takes back within tx where other devices were believed to be
 // connected when one was seen there, and they were not.
-func (p *Ports) displace(tx state.Tx, actor string, by ethernet.MAC, s sightings) (moves []Move, err error) {
+func (p *Ports) displace(tx state.Tx, actor journal.Actor, by ethernet.MAC, s sightings) (moves []Move, err error) {
 	here, err := connectedTo(tx, s.places[by].Port)
 	if err != nil {
 		return nil, err
