@@ -105,7 +105,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal,
-		Online: s.online, Cut: s.cut, Backup: s.backup, Log: log, Now: time.Now,
+		Online: s.online, Cut: s.cut, Backup: s.backup, Version: version, Log: log, Now: time.Now,
 	})
 	s.ssh, err = sshd.New(sshd.Config{
 		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: history.New(s.store), Log: log,

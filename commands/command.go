@@ -22,7 +22,10 @@ import (
 
 // Command is one thing that users can type.
 type Command struct {
-	Path  string // its words, as in "node acquire"
+	Path string // its words, as in "node acquire"
+	// Also are other words for the same, which people know from elsewhere: they are
+	// accepted, and nothing but --help shows them.
+	Also  []string
 	Short string // one line, lower case, no period
 	Long  string // paragraphs for --help
 	Topic string // that explains more
@@ -31,7 +34,10 @@ type Command struct {
 	// Passes says that its last argument is text for somebody else, the rest of the
 	// line: options are only taken before the first argument.
 	Passes bool
-	Run    func(context.Context, *Call) error
+	// Instead makes it a word that people try and that is no command: it is the hint
+	// that they get. Such a word has nothing but its Path, and is shown nowhere.
+	Instead string
+	Run     func(context.Context, *Call) error
 }
 
 // Arg is a positional argument; only last ones may be optional or repeated.
@@ -67,9 +73,10 @@ type Services struct {
 	// when it is "".
 	Cut func(user auth.Name, key string)
 	// Backup writes a consistent copy of all data, and says in words what that is.
-	Backup func(context.Context, io.Writer) (what string, err error)
-	Log    *slog.Logger
-	Now    func() time.Time
+	Backup  func(context.Context, io.Writer) (what string, err error)
+	Version string // of the server program
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // App is all commands with the services that they call.
@@ -81,10 +88,15 @@ type App struct {
 // New returns the commands.
 func New(s Services) *App {
 	a := &App{Services: s}
-	for _, noun := range [][]Command{nodeCommands(), imageCommands(), deviceCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), helpCommands()} {
+	for _, noun := range [][]Command{nodeCommands(), imageCommands(), deviceCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), helpCommands(), shellCommands()} {
 		a.table = append(a.table, noun...)
 	}
 	return a
+}
+
+// called reports whether the words of a path name the command.
+func (cmd Command) called(path string) bool {
+	return cmd.Path == path || slices.Contains(cmd.Also, path)
 }
 
 // usage is the usage line of the command.
@@ -116,6 +128,9 @@ func (f Flag) usage() string {
 // describe writes what --help shows.
 func (cmd Command) describe(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s\n\nUsage: %s\n", cmd.Path, cmd.Short, cmd.usage())
+	if len(cmd.Also) > 0 {
+		fmt.Fprintf(w, "Also: %s\n", strings.Join(cmd.Also, ", "))
+	}
 	if cmd.Long != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(cmd.Long))
 	}

@@ -39,7 +39,7 @@ func (a *App) Complete(ctx context.Context, s *Session, line string) (start int,
 
 // nextWords returns the words that follow the given ones in command paths.
 func (a *App) nextWords(before []string) (next []string) {
-	for _, cmd := range a.table {
+	for _, cmd := range a.listed() {
 		path := strings.Fields(cmd.Path)
 		if len(path) > len(before) && slices.Equal(path[:len(before)], before) {
 			next = append(next, path[len(before)])

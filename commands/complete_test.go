@@ -16,10 +16,10 @@ func TestComplete(t *testing.T) {
 		words string // joined by blanks
 	}{
 		// Words of commands.
-		{"", "advanced device help image log node power user whoami"},
+		{"", "advanced clear device exit help image log node power user version whoami"},
 		{"no", "node"},
 		{"walt no", "node"},
-		{"walt ", "advanced device help image log node power user whoami"},
+		{"walt ", "advanced clear device exit help image log node power user version whoami"},
 		{"node ", "acquire blink boot config create ping reboot release remove rename run shell show wait"},
 		{"node re", "reboot release remove rename"},
 		{"node  sho", "show"},
@@ -97,7 +97,7 @@ func TestCompleteMakesTheFirstImages(t *testing.T) {
 func TestCompletedPathsAreCommands(t *testing.T) {
 	t.Parallel()
 	app := New(Services{})
-	for _, cmd := range app.table {
+	for _, cmd := range app.listed() {
 		line := ""
 		for _, word := range strings.Fields(cmd.Path) {
 			_, words := app.Complete(t.Context(), &Session{}, line+word[:1])

@@ -18,7 +18,7 @@ import (
 func deviceCommands() []Command {
 	confirms := []Flag{yesFlag, noInputFlag}
 	return []Command{{
-		Path: "device show", Short: "show the devices of the lab", Topic: "device-sets",
+		Path: "device show", Also: []string{"device list", "device ls"}, Short: "show the devices of the lab", Topic: "device-sets",
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
 		Flags: []Flag{namesFlag, jsonFlag},
 		Run:   deviceShow,
@@ -35,11 +35,11 @@ downloaded, which goes on in the background. One without a model stays unknown;
 		},
 		Run: deviceAdd,
 	}, {
-		Path: "device rename", Short: "give a device another name",
+		Path: "device rename", Also: []string{"device mv"}, Short: "give a device another name",
 		Args: []Arg{{Name: "OLD", Complete: completeDevice}, {Name: "NEW"}}, Flags: confirms,
 		Run: renameDevice,
 	}, {
-		Path: "device forget", Short: "remove devices that are gone from the lab",
+		Path: "device forget", Also: []string{"device remove", "device rm", "device delete"}, Short: "remove devices that are gone from the lab",
 		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}}, Flags: confirms,
 		Run: func(ctx context.Context, c *Call) error { return c.removeDevices(ctx, c.Lab.Forget, "forgotten") },
 	}, {

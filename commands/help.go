@@ -19,7 +19,7 @@ var topics embed.FS
 func helpCommands() []Command {
 	topicArg := Arg{Name: "TOPIC", Optional: true, Complete: func(context.Context, *Call, string) []string { return topicNames() }}
 	return []Command{{
-		Path: "help", Short: "show all commands, one of them, or a topic",
+		Path: "help", Also: []string{"?"}, Short: "show all commands, one of them, or a topic",
 		Long: `WHAT is a topic, which "help list" lists, or a command, as in:
   help node acquire`,
 		Args: []Arg{{Name: "WHAT", Optional: true, Many: true, Complete: topicArg.Complete}}, Run: help,
@@ -48,12 +48,14 @@ func help(ctx context.Context, c *Call) error {
 	switch {
 	case len(c.args) == 0 || slices.Contains(topicNames(), c.arg(0)) && len(c.args) == 1:
 		return helpShow(ctx, c)
+	case ok && cmd.Instead != "":
+		return c.dispatch(ctx, c.Session, c.line, c.args)
 	case ok && (len(rest) == 0 || len(cmd.Args) > 0):
 		cmd.describe(c.Out)
 		return nil
 	case ok:
 		var known []string
-		for _, cmd := range c.table {
+		for _, cmd := range c.listed() {
 			known = append(known, cmd.Path)
 		}
 		typed := strings.Join(c.args, " ")
@@ -107,7 +109,7 @@ func topic(name string) (string, error) {
 // overview writes all commands, by their first word.
 func (a *App) overview(w io.Writer) {
 	fmt.Fprint(w, "The commands of walt; each takes --help. Topics: help list\n\n")
-	a.list(w, a.table)
+	a.list(w, a.listed())
 }
 
 // list writes a line for each command.

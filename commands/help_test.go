@@ -21,8 +21,12 @@ func TestTable(t *testing.T) {
 	seen := map[string]bool{}
 	for _, cmd := range app.table {
 		switch {
-		case seen[cmd.Path]:
+		case slices.ContainsFunc(append(cmd.Also, cmd.Path), func(path string) bool { return seen[path] }):
 			t.Errorf("%s is there twice", cmd.Path)
+		case cmd.Instead != "":
+			if cmd.Short != "" || cmd.Run != nil || cmd.Also != nil || cmd.Args != nil || cmd.Flags != nil {
+				t.Errorf("%s is no command and more than a hint: %+v", cmd.Path, cmd)
+			}
 		case cmd.Run == nil || cmd.Short == "":
 			t.Errorf("%s lacks Run or Short", cmd.Path)
 		case strings.HasSuffix(cmd.Short, ".") || cmd.Short[0] < 'a' || cmd.Short[0] > 'z':
@@ -32,7 +36,9 @@ func TestTable(t *testing.T) {
 		case cmd.Passes && len(cmd.Args) < 2:
 			t.Errorf("%s passes nothing on", cmd.Path)
 		}
-		seen[cmd.Path] = true
+		for _, path := range append(cmd.Also, cmd.Path) {
+			seen[path] = true
+		}
 		for i, a := range cmd.Args {
 			last := i == len(cmd.Args)-1
 			if a.Name != strings.ToUpper(a.Name) || a.Many && !last || a.Optional && !last && !cmd.Args[i+1].Optional {
@@ -53,7 +59,7 @@ func TestEveryCommandHelps(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	app := lab.app
-	for _, cmd := range app.table {
+	for _, cmd := range app.listed() {
 		got := lab.run("bob", cmd.Path+" --help", "")
 		if got.status != StatusDone || got.stderr != "" {
 			t.Errorf("%s --help: %+v", cmd.Path, got)
@@ -84,7 +90,7 @@ func TestEveryCommandCountsItsArguments(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	app := lab.app
-	for _, cmd := range app.table {
+	for _, cmd := range app.listed() {
 		least := 0
 		for _, a := range cmd.Args {
 			if !a.Optional {
@@ -127,7 +133,7 @@ func TestOverviews(t *testing.T) {
 	lab := newTestLab(t)
 	app := lab.app
 	all := lab.ok("bob", "help")
-	for _, cmd := range app.table {
+	for _, cmd := range app.listed() {
 		if !regexp.MustCompile(`(?m)^  ` + cmd.Path + `  +` + regexp.QuoteMeta(cmd.Short) + `$`).MatchString(all) {
 			t.Errorf("help lacks %s", cmd.Path)
 		}

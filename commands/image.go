@@ -16,7 +16,7 @@ import (
 func imageCommands() []Command {
 	mine := Arg{Name: "NAME", Complete: completeImage}
 	return []Command{{
-		Path: "image show", Short: "show your images, or all", Topic: "images",
+		Path: "image show", Also: []string{"image list", "image ls"}, Short: "show your images, or all", Topic: "images",
 		Long: `Shows your working set. With --all, the images of others and the default ones
 follow as links, which "image clone" takes. The first time, while you have no
 image, clones of the default images of the nodes here are made for you.`,
@@ -36,7 +36,7 @@ configuration and, for a WORD like account/name, that account are looked at.`,
 		Args: []Arg{{Name: "WORD", Optional: true}}, Flags: []Flag{jsonFlag},
 		Run: imageSearch,
 	}, {
-		Path: "image clone", Short: "copy an image into your working set", Topic: "images",
+		Path: "image clone", Also: []string{"image pull"}, Short: "copy an image into your working set", Topic: "images",
 		Long: `Copies the image that LINK names into your working set, under the name that it
 has there unless NAME is given. Links begin with their location: walt:bob/debian
 is an image of bob on this server; the others are docker, hub and the labels of
@@ -50,7 +50,7 @@ the nodes that boot it then reboot, which is asked first.`,
 		},
 		Run: imageClone,
 	}, {
-		Path: "image publish", Short: "push an image of yours to a registry", Topic: "registries",
+		Path: "image publish", Also: []string{"image push"}, Short: "push an image of yours to a registry", Topic: "registries",
 		Long: `Sends the image to a registry, where it gets the same name, and prints its link.
 Parts that the registry has already are not sent again. Whoever can log in to
 this server publishes with the user name that the registry's configuration has.`,
@@ -58,11 +58,11 @@ this server publishes with the user name that the registry's configuration has.`
 		Flags: []Flag{{Name: "registry", Value: "LABEL", Usage: "which one; else the first of the configuration", Complete: completeRegistry}},
 		Run:   imagePublish,
 	}, {
-		Path: "image duplicate", Short: "copy one of your images under a second name", Topic: "images",
+		Path: "image duplicate", Also: []string{"image cp", "image copy"}, Short: "copy one of your images under a second name", Topic: "images",
 		Args: []Arg{mine, {Name: "NEW"}},
 		Run:  imageDuplicate,
 	}, {
-		Path: "image rename", Short: "rename an image of yours that no node boots", Topic: "images",
+		Path: "image rename", Also: []string{"image mv"}, Short: "rename an image of yours that no node boots", Topic: "images",
 		Args: []Arg{mine, {Name: "NEW"}},
 		Run: func(ctx context.Context, c *Call) error {
 			if _, err := c.workingSet(ctx); err != nil {
@@ -75,7 +75,7 @@ this server publishes with the user name that the registry's configuration has.`
 			return nil
 		},
 	}, {
-		Path: "image remove", Short: "delete an image of yours that no node boots", Topic: "images",
+		Path: "image remove", Also: []string{"image rm", "image delete"}, Short: "delete an image of yours that no node boots", Topic: "images",
 		Args: []Arg{mine},
 		Run: func(ctx context.Context, c *Call) error {
 			if _, err := c.workingSet(ctx); err != nil {

@@ -85,7 +85,7 @@ func newTestLab(t *testing.T) *testLab {
 			_, err := io.WriteString(out, "all data")
 			return "it all", err
 		},
-		Log: log, Now: lab.now,
+		Version: "1.2", Log: log, Now: lab.now,
 	})
 	lab.populate()
 	return lab
@@ -202,7 +202,7 @@ func (lab *testLab) session(user auth.Name, stdin string) *Session {
 // terminal is a session with one.
 func (lab *testLab) terminal(user auth.Name) *Session {
 	s := lab.session(user, "")
-	s.Terminal = &Terminal{Name: "xterm", Size: func() (int, int) { return 80, 24 }, Raw: func(bool) {}}
+	s.Terminal = &Terminal{Name: "xterm", Size: func() (int, int) { return 80, 24 }, Raw: func(bool) {}, Clear: func() { io.WriteString(s.Out, "(cleared)") }}
 	return s
 }
 

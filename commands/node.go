@@ -12,7 +12,7 @@ func nodeCommands() []Command {
 	confirms := []Flag{yesFlag, noInputFlag}
 	changes := []Flag{yesFlag, noInputFlag, namesFlag, jsonFlag}
 	return []Command{{
-		Path: "node show", Short: "show your nodes, or all", Topic: "node-ownership",
+		Path: "node show", Also: []string{"node list", "node ls"}, Short: "show your nodes, or all", Topic: "node-ownership",
 		Long: `Shows the nodes that boot your images. With --all, the free nodes and those of
 others follow; the image of a node of somebody else is shown as a link that
 "image clone" takes.`,
@@ -39,7 +39,7 @@ have none.`,
 		Args: []Arg{setArg}, Flags: changes,
 		Run: nodeRelease,
 	}, {
-		Path: "node boot", Short: "make nodes boot an image of yours", Topic: "node-ownership",
+		Path: "node boot", Also: []string{"node deploy"}, Short: "make nodes boot an image of yours", Topic: "node-ownership",
 		Long: `The nodes reboot on an image of your working set, and so are yours; or on their
 default image, with the word "default", and so are free. Nodes of others are
 taken only after you confirmed it.`,
@@ -52,11 +52,11 @@ taken only after you confirmed it.`,
 		Flags: []Flag{{Name: "model", Value: "MODEL", Usage: "its model (default " + string(virtualModel) + ")", Complete: completeModel}, namesFlag, jsonFlag},
 		Run:   nodeCreate,
 	}, {
-		Path: "node remove", Short: "remove virtual nodes",
+		Path: "node remove", Also: []string{"node rm", "node delete"}, Short: "remove virtual nodes",
 		Args: []Arg{setArg}, Flags: confirms,
 		Run: func(ctx context.Context, c *Call) error { return c.removeDevices(ctx, c.Lab.Remove, "removed") },
 	}, {
-		Path: "node rename", Short: "give a node another name",
+		Path: "node rename", Also: []string{"node mv"}, Short: "give a node another name",
 		Long: "A virtual node starts anew under its new name.",
 		Args: []Arg{{Name: "OLD", Complete: completeNode}, {Name: "NEW"}}, Flags: confirms,
 		Run: renameDevice,

@@ -76,6 +76,9 @@ func (a *App) dispatch(ctx context.Context, s *Session, line string, words []str
 	if !ok {
 		return a.unknownCommand(s, words)
 	}
+	if cmd.Instead != "" {
+		return fault.Usagef("unknown command %q", cmd.Path).WithHint("%s", cmd.Instead)
+	}
 	c := &Call{App: a, Session: s, cmd: cmd, line: line}
 	switch err := c.parse(rest); {
 	case errors.Is(err, pflag.ErrHelp) && len(cmd.Args) == 0 && rest[0] != "" && rest[0][0] != '-':
@@ -96,7 +99,7 @@ func (a *App) lookup(words []string) (cmd Command, rest []string, ok bool) {
 	for n := min(len(words), 3); n > 0; n-- {
 		path := strings.Join(words[:n], " ")
 		for _, cmd := range a.table {
-			if cmd.Path == path {
+			if cmd.called(path) {
 				return cmd, words[n:], true
 			}
 		}

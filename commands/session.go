@@ -55,6 +55,8 @@ type Terminal struct {
 	// Raw switches the interpretation of Ctrl-C and the translation of line
 	// ends off (true) and on again, for a command that passes the terminal on.
 	Raw func(on bool)
+	// Clear empties the screen.
+	Clear func()
 }
 
 // fancy reports whether the client's terminal understands escape sequences.

@@ -15,7 +15,7 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 	case isHelp(words[0]):
 		a.overview(s.Out)
 		return nil
-	case len(group) > 0 && len(words) > 1 && isHelp(words[1]):
+	case len(group) > 0 && len(words) > 1 && (isHelp(words[1]) || words[1] == "?"):
 		a.list(s.Out, group)
 		return nil
 	case len(group) > 0 && len(words) == 1:
@@ -29,7 +29,7 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 		return a.noCommand(words[0]+" "+words[1], near, words[0]+" --help")
 	}
 	var known []string
-	for _, cmd := range a.table {
+	for _, cmd := range a.listed() {
 		known = append(known, strings.Fields(cmd.Path)[0])
 	}
 	near := fault.Nearest(words[0], slices.Compact(known))
@@ -60,14 +60,21 @@ func (a *App) noCommand(typed string, near []string, all string) error {
 	return f.WithHint("%s", hint)
 }
 
-// pathsEnding returns the paths of the commands that end with the word.
+// pathsEnding returns the paths of the commands that can be called by words whose
+// last is this.
 func (a *App) pathsEnding(word string) (paths []string) {
 	for _, cmd := range a.table {
-		if strings.HasSuffix(cmd.Path, " "+word) {
+		ends := func(path string) bool { return strings.HasSuffix(path, " "+word) }
+		if ends(cmd.Path) || slices.ContainsFunc(cmd.Also, ends) {
 			paths = append(paths, cmd.Path)
 		}
 	}
 	return paths
+}
+
+// listed are the commands that can be run.
+func (a *App) listed() []Command {
+	return slices.DeleteFunc(slices.Clone(a.table), func(cmd Command) bool { return cmd.Instead != "" })
 }
 
 // verbs are the paths of a group of commands without its first word.

@@ -16,7 +16,7 @@ import (
 func userCommands() []Command {
 	nameArg := Arg{Name: "NAME", Complete: completeUser}
 	return []Command{{
-		Path: "user show", Short: "show users and their keys", Topic: "admin",
+		Path: "user show", Also: []string{"user list", "user ls"}, Short: "show users and their keys", Topic: "admin",
 		Args: []Arg{{Name: "NAME", Optional: true, Complete: completeUser}}, Flags: []Flag{jsonFlag},
 		Run: userShow,
 	}, {
@@ -39,7 +39,7 @@ unless an administrator names somebody else:
 		Args: []Arg{{Name: "FINGERPRINT", Complete: completeKey}},
 		Run:  userRemoveKey,
 	}, {
-		Path: "user remove", Short: "remove a user", Topic: "admin",
+		Path: "user remove", Also: []string{"user rm", "user delete"}, Short: "remove a user", Topic: "admin",
 		Long: `A user who still has nodes or images is removed only with --force (the nodes
 are released, the images deleted) or --heir (the images, and so the nodes, pass
 to that user).`,

@@ -136,6 +136,6 @@ func (x *session) commandSession() commands.Session {
 		return c
 	}
 	c.Out, c.Err = x.tty, x.tty
-	c.Terminal = &commands.Terminal{Name: x.tty.name, Size: x.tty.size, Resized: x.tty.resized, Raw: x.tty.setRaw}
+	c.Terminal = &commands.Terminal{Name: x.tty.name, Size: x.tty.size, Resized: x.tty.resized, Raw: x.tty.setRaw, Clear: x.tty.clear}
 	return c
 }

@@ -35,6 +35,8 @@ type Users interface {
 // shows notices.
 type Runner interface {
 	Run(ctx context.Context, s *commands.Session, line string) (status int)
+	// Leaves reports whether a line ends the shell or script that it stands in.
+	Leaves(line string) bool
 	// Complete returns the words that could stand in the place of line[start:].
 	Complete(ctx context.Context, s *commands.Session, line string) (start int, words []string)
 	Welcome(ctx context.Context, s *commands.Session)

@@ -104,7 +104,7 @@ func (x *session) script() (status int) {
 		}
 		switch line = strings.TrimSpace(line); {
 		case line == "" || line[0] == '#':
-		case isExit(line):
+		case x.srv.runner.Leaves(line):
 			return status
 		default:
 			if status = x.runLine(line); status != commands.StatusDone && x.ctx.Err() == nil {
@@ -113,9 +113,6 @@ func (x *session) script() (status int) {
 		}
 	}
 }
-
-// isExit reports whether a line ends the shell or script that it stands in.
-func isExit(line string) bool { return line == "exit" || line == "logout" }
 
 // farewell tells why a session ends that waited for input.
 func (x *session) farewell() (status int) {

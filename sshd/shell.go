@@ -47,7 +47,7 @@ func (sh *shell) loop() (status int) {
 			return sh.farewell()
 		case line == "":
 			continue
-		case isExit(line):
+		case sh.srv.runner.Leaves(line):
 			return status
 		}
 		sh.history.remember(line)

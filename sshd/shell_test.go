@@ -51,7 +51,7 @@ func TestShell(t *testing.T) {
 	r.out.expect(t, "walt: it failed\r\n"+prompt)
 	r.leave(3)
 
-	for _, line := range []string{"exit", " logout "} {
+	for _, line := range []string{"exit", "  exit "} {
 		r = shellOf(t, newLab(t))
 		r.send("fail 3\recho x\r" + line + "\r")
 		if status := r.status(); status != 0 {

@@ -387,6 +387,8 @@ func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) 
 	return 0
 }
 
+func (f *fakeRunner) Leaves(line string) bool { return line == "exit" }
+
 func (f *fakeRunner) Complete(_ context.Context, _ *commands.Session, line string) (int, []string) {
 	start := strings.LastIndexByte(line, ' ') + 1
 	if line[start:] == "bug" {

@@ -218,6 +218,14 @@ func (t *tty) notice(line string) {
 	_, _ = io.WriteString(t, line+"\n")
 }
 
+// clear empties the screen, and what scrolled out of it.
+func (t *tty) clear() {
+	t.out.Lock()
+	defer t.out.Unlock()
+	t.midLine = false
+	_, _ = t.wire.Write([]byte("\x1b[H\x1b[2J\x1b[3J"))
+}
+
 // freshLine ends a line that output left open, so that the editor knows where
 // it is.
 func (t *tty) freshLine() {
