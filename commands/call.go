@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"walt/fault"
+	"walt/images"
 )
 
 // Call is one command line that is running.
@@ -19,6 +20,7 @@ type Call struct {
 	line  string // as it was typed
 	args  []string
 	flags *pflag.FlagSet
+	first []images.Image // that the user was given since this line is the first, see workingSet
 }
 
 // parse checks options and the number of arguments. It returns pflag.ErrHelp

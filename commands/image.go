@@ -68,7 +68,7 @@ this server publishes with the user name that the registry's configuration has.`
 			if _, err := c.workingSet(ctx); err != nil {
 				return err
 			}
-			if err := c.Images.Rename(ctx, c.User, c.arg(0), c.arg(1)); err != nil {
+			if err := c.Images.Rename(ctx, c.User, c.arg(0), c.arg(1), c.justGiven(c.arg(1))); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.Out, "%s is now called %s\n", c.arg(0), c.arg(1))
@@ -94,6 +94,7 @@ this server publishes with the user name that the registry's configuration has.`
 // it is the first time that they are looked at.
 func (c *Call) workingSet(ctx context.Context) ([]images.Image, error) {
 	mine, seeded, err := c.Images.WorkingSet(ctx, c.User)
+	c.first = append(c.first, seeded...)
 	if len(seeded) > 0 {
 		var made []string
 		for _, img := range seeded {
@@ -102,6 +103,15 @@ func (c *Call) workingSet(ctx context.Context) ([]images.Image, error) {
 		c.note("Your working set was empty: the default images of the nodes here were cloned into it as %s.", strings.Join(made, ", "))
 	}
 	return mine, err
+}
+
+// justGiven reports whether an image of the user is there only because this very
+// line looked for it: then its name is as good as free.
+func (c *Call) justGiven(name string) bool {
+	return slices.ContainsFunc(c.first, func(img images.Image) bool {
+		ref, err := images.ParseName(c.User, name)
+		return err == nil && img.Ref == ref
+	})
 }
 
 // nameOf is how the user calls an image: its name, or the link to somebody else's.

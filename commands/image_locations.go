@@ -38,7 +38,7 @@ func imageClone(ctx context.Context, c *Call) error {
 	}
 	report, end := c.progress(from.String())
 	cloned, err := c.Images.CloneFrom(ctx, from, to, images.Terms{
-		Force: c.on("force"),
+		Force: c.on("force") || c.justGiven(to.Short()),
 		Given: consent.Given{Whoever: c.on("yes")},
 		Ask: func(contest *consent.Error) error {
 			end()
@@ -62,7 +62,7 @@ func imageDuplicate(ctx context.Context, c *Call) error {
 	if _, err := c.workingSet(ctx); err != nil {
 		return err
 	}
-	from, to, err := c.Images.Duplicate(ctx, c.User, c.arg(0), c.arg(1))
+	from, to, err := c.Images.Duplicate(ctx, c.User, c.arg(0), c.arg(1), c.justGiven(c.arg(1)))
 	if err != nil {
 		return err
 	}

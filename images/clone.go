@@ -184,8 +184,9 @@ func overwrite(tx Change, old, img Image, given consent.Given) error {
 	return nil
 }
 
-// Duplicate gives an image of the user a second name.
-func (c *Catalog) Duplicate(ctx context.Context, user auth.Name, name, second string) (from, to Image, err error) {
+// Duplicate gives an image of the user a second name; another image that has it is
+// overwritten only with force.
+func (c *Catalog) Duplicate(ctx context.Context, user auth.Name, name, second string, force bool) (from, to Image, err error) {
 	if from, err = c.Own(ctx, user, name); err != nil {
 		return from, to, err
 	}
@@ -193,7 +194,7 @@ func (c *Catalog) Duplicate(ctx context.Context, user auth.Name, name, second st
 	if err != nil {
 		return from, to, err
 	}
-	cloned, err := c.CloneFrom(ctx, Link{Here, from.Ref}, ref, Terms{})
+	cloned, err := c.CloneFrom(ctx, Link{Here, from.Ref}, ref, Terms{Force: force && ref != from.Ref})
 	return from, cloned.Image, err
 }
 

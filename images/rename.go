@@ -37,8 +37,9 @@ func Own(r state.Reader, ref Ref, besides ...string) (Image, error) {
 	return img, fault.Unknown("image", []string{ref.Short()}, besides, "see your images with: image show")
 }
 
-// Rename gives an image of the user that no node boots another name.
-func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName string) error {
+// Rename gives an image of the user that no node boots another name. One that has
+// that name, and that no node boots, is replaced only with force.
+func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName string, force bool) error {
 	from, err := ParseName(user, name)
 	if err != nil {
 		return err
@@ -54,7 +55,9 @@ func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName stri
 		}
 		if _, taken, err := Find(tx, to); err != nil {
 			return err
-		} else if taken {
+		} else if using, err := tx.Booting(to); err != nil {
+			return err
+		} else if taken && (!force || from == to || len(using) > 0) {
 			return fault.Failedf("you have an image %s already; nothing changed", to.Short()).WithHint("choose another name")
 		}
 		img.Ref = to

@@ -236,7 +236,7 @@ func (m *model) removeImageCommand(user auth.Name) command {
 			if instead.IsZero() {
 				return Result{}, l.Images.Remove(ctx, user, ref.Name)
 			}
-			return Result{}, l.Images.Rename(ctx, user, ref.Name, instead.Name)
+			return Result{}, l.Images.Rename(ctx, user, ref.Name, instead.Name, false)
 		},
 	}
 }
