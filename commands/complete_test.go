@@ -39,6 +39,8 @@ func TestComplete(t *testing.T) {
 		{"node acquire --any 1 rp", "rpi-1 rpi-10 rpi-2"},
 		{"user remove bob --heir c", "carol"},
 		{"log show --issuers b", "bob"},
+		{"log show --type ", "boot download image login-refused ownership power registration user"},
+		{"log show --type user,bo", "boot"},
 
 		// Sets, also after commas.
 		{"node acquire ", "all-nodes free-nodes my-nodes pc-1 rpi-1 rpi-10 rpi-2"},

@@ -3,28 +3,27 @@ package commands
 import (
 	"context"
 	"fmt"
-	"path"
 	"strings"
-	"time"
 
 	"walt/api"
-	"walt/fault"
 	"walt/journal"
-	"walt/nodes"
 )
 
 func logCommands() []Command {
 	return []Command{{
 		Path: "log show", Short: "show what happened in the lab", Topic: "log",
-		Long: `Shows changes of ownership, registrations, downloads, reboots, changes of users
-and refused logins. RANGE is a length of time until now (2h, 7d), two instants
-(2026-11-01..2026-11-03T12:00, either may be left out), "full" or "none"; the
-last 24 hours when nothing is said, none with --realtime. --issuers takes users
-and devices, globs and keywords of device sets.`,
+		Long: `Shows what happened in the last 24 hours; with -n, the last N of all events that
+are kept; with --realtime, what happens from now on. RANGE says otherwise: it is
+a length of time until now (2h, 7d), two instants (2026-11-01..2026-11-03T12:00)
+or two lengths of time ago (-2h:-30m), of which either may be left out, "full"
+or "none". --issuers takes users and devices, globs and keywords of device sets.
+TYPE is one or several of these, joined by commas:
+` + listTypes(),
 		Flags: []Flag{
 			{Name: "history", Value: "RANGE", Usage: "time range to show"},
+			{Name: "lines", Short: "n", Value: "N", Usage: "only the last N events of that"},
 			{Name: "realtime", Usage: "keep following, until Ctrl-C"},
-			{Name: "issuers", Value: "SET", Usage: "only what these users did or what is about these devices", Complete: completeIssuers},
+			issuersFlag, typeFlag,
 			{Name: "json", Usage: "print one JSON document; with --realtime, one a line"},
 		},
 		Run: logShow,
@@ -32,15 +31,21 @@ and devices, globs and keywords of device sets.`,
 }
 
 func logShow(ctx context.Context, c *Call) error {
-	from, until, err := c.history()
-	if err != nil {
-		return err
-	}
-	wanted, err := c.issuers(ctx)
-	if err != nil {
-		return err
-	}
 	follow := c.on("realtime")
+	usual := "24h"
+	switch {
+	case c.given("lines"):
+		usual = "full"
+	case follow:
+		usual = "none"
+	}
+	from, until, wanted, err := c.events(ctx, usual, follow)
+	if err == nil && c.given("lines") {
+		from, err = c.lastLines(ctx, from, until, wanted)
+	}
+	if err != nil {
+		return err
+	}
 	found, none := []api.Event{}, true
 	waiting, cancel := c.waiting(ctx)
 	defer cancel()
@@ -59,7 +64,7 @@ func logShow(ctx context.Context, c *Call) error {
 		found = append(found, api.NewEvent(e))
 		return nil
 	}
-	if follow && until.After(c.Now()) { // one call for both: no event falls between
+	if follow && until.After(journal.At(c.Now())) { // one call for both: no event falls between
 		if err := c.Journal.Follow(waiting, from, show); err != nil {
 			return err
 		}
@@ -70,7 +75,7 @@ func logShow(ctx context.Context, c *Call) error {
 	}
 	switch {
 	case follow:
-		if err := c.Journal.Follow(waiting, c.Now(), show); err != nil {
+		if err := c.Journal.Follow(waiting, journal.At(c.Now()), show); err != nil {
 			return err
 		}
 		return context.Cause(waiting)
@@ -80,6 +85,16 @@ func logShow(ctx context.Context, c *Call) error {
 		c.note("Nothing happened then. See all that is kept with: log show --history full")
 	}
 	return nil
+}
+
+// lastLines returns the place before the last of the wanted events that --lines
+// asks for.
+func (c *Call) lastLines(ctx context.Context, from, until journal.Mark, wanted func(journal.Event) bool) (journal.Mark, error) {
+	n, err := c.number("-n", c.option("lines"))
+	if err != nil {
+		return from, err
+	}
+	return c.Journal.Last(ctx, from, until, n, wanted)
 }
 
 // line is an event for people.
@@ -117,131 +132,4 @@ func orFree(owner string) string {
 		return "free"
 	}
 	return owner
-}
-
-// endOfTime is after every event.
-var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
-
-// history returns the bounds of what --history asks for.
-func (c *Call) history() (from, until time.Time, err error) {
-	now := c.Now()
-	until = endOfTime // clocks may have been ahead
-	s := c.option("history")
-	switch {
-	case s == "none" && !c.on("realtime"):
-		return now, now, nil
-	case s == "none", s == "" && c.on("realtime"):
-		return now, until, nil
-	case s == "full":
-		return time.Time{}, until, nil
-	case s == "":
-		return now.Add(-24 * time.Hour), until, nil
-	}
-	first, last, isRange := strings.Cut(s, "..")
-	if !isRange {
-		d, err := duration("--history", s)
-		if err != nil {
-			return from, until, c.badRange(s)
-		}
-		return now.Add(-d), until, nil
-	}
-	if first != "" {
-		if from, err = instant(first); err != nil {
-			return from, until, c.badRange(s)
-		}
-	}
-	if last != "" {
-		if until, err = instant(last); err != nil {
-			return from, until, c.badRange(s)
-		}
-	}
-	if !from.Before(until) {
-		return from, until, c.withUsage(fault.Usagef("--history: %q ends before it begins", s))
-	}
-	return from, until, nil
-}
-
-func (c *Call) badRange(s string) error {
-	return c.withUsage(fault.Usagef("--history: %q is not a range", s).
-		WithHint("it is a length of time (2h, 7d), two instants (2026-11-01..2026-11-03T12:00), full or none"))
-}
-
-// instant parses a date with or without a time, in UTC.
-func instant(s string) (t time.Time, err error) {
-	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
-		if t, err = time.Parse(layout, s); err == nil {
-			return t, nil
-		}
-	}
-	return t, err
-}
-
-// issuers returns which events --issuers asks for.
-func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
-	if !c.given("issuers") {
-		return func(journal.Event) bool { return true }, nil
-	}
-	known, err := c.knownIssuers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	chosen := map[string]bool{}
-	var bad []string
-	for term := range strings.SplitSeq(c.option("issuers"), ",") {
-		found, err := c.issuer(ctx, term, known)
-		if err != nil {
-			return nil, err
-		}
-		if len(found) == 0 {
-			bad = append(bad, term)
-		}
-		for _, name := range found {
-			chosen[name] = true
-		}
-	}
-	if len(bad) > 0 {
-		return nil, fault.Unknown("issuer", bad, known, "see all users with: user show; all devices with: device show")
-	}
-	return func(e journal.Event) bool { return chosen[string(e.Actor)] || chosen[e.Node] }, nil
-}
-
-// knownIssuers lists the users and the devices that there are, and the server.
-func (c *Call) knownIssuers(ctx context.Context) ([]string, error) {
-	users, err := c.Users.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	known, err := c.Lab.Names(ctx)
-	for _, u := range users {
-		known = append(known, string(u.Name))
-	}
-	return append(known, string(journal.Server)), err
-}
-
-// issuer returns the names that one term of --issuers stands for.
-func (c *Call) issuer(ctx context.Context, term string, known []string) (found []string, err error) {
-	if nodes.IsKeyword(term) && term != string(journal.Server) {
-		set, err := nodes.ParseSet(term)
-		if err != nil {
-			return nil, err
-		}
-		some, _, err := c.Lab.Devices(ctx, c.User, set)
-		for _, n := range some {
-			found = append(found, string(n.Name))
-		}
-		return found, err
-	}
-	if term == "" {
-		return nil, fault.Usagef("--issuers: %q has an empty name", c.option("issuers"))
-	}
-	for _, name := range known {
-		ok, err := path.Match(term, name)
-		if err != nil {
-			return nil, fault.Usagef("--issuers: %q is not a glob", term).WithHint("see: help show device-sets")
-		}
-		if ok {
-			found = append(found, name)
-		}
-	}
-	return found, nil
 }

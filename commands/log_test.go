@@ -71,6 +71,16 @@ func TestLogRanges(t *testing.T) {
 		"--history 0s":               -1,
 		"--history 99999999d":        -1,
 		"--history ''":               registered + 8,
+		"--history -90m:":            4,
+		"--history -150m:-30m":       2,
+		"--history -150m:-119m":      1,
+		"--history :-90m":            registered + 4,
+		"--history :":                registered + 8,
+		"--history -5:":              3, // seconds, as everywhere
+		"--history 90m:":             -1,
+		"--history -90m:30m":         -1,
+		"--history -1h:soon":         -1,
+		"--history 2026-11-22:":      -1,
 	} {
 		got := lab.run("alice", "log show "+history, "")
 		switch lines := strings.Count(got.stdout, "\n"); {
@@ -118,6 +128,74 @@ func TestLogIssuers(t *testing.T) {
 	})
 }
 
+func TestLogRangeEndsBeforeItBegins(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	for _, history := range []string{"-1m:-5m", "2026-11-22T14:00..2026-11-22T13:00"} {
+		got := lab.run("alice", "log show --history "+history, "")
+		if want := "walt: --history: \"" + history + "\" ends before it begins\n"; got.status != StatusUsage || !strings.HasPrefix(got.stderr, want) {
+			t.Errorf("%s: %+v", history, got)
+		}
+	}
+}
+
+func TestLogTypes(t *testing.T) {
+	t.Parallel()
+	lab := eventful(t)
+	for types, events := range map[string]int{"ownership": 2, "boot": 1, "ownership,boot": 3, "download": 0, "power --issuers pc-2": 1} {
+		got := lab.ok("alice", "log show --type "+types)
+		if lines := strings.Count(got, "\n"); lines != events {
+			t.Errorf("%s: %d events, want %d:\n%s", types, lines, events, got)
+		}
+	}
+	lab.tell([]step{
+		{
+			user: "bob", line: "log show --type ownrship,boot,nonsense", status: StatusFailed,
+			stderr: "walt: unknown types ownrship, nonsense\n  did you mean ownership instead of ownrship?\n",
+		},
+		{user: "bob", line: "log show --type nonsense", status: StatusFailed, stderr: "walt: unknown type nonsense\n  see the types of events with: help show log\n"},
+		{user: "bob", line: "log show --type boot,", status: StatusUsage, stderr: "walt: --type: \"boot,\" has an empty name\n"},
+	})
+	help := lab.ok("bob", "log show --help") + lab.ok("bob", "help show log")
+	for _, name := range typeNames() {
+		if strings.Count(help, name) < 2 {
+			t.Errorf("the help does not tell of the type %s", name)
+		}
+	}
+}
+
+// The last events are those of all that are kept, with what else is asked for.
+func TestLogLastLines(t *testing.T) {
+	t.Parallel()
+	lab := eventful(t)
+	all := strings.SplitAfter(lab.ok("alice", "log show --history full"), "\n")
+	all = all[:len(all)-1]
+	lab.pass(48 * time.Hour)
+	last := func(n int) string { return strings.Join(all[len(all)-n:], "") }
+	for options, want := range map[string]string{
+		"-n 3":                   last(3),
+		"--lines 8":              last(8),
+		"-n 1000":                last(len(all)),
+		"-n 1 --history none":    "",
+		"-n 1 --type ownership":  all[len(all)-3],
+		"-n 2 --issuers alice":   all[len(all)-10] + all[len(all)-9],
+		"-n 1 --history :-48h2m": all[len(all)-4],
+		"-n 2 --history 72h":     last(2),
+	} {
+		if got := lab.ok("alice", "log show "+options); got != want {
+			t.Errorf("%s: got\n%swant\n%s", options, got, want)
+		}
+	}
+	if got := lab.ok("alice", "log show -n 1 --json --type boot"); !strings.HasPrefix(got, `{"events":[{"time":"2026-11-22T15:00:00Z","type":"boot"`) || strings.Count(got, "type") != 1 {
+		t.Errorf("as JSON: %s", got)
+	}
+	for _, n := range []string{"0", "-3", "many", "''"} {
+		if got := lab.run("alice", "log show -n "+n, ""); got.status != StatusUsage || !strings.Contains(got.stderr, "is not a positive whole number") {
+			t.Errorf("-n %s: %+v", n, got)
+		}
+	}
+}
+
 func TestLogDocument(t *testing.T) {
 	t.Parallel()
 	lab := eventful(t)
@@ -160,6 +238,38 @@ func TestLogRealtime(t *testing.T) {
 	}
 	if got := out.String(); strings.Contains(got, "rpi-1") || !strings.HasSuffix(got, want) {
 		t.Errorf("got %s", got)
+	}
+}
+
+// The last events come first, and then, without a gap, what happens.
+func TestLogRealtimeAfterTheLast(t *testing.T) {
+	t.Parallel()
+	lab := eventful(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := newTap()
+	s := lab.session("alice", "")
+	s.Out, s.Err = out, &bytes.Buffer{}
+	ended := make(chan int)
+	go func() { ended <- lab.app.Run(ctx, s, "log show -n 2 --realtime --type ownership,boot") }()
+	out.wait("bob -> free: boots")
+	lab.ok("carol", "node acquire rpi-2")
+	out.wait("free -> carol")
+	cancel()
+	<-ended
+	const want = "" +
+		"2026-11-22 15:00:00 boot bob rpi-1: bob/rpi-3-b-default -> bob/mine\n" +
+		"2026-11-22 17:00:00 ownership bob rpi-1: bob -> free: boots waltplatform/rpi-3-b-default\n" +
+		"2026-11-22 17:00:00 ownership carol rpi-2: free -> carol: boots carol/rpi-3-b-default\n"
+	if got := out.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// wait returns when the text was written.
+func (o *tap) wait(text string) {
+	for !strings.Contains(o.String(), text) {
+		<-o.wrote
 	}
 }
 

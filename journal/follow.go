@@ -14,13 +14,13 @@ import (
 // reader looks for what is new.
 const slack = 10 * time.Second
 
-// Follow shows every event from one instant on, and then each that is committed,
+// Follow shows every event from one place on, and then each that is committed,
 // however late, each once, until ctx ends or show fails; the end of ctx is no
 // error.
-func (j *Journal) Follow(ctx context.Context, from time.Time, show func(Event) error) error {
-	f := follower{newest: from.UTC(), seen: map[string]bool{}}
+func (j *Journal) Follow(ctx context.Context, from Mark, show func(Event) error) error {
+	f := follower{newest: from.time, seen: map[string]bool{}}
 	mark := func(e state.Entry[Event]) error { f.seen[e.Key] = true; return nil }
-	if err := j.each(ctx, f.horizon(), timeKey(from), mark); err != nil { // older, and there already
+	if err := j.each(ctx, f.horizon(), from.key, mark); err != nil { // older, and there already
 		return ignoreEnd(ctx, err)
 	}
 	w := j.store.Watch(events.Prefix(""))

@@ -40,7 +40,7 @@ func (j *Journal) follow(t *testing.T, s *screen) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	time.Sleep(time.Nanosecond) // what is stamped with the same instant would be shown
-	go func() { done <- j.Follow(ctx, j.now(), s.show) }()
+	go func() { done <- j.Follow(ctx, At(j.now()), s.show) }()
 	synctest.Wait()
 	t.Cleanup(func() {
 		cancel()
@@ -77,7 +77,7 @@ func TestFollowFromThePast(t *testing.T) {
 		s.paused = make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- j.Follow(ctx, from, s.show) }()
+		go func() { done <- j.Follow(ctx, At(from), s.show) }()
 		synctest.Wait() // it shows the first one
 		j.add(t, "b")
 		close(s.paused)
@@ -95,7 +95,7 @@ func TestFollowEndsWhenShowFails(t *testing.T) {
 		j := newJournal(t)
 		gone := errors.New("gone")
 		done := make(chan error)
-		go func() { done <- j.Follow(t.Context(), j.now(), func(Event) error { return gone }) }()
+		go func() { done <- j.Follow(t.Context(), At(j.now()), func(Event) error { return gone }) }()
 		synctest.Wait()
 		j.add(t, "a")
 		if err := <-done; !errors.Is(err, gone) {

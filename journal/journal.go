@@ -9,6 +9,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,11 @@ const (
 	User         Type = "user"         // a user or a key was added or removed
 	LoginRefused Type = "login-refused"
 )
+
+// Types lists the types that there are.
+func Types() []Type {
+	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, LoginRefused}
+}
 
 // Event is one thing that happened.
 type Event struct {
@@ -119,10 +125,54 @@ func (j *Journal) Add(ctx context.Context, e Event) error {
 // slow, and no transaction is left open meanwhile.
 const historyPage = 500
 
-// History shows the events from one instant until before another, in order,
-// until show fails.
-func (j *Journal) History(ctx context.Context, from, until time.Time, show func(Event) error) error {
-	return j.each(ctx, timeKey(from), timeKey(until), func(e state.Entry[Event]) error { return show(e.Value) })
+// Mark is a place in the journal, before an event or where one could be.
+type Mark struct {
+	time time.Time
+	key  string
+}
+
+// At is the place before all events of an instant and later ones.
+func At(t time.Time) Mark { return Mark{t.UTC(), timeKey(t)} }
+
+// After reports whether m is a later place than another.
+func (m Mark) After(other Mark) bool { return m.key > other.key }
+
+// History shows the events from one place until another, in order, until show
+// fails.
+func (j *Journal) History(ctx context.Context, from, until Mark, show func(Event) error) error {
+	return j.each(ctx, from.key, until.key, func(e state.Entry[Event]) error { return show(e.Value) })
+}
+
+// Last returns the place before the last n of the events between two places that
+// are wanted: from when there are fewer. It reads no more events than it must.
+func (j *Journal) Last(ctx context.Context, from, until Mark, n int, wanted func(Event) bool) (Mark, error) {
+	keys, err := state.Read(ctx, j.store, func(r state.Reader) (keys []string, err error) {
+		for key, err := range events.Keys(r, "", from.key) {
+			if err != nil || key >= until.key {
+				return keys, err
+			}
+			keys = append(keys, key)
+		}
+		return keys, nil
+	})
+	if err != nil {
+		return from, err
+	}
+	for ; len(keys) > 0; keys = keys[:len(keys)-min(len(keys), historyPage)] {
+		page, err := j.page(ctx, keys[max(0, len(keys)-historyPage)], keys[len(keys)-1]+"\x00")
+		if err != nil {
+			return from, err
+		}
+		for _, e := range slices.Backward(page) {
+			if !wanted(e.Value) {
+				continue
+			}
+			if n--; n == 0 {
+				return Mark{e.Value.Time, e.Key}, nil
+			}
+		}
+	}
+	return from, nil
 }
 
 // each shows the events whose keys are from start until before end, in order.

@@ -44,7 +44,7 @@ func (j *Journal) add(t testing.TB, details ...string) {
 // history returns the details of the events.
 func (j *Journal) history(t testing.TB, from, until time.Time) (details []string) {
 	t.Helper()
-	ok(t, j.History(t.Context(), from, until, func(e Event) error {
+	ok(t, j.History(t.Context(), At(from), At(until), func(e Event) error {
 		details = append(details, e.Detail)
 		return nil
 	}))
@@ -86,7 +86,7 @@ func TestEventIsKeptWhole(t *testing.T) {
 		e := Event{Type: Ownership, Actor: "alice", Node: "rpi-1", From: "bob", To: "alice", Detail: "why"}
 		ok(t, j.Add(t.Context(), e))
 		e.Time = time.Now().UTC()
-		ok(t, j.History(t.Context(), e.Time, e.Time.Add(1), func(got Event) error {
+		ok(t, j.History(t.Context(), At(e.Time), At(e.Time.Add(1)), func(got Event) error {
 			if got != e {
 				t.Errorf("got %+v, want %+v", got, e)
 			}
@@ -142,7 +142,7 @@ func TestHistoryEndsWhenShowFails(t *testing.T) {
 	j := newJournal(t)
 	j.add(t, "a", "b")
 	gone, shown := errors.New("gone"), 0
-	err := j.History(t.Context(), time.Time{}, time.Now().Add(time.Hour), func(Event) error { shown++; return gone })
+	err := j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), func(Event) error { shown++; return gone })
 	if !errors.Is(err, gone) || shown != 1 {
 		t.Errorf("got %v after %d events", err, shown)
 	}
@@ -154,7 +154,7 @@ func TestSlowReaderHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	j := newJournal(t)
 	j.add(t, "a")
-	ok(t, j.History(t.Context(), time.Time{}, time.Now().Add(time.Hour), func(Event) error { return j.store.Close() }))
+	ok(t, j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), func(Event) error { return j.store.Close() }))
 }
 
 func TestTrimKeepsTheNewest(t *testing.T) {
@@ -204,7 +204,7 @@ func TestReadersEndWithTheirContext(t *testing.T) {
 // readers are those who wait for news.
 func readers(j *Journal) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"Follow":  func(ctx context.Context) error { return j.Follow(ctx, j.now(), func(Event) error { return nil }) },
+		"Follow":  func(ctx context.Context) error { return j.Follow(ctx, At(j.now()), func(Event) error { return nil }) },
 		"Notices": func(ctx context.Context) error { return j.Notices(ctx, "bob", func(string) {}) },
 	}
 }
@@ -226,4 +226,42 @@ func TestClockSetBack(t *testing.T) {
 	j.add(t, "seven")
 	want(t, "all", j.all(t), "one", "two", "three", "four", "five", "six", "seven")
 	want(t, "since the clock is right", j.history(t, clock, clock.Add(1)), "seven")
+}
+
+// The place before the last events is exact, also among events of one instant, and
+// however many of them nobody wants.
+func TestLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		var all []string
+		for i := range 2*historyPage + 10 {
+			all = append(all, fmt.Sprint(i))
+		}
+		j.add(t, all...)
+		begin, end := At(time.Time{}), At(j.now().Add(time.Hour))
+		any := func(Event) bool { return true }
+		for _, c := range []struct {
+			n      int
+			wanted func(Event) bool
+			first  int
+		}{
+			{1, any, len(all) - 1},
+			{historyPage, any, len(all) - historyPage},
+			{historyPage + 1, any, len(all) - historyPage - 1},
+			{len(all), any, 0},
+			{len(all) + 1, any, 0},
+			{2, func(e Event) bool { return e.Detail <= "1" }, 0},
+			{1, func(Event) bool { return false }, 0},
+		} {
+			from, err := j.Last(t.Context(), begin, end, c.n, c.wanted)
+			ok(t, err)
+			var got []string
+			ok(t, j.History(t.Context(), from, end, func(e Event) error { got = append(got, e.Detail); return nil }))
+			want(t, fmt.Sprintf("the last %d from %d on", c.n, c.first), got, all[c.first:]...)
+		}
+		from, err := j.Last(t.Context(), begin, At(time.Time{}), 1, any)
+		if err != nil || from != begin {
+			t.Errorf("of none: %v, %v", from, err)
+		}
+	})
 }

@@ -92,7 +92,7 @@ func (j *Journal) collect(ctx context.Context, user string, known map[string]boo
 
 // Forget deletes, within tx, the notices of a user who is removed.
 func (j *Journal) Forget(tx state.Tx, user string) error {
-	for key, err := range notices.Keys(tx, user+"/") {
+	for key, err := range notices.Keys(tx, user+"/", "") {
 		if err != nil {
 			return err
 		}

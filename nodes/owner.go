@@ -74,7 +74,7 @@ func reindex(tx state.Tx, was, is Device) error {
 // natural order.
 func ownedBy(r state.Reader, owner auth.Name) ([]Device, error) {
 	var all []Device
-	for key, err := range owners.Keys(r, ownedKey(owner, "")) {
+	for key, err := range owners.Keys(r, ownedKey(owner, ""), "") {
 		if err != nil {
 			return nil, err
 		}

@@ -128,14 +128,14 @@ func broken(t testing.TB, s state.Store) (wrong []string) {
 			complain("%s is not in the index of owners", key)
 		}
 		addresses := 0
-		for _, err := range macs.Keys(r, "") {
+		for _, err := range macs.Keys(r, "", "") {
 			ok(t, err)
 			addresses++
 		}
 		if addresses != count {
 			complain("%d MAC addresses of %d devices", addresses, count)
 		}
-		for model, err := range downloads.Keys(r, "") {
+		for model, err := range downloads.Keys(r, "", "") {
 			ok(t, err)
 			if _, err := images.Get(r, images.DefaultRef(images.Model(model))); err == nil {
 				complain("%s is here and still downloaded", images.DefaultRef(images.Model(model)))

@@ -94,7 +94,7 @@ func (p *Ports) giveBack(tx state.Tx, port Port) error {
 // giveAllBack is giveBack for all ports of a switch.
 func (p *Ports) giveAllBack(tx state.Tx, sw ethernet.MAC) error {
 	var all []Port
-	for key, err := range orders.Keys(tx, string(sw)+"/") {
+	for key, err := range orders.Keys(tx, string(sw)+"/", "") {
 		if err != nil {
 			return err
 		}

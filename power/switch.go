@@ -126,7 +126,7 @@ func (p *Ports) dropSettings(tx state.Tx, sw ethernet.MAC) error {
 	if _, known, err := p.Devices.Behind(tx, sw); err != nil || known {
 		return err
 	}
-	for _, err := range orders.Keys(tx, string(sw)+"/") {
+	for _, err := range orders.Keys(tx, string(sw)+"/", "") {
 		return err
 	}
 	return switches.Delete(tx, string(sw))

@@ -138,7 +138,7 @@ func (t Table[T]) All(r Reader, under string) ([]T, error) {
 // AllKeys returns the keys that begin with under, in order, without reading rows.
 func (t Table[T]) AllKeys(r Reader, under string) ([]string, error) {
 	var all []string
-	for key, err := range t.Keys(r, under) {
+	for key, err := range t.Keys(r, under, "") {
 		if err != nil {
 			return nil, err
 		}
@@ -190,14 +190,17 @@ func (t Table[T]) Scan(r Reader, under, start string) iter.Seq2[Entry[T], error]
 	}
 }
 
-// Keys visits the keys that begin with under, in order, without reading rows.
-func (t Table[T]) Keys(r Reader, under string) iter.Seq2[string, error] {
+// Keys visits the keys of the same rows, without reading these.
+func (t Table[T]) Keys(r Reader, under, start string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if err := t.rely(r, under); err != nil {
 			yield("", err)
 			return
 		}
-		for key, err := range r.Keys(t.prefix+under, "") {
+		if start != "" {
+			start = t.prefix + start
+		}
+		for key, err := range r.Keys(t.prefix+under, start) {
 			if err == nil {
 				key = key[len(t.prefix):]
 			}

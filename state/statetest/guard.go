@@ -121,7 +121,7 @@ func guards(t *testing.T, s state.Store) {
 	}
 	keys := func(table state.Table[string], under string) func(state.Reader) error {
 		return func(r state.Reader) error {
-			for range table.Keys(r, under) {
+			for range table.Keys(r, under, "") {
 				break
 			}
 			return nil
@@ -189,7 +189,7 @@ func guards(t *testing.T, s state.Store) {
 	})
 	view(t, s, func(r state.Reader) error {
 		var found []string
-		for key, err := range flat.Keys(r, "") {
+		for key, err := range flat.Keys(r, "", "") {
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,210 @@
+package commands
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"walt/fault"
+	"walt/journal"
+	"walt/nodes"
+)
+
+// The options that say which events of the log are meant.
+var (
+	issuersFlag = Flag{Name: "issuers", Value: "SET", Usage: "only what these users did or what is about these devices", Complete: completeIssuers}
+	typeFlag    = Flag{Name: "type", Value: "TYPE", Usage: "only events of this type", Complete: completeType}
+)
+
+// events returns between which places of the journal the events are that a line
+// asks for, usually the range of that name, and which of those. With live, what
+// is to come is asked for, too.
+func (c *Call) events(ctx context.Context, usual string, live bool) (from, until journal.Mark, wanted func(journal.Event) bool, err error) {
+	begin, end, err := c.history(usual, live)
+	if err != nil {
+		return from, until, nil, err
+	}
+	issued, err := c.issuers(ctx)
+	if err != nil {
+		return from, until, nil, err
+	}
+	typed, err := c.types()
+	return journal.At(begin), journal.At(end), func(e journal.Event) bool { return typed(e) && issued(e) }, err
+}
+
+func anyEvent(journal.Event) bool { return true }
+
+// endOfTime is after every event.
+var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+
+// history returns the bounds of what --history asks for.
+func (c *Call) history(usual string, live bool) (from, until time.Time, err error) {
+	now := c.Now()
+	until = endOfTime // clocks may have been ahead
+	s := c.option("history")
+	if s == "" {
+		s = usual
+	}
+	switch {
+	case s == "none" && !live:
+		return now, now, nil
+	case s == "none":
+		return now, until, nil
+	case s == "full":
+		return from, until, nil
+	}
+	first, last, isRange := strings.Cut(s, "..")
+	parse := instant
+	if !isRange {
+		first, last, isRange = strings.Cut(s, ":")
+		parse = func(s string) (time.Time, error) { return before(now, s) }
+	}
+	if !isRange {
+		first = "-" + s
+	}
+	if first != "" {
+		from, err = parse(first)
+	}
+	if last != "" && err == nil {
+		until, err = parse(last)
+	}
+	if err != nil {
+		return from, until, c.withUsage(fault.Usagef("--history: %q is not a range", s).
+			WithHint("it is a length of time (2h, 7d), two instants (2026-11-01..2026-11-03T12:00), two lengths of time ago (-2h:-30m), full or none"))
+	}
+	if !from.Before(until) {
+		return from, until, c.withUsage(fault.Usagef("--history: %q ends before it begins", s))
+	}
+	return from, until, nil
+}
+
+// instant parses a date with or without a time, in UTC.
+func instant(s string) (t time.Time, err error) {
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
+		if t, err = time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return t, err
+}
+
+// before parses a length of time ago, as in -5m.
+func before(now time.Time, s string) (time.Time, error) {
+	length, ago := strings.CutPrefix(s, "-")
+	if !ago {
+		return now, fault.Usagef("%q is not a length of time ago", s)
+	}
+	d, err := duration("--history", length)
+	return now.Add(-d), err
+}
+
+// listTypes lists the types of events for --help.
+func listTypes() string {
+	var b strings.Builder
+	for line := range slices.Chunk(typeNames(), 6) {
+		b.WriteString("  " + strings.Join(line, ", ") + ",\n")
+	}
+	return strings.TrimSuffix(b.String(), ",\n")
+}
+
+func typeNames() (names []string) {
+	for _, t := range journal.Types() {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+func completeType(context.Context, *Call, string) []string { return typeNames() }
+
+// types returns which events --type asks for.
+func (c *Call) types() (func(journal.Event) bool, error) {
+	if !c.given("type") {
+		return anyEvent, nil
+	}
+	chosen, err := choices("type", c.option("type"), typeNames(), "see the types of events with: help show log")
+	return func(e journal.Event) bool { return slices.Contains(chosen, string(e.Type)) }, err
+}
+
+// choices splits the value of an option, words of known ones joined by commas.
+func choices(noun, value string, known []string, hint string) ([]string, error) {
+	chosen := strings.Split(value, ",")
+	if slices.Contains(chosen, "") {
+		return nil, fault.Usagef("--%s: %q has an empty name", noun, value)
+	}
+	if bad := slices.DeleteFunc(slices.Clone(chosen), func(s string) bool { return slices.Contains(known, s) }); len(bad) > 0 {
+		return nil, fault.Unknown(noun, bad, known, hint)
+	}
+	return chosen, nil
+}
+
+// issuers returns which events --issuers asks for.
+func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
+	if !c.given("issuers") {
+		return anyEvent, nil
+	}
+	known, err := c.knownIssuers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	chosen := map[string]bool{}
+	var bad []string
+	for term := range strings.SplitSeq(c.option("issuers"), ",") {
+		found, err := c.issuer(ctx, term, known)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			bad = append(bad, term)
+		}
+		for _, name := range found {
+			chosen[name] = true
+		}
+	}
+	if len(bad) > 0 {
+		return nil, fault.Unknown("issuer", bad, known, "see all users with: user show; all devices with: device show")
+	}
+	return func(e journal.Event) bool { return chosen[string(e.Actor)] || chosen[e.Node] }, nil
+}
+
+// knownIssuers lists the users and the devices that there are, and the server.
+func (c *Call) knownIssuers(ctx context.Context) ([]string, error) {
+	users, err := c.Users.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known, err := c.Lab.Names(ctx)
+	for _, u := range users {
+		known = append(known, string(u.Name))
+	}
+	return append(known, string(journal.Server)), err
+}
+
+// issuer returns the names that one term of --issuers stands for.
+func (c *Call) issuer(ctx context.Context, term string, known []string) (found []string, err error) {
+	if nodes.IsKeyword(term) && term != string(journal.Server) {
+		set, err := nodes.ParseSet(term)
+		if err != nil {
+			return nil, err
+		}
+		some, _, err := c.Lab.Devices(ctx, c.User, set)
+		for _, n := range some {
+			found = append(found, string(n.Name))
+		}
+		return found, err
+	}
+	if term == "" {
+		return nil, fault.Usagef("--issuers: %q has an empty name", c.option("issuers"))
+	}
+	for _, name := range known {
+		ok, err := path.Match(term, name)
+		if err != nil {
+			return nil, fault.Usagef("--issuers: %q is not a glob", term).WithHint("see: help show device-sets")
+		}
+		if ok {
+			found = append(found, name)
+		}
+	}
+	return found, nil
+}
