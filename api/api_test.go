@@ -38,7 +38,7 @@ func TestDocuments(t *testing.T) {
 				`"labels":{"walt.node.models":"rpi-3-b"},"history":["FROM scratch"],"shared_with":["waltplatform/rpi-3-b-default:latest"]}`,
 		},
 		"what a search found": {
-			NewFoundImages([]images.Found{{Link: images.Link{Location: "lab", Ref: mine}, Models: img.Models, Size: 7, Created: created, Digest: "sha256:beef"}}),
+			NewFoundImages([]images.Match{{Link: images.Link{Location: "lab", Ref: mine}, Models: img.Models, Size: 7, Created: created, Digest: "sha256:beef"}}),
 			`{"images":[{"link":"lab:bob/mine","models":["rpi-3-b"],"size":7,"created":"2026-11-20T12:00:00Z"}]}`,
 		},
 		"the server": {

@@ -82,7 +82,7 @@ type FoundImage struct {
 }
 
 // NewFoundImages makes a document of what a search found, in its order.
-func NewFoundImages(found []images.Found) FoundImages {
+func NewFoundImages(found []images.Match) FoundImages {
 	doc := FoundImages{[]FoundImage{}}
 	for _, f := range found {
 		doc.Images = append(doc.Images, FoundImage{f.Link.String(), f.Models, f.Size, f.Created})

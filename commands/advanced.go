@@ -164,7 +164,7 @@ func (c *Call) showTransfers(ctx context.Context) error {
 
 func updateDefaults(ctx context.Context, c *Call) error {
 	terms := images.Terms{
-		Given: consent.Given{Whoever: c.on("yes")},
+		Given: consent.Agreement{Whoever: c.on("yes")},
 		Ask:   func(contest *consent.Error) error { return c.askVisited(ctx, contest) },
 	}
 	switch {

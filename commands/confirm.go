@@ -18,9 +18,9 @@ const answerTimeout = time.Minute
 // withConsent calls do. When that would disturb others, it asks the user whether
 // to do what the verb says all the same, and with a yes calls do again with what
 // the user agreed to, until nothing is in the way.
-func (c *Call) withConsent(ctx context.Context, verb string, do func(consent.Given) error) error {
+func (c *Call) withConsent(ctx context.Context, verb string, do func(consent.Agreement) error) error {
 	ask := func(contest *consent.Error) error { return c.askConsent(ctx, verb, contest) }
-	_, err := consent.Seek(consent.Given{Whoever: c.on("yes")}, ask, do)
+	_, err := consent.Seek(consent.Agreement{Whoever: c.on("yes")}, ask, do)
 	return err
 }
 
@@ -30,7 +30,7 @@ func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Err
 	if contest.Changed {
 		c.note("Ownership changed while you were asked; nothing was done.")
 	}
-	c.showContested(contest.Nodes)
+	c.showClaims(contest.Nodes)
 	object := "them"
 	if len(contest.Nodes) == 1 {
 		object = contest.Nodes[0].Node
@@ -38,9 +38,9 @@ func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Err
 	return c.ask(ctx, verb+" "+object+" anyway?")
 }
 
-// showContested shows what a request would disturb.
-func (c *Call) showContested(contested []consent.Contested) {
-	for _, n := range contested {
+// showClaims shows what a request would disturb.
+func (c *Call) showClaims(claims []consent.Claim) {
+	for _, n := range claims {
 		if n.Owner == c.User {
 			c.note("%s boots this image.", n.Node)
 			continue

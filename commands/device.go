@@ -179,13 +179,13 @@ func deviceAdd(ctx context.Context, c *Call) error {
 }
 
 // removeDevices removes the devices of the first argument.
-func (c *Call) removeDevices(ctx context.Context, do func(context.Context, auth.Name, nodes.Set, consent.Given) ([]nodes.Device, error), done string) error {
+func (c *Call) removeDevices(ctx context.Context, do func(context.Context, auth.Name, nodes.Set, consent.Agreement) ([]nodes.Device, error), done string) error {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
 		return err
 	}
 	var gone []nodes.Device
-	err = c.withConsent(ctx, "Remove", func(given consent.Given) error {
+	err = c.withConsent(ctx, "Remove", func(given consent.Agreement) error {
 		gone, err = do(ctx, c.User, set, given)
 		return err
 	})
@@ -208,7 +208,7 @@ func renameDevice(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return c.withConsent(ctx, "Rename", func(given consent.Given) error {
+	return c.withConsent(ctx, "Rename", func(given consent.Agreement) error {
 		d, err := c.Lab.Rename(ctx, c.User, old, name, given)
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func (c *Call) config(ctx context.Context, nodesOnly bool) error {
 
 func (c *Call) configure(ctx context.Context, set nodes.Set, nodesOnly bool, want []nodes.Assignment) error {
 	var done []nodes.Name
-	err := c.withConsent(ctx, "Configure", func(given consent.Given) (err error) {
+	err := c.withConsent(ctx, "Configure", func(given consent.Agreement) (err error) {
 		done, err = c.Lab.Configure(ctx, c.User, set, nodesOnly, want, given)
 		return err
 	})

@@ -39,7 +39,7 @@ func imageClone(ctx context.Context, c *Call) error {
 	report, end := c.progress(from.String())
 	cloned, err := c.Images.CloneFrom(ctx, from, to, images.Terms{
 		Force: c.on("force") || c.justGiven(to.Short()),
-		Given: consent.Given{Whoever: c.on("yes")},
+		Given: consent.Agreement{Whoever: c.on("yes")},
 		Ask: func(contest *consent.Error) error {
 			end()
 			return c.askConsent(ctx, "Overwrite "+to.Short()+" and reboot", contest)
@@ -91,9 +91,9 @@ func imagePublish(ctx context.Context, c *Call) error {
 // imageSearch shows what each location has: on a terminal as it comes, sorted
 // otherwise.
 func imageSearch(ctx context.Context, c *Call) error {
-	var found []images.Found
+	var found []images.Match
 	asItComes := c.Terminal != nil && !c.on("json")
-	add := func(f images.Found) {
+	add := func(f images.Match) {
 		if asItComes {
 			if len(found) == 0 {
 				c.foundLine(foundHeading)
@@ -129,7 +129,7 @@ func imageSearch(ctx context.Context, c *Call) error {
 
 var foundHeading = []string{"LINK", "MODELS", "SIZE", "CREATED"}
 
-func foundCells(f images.Found) []string {
+func foundCells(f images.Match) []string {
 	return []string{f.Link.String(), strings.Join(images.ModelNames(f.Models), ","), size(f.Size), day(f.Created)}
 }
 
@@ -139,4 +139,4 @@ func (c *Call) foundLine(cells []string) {
 	fmt.Fprintf(c.Out, "%-42s  %-16s  %-9s  %s\n", clean(cells[0]), clean(cells[1]), clean(cells[2]), clean(cells[3]))
 }
 
-func byLink(a, b images.Found) int { return cmp.Compare(a.Link.String(), b.Link.String()) }
+func byLink(a, b images.Match) int { return cmp.Compare(a.Link.String(), b.Link.String()) }

@@ -20,7 +20,7 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 		if c.arg(0) == "" {
 			return c.withUsage(fault.Usagef("node acquire: SET is missing"))
 		}
-		return c.change(ctx, "Take", func(set nodes.Set, given consent.Given) (nodes.Result, error) {
+		return c.change(ctx, "Take", func(set nodes.Set, given consent.Agreement) (nodes.Result, error) {
 			return c.Lab.Acquire(ctx, c.User, set, given)
 		})
 	}
@@ -45,7 +45,7 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 }
 
 func nodeRelease(ctx context.Context, c *Call) error {
-	return c.change(ctx, "Release", func(set nodes.Set, _ consent.Given) (nodes.Result, error) {
+	return c.change(ctx, "Release", func(set nodes.Set, _ consent.Agreement) (nodes.Result, error) {
 		return c.Lab.Release(ctx, c.User.Actor(), set)
 	})
 }
@@ -57,7 +57,7 @@ func nodeBoot(ctx context.Context, c *Call) error {
 	} else if err := c.checkImage(ctx, c.arg(1)); err != nil {
 		return err
 	}
-	return c.change(ctx, verb, func(set nodes.Set, given consent.Given) (nodes.Result, error) {
+	return c.change(ctx, verb, func(set nodes.Set, given consent.Agreement) (nodes.Result, error) {
 		return c.Lab.SetImage(ctx, c.User.Actor(), set, c.arg(1), given)
 	})
 }
@@ -81,13 +81,13 @@ func (c *Call) checkImage(ctx context.Context, name string) error {
 
 // change runs a change of the set that is the first argument, and shows what
 // came of it.
-func (c *Call) change(ctx context.Context, verb string, do func(nodes.Set, consent.Given) (nodes.Result, error)) error {
+func (c *Call) change(ctx context.Context, verb string, do func(nodes.Set, consent.Agreement) (nodes.Result, error)) error {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
 		return err
 	}
 	var result nodes.Result
-	err = c.withConsent(ctx, verb, func(given consent.Given) error {
+	err = c.withConsent(ctx, verb, func(given consent.Agreement) error {
 		result, err = do(set, given)
 		return err
 	})

@@ -18,7 +18,7 @@ func nodeReboot(ctx context.Context, c *Call) error {
 		return err
 	}
 	var done []nodes.Change
-	err = c.withConsent(ctx, "Reboot", func(given consent.Given) error {
+	err = c.withConsent(ctx, "Reboot", func(given consent.Agreement) error {
 		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), given, func(ch nodes.Change) {
 			if done = append(done, ch); ch.Reboot.Outcome == nodes.RebootOK {
 				fmt.Fprintf(c.Out, "%s is rebooting\n", ch.Node)

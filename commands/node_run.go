@@ -23,7 +23,7 @@ func (c *Call) reserve(ctx context.Context, verb string) (found nodes.Nodes, err
 	if err != nil {
 		return nil, err
 	}
-	err = c.withConsent(ctx, verb, func(given consent.Given) error {
+	err = c.withConsent(ctx, verb, func(given consent.Agreement) error {
 		found, err = c.Lab.Reserve(ctx, c.User, set, given)
 		return err
 	})

@@ -15,45 +15,45 @@ import (
 	"walt/auth"
 )
 
-// Contested is a node of a request that belongs to another user.
-type Contested struct {
+// Claim is a node of a request that belongs to another user.
+type Claim struct {
 	Node  string
 	Owner auth.Name
 	Since time.Time // when it became theirs
 }
 
-// Given is what a user agreed to: to disturb whoever is there, or exactly the
-// owners who were shown. The zero Given disturbs nobody.
-type Given struct {
+// Agreement is what a user agreed to: to disturb whoever is there, or exactly the
+// owners who were shown. The zero Agreement disturbs nobody.
+type Agreement struct {
 	Whoever bool
-	Shown   []Contested
+	Shown   []Claim
 	Because string // nobody was asked, and why, for the journal
 }
 
 // Error says that a request would disturb others, and nothing was done.
 type Error struct {
-	Nodes   []Contested // in natural order
-	Changed bool        // what the user agreed to is no longer how it is
+	Nodes   []Claim // in natural order
+	Changed bool    // what the user agreed to is no longer how it is
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%d nodes belong to others", len(e.Nodes)) }
 
 // Check compares what the request would disturb with what the user agreed to;
 // it returns an *Error when that is not the same.
-func (g Given) Check(contested []Contested) error {
-	same := func(a, b Contested) bool {
+func (g Agreement) Check(claims []Claim) error {
+	same := func(a, b Claim) bool {
 		return a.Node == b.Node && a.Owner == b.Owner && a.Since.Equal(b.Since)
 	}
-	if len(contested) == 0 || g.Whoever || slices.EqualFunc(g.Shown, contested, same) {
+	if len(claims) == 0 || g.Whoever || slices.EqualFunc(g.Shown, claims, same) {
 		return nil
 	}
-	return &Error{Nodes: contested, Changed: len(g.Shown) > 0}
+	return &Error{Nodes: claims, Changed: len(g.Shown) > 0}
 }
 
 // Seek calls do with what was given. While that is not enough it asks whether to
 // do it all the same, and calls do again with what the user agreed to. It returns
 // what was given in the end. A nil ask agrees to nothing, and so do its errors.
-func Seek(given Given, ask func(*Error) error, do func(Given) error) (Given, error) {
+func Seek(given Agreement, ask func(*Error) error, do func(Agreement) error) (Agreement, error) {
 	for {
 		err := do(given)
 		contest, is := errors.AsType[*Error](err)
@@ -68,7 +68,7 @@ func Seek(given Given, ask func(*Error) error, do func(Given) error) (Given, err
 }
 
 // Manner says how the disturbing of an owner was agreed to, for the journal.
-func (g Given) Manner() string {
+func (g Agreement) Manner() string {
 	switch {
 	case g.Because != "":
 		return g.Because

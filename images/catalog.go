@@ -26,7 +26,7 @@ type Content interface {
 	// Offers tells which image each location has under the name.
 	Offers(context.Context, Ref) []Offer
 	// Search calls found for each image of the locations whose name has the word.
-	Search(ctx context.Context, word string, found func(Found), missed func(location string, err error)) error
+	Search(ctx context.Context, word string, found func(Match), missed func(location string, err error)) error
 	// Publish sends an image to a registry, "" is the first one.
 	Publish(ctx context.Context, img Image, registry string, report func(Progress)) (Link, error)
 }
@@ -73,14 +73,14 @@ func (c *Catalog) Sharing(ctx context.Context, img Image) ([]Image, error) {
 
 // Search calls found for the images of other users, and then for those of other
 // locations, that Ref.Matches finds; see Library.Search.
-func (c *Catalog) Search(ctx context.Context, user auth.Name, word string, found func(Found), missed func(location string, err error)) error {
+func (c *Catalog) Search(ctx context.Context, user auth.Name, word string, found func(Match), missed func(location string, err error)) error {
 	all, err := c.All(ctx)
 	if err != nil {
 		return err
 	}
 	for _, img := range all {
 		if img.Ref.User != user && img.Ref.Matches(word) {
-			found(Found{Link{Here, img.Ref}, img.Models, img.Size, img.Created, img.Digest})
+			found(Match{Link{Here, img.Ref}, img.Models, img.Size, img.Created, img.Digest})
 		}
 	}
 	return c.Content.Search(ctx, word, found, missed)

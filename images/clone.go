@@ -14,8 +14,8 @@ import (
 
 // Terms are what a user wants done, or puts up with, for a clone.
 type Terms struct {
-	Force bool          // an image of the clone's name is overwritten
-	Given consent.Given // to the restart of the nodes that boot that one
+	Force bool              // an image of the clone's name is overwritten
+	Given consent.Agreement // to the restart of the nodes that boot that one
 	// Ask asks for more when that is not enough, see consent.Seek. It may be nil.
 	Ask    func(*consent.Error) error
 	Report func(Progress) // how far the download is; may be nil
@@ -23,8 +23,8 @@ type Terms struct {
 	Platform string
 }
 
-// Cloned is a new image, and what came of restarting the nodes that boot it.
-type Cloned struct {
+// Clone is a new image, and what came of restarting the nodes that boot it.
+type Clone struct {
 	Image    Image
 	Restarts []Restart
 }
@@ -56,13 +56,13 @@ func (c *Catalog) CloneName(from Link, user auth.Name, name string) (to Ref, cha
 // A download may take long. So what can be in the way is looked at before it,
 // with what the other location says that it has, and once more after it, with
 // what came. The download is a job that others see, and may cancel.
-func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms) (Cloned, error) {
+func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms) (Clone, error) {
 	cl := cloning{c, from, to, terms}
 	if from.Location == Here {
 		return cl.do(ctx, func(r state.Reader) (Image, error) { return existing(r, from.Ref) })
 	}
 	if err := cl.rehearse(ctx); err != nil {
-		return Cloned{}, err
+		return Clone{}, err
 	}
 	var fetched Image
 	err := c.transfer(ctx, "", from.String(), to.User, terms.Report, func(ctx context.Context, report func(Progress)) (err error) {
@@ -70,7 +70,7 @@ func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms)
 		return err
 	})
 	if err != nil {
-		return Cloned{}, err
+		return Clone{}, err
 	}
 	return cl.do(ctx, func(state.Reader) (Image, error) { return fetched, nil })
 }
@@ -108,7 +108,7 @@ func (cl *cloning) rehearse(ctx context.Context) (err error) {
 }
 
 // do makes the clone.
-func (cl *cloning) do(ctx context.Context, content func(state.Reader) (Image, error)) (Cloned, error) {
+func (cl *cloning) do(ctx context.Context, content func(state.Reader) (Image, error)) (Clone, error) {
 	var img Image
 	restarts, err := cl.seek(ctx, func(tx Change) (err error) {
 		if img, err = content(tx); err != nil {
@@ -117,12 +117,12 @@ func (cl *cloning) do(ctx context.Context, content func(state.Reader) (Image, er
 		return cl.put(tx, img)
 	})
 	img.Ref = cl.to
-	return Cloned{img, restarts}, err
+	return Clone{img, restarts}, err
 }
 
 // seek runs f as often as the user has to be asked.
 func (cl *cloning) seek(ctx context.Context, f func(Change) error) (restarts []Restart, err error) {
-	cl.Given, err = consent.Seek(cl.Given, cl.Ask, func(given consent.Given) (err error) {
+	cl.Given, err = consent.Seek(cl.Given, cl.Ask, func(given consent.Agreement) (err error) {
 		cl.Given = given
 		restarts, err = cl.Nodes.Change(ctx, cl.to.User.Actor(), f)
 		return err
@@ -152,15 +152,15 @@ func (cl *cloning) put(tx Change, img Image) error {
 
 // overwrite has the nodes that boot an image restarted on its new content, after
 // checking that they can boot that, and that the user agreed.
-func overwrite(tx Change, old, img Image, given consent.Given) error {
+func overwrite(tx Change, old, img Image, given consent.Agreement) error {
 	using, err := tx.Booting(old.Ref)
 	if err != nil {
 		return err
 	}
 	var bad []string
-	var shown []consent.Contested
+	var shown []consent.Claim
 	for _, n := range using {
-		shown = append(shown, n.Contested)
+		shown = append(shown, n.Claim)
 		if !img.Boots(n.Model) {
 			bad = append(bad, n.Node)
 		}

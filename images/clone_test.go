@@ -55,12 +55,12 @@ func TestCloneFromElsewhere(t *testing.T) {
 
 	// what came up while it was fetched
 	between = func() { l.fleet.nodes["n2"] = mine }
-	again := wantContest(t, clone(mine, images.Terms{Force: true, Given: consent.Given{Shown: contest.Nodes}}), "n1", "n2")
+	again := wantContest(t, clone(mine, images.Terms{Force: true, Given: consent.Agreement{Shown: contest.Nodes}}), "n1", "n2")
 	if !again.Changed || fetches != 1 {
 		t.Errorf("changed is %v after %d downloads", again.Changed, fetches)
 	}
 	between = func() { l.shelf.links["lab"] = other }
-	wantFault(t, clone(mine, images.Terms{Force: true, Given: consent.Given{Whoever: true}}), fault.Failed, "n1, n2", "m2")
+	wantFault(t, clone(mine, images.Terms{Force: true, Given: consent.Agreement{Whoever: true}}), fault.Failed, "n1, n2", "m2")
 	if got, err := l.Own(t.Context(), "bob", "m1-default"); err != nil || got.Digest != own.Digest {
 		t.Errorf("it became %+v, %v", got, err)
 	}

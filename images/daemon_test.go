@@ -75,7 +75,7 @@ func testDaemon(t *testing.T, host string) {
 	}
 
 	var found []string
-	err = l.Search(t.Context(), "", func(f Found) { found = append(found, f.Link.String()) }, func(at string, err error) { t.Error(at, err) })
+	err = l.Search(t.Context(), "", func(f Match) { found = append(found, f.Link.String()) }, func(at string, err error) { t.Error(at, err) })
 	slices.Sort(found)
 	if want := []string{"docker:alice/my_tools:v1.2", "docker:" + pcDefault}; err != nil || !slices.Equal(found, want) {
 		t.Errorf("found %v, %v", found, err)
@@ -106,7 +106,7 @@ func TestNoDaemonIsNoError(t *testing.T) {
 		if err := l.SetDocker(host); err != nil {
 			t.Fatal(err)
 		}
-		err := l.Search(t.Context(), "", func(Found) {}, func(at string, err error) { t.Error(at, err) })
+		err := l.Search(t.Context(), "", func(Match) {}, func(at string, err error) { t.Error(at, err) })
 		if err != nil {
 			t.Error(err)
 		}
@@ -142,7 +142,7 @@ func TestDaemonThatHangs(t *testing.T) {
 		t.Errorf("got %v", o)
 	}
 	misses := 0
-	err = l.Search(t.Context(), "", func(Found) {}, func(at string, err error) {
+	err = l.Search(t.Context(), "", func(Match) {}, func(at string, err error) {
 		misses++
 		wantFault(t, err, "does not answer")
 	})

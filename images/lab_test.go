@@ -135,7 +135,7 @@ type fleetChange struct {
 func (c fleetChange) Booting(ref images.Ref) (using []images.Node, err error) {
 	for name, boots := range c.nodes {
 		if boots == ref {
-			using = append(using, images.Node{Contested: consent.Contested{Node: name, Owner: ref.User}, Model: "m1", Visitors: c.visitors[name]})
+			using = append(using, images.Node{Claim: consent.Claim{Node: name, Owner: ref.User}, Model: "m1", Visitors: c.visitors[name]})
 		}
 	}
 	slices.SortFunc(using, func(a, b images.Node) int { return strings.Compare(a.Node, b.Node) })

@@ -37,9 +37,9 @@ type Change interface {
 
 // Node is a node that boots an image.
 type Node struct {
-	consent.Contested // whose it is
-	Model             Model
-	Visitors          []auth.Name // who has a session on it now
+	consent.Claim // whose it is
+	Model         Model
+	Visitors      []auth.Name // who has a session on it now
 }
 
 // Restart is what came of restarting a node because its image changed.

@@ -10,14 +10,14 @@ import (
 	"walt/state"
 )
 
-// Passed is an image that went to another user, perhaps under another name.
-type Passed struct {
+// Bequest is an image that passed to an heir, perhaps under another name.
+type Bequest struct {
 	From, To Ref
 }
 
 // PassOn gives the images of a user who is removed to an heir, within the
 // transaction that removes the user. What boots them is the caller's.
-func (c *Catalog) PassOn(tx state.Tx, actor journal.Actor, user, heir auth.Name) (all []Passed, err error) {
+func (c *Catalog) PassOn(tx state.Tx, actor journal.Actor, user, heir auth.Name) (all []Bequest, err error) {
 	if ok, err := auth.Exists(tx, heir); err != nil {
 		return nil, err
 	} else if !ok {
@@ -32,7 +32,7 @@ func (c *Catalog) PassOn(tx state.Tx, actor journal.Actor, user, heir auth.Name)
 		if img.Ref, err = vacant(tx, heir, from); err != nil {
 			return nil, err
 		}
-		all = append(all, Passed{from, img.Ref})
+		all = append(all, Bequest{from, img.Ref})
 		e := journal.Event{Type: journal.Image, Actor: actor, From: from.String(), To: img.Ref.String(), Detail: "passed on"}
 		if err := errors.Join(Put(tx, img), Delete(tx, from), c.Journal.Record(tx, e)); err != nil {
 			return nil, err

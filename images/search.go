@@ -13,8 +13,8 @@ import (
 // what it has under a name.
 const askLimit = 30 * time.Second
 
-// Found is an image in another location.
-type Found struct {
+// Match is an image that a search found.
+type Match struct {
 	Link    Link
 	Models  []Model
 	Size    int64 // bytes; as they are stored there
@@ -28,7 +28,7 @@ type Found struct {
 // order, and missed once for each location that could not, or not wholly, be
 // searched; neither is called twice at once. That no docker daemon runs is no
 // miss. The error is that of ctx.
-func (l *Library) Search(ctx context.Context, text string, found func(Found), missed func(location string, err error)) error {
+func (l *Library) Search(ctx context.Context, text string, found func(Match), missed func(location string, err error)) error {
 	q := source.ParseQuery(text)
 	q.Label = modelsLabel
 	var (
@@ -47,7 +47,7 @@ func (l *Library) Search(ctx context.Context, text string, found func(Found), mi
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				found(Found{link, image.Models, image.Size, image.Created, image.Digest})
+				found(Match{link, image.Models, image.Size, image.Created, image.Digest})
 			})
 			if err == nil || ctx.Err() != nil || errors.Is(err, source.ErrNotRunning) {
 				return

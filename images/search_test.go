@@ -19,7 +19,7 @@ import (
 func searched(t testing.TB, l *testLibrary, word string) (links []string, misses map[string]error) {
 	t.Helper()
 	misses = map[string]error{}
-	err := l.Search(t.Context(), word, func(f Found) {
+	err := l.Search(t.Context(), word, func(f Match) {
 		if f.Size <= 0 || len(f.Models) == 0 || !f.Created.Equal(created) || f.Digest == "" {
 			t.Errorf("found %+v", f)
 		}

@@ -172,15 +172,15 @@ func (c *Catalog) Replaced(ctx context.Context) (refs []Ref, err error) {
 // nobody else boots a default image. That ends the sessions on them, which needs
 // consent.
 func (c *Catalog) replace(ctx context.Context, user auth.Name, terms Terms, choose func(state.Reader) (present, kept Image, err error), how string) (restarts []Restart, err error) {
-	_, err = consent.Seek(terms.Given, terms.Ask, func(given consent.Given) (err error) {
+	_, err = consent.Seek(terms.Given, terms.Ask, func(given consent.Agreement) (err error) {
 		restarts, err = c.replaceWith(ctx, user, given, choose, how)
 		return err
 	})
 	return restarts, err
 }
 
-func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent.Given, choose func(state.Reader) (present, kept Image, err error), how string) ([]Restart, error) {
-	nobody := consent.Given{Whoever: true} // only free nodes are restarted
+func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent.Agreement, choose func(state.Reader) (present, kept Image, err error), how string) ([]Restart, error) {
+	nobody := consent.Agreement{Whoever: true} // only free nodes are restarted
 	return c.Nodes.Change(ctx, user.Actor(), func(tx Change) error {
 		present, kept, err := choose(tx)
 		if err != nil {
@@ -215,15 +215,15 @@ func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent
 
 // visited checks that the user agreed to end the sessions on the nodes that boot
 // an image.
-func visited(tx Change, ref Ref, given consent.Given) error {
+func visited(tx Change, ref Ref, given consent.Agreement) error {
 	using, err := tx.Booting(ref)
 	if err != nil {
 		return err
 	}
-	var shown []consent.Contested
+	var shown []consent.Claim
 	for _, n := range using {
 		for _, who := range n.Visitors {
-			shown = append(shown, consent.Contested{Node: n.Node, Owner: who})
+			shown = append(shown, consent.Claim{Node: n.Node, Owner: who})
 		}
 	}
 	return given.Check(shown)

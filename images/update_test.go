@@ -122,7 +122,7 @@ func TestUpdateUnderVisitors(t *testing.T) {
 	l := updated(t)
 	l.fleet.visitors = map[string][]auth.Name{"free": {"carol"}}
 	l.shelf.offer("lab", version("v2", 2))
-	var asked []consent.Contested
+	var asked []consent.Claim
 	run := func(terms images.Terms) images.Update {
 		var got images.Update
 		ok(t, l.UpdateDefaults(t.Context(), "bob", false, terms, func(u images.Update) { got = u }))
@@ -141,7 +141,7 @@ func TestUpdateUnderVisitors(t *testing.T) {
 	if _, _, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{}); err == nil {
 		t.Error("put back without being asked")
 	}
-	_, _, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{Given: consent.Given{Whoever: true}})
+	_, _, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{Given: consent.Agreement{Whoever: true}})
 	ok(t, err)
 }
 

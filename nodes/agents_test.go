@@ -66,7 +66,7 @@ func TestRealSwitches(t *testing.T) {
 	if len(links) != 6 || l.state(t, "s2n3").Port != (power.Port{Switch: macOf("s2"), Number: 3}) {
 		t.Errorf("links: %+v", links)
 	}
-	_, err = l.Acquire(t.Context(), "bob", parse("s1n1"), consent.Given{})
+	_, err = l.Acquire(t.Context(), "bob", parse("s1n1"), consent.Agreement{})
 	ok(t, err)
 	stop := l.live(t)
 	defer func() { stop() }()
@@ -76,7 +76,7 @@ func TestRealSwitches(t *testing.T) {
 		eventually(t, sw, 2, false)
 	}
 	eventually(t, switches[0], 1, true)
-	result, err := l.Acquire(t.Context(), "bob", parse("s1n2,s2n3"), consent.Given{})
+	result, err := l.Acquire(t.Context(), "bob", parse("s1n2,s2n3"), consent.Agreement{})
 	ok(t, err)
 	for _, ch := range result.Changes {
 		if ch.Reboot.Outcome != RebootOK {
@@ -92,7 +92,7 @@ func TestRealSwitches(t *testing.T) {
 	// An agent that lets nobody write, and a community that it does not know.
 	l.configure(t, "s1", "snmp.community=public")
 	var how string
-	ok(t, l.Reboot(t.Context(), "bob", parse("s1n2"), true, consent.Given{}, func(ch Change) { how = ch.Reboot.String() }))
+	ok(t, l.Reboot(t.Context(), "bob", parse("s1n2"), true, consent.Agreement{}, func(ch Change) { how = ch.Reboot.String() }))
 	if want := fmt.Sprintf("switch s1 (%s) refuses to turn the power of port 2 off (NoAccess)", switches[0].Address); how != want {
 		t.Errorf("the reboot: %q, want %q", how, want)
 	}

@@ -23,7 +23,7 @@ func TestAcquireAnyTakesTheReadiest(t *testing.T) {
 	for _, n := range []Name{"a4", "a5"} {
 		l.Up(n, "127.0.0.1:1")
 	}
-	_, err = l.Acquire(t.Context(), "carol", parse("a4"), consent.Given{})
+	_, err = l.Acquire(t.Context(), "carol", parse("a4"), consent.Agreement{})
 	ok(t, err)
 	_, err = l.Release(t.Context(), "carol", parse("a4"))
 	ok(t, err)

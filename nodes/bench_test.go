@@ -59,7 +59,7 @@ func BenchmarkOwned(b *testing.B) {
 	})
 	b.Run("acquire by name, release", func(b *testing.B) {
 		for b.Loop() {
-			_, err := l.Acquire(b.Context(), "bob", parse("n-1,n-3,n-5"), consent.Given{})
+			_, err := l.Acquire(b.Context(), "bob", parse("n-1,n-3,n-5"), consent.Agreement{})
 			ok(b, err)
 			_, err = l.Release(b.Context(), "bob", parse("n-1,n-3,n-5"))
 			ok(b, err)

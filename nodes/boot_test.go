@@ -21,7 +21,7 @@ func TestNodeThatNeverBoots(t *testing.T) {
 		ok(t, err)
 		l.Up("n1", "192.0.2.1:22")
 		stop := l.run(t)
-		_, err = l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
+		_, err = l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
 		ok(t, err)
 		equal(t, "power cycles", r.Cycles(), "one:161/1")
 		if s := l.state(t, "n1"); s.State != Booting {
@@ -45,7 +45,7 @@ func TestNodeThatNeverBoots(t *testing.T) {
 		equal(t, "told", told, "1m0s: power cycle 1 of 2", "1m0s: power cycle 2 of 2", "1m0s: left alone after 2 power cycles")
 
 		// A user's reboot begins anew.
-		ok(t, l.Reboot(t.Context(), "bob", parse("n1"), false, consent.Given{}, func(Change) {}))
+		ok(t, l.Reboot(t.Context(), "bob", parse("n1"), false, consent.Agreement{}, func(Change) {}))
 		if s := l.state(t, "n1"); s.State != Booting {
 			t.Errorf("after a reboot it is %s", s.State)
 		}
@@ -62,7 +62,7 @@ func TestNodeThatBootsOnTheThirdTry(t *testing.T) {
 		_, err := l.Boot(t.Context(), "n1")
 		ok(t, err)
 		stop := l.run(t)
-		_, err = l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
+		_, err = l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
 		ok(t, err)
 		time.Sleep(2*182*time.Second + time.Second)
 		equal(t, "power cycles", r.Cycles(), "one:161/1", "one:161/1", "one:161/1")
@@ -83,7 +83,7 @@ func TestNodeWithoutPowerControl(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, []auth.Name{"bob"}, "n1")
 		stop := l.run(t)
-		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
+		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
 		ok(t, err)
 		if how := result.Changes[0].Reboot; how.Outcome != RebootNone {
 			t.Errorf("the reboot: %s", how)

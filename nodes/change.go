@@ -17,7 +17,7 @@ import (
 type Result struct {
 	Changes []Change       // a node each, in natural order
 	Cloned  []images.Image // new in the user's working set
-	Kept    []Kept         // in the working set already, not as their default images, and used unchanged
+	Kept    []KeptImage    // in the working set already, not as their default images, and used unchanged
 	// Unreachable are nodes that did not answer when they were taken, since no
 	// others were free.
 	Unreachable []Name
@@ -32,9 +32,9 @@ type Change struct {
 	Reboot   Reboot
 }
 
-// Kept is an image that was there under the name of a clone, with other content
+// KeptImage is an image that was there under the name of a clone, with other content
 // than the default image.
-type Kept struct {
+type KeptImage struct {
 	Image, Default images.Ref
 }
 
@@ -43,7 +43,7 @@ type change struct {
 	lab     *Lab
 	tx      state.Tx
 	actor   journal.Actor // who asked
-	given   consent.Given
+	given   consent.Agreement
 	result  Result
 	moved   []Device            // to restart after the commit
 	ordered map[Name]power.Port // of those that are restarted by their ports
@@ -53,7 +53,7 @@ type change struct {
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
-func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Given, f func(*change) error) (Result, error) {
+func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agreement, f func(*change) error) (Result, error) {
 	var c *change
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		if err := auth.Admit(tx, actor); err != nil {
@@ -103,13 +103,13 @@ func (c *change) clone(user auth.Name, model images.Model) (images.Ref, error) {
 	case made:
 		c.result.Cloned = append(c.result.Cloned, clone)
 	case clone.Digest != def.Digest:
-		c.keep(Kept{Image: clone.Ref, Default: def.Ref})
+		c.keep(KeptImage{Image: clone.Ref, Default: def.Ref})
 	}
 	return clone.Ref, nil
 }
 
 // keep notes once that an image of the working set is used unchanged.
-func (c *change) keep(k Kept) {
+func (c *change) keep(k KeptImage) {
 	for _, img := range c.result.Cloned {
 		if img.Ref == k.Image {
 			return

@@ -126,11 +126,11 @@ func (m *model) cloneCommand(user auth.Name) command {
 	if refs := m.refs(); len(refs) > 0 && m.rand.IntN(4) > 0 {
 		from = pick(m, refs...)
 	}
-	var facts []consent.Contested
+	var facts []consent.Claim
 	for _, n := range pick(m, m.world, m.world, m.old).using(to) {
-		facts = append(facts, consent.Contested{Node: string(n), Owner: user, Since: m.world.things[n].since})
+		facts = append(facts, consent.Claim{Node: string(n), Owner: user, Since: m.world.things[n].since})
 	}
-	given := pick(m, consent.Given{}, consent.Given{Whoever: true}, consent.Given{Shown: facts})
+	given := pick(m, consent.Agreement{}, consent.Agreement{Whoever: true}, consent.Agreement{Shown: facts})
 	return command{
 		text: fmt.Sprintf("%s: clone %s %s, force: %v, %v", user, from, to, force, given),
 		do:   func(w *world) string { return w.cloneImage(from, to, force, given) },
@@ -316,8 +316,8 @@ func (m *model) set(wanted func(thing) bool) string {
 
 // consent is none, to whoever is there, or to what the user was shown, now or a
 // while ago.
-func (m *model) consent(user auth.Name, set string) consent.Given {
+func (m *model) consent(user auth.Name, set string) consent.Agreement {
 	shown := pick(m, m.world, m.world, m.old)
 	names, _ := shown.expand(user, set, false)
-	return pick(m, consent.Given{}, consent.Given{Whoever: true}, consent.Given{Shown: shown.facts(user, names)}, consent.Given{Shown: shown.facts(user, names)})
+	return pick(m, consent.Agreement{}, consent.Agreement{Whoever: true}, consent.Agreement{Shown: shown.facts(user, names)}, consent.Agreement{Shown: shown.facts(user, names)})
 }

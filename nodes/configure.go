@@ -81,7 +81,7 @@ func (l *Lab) subject(r state.Reader, d Device) (*subject, error) {
 
 // Configure gives settings to the devices of the set, nodes of others with
 // consent: all of them, or none if one is not allowed.
-func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly bool, want []Assignment, given consent.Given) (done []Name, err error) {
+func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly bool, want []Assignment, given consent.Agreement) (done []Name, err error) {
 	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 		done = nil
 		ds, err := set.expand(tx, user, scopeOf(nodesOnly))
@@ -99,7 +99,7 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 			}
 			subjects = append(subjects, s)
 		}
-		if err := given.Check(contested(ds, user)); err != nil {
+		if err := given.Check(claims(ds, user)); err != nil {
 			return err
 		}
 		for _, s := range subjects {

@@ -110,7 +110,7 @@ func TestForgottenDevicesWantNoDownload(t *testing.T) {
 	ok(t, l.Images.CancelJob(t.Context(), "bob", images.DownloadID("m2")))
 	forget := func(name Name) {
 		t.Helper()
-		_, err := l.Forget(t.Context(), "bob", Only(name), consent.Given{})
+		_, err := l.Forget(t.Context(), "bob", Only(name), consent.Agreement{})
 		ok(t, err)
 		sound(t, l.Store)
 	}
@@ -162,7 +162,7 @@ func TestForgottenDevice(t *testing.T) {
 		l.node(t, "n1", "m2")
 		l.run(t)
 		l.library.tried()
-		_, err := l.Forget(t.Context(), "alice", Only("n1"), consent.Given{})
+		_, err := l.Forget(t.Context(), "alice", Only("n1"), consent.Agreement{})
 		ok(t, err)
 		time.Sleep(time.Minute)
 		if n := len(l.library.tried()); n != 0 {
@@ -174,7 +174,7 @@ func TestForgottenDevice(t *testing.T) {
 		release := l.library.hold()
 		l.node(t, "n2", "m3")
 		synctest.Wait()
-		_, err = l.Forget(t.Context(), "alice", Only("n2"), consent.Given{})
+		_, err = l.Forget(t.Context(), "alice", Only("n2"), consent.Agreement{})
 		ok(t, err)
 		release()
 		synctest.Wait()

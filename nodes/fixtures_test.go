@@ -105,7 +105,7 @@ func (l testLab) node(t testing.TB, name Name, model images.Model) Device {
 }
 
 // clone is a clone within the server, for a user who is not asked.
-func (l testLab) clone(ctx context.Context, from, to images.Ref, force bool, given consent.Given) (images.Image, []images.Restart, error) {
+func (l testLab) clone(ctx context.Context, from, to images.Ref, force bool, given consent.Agreement) (images.Image, []images.Restart, error) {
 	cloned, err := l.Images.CloneFrom(ctx, images.Link{Location: images.Here, Ref: from}, to, images.Terms{Force: force, Given: given})
 	return cloned.Image, cloned.Restarts, err
 }

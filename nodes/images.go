@@ -13,7 +13,7 @@ import (
 // Change runs f in one transaction, and then restarts the nodes that f said. With
 // it, and with Models, the lab is what package images asks for: its Nodes.
 func (l *Lab) Change(ctx context.Context, actor journal.Actor, f func(images.Change) error) ([]images.Restart, error) {
-	result, err := l.change(ctx, actor, consent.Given{}, func(c *change) error { return f(imageChange{c.tx, c}) })
+	result, err := l.change(ctx, actor, consent.Agreement{}, func(c *change) error { return f(imageChange{c.tx, c}) })
 	var all []images.Restart
 	for _, ch := range result.Changes {
 		all = append(all, images.Restart{Node: string(ch.Node), Image: ch.Image, Outcome: string(ch.Reboot.Outcome), Reason: ch.Reboot.Reason})
@@ -30,7 +30,7 @@ type imageChange struct {
 func (i imageChange) Booting(ref images.Ref) (using []images.Node, err error) {
 	ds, err := booting(i, ref)
 	for _, d := range ds {
-		using = append(using, images.Node{Contested: d.shown(), Model: d.Model, Visitors: i.change.lab.visitors.Users(string(d.Name))})
+		using = append(using, images.Node{Claim: d.claim(), Model: d.Model, Visitors: i.change.lab.visitors.Users(string(d.Name))})
 	}
 	return using, err
 }

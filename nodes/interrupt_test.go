@@ -21,7 +21,7 @@ func TestInterrupted(t *testing.T) {
 	}{
 		"a set, by a new node": {
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Given{}))
+				return errorOf(l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Agreement{}))
 			},
 			func(l testLab, t *testing.T) error { l.node(t, "n3", "m1"); return nil },
 			false,
@@ -29,10 +29,10 @@ func TestInterrupted(t *testing.T) {
 		},
 		"a set, by a node that is gone": {
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.Acquire(t.Context(), "bob", parse("n*"), consent.Given{}))
+				return errorOf(l.Acquire(t.Context(), "bob", parse("n*"), consent.Agreement{}))
 			},
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.Forget(t.Context(), "carol", Only("n1"), consent.Given{}))
+				return errorOf(l.Forget(t.Context(), "carol", Only("n1"), consent.Agreement{}))
 			},
 			false,
 			[]Name{"n2"},
@@ -45,20 +45,20 @@ func TestInterrupted(t *testing.T) {
 		},
 		"an overwritten image, by a node that boots it": {
 			func(l testLab, t *testing.T) error {
-				return errorOf3(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{Whoever: true}))
+				return errorOf3(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Agreement{Whoever: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
+				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Agreement{}))
 			},
 			true,
 			[]Name{"n1"},
 		},
 		"a node that boots an image, by its overwriting": {
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Given{}))
+				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Agreement{}))
 			},
 			func(l testLab, t *testing.T) error {
-				return errorOf3(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Given{}))
+				return errorOf3(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Agreement{}))
 			},
 			true, nil,
 		},
@@ -67,7 +67,7 @@ func TestInterrupted(t *testing.T) {
 				return errorOf(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return errorOf3(l.clone(t.Context(), images.DefaultRef("m1"), ref("bob/new"), false, consent.Given{}))
+				return errorOf3(l.clone(t.Context(), images.DefaultRef("m1"), ref("bob/new"), false, consent.Agreement{}))
 			},
 			false, nil,
 		},
@@ -91,7 +91,7 @@ func TestInterrupted(t *testing.T) {
 		},
 		"a user who takes a node, by the removal": {
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{}))
+				return errorOf(l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{}))
 			},
 			func(l testLab, t *testing.T) error {
 				return errorOf(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))

@@ -59,7 +59,7 @@ func TestMostNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		most := mostNodes(newLab(t, nil).Store.Limit())
 		l, bob := crowded(t, most)
-		result, err := l.Acquire(t.Context(), bob, parse("all-nodes"), consent.Given{Whoever: true})
+		result, err := l.Acquire(t.Context(), bob, parse("all-nodes"), consent.Agreement{Whoever: true})
 		ok(t, err)
 		mine, err := l.Mine(t.Context(), bob)
 		ok(t, err)
@@ -69,7 +69,7 @@ func TestMostNodes(t *testing.T) {
 
 		l, bob = crowded(t, most+most/4)
 		before := rowsOf(t, l.Store)
-		_, err = l.Acquire(t.Context(), bob, parse("all-nodes"), consent.Given{Whoever: true})
+		_, err = l.Acquire(t.Context(), bob, parse("all-nodes"), consent.Agreement{Whoever: true})
 		want := fmt.Sprintf("too many nodes for one command (at most %d); nothing changed", most)
 		if f := fault.As(err); f == nil || f.Msg != want {
 			t.Errorf("got %v, want %s", err, want)
@@ -89,7 +89,7 @@ func TestThousandNodes(t *testing.T) {
 		l.node(t, Name(fmt.Sprintf("rpi-%d", i)), "m1")
 	}
 	for _, user := range []auth.Name{"bob", "carol"} {
-		_, err := l.Acquire(t.Context(), user, parse("all-nodes"), consent.Given{Whoever: true})
+		_, err := l.Acquire(t.Context(), user, parse("all-nodes"), consent.Agreement{Whoever: true})
 		ok(t, err)
 		mine, err := l.Mine(t.Context(), user)
 		ok(t, err)

@@ -22,19 +22,19 @@ func (d Device) contested(user auth.Name) bool {
 	return d.Kind == Node && !d.Free() && d.Owner() != user
 }
 
-// contested lists those of the devices that belong to others than the user.
-func contested(ds []Device, user auth.Name) (all []consent.Contested) {
+// claims lists those of the devices that belong to others than the user.
+func claims(ds []Device, user auth.Name) (all []consent.Claim) {
 	for _, d := range ds {
 		if d.contested(user) {
-			all = append(all, d.shown())
+			all = append(all, d.claim())
 		}
 	}
 	return all
 }
 
-// shown is the device as its owner's consent is asked about.
-func (d Device) shown() consent.Contested {
-	return consent.Contested{Node: string(d.Name), Owner: d.Owner(), Since: d.Since}
+// claim is the device as its owner's consent is asked about.
+func (d Device) claim() consent.Claim {
+	return consent.Claim{Node: string(d.Name), Owner: d.Owner(), Since: d.Since}
 }
 
 // owners is an index: the model of each node under its owner and its name, with

@@ -17,7 +17,7 @@ import (
 // Acquire makes the nodes of the set the user's: each boots the user's clone of
 // its default image. Nodes of others need consent (a *consent.Error says whose
 // they are); one that is the user's already fails the whole set.
-func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consent.Given) (Result, error) {
+func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (Result, error) {
 	return l.change(ctx, user.Actor(), given, func(c *change) error {
 		ds, err := set.expand(c.tx, user, nodeScope)
 		if err != nil {
@@ -27,7 +27,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 			return fault.Failedf("already yours: %s; nothing changed", strings.Join(mine, ", ")).
 				WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", strings.Join(mine, ","))
 		}
-		if err := given.Check(contested(ds, user)); err != nil {
+		if err := given.Check(claims(ds, user)); err != nil {
 			return err
 		}
 		return c.take(ds, user)
@@ -38,7 +38,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 // it is "": the readiest ones (see someFree). It never takes anybody's node: when
 // fewer are free, it fails with fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
-	return l.change(ctx, user.Actor(), consent.Given{}, func(c *change) error {
+	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
 		free, err := l.someFree(c.tx, n, model)
 		if err != nil {
 			return err
@@ -169,7 +169,7 @@ func (c *change) take(ds []Device, user auth.Name) error {
 // only nodes of their own, the server anybody's; one of them that is not fails
 // the whole set. A set that is just my-nodes may be empty.
 func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result, error) {
-	return l.change(ctx, actor, consent.Given{}, func(c *change) error {
+	return l.change(ctx, actor, consent.Agreement{}, func(c *change) error {
 		if set.String() == "my-nodes" {
 			mine, err := set.find(c.tx, auth.UserOf(actor), nodeScope)
 			if err != nil || len(mine) == 0 {
@@ -215,7 +215,7 @@ func (c *change) free(ds []Device) error {
 // SetImage makes the nodes of the set boot an image, or their default images
 // when name is "default": an image that a user who acts has under the name, or
 // for the server, a full name. Nodes of others need consent.
-func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name string, given consent.Given) (Result, error) {
+func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name string, given consent.Agreement) (Result, error) {
 	var ref images.Ref
 	if name != "default" {
 		var err error
@@ -233,7 +233,7 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 				return err
 			}
 		}
-		if err := given.Check(contested(ds, auth.UserOf(actor))); err != nil {
+		if err := given.Check(claims(ds, auth.UserOf(actor))); err != nil {
 			return err
 		}
 		if ref.IsZero() {

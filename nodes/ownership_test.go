@@ -19,7 +19,7 @@ func newTeam(t testing.TB) testLab {
 	t.Helper()
 	l := newLab(t, []auth.Name{"bob", "carol"}, "n1", "n2", "n3")
 	for n, owner := range map[Name]auth.Name{"n1": "bob", "n2": "carol"} {
-		_, err := l.Acquire(t.Context(), owner, Only(n), consent.Given{})
+		_, err := l.Acquire(t.Context(), owner, Only(n), consent.Agreement{})
 		ok(t, err)
 	}
 	return l
@@ -39,7 +39,7 @@ func TestAcquire(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob"}, "n10", "n2")
 	before := l.device(t, "n2").Since
-	r, err := l.Acquire(t.Context(), "bob", parse("n10,n2,n2"), consent.Given{})
+	r, err := l.Acquire(t.Context(), "bob", parse("n10,n2,n2"), consent.Agreement{})
 	ok(t, err)
 	mine := ref("bob/m1-default")
 	equal(t, "changes", r.Changes,
@@ -67,27 +67,27 @@ func TestAcquireRefuses(t *testing.T) {
 		"all-switches":  {"all-switches"},
 	} {
 		l.unchanged(t, func() {
-			_, err := l.Acquire(t.Context(), "bob", parse(set), consent.Given{Whoever: true})
+			_, err := l.Acquire(t.Context(), "bob", parse(set), consent.Agreement{Whoever: true})
 			wantFault(t, err, fault.Failed, named...)
 		})
 	}
-	_, err := l.Acquire(t.Context(), "nobody", Only("n3"), consent.Given{})
+	_, err := l.Acquire(t.Context(), "nobody", Only("n3"), consent.Agreement{})
 	wantFault(t, err, fault.Failed, "nobody")
 }
 
 func TestAcquireTellsThePreviousOwner(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
-	_, err := l.Acquire(t.Context(), "carol", Only("n1"), consent.Given{})
+	_, err := l.Acquire(t.Context(), "carol", Only("n1"), consent.Agreement{})
 	shown := wantContest(t, err, false, "n1 bob")
 	if since := l.device(t, "n1").Since; !shown.Nodes[0].Since.Equal(since) {
 		t.Errorf("carol is shown %v, want %v", shown.Nodes[0].Since, since)
 	}
 	equal(t, "bob's notices after the question", l.unseen(t, "bob"))
 
-	_, err = l.Acquire(t.Context(), "carol", Only("n1"), consent.Given{Shown: shown.Nodes})
+	_, err = l.Acquire(t.Context(), "carol", Only("n1"), consent.Agreement{Shown: shown.Nodes})
 	ok(t, err)
-	_, err = l.SetImage(t.Context(), "bob", Only("n1"), "default", consent.Given{Whoever: true})
+	_, err = l.SetImage(t.Context(), "bob", Only("n1"), "default", consent.Agreement{Whoever: true})
 	ok(t, err)
 	equal(t, "bob's notices", l.unseen(t, "bob"), "carol took your node n1")
 	equal(t, "carol's notices", l.unseen(t, "carol"), "bob gave your node n1 back: it is free and boots its default image")
@@ -111,16 +111,16 @@ func TestAcquireKeepsAnImageOfTheName(t *testing.T) {
 	same := defaultOf("m1")
 	same.Ref = ref("bob/m1-default")
 	l.image(t, same)
-	r, err := l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{})
+	r, err := l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
 	ok(t, err)
 	equal(t, "kept", r.Kept)
 
 	other := same
 	other.Digest = sum("other")
 	l.image(t, other)
-	r, err = l.Acquire(t.Context(), "bob", Only("n2"), consent.Given{})
+	r, err = l.Acquire(t.Context(), "bob", Only("n2"), consent.Agreement{})
 	ok(t, err)
-	equal(t, "kept", r.Kept, Kept{same.Ref, images.DefaultRef("m1")})
+	equal(t, "kept", r.Kept, KeptImage{same.Ref, images.DefaultRef("m1")})
 	if len(r.Cloned) > 0 {
 		t.Errorf("cloned %v", r.Cloned)
 	}
@@ -130,7 +130,7 @@ func TestAcquireKeepsAnImageOfTheName(t *testing.T) {
 	other.Models = []images.Model{"m2"}
 	l.image(t, other)
 	l.unchanged(t, func() {
-		_, err = l.Acquire(t.Context(), "bob", parse("n1,n2"), consent.Given{})
+		_, err = l.Acquire(t.Context(), "bob", parse("n1,n2"), consent.Agreement{})
 		wantFault(t, err, fault.Failed, "m1-default", "m1", "image clone --force walt:waltplatform/m1-default m1-default")
 	})
 }
@@ -143,7 +143,7 @@ func TestTwoModelsShareOneClone(t *testing.T) {
 	l.image(t, defaultOf("m3"))
 	l.node(t, "n2", "m2")
 	l.node(t, "n3", "m3")
-	r, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
+	r, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Agreement{})
 	ok(t, err)
 	var cloned []images.Ref
 	for _, img := range r.Cloned {
@@ -205,18 +205,18 @@ func TestSetImage(t *testing.T) {
 	}
 	l.unchanged(t, func() {
 		for name, named := range map[string][]string{"other": {"n1", "n3", "m2"}, "hers": {"hers"}, "minee": {"minee", "mine"}} {
-			_, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), name, consent.Given{Whoever: true})
+			_, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), name, consent.Agreement{Whoever: true})
 			wantFault(t, err, fault.Failed, named...)
 		}
 		for _, name := range []string{"foo:", ":foo", "a:b:c", "default:x", "Foo"} {
-			_, err := l.SetImage(t.Context(), "bob", Only("n1"), name, consent.Given{})
+			_, err := l.SetImage(t.Context(), "bob", Only("n1"), name, consent.Agreement{})
 			wantFault(t, err, fault.Usage)
 		}
 	})
-	_, err := l.SetImage(t.Context(), "bob", Only("n3"), "mine", consent.Given{})
+	_, err := l.SetImage(t.Context(), "bob", Only("n3"), "mine", consent.Agreement{})
 	ok(t, err)
 	since := l.device(t, "n1").Since
-	r, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), "mine", consent.Given{})
+	r, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), "mine", consent.Agreement{})
 	ok(t, err)
 	equal(t, "changes", r.Changes,
 		Change{"n1", ref("bob/mine"), "bob", true, Reboot{Outcome: RebootNone}}, Change{"n3", ref("bob/mine"), "bob", false, Reboot{Outcome: RebootSkipped}})
@@ -242,12 +242,12 @@ func TestCreateAndRemove(t *testing.T) {
 		wantFault(t, err, fault.Failed, "v1")
 		_, err = l.Create(t.Context(), "bob", "v2", "m9")
 		wantFault(t, err, fault.Failed, "no such image")
-		_, err = l.Remove(t.Context(), "bob", parse("v1,n1"), consent.Given{})
+		_, err = l.Remove(t.Context(), "bob", parse("v1,n1"), consent.Agreement{})
 		wantFault(t, err, fault.Failed, "n1", "device forget n1")
-		_, err = l.Forget(t.Context(), "bob", parse("v1,n1"), consent.Given{})
+		_, err = l.Forget(t.Context(), "bob", parse("v1,n1"), consent.Agreement{})
 		wantFault(t, err, fault.Failed, "v1", "node remove v1")
 	})
-	_, err = l.Remove(t.Context(), "carol", Only("v1"), consent.Given{Whoever: true})
+	_, err = l.Remove(t.Context(), "carol", Only("v1"), consent.Agreement{Whoever: true})
 	ok(t, err)
 	equal(t, "stopped", l.grid.stopped, "v1")
 	equal(t, "bob's notices", l.unseen(t, "bob"), "carol removed your node v1")
@@ -262,14 +262,14 @@ func TestRename(t *testing.T) {
 	l.grid.take()
 	l.unchanged(t, func() {
 		for _, to := range []Name{"n1", "v1"} {
-			_, err := l.Rename(t.Context(), "bob", "v1", to, consent.Given{})
+			_, err := l.Rename(t.Context(), "bob", "v1", to, consent.Agreement{})
 			wantFault(t, err, fault.Failed, string(to))
 		}
-		_, err := l.Rename(t.Context(), "bob", "v9", "v2", consent.Given{})
+		_, err := l.Rename(t.Context(), "bob", "v9", "v2", consent.Agreement{})
 		wantFault(t, err, fault.Failed, "v9", "v1")
 	})
 	before := l.device(t, "v1")
-	after, err := l.Rename(t.Context(), "bob", "v1", "v2", consent.Given{})
+	after, err := l.Rename(t.Context(), "bob", "v1", "v2", consent.Agreement{})
 	ok(t, err)
 	before.Name = "v2"
 	if after != before {
@@ -290,25 +290,25 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 	l := newLab(t, []auth.Name{"bob"}, "n1")
 	_, err := l.Create(t.Context(), "bob", "v1", "m1")
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{})
+	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
 	ok(t, err)
 	mine, news := ref("bob/m1-default"), images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}}
 	l.image(t, news)
 	l.unchanged(t, func() {
-		_, _, err := l.clone(t.Context(), news.Ref, mine, false, consent.Given{})
+		_, _, err := l.clone(t.Context(), news.Ref, mine, false, consent.Agreement{})
 		wantFault(t, err, fault.Failed, "m1-default", "image clone --force walt:alice/new m1-default")
-		_, _, err = l.clone(t.Context(), ref("alice/neww"), mine, true, consent.Given{})
+		_, _, err = l.clone(t.Context(), ref("alice/neww"), mine, true, consent.Agreement{})
 		wantFault(t, err, fault.Failed, "alice/neww", "alice/new")
 		wrong := images.Image{Ref: ref("alice/wrong"), Digest: sum("wrong"), Models: []images.Model{"m2"}}
 		l.image(t, wrong)
-		_, _, err = l.clone(t.Context(), wrong.Ref, mine, true, consent.Given{Whoever: true})
+		_, _, err = l.clone(t.Context(), wrong.Ref, mine, true, consent.Agreement{Whoever: true})
 		wantFault(t, err, fault.Failed, "n1", "v1", "m2")
 		_, err = l.Store.Update(t.Context(), func(tx state.Tx) error { return images.Delete(tx, wrong.Ref) })
 		ok(t, err)
 	})
-	_, _, err = l.clone(t.Context(), news.Ref, mine, true, consent.Given{})
+	_, _, err = l.clone(t.Context(), news.Ref, mine, true, consent.Agreement{})
 	shown := wantContest(t, err, false, "n1 bob", "v1 bob")
-	img, r, err := l.clone(t.Context(), news.Ref, mine, true, consent.Given{Shown: shown.Nodes})
+	img, r, err := l.clone(t.Context(), news.Ref, mine, true, consent.Agreement{Shown: shown.Nodes})
 	ok(t, err)
 	if img.Ref != mine || img.Digest != news.Digest {
 		t.Errorf("made was %+v", img)
@@ -318,7 +318,7 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 		t.Errorf("v1 booted %s, since %v", d.Digest, d.Since)
 	}
 	l.grid.take()
-	_, _, err = l.clone(t.Context(), news.Ref, mine, true, consent.Given{}) // changes nothing, so it does not ask
+	_, _, err = l.clone(t.Context(), news.Ref, mine, true, consent.Agreement{}) // changes nothing, so it does not ask
 	ok(t, err)
 	equal(t, "started", l.grid.take())
 }
@@ -345,12 +345,12 @@ func TestRemoveUser(t *testing.T) {
 	ok(t, err)
 	_, err = l.Boot(t.Context(), "n1")
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Given{})
+	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
 	ok(t, err)
 	l.grid.take()
 	left, err := l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: "carol"})
 	ok(t, err)
-	equal(t, "passed", left.Passed, images.Passed{From: ref("bob/m1-default"), To: ref("carol/m1-default-2")})
+	equal(t, "passed", left.Passed, images.Bequest{From: ref("bob/m1-default"), To: ref("carol/m1-default-2")})
 	equal(t, "owners", l.owners(t, "n1", "v1", "n2"), "carol", "carol", "carol")
 	equal(t, "started", l.grid.take())
 	d := l.device(t, "v1")
@@ -379,7 +379,7 @@ func TestCancelledCommandChangesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	l.Store = &rough{Store: l.Store, between: cancel}
 	l.unchanged(t, func() {
-		if _, err := l.Acquire(ctx, "bob", Only("n3"), consent.Given{}); !errors.Is(err, context.Canceled) {
+		if _, err := l.Acquire(ctx, "bob", Only("n3"), consent.Agreement{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -397,15 +397,15 @@ func TestTheServerReleasesAndBoots(t *testing.T) {
 				wantFault(t, err, fault.Failed)
 			}
 		}
-		_, err := l.SetImage(t.Context(), journal.Server, Only("n1"), "bob/m1-default", consent.Given{Whoever: true})
+		_, err := l.SetImage(t.Context(), journal.Server, Only("n1"), "bob/m1-default", consent.Agreement{Whoever: true})
 		ok(t, err) // it boots that already
-		_, err = l.SetImage(t.Context(), journal.Server, Only("n1"), "m1-default", consent.Given{Whoever: true})
+		_, err = l.SetImage(t.Context(), journal.Server, Only("n1"), "m1-default", consent.Agreement{Whoever: true})
 		wantFault(t, err, fault.Usage) // whose?
 	})
 	before := len(l.events(t, journal.Ownership))
 	_, err := l.Release(t.Context(), journal.Server, Only("n1"))
 	ok(t, err)
-	_, err = l.SetImage(t.Context(), journal.Server, Only("n2"), "bob/m1-default", consent.Given{Whoever: true})
+	_, err = l.SetImage(t.Context(), journal.Server, Only("n2"), "bob/m1-default", consent.Agreement{Whoever: true})
 	ok(t, err)
 	equal(t, "ownership", l.events(t, journal.Ownership)[before:],
 		"server n1: bob -> , boots waltplatform/m1-default", "server n2: carol -> bob, boots bob/m1-default")

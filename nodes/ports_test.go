@@ -24,7 +24,7 @@ func TestPowerSaving(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, r := wired(t, 2*time.Hour, []auth.Name{"bob"}, "n1", "n2", "n3")
-		_, err := l.Acquire(t.Context(), "bob", parse("n2"), consent.Given{})
+		_, err := l.Acquire(t.Context(), "bob", parse("n2"), consent.Agreement{})
 		ok(t, err)
 		equal(t, "power cycles of who is acquired", r.Cycles(), "one:161/2")
 		stop := l.run(t)
@@ -53,7 +53,7 @@ func TestPowerSaving(t *testing.T) {
 
 		// Acquire and wait give power before they return, without a cycle of what was off.
 		r.Cycles()
-		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
+		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
 		ok(t, err)
 		equal(t, "ports off after an acquire", r.Dark(), "one:161/2", "one:161/3")
 		if how := result.Changes[0].Reboot; how.Outcome != RebootOK {
@@ -100,7 +100,7 @@ func TestSilentSwitch(t *testing.T) {
 		equal(t, "ports off", r.Dark(), "one:161/1", "one:161/2")
 
 		r.Refuse("one:161", errSilent)
-		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{})
+		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
 		ok(t, err)
 		if how := result.Changes[0].Reboot; how.Reason != errSilent.Msg {
 			t.Errorf("the reboot: %s", how)
@@ -140,7 +140,7 @@ func TestPortsGetTheirPowerBack(t *testing.T) {
 		if dark := r.Dark(); len(dark) != 4 {
 			t.Fatalf("ports off: %v", dark)
 		}
-		_, err := l.Forget(t.Context(), "alice", parse("n1"), consent.Given{})
+		_, err := l.Forget(t.Context(), "alice", parse("n1"), consent.Agreement{})
 		ok(t, err)
 		time.Sleep(time.Second)
 		equal(t, "ports off after a node is forgotten", r.Dark(), "one:161/2", "one:161/3", "one:161/4")
@@ -160,7 +160,7 @@ func TestPortsGetTheirPowerBack(t *testing.T) {
 		// A switch that is forgotten while it is away is still told.
 		r.Refuse("one:161", errSilent)
 		stop()
-		_, err = l.Forget(t.Context(), "alice", parse("sw-1"), consent.Given{})
+		_, err = l.Forget(t.Context(), "alice", parse("sw-1"), consent.Agreement{})
 		ok(t, err)
 		r.Refuse("one:161", nil)
 		stop = l.run(t)
@@ -243,7 +243,7 @@ func TestOneSwitchGently(t *testing.T) {
 			l.node(t, n, "m1")
 			l.configure(t, n, "switch="+string(sw), "port="+strconv.Itoa(i%ports+1))
 		}
-		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
+		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Agreement{})
 		ok(t, err)
 		stop := l.run(t)
 		defer func() { stop() }()
@@ -255,7 +255,7 @@ func TestOneSwitchGently(t *testing.T) {
 		if dark := r.Dark(); len(dark) != len(names) {
 			t.Errorf("%d ports off", len(dark))
 		}
-		_, err = l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Given{})
+		_, err = l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Agreement{})
 		ok(t, err)
 		equal(t, "ports off", r.Dark())
 		if r.Most() > 8 {
@@ -275,7 +275,7 @@ func TestPowerCycleSurvivesACrash(t *testing.T) {
 		l, r := wired(t, 0, []auth.Name{"bob"}, "n1")
 		store := l.Store
 		l.Lab.Store = &rough{Store: store, after: true}
-		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Given{}); !errors.Is(err, errCrash) {
+		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{}); !errors.Is(err, errCrash) {
 			t.Fatalf("got %v, want a crash", err)
 		}
 		equal(t, "power cycles before the crash", r.Cycles())

@@ -56,14 +56,14 @@ func (r Reboot) String() string {
 // images stay. A node that is up is asked first, unless hard, and only if that
 // fails is its power cut. each is called with every node as soon as it is known
 // what came of it. When ctx ends, the reboots that were begun go on.
-func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Given, each func(Change)) error {
+func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Agreement, each func(Change)) error {
 	var ds []Device
 	var woken map[Name]power.Port
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if ds, err = set.expand(tx, user, nodeScope); err != nil {
 			return err
 		}
-		if err = given.Check(contested(ds, user)); err != nil {
+		if err = given.Check(claims(ds, user)); err != nil {
 			return err
 		}
 		woken, err = l.need(tx, ds)

@@ -30,7 +30,7 @@ func TestReboot(t *testing.T) {
 		set, err := nodes.ParseSet("v1")
 		ok(t, err)
 		before := power.starts.Load()
-		ok(t, l.Reboot(t.Context(), "bob", set, hard, consent.Given{}, func(ch nodes.Change) {
+		ok(t, l.Reboot(t.Context(), "bob", set, hard, consent.Agreement{}, func(ch nodes.Change) {
 			if ch.Reboot.Outcome != nodes.RebootOK {
 				t.Errorf("%s: %s", what, ch.Reboot)
 			}

@@ -116,7 +116,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 	if err := l.Images.Obtain(ctx, model); err != nil {
 		return Result{}, err
 	}
-	return l.change(ctx, user.Actor(), consent.Given{}, func(c *change) error {
+	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
 		def, err := images.Get(c.tx, images.DefaultRef(model))
 		if err != nil {
 			return err
@@ -135,16 +135,16 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 
 // Forget removes the devices of the set that are not virtual nodes, contested
 // ones with consent.
-func (l *Lab) Forget(ctx context.Context, user auth.Name, set Set, given consent.Given) ([]Device, error) {
+func (l *Lab) Forget(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]Device, error) {
 	return l.drop(ctx, user, set, given, false)
 }
 
 // Remove removes the virtual nodes of the set, contested ones with consent.
-func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent.Given) ([]Device, error) {
+func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]Device, error) {
 	return l.drop(ctx, user, set, given, true)
 }
 
-func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.Given, virtual bool) ([]Device, error) {
+func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.Agreement, virtual bool) ([]Device, error) {
 	var gone []Device
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		ds, err := set.expand(tx, user, deviceScope)
@@ -159,7 +159,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.G
 				return fault.Failedf("%s is not a virtual node; nothing changed", d.Name).WithHint("forget it with: device forget %s", d.Name)
 			}
 		}
-		if err := given.Check(contested(ds, user)); err != nil {
+		if err := given.Check(claims(ds, user)); err != nil {
 			return err
 		}
 		gone = ds
@@ -201,7 +201,7 @@ func (l *Lab) unplug(d Device, why error) {
 
 // Rename gives a device another name, that of another user's node with consent.
 // A virtual node starts anew under it.
-func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given consent.Given) (Device, error) {
+func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given consent.Agreement) (Device, error) {
 	var before, after Device
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if before, err = get(tx, old); err != nil {
@@ -214,7 +214,7 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		if taken {
 			return fault.Failedf("there is a device %s already", name).WithHint("choose another name")
 		}
-		if err := given.Check(contested([]Device{before}, user)); err != nil {
+		if err := given.Check(claims([]Device{before}, user)); err != nil {
 			return err
 		}
 		after = before

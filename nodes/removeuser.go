@@ -19,18 +19,18 @@ type Legacy struct {
 	Heir  auth.Name // images, and so the nodes, pass to this user
 }
 
-// RemovedUser is what became of a user's nodes and images.
-type RemovedUser struct {
+// Estate is what became of a user's nodes and images.
+type Estate struct {
 	Released []Name
 	Deleted  []images.Ref
-	Passed   []images.Passed
+	Passed   []images.Bequest
 }
 
 // RemoveUser removes a user of the lab and, in the same transaction, what the
 // user leaves behind. Who may do that is a rule of auth.
-func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (RemovedUser, error) {
-	var left RemovedUser
-	_, err := l.change(ctx, actor.Actor(), consent.Given{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
+func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (Estate, error) {
+	var left Estate
+	_, err := l.change(ctx, actor.Actor(), consent.Agreement{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
 		if err := auth.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
@@ -41,13 +41,13 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 		return errors.Join(l.Journal.Record(c.tx, e), l.Journal.Forget(c.tx, string(name)), history.Forget(c.tx, name), images.Forget(c.tx, name))
 	})
 	if err != nil {
-		return RemovedUser{}, err
+		return Estate{}, err
 	}
 	return left, nil
 }
 
 // bequeath does with the user's nodes and images as the legacy says.
-func (c *change) bequeath(name auth.Name, legacy Legacy) (left RemovedUser, err error) {
+func (c *change) bequeath(name auth.Name, legacy Legacy) (left Estate, err error) {
 	all, err := ownedBy(c.tx, name)
 	if err != nil {
 		return left, err
@@ -76,7 +76,7 @@ func (c *change) bequeath(name auth.Name, legacy Legacy) (left RemovedUser, err 
 
 // pass gives the user's images to the heir, and with them the nodes that boot
 // them. What the nodes run stays the same, so they are not restarted.
-func (c *change) pass(owned []Device, name, heir auth.Name) ([]images.Passed, error) {
+func (c *change) pass(owned []Device, name, heir auth.Name) ([]images.Bequest, error) {
 	passed, err := c.lab.Images.PassOn(c.tx, c.actor, name, heir)
 	if err != nil {
 		return nil, err

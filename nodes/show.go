@@ -140,16 +140,16 @@ func (n NodeState) IP() string {
 
 // Reserve returns the nodes of the set for something that would disturb the
 // owners of contested ones, once the user consented to that.
-func (l *Lab) Reserve(ctx context.Context, user auth.Name, set Set, given consent.Given) (Nodes, error) {
+func (l *Lab) Reserve(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (Nodes, error) {
 	return l.reserve(ctx, user, set, given, nodeScope)
 }
 
 // ReserveDevices is Reserve for any devices.
-func (l *Lab) ReserveDevices(ctx context.Context, user auth.Name, set Set, given consent.Given) (Nodes, error) {
+func (l *Lab) ReserveDevices(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (Nodes, error) {
 	return l.reserve(ctx, user, set, given, deviceScope)
 }
 
-func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, given consent.Given, sc scope) (found Nodes, err error) {
+func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, given consent.Agreement, sc scope) (found Nodes, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		ds, err := set.expand(r, user, sc)
 		if err != nil {
@@ -158,7 +158,7 @@ func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, given consen
 		if found, err = l.withStatus(r, ds); err != nil {
 			return err
 		}
-		return given.Check(contested(ds, user))
+		return given.Check(claims(ds, user))
 	})
 	return found, err
 }

@@ -89,7 +89,7 @@ func TestWaitIsForTheImage(t *testing.T) {
 		l.comeUp(t, "v2")
 		fresh := images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}}
 		l.image(t, fresh)
-		_, _, err := l.clone(t.Context(), fresh.Ref, ref("bob/m1-default"), true, consent.Given{Whoever: true})
+		_, _, err := l.clone(t.Context(), fresh.Ref, ref("bob/m1-default"), true, consent.Agreement{Whoever: true})
 		ok(t, err)
 		l.Up("v1", "127.0.0.1:1") // the run from before the change, late
 		m, done := l.await(t.Context(), t)
@@ -118,7 +118,7 @@ func TestWaitEnds(t *testing.T) {
 		}
 
 		_, done := l.await(t.Context(), t)
-		_, err = l.Remove(t.Context(), "bob", Only("v2"), consent.Given{})
+		_, err = l.Remove(t.Context(), "bob", Only("v2"), consent.Agreement{})
 		ok(t, err)
 		wantFault(t, <-done, fault.Failed, "v2")
 	})
@@ -154,7 +154,7 @@ func TestBootWhileTaken(t *testing.T) {
 	t.Parallel()
 	l := newPair(t)
 	l.Store = &rough{Store: l.Store, between: func() {
-		_, err := l.SetImage(t.Context(), "carol", Only("v1"), "default", consent.Given{Whoever: true})
+		_, err := l.SetImage(t.Context(), "carol", Only("v1"), "default", consent.Agreement{Whoever: true})
 		ok(t, err)
 	}}
 	img, err := l.Boot(t.Context(), "v1")

@@ -37,7 +37,7 @@ func (l testLab) configure(t testing.TB, name Name, words ...string) {
 	t.Helper()
 	want, _, err := ParseAssignments(words, false)
 	ok(t, err)
-	_, err = l.Configure(t.Context(), "alice", Only(name), false, want, consent.Given{Whoever: true})
+	_, err = l.Configure(t.Context(), "alice", Only(name), false, want, consent.Agreement{Whoever: true})
 	ok(t, err)
 }
 

@@ -114,17 +114,17 @@ func (w *world) expand(user auth.Name, set string, nodesOnly bool) ([]Name, stri
 }
 
 // facts are those of the names that belong to others than the user.
-func (w *world) facts(user auth.Name, names []Name) (all []consent.Contested) {
+func (w *world) facts(user auth.Name, names []Name) (all []consent.Claim) {
 	for _, n := range names {
 		d := w.things[n]
 		if owner := d.image.User; d.kind == Node && owner != user && owner != auth.Nobody {
-			all = append(all, consent.Contested{Node: string(n), Owner: owner, Since: d.since})
+			all = append(all, consent.Claim{Node: string(n), Owner: owner, Since: d.since})
 		}
 	}
 	return all
 }
 
-func agreed(c consent.Given, facts []consent.Contested) string {
+func agreed(c consent.Agreement, facts []consent.Claim) string {
 	if len(facts) == 0 || c.Whoever || slices.Equal(c.Shown, facts) {
 		return done
 	}
@@ -166,7 +166,7 @@ func (w *world) take(user auth.Name, names []Name) string {
 	return done
 }
 
-func (w *world) acquire(user auth.Name, set string, c consent.Given) string {
+func (w *world) acquire(user auth.Name, set string, c consent.Agreement) string {
 	names, end := w.expand(user, set, true)
 	if end != done || !w.here(user) {
 		return failed
@@ -226,7 +226,7 @@ func (w *world) release(user auth.Name, set string) string {
 	return done
 }
 
-func (w *world) setImage(user auth.Name, set, name string, c consent.Given) string {
+func (w *world) setImage(user auth.Name, set, name string, c consent.Agreement) string {
 	if name == "Bad_Name" {
 		return usage
 	}
@@ -254,7 +254,7 @@ func (w *world) setImage(user auth.Name, set, name string, c consent.Given) stri
 	return done
 }
 
-func (w *world) cloneImage(from, to images.Ref, force bool, c consent.Given) string {
+func (w *world) cloneImage(from, to images.Ref, force bool, c consent.Agreement) string {
 	img, here := w.images[from]
 	if !here || !w.here(to.User) {
 		return failed
@@ -265,12 +265,12 @@ func (w *world) cloneImage(from, to images.Ref, force bool, c consent.Given) str
 			return failed
 		}
 		using := w.using(to)
-		var facts []consent.Contested
+		var facts []consent.Claim
 		for _, n := range using {
 			if !slices.Contains(img.Models, w.things[n].model) {
 				return failed
 			}
-			facts = append(facts, consent.Contested{Node: string(n), Owner: to.User, Since: w.things[n].since})
+			facts = append(facts, consent.Claim{Node: string(n), Owner: to.User, Since: w.things[n].since})
 		}
 		if old.Digest != img.Digest {
 			if end := agreed(c, facts); end != done {
@@ -349,7 +349,7 @@ func (w *world) create(user auth.Name, n Name, model images.Model) string {
 	return w.take(user, []Name{n})
 }
 
-func (w *world) drop(user auth.Name, set string, c consent.Given, virtual bool) string {
+func (w *world) drop(user auth.Name, set string, c consent.Agreement, virtual bool) string {
 	names, end := w.expand(user, set, false)
 	if end != done {
 		return end
@@ -372,7 +372,7 @@ func (w *world) drop(user auth.Name, set string, c consent.Given, virtual bool) 
 	return done
 }
 
-func (w *world) rename(user auth.Name, old, name Name, c consent.Given) string {
+func (w *world) rename(user auth.Name, old, name Name, c consent.Agreement) string {
 	d, here := w.things[old]
 	if _, taken := w.things[name]; !here || taken {
 		return failed

@@ -26,10 +26,10 @@ const Docker = "docker"
 // silent when it is to save an image: it packs it meanwhile.
 const saveFactor = 10
 
-// Known returns the manifest of an image that is in the store whole and that
+// StoredManifest returns the manifest of an image that is in the store whole and that
 // docker daemons give the ID: the digest of its config or, since version 25, of
 // its manifest.
-type Known func(ctx context.Context, id string) (m content.Manifest, ok bool, err error)
+type StoredManifest func(ctx context.Context, id string) (m content.Manifest, ok bool, err error)
 
 // Daemon is a docker daemon, or what answers like one, as podman's service does.
 type Daemon struct {
@@ -39,7 +39,7 @@ type Daemon struct {
 	saver  daemonClient // the same with more patience
 
 	store *content.Store
-	known Known
+	known StoredManifest
 	saves flight.Group[content.Manifest] // by ID of an image
 }
 
@@ -51,7 +51,7 @@ type daemonClient struct {
 // NewDaemon prepares the daemon at an address as in DOCKER_HOST, without talking
 // to it. Content goes to the store, without what is known; a daemon that stays
 // silent for stall is given up. An address that makes no sense is a fault.
-func NewDaemon(host string, store *content.Store, known Known, stall time.Duration) (*Daemon, error) {
+func NewDaemon(host string, store *content.Store, known StoredManifest, stall time.Duration) (*Daemon, error) {
 	d := &Daemon{host: host, stall: stall, store: store, known: known}
 	var err error
 	if d.client, err = newDaemonClient(host, stall); err == nil {
