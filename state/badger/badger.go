@@ -30,6 +30,7 @@ type Store struct {
 	watches state.Watches
 	turns   sync.RWMutex // read-locked by first runs, locked by those after a conflict
 	commits commits
+	disk    *rounds  // nil in memory
 	space   *space   // nil in memory
 	lock    *os.File // the directory, locked for this process; nil in memory
 
@@ -40,8 +41,7 @@ type Store struct {
 
 // OpenMemory returns an empty store that keeps nothing on disk.
 func OpenMemory() (*Store, error) {
-	opts := tuned("").WithInMemory(true).WithSyncWrites(false)
-	db, err := badger.Open(opts)
+	db, err := badger.Open(tuned("").WithInMemory(true))
 	if err != nil {
 		return nil, fmt.Errorf("open a store in memory: %w", err)
 	}
@@ -60,7 +60,7 @@ const memTableSize = 8 << 20
 func tuned(dir string) badger.Options {
 	return badger.LSMOnlyOptions(dir).
 		WithLogger(nil).
-		WithSyncWrites(true).
+		WithSyncWrites(false).
 		WithDetectConflicts(true).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
@@ -93,47 +93,63 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 		return 0, err
 	}
 	defer b.running.Done()
-	b.turns.RLock()
-	v, err := b.attempt(ctx, f)
-	b.turns.RUnlock()
-	if !errors.Is(err, badger.ErrConflict) {
-		return v, err
-	}
-	b.turns.Lock()
-	defer b.turns.Unlock()
-	for errors.Is(err, badger.ErrConflict) {
-		v, err = b.attempt(ctx, f)
-	}
-	return v, err
-}
-
-// attempt runs f once. badger.ErrConflict means that nothing was written and
-// that f read what is no longer true.
-func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
-	txn := b.db.NewTransaction(true)
-	defer txn.Discard()
-	t := &tx{reader: reader{txn}}
-	if err := f(t); err != nil {
+	own, err := b.apply(ctx, f)
+	if own == nil {
 		return 0, err
 	}
-	if err := t.finish(); err != nil { // perhaps of a write, and f overlooked it
-		return 0, err
-	}
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	if len(t.changed) == 0 {
-		return 0, nil
-	}
-	if err := b.space.check(); err != nil {
-		return 0, err
-	}
-	v, err := b.commits.run(txn, t.changed, b.watches.Notify)
+	err = b.disk.wait()
+	b.commits.end(own, err, b.watches.Notify)
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
 	b.space.committed()
-	return v, nil
+	return own.version, nil
+}
+
+// apply runs f, again while it conflicts, and has badger write what it wrote,
+// which is not yet on disk then. The commit is nil if there is none.
+func (b *Store) apply(ctx context.Context, f func(state.Tx) error) (*commit, error) {
+	b.turns.RLock()
+	own, err := b.attempt(ctx, f)
+	b.turns.RUnlock()
+	if !errors.Is(err, badger.ErrConflict) {
+		return own, err
+	}
+	b.turns.Lock()
+	defer b.turns.Unlock()
+	for errors.Is(err, badger.ErrConflict) {
+		own, err = b.attempt(ctx, f)
+	}
+	return own, err
+}
+
+// attempt runs f once. badger.ErrConflict means that nothing was written and
+// that f read what is no longer true.
+func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (*commit, error) {
+	txn := b.db.NewTransaction(true)
+	defer txn.Discard()
+	t := &tx{reader: reader{txn}}
+	if err := f(t); err != nil {
+		return nil, err
+	}
+	if err := t.finish(); err != nil { // perhaps of a write, and f overlooked it
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(t.changed) == 0 {
+		return nil, nil
+	}
+	if err := b.space.check(); err != nil {
+		return nil, err
+	}
+	own, written := b.commits.begin(txn, t.changed)
+	if err := <-written; err != nil {
+		b.commits.end(own, err, b.watches.Notify)
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return own, nil
 }
 
 // Limit is the most that one transaction may write.
@@ -168,6 +184,7 @@ func (b *Store) Close() error {
 	b.running.Wait()
 	b.watches.Close()
 	err := b.closeDB()
+	b.disk.close()
 	if b.lock != nil {
 		err = errors.Join(err, release(b.lock))
 	}
@@ -219,22 +236,24 @@ type commits struct {
 type commit struct {
 	version state.Version
 	changed []string
-	ended   bool // written or failed; failed ones have changed nil
+	ended   bool // durable or failed; failed ones have changed nil
 }
 
-// run commits txn and returns its version once it is on disk; notify is called
-// with the changed keys of each commit, one call at a time.
-func (c *commits) run(txn *badger.Txn, changed []string, notify func(state.Version, []string)) (state.Version, error) {
-	own := &commit{changed: changed}
+// begin sends txn to badger; written receives when others see it, or why not.
+func (c *commits) begin(txn *badger.Txn, changed []string) (own *commit, written <-chan error) {
 	done := make(chan error, 1)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.last++
-	own.version = c.last
+	own = &commit{version: c.last, changed: changed}
 	c.queue = append(c.queue, own)
 	txn.CommitWith(func(err error) { done <- err })
-	c.mu.Unlock()
+	return own, done
+}
 
-	err := <-done
+// end notes that a commit is on disk, or failed. Notify is called with the changed
+// keys of each, one call at a time.
+func (c *commits) end(own *commit, err error, notify func(state.Version, []string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	own.ended = true
@@ -245,7 +264,6 @@ func (c *commits) run(txn *badger.Txn, changed []string, notify func(state.Versi
 		notify(c.queue[0].version, c.queue[0].changed)
 		c.queue = c.queue[1:]
 	}
-	return own.version, err
 }
 
 // logger passes badger's messages on: trouble as it is, chatter as debug.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,12 +17,26 @@ import (
 	"walt/state/badger"
 )
 
+// BenchmarkUpdate has writers change rows of their own, all at once.
 func BenchmarkUpdate(b *testing.B) {
-	s := open(b, b.TempDir())
-	for i := 0; b.Loop(); i++ {
-		if err := put(s, "key/"+strconv.Itoa(i%100), "value"); err != nil {
-			b.Fatal(err)
-		}
+	for _, writers := range []int{1, 8, 32} {
+		b.Run(strconv.Itoa(writers), func(b *testing.B) {
+			s := open(b, b.TempDir())
+			value := strings.Repeat("v", 500)
+			b.ResetTimer()
+			var all sync.WaitGroup
+			for w := range writers {
+				all.Go(func() {
+					for i := range (b.N + w) / writers {
+						if err := put(s, fmt.Sprintf("key/%d/%d", w, i%100), value); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "changes/s")
+		})
 	}
 }
 
@@ -179,6 +194,47 @@ func BenchmarkTableScan(b *testing.B) {
 		}
 		return n, err
 	})
+}
+
+// BenchmarkScanAged reads 100 rows that were changed 60,000 times, and as many that
+// never were.
+func BenchmarkScanAged(b *testing.B) {
+	for _, changes := range []int{1, 600} {
+		b.Run(strconv.Itoa(changes), func(b *testing.B) {
+			s := memory(b)
+			for range changes {
+				_, err := s.Update(b.Context(), func(tx state.Tx) error {
+					for i := range 100 {
+						if err := tx.Put(fmt.Sprintf("node/%03d", i), make([]byte, 100)); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			for b.Loop() {
+				err := s.View(b.Context(), func(r state.Reader) error {
+					n := 0
+					for _, err := range r.Scan("node/", "") {
+						if err != nil {
+							return err
+						}
+						n++
+					}
+					if n != 100 {
+						b.Fatalf("%d rows", n)
+					}
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 func BenchmarkDecode(b *testing.B) {

@@ -43,6 +43,19 @@ func inLog(row string, change func(b []byte)) func(dir string) error {
 	})
 }
 
+// inPage changes the log's page in which its row of that name begins.
+func inPage(row string, change func(b []byte)) func(dir string) error {
+	return each("/badger/00001.mem", func(file string) error {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		page := bytes.Index(content, []byte(row)) &^ 4095
+		change(content[page : page+4096])
+		return os.WriteFile(file, content, 0o600)
+	})
+}
+
 // TestDamagedLog damages the log of a crashed store. Badger would drop what
 // follows in silence.
 func TestDamagedLog(t *testing.T) {
@@ -84,13 +97,14 @@ func TestCrashLeaves(t *testing.T) {
 		left func(dir string) error
 		rows int // of the ten
 	}{
-		"all":                   {func(string) error { return nil }, 10},
-		"the last one torn":     {inLog("row-9", zero(1000)), 9},
-		"the last one changed":  {inLog("row-9", func(b []byte) { b[50] ^= 1 }), 9},
-		"a page never written":  {inLog("row-5", zero(9000)), 5},
-		"a log not begun":       {func(dir string) error { return os.WriteFile(dir+"/badger/00002.mem", nil, 0o600) }, 10},
-		"a value log not begun": {func(dir string) error { return os.WriteFile(dir+"/badger/000009.vlog", nil, 0o600) }, 10},
-		"a table not listed":    {func(dir string) error { return os.WriteFile(dir+"/badger/000077.sst", []byte("half"), 0o600) }, 10},
+		"all":                             {func(string) error { return nil }, 10},
+		"the last one torn":               {inLog("row-9", zero(1000)), 9},
+		"the last one changed":            {inLog("row-9", func(b []byte) { b[50] ^= 1 }), 9},
+		"a page never written":            {inLog("row-5", zero(9000)), 5},
+		"the end of a page never written": {inPage("row-5", func(b []byte) { clear(b[len(b)-100:]) }), 5},
+		"a log not begun":                 {func(dir string) error { return os.WriteFile(dir+"/badger/00002.mem", nil, 0o600) }, 10},
+		"a value log not begun":           {func(dir string) error { return os.WriteFile(dir+"/badger/000009.vlog", nil, 0o600) }, 10},
+		"a table not listed":              {func(dir string) error { return os.WriteFile(dir+"/badger/000077.sst", []byte("half"), 0o600) }, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -142,12 +142,13 @@ func plausible(b []byte) bool {
 }
 
 // torn reports whether a part of a log, which begins at the byte from of it, lacks
-// a page that never reached the disk, as when the power fails: pages are written
-// in any order, and nobody was told of what they hold.
+// something that never reached the disk, as when the power fails: pages are
+// written in any order, and what they lack is their end, so the last byte of such
+// a page is zero. Nobody was told of what stood there. Records are text for the
+// most part, and end with such a byte by chance seldom.
 func torn(part []byte, from int) bool {
-	skip := (page - from%page) % page
-	for at := skip; at+page <= len(part); at += page {
-		if blank(part[at : at+page]) {
+	for last := page - 1 - from%page; last < len(part); last += page {
+		if part[last] == 0 {
 			return true
 		}
 	}

@@ -34,8 +34,9 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Store{space: newSpace(dir, filepath.Join(dir, badgerDir)), lock: lock}
-	if b.db, err = openClaimed(dir, b.space, log); err != nil {
+	logs := filepath.Join(dir, badgerDir)
+	b := &Store{space: newSpace(dir, logs), disk: newRounds(logs), lock: lock}
+	if b.db, err = openClaimed(dir, b.space, b.disk, log); err != nil {
 		return nil, errors.Join(err, release(lock))
 	}
 	return b, nil
@@ -68,7 +69,7 @@ func release(lock *os.File) error {
 	return errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 }
 
-func openClaimed(dir string, space *space, log *slog.Logger) (*badger.DB, error) {
+func openClaimed(dir string, space *space, disk *rounds, log *slog.Logger) (*badger.DB, error) {
 	marked, err := precheck(dir)
 	if err != nil {
 		return nil, err
@@ -92,8 +93,8 @@ func openClaimed(dir string, space *space, log *slog.Logger) (*badger.DB, error)
 		return nil, cannot("open", dir, err).WithHint("if it is damaged, %s", remedy)
 	}
 	err = postcheck(db, dir, marked)
-	if err == nil {
-		err = errors.Join(setOpen(dir, true), space.reserve())
+	if err == nil { // what a killed server had not reported is visible, and must last
+		err = errors.Join(disk.wait(), setOpen(dir, true), space.reserve())
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -189,9 +190,10 @@ func postcheck(db *badger.DB, dir string, marked bool) error {
 
 // found writes the schema row of a new store.
 func found(db *badger.DB) error {
-	return db.Update(func(txn *badger.Txn) error {
+	err := db.Update(func(txn *badger.Txn) error {
 		return txn.Set([]byte(schemaKey), seal(schemaKey, []byte(schema)))
 	})
+	return errors.Join(err, db.Sync())
 }
 
 // inspect tells whether the schema row is there, and whether no row is.

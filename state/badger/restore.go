@@ -56,7 +56,7 @@ func load(dir string, space *space, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	s := &Store{db: db, space: space}
+	s := &Store{db: db, space: space, disk: newRounds(dir)}
 	if err := found(db); err != nil {
 		return errors.Join(err, s.Close())
 	}

@@ -1,0 +1,157 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"walt/fault"
+)
+
+// Badger would synchronise after each commit, one commit after the other, and its
+// value log too, in which this store has nothing. So it is told not to, and a
+// commit is reported only after a round of these: one synchronisation for all
+// commits that were written before it began. While it runs, later ones gather for
+// the next.
+
+// rounds make commits durable. A nil one has nothing to do: a store in memory.
+type rounds struct {
+	logs logSync
+	disk sync.Mutex // held by the round that runs
+
+	mu   sync.Mutex
+	next *round // has not begun; nil while nobody waits
+}
+
+type round struct {
+	done chan struct{} // closed when it ended, with err
+	err  error
+}
+
+func newRounds(dir string) *rounds { return &rounds{logs: logSync{dir: dir, msync: unix.Msync}} }
+
+// wait returns when all that badger had written before the call is on disk.
+func (g *rounds) wait() error {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	r, first := g.next, g.next == nil
+	if first {
+		r = &round{done: make(chan struct{})}
+		g.next = r
+	}
+	g.mu.Unlock()
+	if !first {
+		<-r.done
+		return r.err
+	}
+	g.disk.Lock()
+	defer g.disk.Unlock()
+	g.mu.Lock()
+	g.next = nil // who comes from now on may have written too late
+	g.mu.Unlock()
+	r.err = g.logs.sync()
+	close(r.done)
+	return r.err
+}
+
+// close ends what nobody waits for any more.
+func (g *rounds) close() {
+	if g != nil {
+		g.logs.close()
+	}
+}
+
+// logSync synchronises the logs in badger's directory.
+//
+// Badger fills one log after the other, and makes a table of each that is full;
+// it synchronises the table before it removes the log.
+type logSync struct {
+	dir    string
+	number int    // of the newest log that is known
+	pages  []byte // of that log, mapped as badger maps it; nil while none is known
+	err    error  // of the first time that failed
+	msync  func(pages []byte, flags int) error
+}
+
+// sync has the disk take what is in the logs. After it failed once it always
+// does: the system may have dropped what it could not write.
+func (l *logSync) sync() error {
+	if l.err != nil {
+		return l.err
+	}
+	if err := l.all(); err != nil {
+		l.err = fault.Failedf("the disk of %s failed: %v; whether this change lasts is not known, and there will be no others", l.dir, err).
+			WithHint("look after the disk, then start the server again")
+	}
+	return l.err
+}
+
+func (l *logSync) all() error {
+	later, err := l.later()
+	if err != nil {
+		return err
+	}
+	if l.pages != nil { // when there are later ones, nothing more comes into this one
+		if err := l.msync(l.pages, unix.MS_SYNC); err != nil {
+			return fmt.Errorf("synchronise %s: %w", logPath(l.dir, l.number), err)
+		}
+	}
+	for _, log := range later {
+		if err := l.follow(log); err != nil {
+			return err
+		}
+	}
+	if len(later) == 0 {
+		return nil
+	}
+	return flush(l.dir) // their names
+}
+
+// later returns the logs that badger began after the last one that is known.
+func (l *logSync) later() ([]logFile, error) {
+	if l.pages != nil {
+		next, err := os.Stat(logPath(l.dir, l.number+1))
+		if err == nil && next.Size() == 0 { // reserved
+			return nil, nil
+		}
+	}
+	logs, err := findLogs(l.dir)
+	return slices.DeleteFunc(logs, func(log logFile) bool {
+		return log.size == 0 || l.pages != nil && log.number <= l.number
+	}), err
+}
+
+// follow synchronises a log and takes it for the one that takes the commits.
+func (l *logSync) follow(log logFile) error {
+	f, err := os.OpenFile(log.path, os.O_RDWR, 0) // else Linux takes the mapping for one that has nothing to write
+	if errors.Is(err, os.ErrNotExist) {           // it became a table
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	pages, err := unix.Mmap(int(f.Fd()), 0, int(log.size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map %s: %w", log.path, err)
+	}
+	l.close()
+	l.number, l.pages = log.number, pages
+	if err := l.msync(pages, unix.MS_SYNC); err != nil {
+		return fmt.Errorf("synchronise %s: %w", log.path, err)
+	}
+	return nil
+}
+
+func (l *logSync) close() {
+	if l.pages != nil {
+		_ = unix.Munmap(l.pages) // fails only for what is not mapped
+		l.pages = nil
+	}
+}

@@ -1,0 +1,222 @@
+package badger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"walt/fault"
+	"walt/state"
+)
+
+// powerCut is the disk of a store as it is sure to be: of its logs it has what
+// they held when a synchronisation began that has ended.
+type powerCut struct {
+	mu    sync.Mutex
+	logs  map[string][]byte
+	rows  []string // that were acknowledged
+	syncs int
+}
+
+// watch has the store's synchronisations noted.
+func (p *powerCut) watch(b *Store) {
+	l := &b.disk.logs
+	l.msync = func(pages []byte, flags int) error {
+		held, file := bytes.Clone(pages), filepath.Base(logPath(l.dir, l.number))
+		err := unix.Msync(pages, flags)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.logs[file], p.syncs = held, p.syncs+1
+		return err
+	}
+}
+
+// cut returns a directory with what a cut of the power leaves of the store, and the
+// rows that must be there. Of what was not synchronised, some pages are there.
+func (p *powerCut) cut(t *testing.T, dir string, seed uint64) (left string, rows []string) {
+	t.Helper()
+	p.mu.Lock()
+	rows = slices.Clone(p.rows)
+	logs := map[string][]byte{}
+	for file, held := range p.logs {
+		logs[file] = bytes.Clone(held)
+	}
+	p.mu.Unlock()
+	source := filepath.Join(dir, badgerDir)
+	for range 100 { // until badger makes and removes no tables meanwhile
+		left = t.TempDir()
+		manifest := filepath.Join(source, "MANIFEST")
+		before, err := os.ReadFile(manifest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = os.CopyFS(left, os.DirFS(dir))
+		after, _ := os.ReadFile(manifest)
+		if err == nil && bytes.Equal(before, after) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	present, err := findLogs(filepath.Join(left, badgerDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(seed, 0))
+	for _, l := range present {
+		now, err := os.ReadFile(l.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := make([]byte, len(now))
+		copy(held, logs[filepath.Base(l.path)])
+		for at := 0; at+page <= len(now); at += page {
+			if random.IntN(2) == 0 {
+				copy(held[at:at+page], now[at:])
+			}
+		}
+		if err := os.WriteFile(l.path, held, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return left, rows
+}
+
+// TestPowerCut has writers fill logs while the power is cut again and again: what
+// was acknowledged is there, and what is torn is not called damage.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b, err := Open(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	p := &powerCut{logs: map[string][]byte{}}
+	p.watch(b)
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer close(stop)
+	for w := range 16 {
+		writers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				row := fmt.Sprintf("row-%d-%d", w, i)
+				_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put(row, bytes.Repeat([]byte("v"), 1000*(1+i%20))) })
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				p.mu.Lock()
+				p.rows = append(p.rows, row)
+				p.mu.Unlock()
+			}
+		})
+	}
+	for n := range 6 {
+		for begun := len(p.acknowledged()); len(p.acknowledged()) < begun+300; {
+			time.Sleep(time.Millisecond)
+		}
+		left, rows := p.cut(t, dir, uint64(n))
+		after, err := Open(left, nil)
+		if err != nil {
+			t.Fatalf("after cut %d, with %d rows: %v", n, len(rows), err)
+		}
+		err = after.View(t.Context(), func(r state.Reader) error {
+			for _, row := range rows {
+				if _, err := r.Get(row); err != nil {
+					return fmt.Errorf("%s: %w", row, err)
+				}
+			}
+			return nil
+		})
+		if err := errors.Join(err, after.Close()); err != nil {
+			t.Fatalf("after cut %d, with %d rows: %v", n, len(rows), err)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.logs) < 2 {
+		t.Errorf("only %d log was filled", len(p.logs))
+	}
+	if p.syncs > len(p.rows) {
+		t.Errorf("%d synchronisations for %d changes of sixteen writers", p.syncs, len(p.rows))
+	}
+}
+
+func (p *powerCut) acknowledged() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rows
+}
+
+// TestDiskFails has synchronising fail once: that change is not reported as done,
+// and there are no others, whatever the disk says afterwards.
+func TestDiskFails(t *testing.T) {
+	t.Parallel()
+	b, err := Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	put := func() error {
+		_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", nil) })
+		return err
+	}
+	if err := put(); err != nil {
+		t.Fatal(err)
+	}
+	b.disk.logs.msync = func([]byte, int) error { return unix.EIO }
+	first := put()
+	b.disk.logs.msync = unix.Msync
+	for _, err := range []error{first, put()} {
+		if f := fault.As(err); f == nil || !strings.Contains(f.Error(), "input/output error") || f.Hint == "" {
+			t.Errorf("after the disk failed: %v", err)
+		}
+	}
+}
+
+// TestNextLog begins the next log while one is synchronised: what came into that
+// one in between is synchronised by the next round.
+func TestNextLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	begin := func(number int) {
+		if err := os.WriteFile(logPath(dir, number), make([]byte, page), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin(1)
+	var order []int
+	l := &newRounds(dir).logs
+	defer l.close()
+	l.msync = func([]byte, int) error {
+		if len(order) == 0 {
+			begin(2)
+		}
+		order = append(order, l.number)
+		return nil
+	}
+	for range 3 {
+		if err := l.sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []int{1, 1, 2, 2}; !slices.Equal(order, want) {
+		t.Errorf("logs were synchronised in the order %v, want %v", order, want)
+	}
+}
