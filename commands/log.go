@@ -27,6 +27,19 @@ TYPE is one or several of these, joined by commas:
 			{Name: "json", Usage: "print one JSON document; with --realtime, one a line"},
 		},
 		Run: logShow,
+	}, {
+		Path: "log wait", Short: "wait until something happens", Topic: "log", Passes: true,
+		Long: `Waits for an event whose line, as "log show" prints it, matches PATTERN, prints
+it and ends with status 0; with status 1 when it did not come in time. PATTERN
+is a regular expression, and the rest of the line as it is typed; options go
+before it. What happened before counts only with --history.`,
+		Args: []Arg{{Name: "PATTERN", Many: true}},
+		Flags: []Flag{
+			timeoutFlag,
+			{Name: "history", Value: "RANGE", Usage: "what happened in this time range counts, too"},
+			issuersFlag, typeFlag, jsonFlag,
+		},
+		Run: logWait,
 	}}
 }
 

@@ -70,7 +70,7 @@ taken only after you confirmed it.`,
 		Long: `Waits until all nodes of the set have reported that they are up on the image
 that they should boot.`,
 		Args:  []Arg{setArg},
-		Flags: []Flag{{Name: "timeout", Value: "D", Usage: "give up after this long, as in 90s or 5m"}},
+		Flags: []Flag{timeoutFlag},
 		Run:   nodeWait,
 	}, {
 		Path: "node run", Short: "run a command on nodes", Passes: true,

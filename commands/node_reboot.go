@@ -86,18 +86,13 @@ func nodeWait(ctx context.Context, c *Call) error {
 	}
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
-	waiting := ctx
-	if c.given("timeout") {
-		d, err := duration("--timeout", c.option("timeout"))
-		if err != nil {
-			return err
-		}
-		var cancel context.CancelFunc
-		waiting, cancel = context.WithTimeout(ctx, d)
-		defer cancel()
+	limited, cancel, err := c.limited(ctx)
+	if err != nil {
+		return err
 	}
+	defer cancel()
 	show, end := c.waitingFor()
-	missing, err := c.Lab.Wait(waiting, wanted, show)
+	missing, err := c.Lab.Wait(limited, wanted, show)
 	end()
 	switch {
 	case err == nil:
@@ -113,6 +108,20 @@ func nodeWait(ctx context.Context, c *Call) error {
 		return why
 	}
 	return err
+}
+
+// limited derives a context that ends after --timeout, when that is given.
+func (c *Call) limited(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if !c.given("timeout") {
+		ctx, cancel := context.WithCancel(ctx)
+		return ctx, cancel, nil
+	}
+	d, err := duration("--timeout", c.option("timeout"))
+	if err != nil {
+		return ctx, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	return ctx, cancel, nil
 }
 
 // waitingFor shows, until end is called, what is waited for: on a terminal a
