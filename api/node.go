@@ -29,7 +29,7 @@ type Node struct {
 }
 
 // NewNodes makes a document of nodes, in their order.
-func NewNodes(shown []*nodes.NodeState) Nodes {
+func NewNodes(shown []*nodes.DeviceStatus) Nodes {
 	doc := Nodes{make([]Node, len(shown))}
 	for i, n := range shown {
 		doc.Nodes[i] = Node{

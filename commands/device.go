@@ -97,7 +97,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 // when it is among them.
 func (c *Call) deviceRows(ctx context.Context) ([]api.Device, error) {
 	rows := []api.Device{}
-	var all nodes.Nodes
+	var all []nodes.DeviceStatus
 	var err error
 	server := true
 	if c.arg(0) == "" {
@@ -127,7 +127,7 @@ func (c *Call) deviceRows(ctx context.Context) ([]api.Device, error) {
 
 // stateOf is what a device is doing; of one that waits for the default image of
 // its model, how that download goes.
-func (c *Call) stateOf(d nodes.NodeState, jobs []images.Job) string {
+func (c *Call) stateOf(d nodes.DeviceStatus, jobs []images.Job) string {
 	if d.Kind != nodes.Unknown {
 		return string(d.State)
 	}

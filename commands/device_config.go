@@ -126,7 +126,7 @@ func deviceTree(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	t := tree{below: map[ethernet.MAC]nodes.Nodes{}, drawn: map[nodes.Name]bool{}}
+	t := tree{below: map[ethernet.MAC][]nodes.DeviceStatus{}, drawn: map[nodes.Name]bool{}}
 	for _, d := range all {
 		t.below[d.Port.Switch] = append(t.below[d.Port.Switch], d) // under "" those of no known port
 	}
@@ -140,7 +140,7 @@ func deviceTree(ctx context.Context, c *Call) error {
 			t.draw(c, d, "", "", "")
 		}
 	}
-	var loose []nodes.NodeState
+	var loose []nodes.DeviceStatus
 	for _, d := range all {
 		if !t.drawn[d.Name] && !d.Virtual() {
 			loose = append(loose, d)
@@ -160,18 +160,18 @@ func deviceTree(ctx context.Context, c *Call) error {
 
 // tree is what is connected to the ports of each switch.
 type tree struct {
-	below map[ethernet.MAC]nodes.Nodes
+	below map[ethernet.MAC][]nodes.DeviceStatus
 	drawn map[nodes.Name]bool
 }
 
 // draw writes a device and what is connected to it; indent stands before the latter.
-func (t tree) draw(c *Call, d nodes.NodeState, before, port, indent string) {
+func (t tree) draw(c *Call, d nodes.DeviceStatus, before, port, indent string) {
 	t.drawn[d.Name] = true
 	fmt.Fprintf(c.Out, "%s%s%s (%s, %s)\n", before, port, d.Name, d.Kind, d.State)
 	if d.Kind != nodes.Switch {
 		return
 	}
-	var below nodes.Nodes
+	var below []nodes.DeviceStatus
 	for _, b := range t.below[d.MAC] {
 		if !t.drawn[b.Name] {
 			below = append(below, b)
@@ -194,8 +194,8 @@ func branch(i, n int) string {
 	return "├─ "
 }
 
-func byPort(ds nodes.Nodes) {
-	slices.SortStableFunc(ds, func(a, b nodes.NodeState) int { return cmp.Compare(a.Port.Number, b.Port.Number) })
+func byPort(ds []nodes.DeviceStatus) {
+	slices.SortStableFunc(ds, func(a, b nodes.DeviceStatus) int { return cmp.Compare(a.Port.Number, b.Port.Number) })
 }
 
 func powerCommands() []Command {

@@ -35,7 +35,7 @@ func nodePing(ctx context.Context, c *Call) error {
 		return ctx.Err()
 	}
 	var failed []string
-	var silent nodes.Nodes
+	var silent []nodes.DeviceStatus
 	for i, n := range found {
 		if errs[i] != nil {
 			failed, silent = append(failed, fmt.Sprintf("%s (%v)", n.Name, errs[i])), append(silent, n)
@@ -54,7 +54,7 @@ func nodePing(ctx context.Context, c *Call) error {
 }
 
 // wakingUp says what may help nodes that do not answer, a line for each way.
-func (c *Call) wakingUp(ctx context.Context, silent nodes.Nodes) (string, error) {
+func (c *Call) wakingUp(ctx context.Context, silent []nodes.DeviceStatus) (string, error) {
 	var coming, stuck, alone []string
 	for _, n := range silent {
 		means, err := c.Lab.CanRestart(ctx, n.Device)
@@ -93,7 +93,7 @@ func nodeBlink(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	found, err := c.reserve(ctx, "Blink with")
+	found, err := c.nodesWithConsent(ctx, "Blink with")
 	if err != nil {
 		return err
 	}

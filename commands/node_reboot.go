@@ -28,7 +28,7 @@ func nodeReboot(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(done, func(a, b nodes.Change) int { return nodes.Naturally(a.Node, b.Node) })
+	slices.SortStableFunc(done, func(a, b nodes.Change) int { return a.Node.Compare(b.Node) })
 	var cannot []string
 	for _, ch := range done {
 		if ch.Reboot.Outcome == nodes.RebootNone {
@@ -126,13 +126,15 @@ func (c *Call) limited(ctx context.Context) (context.Context, context.CancelFunc
 
 // waitingFor shows, until end is called, what is waited for: on a terminal a
 // line that changes, without one a line whenever there are fewer.
-func (c *Call) waitingFor() (show func(nodes.Nodes), end func()) {
+func (c *Call) waitingFor() (show func([]nodes.DeviceStatus), end func()) {
 	if c.fancy() {
-		return func(missing nodes.Nodes) { fmt.Fprintf(c.Err, "\r\x1b[KWaiting for %s ...", listStates(missing)) },
+		return func(missing []nodes.DeviceStatus) {
+				fmt.Fprintf(c.Err, "\r\x1b[KWaiting for %s ...", listStates(missing))
+			},
 			func() { fmt.Fprint(c.Err, "\r\x1b[K") }
 	}
 	last := 0
-	return func(missing nodes.Nodes) {
+	return func(missing []nodes.DeviceStatus) {
 		if len(missing) != last {
 			c.note("Waiting for %s.", listStates(missing))
 		}
@@ -141,7 +143,7 @@ func (c *Call) waitingFor() (show func(nodes.Nodes), end func()) {
 }
 
 // listStates lists nodes with their states, the first few of many.
-func listStates(some nodes.Nodes) string {
+func listStates(some []nodes.DeviceStatus) string {
 	const most = 5
 	var words []string
 	for _, n := range some[:min(most, len(some))] {
@@ -155,7 +157,7 @@ func listStates(some nodes.Nodes) string {
 
 // wake gives nodes that are off to save power their power back. With wait, it
 // returns when these are up, or when they should have been.
-func (c *Call) wake(ctx context.Context, found nodes.Nodes, wait bool) (nodes.Nodes, error) {
+func (c *Call) wake(ctx context.Context, found []nodes.DeviceStatus, wait bool) ([]nodes.DeviceStatus, error) {
 	woke, err := c.Lab.Wake(ctx, found)
 	if len(woke) > 0 {
 		c.note("Waking %s, which had been switched off to save power.", nameList(woke))
@@ -163,13 +165,13 @@ func (c *Call) wake(ctx context.Context, found nodes.Nodes, wait bool) (nodes.No
 	if err != nil || len(woke) == 0 || !wait {
 		return found, err
 	}
-	return c.Lab.UpInTime(ctx, found, woke, func(nodes.Nodes) {})
+	return c.Lab.UpInTime(ctx, found, woke, func([]nodes.DeviceStatus) {})
 }
 
 // waitForBoot returns the nodes when those that are booting are up, or should
 // have been.
-func (c *Call) waitForBoot(ctx context.Context, found nodes.Nodes) (nodes.Nodes, error) {
-	var booting nodes.Nodes
+func (c *Call) waitForBoot(ctx context.Context, found []nodes.DeviceStatus) ([]nodes.DeviceStatus, error) {
+	var booting []nodes.DeviceStatus
 	for _, n := range found {
 		if n.State == nodes.Booting {
 			booting = append(booting, n)
@@ -183,7 +185,7 @@ func (c *Call) waitForBoot(ctx context.Context, found nodes.Nodes) (nodes.Nodes,
 	return c.Lab.UpInTime(ctx, found, booting, show)
 }
 
-func nameList(some nodes.Nodes) string {
+func nameList(some []nodes.DeviceStatus) string {
 	var names []string
 	for _, n := range some {
 		names = append(names, string(n.Name))

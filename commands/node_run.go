@@ -16,15 +16,15 @@ import (
 	"walt/remote"
 )
 
-// reserve returns the nodes of the set that is the first argument, once the
-// user agreed to disturb the owners of contested ones.
-func (c *Call) reserve(ctx context.Context, verb string) (found nodes.Nodes, err error) {
+// nodesWithConsent returns the nodes of the set that is the first argument, once
+// the user agreed to disturb the owners of contested ones.
+func (c *Call) nodesWithConsent(ctx context.Context, verb string) (found []nodes.DeviceStatus, err error) {
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
 		return nil, err
 	}
 	err = c.withConsent(ctx, verb, func(given consent.Agreement) error {
-		found, err = c.Lab.Reserve(ctx, c.User, set, given)
+		found, err = c.Lab.NodesWithConsent(ctx, c.User, set, given)
 		return err
 	})
 	return found, err
@@ -35,7 +35,7 @@ func nodeRun(ctx context.Context, c *Call) error {
 	if command == "" {
 		return c.withUsage(fault.Usagef("node run: COMMAND is missing"))
 	}
-	found, err := c.reserve(ctx, "Run the command on")
+	found, err := c.nodesWithConsent(ctx, "Run the command on")
 	if err == nil {
 		found, err = c.wake(ctx, found, true)
 	}
@@ -68,8 +68,8 @@ func (c *Call) commandToRun() string {
 
 // runOnEach runs a command on several nodes at the same time, without input.
 // Each line of output begins with the name of its node.
-func (c *Call) runOnEach(ctx context.Context, found nodes.Nodes, command string) error {
-	var ready nodes.Nodes
+func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, command string) error {
+	var ready []nodes.DeviceStatus
 	var not, absent []string
 	for _, n := range found {
 		if n.State == nodes.Up {
@@ -150,7 +150,7 @@ func (c *Call) refuseInput(mu *sync.Mutex) (end func()) {
 const sessionsAtOnce = 16
 
 func nodeShell(ctx context.Context, c *Call) error {
-	found, err := c.reserve(ctx, "Open a shell on")
+	found, err := c.nodesWithConsent(ctx, "Open a shell on")
 	if err != nil {
 		return err
 	}

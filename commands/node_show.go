@@ -13,7 +13,7 @@ import (
 func nodeShow(ctx context.Context, c *Call) error {
 	find := c.Lab.All
 	if !c.on("all") {
-		find = func(ctx context.Context) (nodes.Nodes, error) { return c.Lab.Mine(ctx, c.User) }
+		find = func(ctx context.Context) ([]nodes.DeviceStatus, error) { return c.Lab.Mine(ctx, c.User) }
 	}
 	all, err := find(ctx)
 	if err != nil {
@@ -46,8 +46,8 @@ func nodeShow(ctx context.Context, c *Call) error {
 }
 
 // ownFirst puts the user's nodes first, then the free ones, then those of others.
-func (c *Call) ownFirst(all nodes.Nodes) []*nodes.NodeState {
-	mine, free, others := []*nodes.NodeState{}, []*nodes.NodeState{}, []*nodes.NodeState{}
+func (c *Call) ownFirst(all []nodes.DeviceStatus) []*nodes.DeviceStatus {
+	mine, free, others := []*nodes.DeviceStatus{}, []*nodes.DeviceStatus{}, []*nodes.DeviceStatus{}
 	for i := range all {
 		switch n := &all[i]; {
 		case n.Owner() == c.User:
@@ -62,7 +62,7 @@ func (c *Call) ownFirst(all nodes.Nodes) []*nodes.NodeState {
 }
 
 // showNodes draws the nodes as one table.
-func (c *Call) showNodes(shown []*nodes.NodeState) {
+func (c *Call) showNodes(shown []*nodes.DeviceStatus) {
 	now := c.Now()
 	rows := make([][]string, len(shown))
 	for i, n := range shown {

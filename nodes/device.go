@@ -72,7 +72,7 @@ func which(all []Device, wanted func(Device) bool) []Device {
 			found = append(found, &all[i])
 		}
 	}
-	slices.SortFunc(found, func(a, b *Device) int { return naturally(a.Name, b.Name) })
+	slices.SortFunc(found, func(a, b *Device) int { return a.Name.Compare(b.Name) })
 	sorted := make([]Device, len(found))
 	for i, d := range found {
 		sorted[i] = *d

@@ -75,7 +75,7 @@ func waitingFor(r state.Reader, model images.Model) ([]Device, error) {
 }
 
 // Uses counts the nodes that boot each image.
-func Uses(all Nodes) map[images.Ref]int {
+func Uses(all []DeviceStatus) map[images.Ref]int {
 	uses := map[images.Ref]int{}
 	for _, n := range all {
 		if n.Kind == Node {

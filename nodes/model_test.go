@@ -207,8 +207,8 @@ func (m *model) restarted(t *testing.T, text string) {
 	go func() { stopped <- m.lab.serve(ctx) }()
 	all, err := m.lab.All(ctx)
 	ok(t, err)
-	all = slices.DeleteFunc(all, func(n NodeState) bool { return !n.Virtual() })
-	if _, err := m.lab.Wait(ctx, all, func(Nodes) {}); err != nil {
+	all = slices.DeleteFunc(all, func(n DeviceStatus) bool { return !n.Virtual() })
+	if _, err := m.lab.Wait(ctx, all, func([]DeviceStatus) {}); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
 	cancel()

@@ -33,9 +33,10 @@ func ParseName(s string) (Name, error) {
 	return Name(name), nil
 }
 
-// naturally orders names the way people count: rpi-2 before rpi-10.
-func naturally(a, b Name) int {
-	s, t := string(a), string(b)
+// Compare orders names in natural sort order, the way people count: rpi-2 is
+// before rpi-10.
+func (n Name) Compare(other Name) int {
+	s, t := string(n), string(other)
 	for s != "" && t != "" {
 		i, j := digits(s), digits(t)
 		if i == 0 || j == 0 {
@@ -45,17 +46,14 @@ func naturally(a, b Name) int {
 			s, t = s[1:], t[1:]
 			continue
 		}
-		m, n := strings.TrimLeft(s[:i], "0"), strings.TrimLeft(t[:j], "0")
-		if m != n {
-			return cmp.Or(cmp.Compare(len(m), len(n)), cmp.Compare(m, n))
+		x, y := strings.TrimLeft(s[:i], "0"), strings.TrimLeft(t[:j], "0")
+		if x != y {
+			return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
 		}
 		s, t = s[i:], t[j:]
 	}
-	return cmp.Or(cmp.Compare(len(s), len(t)), cmp.Compare(a, b))
+	return cmp.Or(cmp.Compare(len(s), len(t)), cmp.Compare(n, other))
 }
-
-// Naturally compares names the way people count: rpi-2 is before rpi-10.
-func Naturally(a, b Name) int { return naturally(a, b) }
 
 // digits counts the digits that s begins with.
 func digits(s string) int {

@@ -88,7 +88,7 @@ func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []power
 		return nil, nil, err
 	}
 	told, moves, err = l.Ports.Explore(ctx, user.Actor(), asked)
-	slices.SortFunc(moves, func(a, b power.Move) int { return naturally(Name(a.Device), Name(b.Device)) })
+	slices.SortFunc(moves, func(a, b power.Move) int { return Name(a.Device).Compare(Name(b.Device)) })
 	return told, moves, err
 }
 
@@ -96,7 +96,7 @@ func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []power
 func (l *Lab) PowerReport(ctx context.Context) (power.Report, error) {
 	report, err := l.Ports.Report(ctx)
 	slices.SortFunc(report.Ports, func(a, b power.PortState) int {
-		return cmp.Or(naturally(Name(a.Switch), Name(b.Switch)), cmp.Compare(a.Number, b.Number))
+		return cmp.Or(Name(a.Switch).Compare(Name(b.Switch)), cmp.Compare(a.Number, b.Number))
 	})
 	return report, err
 }

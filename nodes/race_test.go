@@ -326,7 +326,7 @@ func TestNothingIsDoneWithoutConsent(t *testing.T) {
 			return err
 		},
 		"reserve": func(n Name) error {
-			_, err := l.Reserve(t.Context(), "alice", Only(n), consent.Agreement{})
+			_, err := l.NodesWithConsent(t.Context(), "alice", Only(n), consent.Agreement{})
 			return err
 		},
 		"rename": func(n Name) error { _, err := l.Rename(t.Context(), "alice", n, "x1", consent.Agreement{}); return err },

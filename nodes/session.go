@@ -13,7 +13,7 @@ import (
 
 // RunSession runs s on the node, over SSH with the lab's key, and returns the
 // exit status of what ran there. It ends when the node changes hands.
-func (l *Lab) RunSession(ctx context.Context, user auth.Name, n NodeState, s remote.Session) (int, error) {
+func (l *Lab) RunSession(ctx context.Context, user auth.Name, n DeviceStatus, s remote.Session) (int, error) {
 	if n.State != Up {
 		return 0, fault.Failedf("%s is not up (%s)", n.Name, n.State).WithHint("wait for it with: node wait %s", n.Name)
 	}
@@ -36,7 +36,7 @@ func (l *Lab) RunSession(ctx context.Context, user auth.Name, n NodeState, s rem
 }
 
 // left notes that a node was used until now.
-func (l *Lab) left(ctx context.Context, n NodeState) {
+func (l *Lab) left(ctx context.Context, n DeviceStatus) {
 	if n.Port.IsZero() {
 		return
 	}
@@ -49,7 +49,7 @@ func (l *Lab) left(ctx context.Context, n NodeState) {
 
 // sameOwner checks that the node did not change hands before its session was
 // noted: from then on, the change ends it.
-func (l *Lab) sameOwner(ctx context.Context, user auth.Name, n NodeState) error {
+func (l *Lab) sameOwner(ctx context.Context, user auth.Name, n DeviceStatus) error {
 	return l.Store.View(ctx, func(r state.Reader) error {
 		now, err := get(r, n.Name)
 		if err == nil && now.contested(user) && now.Owner() != n.Owner() {
@@ -65,7 +65,7 @@ func changedHands(n Name) error {
 }
 
 // Ping connects to the SSH server of a node and returns how long that took.
-func (l *Lab) Ping(ctx context.Context, n NodeState) (time.Duration, error) {
+func (l *Lab) Ping(ctx context.Context, n DeviceStatus) (time.Duration, error) {
 	if n.Addr == "" {
 		return 0, errors.New("it is " + string(n.State))
 	}

@@ -101,13 +101,13 @@ func ok(t testing.TB, err error) {
 }
 
 // up waits until v1 is up on what it should boot, and returns it.
-func (l lab) up(t *testing.T) nodes.NodeState {
+func (l lab) up(t *testing.T) nodes.DeviceStatus {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	all, err := l.Show(ctx, "bob", nodes.Only("v1"))
 	ok(t, err)
-	if missing, err := l.Wait(ctx, all, func(nodes.Nodes) {}); err != nil {
+	if missing, err := l.Wait(ctx, all, func([]nodes.DeviceStatus) {}); err != nil {
 		t.Fatalf("%v: %v", missing, err)
 	}
 	all, err = l.Show(ctx, "bob", nodes.Only("v1"))
@@ -115,7 +115,7 @@ func (l lab) up(t *testing.T) nodes.NodeState {
 	return all[0]
 }
 
-func (l lab) run(t *testing.T, n nodes.NodeState, command, input string) (status int, out, complaints string) {
+func (l lab) run(t *testing.T, n nodes.DeviceStatus, command, input string) (status int, out, complaints string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	status, err := l.RunSession(t.Context(), "bob", n, remote.Session{Command: command, In: strings.NewReader(input), Out: &o, Err: &e})
@@ -171,7 +171,7 @@ type guest struct {
 	out  *io.PipeReader
 }
 
-func (l lab) stay(ctx context.Context, t *testing.T, user auth.Name, n nodes.NodeState) guest {
+func (l lab) stay(ctx context.Context, t *testing.T, user auth.Name, n nodes.DeviceStatus) guest {
 	t.Helper()
 	typed, in := io.Pipe()
 	out, shown := io.Pipe()
@@ -263,7 +263,7 @@ func TestSessionFails(t *testing.T) {
 	}
 	off, nobody := n, n
 	off.State, nobody.Addr = nodes.Off, "127.0.0.1:1"
-	for what, n := range map[string]nodes.NodeState{"not up": off, "connection": nobody} {
+	for what, n := range map[string]nodes.DeviceStatus{"not up": off, "connection": nobody} {
 		_, err := l.RunSession(t.Context(), "bob", n, remote.Session{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 		if f := fault.As(err); f == nil || !strings.Contains(f.Msg, what) || !strings.Contains(f.Msg, "v1") {
 			t.Errorf("%s: got %v", what, err)

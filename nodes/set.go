@@ -66,7 +66,7 @@ func (s Set) expand(r state.Reader, user auth.Name, sc scope) ([]Device, error) 
 		}
 		return nil, fault.Failedf("the set %q is empty", s).WithHint("%s", hint)
 	}
-	slices.SortFunc(found, func(a, b Device) int { return naturally(a.Name, b.Name) })
+	slices.SortFunc(found, func(a, b Device) int { return a.Name.Compare(b.Name) })
 	return slices.CompactFunc(found, func(a, b Device) bool { return a.Name == b.Name }), nil
 }
 

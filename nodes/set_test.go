@@ -161,21 +161,21 @@ func TestNaturalOrder(t *testing.T) {
 	want := []Name{"a", "a-1", "a1", "a1-b2", "a01b", "a1b", "a02", "a2", "a010", "a10", "a99999999999999999999", "a100000000000000000000", "ab", "b"}
 	got := slices.Clone(want)
 	rand.Shuffle(len(got), func(i, j int) { got[i], got[j] = got[j], got[i] })
-	slices.SortFunc(got, naturally)
+	slices.SortFunc(got, Name.Compare)
 	equal(t, "order", got, want...)
 }
 
-// FuzzNaturally checks that it is a total order.
-func FuzzNaturally(f *testing.F) {
+// FuzzCompare checks that it is a total order.
+func FuzzCompare(f *testing.F) {
 	for _, s := range [][3]string{{"a1", "a01", "a2"}, {"a1b", "a01a", "a1"}, {"", "0", "00"}, {"a-1", "a1", "a-"}, {"9", "10", "1a"}} {
 		f.Add(s[0], s[1], s[2])
 	}
 	f.Fuzz(func(t *testing.T, s1, s2, s3 string) {
 		a, b, c := Name(s1), Name(s2), Name(s3)
-		if naturally(a, b) != -naturally(b, a) || (naturally(a, b) == 0) != (a == b) {
-			t.Errorf("%q and %q: %d, and %d the other way", a, b, naturally(a, b), naturally(b, a))
+		if a.Compare(b) != -b.Compare(a) || (a.Compare(b) == 0) != (a == b) {
+			t.Errorf("%q and %q: %d, and %d the other way", a, b, a.Compare(b), b.Compare(a))
 		}
-		if naturally(a, b) <= 0 && naturally(b, c) <= 0 && naturally(a, c) > 0 {
+		if a.Compare(b) <= 0 && b.Compare(c) <= 0 && a.Compare(c) > 0 {
 			t.Errorf("%q before %q before %q before %q", a, b, c, a)
 		}
 	})
@@ -200,7 +200,7 @@ func FuzzSet(f *testing.F) {
 		for _, sc := range []scope{nodeScope, deviceScope} {
 			err := l.Store.View(t.Context(), func(r state.Reader) error {
 				ds, err := set.expand(r, "bob", sc)
-				if err == nil && (len(ds) == 0 || !slices.IsSortedFunc(ds, func(a, b Device) int { return naturally(a.Name, b.Name) })) {
+				if err == nil && (len(ds) == 0 || !slices.IsSortedFunc(ds, func(a, b Device) int { return a.Name.Compare(b.Name) })) {
 					t.Errorf("%q stands for %v", s, ds)
 				}
 				for i, d := range ds {

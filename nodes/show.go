@@ -13,11 +13,8 @@ import (
 	"walt/state"
 )
 
-// Nodes is a snapshot of nodes and the users' images that they boot.
-type Nodes []NodeState
-
-// NodeState is a device and what it is doing now.
-type NodeState struct {
+// DeviceStatus is a device and what it is doing now.
+type DeviceStatus struct {
 	Device
 	Status
 	Port   power.Port // that it is connected to, as far as known
@@ -25,13 +22,13 @@ type NodeState struct {
 }
 
 // Show returns the nodes of the set.
-func (l *Lab) Show(ctx context.Context, user auth.Name, set Set) (Nodes, error) {
+func (l *Lab) Show(ctx context.Context, user auth.Name, set Set) ([]DeviceStatus, error) {
 	return l.show(ctx, user, set, nodeScope)
 }
 
 // Mine returns the nodes that the user owns; there may be none.
-func (l *Lab) Mine(ctx context.Context, user auth.Name) (Nodes, error) {
-	return state.Read(ctx, l.Store, func(r state.Reader) (Nodes, error) {
+func (l *Lab) Mine(ctx context.Context, user auth.Name) ([]DeviceStatus, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
 		ds, err := ownedBy(r, user)
 		if err != nil {
 			return nil, err
@@ -41,13 +38,13 @@ func (l *Lab) Mine(ctx context.Context, user auth.Name) (Nodes, error) {
 }
 
 // All returns every node.
-func (l *Lab) All(ctx context.Context) (Nodes, error) {
+func (l *Lab) All(ctx context.Context) ([]DeviceStatus, error) {
 	return l.pick(ctx, func(d Device) bool { return d.Kind == Node })
 }
 
 // Devices returns the devices of the set, and whether the set names the server,
 // which is none of them.
-func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found Nodes, server bool, err error) {
+func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found []DeviceStatus, server bool, err error) {
 	rest := Set{slices.DeleteFunc(slices.Clone(set.terms), func(term string) bool { return term == serverKeyword })}
 	server = len(rest.terms) < len(set.terms)
 	if server && len(rest.terms) == 0 {
@@ -58,12 +55,12 @@ func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found Nodes
 }
 
 // AllDevices returns every device.
-func (l *Lab) AllDevices(ctx context.Context) (Nodes, error) {
+func (l *Lab) AllDevices(ctx context.Context) ([]DeviceStatus, error) {
 	return l.pick(ctx, func(Device) bool { return true })
 }
 
-func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (Nodes, error) {
-	return state.Read(ctx, l.Store, func(r state.Reader) (Nodes, error) {
+func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) ([]DeviceStatus, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
 		ds, err := set.expand(r, user, sc)
 		if err != nil {
 			return nil, err
@@ -72,8 +69,8 @@ func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (Node
 	})
 }
 
-func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (Nodes, error) {
-	return state.Read(ctx, l.Store, func(r state.Reader) (Nodes, error) {
+func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) ([]DeviceStatus, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
 		all, err := everything(r)
 		if err != nil {
 			return nil, err
@@ -83,7 +80,7 @@ func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) (Nodes, error)
 }
 
 // withStatus adds to devices what they are doing and where they are connected.
-func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
+func (l *Lab) withStatus(r state.Reader, ds []Device) ([]DeviceStatus, error) {
 	shown := make([]ethernet.MAC, len(ds))
 	for i, d := range ds {
 		shown[i] = d.MAC
@@ -93,9 +90,9 @@ func (l *Lab) withStatus(r state.Reader, ds []Device) (Nodes, error) {
 		return nil, err
 	}
 	switchNames := map[ethernet.MAC]Name{}
-	all := make(Nodes, len(ds))
+	all := make([]DeviceStatus, len(ds))
 	for i, d := range ds {
-		all[i] = NodeState{Device: d, Status: l.status.of(d.Name), Port: wiring.Port(d.MAC)}
+		all[i] = DeviceStatus{Device: d, Status: l.status.of(d.Name), Port: wiring.Port(d.MAC)}
 		if d.Kind == Switch {
 			if all[i].Status, err = l.ofSwitch(r, d); err != nil {
 				return nil, err
@@ -131,25 +128,25 @@ func (l *Lab) Models(ctx context.Context) ([]images.Model, error) {
 }
 
 // IP is the address of the node, "" when it is not known.
-func (n NodeState) IP() string {
+func (n DeviceStatus) IP() string {
 	if host, _, err := net.SplitHostPort(n.Addr); err == nil {
 		return host
 	}
 	return ""
 }
 
-// Reserve returns the nodes of the set for something that would disturb the
-// owners of contested ones, once the user consented to that.
-func (l *Lab) Reserve(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (Nodes, error) {
-	return l.reserve(ctx, user, set, given, nodeScope)
+// NodesWithConsent returns the nodes of the set, for something that disturbs the
+// owners of contested ones: an *consent.Error unless the user agreed to that.
+func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]DeviceStatus, error) {
+	return l.withConsent(ctx, user, set, given, nodeScope)
 }
 
-// ReserveDevices is Reserve for any devices.
-func (l *Lab) ReserveDevices(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (Nodes, error) {
-	return l.reserve(ctx, user, set, given, deviceScope)
+// DevicesWithConsent is NodesWithConsent for any devices.
+func (l *Lab) DevicesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]DeviceStatus, error) {
+	return l.withConsent(ctx, user, set, given, deviceScope)
 }
 
-func (l *Lab) reserve(ctx context.Context, user auth.Name, set Set, given consent.Agreement, sc scope) (found Nodes, err error) {
+func (l *Lab) withConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement, sc scope) (found []DeviceStatus, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		ds, err := set.expand(r, user, sc)
 		if err != nil {

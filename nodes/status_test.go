@@ -18,7 +18,7 @@ import (
 // missing has Wait tell of the nodes that it waits for.
 type missing struct{ lines []string }
 
-func (m *missing) progress(ns Nodes) {
+func (m *missing) progress(ns []DeviceStatus) {
 	line := ""
 	for _, n := range ns {
 		line += fmt.Sprintf("%s %s;", n.Name, n.State)
@@ -112,7 +112,7 @@ func TestWaitEnds(t *testing.T) {
 		defer cancel()
 		all, err := l.Mine(ctx, "bob")
 		ok(t, err)
-		left, err := l.Wait(ctx, all, func(Nodes) {})
+		left, err := l.Wait(ctx, all, func([]DeviceStatus) {})
 		if !errors.Is(err, context.DeadlineExceeded) || len(left) != 1 || left[0].Name != "v2" {
 			t.Errorf("got %v, %v", left, err)
 		}

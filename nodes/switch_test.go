@@ -54,7 +54,7 @@ func (l testLab) live(t testing.TB) (stop func()) {
 	}
 }
 
-func (l testLab) state(t testing.TB, n Name) NodeState {
+func (l testLab) state(t testing.TB, n Name) DeviceStatus {
 	t.Helper()
 	found, _, err := l.Devices(t.Context(), "alice", Only(n))
 	ok(t, err)

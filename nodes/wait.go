@@ -15,9 +15,9 @@ import (
 // Wait returns when every node of the set is up on the image that it should
 // boot, calling progress with those that are not yet whenever that changed.
 // When ctx ends first it returns the nodes that were not up, with ctx's error.
-func (l *Lab) Wait(ctx context.Context, set Nodes, progress func(missing Nodes)) (Nodes, error) {
-	same := func(a, b NodeState) bool { return a.Name == b.Name && a.State == b.State }
-	var shown Nodes
+func (l *Lab) Wait(ctx context.Context, set []DeviceStatus, progress func(missing []DeviceStatus)) ([]DeviceStatus, error) {
+	same := func(a, b DeviceStatus) bool { return a.Name == b.Name && a.State == b.State }
+	var shown []DeviceStatus
 	for {
 		changed := l.status.next()
 		missing, err := l.missing(ctx, set)
@@ -36,8 +36,8 @@ func (l *Lab) Wait(ctx context.Context, set Nodes, progress func(missing Nodes))
 	}
 }
 
-func (l *Lab) missing(ctx context.Context, set Nodes) (Nodes, error) {
-	return state.Read(context.WithoutCancel(ctx), l.Store, func(r state.Reader) (missing Nodes, err error) {
+func (l *Lab) missing(ctx context.Context, set []DeviceStatus) ([]DeviceStatus, error) {
+	return state.Read(context.WithoutCancel(ctx), l.Store, func(r state.Reader) (missing []DeviceStatus, err error) {
 		for _, n := range set {
 			d, err := get(r, n.Name)
 			if err != nil {
@@ -48,7 +48,7 @@ func (l *Lab) missing(ctx context.Context, set Nodes) (Nodes, error) {
 				return nil, err
 			}
 			if s := l.status.of(d.Name); s.State != Up || d.Booted != img.Ref || d.Digest != img.Digest {
-				missing = append(missing, NodeState{Device: d, Status: s})
+				missing = append(missing, DeviceStatus{Device: d, Status: s})
 			}
 		}
 		return missing, nil
@@ -69,7 +69,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // Wake gives those of the nodes that are off to save power their power back, and
 // notes that all of them are used now. It returns the ones that it woke.
-func (l *Lab) Wake(ctx context.Context, nodes Nodes) (woke Nodes, err error) {
+func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStatus, err error) {
 	if len(nodes) == 0 {
 		return nil, nil
 	}
@@ -125,7 +125,7 @@ func (l *Lab) need(tx state.Tx, ds []Device) (woken map[Name]power.Port, err err
 // UpInTime returns the present state of nodes when the late ones among them are
 // up, calling progress as Wait does. One that does not come up within its
 // boot.timeout is a fault.
-func (l *Lab) UpInTime(ctx context.Context, nodes, late Nodes, progress func(missing Nodes)) (Nodes, error) {
+func (l *Lab) UpInTime(ctx context.Context, nodes, late []DeviceStatus, progress func(missing []DeviceStatus)) ([]DeviceStatus, error) {
 	var longest time.Duration
 	for _, n := range late {
 		longest = max(longest, n.Settings.bootTimeout())
@@ -142,7 +142,7 @@ func (l *Lab) UpInTime(ctx context.Context, nodes, late Nodes, progress func(mis
 	case err != nil:
 		return nil, err
 	}
-	var now Nodes
+	var now []DeviceStatus
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		var ds []Device
 		for _, n := range nodes {
