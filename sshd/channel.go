@@ -40,6 +40,8 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 	x.ctx, x.cancel = context.WithCancelCause(context.Background())
 	x.serving, x.stop = context.WithCancelCause(context.Background())
 	defer x.stop(nil)
+	x.out = newOutlet(c, x.tooMuchUnread)
+	defer x.out.giveUp()
 	// The requests end with the channel: the client closed it, or its
 	// connection is gone. That its input ended is not seen here.
 	defer x.cancel(errGone)
@@ -61,7 +63,7 @@ func (x *session) answer(r *gossh.Request) {
 	case "signal":
 		x.signal(r.Payload)
 	case "eow@openssh.com": // nobody reads the output any more (OpenSSH's PROTOCOL, section 2.1)
-		x.unread.Store(true)
+		x.out.unread.Store(true)
 		x.cancel(errGone)
 	case "shell", "exec":
 		if x.started || !x.srv.addSession(x) {
@@ -92,7 +94,7 @@ func (x *session) openTerminal(payload []byte) bool {
 	if x.started || x.tty != nil || gossh.Unmarshal(payload, &r) != nil {
 		return false
 	}
-	x.tty = newTTY(x.ctx, x.ch, printable(r.Term, 64))
+	x.tty = newTTY(x.ctx, x.ch, stream{x.out, x.ch}, printable(r.Term, 64))
 	x.tty.resize(r.Columns, r.Rows)
 	return true
 }
@@ -132,7 +134,7 @@ func (x *session) commandSession() commands.Session {
 	c.Expires, c.Waiting = x.login.Expires, x.waiting
 	c.End = func(why string) { x.srv.cut(x.login.User, x.login.Key, why) }
 	if x.tty == nil {
-		c.Out, c.Err = &stream{w: x.ch, unread: &x.unread}, &stream{w: x.ch.Stderr(), unread: &x.unread}
+		c.Out, c.Err = stream{x.out, x.ch}, stream{x.out, x.ch.Stderr()}
 		return c
 	}
 	c.Out, c.Err = x.tty, x.tty

@@ -52,7 +52,8 @@ type conn struct {
 	ackAtOnce atomic.Bool
 	socket    syscall.RawConn // nil when it is not TCP
 
-	heard     atomic.Bool   // something was read
+	heard     atomic.Bool // something was read
+	sent      sent
 	closed    chan struct{} // closed by Close
 	closeOnce sync.Once
 
@@ -72,6 +73,7 @@ type refusal struct{ login, fingerprint, why string }
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{Conn: nc, srv: s, turn: make(chan struct{}), closed: make(chan struct{})}
+	c.sent.init()
 	if a, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
 		c.from = a.Addr().Unmap()
 	}
@@ -100,9 +102,17 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write writes to the client.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent.note(false)
+	return n, err
+}
+
 // Close closes the connection, also one that waits for its turn.
 func (c *conn) Close() error {
 	c.closeOnce.Do(func() { close(c.closed) })
+	c.sent.note(true)
 	return c.Conn.Close()
 }
 

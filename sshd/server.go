@@ -75,6 +75,7 @@ type Server struct {
 	ssh       *ssh.Server
 	limits    atomic.Pointer[Limits]
 	rateLimit *rateLimit
+	backlog   *backlog
 
 	keepAlive   time.Duration // between keepalives to a client whose command runs
 	cancelGrace time.Duration // for a cancelled command to end before its client is cut off
@@ -108,6 +109,7 @@ func New(c Config) (*Server, error) {
 		history:     c.History,
 		log:         c.Log,
 		rateLimit:   newRateLimit(time.Now),
+		backlog:     newBacklog(),
 		keepAlive:   30 * time.Second,
 		cancelGrace: 10 * time.Second,
 		conns:       map[*conn]struct{}{},

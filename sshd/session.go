@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
@@ -37,9 +36,9 @@ type session struct {
 	serving context.Context
 	stop    context.CancelCauseFunc
 
-	unread  atomic.Bool // the client's output is read by nobody
-	started bool        // that the client asked for a command or shell
-	line    string      // the command, "" for a shell or a script
+	out     *outlet
+	started bool   // that the client asked for a command or shell
+	line    string // the command, "" for a shell or a script
 
 	base  commands.Session
 	input *pipeInput // without a terminal
@@ -66,10 +65,24 @@ func (x *session) run() {
 	} else {
 		x.input = &pipeInput{source: x.ch}
 	}
+	// A shell at its prompt, too, ends when it was cancelled.
+	settled := context.AfterFunc(x.ctx, func() { time.AfterFunc(x.srv.cancelGrace, x.out.giveUp) })
 	status := x.dispatch()
+	if context.Cause(x.ctx) == errUnread {
+		x.tellUnread()
+	}
+	settled()
 	x.cancel(nil)
+	x.hangUp(status)
+}
+
+// hangUp closes the channel. A client that still does not take what was written
+// before loses the connection.
+func (x *session) hangUp(status int) {
+	defer time.AfterFunc(x.srv.cancelGrace, func() { _ = x.conn.Close() }).Stop()
 	_, _ = x.ch.SendRequest("exit-status", false, gossh.Marshal(struct{ Status uint32 }{uint32(status)}))
 	_ = x.ch.Close()
+	x.out.idle()
 }
 
 // dispatch does what the session is for; the status is the session's.
@@ -237,11 +250,11 @@ func (x *session) recoverPanic(status *int) {
 }
 
 // forceEnd sees to it that a cancelled command ends even though its client does
-// not take what it writes: it closes the channel, and when the client does not
-// answer that either, the connection.
+// not take what it writes; what it has to send to the client otherwise ends with
+// the connection.
 func (x *session) forceEnd(ended <-chan struct{}) {
 	if !within(x.srv.cancelGrace, ended) {
-		go x.ch.Close() // may have to wait as well
+		x.out.giveUp()
 		if !within(x.srv.cancelGrace, ended) {
 			_ = x.conn.Close()
 		}

@@ -327,7 +327,7 @@ func TestIdleTimeout(t *testing.T) {
 func TestKeysPutIdleTimeoutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys, typing := io.Pipe()
-		tt := newTTY(t.Context(), silent{Reader: keys}, "")
+		tt := newTTY(t.Context(), silent{Reader: keys}, io.Discard, "")
 		tt.resize(0, 0)
 		go tt.pump()
 		e := newEditor(t.Context(), tt, "> ")
@@ -352,8 +352,7 @@ type silent struct {
 	gossh.Channel
 }
 
-func (s silent) Read(p []byte) (int, error)  { return s.Reader.Read(p) }
-func (s silent) Write(p []byte) (int, error) { return len(p), nil }
+func (s silent) Read(p []byte) (int, error) { return s.Reader.Read(p) }
 
 // Whatever is typed, the editor comes back for more, keeps its line bounded,
 // and runs nothing that it could not show.

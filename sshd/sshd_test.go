@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func newLab(t testing.TB, change ...func(*Server)) *lab {
 	l := &lab{
 		key:   map[string]gossh.Signer{},
 		users: &fakeUsers{logins: map[string]auth.Login{}},
-		run:   &fakeRunner{events: make(chan string, 100), notices: make(chan string), untold: make(chan string, 1)},
+		run:   &fakeRunner{later: make(chan struct{}), events: make(chan string, 100), notices: make(chan string), untold: make(chan string, 1)},
 		hist:  &fakeHistory{lines: map[auth.Name][]string{}},
 		log:   &buffer{},
 	}
@@ -307,6 +308,8 @@ var table = strings.Repeat("rpi-1  rpi-3-b  alice  alice/rpi-3-b-default  up\n",
 // fakeRunner has the commands that the tests need.
 type fakeRunner struct {
 	events  chan string // what commands that wait noticed
+	flooded atomic.Int64
+	later   chan struct{}
 	notices chan string
 	untold  chan string
 }
@@ -367,11 +370,27 @@ func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) 
 		w, h := s.Terminal.Size()
 		fmt.Fprintf(s.Out, "%dx%d\n", w, h)
 	case "flood": // does not look at its context
-		for {
-			if _, err := s.Out.Write(make([]byte, 32<<10)); err != nil {
+		to := s.Out
+		if rest == "stderr" {
+			to = s.Err
+		}
+		for i := 0; ; i++ {
+			if rest == "later" && i == 4 {
+				<-f.later
+			}
+			n, err := to.Write(make([]byte, 32<<10))
+			f.flooded.Add(int64(n))
+			if err != nil {
 				f.events <- "flood ended"
 				return 130
 			}
+		}
+	case "fill": // what the client of the tests takes without reading, then asks
+		for range 64 {
+			_, _ = s.Out.Write(make([]byte, 32<<10))
+		}
+		if _, err := s.Ask(ctx, "? "); err != nil {
+			return 130
 		}
 	case "partial":
 		fmt.Fprint(s.Out, "no end")

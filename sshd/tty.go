@@ -26,7 +26,7 @@ var errIdle = errors.New("nothing was typed for too long")
 type tty struct {
 	ctx     context.Context // the session's
 	ch      gossh.Channel
-	wire    stream // ch, for one writer at a time
+	wire    io.Writer // to ch
 	name    string
 	resized chan struct{}
 
@@ -45,9 +45,9 @@ type tty struct {
 	midLine  bool           // output did not end its line
 }
 
-func newTTY(ctx context.Context, ch gossh.Channel, name string) *tty {
+func newTTY(ctx context.Context, ch gossh.Channel, wire io.Writer, name string) *tty {
 	return &tty{
-		ctx: ctx, ch: ch, wire: stream{w: ch}, name: name,
+		ctx: ctx, ch: ch, wire: wire, name: name,
 		resized: make(chan struct{}, 1), changed: make(chan struct{}), editLock: make(chan struct{}, 1),
 	}
 }

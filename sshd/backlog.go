@@ -1,0 +1,109 @@
+package sshd
+
+import (
+	"sync"
+	"time"
+
+	"walt/fault"
+)
+
+const (
+	// mostUnread is how much memory, in bytes, output that waits for its clients
+	// may take, of all sessions together.
+	mostUnread = 64 << 20
+	// perWrite is what one write that waits is counted with, in bytes, besides what
+	// it writes: for its session's buffers, and what the command has at hand to go on.
+	perWrite = 128 << 10
+	// unreadGrace is how long a client may be busy before it counts as one that does
+	// not read.
+	unreadGrace = time.Second
+)
+
+// errUnread is what a user is told whose session ends for it.
+var errUnread error = fault.New(fault.Interrupted, "closed: nobody read the output, and too much waits to be read").
+	WithHint("read it as it comes, or write it to a file and look at that")
+
+// backlog is the output that waits for its clients. When it takes too much
+// memory, the session ends whose client has read nothing for the longest.
+type backlog struct {
+	most  int // bytes
+	grace time.Duration
+
+	mu      sync.Mutex
+	waiting map[*write]struct{}
+	bytes   int  // that all of them are counted with
+	again   bool // somebody looks later: those who wait do so not long enough
+}
+
+// write is one call of Write that is not done.
+type write struct {
+	end   func(waited time.Duration) // ends its session
+	bytes int
+	since time.Time // when its client last took something
+}
+
+func newBacklog() *backlog {
+	return &backlog{most: mostUnread, grace: unreadGrace, waiting: map[*write]struct{}{}}
+}
+
+// enter counts a write of n bytes until leave.
+func (b *backlog) enter(n int, end func(waited time.Duration)) *write {
+	w := &write{end: end, bytes: n + perWrite, since: time.Now()}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting[w] = struct{}{}
+	b.bytes += w.bytes
+	b.relieve()
+	return w
+}
+
+// took notes that the client took a part of what is written.
+func (b *backlog) took(w *write) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w.since = time.Now()
+}
+
+func (b *backlog) leave(w *write) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.remove(w)
+}
+
+func (b *backlog) remove(w *write) {
+	if _, here := b.waiting[w]; here {
+		delete(b.waiting, w)
+		b.bytes -= w.bytes
+	}
+}
+
+// relieve ends sessions until there is little enough. b.mu is held.
+func (b *backlog) relieve() {
+	for b.bytes > b.most && !b.again {
+		oldest := b.oldest()
+		waited := time.Since(oldest.since)
+		if waited < b.grace {
+			b.again = true
+			time.AfterFunc(b.grace-waited, b.lookAgain)
+			return
+		}
+		b.remove(oldest)
+		oldest.end(waited)
+	}
+}
+
+func (b *backlog) lookAgain() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.again = false
+	b.relieve()
+}
+
+func (b *backlog) oldest() (oldest *write) {
+	for w := range b.waiting {
+		if oldest == nil || w.since.Before(oldest.since) {
+			oldest = w
+		}
+	}
+	return oldest
+}
