@@ -193,6 +193,7 @@ func TestConfig(t *testing.T) {
 				"sw-1  snmp.priv-password  (not set)\n" +
 				"sw-1  lldp.explore        true\n" +
 				"sw-1  poe.reboots         true\n" +
+				"sw-1  poe.ports           auto\n" +
 				"sw-1  switch              none\n" +
 				"sw-1  port                (not set)\n",
 		},

@@ -29,30 +29,26 @@ func (s *story) powerSwitch(ts *testscript.TestScript, _ bool, args []string) er
 	case "stop":
 		return sw.Stop()
 	case "on":
-		for _, port := range rest {
-			n, err := strconv.Atoi(port)
-			if err != nil {
-				return err
-			}
-			if on, err := sw.Power(n); err != nil || !on {
-				return fmt.Errorf("port %d of %s is off (%w)", n, name, err)
+		for _, outlet := range outlets(rest) {
+			if on, err := sw.Power(outlet); err != nil || !on {
+				return fmt.Errorf("%s of %s is off (%w)", outlet, name, err)
 			}
 		}
 		return nil
 	case "off":
 		return eventually(func() error {
 			var off []string
-			for port := range s.ports[name] {
-				on, err := sw.Power(port + 1)
+			for _, outlet := range sw.Outlets {
+				on, err := sw.Power(outlet)
 				if err != nil {
 					return err
 				}
 				if !on {
-					off = append(off, strconv.Itoa(port+1))
+					off = append(off, outlet)
 				}
 			}
-			if !slices.Equal(off, rest) {
-				return fmt.Errorf("off are the ports %v of %s, not %v", off, name, rest)
+			if want := outlets(rest); !slices.Equal(off, want) {
+				return fmt.Errorf("off are the outlets %v of %s, not %v", off, name, want)
 			}
 			return nil
 		})
@@ -60,11 +56,30 @@ func (s *story) powerSwitch(ts *testscript.TestScript, _ bool, args []string) er
 	return fmt.Errorf("switch: what is %q?", args[1])
 }
 
+// outlets are those of ports: of a switch that is no stack, by number.
+func outlets(ports []string) (all []string) {
+	for _, port := range ports {
+		if !strings.Contains(port, ".") {
+			port = "1." + port
+		}
+		all = append(all, port)
+	}
+	return all
+}
+
 func (s *story) newSwitch(ts *testscript.TestScript, name string, args []string) error {
 	if len(args) == 0 {
 		return errors.New("switch NAME new PORTS: PORTS is missing")
 	}
-	ports, err := strconv.Atoi(args[0])
+	first, second, stack := strings.Cut(args[0], "x")
+	if !stack {
+		first, second = "1", first
+	}
+	boxes, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	ports, err := strconv.Atoi(second)
 	if err != nil {
 		return err
 	}
@@ -81,14 +96,14 @@ func (s *story) newSwitch(ts *testscript.TestScript, name string, args []string)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	sw, err := lab.NewSwitch(dir, ports, behind)
+	sw, err := lab.NewSwitch(dir, boxes, ports, behind)
 	if err != nil {
 		return err
 	}
 	if s.switches == nil {
-		s.switches, s.ports = map[string]*lab.Switch{}, map[string]int{}
+		s.switches = map[string]*lab.Switch{}
 	}
-	s.switches[name], s.ports[name] = sw, ports
+	s.switches[name] = sw
 	ts.Setenv(strings.ReplaceAll(name, "-", "_"), sw.Address)
 	return sw.Start()
 }

@@ -26,7 +26,6 @@ type story struct {
 	masters map[string]string // control sockets of kept connections, by user
 
 	switches  map[string]*lab.Switch // by name
-	ports     map[string]int         // how many each has
 	others    []*lab.Registry
 	gate      *lab.Gate
 	daemon    *lab.Daemon
@@ -71,9 +70,9 @@ var words = map[string]word{
 	// registry push MODEL[,MODEL...] [preferred=NAME] [unlabeled] [as=USER/NAME[:TAG]]
 	//   [version=TEXT] [created=YYYY-MM-DD] [layers=N kib=N] [platforms=ARCH,...]
 	"registry": tell(1, (*story).registry),
-	// switch NAME new PORTS [PORT=MAC]... starts a PoE switch and sets $NAME, with _
+	// switch NAME new [BOXESx]PORTS [PORT=MAC]... starts a PoE switch and sets $NAME, with _
 	// for -, to its address; switch NAME start|stop
-	// switch NAME off [PORT...]: these ports and no others have no power, sooner or later
+	// switch NAME off [PORT...]: these ports, of a stack GROUP.INDEX, and no others have no power, sooner or later
 	// switch NAME on PORT...: these have power now
 	"switch": tell(2, (*story).powerSwitch),
 	// another-registry LABEL [USER:PASSWORD] [tls] starts one, with a command of

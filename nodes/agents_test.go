@@ -31,7 +31,7 @@ func agents(t testing.TB, switches, ports int) (l testLab, started []*lab.Switch
 		}
 		own := filepath.Join(dir, string(name))
 		ok(t, os.Mkdir(own, 0o700))
-		sw, err := lab.NewSwitch(own, ports, behind)
+		sw, err := lab.NewSwitch(own, 1, ports, behind)
 		if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
 			t.Skip(err)
 		}
@@ -48,7 +48,7 @@ func agents(t testing.TB, switches, ports int) (l testLab, started []*lab.Switch
 func eventually(t testing.TB, sw *lab.Switch, port int, want bool) {
 	t.Helper()
 	for range 500 {
-		on, err := sw.Power(port)
+		on, err := sw.Power(sw.Outlets[port-1])
 		ok(t, err)
 		if on == want {
 			return
@@ -84,7 +84,7 @@ func TestRealSwitches(t *testing.T) {
 		}
 	}
 	for i, port := range []int{2, 3} {
-		if on, err := switches[i].Power(port); err != nil || !on {
+		if on, err := switches[i].Power(switches[i].Outlets[port-1]); err != nil || !on {
 			t.Errorf("port %d is off when its node is acquired (%v)", port, err)
 		}
 	}
@@ -93,10 +93,10 @@ func TestRealSwitches(t *testing.T) {
 	l.configure(t, "s1", "snmp.community=public")
 	var how string
 	ok(t, l.Reboot(t.Context(), "bob", parse("s1n2"), true, consent.Agreement{}, func(ch Change) { how = ch.Reboot.String() }))
-	if want := fmt.Sprintf("switch s1 (%s) refuses to turn the power of port 2 off (NoAccess)", switches[0].Address); how != want {
+	if want := fmt.Sprintf("switch s1 (%s) refuses to turn the power of port 2 (Gi1/0/2) off (NoAccess)", switches[0].Address); how != want {
 		t.Errorf("the reboot: %q, want %q", how, want)
 	}
-	if on, err := switches[0].Power(2); err != nil || !on {
+	if on, err := switches[0].Power("1.2"); err != nil || !on {
 		t.Errorf("after that, the port is off (%v)", err)
 	}
 }

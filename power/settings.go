@@ -88,6 +88,16 @@ func SwitchSettings() []Setting[Switch] {
 		text("snmp.priv-password", true, func(sw *Switch) *string { return &sw.PrivPassword }),
 		toggle("lldp.explore", func(sw *Switch) *bool { return &sw.Explore }),
 		toggle("poe.reboots", func(sw *Switch) *bool { return &sw.PoE }),
+		{
+			Key: "poe.ports", Allowed: "auto, or outlets of ports as 29:2.1 (see: help show power)",
+			Get: func(sw *Switch) string { return cmp.Or(string(sw.PoEPorts), "auto") },
+			Set: func(sw *Switch, v string) (err error) {
+				if sw.PoEPorts = ""; v != "auto" {
+					sw.PoEPorts, err = snmp.ParsePoEPorts(v)
+				}
+				return err
+			},
+		},
 	}
 }
 

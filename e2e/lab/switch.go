@@ -16,23 +16,28 @@ import (
 // keeps when it is stopped and started again. What was written to it is lost then.
 type Switch struct {
 	Address string
-	snmpd   string // the program
+	Outlets []string // of its ports that have PoE, each GROUP.INDEX (RFC 3621)
+	snmpd   string   // the program
 	dir     string
 	process *exec.Cmd
 }
 
 // Columns of the MIBs that the agent has.
 const (
-	poeAdmin  = ".1.3.6.1.2.1.105.1.1.1.3.1."
-	poeStatus = ".1.3.6.1.2.1.105.1.1.1.6.1."
-	fdbPort   = ".1.3.6.1.2.1.17.4.3.1.2."
+	poeAdmin   = ".1.3.6.1.2.1.105.1.1.1.3."
+	poeStatus  = ".1.3.6.1.2.1.105.1.1.1.6."
+	fdbPort    = ".1.3.6.1.2.1.17.4.3.1.2."
+	bridgePort = ".1.3.6.1.2.1.17.1.4.1.2."
+	ifName     = ".1.3.6.1.2.1.31.1.1.1.1."
 )
 
-// NewSwitch prepares a switch with so many PoE ports whose files are in dir, an
-// existing folder. behind is the MAC address seen behind each port that has one.
+// NewSwitch prepares a stack of so many boxes, each with so many PoE ports, whose
+// files are in dir, an existing folder. Port 3 of the second box has the number 53,
+// the name Gi2/0/3 and the outlet 2.3. behind is the MAC address seen behind each
+// port, by number, that has one.
 // It is worked with the community "private" of version 2, or by the user "walt"
 // of version 3 with SHA-256 and AES, and the passwords authpass1 and privpass1.
-func NewSwitch(dir string, ports int, behind map[int]string) (*Switch, error) {
+func NewSwitch(dir string, boxes, ports int, behind map[int]string) (*Switch, error) {
 	snmpd, err := exec.LookPath("snmpd")
 	if err != nil {
 		snmpd, err = exec.LookPath("/usr/sbin/snmpd") // where Debian has it, outside of the PATH of users
@@ -55,15 +60,19 @@ rwcommunity private 127.0.0.1
 createUser walt SHA-256 authpass1 AES privpass1
 rwuser walt priv
 `, s.Address)
-	for port := 1; port <= ports; port++ {
-		fmt.Fprintf(&config, "override -rw %s%d integer 1\noverride %s%d integer 3\n", poeAdmin, port, poeStatus, port)
+	for i := range boxes * ports {
+		box, in := i/ports+1, i%ports+1
+		port, outlet := i/ports*50+in, fmt.Sprintf("%d.%d", box, in)
+		s.Outlets = append(s.Outlets, outlet)
+		fmt.Fprintf(&config, "override -rw %s%s integer 1\noverride %s%s integer 3\n", poeAdmin, outlet, poeStatus, outlet)
+		fmt.Fprintf(&config, "override %s%d integer %d\noverride %s%d octet_str Gi%d/0/%d\n", bridgePort, port, 10000+port, ifName, 10000+port, box, in)
 		mac, err := net.ParseMAC(behind[port])
 		if err != nil {
 			continue // nothing is connected there
 		}
 		index := make([]string, len(mac))
-		for i, b := range mac {
-			index[i] = fmt.Sprint(b)
+		for at, b := range mac {
+			index[at] = fmt.Sprint(b)
 		}
 		fmt.Fprintf(&config, "override %s%s integer %d\n", fdbPort, strings.Join(index, "."), port)
 	}
@@ -82,7 +91,7 @@ func (s *Switch) Start() error {
 		return err
 	}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if _, err = s.Power(1); err == nil {
+		if _, err = s.Power(s.Outlets[0]); err == nil {
 			return nil
 		}
 	}
@@ -100,9 +109,9 @@ func (s *Switch) Stop() error {
 	return err
 }
 
-// Power asks net-snmp's own client whether a port has power.
-func (s *Switch) Power(port int) (on bool, err error) {
-	get := exec.Command("snmpget", "-v2c", "-c", "public", "-t", "0.5", "-Oqv", s.Address, fmt.Sprint(poeAdmin, port))
+// Power asks net-snmp's own client whether an outlet has power.
+func (s *Switch) Power(outlet string) (on bool, err error) {
+	get := exec.Command("snmpget", "-v2c", "-c", "public", "-t", "0.5", "-Oqv", s.Address, poeAdmin+outlet)
 	get.Env = s.environment()
 	out, err := get.CombinedOutput()
 	if err != nil {

@@ -61,8 +61,10 @@ rwuser signs auth
 rouser reads priv
 `
 
-// twoPorts are PoE ports 2 and 3.
+// twoPorts are PoE ports 2 and 3, and their interfaces.
 const twoPorts = `
+override     .1.3.6.1.2.1.17.1.4.1.2.2 integer 10102
+override     .1.3.6.1.2.1.17.1.4.1.2.3 integer 10103
 override -rw .1.3.6.1.2.1.105.1.1.1.3.1.2 integer 1
 override -rw .1.3.6.1.2.1.105.1.1.1.3.1.3 integer 2
 override     .1.3.6.1.2.1.105.1.1.1.6.1.2 integer 3
@@ -129,7 +131,7 @@ func (a *agent) environment() []string {
 // port asks net-snmp's own client for the power of a port: "1" is on, "2" off.
 func (a *agent) port(port int) string {
 	a.t.Helper()
-	cmd := exec.Command(program(a.t, "snmpget"), "-v2c", "-c", "public", "-Oqv", a.address, oidOf(adminEnable, port))
+	cmd := exec.Command(program(a.t, "snmpget"), "-v2c", "-c", "public", "-Oqv", a.address, oidOf(adminEnable, outlet{1, port}))
 	cmd.Env = a.environment()
 	out, err := cmd.CombinedOutput()
 	if err != nil {

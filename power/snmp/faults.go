@@ -71,6 +71,9 @@ func (s *Session) silent(what string) *fault.Error {
 	if s.sw.Version != V3 {
 		hint += "\na wrong community is answered with silence as well"
 	}
+	if s.sw.Version == V2 {
+		hint += ", and so is version 2 by a switch that knows only version 1 (snmp.version=1)"
+	}
 	return fault.Failedf("%s %s", s, what).WithHint("%s", hint)
 }
 

@@ -3,25 +3,19 @@ package snmp
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"net"
 	"slices"
-	"strconv"
 )
 
 // Columns of the tables that tell what hangs on a port.
 const (
-	lldpLocPortID        = ".1.0.8802.1.1.2.1.3.7.1.3"   // LLDP-MIB (IEEE 802.1AB), by local port number
-	lldpRemChassisType   = ".1.0.8802.1.1.2.1.4.1.1.4"   // by time, local port number and neighbour
-	lldpRemChassisID     = ".1.0.8802.1.1.2.1.4.1.1.5"   // likewise
-	lldpRemPortType      = ".1.0.8802.1.1.2.1.4.1.1.6"   // likewise
-	lldpRemPortID        = ".1.0.8802.1.1.2.1.4.1.1.7"   // likewise
-	ifName               = ".1.3.6.1.2.1.31.1.1.1.1"     // IF-MIB (RFC 2863), by interface
-	dot1dBasePortIfIndex = ".1.3.6.1.2.1.17.1.4.1.2"     // BRIDGE-MIB (RFC 4188): interface, by bridge port
-	dot1dTpFdbPort       = ".1.3.6.1.2.1.17.4.3.1.2"     // bridge port, by MAC
-	dot1dTpFdbStatus     = ".1.3.6.1.2.1.17.4.3.1.3"     // likewise
-	dot1qTpFdbPort       = ".1.3.6.1.2.1.17.7.1.2.2.1.2" // Q-BRIDGE-MIB (RFC 4363): bridge port, by VLANs and MAC
-	dot1qTpFdbStatus     = ".1.3.6.1.2.1.17.7.1.2.2.1.3" // likewise
+	lldpRemChassisType = ".1.0.8802.1.1.2.1.4.1.1.4"   // by time, local port number and neighbour
+	lldpRemChassisID   = ".1.0.8802.1.1.2.1.4.1.1.5"   // likewise
+	lldpRemPortType    = ".1.0.8802.1.1.2.1.4.1.1.6"   // likewise
+	lldpRemPortID      = ".1.0.8802.1.1.2.1.4.1.1.7"   // likewise
+	dot1dTpFdbPort     = ".1.3.6.1.2.1.17.4.3.1.2"     // bridge port, by MAC
+	dot1dTpFdbStatus   = ".1.3.6.1.2.1.17.4.3.1.3"     // likewise
+	dot1qTpFdbPort     = ".1.3.6.1.2.1.17.7.1.2.2.1.2" // Q-BRIDGE-MIB (RFC 4363): bridge port, by VLANs and MAC
+	dot1qTpFdbStatus   = ".1.3.6.1.2.1.17.7.1.2.2.1.3" // likewise
 )
 
 // Values in these tables.
@@ -114,21 +108,21 @@ func (s *Session) bridged(ctx context.Context, portColumn, statusColumn string, 
 }
 
 // introduced reads the table of LLDP neighbours. Some of them do not name
-// themselves or their port with a MAC.
+// themselves or their port with a MAC; some do with the text of one.
 func (s *Session) introduced(ctx context.Context, found func(port int, mac string)) error {
 	macs := map[int][]string{} // by local port number
 	for _, id := range []struct {
 		types, values string
 		isMAC         int
 	}{{lldpRemChassisType, lldpRemChassisID, chassisIsMAC}, {lldpRemPortType, lldpRemPortID, portIsMAC}} {
-		types, err := s.walk(ctx, id.types)
+		values, err := s.walk(ctx, id.values)
 		if err != nil {
 			return err
 		}
-		if len(types) == 0 {
+		if len(values) == 0 {
 			continue
 		}
-		values, err := s.walk(ctx, id.values)
+		types, err := s.walk(ctx, id.types)
 		if err != nil {
 			return err
 		}
@@ -137,8 +131,9 @@ func (s *Session) introduced(ctx context.Context, found func(port int, mac strin
 			is[key(r.index)] = r.value == id.isMAC
 		}
 		for _, r := range values {
-			if mac, _ := r.value.([]byte); len(mac) == 6 && len(r.index) == 3 && is[key(r.index)] {
-				macs[r.index[1]] = append(macs[r.index[1]], net.HardwareAddr(mac).String())
+			value, _ := r.value.([]byte)
+			if mac := macIn(value, is[key(r.index)]); mac != "" && len(r.index) == 3 && !slices.Contains(macs[r.index[1]], mac) {
+				macs[r.index[1]] = append(macs[r.index[1]], mac)
 			}
 		}
 	}
@@ -156,62 +151,3 @@ func (s *Session) introduced(ctx context.Context, found func(port int, mac strin
 	}
 	return nil
 }
-
-// localPorts returns what translates LLDP's local port numbers into those of
-// the bridge. The two should be the same; where they are not, the port's LLDP
-// identity is the name of an interface, or a number of it.
-func (s *Session) localPorts(ctx context.Context) (portOf func(local int) int, err error) {
-	columns := []string{lldpLocPortID, ifName, dot1dBasePortIfIndex}
-	tables := make([][]row, len(columns))
-	for i, column := range columns {
-		if tables[i], err = s.walk(ctx, column); err != nil {
-			return nil, err
-		}
-	}
-	id, named, bridge := map[int]string{}, map[string]int{}, map[int]int{}
-	for _, r := range tables[0] {
-		if text, ok := r.value.([]byte); ok && len(r.index) == 1 {
-			id[r.index[0]] = string(text)
-		}
-	}
-	for _, r := range tables[1] {
-		if text, ok := r.value.([]byte); ok && len(r.index) == 1 {
-			named[string(text)] = r.index[0]
-		}
-	}
-	for _, r := range tables[2] {
-		if interfaceIndex, ok := r.value.(int); ok && len(r.index) == 1 {
-			bridge[interfaceIndex] = r.index[0]
-		}
-	}
-	return func(local int) int {
-		number, isNamed := named[id[local]]
-		if !isNamed {
-			var err error
-			if number, err = strconv.Atoi(id[local]); err != nil {
-				return local
-			}
-		}
-		if port, ok := bridge[number]; ok {
-			return port
-		}
-		return number
-	}, nil
-}
-
-// macAt returns the MAC that an index ends in, or "".
-func macAt(index []int) string {
-	if len(index) < 6 {
-		return ""
-	}
-	mac := make(net.HardwareAddr, 6)
-	for i, n := range index[len(index)-6:] {
-		if n < 0 || n > 255 {
-			return ""
-		}
-		mac[i] = byte(n)
-	}
-	return mac.String()
-}
-
-func key(index []int) string { return fmt.Sprint(index) }

@@ -86,3 +86,94 @@ func TestNoNeighbours(t *testing.T) {
 		t.Errorf("ports are %v, %v", got, err)
 	}
 }
+
+// TestTextualMACs has an agent that gives MACs as texts.
+func TestTextualMACs(t *testing.T) {
+	t.Parallel()
+	index := ""
+	for _, b := range []byte("b8:27:eb:00:00:09") {
+		index += fmt.Sprintf(".%d", b)
+	}
+	s := newAgent(t, twoPorts+`
+override .1.0.8802.1.1.2.1.4.1.1.4.0.2.1 integer 4
+override .1.0.8802.1.1.2.1.4.1.1.5.0.2.1 octet_str "b8:27:eb:00:00:02"
+override .1.0.8802.1.1.2.1.4.1.1.6.0.2.1 integer 3
+override .1.0.8802.1.1.2.1.4.1.1.7.0.2.1 octet_str "B8-27-EB-00-00-02"
+override .1.0.8802.1.1.2.1.4.1.1.4.0.3.1 integer 7
+override .1.0.8802.1.1.2.1.4.1.1.5.0.3.1 octet_str "b827.eb00.0003"
+override .1.0.8802.1.1.2.1.4.1.1.6.0.3.1 integer 5
+override .1.0.8802.1.1.2.1.4.1.1.7.0.3.1 octet_str "eth0"
+override .1.0.8802.1.1.2.1.4.1.1.4.0.44.1 integer 4
+override .1.0.8802.1.1.2.1.4.1.1.5.0.44.1 octet_str "b827eb000004"
+override .1.0.8802.1.1.2.1.3.7.1.3.44 octet_str 0x001b21aa0001
+override .1.0.8802.1.1.2.1.3.7.1.4.44 octet_str "the third"
+override .1.3.6.1.2.1.31.1.1.1.1.10103 octet_str "the third"
+override `+dot1dTpFdbPort+index+` integer 2
+`).session()
+	got, err := s.Neighbours(t.Context())
+	want := []Neighbour{
+		{2, "b8:27:eb:00:00:02", LLDP, 2},
+		{2, "b8:27:eb:00:00:09", Bridge, 2},
+		{3, "b8:27:eb:00:00:03", LLDP, 2},
+		{3, "b8:27:eb:00:00:04", LLDP, 2},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v\nwant %v", got, err, want)
+	}
+}
+
+func TestMACs(t *testing.T) {
+	t.Parallel()
+	const mac = "b8:27:eb:00:00:02"
+	for _, c := range []struct {
+		value  string
+		saidSo bool
+		want   string
+	}{
+		{"\xb8\x27\xeb\x00\x00\x02", true, mac},
+		{"\xb8\x27\xeb\x00\x00\x02", false, ""},
+		{"no MAC", false, ""},
+		{"b8:27:eb:00:00:02", true, mac},
+		{"B8:27:EB:00:00:02", false, mac},
+		{"b8-27-eb-00-00-02\x00", false, mac},
+		{"b827.eb00.0002", false, mac},
+		{"b827eb000002", true, mac},
+		{"b827eb000002", false, ""},
+		{"B8 27 EB 00 00 02", true, mac},
+		{"b8:27:eb:0:0:2", true, mac},
+		{"0xb827eb000002", true, mac},
+		{"\"b8:27:eb:00:00:02\"", true, mac},
+		{"b8:27:eb:00:00:02:00:00", true, ""},
+		{"b8:27:eb:00:00", true, ""},
+		{"b8:27:eb:00:00:0g", true, ""},
+		{"gi1/0/5", true, ""},
+		{"", true, ""},
+	} {
+		if got := macIn([]byte(c.value), c.saidSo); got != c.want {
+			t.Errorf("%q, %v: %q, want %q", c.value, c.saidSo, got, c.want)
+		}
+	}
+	ascii := func(text string, before ...int) []int {
+		for _, b := range []byte(text) {
+			before = append(before, int(b))
+		}
+		return before
+	}
+	for _, c := range []struct {
+		index []int
+		want  string
+	}{
+		{[]int{184, 39, 235, 0, 0, 2}, mac},
+		{[]int{1, 184, 39, 235, 0, 0, 2}, mac},
+		{[]int{4000, 184, 39, 235, 0, 0, 2}, mac},
+		{ascii(mac), mac},
+		{ascii(mac, 4000, 17), mac},
+		{ascii("b827.eb00.0002", 14), mac},
+		{[]int{184, 39, 235, 0, 0, 256}, ""},
+		{[]int{184, 39, 235}, ""},
+	} {
+		if got := macAt(c.index); got != c.want {
+			t.Errorf("%v: %q, want %q", c.index, got, c.want)
+		}
+	}
+}

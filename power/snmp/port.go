@@ -1,8 +1,10 @@
 package snmp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gosnmp/gosnmp"
@@ -10,11 +12,10 @@ import (
 	"walt/fault"
 )
 
-// Columns of pethPsePortTable (RFC 3621), for the ports of group 1: a switch
-// that is no stack has no other.
+// Columns of pethPsePortTable (RFC 3621), by outlet.
 const (
-	adminEnable     = ".1.3.6.1.2.1.105.1.1.1.3.1" // TruthValue
-	detectionStatus = ".1.3.6.1.2.1.105.1.1.1.6.1"
+	adminEnable     = ".1.3.6.1.2.1.105.1.1.1.3" // TruthValue
+	detectionStatus = ".1.3.6.1.2.1.105.1.1.1.6"
 )
 
 // TruthValue (RFC 2579).
@@ -58,8 +59,12 @@ func (d Detection) String() string {
 // Power reports whether the port may give power. A port that is no PoE port is
 // a fault.
 func (s *Session) Power(ctx context.Context, port int) (on bool, err error) {
+	at, err := s.outlet(ctx, port)
+	if err != nil {
+		return false, err
+	}
 	answer, err := s.ask(ctx, func(c *gosnmp.GoSNMP) (*gosnmp.SnmpPacket, error) {
-		return c.Get([]string{oidOf(adminEnable, port)})
+		return c.Get([]string{oidOf(adminEnable, at)})
 	})
 	if err != nil {
 		return false, err
@@ -68,7 +73,7 @@ func (s *Session) Power(ctx context.Context, port int) (on bool, err error) {
 	case answer.Error == gosnmp.NoSuchName:
 		return false, s.noPoE(port)
 	case answer.Error != gosnmp.NoError || len(answer.Variables) != 1:
-		return false, s.refused(fmt.Sprintf("does not say whether port %d has power", port), answer.Error)
+		return false, s.refused(fmt.Sprintf("does not say whether %s has power", s.words(port)), answer.Error)
 	}
 	switch v := answer.Variables[0]; {
 	case v.Type == gosnmp.NoSuchObject, v.Type == gosnmp.NoSuchInstance:
@@ -78,13 +83,8 @@ func (s *Session) Power(ctx context.Context, port int) (on bool, err error) {
 	case v.Value == isFalse:
 		return false, nil
 	default:
-		return false, fault.Failedf("%s says of the power of port %d neither on nor off but %v", s, port, v.Value)
+		return false, fault.Failedf("%s says of the power of %s neither on nor off but %v", s, s.words(port), v.Value)
 	}
-}
-
-func (s *Session) noPoE(port int) *fault.Error {
-	return fault.Failedf("port %d of %s has no PoE", port, s).
-		WithHint("check the port's number; the switch, or this user or community, may show no PoE ports at all")
 }
 
 // SetPower gives the port its power or cuts it, and returns when the switch
@@ -95,8 +95,12 @@ func (s *Session) SetPower(ctx context.Context, port int, on bool) error {
 	if on {
 		value = isTrue
 	}
+	at, err := s.outlet(ctx, port)
+	if err != nil {
+		return err
+	}
 	answer, err := s.ask(ctx, func(c *gosnmp.GoSNMP) (*gosnmp.SnmpPacket, error) {
-		return c.Set([]gosnmp.SnmpPDU{{Name: oidOf(adminEnable, port), Type: gosnmp.Integer, Value: value}})
+		return c.Set([]gosnmp.SnmpPDU{{Name: oidOf(adminEnable, at), Type: gosnmp.Integer, Value: value}})
 	})
 	if err != nil {
 		return err
@@ -105,7 +109,7 @@ func (s *Session) SetPower(ctx context.Context, port int, on bool) error {
 		if _, err := s.Power(ctx, port); err != nil { // says so of a port without PoE
 			return err
 		}
-		return s.refused(fmt.Sprintf("refuses to turn the power of port %d %s", port, word(on)), answer.Error)
+		return s.refused(fmt.Sprintf("refuses to turn the power of %s %s", s.words(port), word(on)), answer.Error)
 	}
 	for look := 0; ; look++ {
 		is, err := s.Power(ctx, port)
@@ -115,7 +119,7 @@ func (s *Session) SetPower(ctx context.Context, port int, on bool) error {
 		case is == on:
 			return nil
 		case look == 4:
-			return fault.Failedf("%s accepted to turn the power of port %d %s, but it is still %s", s, port, word(on), word(is)).
+			return fault.Failedf("%s accepted to turn the power of %s %s, but it is still %s", s, s.words(port), word(on), word(is)).
 				WithHint("the port may be locked by the switch's own settings, or out of its power budget")
 		}
 		if err := pause(ctx, s.settle); err != nil {
@@ -135,45 +139,43 @@ func (s *Session) Cycle(ctx context.Context, port int, off time.Duration) error 
 	cut := s.SetPower(whole, port, false)
 	var interrupted error
 	if cut == nil && pause(ctx, off) != nil {
-		interrupted = fmt.Errorf("power cycle port %d of %s: %w", port, s, ctx.Err())
+		interrupted = fmt.Errorf("power cycle %s of %s: %w", s.words(port), s, ctx.Err())
 	}
 	given := s.SetPower(whole, port, true)
 	switch {
 	case cut != nil:
 		return cut
 	case given != nil:
-		return fault.Failedf("port %d is left without power: %v", port, given).
+		return fault.Failedf("%s is left without power: %v", s.words(port), given).
 			WithHint("turn it on again as soon as the switch lets you")
 	}
 	return interrupted
 }
 
 // Ports returns the PoE ports in the order of their numbers; none if the switch
-// has none or does not show them.
+// has none or does not show them. It leaves out those whose number is not known.
 func (s *Session) Ports(ctx context.Context) ([]Port, error) {
-	enabled, err := s.walk(ctx, adminEnable)
+	known, err := s.readOutlets(ctx)
 	if err != nil {
 		return nil, err
 	}
-	detected, err := s.walk(ctx, detectionStatus)
-	if err != nil {
-		return nil, err
-	}
-	detection := map[int]int{}
-	for _, r := range detected {
-		detection[r.index[0]], _ = r.value.(int)
+	tables := make([]map[outlet]int, 2)
+	for i, column := range []string{adminEnable, detectionStatus} {
+		rows, err := s.walk(ctx, column)
+		if err != nil {
+			return nil, err
+		}
+		tables[i] = byOutlet(rows)
 	}
 	var ports []Port
-	for _, r := range enabled {
-		if len(r.index) == 1 {
-			port := r.index[0]
-			ports = append(ports, Port{port, r.value == isTrue, Detection(detection[port])})
-		}
+	for port, at := range known.of {
+		ports = append(ports, Port{port, tables[0][at] == isTrue, Detection(tables[1][at])})
 	}
+	slices.SortFunc(ports, func(a, b Port) int { return cmp.Compare(a.Number, b.Number) })
 	return ports, nil
 }
 
-func oidOf(column string, port int) string { return fmt.Sprintf("%s.%d", column, port) }
+func oidOf(column string, at outlet) string { return fmt.Sprintf("%s.%s", column, at) }
 
 func word(on bool) string {
 	if on {

@@ -84,11 +84,11 @@ func TestReadOnly(t *testing.T) {
 func TestStubborn(t *testing.T) {
 	t.Parallel()
 	script := filepath.Join(t.TempDir(), "port")
-	content := "#!/bin/sh\n[ \"$1\" = -s ] && exit\necho " + oidOf(adminEnable, 2) + "\necho integer\necho 1\n"
+	content := "#!/bin/sh\n[ \"$1\" = -g ] || exit\necho " + oidOf(adminEnable, outlet{1, 2}) + "\necho integer\necho 1\n"
 	if err := os.WriteFile(script, []byte(content), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	a := newAgent(t, "pass "+oidOf(adminEnable, 2)+" "+script)
+	a := newAgent(t, "pass "+oidOf(adminEnable, outlet{1, 2})+" "+script)
 	s := a.session()
 	if err := s.SetPower(t.Context(), 2, true); err != nil {
 		t.Error(err)

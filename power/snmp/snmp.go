@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,6 +25,11 @@ type Session struct {
 	limit  time.Duration // for the first try of a request
 	tries  int           // of a request
 	settle time.Duration // between two looks at a port that was written
+	rows   atomic.Uint32 // of a table that are asked for at once
+
+	learned sync.Mutex
+	ports   *interfaces // nil before they were read
+	outlets *outlets    // likewise
 
 	turn   chan struct{} // holds an element while somebody asks; guards the rest
 	line   *line         // nil before the first request and after a failed one
@@ -54,6 +59,10 @@ func Open(sw Switch) (*Session, error) {
 	}
 	if s.limit <= 0 {
 		s.limit = time.Second
+	}
+	s.rows.Store(sizes[0])
+	if sw.Version == V1 { // which has no GETBULK
+		s.rows.Store(1)
 	}
 	return s, nil
 }
@@ -207,67 +216,6 @@ func (t *tap) Read(b []byte) (int, error) {
 func (t *tap) Write(b []byte) (int, error) {
 	t.last = t.last[:0]
 	return t.Conn.Write(b)
-}
-
-// row is one value of a column of a table, under what is left of its OID.
-type row struct {
-	index []int
-	value any
-}
-
-// longest is how many rows of a table are read: more than any switch has.
-const longest = 1 << 18
-
-// walk reads a column of a table, which is empty if the agent does not have it.
-func (s *Session) walk(ctx context.Context, column string) ([]row, error) {
-	var rows []row
-	for next := column; len(rows) < longest; {
-		answer, err := s.ask(ctx, func(c *gosnmp.GoSNMP) (*gosnmp.SnmpPacket, error) {
-			if s.sw.Version == V1 {
-				return c.GetNext([]string{next})
-			}
-			return c.GetBulk([]string{next}, 0, 32)
-		})
-		switch {
-		case err != nil:
-			return nil, err
-		case answer.Error == gosnmp.NoSuchName: // version 1: the end of all tables
-			return rows, nil
-		case answer.Error != gosnmp.NoError:
-			return nil, s.refused("refuses to be read", answer.Error)
-		}
-		for _, v := range answer.Variables {
-			index, inside := below(v.Name, column)
-			if !inside || v.Value == nil { // a nil is the end of all tables, or stands for no such one
-				return rows, nil
-			}
-			if len(rows) > 0 && slices.Compare(rows[len(rows)-1].index, index) >= 0 {
-				return nil, fault.Failedf("%s has a looping SNMP table: %s does not end", s, column)
-			}
-			rows = append(rows, row{index, v.Value})
-			next = v.Name
-		}
-		if len(answer.Variables) == 0 {
-			return rows, nil
-		}
-	}
-	return nil, fault.Failedf("%s has a table %s of more than %d rows", s, column, longest)
-}
-
-// below returns what follows the OID of a column in the OID of one of its values.
-func below(oid, column string) (index []int, inside bool) {
-	rest, inside := strings.CutPrefix(oid, column+".")
-	if !inside {
-		return nil, false
-	}
-	for part := range strings.SplitSeq(rest, ".") {
-		n, err := strconv.Atoi(part)
-		if err != nil {
-			return nil, false
-		}
-		index = append(index, n)
-	}
-	return index, true
 }
 
 // over reports whether ctx has ended, or its deadline has passed and it is about

@@ -34,6 +34,9 @@ type Switch struct {
 	PrivProtocol PrivProtocol // needs an AuthProtocol
 	PrivPassword string
 
+	// PoEPorts are outlets that the switch does not tell, or not truly.
+	PoEPorts PoEPorts
+
 	// Timeout is how long the first of three tries waits for an answer; each
 	// further one waits twice as long. Zero is one second.
 	Timeout time.Duration
