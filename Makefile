@@ -44,7 +44,7 @@ cross: ## build bin/waltd-OS-ARCH for every platform
 	done
 
 parts: ## install, or name, the real programs that the tests use
-	scripts/parts ssh ssh-keygen docker-registry dockerd podman skopeo snmpd snmpget $(if $(RACE),gcc)
+	scripts/parts ssh ssh-keygen docker-registry dockerd podman skopeo snmpd snmpget puttygen openssl $(if $(RACE),gcc)
 
 clean: ## remove what was built
 	rm -rf bin

@@ -29,19 +29,19 @@ const keyHint = "a line is: [OPTIONS] TYPE BASE64 [COMMENT], as in the files ~/.
 // times without a zone are in local. Its faults name the line, and repeat of it
 // at most a bad option: it may be a secret sent by mistake.
 func parseLines(text string, local *time.Location) ([]Key, error) {
-	if strings.Contains(text, "PRIVATE KEY--") || strings.Contains(text, "PuTTY-User-Key-File") {
-		return nil, fault.Usagef("this is a private key; it was not stored").
-			WithHint("send the public key, the file that ends in .pub; keep the private one to yourself")
-	}
 	if len(text) > MaxInput {
 		return nil, fault.Usagef("the input is larger than %d KiB", MaxInput>>10).WithHint(keyHint)
+	}
+	if err := checkFormat(text); err != nil {
+		return nil, err
 	}
 	var found []Key
 	seen := map[string]int{} // fingerprint to line
 	n := 0
-	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
+	for line := range strings.Lines(text) {
 		n++
-		line = strings.Trim(line, " \t\r\n")
+		// Several files may have been put together, each with a byte-order mark.
+		line = strings.Trim(strings.TrimPrefix(line, "\ufeff"), " \t\r\n")
 		if line == "" || line[0] == '#' {
 			continue
 		}
