@@ -228,6 +228,7 @@ func serveCommand(ctx context.Context, args []string) error {
 			return errors.Join(fmt.Errorf("--admin %s: %w", name, err), srv.close())
 		}
 	}
+	srv.warnUnadministered(ctx)
 	srv.reload = s.load
 	return srv.run(ctx, func() {
 		fmt.Printf("waltd: accepting logins on %s, host key %s\n", srv.listener.Addr(), srv.fingerprint())

@@ -227,7 +227,18 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 			s.log.Error("the configuration stays as it was", "err", err)
 			continue
 		}
+		s.warnUnadministered(ctx)
 		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start")
+	}
+}
+
+// warnUnadministered says so when nobody can log in who manages users.
+func (s *server) warnUnadministered(ctx context.Context) {
+	ok, err := s.users.Administered(ctx)
+	if err != nil {
+		s.log.Error("look for administrators", "err", err)
+	} else if !ok {
+		s.log.Warn("nobody can log in as an administrator: start the server with --admin NAME=PUBKEYFILE")
 	}
 }
 

@@ -68,7 +68,7 @@ func TestEmptyDocuments(t *testing.T) {
 		{NewImages(nil, nil), `{"images":[]}`},
 		{NewFoundImages(nil), `{"images":[]}`},
 		{NewPower(power.Report{}), `{"ports":[],"saved_port_hours":0}`},
-		{NewUsers(nil), `{"users":[]}`},
+		{NewUsers(nil, time.Time{}), `{"users":[]}`},
 		{NewJobs(nil), `{"jobs":[]}`},
 	} {
 		if got, err := json.Marshal(c.doc); err != nil || string(got) != c.want {

@@ -1,6 +1,10 @@
 package api
 
-import "walt/auth"
+import (
+	"time"
+
+	"walt/auth"
+)
 
 // Users is the document of "user show".
 type Users struct {
@@ -19,15 +23,16 @@ type Key struct {
 	Fingerprint string `json:"fingerprint"` // "SHA256:<base64>"
 	Comment     string `json:"comment"`
 	Options     string `json:"options"` // as in authorized_keys; "" is no restriction
+	Expired     bool   `json:"expired"` // it lets nobody in any more
 }
 
-// NewUsers makes a document of users, in their order.
-func NewUsers(all []auth.Account) Users {
+// NewUsers makes a document of users, in their order, as they are now.
+func NewUsers(all []auth.Account, now time.Time) Users {
 	doc := Users{[]User{}}
 	for _, a := range all {
 		u := User{a.Name, a.Admin, []Key{}}
 		for _, k := range a.Keys {
-			u.Keys = append(u.Keys, Key{k.Fingerprint, k.Comment, k.Options})
+			u.Keys = append(u.Keys, Key{k.Fingerprint, k.Comment, k.Options, k.Expired(now)})
 		}
 		doc.Users = append(doc.Users, u)
 	}

@@ -13,10 +13,12 @@ import (
 	"walt/state"
 )
 
-// Critical options of certificates, as in OpenSSH's PROTOCOL.certkeys.
+// Critical options of certificates and the extension that matters here, as in
+// OpenSSH's PROTOCOL.certkeys.
 const (
 	forceCommand  = "force-command"
 	sourceAddress = "source-address"
+	permitPTY     = "permit-pty"
 )
 
 // SetCA replaces the authorities whose certificates are accepted; none at first.
@@ -54,6 +56,7 @@ func (u *Users) loginWithCertificate(ctx context.Context, cert *ssh.Certificate,
 		Key:        ssh.FingerprintSHA256(cert.Key),
 		Certified:  true,
 		Command:    opts.command,
+		NoTerminal: opts.noPTY,
 		Restricted: len(cert.CriticalOptions) > 0,
 	}, nil
 }
@@ -85,7 +88,10 @@ func (u *Users) checkCertificate(cert *ssh.Certificate) (options, error) {
 	if err := checkStrength(cert.Key); err != nil {
 		return o, err
 	}
-	return criticalOptions(cert.CriticalOptions)
+	o, err := criticalOptions(cert.CriticalOptions)
+	_, pty := cert.Extensions[permitPTY]
+	o.noPTY = !pty
+	return o, err
 }
 
 func criticalOptions(critical map[string]string) (o options, err error) {

@@ -19,6 +19,7 @@ func certificate(t testing.TB, ca ssh.Signer, change func(*ssh.Certificate)) *ss
 		ValidPrincipals: []string{"alice"},
 		ValidAfter:      uint64(noon.Add(-time.Minute).Unix()),
 		ValidBefore:     uint64(noon.Add(time.Minute).Unix()),
+		Permissions:     ssh.Permissions{Extensions: map[string]string{"permit-pty": ""}},
 	}
 	if change != nil {
 		change(c)
@@ -39,8 +40,11 @@ func TestCertificates(t *testing.T) {
 		return func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{name: value} }
 	}
 	until := time.Unix(noon.Add(time.Minute).Unix(), 0)
-	alice := Login{"alice", true, fingerprint("card"), "", false, true, until}
-	bob := Login{"bob", false, fingerprint("card"), "", false, true, until}
+	alice := Login{User: "alice", Admin: true, Key: fingerprint("card"), Certified: true, Expires: until}
+	bob := alice
+	bob.User, bob.Admin = "bob", false
+	command, restricted, dumb := alice, alice, alice
+	command.Command, command.Restricted, restricted.Restricted, dumb.NoTerminal = "whoami", true, true, true
 	for _, test := range []struct {
 		name    string
 		change  func(*ssh.Certificate)
@@ -63,16 +67,17 @@ func TestCertificates(t *testing.T) {
 		{"expired", func(c *ssh.Certificate) { c.ValidBefore = uint64(noon.Unix()) }, "walt", Login{}, "expired"},
 		{"too early", func(c *ssh.Certificate) { c.ValidAfter = uint64(noon.Unix()) + 1 }, "walt", Login{}, "not yet valid"},
 		{"weak key", func(c *ssh.Certificate) { c.Key = publicRSA(t, 1024) }, "walt", Login{}, "too weak"},
-		{"command", critical("force-command", "whoami"), "walt", Login{"alice", true, fingerprint("card"), "whoami", true, true, until}, ""},
+		{"command", critical("force-command", "whoami"), "walt", command, ""},
 		{"empty command", critical("force-command", ""), "walt", Login{}, "empty"},
-		{"address", critical("source-address", "192.168.0.1,10.0.0.0/8"), "walt", Login{"alice", true, fingerprint("card"), "", true, true, until}, ""},
+		{"address", critical("source-address", "192.168.0.1,10.0.0.0/8"), "walt", restricted, ""},
 		{"other address", critical("source-address", "192.168.0.0/16"), "walt", Login{}, "not allowed from 10.1.2.3"},
 		{"no address", critical("source-address", ""), "walt", Login{}, "source-address"},
 		{"address with wildcard", critical("source-address", "10.*"), "walt", Login{}, "not a list of networks"},
 		{"negated address", critical("source-address", "!10.0.0.1,10.0.0.0/8"), "walt", Login{}, "not a list of networks"},
 		{"verify-required", critical("verify-required", ""), "walt", Login{}, `unsupported critical option "verify-required"`},
 		{"unknown critical option", critical("x@example.com", ""), "walt", Login{}, `unsupported critical option "x@example.com"`},
-		{"extensions", func(c *ssh.Certificate) { c.Extensions = map[string]string{"permit-pty": ""} }, "walt", alice, ""},
+		{"no terminal", func(c *ssh.Certificate) { c.Extensions = nil }, "walt", dumb, ""},
+		{"other extensions", func(c *ssh.Certificate) { c.Extensions = map[string]string{"permit-user-rc": ""} }, "walt", dumb, ""},
 	} {
 		got, err := l.Login(t.Context(), certificate(t, ca, test.change), test.login, home)
 		if got != test.want {

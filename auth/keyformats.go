@@ -21,13 +21,17 @@ const (
 
 // foreigners are the formats that people have; those of private keys first.
 var foreigners = []foreign{
-	{"PuTTY-User-Key-File-", "a private key of PuTTY (.ppk)" + notStored,
+	{
+		"PuTTY-User-Key-File-", "a private key of PuTTY (.ppk)" + notStored,
 		"make its public key and send that: puttygen KEY.ppk -O public-openssh -o KEY.pub\n" +
-			`or copy it from the window of PuTTYgen, "Public key for pasting into OpenSSH authorized_keys file"`},
+			`or copy it from the window of PuTTYgen, "Public key for pasting into OpenSSH authorized_keys file"`,
+	},
 	{"-----BEGIN OPENSSH PRIVATE KEY", "a private key of OpenSSH" + notStored, publicOfPrivate},
 	{"-----BEGIN PGP PRIVATE KEY", "a private key of PGP" + notStored, "send the public key for SSH: gpg --export-ssh-key NAME > KEY.pub"},
-	{"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY", "a private key of SSH Tectia (ssh.com)" + notStored,
-		"make its public key and send that: ssh-keygen -i -f KEY > KEY.openssh; ssh-keygen -y -f KEY.openssh > KEY.pub"},
+	{
+		"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY", "a private key of SSH Tectia (ssh.com)" + notStored,
+		"make its public key and send that: ssh-keygen -i -f KEY > KEY.openssh; ssh-keygen -y -f KEY.openssh > KEY.pub",
+	},
 	{"SSH PRIVATE KEY FILE FORMAT 1.", "a private key of SSH 1, which is too weak" + notStored, "make a better key: ssh-keygen -t ed25519"},
 	{"---- BEGIN SSH2 PUBLIC KEY", "a public key in the SSH2 format (RFC 4716), as PuTTYgen saves it", "convert it: ssh-keygen -i -f KEY.pub > KEY.openssh.pub"},
 	{"-----BEGIN PUBLIC KEY", "a public key in the PKCS #8 format", "convert it: ssh-keygen -i -m PKCS8 -f KEY.pub > KEY.openssh.pub"},

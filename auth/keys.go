@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +22,32 @@ type Key struct {
 	Comment     string    `json:"comment,omitempty"`
 	Options     string    `json:"options,omitempty"` // as in authorized_keys; "" is no restriction
 	Added       time.Time `json:"added"`             // UTC
+}
+
+// options returns the options of a stored key; expiry times without a zone are in
+// local.
+func (k Key) options(local *time.Location) (options, error) {
+	o, bad := parseOptions(k.Options, local)
+	if bad != nil {
+		return o, fmt.Errorf("options of the stored key %s: %w", k.Fingerprint, bad)
+	}
+	return o, nil
+}
+
+// Permit returns a Refusal when the key lets nobody in from there and now, by its
+// options. The zone of now is that of expiry times without one.
+func (k Key) Permit(from netip.Addr, now time.Time) error {
+	o, err := k.options(now.Location())
+	if err != nil {
+		return err
+	}
+	return o.permit(from, now)
+}
+
+// Expired reports whether the key lets nobody in any more.
+func (k Key) Expired(now time.Time) bool {
+	o, err := k.options(now.Location())
+	return err == nil && o.expired(now)
 }
 
 // maxKeys is how many keys a user may have, so that a change of all of them

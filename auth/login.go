@@ -21,6 +21,7 @@ type Login struct {
 	Admin      bool
 	Key        string    // SHA256 fingerprint; of a certificate, that of the certified key
 	Command    string    // runs whatever the client asks for; "" when the client may choose
+	NoTerminal bool      // the key or the certificate does not permit one
 	Restricted bool      // the key has options, or the certificate critical ones
 	Certified  bool      // the key is not the user's own: a certificate vouched for it
 	Expires    time.Time // when that certificate does; zero: never
@@ -61,9 +62,9 @@ func (u *Users) Login(ctx context.Context, key ssh.PublicKey, login string, from
 		return Login{}, Refusal(fmt.Sprintf("the key belongs to %s, who logs in as %s or %s", rec.Name, shared, rec.Name))
 	}
 	now := u.now()
-	opts, bad := parseOptions(k.Options, now.Location())
-	if bad != nil {
-		return Login{}, fmt.Errorf("options of the stored key %s: %w", fingerprint, bad)
+	opts, err := k.options(now.Location())
+	if err != nil {
+		return Login{}, err
 	}
 	if err := opts.permit(from, now); err != nil {
 		return Login{}, err
@@ -73,6 +74,7 @@ func (u *Users) Login(ctx context.Context, key ssh.PublicKey, login string, from
 		Admin:      rec.Admin,
 		Key:        fingerprint,
 		Command:    opts.command,
+		NoTerminal: opts.noPTY,
 		Restricted: k.Options != "",
 	}, nil
 }

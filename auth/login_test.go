@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestLogin(t *testing.T) {
@@ -24,10 +23,10 @@ func TestLogin(t *testing.T) {
 		want       Login
 		refusal    string
 	}{
-		{"alice", "walt", Login{"alice", true, fingerprint("alice"), "", false, false, time.Time{}}, ""},
-		{"alice", "alice", Login{"alice", true, fingerprint("alice"), "", false, false, time.Time{}}, ""},
-		{"bob", "walt", Login{"bob", false, fingerprint("bob"), "", false, false, time.Time{}}, ""},
-		{"ci", "bob", Login{"bob", false, fingerprint("ci"), "node show", true, false, time.Time{}}, ""},
+		{"alice", "walt", Login{User: "alice", Admin: true, Key: fingerprint("alice")}, ""},
+		{"alice", "alice", Login{User: "alice", Admin: true, Key: fingerprint("alice")}, ""},
+		{"bob", "walt", Login{User: "bob", Key: fingerprint("bob")}, ""},
+		{"ci", "bob", Login{User: "bob", Key: fingerprint("ci"), Command: "node show", Restricted: true}, ""},
 		{"alice", "bob", Login{}, "belongs to alice"},
 		{"alice", "root", Login{}, "belongs to alice"},
 		{"alice", "Alice", Login{}, "belongs to alice"},

@@ -17,25 +17,34 @@ type options struct {
 	from    []pattern // nil: from anywhere
 	expires time.Time // zero: never
 	command string    // "": any
+	noPTY   bool      // no terminal
 }
 
-const allowedOptions = `allowed are from="ADDRESS,...", expiry-time="YYYYMMDD[HHMM[SS]][Z]" and command="COMMAND"`
+const allowedOptions = `allowed are from="ADDRESS,...", expiry-time="YYYYMMDD[HHMM[SS]][Z]", command="COMMAND", restrict, pty,
+no-pty, no-port-forwarding, no-agent-forwarding, no-X11-forwarding and no-user-rc`
 
 // parseOptions reads the options of a line of authorized_keys. As in OpenSSH,
 // names ignore case, values are quoted, \" is a quote within them, from and
-// command come at most once, and the earliest expiry-time counts.
+// command come at most once, the earliest expiry-time counts, and pty gives back
+// what an option before it took. Those that take away what nobody has here need
+// no more than to be known.
 func parseOptions(text string, local *time.Location) (options, *fault.Error) {
 	var o options
 	for text != "" {
 		end := strings.IndexAny(text+",", "=,")
 		name, rest := text[:end], text[end:]
 		name = strings.ToLower(name)
-		if name != "from" && name != "expiry-time" && name != "command" {
+		form, value, ok := name, "", true
+		switch name {
+		case "from", "expiry-time", "command":
+			form += `="VALUE"`
+			value, rest, ok = dequote(rest)
+		case "restrict", "pty", "no-pty", "no-port-forwarding", "no-agent-forwarding", "no-x11-forwarding", "no-user-rc":
+		default:
 			return o, fault.Usagef("unknown option %.24q", name).WithHint(allowedOptions)
 		}
-		value, rest, ok := dequote(rest)
 		if !ok || rest == "," || rest != "" && rest[0] != ',' {
-			return o, fault.Usagef(`malformed option %s: it is written %s="VALUE", with a comma before the next option`, name, name).
+			return o, fault.Usagef(`malformed option %s: it is written %s, with a comma before the next option`, name, form).
 				WithHint(allowedOptions)
 		}
 		if err := o.set(name, value, local); err != nil {
@@ -64,6 +73,10 @@ func dequote(s string) (value, rest string, ok bool) {
 
 func (o *options) set(name, value string, local *time.Location) (err *fault.Error) {
 	switch name {
+	case "restrict", "no-pty":
+		o.noPTY = true
+	case "pty":
+		o.noPTY = false
 	case "from":
 		if o.from != nil {
 			return fault.Usagef("option from is given twice").WithHint("put all addresses into one, separated by commas")

@@ -31,12 +31,13 @@ func TestOptions(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ text, says string }{
-		{`restrict`, `"restrict"`},
-		{`no-pty`, `"no-pty"`},
-		{`no-port-forwarding,from="10.0.0.1"`, `"no-port-forwarding"`},
-		{`no-agent-forwarding`, `"no-agent-forwarding"`},
-		{`no-X11-forwarding`, `"no-x11-forwarding"`},
-		{`no-user-rc`, `"no-user-rc"`},
+		{`port-forwarding`, `"port-forwarding"`}, // gives what nobody has
+		{`restrict,agent-forwarding`, `"agent-forwarding"`},
+		{`no-touch-required`, `"no-touch-required"`},
+		{`no-`, `"no-"`},
+		{`restrict="yes"`, `it is written restrict, `},
+		{`no-pty,`, `malformed option no-pty`},
+		{`restrict no-pty`, `unknown option`},
 		{`cert-authority`, `"cert-authority"`},
 		{`environment="A=b"`, `"environment"`},
 		{`permitopen="h:1"`, `"permitopen"`},
@@ -87,6 +88,27 @@ func TestBadOptions(t *testing.T) {
 		if err.Hint == "" {
 			t.Errorf("%s: no hint", test.text)
 		}
+	}
+}
+
+// Options that only take away are known, and hold; as in OpenSSH, the last one
+// about terminals counts.
+func TestOptionsThatTakeAway(t *testing.T) {
+	t.Parallel()
+	for text, noPTY := range map[string]bool{
+		``: false, `no-port-forwarding,no-agent-forwarding,no-X11-forwarding,no-user-rc`: false,
+		`no-pty`: true, `restrict`: true, `No-PTY,from="10.0.0.1"`: true, `from="10.0.0.1",RESTRICT,command="a"`: true,
+		`pty`: false, `restrict,pty`: false, `pty,restrict`: true, `no-pty,pty,no-user-rc`: false,
+	} {
+		if o, err := parseOptions(text, time.UTC); err != nil || o.noPTY != noPTY {
+			t.Errorf("%s: no terminal: %v, %v", text, o.noPTY, err)
+		}
+	}
+	l := newTeam(t)
+	_, err := l.AddKeys(t.Context(), "alice", "bob", "restrict "+line("ci"))
+	ok(t, err)
+	if who, err := l.Login(t.Context(), public("ci"), "walt", home); err != nil || !who.NoTerminal || !who.Restricted {
+		t.Errorf("logs in as %+v, %v", who, err)
 	}
 }
 

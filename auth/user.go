@@ -7,7 +7,6 @@ package auth
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -143,46 +142,49 @@ func (u *Users) Get(ctx context.Context, name Name) (Account, error) {
 	})
 }
 
-// Check returns a fault when name is no user, as somebody is not who was removed
-// while connected.
-func (u *Users) Check(ctx context.Context, name Name) error {
-	return u.store.View(ctx, func(r state.Reader) error { return Member(r, name) })
+// Check returns the user as it is now, and a fault when name is no user, as
+// somebody is not who was removed while connected.
+func (u *Users) Check(ctx context.Context, name Name) (User, error) {
+	return state.Read(ctx, u.store, func(r state.Reader) (User, error) { return member(r, name) })
 }
 
 // CheckKey is Check for one who logged in with a key, which may have expired or
 // been removed since: somebody else can have the name by now.
-func (u *Users) CheckKey(ctx context.Context, name Name, fingerprint string) error {
-	return u.store.View(ctx, func(r state.Reader) error {
-		if err := Member(r, name); err != nil {
-			return err
+func (u *Users) CheckKey(ctx context.Context, name Name, fingerprint string) (User, error) {
+	return state.Read(ctx, u.store, func(r state.Reader) (User, error) {
+		user, err := member(r, name)
+		if err != nil {
+			return user, err
 		}
 		k, found, err := keyTable.Find(r, fingerprint)
 		if err == nil && (!found || k.User != name) {
-			return fault.Failedf("the key %s that you logged in with was removed", fingerprint).WithHint("log in with another one, or ask an administrator")
+			err = fault.Failedf("the key %s that you logged in with was removed", fingerprint).WithHint("log in with another one, or ask an administrator")
 		}
 		if err != nil {
-			return err
+			return user, err
 		}
 		now := u.now()
-		opts, bad := parseOptions(k.Options, now.Location())
-		if bad != nil {
-			return fmt.Errorf("options of the stored key %s: %w", fingerprint, bad)
-		}
-		if opts.expired(now) {
-			return fault.Failedf("the key %s that you logged in with expired at %s", fingerprint, opts.expires.Format(time.RFC3339)).
+		opts, err := k.options(now.Location())
+		if err == nil && opts.expired(now) {
+			err = fault.Failedf("the key %s that you logged in with expired at %s", fingerprint, opts.expires.Format(time.RFC3339)).
 				WithHint("log in with another one, or ask an administrator")
 		}
-		return nil
+		return user, err
 	})
 }
 
 // Member is Check within a transaction.
 func Member(r state.Reader, name Name) error {
-	ok, err := Exists(r, name)
-	if err == nil && !ok {
-		return fault.Failedf("%s is no longer a user of this lab", name).WithHint("ask an administrator")
-	}
+	_, err := member(r, name)
 	return err
+}
+
+func member(r state.Reader, name Name) (User, error) {
+	rec, found, err := userTable.Find(r, string(name))
+	if err == nil && !found {
+		err = fault.Failedf("%s is no longer a user of this lab", name).WithHint("ask an administrator")
+	}
+	return rec.User, err
 }
 
 // Exists reports whether there is a user of the name.
@@ -206,7 +208,7 @@ func Delete(tx state.Tx, actor, name Name) error {
 		return err
 	}
 	if rec.Admin {
-		if err := checkOtherAdmin(tx, name); err != nil {
+		if err := checkOtherAdmin(tx, name, "removed"); err != nil {
 			return err
 		}
 	}
@@ -218,9 +220,10 @@ func Delete(tx state.Tx, actor, name Name) error {
 	return userTable.Delete(tx, string(name))
 }
 
-// checkOtherAdmin returns a fault unless there is an administrator besides name.
-// It reads the row of one, so that a concurrent removal of that one conflicts.
-func checkOtherAdmin(r state.Reader, name Name) error {
+// checkOtherAdmin returns a fault, that name cannot be removed or the like, unless
+// there is an administrator besides. It reads the row of one, so that a concurrent
+// removal of that one conflicts.
+func checkOtherAdmin(r state.Reader, name Name, verb string) error {
 	for e, err := range userTable.Scan(r, "", "") {
 		if err != nil {
 			return err
@@ -229,8 +232,8 @@ func checkOtherAdmin(r state.Reader, name Name) error {
 			return nil
 		}
 	}
-	return fault.Failedf("%s is the last administrator and cannot be removed", name).
-		WithHint("add another administrator first: user add NAME --admin < KEY.pub")
+	return fault.Failedf("%s is the last administrator and cannot be %s", name, verb).
+		WithHint("make another administrator first: user promote USER")
 }
 
 // authorize returns a fault unless actor is an administrator or, for what

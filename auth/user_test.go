@@ -48,7 +48,7 @@ func TestAddRefuses(t *testing.T) {
 		{"ghost", "carol", line("carol"), "ghost is no longer a user"},
 		{"alice", "bob", line("carol"), "there is a user bob already"},
 		{"alice", "carol", "", "no public key"},
-		{"alice", "carol", line("carol") + "restrict " + line("laptop"), `"restrict"`},
+		{"alice", "carol", line("carol") + "tunnel=\"1\" " + line("laptop"), `"tunnel"`},
 		{"alice", "carol", line("carol") + line("bob"), "it belongs to bob"},
 	} {
 		_, err := l.Add(t.Context(), test.actor, test.name, false, test.lines)
@@ -205,14 +205,18 @@ func race(t *testing.T, both ...func() error) (won int) {
 func TestCheckKey(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
-	ok(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")))
-	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("alice")), "was removed")
+	ok(t, l.checkKey(t, "bob"))
+	_, err := l.CheckKey(t.Context(), "bob", fingerprint("alice"))
+	refused(t, err, "was removed")
 	ok(t, l.delete(t, "alice", "bob"))
-	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")), "no longer a user")
-	_, err := l.Add(t.Context(), "alice", "bob", false, line("another bob"))
+	refused(t, l.checkKey(t, "bob"), "no longer a user")
+	_, err = l.Add(t.Context(), "alice", "bob", false, line("another bob"))
 	ok(t, err)
-	ok(t, l.Check(t.Context(), "bob"))
-	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("bob")), fingerprint("bob"), "was removed")
+	bob, err := l.Check(t.Context(), "bob")
+	if err != nil || bob.Name != "bob" || bob.Admin {
+		t.Errorf("%+v, %v", bob, err)
+	}
+	refused(t, l.checkKey(t, "bob"), fingerprint("bob"), "was removed")
 }
 
 // TestCheckKeyExpires has somebody stay connected with a key that expires.
@@ -221,7 +225,13 @@ func TestCheckKeyExpires(t *testing.T) {
 	l := newTeam(t)
 	_, err := l.AddKeys(t.Context(), "alice", "bob", `expiry-time="20991231Z" `+line("late"))
 	ok(t, err)
-	ok(t, l.CheckKey(t.Context(), "bob", fingerprint("late")))
+	ok(t, l.checkKey(t, "late"))
 	l.now = func() time.Time { return time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }
-	refused(t, l.CheckKey(t.Context(), "bob", fingerprint("late")), fingerprint("late"), "expired at 2099-12-31")
+	refused(t, l.checkKey(t, "late"), fingerprint("late"), "expired at 2099-12-31")
+}
+
+// checkKey is CheckKey for bob, connected with the key of that name.
+func (l lab) checkKey(t *testing.T, key string) error {
+	_, err := l.CheckKey(t.Context(), "bob", fingerprint(key))
+	return err
 }

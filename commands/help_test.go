@@ -252,7 +252,7 @@ func TestCommandLinesInTexts(t *testing.T) {
 	texts["README.md"] = string(readme)
 
 	remote := regexp.MustCompile(`\bssh (?:-\w+ (?:\d+ )?)*(?:lab|walt@[\w.]+) "?(\S.*)`)
-	local := regexp.MustCompile(`^(node|image|device|user|log|advanced|help|whoami)\b`)
+	local := regexp.MustCompile(`^(node|image|device|user|log|advanced|help|whoami|version)\b`)
 	end := regexp.MustCompile("[<>;|`)]|  |\" ")
 	found := 0
 	for name, text := range texts {

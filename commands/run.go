@@ -11,6 +11,7 @@ import (
 	"github.com/google/shlex"
 	"github.com/spf13/pflag"
 
+	"walt/auth"
 	"walt/fault"
 )
 
@@ -30,16 +31,19 @@ func (a *App) Run(ctx context.Context, s *Session, line string) int {
 }
 
 // admit returns a fault, and ends what else the login does, when since then the
-// user or the key of the session was removed, or the key expired.
+// user or the key of the session was removed, or the key expired. Whether the user
+// is an administrator may have changed as well.
 func (a *App) admit(ctx context.Context, s *Session) (err error) {
+	var user auth.User
 	switch {
 	case !s.Certified:
-		err = a.Users.CheckKey(ctx, s.User, s.Key)
+		user, err = a.Users.CheckKey(ctx, s.User, s.Key)
 	case !s.Expires.IsZero() && !a.Now().Before(s.Expires):
 		err = fault.Failedf("the certificate that you logged in with expired at %s", s.Expires.UTC().Format(time.RFC3339)).WithHint("get a new one")
 	default:
-		err = a.Users.Check(ctx, s.User)
+		user, err = a.Users.Check(ctx, s.User)
 	}
+	s.Admin = user.Admin
 	if f := fault.As(err); f != nil && s.End != nil {
 		s.End(f.Msg)
 	}

@@ -14,7 +14,7 @@ import (
 // go. Whoever makes one owns its streams.
 type Session struct {
 	User  auth.Name
-	Admin bool
+	Admin bool   // at the login or, for a command that runs, when it began
 	Key   string // SHA256 fingerprint of the key that was verified
 	// Certified says that a certificate vouched for the key: it is not among
 	// those of the user.

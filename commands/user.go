@@ -3,6 +3,7 @@ package commands
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -23,10 +24,24 @@ func userCommands() []Command {
 		Path: "user add", Short: "add a user; reads public keys from standard input", Topic: "admin",
 		Long: `Reads lines in the format of authorized_keys from standard input:
   ssh walt@SERVER user add bob < bob.pub
-The options from=, expiry-time= and command= of such lines are honoured; a line
-with any other option is refused.`,
+The options from=, expiry-time= and command= of such lines are honoured, and so
+are those that only take away (restrict, no-pty, ...); a line with any other
+option is refused.`,
 		Args: []Arg{{Name: "NAME"}}, Flags: []Flag{{Name: "admin", Usage: "make an administrator, who manages users"}},
 		Run: userAdd,
+	}, {
+		Path: "user promote", Short: "make a user an administrator, who manages users", Topic: "admin",
+		Args: []Arg{nameArg},
+		Run: func(ctx context.Context, c *Call) error {
+			return c.changeAdmin("an administrator now", func(name auth.Name) error { return c.Users.Promote(ctx, c.User, name) })
+		},
+	}, {
+		Path: "user demote", Short: "make an administrator an ordinary user again", Topic: "admin",
+		Long: `What is begun already goes on. To demote yourself is asked first, since only
+another administrator can undo it; the last administrator stays one. Whom the
+server is started for with --admin is one again at its next start.`,
+		Args: []Arg{nameArg}, Flags: []Flag{yesFlag, noInputFlag},
+		Run: userDemote,
 	}, {
 		Path: "user add-key", Short: "add keys; reads them from standard input", Topic: "admin",
 		Long: `Reads lines in the format of authorized_keys from standard input, for yourself
@@ -71,7 +86,7 @@ func userShow(ctx context.Context, c *Call) error {
 		return err
 	}
 	if c.on("json") {
-		return c.print(api.NewUsers(all))
+		return c.print(api.NewUsers(all, c.Now()))
 	}
 	var cells [][]string
 	for _, a := range all {
@@ -81,7 +96,11 @@ func userShow(ctx context.Context, c *Call) error {
 		}
 		name := string(a.Name)
 		for _, k := range a.Keys {
-			cells = append(cells, []string{name, role, k.Fingerprint, k.Comment, k.Options})
+			options := k.Options
+			if k.Expired(c.Now()) {
+				options += " (expired)"
+			}
+			cells = append(cells, []string{name, role, k.Fingerprint, k.Comment, options})
 			name, role = "", ""
 		}
 		if len(a.Keys) == 0 {
@@ -135,10 +154,47 @@ func (c *Call) readKeys() (string, error) {
 	return string(b), nil
 }
 
+// showAdded tells of each new key whether it lets its user in.
 func (c *Call) showAdded(name auth.Name, keys []auth.Key) {
 	for _, k := range keys {
+		why := k.Permit(c.Client, c.Now())
+		if k.Expired(c.Now()) {
+			fmt.Fprintf(c.Out, "%s cannot log in with %s %s: %v\n", name, k.Fingerprint, clean(k.Comment), why)
+			continue
+		}
 		fmt.Fprintf(c.Out, "%s can log in with %s %s\n", name, k.Fingerprint, clean(k.Comment))
+		if why != nil {
+			c.note("But not from where you are: %v, by its option from.", why)
+		}
 	}
+}
+
+// changeAdmin changes what the user may who is the first argument, and says so.
+func (c *Call) changeAdmin(now string, change func(auth.Name) error) error {
+	name, err := auth.ParseName(c.arg(0))
+	if err == nil {
+		err = c.mayManageKeys()
+	}
+	if err == nil {
+		err = change(name)
+	}
+	if err == nil {
+		fmt.Fprintf(c.Out, "%s is %s\n", name, now)
+	}
+	return err
+}
+
+func userDemote(ctx context.Context, c *Call) error {
+	return c.changeAdmin("no longer an administrator", func(name auth.Name) error {
+		err := c.Users.Demote(ctx, c.User, name, c.on("yes"))
+		if errors.Is(err, auth.ErrOneself) {
+			c.note("Only another administrator can make you one again.")
+			if err = c.ask(ctx, "Demote yourself all the same?"); err == nil {
+				err = c.Users.Demote(ctx, c.User, name, true)
+			}
+		}
+		return err
+	})
 }
 
 func userAdd(ctx context.Context, c *Call) error {

@@ -24,6 +24,19 @@ func TestUsers(t *testing.T) {
 		{
 			user: "alice", line: "user add dave --admin", stdin: `from="10.0.0.0/8" ` + publicKey("dave"),
 			stdout: "dave can log in with " + fingerprint("dave") + " dave@example\n",
+			stderr: "But not from where you are: the key is not allowed from 192.0.2.7, by its option from.\n",
+		},
+		{
+			user: "alice", line: "user add-key carol", stdin: `restrict,expiry-time="20261122Z" ` + publicKey("old") + `from="192.0.2.*" ` + publicKey("near"),
+			stdout: "carol cannot log in with " + fingerprint("old") + " old@example: the key expired at 2026-11-22T00:00:00Z\n" +
+				"carol can log in with " + fingerprint("near") + " near@example\n",
+		},
+		{
+			user: "bob", line: "user show carol",
+			stdout: "NAME   ROLE  KEY" + strings.Repeat(" ", 49) + "COMMENT        OPTIONS\n" +
+				"carol        " + fingerprint("carol") + "  carol@example\n" +
+				"             " + fingerprint("old") + "  old@example    restrict,expiry-time=\"20261122Z\" (expired)\n" +
+				"             " + fingerprint("near") + "  near@example   from=\"192.0.2.*\"\n",
 		},
 		{
 			user: "bob", line: "user show dave",
@@ -33,7 +46,7 @@ func TestUsers(t *testing.T) {
 		{
 			user: "bob", line: "user show dave --json",
 			stdout: `{"users":[{"name":"dave","admin":true,"keys":[{"fingerprint":"` + fingerprint("dave") +
-				`","comment":"dave@example","options":"from=\"10.0.0.0/8\""}]}]}` + "\n",
+				`","comment":"dave@example","options":"from=\"10.0.0.0/8\"","expired":false}]}]}` + "\n",
 		},
 		{user: "bob", line: "user add-key", stdin: publicKey("phone"), stdout: "bob can log in with " + fingerprint("phone") + " phone@example\n"},
 		{
@@ -69,6 +82,44 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// Whom administrators are is what the next command sees, also of those connected.
+func TestPromoteAndDemote(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.tell([]step{
+		{
+			user: "bob", line: "user promote bob", status: StatusFailed,
+			stderr: "walt: only administrators manage users\n  ask an administrator; see who is one with: user show\n",
+		},
+		{
+			user: "alice", line: "user demote alice", stdin: "y\n", status: StatusFailed,
+			stderr: "walt: alice is the last administrator and cannot be demoted\n  make another administrator first: user promote USER\n",
+		},
+		{user: "alice", line: "user promote alice", status: StatusFailed, stderr: "walt: alice is an administrator already\n"},
+		{user: "alice", line: "user promote bob", stdout: "bob is an administrator now\n"},
+		{user: "bob", line: "whoami", stdout: "bob, an administrator, with the key " + fingerprint("bob") + "\n"},
+		{
+			user: "alice", line: "user demote alice", stdin: "n\n", status: StatusInUse,
+			stderr: "Only another administrator can make you one again.\nDemote yourself all the same? [y/N] \nwalt: not confirmed; nothing changed\n",
+		},
+		{user: "alice", line: "whoami", stdout: "alice, an administrator, with the key " + fingerprint("alice") + "\n"},
+		{user: "alice", line: "user demote alice --yes", stdout: "alice is no longer an administrator\n"},
+		{
+			user: "alice", line: "advanced backup", status: StatusFailed,
+			stderr: "walt: only administrators make backups\n  see who is one with: user show\n",
+		},
+		{user: "bob", line: "user demote carol", status: StatusFailed, stderr: "walt: carol is no administrator\n  see who is one with: user show\n"},
+	})
+	restricted := lab.session("bob", "")
+	restricted.Restricted = true
+	if got := lab.runIn(t.Context(), restricted, "user promote carol"); got.status != StatusFailed || !strings.Contains(got.stderr, "a key with options") {
+		t.Errorf("with a key that has options: %+v", got)
+	}
+	if got := lab.ok("bob", "log show"); !strings.Contains(got, " user alice: bob: made an administrator\n") || !strings.Contains(got, " user alice: alice: no longer an administrator\n") {
+		t.Errorf("the log:\n%s", got)
+	}
+}
+
 func TestUserRemove(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
@@ -86,7 +137,7 @@ func TestUserRemove(t *testing.T) {
 		},
 		{
 			user: "alice", line: "user remove alice", status: StatusFailed,
-			stderr: "walt: alice is the last administrator and cannot be removed\n  add another administrator first: user add NAME --admin < KEY.pub\n",
+			stderr: "walt: alice is the last administrator and cannot be removed\n  make another administrator first: user promote USER\n",
 		},
 	})
 	lab.tell([]step{{user: "bob", line: "whoami", status: StatusFailed, stderr: "walt: bob is no longer a user of this lab\n  ask an administrator\n"}})

@@ -32,7 +32,11 @@ func speak(user string) func(s *story, ts *testscript.TestScript, neg bool, args
 }
 
 func (s *story) terminal(ts *testscript.TestScript, _ bool, args []string) error {
-	return s.talk(args[0], startTerminal, s.lab.SSH(args[0], []string{"-tt"}, args[1:]...))
+	options := []string{"-tt"}
+	if len(args) == 1 { // a shell has one anyway, and goes on without
+		options = nil
+	}
+	return s.talk(args[0], startTerminal, s.lab.SSH(args[0], options, args[1:]...))
 }
 
 func (s *story) pipe(ts *testscript.TestScript, _ bool, args []string) error {

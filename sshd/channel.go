@@ -94,6 +94,10 @@ func (x *session) openTerminal(payload []byte) bool {
 	if x.started || x.tty != nil || gossh.Unmarshal(payload, &r) != nil {
 		return false
 	}
+	if x.login.NoTerminal {
+		x.denied = true
+		return false
+	}
 	x.tty = newTTY(x.ctx, x.ch, stream{x.out, x.ch}, printable(r.Term, 64))
 	x.tty.resize(r.Columns, r.Rows)
 	return true

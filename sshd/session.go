@@ -25,7 +25,7 @@ type session struct {
 	peer  gossh.Conn
 	login auth.Login
 	ch    gossh.Channel
-	tty   *tty // nil when the client asked for none
+	tty   *tty // nil when the client asked for none, or was denied it
 
 	// ctx belongs to this session alone: the library's context is shared by all
 	// sessions of a connection.
@@ -37,6 +37,7 @@ type session struct {
 	stop    context.CancelCauseFunc
 
 	out     *outlet
+	denied  bool   // the client asked for a terminal that its key does not permit
 	started bool   // that the client asked for a command or shell
 	line    string // the command, "" for a shell or a script
 
@@ -107,6 +108,9 @@ func (x *session) dispatch() (status int) {
 // script runs every line of the input as a command line. The commands
 // themselves get no input.
 func (x *session) script() (status int) {
+	if x.denied {
+		fmt.Fprintln(x.base.Err, "walt: your key permits no terminal: type one command per line, and Ctrl-D at the end")
+	}
 	for n := 1; ; n++ {
 		line, err := x.input.line(x.ctx)
 		if err == io.EOF {
