@@ -3,7 +3,6 @@ package power
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -82,27 +81,6 @@ func (p *Ports) Run(ctx context.Context) error {
 		g.Go(func() error { return p.Duties.Hold(ctx, name, duty) })
 	}
 	return g.Wait()
-}
-
-// changes returns a channel that holds a token when something under one of the
-// prefixes was written since the last one was taken. stop ends it.
-func (p *Ports) changes(ctx context.Context, prefixes ...string) (changed <-chan struct{}, stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	token := make(chan struct{}, 1)
-	var watching sync.WaitGroup // until stop
-	for _, prefix := range prefixes {
-		w := p.Store.Watch(prefix)
-		watching.Go(func() {
-			defer w.Close()
-			for {
-				if _, err := w.Next(ctx); err != nil {
-					return
-				}
-				wake(token)
-			}
-		})
-	}
-	return token, func() { cancel(); watching.Wait() }
 }
 
 // wake leaves a token unless there is one.

@@ -29,8 +29,8 @@ type trial struct {
 // nobody attends to, those that failed, and at its start all, since an earlier
 // end of the server may have cut off who attended to them.
 func (p *Ports) reconcile(ctx context.Context) error {
-	changed, stop := p.changes(ctx, orders.Prefix(""))
-	defer stop()
+	watch := p.Store.Watch(orders.Prefix(""))
+	defer watch.Close()
 	var work sync.WaitGroup // it ends with ctx
 	defer work.Wait()
 	done := make(chan trial)
@@ -78,7 +78,7 @@ func (p *Ports) reconcile(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(again):
-		case <-changed:
+		case <-watch.Changed():
 		case t := <-done:
 			delete(running, t.port)
 			last[t.port] = p.after(t)

@@ -31,8 +31,8 @@ func (p *Ports) SetIdle(d time.Duration) {
 // What makes a node idle later than now cannot make it due before the pause is
 // over; what makes it due earlier wakes save.
 func (p *Ports) save(ctx context.Context) error {
-	changed, stop := p.changes(ctx, cables.Prefix(""), switches.Prefix(""))
-	defer stop()
+	watch := p.Store.Watch(cables.Prefix(""), switches.Prefix(""))
+	defer watch.Close()
 	for {
 		pause, err := p.orderOff(ctx)
 		if ctx.Err() != nil {
@@ -46,7 +46,7 @@ func (p *Ports) save(ctx context.Context) error {
 			return nil
 		case <-time.After(pause):
 		case <-p.idleSet:
-		case <-changed:
+		case <-watch.Changed():
 		}
 	}
 }

@@ -85,8 +85,9 @@ type Store interface {
 	Update(ctx context.Context, f func(Tx) error) (Version, error)
 	// Limit is the most that one Update may write.
 	Limit() Limit
-	// Watch observes every later commit that touches a key with the prefix.
-	Watch(prefix string) *Watch
+	// Watch observes every later commit that touches a key with one of the
+	// prefixes.
+	Watch(prefixes ...string) *Watch
 	// Close waits for running transactions, ends every Watch and closes the store.
 	Close() error
 }

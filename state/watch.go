@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -14,22 +15,21 @@ var ErrClosed = errors.New("state: closed")
 // forgets them and reports an overflow instead.
 const maxPending = 1024
 
-// Batch is what one commit changed under the prefix of a watch.
+// Batch is what one commit changed under the prefixes of a watch.
 type Batch struct {
 	Version Version
 	Keys    []string // in the order of the writes, perhaps with repetitions
 	// Overflow says that changes up to Version were missed, and that Keys are
-	// none: read everything under Prefix again.
+	// none: read everything that is watched again.
 	Overflow bool
-	Prefix   string // of the watch
 }
 
-// Watch collects the keys under one prefix that commits changed. It never
+// Watch collects the keys under some prefixes that commits changed. It never
 // delays a commit: a reader that falls behind by 1024 keys is told to read
 // everything again.
 type Watch struct {
-	prefix string
-	close  func(*Watch)
+	prefixes []string
+	close    func(*Watch)
 
 	mu      sync.Mutex
 	pending []Batch // one overflow, or commits in their order
@@ -53,7 +53,7 @@ func (w *Watch) Next(ctx context.Context) (Batch, error) {
 	}
 }
 
-// Changed receives after commits that changed something under the prefix, once
+// Changed receives after commits that changed something that is watched, once
 // for all that came since it received last, and when the watch was closed. It is
 // for a loop that reads everything again whatever changed, and so never calls
 // Next.
@@ -98,9 +98,9 @@ func (w *Watch) wake() {
 func (w *Watch) add(v Version, keys []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b := Batch{Version: v, Prefix: w.prefix}
+	b := Batch{Version: v}
 	for _, k := range keys {
-		if strings.HasPrefix(k, w.prefix) {
+		if slices.ContainsFunc(w.prefixes, func(prefix string) bool { return strings.HasPrefix(k, prefix) }) {
 			b.Keys = append(b.Keys, k)
 		}
 	}
@@ -124,9 +124,9 @@ type Watches struct {
 	all map[*Watch]struct{}
 }
 
-// Add makes a Watch on the prefix.
-func (ws *Watches) Add(prefix string) *Watch {
-	w := &Watch{prefix: prefix, close: ws.remove, signal: make(chan struct{}, 1)}
+// Add makes a Watch on the prefixes.
+func (ws *Watches) Add(prefixes ...string) *Watch {
+	w := &Watch{prefixes: prefixes, close: ws.remove, signal: make(chan struct{}, 1)}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.all == nil {

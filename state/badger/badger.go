@@ -155,9 +155,9 @@ func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (*commit, e
 // Limit is the most that one transaction may write.
 func (b *Store) Limit() state.Limit { return limit }
 
-// Watch observes every later commit that touches a key with the prefix.
-func (b *Store) Watch(prefix string) *state.Watch {
-	w := b.watches.Add(prefix)
+// Watch observes every later commit that touches a key with one of the prefixes.
+func (b *Store) Watch(prefixes ...string) *state.Watch {
+	w := b.watches.Add(prefixes...)
 	b.mu.Lock()
 	closed := b.closed
 	b.mu.Unlock()
