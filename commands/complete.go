@@ -131,11 +131,11 @@ func completeIssuers(ctx context.Context, c *Call, word string) []string {
 }
 
 func completeModel(ctx context.Context, c *Call, _ string) []string {
-	models, err := c.Lab.Models(ctx)
+	models, err := c.knownModels(ctx)
 	if err != nil {
 		return nil
 	}
-	return images.ModelNames(models)
+	return models
 }
 
 func completeImage(ctx context.Context, c *Call, _ string) []string {
@@ -167,13 +167,9 @@ func completeLink(ctx context.Context, c *Call, _ string) []string {
 }
 
 func completeUser(ctx context.Context, c *Call, _ string) []string {
-	all, err := c.Users.List(ctx)
+	names, err := c.knownUsers(ctx)
 	if err != nil {
 		return nil
-	}
-	var names []string
-	for _, u := range all {
-		names = append(names, string(u.Name))
 	}
 	return names
 }

@@ -62,7 +62,10 @@ func TestComplete(t *testing.T) {
 		{"user remove-key ", fingerprint("bob")},
 		{"help show im", "images"},
 		{"help im", "images"},
-		{"node show ", ""},
+		{"node show ", "all-nodes free-nodes my-nodes pc-1 rpi-1 rpi-10 rpi-2"},
+		{"node show --model rpi-3-b,", "pc-x86-64 rpi-3-b"},
+		{"node show --state u", "unreachable up"},
+		{"node show --owner c", "carol"},
 
 		// The command for a node is not ours.
 		{"node run --y", "--yes"},

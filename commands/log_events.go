@@ -170,15 +170,12 @@ func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
 
 // knownIssuers lists the users and the devices that there are, and the server.
 func (c *Call) knownIssuers(ctx context.Context) ([]string, error) {
-	users, err := c.Users.List(ctx)
+	users, err := c.knownUsers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	known, err := c.Lab.Names(ctx)
-	for _, u := range users {
-		known = append(known, string(u.Name))
-	}
-	return append(known, string(journal.Server)), err
+	devices, err := c.Lab.Names(ctx)
+	return append(append(devices, users...), string(journal.Server)), err
 }
 
 // issuer returns the names that one term of --issuers stands for.

@@ -1,6 +1,9 @@
 package commands
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 var setArg = Arg{Name: "SET", Complete: completeSet}
 
@@ -13,10 +16,13 @@ func nodeCommands() []Command {
 	changes := []Flag{yesFlag, noInputFlag, namesFlag, jsonFlag}
 	return []Command{{
 		Path: "node show", Also: []string{"node list", "node ls"}, Short: "show your nodes, or all", Topic: "node-ownership",
-		Long: `Shows the nodes that boot your images. With --all, the free nodes and those of
-others follow; the image of a node of somebody else is shown as a link that
-"image clone" takes.`,
-		Flags: []Flag{{Name: "all", Short: "a", Usage: "show those of others and free ones too"}, namesFlag, jsonFlag},
+		Long: `Shows the nodes that boot your images, or those of the set. With --all, the free
+nodes and those of others follow; the image of a node of somebody else is shown
+as a link that "image clone" takes. --free, and --owner with a user, look among
+all nodes. Several options show the nodes that all of them mean; a model, a
+state and a user may be several, joined by commas.`,
+		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeSet}},
+		Flags: slices.Concat([]Flag{{Name: "all", Short: "a", Usage: "show those of others and free ones too"}}, whichFlags, []Flag{namesFlag, jsonFlag}),
 		Run:   nodeShow,
 	}, {
 		Path: "node acquire", Short: "take nodes", Topic: "node-ownership",

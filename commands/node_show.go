@@ -11,11 +11,7 @@ import (
 )
 
 func nodeShow(ctx context.Context, c *Call) error {
-	find := c.Lab.All
-	if !c.on("all") {
-		find = func(ctx context.Context) ([]nodes.DeviceStatus, error) { return c.Lab.Mine(ctx, c.User) }
-	}
-	all, err := find(ctx)
+	all, narrowed, err := c.which(ctx)
 	if err != nil {
 		return err
 	}
@@ -29,6 +25,9 @@ func nodeShow(ctx context.Context, c *Call) error {
 			fmt.Fprintln(out, n.Name)
 		}
 		return out.Flush()
+	case len(all) == 0 && narrowed:
+		c.note("There is no such node. See all with: node show --all")
+		return nil
 	case len(all) == 0 && !c.on("all"):
 		c.note("You have no nodes. Take one with: node acquire SET; see all with: node show --all")
 		return nil

@@ -16,6 +16,9 @@ const (
 	Powersave   State = "powersave"   // its port is off, since nobody needs it
 )
 
+// States lists the states that nodes can be in.
+func States() []State { return []State{Off, Booting, Up, Unreachable, Powersave} }
+
 // unasked is the state of a switch that the server had nothing to ask yet.
 const unasked State = "not asked yet"
 
