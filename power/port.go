@@ -159,9 +159,9 @@ type Wiring struct {
 	open  map[Port]order
 }
 
-// few is for how many devices it is faster to read their links one by one than
-// the cables of all switches.
-const few = 100
+// perSwitch is for how many devices it takes as long to read their links one by
+// one as the cables of a switch.
+const perSwitch = 15
 
 // Wiring reads it for all of the devices at once.
 func (p *Ports) Wiring(r state.Reader, devices []ethernet.MAC) (w Wiring, err error) {
@@ -169,25 +169,57 @@ func (p *Ports) Wiring(r state.Reader, devices []ethernet.MAC) (w Wiring, err er
 	if w.open, err = openOrders(r); err != nil {
 		return w, err
 	}
-	if len(devices) <= few {
-		for _, mac := range devices {
-			l, err := linkOf(r, mac)
-			if err != nil {
-				return w, err
-			}
-			w.ports[mac] = l.Port
-		}
-		return w, nil
+	byLink, err := fewFor(r, len(devices))
+	switch {
+	case err != nil:
+		return w, err
+	case byLink:
+		return w, w.readLinks(r, devices)
 	}
+	return w, w.readCables(r)
+}
+
+// fewFor reports whether the links of n devices are read sooner than the cables
+// of all switches that have any.
+func fewFor(r state.Reader, n int) (bool, error) {
+	if n <= perSwitch {
+		return true, nil
+	}
+	switches := 0
+	for _, err := range cables.Keys(r, "", "") {
+		if err != nil {
+			return false, err
+		}
+		if switches++; n <= switches*perSwitch {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// readLinks reads where each of the devices is connected.
+func (w Wiring) readLinks(r state.Reader, devices []ethernet.MAC) error {
+	for _, mac := range devices {
+		l, err := linkOf(r, mac)
+		if err != nil {
+			return err
+		}
+		w.ports[mac] = l.Port
+	}
+	return nil
+}
+
+// readCables reads what is connected to every switch.
+func (w Wiring) readCables(r state.Reader) error {
 	for e, err := range cables.Scan(r, "", "") {
 		if err != nil {
-			return w, err
+			return err
 		}
 		for mac, number := range e.Value {
 			w.ports[mac] = Port{Switch: ethernet.MAC(e.Key), Number: number}
 		}
 	}
-	return w, nil
+	return nil
 }
 
 // Port is the one that a device is connected to, the zero Port if none is known.
