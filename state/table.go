@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	fast "github.com/segmentio/encoding/json"
@@ -116,10 +117,14 @@ func (t Table[T]) Get(r Reader, key string) (T, error) {
 // Find returns the row of key and whether there is one, for callers to whom none
 // is no error.
 func (t Table[T]) Find(r Reader, key string) (v T, found bool, err error) {
-	v, err = t.Get(r, key)
-	if errors.Is(err, ErrNotFound) {
+	b, err := r.Get(t.prefix + key)
+	switch {
+	case errors.Is(err, ErrNotFound): // not wrapped first: for many rows that takes longer than to look
 		return v, false, nil
+	case err != nil:
+		return v, false, fmt.Errorf("read %s%s: %w", t.prefix, key, err)
 	}
+	v, err = t.decode(key, b)
 	return v, err == nil, err
 }
 
@@ -129,6 +134,9 @@ func (t Table[T]) All(r Reader, under string) ([]T, error) {
 	for e, err := range t.Scan(r, under, "") {
 		if err != nil {
 			return nil, err
+		}
+		if len(all) == cap(all) { // append would grow it by a quarter, and copy large rows often
+			all = slices.Grow(all, max(len(all), 8))
 		}
 		all = append(all, e.Value)
 	}
