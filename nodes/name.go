@@ -37,6 +37,14 @@ func ParseName(s string) (Name, error) {
 // before rpi-10.
 func (n Name) Compare(other Name) int {
 	s, t := string(n), string(other)
+	same := 0
+	for same < len(s) && same < len(t) && s[same] == t[same] {
+		same++
+	}
+	for same > 0 && isDigit(s[same-1]) { // a number is compared as a whole
+		same--
+	}
+	s, t = s[same:], t[same:]
 	for s != "" && t != "" {
 		i, j := digits(s), digits(t)
 		if i == 0 || j == 0 {
@@ -55,10 +63,12 @@ func (n Name) Compare(other Name) int {
 	return cmp.Or(cmp.Compare(len(s), len(t)), cmp.Compare(n, other))
 }
 
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
 // digits counts the digits that s begins with.
 func digits(s string) int {
 	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
+		if !isDigit(s[i]) {
 			return i
 		}
 	}
