@@ -10,20 +10,21 @@ type Devices struct {
 // Device is anything on the lab's network.
 type Device struct {
 	Name   string  `json:"name"`
-	Type   string  `json:"type"`   // "server", "node", "switch" or "unknown"
-	Model  *string `json:"model"`  // null: not known
-	MAC    *string `json:"mac"`    // null: of the server
-	IP     *string `json:"ip"`     // null: not known
-	State  string  `json:"state"`  // of a node as in Node; of others a text for people
-	Switch *string `json:"switch"` // that it is connected to; null: not known
-	Port   *int    `json:"port"`   // of that switch; null: not known
+	Type   string  `json:"type"`         // "server", "node", "switch" or "unknown"
+	Model  *string `json:"model"`        // null: not known
+	MAC    *string `json:"mac"`          // null: of the server
+	IP     *string `json:"ip"`           // null: not known
+	State  string  `json:"state"`        // of a node as in Node; of others a text for people
+	Why    *string `json:"state_reason"` // of a node or switch as in Node
+	Switch *string `json:"switch"`       // that it is connected to; null: not known
+	Port   *int    `json:"port"`         // of that switch; null: not known
 }
 
 // NewDevice makes a device; state is what its State says.
 func NewDevice(d nodes.DeviceStatus, state string) Device {
 	return Device{
 		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
-		State: state, Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number),
+		State: state, Why: orNull(d.Why), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number),
 	}
 }
 

@@ -18,12 +18,13 @@ type Nodes struct {
 type Node struct {
 	Name  nodes.Name   `json:"name"`
 	Model images.Model `json:"model"`
-	Type  string       `json:"type"`  // "virtual" or "physical"
-	Host  string       `json:"host"`  // "physical" or "simulated"
-	Owner *auth.Name   `json:"owner"` // null: free
-	Image images.Ref   `json:"image"` // that it boots
-	State string       `json:"state"` // "off", "booting", "up", "unreachable" or "powersave"
-	IP    *string      `json:"ip"`    // null: not known
+	Type  string       `json:"type"`         // "virtual" or "physical"
+	Host  string       `json:"host"`         // "physical" or "simulated"
+	Owner *auth.Name   `json:"owner"`        // null: free
+	Image images.Ref   `json:"image"`        // that it boots
+	State string       `json:"state"`        // "off", "booting", "up", "unreachable", "failed" or "powersave"
+	Why   *string      `json:"state_reason"` // why it is unreachable or failed; null: not known, or in another state
+	IP    *string      `json:"ip"`           // null: not known
 	MAC   ethernet.MAC `json:"mac"`
 	Since time.Time    `json:"since"` // when the owner last changed
 }
@@ -34,7 +35,7 @@ func NewNodes(shown []*nodes.DeviceStatus) Nodes {
 	for i, n := range shown {
 		doc.Nodes[i] = Node{
 			Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
-			Image: n.Image, State: string(n.State), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
+			Image: n.Image, State: string(n.State), Why: orNull(n.Why), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		}
 	}
 	return doc

@@ -68,7 +68,7 @@ leads to another switch.`,
 }
 
 func deviceShow(ctx context.Context, c *Call) error {
-	rows, err := c.deviceRows(ctx)
+	rows, all, err := c.deviceRows(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,39 +90,38 @@ func deviceShow(ctx context.Context, c *Call) error {
 		cells = append(cells, []string{r.Name, r.Type, orDash(r.Model), orDash(r.MAC), orDash(r.IP), orDash(r.Switch), port, r.State})
 	}
 	c.rows([]string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, cells)
+	c.noteWhy(all)
 	return nil
 }
 
 // deviceRows lists the devices of the optional first argument, the server first
 // when it is among them.
-func (c *Call) deviceRows(ctx context.Context) ([]api.Device, error) {
-	rows := []api.Device{}
-	var all []nodes.DeviceStatus
-	var err error
+func (c *Call) deviceRows(ctx context.Context) (rows []api.Device, all []nodes.DeviceStatus, err error) {
+	rows = []api.Device{}
 	server := true
 	if c.arg(0) == "" {
 		all, err = c.Lab.AllDevices(ctx)
 	} else {
 		var set nodes.Set
 		if set, err = nodes.ParseSet(c.arg(0)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		all, server, err = c.Lab.Devices(ctx, c.User, set)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if server {
 		rows = append(rows, api.ServerDevice(c.Lab.IP))
 	}
 	jobs, err := c.Images.Jobs(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, d := range all {
 		rows = append(rows, api.NewDevice(d, c.stateOf(d, jobs)))
 	}
-	return rows, nil
+	return rows, all, nil
 }
 
 // stateOf is what a device is doing; of one that waits for the default image of

@@ -229,6 +229,7 @@ var metElsewhere = []string{
 	"Usage:\n  waltd serve", "of a running server: ssh", "a backup is made by: waltd", // of waltd itself
 	"\nMore: help show %s\n",
 	"try again with: node reboot %s",                // a reboot that failed may fail again
+	"start again with: node reboot %s",              // TestCannotBoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x
 	"write it to a file: ssh",                         // only on a terminal
 	"a fresh clone: image clone --force walt:%s",      // TestOutdatedClone

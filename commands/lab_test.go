@@ -232,12 +232,16 @@ type rack struct {
 
 	mu      sync.Mutex
 	started []nodes.Name
+	refuses error // to start any, if not nil
 }
 
-func (r *rack) Start(n nodes.Name) {
+func (r *rack) Start(n nodes.Name) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.started = append(r.started, n)
+	if r.refuses == nil {
+		r.started = append(r.started, n)
+	}
+	return r.refuses
 }
 
 func (r *rack) Stop(nodes.Name) {}

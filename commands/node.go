@@ -74,7 +74,8 @@ taken only after you confirmed it.`,
 	}, {
 		Path: "node wait", Short: "wait until nodes are up",
 		Long: `Waits until all nodes of the set have reported that they are up on the image
-that they should boot.`,
+that they should boot. One that cannot boot it ends that at once, with the
+reason; the server tries again by itself, as after a boot that takes too long.`,
 		Args:  []Arg{setArg},
 		Flags: []Flag{timeoutFlag},
 		Run:   nodeWait,

@@ -114,7 +114,7 @@ func (c *Call) showResult(r nodes.Result) error {
 			k.Image.Short(), k.Default, k.Image.Short())
 	}
 	for _, n := range r.Unreachable {
-		c.note("%s did not answer before it was taken: no other node that would do was free.", n)
+		c.note("%s did not answer, or could not boot, before it was taken: no other node that would do was free.", n)
 	}
 	if len(r.Changes) == 0 {
 		c.note("You have no nodes; nothing to do.")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"walt/api"
 	"walt/nodes"
@@ -36,12 +37,22 @@ func nodeShow(ctx context.Context, c *Call) error {
 		return nil
 	}
 	c.showNodes(shown)
-	for _, n := range shown {
-		if n.State == nodes.Unreachable && n.Why != "" {
-			c.note("%s is unreachable: %s.", n.Name, n.Why)
-		}
-	}
+	c.noteWhy(all)
 	return nil
+}
+
+// noteWhy tells why nodes do not answer, or could not boot.
+func (c *Call) noteWhy(all []nodes.DeviceStatus) {
+	for _, r := range nodes.Reasons(all, nodes.Unreachable) {
+		verb := "is"
+		if len(r.Nodes) > 1 {
+			verb = "are"
+		}
+		c.note("%s %s unreachable: %s.", strings.Join(r.Nodes, ", "), verb, r.Why)
+	}
+	for _, r := range nodes.Reasons(all, nodes.Failed) {
+		c.note("%s cannot boot: %s.", strings.Join(r.Nodes, ", "), r.Why)
+	}
 }
 
 // ownFirst puts the user's nodes first, then the free ones, then those of others.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"walt/fault"
 	"walt/images"
 )
 
@@ -44,6 +45,50 @@ func TestAcquireAndRelease(t *testing.T) {
 	if got, want := lab.ok("bob", "node show --all --names-only"), "rpi-1\nrpi-2\npc-1\nrpi-10\n"; got != want {
 		t.Errorf("mine, then free ones: %q, want %q", got, want)
 	}
+}
+
+// A node that cannot boot: what users see of it, and how they go on.
+func TestCannotBoot(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire pc-1,rpi-1")
+	lab.nodes.Failed("pc-1", fault.Failedf("its content is damaged"))
+	lab.tell([]step{
+		{
+			user: "bob", line: "node wait pc-1", status: StatusFailed,
+			stderr: "walt: pc-1 cannot boot: its content is damaged\n  when that is mended, start again with: node reboot pc-1\n",
+		},
+		{
+			user: "carol", line: "device show pc-1", stderr: "pc-1 cannot boot: its content is damaged.\n",
+			stdout: "NAME  TYPE  MODEL      MAC                IP  SWITCH  PORT  STATE\n" +
+				"pc-1  node  pc-x86-64  52:54:00:00:01:01  -   -       -     failed\n",
+		},
+	})
+	shown := lab.run("bob", "node show", "")
+	if !strings.Contains(shown.stdout, " failed ") || shown.stderr != "pc-1 cannot boot: its content is damaged.\n" {
+		t.Errorf("shown is %+v", shown)
+	}
+	if got := lab.ok("bob", "node show --json"); !strings.Contains(got, `"state":"failed","state_reason":"its content is damaged"`) {
+		t.Errorf("got %s", got)
+	}
+	if got := lab.ok("bob", "log show"); !strings.Contains(got, "cannot boot bob/pc-x86-64-default: its content is damaged") {
+		t.Errorf("the log is %s", got)
+	}
+	lab.tell([]step{{user: "bob", line: "node reboot pc-1", stdout: "pc-1 is rebooting\n"}})
+	lab.up("pc-1", "127.0.0.1:4711")
+	lab.rack.refuses = fault.Failedf("there is no memory for it")
+	lab.tell([]step{
+		{user: "bob", line: "node wait pc-1", stdout: "pc-1 is up\n"},
+		{
+			user: "bob", line: "node reboot --hard pc-1", status: StatusFailed,
+			stderr: "walt: could not reboot pc-1: there is no memory for it\n  try again with: node reboot pc-1\n",
+		},
+		{
+			user: "bob", line: "node boot pc-1 default", status: StatusFailed,
+			stdout: "pc-1 is free and boots its default image at its next start: the reboot failed, there is no memory for it\n",
+			stderr: "walt: could not reboot pc-1: there is no memory for it\n  try again with: node reboot pc-1\n",
+		},
+	})
 }
 
 func TestOutdatedClone(t *testing.T) {
@@ -110,8 +155,8 @@ func TestNodeDocuments(t *testing.T) {
 	lab.up("pc-1", "127.0.0.1:4711")
 	lab.pass(time.Second)
 	const (
-		pc1 = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","host":"simulated","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z"}`
-		rpi = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","host":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z"}`
+		pc1 = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","host":"simulated","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","state_reason":null,"ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z"}`
+		rpi = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","host":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","state_reason":null,"ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z"}`
 	)
 	lab.tell([]step{
 		{user: "bob", line: "node show --json", stdout: `{"nodes":[]}` + "\n"},

@@ -232,7 +232,7 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device show explorable-switches --json",
-			stdout: `{"devices":[{"name":"sw-1","type":"switch","model":null,"mac":"52:54:00:00:09:01","ip":"10.0.0.2","state":"not asked yet","switch":null,"port":null}]}` + "\n",
+			stdout: `{"devices":[{"name":"sw-1","type":"switch","model":null,"mac":"52:54:00:00:09:01","ip":"10.0.0.2","state":"not asked yet","state_reason":null,"switch":null,"port":null}]}` + "\n",
 		},
 	})
 	lab.ok("bob", "device rename sw-1 core")

@@ -170,13 +170,16 @@ func overwrite(tx Change, old, img Image, given consent.Agreement) error {
 			old.Ref.Short(), strings.Join(bad, ", "), strings.Join(ModelNames(img.Models), ", ")).
 			WithHint("clone it under another name, or release those nodes first")
 	}
-	if old.Digest == img.Digest {
-		return nil
-	}
-	if err := given.Check(shown); err != nil {
-		return err
+	same := old.Digest == img.Digest
+	if !same {
+		if err := given.Check(shown); err != nil {
+			return err
+		}
 	}
 	for _, n := range using {
+		if same && !n.Failed { // else what it lacked may have come
+			continue
+		}
 		if err := tx.Restart(n); err != nil {
 			return err
 		}

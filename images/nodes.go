@@ -40,6 +40,7 @@ type Node struct {
 	consent.Claim // whose it is
 	Model         Model
 	Visitors      []auth.Name // who has a session on it now
+	Failed        bool        // to boot its image: nothing runs on it
 }
 
 // Restart is what came of restarting a node because its image changed.

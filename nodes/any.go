@@ -16,7 +16,7 @@ const (
 	ready       readiness = iota // it is up
 	startable                    // it is booting, or the server can start it
 	untold                       // it is off, for all that is known, and has to be switched on by hand
-	unreachable                  // it should be up, and does not answer
+	unreachable                  // it should be up, and does not answer, or could not boot
 )
 
 // readiness of a node, whoever owns it.
@@ -24,7 +24,7 @@ func (l *Lab) readiness(r state.Reader, d Device) (readiness, error) {
 	switch l.status.of(d.Name).State {
 	case Up:
 		return ready, nil
-	case Unreachable:
+	case Unreachable, Failed:
 		return unreachable, nil
 	case Booting:
 		return startable, nil

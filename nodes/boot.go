@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"walt/fault"
 	"walt/images"
+	"walt/journal"
 	"walt/state"
 )
 
@@ -49,7 +52,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		return img, fmt.Errorf("boot %s: %w", n, err)
 	}
 	l.status.change(n, func(s *Status) {
-		s.State, s.Addr, s.Why, s.due = Booting, "", "", false
+		s.State, s.Addr, s.Why, s.due, s.took = Booting, "", "", false, img.Digest
 		if s.late.IsZero() { // it started by itself
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -64,6 +67,39 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 func (l *Lab) Up(n Name, addr string) {
 	l.status.set(n, Up, addr)
 	l.keepAddress(n, addr)
+}
+
+// Failed is called when a node that was started cannot boot, or cannot run on: of a
+// virtual node by its host, of a physical one by whatever serves it its image. The
+// reason stays with the node until it starts again.
+func (l *Lab) Failed(n Name, reason error) { l.failed(n, reason) }
+
+// failed is Failed, and returns the reason in words for users.
+func (l *Lab) failed(n Name, reason error) (why string) {
+	why = l.why(reason)
+	if f := fault.As(reason); f != nil && f.Hint != "" {
+		why += "; " + strings.ReplaceAll(f.Hint, "\n", " ")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), workLimit)
+	defer cancel()
+	d, err := state.Read(ctx, l.Store, func(r state.Reader) (Device, error) { return devices.Get(r, string(n)) })
+	if errors.Is(err, state.ErrNotFound) {
+		return why // removed meanwhile, or known by another name
+	}
+	l.status.change(n, func(s *Status) {
+		s.State, s.Addr, s.Why, s.due = Failed, "", why, false
+		if s.late.IsZero() { // it was up
+			s.late = l.Now().Add(d.Settings.bootTimeout())
+		}
+	})
+	if err == nil {
+		e := journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: fmt.Sprintf("cannot boot %s: %s", d.Image, why)}
+		err = l.Journal.Add(ctx, e)
+	}
+	if err != nil {
+		l.Log.Error("note that a node cannot boot", "node", n, "err", err)
+	}
+	return why
 }
 
 // Down is called when a node lost its power. One that was told to start only did

@@ -18,8 +18,8 @@ type Result struct {
 	Changes []Change       // a node each, in natural order
 	Cloned  []images.Image // new in the user's working set
 	Kept    []KeptImage    // in the working set already, not as their default images, and used unchanged
-	// Unreachable are nodes that did not answer when they were taken, since no
-	// others were free.
+	// Unreachable are nodes that did not answer, or could not boot, when they were
+	// taken, since no others were free.
 	Unreachable []Name
 }
 

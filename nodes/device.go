@@ -112,8 +112,10 @@ const (
 // Host runs the virtual nodes of one kind.
 type Host interface {
 	// Start powers a node on, or cuts its power and powers it on again. It
-	// returns at once; the node asks Lab.Boot what to boot.
-	Start(Name)
+	// returns at once; the node asks Lab.Boot what to boot, and of one that
+	// cannot boot Lab.Failed is told. An error says that the host cannot even
+	// begin: the node is off.
+	Start(Name) error
 	// Stop cuts the power of a node and returns when it is off.
 	Stop(Name)
 }

@@ -319,21 +319,28 @@ type grid struct {
 	lab  *Lab
 	dead bool // nodes that are started do nothing
 
+	refuses error // to start any, if not nil
+	broken  error // why none can boot, if not nil
+
 	mu      sync.Mutex
 	started []Name
 	stopped []Name
 }
 
-func (p *grid) Start(n Name) {
+func (p *grid) Start(n Name) error {
 	p.mu.Lock()
 	p.started = append(p.started, n)
 	p.mu.Unlock()
-	if p.dead {
-		return
+	if p.dead || p.refuses != nil {
+		return p.refuses
 	}
-	if _, err := p.lab.Boot(context.Background(), n); err == nil {
+	switch _, err := p.lab.Boot(context.Background(), n); {
+	case err == nil && p.broken != nil:
+		p.lab.Failed(n, p.broken)
+	case err == nil:
 		p.lab.Up(n, "127.0.0.1:1")
 	}
+	return nil
 }
 
 func (p *grid) Stop(n Name) {

@@ -30,7 +30,7 @@ type imageChange struct {
 func (i imageChange) Booting(ref images.Ref) (using []images.Node, err error) {
 	ds, err := booting(i, ref)
 	for _, d := range ds {
-		using = append(using, images.Node{Claim: d.claim(), Model: d.Model, Visitors: i.change.lab.visitors.Users(string(d.Name))})
+		using = append(using, images.Node{Claim: d.claim(), Model: d.Model, Visitors: i.change.lab.visitors.Users(string(d.Name)), Failed: i.change.lab.status.of(d.Name).State == Failed})
 	}
 	return using, err
 }

@@ -133,7 +133,9 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 		}
 	}
 	if d.Virtual() {
-		l.start(d, 0)
+		if refused := l.start(d, 0); refused != "" {
+			return Reboot{RebootFailed, refused}
+		}
 		return Reboot{Outcome: RebootOK}
 	}
 	if ordered.IsZero() {
@@ -183,7 +185,7 @@ func (l *Lab) why(err error) string {
 	if f := fault.As(err); f != nil {
 		return f.Msg
 	}
-	l.Log.Error("restart a node", "err", err)
+	l.Log.Error("start a node", "err", err)
 	return "internal error"
 }
 
@@ -208,10 +210,18 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
 }
 
 // start gives a virtual node its power, or takes it away for a moment. tries is
-// how often that was done in vain.
-func (l *Lab) start(d Device, tries int) {
+// how often that was done in vain. It returns the reason, in words for users, when
+// its host refuses, which stays with the node; else "".
+func (l *Lab) start(d Device, tries int) (refused string) {
 	l.starting(d, tries)
-	l.Hosts[d.Host].Start(d.Name)
+	host, here := l.Hosts[d.Host]
+	if !here {
+		return l.failed(d.Name, fault.Failedf("this server does not run %s nodes", d.Host))
+	}
+	if err := host.Start(d.Name); err != nil {
+		return l.failed(d.Name, err)
+	}
+	return ""
 }
 
 // starting notes that a node should be up soon.

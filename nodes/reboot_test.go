@@ -14,9 +14,9 @@ type counted struct {
 	starts atomic.Int32
 }
 
-func (c *counted) Start(n nodes.Name) {
+func (c *counted) Start(n nodes.Name) error {
 	c.starts.Add(1)
-	c.Host.Start(n)
+	return c.Host.Start(n)
 }
 
 func TestReboot(t *testing.T) {

@@ -135,6 +135,28 @@ func (n DeviceStatus) IP() string {
 	return ""
 }
 
+// Reasons returns why those of the nodes that are in the given state are in it, the
+// names of those with the same reason together.
+func Reasons(all []DeviceStatus, in State) (reasons []Reason) {
+	for _, n := range all {
+		if n.State != in || n.Status.Why == "" {
+			continue
+		}
+		i := slices.IndexFunc(reasons, func(r Reason) bool { return r.Why == n.Status.Why })
+		if i < 0 {
+			i, reasons = len(reasons), append(reasons, Reason{Why: n.Status.Why})
+		}
+		reasons[i].Nodes = append(reasons[i].Nodes, string(n.Name))
+	}
+	return reasons
+}
+
+// Reason is why nodes are in the state that they are in, in words for users.
+type Reason struct {
+	Nodes []string
+	Why   string
+}
+
 // NodesWithConsent returns the nodes of the set, for something that disturbs the
 // owners of contested ones: an *consent.Error unless the user agreed to that.
 func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]DeviceStatus, error) {

@@ -13,6 +13,7 @@ const (
 	Booting     State = "booting"     // asked what to boot, and is not up yet
 	Up          State = "up"          // reported that it runs
 	Unreachable State = "unreachable" // should be up, and does not answer
+	Failed      State = "failed"      // could not boot; it is started again in its boot.timeout
 	Powersave   State = "powersave"   // its port is off, since nobody needs it
 )
 
@@ -27,8 +28,9 @@ type Status struct {
 	State State
 	Addr  string    // host:port of its SSH server, "" unless up or unreachable
 	Heard time.Time // when the state last changed, zero if never
-	Why   string    // it is unreachable
+	Why   string    // it is unreachable or failed, in words for users
 
+	took  string    // digest of the image that it took at its last start, "" when it did not come that far
 	due   bool      // it was told to start, and has not asked yet what to boot
 	late  time.Time // when a boot takes too long; zero when none is expected to end
 	tries int       // how often its power was cut because of that

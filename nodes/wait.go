@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"walt/fault"
@@ -14,15 +15,20 @@ import (
 
 // Wait returns when every node of the set is up on the image that it should
 // boot, calling progress with those that are not yet whenever that changed.
-// When ctx ends first it returns the nodes that were not up, with ctx's error.
+// When ctx ends first it returns the nodes that were not up, with ctx's error. One
+// that cannot boot that image ends it at once with a fault: what was in its way
+// seldom goes by itself, and until the next try is a long time.
 func (l *Lab) Wait(ctx context.Context, set []DeviceStatus, progress func(missing []DeviceStatus)) ([]DeviceStatus, error) {
 	same := func(a, b DeviceStatus) bool { return a.Name == b.Name && a.State == b.State }
 	var shown []DeviceStatus
 	for {
 		changed := l.status.next()
-		missing, err := l.missing(ctx, set)
+		missing, failed, err := l.missing(ctx, set)
 		if err != nil || len(missing) == 0 {
 			return missing, err
+		}
+		if len(failed) > 0 {
+			return missing, cannotBoot(failed)
 		}
 		if !slices.EqualFunc(missing, shown, same) {
 			progress(missing)
@@ -36,23 +42,43 @@ func (l *Lab) Wait(ctx context.Context, set []DeviceStatus, progress func(missin
 	}
 }
 
-func (l *Lab) missing(ctx context.Context, set []DeviceStatus) ([]DeviceStatus, error) {
-	return state.Read(context.WithoutCancel(ctx), l.Store, func(r state.Reader) (missing []DeviceStatus, err error) {
+// missing returns those of the nodes that are not up on their image, and which of
+// these failed to boot it.
+func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed []DeviceStatus, err error) {
+	err = l.Store.View(context.WithoutCancel(ctx), func(r state.Reader) error {
+		missing, failed = nil, nil
 		for _, n := range set {
 			d, err := get(r, n.Name)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			img, _, err := images.Find(r, d.Image)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if s := l.status.of(d.Name); s.State != Up || d.Booted != img.Ref || d.Digest != img.Digest {
-				missing = append(missing, DeviceStatus{Device: d, Status: s})
+			s := l.status.of(d.Name)
+			if s.State == Up && d.Booted == img.Ref && d.Digest == img.Digest {
+				continue
+			}
+			missing = append(missing, DeviceStatus{Device: d, Status: s})
+			if s.State == Failed && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
+				failed = append(failed, missing[len(missing)-1])
 			}
 		}
-		return missing, nil
+		return nil
 	})
+	return missing, failed, err
+}
+
+// cannotBoot is the fault for nodes that failed to boot.
+func cannotBoot(failed []DeviceStatus) error {
+	var what, names []string
+	for _, r := range Reasons(failed, Failed) {
+		what = append(what, strings.Join(r.Nodes, ", ")+" cannot boot: "+r.Why)
+		names = append(names, r.Nodes...)
+	}
+	return fault.Failedf("%s", strings.Join(what, "; ")).
+		WithHint("when that is mended, start again with: node reboot %s", strings.Join(names, ","))
 }
 
 // pause waits, unless ctx ends before.

@@ -77,7 +77,11 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	}
 	if !again {
 		l.status.change(n, func(s *Status) {
-			if s.State != Up {
+			switch s.State {
+			case Up:
+			case Failed:
+				s.Why += "; " + what
+			default:
 				s.State, s.Addr, s.Why = Unreachable, "", what
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -76,14 +77,20 @@ func (ts *trees) keep(b builtTree) {
 // a fault when the content is not here, or is not what a layer must be. What was
 // damaged here is set aside, so that the next clone brings it again.
 func (s *Store) Tree(ctx context.Context, manifest Digest) (*Tree, error) {
-	t, err := s.trees.get(ctx, manifest, func(ctx context.Context) (*Tree, error) {
+	build := func(ctx context.Context) (*Tree, error) {
 		m, err := s.Manifest(manifest)
 		if err != nil {
 			return nil, err
 		}
 		return s.merge(ctx, m.Layers)
-	})
-	if e, ok := errors.AsType[*LayerError](err); ok {
+	}
+	t, err := s.trees.get(ctx, manifest, build)
+	e, bad := errors.AsType[*LayerError](err)
+	if bad && os.Remove(s.unpackedPath(e.Layer)) == nil { // the disk may have changed only that: it is made again
+		t, err = s.trees.get(ctx, manifest, build)
+		e, bad = errors.AsType[*LayerError](err)
+	}
+	if bad {
 		err = s.blame(ctx, e)
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package content
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,4 +90,30 @@ func TestTreeOfDamagedContent(t *testing.T) {
 	flip(t, s.blobPath(digest))
 	_, err = s.Tree(t.Context(), digest)
 	wantFault(t, err, "was damaged on this server")
+}
+
+// An unpacked layer that the disk changed is made again from what came.
+func TestTreeOfDamagedUnpackedLayer(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	digest := keep(t, s, zip(t, archive(t, regular("a", "1"))))
+	tree, err := s.Tree(t.Context(), digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacked := s.unpackedPath(tree.layers[0])
+	good, err := os.ReadFile(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(unpacked, bytes.Repeat([]byte("x"), len(good)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.trees.forget()
+	if _, err = s.Tree(t.Context(), digest); err != nil {
+		t.Error(err)
+	}
+	if now, err := os.ReadFile(unpacked); err != nil || !bytes.Equal(now, good) {
+		t.Errorf("the unpacked layer has %d bytes, %v", len(now), err)
+	}
 }

@@ -52,6 +52,10 @@ func (l *fakeLab) Boot(ctx context.Context, n nodes.Name) (images.Image, error) 
 func (l *fakeLab) Up(n nodes.Name, addr string) { l.events <- event{"up", n, addr} }
 func (l *fakeLab) Down(n nodes.Name)            { l.events <- event{"down", n, ""} }
 
+func (l *fakeLab) Failed(n nodes.Name, reason error) {
+	l.events <- event{"failed", n, reason.Error()}
+}
+
 // choose sets what nodes boot from now on.
 func (l *fakeLab) choose(digest string) {
 	l.mu.Lock()

@@ -28,19 +28,22 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
 
 // Lab is whom nodes ask and tell. The calls about one node come one after the
-// other, each Boot followed by a Down sooner or later.
+// other, each Boot followed by a Down or Failed sooner or later.
 type Lab interface {
 	// Boot returns the image that the node is to boot now.
 	Boot(ctx context.Context, n nodes.Name) (images.Image, error)
 	// Up tells that the node runs; addr is host:port of its SSH server.
 	Up(n nodes.Name, addr string)
-	// Down tells that the node has no power, or failed to boot.
+	// Down tells that the node has no power.
 	Down(n nodes.Name)
+	// Failed tells that the node could not boot, or not run on, and is off.
+	Failed(n nodes.Name, reason error)
 }
 
 // Library is where nodes find the content of images.
@@ -88,15 +91,15 @@ func New(lab Lab, library Library, trust ssh.PublicKey, log *slog.Logger) *Hyper
 
 // Start powers the node on. If it is on, its power is cut first, and Start
 // returns after the lab was told so: nothing of the earlier run is heard of
-// later. It does not wait for the boot. After Close it does nothing.
-func (s *Hypervisor) Start(n nodes.Name) {
+// later. It does not wait for the boot. After Close it fails.
+func (s *Hypervisor) Start(n nodes.Name) error {
 	ctx, end := context.WithCancel(context.Background())
 	l := &life{end, make(chan struct{})}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		end()
-		return
+		return fault.Failedf("the server is stopping")
 	}
 	before := s.nodes[n]
 	s.nodes[n] = l
@@ -111,6 +114,7 @@ func (s *Hypervisor) Start(n nodes.Name) {
 		defer close(l.off)
 		s.live(ctx, n)
 	}()
+	return nil
 }
 
 // Stop cuts the power of the node. It returns when it is off, its connections
@@ -149,7 +153,8 @@ func (s *Hypervisor) live(ctx context.Context, n nodes.Name) {
 		err := s.run(ctx, n)
 		again := errors.Is(err, errReboot)
 		if !again && ctx.Err() == nil {
-			s.Log.Error("simulated node stays off", "node", n, "err", err)
+			s.Lab.Failed(n, err)
+			return
 		}
 		s.Lab.Down(n)
 		if !again || ctx.Err() != nil {

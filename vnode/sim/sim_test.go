@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
@@ -118,12 +119,14 @@ func TestImageThatCannotBeOpened(t *testing.T) {
 	l := newLab(t, shelf{"one": release("one")})
 	l.choose("broken")
 	l.sim.Start("rpi-1")
-	l.expect(t, "boot", "down")
+	if why := l.expect(t, "boot", "failed").addr; !strings.Contains(why, "its content is damaged") {
+		t.Errorf("the lab is told %q", why)
+	}
 	l.choose("one")
 	l.boot(t, "rpi-1")
 	l.sim.Close()
-	if log := l.log.String(); !strings.Contains(log, "rpi-1") || !strings.Contains(log, "its content is damaged") {
-		t.Errorf("the log does not tell why: %s", log)
+	if err := l.sim.Start("rpi-1"); fault.As(err) == nil {
+		t.Errorf("after Close it starts, %v", err)
 	}
 }
 
