@@ -3,9 +3,9 @@ package commands
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
-	"walt/api"
 	"walt/journal"
 )
 
@@ -59,45 +59,32 @@ func logShow(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	found, none := []api.Event{}, true
 	waiting, cancel := c.waiting(ctx)
 	defer cancel()
-	show := func(e journal.Event) error {
-		if !wanted(e) {
-			return nil
-		}
-		none = false
-		switch {
-		case !c.on("json"):
-			_, err := fmt.Fprintln(c.Out, line(e))
-			return err
-		case follow:
-			return c.print(api.NewEvent(e))
-		}
-		found = append(found, api.NewEvent(e))
-		return nil
-	}
+	out := c.newEventWriter(follow)
+	live := journal.Reader{Wanted: wanted, Show: out.follow, Patience: readerPatience}
 	if follow && until.After(journal.At(c.Now())) { // one call for both: no event falls between
-		if err := c.Journal.Follow(waiting, from, show); err != nil {
+		if err := c.Journal.Follow(waiting, from, live); err != nil {
 			return err
 		}
 		return context.Cause(waiting)
 	}
-	if err := c.Journal.History(ctx, from, until, show); err != nil {
+	err = c.Journal.History(ctx, from, until, func(page []journal.Event) error {
+		return out.show(slices.DeleteFunc(page, func(e journal.Event) bool { return !wanted(e) }))
+	})
+	if err != nil {
 		return err
 	}
-	switch {
-	case follow:
-		if err := c.Journal.Follow(waiting, journal.At(c.Now()), show); err != nil {
+	if follow {
+		if err := c.Journal.Follow(waiting, journal.At(c.Now()), live); err != nil {
 			return err
 		}
 		return context.Cause(waiting)
-	case c.on("json"):
-		return c.print(api.Events{Events: found})
-	case none:
+	}
+	if out.none() && !c.on("json") {
 		c.note("Nothing happened then. See all that is kept with: log show --history full")
 	}
-	return nil
+	return out.end()
 }
 
 // lastLines returns the place before the last of the wanted events that --lines

@@ -37,17 +37,14 @@ func logWait(ctx context.Context, c *Call) error {
 	}
 	defer cancel()
 	c.note("Waiting for an event that matches: %s", pattern)
-	err = c.Journal.Follow(limited, from, func(e journal.Event) error {
-		shown := line(e)
-		if !wanted(e) || !pattern.MatchString(shown) {
-			return nil
-		}
+	matches := func(e journal.Event) bool { return wanted(e) && pattern.MatchString(line(e)) }
+	err = c.Journal.Follow(limited, from, journal.Reader{Wanted: matches, Show: func(page []journal.Event, _ int) error {
 		if c.on("json") {
-			return errors.Join(errFound, c.print(api.NewEvent(e)))
+			return errors.Join(errFound, c.print(api.NewEvent(page[0])))
 		}
-		_, err := fmt.Fprintln(c.Out, shown)
+		_, err := fmt.Fprintln(c.Out, line(page[0]))
 		return errors.Join(errFound, err)
-	})
+	}})
 	switch {
 	case errors.Is(err, errFound):
 		return nil

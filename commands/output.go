@@ -2,6 +2,7 @@ package commands
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ func columns(w io.Writer, bold bool, heading []string, rows [][]string) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	out := bufio.NewWriterSize(w, 32<<10)
+	out := bufio.NewWriterSize(w, bufferSize)
 	defer out.Flush()
 	for n, row := range rows {
 		marked := bold && heading != nil && n == 0
@@ -80,11 +81,48 @@ func steers(r rune) bool {
 	return r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
+// bufferSize is how much is written to a session at once, in bytes, when there is
+// as much.
+const bufferSize = 32 << 10
+
 // print writes v as one JSON document.
-func (c *Call) print(v any) error {
-	enc := json.NewEncoder(c.Out)
+func (c *Call) print(v any) error { return printTo(c.Out, v) }
+
+func printTo(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// list writes, an element at a time, what print writes of a document that is one
+// list with a name.
+type list struct {
+	out     *bufio.Writer
+	before  string // what stands before the next element
+	element bytes.Buffer
+}
+
+func newList(out *bufio.Writer, name string) *list {
+	return &list{out: out, before: fmt.Sprintf("{%q:[", name)}
+}
+
+func (l *list) add(v any) error {
+	l.element.Reset()
+	if err := printTo(&l.element, v); err != nil {
+		return err
+	}
+	l.out.WriteString(l.before)
+	l.before = ","
+	_, err := l.out.Write(bytes.TrimSuffix(l.element.Bytes(), []byte("\n")))
+	return err
+}
+
+func (l *list) end() error {
+	if l.before != "," {
+		l.out.WriteString(l.before)
+	}
+	l.out.WriteString("]}\n")
+	return l.out.Flush()
 }
 
 // rows writes rows to the session's output, with a bold heading on a terminal.

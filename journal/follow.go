@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,41 +15,24 @@ import (
 // reader looks for what is new.
 const slack = 10 * time.Second
 
+// Reader is who follows the journal.
+type Reader struct {
+	Wanted func(Event) bool
+	// Show shows the next of the wanted events, until it fails. missed is how many
+	// were left out before them; there may be none then.
+	Show func(page []Event, missed int) error
+	// Patience is how long Show may take while more comes than a state.Watch holds:
+	// one that takes longer does not keep up, and events are left out for it. 0:
+	// none are.
+	Patience time.Duration
+}
+
 // Follow shows every event from one place on, and then each that is committed,
-// however late, each once, until ctx ends or show fails; the end of ctx is no
+// however late, each once, until ctx ends or the reader fails; the end of ctx is no
 // error.
-func (j *Journal) Follow(ctx context.Context, from Mark, show func(Event) error) error {
-	f := follower{newest: from.time, seen: map[string]bool{}}
-	mark := func(e state.Entry[Event]) error { f.seen[e.Key] = true; return nil }
-	if err := j.each(ctx, f.horizon(), from.key, mark); err != nil { // older, and there already
-		return ignoreEnd(ctx, err)
-	}
-	w := j.store.Watch(events.Prefix(""))
-	defer w.Close()
-	catchUp := func(e state.Entry[Event]) error {
-		if !f.markSeen(e) {
-			return nil
-		}
-		return show(e.Value)
-	}
-	if err := j.each(ctx, f.horizon(), forever, catchUp); err != nil {
-		return ignoreEnd(ctx, err)
-	}
-	for {
-		batch, err := w.Next(ctx)
-		if err != nil {
-			return ignoreEnd(ctx, err)
-		}
-		fresh, err := f.fresh(ctx, j.store, batch)
-		if err != nil {
-			return ignoreEnd(ctx, err)
-		}
-		for _, e := range fresh {
-			if err := show(e); err != nil {
-				return err
-			}
-		}
-	}
+func (j *Journal) Follow(ctx context.Context, from Mark, r Reader) error {
+	f := follower{Reader: r, journal: j, newest: from.time, seen: map[string]bool{}}
+	return ignoreEnd(ctx, f.follow(ctx, from))
 }
 
 // forever is behind the key of every event.
@@ -57,25 +41,91 @@ const forever = "~"
 // follower tells new events from those that it had. The order of their keys is
 // not that of their commits, so it remembers the latest by name.
 type follower struct {
-	newest time.Time       // stamp of the newest event that it had
-	seen   map[string]bool // keys of those at most slack older, and some more
-	pruned time.Time       // up to where the latest were the only ones
+	Reader
+	journal *Journal
+	newest  time.Time       // stamp of the newest event that it had
+	seen    map[string]bool // keys of those at most slack older, and some more
+	pruned  time.Time       // up to where the latest were the only ones
+	slow    bool            // the reader took too long for the last page
 }
 
-// fresh returns those of the events of a commit that are new; after an overflow,
-// all that are new, in the order of their stamps.
-func (f *follower) fresh(ctx context.Context, store state.Store, batch state.Batch) ([]Event, error) {
-	found, err := state.Read(ctx, store, func(r state.Reader) ([]state.Entry[Event], error) { return f.read(r, batch) })
-	if err != nil {
-		return nil, err
+func (f *follower) follow(ctx context.Context, from Mark) error {
+	mark := func(page []state.Entry[Event]) error { f.fresh(page); return nil }
+	if err := f.journal.pages(ctx, f.horizon(), from.key, mark); err != nil { // older, and there already
+		return err
 	}
-	var fresh []Event
-	for _, e := range found {
-		if f.markSeen(e) {
+	w := f.journal.store.Watch(events.Prefix(""))
+	defer w.Close()
+	past := func(page []state.Entry[Event]) error { return f.show(f.fresh(page), 0) }
+	if err := f.journal.pages(ctx, f.horizon(), forever, past); err != nil {
+		return err
+	}
+	for {
+		batch, err := w.Next(ctx)
+		switch {
+		case err != nil:
+		case batch.Overflow:
+			err = f.catchUp(ctx)
+		default:
+			err = f.showChanged(ctx, batch.Keys)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// showChanged shows what is new of a commit.
+func (f *follower) showChanged(ctx context.Context, keys []string) error {
+	for some := range slices.Chunk(keys, historyPage) {
+		page, err := f.read(ctx, some)
+		if err == nil {
+			err = f.show(f.fresh(page), 0)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// catchUp shows all that is new, in the order of its stamps, or counts it if the
+// reader is too slow.
+func (f *follower) catchUp(ctx context.Context) error {
+	missed := 0
+	err := f.journal.pages(ctx, f.horizon(), forever, func(page []state.Entry[Event]) error {
+		fresh := f.fresh(page)
+		if f.slow {
+			missed += len(fresh)
+			return nil
+		}
+		return f.show(fresh, 0)
+	})
+	if err == nil {
+		err = f.show(nil, missed)
+	}
+	return err
+}
+
+// show shows what there is to show.
+func (f *follower) show(page []Event, missed int) error {
+	if len(page) == 0 && missed == 0 {
+		return nil
+	}
+	begun := time.Now()
+	err := f.Show(page, missed)
+	f.slow = f.Patience > 0 && time.Since(begun) > f.Patience
+	return err
+}
+
+// fresh returns those of the events that are new and wanted.
+func (f *follower) fresh(page []state.Entry[Event]) (fresh []Event) {
+	for _, e := range page {
+		if f.markSeen(e) && f.Wanted(e.Value) {
 			fresh = append(fresh, e.Value)
 		}
 	}
-	return fresh, nil
+	return fresh
 }
 
 // markSeen remembers an event, and reports whether it is new.
@@ -97,27 +147,21 @@ func (f *follower) markSeen(e state.Entry[Event]) bool {
 
 func (f *follower) horizon() string { return timeKey(f.newest.Add(-slack)) }
 
-func (f *follower) read(r state.Reader, batch state.Batch) (found []state.Entry[Event], err error) {
-	if batch.Overflow {
-		for e, err := range events.Scan(r, "", f.horizon()) {
+// read returns the events of keys.
+func (f *follower) read(ctx context.Context, keys []string) ([]state.Entry[Event], error) {
+	return state.Read(ctx, f.journal.store, func(r state.Reader) (found []state.Entry[Event], err error) {
+		for _, key := range keys {
+			key = strings.TrimPrefix(key, events.Prefix(""))
+			e, here, err := events.Find(r, key)
 			if err != nil {
 				return nil, err
 			}
-			found = append(found, e)
+			if here { // else it was trimmed
+				found = append(found, state.Entry[Event]{Key: key, Value: e})
+			}
 		}
 		return found, nil
-	}
-	for _, key := range batch.Keys {
-		key = strings.TrimPrefix(key, events.Prefix(""))
-		e, here, err := events.Find(r, key)
-		if err != nil {
-			return nil, err
-		}
-		if here { // else it was trimmed
-			found = append(found, state.Entry[Event]{Key: key, Value: e})
-		}
-	}
-	return found, nil
+	})
 }
 
 // ignoreEnd returns the error of a reader that waits for news, but nil when there

@@ -9,24 +9,37 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"walt/state"
 )
 
 // screen is where a follower shows events.
 type screen struct {
 	mu     sync.Mutex
 	lines  []string
+	missed int
 	paused chan struct{} // if not nil, the first line waits for its end
+
+	patience time.Duration
 }
 
-func (s *screen) show(e Event) error {
+func (s *screen) show(page []Event, missed int) error {
 	s.mu.Lock()
-	s.lines = append(s.lines, e.Detail)
-	first := len(s.lines) == 1
+	first := len(s.lines) == 0
+	for _, e := range page {
+		s.lines = append(s.lines, e.Detail)
+	}
+	s.missed += missed
 	s.mu.Unlock()
 	if first && s.paused != nil {
 		<-s.paused
 	}
 	return nil
+}
+
+// reader is the screen as a follower of all but what nobody wants.
+func (s *screen) reader() Reader {
+	return Reader{Show: s.show, Patience: s.patience, Wanted: func(e Event) bool { return e.Detail != "unwanted" }}
 }
 
 func (s *screen) shown() []string {
@@ -40,7 +53,7 @@ func (j *Journal) follow(t *testing.T, s *screen) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	time.Sleep(time.Nanosecond) // what is stamped with the same instant would be shown
-	go func() { done <- j.Follow(ctx, At(j.now()), s.show) }()
+	go func() { done <- j.Follow(ctx, At(j.now()), s.reader()) }()
 	synctest.Wait()
 	t.Cleanup(func() {
 		cancel()
@@ -77,7 +90,7 @@ func TestFollowFromThePast(t *testing.T) {
 		s.paused = make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- j.Follow(ctx, At(from), s.show) }()
+		go func() { done <- j.Follow(ctx, At(from), s.reader()) }()
 		synctest.Wait() // it shows the first one
 		j.add(t, "b")
 		close(s.paused)
@@ -95,7 +108,9 @@ func TestFollowEndsWhenShowFails(t *testing.T) {
 		j := newJournal(t)
 		gone := errors.New("gone")
 		done := make(chan error)
-		go func() { done <- j.Follow(t.Context(), At(j.now()), func(Event) error { return gone }) }()
+		go func() {
+			done <- j.Follow(t.Context(), At(j.now()), Reader{Show: func([]Event, int) error { return gone }, Wanted: wantAll})
+		}()
 		synctest.Wait()
 		j.add(t, "a")
 		if err := <-done; !errors.Is(err, gone) {
@@ -137,6 +152,51 @@ func TestFollowMissesNothing(t *testing.T) {
 			slices.Sort(shown)
 			if !slices.Equal(shown, append(slices.Clone(wanted), "last")) {
 				t.Errorf("%s: shown were %d events, want each of %d once", name, len(shown), len(wanted)+1)
+			}
+		}
+	})
+}
+
+func wantAll(Event) bool { return true }
+
+// A reader that does not keep up learns how much was left out, and goes on with
+// what comes then; one that is patient, or as fast as many come at once, is given
+// all of it.
+func TestFollowLeavesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 3000
+		j := newJournal(t)
+		slow, patient := &screen{patience: time.Second, paused: make(chan struct{})}, &screen{paused: make(chan struct{})}
+		fast := &screen{patience: time.Second}
+		for _, s := range []*screen{slow, patient, fast} {
+			j.follow(t, s)
+		}
+		j.add(t, "first")
+		time.Sleep(2 * time.Second)
+		_, err := j.store.Update(t.Context(), func(tx state.Tx) error {
+			for i := range many {
+				detail := "many"
+				if i%3 == 0 {
+					detail = "unwanted"
+				}
+				ok(t, j.Record(tx, Event{Type: Power, Detail: detail}))
+			}
+			return nil
+		})
+		ok(t, err)
+		synctest.Wait()
+		close(slow.paused)
+		close(patient.paused)
+		synctest.Wait()
+		j.add(t, "last")
+		synctest.Wait()
+		want(t, "shown to the slow", slow.shown(), "first", "last")
+		if slow.missed != many*2/3 {
+			t.Errorf("%d were said to be left out", slow.missed)
+		}
+		for _, s := range []*screen{patient, fast} {
+			if n := len(s.shown()); n != many*2/3+2 || s.missed != 0 {
+				t.Errorf("%d were shown, %d left out", n, s.missed)
 			}
 		}
 	})

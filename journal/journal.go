@@ -3,7 +3,7 @@
 // as they come, and the notices that a user must be shown. It decides nothing.
 // Its one surprising rule: events are ordered by the clock of the transaction
 // that wrote them, so one may appear a little before another that was
-// committed earlier; Follow misses none of them.
+// committed earlier; Follow misses none of them but those that it counts.
 package journal
 
 import (
@@ -122,8 +122,8 @@ func (j *Journal) Add(ctx context.Context, e Event) error {
 }
 
 // historyPage is how many events are read at once: whoever shows them may be
-// slow, and no transaction is left open meanwhile.
-const historyPage = 500
+// slow, and neither a transaction nor much memory is held meanwhile.
+const historyPage = 200
 
 // Mark is a place in the journal, before an event or where one could be.
 type Mark struct {
@@ -137,10 +137,28 @@ func At(t time.Time) Mark { return Mark{t.UTC(), timeKey(t)} }
 // After reports whether m is a later place than another.
 func (m Mark) After(other Mark) bool { return m.key > other.key }
 
-// History shows the events from one place until another, in order, until show
-// fails.
-func (j *Journal) History(ctx context.Context, from, until Mark, show func(Event) error) error {
-	return j.each(ctx, from.key, until.key, func(e state.Entry[Event]) error { return show(e.Value) })
+// History shows the events from one place until another, in order, a page of some
+// at a time, until show fails.
+func (j *Journal) History(ctx context.Context, from, until Mark, show func(page []Event) error) error {
+	return j.pages(ctx, from.key, until.key, func(page []state.Entry[Event]) error {
+		all := make([]Event, len(page))
+		for i, e := range page {
+			all[i] = e.Value
+		}
+		return show(all)
+	})
+}
+
+// Each shows a page one by one.
+func Each(show func(Event) error) func(page []Event) error {
+	return func(page []Event) error {
+		for _, e := range page {
+			if err := show(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // Last returns the place before the last n of the events between two places that
@@ -175,17 +193,15 @@ func (j *Journal) Last(ctx context.Context, from, until Mark, n int, wanted func
 	return from, nil
 }
 
-// each shows the events whose keys are from start until before end, in order.
-func (j *Journal) each(ctx context.Context, start, end string, show func(state.Entry[Event]) error) error {
+// pages shows the events whose keys are from start until before end, in order.
+func (j *Journal) pages(ctx context.Context, start, end string, show func([]state.Entry[Event]) error) error {
 	for {
 		page, err := j.page(ctx, start, end)
+		if err == nil && len(page) > 0 {
+			err = show(page)
+		}
 		if err != nil {
 			return err
-		}
-		for _, e := range page {
-			if err := show(e); err != nil {
-				return err
-			}
 		}
 		if len(page) < historyPage {
 			return nil

@@ -44,10 +44,10 @@ func (j *Journal) add(t testing.TB, details ...string) {
 // history returns the details of the events.
 func (j *Journal) history(t testing.TB, from, until time.Time) (details []string) {
 	t.Helper()
-	ok(t, j.History(t.Context(), At(from), At(until), func(e Event) error {
+	ok(t, j.History(t.Context(), At(from), At(until), Each(func(e Event) error {
 		details = append(details, e.Detail)
 		return nil
-	}))
+	})))
 	return details
 }
 
@@ -86,12 +86,12 @@ func TestEventIsKeptWhole(t *testing.T) {
 		e := Event{Type: Ownership, Actor: "alice", Node: "rpi-1", From: "bob", To: "alice", Detail: "why"}
 		ok(t, j.Add(t.Context(), e))
 		e.Time = time.Now().UTC()
-		ok(t, j.History(t.Context(), At(e.Time), At(e.Time.Add(1)), func(got Event) error {
+		ok(t, j.History(t.Context(), At(e.Time), At(e.Time.Add(1)), Each(func(got Event) error {
 			if got != e {
 				t.Errorf("got %+v, want %+v", got, e)
 			}
 			return nil
-		}))
+		})))
 	})
 }
 
@@ -142,7 +142,7 @@ func TestHistoryEndsWhenShowFails(t *testing.T) {
 	j := newJournal(t)
 	j.add(t, "a", "b")
 	gone, shown := errors.New("gone"), 0
-	err := j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), func(Event) error { shown++; return gone })
+	err := j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), Each(func(Event) error { shown++; return gone }))
 	if !errors.Is(err, gone) || shown != 1 {
 		t.Errorf("got %v after %d events", err, shown)
 	}
@@ -154,7 +154,7 @@ func TestSlowReaderHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	j := newJournal(t)
 	j.add(t, "a")
-	ok(t, j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), func(Event) error { return j.store.Close() }))
+	ok(t, j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), Each(func(Event) error { return j.store.Close() })))
 }
 
 func TestTrimKeepsTheNewest(t *testing.T) {
@@ -204,7 +204,7 @@ func TestReadersEndWithTheirContext(t *testing.T) {
 // readers are those who wait for news.
 func readers(j *Journal) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"Follow":  func(ctx context.Context) error { return j.Follow(ctx, At(j.now()), func(Event) error { return nil }) },
+		"Follow":  func(ctx context.Context) error { return j.Follow(ctx, At(j.now()), new(screen).reader()) },
 		"Notices": func(ctx context.Context) error { return j.Notices(ctx, "bob", func(string) {}) },
 	}
 }
@@ -256,7 +256,7 @@ func TestLast(t *testing.T) {
 			from, err := j.Last(t.Context(), begin, end, c.n, c.wanted)
 			ok(t, err)
 			var got []string
-			ok(t, j.History(t.Context(), from, end, func(e Event) error { got = append(got, e.Detail); return nil }))
+			ok(t, j.History(t.Context(), from, end, Each(func(e Event) error { got = append(got, e.Detail); return nil })))
 			want(t, fmt.Sprintf("the last %d from %d on", c.n, c.first), got, all[c.first:]...)
 		}
 		from, err := j.Last(t.Context(), begin, At(time.Time{}), 1, any)

@@ -139,12 +139,12 @@ func (l testLab) owners(t testing.TB, names ...Name) (all []auth.Name) {
 // events are those of a type, each "actor node: from -> to, detail".
 func (l testLab) events(t testing.TB, which journal.Type) (all []string) {
 	t.Helper()
-	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), func(e journal.Event) error {
+	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
 		if e.Type == which {
 			all = append(all, strings.TrimSpace(fmt.Sprintf("%s %s: %s -> %s, %s", e.Actor, e.Node, e.From, e.To, e.Detail)))
 		}
 		return nil
-	}))
+	})))
 	return all
 }
 

@@ -300,12 +300,12 @@ func (m *model) read(t *testing.T) *world {
 func (m *model) told(t *testing.T, text string, start time.Time, before *world) {
 	t.Helper()
 	var got, want []string
-	ok(t, m.lab.Journal.History(t.Context(), journal.At(start), journal.At(m.now().Add(1)), func(e journal.Event) error {
+	ok(t, m.lab.Journal.History(t.Context(), journal.At(start), journal.At(m.now().Add(1)), journal.Each(func(e journal.Event) error {
 		if e.Type == journal.Ownership {
 			got = append(got, fmt.Sprintf("%s: %s -> %s", e.Node, e.From, e.To))
 		}
 		return nil
-	}))
+	})))
 	was := map[ethernet.MAC]thing{}
 	for _, d := range before.things {
 		was[d.mac] = d

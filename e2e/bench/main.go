@@ -70,6 +70,7 @@ var parts = []struct {
 	{"start", 1000, (*bench).start},
 	{"large", 10000, (*bench).large},
 	{"clone", 0, (*bench).clone},
+	{"unread", 1000, (*bench).unread},
 }
 
 func partNames() (names string) {

@@ -1,0 +1,96 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"walt/api"
+	"walt/journal"
+)
+
+// writes is an output that notes each call of Write.
+type writes struct {
+	all  []string
+	last string // after this in one of them comes nothing more
+	end  func()
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.all = append(w.all, string(p))
+	if w.end != nil && strings.Contains(string(p), w.last) {
+		w.end()
+	}
+	return len(p), nil
+}
+
+// Whatever its form, the log is written some events at a time: not each for
+// itself, and not all that there are.
+func TestLogInPages(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	const many = 3000
+	for i := range many {
+		lab.must(lab.journal.Add(t.Context(), journal.Event{Type: journal.Power, Node: "rpi-1", Detail: fmt.Sprintf("reboot: ok %d.", i)}))
+	}
+	for _, line := range []string{"log show --history full", "log show --history full --json", "log show --history full --realtime --json"} {
+		s := lab.session("alice", "")
+		out := &writes{last: fmt.Sprintf(" %d.", many-1)}
+		s.Out, s.Err = out, out
+		if strings.Contains(line, "realtime") {
+			s.Waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
+				ctx, out.end = context.WithCancel(ctx)
+				return ctx, out.end
+			}
+		}
+		lab.app.Run(t.Context(), s, line)
+		text, longest := strings.Join(out.all, ""), 0
+		for _, w := range out.all {
+			longest = max(longest, len(w))
+		}
+		if n := strings.Count(text, "reboot: ok"); n != many || len(out.all) > many/50 || longest > bufferSize {
+			t.Errorf("%s: %d of %d events in %d writes, the longest of %d bytes", line, n, many, len(out.all), longest)
+		}
+		if strings.HasSuffix(line, "full --json") {
+			lab.must(json.Unmarshal([]byte(text), new(api.Events)))
+		}
+	}
+}
+
+// The place of events that were left out is a line among others, also for programs.
+func TestLogLeavesOut(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	e := journal.Event{Time: noon, Type: journal.Power, Actor: "bob", Node: "rpi-1", Detail: "reboot: ok"}
+	for line, want := range map[string]string{
+		"log show --realtime": "2026-11-22 12:00:00 skipped server: 1,042 lines left out, since the output was not read in time (see: log show)\n" +
+			"2026-11-22 12:00:00 power bob rpi-1: reboot: ok\n",
+		"log show --realtime --json": `{"time":"2026-11-22T12:00:00Z","type":"skipped","actor":"server","node":"","from":"","to":"",` +
+			`"detail":"1,042 lines left out, since the output was not read in time (see: log show)","count":1042}` + "\n" +
+			`{"time":"2026-11-22T12:00:00Z","type":"power","actor":"bob","node":"rpi-1","from":"","to":"","detail":"reboot: ok","count":1}` + "\n",
+	} {
+		var out strings.Builder
+		c := lab.call(line, &out)
+		w := c.newEventWriter(true)
+		lab.must(w.follow([]journal.Event{e}, 1042))
+		if out.String() != want {
+			t.Errorf("%s: got\n%swant\n%s", line, &out, want)
+		}
+	}
+}
+
+// call is a command line that is about to run.
+func (lab *testLab) call(line string, out *strings.Builder) *Call {
+	words := strings.Fields(line)
+	cmd, rest, ok := lab.app.lookup(words)
+	if !ok {
+		lab.t.Fatalf("%s: no such command", line)
+	}
+	s := lab.session("alice", "")
+	s.Out, s.Err = out, out
+	c := &Call{App: lab.app, Session: s, cmd: cmd, line: line}
+	lab.must(c.parse(rest))
+	return c
+}
