@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,9 +32,12 @@ func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Err
 		c.note("Ownership changed while you were asked; nothing was done.")
 	}
 	c.showClaims(contest.Nodes)
-	object := "them"
-	if len(contest.Nodes) == 1 {
-		object = contest.Nodes[0].Node
+	object := cmp.Or(contest.Nodes[0].Of, contest.Nodes[0].Node)
+	for _, n := range contest.Nodes {
+		if cmp.Or(n.Of, n.Node) != object {
+			object = "them"
+			break
+		}
 	}
 	return c.ask(ctx, verb+" "+object+" anyway?")
 }
@@ -49,7 +53,11 @@ func (c *Call) showClaims(claims []consent.Claim) {
 		if c.Online(n.Owner) {
 			presence = "is connected now"
 		}
-		c.note("%s belongs to %s since %s (%s); %s %s.", n.Node, n.Owner,
+		node := n.Node
+		if n.Where != "" {
+			node += " on " + n.Where
+		}
+		c.note("%s belongs to %s since %s (%s); %s %s.", node, n.Owner,
 			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), n.Owner, presence)
 	}
 }

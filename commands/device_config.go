@@ -76,13 +76,36 @@ func (c *Call) configure(ctx context.Context, set nodes.Set, nodesOnly bool, wan
 		done, err = c.Lab.Configure(ctx, c.User, set, nodesOnly, want, given)
 		return err
 	})
-	if err != nil || c.on("json") {
+	if err != nil {
 		return err
 	}
-	for _, n := range done {
-		fmt.Fprintf(c.Out, "%s is configured\n", n)
+	if !c.on("json") {
+		for _, n := range done {
+			fmt.Fprintf(c.Out, "%s is configured\n", n)
+		}
+	}
+	about := []string{"poe.reboots", "switch", "port"}
+	if slices.ContainsFunc(want, func(a nodes.Assignment) bool { return slices.Contains(about, a.Key) }) {
+		return c.noteDue(ctx, done)
 	}
 	return nil
+}
+
+// noteDue tells which nodes among the devices, and on the ports of those that are
+// switches, are switched off to save power, and when.
+func (c *Call) noteDue(ctx context.Context, among []nodes.Name) error {
+	due, err := c.Lab.Due(ctx, among)
+	const form = "2006-01-02 15:04 UTC"
+	for len(due) > 0 {
+		first := due[0].At.UTC() // those of the same minute are told together
+		var names []nodes.Name
+		for len(due) > 0 && due[0].At.UTC().Format(form) == first.Format(form) {
+			names, due = append(names, nodes.Name(due[0].Node)), due[1:]
+		}
+		slices.SortFunc(names, nodes.Name.Compare)
+		c.note("Free, and switched off to save power at %s (%s) unless used before: %s", first.Format(form), in(c.Now(), first), joined(names))
+	}
+	return err
 }
 
 func deviceRescan(ctx context.Context, c *Call) error {
@@ -104,6 +127,13 @@ func deviceRescan(ctx context.Context, c *Call) error {
 			continue
 		}
 		fmt.Fprintf(c.Out, "%s is connected to port %d of %s\n", l.Device, l.To.Number, l.Switch)
+	}
+	var moved []nodes.Name
+	for _, l := range links {
+		moved = append(moved, nodes.Name(l.Device))
+	}
+	if err := c.noteDue(ctx, moved); err != nil {
+		return err
 	}
 	var failed []string
 	for _, e := range told {

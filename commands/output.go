@@ -17,6 +17,7 @@ import (
 
 	"walt/fault"
 	"walt/images"
+	"walt/nodes"
 )
 
 // columns writes rows under an optional heading, each column as wide as its
@@ -228,6 +229,23 @@ func ago(now, t time.Time) string {
 		return "just now"
 	}
 	return humanize.RelTime(t, now, "ago", "")
+}
+
+// in is a future instant for people, as in "in 5 minutes".
+func in(now, t time.Time) string {
+	if t.Sub(now) < time.Second {
+		return "now"
+	}
+	return "in " + strings.TrimSpace(humanize.RelTime(now, t.Add(time.Second/2), "", "")) // half a second was spent
+}
+
+// joined lists names.
+func joined(names []nodes.Name) string {
+	var all []string
+	for _, n := range names {
+		all = append(all, string(n))
+	}
+	return strings.Join(all, ", ")
 }
 
 // duration parses a positive length of time, as in 90s, 5m, 2h or 3d; a number

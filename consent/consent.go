@@ -20,6 +20,9 @@ type Claim struct {
 	Node  string
 	Owner auth.Name
 	Since time.Time // when it became theirs
+	// Of is the device of the request that the node depends on, and Where the port
+	// that it is connected to; "" when it is asked about the node itself.
+	Of, Where string
 }
 
 // Agreement is what a user agreed to: to disturb whoever is there, or exactly the
@@ -42,7 +45,9 @@ func (e *Error) Error() string { return fmt.Sprintf("%d nodes belong to others",
 // it returns an *Error when that is not the same.
 func (g Agreement) Check(claims []Claim) error {
 	same := func(a, b Claim) bool {
-		return a.Node == b.Node && a.Owner == b.Owner && a.Since.Equal(b.Since)
+		since := a.Since.Equal(b.Since)
+		a.Since = b.Since
+		return since && a == b
 	}
 	if len(claims) == 0 || g.Whoever || slices.EqualFunc(g.Shown, claims, same) {
 		return nil

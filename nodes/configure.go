@@ -97,9 +97,16 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 			if err := s.assign(want); err != nil {
 				return err
 			}
+			if err := l.locate(tx, s, want); err != nil {
+				return err
+			}
 			subjects = append(subjects, s)
 		}
-		if err := given.Check(claims(ds, user)); err != nil {
+		disturbed, err := l.disturbed(tx, user, ds, subjects)
+		if err != nil {
+			return err
+		}
+		if err := given.Check(disturbed); err != nil {
 			return err
 		}
 		for _, s := range subjects {
@@ -111,6 +118,34 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		return nil
 	})
 	return done, err
+}
+
+// disturbed lists the nodes of others that the devices are or carry, and those on
+// the ports that the subjects are to be connected to.
+func (l *Lab) disturbed(r state.Reader, user auth.Name, ds []Device, subjects []*subject) ([]consent.Claim, error) {
+	all, err := l.claimsOn(r, ds, user)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range subjects {
+		if s.to.IsZero() {
+			continue
+		}
+		there, err := l.Ports.Connected(r, s.to.Switch, s.to.Number)
+		if err != nil {
+			return nil, err
+		}
+		nodes, err := l.withMACs(r, there)
+		if err != nil {
+			return nil, err
+		}
+		more, err := l.claimsBeside(r, s.Device, nodes, user, all)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	return all, nil
 }
 
 // assign changes a subject, in the order of the settings.
@@ -176,8 +211,10 @@ func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignme
 			told = append(told, a.Key+"="+a.Value)
 		}
 	}
-	if err := l.connect(tx, user, s, want); err != nil {
-		return err
+	if s.moves {
+		if err := l.Ports.Connect(tx, user.Actor(), s.MAC, s.to); err != nil {
+			return err
+		}
 	}
 	if s.Kind == Switch {
 		if err := l.Ports.Configure(tx, s.MAC, s.sw); err != nil {
@@ -188,19 +225,17 @@ func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignme
 	return errors.Join(devices.Put(tx, string(s.Device.Name), s.Device), l.Journal.Record(tx, e))
 }
 
-// connect notes within tx that a user told where a device is connected.
-func (l *Lab) connect(tx state.Tx, user auth.Name, s *subject, want []Assignment) error {
-	if !slices.ContainsFunc(want, func(a Assignment) bool { return a.Key == "switch" || a.Key == "port" }) {
-		return nil
-	}
+// locate finds the port that a device is to be connected to.
+func (l *Lab) locate(r state.Reader, s *subject, want []Assignment) error {
+	s.moves = slices.ContainsFunc(want, func(a Assignment) bool { return a.Key == "switch" || a.Key == "port" })
 	on, number := s.outlet.Switch, s.outlet.Number
 	switch {
-	case on == "none":
-		return l.Ports.Connect(tx, user.Actor(), s.MAC, power.Port{})
+	case !s.moves || on == "none":
+		return nil
 	case on == "" || number == 0:
 		return fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).WithHint("say both: device config %s switch=NAME port=N", s.Device.Name)
 	}
-	sw, err := get(tx, Name(on))
+	sw, err := get(r, Name(on))
 	if err != nil {
 		return err
 	}
@@ -208,5 +243,6 @@ func (l *Lab) connect(tx state.Tx, user auth.Name, s *subject, want []Assignment
 		return fault.Failedf("%s is not a switch that %s can be connected to; nothing changed", sw.Name, s.Device.Name).
 			WithHint("see what each device is with: device show")
 	}
-	return l.Ports.Connect(tx, user.Actor(), s.MAC, power.Port{Switch: sw.MAC, Number: number})
+	s.to = power.Port{Switch: sw.MAC, Number: number}
+	return nil
 }

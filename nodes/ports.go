@@ -92,6 +92,29 @@ func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []power
 	return told, moves, err
 }
 
+// Due returns which of the devices, and of those on the ports of the switches among
+// them, lose their power unless somebody uses them before, in the order of the time.
+func (l *Lab) Due(ctx context.Context, names []Name) ([]power.Due, error) {
+	var addresses []ethernet.MAC
+	err := l.Store.View(ctx, func(r state.Reader) error {
+		addresses = nil
+		for _, n := range names {
+			d, found, err := devices.Find(r, string(n))
+			if err != nil {
+				return err
+			}
+			if found {
+				addresses = append(addresses, d.MAC)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l.Ports.Due(ctx, addresses)
+}
+
 // PowerReport returns what the server does with the power of ports.
 func (l *Lab) PowerReport(ctx context.Context) (power.Report, error) {
 	report, err := l.Ports.Report(ctx)

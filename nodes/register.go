@@ -159,11 +159,18 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 				return fault.Failedf("%s is not a virtual node; nothing changed", d.Name).WithHint("forget it with: device forget %s", d.Name)
 			}
 		}
-		if err := given.Check(claims(ds, user)); err != nil {
+		disturbed, err := l.claimsOn(tx, ds, user)
+		if err != nil {
+			return err
+		}
+		if err := given.Check(disturbed); err != nil {
 			return err
 		}
 		gone = ds
 		for _, d := range ds {
+			if err := l.tellCarried(tx, user, d, fmt.Sprintf("%s removed %s, the switch of your node", user, d.Name)); err != nil {
+				return err
+			}
 			e := registration(user.Actor(), d, "removed")
 			e.From, e.To = string(d.Kind), ""
 			notice := fmt.Sprintf("%s removed your node %s", user, d.Name)
@@ -190,6 +197,21 @@ func (l *Lab) tell(tx state.Tx, user auth.Name, d Device, notice string) error {
 	return l.Journal.Tell(tx, string(d.Owner()), notice)
 }
 
+// tellCarried tells the owners of nodes on the ports of a switch what somebody else
+// did; the names of the nodes are put behind it.
+func (l *Lab) tellCarried(tx state.Tx, user auth.Name, sw Device, what string) error {
+	carried, err := l.carried(tx, sw)
+	if err != nil {
+		return err
+	}
+	for _, d := range carried {
+		if err := l.tell(tx, user, d, what+" "+string(d.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // unplug ends what runs on a device whose name is gone; why tells who is there.
 func (l *Lab) unplug(d Device, why error) {
 	l.visitors.Evict(string(d.Name), "", why)
@@ -214,13 +236,18 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		if taken {
 			return fault.Failedf("there is a device %s already", name).WithHint("choose another name")
 		}
-		if err := given.Check(claims([]Device{before}, user)); err != nil {
+		disturbed, err := l.claimsOn(tx, []Device{before}, user)
+		if err != nil {
+			return err
+		}
+		if err := given.Check(disturbed); err != nil {
 			return err
 		}
 		after = before
 		after.Name = name
 		e := journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(name), From: string(old), To: string(name), Detail: "renamed"}
-		return errors.Join(remove(tx, before), put(tx, after), l.Journal.Record(tx, e),
+		return errors.Join(l.tellCarried(tx, user, before, fmt.Sprintf("%s renamed %s to %s, the switch of your node", user, old, name)),
+			remove(tx, before), put(tx, after), l.Journal.Record(tx, e),
 			l.tell(tx, user, before, fmt.Sprintf("%s renamed your node %s: it is called %s now", user, old, name)))
 	})
 	if err != nil {

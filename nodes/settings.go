@@ -94,6 +94,8 @@ type subject struct {
 	Device
 	sw     power.Switch
 	outlet power.Outlet
+	moves  bool       // a user tells where it is connected
+	to     power.Port // there; the zero Port is nowhere
 }
 
 // setting is one that some devices have.

@@ -60,3 +60,44 @@ func (l testLab) state(t testing.TB, n Name) DeviceStatus {
 	ok(t, err)
 	return found[0]
 }
+
+// Whatever is done to a switch asks for the consent of those whose nodes it
+// carries, and of nobody else; what was agreed to is one moment's nodes.
+func TestSwitchThatCarriesNodesOfOthers(t *testing.T) {
+	t.Parallel()
+	l, _ := wired(t, time.Hour, []auth.Name{"bob"}, "n1", "n2", "n3", "n4")
+	ctx := t.Context()
+	for user, set := range map[auth.Name]string{"alice": "n1", "bob": "n2"} {
+		_, err := l.Acquire(ctx, user, parse(set), consent.Agreement{})
+		ok(t, err)
+	}
+	l.addSwitch(t, "sw-2", "two")
+	configure := func(who auth.Name, name Name, given consent.Agreement, words ...string) error {
+		want, _, err := ParseAssignments(words, false)
+		ok(t, err)
+		_, err = l.Configure(ctx, who, Only(name), false, want, given)
+		return err
+	}
+	asked := wantContest(t, configure("alice", "sw-1", consent.Agreement{}, "poe.reboots=false"), false, "n2 bob")
+	if c := asked.Nodes[0]; c.Of != "sw-1" || c.Where != "port 2 of sw-1" {
+		t.Errorf("asked of %+v", c)
+	}
+	_, err := l.Acquire(ctx, "bob", parse("n3"), consent.Agreement{})
+	ok(t, err)
+	wantContest(t, configure("alice", "sw-1", consent.Agreement{Shown: asked.Nodes}, "poe.reboots=false"), true, "n2 bob", "n3 bob")
+	wantContest(t, configure("bob", "sw-1", consent.Agreement{}, "poe.reboots=false"), false, "n1 alice")
+	wantContest(t, configure("bob", "n4", consent.Agreement{}, "port=1"), false, "n1 alice")
+	wantContest(t, configure("alice", "sw-2", consent.Agreement{}, "switch=sw-1", "port=2"), false, "n2 bob")
+	ok(t, configure("alice", "sw-2", consent.Agreement{}, "switch=sw-1", "port=24"))
+	ok(t, configure("alice", "n4", consent.Agreement{}, "port=9"))
+	_, err = l.Rename(ctx, "alice", "sw-1", "core", consent.Agreement{})
+	wantContest(t, err, false, "n2 bob", "n3 bob")
+	_, err = l.Forget(ctx, "alice", parse("sw-1,n2"), consent.Agreement{})
+	wantContest(t, err, false, "n2 bob", "n3 bob")
+	_, err = l.Forget(ctx, "alice", parse("sw-2"), consent.Agreement{})
+	ok(t, err)
+	_, err = l.Release(ctx, "bob", parse("n2,n3"))
+	ok(t, err)
+	_, err = l.Forget(ctx, "alice", parse("sw-1"), consent.Agreement{})
+	ok(t, err)
+}

@@ -2,7 +2,6 @@ package power
 
 import (
 	"errors"
-	"fmt"
 
 	"walt/ethernet"
 	"walt/journal"
@@ -63,20 +62,23 @@ func (p *Ports) move(tx state.Tx, actor journal.Actor, mac ethernet.MAC, to Link
 	m := Move{Device: device, From: from.Port, To: to.Port}
 	e := journal.Event{Type: journal.Registration, Actor: actor, Node: device, Detail: "connected to no known port"}
 	if !from.IsZero() {
-		sw, err := p.name(tx, from.Switch)
-		if err := errors.Join(err, p.giveBack(tx, from.Port)); err != nil {
+		if e.From, err = p.words(tx, from.Port); err != nil {
 			return m, err
 		}
-		e.From = fmt.Sprintf("port %d of %s", from.Number, sw)
+		if err := errors.Join(p.giveBack(tx, from.Port), p.startClock(tx, from.Port)); err != nil {
+			return m, err
+		}
 	}
 	if !to.IsZero() {
 		if m.Switch, err = p.name(tx, to.Switch); err != nil {
 			return m, err
 		}
-		if err := p.giveBack(tx, to.Port); err != nil {
+		if e.To, err = p.words(tx, to.Port); err != nil {
 			return m, err
 		}
-		e.To = fmt.Sprintf("port %d of %s", to.Number, m.Switch)
+		if err := errors.Join(p.giveBack(tx, to.Port), p.startClock(tx, to.Port)); err != nil {
+			return m, err
+		}
 		e.Detail = "connected to " + e.To
 	}
 	return m, p.Journal.Record(tx, e)

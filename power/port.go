@@ -3,6 +3,7 @@ package power
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,6 +68,35 @@ func connectedTo(r state.Reader, p Port) (devices []ethernet.MAC, err error) {
 		}
 	}
 	return devices, err
+}
+
+// Connected returns the devices that are connected to a switch, or to one port of
+// it, by number, in order.
+func (p *Ports) Connected(r state.Reader, sw ethernet.MAC, port int) (found []ethernet.MAC, err error) {
+	all, err := cablesOf(r, sw)
+	for mac, number := range all {
+		if port == 0 || number == port {
+			found = append(found, mac)
+		}
+	}
+	slices.Sort(found)
+	return found, err
+}
+
+// Where tells which port a device is connected to, in words; "" if that is not
+// known.
+func (p *Ports) Where(r state.Reader, mac ethernet.MAC) (string, error) {
+	l, err := linkOf(r, mac)
+	if err != nil || l.IsZero() {
+		return "", err
+	}
+	return p.words(r, l.Port)
+}
+
+// words are a port as people call it.
+func (p *Ports) words(r state.Reader, port Port) (string, error) {
+	sw, err := p.name(r, port.Switch)
+	return fmt.Sprintf("port %d of %s", port.Number, sw), err
 }
 
 // plug writes where a device is connected: the one place that does.

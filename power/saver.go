@@ -1,7 +1,10 @@
 package power
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"walt/ethernet"
@@ -18,6 +21,65 @@ func (p *Ports) NoteUse(tx state.Tx, node ethernet.MAC) error {
 		return err
 	}
 	return lastUse.Put(tx, string(node), p.Now().UTC())
+}
+
+// startClock has a node be idle from now on that is alone on a port: it may have
+// just come to be what the server can switch off.
+func (p *Ports) startClock(tx state.Tx, port Port) error {
+	here, err := connectedTo(tx, port)
+	if err != nil || len(here) != 1 {
+		return err
+	}
+	return p.NoteUse(tx, here[0])
+}
+
+// startClocks is startClock for all ports of a switch.
+func (p *Ports) startClocks(tx state.Tx, sw ethernet.MAC) error {
+	all, err := cablesOf(tx, sw)
+	if err != nil {
+		return err
+	}
+	for _, number := range slices.Compact(slices.Sorted(maps.Values(all))) {
+		if err := p.startClock(tx, Port{Switch: sw, Number: number}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Due is a node that loses its power unless somebody uses it before.
+type Due struct {
+	Node string
+	At   time.Time
+}
+
+// Due returns which of the devices, and of those on the ports of the switches among
+// them, are idle nodes, in the order of their time.
+func (p *Ports) Due(ctx context.Context, devices []ethernet.MAC) (due []Due, err error) {
+	idle := time.Duration(p.idle.Load())
+	if idle <= 0 {
+		return nil, nil
+	}
+	err = p.Store.View(ctx, func(r state.Reader) error {
+		due = nil
+		all, err := p.idleNodes(r)
+		if err != nil {
+			return err
+		}
+		for _, n := range all {
+			if !slices.Contains(devices, n.mac) && !slices.Contains(devices, n.port.Switch) {
+				continue
+			}
+			name, err := p.name(r, n.mac)
+			if err != nil {
+				return err
+			}
+			due = append(due, Due{name, n.since.Add(idle)})
+		}
+		return nil
+	})
+	slices.SortFunc(due, func(a, b Due) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Node, b.Node)) })
+	return due, err
 }
 
 // SetIdle changes how long a node is idle before its port is switched off; 0 is
@@ -98,25 +160,25 @@ type idleNode struct {
 }
 
 // idleNodes returns them all.
-func (p *Ports) idleNodes(tx state.Tx) (found []idleNode, err error) {
-	all, err := controlled(tx)
+func (p *Ports) idleNodes(r state.Reader) (found []idleNode, err error) {
+	all, err := controlled(r)
 	if err != nil {
 		return nil, err
 	}
 	for mac, port := range all {
-		if _, ordered, err := orders.Find(tx, port.key()); err != nil {
+		if _, ordered, err := orders.Find(r, port.key()); err != nil {
 			return nil, err
 		} else if ordered {
 			continue
 		}
-		d, _, err := p.Devices.Behind(tx, mac)
+		d, _, err := p.Devices.Behind(r, mac)
 		if err != nil {
 			return nil, err
 		}
 		if !d.Node || !d.Idle {
 			continue
 		}
-		last, _, err := lastUse.Find(tx, string(mac))
+		last, _, err := lastUse.Find(r, string(mac))
 		if err != nil {
 			return nil, err
 		}

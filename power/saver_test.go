@@ -7,7 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"walt/ethernet"
 	"walt/power"
+	"walt/power/snmp"
 	"walt/state"
 )
 
@@ -109,18 +111,17 @@ func (w *writes) Put(key string, value []byte) error {
 	return w.Tx.Put(key, value)
 }
 
-// What is connected, and which ports may be switched, is acted on at once; an
-// order that somebody attends to is left to them.
+// An order that somebody attends to is left to them, for a while.
 func TestOrdersAreFollowed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1)
 		r.SetIdle(time.Hour)
 		r.run(t)
-		time.Sleep(50 * time.Minute)
+		r.put(t, power.Device{Name: "n1", Node: true})
 		r.put(t, power.Device{Name: "n2", Node: true, Idle: true, Since: time.Now().Add(-2 * time.Hour)})
 		r.plug(t, "n2", "sw1", 2)
-		time.Sleep(time.Second)
+		time.Sleep(time.Hour + time.Second)
 		equal(t, "ports off", r.rig.Dark(), "one:161/2")
 
 		var port power.Port
@@ -138,4 +139,68 @@ func TestOrdersAreFollowed(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		equal(t, "power cycles that nobody waits for", r.rig.Cycles(), "one:161/2")
 	})
+}
+
+// Who has been idle for long when the server comes to be able to switch it off is
+// not switched off at once: it is idle from then on.
+func TestIdleFromTheDeclarationOn(t *testing.T) {
+	t.Parallel()
+	settings := func(t *testing.T, r *room, poe bool) {
+		r.update(t, func(tx state.Tx) error {
+			return r.Configure(tx, macOf("sw1"), power.Switch{Switch: snmp.Switch{Address: "one:161"}, PoE: poe})
+		})
+	}
+	for name, c := range map[string]struct{ before, declare func(*testing.T, *room) }{
+		"its port is told": {
+			func(t *testing.T, r *room) { r.plug(t, "n1", "", 0) },
+			func(t *testing.T, r *room) { r.plug(t, "n1", "sw1", 1) },
+		},
+		"its port is found": {
+			func(t *testing.T, r *room) { r.plug(t, "n1", "", 0) },
+			func(t *testing.T, r *room) {
+				r.rig.Seen["one:161"] = []snmp.Neighbour{{Port: 1, MAC: string(macOf("n1")), Source: snmp.LLDP, Behind: 1}}
+				_, _, err := r.Explore(t.Context(), "alice", []ethernet.MAC{macOf("sw1")})
+				ok(t, err)
+			},
+		},
+		"its switch may be switched": {
+			func(t *testing.T, r *room) { settings(t, r, false) },
+			func(t *testing.T, r *room) { settings(t, r, true) },
+		},
+		"who shared its port goes elsewhere": {
+			func(t *testing.T, r *room) { r.put(t, power.Device{Name: "other"}); r.plug(t, "other", "sw1", 1) },
+			func(t *testing.T, r *room) { r.plug(t, "other", "sw1", 7) },
+		},
+		"who shared its port is forgotten": {
+			func(t *testing.T, r *room) { r.put(t, power.Device{Name: "other"}); r.plug(t, "other", "sw1", 1) },
+			func(t *testing.T, r *room) {
+				r.update(t, func(tx state.Tx) error { return r.Forget(tx, macOf("other")) })
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoom(t, 1)
+				c.before(t, r)
+				r.SetIdle(5 * time.Minute)
+				stop := r.run(t)
+				time.Sleep(10 * time.Minute)
+				equal(t, "ports off before", r.rig.Dark())
+				c.declare(t, r)
+				declared := time.Now()
+				due, err := r.Due(t.Context(), []ethernet.MAC{macOf("sw1")})
+				ok(t, err)
+				equal(t, "due", due, power.Due{Node: "n1", At: declared.Add(5 * time.Minute).UTC()})
+				time.Sleep(5*time.Minute - time.Second)
+				equal(t, "ports off too early", r.rig.Dark())
+				time.Sleep(2 * time.Second)
+				equal(t, "ports off", r.rig.Dark(), "one:161/1")
+				if due, err = r.Due(t.Context(), []ethernet.MAC{macOf("n1")}); err != nil || len(due) > 0 {
+					t.Errorf("due when it is off: %v, %v", due, err)
+				}
+				stop()
+			})
+		})
+	}
 }

@@ -83,12 +83,20 @@ func (sw Switch) Check() error {
 }
 
 // Configure writes within tx the settings of a switch. Once its ports may not be
-// switched any more, they get their power back.
+// switched any more, they get their power back; once they may, the nodes there are
+// idle from now on.
 func (p *Ports) Configure(tx state.Tx, mac ethernet.MAC, sw Switch) error {
-	if !sw.PoE {
-		if err := p.giveAllBack(tx, mac); err != nil {
-			return err
-		}
+	was, _, err := switches.Find(tx, string(mac))
+	switch {
+	case err != nil:
+		return err
+	case !sw.PoE:
+		err = p.giveAllBack(tx, mac)
+	case !was.PoE:
+		err = p.startClocks(tx, mac)
+	}
+	if err != nil {
+		return err
 	}
 	return switches.Put(tx, string(mac), sw)
 }
@@ -107,6 +115,11 @@ func (p *Ports) Forget(tx state.Tx, mac ethernet.MAC) error {
 	}
 	if err := errors.Join(plug(tx, mac, Link{}), lastUse.Delete(tx, string(mac))); err != nil {
 		return err
+	}
+	if !l.IsZero() {
+		if err := p.startClock(tx, l.Port); err != nil {
+			return err
+		}
 	}
 	below, err := cablesOf(tx, mac)
 	if err != nil {
