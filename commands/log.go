@@ -115,6 +115,8 @@ func line(e journal.Event) string {
 		if e.Count > 1 {
 			what += fmt.Sprintf(" (%d times within an hour)", e.Count)
 		}
+	case journal.Visit:
+		what = "a node of " + e.From + ": " + e.Detail
 	case journal.Registration:
 		if e.From != "" && e.To != "" {
 			what = e.From + " -> " + e.To + ": " + e.Detail

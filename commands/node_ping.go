@@ -105,7 +105,7 @@ func nodeBlink(ctx context.Context, c *Call) error {
 	}
 	n := found[0]
 	v := remote.Session{Command: fmt.Sprintf("blink %d", max(1, int(d.Seconds()))), In: strings.NewReader(""), Out: c.Out, Err: c.Err}
-	switch status, err := c.Lab.RunSession(ctx, c.User, n, v); {
+	switch status, err := c.Lab.RunSession(ctx, c.User, n, v.Command, v); {
 	case err != nil:
 		return err
 	case status == noSuchCommand:

@@ -45,7 +45,7 @@ func nodeRun(ctx context.Context, c *Call) error {
 	if len(found) > 1 {
 		return c.runOnEach(ctx, found, command)
 	}
-	status, err := c.Lab.RunSession(ctx, c.User, found[0], remote.Session{Command: command, In: c.In, Out: c.Out, Err: c.Err})
+	status, err := c.Lab.RunSession(ctx, c.User, found[0], Conceal(command), remote.Session{Command: command, In: c.In, Out: c.Out, Err: c.Err})
 	if err != nil || status == 0 {
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, comman
 	for _, n := range ready {
 		g.Go(func() error {
 			out, errs := newLineWriter(c.Out, n.Name, &mu), newLineWriter(c.Err, n.Name, &mu)
-			status, err := c.Lab.RunSession(ctx, c.User, n, remote.Session{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
+			status, err := c.Lab.RunSession(ctx, c.User, n, Conceal(command), remote.Session{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
 			out.flush()
 			errs.flush()
 			mu.Lock()
@@ -172,7 +172,7 @@ func nodeShell(ctx context.Context, c *Call) error {
 		t.Raw(true)
 		defer t.Raw(false)
 	}
-	status, err := c.Lab.RunSession(ctx, c.User, found[0], v)
+	status, err := c.Lab.RunSession(ctx, c.User, found[0], "", v)
 	if err != nil && c.Terminal != nil {
 		c.Terminal.Raw(false)
 		fmt.Fprintln(c.Err) // the cursor is behind a prompt of the node

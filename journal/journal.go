@@ -28,12 +28,13 @@ const (
 	Power        Type = "power"        // a node was rebooted, its port was switched, or either failed
 	Image        Type = "image"        // an image was made, replaced or removed: To is its full name
 	User         Type = "user"         // a user or a key was added or removed
+	Visit        Type = "visit"        // somebody ran a command or opened a shell on a node of somebody else: From is the owner
 	LoginRefused Type = "login-refused"
 )
 
 // Types lists the types that there are.
 func Types() []Type {
-	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, LoginRefused}
+	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, Visit, LoginRefused}
 }
 
 // Event is one thing that happened.

@@ -75,7 +75,13 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 	restart := func(ctx context.Context, d Device) Reboot {
 		r := l.restart(ctx, d, woken[d.Name], !hard)
 		e := journal.Event{Type: journal.Power, Actor: user.Actor(), Node: string(d.Name), Detail: "reboot: " + r.String()}
-		if err := l.Journal.Add(ctx, e); err != nil {
+		_, err := l.Store.Update(ctx, func(tx state.Tx) error {
+			if r.Outcome != RebootOK {
+				return l.Journal.Record(tx, e)
+			}
+			return errors.Join(l.Journal.Record(tx, e), l.tell(tx, user, d, fmt.Sprintf("%s rebooted your node %s", user, d.Name)))
+		})
+		if err != nil {
 			l.Log.Error("note a reboot", "node", d.Name, "err", err)
 		}
 		return r

@@ -3,24 +3,28 @@ package nodes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"walt/auth"
 	"walt/fault"
+	"walt/journal"
 	"walt/remote"
 	"walt/state"
 )
 
 // RunSession runs s on the node, over SSH with the lab's key, and returns the
-// exit status of what ran there. It ends when the node changes hands.
-func (l *Lab) RunSession(ctx context.Context, user auth.Name, n DeviceStatus, s remote.Session) (int, error) {
+// exit status of what ran there. It ends when the node changes hands. On a node of
+// somebody else, the log and the owner are told of it: of the command as it is
+// shown, without secrets, "" for a shell.
+func (l *Lab) RunSession(ctx context.Context, user auth.Name, n DeviceStatus, shown string, s remote.Session) (int, error) {
 	if n.State != Up {
 		return 0, fault.Failedf("%s is not up (%s)", n.Name, n.State).WithHint("wait for it with: node wait %s", n.Name)
 	}
 	ctx, leave := l.visitors.Enter(ctx, string(n.Name), user)
 	defer l.left(ctx, n) // after leave: a session that is over was use until now
 	defer leave()
-	if err := l.sameOwner(ctx, user, n); err != nil {
+	if err := l.visit(ctx, user, n, shown); err != nil {
 		return 0, err
 	}
 	status, err := remote.Run(ctx, n.Addr, l.Key, s)
@@ -47,16 +51,43 @@ func (l *Lab) left(ctx context.Context, n DeviceStatus) {
 	}
 }
 
-// sameOwner checks that the node did not change hands before its session was
-// noted: from then on, the change ends it.
-func (l *Lab) sameOwner(ctx context.Context, user auth.Name, n DeviceStatus) error {
-	return l.Store.View(ctx, func(r state.Reader) error {
+// visit checks that the node did not change hands before its session was noted:
+// from then on, the change ends it. It tells of a session on a node of somebody
+// else.
+func (l *Lab) visit(ctx context.Context, user auth.Name, n DeviceStatus, command string) error {
+	check := func(r state.Reader) (Device, error) {
 		now, err := get(r, n.Name)
 		if err == nil && now.contested(user) && now.Owner() != n.Owner() {
-			return changedHands(n.Name)
+			err = changedHands(n.Name)
 		}
+		return now, err
+	}
+	now, err := state.Read(ctx, l.Store, check)
+	if err != nil || !now.contested(user) {
 		return err
+	}
+	did, about := "opened a shell", ""
+	if command != "" {
+		did, about = "ran a command", ": "+shorten(command)
+	}
+	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
+		now, err := check(tx)
+		if err != nil {
+			return err
+		}
+		e := journal.Event{Type: journal.Visit, Actor: journal.Actor(user), Node: string(n.Name), From: string(now.Owner()), Detail: did + about}
+		return errors.Join(l.Journal.Record(tx, e), l.tell(tx, user, now, fmt.Sprintf("%s %s on your node %s%s", user, did, n.Name, about)))
 	})
+	return err
+}
+
+// shorten returns a command as one line that is not too long to be kept.
+func shorten(command string) string {
+	const most = 200 // characters
+	if all := []rune(command); len(all) > most {
+		return string(all[:most]) + "..."
+	}
+	return command
 }
 
 // changedHands is why a session on a node ends.

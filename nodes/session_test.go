@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -118,7 +119,7 @@ func (l lab) up(t *testing.T) nodes.DeviceStatus {
 func (l lab) run(t *testing.T, n nodes.DeviceStatus, command, input string) (status int, out, complaints string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	status, err := l.RunSession(t.Context(), "bob", n, remote.Session{Command: command, In: strings.NewReader(input), Out: &o, Err: &e})
+	status, err := l.RunSession(t.Context(), "bob", n, command, remote.Session{Command: command, In: strings.NewReader(input), Out: &o, Err: &e})
 	ok(t, err)
 	return status, o.String(), e.String()
 }
@@ -155,7 +156,7 @@ func TestSessionOnATerminal(t *testing.T) {
 	resized := make(chan struct{}, 1)
 	resized <- struct{}{}
 	var out bytes.Buffer
-	status, err := l.RunSession(t.Context(), "bob", n, remote.Session{In: in, Out: &out, Err: io.Discard, Terminal: &remote.Terminal{
+	status, err := l.RunSession(t.Context(), "bob", n, "", remote.Session{In: in, Out: &out, Err: io.Discard, Terminal: &remote.Terminal{
 		Name: "xterm", Size: func() (int, int) { return 80, 24 }, Resized: resized,
 	}})
 	if err != nil || status != 4 {
@@ -178,7 +179,7 @@ func (l lab) stay(ctx context.Context, t *testing.T, user auth.Name, n nodes.Dev
 	t.Cleanup(func() { in.Close() })
 	g := guest{make(chan error, 1), in, out}
 	go func() {
-		_, err := l.RunSession(ctx, user, n, remote.Session{Command: "cat", In: typed, Out: shown, Err: io.Discard})
+		_, err := l.RunSession(ctx, user, n, "cat", remote.Session{Command: "cat", In: typed, Out: shown, Err: io.Discard})
 		g.done <- err
 		shown.Close()
 	}()
@@ -224,7 +225,7 @@ func TestSessionIsCutWhenTheNodeIsTaken(t *testing.T) {
 	wantTaken(t, visit.end(t))
 
 	// Even if the node was shown before, nobody enters it with that.
-	_, err = l.RunSession(t.Context(), "bob", n, remote.Session{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	_, err = l.RunSession(t.Context(), "bob", n, "true", remote.Session{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	wantTaken(t, err)
 	if status, out, _ := l.run(t, l.up(t), "hostname", ""); status != 0 || out != "v1\n" {
 		t.Errorf("the new run: got %d, %q", status, out)
@@ -251,6 +252,42 @@ func TestSessionIsCutWhenTheNodeIsInherited(t *testing.T) {
 	}
 }
 
+// The owner is told who is on a node, and so is the log; of one's own nodes and
+// free ones there is nothing to tell.
+func TestVisitsAreTold(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	n := l.up(t) // bob's
+	visit := func(user auth.Name, n nodes.DeviceStatus, shown string) {
+		t.Helper()
+		_, err := l.RunSession(t.Context(), user, n, shown, remote.Session{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+		ok(t, err)
+	}
+	visit("bob", n, "mine")
+	visit("alice", n, "")
+	visit("alice", n, strings.Repeat("é", 300))
+	_, err := l.Release(t.Context(), "bob", nodes.Only("v1"))
+	ok(t, err)
+	visit("alice", l.up(t), "free now")
+
+	long := strings.Repeat("é", 200) + "..."
+	var logged []string
+	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
+		if e.Type == journal.Visit {
+			logged = append(logged, fmt.Sprintf("%s %s %s: %s", e.Actor, e.Node, e.From, e.Detail))
+		}
+		return nil
+	})))
+	if want := []string{"alice v1 bob: opened a shell", "alice v1 bob: ran a command: " + long}; !slices.Equal(logged, want) {
+		t.Errorf("the log tells %q, want %q", logged, want)
+	}
+	told, err := l.Journal.Unseen(t.Context(), "bob")
+	ok(t, err)
+	if want := []string{"alice opened a shell on your node v1", "alice ran a command on your node v1: " + long}; !slices.Equal(told, want) {
+		t.Errorf("bob is told %q, want %q", told, want)
+	}
+}
+
 func TestSessionFails(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -264,7 +301,7 @@ func TestSessionFails(t *testing.T) {
 	off, nobody := n, n
 	off.State, nobody.Addr = nodes.Off, "127.0.0.1:1"
 	for what, n := range map[string]nodes.DeviceStatus{"not up": off, "connection": nobody} {
-		_, err := l.RunSession(t.Context(), "bob", n, remote.Session{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+		_, err := l.RunSession(t.Context(), "bob", n, "true", remote.Session{Command: "true", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 		if f := fault.As(err); f == nil || !strings.Contains(f.Msg, what) || !strings.Contains(f.Msg, "v1") {
 			t.Errorf("%s: got %v", what, err)
 		}
