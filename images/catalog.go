@@ -42,8 +42,8 @@ type Config struct {
 	Duties state.Duties
 	Log    *slog.Logger
 	Now    func() time.Time
-	// Retry is the pause after the first failed download of a default image; it
-	// doubles up to 64 times that.
+	// Retry is the pause after the first failed download of a default image, see
+	// pause.Doubled.
 	Retry time.Duration
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"walt/fault"
 	"walt/journal"
+	"walt/pause"
 	"walt/state"
 )
 
@@ -111,13 +112,13 @@ func (c *Catalog) downloadWanted(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		pause := time.Hour
+		again := time.Hour
 		for _, w := range all {
 			if w.Stopped || running[w.Model] || len(running) == atOnce {
 				continue // the end of a try has all looked at again
 			}
 			if due := w.Next.Sub(c.Now()); due > 0 {
-				pause = min(pause, due)
+				again = min(again, due)
 				continue
 			}
 			running[w.Model] = true
@@ -129,7 +130,7 @@ func (c *Catalog) downloadWanted(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause):
+		case <-time.After(again):
 		case <-watch.Changed():
 		case model := <-done:
 			delete(running, model)
@@ -154,15 +155,8 @@ func (c *Catalog) try(ctx context.Context, model Model) {
 		return
 	}
 	c.Log.Error("note a failed download", "model", model, "err", err)
-	select { // it is still due at once
-	case <-ctx.Done():
-	case <-time.After(c.Retry):
-	}
+	_ = pause.For(ctx, c.Retry) // it is still due at once
 }
-
-// mostDoublings is how often the pause before a retry doubles, from
-// Config.Retry on.
-const mostDoublings = 6
 
 // postpone notes within tx that a try failed, and when the next one is due.
 func (c *Catalog) postpone(tx state.Tx, model Model, reason string) error {
@@ -170,11 +164,11 @@ func (c *Catalog) postpone(tx state.Tx, model Model, reason string) error {
 	if err != nil || !wanted {
 		return err
 	}
-	pause := c.Retry << min(w.Tries, mostDoublings)
-	w.Tries, w.Error, w.Next = w.Tries+1, reason, c.Now().Add(pause).UTC()
+	wait := pause.Doubled(c.Retry, w.Tries)
+	w.Tries, w.Error, w.Next = w.Tries+1, reason, c.Now().Add(wait).UTC()
 	e := journal.Event{
 		Type: journal.Download, Actor: journal.Server, To: DefaultRef(model).String(),
-		Detail: fmt.Sprintf("try %d failed: %s; next in %v", w.Tries, reason, pause),
+		Detail: fmt.Sprintf("try %d failed: %s; next in %v", w.Tries, reason, wait),
 	}
 	return errors.Join(downloads.Put(tx, string(model), w), c.Journal.Record(tx, e))
 }

@@ -9,6 +9,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
+	"walt/pause"
 	"walt/state"
 )
 
@@ -35,7 +36,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		return err
 	})
 	if err == nil && d.Settings.BootDelay > 0 {
-		if err = pause(ctx, d.Settings.BootDelay); err == nil {
+		if err = pause.For(ctx, d.Settings.BootDelay); err == nil {
 			err = l.Store.View(ctx, read)
 		}
 	}

@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -109,8 +108,6 @@ func (s setting) ofNodes() bool {
 	return s.of(Device{Kind: Node, Host: Physical}) || s.of(Device{Kind: Node, Host: Simulated})
 }
 
-var errNotAllowed = errors.New("not allowed")
-
 func isSwitch(d Device) bool   { return d.Kind == Switch }
 func isNode(d Device) bool     { return d.Kind == Node }
 func isVirtual(d Device) bool  { return d.Kind == Node && d.Virtual() }
@@ -147,7 +144,7 @@ var typeSetting = setting{
 		Set: func(s *subject, v string) error {
 			switch {
 			case v != string(Switch):
-				return errNotAllowed
+				return power.ErrNotAllowed
 			case s.Model != "":
 				return fault.Failedf("%s is a %s, which is not a switch; nothing changed", s.Name, s.Model)
 			}
@@ -212,7 +209,7 @@ var virtualSettings = []power.Setting[Settings]{
 func whole(s string, least, most int) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < least || n > most {
-		return 0, errNotAllowed
+		return 0, power.ErrNotAllowed
 	}
 	return n, nil
 }
@@ -223,7 +220,7 @@ func length(s string, least time.Duration) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < least || d > 24*time.Hour {
-		return 0, errNotAllowed
+		return 0, power.ErrNotAllowed
 	}
 	return d, nil
 }

@@ -81,18 +81,6 @@ func cannotBoot(failed []DeviceStatus) error {
 		WithHint("when that is mended, start again with: node reboot %s", strings.Join(names, ","))
 }
 
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
-
 // Wake gives those of the nodes that are off to save power their power back, and
 // notes that all of them are used now. It returns the ones that it woke.
 func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStatus, err error) {

@@ -11,6 +11,7 @@ import (
 
 	"walt/ethernet"
 	"walt/journal"
+	"walt/pause"
 	"walt/power/snmp"
 	"walt/state"
 )
@@ -223,7 +224,7 @@ func (p *Ports) rediscover(ctx context.Context) error {
 			return nil
 		case <-p.moved:
 		}
-		if pause(ctx, settleTime) != nil {
+		if pause.For(ctx, settleTime) != nil {
 			return nil
 		}
 		var asked map[ethernet.MAC]bool

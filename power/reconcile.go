@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"walt/fault"
+	"walt/pause"
 )
 
 const (
-	// firstPause follows the first failure of an order; it doubles up to 64 times that.
+	// firstPause follows the first failure of an order, see pause.Doubled.
 	firstPause = 5 * time.Second
 	// recheck is how often a port that is off is looked at: a switch that lost
 	// its power may have forgotten it.
@@ -95,7 +96,7 @@ func (p *Ports) after(t trial) trial {
 	if fault.As(t.err) == nil {
 		p.Log.Error("switch a port", "port", t.port.key(), "err", t.err)
 	}
-	t.next = p.Now().Add(firstPause << min(t.tries, 6))
+	t.next = p.Now().Add(pause.Doubled(firstPause, t.tries))
 	t.tries++
 	return t
 }

@@ -17,8 +17,8 @@ type Setting[T any] struct {
 	Allowed string // the values, for people
 	Secret  bool
 	Get     func(*T) string // "" when it is not set
-	// Set changes it. An error other than a fault stands for a value that is not
-	// allowed.
+	// Set changes it. An error other than a fault, as ErrNotAllowed, stands for a
+	// value that is not allowed.
 	Set func(t *T, value string) error
 }
 
@@ -40,7 +40,8 @@ func (p *Ports) Outlet(r state.Reader, mac ethernet.MAC) (o Outlet, err error) {
 	return o, err
 }
 
-var errNotAllowed = errors.New("not allowed")
+// ErrNotAllowed says that a value is not one of those that a setting may have.
+var ErrNotAllowed = errors.New("not allowed")
 
 // SwitchSettings are those of switches, in the order in which they are shown and
 // made.
@@ -115,7 +116,7 @@ func OutletSettings() []Setting[Outlet] {
 			Set: func(o *Outlet, v string) error {
 				n, err := strconv.Atoi(v)
 				if err != nil || n < 1 || n > 1<<16 {
-					return errNotAllowed
+					return ErrNotAllowed
 				}
 				o.Number = n
 				return nil
@@ -131,7 +132,7 @@ func text(key string, secret bool, field func(*Switch) *string) Setting[Switch] 
 		Get: func(sw *Switch) string { return *field(sw) },
 		Set: func(sw *Switch, v string) error {
 			if v == "" || len(v) > 127 {
-				return errNotAllowed
+				return ErrNotAllowed
 			}
 			*field(sw) = v
 			return nil
@@ -146,7 +147,7 @@ func toggle(key string, field func(*Switch) *bool) Setting[Switch] {
 		Get: func(sw *Switch) string { return strconv.FormatBool(*field(sw)) },
 		Set: func(sw *Switch, v string) error {
 			if *field(sw) = v == "true"; v != "true" && v != "false" {
-				return errNotAllowed
+				return ErrNotAllowed
 			}
 			return nil
 		},

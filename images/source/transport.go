@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"walt/pause"
 )
 
 const (
@@ -55,14 +57,12 @@ func (t *stallTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil || try == pauseTries || req.Body != nil && req.Body != http.NoBody {
 			return resp, err
 		}
-		pause, asked := askedPause(resp, time.Now())
-		if !asked || pause > pauseLimit {
+		wanted, asked := askedPause(resp, time.Now())
+		if !asked || wanted > pauseLimit {
 			return resp, nil
 		}
 		resp.Body.Close()
-		select {
-		case <-time.After(pause):
-		case <-req.Context().Done():
+		if pause.For(req.Context(), wanted) != nil {
 			return nil, context.Cause(req.Context())
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"walt/pause"
 	"walt/power"
 	"walt/power/snmp"
 )
@@ -84,7 +85,7 @@ func (a *fakeAgent) Cycle(ctx context.Context, port int, off time.Duration) erro
 	if a.Hurried {
 		off = 0
 	}
-	err := errors.Join(a.SetPower(ctx, port, false), pause(ctx, off), a.SetPower(ctx, port, true))
+	err := errors.Join(a.SetPower(ctx, port, false), pause.For(ctx, off), a.SetPower(ctx, port, true))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err == nil {
@@ -135,14 +136,4 @@ func (r *Rig) Most() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.most
-}
-
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/gosnmp/gosnmp"
 
 	"walt/fault"
+	"walt/pause"
 )
 
 // Columns of pethPsePortTable (RFC 3621), by outlet.
@@ -122,7 +123,7 @@ func (s *Session) SetPower(ctx context.Context, port int, on bool) error {
 			return fault.Failedf("%s accepted to turn the power of %s %s, but it is still %s", s, s.words(port), word(on), word(is)).
 				WithHint("the port may be locked by the switch's own settings, or out of its power budget")
 		}
-		if err := pause(ctx, s.settle); err != nil {
+		if err := pause.For(ctx, s.settle); err != nil {
 			return s.ended(ctx)
 		}
 	}
@@ -138,7 +139,7 @@ func (s *Session) Cycle(ctx context.Context, port int, off time.Duration) error 
 	whole := context.WithoutCancel(ctx)
 	cut := s.SetPower(whole, port, false)
 	var interrupted error
-	if cut == nil && pause(ctx, off) != nil {
+	if cut == nil && pause.For(ctx, off) != nil {
 		interrupted = fmt.Errorf("power cycle %s of %s: %w", s.words(port), s, ctx.Err())
 	}
 	given := s.SetPower(whole, port, true)

@@ -14,6 +14,7 @@ import (
 	"github.com/gosnmp/gosnmp"
 
 	"walt/fault"
+	"walt/pause"
 )
 
 // Session speaks to one switch, one request at a time. It may be used by many
@@ -110,7 +111,7 @@ func (s *Session) ask(ctx context.Context, q question) (*gosnmp.SnmpPacket, erro
 		case try == s.tries:
 			return nil, s.unreachable(err)
 		case errors.Is(err, syscall.ECONNREFUSED): // at once: it may be restarting
-			if pause(ctx, limit/4) != nil {
+			if pause.For(ctx, limit/4) != nil {
 				return nil, s.ended(ctx)
 			}
 		}
@@ -223,16 +224,4 @@ func (t *tap) Write(b []byte) (int, error) {
 func over(ctx context.Context) bool {
 	deadline, has := ctx.Deadline()
 	return ctx.Err() != nil || has && !time.Now().Before(deadline)
-}
-
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"mvdan.cc/sh/v3/syntax"
+
+	"walt/pause"
 )
 
 const (
@@ -172,7 +174,7 @@ func (sh *shell) works(ctx context.Context) {
 	if sh.busy++; sh.busy%pace == 0 {
 		sh.node.turn.Lock()
 		defer sh.node.turn.Unlock()
-		_ = sleep(ctx, rest)
+		_ = pause.For(ctx, rest)
 	}
 }
 

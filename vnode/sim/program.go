@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"walt/pause"
 )
 
 const helpText = `This is a simulated node: its files are those of the image that it booted, and
@@ -251,7 +253,7 @@ func (sh *shell) sleep(ctx context.Context, args []string) int {
 		whole += d
 	}
 	// It is cut short when the session ends, or by Ctrl-C: run says so.
-	_ = sleep(ctx, whole)
+	_ = pause.For(ctx, whole)
 	return 0
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/gliderlabs/ssh"
+
+	"walt/pause"
 )
 
 // session serves one shell or command on the machine until it ends, the client
@@ -31,7 +33,7 @@ func (m *machine) session(s ssh.Session) {
 	sh.all.Wait()
 	if sh.reboots.Load() {
 		// Let the client leave by itself: it would take a cut for an accident.
-		_ = sleep(s.Context(), time.Second)
+		_ = pause.For(s.Context(), time.Second)
 		m.cut(errReboot)
 	}
 }

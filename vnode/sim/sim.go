@@ -31,6 +31,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
+	"walt/pause"
 )
 
 // Lab is whom nodes ask and tell. The calls about one node come one after the
@@ -170,7 +171,7 @@ func (s *Hypervisor) run(ctx context.Context, n nodes.Name) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	if err := sleep(ctx, s.Delay/4); err != nil {
+	if err := pause.For(ctx, s.Delay/4); err != nil {
 		return err
 	}
 	var image images.Image
@@ -181,7 +182,7 @@ func (s *Hypervisor) run(ctx context.Context, n nodes.Name) (err error) {
 	if err != nil {
 		return fmt.Errorf("ask the lab what to boot: %w", err)
 	}
-	if err := sleep(ctx, s.Delay-s.Delay/4); err != nil {
+	if err := pause.For(ctx, s.Delay-s.Delay/4); err != nil {
 		return err
 	}
 	var m *machine
@@ -210,16 +211,4 @@ func (s *Hypervisor) inTurn(ctx context.Context, work func() error) error {
 	}
 	defer func() { <-s.turns }()
 	return work()
-}
-
-// sleep returns nil after d, or ctx's error when that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
