@@ -93,7 +93,9 @@ func imagePublish(ctx context.Context, c *Call) error {
 func imageSearch(ctx context.Context, c *Call) error {
 	var found []images.Match
 	asItComes := c.Terminal != nil && !c.on("json")
+	wholly := map[string]string{} // "wholly " for the locations that showed something
 	add := func(f images.Match) {
+		wholly[f.Link.Location] = "wholly "
 		if asItComes {
 			if len(found) == 0 {
 				c.foundLine(foundHeading)
@@ -103,8 +105,8 @@ func imageSearch(ctx context.Context, c *Call) error {
 		found = append(found, f)
 	}
 	err := c.Images.Search(ctx, c.User, c.arg(0), add, func(location string, err error) {
-		c.note("%s was not searched: %v", location, err)
-	})
+		c.note("%s was not %ssearched: %v", location, wholly[location], err)
+	}, func(note string) { c.note("%s", note) })
 	if err != nil {
 		return err
 	}

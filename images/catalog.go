@@ -16,7 +16,7 @@ type Content interface {
 	// HasLocation is a fault that names the locations when there is none of that name.
 	HasLocation(name string) error
 	// Look returns the record that FetchLink would return, without a download.
-	Look(ctx context.Context, from Link, platform string) (Image, error)
+	Look(ctx context.Context, from Link, platform string, tell func(note string)) (Image, error)
 	// FetchLink brings the content of an image from one location and returns the
 	// record that it would have; the platform says which of several variants, ""
 	// that for its models.
@@ -26,7 +26,7 @@ type Content interface {
 	// Offers tells which image each location has under the name.
 	Offers(context.Context, Ref) []Offer
 	// Search calls found for each image of the locations whose name has the word.
-	Search(ctx context.Context, word string, found func(Match), missed func(location string, err error)) error
+	Search(ctx context.Context, word string, found func(Match), missed func(location string, err error), tell func(note string)) error
 	// Publish sends an image to a registry, "" is the first one.
 	Publish(ctx context.Context, img Image, registry string, report func(Progress)) (Link, error)
 }
@@ -73,7 +73,7 @@ func (c *Catalog) Sharing(ctx context.Context, img Image) ([]Image, error) {
 
 // Search calls found for the images of other users, and then for those of other
 // locations, that Ref.Matches finds; see Library.Search.
-func (c *Catalog) Search(ctx context.Context, user auth.Name, word string, found func(Match), missed func(location string, err error)) error {
+func (c *Catalog) Search(ctx context.Context, user auth.Name, word string, found func(Match), missed func(location string, err error), tell func(note string)) error {
 	all, err := c.All(ctx)
 	if err != nil {
 		return err
@@ -83,5 +83,5 @@ func (c *Catalog) Search(ctx context.Context, user auth.Name, word string, found
 			found(Match{Link{Here, img.Ref}, img.Models, img.Size, img.Created, img.Digest})
 		}
 	}
-	return c.Content.Search(ctx, word, found, missed)
+	return c.Content.Search(ctx, word, found, missed, tell)
 }

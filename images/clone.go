@@ -91,7 +91,7 @@ var errRehearsed = errors.New("images: nothing was in the way")
 func (cl *cloning) rehearse(ctx context.Context) (err error) {
 	var offered Image
 	if cl.Force {
-		if offered, err = cl.Content.Look(ctx, cl.from, cl.Platform); err != nil {
+		if offered, err = cl.Content.Look(ctx, cl.from, cl.Platform, cl.tell); err != nil {
 			return err
 		}
 	}
@@ -105,6 +105,13 @@ func (cl *cloning) rehearse(ctx context.Context) (err error) {
 		return nil
 	}
 	return err
+}
+
+// tell tells who waits for the clone.
+func (cl *cloning) tell(note string) {
+	if cl.Report != nil {
+		cl.Report(Progress{Note: note})
+	}
 }
 
 // do makes the clone.

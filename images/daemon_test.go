@@ -75,7 +75,7 @@ func testDaemon(t *testing.T, host string) {
 	}
 
 	var found []string
-	err = l.Search(t.Context(), "", func(f Match) { found = append(found, f.Link.String()) }, func(at string, err error) { t.Error(at, err) })
+	err = l.Search(t.Context(), "", func(f Match) { found = append(found, f.Link.String()) }, func(at string, err error) { t.Error(at, err) }, untold)
 	slices.Sort(found)
 	if want := []string{"docker:alice/my_tools:v1.2", "docker:" + pcDefault}; err != nil || !slices.Equal(found, want) {
 		t.Errorf("found %v, %v", found, err)
@@ -106,7 +106,7 @@ func TestNoDaemonIsNoError(t *testing.T) {
 		if err := l.SetDocker(host); err != nil {
 			t.Fatal(err)
 		}
-		err := l.Search(t.Context(), "", func(Match) {}, func(at string, err error) { t.Error(at, err) })
+		err := l.Search(t.Context(), "", func(Match) {}, func(at string, err error) { t.Error(at, err) }, untold)
 		if err != nil {
 			t.Error(err)
 		}
@@ -145,7 +145,7 @@ func TestDaemonThatHangs(t *testing.T) {
 	err = l.Search(t.Context(), "", func(Match) {}, func(at string, err error) {
 		misses++
 		wantFault(t, err, "does not answer")
-	})
+	}, untold)
 	if err != nil || misses != 1 {
 		t.Errorf("%d misses, %v", misses, err)
 	}

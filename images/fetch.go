@@ -69,12 +69,12 @@ func (l *Library) FetchLink(ctx context.Context, link Link, platform string, rep
 // Look returns the record that FetchLink would return, without downloading
 // layers; of an image in the docker daemon, Digest and Size may differ from it.
 // Errors are as for FetchLink.
-func (l *Library) Look(ctx context.Context, link Link, platform string) (Image, error) {
+func (l *Library) Look(ctx context.Context, link Link, platform string, tell func(note string)) (Image, error) {
 	from, err := l.location(link.Location)
 	if err != nil {
 		return Image{}, err
 	}
-	_, image, err := look(ctx, from, link.Ref, platform)
+	_, image, err := look(ctx, from, link.Ref, platform, tell)
 	if err == nil {
 		return image, nil
 	}
@@ -87,8 +87,8 @@ func (l *Library) Look(ctx context.Context, link Link, platform string) (Image, 
 
 // look describes the image that a location calls ref, and returns the record that
 // it would have.
-func look(ctx context.Context, at source.Location, ref Ref, platform string) (source.Image, Image, error) {
-	there, err := at.Look(ctx, ref.repository(), ref.Tag, platform)
+func look(ctx context.Context, at source.Location, ref Ref, platform string, tell func(note string)) (source.Image, Image, error) {
+	there, err := at.Look(ctx, ref.repository(), ref.Tag, platform, tell)
 	if err != nil {
 		return source.Image{}, Image{}, err
 	}
@@ -99,7 +99,10 @@ func look(ctx context.Context, at source.Location, ref Ref, platform string) (so
 // fetch brings the content of the image that a location calls ref, unless its
 // labels say that it is none for nodes.
 func fetch(ctx context.Context, from source.Location, ref Ref, platform string, report func(Progress)) (Image, error) {
-	there, _, err := look(ctx, from, ref, platform)
+	if report == nil {
+		report = func(Progress) {}
+	}
+	there, _, err := look(ctx, from, ref, platform, func(note string) { report(Progress{Note: note}) })
 	if err != nil {
 		return Image{}, err
 	}

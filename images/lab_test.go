@@ -223,7 +223,7 @@ func (s *shelf) FetchLink(ctx context.Context, from images.Link, _ string, repor
 	return s.links[from.Location], errors.Join(ctx.Err(), s.err)
 }
 
-func (s *shelf) Look(_ context.Context, from images.Link, _ string) (images.Image, error) {
+func (s *shelf) Look(_ context.Context, from images.Link, _ string, _ func(string)) (images.Image, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.links[from.Location], nil

@@ -165,26 +165,26 @@ func TestManifestListOfAnyName(t *testing.T) {
 		if err != nil || img.Variant != c.want {
 			t.Errorf("%s: the variant is %q, %v, want %s", c.ref, img.Variant, err, c.want)
 		}
-		looked, err := l.Look(t.Context(), link, "")
+		looked, err := l.Look(t.Context(), link, "", untold)
 		if err != nil || looked.Digest != img.Digest || looked.Variant != img.Variant {
 			t.Errorf("%s: a look sees %+v, %v, want %+v", c.ref, looked, err, img)
 		}
 	}
 	push(t, url, "bob/pc-only", list("pc-x86-64", "arm"))
-	_, err := l.Look(t.Context(), Link{"lab", mustRef(t, "bob/pc-only")}, "")
+	_, err := l.Look(t.Context(), Link{"lab", mustRef(t, "bob/pc-only")}, "", untold)
 	wantFault(t, err, "no variant for pc-x86-64 (linux/amd64 or linux/386), only for: linux/arm/v7")
 	got, err := l.FetchLink(t.Context(), Link{"lab", mustRef(t, "bob/pc-only")}, "linux/arm/v7", nil)
 	if err != nil || got.Variant != "linux/arm/v7" {
 		t.Errorf("chosen by hand: %+v, %v", got, err)
 	}
 	push(t, url, "bob/both", list("rpi-b,rpi-3-b", "arm64", "arm/v7"))
-	_, err = l.Look(t.Context(), Link{"lab", mustRef(t, "bob/both")}, "")
+	_, err = l.Look(t.Context(), Link{"lab", mustRef(t, "bob/both")}, "", untold)
 	wantFault(t, err, "no variant for rpi-b (linux/arm/v6 or linux/arm/v5) and rpi-3-b (linux/arm64 or")
 	l.Present = func(context.Context) ([]Model, error) { return []Model{"rpi-3-b"}, nil }
-	if img, err := l.Look(t.Context(), Link{"lab", mustRef(t, "bob/both")}, ""); err != nil || img.Variant != "linux/arm64" {
+	if img, err := l.Look(t.Context(), Link{"lab", mustRef(t, "bob/both")}, "", untold); err != nil || img.Variant != "linux/arm64" {
 		t.Errorf("with one of its models here: %+v, %v", img, err)
 	}
-	_, err = l.Look(t.Context(), Link{"lba", mustRef(t, "bob/pc")}, "")
+	_, err = l.Look(t.Context(), Link{"lba", mustRef(t, "bob/pc")}, "", untold)
 	wantFault(t, err, "unknown image location lba")
 	if hint := fault.As(err).Hint; !strings.Contains(hint, "did you mean lab") || !strings.HasSuffix(hint, "the locations are: walt, lab") {
 		t.Errorf("the hint is %q", hint)

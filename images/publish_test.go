@@ -85,7 +85,7 @@ func TestPublishSendsOnlyWhatIsNotThere(t *testing.T) {
 	f := newFaulty()
 	var sent atomic.Int64
 	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPatch {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/") {
 			sent.Add(1)
 		}
 		f.ServeHTTP(w, r)
@@ -154,7 +154,7 @@ func TestPublishSlowly(t *testing.T) {
 	l, img := fetched(t, "", pcImage(t, "x"))
 	f, hang := newFaulty(), make(chan struct{})
 	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPatch {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/") {
 			<-hang
 		}
 		f.ServeHTTP(w, r)

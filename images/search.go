@@ -26,9 +26,9 @@ type Match struct {
 // whose name has the word in it, all of them for "", and returns when the last
 // one has answered or has had its time. It calls found for each image, in no
 // order, and missed once for each location that could not, or not wholly, be
-// searched; neither is called twice at once. That no docker daemon runs is no
-// miss. The error is that of ctx.
-func (l *Library) Search(ctx context.Context, text string, found func(Match), missed func(location string, err error)) error {
+// searched, and tells what is waited for; none of them is called while another is.
+// That no docker daemon runs is no miss. The error is that of ctx.
+func (l *Library) Search(ctx context.Context, text string, found func(Match), missed func(location string, err error), tell func(note string)) error {
 	q := source.ParseQuery(text)
 	q.Label = modelsLabel
 	var (
@@ -48,6 +48,10 @@ func (l *Library) Search(ctx context.Context, text string, found func(Match), mi
 				mu.Lock()
 				defer mu.Unlock()
 				found(Match{link, image.Models, image.Size, image.Created, image.Digest})
+			}, func(note string) {
+				mu.Lock()
+				defer mu.Unlock()
+				tell(note)
 			})
 			if err == nil || ctx.Err() != nil || errors.Is(err, source.ErrNotRunning) {
 				return
@@ -101,7 +105,7 @@ func (l *Library) offer(ctx context.Context, at source.Location, ref Ref) Offer 
 	o := Offer{Location: at.Name()}
 	inTime, cancel := context.WithTimeoutCause(ctx, l.askLimit, source.ErrSlow)
 	defer cancel()
-	_, image, err := look(inTime, at, ref, "")
+	_, image, err := look(inTime, at, ref, "", func(string) {})
 	e, ok := errors.AsType[*source.Error](err)
 	o.Asked = err == nil || ok && (e.Absent || e.Found)
 	switch {

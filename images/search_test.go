@@ -29,7 +29,7 @@ func searched(t testing.TB, l *testLibrary, word string) (links []string, misses
 			t.Errorf("%s was missed twice", at)
 		}
 		misses[at] = err
-	})
+	}, untold)
 	if err != nil {
 		t.Error(err)
 	}

@@ -79,7 +79,8 @@ func newDaemonClient(host string, stall time.Duration) (daemonClient, error) {
 	default:
 		return daemonClient{}, errors.ErrUnsupported
 	}
-	t := newTransport(scheme, addr, nil, stall)
+	t := newTransport(nil, stall)
+	t.scheme = scheme
 	t.next.Proxy = nil
 	t.next.DialContext = func(ctx context.Context, _, target string) (net.Conn, error) {
 		if network == "unix" {
@@ -126,7 +127,8 @@ func (d *Daemon) inspect(ctx context.Context, name string) (moby.ImageInspectRes
 }
 
 // Look implements Location. A daemon has one variant of each image.
-func (d *Daemon) Look(ctx context.Context, name, tag, _ string) (Image, error) {
+func (d *Daemon) Look(ctx context.Context, name, tag, _ string, tell func(string)) (Image, error) {
+	defer d.waiting(tell, "looking the image up")()
 	i, err := d.look(ctx, name, tag)
 	return i, d.explain(ctx, err)
 }
@@ -157,6 +159,17 @@ func (d *Daemon) look(ctx context.Context, name, tag string) (Image, error) {
 	return i, nil
 }
 
+// waiting tells who waits what for, unless the function that it returns is called
+// soon.
+func (d *Daemon) waiting(tell func(string), step string) (end func()) {
+	s := &silence{after: d.stall / patience, tell: func() bool {
+		tell(fmt.Sprintf("Waiting for %s: %s.", d, step))
+		return true
+	}}
+	s.begin()
+	return s.end
+}
+
 // fetch has the daemon save the image, unless it is here already.
 func (d *Daemon) fetch(ctx context.Context, i Image, is moby.ImageInspectResult, report func(Progress)) (Image, error) {
 	m, known, err := d.known(ctx, is.ID)
@@ -172,7 +185,8 @@ func (d *Daemon) fetch(ctx context.Context, i Image, is moby.ImageInspectResult,
 	if !known {
 		all := content.Blob{Size: is.Size} // the daemon does not tell of parts
 		c = newCounter(report, []content.Blob{all})
-		m, err = d.saves.Watch(ctx, is.ID, func(n int64) { c.at(all, min(n, is.Size)) },
+		c.watch(d, d.stall/patience)
+		m, err = d.saves.Watch(ctx, is.ID, func(n int64) { c.at(all, min(n, is.Size), "packing the image") },
 			func(ctx context.Context, n *atomic.Int64) (content.Manifest, error) { return d.save(ctx, is, n) })
 		if err != nil {
 			return Image{}, err
@@ -221,7 +235,8 @@ func (d *Daemon) save(ctx context.Context, is moby.ImageInspectResult, n *atomic
 }
 
 // Search implements Location.
-func (d *Daemon) Search(ctx context.Context, q Query, found func(Image)) error {
+func (d *Daemon) Search(ctx context.Context, q Query, found func(Image), tell func(string)) error {
+	defer d.waiting(tell, "listing the images")()
 	return d.explain(ctx, d.search(ctx, q, found))
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -15,8 +14,6 @@ import (
 	"syscall"
 
 	"github.com/containerd/errdefs"
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	moby "github.com/moby/moby/client"
 
 	"walt/images/content"
@@ -64,40 +61,48 @@ func (r *Registry) explain(ctx context.Context, err error) error {
 	if e, done := common(ctx, r, err); done {
 		return e
 	}
-	if e, ok := errors.AsType[*transport.Error](err); ok {
-		return r.refusal(e.StatusCode)
-	}
-	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return &Error{
-			Msg:  fmt.Sprintf("%s has a certificate that is not trusted: %s", r, distrust(e.Err)),
-			Hint: fmt.Sprintf("an administrator can name the authority that signed it as ca_file of the registry %s", r.label),
-		}
-	}
-	if e := network(r, err); e != nil {
-		return e
+	if e, ok := errors.AsType[*answerError](err); ok {
+		return r.refusal(e)
 	}
 	if errors.Is(err, errHidden) {
 		return &Error{Msg: r.String() + " does not have it, or shows it only to who has a password", Absent: true}
 	}
-	if _, local := errors.AsType[*fs.PathError](err); local {
+	if _, local := errors.AsType[*fs.PathError](err); local && network(r.String(), err) == nil {
 		return err
 	}
+	return r.trouble(r.String(), err)
+}
+
+// trouble explains why a server of the registry's, called at, gave no answer.
+func (r *Registry) trouble(at string, err error) *Error {
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return &Error{
+			Msg:  fmt.Sprintf("%s has a certificate that is not trusted: %s", at, distrust(e.Err)),
+			Hint: fmt.Sprintf("an administrator can name the authority that signed it as ca_file of the registry %s", r.label),
+		}
+	}
+	if e := network(at, err); e != nil {
+		return e
+	}
 	return &Error{
-		Msg:  fmt.Sprintf("%s cannot be reached: %s", r, unreachable(err)),
+		Msg:  fmt.Sprintf("%s cannot be reached: %s", at, unreachable(err)),
 		Hint: "check that it runs, and its address in the configuration",
 	}
 }
 
 // explainPush is explain for an error of publishing.
 func (r *Registry) explainPush(ctx context.Context, err error) error {
-	e, ok := errors.AsType[*transport.Error](err)
+	e, ok := errors.AsType[*answerError](err)
 	if !ok || ctx.Err() != nil {
 		return r.explain(ctx, err)
 	}
 	hint := "an administrator can set username and password_file of the registry " + r.label
-	switch e.StatusCode {
+	if e.host != r.server.host {
+		return r.refusal(e)
+	}
+	switch e.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		if r.auth == authn.Anonymous {
+		if r.username == "" {
 			return &Error{Msg: r.String() + " needs a password", Hint: hint}
 		}
 		return &Error{Msg: r.String() + " refuses the user name or the password, or does not let that user publish under this name", Hint: hint}
@@ -110,24 +115,37 @@ func (r *Registry) explainPush(ctx context.Context, err error) error {
 	case http.StatusInsufficientStorage:
 		return &Error{Msg: r.String() + " has no room left", Hint: "an administrator must make room there"}
 	}
-	return r.refusal(e.StatusCode)
+	return r.refusal(e)
 }
 
-// refusal explains the HTTP status of an answer.
-func (r *Registry) refusal(status int) *Error {
-	switch status {
+// refusal explains an answer.
+func (r *Registry) refusal(e *answerError) *Error {
+	if e.host != r.server.host {
+		return &Error{Msg: fmt.Sprintf("%s sends this server to %s, which %s", r, e.host, e.words()), Hint: "whoever runs the registry has to look after that; or try again later"}
+	}
+	switch e.status {
 	case http.StatusNotFound:
 		return &Error{Msg: r.String() + " does not have it", Absent: true}
 	case http.StatusUnauthorized, http.StatusForbidden:
 		hint := "an administrator can set username and password_file of the registry " + r.label
-		if r.auth == authn.Anonymous {
+		if r.username == "" {
 			return &Error{Msg: r.String() + " needs a password", Hint: hint}
 		}
 		return &Error{Msg: r.String() + " refuses the user name or the password", Hint: hint}
-	case http.StatusTooManyRequests:
-		return &Error{Msg: r.String() + " has had too many requests", Hint: "try again later"}
 	}
-	return &Error{Msg: fmt.Sprintf("%s answered %d %s", r, status, http.StatusText(status)), Hint: "try again later"}
+	return &Error{Msg: r.String() + " " + e.words(), Hint: "try again later"}
+}
+
+// words says of who answered what that was.
+func (e *answerError) words() string {
+	words := strings.TrimSpace(fmt.Sprintf("answered %d %s", e.status, http.StatusText(e.status)))
+	if e.status == http.StatusTooManyRequests {
+		words = "has had too many requests"
+	}
+	if e.after > 0 {
+		words += fmt.Sprintf(", and asks to wait %v", e.after)
+	}
+	return words
 }
 
 // explain puts an error of talking to the docker daemon into words, as that of a
@@ -144,7 +162,7 @@ func (d *Daemon) explain(ctx context.Context, err error) error {
 	case errors.Is(err, errDenied):
 		return &Error{Msg: d.String() + " may not be used by this server", Hint: "an administrator can give the user of the server the right to: usermod -aG docker USER"}
 	}
-	if e := network(d, err); e != nil {
+	if e := network(d.String(), err); e != nil {
 		return e
 	}
 	if moby.IsErrConnectionFailed(err) {
@@ -171,7 +189,7 @@ func common(ctx context.Context, at Location, err error) (_ error, done bool) {
 }
 
 // network explains what any location may do, or is nil.
-func network(at Location, err error) *Error {
+func network(at string, err error) *Error {
 	if full := content.DiskFull(err); full != nil {
 		return &Error{Msg: full.Msg, Hint: full.Hint}
 	}
@@ -183,13 +201,26 @@ func network(at Location, err error) *Error {
 			Found: true, Err: err,
 		}
 	case errors.Is(err, errStalled):
-		return &Error{Msg: at.String() + " does not answer", Hint: "try again later"}
+		return &Error{Msg: at + " does not answer" + doing(err), Hint: "try again later"}
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return &Error{Msg: at.String() + " does not speak https", Hint: "its address may have to begin with http://"}
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return &Error{Msg: at.String() + " broke the connection", Hint: "try again: what is complete is kept"}
+		return &Error{Msg: at + " does not speak https", Hint: "its address may have to begin with http://"}
+	case broken(err):
+		return &Error{Msg: at + " broke the connection" + doing(err), Hint: "try again: what is complete is kept"}
 	}
 	return nil
+}
+
+// doing says at which step an error came, or nothing.
+func doing(err error) string {
+	e, ok := errors.AsType[*stepError](err)
+	for ok { // the innermost one knows best
+		inner, deeper := errors.AsType[*stepError](e.err)
+		if !deeper {
+			return " while " + e.step
+		}
+		e = inner
+	}
+	return ""
 }
 
 func distrust(err error) string {

@@ -48,7 +48,9 @@ func TestFetchDoesNotHang(t *testing.T) {
 				l, f, url := inLab(t)
 				push(t, url, pcDefault, img)
 				l.stall = 50 * time.Millisecond
-				lookIn(t, l, url)
+				if err := l.use(RegistryConfig{Label: "lab", URL: url, Username: "bob"}); err != nil {
+					t.Fatal(err)
+				}
 				f.Break(func(w http.ResponseWriter, r *http.Request) bool {
 					if !hangs(r) {
 						return false

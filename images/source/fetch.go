@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"sync/atomic"
+	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
 	"walt/fault"
@@ -19,8 +19,8 @@ import (
 const parallel = 4
 
 // Look implements Location.
-func (r *Registry) Look(ctx context.Context, name, tag, platform string) (Image, error) {
-	repo, err := r.repository(ctx, name, transport.PullScope)
+func (r *Registry) Look(ctx context.Context, name, tag, platform string, tell func(string)) (Image, error) {
+	repo, err := r.repository(ctx, r.server.talk(tell), name, pulling)
 	if err != nil {
 		return Image{}, r.explain(ctx, err)
 	}
@@ -42,12 +42,22 @@ func (r *repository) fetch(ctx context.Context, m content.Manifest, config []byt
 	}
 	todo := r.store.Missing(m.Layers)
 	c := newCounter(report, todo)
+	c.watch(r, r.transport.stall/patience)
+	own := &repository{r.Registry, r.peer.talk(c.note), r.login, r.path}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for _, layer := range todo {
+	for i, layer := range todo {
+		step := fmt.Sprintf("downloading layer %d of %d", i+1, len(todo))
 		g.Go(func() error {
-			if err := r.download(gctx, layer, func(n int64) { c.at(layer, n) }); err != nil {
-				return err
+			told := func(n int64) {
+				waits := step
+				if time.Now().Before(own.hear()) {
+					waits = "" // that was told
+				}
+				c.at(layer, n, waits)
+			}
+			if err := own.download(gctx, layer, told); err != nil {
+				return atStep(step, err)
 			}
 			c.finish(layer)
 			return nil
@@ -100,8 +110,9 @@ func complete(ctx context.Context, at fmt.Stringer, store *content.Store, m cont
 }
 
 // download brings one blob, unless it is here. Several that want it at the same
-// time share one download.
+// time share one download, so each sees for itself when nothing comes.
 func (r *repository) download(ctx context.Context, b content.Blob, told func(int64)) error {
+	shared := &repository{r.Registry, r.peer.talk(func(string) {}), r.login, r.path}
 	_, err := r.downloads.Watch(ctx, string(b.Digest), told, func(ctx context.Context, n *atomic.Int64) (struct{}, error) {
 		if r.store.Has(b) { // another download ended since
 			return struct{}{}, nil
@@ -109,7 +120,7 @@ func (r *repository) download(ctx context.Context, b content.Blob, told func(int
 		if err := r.store.CheckSpace(b.Size); err != nil {
 			return struct{}{}, err
 		}
-		body, err := r.open(ctx, b)
+		body, err := shared.open(ctx, b, "")
 		if err != nil {
 			return struct{}{}, err
 		}
@@ -120,9 +131,9 @@ func (r *repository) download(ctx context.Context, b content.Blob, told func(int
 }
 
 // open opens a blob of the repository.
-func (r *repository) open(ctx context.Context, b content.Blob) (*resumer, error) {
-	resp, err := r.get(ctx, "blobs", string(b.Digest))
-	if e, ok := errors.AsType[*transport.Error](err); ok && e.StatusCode == http.StatusNotFound {
+func (r *repository) open(ctx context.Context, b content.Blob, step string) (*resumer, error) {
+	resp, err := r.ask(step, r.request(ctx, http.MethodGet, r.at("blobs", string(b.Digest))), http.StatusOK)
+	if e, ok := errors.AsType[*answerError](err); ok && e.status == http.StatusNotFound {
 		return nil, Unusable(r, "lacks its part %s", b.Digest)
 	}
 	if err != nil {

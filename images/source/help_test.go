@@ -104,7 +104,11 @@ func (p *place) fetch(ctx context.Context, ref string, report func(Progress)) (I
 	if !tagged {
 		tag = "latest"
 	}
-	i, err := p.Look(ctx, name, tag, "")
+	i, err := p.Look(ctx, name, tag, "", func(note string) {
+		if report != nil {
+			report(Progress{Note: note})
+		}
+	})
 	if err != nil {
 		return Image{}, err
 	}

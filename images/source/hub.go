@@ -3,8 +3,8 @@ package source
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"path"
@@ -17,9 +17,9 @@ import (
 // hub lists repositories of Docker Hub, whose registry has no catalog: those of
 // some accounts, see https://docs.docker.com/reference/api/hub/latest/
 type hub struct {
-	base      *url.URL
-	accounts  []string
-	transport *stallTransport
+	base     *url.URL
+	accounts []string
+	server   *peer
 }
 
 func newHub(r RegistryConfig, stall time.Duration) (*hub, error) {
@@ -30,12 +30,14 @@ func newHub(r RegistryConfig, stall time.Duration) (*hub, error) {
 	if err != nil {
 		return nil, fmt.Errorf("search in registry %s: %w", r.Label, err)
 	}
-	return &hub{u, r.Accounts, newTransport(u.Scheme, u.Host, r.CA, stall)}, nil
+	where := fmt.Sprintf("the search of Docker Hub (%s)", u)
+	return &hub{u, r.Accounts, &peer{name: where, host: u.Host, transport: newTransport(r.CA, stall)}}, nil
 }
 
 // list returns the repositories of the accounts, and of the one that the word
 // begins with.
-func (h *hub) list(ctx context.Context, q Query) ([]string, error) {
+func (h *hub) list(ctx context.Context, q Query, tell func(string)) ([]string, error) {
+	t := h.server.talk(tell)
 	accounts := slices.Clone(h.accounts)
 	if account, _, ok := strings.Cut(q.Path, "/"); ok && repositoryForm.MatchString(account+"/x") {
 		accounts = append(accounts, account)
@@ -44,7 +46,7 @@ func (h *hub) list(ctx context.Context, q Query) ([]string, error) {
 	var repos []string
 	for _, account := range slices.Compact(accounts) {
 		for page := 1; ; page++ {
-			names, more, err := h.page(ctx, account, page)
+			names, more, err := h.page(ctx, t, account, page)
 			if err != nil {
 				return repos, err
 			}
@@ -63,7 +65,7 @@ func (h *hub) list(ctx context.Context, q Query) ([]string, error) {
 }
 
 // page asks for one page of the repositories of an account, which need not exist.
-func (h *hub) page(ctx context.Context, account string, n int) (names []string, more bool, _ error) {
+func (h *hub) page(ctx context.Context, t *talk, account string, n int) (names []string, more bool, _ error) {
 	u := *h.base
 	u.Path = path.Join("/", u.Path, "v2/repositories", account) + "/"
 	u.RawQuery = url.Values{"page": {strconv.Itoa(n)}, "page_size": {"100"}}.Encode()
@@ -71,26 +73,26 @@ func (h *hub) page(ctx context.Context, account string, n int) (names []string, 
 	if err != nil {
 		return nil, false, err
 	}
-	resp, err := (&http.Client{Transport: h.transport}).Do(req)
+	raw, _, err := t.document("listing the repositories of "+account, req, listingLimit)
+	e, answered := errors.AsType[*answerError](err)
 	switch {
 	case ctx.Err() != nil:
 		return nil, false, context.Cause(ctx)
-	case err != nil:
-		return nil, false, h.failed("cannot be reached: "+unreachable(err), "check that it can be reached from here")
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
+	case answered && e.status == http.StatusNotFound:
 		return nil, false, nil
-	default:
-		return nil, false, h.failed("answered "+resp.Status, "try again later")
+	case answered:
+		return nil, false, h.failed(e.words(), "try again later")
+	case err != nil:
+		if known := network(h.String(), err); known != nil {
+			return nil, false, known
+		}
+		return nil, false, h.failed("cannot be reached: "+unreachable(err), "check that it can be reached from here")
 	}
 	var answer struct {
 		Next    string
 		Results []struct{ Name string }
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, listingLimit)).Decode(&answer); err != nil {
+	if json.Unmarshal(raw, &answer) != nil {
 		return nil, false, h.failed("answered something else than a list", "check search_url in the configuration")
 	}
 	for _, r := range answer.Results {
@@ -100,5 +102,7 @@ func (h *hub) page(ctx context.Context, account string, n int) (names []string, 
 }
 
 func (h *hub) failed(what, hint string) error {
-	return &Error{Msg: fmt.Sprintf("the search of Docker Hub (%s) %s", h.base, what), Hint: hint}
+	return &Error{Msg: fmt.Sprintf("%s %s", h, what), Hint: hint}
 }
+
+func (h *hub) String() string { return h.server.name }

@@ -23,9 +23,11 @@ type Location interface {
 	Name() string
 	// Look describes an image without downloading its layers. Of several variants
 	// it takes that for the platform, for "" that for the machines of the image.
-	Look(ctx context.Context, repository, tag, platform string) (Image, error)
+	// Who waits is told what for.
+	Look(ctx context.Context, repository, tag, platform string, tell func(note string)) (Image, error)
 	// Search shows the images that the query finds. An error may come after some.
-	Search(ctx context.Context, q Query, found func(Image)) error
+	// found and tell are called by several goroutines.
+	Search(ctx context.Context, q Query, found func(Image), tell func(note string)) error
 }
 
 // Image is an image in a location.

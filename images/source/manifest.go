@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -138,12 +139,10 @@ func (r *repository) config(ctx context.Context, b content.Blob) ([]byte, error)
 			return raw, err
 		}
 	}
-	body, err := r.open(ctx, b)
-	if err != nil {
-		return nil, err
+	raw, _, err := r.read("reading the config of "+r.path, r.request(ctx, http.MethodGet, r.at("blobs", string(b.Digest))), configLimit)
+	if e, ok := errors.AsType[*answerError](err); ok && e.status == http.StatusNotFound {
+		return nil, Unusable(r, "lacks its part %s", b.Digest)
 	}
-	defer body.Close()
-	raw, err := io.ReadAll(io.LimitReader(body, configLimit))
 	if err != nil {
 		return nil, err
 	}
@@ -154,13 +153,9 @@ func (r *repository) config(ctx context.Context, b content.Blob) ([]byte, error)
 }
 
 func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.MediaType, error) {
-	resp, err := r.get(ctx, "manifests", id, string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
-		string(types.OCIImageIndex), string(types.DockerManifestList))
-	if err != nil {
-		return nil, "", err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, manifestLimit+1))
+	req := r.request(ctx, http.MethodGet, r.at("manifests", id))
+	req.Header.Set("Accept", strings.Join(manifestKinds, ","))
+	raw, resp, err := r.read("reading the manifest of "+r.path, req, manifestLimit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -168,19 +163,40 @@ func (r *repository) rawManifest(ctx context.Context, id string) ([]byte, types.
 		return nil, "", Unusable(r, "has a manifest of more than %d bytes", manifestLimit)
 	}
 	header, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	kind := types.MediaType(strings.TrimSpace(header))
-	if !kind.IsImage() && !kind.IsIndex() { // some serve everything as JSON; most manifests say what they are
-		var m struct{ MediaType types.MediaType }
-		if json.Unmarshal(raw, &m) == nil && m.MediaType != "" {
-			kind = m.MediaType
-		}
+	return raw, kindOf(types.MediaType(strings.TrimSpace(header)), raw), nil
+}
+
+// manifestKinds are those that this server understands.
+var manifestKinds = []string{
+	string(types.OCIManifestSchema1), string(types.DockerManifestSchema2), string(types.OCIImageIndex), string(types.DockerManifestList),
+}
+
+// kindOf is the kind of a manifest: what came with it, or what it says of itself
+// where everything comes as JSON, or what it looks like.
+func kindOf(told types.MediaType, raw []byte) types.MediaType {
+	if told.IsImage() || told.IsIndex() {
+		return told
 	}
-	return raw, kind, nil
+	var m struct {
+		MediaType        types.MediaType
+		Manifests        []json.RawMessage
+		Config, FSLayers json.RawMessage
+	}
+	switch err := json.Unmarshal(raw, &m); {
+	case err != nil:
+	case m.MediaType != "":
+		return m.MediaType
+	case m.Manifests != nil:
+		return types.OCIImageIndex
+	case m.Config != nil && m.FSLayers == nil:
+		return types.OCIManifestSchema1
+	}
+	return told
 }
 
 // check refuses a manifest that this server can make nothing of.
 func check(at fmt.Stringer, m *v1.Manifest) error {
-	if !m.Config.MediaType.IsConfig() {
+	if !m.Config.MediaType.IsConfig() && m.Config.MediaType != "" {
 		return Unusable(at, "has a config of the kind %q, which this server does not know", m.Config.MediaType)
 	}
 	if m.Config.Size > configLimit {
@@ -195,7 +211,7 @@ func check(at fmt.Stringer, m *v1.Manifest) error {
 		}
 	}
 	for _, d := range m.Layers {
-		if !d.MediaType.IsLayer() {
+		if !d.MediaType.IsLayer() && d.MediaType != "" {
 			return Unusable(at, "has a layer of the kind %q, which this server does not know", d.MediaType)
 		}
 	}

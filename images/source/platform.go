@@ -62,7 +62,7 @@ func platformOf(os, architecture, version string) string {
 // entry does not tell of its platform, its config does.
 func (r *repository) variants(ctx context.Context, list *v1.IndexManifest, depth int) (all []variant, _ error) {
 	for _, d := range list.Manifests {
-		if d.Digest.Algorithm != "sha256" || len(all) == listLimit || !d.MediaType.IsIndex() && !d.MediaType.IsImage() {
+		if d.Digest.Algorithm != "sha256" || len(all) == listLimit || d.MediaType != "" && !d.MediaType.IsIndex() && !d.MediaType.IsImage() {
 			continue
 		}
 		told := d.Platform != nil && d.Platform.Architecture != ""

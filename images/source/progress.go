@@ -1,9 +1,11 @@
 package source
 
 import (
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"walt/images/content"
 )
@@ -27,6 +29,23 @@ type counter struct {
 	mu          sync.Mutex
 	done, total int64
 	parts       map[content.Digest]int64 // bytes that are done
+
+	from    fmt.Stringer  // what is waited for when nothing comes
+	after   time.Duration // for so long; 0 is never
+	changed time.Time     // when something came
+	said    bool          // that nothing comes
+}
+
+// watch has who waits told what for when nothing comes for some time.
+func (c *counter) watch(from fmt.Stringer, after time.Duration) {
+	c.from, c.after, c.changed = from, after, time.Now()
+}
+
+// note tells who waits a sentence.
+func (c *counter) note(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report(Progress{Note: text})
 }
 
 // newCounter counts the blobs that are to come; report may be nil.
@@ -44,11 +63,16 @@ func newCounter(report func(Progress), todo []content.Blob) *counter {
 	return c
 }
 
-// at notes that n bytes of the part are done.
-func (c *counter) at(b content.Blob, n int64) {
+// at notes that n bytes of the part are done; step is what is waited for, "" when
+// that needs no word.
+func (c *counter) at(b content.Blob, n int64, step string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.set(b.Digest, n)
+	if step != "" && n < b.Size && c.after > 0 && !c.said && time.Since(c.changed) > c.after {
+		c.said = true
+		c.report(Progress{Note: fmt.Sprintf("Waiting for %s: %s.", c.from, step)})
+	}
 }
 
 // finish notes that the part is done.
@@ -60,6 +84,7 @@ func (c *counter) finish(b content.Blob) {
 	}
 	c.report(Progress{Layer: string(b.Digest), Done: b.Size, Total: b.Size, Finished: true})
 	c.set(b.Digest, b.Size)
+	c.said = false
 }
 
 func (c *counter) set(part content.Digest, n int64) {
@@ -68,6 +93,7 @@ func (c *counter) set(part content.Digest, n int64) {
 		return
 	}
 	c.parts[part] = n
+	c.changed = time.Now()
 	c.done += n - before
 	c.report(Progress{Done: c.done, Total: c.total})
 }

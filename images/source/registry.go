@@ -5,15 +5,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"walt/images/content"
 	"walt/images/flight"
@@ -45,15 +45,17 @@ const (
 	hubSearch = "https://hub.docker.com"
 )
 
+// agent is what this server calls itself.
+const agent = "waltd"
+
 // Registry is an OCI registry, to download images from and to publish them in.
 type Registry struct {
-	label     string
-	where     string // its address, for people
-	prefix    string // of all its repositories
-	host      name.Registry
-	auth      authn.Authenticator
-	transport *stallTransport
-	hub       *hub // how to search it, nil for a registry that lists what it has
+	label              string
+	base               *url.URL
+	prefix             string // of all its repositories
+	username, password string // no name is anonymous
+	server             *peer
+	hub                *hub // how to search it, nil for a registry that lists what it has
 
 	store     *content.Store
 	platforms Platforms
@@ -72,27 +74,21 @@ func NewRegistry(r RegistryConfig, store *content.Store, platforms Platforms, st
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", r.Label, err)
 	}
-	var options []name.Option
-	if u.Scheme == "http" {
-		options = append(options, name.Insecure)
-	}
-	host, err := name.NewRegistry(u.Host, options...)
+	host, err := name.NewRegistry(u.Host)
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", r.Label, err)
 	}
 	reg := &Registry{
 		label:     r.Label,
-		where:     u.Scheme + "://" + u.Host + u.Path,
+		base:      &url.URL{Scheme: u.Scheme, Host: host.RegistryStr()},
 		prefix:    strings.Trim(u.Path, "/"),
-		host:      host,
-		auth:      authn.Anonymous,
-		transport: newTransport(u.Scheme, host.RegistryStr(), r.CA, stall),
+		username:  r.Username,
+		password:  r.Password,
 		store:     store,
 		platforms: platforms,
 	}
-	if r.Username != "" {
-		reg.auth = &authn.Basic{Username: r.Username, Password: r.Password}
-	}
+	where := fmt.Sprintf("registry %s (%s)", r.Label, u.Scheme+"://"+u.Host+u.Path)
+	reg.server = &peer{name: where, host: reg.base.Host, transport: newTransport(r.CA, stall)}
 	if r.Label == Hub {
 		if reg.hub, err = newHub(r, stall); err != nil {
 			return nil, err
@@ -115,67 +111,111 @@ func (r *Registry) Name() string { return r.label }
 
 // Close ends the connections that nobody uses. What is asked at the time goes on.
 func (r *Registry) Close() {
-	r.transport.next.CloseIdleConnections()
+	r.server.transport.next.CloseIdleConnections()
 	if r.hub != nil {
-		r.hub.transport.next.CloseIdleConnections()
+		r.hub.server.transport.next.CloseIdleConnections()
 	}
 }
 
-func (r *Registry) String() string { return fmt.Sprintf("registry %s (%s)", r.label, r.where) }
+func (r *Registry) String() string { return r.server.name }
 
-// repository is one repository of a registry, after the handshake that
-// authenticates the requests to it.
+// repository is what is said to a registry about one of its repositories.
 type repository struct {
 	*Registry
-	path   string
-	client *http.Client
+	*talk
+	login *login
+	path  string // "" is the registry itself
 }
 
-// repository prepares requests to the repository that is called path below the prefix.
-// The scope is what they will do, see the transport package.
-func (r *Registry) repository(ctx context.Context, repo, scope string) (*repository, error) {
+// What requests to a repository do, as token servers name it.
+const (
+	pulling = "pull"
+	pushing = "push,pull"
+)
+
+// repository prepares requests to the repository that is called repo below the
+// prefix; do is what they will do.
+func (r *Registry) repository(ctx context.Context, t *talk, repo, do string) (*repository, error) {
 	repo = path.Join(r.prefix, repo)
-	return r.connect(ctx, repo, r.host.Repo(repo).Scope(scope))
+	return r.connect(ctx, t, repo, "repository:"+repo+":"+do)
 }
 
-func (r *Registry) connect(ctx context.Context, repo, scope string) (*repository, error) {
-	rt, err := transport.NewWithContext(ctx, r.host, r.auth, r.transport, []string{scope})
+// connect lets a registry say first how who has a password identifies themselves:
+// some show strangers less, and do not say that there is more.
+func (r *Registry) connect(ctx context.Context, t *talk, repo, scope string) (*repository, error) {
+	c := &repository{r, t, &login{scopes: []string{scope}}, repo}
+	if r.username == "" {
+		return c, nil
+	}
+	resp, err := c.ask("logging in", c.request(ctx, http.MethodGet, "/v2/"))
 	if err != nil {
 		return nil, err
 	}
-	return &repository{r, repo, &http.Client{Transport: rt}}, nil
+	io.Copy(io.Discard, io.LimitReader(resp.Body, tokenLimit)) // so that the connection is used again
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusUnauthorized {
+		return nil, c.refused(resp)
+	}
+	return c, nil
 }
 
-// get requests one thing of the repository: kind is "manifests" or "blobs",
-// accept the media types that will do. Any answer but 200 is an error.
-func (r *repository) get(ctx context.Context, kind, id string, accept ...string) (*http.Response, error) {
-	header := http.Header{}
-	if len(accept) > 0 {
-		header.Set("Accept", strings.Join(accept, ","))
-	}
-	return r.ask(ctx, &url.URL{Path: path.Join("/v2", r.path, kind, id)}, header, http.StatusOK)
+// request is one for something at a path of the registry.
+func (r *repository) request(ctx context.Context, method, path string) *http.Request {
+	u := *r.base
+	u.Path = path
+	req := &http.Request{Method: method, URL: &u, Host: u.Host, Header: http.Header{}}
+	return req.WithContext(ctx)
 }
 
-// ask requests what is at an address of the registry. Any answer but those of
-// the statuses is an error.
-func (r *repository) ask(ctx context.Context, u *url.URL, header http.Header, statuses ...int) (*http.Response, error) {
-	u.Scheme, u.Host = r.transport.scheme, r.transport.host
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header = header
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if err := transport.CheckError(resp, statuses...); err != nil {
-		resp.Body.Close()
-		token := strings.HasPrefix(strings.ToLower(resp.Header.Get("WWW-Authenticate")), "bearer")
-		if resp.StatusCode == http.StatusUnauthorized && token && r.auth == authn.Anonymous {
-			return nil, errHidden
+// at is the path of one thing of the repository: kind is "manifests" or "blobs".
+func (r *repository) at(kind, id string) string { return path.Join("/v2", r.path, kind, id) }
+
+// ask sends a request, as whom the registry wants to know. Any answer but those of
+// the statuses is an error; none are all.
+func (r *repository) ask(step string, req *http.Request, statuses ...int) (*http.Response, error) {
+	req.Header.Set("User-Agent", agent)
+	req.Header.Set("Accept-Encoding", "identity") // the digests are those of the content
+	used := r.login.authorization()
+	for again := false; ; again = true {
+		if used != "" && req.URL.Host == r.host {
+			req.Header.Set("Authorization", used)
 		}
-		return nil, err
+		resp, err := r.send(step, req)
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode == http.StatusUnauthorized && !again && resp.Request.URL.Host == r.host {
+			used, err = r.enter(req.Context(), resp, used)
+			if err != nil || used != "" {
+				resp.Body.Close()
+			}
+			if err != nil {
+				return nil, err
+			}
+			if used != "" {
+				continue
+			}
+		}
+		if len(statuses) == 0 || slices.Contains(statuses, resp.StatusCode) {
+			return resp, nil
+		}
+		return nil, r.refused(resp)
 	}
-	return resp, nil
+}
+
+// refused is the error of an answer that was not wanted.
+func (r *repository) refused(resp *http.Response) error {
+	resp.Body.Close()
+	r.login.mu.Lock()
+	defer r.login.mu.Unlock()
+	if resp.StatusCode == http.StatusUnauthorized && r.login.token && r.username == "" {
+		return errHidden
+	}
+	_, err := wanted(resp)
+	return err
+}
+
+// read returns a small thing of the registry whole.
+func (r *repository) read(step string, req *http.Request, limit int64) ([]byte, *http.Response, error) {
+	return readDocument(req.Context(), step, limit, func() (*http.Response, error) { return r.ask(step, req, http.StatusOK) })
 }

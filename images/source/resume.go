@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"path"
 
 	"walt/images/content"
 )
@@ -41,15 +39,24 @@ func (r *resumer) Read(p []byte) (int, error) {
 
 // resume asks for the rest, unless err says that it is of no use.
 func (r *resumer) resume(err error) bool {
-	if r.ctx.Err() != nil || errors.Is(err, errStalled) || r.pos == 0 || r.pos >= r.blob.Size || r.resumed == resumeLimit {
+	if r.ctx.Err() != nil || errors.Is(err, errStalled) || r.pos >= r.blob.Size || r.resumed == resumeLimit {
 		return false
 	}
 	r.resumed++
-	u := &url.URL{Path: path.Join("/v2", r.repo.path, "blobs", string(r.blob.Digest))}
-	header := http.Header{"Range": {fmt.Sprintf("bytes=%d-", r.pos)}}
-	resp, err := r.repo.ask(r.ctx, u, header, http.StatusPartialContent)
+	req := r.repo.request(r.ctx, http.MethodGet, r.repo.at("blobs", string(r.blob.Digest)))
+	status := http.StatusOK
+	if r.pos > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", r.pos))
+		status = http.StatusPartialContent
+	}
+	resp, err := r.repo.ask("", req, status)
 	if err != nil {
 		return false
+	}
+	if r.pos == 0 {
+		r.body.Close()
+		r.body = resp.Body
+		return true
 	}
 	// some answer 206 with something else than they were asked for
 	if resp.Header.Get("Content-Range") != fmt.Sprintf("bytes %d-%d/%d", r.pos, r.blob.Size-1, r.blob.Size) {

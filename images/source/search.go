@@ -1,19 +1,19 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
 	"walt/images/content"
@@ -28,73 +28,153 @@ const (
 )
 
 // Search implements Location.
-func (r *Registry) Search(ctx context.Context, q Query, found func(Image)) error {
-	return r.explain(ctx, r.search(ctx, q, found))
+func (r *Registry) Search(ctx context.Context, q Query, found func(Image), tell func(string)) error {
+	return r.explain(ctx, r.search(ctx, q, found, tell))
 }
 
-func (r *Registry) search(ctx context.Context, q Query, found func(Image)) error {
-	list := r.catalog
-	if r.hub != nil {
-		list = func(ctx context.Context) ([]string, error) { return r.hub.list(ctx, q) }
-	}
-	repos, listed := list(ctx)
+func (r *Registry) search(ctx context.Context, q Query, found func(Image), tell func(string)) error {
+	t := r.server.talk(tell)
+	repos, listed := r.list(ctx, t, q)
 	if listed != nil && len(repos) == 0 {
 		return listed
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	m := &missed{}
+	var g errgroup.Group
 	g.SetLimit(searchers)
 	for _, repo := range repos {
-		if q.matchesPath(repo) {
-			g.Go(func() error { return r.searchRepository(gctx, repo, q, found) })
+		if q.matchesPath(repo) && !m.enough() {
+			g.Go(func() error {
+				if err := r.searchRepository(ctx, t, repo, q, found); err != nil {
+					m.add(repo, err)
+				}
+				return nil
+			})
 		}
 	}
-	return errors.Join(g.Wait(), listed)
+	g.Wait()
+	if err := m.explain(ctx, r); err != nil {
+		return err
+	}
+	return listed
 }
 
-// searchRepository shows the images in one repository.
-func (r *Registry) searchRepository(ctx context.Context, name string, q Query, found func(Image)) error {
-	repo, err := r.repository(ctx, name, transport.PullScope)
+// list returns the repositories that a search is to look at; an error may come
+// beside them.
+func (r *Registry) list(ctx context.Context, t *talk, q Query) ([]string, error) {
+	if r.hub != nil {
+		return r.hub.list(ctx, q, t.tell)
+	}
+	repos, err := r.catalog(ctx, t)
+	if errors.Is(err, errNoCatalog) && ValidName(q.Path, "latest") {
+		return []string{q.Path}, nil // it can be asked for without a list
+	}
+	return repos, err
+}
+
+// missed are the repositories that a search could not look at: one that fails
+// takes nothing from what the others have.
+type missed struct {
+	mu    sync.Mutex
+	repos []string
+	err   error // of the first
+}
+
+// missLimit is how many repositories may fail before the others are left alone.
+const missLimit = 2 * searchers
+
+func (m *missed) add(repo string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.repos = append(m.repos, repo); m.err == nil {
+		m.err = err
+	}
+}
+
+func (m *missed) enough() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.repos) >= missLimit
+}
+
+// explain says what is missing, and why; nil is nothing.
+func (m *missed) explain(ctx context.Context, r *Registry) error {
+	if m.err == nil {
+		return nil
+	}
+	err := r.explain(ctx, m.err)
+	e, ok := errors.AsType[*Error](err)
+	if !ok || ctx.Err() != nil {
+		return err
+	}
+	which := m.repos[0]
+	if m.enough() {
+		which += ", and so often that the rest was left out"
+	} else if n := len(m.repos) - 1; n > 0 {
+		which += fmt.Sprintf(" and %d more", n)
+	}
+	return &Error{Msg: fmt.Sprintf("%s, at %s", e.Msg, which), Hint: e.Hint, Err: e.Err}
+}
+
+// searchRepository shows the images in one repository. One that cannot be looked at
+// takes nothing from the others.
+func (r *Registry) searchRepository(ctx context.Context, t *talk, name string, q Query, found func(Image)) error {
+	repo, err := r.repository(ctx, t, name, pulling)
 	if err != nil {
 		return err
 	}
-	tags, err := repo.list(ctx, "/v2/"+repo.path+"/tags/list", tagLimit)
+	tags, err := repo.names(ctx, "listing the tags of "+repo.path, "/v2/"+repo.path+"/tags/list", tagLimit)
 	if gone(err) {
 		return nil // a registry remembers the names of repositories that were emptied
-	}
-	if err != nil {
-		return err
 	}
 	for _, tag := range tags {
 		if !ValidName(name, tag) || !q.Matches(name, tag) {
 			continue
 		}
-		image, _, err := repo.look(ctx, name, tag, "")
-		if _, unusable := errors.AsType[*Error](err); unusable || gone(err) || errors.Is(err, content.ErrMismatch) {
+		image, _, failed := repo.look(ctx, name, tag, "")
+		if _, unusable := errors.AsType[*Error](failed); unusable || gone(failed) || errors.Is(failed, content.ErrMismatch) {
 			continue // no image for nodes
 		}
-		if err != nil {
-			return err
+		if ctx.Err() != nil {
+			return failed
+		}
+		if failed != nil {
+			err = cmp.Or(err, failed)
+			continue
 		}
 		found(image)
 	}
-	return nil
+	return err
 }
 
 func gone(err error) bool {
-	e, ok := errors.AsType[*transport.Error](err)
-	return ok && e.StatusCode == http.StatusNotFound || errors.Is(err, errHidden)
+	e, ok := errors.AsType[*answerError](err)
+	return ok && e.status == http.StatusNotFound || errors.Is(err, errHidden)
 }
+
+// errNoCatalog says that a registry does not tell what it has.
+var errNoCatalog = errors.New("no catalog")
+
+// noCatalog are the answers of such registries.
+var noCatalog = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented}
 
 // catalog lists the repositories of a registry that are below its prefix, see
 // https://distribution.github.io/distribution/spec/api/#listing-repositories
-func (r *Registry) catalog(ctx context.Context) ([]string, error) {
-	root, err := r.connect(ctx, "", "registry:catalog:*")
+func (r *Registry) catalog(ctx context.Context, t *talk) ([]string, error) {
+	root, err := r.connect(ctx, t, "", "registry:catalog:*")
 	if err != nil {
 		return nil, err
 	}
-	repos, err := root.list(ctx, "/v2/_catalog", repoLimit)
-	if e, ok := errors.AsType[*transport.Error](err); ok && (e.StatusCode == http.StatusNotFound || e.StatusCode == http.StatusMethodNotAllowed) {
-		return nil, &Error{Msg: r.String() + " cannot list its images", Hint: "an image there can be cloned by its full link"}
+	repos, err := root.names(ctx, "listing the images", "/v2/_catalog", repoLimit)
+	switch e, ok := errors.AsType[*answerError](err); {
+	case errors.Is(err, errHidden), ok && slices.Contains(noCatalog, e.status):
+		return nil, &Error{
+			Msg:  r.String() + " cannot list its images",
+			Hint: "search for a full name, as in bob/debian, or clone an image by its full link", Err: errNoCatalog,
+		}
+	case ok && (e.status == http.StatusUnauthorized || e.status == http.StatusForbidden):
+		refused := r.refusal(e)
+		refused.Err = errNoCatalog
+		return nil, refused
 	}
 	var below []string
 	for _, repo := range repos {
@@ -107,17 +187,14 @@ func (r *Registry) catalog(ctx context.Context) ([]string, error) {
 	return below, err
 }
 
-// list reads a list of names page after page, until it ends or has more names
+// names reads a list of names page after page, until it ends or has more names
 // than the limit, which is an error beside the names.
-func (r *repository) list(ctx context.Context, path string, limit int) (all []string, _ error) {
-	u := &url.URL{Path: path, RawQuery: url.Values{"n": {strconv.Itoa(pageSize)}}.Encode()}
+func (r *repository) names(ctx context.Context, step, path string, limit int) (all []string, _ error) {
+	query := url.Values{"n": {strconv.Itoa(pageSize)}}.Encode()
 	for {
-		resp, err := r.ask(ctx, u, http.Header{}, http.StatusOK)
-		if err != nil {
-			return all, err
-		}
-		raw, err := io.ReadAll(io.LimitReader(resp.Body, listingLimit))
-		resp.Body.Close()
+		req := r.request(ctx, http.MethodGet, path)
+		req.URL.RawQuery = query
+		raw, resp, err := r.read(step, req, listingLimit)
 		if err != nil {
 			return all, err
 		}
@@ -134,7 +211,7 @@ func (r *repository) list(ctx context.Context, path string, limit int) (all []st
 		if next == nil {
 			return all, nil
 		}
-		u = &url.URL{Path: path, RawQuery: next.RawQuery} // never another host or path
+		query = next.RawQuery // never another host or path
 	}
 }
 

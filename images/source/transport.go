@@ -8,29 +8,30 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"walt/pause"
 )
 
 const (
 	connectLimit = 10 * time.Second
 	// DefaultStall is how long a location may stay silent.
 	DefaultStall = 30 * time.Second
+	// patience is the part of that after which who waits is told what for.
+	patience = 30
 )
 
-// stallTransport carries the requests to a location. It keeps to the configured
-// scheme, where the library would try https and http in turn for addresses that
-// it takes for local, and gives up on a server that stays silent.
+// stallTransport carries the requests to a location, and gives up on a server
+// that stays silent.
 type stallTransport struct {
-	scheme, host string
-	stall        time.Duration
-	next         *http.Transport
+	scheme string // of all requests; "" leaves it to them
+	stall  time.Duration
+	next   *http.Transport
 }
 
-func newTransport(scheme, host string, ca *x509.CertPool, stall time.Duration) *stallTransport {
-	return &stallTransport{scheme, host, stall, &http.Transport{
+func newTransport(ca *x509.CertPool, stall time.Duration) *stallTransport {
+	return &stallTransport{"", stall, &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: min(connectLimit, stall)}).DialContext,
 		TLSClientConfig:     &tls.Config{RootCAs: ca},
@@ -41,53 +42,40 @@ func newTransport(scheme, host string, ca *x509.CertPool, stall time.Duration) *
 	}}
 }
 
-// errStalled says that a location sent nothing for too long.
-var errStalled = errors.New("no answer")
-
-const (
-	pauseTries = 3                // of a request whose server asks for a pause
-	pauseLimit = 20 * time.Second // longer ones are for people
+var (
+	// errStalled says that a location sent nothing for too long.
+	errStalled = errors.New("no answer")
+	// errUnconnected is an errStalled before there was a connection.
+	errUnconnected = &stepError{"connecting", errStalled}
 )
 
-// RoundTrip tries a request again when the server has too much to do and says
-// when it will have less.
+// RoundTrip implements http.RoundTripper.
 func (t *stallTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	for try := 1; ; try++ {
-		resp, err := t.once(req)
-		if err != nil || try == pauseTries || req.Body != nil && req.Body != http.NoBody {
-			return resp, err
-		}
-		wanted, asked := askedPause(resp, time.Now())
-		if !asked || wanted > pauseLimit {
-			return resp, nil
-		}
-		resp.Body.Close()
-		if pause.For(req.Context(), wanted) != nil {
-			return nil, context.Cause(req.Context())
-		}
-	}
+	return t.watched(req, nil)
 }
 
-// askedPause is how long a server that has too much to do wants to be left alone,
-// see RFC 9110, section 10.2.3.
-func askedPause(resp *http.Response, now time.Time) (time.Duration, bool) {
-	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
-		return 0, false
-	}
-	after := resp.Header.Get("Retry-After")
-	if n, err := strconv.ParseUint(after, 10, 16); err == nil {
-		return time.Duration(n) * time.Second, true
-	}
-	at, err := http.ParseTime(after)
-	return max(at.Sub(now), 0), err == nil
-}
-
-func (t *stallTransport) once(req *http.Request) (*http.Response, error) {
+// watched is RoundTrip that says when the server is silent, see silence; silent
+// may be nil.
+func (t *stallTransport) watched(req *http.Request, silent func(connecting bool) bool) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
-	b := &stallReader{ctx: ctx, cancel: cancel, stall: t.stall}
-	b.timer = time.AfterFunc(t.stall, func() { cancel(errStalled) })
-	req = req.Clone(ctx)
-	if req.URL.Host == t.host {
+	var connected atomic.Bool
+	b := &stallReader{ctx: ctx, cancel: cancel, stall: t.stall, quiet: &silence{after: t.stall / patience}}
+	if silent != nil {
+		b.quiet.tell = func() bool { return silent(!connected.Load()) }
+	}
+	b.timer = time.AfterFunc(min(connectLimit, t.stall), func() {
+		if connected.Load() {
+			cancel(errStalled)
+		} else {
+			cancel(errUnconnected)
+		}
+	})
+	b.quiet.begin()
+	req = req.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+		connected.Store(true)
+		b.timer.Reset(t.stall)
+	}}))
+	if t.scheme != "" {
 		req.URL.Scheme = t.scheme
 	}
 	if req.Body != nil && req.Body != http.NoBody {
@@ -96,10 +84,12 @@ func (t *stallTransport) once(req *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(req)
 	b.timer.Stop()
 	if err != nil {
+		b.quiet.end()
 		err = b.why(err)
 		cancel(nil)
 		return nil, err
 	}
+	b.quiet.pause()
 	b.ReadCloser, resp.Body = resp.Body, b
 	return resp, nil
 }
@@ -112,6 +102,7 @@ type uploadBody struct {
 
 func (u uploadBody) Read(b []byte) (int, error) {
 	u.timer.Reset(u.stall)
+	u.quiet.begin()
 	return u.ReadCloser.Read(b)
 }
 
@@ -125,12 +116,15 @@ type stallReader struct {
 	cancel context.CancelCauseFunc
 	stall  time.Duration
 	timer  *time.Timer
+	quiet  *silence
 }
 
 func (r *stallReader) Read(b []byte) (int, error) {
 	r.timer.Reset(r.stall)
+	r.quiet.begin()
 	n, err := r.ReadCloser.Read(b)
 	r.timer.Stop()
+	r.quiet.pause()
 	if err != nil && err != io.EOF {
 		err = r.why(err)
 	}
@@ -139,6 +133,7 @@ func (r *stallReader) Read(b []byte) (int, error) {
 
 func (r *stallReader) Close() error {
 	r.timer.Stop()
+	r.quiet.end()
 	err := r.ReadCloser.Close()
 	r.cancel(nil)
 	return err
@@ -150,4 +145,55 @@ func (r *stallReader) why(err error) error {
 		return cause
 	}
 	return err
+}
+
+// silence tells, once, that nothing was heard for some time. It is told again as
+// long as tell says that it had something else to do. A nil tell is nobody.
+type silence struct {
+	after time.Duration
+	tell  func() bool
+
+	mu    sync.Mutex // held while tell runs: nothing is told after end
+	timer *time.Timer
+	over  bool // it was told, or nobody waits any more
+}
+
+// begin waits from now on.
+func (s *silence) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.tell == nil || s.over:
+	case s.timer == nil:
+		s.timer = time.AfterFunc(s.after, s.fire)
+	default:
+		s.timer.Reset(s.after)
+	}
+}
+
+func (s *silence) fire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
+	if s.over = s.tell(); !s.over {
+		s.timer.Reset(s.after)
+	}
+}
+
+// pause waits no more until begin.
+func (s *silence) pause() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+func (s *silence) end() {
+	s.pause()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
 }
