@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"walt/auth"
+	"walt/commands"
 	"walt/config"
 	"walt/demo"
 	"walt/fault"
@@ -61,23 +62,17 @@ func run(args []string) int {
 	defer stop()
 	err := dispatch(ctx, args)
 	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return 0
+		return commands.StatusDone
 	}
 	fmt.Fprintf(os.Stderr, "waltd: %v\n", err)
 	f := fault.As(err)
 	if f == nil {
-		return 1
+		return commands.StatusFailed
 	}
 	for hint := range strings.Lines(f.Hint) {
 		fmt.Fprintf(os.Stderr, "  %s\n", strings.TrimSuffix(hint, "\n"))
 	}
-	switch f.Kind {
-	case fault.Usage:
-		return 2
-	case fault.Interrupted:
-		return 130
-	}
-	return 1
+	return commands.StatusOf(f.Kind)
 }
 
 // dispatch runs the command that the first argument names.

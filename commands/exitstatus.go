@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 
 	"walt/fault"
@@ -20,8 +22,9 @@ const (
 	StatusInterrupted = 130 // as a shell says of SIGINT
 )
 
-// statusOf is the one place where the kind of an error becomes an exit status.
-func statusOf(kind fault.Kind) int {
+// StatusOf is the one place where the kind of an error becomes an exit status,
+// also of waltd.
+func StatusOf(kind fault.Kind) int {
 	switch kind {
 	case fault.Usage:
 		return StatusUsage
@@ -43,6 +46,15 @@ func (p passedOn) Error() string { return p.fault.Error() }
 
 func (p passedOn) Unwrap() error { return p.fault }
 
+// Internal logs what no user can do anything about, with a reference that the
+// user gets instead, and returns the exit status.
+func Internal(w io.Writer, log *slog.Logger, what string, details ...any) int {
+	ref := rand.Text()[:8]
+	log.Error(what, append([]any{"ref", ref}, details...)...)
+	fmt.Fprintf(w, "walt: something went wrong on the server; an administrator finds the cause in its log under %s\n", ref)
+	return StatusInternal
+}
+
 // report prints an error for the user and returns the exit status.
 func (a *App) report(ctx context.Context, s *Session, line string, err error) int {
 	if err == nil {
@@ -59,10 +71,7 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 		f = fault.New(fault.Interrupted, "interrupted")
 	}
 	if f == nil {
-		ref := rand.Text()[:8]
-		a.Log.Error("command failed", "ref", ref, "user", s.User, "line", Conceal(line), "err", err)
-		fmt.Fprintf(s.Err, "walt: something went wrong on the server; an administrator finds the cause in its log under %s\n", ref)
-		return StatusInternal
+		return Internal(s.Err, a.Log, "command failed", "user", s.User, "line", Conceal(line), "err", err)
 	}
 	fmt.Fprintf(s.Err, "walt: %s\n", clean(f.Msg))
 	for hint := range strings.Lines(f.Hint) {
@@ -71,5 +80,5 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 	if p, ok := errors.AsType[passedOn](err); ok {
 		return p.status
 	}
-	return statusOf(f.Kind)
+	return StatusOf(f.Kind)
 }

@@ -110,7 +110,7 @@ func TestStatuses(t *testing.T) {
 			stderr: "walt: only 3 of the 4 nodes wanted are free; nothing changed\n  try again later, or see who has the others with: node show --all\n",
 		},
 	})
-	if got := statusOf(fault.Interrupted + 1); got != StatusFailed {
+	if got := StatusOf(fault.Interrupted + 1); got != StatusFailed {
 		t.Errorf("a kind that nobody knows has the status %d", got)
 	}
 }

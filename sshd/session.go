@@ -3,7 +3,6 @@ package sshd
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -247,10 +246,7 @@ func (x *session) recoverPanic(status *int) {
 	if p == nil {
 		return
 	}
-	ref := rand.Text()[:8]
-	x.srv.log.Error("panic", "ref", ref, "user", x.login.User, "panic", p, "stack", string(debug.Stack()))
-	fmt.Fprintf(x.base.Err, "walt: something went wrong on the server; an administrator finds the cause in its log under %s\n", ref)
-	*status = commands.StatusInternal
+	*status = commands.Internal(x.base.Err, x.srv.log, "panic", "user", x.login.User, "panic", p, "stack", string(debug.Stack()))
 }
 
 // forceEnd sees to it that a cancelled command ends even though its client does
