@@ -63,7 +63,6 @@ func TestEmptyDocuments(t *testing.T) {
 		doc  any
 		want string
 	}{
-		{NewNodes(nil), `{"nodes":[]}`},
 		{NewChanges(nodes.Result{}), `{"cloned":[],"nodes":[]}`},
 		{NewImages(nil, nil), `{"images":[]}`},
 		{NewFoundImages(nil), `{"images":[]}`},

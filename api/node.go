@@ -29,16 +29,12 @@ type Node struct {
 	Since time.Time    `json:"since"` // when the owner last changed
 }
 
-// NewNodes makes a document of nodes, in their order.
-func NewNodes(shown []*nodes.DeviceStatus) Nodes {
-	doc := Nodes{make([]Node, len(shown))}
-	for i, n := range shown {
-		doc.Nodes[i] = Node{
-			Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
-			Image: n.Image, State: string(n.State), Why: orNull(n.Why), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
-		}
+// NewNode makes a node for programs.
+func NewNode(n *nodes.DeviceStatus) Node {
+	return Node{
+		Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
+		Image: n.Image, State: string(n.State), Why: orNull(n.Why), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 	}
-	return doc
 }
 
 // NodeType says whether a node is a machine of its own.

@@ -68,60 +68,59 @@ leads to another switch.`,
 }
 
 func deviceShow(ctx context.Context, c *Call) error {
-	rows, all, err := c.deviceRows(ctx)
+	all, server, err := c.devices(ctx)
 	if err != nil {
 		return err
 	}
+	jobs, err := c.Images.Jobs(ctx)
+	if err != nil {
+		return err
+	}
+	row := func(d *nodes.DeviceStatus) api.Device { return api.NewDevice(*d, c.stateOf(*d, jobs)) }
+	var first []api.Device
+	if server {
+		first = append(first, api.ServerDevice(c.Lab.IP))
+	}
+	shown, why := pointers(all), reasons(all)
 	switch {
 	case c.on("json"):
-		return c.print(api.Devices{Devices: rows})
+		return nodesList(ctx, c, "devices", first, shown, row)
 	case c.on("names-only"):
-		for _, r := range rows {
-			fmt.Fprintln(c.Out, r.Name)
-		}
-		return nil
+		return c.nodeNames(first, shown)
 	}
-	var cells [][]string
-	for _, r := range rows {
-		port := "-"
-		if r.Port != nil {
-			port = strconv.Itoa(*r.Port)
-		}
-		cells = append(cells, []string{r.Name, r.Type, orDash(r.Model), orDash(r.MAC), orDash(r.IP), orDash(r.Switch), port, r.State})
+	var before [][]string
+	for _, r := range first {
+		before = append(before, deviceCells(r))
 	}
-	c.rows([]string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, cells)
-	c.noteWhy(all)
+	err = c.nodesTable(ctx, []string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, before, shown,
+		func(d *nodes.DeviceStatus) []string { return deviceCells(row(d)) })
+	if err != nil {
+		return err
+	}
+	c.notes(why)
 	return nil
 }
 
-// deviceRows lists the devices of the optional first argument, the server first
-// when it is among them.
-func (c *Call) deviceRows(ctx context.Context) (rows []api.Device, all []nodes.DeviceStatus, err error) {
-	rows = []api.Device{}
-	server := true
+func deviceCells(r api.Device) []string {
+	port := "-"
+	if r.Port != nil {
+		port = strconv.Itoa(*r.Port)
+	}
+	return []string{r.Name, r.Type, orDash(r.Model), orDash(r.MAC), orDash(r.IP), orDash(r.Switch), port, r.State}
+}
+
+// devices returns the devices of the optional first argument, and whether the
+// server is among them.
+func (c *Call) devices(ctx context.Context) (all []nodes.DeviceStatus, server bool, err error) {
 	if c.arg(0) == "" {
 		all, err = c.Lab.AllDevices(ctx)
-	} else {
-		var set nodes.Set
-		if set, err = nodes.ParseSet(c.arg(0)); err != nil {
-			return nil, nil, err
-		}
-		all, server, err = c.Lab.Devices(ctx, c.User, set)
+		return all, true, err
 	}
+	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
-	if server {
-		rows = append(rows, api.ServerDevice(c.Lab.IP))
-	}
-	jobs, err := c.Images.Jobs(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, d := range all {
-		rows = append(rows, api.NewDevice(d, c.stateOf(d, jobs)))
-	}
-	return rows, all, nil
+	return c.Lab.Devices(ctx, c.User, set)
 }
 
 // stateOf is what a device is doing; of one that waits for the default image of

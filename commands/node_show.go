@@ -1,11 +1,11 @@
 package commands
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"walt/api"
 	"walt/nodes"
@@ -16,16 +16,12 @@ func nodeShow(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	shown := c.ownFirst(all)
+	shown, why := c.ownFirst(all), reasons(all)
 	switch {
 	case c.on("json"):
-		return c.print(api.NewNodes(shown))
+		return nodesList(ctx, c, "nodes", nil, shown, api.NewNode)
 	case c.on("names-only"):
-		out := bufio.NewWriter(c.Out)
-		for _, n := range shown {
-			fmt.Fprintln(out, n.Name)
-		}
-		return out.Flush()
+		return c.nodeNames(nil, shown)
 	case len(all) == 0 && narrowed:
 		c.note("There is no such node. See all with: node show --all")
 		return nil
@@ -36,23 +32,26 @@ func nodeShow(ctx context.Context, c *Call) error {
 		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
 		return nil
 	}
-	c.showNodes(shown)
-	c.noteWhy(all)
+	if err := c.nodesTable(ctx, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, shown, c.nodeCells(c.Now())); err != nil {
+		return err
+	}
+	c.notes(why)
 	return nil
 }
 
-// noteWhy tells why nodes do not answer, or could not boot.
-func (c *Call) noteWhy(all []nodes.DeviceStatus) {
+// reasons tells why nodes do not answer, or could not boot.
+func reasons(all []nodes.DeviceStatus) (told []string) {
 	for _, r := range nodes.Reasons(all, nodes.Unreachable) {
 		verb := "is"
 		if len(r.Nodes) > 1 {
 			verb = "are"
 		}
-		c.note("%s %s unreachable: %s.", strings.Join(r.Nodes, ", "), verb, r.Why)
+		told = append(told, fmt.Sprintf("%s %s unreachable: %s.", strings.Join(r.Nodes, ", "), verb, r.Why))
 	}
 	for _, r := range nodes.Reasons(all, nodes.Failed) {
-		c.note("%s cannot boot: %s.", strings.Join(r.Nodes, ", "), r.Why)
+		told = append(told, fmt.Sprintf("%s cannot boot: %s.", strings.Join(r.Nodes, ", "), r.Why))
 	}
+	return told
 }
 
 // ownFirst puts the user's nodes first, then the free ones, then those of others.
@@ -71,11 +70,9 @@ func (c *Call) ownFirst(all []nodes.DeviceStatus) []*nodes.DeviceStatus {
 	return slices.Concat(mine, free, others)
 }
 
-// showNodes draws the nodes as one table.
-func (c *Call) showNodes(shown []*nodes.DeviceStatus) {
-	now := c.Now()
-	rows := make([][]string, len(shown))
-	for i, n := range shown {
+// nodeCells returns what makes a row of a node.
+func (c *Call) nodeCells(now time.Time) func(*nodes.DeviceStatus) []string {
+	return func(n *nodes.DeviceStatus) []string {
 		owner, image := string(n.Owner()), ""
 		switch {
 		case n.Owner() == c.User:
@@ -85,7 +82,6 @@ func (c *Call) showNodes(shown []*nodes.DeviceStatus) {
 		default:
 			image = "walt:" + n.Image.String()
 		}
-		rows[i] = []string{string(n.Name), owner, string(n.Model), api.NodeType(n.Device), string(n.State), image, ago(now, n.Since)}
+		return []string{string(n.Name), owner, string(n.Model), api.NodeType(n.Device), string(n.State), image, ago(now, n.Since)}
 	}
-	c.rows([]string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, rows)
 }

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
@@ -19,46 +18,6 @@ import (
 	"walt/images"
 	"walt/nodes"
 )
-
-// columns writes rows under an optional heading, each column as wide as its
-// widest cell. Control characters in cells are made visible.
-func columns(w io.Writer, bold bool, heading []string, rows [][]string) {
-	if heading != nil {
-		rows = append([][]string{heading}, rows...)
-	}
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	out := bufio.NewWriterSize(w, bufferSize)
-	defer out.Flush()
-	for n, row := range rows {
-		marked := bold && heading != nil && n == 0
-		if marked {
-			out.WriteString("\x1b[1m")
-		}
-		gap := 0
-		for i, cell := range row {
-			if cell != "" {
-				for range gap {
-					out.WriteByte(' ')
-				}
-				out.WriteString(clean(cell))
-				gap = 0
-			}
-			gap += widths[i] - utf8.RuneCountInString(cell) + 2
-		}
-		if marked {
-			out.WriteString("\x1b[0m")
-		}
-		out.WriteByte('\n')
-	}
-}
 
 // clean replaces what could steer a terminal: control characters and invalid
 // UTF-8.
@@ -131,9 +90,25 @@ func (c *Call) rows(heading []string, rows [][]string) {
 	columns(c.Out, c.fancy(), heading, rows)
 }
 
+// lines writes what a function prints, all of it at once: it is at hand.
+func (c *Call) lines(print func(w io.Writer)) {
+	var b bytes.Buffer
+	print(&b)
+	if b.Len() > 0 {
+		_, _ = c.Out.Write(b.Bytes())
+	}
+}
+
 // note tells the user something that is not a result, and so goes to Err.
 func (c *Call) note(format string, args ...any) {
 	fmt.Fprintf(c.Err, "%s\n", clean(fmt.Sprintf(format, args...)))
+}
+
+// notes tells the user several things.
+func (c *Call) notes(texts []string) {
+	for _, text := range texts {
+		c.note("%s", text)
+	}
 }
 
 // progress shows how a transfer goes, until end is called: a bar on a terminal,

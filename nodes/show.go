@@ -42,6 +42,23 @@ func (l *Lab) All(ctx context.Context) ([]DeviceStatus, error) {
 	return l.pick(ctx, func(d Device) bool { return d.Kind == Node })
 }
 
+// Named returns the devices of these names that there are, in the order of the
+// names.
+func (l *Lab) Named(ctx context.Context, names []Name) ([]DeviceStatus, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
+		var ds []Device
+		for _, name := range names {
+			switch d, found, err := devices.Find(r, string(name)); {
+			case err != nil:
+				return nil, err
+			case found:
+				ds = append(ds, d)
+			}
+		}
+		return l.withStatus(r, ds)
+	})
+}
+
 // Devices returns the devices of the set, and whether the set names the server,
 // which is none of them.
 func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found []DeviceStatus, server bool, err error) {
