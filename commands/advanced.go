@@ -22,7 +22,10 @@ func advancedCommands() []Command {
 		Path: "advanced update-default-images", Short: "replace default images by newer ones", Topic: "images",
 		Long: `Looks in every registry and in the docker daemon for a version of each default
 image with a newer creation date, takes the newest, and reboots the free nodes
-that boot it. Nodes that somebody owns, and clones, are left alone. The replaced
+that boot it: first one that has been up before. If that is not up within its
+boot.timeout, or you stop the command, the present version stays and that node
+boots it again; what failed there is not taken again until there is something
+newer. Nodes that somebody owns, and clones, are left alone. The replaced
 version is kept under the date of today as its tag until the next update, and
 --put-back makes it the present one again; the other is not taken again until
 there is something newer. When somebody has a session on one of the nodes that
@@ -163,9 +166,17 @@ func (c *Call) showTransfers(ctx context.Context) error {
 }
 
 func updateDefaults(ctx context.Context, c *Call) error {
+	ctx, cancel := c.waiting(ctx)
+	defer cancel()
+	tries, end := c.tries()
+	defer end()
 	terms := images.Terms{
 		Given: consent.Agreement{Whoever: c.on("yes")},
-		Ask:   func(contest *consent.Error) error { return c.askVisited(ctx, contest) },
+		Ask: func(contest *consent.Error) error {
+			end()
+			return c.askVisited(ctx, contest)
+		},
+		Tried: tries,
 	}
 	switch {
 	case c.given("put-back") && c.on("dry-run"):
@@ -184,6 +195,7 @@ func updateDefaults(ctx context.Context, c *Call) error {
 	none := true
 	err := c.Images.UpdateDefaults(ctx, c.User, c.on("dry-run"), terms, func(u images.Update) {
 		none = false
+		end()
 		fmt.Fprintf(c.Out, "%s: %s\n", u.Image.Ref.Short(), c.outcome(u))
 		for _, o := range u.Offers {
 			fmt.Fprintf(c.Out, "  %s: %s\n", o.Location, c.offered(o, u.Image))
@@ -249,6 +261,8 @@ func (c *Call) outcome(u images.Update) string {
 	switch {
 	case u.Newest == nil && len(u.Offers) > 0 && !slices.ContainsFunc(u.Offers, asked):
 		return "no location could be asked; the present one was created " + minute(u.Image.Created)
+	case u.Newest == nil && u.Skipped != nil && u.Skipped.Failed():
+		return "nothing newer than the one created " + minute(u.Skipped.Created) + ", on which no node came up: the present one stays"
 	case u.Newest == nil && u.Skipped != nil:
 		return "nothing newer than the one created " + minute(u.Skipped.Created) + ", which was put back: the present one stays"
 	case u.Newest == nil:
@@ -263,7 +277,41 @@ func (c *Call) outcome(u images.Update) string {
 	case c.on("dry-run"):
 		return "newer in " + u.Newest.Location + ": it would be taken"
 	}
-	return "updated from " + u.Newest.Location + "; the one before is kept as " + u.Kept.Short()
+	what := "updated from " + u.Newest.Location
+	if u.Tried != "" {
+		what += ", first on " + u.Tried + ", which came up"
+	}
+	what += "; the one before is kept as " + u.Kept.Short()
+	if u.Tried == "" {
+		what += "\n  no node tried it before the others: none is free that has been up"
+	}
+	return what
+}
+
+// tries shows, until end is called, how the first node of an update comes up: on a
+// terminal a line that changes, without one a line for each node.
+func (c *Call) tries() (show func(images.Trial), end func()) {
+	last := ""
+	line := func(t images.Trial) string {
+		return fmt.Sprintf("Trying the new %s on %s before the others: it should be up within %v", t.Image.Short(), t.Node, t.Limit)
+	}
+	if !c.fancy() {
+		return func(t images.Trial) {
+			if t.Node != last {
+				c.note("%s.", line(t))
+			}
+			last = t.Node
+		}, func() {}
+	}
+	return func(t images.Trial) {
+			last = t.Node
+			fmt.Fprintf(c.Err, "\r\x1b[K%s (%s for %v) ...", clean(line(t)), t.State, t.Took.Truncate(time.Second))
+		}, func() {
+			if last != "" {
+				fmt.Fprint(c.Err, "\r\x1b[K")
+			}
+			last = ""
+		}
 }
 
 // showRestarted tells which nodes were restarted because their image changed.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"walt/api"
+	"walt/images"
 	"walt/nodes"
 )
 
@@ -78,7 +79,9 @@ func (c *Call) nodeCells(now time.Time) func(*nodes.DeviceStatus) []string {
 		case n.Owner() == c.User:
 			owner, image = "you", n.Image.Short()
 		case n.Free():
-			owner, image = "(free)", "default"
+			if owner, image = "(free)", "default"; n.Image != images.DefaultRef(n.Model) {
+				image = n.Image.Short() // a newer version, which it tries
+			}
 		default:
 			image = "walt:" + n.Image.String()
 		}

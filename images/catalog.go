@@ -51,7 +51,8 @@ type Config struct {
 // default images. Whatever changes that, by itself or for a user, is here.
 type Catalog struct {
 	Config
-	jobs jobs
+	jobs   jobs
+	trials trials
 }
 
 // NewCatalog returns the images of a store. Run brings the default ones.

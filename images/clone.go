@@ -19,6 +19,9 @@ type Terms struct {
 	// Ask asks for more when that is not enough, see consent.Seek. It may be nil.
 	Ask    func(*consent.Error) error
 	Report func(Progress) // how far the download is; may be nil
+	// Tried is called while the first node of an update comes up, now and then; it
+	// may be nil.
+	Tried func(Trial)
 	// Platform is which variant is wanted; "" is that for the models of the image.
 	Platform string
 }

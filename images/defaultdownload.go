@@ -90,9 +90,15 @@ func (c *Catalog) arrive(ctx context.Context, model Model, img Image) error {
 // atOnce is how many default images are downloaded at the same time.
 const atOnce = 2
 
-// Run downloads the default images that devices wait for, until ctx ends.
+// Run downloads the default images that devices wait for, and ends the updates of
+// some that an end of the server cut off, until ctx ends.
 func (c *Catalog) Run(ctx context.Context) error {
-	return c.Duties.Hold(ctx, "downloads", c.downloadWanted)
+	return c.Duties.Hold(ctx, "downloads", func(ctx context.Context) error {
+		var left sync.WaitGroup // ends with ctx
+		defer left.Wait()
+		left.Go(func() { c.recallAll(ctx) })
+		return c.downloadWanted(ctx)
+	})
 }
 
 // downloadWanted works on the wanted images until ctx ends. Each is downloaded once

@@ -105,6 +105,10 @@ type fleet struct {
 	nodes map[string]images.Ref // what each boots, by its name
 	// visitors are the users who have sessions on a node.
 	visitors map[string][]auth.Name
+	able     []string // that were up before, in the order in which they are tried
+	dark     []string // of these, those that cannot be restarted
+	// await is what Await does; nil: it comes up.
+	await func(context.Context, images.Ref, func(images.Trial)) error
 
 	mu      sync.Mutex
 	waiting []images.Model
@@ -145,6 +149,47 @@ func (c fleetChange) Booting(ref images.Ref) (using []images.Node, err error) {
 func (c fleetChange) Restart(n images.Node) error {
 	*c.restarts = append(*c.restarts, images.Restart{Node: n.Node, Image: c.nodes[n.Node], Outcome: "ok"})
 	return nil
+}
+
+func (c fleetChange) Try(present, next images.Ref, not []string) (string, error) {
+	for _, name := range c.able {
+		if c.nodes[name] != present || slices.Contains(not, name) {
+			continue
+		}
+		c.boot(name, next)
+		if slices.Contains(c.dark, name) {
+			(*c.restarts)[len(*c.restarts)-1].Outcome = "none"
+		}
+		return name, nil
+	}
+	return "", nil
+}
+
+// boot has a node boot an image. The transactions of these tests run once.
+func (c fleetChange) boot(name string, ref images.Ref) {
+	c.nodes[name] = ref
+	*c.restarts = append(*c.restarts, images.Restart{Node: name, Image: ref, Outcome: "ok"})
+}
+
+func (c fleetChange) Move(from, to images.Ref, restart bool) error {
+	if _, err := images.Get(c, to); err != nil {
+		return err
+	}
+	for name, boots := range c.nodes {
+		if boots == from && restart {
+			c.boot(name, to)
+		} else if boots == from {
+			c.nodes[name] = to
+		}
+	}
+	return nil
+}
+
+func (f *fleet) Await(ctx context.Context, next images.Ref, progress func(images.Trial)) error {
+	if f.await == nil {
+		return nil
+	}
+	return f.await(ctx, next, progress)
 }
 
 func (c fleetChange) Waiting(model images.Model) (bool, error) {

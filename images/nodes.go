@@ -19,6 +19,10 @@ type Nodes interface {
 	// which it returns with what came of it. An error of f leaves everything as it
 	// was. f may run again, so it reads and writes and does nothing else.
 	Change(ctx context.Context, actor journal.Actor, f func(Change) error) ([]Restart, error)
+	// Await returns when the node that Try found is up on the image that it was told
+	// to boot, calling progress now and then. It is a fault when it does not come up
+	// in its time, and ErrTaken when no node boots that image any more.
+	Await(ctx context.Context, next Ref, progress func(Trial)) error
 }
 
 // Change is a transaction that sees, and can change, what nodes boot.
@@ -28,6 +32,13 @@ type Change interface {
 	Booting(Ref) ([]Node, error)
 	// Restart has a node restarted on its image after the commit.
 	Restart(Node) error
+	// Try has one of the free nodes that boot an image, one that was up before and
+	// is none of the named ones, boot another after the commit, and returns its name;
+	// "" when there is none.
+	Try(present, next Ref, not []string) (string, error)
+	// Move has all nodes that boot an image boot another of the same user, after a
+	// restart or, since they run that content already, without.
+	Move(from, to Ref, restart bool) error
 	// Waiting reports whether a device waits for the default image of the model.
 	Waiting(Model) (bool, error)
 	// Enroll makes free nodes of the devices that wait for the default image of

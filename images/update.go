@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"walt/auth"
 	"walt/consent"
@@ -21,19 +22,25 @@ type Update struct {
 	Image    Image     // as it was before
 	Offers   []Offer   // what each location has under its name
 	Newest   *Offer    // the newest one that is newer than Image; nil without any
-	Skipped  *Image    // the newer version that was put back from; what is no newer than it is left alone
+	Skipped  *Image    // the newer version that was put back from, or failed; what is no newer than it is left alone
 	Kept     Ref       // under which name the replaced one stays
-	Restarts []Restart // the free nodes that boot it
+	Tried    string    // the node that booted it first; "" when none could be tried
+	Restarts []Restart // the free nodes that boot it, except that
 	Err      error     // why it was not replaced
 }
+
+// Failed reports whether a version of a default image is kept because it did not
+// come up on its first node.
+func (i Image) Failed() bool { return i.Ref.User == auth.Nobody && i.Ref.Tag == failedTag }
 
 // datedTag is the tag of a default image that an update replaced.
 var datedTag = regexp.MustCompile(`^[0-9]{8}$`)
 
 // UpdateDefaults looks for a newer version of each default image here, in every
 // registry and in the docker daemon, and replaces it by the newest. Free nodes
-// that boot it are restarted; when somebody has a session on one, that needs
-// consent. Clones of users stay as they are. The replaced version is kept under
+// that boot it are restarted, one of them before the others: if it does not come up,
+// the old version stays, and this one is skipped from then on. When somebody has a
+// session on one, that needs consent. Clones of users stay as they are. The replaced version is kept under
 // the date of today as its tag, until the next update; after PutBack it is what an
 // update has to be newer than. It calls each with what became of one image. A dry
 // run changes nothing.
@@ -42,13 +49,13 @@ func (c *Catalog) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, 
 	if err != nil {
 		return err
 	}
-	kept := map[string]Image{} // by name
+	kept := map[string]Image{} // by name, the last created
 	defaults = slices.DeleteFunc(defaults, func(img Image) bool {
-		dated := datedTag.MatchString(img.Ref.Tag)
-		if dated {
+		version := datedTag.MatchString(img.Ref.Tag) || img.Ref.Tag == failedTag
+		if version && !kept[img.Ref.Name].Created.After(img.Created) {
 			kept[img.Ref.Name] = img
 		}
-		return dated
+		return version || img.Ref.Tag == candidateTag
 	})
 	for _, u := range c.offers(ctx, defaults) {
 		img := u.Image
@@ -63,6 +70,9 @@ func (c *Catalog) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, 
 		}
 		if u.Newest != nil && !dry {
 			u.Err = c.update(ctx, user, terms, &u)
+		}
+		if f := fault.As(u.Err); ctx.Err() != nil && f != nil && f.Kind == fault.Interrupted {
+			return f
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -99,21 +109,58 @@ func (c *Catalog) update(ctx context.Context, user auth.Name, terms Terms, u *Up
 	if model := Model(strings.TrimSuffix(ref.Name, defaultSuffix)); !fresh.Boots(model) {
 		return fault.Failedf("it does not list the model %s in its label walt.node.models", model)
 	}
-	u.Kept = ref
-	u.Kept.Tag = c.Now().UTC().Format("20060102")
-	u.Restarts, err = c.replace(ctx, user, terms, func(r state.Reader) (old, kept Image, err error) {
-		if old, err = Get(r, ref); err != nil {
-			return old, kept, err
+	end, err := c.trials.begin(ref, user)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := c.recall(ctx, journal.Server, ref, "", true); err != nil { // of an earlier one that could not be ended
+		return err
+	}
+	tried, err := c.tryOut(ctx, user, &terms, u.Image, fresh)
+	if err == nil {
+		u.Tried, u.Kept = tried, ref.tagged(c.Now().UTC().Format("20060102"))
+		u.Restarts, err = c.replace(ctx, user, terms, fresh.instead(ref, u.Kept), "updated from "+u.Newest.Location)
+	}
+	if err == nil {
+		return nil
+	}
+	return c.undo(ctx, user, tried, u, err)
+}
+
+// undo ends an update that is not to be, and returns why; that is nothing more than
+// what was wrong with it, unless it was interrupted.
+func (c *Catalog) undo(ctx context.Context, user auth.Name, tried string, u *Update, why error) error {
+	failed := ""
+	if f := fault.As(why); f != nil && u.Tried == "" && tried != "" && ctx.Err() == nil {
+		failed = f.Msg
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	defer cancel()
+	var err error
+	if u.Restarts, err = c.recalled(limited, user.Actor(), u.Image.Ref, failed, true); err != nil {
+		return errors.Join(err, why)
+	}
+	if ctx.Err() != nil && len(u.Restarts) > 0 {
+		return fault.New(fault.Interrupted, "interrupted: %s stays as it was, and %s boots it again", u.Image.Ref.Short(), tried)
+	}
+	return why
+}
+
+// undoLimit is how long ending an update may take.
+const undoLimit = time.Minute
+
+// instead chooses, for replace, a fresh version of the default image ref if it is
+// newer than the present one, which is kept as the name says.
+func (i Image) instead(ref, keptAs Ref) func(state.Reader) (present, kept Image, err error) {
+	i.Ref = ref
+	return func(r state.Reader) (_, kept Image, err error) {
+		if kept, err = Get(r, ref); err == nil && !i.Created.After(kept.Created) {
+			err = errUpdated
 		}
-		if !fresh.Created.After(old.Created) {
-			return old, kept, fault.Failedf("already updated by someone else")
-		}
-		kept = old
-		kept.Ref = u.Kept
-		fresh.Ref = ref
-		return fresh, kept, nil
-	}, "updated from "+u.Newest.Location)
-	return err
+		kept.Ref = keptAs
+		return i, kept, err
+	}
 }
 
 // PutBack makes the version of a default image that the last update replaced
@@ -123,6 +170,13 @@ func (c *Catalog) PutBack(ctx context.Context, user auth.Name, name string, term
 	ref, err := ParseName(auth.Nobody, name)
 	if err != nil {
 		return Image{}, nil, err
+	}
+	switch {
+	case datedTag.MatchString(ref.Tag): // as it is shown
+		ref.Tag = latest
+	case ref.Tag != latest:
+		return Image{}, nil, fault.Failedf("%s is no default image that an update replaced", name).
+			WithHint("see what is there with: image show --all")
 	}
 	var back Image
 	restarts, err := c.replace(ctx, user, terms, func(r state.Reader) (_, kept Image, err error) {
@@ -196,21 +250,36 @@ func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent
 		if err := overwrite(tx, old, present, nobody); err != nil {
 			return err
 		}
-		dated, err := replaced(tx, present.Ref)
-		if err != nil {
+		if err := drop(tx, present); err != nil {
 			return err
-		}
-		for _, img := range dated {
-			if err := Delete(tx, img.Ref); err != nil {
-				return err
-			}
 		}
 		e := journal.Event{
 			Type: journal.Image, Actor: user.Actor(), To: present.Ref.String(),
 			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, present.Created.UTC().Format("2006-01-02 15:04"), kept.Ref),
 		}
-		return errors.Join(Put(tx, kept), Put(tx, present), c.Journal.Record(tx, e))
+		return errors.Join(Put(tx, kept), Put(tx, present), accept(tx, present.Ref), c.Journal.Record(tx, e))
 	})
+}
+
+// drop deletes within tx the versions of a default image that are of no use any
+// more, as another one is put in its place: the one kept earlier, and what failed
+// before that was made.
+func drop(tx Change, present Image) error {
+	gone, err := replaced(tx, present.Ref)
+	if err != nil {
+		return err
+	}
+	failed, here, err := Find(tx, present.Ref.tagged(failedTag))
+	if err != nil {
+		return err
+	}
+	if here && present.Created.After(failed.Created) {
+		gone = append(gone, failed)
+	}
+	for _, img := range gone {
+		err = errors.Join(err, Delete(tx, img.Ref))
+	}
+	return err
 }
 
 // visited checks that the user agreed to end the sessions on the nodes that boot

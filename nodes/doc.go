@@ -23,6 +23,7 @@
 //	change.go      the transaction of one command that makes nodes boot other
 //	               images, and the restarts that follow its commit
 //	images.go      what package images asks for when the content of a name changes
+//	canary.go      the free node that boots a new default image before the others
 //	removeuser.go  what becomes of the nodes and images of a user who leaves
 //
 // What is a node doing?

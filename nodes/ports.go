@@ -9,6 +9,7 @@ import (
 	"walt/auth"
 	"walt/ethernet"
 	"walt/fault"
+	"walt/images"
 	"walt/power"
 	"walt/state"
 )
@@ -23,7 +24,7 @@ func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, erro
 	d, err := devices.Get(r, string(name))
 	return power.Device{
 		Name: string(name), Node: d.Kind == Node, Virtual: d.Virtual(),
-		Idle: d.Kind == Node && d.Free() && !l.visitors.Any(string(name)), Since: d.Since,
+		Idle: d.Kind == Node && d.Image == images.DefaultRef(d.Model) && !l.visitors.Any(string(name)), Since: d.Since,
 	}, err == nil, err
 }
 
@@ -36,7 +37,7 @@ func (l *Lab) PoweredOff(mac ethernet.MAC) {
 	})
 	switch {
 	case err == nil:
-		l.status.change(name, func(s *Status) { *s = Status{State: Off} })
+		l.status.change(name, func(s *Status) { *s = Status{State: Off, seen: s.seen} })
 	case !errors.Is(err, state.ErrNotFound):
 		l.Log.Error("note that a node is off", "mac", mac, "err", err)
 	}

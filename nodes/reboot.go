@@ -233,5 +233,5 @@ func (l *Lab) start(d Device, tries int) (refused string) {
 // starting notes that a node should be up soon.
 func (l *Lab) starting(d Device, tries int) {
 	late := l.Now().Add(d.Settings.BootDelay + d.Settings.bootTimeout())
-	l.status.change(d.Name, func(st *Status) { *st = Status{State: Booting, due: true, late: late, tries: tries} })
+	l.status.change(d.Name, func(st *Status) { *st = Status{State: Booting, due: true, late: late, tries: tries, seen: st.seen} })
 }

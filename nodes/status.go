@@ -30,6 +30,7 @@ type Status struct {
 	Heard time.Time // when the state last changed, zero if never
 	Why   string    // it is unreachable or failed, in words for users
 
+	seen  bool      // it was up since the server started
 	took  string    // digest of the image that it took at its last start, "" when it did not come that far
 	due   bool      // it was told to start, and has not asked yet what to boot
 	late  time.Time // when a boot takes too long; zero when none is expected to end
@@ -62,7 +63,7 @@ func (b *board) set(n Name, s State, addr string) {
 	b.change(n, func(st *Status) {
 		st.State, st.Addr, st.Why, st.due = s, addr, "", false
 		if s == Up {
-			st.late, st.tries = time.Time{}, 0
+			st.late, st.tries, st.seen = time.Time{}, 0, true
 		}
 	})
 }
