@@ -155,4 +155,9 @@ func torn(part []byte, from int) bool {
 	return false
 }
 
-func blank(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
+// blank reports whether a page, or the part of one, is zeros. Most of a log is, so
+// it is compared whole.
+func blank(b []byte) bool {
+	var zeros [page]byte
+	return bytes.Equal(b, zeros[:len(b)])
+}
