@@ -3,11 +3,13 @@ package badger
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
 
 	"github.com/dgraph-io/badger/v4/y"
+	"golang.org/x/sys/unix"
 )
 
 // Badger replays a memtable's write-ahead log up to the first record that is not
@@ -29,7 +31,7 @@ const (
 // verifyLog returns an error when records of other transactions follow one that
 // is damaged: they were committed after it.
 func verifyLog(file string) error {
-	log, err := os.ReadFile(file)
+	log, err := readWritten(file)
 	if err != nil || len(log) < logHeader {
 		return err
 	}
@@ -60,6 +62,29 @@ func verifyLog(file string) error {
 		at = nextRecord(log, at+r.length)
 	}
 	return nil
+}
+
+// readWritten reads a file up to the last part of it that was ever written. A log
+// has its full size from the beginning, and all the rest is a hole.
+func readWritten(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var end int64
+	for err == nil {
+		var data int64
+		if data, err = f.Seek(end, unix.SEEK_DATA); err == nil {
+			end, err = f.Seek(data, unix.SEEK_HOLE)
+		}
+	}
+	if !errors.Is(err, unix.ENXIO) { // which says that only a hole follows
+		return os.ReadFile(file) // a file system that knows no holes
+	}
+	written := make([]byte, end)
+	_, err = f.ReadAt(written, 0)
+	return written, err
 }
 
 // logRecord is one change of a transaction, or its end.
