@@ -40,17 +40,17 @@ backup and restore take --config and --data too.
 `
 
 func main() {
-	// Collect garbage when the heap has grown by half since the last time, not
-	// when it has doubled: of the memory that a thousand idle logins need, much
+	// Collect garbage when the heap has grown by three tenths since the last time,
+	// not when it has doubled: of the memory that a thousand idle logins need, much
 	// would be garbage.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(30)
 	}
-	// A heap ballast of 16 MiB: the heap of a small lab is some MiB, and half of
-	// that is used up by every other command. With the ballast it is at least 8 MiB
+	// A heap ballast of 32 MiB: the heap of a small lab is some MiB, and three tenths
+	// of that are used up by every other command. With the ballast it is some 10 MiB
 	// until the next collection. Nothing is ever written to it, so the system
 	// gives it no memory.
-	ballast := make([]byte, 16<<20)
+	ballast := make([]byte, 32<<20)
 	status := run(os.Args[1:])
 	runtime.KeepAlive(ballast)
 	os.Exit(status)
