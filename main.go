@@ -35,6 +35,10 @@ const usage = `Usage:
   waltd restore FILE       into an empty data directory
   waltd salvage DIR FILE   what can still be read of the damaged data in DIR, as
                            a backup; says what is lost
+  waltd check-config [FILE]
+                           whether a server could start with this file; changes
+                           nothing, and takes the options of serve too
+  waltd help [TOPIC]       this, or a topic of those below
   waltd version
 backup and restore take --config and --data too.
 `
@@ -92,18 +96,43 @@ func dispatch(ctx context.Context, args []string) error {
 		return restoreCommand(ctx, rest)
 	case "salvage":
 		return salvageCommand(ctx, rest)
+	case "check-config":
+		return checkCommand(ctx, rest)
 	case "version", "--version":
 		fmt.Println("waltd", version)
 		return nil
 	case "help", "--help", "-h":
-		fmt.Print(usage)
-		return nil
+		return helpCommand(rest)
 	}
 	f := fault.Usagef("unknown command %q", args[0]).WithHint("see: waltd help")
-	if near := fault.Nearest(args[0], []string{"serve", "demo", "backup", "restore", "salvage", "version", "help"}); len(near) > 0 {
+	if near := fault.Nearest(args[0], []string{"serve", "demo", "backup", "restore", "salvage", "check-config", "version", "help"}); len(near) > 0 {
 		f.Hint = "did you mean waltd " + near[0] + "?"
 	}
 	return f
+}
+
+// helpCommand is "waltd help [TOPIC]": what users read with "help show", without
+// a server.
+func helpCommand(args []string) error {
+	switch {
+	case len(args) == 0:
+		fmt.Print(usage)
+		fmt.Println("Topics:")
+		for _, name := range commands.Topics() {
+			text, _ := commands.Topic(name)
+			title, _, _ := strings.Cut(text, "\n")
+			fmt.Printf("  %-18s %s\n", name, strings.TrimPrefix(title, "# "))
+		}
+		return nil
+	case len(args) > 1:
+		return fault.Usagef("help: one TOPIC, not %q", args).WithHint("see: waltd help\nof the commands that users type tells: ssh walt@SERVER help")
+	}
+	text, known := commands.Topic(args[0])
+	if !known {
+		return fault.Unknown("topic", args, commands.Topics(), "see all topics with: waltd help")
+	}
+	fmt.Print(text)
+	return nil
 }
 
 // settings are the options that say which server it is about. Flags override the
@@ -124,8 +153,16 @@ func newSettings(name string) *settings {
 	return s
 }
 
+// newServeSettings has the options of "waltd serve".
+func newServeSettings(name string) *settings {
+	s := newSettings(name)
+	s.flags.StringVar(&s.listen, "listen", "", "")
+	s.flags.Func("admin", "", func(a string) error { s.admins = append(s.admins, a); return nil })
+	return s
+}
+
 // parse reads the options and returns the arguments that must follow them, one
-// for each of the names.
+// for each of the names; one with brackets may be missing.
 func (s *settings) parse(args []string, names ...string) ([]string, error) {
 	err := s.flags.Parse(args)
 	n := s.flags.NArg()
@@ -135,7 +172,7 @@ func (s *settings) parse(args []string, names ...string) ([]string, error) {
 		return nil, err
 	case err != nil:
 		err = s.flagFault(err)
-	case n < len(names):
+	case n < len(names) && names[n][0] != '[':
 		err = fault.Usagef("%s: %s is missing", s.flags.Name(), names[n]).WithHint("see: waltd help")
 	case n > len(names):
 		err = fault.Usagef("%s: unexpected argument %q", s.flags.Name(), s.flags.Arg(len(names))).WithHint("options go before arguments; see: waltd help")
@@ -177,32 +214,36 @@ func (s *settings) load() (config.Config, error) {
 	return c, nil
 }
 
-// readAdmins reads the key files of --admin.
+// readAdmins reads the key files of --admin, and checks them.
 func (s *settings) readAdmins() (map[auth.Name]string, error) {
 	admins := map[auth.Name]string{}
+	var errs []error
 	for _, a := range s.admins {
 		user, file, ok := strings.Cut(a, "=")
 		if !ok {
-			return nil, fault.Usagef("--admin %q: NAME=PUBKEYFILE is wanted", a)
+			errs = append(errs, fault.Usagef("--admin %q: NAME=PUBKEYFILE is wanted", a).WithHint("see: waltd help"))
+			continue
 		}
 		name, err := auth.ParseName(user)
-		if err != nil {
-			return nil, fmt.Errorf("--admin %s: %w", a, err)
+		if f := fault.As(err); f != nil {
+			errs = append(errs, fault.New(f.Kind, "--admin %s: %s", a, f.Msg).WithHint("%s", f.Hint))
+			continue
 		}
 		keys, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fault.Failedf("--admin %s: %v", a, err).WithHint("name the file of a public key, as in %s=/home/%s/.ssh/id_ed25519.pub", name, name)
+			err = fault.Failedf("--admin %s: %v", a, err).WithHint("name the file of a public key, as in %s=/home/%s/.ssh/id_ed25519.pub", name, name)
+		} else if f := fault.As(auth.CheckLines(string(keys))); f != nil {
+			err = fault.New(f.Kind, "--admin %s: %s", a, f.Msg).WithHint("%s", f.Hint)
 		}
+		errs = append(errs, err)
 		admins[name] += string(keys) + "\n"
 	}
-	return admins, nil
+	return admins, together(errs)
 }
 
 // serveCommand is "waltd serve": the server, until SIGINT or SIGTERM.
 func serveCommand(ctx context.Context, args []string) error {
-	s := newSettings("serve")
-	s.flags.StringVar(&s.listen, "listen", "", "")
-	s.flags.Func("admin", "", func(a string) error { s.admins = append(s.admins, a); return nil })
+	s := newServeSettings("serve")
 	if _, err := s.parse(args); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -84,8 +85,8 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if err != nil {
 		return nil, err
 	}
-	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen); err != nil {
-		return nil, fault.Failedf("cannot listen: %v", err).WithHint("choose another address with --listen ADDR")
+	if s.listener, err = listen(ctx, c.Listen); err != nil {
+		return nil, err
 	}
 	s.journal = journal.New(s.store, time.Now)
 	s.users = auth.New(s.store, s.journal, time.Now)
@@ -156,6 +157,9 @@ func (s *server) online(user auth.Name) bool { return s.ssh.Online(user) }
 
 func (s *server) cut(user auth.Name, key string) { s.ssh.Cut(user, key) }
 
+// accepting says that it is, and where.
+func (s *server) accepting() string { return "accepting logins on " + s.listener.Addr().String() }
+
 func (s *server) fingerprint() string { return ssh.FingerprintSHA256(s.hostKeys[0].PublicKey()) }
 
 // run serves until ctx ends, then drains. It calls ready when logins are
@@ -174,7 +178,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
 	ready()
-	notify("READY=1")
+	notifyReady(s.accepting())
 
 	var err error
 	select {
@@ -216,6 +220,7 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 			return nil
 		case <-hangup:
 		}
+		notifyReloading()
 		c, err := s.reload()
 		if err == nil {
 			err = s.apply(c)
@@ -225,8 +230,10 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 		}
 		if err != nil {
 			s.log.Error("the configuration stays as it was", "err", err)
+			notifyReady(fmt.Sprintf("%s; the configuration stays as it was: %v", s.accepting(), err))
 			continue
 		}
+		notifyReady(s.accepting())
 		s.warnUnadministered(ctx)
 		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start")
 	}
@@ -239,23 +246,5 @@ func (s *server) warnUnadministered(ctx context.Context) {
 		s.log.Error("look for administrators", "err", err)
 	} else if !ok {
 		s.log.Warn("nobody can log in as an administrator: start the server with --admin NAME=PUBKEYFILE")
-	}
-}
-
-// notify tells systemd how the service is (sd_notify(3)); without systemd it
-// does nothing.
-func notify(what string) {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	if socket == "" {
-		return
-	}
-	conn, err := net.Dial("unixgram", socket)
-	if err != nil {
-		slog.Warn("tell systemd", "err", err)
-		return
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte(what)); err != nil {
-		slog.Warn("tell systemd", "err", err)
 	}
 }

@@ -62,6 +62,12 @@ func parseLines(text string, local *time.Location) ([]Key, error) {
 	return found, nil
 }
 
+// CheckLines returns the fault that Add and the like have for such lines, if any.
+func CheckLines(lines string) error {
+	_, err := parseLines(lines, time.Local)
+	return err
+}
+
 func parseLine(line string, local *time.Location) (Key, *fault.Error) {
 	if len(line) > maxLine {
 		return Key{}, fault.Usagef("longer than %d bytes", maxLine).WithHint(keyHint)

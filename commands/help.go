@@ -17,21 +17,18 @@ import (
 var topics embed.FS
 
 func helpCommands() []Command {
-	topicArg := Arg{Name: "TOPIC", Optional: true, Complete: func(context.Context, *Call, string) []string { return topicNames() }}
+	topicArg := Arg{Name: "TOPIC", Optional: true, Complete: func(context.Context, *Call, string) []string { return Topics() }}
 	return []Command{{
-		Path: "help", Also: []string{"?"}, Short: "show all commands, one of them, or a topic",
+		Path: "help", Also: []string{"?", "man"}, Short: "show all commands, one of them, or a topic",
 		Long: `WHAT is a topic, which "help list" lists, or a command, as in:
   help node acquire`,
 		Args: []Arg{{Name: "WHAT", Optional: true, Many: true, Complete: topicArg.Complete}}, Run: help,
 	}, {
-		Path: "help list", Short: "list the topics",
+		Path: "help list", Also: []string{"help topics"}, Short: "list the topics",
 		Run: func(_ context.Context, c *Call) error {
 			var rows [][]string
-			for _, name := range topicNames() {
-				text, err := topic(name)
-				if err != nil {
-					return err
-				}
+			for _, name := range Topics() {
+				text, _ := Topic(name)
 				title, _, _ := strings.Cut(text, "\n")
 				rows = append(rows, []string{name, strings.TrimPrefix(title, "# ")})
 			}
@@ -46,7 +43,7 @@ func helpCommands() []Command {
 func help(ctx context.Context, c *Call) error {
 	cmd, rest, ok := c.lookup(c.args)
 	switch {
-	case len(c.args) == 0 || slices.Contains(topicNames(), c.arg(0)) && len(c.args) == 1:
+	case len(c.args) == 0 || slices.Contains(Topics(), c.arg(0)) && len(c.args) == 1:
 		return helpShow(ctx, c)
 	case ok && cmd.Instead != "":
 		return c.dispatch(ctx, c.Session, c.line, c.args)
@@ -61,7 +58,7 @@ func help(ctx context.Context, c *Call) error {
 		typed := strings.Join(c.args, " ")
 		return c.noCommand(typed, fault.Nearest(typed, known), "help")
 	case len(c.args) == 1 && len(c.group(c.arg(0))) == 0:
-		return helpShow(ctx, c)
+		return fault.Unknown("topic or command", c.args, append(c.firstWords(), Topics()...), "see all topics with: help list; all commands with: help")
 	}
 	return c.unknownCommand(c.Session, append(slices.Clone(c.args), "--help"))
 }
@@ -72,12 +69,13 @@ func helpShow(_ context.Context, c *Call) error {
 		c.overview(c.Out)
 		return nil
 	}
-	if !slices.Contains(topicNames(), name) {
-		return fault.Unknown("topic", []string{name}, topicNames(), "see all topics with: help list")
-	}
-	text, err := topic(name)
-	if err != nil {
-		return err
+	text, known := Topic(name)
+	if !known {
+		f := fault.Unknown("topic", []string{name}, Topics(), "see all topics with: help list")
+		if _, _, ok := c.lookup([]string{name}); ok || len(c.group(name)) > 0 {
+			f = f.WithHint("of the command tells: help %s", name)
+		}
+		return f
 	}
 	for line := range strings.Lines(text) {
 		if heading := strings.TrimLeft(line, "# "); c.fancy() && strings.HasPrefix(line, "#") {
@@ -88,8 +86,8 @@ func helpShow(_ context.Context, c *Call) error {
 	return nil
 }
 
-// topicNames lists the topics in alphabetical order.
-func topicNames() []string {
+// Topics lists the topics of "help show" in alphabetical order.
+func Topics() []string {
 	entries, err := topics.ReadDir("topics")
 	if err != nil {
 		panic(err) // they are part of the binary
@@ -101,9 +99,11 @@ func topicNames() []string {
 	return names
 }
 
-func topic(name string) (string, error) {
+// Topic returns the text of a topic, whose first line is "# title"; known is false
+// when there is no such topic.
+func Topic(name string) (text string, known bool) {
 	b, err := topics.ReadFile("topics/" + name + ".md")
-	return string(b), err
+	return string(b), err == nil
 }
 
 // overview writes all commands, by their first word.

@@ -31,7 +31,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s lacks Run or Short", cmd.Path)
 		case strings.HasSuffix(cmd.Short, ".") || cmd.Short[0] < 'a' || cmd.Short[0] > 'z':
 			t.Errorf("%s: Short is lower case without a period: %q", cmd.Path, cmd.Short)
-		case cmd.Topic != "" && !slices.Contains(topicNames(), cmd.Topic):
+		case cmd.Topic != "" && !slices.Contains(Topics(), cmd.Topic):
 			t.Errorf("%s: there is no topic %s", cmd.Path, cmd.Topic)
 		case cmd.Passes && (len(cmd.Args) == 0 || !cmd.Args[len(cmd.Args)-1].Many):
 			t.Errorf("%s passes nothing on", cmd.Path)
@@ -153,7 +153,8 @@ func TestOverviews(t *testing.T) {
 	for line, near := range map[string]string{
 		"user frobnicate --help": "user --help", "node fly --help": "node --help", "node acquir --help": "node acquire",
 		"help node acquir": "node acquire", "help user frobnicate": "user --help", "advanced jobs retryy --help": "advanced jobs",
-		"help advanced jobs retryy": "advanced jobs retry",
+		"help advanced jobs retryy": "advanced jobs retry", "image --hepl": "image --help", "node --json show": "usage: node show [--all]",
+		"node -y release rpi-1": "usage: node release", "topics": "did you mean help list?", "status": "node show --all",
 	} {
 		if got := lab.run("bob", line, ""); got.status != StatusUsage || got.stdout != "" || !strings.Contains(got.stderr, near) {
 			t.Errorf("%s: %+v", line, got)
@@ -162,7 +163,15 @@ func TestOverviews(t *testing.T) {
 	if got := lab.ok("bob", "node config --help"); !strings.Contains(got, "\n  boot.timeout  a length of time, as in 90s or 3m\n") || strings.Contains(got, "snmp.") {
 		t.Errorf("node config --help:\n%s", got)
 	}
-	for _, line := range []string{"user --help", "user -h"} {
+	for line, near := range map[string]string{
+		"help nod": "did you mean node or node-ownership instead of nod?", "help imags": "images", "help show node": "of the command tells: help node\n",
+		"help show whoami": "help whoami", "help frobnicate": "see all topics with: help list; all commands with: help\n",
+	} {
+		if got := lab.run("bob", line, ""); got.status != StatusFailed || got.stdout != "" || !strings.Contains(got.stderr, near) {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	for _, line := range []string{"user --help", "user -h", "user help", "man user"} {
 		got := lab.ok("bob", line)
 		if !strings.Contains(got, "user add-key ") || strings.Contains(got, "node") {
 			t.Errorf("%s:\n%s", line, got)
@@ -175,11 +184,11 @@ func TestTopics(t *testing.T) {
 	lab := newTestLab(t)
 	list := lab.ok("bob", "help list")
 	for _, name := range []string{"node-ownership", "device-sets", "images", "registries", "optional-features", "design-notes", "ci", "admin"} {
-		if !slices.Contains(topicNames(), name) {
+		if !slices.Contains(Topics(), name) {
 			t.Errorf("there is no topic %s", name)
 		}
 	}
-	for _, name := range topicNames() {
+	for _, name := range Topics() {
 		text := lab.ok("bob", "help show "+name)
 		title, _, _ := strings.Cut(text, "\n")
 		if !strings.HasPrefix(title, "# ") || !regexp.MustCompile(`(?m)^`+name+` +`+regexp.QuoteMeta(title[2:])+`$`).MatchString(list) {
@@ -222,7 +231,7 @@ func TestReferencesToTopics(t *testing.T) {
 		}
 		for _, m := range reference.FindAllStringSubmatch(string(text), -1) {
 			found++
-			if !slices.Contains(topicNames(), m[1]) {
+			if !slices.Contains(Topics(), m[1]) {
 				t.Errorf("%s: there is no topic %s", file, m[1])
 			}
 		}
@@ -238,10 +247,10 @@ func TestCommandLinesInTexts(t *testing.T) {
 	t.Parallel()
 	app := New(Services{})
 	texts := map[string]string{}
-	for _, name := range topicNames() {
-		text, err := topic(name)
-		if err != nil {
-			t.Fatal(err)
+	for _, name := range Topics() {
+		text, known := Topic(name)
+		if !known {
+			t.Fatalf("there is no topic %s", name)
 		}
 		texts[name] = text
 	}

@@ -31,6 +31,8 @@ func shellCommands() []Command {
 	}, {
 		Path: "ls", Instead: "your nodes: node show\nyour images: image show",
 	}, {
+		Path: "status", Instead: "all nodes, with their states: node show --all",
+	}, {
 		Path: "history", Instead: "what you typed comes back with the Up key\nwhat happened in the lab: log show",
 	}}
 }

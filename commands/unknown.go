@@ -15,24 +15,26 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 	case isHelp(words[0]):
 		a.overview(s.Out)
 		return nil
-	case len(group) > 0 && len(words) > 1 && (isHelp(words[1]) || words[1] == "?"):
+	case len(group) > 0 && len(words) > 1 && (isHelp(words[1]) || words[1] == "?" || words[1] == "help"):
 		a.list(s.Out, group)
 		return nil
 	case len(group) > 0 && len(words) == 1:
 		return fault.Usagef("%q needs a second word: %s", words[0], strings.Join(verbs(group), ", ")).
 			WithHint("more with: %s --help", words[0])
 	case len(group) > 0:
-		near := fault.Nearest(words[1], verbs(group))
+		near := fault.Nearest(words[1], append(verbs(group), "--help"))
+		if words[1] != "" && words[1][0] == '-' { // an option in front of the verb
+			options := func(word string) bool { return strings.HasPrefix(word, "-") }
+			if cmd, _, ok := a.lookup(slices.DeleteFunc(slices.Clone(words), options)); ok {
+				return a.noCommand(words[0]+" "+words[1], []string{cmd.Path}, "")
+			}
+		}
 		for i := range near {
 			near[i] = words[0] + " " + near[i]
 		}
 		return a.noCommand(words[0]+" "+words[1], near, words[0]+" --help")
 	}
-	var known []string
-	for _, cmd := range a.listed() {
-		known = append(known, strings.Fields(cmd.Path)[0])
-	}
-	near := fault.Nearest(words[0], slices.Compact(known))
+	near := fault.Nearest(words[0], a.firstWords())
 	if len(near) == 0 {
 		near = a.pathsEnding(words[0])
 	}
@@ -70,6 +72,14 @@ func (a *App) pathsEnding(word string) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// firstWords are the words that command lines begin with, each once.
+func (a *App) firstWords() (words []string) {
+	for _, cmd := range a.listed() {
+		words = append(words, strings.Fields(cmd.Path)[0])
+	}
+	return slices.Compact(words)
 }
 
 // listed are the commands that can be run.

@@ -63,6 +63,26 @@ func ForNodes(dir string) (ssh.Signer, error) {
 	return load(filepath.Join(dir, "lab_ed25519_key"), ed25519Key)
 }
 
+// Check looks for keys in the directory that Load or ForNodes would refuse, and
+// changes nothing. Those that are missing will be made.
+func Check(dir string, rsa bool) error {
+	keys := map[string]kind{"ssh_host_ed25519_key": ed25519Key, "lab_ed25519_key": ed25519Key}
+	if rsa {
+		keys["ssh_host_rsa_key"] = rsaKey
+	}
+	var errs []error
+	for name, k := range keys {
+		path := filepath.Join(dir, name)
+		content, err := read(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		_, err = use(path, k, content, err)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 func load(path string, k kind) (ssh.Signer, error) {
 	content, err := read(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,6 +91,11 @@ func load(path string, k kind) (ssh.Signer, error) {
 		}
 		content, err = read(path)
 	}
+	return use(path, k, content, err)
+}
+
+// use makes a key of what read returned.
+func use(path string, k kind, content []byte, err error) (ssh.Signer, error) {
 	if fault.As(err) != nil {
 		return nil, err
 	}

@@ -149,14 +149,23 @@ func TestRefused(t *testing.T) {
 			}
 			spoilt, _ := os.ReadFile(path)
 			_, err = Load(dir, false)
-			f := fault.As(err)
-			if f == nil || f.Kind != fault.Failed || !strings.Contains(f.Msg, path) || !strings.Contains(f.Hint, c.hint) {
-				t.Errorf("got %#v (%v), want a fault that names %s and hints at %q", f, err, path, c.hint)
+			for _, err := range []error{err, Check(dir, true)} {
+				f := fault.As(err)
+				if f == nil || f.Kind != fault.Failed || !strings.Contains(f.Msg, path) || !strings.Contains(f.Hint, c.hint) {
+					t.Errorf("got %#v (%v), want a fault that names %s and hints at %q", f, err, path, c.hint)
+				}
 			}
 			if after, _ := os.ReadFile(path); !bytes.Equal(spoilt, after) {
 				t.Error("the key was overwritten")
 			}
 		})
+	}
+	empty := t.TempDir()
+	if err := Check(empty, true); err != nil {
+		t.Errorf("keys that will be made: %v", err)
+	}
+	if files, _ := os.ReadDir(empty); len(files) > 0 {
+		t.Errorf("Check made %v", files)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

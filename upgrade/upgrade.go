@@ -15,6 +15,7 @@ package upgrade
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 
@@ -60,9 +61,8 @@ func run(ctx context.Context, s state.Store, atOnce int, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	if format > Format {
-		return fault.Failedf("the data are of format %d, which a newer version of walt wrote; this version knows formats up to %d", format, Format).
-			WithHint("run that version, or restore a backup that this version made into another data directory")
+	if err := known(format); err != nil {
+		return err
 	}
 	if format == 0 { // there is nothing to change
 		_, err := s.Update(ctx, func(tx state.Tx) error { return formats.Put(tx, formatKey, Format) })
@@ -79,6 +79,29 @@ func run(ctx context.Context, s state.Store, atOnce int, log *slog.Logger) error
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Known returns a fault when the rows of a store are of a later format, as Run does.
+func Known(rows []state.Row) error {
+	for _, row := range rows {
+		if row.Key != "format/"+formatKey {
+			continue
+		}
+		var format int
+		if err := json.Unmarshal(row.Value, &format); err != nil {
+			return fmt.Errorf("the format of the rows: %w", err)
+		}
+		return known(format)
+	}
+	return nil
+}
+
+func known(format int) error {
+	if format > Format {
+		return fault.Failedf("the data are of format %d, which a newer version of walt wrote; this version knows formats up to %d", format, Format).
+			WithHint("run that version, or restore a backup that this version made into another data directory")
 	}
 	return nil
 }

@@ -249,9 +249,14 @@ func TestNewerFormat(t *testing.T) {
 	_, err := s.Update(t.Context(), func(tx state.Tx) error { return formats.Put(tx, formatKey, Format+1) })
 	ok(t, err)
 	before := rows(t, s)
-	err = Run(t.Context(), s, silent)
-	if f := fault.As(err); f == nil || f.Hint == "" || !strings.Contains(f.Msg, fmt.Sprintf("of format %d", Format+1)) {
-		t.Errorf("opened: %v", err)
+	known := Known([]state.Row{{Key: "format/rows", Value: fmt.Append(nil, Format+1)}})
+	for _, err := range []error{Run(t.Context(), s, silent), known} {
+		if f := fault.As(err); f == nil || f.Hint == "" || !strings.Contains(f.Msg, fmt.Sprintf("of format %d", Format+1)) {
+			t.Errorf("opened: %v", err)
+		}
+	}
+	if err := Known([]state.Row{{Key: "format/rows", Value: fmt.Append(nil, Format)}, {Key: "format/x", Value: []byte("99")}}); err != nil {
+		t.Errorf("the format of this version: %v", err)
 	}
 	if !slices.Equal(rows(t, s), before) {
 		t.Error("rows were changed")

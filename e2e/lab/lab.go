@@ -34,6 +34,7 @@ type Lab struct {
 	Waltd    string // the server program
 	Config   string // the server's TOML file
 	Registry *Registry
+	Env      []string // NAME=VALUE, of the server beside the lab's own
 
 	server *exec.Cmd  // nil when it was ended
 	ended  chan error // receives what the server's Wait returned
@@ -104,7 +105,7 @@ func (l *Lab) Start(flags ...string) error {
 	}
 	server := exec.Command(l.Waltd, append(args, flags...)...)
 	server.Stderr = log
-	server.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+	server.Env = append(append(os.Environ(), "GORACE=halt_on_error=1"), l.Env...)
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err

@@ -5,9 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"walt/state/badger"
 )
 
 // crashed returns the directory of a store as a kill leaves it, with the rows
@@ -112,6 +117,13 @@ func TestCrashLeaves(t *testing.T) {
 			if err := c.left(dir); err != nil {
 				t.Fatal(err)
 			}
+			before := files(t, dir)
+			if rows, running, err := badger.Check(dir); err != nil || running || len(rows) < c.rows {
+				t.Errorf("Check: %d rows, running %v, %v", len(rows), running, err)
+			}
+			if after := files(t, dir); !maps.Equal(before, after) {
+				t.Errorf("Check made %v of %v", after, before)
+			}
 			for range 2 {
 				b := open(t, dir)
 				if got := keys(t, b, "row-"); len(got) != c.rows {
@@ -164,5 +176,35 @@ func flipAt(offset int) func(file string) error {
 		}
 		content[offset] ^= 1
 		return os.WriteFile(file, content, 0o600)
+	}
+}
+
+// files returns the size and time of each file in a directory.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			found[path] = fmt.Sprint(info.Size(), info.ModTime())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// What is not there yet is fine.
+func TestCheckOfNothing(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{t.TempDir(), t.TempDir() + "/none"} {
+		if rows, running, err := badger.Check(dir); err != nil || running || len(rows) > 0 {
+			t.Errorf("%d rows, running %v, %v", len(rows), running, err)
+		}
 	}
 }

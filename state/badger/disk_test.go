@@ -241,9 +241,13 @@ func TestFirstStart(t *testing.T) {
 }
 
 // refused checks that the store does not open, with a fault that names the
-// directory and says the given words.
+// directory and says the given words, and that Check knew.
 func refused(t *testing.T, dir, says string) {
 	t.Helper()
+	_, running, err := badger.Check(dir)
+	if running != (says == "in use") || !running && fault.As(err) == nil {
+		t.Errorf("Check says that it is fine: running %v, %v", running, err)
+	}
 	b, err := badger.Open(dir, nil)
 	if err == nil {
 		t.Fatal("the store opened", b.Close())

@@ -57,14 +57,20 @@ func findLogs(dir string) ([]logFile, error) {
 // damage in a log in silence, panics at a damaged table, and refuses files that
 // a kill left empty. crashed says that the store was not closed.
 func examine(dir string, crashed bool) error {
-	dir = filepath.Join(dir, badgerDir)
-	if err := removeEmpty(dir); err != nil {
+	if err := removeEmpty(filepath.Join(dir, badgerDir)); err != nil {
 		return err
 	}
+	return verify(dir, crashed)
+}
+
+// verify is examine without the removal: it changes nothing.
+func verify(dir string, crashed bool) error {
+	dir = filepath.Join(dir, badgerDir)
 	logs, err := findLogs(dir)
 	if err != nil {
 		return err
 	}
+	logs = slices.DeleteFunc(logs, func(l logFile) bool { return l.size == 0 })
 	if crashed && len(logs) == 0 {
 		return fmt.Errorf("the log of the last commits is missing (*%s)", logSuffix)
 	}

@@ -49,6 +49,18 @@ func claim(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, cannot("open", dir, err)
 	}
+	lock, err := tryLock(dir)
+	if errors.Is(err, errLocked) {
+		return nil, fault.Failedf("the store %s is in use by another server", dir).
+			WithHint("stop that server first, or choose another data directory")
+	}
+	return lock, err
+}
+
+// errLocked is the error of tryLock when another process has the lock.
+var errLocked = errors.New("locked")
+
+func tryLock(dir string) (*os.File, error) {
 	lock, err := os.Open(dir)
 	if err != nil {
 		return nil, cannot("open", dir, err)
@@ -59,8 +71,7 @@ func claim(dir string) (*os.File, error) {
 	}
 	lock.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fault.Failedf("the store %s is in use by another server", dir).
-			WithHint("stop that server first, or choose another data directory")
+		return nil, errLocked
 	}
 	return nil, cannot("lock", dir, err)
 }

@@ -48,6 +48,12 @@ func Salvage(dir string) (rows []state.Row, lost []string, err error) {
 	if err := s.readLogs(files); err != nil {
 		return nil, nil, cannot("read", dir, err)
 	}
+	rows = s.rows()
+	return rows, s.lost, nil
+}
+
+// rows returns the newest version of each row, in the order of their keys.
+func (s *salvage) rows() (rows []state.Row) {
 	for key, e := range s.newest {
 		if e.deleted || key == schemaKey || key == endOfTransaction {
 			continue
@@ -60,7 +66,7 @@ func Salvage(dir string) (rows []state.Row, lost []string, err error) {
 		rows = append(rows, state.Row{Key: key, Value: value})
 	}
 	slices.SortFunc(rows, func(a, b state.Row) int { return strings.Compare(a.Key, b.Key) })
-	return rows, s.lost, nil
+	return rows
 }
 
 // endOfTransaction is the key under which badger notes the end of each.

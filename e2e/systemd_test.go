@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// systemd listens where a service tells how it is, sd_notify(3).
+type systemd struct {
+	t      *testing.T
+	socket *net.UnixConn
+}
+
+func startSystemd(t *testing.T) (s systemd, path string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "walt-notify-") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path = filepath.Join(dir, "s")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	return systemd{t, socket}, path
+}
+
+// hears returns what the next message assigns, which must be all of the variables
+// and no other.
+func (s systemd) hears(variables ...string) map[string]string {
+	s.t.Helper()
+	s.socket.SetReadDeadline(time.Now().Add(patience()))
+	b := make([]byte, 4096)
+	n, err := s.socket.Read(b)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	told := map[string]string{}
+	for line := range strings.SplitSeq(string(b[:n]), "\n") {
+		name, value, _ := strings.Cut(line, "=")
+		told[name] = value
+	}
+	for _, name := range variables {
+		if told[name] == "" {
+			s.t.Errorf("%q lacks %s", b[:n], name)
+		}
+	}
+	if len(told) != len(variables) {
+		s.t.Errorf("%q, want %v", b[:n], variables)
+	}
+	return told
+}
+
+// A service of Type=notify-reload tells when it begins to reload, when on the
+// monotonic clock, and what came of it, also when that is a mistake.
+func TestServiceReload(t *testing.T) {
+	t.Parallel()
+	l, err := newLab(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { endLab(t, l) })
+	s, path := startSystemd(t)
+	l.Env = []string{"NOTIFY_SOCKET=" + path}
+	if err := l.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := "accepting logins on " + l.Address()
+	if told := s.hears("READY", "STATUS"); told["READY"] != "1" || told["STATUS"] != ready {
+		t.Errorf("at the start: %v", told)
+	}
+	good, err := os.ReadFile(l.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last int64
+	for _, c := range []struct{ config, status string }{
+		{string(good), "^" + regexp.QuoteMeta(ready) + "$"},
+		{"listne = 1\ndta = 2\n", `^accepting logins .*; the configuration stays as it was: .*walt\.toml:1: unknown key "listne".*; .*:2: unknown key "dta"`},
+		{string(good), "^" + regexp.QuoteMeta(ready) + "$"},
+	} {
+		if err := os.WriteFile(l.Config, []byte(c.config), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		began, err := strconv.ParseInt(s.hears("RELOADING", "MONOTONIC_USEC")["MONOTONIC_USEC"], 10, 64)
+		if err != nil || began <= last {
+			t.Errorf("began at %d, after %d, %v", began, last, err)
+		}
+		last = began
+		if told := s.hears("READY", "STATUS"); !regexp.MustCompile(c.status).MatchString(told["STATUS"]) {
+			t.Errorf("%v, want %s", told, c.status)
+		}
+	}
+	if err := l.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.hears("STOPPING")
+}
+
+// A server with which nobody can manage users says so, and how to.
+func TestNobodyAdministers(t *testing.T) {
+	t.Parallel()
+	l, err := newLab(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { endLab(t, l) })
+	const warning = "nobody can log in as an administrator: start the server with --admin NAME=PUBKEYFILE"
+	warned := func() int {
+		log, err := os.ReadFile(l.Log())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(log), warning)
+	}
+	key, err := os.ReadFile(l.Key("admin") + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if warned() > 0 {
+		t.Error("warned though there is an administrator")
+	}
+	if err := l.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(l.Key("admin")+".pub", append([]byte(`expiry-time="20200101" `), key...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if warned() != 1 {
+		t.Errorf("warned %d times of an expired key", warned())
+	}
+	if err := l.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// What systemd is told of the service, sd_notify(3): with Type=notify-reload it
+// waits for the end of a reload, and "systemctl status" shows how it went.
+
+// notifyReady says that the server serves, and how it is.
+func notifyReady(status string) {
+	notify("READY=1\nSTATUS=" + strings.ReplaceAll(status, "\n", "; "))
+}
+
+// notifyReloading says that the configuration is about to be read again. The time
+// tells systemd which of several reloads it is.
+func notifyReloading() {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		slog.Warn("tell systemd", "err", err)
+		return
+	}
+	notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000))
+}
+
+// notify sends one message; without systemd it does nothing.
+func notify(what string) {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return
+	}
+	conn, err := net.Dial("unixgram", socket)
+	if err != nil {
+		slog.Warn("tell systemd", "err", err)
+		return
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(what)); err != nil {
+		slog.Warn("tell systemd", "err", err)
+	}
+}
