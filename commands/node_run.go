@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -78,13 +79,13 @@ func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, comman
 		}
 		not, absent = append(not, fmt.Sprintf("%s is %s", n.Name, n.State)), append(absent, string(n.Name))
 	}
-	var mu sync.Mutex // of Out, Err and what follows
-	var failed []string
+	var mu sync.Mutex                    // of Out, Err and what follows
+	failed := make([]string, len(ready)) // in the order of the nodes
 	highest := 0
 	defer c.refuseInput(&mu)()
 	var g errgroup.Group
 	g.SetLimit(sessionsAtOnce)
-	for _, n := range ready {
+	for i, n := range ready {
 		g.Go(func() error {
 			out, errs := newLineWriter(c.Out, n.Name, &mu), newLineWriter(c.Err, n.Name, &mu)
 			status, err := c.Lab.RunSession(ctx, c.User, n, Conceal(command), remote.Session{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
@@ -94,9 +95,9 @@ func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, comman
 			defer mu.Unlock()
 			switch f := fault.As(err); {
 			case f != nil:
-				failed, highest = append(failed, fmt.Sprintf("%s (%s)", n.Name, f.Msg)), max(highest, StatusFailed)
+				failed[i], highest = fmt.Sprintf("%s (%s)", n.Name, f.Msg), max(highest, StatusFailed)
 			case err == nil && status != 0:
-				failed, highest = append(failed, fmt.Sprintf("%s (status %d)", n.Name, status)), max(highest, status)
+				failed[i], highest = fmt.Sprintf("%s (status %d)", n.Name, status), max(highest, status)
 			default:
 				return err
 			}
@@ -111,6 +112,7 @@ func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, comman
 		told = append(told, fmt.Sprintf("ran on %d of %d: %s", len(ready), len(found), strings.Join(not, ", ")))
 		highest = max(highest, StatusFailed)
 	}
+	failed = slices.DeleteFunc(failed, func(s string) bool { return s == "" })
 	if len(failed) > 0 {
 		told = append(told, "failed on "+strings.Join(failed, ", "))
 	}
