@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,8 @@ func (c *Call) withConsent(ctx context.Context, verb string, do func(consent.Agr
 // askConsent shows what would be disturbed, and asks whether to do what the verb
 // says all the same.
 func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Error) error {
-	if contest.Changed {
-		c.note("Ownership changed while you were asked; nothing was done.")
+	if len(contest.Shown) > 0 {
+		c.note("While you were asked, %s; nothing was done.", changesSince(contest.Shown, contest.Nodes))
 	}
 	c.showClaims(contest.Nodes)
 	object := cmp.Or(contest.Nodes[0].Of, contest.Nodes[0].Node)
@@ -40,6 +41,27 @@ func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Err
 		}
 	}
 	return c.ask(ctx, verb+" "+object+" anyway?")
+}
+
+// changesSince says what became of the nodes that were in the way of a request.
+func changesSince(shown, now []consent.Claim) string {
+	on := func(claims []consent.Claim, node string) int {
+		return slices.IndexFunc(claims, func(n consent.Claim) bool { return n.Node == node })
+	}
+	var told []string
+	for _, n := range now {
+		if i := on(shown, n.Node); i < 0 {
+			told = append(told, n.Node+" got in the way")
+		} else if n.Owner != shown[i].Owner || !n.Since.Equal(shown[i].Since) {
+			told = append(told, n.Node+" changed hands")
+		}
+	}
+	for _, n := range shown {
+		if on(now, n.Node) < 0 {
+			told = append(told, n.Node+" is no longer in the way")
+		}
+	}
+	return strings.Join(told, ", ")
 }
 
 // showClaims shows what a request would disturb.

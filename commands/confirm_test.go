@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"walt/consent"
 )
 
 const (
@@ -115,7 +117,7 @@ func TestFactsThatChange(t *testing.T) {
 	// nothing to ask.
 	got := lab.runIn(t.Context(), s, "node acquire rpi-1")
 	want := answer{carolsShown, bobsNode +
-		"Ownership changed while you were asked; nothing was done.\n" +
+		"While you were asked, rpi-1 changed hands; nothing was done.\n" +
 		"rpi-1 belongs to alice since 2026-11-22 12:06 UTC (just now); alice is not connected.\n" + cloned, StatusDone}
 	if got != want || len(prompts) != 2 {
 		t.Errorf("%d prompts, %+v, want %+v", len(prompts), got, want)
@@ -126,7 +128,8 @@ func TestFactsThatChange(t *testing.T) {
 	s.User, s.Key = "bob", fingerprint("bob")
 	during = []string{"node acquire rpi-10 --yes", ""}
 	got = lab.runIn(t.Context(), s, "node acquire rpi-2,rpi-10")
-	if !strings.Contains(got.stderr, "rpi-10 belongs to alice since 2026-11-22 12:08 UTC") || got.status != StatusDone || len(prompts) != 4 {
+	if !strings.Contains(got.stderr, "While you were asked, rpi-10 got in the way; nothing was done.\n") ||
+		!strings.Contains(got.stderr, "rpi-10 belongs to alice since 2026-11-22 12:08 UTC") || got.status != StatusDone || len(prompts) != 4 {
 		t.Errorf("%d prompts, %+v", len(prompts), got)
 	}
 }
@@ -163,4 +166,15 @@ func TestNobodyAnswers(t *testing.T) {
 		}
 		lab.store.Close()
 	})
+}
+
+// What changed is told of nodes of others, and of one's own that boot an image.
+func TestChangesSince(t *testing.T) {
+	t.Parallel()
+	then := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	shown := []consent.Claim{{Node: "n1", Owner: "bob", Since: then}, {Node: "n2", Owner: "bob", Since: then}, {Node: "n3", Owner: "bob", Since: then}}
+	now := []consent.Claim{{Node: "n0", Owner: "carol", Since: then}, {Node: "n1", Owner: "bob", Since: then}, {Node: "n2", Owner: "bob", Since: then.Add(1)}}
+	if got, want := changesSince(shown, now), "n0 got in the way, n2 changed hands, n3 is no longer in the way"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

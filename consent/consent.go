@@ -35,8 +35,8 @@ type Agreement struct {
 
 // Error says that a request would disturb others, and nothing was done.
 type Error struct {
-	Nodes   []Claim // in natural order
-	Changed bool    // what the user agreed to is no longer how it is
+	Nodes []Claim // in natural order
+	Shown []Claim // what the user agreed to, and is no longer how it is; none when nobody was asked yet
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%d nodes belong to others", len(e.Nodes)) }
@@ -52,7 +52,7 @@ func (g Agreement) Check(claims []Claim) error {
 	if len(claims) == 0 || g.Whoever || slices.EqualFunc(g.Shown, claims, same) {
 		return nil
 	}
-	return &Error{Nodes: claims, Changed: len(g.Shown) > 0}
+	return &Error{Nodes: claims, Shown: g.Shown}
 }
 
 // Seek calls do with what was given. While that is not enough it asks whether to

@@ -56,8 +56,8 @@ func TestCloneFromElsewhere(t *testing.T) {
 	// what came up while it was fetched
 	between = func() { l.fleet.nodes["n2"] = mine }
 	again := wantContest(t, clone(mine, images.Terms{Force: true, Given: consent.Agreement{Shown: contest.Nodes}}), "n1", "n2")
-	if !again.Changed || fetches != 1 {
-		t.Errorf("changed is %v after %d downloads", again.Changed, fetches)
+	if len(again.Shown) == 0 || fetches != 1 {
+		t.Errorf("shown before were %v after %d downloads", again.Shown, fetches)
 	}
 	between = func() { l.shelf.links["lab"] = other }
 	wantFault(t, clone(mine, images.Terms{Force: true, Given: consent.Agreement{Whoever: true}}), fault.Failed, "n1, n2", "m2")
@@ -86,7 +86,7 @@ func TestCloneAsks(t *testing.T) {
 	errNo := errors.New("no")
 	answer := errNo
 	terms := images.Terms{Force: true, Ask: func(e *consent.Error) error {
-		asked = append(asked, e.Changed)
+		asked = append(asked, len(e.Shown) > 0)
 		return answer
 	}}
 	if _, err := l.CloneFrom(t.Context(), from, mine.Ref, terms); !errors.Is(err, errNo) || fetches > 0 {

@@ -128,11 +128,11 @@ func agreed(c consent.Agreement, facts []consent.Claim) string {
 	if len(facts) == 0 || c.Whoever || slices.Equal(c.Shown, facts) {
 		return done
 	}
-	return contest(&consent.Error{Nodes: facts, Changed: len(c.Shown) > 0})
+	return contest(&consent.Error{Nodes: facts, Shown: c.Shown})
 }
 
 func contest(e *consent.Error) string {
-	words := []string{fmt.Sprintf("contest changed=%v", e.Changed)}
+	words := []string{fmt.Sprintf("contest changed=%v", len(e.Shown) > 0)}
 	for _, n := range e.Nodes {
 		words = append(words, string(n.Node), string(n.Owner))
 	}
