@@ -19,7 +19,7 @@ type Settings struct {
 
 	// Of virtual nodes.
 	BootDelay time.Duration `json:"boot_delay,omitzero"`
-	RAM       int           `json:"ram,omitzero"` // MiB
+	RAM       int           `json:"ram,omitzero"` // MiB; it and Cores are for machines, simulated nodes ignore them
 	Cores     int           `json:"cores,omitzero"`
 }
 
@@ -187,12 +187,7 @@ var virtualSettings = []power.Setting[Settings]{
 		Key: "ram", Allowed: "a size, as in 512M or 2G",
 		Get: func(s *Settings) string { return fmt.Sprintf("%dM", cmp.Or(s.RAM, 512)) },
 		Set: func(s *Settings, v string) (err error) {
-			unit, v := 1, strings.ToUpper(v)
-			if strings.HasSuffix(v, "G") {
-				unit = 1024
-			}
-			s.RAM, err = whole(strings.TrimRight(v, "MG"), 1, 1<<20)
-			s.RAM *= unit
+			s.RAM, err = mebibytes(v)
 			return err
 		},
 	},
@@ -212,6 +207,20 @@ func whole(s string, least, most int) (int, error) {
 		return 0, power.ErrNotAllowed
 	}
 	return n, nil
+}
+
+// mebibytes parses a size as in 512M or 2G, up to 1024G.
+func mebibytes(s string) (int, error) {
+	number, unit := s[:max(0, len(s)-1)], 1
+	switch strings.ToUpper(s[len(number):]) {
+	case "M":
+	case "G":
+		unit = 1024
+	default:
+		return 0, power.ErrNotAllowed
+	}
+	n, err := whole(number, 1, 1<<20/unit)
+	return n * unit, err
 }
 
 func length(s string, least time.Duration) (time.Duration, error) {
