@@ -175,19 +175,10 @@ type Reason struct {
 }
 
 // NodesWithConsent returns the nodes of the set, for something that disturbs the
-// owners of contested ones: an *consent.Error unless the user agreed to that.
-func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]DeviceStatus, error) {
-	return l.withConsent(ctx, user, set, given, nodeScope)
-}
-
-// DevicesWithConsent is NodesWithConsent for any devices.
-func (l *Lab) DevicesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]DeviceStatus, error) {
-	return l.withConsent(ctx, user, set, given, deviceScope)
-}
-
-func (l *Lab) withConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement, sc scope) (found []DeviceStatus, err error) {
+// owners of contested ones: a *consent.Error unless the user agreed to that.
+func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (found []DeviceStatus, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		ds, err := set.expand(r, user, sc)
+		ds, err := set.expand(r, user, nodeScope)
 		if err != nil {
 			return err
 		}
