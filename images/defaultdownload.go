@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"walt/auth"
 	"walt/fault"
 	"walt/journal"
 	"walt/pause"
@@ -45,9 +46,9 @@ func (c *Catalog) wanted(ctx context.Context) ([]download, error) {
 	return state.Read(ctx, c.Store, func(r state.Reader) ([]download, error) { return downloads.All(r, "") })
 }
 
-// Obtain downloads the default image of a model unless it is here, for one who
-// cannot go on without it.
-func (c *Catalog) Obtain(ctx context.Context, model Model) error {
+// Obtain downloads the default image of a model unless it is here, as a job of a
+// user who cannot go on without it.
+func (c *Catalog) Obtain(ctx context.Context, user auth.Name, model Model) error {
 	here, err := state.Read(ctx, c.Store, func(r state.Reader) (bool, error) {
 		_, here, err := Find(r, DefaultRef(model))
 		return here, err
@@ -55,11 +56,7 @@ func (c *Catalog) Obtain(ctx context.Context, model Model) error {
 	if here || err != nil {
 		return err
 	}
-	img, err := c.fetchDefault(ctx, model, nil)
-	if err != nil {
-		return err
-	}
-	return c.arrive(ctx, model, img)
+	return c.bring(ctx, "", user, model)
 }
 
 // fetchDefault downloads the content of the model's default image and checks
@@ -192,8 +189,13 @@ func (c *Catalog) Download(ctx context.Context, model Model) error {
 	if err != nil || !waiting {
 		return err
 	}
+	return c.bring(ctx, DownloadID(model), "", model)
+}
+
+// bring downloads the default image of a model as a job, and makes it visible.
+func (c *Catalog) bring(ctx context.Context, job string, user auth.Name, model Model) error {
 	var img Image
-	err = c.transfer(ctx, DownloadID(model), DefaultRef(model).String(), "", nil, func(ctx context.Context, report func(Progress)) (err error) {
+	err := c.transfer(ctx, job, DefaultRef(model).String(), user, nil, func(ctx context.Context, report func(Progress)) (err error) {
 		img, err = c.fetchDefault(ctx, model, report)
 		return err
 	})

@@ -63,6 +63,28 @@ func TestJobs(t *testing.T) {
 	wantFault(t, <-ends, fault.Interrupted, "cancelled")
 }
 
+// Who waits for a default image sees the download among the jobs, and may cancel it.
+func TestObtainIsAJob(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "bob")
+	defer l.shelf.hold()()
+	l.shelf.images["m2"] = defaultOf("m2")
+	ended := make(chan error)
+	go func() { ended <- l.Obtain(t.Context(), "bob", "m2") }() // ends when it is cancelled
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		all, err := l.Jobs(t.Context())
+		ok(t, err)
+		if len(all) == 1 && all[0].User == "bob" && all[0].What == "waltplatform/m2-default" {
+			ok(t, l.CancelJob(t.Context(), "bob", all[0].ID))
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the jobs are %+v", all)
+		}
+	}
+	wantFault(t, <-ended, fault.Interrupted, "cancelled")
+}
+
 // A download that is stopped while it runs stays stopped until it is retried.
 func TestStoppedDownload(t *testing.T) {
 	t.Parallel()

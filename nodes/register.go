@@ -113,7 +113,7 @@ func registration(actor journal.Actor, d Device, detail string) journal.Event {
 // there free and was acquired. The default image of the model is downloaded
 // first when it is not here.
 func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model images.Model) (Result, error) {
-	if err := l.Images.Obtain(ctx, model); err != nil {
+	if err := l.Images.Obtain(ctx, user, model); err != nil {
 		return Result{}, err
 	}
 	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
