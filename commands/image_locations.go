@@ -18,9 +18,9 @@ func imageClone(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	platform := c.option("platform")
-	if platform != "" && !images.ValidPlatform(platform) {
-		return c.withUsage(fault.Usagef("%q is not a platform", platform).WithHint("a platform is as in linux/arm/v7, linux/arm64 or linux/amd64"))
+	platform, valid := images.ParsePlatform(c.option("platform"))
+	if c.given("platform") && !valid {
+		return c.withUsage(fault.Usagef("%q is not a platform", c.option("platform")).WithHint("a platform is as in linux/arm/v7, linux/arm64 or linux/amd64"))
 	}
 	to, changed, err := c.Images.CloneName(from, c.User, c.arg(1))
 	if err != nil {
@@ -54,6 +54,7 @@ func imageClone(ctx context.Context, c *Call) error {
 	if v := cloned.Image.Variant; v != "" && from.Location != images.Here {
 		c.note("%s has variants for several platforms: that for %s was taken.", from, v)
 	}
+	c.warnUnfit([]images.Image{cloned.Image})
 	fmt.Fprintf(c.Out, "%s is a clone of %s\n", to.Short(), from)
 	return c.showRestarted(cloned.Restarts)
 }

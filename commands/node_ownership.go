@@ -41,7 +41,7 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return c.showResult(result)
+	return c.showResult(ctx, result)
 }
 
 func nodeRelease(ctx context.Context, c *Call) error {
@@ -94,12 +94,15 @@ func (c *Call) change(ctx context.Context, verb string, do func(nodes.Set, conse
 	if err != nil {
 		return err
 	}
-	return c.showResult(result)
+	return c.showResult(ctx, result)
 }
 
 // showResult tells what became of each node. It fails when a reboot failed: the
 // nodes have changed hands all the same.
-func (c *Call) showResult(r nodes.Result) error {
+func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
+	if err := c.warnUnfitNodes(ctx, r.Changes); err != nil {
+		return err
+	}
 	if c.on("json") {
 		if err := c.print(api.NewChanges(r)); err != nil {
 			return err
@@ -164,5 +167,5 @@ func nodeCreate(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return c.showResult(result)
+	return c.showResult(ctx, result)
 }

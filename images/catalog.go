@@ -27,6 +27,8 @@ type Content interface {
 	Offers(context.Context, Ref) []Offer
 	// Search calls found for each image of the locations whose name has the word.
 	Search(ctx context.Context, word string, found func(Match), missed func(location string, err error), tell func(note string)) error
+	// Platform is what an image that is here is for, "" when it does not say.
+	Platform(Image) (string, error)
 	// Publish sends an image to a registry, "" is the first one.
 	Publish(ctx context.Context, img Image, registry string, report func(Progress)) (Link, error)
 }

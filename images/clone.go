@@ -62,7 +62,7 @@ func (c *Catalog) CloneName(from Link, user auth.Name, name string) (to Ref, cha
 func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms) (Clone, error) {
 	cl := cloning{c, from, to, terms}
 	if from.Location == Here {
-		return cl.do(ctx, func(r state.Reader) (Image, error) { return existing(r, from.Ref) })
+		return cl.cloneHere(ctx)
 	}
 	if err := cl.rehearse(ctx); err != nil {
 		return Clone{}, err
@@ -84,6 +84,33 @@ type cloning struct {
 	from Link
 	to   Ref
 	Terms
+}
+
+// cloneHere makes a clone of an image of this server, of which there is one variant.
+func (cl *cloning) cloneHere(ctx context.Context) (Clone, error) {
+	find := func(r state.Reader) (Image, error) { return existing(r, cl.from.Ref) }
+	if cl.Platform == "" {
+		return cl.do(ctx, find)
+	}
+	img, err := state.Read(ctx, cl.Store, find)
+	if err != nil {
+		return Clone{}, err
+	}
+	is, err := cl.Content.Platform(img)
+	if err != nil {
+		return Clone{}, err
+	}
+	if is != "" && is != cl.Platform {
+		return Clone{}, fault.Failedf("%s is for %s alone, not for %s; nothing changed", cl.from, is, cl.Platform).
+			WithHint("an image of this server is for one platform: clone the other from where this one came from")
+	}
+	return cl.do(ctx, func(r state.Reader) (Image, error) {
+		now, err := find(r)
+		if err == nil && now.Digest != img.Digest {
+			err = fault.Failedf("%s was overwritten at this moment; nothing changed", cl.from).WithHint("try again")
+		}
+		return now, err
+	})
 }
 
 // errRehearsed undoes a change that was only tried.

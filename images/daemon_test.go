@@ -69,6 +69,12 @@ func testDaemon(t *testing.T, host string) {
 	if left := leftovers(t, l); len(left) > 0 {
 		t.Errorf("%v was left", left)
 	}
+	link := Link{Docker, mustRef(t, pcDefault)}
+	if _, err := l.FetchLink(t.Context(), link, "linux/amd64", nil); err != nil {
+		t.Errorf("for the platform that it is for: %v", err)
+	}
+	_, err = l.FetchLink(t.Context(), link, "linux/arm/v7", nil)
+	wantFault(t, err, "the one in the docker daemon ("+host+") is for linux/amd64 alone, not for linux/arm/v7")
 	again, err := dockered(t, host).Fetch(t.Context(), DefaultRef("pc-x86-64"), nil)
 	if err != nil || again.Digest != got.Digest {
 		t.Errorf("the next time it is %v, %v", again.Digest, err)

@@ -19,22 +19,14 @@ type Detail struct {
 	Labels           map[string]string
 	History          []string // how it was built, a line for each step
 	Architecture, OS string
-	Platform         string  // these two and the variant, as in "linux/arm/v7"
+	Platform         string  // these two and the variant, as in "linux/arm/v7"; "" when it tells none
 	Unfit            []Model // of its models, those whose machines do not run that
 }
 
 // Inspect reads what an image that is here says of itself. All of it is text of
 // strangers.
 func (l *Library) Inspect(img Image) (Detail, error) {
-	m, err := l.manifest(img)
-	if err != nil {
-		return Detail{}, err
-	}
-	raw, err := l.content.Read(m.Config.Digest)
-	if err != nil {
-		return Detail{}, err
-	}
-	config, err := content.ParseConfig(raw)
+	m, config, err := l.config(img)
 	if err != nil {
 		return Detail{}, err
 	}
@@ -50,4 +42,24 @@ func (l *Library) Inspect(img Image) (Detail, error) {
 		}
 	}
 	return d, nil
+}
+
+// config reads the manifest and the config of an image that is here.
+func (l *Library) config(img Image) (content.Manifest, content.Config, error) {
+	m, err := l.manifest(img)
+	if err != nil {
+		return m, content.Config{}, err
+	}
+	raw, err := l.content.Read(m.Config.Digest)
+	if err != nil {
+		return m, content.Config{}, err
+	}
+	config, err := content.ParseConfig(raw)
+	return m, config, err
+}
+
+// Platform is what an image that is here says that it is for, "" when it does not.
+func (l *Library) Platform(img Image) (string, error) {
+	_, config, err := l.config(img)
+	return source.PlatformOf(config), err
 }

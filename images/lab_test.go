@@ -274,6 +274,8 @@ func (s *shelf) Look(_ context.Context, from images.Link, _ string, _ func(strin
 	return s.links[from.Location], nil
 }
 
+func (s *shelf) Platform(images.Image) (string, error) { return "linux/amd64", nil }
+
 func (s *shelf) Offers(context.Context, images.Ref) []images.Offer {
 	s.mu.Lock()
 	defer s.mu.Unlock()

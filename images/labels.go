@@ -101,8 +101,12 @@ func (l *Library) SetModels(platforms map[Model]string) {
 	l.models = all
 }
 
-// Unfit returns those of the image's models whose machines do not run a platform.
+// Unfit returns those of the image's models whose machines do not run a platform;
+// none where it is "", not known.
 func (l *Library) Unfit(img Image, platform string) (models []Model) {
+	if platform == "" {
+		return nil
+	}
 	for _, m := range img.Models {
 		if runs := l.runs(m); len(runs) > 0 && !slices.Contains(runs, platform) {
 			models = append(models, m)

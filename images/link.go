@@ -88,5 +88,6 @@ func validPart(s string) string {
 	return strings.TrimRight(s[:min(len(s), 63)], "-")
 }
 
-// ValidPlatform reports whether a text names a platform, as in "linux/arm/v7".
-func ValidPlatform(s string) bool { return source.ValidPlatform(s) }
+// ParsePlatform parses the name of a platform, as in "linux/arm/v7", of which there
+// may be several, and returns the one that is used here.
+func ParsePlatform(s string) (string, bool) { return source.ParsePlatform(s) }

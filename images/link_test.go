@@ -81,3 +81,15 @@ func FuzzParseLink(f *testing.F) {
 		}
 	})
 }
+
+func TestParsePlatform(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"linux/arm/v7": "linux/arm/v7", "linux/arm": "linux/arm/v7", "linux/arm64/v8": "linux/arm64", "linux/amd64": "linux/amd64",
+		"": "", "arm64": "", "windows/amd64": "", "linux/": "", "linux/arm/7": "",
+	} {
+		if got, ok := ParsePlatform(text); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %v, want %q", text, got, ok, want)
+		}
+	}
+}

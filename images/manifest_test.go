@@ -177,6 +177,12 @@ func TestManifestListOfAnyName(t *testing.T) {
 	if err != nil || got.Variant != "linux/arm/v7" {
 		t.Errorf("chosen by hand: %+v, %v", got, err)
 	}
+	push(t, url, "bob/single", pcImage(t, "x"))
+	_, err = l.FetchLink(t.Context(), Link{"lab", mustRef(t, "bob/single")}, "linux/arm/v7", nil)
+	wantFault(t, err, "is for linux/amd64 alone, not for linux/arm/v7")
+	if _, err := l.FetchLink(t.Context(), Link{"lab", mustRef(t, "bob/single")}, "linux/amd64", nil); err != nil {
+		t.Error(err)
+	}
 	push(t, url, "bob/both", list("rpi-b,rpi-3-b", "arm64", "arm/v7"))
 	_, err = l.Look(t.Context(), Link{"lab", mustRef(t, "bob/both")}, "", untold)
 	wantFault(t, err, "no variant for rpi-b (linux/arm/v6 or linux/arm/v5) and rpi-3-b (linux/arm64 or")

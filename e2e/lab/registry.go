@@ -174,7 +174,7 @@ func (r *Registry) Push(i Image) error {
 
 func (i Image) push(ref name.Reference, options []remote.Option) error {
 	if len(i.Platforms) == 0 {
-		image, err := i.build("arm64")
+		image, err := i.build(i.platform())
 		if err != nil {
 			return err
 		}
@@ -191,6 +191,24 @@ func (i Image) push(ref name.Reference, options []remote.Option) error {
 		})
 	}
 	return remote.WriteIndex(ref, list, options...)
+}
+
+// platform is what the image says that it is for: nothing when no platform suits all
+// its models.
+func (i Image) platform() string {
+	pcs := 0
+	for _, m := range i.Models {
+		if strings.HasPrefix(m, "pc-") {
+			pcs++
+		}
+	}
+	switch pcs {
+	case 0:
+		return "arm64"
+	case len(i.Models):
+		return "amd64"
+	}
+	return ""
 }
 
 func (i Image) build(arch string) (v1.Image, error) {

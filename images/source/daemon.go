@@ -126,10 +126,13 @@ func (d *Daemon) inspect(ctx context.Context, name string) (moby.ImageInspectRes
 	return is, err
 }
 
-// Look implements Location. A daemon has one variant of each image.
-func (d *Daemon) Look(ctx context.Context, name, tag, _ string, tell func(string)) (Image, error) {
+// Look implements Location. A daemon gives one variant of each image.
+func (d *Daemon) Look(ctx context.Context, name, tag, platform string, tell func(string)) (Image, error) {
 	defer d.waiting(tell, "looking the image up")()
 	i, err := d.look(ctx, name, tag)
+	if err == nil {
+		err = i.only(d, platform, fmt.Sprintf("have it there first: docker pull --platform %s %s:%s", platform, name, tag))
+	}
 	return i, d.explain(ctx, err)
 }
 
@@ -138,7 +141,7 @@ func (d *Daemon) look(ctx context.Context, name, tag string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	i := Image{Repository: name, Tag: tag, Digest: is.ID, Size: is.Size}
+	i := Image{Repository: name, Tag: tag, Digest: is.ID, Size: is.Size, Platform: platformIfTold(is.Os, is.Architecture, is.Variant)}
 	if is.Config != nil {
 		i.Labels = is.Config.Labels
 	}

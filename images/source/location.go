@@ -39,6 +39,8 @@ type Image struct {
 	Created time.Time // as its config says, UTC
 	Size    int64     // bytes of its layers as they are stored there, config and manifest
 	Variant string    // that was chosen from a manifest list, as in "linux/arm/v7"
+	// Platform is what it says that it is for, "" when it does not.
+	Platform string
 
 	fetch func(ctx context.Context, report func(Progress)) (Image, error)
 }
@@ -53,6 +55,7 @@ func (i Image) Fetch(ctx context.Context, report func(Progress)) (Image, error) 
 
 // describe notes what a manifest and its config say of the image.
 func (i *Image) describe(m content.Manifest, c content.Config) {
+	i.Platform = PlatformOf(c)
 	i.Digest, i.Labels, i.Created, i.Size = string(m.Self.Digest), c.Config.Labels, c.Created.UTC(), 0
 	for _, b := range m.Blobs() {
 		i.Size += b.Size

@@ -48,7 +48,11 @@ func (r *repository) look(ctx context.Context, name, tag, platform string) (Imag
 	}
 	i := Image{Repository: name, Tag: tag}
 	if !kind.IsIndex() {
-		return r.describe(ctx, i, raw, kind)
+		i, m, err := r.describe(ctx, i, raw, kind)
+		if err == nil {
+			err = i.only(r, platform, "take it as it is, without --platform, or look for another with: image search")
+		}
+		return i, m, err
 	}
 	list, err := parseList(r, raw)
 	if err != nil {

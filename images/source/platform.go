@@ -31,8 +31,15 @@ const (
 
 var platformForm = regexp.MustCompile(`^linux/[a-z0-9]+(/v[0-9]+)?$`)
 
-// ValidPlatform reports whether a text names a platform, as in "linux/arm/v7".
-func ValidPlatform(s string) bool { return platformForm.MatchString(s) }
+// ParsePlatform parses the name of a platform, as in "linux/arm/v7", of which there
+// may be several: "linux/arm" is the same.
+func ParsePlatform(s string) (string, bool) {
+	if !platformForm.MatchString(s) {
+		return "", false
+	}
+	parts := append(strings.Split(s, "/"), "")
+	return platformOf(parts[0], parts[1], parts[2]), true
+}
 
 // variant is one image of a list.
 type variant struct {
@@ -162,5 +169,24 @@ func parseList(at fmt.Stringer, raw []byte) (*v1.IndexManifest, error) {
 	return list, nil
 }
 
-// PlatformOf is the platform that the config of an image names.
-func PlatformOf(c content.Config) string { return platformOf(c.OS, c.Architecture, c.Variant) }
+// PlatformOf is the platform that the config of an image names, or "" when it
+// names none.
+func PlatformOf(c content.Config) string { return platformIfTold(c.OS, c.Architecture, c.Variant) }
+
+func platformIfTold(os, architecture, version string) string {
+	if os == "" || architecture == "" {
+		return ""
+	}
+	return platformOf(os, architecture, version)
+}
+
+// only refuses an image of one platform that is not the wanted one. What does not
+// say what it is for may be for that.
+func (i Image) only(at fmt.Stringer, wanted, hint string) error {
+	if wanted == "" || i.Platform == "" || i.Platform == wanted {
+		return nil
+	}
+	e := Unusable(at, "is for %s alone, not for %s", i.Platform, wanted)
+	e.Hint = hint
+	return e
+}
