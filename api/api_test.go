@@ -43,7 +43,7 @@ func TestDocuments(t *testing.T) {
 		},
 		"the server": {
 			ServerDevice("192.0.2.1"),
-			`{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null}`,
+			`{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null}`,
 		},
 	} {
 		got, err := json.Marshal(c.doc)

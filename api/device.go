@@ -18,13 +18,15 @@ type Device struct {
 	Why    *string `json:"state_reason"` // of a node or switch as in Node
 	Switch *string `json:"switch"`       // that it is connected to; null: not known
 	Port   *int    `json:"port"`         // of that switch; null: not known
+	// PortName is what that switch calls the port; null: not known.
+	PortName *string `json:"port_name"`
 }
 
 // NewDevice makes a device; state is what its State says.
 func NewDevice(d nodes.DeviceStatus, state string) Device {
 	return Device{
 		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
-		State: state, Why: orNull(d.Why), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number),
+		State: state, Why: orNull(d.Why), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number), PortName: orNull(d.PortName),
 	}
 }
 

@@ -16,17 +16,18 @@ type Power struct {
 type Port struct {
 	Switch string     `json:"switch"`
 	Port   int        `json:"port"`
-	Node   *string    `json:"node"`  // that is connected to it; null: not known
-	Power  string     `json:"power"` // "on", "off", or what is about to be done: a text for people
-	Since  *time.Time `json:"since"` // of that; null: it is on
-	Error  *string    `json:"error"` // why that is not done; null: nothing failed
+	Name   *string    `json:"port_name"` // that the switch calls it; null: not known
+	Node   *string    `json:"node"`      // that is connected to it; null: not known
+	Power  string     `json:"power"`     // "on", "off", or what is about to be done: a text for people
+	Since  *time.Time `json:"since"`     // of that; null: it is on
+	Error  *string    `json:"error"`     // why that is not done; null: nothing failed
 }
 
 // NewPower makes a document of what the server does with the power of ports.
 func NewPower(r power.Report) Power {
 	doc := Power{[]Port{}, r.Saved.Hours()}
 	for _, p := range r.Ports {
-		port := Port{Switch: p.Switch, Port: p.Number, Node: orNull(p.Node), Power: p.Power, Error: orNull(p.Error)}
+		port := Port{Switch: p.Switch, Port: p.Number, Name: orNull(p.Name), Node: orNull(p.Node), Power: p.Power, Error: orNull(p.Error)}
 		if !p.Since.IsZero() {
 			port.Since = &p.Since
 		}

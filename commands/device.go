@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"walt/api"
 	"walt/auth"
@@ -104,7 +103,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 func deviceCells(r api.Device) []string {
 	port := "-"
 	if r.Port != nil {
-		port = strconv.Itoa(*r.Port)
+		port = portLabel(*r.Port, r.PortName)
 	}
 	return []string{r.Name, r.Type, orDash(r.Model), orDash(r.MAC), orDash(r.IP), orDash(r.Switch), port, r.State}
 }

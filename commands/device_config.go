@@ -64,6 +64,9 @@ func (c *Call) config(ctx context.Context, nodesOnly bool) error {
 		if s.Secret {
 			value = "(set, not shown)"
 		}
+		if s.Note != "" {
+			value += " (" + s.Note + ")"
+		}
 		rows = append(rows, []string{string(s.Device), s.Key, value})
 	}
 	c.rows([]string{"NAME", "SETTING", "VALUE"}, rows)
@@ -122,11 +125,11 @@ func deviceRescan(ctx context.Context, c *Call) error {
 		return err
 	}
 	for _, l := range links {
-		if l.To.Switch == "" {
+		if l.To.IsZero() {
 			fmt.Fprintf(c.Out, "%s is no longer connected to its port\n", l.Device)
 			continue
 		}
-		fmt.Fprintf(c.Out, "%s is connected to port %d of %s\n", l.Device, l.To.Number, l.Switch)
+		fmt.Fprintf(c.Out, "%s is connected to %s\n", l.Device, l.Where)
 	}
 	var moved []nodes.Name
 	for _, l := range links {
@@ -213,8 +216,16 @@ func (t tree) draw(c *Call, d nodes.DeviceStatus, before, port, indent string) {
 		if i == len(below)-1 {
 			more = "   "
 		}
-		t.draw(c, b, indent+branch(i, len(below)), fmt.Sprintf("%d: ", b.Port.Number), indent+more)
+		t.draw(c, b, indent+branch(i, len(below)), portLabel(b.Port.Number, &b.PortName)+": ", indent+more)
 	}
+}
+
+// portLabel is the number of a port and what its switch calls it, if that is known.
+func portLabel(number int, name *string) string {
+	if name == nil || *name == "" {
+		return strconv.Itoa(number)
+	}
+	return fmt.Sprintf("%d (%s)", number, *name)
 }
 
 func branch(i, n int) string {
@@ -248,7 +259,7 @@ func powerShow(ctx context.Context, c *Call) error {
 	}
 	var cells [][]string
 	for _, p := range report.Ports {
-		cells = append(cells, []string{p.Switch, strconv.Itoa(p.Number), cmp.Or(p.Node, "-"), p.Power, ago(c.Now(), p.Since), p.Error})
+		cells = append(cells, []string{p.Switch, portLabel(p.Number, &p.Name), cmp.Or(p.Node, "-"), p.Power, ago(c.Now(), p.Since), p.Error})
 	}
 	if len(cells) == 0 {
 		c.note("The server knows no port that it may switch. See: help show power")

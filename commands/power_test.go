@@ -21,6 +21,7 @@ type outlets struct {
 	off     map[int]bool
 	refuses map[int]error
 	seen    []snmp.Neighbour
+	called  []snmp.PortName
 }
 
 func (o *outlets) Power(_ context.Context, port int) (bool, error) {
@@ -42,6 +43,8 @@ func (o *outlets) SetPower(_ context.Context, port int, on bool) error {
 func (o *outlets) Cycle(context.Context, int, time.Duration) error { return nil }
 
 func (o *outlets) Neighbours(context.Context) ([]snmp.Neighbour, error) { return o.seen, nil }
+
+func (o *outlets) Names(context.Context) ([]snmp.PortName, error) { return o.called, nil }
 
 func (o *outlets) Close() error { return nil }
 
@@ -90,8 +93,8 @@ func TestPower(t *testing.T) {
 		lab.tell([]step{
 			{
 				user: "bob", line: "power show --json",
-				stdout: `{"ports":[{"switch":"sw-1","port":1,"node":"rpi-1","power":"off","since":"2026-11-22T13:00:00Z","error":null},` +
-					`{"switch":"sw-1","port":2,"node":"rpi-2","power":"off","since":"2026-11-22T13:00:00Z","error":null}],"saved_port_hours":1}` + "\n",
+				stdout: `{"ports":[{"switch":"sw-1","port":1,"port_name":null,"node":"rpi-1","power":"off","since":"2026-11-22T13:00:00Z","error":null},` +
+					`{"switch":"sw-1","port":2,"port_name":null,"node":"rpi-2","power":"off","since":"2026-11-22T13:00:00Z","error":null}],"saved_port_hours":1}` + "\n",
 			},
 			{
 				user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
@@ -205,6 +208,15 @@ func TestConfig(t *testing.T) {
 			user: "bob", line: "device config rpi-1 switch=rpi-2 port=3", status: StatusFailed,
 			stderr: "walt: rpi-2 is not a switch that rpi-1 can be connected to; nothing changed\n  see what each device is with: device show\n",
 		},
+		{
+			user: "bob", line: "device config rpi-1 switch=sw-1 port=Gi1/0/3", status: StatusFailed,
+			stderr: "walt: the names of the ports of sw-1 are not known: it tells no names of its ports; nothing changed\n" +
+				"  give the number of the port (see: help show power)\n",
+		},
+		{
+			user: "bob", line: "device config rpi-1 switch=sw-1 port=0", status: StatusUsage,
+			stderr: "walt: port cannot be \"0\"; nothing changed\n  allowed: the number of a port, or its name, as in Gi1/0/3\n",
+		},
 		{user: "bob", line: "device config rpi-1 switch=sw-1 port=3", stdout: "rpi-1 is configured\n"},
 		{user: "carol", line: "device config rpi-2 switch=sw-1 port=10 --yes", stdout: "rpi-2 is configured\n"},
 		{
@@ -228,15 +240,45 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device tree",
-			stdout: "sw-1 (switch, not asked yet)\n├─ 3: rpi-1 (node, off)\n└─ 10: rpi-2 (node, off)\non no known port\n└─ rpi-10 (node, off)\n",
+			stdout: "sw-1 (switch, up)\n├─ 3: rpi-1 (node, off)\n└─ 10: rpi-2 (node, off)\non no known port\n└─ rpi-10 (node, off)\n",
 		},
 		{
 			user: "bob", line: "device show explorable-switches --json",
-			stdout: `{"devices":[{"name":"sw-1","type":"switch","model":null,"mac":"52:54:00:00:09:01","ip":"10.0.0.2","state":"not asked yet","state_reason":null,"switch":null,"port":null}]}` + "\n",
+			stdout: `{"devices":[{"name":"sw-1","type":"switch","model":null,"mac":"52:54:00:00:09:01","ip":"10.0.0.2","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null}]}` + "\n",
+		},
+	})
+	lab.outlets.called = []snmp.PortName{
+		{Port: 3, Name: "Gi1/0/3", Description: "GigabitEthernet1/0/3"}, {Port: 10, Name: "Gi1/0/10", Description: "uplink"}, {Port: 11, Description: "uplink"},
+	}
+	lab.tell([]step{
+		{user: "bob", line: "device config rpi-1 port=gigabitethernet1/0/3", stdout: "rpi-1 is configured\n"},
+		{user: "bob", line: "device config rpi-1 port", stdout: "NAME   SETTING  VALUE\nrpi-1  port     3 (Gi1/0/3)\n"},
+		{user: "bob", line: "device config rpi-1 port --json", stdout: `{"settings":[{"name":"rpi-1","key":"port","value":"3","secret":false}]}` + "\n"},
+		{
+			user: "bob", line: "device config rpi-1 port=gi1/0/4", status: StatusFailed,
+			stderr: "walt: no port of sw-1 is called \"gi1/0/4\"; nothing changed\n  did you mean Gi1/0/3 or Gi1/0/10?\n",
+		},
+		{
+			user: "bob", line: "device config rpi-1 port=third", status: StatusFailed,
+			stderr: "walt: no port of sw-1 is called \"third\"; nothing changed\n" +
+				"  its ports are called Gi1/0/3, GigabitEthernet1/0/3, Gi1/0/10, uplink; a number is taken, too\n",
+		},
+		{
+			user: "bob", line: "device config rpi-1 port=uplink", status: StatusFailed,
+			stderr: "walt: several ports of sw-1 are called \"uplink\": 10, 11; nothing changed\n  give the number\n",
+		},
+		{
+			user: "bob", line: "power show",
+			stdout: "SWITCH  PORT           NODE   POWER  SINCE  TROUBLE\nsw-1    3 (Gi1/0/3)    rpi-1  on     -\n" +
+				"sw-1    10 (Gi1/0/10)  rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
+		},
+		{
+			user: "bob", line: "device tree",
+			stdout: "sw-1 (switch, up)\n├─ 3 (Gi1/0/3): rpi-1 (node, off)\n└─ 10 (Gi1/0/10): rpi-2 (node, off)\non no known port\n└─ rpi-10 (node, off)\n",
 		},
 	})
 	lab.ok("bob", "device rename sw-1 core")
-	if got := lab.ok("bob", "device show rpi-1"); !strings.Contains(got, "core    3") {
+	if got := lab.ok("bob", "device show rpi-1"); !strings.Contains(got, "core    3 (Gi1/0/3)") {
 		t.Errorf("after the switch was renamed: %s", got)
 	}
 	lab.ok("bob", "device forget core")

@@ -9,6 +9,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/journal"
 	"walt/power"
@@ -20,6 +21,7 @@ type Setting struct {
 	Device Name
 	Key    string
 	Value  string // "" when it is not set, and of a secret
+	Note   string // about the value, for people
 	Secret bool   // it is set, and not shown
 }
 
@@ -47,6 +49,9 @@ func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly b
 					continue
 				}
 				shown := Setting{Device: d.Name, Key: known.Key, Value: known.Get(s)}
+				if known.Note != nil {
+					shown.Note = known.Note(s)
+				}
 				if known.Secret && shown.Value != "" {
 					shown.Value, shown.Secret = "", true
 				}
@@ -82,6 +87,9 @@ func (l *Lab) subject(r state.Reader, d Device) (*subject, error) {
 // Configure gives settings to the devices of the set, nodes of others with
 // consent: all of them, or none if one is not allowed.
 func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly bool, want []Assignment, given consent.Agreement) (done []Name, err error) {
+	if err := l.learnPorts(ctx, user, set, nodesOnly, want); err != nil {
+		return nil, err
+	}
 	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 		done = nil
 		ds, err := set.expand(tx, user, scopeOf(nodesOnly))
@@ -118,6 +126,63 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		return nil
 	})
 	return done, err
+}
+
+// learnPorts asks switches what they call their ports when a port is told by its
+// name: now, since no transaction waits for a switch.
+func (l *Lab) learnPorts(ctx context.Context, user auth.Name, set Set, nodesOnly bool, want []Assignment) error {
+	byName := func(a Assignment) bool {
+		_, err := strconv.Atoi(a.Value)
+		return a.Key == "port" && err != nil
+	}
+	if !slices.ContainsFunc(want, byName) {
+		return nil
+	}
+	asked := map[Name]ethernet.MAC{}
+	err := l.Store.View(ctx, func(r state.Reader) error {
+		clear(asked)
+		ds, err := set.expand(r, user, scopeOf(nodesOnly))
+		if err != nil {
+			return err
+		}
+		for _, d := range ds {
+			s, err := l.subject(r, d)
+			if err != nil {
+				return err
+			}
+			if err := s.assign(want); err != nil {
+				return err
+			}
+			sw, err := l.switchOf(r, s)
+			if err != nil {
+				return err
+			}
+			asked[sw.Name] = sw.MAC
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for name, mac := range asked {
+		err := l.Ports.LearnNames(ctx, mac)
+		if err == nil {
+			continue
+		}
+		known, viewErr := state.Read(ctx, l.Store, func(r state.Reader) (map[int]string, error) { return l.Ports.PortNames(r, mac) })
+		if viewErr != nil {
+			return viewErr
+		}
+		f := fault.As(err)
+		switch {
+		case f == nil:
+			return err
+		case len(known) == 0:
+			return fault.Failedf("the names of the ports of %s are not known: %s; nothing changed", name, f.Msg).
+				WithHint("give the number of the port (see: help show power)")
+		}
+	}
+	return nil
 }
 
 // disturbed lists the nodes of others that the devices are or carry, and those on
@@ -228,21 +293,33 @@ func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignme
 // locate finds the port that a device is to be connected to.
 func (l *Lab) locate(r state.Reader, s *subject, want []Assignment) error {
 	s.moves = slices.ContainsFunc(want, func(a Assignment) bool { return a.Key == "switch" || a.Key == "port" })
-	on, number := s.outlet.Switch, s.outlet.Number
-	switch {
-	case !s.moves || on == "none":
+	if !s.moves || s.outlet.Switch == "none" {
 		return nil
-	case on == "" || number == 0:
-		return fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).WithHint("say both: device config %s switch=NAME port=N", s.Device.Name)
 	}
-	sw, err := get(r, Name(on))
+	sw, err := l.switchOf(r, s)
 	if err != nil {
 		return err
 	}
-	if sw.Kind != Switch || sw.Name == s.Device.Name {
-		return fault.Failedf("%s is not a switch that %s can be connected to; nothing changed", sw.Name, s.Device.Name).
+	if s.outlet.Number == 0 {
+		if s.outlet.Number, err = l.Ports.PortCalled(r, sw.MAC, s.outlet.Name); err != nil {
+			return err
+		}
+	}
+	s.to = power.Port{Switch: sw.MAC, Number: s.outlet.Number}
+	return nil
+}
+
+// switchOf is the switch that a user tells a device is connected to.
+func (l *Lab) switchOf(r state.Reader, s *subject) (Device, error) {
+	on := s.outlet.Switch
+	if on == "" || on == "none" || s.outlet.Number == 0 && s.outlet.Name == "" {
+		return Device{}, fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).
+			WithHint("say both: device config %s switch=NAME port=N", s.Device.Name)
+	}
+	sw, err := get(r, Name(on))
+	if err == nil && (sw.Kind != Switch || sw.Name == s.Device.Name) {
+		err = fault.Failedf("%s is not a switch that %s can be connected to; nothing changed", sw.Name, s.Device.Name).
 			WithHint("see what each device is with: device show")
 	}
-	s.to = power.Port{Switch: sw.MAC, Number: number}
-	return nil
+	return sw, err
 }

@@ -127,11 +127,15 @@ var settings = slices.Concat(
 // settingsOf makes settings of what is part of a subject settings of subjects.
 func settingsOf[T any](parts []power.Setting[T], of func(Device) bool, part func(*subject) *T) (all []setting) {
 	for _, p := range parts {
-		all = append(all, setting{of: of, Setting: power.Setting[subject]{
+		s := setting{of: of, Setting: power.Setting[subject]{
 			Key: p.Key, Allowed: p.Allowed, Secret: p.Secret,
 			Get: func(s *subject) string { return p.Get(part(s)) },
 			Set: func(s *subject, value string) error { return p.Set(part(s), value) },
-		}})
+		}}
+		if p.Note != nil {
+			s.Note = func(s *subject) string { return p.Note(part(s)) }
+		}
+		all = append(all, s)
 	}
 	return all
 }

@@ -17,8 +17,9 @@ import (
 type DeviceStatus struct {
 	Device
 	Status
-	Port   power.Port // that it is connected to, as far as known
-	Switch Name       // that Port is of, "" without one
+	Port     power.Port // that it is connected to, as far as known
+	Switch   Name       // that Port is of, "" without one
+	PortName string     // that the switch calls Port, of devices; "" when that is not known
 }
 
 // Show returns the nodes of the set.
@@ -55,7 +56,11 @@ func (l *Lab) Named(ctx context.Context, names []Name) ([]DeviceStatus, error) {
 				ds = append(ds, d)
 			}
 		}
-		return l.withStatus(r, ds)
+		all, err := l.withStatus(r, ds)
+		if err != nil {
+			return nil, err
+		}
+		return all, l.namePorts(r, all)
 	})
 }
 
@@ -73,7 +78,17 @@ func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found []Dev
 
 // AllDevices returns every device.
 func (l *Lab) AllDevices(ctx context.Context) ([]DeviceStatus, error) {
-	return l.pick(ctx, func(Device) bool { return true })
+	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
+		ds, err := everything(r)
+		if err != nil {
+			return nil, err
+		}
+		all, err := l.withStatus(r, which(ds, func(Device) bool { return true }))
+		if err != nil {
+			return nil, err
+		}
+		return all, l.namePorts(r, all)
+	})
 }
 
 func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) ([]DeviceStatus, error) {
@@ -82,8 +97,29 @@ func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) ([]De
 		if err != nil {
 			return nil, err
 		}
-		return l.withStatus(r, ds)
+		all, err := l.withStatus(r, ds)
+		if err != nil || sc != deviceScope {
+			return all, err
+		}
+		return all, l.namePorts(r, all)
 	})
+}
+
+// namePorts adds to devices the names of the ports that they are connected to.
+func (l *Lab) namePorts(r state.Reader, all []DeviceStatus) (err error) {
+	named := map[ethernet.MAC]map[int]string{}
+	for i, d := range all {
+		if d.Port.IsZero() {
+			continue
+		}
+		if named[d.Port.Switch] == nil {
+			if named[d.Port.Switch], err = l.Ports.PortNames(r, d.Port.Switch); err != nil {
+				return err
+			}
+		}
+		all[i].PortName = named[d.Port.Switch][d.Port.Number]
+	}
+	return nil
 }
 
 func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) ([]DeviceStatus, error) {

@@ -13,7 +13,7 @@ import (
 type Move struct {
 	Device   string
 	From, To Port
-	Switch   string // that To is of
+	Where    string // To in words, as in "port 3 (Gi1/0/3) of sw-1"
 }
 
 // Connect writes within tx that a user told where a device is connected, the
@@ -70,12 +70,10 @@ func (p *Ports) move(tx state.Tx, actor journal.Actor, mac ethernet.MAC, to Link
 		}
 	}
 	if !to.IsZero() {
-		if m.Switch, err = p.name(tx, to.Switch); err != nil {
-			return m, err
-		}
 		if e.To, err = p.words(tx, to.Port); err != nil {
 			return m, err
 		}
+		m.Where = e.To
 		if err := errors.Join(p.giveBack(tx, to.Port), p.startClock(tx, to.Port)); err != nil {
 			return m, err
 		}

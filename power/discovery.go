@@ -46,7 +46,7 @@ func (p *Ports) Explore(ctx context.Context, actor journal.Actor, macs []etherne
 	if err != nil {
 		return nil, nil, err
 	}
-	found := make([][]snmp.Neighbour, len(asked))
+	found, called := make([][]snmp.Neighbour, len(asked)), make([][]snmp.PortName, len(asked))
 	told = make([]Exploration, len(asked))
 	var work sync.WaitGroup // each for a limited time
 	for i, sw := range asked {
@@ -55,7 +55,9 @@ func (p *Ports) Explore(ctx context.Context, actor journal.Actor, macs []etherne
 			defer cancel()
 			told[i] = Exploration{Switch: sw.Name}
 			told[i].Err = p.sessions.use(limited, sw.Switch.Switch, func(agent Agent) (err error) {
-				found[i], err = agent.Neighbours(limited)
+				if found[i], err = agent.Neighbours(limited); err == nil {
+					called[i], err = agent.Names(limited)
+				}
 				return err
 			})
 			p.contacts.note(sw.mac, told[i].Err)
@@ -78,7 +80,12 @@ func (p *Ports) Explore(ctx context.Context, actor journal.Actor, macs []etherne
 		if err != nil {
 			return err
 		}
-		for i := range asked {
+		for i, sw := range asked {
+			if told[i].Err == nil && !sw.forgotten {
+				if err := keepNames(tx, sw.mac, called[i]); err != nil {
+					return err
+				}
+			}
 			told[i].Strange = 0
 			for mac := range macsOf(found[i]) {
 				if _, known := devices[mac]; !known {

@@ -1,8 +1,8 @@
 package power_test
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"walt/ethernet"
@@ -29,7 +29,7 @@ func TestExplore(t *testing.T) {
 		told, all, err := r.Explore(t.Context(), "alice", []ethernet.MAC{macOf("sw1"), macOf("sw2")})
 		ok(t, err)
 		for _, m := range all {
-			moves = append(moves, fmt.Sprintf("%s %s %d", m.Device, m.Switch, m.To.Number))
+			moves = append(moves, strings.TrimSpace(m.Device+" "+m.Where))
 		}
 		slices.Sort(moves)
 		return told, moves
@@ -41,7 +41,7 @@ func TestExplore(t *testing.T) {
 	see("two:161", 2, snmp.LLDP, 3, "n2")
 	see("two:161", 4, snmp.Bridge, 1, "n4", "stranger")
 	told, moves := explore()
-	equal(t, "moves", moves, "n1 sw2 1", "n2 sw2 2", "n3 sw1 3", "sw2 sw1 9")
+	equal(t, "moves", moves, "n1 port 1 of sw2", "n2 port 2 of sw2", "n3 port 3 of sw1", "sw2 port 9 of sw1")
 	if p := r.port(t, "n4"); p.Number != 4 || p.Switch != macOf("sw1") {
 		t.Errorf("what was set by hand changed: %+v", p)
 	}
@@ -55,11 +55,11 @@ func TestExplore(t *testing.T) {
 	see("two:161", 1, snmp.Bridge, 1, "n2")
 	see("two:161", 5, snmp.Bridge, 2, "n1", "n3")
 	_, moves = explore()
-	equal(t, "moves", moves, "n1 sw2 5", "n2 sw2 1", "n3 sw2 5")
+	equal(t, "moves", moves, "n1 port 5 of sw2", "n2 port 1 of sw2", "n3 port 5 of sw2")
 	r.rig.Seen["two:161"] = nil
 	see("two:161", 1, snmp.Bridge, 1, "n1")
 	_, moves = explore()
-	equal(t, "moves", moves, "n1 sw2 1", "n2  0")
+	equal(t, "moves", moves, "n1 port 1 of sw2", "n2")
 	if p := r.port(t, "n2"); !p.IsZero() {
 		t.Errorf("whose place was taken: %+v", p)
 	}

@@ -153,9 +153,13 @@ func (p *Ports) record(tx state.Tx, sw target, port Port, o order, to, detail st
 	if err != nil {
 		return err
 	}
+	where, err := p.words(tx, port)
+	if err != nil {
+		return err
+	}
 	return p.Journal.Record(tx, journal.Event{
 		Type: journal.Power, Actor: journal.Server, Node: node, To: to,
-		Detail: fmt.Sprintf("port %d of %s: %s", port.Number, sw.Name, detail),
+		Detail: where + ": " + detail,
 	})
 }
 

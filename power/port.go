@@ -93,12 +93,6 @@ func (p *Ports) Where(r state.Reader, mac ethernet.MAC) (string, error) {
 	return p.words(r, l.Port)
 }
 
-// words are a port as people call it.
-func (p *Ports) words(r state.Reader, port Port) (string, error) {
-	sw, err := p.name(r, port.Switch)
-	return fmt.Sprintf("port %d of %s", port.Number, sw), err
-}
-
 // plug writes where a device is connected: the one place that does.
 func plug(tx state.Tx, mac ethernet.MAC, to Link) error {
 	from, err := linkOf(tx, mac)

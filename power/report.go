@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"walt/ethernet"
 	"walt/state"
 )
 
@@ -19,6 +20,7 @@ type Report struct {
 type PortState struct {
 	Port
 	Switch string
+	Name   string    // that the switch calls it, "" if that is not known
 	Node   string    // that is connected to it, "" if none is known
 	Power  string    // on, off, or what is about to be done
 	Since  time.Time // of that, if it is not on
@@ -56,8 +58,15 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 			}
 			found[port] = s
 		}
+		named := map[ethernet.MAC]map[int]string{}
 		for port, s := range found {
 			s.Port = port
+			if named[port.Switch] == nil {
+				if named[port.Switch], err = p.PortNames(r, port.Switch); err != nil {
+					return err
+				}
+			}
+			s.Name = named[port.Switch][port.Number]
 			if s.Switch, err = p.name(r, port.Switch); err != nil {
 				return err
 			}

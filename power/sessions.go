@@ -15,6 +15,7 @@ type Agent interface {
 	SetPower(ctx context.Context, port int, on bool) error
 	Cycle(ctx context.Context, port int, off time.Duration) error
 	Neighbours(ctx context.Context) ([]snmp.Neighbour, error)
+	Names(ctx context.Context) ([]snmp.PortName, error)
 	Close() error
 }
 

@@ -17,6 +17,7 @@ type Setting[T any] struct {
 	Allowed string // the values, for people
 	Secret  bool
 	Get     func(*T) string // "" when it is not set
+	Note    func(*T) string // what people may want to know of the value; nil: nothing
 	// Set changes it. An error other than a fault, as ErrNotAllowed, stands for a
 	// value that is not allowed.
 	Set func(t *T, value string) error
@@ -26,6 +27,7 @@ type Setting[T any] struct {
 type Outlet struct {
 	Switch string // its name
 	Number int    // of the port
+	Name   string // that the switch calls the port; known, or told instead of the number
 }
 
 // Outlet returns where a device is connected: the zero Outlet when that is not
@@ -35,7 +37,11 @@ func (p *Ports) Outlet(r state.Reader, mac ethernet.MAC) (o Outlet, err error) {
 	if err != nil || l.IsZero() {
 		return o, err
 	}
-	o.Number = l.Number
+	named, err := p.PortNames(r, l.Switch)
+	if err != nil {
+		return o, err
+	}
+	o.Number, o.Name = l.Number, named[l.Number]
 	o.Switch, err = p.name(r, l.Switch)
 	return o, err
 }
@@ -111,14 +117,19 @@ func OutletSettings() []Setting[Outlet] {
 			Set: func(o *Outlet, v string) error { o.Switch = strings.ToLower(v); return nil },
 		},
 		{
-			Key: "port", Allowed: "the number of a port, from 1 on",
-			Get: func(o *Outlet) string { return numberOf(o.Number) },
+			Key: "port", Allowed: "the number of a port, or its name, as in Gi1/0/3",
+			Get:  func(o *Outlet) string { return numberOf(o.Number) },
+			Note: func(o *Outlet) string { return o.Name },
 			Set: func(o *Outlet, v string) error {
 				n, err := strconv.Atoi(v)
-				if err != nil || n < 1 || n > 1<<16 {
+				switch {
+				case err == nil && n >= 1 && n <= 1<<16:
+					o.Number, o.Name = n, ""
+				case err == nil || v == "" || len(v) > 80 || strings.Trim(v, "+-0123456789.,") == "":
 					return ErrNotAllowed
+				default:
+					o.Number, o.Name = 0, v
 				}
-				o.Number = n
 				return nil
 			},
 		},

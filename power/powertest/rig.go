@@ -26,6 +26,7 @@ type Rig struct {
 	most   int              // at the same time, of one switch
 
 	Seen     map[string][]snmp.Neighbour // by address
+	Called   map[string][]snmp.PortName  // likewise
 	Patience time.Duration               // how long a request takes that fails
 	Hurried  bool                        // a power cycle takes no time
 	OnChange func(port string, on bool)  // called when a port is switched, unless nil
@@ -33,7 +34,7 @@ type Rig struct {
 
 // New returns a rig whose ports all have power.
 func New() *Rig {
-	return &Rig{off: map[string]bool{}, err: map[string]error{}, Seen: map[string][]snmp.Neighbour{}, busy: map[string]int{}}
+	return &Rig{off: map[string]bool{}, err: map[string]error{}, Seen: map[string][]snmp.Neighbour{}, Called: map[string][]snmp.PortName{}, busy: map[string]int{}}
 }
 
 func (r *Rig) Dial(sw snmp.Switch) (power.Agent, error) { return &fakeAgent{r, sw.Address}, nil }
@@ -97,6 +98,11 @@ func (a *fakeAgent) Cycle(ctx context.Context, port int, off time.Duration) erro
 func (a *fakeAgent) Neighbours(context.Context) (found []snmp.Neighbour, err error) {
 	err = a.ask(func() { found = a.Seen[a.address] })
 	return found, err
+}
+
+func (a *fakeAgent) Names(context.Context) (called []snmp.PortName, err error) {
+	err = a.ask(func() { called = a.Called[a.address] })
+	return called, err
 }
 
 func (a *fakeAgent) Close() error { return nil }

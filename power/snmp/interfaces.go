@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Columns of the tables that tell which ports there are.
@@ -135,7 +137,7 @@ func (s *Session) Names(ctx context.Context) ([]PortName, error) {
 	}
 	var all []PortName
 	for _, i := range t.all {
-		n := PortName{Name: t.name[i], Description: t.descr[i]}
+		n := PortName{Name: shown(t.name[i]), Description: shown(t.descr[i])}
 		var ok bool
 		if n.Port, ok = t.port(i); ok && (n.Name != "" || n.Description != "") {
 			all = append(all, n)
@@ -143,6 +145,15 @@ func (s *Session) Names(ctx context.Context) ([]PortName, error) {
 	}
 	slices.SortFunc(all, func(a, b PortName) int { return cmp.Compare(a.Port, b.Port) })
 	return all, nil
+}
+
+// shown is a text if it can be shown to people as it is and is not long, else "".
+func shown(text string) string {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+	if len(text) > 80 || strings.ContainsFunc(text, odd) {
+		return ""
+	}
+	return text
 }
 
 // localPorts returns what translates LLDP's local port numbers into those of

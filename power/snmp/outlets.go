@@ -86,7 +86,7 @@ func (s *Session) words(port int) string {
 	if s.ports != nil {
 		for _, i := range s.ports.all {
 			if n, ok := s.ports.port(i); ok && n == port {
-				return PortName{port, s.ports.name[i], s.ports.descr[i]}.String()
+				return PortName{port, shown(s.ports.name[i]), shown(s.ports.descr[i])}.String()
 			}
 		}
 	}
@@ -95,11 +95,18 @@ func (s *Session) words(port int) string {
 
 // String is a port's number and, where that says more, its name.
 func (n PortName) String() string {
-	name := cmp.Or(n.Name, n.Description)
-	if name == "" || name == strconv.Itoa(n.Port) {
-		return fmt.Sprintf("port %d", n.Port)
+	if text := n.Text(); text != "" {
+		return fmt.Sprintf("port %d (%s)", n.Port, text)
 	}
-	return fmt.Sprintf("port %d (%s)", n.Port, name)
+	return fmt.Sprintf("port %d", n.Port)
+}
+
+// Text is what the port is called, "" when that says no more than its number.
+func (n PortName) Text() string {
+	if text := cmp.Or(n.Name, n.Description); text != strconv.Itoa(n.Port) {
+		return text
+	}
+	return ""
 }
 
 // readOutlets reads once in a session which outlets there are, and finds which
