@@ -77,6 +77,8 @@ func (s *Store) Collect(ctx context.Context, manifests []Digest, dry bool) (Garb
 	if err != nil {
 		return g, fmt.Errorf("look for the content in use: %w", err)
 	}
+	gone := map[Digest]bool{}
+	defer func() { s.trees.drop(gone) }()
 	for _, dir := range []string{s.blobs(), s.derived()} {
 		files, err := os.ReadDir(dir)
 		if err != nil {
@@ -97,6 +99,7 @@ func (s *Store) Collect(ctx context.Context, manifests []Digest, dry bool) (Garb
 			if n >= 0 {
 				g.Blobs++
 				g.Bytes += n
+				gone[d] = !dry
 			}
 		}
 	}

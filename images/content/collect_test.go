@@ -68,12 +68,12 @@ func TestCollect(t *testing.T) {
 	if after := stored(t, s); after.Blobs != before.Blobs-dry.Blobs || after.Bytes != before.Bytes-dry.Bytes {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
-	s.trees.recent = nil
+	_, err := s.Tree(t.Context(), two)
+	wantFault(t, err, "is not on this server")
+	s.trees.forget()
 	if _, err := s.Tree(t.Context(), one); err != nil {
 		t.Error(err)
 	}
-	_, err := s.Tree(t.Context(), two)
-	wantFault(t, err, "is not on this server")
 	collect(t, s, false, two) // which is not here and needs nothing
 	if left := stored(t, s); left != (Garbage{}) {
 		t.Errorf("%+v is left of nothing", left)

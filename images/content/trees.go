@@ -121,6 +121,16 @@ func (s *Store) blame(ctx context.Context, e *LayerError) error {
 		WithHint("whoever built the image has to build and publish it again")
 }
 
+// drop drops the trees of images of which something is gone: when they come
+// again, they are checked again.
+func (ts *trees) drop(gone map[Digest]bool) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.recent = slices.DeleteFunc(ts.recent, func(b builtTree) bool {
+		return gone[b.digest] || slices.ContainsFunc(b.tree.layers, func(d Digest) bool { return gone[d] })
+	})
+}
+
 // forget drops all trees, of which one may be of something damaged.
 func (ts *trees) forget() {
 	ts.mu.Lock()
