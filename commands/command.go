@@ -83,11 +83,14 @@ type Services struct {
 type App struct {
 	Services
 	table []Command
+	// patience is how long a client may take for a part of the output before it
+	// counts as slow, and no more is kept at hand for it than must be.
+	patience time.Duration
 }
 
 // New returns the commands.
 func New(s Services) *App {
-	a := &App{Services: s}
+	a := &App{Services: s, patience: time.Second}
 	for _, noun := range [][]Command{nodeCommands(), imageCommands(), deviceCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), helpCommands(), shellCommands()} {
 		a.table = append(a.table, noun...)
 	}

@@ -5,42 +5,80 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"walt/api"
 	"walt/nodes"
 )
 
-// nodesPage is how many nodes are shown at once.
+// nodesPage is how many nodes are read again at once.
 const nodesPage = 200
 
-// inPages calls show with what each of the nodes is made into. Those of the first
-// page are as they were when they were found; later ones as they are when their
-// turn comes, since all of them take too much memory to wait for a slow client with:
-// the caller keeps none. Those that are gone by then are left out.
-func inPages[T any](ctx context.Context, c *Call, found []*nodes.DeviceStatus, from func(*nodes.DeviceStatus) T, show func(T) error) error {
-	var first []T
-	for _, n := range found[:min(len(found), nodesPage)] {
-		first = append(first, from(n))
+// pages are nodes about to be shown, each as what is made of it for that. All of
+// them take too much memory to wait for a slow client with: then only the names are
+// kept, and the nodes are read again when their turn comes. Those that are gone by
+// then are left out.
+type pages[T any] struct {
+	*Call
+	out   *bufio.Writer // to the client
+	from  func(*nodes.DeviceStatus) T
+	made  []T    // of all nodes; nil when the client is slow
+	names string // of those that were not shown yet, a line each
+}
+
+func newPages[T any](c *Call, found []*nodes.DeviceStatus, from func(*nodes.DeviceStatus) T) *pages[T] {
+	p := &pages[T]{Call: c, from: from, made: make([]T, len(found)), names: joinNames(found)}
+	for i, n := range found {
+		p.made[i] = from(n)
 	}
-	rest := joinNames(found[len(first):])
-	for _, v := range first {
-		if err := show(v); err != nil {
+	p.out = bufio.NewWriterSize(p, bufferSize)
+	return p
+}
+
+// Write writes to the client, and keeps the names alone if that takes long.
+func (p *pages[T]) Write(b []byte) (n int, err error) {
+	if p.made == nil || p.patience == 0 {
+		p.made = nil
+		return p.Out.Write(b)
+	}
+	done := make(chan struct{})
+	go func() { // ends when the client took it, or its session ended
+		defer close(done)
+		n, err = p.Out.Write(b)
+	}()
+	late := time.NewTimer(p.patience)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+		p.made = nil
+		<-done
+	}
+	return n, err
+}
+
+// each calls show for all of them.
+func (p *pages[T]) each(ctx context.Context, show func(T) error) error {
+	for i := 0; i < len(p.made); i++ {
+		_, p.names, _ = strings.Cut(p.names, "\n")
+		if err := show(p.made[i]); err != nil {
 			return err
 		}
 	}
-	for rest != "" {
+	for p.names != "" {
 		var names []nodes.Name
-		for name := ""; rest != "" && len(names) < nodesPage; {
-			name, rest, _ = strings.Cut(rest, "\n")
+		for name := ""; p.names != "" && len(names) < nodesPage; {
+			name, p.names, _ = strings.Cut(p.names, "\n")
 			names = append(names, nodes.Name(name))
 		}
-		page, err := c.Lab.Named(ctx, names)
+		page, err := p.Lab.Named(ctx, names)
 		if err != nil {
 			return err
 		}
 		for i := range page {
-			if err := show(from(&page[i])); err != nil {
+			if err := show(p.from(&page[i])); err != nil {
 				return err
 			}
 		}
@@ -62,38 +100,36 @@ func joinNames(some []*nodes.DeviceStatus) string {
 
 // nodesTable writes nodes as a table, below some rows.
 func (c *Call) nodesTable(ctx context.Context, heading []string, before [][]string, found []*nodes.DeviceStatus, cells func(*nodes.DeviceStatus) []string) error {
+	p := newPages(c, found, cells)
 	var t table
 	t.fit(heading)
-	for _, row := range before {
+	for _, row := range slices.Concat(before, p.made) {
 		t.fit(row)
 	}
-	for _, n := range found {
-		t.fit(cells(n))
-	}
-	out := bufio.NewWriterSize(c.Out, bufferSize)
-	t.head(out, c.fancy(), heading)
+	t.head(p.out, c.fancy(), heading)
 	for _, row := range before {
-		t.write(out, row)
+		t.write(p.out, row)
 	}
-	err := inPages(ctx, c, found, cells, func(row []string) error {
-		t.write(out, row)
+	err := p.each(ctx, func(row []string) error {
+		t.write(p.out, row)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return out.Flush()
+	return p.out.Flush()
 }
 
 // nodesList writes nodes as the list of a JSON document.
 func nodesList[T any](ctx context.Context, c *Call, name string, before []T, found []*nodes.DeviceStatus, from func(*nodes.DeviceStatus) T) error {
-	l := newList(bufio.NewWriterSize(c.Out, bufferSize), name)
+	p := newPages(c, found, from)
+	l := newList(p.out, name)
 	for _, v := range before {
 		if err := l.add(v); err != nil {
 			return err
 		}
 	}
-	if err := inPages(ctx, c, found, from, func(v T) error { return l.add(v) }); err != nil {
+	if err := p.each(ctx, func(v T) error { return l.add(v) }); err != nil {
 		return err
 	}
 	return l.end()

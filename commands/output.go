@@ -48,10 +48,12 @@ const bufferSize = 32 << 10
 // print writes v as one JSON document.
 func (c *Call) print(v any) error { return printTo(c.Out, v) }
 
-func printTo(w io.Writer, v any) error {
+func printTo(w io.Writer, v any) error { return newEncoder(w).Encode(v) }
+
+func newEncoder(w io.Writer) *json.Encoder {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	return enc
 }
 
 // list writes, an element at a time, what print writes of a document that is one
@@ -60,15 +62,18 @@ type list struct {
 	out     *bufio.Writer
 	before  string // what stands before the next element
 	element bytes.Buffer
+	encoder *json.Encoder // to element
 }
 
 func newList(out *bufio.Writer, name string) *list {
-	return &list{out: out, before: fmt.Sprintf("{%q:[", name)}
+	l := &list{out: out, before: fmt.Sprintf("{%q:[", name)}
+	l.encoder = newEncoder(&l.element)
+	return l
 }
 
 func (l *list) add(v any) error {
 	l.element.Reset()
-	if err := printTo(&l.element, v); err != nil {
+	if err := l.encoder.Encode(v); err != nil {
 		return err
 	}
 	l.out.WriteString(l.before)
