@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -145,9 +146,11 @@ func imageShow(ctx context.Context, c *Call) error {
 		}
 	}
 	if c.on("names-only") {
-		for _, img := range shown {
-			fmt.Fprintln(c.Out, c.nameOf(img))
-		}
+		c.lines(func(w io.Writer) {
+			for _, img := range shown {
+				fmt.Fprintln(w, c.nameOf(img))
+			}
+		})
 		return nil
 	}
 	all, err := c.Lab.All(ctx)

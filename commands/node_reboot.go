@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -96,9 +97,11 @@ func nodeWait(ctx context.Context, c *Call) error {
 	end()
 	switch {
 	case err == nil:
-		for _, n := range wanted {
-			fmt.Fprintf(c.Out, "%s is up\n", n.Name)
-		}
+		c.lines(func(w io.Writer) {
+			for _, n := range wanted {
+				fmt.Fprintf(w, "%s is up\n", n.Name)
+			}
+		})
 		return nil
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return fault.Failedf("not up after %s: %s", c.option("timeout"), listStates(missing)).

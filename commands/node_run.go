@@ -200,32 +200,49 @@ func newLineWriter(w io.Writer, name nodes.Name, mu *sync.Mutex) *lineWriter {
 // maxLine is how much of a line without an end is held back.
 const maxLine = 64 << 10
 
+// Write writes the lines that are whole, as many at once as a session takes.
 func (l *lineWriter) Write(b []byte) (int, error) {
 	l.part.Write(b)
+	var whole bytes.Buffer
 	for {
 		i := bytes.IndexByte(l.part.Bytes(), '\n')
-		if i < 0 && l.part.Len() < maxLine {
-			return len(b), nil
-		}
-		if i < 0 {
+		if i < 0 && l.part.Len() >= maxLine {
 			i = l.part.Len() - 1
 		}
-		if err := l.line(l.part.Next(i + 1)); err != nil {
-			return 0, err
+		if i >= 0 {
+			l.line(&whole, l.part.Next(i+1))
+		}
+		if whole.Len() >= bufferSize || i < 0 {
+			if err := l.pass(&whole); err != nil {
+				return 0, err
+			}
+		}
+		if i < 0 {
+			return len(b), nil
 		}
 	}
 }
 
-func (l *lineWriter) line(b []byte) error {
+func (l *lineWriter) line(whole *bytes.Buffer, b []byte) {
+	fmt.Fprintf(whole, "%s: %s\n", l.name, bytes.TrimSuffix(b, []byte("\n")))
+}
+
+// pass writes lines, if there are any.
+func (l *lineWriter) pass(whole *bytes.Buffer) error {
+	if whole.Len() == 0 {
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, err := fmt.Fprintf(l.w, "%s: %s\n", l.name, bytes.TrimSuffix(b, []byte("\n")))
+	_, err := whole.WriteTo(l.w)
 	return err
 }
 
 // flush writes a last line that has no end.
 func (l *lineWriter) flush() {
+	var whole bytes.Buffer
 	if l.part.Len() > 0 {
-		l.line(l.part.Next(l.part.Len()))
+		l.line(&whole, l.part.Next(l.part.Len()))
 	}
+	_ = l.pass(&whole)
 }

@@ -210,3 +210,25 @@ func TestWait(t *testing.T) {
 		lab.store.Close()
 	})
 }
+
+// Many lines that come at once are written at once, a part at a time.
+func TestLinesOfOneRead(t *testing.T) {
+	t.Parallel()
+	const many = 20_000
+	var mu sync.Mutex
+	out := &writes{}
+	l := newLineWriter(out, "rpi-1", &mu)
+	if _, err := l.Write([]byte(strings.Repeat("x\n", many) + "no end")); err != nil {
+		t.Fatal(err)
+	}
+	l.flush()
+	text := strings.Join(out.all, "")
+	if text != strings.Repeat("rpi-1: x\n", many)+"rpi-1: no end\n" {
+		t.Errorf("%d bytes", len(text))
+	}
+	for _, w := range out.all {
+		if len(w) > bufferSize+100 || len(out.all) > many/1000 {
+			t.Fatalf("%d writes, one of %d bytes", len(out.all), len(w))
+		}
+	}
+}

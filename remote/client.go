@@ -27,17 +27,19 @@ var ErrEnded = errors.New("the node ended it")
 // Run runs s on the node whose SSH server is at addr, host:port, which lets in
 // key, and returns the exit status of what ran there. It ends with ctx.
 func Run(ctx context.Context, addr string, key ssh.Signer, s Session) (status int, err error) {
-	client, err := dial(ctx, addr, key)
+	r := newRelay()
+	client, err := dial(ctx, addr, key, r)
 	if err != nil {
 		return 0, err
 	}
 	defer client.Close()
+	s.Out, s.Err = toUser{s.Out, r}, toUser{s.Err, r}
 	defer context.AfterFunc(ctx, func() { client.Close() })()
 	return s.run(client)
 }
 
 // dial logs in as root.
-func dial(ctx context.Context, addr string, key ssh.Signer) (_ *ssh.Client, err error) {
+func dial(ctx context.Context, addr string, key ssh.Signer, r *relay) (_ *ssh.Client, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loginLimit)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
@@ -45,7 +47,7 @@ func dial(ctx context.Context, addr string, key ssh.Signer) (_ *ssh.Client, err 
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // also in the middle of the handshake
-	c, channels, requests, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
+	c, channels, requests, err := ssh.NewClientConn(relayed{conn, r}, addr, &ssh.ClientConfig{
 		User: "root",
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
 		// A node's host key comes with the image that it boots, and users make
