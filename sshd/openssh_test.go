@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -274,5 +275,38 @@ func TestOpenSSHUnreadOutput(t *testing.T) {
 	expectEvent(t, l, "flood ended")
 	if _ = c.Wait(); errs.Len() > 0 {
 		t.Errorf("told %q", &errs)
+	}
+}
+
+// The story: somebody keeps the log open in a pager, as in "log show | less", until
+// that is too much for the server. The client learns the status, and the reason if
+// it reads in time.
+func TestOpenSSHPager(t *testing.T) {
+	t.Parallel()
+	for _, reads := range []bool{true, false} {
+		l := newLab(t, func(s *Server) {
+			s.cancelGrace, s.backlog.most, s.backlog.grace = time.Second, perWrite+maxChunk, 10*time.Millisecond
+		})
+		o := newOpenSSH(t, l)
+		c := o.command("ssh", "-i", o.addKey("id_alice", auth.Login{User: "alice"}), "walt@HOST", "flood")
+		var errs bytes.Buffer
+		c.Stderr = &errs
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		l.stuck(t, 1)
+		l.lazy(t, l.login(t, "bob"), "flood")
+		expectEvent(t, l, "flood ended")
+		if reads {
+			_, _ = io.Copy(io.Discard, out)
+		}
+		_ = c.Wait()
+		if status := c.ProcessState.ExitCode(); status != 130 || reads && !strings.HasPrefix(errs.String(), "walt: "+errUnread.Error()) {
+			t.Errorf("reads: %v: status %d, told %q", reads, status, &errs)
+		}
 	}
 }
