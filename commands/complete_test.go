@@ -39,7 +39,7 @@ func TestComplete(t *testing.T) {
 		{"node acquire --any 1 rp", "rpi-1 rpi-10 rpi-2"},
 		{"user remove bob --heir c", "carol"},
 		{"log show --issuers b", "bob"},
-		{"log show --type ", "boot download image login-refused ownership power registration user visit"},
+		{"log show --type ", "boot download image login-refused ownership power registration state user visit"},
 		{"log show --type user,bo", "boot"},
 
 		// Sets, also after commas.

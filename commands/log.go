@@ -103,7 +103,7 @@ func line(e journal.Event) string {
 	switch e.Type {
 	case journal.Ownership:
 		what = fmt.Sprintf("%s -> %s: %s", orFree(e.From), orFree(e.To), e.Detail)
-	case journal.Boot, journal.Image:
+	case journal.Boot, journal.Image, journal.State:
 		what = strings.TrimSuffix(strings.TrimPrefix(e.From+" -> "+e.To, " -> "), " -> ")
 		if e.Detail != "" {
 			what += ": " + e.Detail

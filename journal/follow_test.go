@@ -70,7 +70,7 @@ func TestFollowShowsWhatComes(t *testing.T) {
 		j.add(t, "a", "b")
 		time.Sleep(2 * slack)
 		j.add(t, "c")
-		ok(t, j.trim(t.Context(), 1, 0))
+		ok(t, j.trim(t.Context(), 1, 0, 0))
 		synctest.Wait()
 		want(t, "shown", s.shown(), "a", "b", "c")
 	})

@@ -28,13 +28,14 @@ const (
 	Power        Type = "power"        // a node was rebooted, its port was switched, or either failed
 	Image        Type = "image"        // an image was made, replaced or removed: To is its full name
 	User         Type = "user"         // a user or a key was added or removed
+	State        Type = "state"        // a node came up or went down: From and To are states
 	Visit        Type = "visit"        // somebody ran a command or opened a shell on a node of somebody else: From is the owner
 	LoginRefused Type = "login-refused"
 )
 
 // Types lists the types that there are.
 func Types() []Type {
-	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, Visit, LoginRefused}
+	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, State, Visit, LoginRefused}
 }
 
 // Event is one thing that happened.
@@ -91,7 +92,11 @@ func (j *Journal) Record(tx state.Tx, e Event) (err error) {
 	if e.Time, err = j.stamp(tx); err != nil {
 		return err
 	}
-	return events.Put(tx, j.key(e.Time), e)
+	key := j.key(e.Time)
+	if e.Type == State {
+		key += stateMark
+	}
+	return events.Put(tx, key, e)
 }
 
 // stamp is the present time, but never before the latest event: a clock that was

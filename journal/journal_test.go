@@ -165,11 +165,11 @@ func TestTrimKeepsTheNewest(t *testing.T) {
 			all = append(all, fmt.Sprint(i))
 		}
 		j.add(t, all...)
-		ok(t, j.trim(t.Context(), len(all), 0))
+		ok(t, j.trim(t.Context(), len(all), 0, 0))
 		want(t, "nothing to trim", j.all(t), all...)
-		ok(t, j.trim(t.Context(), 5, 0))
+		ok(t, j.trim(t.Context(), 5, 0, 0))
 		want(t, "trimmed", j.all(t), all[len(all)-5:]...)
-		ok(t, j.trim(t.Context(), 0, 0))
+		ok(t, j.trim(t.Context(), 0, 0, 0))
 		want(t, "all trimmed", j.all(t))
 	})
 }

@@ -57,8 +57,11 @@ func TestStrangersDoNotWashHistoryAway(t *testing.T) {
 		j.refuse(t, fmt.Sprint("host", i), "root")
 	}
 	j.add(t, "released")
-	ok(t, j.trim(t.Context(), 2, 3))
-	want(t, "kept", j.all(t), "acquired", "unknown key", "unknown key", "unknown key", "released")
+	for i := range 10 {
+		ok(t, j.Add(t.Context(), Event{Type: State, Detail: fmt.Sprint("up", i)}))
+	}
+	ok(t, j.trim(t.Context(), 2, 1, 3))
+	want(t, "kept", j.all(t), "acquired", "unknown key", "unknown key", "unknown key", "released", "up9")
 }
 
 func TestSourcesAreBounded(t *testing.T) {

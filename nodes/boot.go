@@ -53,7 +53,10 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		return img, fmt.Errorf("boot %s: %w", n, err)
 	}
 	l.status.change(n, func(s *Status) {
-		s.State, s.Addr, s.Why, s.due, s.took = Booting, "", "", false, img.Digest
+		if s.State != Booting {
+			s.began = l.Now()
+		}
+		s.State, s.Addr, s.Why, s.due, s.took, s.untold = Booting, "", "", false, img.Digest, false
 		if s.late.IsZero() { // it started by itself
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -88,7 +91,7 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 		return why // removed meanwhile, or known by another name
 	}
 	l.status.change(n, func(s *Status) {
-		s.State, s.Addr, s.Why, s.due = Failed, "", why, false
+		s.State, s.Addr, s.Why, s.due, s.untold = Failed, "", why, false, false
 		if s.late.IsZero() { // it was up
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -103,12 +106,18 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 	return why
 }
 
-// Down is called when a node lost its power. One that was told to start only did
-// so for a moment: it is booting.
-func (l *Lab) Down(n Name) {
+// Down is called when a node lost its power. One that was told to start, or that
+// starts again at once, only did so for a moment: it is booting.
+func (l *Lab) Down(n Name, again bool) {
 	l.status.change(n, func(s *Status) {
-		if !s.due {
-			s.State, s.Addr, s.Why = Off, "", ""
+		switch {
+		case s.due:
+		case again && s.State == Booting: // cut in the middle of it
+			s.due = true
+		case again:
+			*s = Status{State: Booting, due: true, began: l.Now(), cause: cause{journal.Server, "rebooted by itself"}, seen: s.seen}
+		default:
+			*s = Status{State: Off, seen: s.seen}
 		}
 	})
 }

@@ -75,7 +75,7 @@ func TestWhichNodeIsTried(t *testing.T) {
 		t.Errorf("%q is tried, not the one that boots but was up", got)
 	}
 	l.settle(t, true)
-	l.Down("v1")
+	l.Down("v1", false)
 	l.status.change("v1", func(s *Status) { *s = Status{State: Off, seen: true} }) // its host stopped
 	if got := l.try(t); got != "" {
 		t.Errorf("%s is tried, which is off", got)

@@ -47,6 +47,7 @@ type change struct {
 	result  Result
 	moved   []Device            // to restart after the commit
 	ordered map[Name]power.Port // of those that are restarted by their ports
+	why     map[Name]string     // they are restarted, for the log
 	stay    bool                // do not restart them: what they run stays the same
 
 	enrolled []Device // that were not known as nodes before
@@ -59,7 +60,7 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 		if err := auth.Admit(tx, actor); err != nil {
 			return err
 		}
-		c = &change{lab: l, tx: tx, actor: actor, given: given, ordered: map[Name]power.Port{}}
+		c = &change{lab: l, tx: tx, actor: actor, given: given, ordered: map[Name]power.Port{}, why: map[Name]string{}}
 		return f(c)
 	})
 	if errors.Is(err, state.ErrTooBig) {
@@ -125,13 +126,13 @@ func (c *change) keep(k KeptImage) {
 
 // move has a device restarted after the commit, by its port if the server may
 // work that. One that is off to save power stays so, unless it is needed.
-func (c *change) move(d Device, needed bool) error {
+func (c *change) move(d Device, needed bool, why string) error {
 	if !needed {
 		if off, err := c.lab.Ports.IsOff(c.tx, d.MAC); err != nil || off {
 			return err
 		}
 	}
-	c.moved = append(c.moved, d)
+	c.moved, c.why[d.Name] = append(c.moved, d), why
 	if c.stay {
 		return nil
 	}
@@ -150,7 +151,9 @@ func (c *change) restart(ctx context.Context) error {
 	if c.stay {
 		return nil
 	}
-	restart := func(ctx context.Context, d Device) Reboot { return c.lab.restart(ctx, d, c.ordered[d.Name], false) }
+	restart := func(ctx context.Context, d Device) Reboot {
+		return c.lab.restart(ctx, d, c.ordered[d.Name], false, cause{c.actor, c.why[d.Name]})
+	}
 	outcome := map[Name]Reboot{}
 	err := c.lab.atOnce(ctx, c.moved, false, restart, func(d Device, r Reboot) { outcome[d.Name] = r })
 	if err != nil {

@@ -42,7 +42,7 @@ func (i imageChange) Restart(n images.Node) error {
 	}
 	ch := Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: Reboot{Outcome: RebootSkipped}}
 	i.change.result.Changes = append(i.change.result.Changes, ch)
-	return i.change.move(d, false)
+	return i.change.move(d, false, "its image was replaced")
 }
 
 func (i imageChange) Waiting(model images.Model) (bool, error) {

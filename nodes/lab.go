@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -57,17 +58,23 @@ func (l *Lab) Run(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
+	if err := l.recallUp(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
 	for _, d := range all {
 		if d.Kind == Node && d.Virtual() {
-			l.start(d, 0)
+			l.start(d, 0, cause{})
 		}
 	}
 	if err := l.recallAddresses(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{l.watchdog, l.probe} { // of what this server sees
+	for _, loop := range []func(context.Context) error{l.watchdog, l.probe, l.tellStates} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
 	}
-	return g.Wait()
+	err = g.Wait()
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
+	defer cancel()
+	return errors.Join(err, l.endHosts(ending))
 }

@@ -104,7 +104,11 @@ func (c *change) assign(d Device, ref images.Ref) error {
 		return c.powerOn(d)
 	}
 	e := journal.Event{Type: journal.Boot, Actor: c.actor, Node: string(d.Name), From: before.String(), To: ref.String()}
+	why := "boots another image"
 	if previous != ref.User {
+		if why = "acquired"; ref.User == auth.Nobody {
+			why = "released"
+		}
 		d.Since = c.lab.Now().UTC()
 		e = journal.Event{
 			Type: journal.Ownership, Actor: c.actor, Node: string(d.Name),
@@ -121,7 +125,7 @@ func (c *change) assign(d Device, ref images.Ref) error {
 	}
 	was := d
 	d.Image = ref
-	return errors.Join(c.move(d, true), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d), c.lab.Journal.Record(c.tx, e))
+	return errors.Join(c.move(d, true, why), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d), c.lab.Journal.Record(c.tx, e))
 }
 
 // powerOn has a device that boots its image already get its power if that is off.
@@ -129,7 +133,7 @@ func (c *change) powerOn(d Device) error {
 	if off, err := c.lab.Ports.IsOff(c.tx, d.MAC); err != nil || !off {
 		return err
 	}
-	return c.move(d, true)
+	return c.move(d, true, "woken")
 }
 
 // notice is what the previous owner of a node is told.

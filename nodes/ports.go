@@ -10,6 +10,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
+	"walt/journal"
 	"walt/power"
 	"walt/state"
 )
@@ -31,13 +32,22 @@ func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, erro
 // PoweredOff notes that a node lost its power.
 func (l *Lab) PoweredOff(mac ethernet.MAC) {
 	var name Name
+	var saving bool
 	err := l.Store.View(context.Background(), func(r state.Reader) (err error) {
-		name, err = macs.Get(r, string(mac))
+		if name, err = macs.Get(r, string(mac)); err == nil {
+			saving, err = l.Ports.IsOff(r, mac)
+		}
 		return err
 	})
 	switch {
 	case err == nil:
-		l.status.change(name, func(s *Status) { *s = Status{State: Off, seen: s.seen} })
+		l.status.change(name, func(s *Status) {
+			why := s.cause
+			if saving {
+				why = cause{journal.Server, "power saving: nobody needs it"}
+			}
+			*s = Status{State: Off, cause: why, seen: s.seen}
+		})
 	case !errors.Is(err, state.ErrNotFound):
 		l.Log.Error("note that a node is off", "mac", mac, "err", err)
 	}

@@ -45,7 +45,7 @@ func (l *Lab) recallAddresses(ctx context.Context) error {
 			}
 			l.status.change(name, func(s *Status) {
 				if s.State == Off {
-					s.State, s.Addr, s.Why = Unreachable, e.Value, "not heard of since the server started"
+					s.State, s.Addr, s.Why, s.untold = Unreachable, e.Value, "not heard of since the server started", true
 				}
 			})
 		}
@@ -104,7 +104,9 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 				switch {
 				case s.Addr != n.Addr || s.State != n.State: // it was heard of meanwhile
 				case err == nil:
-					s.State, s.Why = Up, ""
+					s.State, s.Why, s.untold = Up, "", false
+				case missed[n.Name] && s.untold: // it was up when the server ended, and is not now
+					s.untold = false
 				case missed[n.Name] && s.State == Up:
 					s.State, s.Why = Unreachable, "its SSH server does not answer"
 				}

@@ -73,7 +73,7 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		return err
 	}
 	restart := func(ctx context.Context, d Device) Reboot {
-		r := l.restart(ctx, d, woken[d.Name], !hard)
+		r := l.restart(ctx, d, woken[d.Name], !hard, cause{user.Actor(), "rebooted"})
 		e := journal.Event{Type: journal.Power, Actor: user.Actor(), Node: string(d.Name), Detail: "reboot: " + r.String()}
 		_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 			if r.Outcome != RebootOK {
@@ -130,16 +130,16 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 
 // restart makes a node start anew by the means that there are, and returns what
 // came of it. ordered is its port when that has its order already.
-func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bool) Reboot {
+func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bool, why cause) Reboot {
 	var refused error
 	asked := false
 	if s := l.status.of(d.Name); soft && ordered.IsZero() && s.State == Up {
-		if asked, refused = true, l.soft(ctx, d, s); refused == nil {
+		if asked, refused = true, l.soft(ctx, d, s, why); refused == nil {
 			return Reboot{Outcome: RebootOK}
 		}
 	}
 	if d.Virtual() {
-		if refused := l.start(d, 0); refused != "" {
+		if refused := l.start(d, 0, why); refused != "" {
 			return Reboot{RebootFailed, refused}
 		}
 		return Reboot{Outcome: RebootOK}
@@ -156,13 +156,15 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 	s := l.status.of(d.Name)
 	switch {
 	case !ordered.IsZero():
+		l.status.change(d.Name, func(s *Status) { s.cause = why }) // for when its power goes
 		if err := l.Ports.Execute(ctx, ordered); err != nil {
+			l.status.change(d.Name, func(s *Status) { s.cause = cause{} })
 			return Reboot{RebootFailed, l.why(err)}
 		}
-		l.starting(d, 0)
+		l.starting(d, 0, why)
 		return Reboot{Outcome: RebootOK}
 	case s.State == Up && !asked:
-		if refused = l.soft(ctx, d, s); refused == nil {
+		if refused = l.soft(ctx, d, s, why); refused == nil {
 			return Reboot{Outcome: RebootOK}
 		}
 	}
@@ -196,15 +198,17 @@ func (l *Lab) why(err error) string {
 }
 
 // soft has a node that is up reboot by itself.
-func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
+func (l *Lab) soft(ctx context.Context, d Device, s Status, why cause) error {
 	ctx, cancel := context.WithTimeout(ctx, softLimit)
 	defer cancel()
-	l.starting(d, 0) // before: it may be back sooner than we hear of it
+	// Before: it may be back sooner than we hear of it.
+	l.status.change(d.Name, func(st *Status) { l.begin(st, d, 0, why); st.untold = true })
 	status, err := remote.Run(ctx, s.Addr, l.Key, remote.Session{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("its command reboot ended with status %d", status)
 	}
 	if err == nil || errors.Is(err, remote.ErrEnded) {
+		l.status.change(d.Name, func(now *Status) { now.untold = false })
 		return nil
 	}
 	l.status.change(d.Name, func(now *Status) {
@@ -218,8 +222,8 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status) error {
 // start gives a virtual node its power, or takes it away for a moment. tries is
 // how often that was done in vain. It returns the reason, in words for users, when
 // its host refuses, which stays with the node; else "".
-func (l *Lab) start(d Device, tries int) (refused string) {
-	l.starting(d, tries)
+func (l *Lab) start(d Device, tries int, why cause) (refused string) {
+	l.starting(d, tries, why)
 	host, here := l.Hosts[d.Host]
 	if !here {
 		return l.failed(d.Name, fault.Failedf("this server does not run %s nodes", d.Host))
@@ -231,7 +235,13 @@ func (l *Lab) start(d Device, tries int) (refused string) {
 }
 
 // starting notes that a node should be up soon.
-func (l *Lab) starting(d Device, tries int) {
-	late := l.Now().Add(d.Settings.BootDelay + d.Settings.bootTimeout())
-	l.status.change(d.Name, func(st *Status) { *st = Status{State: Booting, due: true, late: late, tries: tries, seen: st.seen} })
+func (l *Lab) starting(d Device, tries int, why cause) {
+	l.status.change(d.Name, func(s *Status) { l.begin(s, d, tries, why) })
+}
+
+// begin makes s the status of a node that was just told to start.
+func (l *Lab) begin(s *Status, d Device, tries int, why cause) {
+	now := l.Now()
+	late := now.Add(d.Settings.BootDelay + d.Settings.bootTimeout())
+	*s = Status{State: Booting, due: true, began: now, late: late, tries: tries, cause: why, seen: s.seen}
 }

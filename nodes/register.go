@@ -97,7 +97,7 @@ func (l *Lab) enroll(d *Device, def images.Image) {
 // virtual starts by itself, or somebody switches it on.
 func (l *Lab) startEnrolled(d Device) {
 	if d.Kind == Node && d.Virtual() {
-		l.start(d, 0)
+		l.start(d, 0, cause{})
 	}
 }
 
@@ -174,7 +174,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 			e := registration(user.Actor(), d, "removed")
 			e.From, e.To = string(d.Kind), ""
 			notice := fmt.Sprintf("%s removed your node %s", user, d.Name)
-			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC), l.Journal.Record(tx, e), l.tell(tx, user, d, notice)); err != nil {
+			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), upSince.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC), l.Journal.Record(tx, e), l.tell(tx, user, d, notice)); err != nil {
 				return err
 			}
 		}
@@ -253,12 +253,15 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 	if err != nil {
 		return after, err
 	}
-	if s := l.status.of(old); !before.Virtual() && before.Kind == Node {
-		defer l.status.change(name, func(now *Status) { *now = s })
-	}
+	s, up := l.status.of(old), l.status.isUp(old)
 	l.unplug(before, fault.Failedf("%s is called %s now", old, name))
-	if after.Virtual() && after.Kind == Node {
-		l.start(after, 0)
+	l.status.keepUp(name, up)
+	switch {
+	case after.Kind != Node:
+	case after.Virtual():
+		l.start(after, 0, cause{user.Actor(), "renamed"})
+	default:
+		l.status.change(name, func(now *Status) { *now = s })
 	}
 	return after, nil
 }

@@ -18,7 +18,7 @@ const (
 )
 
 // States lists the states that nodes can be in.
-func States() []State { return []State{Off, Booting, Up, Unreachable, Powersave} }
+func States() []State { return []State{Off, Booting, Up, Unreachable, Failed, Powersave} }
 
 // unasked is the state of a switch that the server had nothing to ask yet.
 const unasked State = "not asked yet"
@@ -30,8 +30,12 @@ type Status struct {
 	Heard time.Time // when the state last changed, zero if never
 	Why   string    // it is unreachable or failed, in words for users
 
-	seen  bool      // it was up since the server started
-	took  string    // digest of the image that it took at its last start, "" when it did not come that far
+	seen   bool      // it was up since the server started
+	took   string    // digest of the image that it took at its last start, "" when it did not come that far
+	cause  cause     // that it is started anew; zero when nobody is known to make it
+	began  time.Time // when it began to boot, zero when it is not known to
+	untold bool      // it may turn out that it did not change: the log waits
+
 	due   bool      // it was told to start, and has not asked yet what to boot
 	late  time.Time // when a boot takes too long; zero when none is expected to end
 	tries int       // how often its power was cut because of that
@@ -44,10 +48,17 @@ type board struct {
 	mu      sync.Mutex
 	all     map[Name]Status
 	changed chan struct{} // closed and replaced at every change
+
+	up    map[Name]bool // those that are, as far as the log tells
+	edges []edge        // that the log is to tell
+	edged chan struct{} // receives after there are some
 }
 
 func newBoard(now func() time.Time) *board {
-	return &board{now: now, all: map[Name]Status{}, changed: make(chan struct{})}
+	return &board{
+		now: now, all: map[Name]Status{}, changed: make(chan struct{}),
+		up: map[Name]bool{}, edged: make(chan struct{}, 1),
+	}
 }
 
 func (b *board) of(n Name) Status {
@@ -61,9 +72,9 @@ func (b *board) of(n Name) Status {
 
 func (b *board) set(n Name, s State, addr string) {
 	b.change(n, func(st *Status) {
-		st.State, st.Addr, st.Why, st.due = s, addr, "", false
+		st.State, st.Addr, st.Why, st.due, st.untold = s, addr, "", false, false
 		if s == Up {
-			st.late, st.tries, st.seen = time.Time{}, 0, true
+			st.late, st.tries, st.began, st.cause, st.seen = time.Time{}, 0, time.Time{}, cause{}, true
 		}
 	})
 }
@@ -82,6 +93,7 @@ func (b *board) change(n Name, f func(*Status)) {
 	}
 	s.Heard = b.now().UTC()
 	b.all[n] = s
+	b.note(n, before, s)
 	b.wake()
 }
 
@@ -89,6 +101,7 @@ func (b *board) forget(n Name) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.all, n)
+	delete(b.up, n)
 	b.wake()
 }
 

@@ -112,7 +112,7 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 	}
 	var failed error
 	err = l.atOnce(ctx, asleep, true, func(ctx context.Context, d Device) Reboot {
-		return l.restart(ctx, d, woken[d.Name], false)
+		return l.restart(ctx, d, woken[d.Name], false, cause{})
 	}, func(d Device, r Reboot) {
 		if r.Outcome != RebootOK {
 			failed = errors.Join(failed, fault.Failedf("%s could not be woken: %s", d.Name, r))

@@ -89,7 +89,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	}
 	l.works.Go(func() { // ends within its limit; Run waits for it
 		if d.Virtual() {
-			l.start(d, tries+1)
+			l.start(d, tries+1, cause{})
 			return
 		}
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
@@ -97,7 +97,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		if err := l.Ports.Execute(limited, ordered); err != nil {
 			l.why(err)
 		}
-		l.starting(d, tries+1)
+		l.starting(d, tries+1, cause{})
 	})
 	return nil
 }

@@ -50,7 +50,9 @@ func (l *fakeLab) Boot(ctx context.Context, n nodes.Name) (images.Image, error) 
 }
 
 func (l *fakeLab) Up(n nodes.Name, addr string) { l.events <- event{"up", n, addr} }
-func (l *fakeLab) Down(n nodes.Name)            { l.events <- event{"down", n, ""} }
+func (l *fakeLab) Down(n nodes.Name, again bool) {
+	l.events <- event{"down", n, map[bool]string{true: "again"}[again]}
+}
 
 func (l *fakeLab) Failed(n nodes.Name, reason error) {
 	l.events <- event{"failed", n, reason.Error()}

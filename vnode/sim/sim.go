@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -41,8 +42,8 @@ type Lab interface {
 	Boot(ctx context.Context, n nodes.Name) (images.Image, error)
 	// Up tells that the node runs; addr is host:port of its SSH server.
 	Up(n nodes.Name, addr string)
-	// Down tells that the node has no power.
-	Down(n nodes.Name)
+	// Down tells that the node has no power; again, that it starts anew at once.
+	Down(n nodes.Name, again bool)
 	// Failed tells that the node could not boot, or not run on, and is off.
 	Failed(n nodes.Name, reason error)
 }
@@ -77,8 +78,9 @@ type Hypervisor struct {
 
 // life is a node from one Start to the next, or to Stop.
 type life struct {
-	end context.CancelFunc
-	off chan struct{} // closed when the node is off for good
+	again atomic.Bool // the next one follows at once
+	end   context.CancelFunc
+	off   chan struct{} // closed when the node is off for good
 }
 
 // New returns a Hypervisor whose nodes take about a second to boot. Close ends it.
@@ -95,7 +97,7 @@ func New(lab Lab, library Library, trust ssh.PublicKey, log *slog.Logger) *Hyper
 // later. It does not wait for the boot. After Close it fails.
 func (s *Hypervisor) Start(n nodes.Name) error {
 	ctx, end := context.WithCancel(context.Background())
-	l := &life{end, make(chan struct{})}
+	l := &life{end: end, off: make(chan struct{})}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -107,13 +109,14 @@ func (s *Hypervisor) Start(n nodes.Name) error {
 	s.lives.Add(1)
 	s.mu.Unlock()
 	if before != nil {
+		before.again.Store(true)
 		before.end()
 		<-before.off
 	}
 	go func() { // ends with ctx: Start, Stop and Close end it
 		defer s.lives.Done()
 		defer close(l.off)
-		s.live(ctx, n)
+		s.live(ctx, l, n)
 	}()
 	return nil
 }
@@ -149,7 +152,7 @@ func (s *Hypervisor) Close() {
 
 // live runs a node, again after each reboot that it does by itself, until ctx
 // ends or it cannot boot.
-func (s *Hypervisor) live(ctx context.Context, n nodes.Name) {
+func (s *Hypervisor) live(ctx context.Context, l *life, n nodes.Name) {
 	for {
 		err := s.run(ctx, n)
 		again := errors.Is(err, errReboot)
@@ -157,7 +160,7 @@ func (s *Hypervisor) live(ctx context.Context, n nodes.Name) {
 			s.Lab.Failed(n, err)
 			return
 		}
-		s.Lab.Down(n)
+		s.Lab.Down(n, again || l.again.Load())
 		if !again || ctx.Err() != nil {
 			return
 		}

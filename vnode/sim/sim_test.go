@@ -85,6 +85,29 @@ func TestNewestStartWins(t *testing.T) {
 	}
 }
 
+// The lab is told of a node that is started while it is booting, or that reboots by
+// itself, that it starts anew: for others it is not off in between.
+func TestDownIsSaidToBeForAMoment(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, shelf{"one": release("one")})
+	l.sim.Start("rpi-1")
+	l.expect(t, "boot")
+	l.sim.Start("rpi-1")
+	if e := l.expect(t, "down"); e.addr != "again" {
+		t.Errorf("cut while it boots: %+v", e)
+	}
+	addr := l.expect(t, "boot", "up").addr
+	run(t, l.login(t, addr), "reboot", "")
+	if e := l.expect(t, "down"); e.addr != "again" {
+		t.Errorf("rebooted by itself: %+v", e)
+	}
+	l.expect(t, "boot", "up")
+	l.sim.Stop("rpi-1")
+	if e := l.expect(t, "down"); e.addr != "" {
+		t.Errorf("stopped: %+v", e)
+	}
+}
+
 func TestStartsAndStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, shelf{"one": release("one")})

@@ -1,0 +1,227 @@
+package nodes
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"walt/ethernet"
+	"walt/journal"
+	"walt/state"
+)
+
+// upSince is since when a device is up as far as the log told, by its MAC; what is
+// not up has no row. A server that starts again goes on from there, so that the log
+// tells of nothing twice.
+var upSince = state.NewTable[time.Time]("up")
+
+// cause is who made a node go down that was up, and why, as the log tells it.
+type cause struct {
+	actor journal.Actor
+	why   string
+}
+
+// edge is a node that came up or went down, which the log is to tell.
+type edge struct {
+	node     Name
+	up       bool
+	from, to State
+	cause    cause
+}
+
+// hostStopped is why virtual nodes go down with the server.
+var hostStopped = cause{journal.Server, "its host stopped"}
+
+// note has the log told when the new status of a node is up and its last one, as far
+// as the log knows, was not, or the other way round. The board is locked.
+func (b *board) note(n Name, before, now Status) {
+	up := now.State == Up
+	if now.untold || up == b.up[n] {
+		return
+	}
+	e := edge{node: n, up: up, from: before.State, to: now.State, cause: now.cause}
+	switch {
+	case !up:
+		e.from = Up
+		if e.cause.why == "" {
+			e.cause = cause{journal.Server, now.lost()}
+		}
+	case !before.began.IsZero():
+		e.cause = cause{journal.Server, "after " + lasted(b.now().Sub(before.began))}
+	default:
+		e.cause = cause{journal.Server, "answers again"}
+	}
+	b.setUp(n, up)
+	b.edges = append(b.edges, e)
+	select {
+	case b.edged <- struct{}{}:
+	default:
+	}
+}
+
+// lost says why a node is not up any more that nobody made go down.
+func (s Status) lost() string {
+	switch s.State {
+	case Booting:
+		return "started anew by itself"
+	case Unreachable:
+		return "lost: " + s.Why
+	case Failed:
+		return s.Why
+	}
+	return "lost its power"
+}
+
+// lasted is a length of time for people.
+func lasted(d time.Duration) string {
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+func (b *board) setUp(n Name, up bool) {
+	if up {
+		b.up[n] = true
+	} else {
+		delete(b.up, n)
+	}
+}
+
+// isUp reports whether a node is up as far as the log tells, and lets it be so.
+func (b *board) isUp(n Name) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.up[n]
+}
+
+// keepUp sets whether a node is up as far as the log tells, without telling it.
+func (b *board) keepUp(n Name, up bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.setUp(n, up)
+}
+
+// takeEdges returns what the log is to tell, in order.
+func (b *board) takeEdges() []edge {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	edges := b.edges
+	b.edges = nil
+	return edges
+}
+
+// recallUp finds the nodes that were up when the server ended: the virtual ones went
+// down with it, if that was not told then; of the others it remains to be seen.
+func (l *Lab) recallUp(ctx context.Context) error {
+	var ended []edge
+	err := l.Store.View(ctx, func(r state.Reader) error {
+		ended = nil
+		for e, err := range upSince.Scan(r, "", "") {
+			if err != nil {
+				return err
+			}
+			name, err := macs.Get(r, e.Key)
+			if err != nil {
+				return err
+			}
+			d, err := devices.Get(r, string(name))
+			if err != nil {
+				return err
+			}
+			if d.Virtual() {
+				ended = append(ended, edge{node: name, from: Up, to: Off, cause: hostStopped})
+			} else {
+				l.status.keepUp(name, true)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return l.tellEdges(ctx, ended)
+}
+
+// endHosts has the log told that the virtual nodes go down with the server.
+func (l *Lab) endHosts(ctx context.Context) error {
+	all, err := state.Read(ctx, l.Store, everything)
+	if err != nil {
+		return err
+	}
+	edges := l.status.takeEdges()
+	for _, d := range all {
+		if d.Virtual() && l.status.isUp(d.Name) {
+			l.status.keepUp(d.Name, false)
+			edges = append(edges, edge{node: d.Name, from: Up, to: Off, cause: hostStopped})
+		}
+	}
+	return l.tellEdges(ctx, edges)
+}
+
+// tellStates tells the log which nodes come up and go down until ctx ends.
+func (l *Lab) tellStates(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.status.edged:
+		}
+		if err := l.tellEdges(context.WithoutCancel(ctx), l.status.takeEdges()); err != nil {
+			l.Log.Error("tell the log which nodes came up or went down", "err", err)
+		}
+	}
+}
+
+// edgesAtOnce is how many edges one transaction tells of.
+const edgesAtOnce = 200
+
+// tellEdges writes edges to the log, but not of nodes that are gone.
+func (l *Lab) tellEdges(ctx context.Context, edges []edge) error {
+	for some := range slices.Chunk(edges, edgesAtOnce) {
+		addresses := make([]ethernet.MAC, len(some))
+		err := l.Store.View(ctx, func(r state.Reader) error {
+			for i, e := range some {
+				d, _, err := devices.Find(r, string(e.node))
+				if err != nil {
+					return err
+				}
+				addresses[i] = d.MAC
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = l.Store.Update(ctx, func(tx state.Tx) error {
+			for i, e := range some {
+				if err := l.tellEdge(tx, e, addresses[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Lab) tellEdge(tx state.Tx, e edge, mac ethernet.MAC) error {
+	name, _, err := macs.Find(tx, string(mac)) // seldom written, unlike the device
+	if err != nil || name != e.node {
+		return err
+	}
+	if e.up {
+		err = upSince.Put(tx, string(mac), l.Now().UTC())
+	} else {
+		err = upSince.Delete(tx, string(mac))
+	}
+	if err != nil {
+		return err
+	}
+	return l.Journal.Record(tx, journal.Event{
+		Type: journal.State, Actor: e.cause.actor, Node: string(e.node), From: string(e.from), To: string(e.to), Detail: e.cause.why,
+	})
+}
