@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"walt/state"
@@ -67,7 +66,7 @@ func (f *follower) follow(ctx context.Context, from Mark) error {
 		case batch.Overflow:
 			err = f.catchUp(ctx)
 		default:
-			err = f.showChanged(ctx, batch.Keys)
+			err = f.showChanged(batch)
 		}
 		if err != nil {
 			return err
@@ -76,13 +75,19 @@ func (f *follower) follow(ctx context.Context, from Mark) error {
 }
 
 // showChanged shows what is new of a commit.
-func (f *follower) showChanged(ctx context.Context, keys []string) error {
-	for some := range slices.Chunk(keys, historyPage) {
-		page, err := f.read(ctx, some)
-		if err == nil {
-			err = f.show(f.fresh(page), 0)
+func (f *follower) showChanged(batch state.Batch) error {
+	changes, err := events.Changes(batch)
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(changes, historyPage) {
+		var page []state.Entry[Event]
+		for _, c := range some {
+			if c.Row != nil { // else it was trimmed
+				page = append(page, state.Entry[Event]{Key: c.Key, Value: *c.Row})
+			}
 		}
-		if err != nil {
+		if err := f.show(f.fresh(page), 0); err != nil {
 			return err
 		}
 	}
@@ -146,23 +151,6 @@ func (f *follower) markSeen(e state.Entry[Event]) bool {
 }
 
 func (f *follower) horizon() string { return timeKey(f.newest.Add(-slack)) }
-
-// read returns the events of keys.
-func (f *follower) read(ctx context.Context, keys []string) ([]state.Entry[Event], error) {
-	return state.Read(ctx, f.journal.store, func(r state.Reader) (found []state.Entry[Event], err error) {
-		for _, key := range keys {
-			key = strings.TrimPrefix(key, events.Prefix(""))
-			e, here, err := events.Find(r, key)
-			if err != nil {
-				return nil, err
-			}
-			if here { // else it was trimmed
-				found = append(found, state.Entry[Event]{Key: key, Value: e})
-			}
-		}
-		return found, nil
-	})
-}
 
 // ignoreEnd returns the error of a reader that waits for news, but nil when there
 // will be none: ctx ended, or the store was closed.

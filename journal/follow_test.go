@@ -173,17 +173,19 @@ func TestFollowLeavesOut(t *testing.T) {
 		}
 		j.add(t, "first")
 		time.Sleep(2 * time.Second)
-		_, err := j.store.Update(t.Context(), func(tx state.Tx) error {
-			for i := range many {
-				detail := "many"
-				if i%3 == 0 {
-					detail = "unwanted"
+		for range 2 { // more than a watch holds
+			_, err := j.store.Update(t.Context(), func(tx state.Tx) error {
+				for i := range many / 2 {
+					detail := "many"
+					if i%3 == 0 {
+						detail = "unwanted"
+					}
+					ok(t, j.Record(tx, Event{Type: Power, Detail: detail}))
 				}
-				ok(t, j.Record(tx, Event{Type: Power, Detail: detail}))
-			}
-			return nil
-		})
-		ok(t, err)
+				return nil
+			})
+			ok(t, err)
+		}
 		synctest.Wait()
 		close(slow.paused)
 		close(patient.paused)

@@ -78,10 +78,10 @@ type Version uint64
 type Store interface {
 	// View runs f on a snapshot.
 	View(ctx context.Context, f func(Reader) error) error
-	// Update runs f and commits what it wrote, durably, before it returns nil;
-	// an error of f, or a context that ended before the commit, leaves
-	// everything as it was. On a conflict f runs again from fresh reads. The
-	// version is that of the commit, 0 when f wrote nothing.
+	// Update runs f, commits what it wrote, durably, and tells every Watch of it
+	// before it returns nil; an error of f, or a context that ended before the
+	// commit, leaves everything as it was. On a conflict f runs again from fresh
+	// reads. The version is that of the commit, 0 when f wrote nothing.
 	Update(ctx context.Context, f func(Tx) error) (Version, error)
 	// Limit is the most that one Update may write.
 	Limit() Limit

@@ -219,6 +219,33 @@ func (t Table[T]) Keys(r Reader, under, start string) iter.Seq2[string, error] {
 	}
 }
 
+// Change is what became of the row of a key; Row is nil when it was deleted.
+type Change[T any] struct {
+	Key string
+	Row *T
+}
+
+// Changes returns what a commit did to rows of the table, in the order of the writes.
+func (t Table[T]) Changes(b Batch) ([]Change[T], error) {
+	var all []Change[T]
+	for _, row := range b.Rows {
+		key, of := strings.CutPrefix(row.Key, t.prefix)
+		if !of {
+			continue
+		}
+		c := Change[T]{Key: key}
+		if row.Value != nil {
+			v, err := t.decode(key, row.Value)
+			if err != nil {
+				return nil, err
+			}
+			c.Row = &v
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
 func (t Table[T]) decode(key string, b []byte) (T, error) {
 	var v T
 	if err := fast.Unmarshal(b, &v); err != nil {

@@ -11,21 +11,21 @@ import (
 // ErrClosed is returned by Next after the watch or its store was closed.
 var ErrClosed = errors.New("state: closed")
 
-// maxPending is how many changed keys a Watch holds for a slow reader before it
-// forgets them and reports an overflow instead.
+// maxPending is how many changed rows a Watch holds for a slow reader before it
+// forgets them and reports an overflow instead. One commit may have more.
 const maxPending = 1024
 
 // Batch is what one commit changed under the prefixes of a watch.
 type Batch struct {
 	Version Version
-	Keys    []string // in the order of the writes, perhaps with repetitions
-	// Overflow says that changes up to Version were missed, and that Keys are
+	Rows    []Row // in the order of the writes, perhaps with repetitions; the Value of a row that was deleted is nil
+	// Overflow says that changes up to Version were missed, and that Rows are
 	// none: read everything that is watched again.
 	Overflow bool
 }
 
-// Watch collects the keys under some prefixes that commits changed. It never
-// delays a commit: a reader that falls behind by 1024 keys is told to read
+// Watch collects the rows under some prefixes that commits changed. It never
+// delays a commit: a reader that falls behind by 1024 rows is told to read
 // everything again.
 type Watch struct {
 	prefixes []string
@@ -33,7 +33,7 @@ type Watch struct {
 
 	mu      sync.Mutex
 	pending []Batch // one overflow, or commits in their order
-	keys    int     // in pending
+	rows    int     // in pending
 	closed  bool
 	signal  chan struct{} // holds one token while there is something to take
 }
@@ -44,9 +44,9 @@ func (w *Watch) Next(ctx context.Context) (Batch, error) {
 		select {
 		case <-ctx.Done():
 			return Batch{}, ctx.Err()
-		case <-w.signal:
+		case <-w.signal: // perhaps once more after what it was for was taken
 		}
-		b, ok, err := w.take()
+		b, ok, err := w.Take()
 		if ok || err != nil {
 			return b, err
 		}
@@ -55,13 +55,12 @@ func (w *Watch) Next(ctx context.Context) (Batch, error) {
 
 // Changed receives after commits that changed something that is watched, once
 // for all that came since it received last, and when the watch was closed. It is
-// for a loop that reads everything again whatever changed, and so never calls
-// Next.
+// for a loop that does not call Next.
 func (w *Watch) Changed() <-chan struct{} { return w.signal }
 
-// take removes the first batch. It is not ok when there is none: the signal may
-// come once more after what it was for was taken.
-func (w *Watch) take() (b Batch, ok bool, err error) {
+// Take returns what the next commit changed that was not returned yet, and
+// whether there is one, without waiting. Its error is ErrClosed.
+func (w *Watch) Take() (b Batch, ok bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -72,7 +71,7 @@ func (w *Watch) take() (b Batch, ok bool, err error) {
 		return Batch{}, false, nil
 	}
 	b, w.pending = w.pending[0], w.pending[1:]
-	w.keys -= len(b.Keys)
+	w.rows -= len(b.Rows)
 	if len(w.pending) > 0 {
 		w.wake()
 	}
@@ -88,6 +87,13 @@ func (w *Watch) Close() {
 	w.wake()
 }
 
+// behind reports whether there is something to take.
+func (w *Watch) behind() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.pending) > 0 || w.closed
+}
+
 func (w *Watch) wake() {
 	select {
 	case w.signal <- struct{}{}:
@@ -95,25 +101,24 @@ func (w *Watch) wake() {
 	}
 }
 
-func (w *Watch) add(v Version, keys []string) {
+func (w *Watch) add(v Version, rows []Row) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := Batch{Version: v}
-	for _, k := range keys {
-		if slices.ContainsFunc(w.prefixes, func(prefix string) bool { return strings.HasPrefix(k, prefix) }) {
-			b.Keys = append(b.Keys, k)
+	for _, row := range rows {
+		if slices.ContainsFunc(w.prefixes, func(prefix string) bool { return strings.HasPrefix(row.Key, prefix) }) {
+			b.Rows = append(b.Rows, row)
 		}
 	}
-	if len(b.Keys) == 0 {
+	if len(b.Rows) == 0 {
 		return
 	}
-	full := len(w.pending) > 0 && w.pending[0].Overflow
-	if full || w.keys+len(b.Keys) > maxPending {
-		b.Keys, b.Overflow = nil, true
-		w.pending, w.keys = nil, 0
+	if n := len(w.pending); n > 0 && (w.pending[0].Overflow || w.rows+len(b.Rows) > maxPending) {
+		b.Rows, b.Overflow = nil, true
+		w.pending, w.rows = nil, 0
 	}
 	w.pending = append(w.pending, b)
-	w.keys += len(b.Keys)
+	w.rows += len(b.Rows)
 	w.wake()
 }
 
@@ -136,13 +141,13 @@ func (ws *Watches) Add(prefixes ...string) *Watch {
 	return w
 }
 
-// Notify tells every watch of the keys that one commit changed. Commits are
+// Notify tells every watch of the rows that one commit changed. Commits are
 // notified in the order of their versions.
-func (ws *Watches) Notify(v Version, keys []string) {
+func (ws *Watches) Notify(v Version, rows []Row) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
-		w.add(v, keys)
+		w.add(v, rows)
 	}
 }
 

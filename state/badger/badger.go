@@ -235,35 +235,39 @@ type commits struct {
 
 type commit struct {
 	version state.Version
-	changed []string
-	ended   bool // durable or failed; failed ones have changed nil
+	changed []state.Row
+	ended   bool          // durable or failed; failed ones have changed nil
+	told    chan struct{} // closed when it was reported
 }
 
 // begin sends txn to badger; written receives when others see it, or why not.
-func (c *commits) begin(txn *badger.Txn, changed []string) (own *commit, written <-chan error) {
+func (c *commits) begin(txn *badger.Txn, changed []state.Row) (own *commit, written <-chan error) {
 	done := make(chan error, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last++
-	own = &commit{version: c.last, changed: changed}
+	own = &commit{version: c.last, changed: changed, told: make(chan struct{})}
 	c.queue = append(c.queue, own)
 	txn.CommitWith(func(err error) { done <- err })
 	return own, done
 }
 
-// end notes that a commit is on disk, or failed. Notify is called with the changed
-// keys of each, one call at a time.
-func (c *commits) end(own *commit, err error, notify func(state.Version, []string)) {
+// end notes that a commit is on disk, or failed, and returns when it was reported,
+// as all before it. Notify is called with the changed rows of each, one call at a
+// time.
+func (c *commits) end(own *commit, err error, notify func(state.Version, []state.Row)) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	own.ended = true
 	if err != nil {
 		own.changed = nil
 	}
 	for len(c.queue) > 0 && c.queue[0].ended {
 		notify(c.queue[0].version, c.queue[0].changed)
+		close(c.queue[0].told)
 		c.queue = c.queue[1:]
 	}
+	c.mu.Unlock()
+	<-own.told
 }
 
 // logger passes badger's messages on: trouble as it is, chatter as debug.

@@ -100,13 +100,16 @@ func leave(it *badger.Iterator, key []byte) {
 
 type tx struct {
 	reader
-	changed []string
-	bytes   int // as Limit counts them
+	changed []state.Row // as a watch is told
+	bytes   int         // as Limit counts them
 	touched map[string]bool
 	err     error // of the first write that failed
 }
 
 func (t *tx) Put(key string, value []byte) error {
+	if value == nil {
+		value = []byte{} // nil tells a deleted row
+	}
 	if t.count(key, value) {
 		t.wrote(key, t.txn.Set([]byte(key), seal(key, value)))
 	}
@@ -121,7 +124,7 @@ func (t *tx) Delete(key string) error {
 }
 
 func (t *tx) Touch(key string) error {
-	if !t.touched[key] && t.count(key, nil) {
+	if !t.touched[key] && t.count(key, []byte{}) {
 		if t.touched == nil {
 			t.touched = map[string]bool{}
 		}
@@ -150,7 +153,7 @@ func (t *tx) count(key string, value []byte) bool {
 		t.err = state.ErrTooBig
 		return false
 	}
-	t.changed = append(t.changed, key)
+	t.changed = append(t.changed, state.Row{Key: key, Value: value})
 	return true
 }
 

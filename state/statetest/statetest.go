@@ -36,6 +36,9 @@ func Test(t *testing.T, open func(t *testing.T) state.Store) {
 		{"watch changed", watchChanged},
 		{"watch order", watchOrder},
 		{"watch overflow", watchOverflow},
+		{"watch rows", watchRows},
+		{"watch own", watchOwn},
+		{"watch large", watchLarge},
 		{"watch close", watchClose},
 		{"close", closing},
 	} {

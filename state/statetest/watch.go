@@ -75,7 +75,7 @@ func versions(t *testing.T, s state.Store) {
 	other := update(t, s, func(tx state.Tx) error { return tx.Delete("n/2") })
 	for i, want := range []string{"n/1", "n/2 n/3", "n/4 n/1", "n/2"} {
 		b, err := w.Next(t.Context())
-		if err != nil || b.Overflow || strings.Join(b.Keys, " ") != want {
+		if err != nil || b.Overflow || strings.Join(written(b), " ") != want {
 			t.Fatalf("batch %d: %+v, %v; want %s", i, b, err, want)
 		}
 		if i == 2 && b.Version != last || i == 3 && b.Version != other {
@@ -152,7 +152,7 @@ func watchOverflow(t *testing.T, s state.Store) {
 			return nil
 		})
 	}
-	if b, err := w.Next(t.Context()); !b.Overflow || b.Version != last || b.Keys != nil || err != nil {
+	if b, err := w.Next(t.Context()); !b.Overflow || b.Version != last || b.Rows != nil || err != nil {
 		t.Fatalf("1200 changes behind: %+v, %v; want an overflow of n/ up to %d", b, err, last)
 	}
 	put(t, s, "n/after", "")
@@ -237,10 +237,88 @@ func next(t *testing.T, w *state.Watch, n int) []string {
 		if err != nil {
 			t.Fatalf("after %d changes: %v", len(all), err)
 		}
-		if b.Overflow || len(b.Keys) == 0 {
+		if b.Overflow || len(b.Rows) == 0 {
 			t.Fatalf("after %d changes: %+v", len(all), b)
 		}
-		all = append(all, b.Keys...)
+		all = append(all, written(b)...)
 	}
 	return all
+}
+
+// written lists the keys of a batch.
+func written(b state.Batch) (all []string) {
+	for _, row := range b.Rows {
+		all = append(all, row.Key)
+	}
+	return all
+}
+
+// watchRows checks that a batch holds what was written, and tells an empty row from
+// one that was deleted.
+func watchRows(t *testing.T, s state.Store) {
+	put(t, s, "n/1", "old")
+	w := s.Watch("n/")
+	defer w.Close()
+	update(t, s, func(tx state.Tx) error {
+		return errors.Join(tx.Delete("n/1"), tx.Put("n/2", []byte("new")), tx.Put("n/3", nil), tx.Touch("n/4"))
+	})
+	b, err := w.Next(t.Context())
+	if err != nil || len(b.Rows) != 4 {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	for _, row := range b.Rows {
+		want := map[string]string{"n/1": "<nil>", "n/2": "new", "n/3": "", "n/4": ""}[row.Key]
+		got := string(row.Value)
+		if row.Value == nil {
+			got = "<nil>"
+		}
+		if got != want {
+			t.Errorf("%s is %q, want %q", row.Key, got, want)
+		}
+	}
+	if b, ok, err := w.Take(); ok || err != nil {
+		t.Errorf("there is more: %+v, %v", b, err)
+	}
+}
+
+// watchOwn has writers look, without waiting, for what each has just committed.
+func watchOwn(t *testing.T, s state.Store) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for i := range 8 {
+		all.Go(func() {
+			w := s.Watch(fmt.Sprintf("n/%d/", i))
+			defer w.Close()
+			for j := range 100 {
+				key := fmt.Sprintf("n/%d/%d", i, j)
+				if _, err := s.Update(t.Context(), func(tx state.Tx) error { return tx.Put(key, nil) }); err != nil {
+					t.Error(err)
+				}
+				if b, ok, err := w.Take(); !ok || err != nil || b.Rows[0].Key != key {
+					t.Errorf("after the commit of %s: %+v, %v, %v", key, b, ok, err)
+				}
+			}
+		})
+	}
+}
+
+// watchLarge checks that a commit of more rows than are held for a slow reader is
+// delivered whole to one that keeps up.
+func watchLarge(t *testing.T, s state.Store) {
+	w := s.Watch("n/")
+	defer w.Close()
+	const rows = 3000
+	for range 2 {
+		update(t, s, func(tx state.Tx) error {
+			for i := range rows {
+				if err := tx.Put(fmt.Sprintf("n/%d", i), nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if b, err := w.Next(t.Context()); err != nil || b.Overflow || len(b.Rows) != rows {
+			t.Fatalf("%d rows, overflow %v, %v", len(b.Rows), b.Overflow, err)
+		}
+	}
 }
