@@ -32,7 +32,7 @@ type Node struct {
 // NewNode makes a node for programs.
 func NewNode(n *nodes.DeviceStatus) Node {
 	return Node{
-		Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
+		Name: n.Name, Model: n.Model, Type: NodeType(*n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
 		Image: n.Image, State: string(n.State), Why: orNull(n.Why), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 	}
 }

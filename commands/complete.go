@@ -98,22 +98,19 @@ func complete(ctx context.Context, c *Call, by completer, word string) []string 
 
 // The completers follow. When the store cannot be read, they have no candidates.
 
-func completeDevice(ctx context.Context, c *Call, _ string) []string {
-	names, err := c.Lab.Names(ctx)
-	if err != nil {
-		return nil
-	}
-	return names
+func completeDevice(ctx context.Context, c *Call, word string) []string {
+	return completeName(ctx, c, "", word)
 }
 
-func completeNode(ctx context.Context, c *Call, _ string) []string {
-	all, err := c.Lab.All(ctx)
+func completeNode(ctx context.Context, c *Call, word string) []string {
+	return completeName(ctx, c, nodes.Node, word)
+}
+
+// completeName completes the last name of a set, of devices of a kind or of all.
+func completeName(ctx context.Context, c *Call, kind nodes.Kind, word string) []string {
+	names, err := c.Lab.Names(ctx, kind, word[strings.LastIndexByte(word, ',')+1:])
 	if err != nil {
 		return nil
-	}
-	var names []string
-	for _, n := range all {
-		names = append(names, string(n.Name))
 	}
 	return names
 }

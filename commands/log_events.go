@@ -174,7 +174,7 @@ func (c *Call) knownIssuers(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	devices, err := c.Lab.Names(ctx)
+	devices, err := c.Lab.Names(ctx, "", "")
 	return append(append(devices, users...), string(journal.Server)), err
 }
 

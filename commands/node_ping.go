@@ -57,7 +57,7 @@ func nodePing(ctx context.Context, c *Call) error {
 func (c *Call) wakingUp(ctx context.Context, silent []nodes.DeviceStatus) (string, error) {
 	var coming, stuck, alone []string
 	for _, n := range silent {
-		means, err := c.Lab.CanRestart(ctx, n.Device)
+		means, err := c.Lab.CanRestart(ctx, *n.Device)
 		switch {
 		case err != nil:
 			return "", err

@@ -85,6 +85,6 @@ func (c *Call) nodeCells(now time.Time) func(*nodes.DeviceStatus) []string {
 		default:
 			image = "walt:" + n.Image.String()
 		}
-		return []string{string(n.Name), owner, string(n.Model), api.NodeType(n.Device), string(n.State), image, ago(now, n.Since)}
+		return []string{string(n.Name), owner, string(n.Model), api.NodeType(*n.Device), string(n.State), image, ago(now, n.Since)}
 	}
 }

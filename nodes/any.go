@@ -1,10 +1,9 @@
 package nodes
 
 import (
-	"cmp"
+	"context"
 	"slices"
 
-	"walt/auth"
 	"walt/images"
 	"walt/state"
 )
@@ -45,24 +44,52 @@ type candidate struct {
 // are the readiest, and of these the ones that were used the longest ago; fewer
 // than n when there are no more. The power of a port that is off is not looked
 // at: who gets the node gets its power.
-func (l *Lab) someFree(r state.Reader, n int, model images.Model) ([]candidate, error) {
-	all, err := ownedBy(r, auth.Nobody)
+//
+// They are picked from the view. The transaction reads and conflicts with no others
+// than those that it takes.
+func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Model) ([]candidate, error) {
+	all, err := read(ctx, l.view, func() []*Device { return slices.Clone(l.view.free) })
 	if err != nil {
 		return nil, err
 	}
-	var free []candidate
+	var found []candidate
+	var rest [unreachable + 1][]*Device // those that are not up, by their readiness
+	for _, d := range all {
+		if model != "" && d.Model != model || l.status.of(d.Name).State != Up {
+			continue
+		}
+		if found, err = appendFree(found, tx, d, ready); err != nil || len(found) == n {
+			return found, err
+		}
+	}
 	for _, d := range all {
 		if model != "" && d.Model != model {
 			continue
 		}
-		how, err := l.readiness(r, d)
+		how, err := l.readiness(tx, *d)
 		if err != nil {
 			return nil, err
 		}
-		free = append(free, candidate{d, how})
+		rest[how] = append(rest[how], d)
+		if len(found)+len(rest[startable]) == n {
+			break
+		}
 	}
-	slices.SortStableFunc(free, func(a, b candidate) int { // natural order among equals
-		return cmp.Or(cmp.Compare(a.readiness, b.readiness), a.Since.Compare(b.Since))
-	})
-	return free[:min(n, len(free))], nil
+	for how := startable; how <= unreachable; how++ {
+		for _, d := range rest[how] {
+			if found, err = appendFree(found, tx, d, how); err != nil || len(found) == n {
+				return found, err
+			}
+		}
+	}
+	return found, nil
+}
+
+// appendFree adds a node of the view, unless it is not free any more.
+func appendFree(found []candidate, tx state.Tx, d *Device, how readiness) ([]candidate, error) {
+	now, known, err := devices.Find(tx, string(d.Name))
+	if err != nil || !known || now.Kind != Node || !now.Free() || now.Model != d.Model {
+		return found, err
+	}
+	return append(found, candidate{now, how}), nil
 }

@@ -30,7 +30,7 @@ type Setting struct {
 func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly bool, keys []string) (all []Setting, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		all = nil
-		ds, err := set.expand(r, user, scopeOf(nodesOnly))
+		ds, err := set.expand(stored{r}, user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 	}
 	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 		done = nil
-		ds, err := set.expand(tx, user, scopeOf(nodesOnly))
+		ds, err := set.expand(stored{tx}, user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (l *Lab) learnPorts(ctx context.Context, user auth.Name, set Set, nodesOnly
 	asked := map[Name]ethernet.MAC{}
 	err := l.Store.View(ctx, func(r state.Reader) error {
 		clear(asked)
-		ds, err := set.expand(r, user, scopeOf(nodesOnly))
+		ds, err := set.expand(stored{r}, user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
 		}

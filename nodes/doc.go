@@ -9,6 +9,7 @@
 //	device.go      the record of a device, and what runs it: hardware or the server
 //	owner.go       who owns it, whether it is free, and who counts as disturbed;
 //	               the index of nodes by their owner
+//	view.go        all of them in memory, for what is shown and to pick among many
 //	name.go        names of devices, their form and their natural order
 //	set.go         expressions that stand for several devices
 //	register.go    devices come, go and get other names; virtual nodes are made

@@ -36,6 +36,7 @@ type Config struct {
 type Lab struct {
 	Config
 	status   *board
+	view     *view
 	visitors remote.Visitors
 	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
 }
@@ -45,7 +46,7 @@ func New(c Config) *Lab {
 	if c.Duties == nil {
 		c.Duties = state.Alone{}
 	}
-	return &Lab{Config: c, status: newBoard(c.Now)}
+	return &Lab{Config: c, status: newBoard(c.Now), view: newView(c.Store)}
 }
 
 // Run starts the virtual nodes, which also finishes every change of an image
@@ -70,7 +71,7 @@ func (l *Lab) Run(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{l.watchdog, l.probe, l.tellStates} { // of what this server sees
+	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.tellStates} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
 	}
 	err = g.Wait()

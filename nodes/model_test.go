@@ -123,6 +123,7 @@ func (m *model) step(t *testing.T) {
 	default:
 		m.run(t, c)
 	}
+	checkView(t, m.lab)
 }
 
 // run has the lab do one command.

@@ -162,17 +162,3 @@ func booting(r state.Reader, ref images.Ref) ([]Device, error) {
 	all, err := ownedBy(r, ref.User)
 	return slices.DeleteFunc(all, func(d Device) bool { return d.Image != ref }), err
 }
-
-// models returns the models of the nodes that are here, each once, in order.
-func models(r state.Reader) (found []images.Model, err error) {
-	for e, err := range owners.Scan(r, "", "") {
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(found, e.Value) {
-			found = append(found, e.Value)
-		}
-	}
-	slices.Sort(found)
-	return found, nil
-}

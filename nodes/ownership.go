@@ -19,7 +19,7 @@ import (
 // they are); one that is the user's already fails the whole set.
 func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (Result, error) {
 	return l.change(ctx, user.Actor(), given, func(c *change) error {
-		ds, err := set.expand(c.tx, user, nodeScope)
+		ds, err := set.expand(stored{c.tx}, user, nodeScope)
 		if err != nil {
 			return err
 		}
@@ -39,14 +39,14 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 // fewer are free, it fails with fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
 	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
-		free, err := l.someFree(c.tx, n, model)
+		free, err := l.someFree(ctx, c.tx, n, model)
 		if err != nil {
 			return err
 		}
 		if len(free) < n {
 			wanted := "nodes"
 			if model != "" {
-				known, err := models(c.tx)
+				known, err := l.Models(ctx)
 				if err != nil {
 					return err
 				}
@@ -175,12 +175,12 @@ func (c *change) take(ds []Device, user auth.Name) error {
 func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result, error) {
 	return l.change(ctx, actor, consent.Agreement{}, func(c *change) error {
 		if set.String() == "my-nodes" {
-			mine, err := set.find(c.tx, auth.UserOf(actor), nodeScope)
+			mine, err := set.find(stored{c.tx}, auth.UserOf(actor), nodeScope)
 			if err != nil || len(mine) == 0 {
 				return err
 			}
 		}
-		ds, err := set.expand(c.tx, auth.UserOf(actor), nodeScope)
+		ds, err := set.expand(stored{c.tx}, auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return err
 		}
@@ -228,7 +228,7 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 		}
 	}
 	return l.change(ctx, actor, given, func(c *change) error {
-		ds, err := set.expand(c.tx, auth.UserOf(actor), nodeScope)
+		ds, err := set.expand(stored{c.tx}, auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,9 @@ func (l *Lab) probe(ctx context.Context) error {
 
 // probeAll calls all nodes once. One that misses two calls is unreachable.
 func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[Name]bool) {
-	all, err := l.pick(ctx, func(d Device) bool { return d.Kind == Node && !d.Virtual() })
+	all, err := l.pick(ctx, nodeScope, func() []*Device {
+		return l.view.which(func(d *Device) bool { return d.Kind == Node && !d.Virtual() })
+	})
 	if err != nil {
 		if ctx.Err() == nil {
 			l.Log.Error("look which nodes answer", "err", err)

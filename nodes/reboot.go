@@ -60,7 +60,7 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 	var ds []Device
 	var woken map[Name]power.Port
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		if ds, err = set.expand(tx, user, nodeScope); err != nil {
+		if ds, err = set.expand(stored{tx}, user, nodeScope); err != nil {
 			return err
 		}
 		if err = given.Check(claims(ds, user)); err != nil {

@@ -147,7 +147,7 @@ func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent
 func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.Agreement, virtual bool) ([]Device, error) {
 	var gone []Device
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-		ds, err := set.expand(tx, user, deviceScope)
+		ds, err := set.expand(stored{tx}, user, deviceScope)
 		if err != nil {
 			return err
 		}

@@ -54,8 +54,8 @@ func (sc scope) holds(d Device) bool { return sc.kind == "" || d.Kind == sc.kind
 
 // expand returns the devices that the set stands for, each once, in natural
 // order. All unknown names are reported at once.
-func (s Set) expand(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
-	found, err := s.find(r, user, sc)
+func (s Set) expand(from source, user auth.Name, sc scope) ([]Device, error) {
+	found, err := s.find(from, user, sc)
 	if err != nil {
 		return nil, err
 	}
@@ -71,69 +71,46 @@ func (s Set) expand(r state.Reader, user auth.Name, sc scope) ([]Device, error) 
 }
 
 // find returns the devices of each term, in any order and with repetitions.
-func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
-	var all, found []Device
+func (s Set) find(from source, user auth.Name, sc scope) ([]Device, error) {
+	var found []Device
 	var bad, misfits []string
 	for _, term := range s.terms {
-		if term == "my-nodes" || term == "free-nodes" {
-			owner := user
-			if term == "free-nodes" {
-				owner = auth.Nobody
-			}
-			nodes, err := ownedBy(r, owner)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, nodes...)
-			continue
-		}
-		if term == serverKeyword {
+		var some []Device
+		match, err := selects(from, term)
+		switch {
+		case err != nil:
+		case term == "my-nodes":
+			some, err = from.ownedBy(user)
+		case term == "free-nodes":
+			some, err = from.ownedBy(auth.Nobody)
+		case term == serverKeyword:
 			misfits = append(misfits, term)
-			continue
-		}
-		match := keyword(term)
-		if term == "explorable-switches" {
-			macs, err := power.Explorable(r)
-			if err != nil {
-				return nil, err
+		case match != nil:
+			some, err = from.which(func(d *Device) bool { return sc.holds(*d) && match(d) })
+			if len(some) == 0 && !slices.Contains(keywords, term) {
+				bad = append(bad, term)
 			}
-			match = func(d Device) bool { return d.Kind == Switch && macs[d.MAC] }
-		}
-		if match == nil && strings.ContainsAny(term, `*?[`) {
-			match = func(d Device) bool { ok, _ := path.Match(term, string(d.Name)); return ok }
-		}
-		if match == nil {
-			d, known, err := devices.Find(r, term)
+		default:
+			var d Device
+			var known bool
+			d, known, err = from.device(Name(term))
 			switch {
 			case err != nil:
-				return nil, err
 			case !known:
 				bad = append(bad, term)
 			case !sc.holds(d):
 				misfits = append(misfits, term)
 			default:
-				found = append(found, d)
-			}
-			continue
-		}
-		if all == nil {
-			var err error
-			if all, err = everything(r); err != nil {
-				return nil, err
+				some = []Device{d}
 			}
 		}
-		before := len(found)
-		for _, d := range all {
-			if sc.holds(d) && match(d) {
-				found = append(found, d)
-			}
+		if err != nil {
+			return nil, err
 		}
-		if len(found) == before && !slices.Contains(keywords, term) {
-			bad = append(bad, term)
-		}
+		found = append(found, some...)
 	}
 	if len(bad) > 0 {
-		return nil, unknown(r, sc.noun, bad)
+		return nil, unknown(from.reader(), sc.noun, bad)
 	}
 	if len(misfits) > 0 {
 		not := "not a " + sc.noun
@@ -145,15 +122,43 @@ func (s Set) find(r state.Reader, user auth.Name, sc scope) ([]Device, error) {
 	return found, nil
 }
 
-// keyword returns what a keyword selects of all devices, nil for any other term.
-func keyword(term string) func(Device) bool {
+// selects returns what a term selects of all devices, nil when it does not.
+func selects(from source, term string) (func(*Device) bool, error) {
 	switch term {
 	case "all-nodes":
-		return func(d Device) bool { return d.Kind == Node }
+		return func(d *Device) bool { return d.Kind == Node }, nil
 	case "all-switches":
-		return func(d Device) bool { return d.Kind == Switch }
+		return func(d *Device) bool { return d.Kind == Switch }, nil
 	case "all-devices":
-		return func(Device) bool { return true }
+		return func(*Device) bool { return true }, nil
+	case "explorable-switches":
+		macs, err := power.Explorable(from.reader())
+		return func(d *Device) bool { return d.Kind == Switch && macs[d.MAC] }, err
 	}
-	return nil
+	if !strings.ContainsAny(term, `*?[`) {
+		return nil, nil
+	}
+	return func(d *Device) bool { ok, _ := path.Match(term, string(d.Name)); return ok }, nil
+}
+
+// source is where a set finds its devices: in a transaction that decides
+// something (stored), or in the view, for what is only shown (seen).
+type source interface {
+	device(Name) (d Device, known bool, err error)
+	ownedBy(auth.Name) ([]Device, error) // in natural order
+	which(wanted func(*Device) bool) ([]Device, error)
+	reader() state.Reader
+}
+
+// stored are the devices that a transaction reads. It is no Reader itself: tables
+// have to see whether they are read by an update.
+type stored struct{ r state.Reader }
+
+func (s stored) reader() state.Reader                      { return s.r }
+func (s stored) device(n Name) (Device, bool, error)       { return devices.Find(s.r, string(n)) }
+func (s stored) ownedBy(owner auth.Name) ([]Device, error) { return ownedBy(s.r, owner) }
+
+func (s stored) which(wanted func(*Device) bool) ([]Device, error) {
+	all, err := everything(s.r)
+	return slices.DeleteFunc(all, func(d Device) bool { return !wanted(&d) }), err
 }

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"maps"
 	"net"
 	"slices"
 
@@ -15,7 +16,7 @@ import (
 
 // DeviceStatus is a device and what it is doing now.
 type DeviceStatus struct {
-	Device
+	*Device
 	Status
 	Port     power.Port // that it is connected to, as far as known
 	Switch   Name       // that Port is of, "" without one
@@ -29,38 +30,24 @@ func (l *Lab) Show(ctx context.Context, user auth.Name, set Set) ([]DeviceStatus
 
 // Mine returns the nodes that the user owns; there may be none.
 func (l *Lab) Mine(ctx context.Context, user auth.Name) ([]DeviceStatus, error) {
-	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
-		ds, err := ownedBy(r, user)
-		if err != nil {
-			return nil, err
-		}
-		return l.withStatus(r, ds)
-	})
+	return l.pick(ctx, nodeScope, func() []*Device { return slices.Clone(l.view.owned[user]) })
 }
 
 // All returns every node.
 func (l *Lab) All(ctx context.Context) ([]DeviceStatus, error) {
-	return l.pick(ctx, func(d Device) bool { return d.Kind == Node })
+	return l.pick(ctx, nodeScope, func() []*Device { return l.view.which(func(d *Device) bool { return d.Kind == Node }) })
 }
 
 // Named returns the devices of these names that there are, in the order of the
 // names.
 func (l *Lab) Named(ctx context.Context, names []Name) ([]DeviceStatus, error) {
-	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
-		var ds []Device
+	return l.pick(ctx, deviceScope, func() (ds []*Device) {
 		for _, name := range names {
-			switch d, found, err := devices.Find(r, string(name)); {
-			case err != nil:
-				return nil, err
-			case found:
+			if d := l.view.named[name]; d != nil {
 				ds = append(ds, d)
 			}
 		}
-		all, err := l.withStatus(r, ds)
-		if err != nil {
-			return nil, err
-		}
-		return all, l.namePorts(r, all)
+		return ds
 	})
 }
 
@@ -78,31 +65,35 @@ func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found []Dev
 
 // AllDevices returns every device.
 func (l *Lab) AllDevices(ctx context.Context) ([]DeviceStatus, error) {
-	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
-		ds, err := everything(r)
-		if err != nil {
-			return nil, err
-		}
-		all, err := l.withStatus(r, which(ds, func(Device) bool { return true }))
-		if err != nil {
-			return nil, err
-		}
-		return all, l.namePorts(r, all)
-	})
+	return l.pick(ctx, deviceScope, func() []*Device { return slices.Clone(l.view.all) })
 }
 
 func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) ([]DeviceStatus, error) {
 	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
-		ds, err := set.expand(r, user, sc)
+		ds, err := set.expand(seen{r, ctx, l.view}, user, sc)
 		if err != nil {
 			return nil, err
 		}
-		all, err := l.withStatus(r, ds)
-		if err != nil || sc != deviceScope {
-			return all, err
-		}
-		return all, l.namePorts(r, all)
+		return l.describe(r, pointers(ds), sc)
 	})
+}
+
+// pick returns devices of the view, described as it is asked for.
+func (l *Lab) pick(ctx context.Context, sc scope, some func() []*Device) ([]DeviceStatus, error) {
+	ds, err := read(ctx, l.view, some)
+	if err != nil {
+		return nil, err
+	}
+	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) { return l.describe(r, ds, sc) })
+}
+
+// describe adds to devices what is shown of nodes, or of any devices.
+func (l *Lab) describe(r state.Reader, ds []*Device, sc scope) ([]DeviceStatus, error) {
+	all, err := l.withStatus(r, ds)
+	if err == nil && sc == deviceScope {
+		err = l.namePorts(r, all)
+	}
+	return all, err
 }
 
 // namePorts adds to devices the names of the ports that they are connected to.
@@ -122,18 +113,16 @@ func (l *Lab) namePorts(r state.Reader, all []DeviceStatus) (err error) {
 	return nil
 }
 
-func (l *Lab) pick(ctx context.Context, wanted func(Device) bool) ([]DeviceStatus, error) {
-	return state.Read(ctx, l.Store, func(r state.Reader) ([]DeviceStatus, error) {
-		all, err := everything(r)
-		if err != nil {
-			return nil, err
-		}
-		return l.withStatus(r, which(all, wanted))
-	})
+func pointers(ds []Device) []*Device {
+	all := make([]*Device, len(ds))
+	for i := range ds {
+		all[i] = &ds[i]
+	}
+	return all
 }
 
 // withStatus adds to devices what they are doing and where they are connected.
-func (l *Lab) withStatus(r state.Reader, ds []Device) ([]DeviceStatus, error) {
+func (l *Lab) withStatus(r state.Reader, ds []*Device) ([]DeviceStatus, error) {
 	shown := make([]ethernet.MAC, len(ds))
 	for i, d := range ds {
 		shown[i] = d.MAC
@@ -147,7 +136,7 @@ func (l *Lab) withStatus(r state.Reader, ds []Device) ([]DeviceStatus, error) {
 	for i, d := range ds {
 		all[i] = DeviceStatus{Device: d, Status: l.status.of(d.Name), Port: wiring.Port(d.MAC)}
 		if d.Kind == Switch {
-			if all[i].Status, err = l.ofSwitch(r, d); err != nil {
+			if all[i].Status, err = l.ofSwitch(r, *d); err != nil {
 				return nil, err
 			}
 		}
@@ -170,14 +159,22 @@ func (l *Lab) withStatus(r state.Reader, ds []Device) ([]DeviceStatus, error) {
 	return all, nil
 }
 
-// Names returns the names of all devices, in no useful order: for completion.
-func (l *Lab) Names(ctx context.Context) ([]string, error) {
-	return state.Read(ctx, l.Store, func(r state.Reader) ([]string, error) { return devices.AllKeys(r, "") })
+// Names returns the names that begin with the prefix, of devices of one kind or of
+// all when it is "", in no useful order: for completion.
+func (l *Lab) Names(ctx context.Context, kind Kind, prefix string) ([]string, error) {
+	names, err := state.Read(ctx, l.Store, func(r state.Reader) ([]string, error) { return devices.AllKeys(r, prefix) })
+	if err != nil || kind == "" {
+		return names, err
+	}
+	err = l.view.Read(ctx, func() {
+		names = slices.DeleteFunc(names, func(n string) bool { d := l.view.named[Name(n)]; return d == nil || d.Kind != kind })
+	})
+	return names, err
 }
 
 // Models returns the models of the nodes that are here, each once, in order.
 func (l *Lab) Models(ctx context.Context) ([]images.Model, error) {
-	return state.Read(ctx, l.Store, models)
+	return read(ctx, l.view, func() []images.Model { return slices.Sorted(maps.Keys(l.view.models)) })
 }
 
 // IP is the address of the node, "" when it is not known.
@@ -214,11 +211,11 @@ type Reason struct {
 // owners of contested ones: a *consent.Error unless the user agreed to that.
 func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (found []DeviceStatus, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		ds, err := set.expand(r, user, nodeScope)
+		ds, err := set.expand(stored{r}, user, nodeScope)
 		if err != nil {
 			return err
 		}
-		if found, err = l.withStatus(r, ds); err != nil {
+		if found, err = l.withStatus(r, pointers(ds)); err != nil {
 			return err
 		}
 		return given.Check(claims(ds, user))

@@ -185,10 +185,14 @@ func TestShow(t *testing.T) {
 	if len(devs) != 6 {
 		t.Errorf("there are %d devices", len(devs))
 	}
-	names, err := l.Names(t.Context())
+	names, err := l.Names(t.Context(), "", "")
 	ok(t, err)
 	slices.Sort(names)
 	equal(t, "names", names, "odd", "pc-1", "rpi-1", "rpi-10", "rpi-2", "sw-1")
+	names, err = l.Names(t.Context(), Node, "rpi-1")
+	ok(t, err)
+	slices.Sort(names)
+	equal(t, "nodes whose names begin with rpi-1", names, "rpi-1", "rpi-10")
 	models, err := l.Models(t.Context())
 	ok(t, err)
 	equal(t, "models", models, "m1")

@@ -60,7 +60,7 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 			if s.State == Up && d.Booted == img.Ref && d.Digest == img.Digest {
 				continue
 			}
-			missing = append(missing, DeviceStatus{Device: d, Status: s})
+			missing = append(missing, DeviceStatus{Device: &d, Status: s})
 			if s.State == Failed && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
 				failed = append(failed, missing[len(missing)-1])
 			}
@@ -166,7 +166,7 @@ func (l *Lab) UpInTime(ctx context.Context, nodes, late []DeviceStatus, progress
 			}
 			ds = append(ds, d)
 		}
-		now, err = l.withStatus(r, ds)
+		now, err = l.withStatus(r, pointers(ds))
 		return err
 	})
 	return now, err

@@ -1,0 +1,181 @@
+package nodes
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"unique"
+
+	"walt/auth"
+	"walt/images"
+	"walt/state"
+)
+
+// view is the devices in memory, arranged as they are asked for: for what is
+// shown, and to pick among many. Its slices and records belong to it, and change
+// when no Read runs: what is kept is copied, records need not be.
+//
+// It takes some 700 bytes for a device.
+type view struct {
+	*state.Mirror[Device]
+	named  map[Name]*Device
+	all    []*Device               // in natural order
+	owned  map[auth.Name][]*Device // the nodes of each owner, those of auth.Nobody too, in natural order
+	free   []*Device               // nodes, those first that were used the longest ago
+	models map[images.Model]int    // how many nodes each has
+}
+
+func newView(s state.Store) *view {
+	v := &view{}
+	v.Mirror = state.NewMirror(s, devices, v.apply)
+	return v
+}
+
+// many is from how many changes on arranging everything anew is quicker.
+const many = 256
+
+func (v *view) apply(all bool, changes []state.Change[Device]) {
+	if all {
+		v.named = map[Name]*Device{}
+	}
+	bulk := all || len(changes) > many
+	for _, c := range changes {
+		name := Name(c.Key)
+		was := v.named[name]
+		if c.Row == nil {
+			delete(v.named, name)
+		} else {
+			c.Row.share()
+			v.named[name] = c.Row
+		}
+		if !bulk {
+			v.replace(was, c.Row)
+		}
+	}
+	if bulk {
+		v.arrange()
+	}
+}
+
+// share has the device hold the same strings as others that say the same.
+func (d *Device) share() {
+	one := func(s string) string { return unique.Make(s).Value() }
+	d.Kind, d.Model, d.Host = Kind(one(string(d.Kind))), images.Model(one(string(d.Model))), HostKind(one(string(d.Host)))
+	d.Digest = one(d.Digest)
+	for _, ref := range []*images.Ref{&d.Image, &d.Booted} {
+		ref.User, ref.Name = auth.Name(one(string(ref.User))), one(ref.Name)
+	}
+}
+
+// arrange fills everything from named.
+func (v *view) arrange() {
+	v.all = slices.SortedFunc(maps.Values(v.named), naturally)
+	v.owned, v.models, v.free = map[auth.Name][]*Device{}, map[images.Model]int{}, nil
+	for _, d := range v.all {
+		if d.Kind == Node {
+			v.owned[d.Owner()] = append(v.owned[d.Owner()], d)
+			v.models[d.Model]++
+		}
+	}
+	v.free = slices.SortedFunc(slices.Values(v.owned[auth.Nobody]), longestAgo)
+}
+
+// replace follows one device; nil is for none.
+func (v *view) replace(was, is *Device) {
+	if was != nil {
+		v.all = without(v.all, was, naturally)
+		if was.Kind == Node {
+			v.owned[was.Owner()] = without(v.owned[was.Owner()], was, naturally)
+			if len(v.owned[was.Owner()]) == 0 {
+				delete(v.owned, was.Owner())
+			}
+			if v.models[was.Model]--; v.models[was.Model] == 0 {
+				delete(v.models, was.Model)
+			}
+			if was.Free() {
+				v.free = without(v.free, was, longestAgo)
+			}
+		}
+	}
+	if is != nil {
+		v.all = with(v.all, is, naturally)
+		if is.Kind == Node {
+			v.owned[is.Owner()] = with(v.owned[is.Owner()], is, naturally)
+			v.models[is.Model]++
+			if is.Free() {
+				v.free = with(v.free, is, longestAgo)
+			}
+		}
+	}
+}
+
+func naturally(a, b *Device) int { return a.Name.Compare(b.Name) }
+
+func longestAgo(a, b *Device) int {
+	if order := a.Since.Compare(b.Since); order != 0 {
+		return order
+	}
+	return naturally(a, b)
+}
+
+func with(ds []*Device, d *Device, order func(a, b *Device) int) []*Device {
+	at, _ := slices.BinarySearchFunc(ds, d, order)
+	return slices.Insert(ds, at, d)
+}
+
+func without(ds []*Device, d *Device, order func(a, b *Device) int) []*Device {
+	at, found := slices.BinarySearchFunc(ds, d, order)
+	if !found {
+		return ds
+	}
+	return slices.Delete(ds, at, at+1)
+}
+
+// which returns the devices that are wanted, in natural order.
+func (v *view) which(wanted func(*Device) bool) (found []*Device) {
+	for _, d := range v.all {
+		if wanted(d) {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// read returns what pick copies of the view.
+func read[T any](ctx context.Context, v *view, pick func() T) (found T, err error) {
+	err = v.Read(ctx, func() { found = pick() })
+	return found, err
+}
+
+// seen are the devices of the view, as a source of sets.
+type seen struct {
+	r    state.Reader
+	ctx  context.Context
+	view *view
+}
+
+func (s seen) reader() state.Reader { return s.r }
+
+func (s seen) device(n Name) (found Device, known bool, err error) {
+	d, err := read(s.ctx, s.view, func() *Device { return s.view.named[n] })
+	if err != nil || d == nil {
+		return Device{}, false, err
+	}
+	return *d, true, nil
+}
+
+func (s seen) ownedBy(owner auth.Name) ([]Device, error) {
+	return read(s.ctx, s.view, func() []Device { return values(s.view.owned[owner]) })
+}
+
+func (s seen) which(wanted func(*Device) bool) ([]Device, error) {
+	return read(s.ctx, s.view, func() []Device { return values(s.view.which(wanted)) })
+}
+
+func values(ds []*Device) []Device {
+	all := make([]Device, len(ds))
+	for i, d := range ds {
+		all[i] = *d
+	}
+	return all
+}

@@ -1,0 +1,81 @@
+package nodes
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"walt/auth"
+	"walt/state"
+)
+
+// checkView checks that the view holds the devices that the store does, in the
+// order in which it would arrange them anew.
+func checkView(t *testing.T, l testLab) {
+	t.Helper()
+	stored, err := state.Read(t.Context(), l.Store, everything)
+	ok(t, err)
+	fresh := &view{named: map[Name]*Device{}}
+	for _, d := range stored {
+		fresh.named[d.Name] = &d
+	}
+	fresh.arrange()
+	same := func(a, b []*Device) bool {
+		return slices.EqualFunc(a, b, func(a, b *Device) bool { return sameDevice(*a, *b) })
+	}
+	ok(t, l.view.Read(t.Context(), func() {
+		v := l.view
+		for what, is := range map[string]bool{
+			"all":    same(v.all, fresh.all),
+			"free":   same(v.free, fresh.free),
+			"named":  maps.EqualFunc(v.named, fresh.named, func(a, b *Device) bool { return sameDevice(*a, *b) }),
+			"owned":  maps.EqualFunc(v.owned, fresh.owned, same),
+			"models": maps.Equal(v.models, fresh.models),
+		} {
+			if !is {
+				t.Errorf("the view has other devices than the store: %s", what)
+			}
+		}
+	}))
+}
+
+func sameDevice(a, b Device) bool {
+	x, errA := json.Marshal(a)
+	y, errB := json.Marshal(b)
+	return errA == nil && errB == nil && bytes.Equal(x, y)
+}
+
+// TestViewOfMany has one change reach more devices than are followed one by one.
+func TestViewOfMany(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	_, err := l.Store.Update(t.Context(), func(tx state.Tx) error {
+		for i := range 2 * many {
+			name := fmt.Sprintf("n-%d", i)
+			d := Device{Name: Name(name), MAC: macOf(name), Kind: Node, Model: "m1", Image: defaultOf("m1").Ref}
+			if err := put(tx, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	ok(t, err)
+	checkView(t, l)
+	got, err := l.AcquireAny(t.Context(), "bob", 300, "")
+	ok(t, err)
+	if len(got.Changes) != 300 {
+		t.Errorf("%d nodes were acquired", len(got.Changes))
+	}
+	checkView(t, l)
+	mine, err := l.Mine(t.Context(), "bob")
+	ok(t, err)
+	if len(mine) != 300 {
+		t.Errorf("bob has %d nodes", len(mine))
+	}
+	_, err = l.Release(t.Context(), "bob", parse("my-nodes"))
+	ok(t, err)
+	checkView(t, l)
+}
