@@ -1,6 +1,7 @@
 package imagetest
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,4 +21,14 @@ func MemoryDir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return alone
+}
+
+// KeepFinds has the fuzzer go on looking, where it would spend up to a minute for
+// each input that reaches new code on making that shorter: as many tries as the
+// square of its length, which archives need in vain.
+func KeepFinds(f *testing.F) {
+	f.Helper()
+	if err := flag.Set("test.fuzzminimizetime", "20x"); err != nil {
+		f.Fatal(err)
+	}
 }

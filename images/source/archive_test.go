@@ -26,6 +26,7 @@ func FuzzArchive(f *testing.F) {
 	f.Add(imagetest.Archive(f, imagetest.Symlink("x/l.tar", "../../../etc/passwd"), imagetest.Regular("c.json", config), index))
 	f.Add(imagetest.Archive(f, imagetest.Regular("../../c.json", config), index))
 	f.Add(imagetest.Archive(f, imagetest.Regular("c.json", "{"), imagetest.Regular("x/l.tar", ""), index))
+	imagetest.KeepFinds(f)
 	dir := imagetest.MemoryDir(f)
 	store, err := content.Open(dir, time.Now)
 	if err != nil {
