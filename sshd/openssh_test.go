@@ -285,7 +285,7 @@ func TestOpenSSHPager(t *testing.T) {
 	t.Parallel()
 	for _, reads := range []bool{true, false} {
 		l := newLab(t, func(s *Server) {
-			s.cancelGrace, s.backlog.most, s.backlog.grace = time.Second, perWrite+maxChunk, 10*time.Millisecond
+			s.cancelGrace, s.backlog.most, s.backlog.grace = time.Second, perWrite+floodSize, 10*time.Millisecond
 		})
 		o := newOpenSSH(t, l)
 		c := o.command("ssh", "-i", o.addKey("id_alice", auth.Login{User: "alice"}), "walt@HOST", "flood")

@@ -305,6 +305,9 @@ func (h *fakeHistory) of(user auth.Name) []string {
 // table is what a lab of 100 nodes prints.
 var table = strings.Repeat("rpi-1  rpi-3-b  alice  alice/rpi-3-b-default  up\n", 100)
 
+// floodSize is how much the command flood writes at once, in bytes.
+const floodSize = 32 << 10
+
 // fakeRunner has the commands that the tests need.
 type fakeRunner struct {
 	events  chan string // what commands that wait noticed
@@ -378,7 +381,7 @@ func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) 
 			if rest == "later" && i == 4 {
 				<-f.later
 			}
-			n, err := to.Write(make([]byte, 32<<10))
+			n, err := to.Write(make([]byte, floodSize))
 			f.flooded.Add(int64(n))
 			if err != nil {
 				f.events <- "flood ended"

@@ -64,7 +64,7 @@ func TestUnreadOutput(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"flood", "flood stderr"} {
 		l := newLab(t, func(s *Server) {
-			s.backlog.most, s.backlog.grace = 2*(perWrite+maxChunk), 10*time.Millisecond
+			s.backlog.most, s.backlog.grace = 2*(perWrite+floodSize), 10*time.Millisecond
 		})
 		first, second := l.login(t, "alice"), l.login(t, "bob")
 		one := l.lazy(t, first, line)
@@ -108,7 +108,7 @@ func TestUnreadOutput(t *testing.T) {
 func TestUnreadQuestion(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, func(s *Server) {
-		s.cancelGrace, s.backlog.most, s.backlog.grace = 50*time.Millisecond, perWrite+maxChunk, 10*time.Millisecond
+		s.cancelGrace, s.backlog.most, s.backlog.grace = 50*time.Millisecond, perWrite+floodSize, 10*time.Millisecond
 	})
 	c := l.login(t, "alice")
 	z := l.lazy(t, c, "fill")
@@ -132,7 +132,7 @@ func TestUnreadWhileKeysAreExchanged(t *testing.T) {
 	config := &gossh.ClientConfig{
 		User: "walt", Auth: []gossh.AuthMethod{gossh.PublicKeys(l.key["alice"])}, HostKeyCallback: gossh.InsecureIgnoreHostKey(),
 	}
-	config.RekeyThreshold = maxChunk
+	config.RekeyThreshold = floodSize
 	conn, chans, requests, err := gossh.NewClientConn(w, "", config)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func TestUnreadWhileKeysAreExchanged(t *testing.T) {
 	l.quiet(t, "alice") // the server has answered that
 	close(l.run.later)
 	l.stuck(t, 1)
-	if n := l.run.flooded.Load(); n > 8*maxChunk {
+	if n := l.run.flooded.Load(); n > 8*floodSize {
 		t.Errorf("%d bytes were written that nobody took", n)
 	}
 }
@@ -180,7 +180,7 @@ type deaf struct {
 }
 
 func (d *deaf) Write(p []byte) (int, error) {
-	if d.heard.Load() > maxChunk {
+	if d.heard.Load() > floodSize {
 		d.silent.Store(true)
 	}
 	return d.Conn.Write(p)
