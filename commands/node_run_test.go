@@ -14,12 +14,13 @@ import (
 	"time"
 
 	sshserver "github.com/gliderlabs/ssh"
+	"golang.org/x/crypto/ssh"
 
 	"walt/nodes"
 )
 
 // machine is the SSH server of a node. Its programs are: "fail N", which ends
-// with that status; "both", which writes two lines, the last without an end, and
+// with that status; "die NAME", which a signal ends; "both", which writes two lines, the last without an end, and
 // one to its standard error; "cat"; and anything else, which is echoed.
 func machine(t *testing.T, name string) (addr string) {
 	t.Helper()
@@ -36,6 +37,13 @@ func machine(t *testing.T, name string) (addr string) {
 			switch line := s.RawCommand(); {
 			case strings.HasPrefix(line, "fail"):
 				fmt.Sscanf(line, "fail %d", &status)
+			case strings.HasPrefix(line, "die "):
+				s.SendRequest("exit-signal", false, ssh.Marshal(struct {
+					Name       string
+					Core       bool
+					Msg, Order string
+				}{Name: line[len("die "):]}))
+				s.Close()
 			case line == "both":
 				fmt.Fprintf(s, "first of %s\n", name)
 				fmt.Fprintf(s.Stderr(), "trouble\n")
@@ -80,6 +88,11 @@ func TestRunOnOneNode(t *testing.T) {
 		{user: "bob", line: "node run pc-1 both", stdout: "first of pc-1\nsecond\nno end", stderr: "trouble\n"},
 		{user: "bob", line: "node run pc-1 fail 3", stderr: "walt: the command ended with status 3 on pc-1\n", status: 3},
 		{user: "bob", line: "node run pc-1 fail 127", stderr: "walt: the command ended with status 127 on pc-1\n", status: 127},
+		{user: "bob", line: "node run pc-1 die KILL", stderr: "walt: the command ended with status 137 on pc-1\n", status: 128 + 9},
+		{user: "bob", line: "node run pc-1 die TERM", stderr: "walt: the command ended with status 143 on pc-1\n", status: 128 + 15},
+		{user: "bob", line: "node run pc-1 die STRANGE", stderr: "walt: the command ended with status 128 on pc-1\n", status: 128},
+		{user: "bob", line: `node run pc-1 "ls -l" # all of it`, stdout: "ls -l as root, terminal false \n"},
+		{user: "bob", line: `node run pc-1 ls a\  `, stdout: "ls a\\  as root, terminal false \n"},
 		{user: "bob", line: "node run rpi-1 true", stderr: "walt: rpi-1 is not up (off)\n  wait for it with: node wait rpi-1\n", status: StatusFailed},
 		{
 			user: "bob", line: "node shell pc-1", stdout: " as root, terminal false \n",
@@ -124,7 +137,19 @@ func TestRunOnSeveralNodes(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if got := lab.run("bob", "node run rpi-1,rpi-2 fail 7", ""); got.status != 7 ||
-		!strings.Contains(got.stderr, "rpi-1 (status 7)") || !strings.Contains(got.stderr, "rpi-2 (status 7)") {
+		got.stderr != "walt: failed on rpi-1 (status 7), rpi-2 (status 7)\n" {
+		t.Errorf("%+v", got)
+	}
+	// The highest status counts, also when a node is not up.
+	for line, want := range map[string]int{"die KILL": 137, "fail 0": StatusDone, "fail 3": 3} {
+		if got := lab.run("bob", "node run rpi-1,rpi-2 "+line, ""); got.status != want {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	if got := lab.run("bob", "node run rpi-1,rpi-10 fail 127", ""); got.status != 127 || !strings.Contains(got.stderr, "failed on rpi-1 (status 127)") {
+		t.Errorf("%+v", got)
+	}
+	if got := lab.run("bob", "node run rpi-1,rpi-2 -- both", ""); got.status != StatusDone || strings.Count(got.stdout, "\n") != 6 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -1,29 +1,47 @@
 package commands
 
 import (
+	"slices"
+	"strings"
 	"testing"
 )
 
-// The words of a line begin where split finds them.
-func FuzzWordStarts(f *testing.F) {
-	for _, line := range []string{"", "a b", ` a  "b c" 'd'e\\ f # no`, `a#b "#"`, `'' ""`, `"\\"" x`, "a\tb"} {
+// What is passed on is what was typed, and means the same words.
+func FuzzRest(f *testing.F) {
+	for _, line := range []string{
+		"a", "a b", ` a  "b c" 'd'e\\ f # no`, `a#b "#"`, `'' ""`, `"\\"" x`, "a\tb", `echo "a  b"`, `'ls | wc -l'`, `"ls -l" # list`, `'a'#b`,
+		`a\ `, `a \  b`, `a\\ b`, `\# a`, `"a\"b"`, `"a\\" b`, `'a\' b`, `'a''b'`, `"a"'b'`, `"a'b"`, `'a"b'`, `sh -c 'exit 3'`, `"é" ü  ö`,
+		`--  -x`, `a\#b`, `a "b" # 'open`, `""`, `''`, `"" ''`, `\'a`, `\"a b\"`, `a"b c"d`, `x=$(date) >/tmp/x; y`, `"\a"`, "'\t'", `" a "`, `a \`, `'`,
+	} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		words, err := split(line)
-		if err != nil || len(words) == 0 {
+		words, err := split("x " + line)
+		if err != nil || len(words) < 2 || len(words) > 20 { // the work is quadratic
 			return
 		}
-		starts := wordStarts(line)
-		if all, _ := split("x " + line); len(all)-1 != len(starts) {
-			t.Fatalf("%q: %q begin at %v", line, words, starts)
+		words = words[1:]
+		spans := wordSpans(line)
+		if len(spans) != len(words) {
+			t.Fatalf("%q: %q stand at %v", line, words, spans)
 		}
-		if words[0] == "walt" || len(starts) != len(words) {
-			return
+		for i, at := range spans {
+			one, err := split("x " + line[at.from:at.to])
+			if err != nil || !slices.Equal(one[1:], words[i:i+1]) {
+				t.Fatalf("%q: %v is %q, %v; want %q", line, at, one, err, words[i])
+			}
 		}
-		for i, at := range starts {
-			if rest, err := split("x " + line[at:]); err != nil || len(rest) != len(words)-i+1 || rest[1] != words[i] {
-				t.Errorf("%q: from %d on it is %q, %v", line, at, rest, err)
+		c := &Call{line: "node run pc-1 " + line, args: append([]string{"pc-1"}, words...)}
+		for i := range words {
+			text := c.rest(i + 1)
+			if !strings.Contains(line, text) && (i < len(words)-1 || text != words[i]) {
+				t.Fatalf("%q: %q was never typed", line, text)
+			}
+			again, err := split("x " + text)
+			whole := err == nil && slices.Equal(again[1:], words[i:])
+			content := i == len(words)-1 && text == words[i] && isQuoted(line[spans[i].from:spans[i].to])
+			if !whole && !content {
+				t.Fatalf("%q: from word %d on %q is passed, which is %q, %v; want %q", line, i, text, again, err, words[i:])
 			}
 		}
 	})

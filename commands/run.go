@@ -119,9 +119,12 @@ var secretPattern = regexp.MustCompile(`(?i)([\w.-]*(comm?un|pass)[\w.-]*=).*`)
 // follows them.
 func Conceal(line string) string { return secretPattern.ReplaceAllString(line, "$1(not shown)") }
 
-// wordStarts returns where each word of a line begins, by the rules by which
-// split finds them.
-func wordStarts(line string) (starts []int) {
+// span is where a word stands in a line, in bytes.
+type span struct{ from, to int }
+
+// wordSpans returns where each word of a line stands, by the rules by which split
+// finds them.
+func wordSpans(line string) (words []span) {
 	const (
 		between = iota
 		inWord
@@ -133,9 +136,9 @@ func wordStarts(line string) (starts []int) {
 		b := line[i]
 		if state == between && b != ' ' && b != '\t' {
 			if b == '#' { // the rest is a comment
-				return starts
+				return words
 			}
-			starts, state = append(starts, i), inWord
+			words, state = append(words, span{i, len(line)}), inWord
 		}
 		switch {
 		case escaped:
@@ -153,21 +156,21 @@ func wordStarts(line string) (starts []int) {
 			state = inDouble
 		case b == '\'':
 			state = inSingle
-		case b == ' ' || b == '\t':
-			state = between
+		case state == inWord && (b == ' ' || b == '\t'):
+			words[len(words)-1].to, state = i, between
 		}
 	}
-	return starts
+	return words
 }
 
-// rest returns the line as it was typed from the i-th argument on, for commands
-// whose last argument is text that somebody else reads. If it is one quoted word,
-// that is its content.
+// rest returns the line as it was typed from the i-th argument on, without a
+// comment, for commands whose last argument is text that somebody else reads. If it
+// is one quoted word, that is its content.
 func (c *Call) rest(i int) string {
-	starts := wordStarts(c.line)
-	words := len(c.args) - i
-	text := strings.TrimRight(c.line[starts[len(starts)-words]:], " \t")
-	if quote := text[0]; words == 1 && (quote == '\'' || quote == '"') && isQuoted(text) {
+	words := wordSpans(c.line)
+	first, last := words[len(words)-(len(c.args)-i)], words[len(words)-1]
+	text := c.line[first.from:last.to]
+	if first == last && isQuoted(text) {
 		return c.args[i]
 	}
 	return text
@@ -175,6 +178,9 @@ func (c *Call) rest(i int) string {
 
 // isQuoted reports whether a word is one pair of quotes and what is between.
 func isQuoted(word string) bool {
+	if word[0] != '"' && word[0] != '\'' {
+		return false
+	}
 	for i := 1; i < len(word); i++ {
 		switch {
 		case word[i] == '\\' && word[0] == '"':
