@@ -34,7 +34,14 @@ type talk struct {
 
 // startTerminal starts the client on a new terminal.
 func startTerminal(client *exec.Cmd) (*talk, error) {
-	client.Env = append(os.Environ(), "TERM=xterm-256color")
+	return startTerminalOf("xterm-256color", client)
+}
+
+// startDumbTerminal starts the client on one that knows no escape sequences.
+func startDumbTerminal(client *exec.Cmd) (*talk, error) { return startTerminalOf("dumb", client) }
+
+func startTerminalOf(name string, client *exec.Cmd) (*talk, error) {
+	client.Env = append(os.Environ(), "TERM="+name)
 	tty, err := pty.StartWithSize(client, &pty.Winsize{Rows: 40, Cols: 200})
 	if err != nil {
 		return nil, err
@@ -130,7 +137,7 @@ func (t *talk) sees(pattern string) error {
 
 // keys are the ones that have a name.
 var keys = map[string]string{
-	"enter": "\r", "tab": "\t", "up": "\x1b[A", "down": "\x1b[B", "ctrl-c": "\x03", "ctrl-d": "\x04",
+	"enter": "\r", "tab": "\t", "up": "\x1b[A", "down": "\x1b[B", "ctrl-c": "\x03", "ctrl-d": "\x04", "backspace": "\x7f",
 }
 
 // presses sends keys, by name, or texts.
@@ -172,11 +179,20 @@ var converse = map[string]func(s *story, ts *testscript.TestScript, t *talk, arg
 	"types": func(_ *story, _ *testscript.TestScript, t *talk, args []string) error {
 		return t.presses([]string{strings.Join(args, " ") + t.enter})
 	},
-	// USER presses KEY...: tab, up, down, enter, ctrl-c, ctrl-d, or a text
+	// USER presses KEY...: tab, up, down, enter, backspace, ctrl-c, ctrl-d, or a text
 	"presses": func(_ *story, _ *testscript.TestScript, t *talk, args []string) error { return t.presses(args) },
 	// USER resizes: to a narrow window
 	"resizes": func(_ *story, _ *testscript.TestScript, t *talk, _ []string) error {
 		return pty.Setsize(t.tty, &pty.Winsize{Rows: 20, Cols: 60})
+	},
+	// USER got-no-escapes: nothing that was printed so far is for a terminal alone
+	"got-no-escapes": func(_ *story, _ *testscript.TestScript, t *talk, _ []string) error {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if strings.ContainsAny(t.printed.String(), "\x1b\x9b\x0e\x0f") {
+			return fmt.Errorf("printed %q", t.printed.String())
+		}
+		return nil
 	},
 	// USER ends: the input
 	"ends": func(_ *story, _ *testscript.TestScript, t *talk, _ []string) error { return t.in.Close() },

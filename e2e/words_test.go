@@ -111,8 +111,10 @@ var words = map[string]word{
 	// prints how many ended with which status.
 	"race": tell(3, (*story).race),
 	// terminal USER [COMMAND...], pipe USER [COMMAND...]: an ssh that goes on, see converse.
-	"terminal": tell(1, (*story).terminal),
-	"pipe":     tell(1, (*story).pipe),
+	// dumb-terminal is a terminal that knows no escape sequences.
+	"terminal":      tell(1, (*story).terminal),
+	"dumb-terminal": tell(1, (*story).dumbTerminal),
+	"pipe":          tell(1, (*story).pipe),
 	// ssh USER [OPTION...] [-- COMMAND...]: with options of the client.
 	"ssh": tell(1, (*story).ssh),
 	// recipe USER TOPIC TESTS: the script that begins a topic, for ./run-tests TESTS.

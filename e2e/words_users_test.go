@@ -31,12 +31,20 @@ func speak(user string) func(s *story, ts *testscript.TestScript, neg bool, args
 	}
 }
 
-func (s *story) terminal(ts *testscript.TestScript, _ bool, args []string) error {
+func (s *story) terminal(_ *testscript.TestScript, _ bool, args []string) error {
+	return s.onTerminal(startTerminal, args)
+}
+
+func (s *story) dumbTerminal(_ *testscript.TestScript, _ bool, args []string) error {
+	return s.onTerminal(startDumbTerminal, args)
+}
+
+func (s *story) onTerminal(start func(*exec.Cmd) (*talk, error), args []string) error {
 	options := []string{"-tt"}
 	if len(args) == 1 { // a shell has one anyway, and goes on without
 		options = nil
 	}
-	return s.talk(args[0], startTerminal, s.lab.SSH(args[0], options, args[1:]...))
+	return s.talk(args[0], start, s.lab.SSH(args[0], options, args[1:]...))
 }
 
 func (s *story) pipe(ts *testscript.TestScript, _ bool, args []string) error {
