@@ -45,6 +45,17 @@ func TestTable(t *testing.T) {
 				t.Errorf("%s: argument %+v", cmd.Path, a)
 			}
 		}
+		// ssh joins words, so free text is never the value of an option, and it is the
+		// last argument, which takes the rest of the line.
+		free := regexp.MustCompile(`^(TEXT|NOTE|REASON|COMMENT|MESSAGE|DESCRIPTION|PATTERN|COMMAND)$`)
+		for i, a := range cmd.Args {
+			if free.MatchString(a.Name) && (i < len(cmd.Args)-1 || !cmd.Passes) {
+				t.Errorf("%s: %s does not take the rest of the line", cmd.Path, a.Name)
+			}
+		}
+		if slices.ContainsFunc(cmd.Flags, func(f Flag) bool { return free.MatchString(f.Value) }) {
+			t.Errorf("%s: free text as the value of an option", cmd.Path)
+		}
 		names := map[string]bool{"help": true, "h": true}
 		for _, f := range cmd.Flags {
 			if f.Usage == "" || f.Value != strings.ToUpper(f.Value) || names[f.Name] || f.Short != "" && names[f.Short] {
