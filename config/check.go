@@ -214,6 +214,9 @@ func readPassword(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if content, err = plainText(path, content); err != nil {
+		return "", err
+	}
 	password := strings.TrimRight(string(content), "\r\n")
 	if password == "" || strings.ContainsAny(password, "\r\n") {
 		return "", fmt.Errorf("%s must hold one line, the password", path)
@@ -236,6 +239,9 @@ func readCA(path string) (*x509.CertPool, error) {
 // readKeys reads public keys, one a line, as ssh-keygen writes them.
 func readKeys(path string) ([]ssh.PublicKey, error) {
 	content, err := os.ReadFile(path)
+	if err == nil {
+		content, err = plainText(path, content)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +256,7 @@ func readKeys(path string) ([]ssh.PublicKey, error) {
 			err = errors.New("options are not used here")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s holds a line that is not a public key: %w", path, err)
+			return nil, fmt.Errorf("%s holds a line that is not a public key as in .pub files of ssh-keygen: %w", path, err)
 		}
 		keys = append(keys, key)
 	}
@@ -258,4 +264,13 @@ func readKeys(path string) ([]ssh.PublicKey, error) {
 		return nil, fmt.Errorf("%s holds no public key", path)
 	}
 	return keys, nil
+}
+
+// plainText returns the content of a text file without the byte-order mark that
+// editors of other systems begin it with.
+func plainText(path string, content []byte) ([]byte, error) {
+	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
+		return nil, fmt.Errorf("%s is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 %s", path, path)
+	}
+	return bytes.TrimPrefix(content, []byte("\ufeff")), nil
 }

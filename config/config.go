@@ -111,6 +111,9 @@ func base() Config {
 // problem, which names the file, the line and the key, and says what is allowed.
 func Load(path string) (Config, error) {
 	text, err := os.ReadFile(path)
+	if err == nil {
+		text, err = plainText(path, text)
+	}
 	if err != nil {
 		return Config{}, fault.Failedf("cannot read the configuration: %v", err)
 	}

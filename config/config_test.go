@@ -239,3 +239,28 @@ func folder(t *testing.T) string {
 	}
 	return dir
 }
+
+// Editors of other systems begin files with a byte-order mark.
+func TestByteOrderMarks(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	for _, name := range []string{"secret", "keys/ca.pub"} {
+		file := filepath.Join(dir, name)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, append([]byte("\ufeff"), text...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := config.Load(write(t, dir, "\ufeff"+full))
+	if err != nil || c.Listen != "127.0.0.1:2200" || c.Registries[0].Password != "pass word" || len(c.SSH.UserCA) != 2 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, mark := range []string{"\xff\xfe", "\xfe\xff"} {
+		if _, err := config.Load(write(t, dir, mark+"l\x00")); fault.As(err) == nil || !strings.Contains(err.Error(), "is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 ") {
+			t.Errorf("UTF-16: %v", err)
+		}
+	}
+}
