@@ -159,6 +159,9 @@ func nodeShell(ctx context.Context, c *Call) error {
 	if len(found) > 1 {
 		return c.withUsage(fault.Usagef("node shell: one node at a time"))
 	}
+	if c.Terminal == nil {
+		c.note("Without a terminal the shell reads commands from standard input, to its end. For a prompt, ssh needs -t.")
+	}
 	if found, err = c.wake(ctx, found, true); err != nil {
 		return err
 	}
@@ -166,9 +169,6 @@ func nodeShell(ctx context.Context, c *Call) error {
 		return err
 	}
 	v := remote.Session{In: c.In, Out: c.Out, Err: c.Err}
-	if c.Terminal == nil {
-		c.note("Without a terminal the shell reads commands from standard input, to its end. For a prompt, ssh needs -t.")
-	}
 	if t := c.Terminal; t != nil {
 		v.Terminal = &remote.Terminal{Name: t.Name, Size: t.Size, Resized: t.Resized}
 		t.Raw(true)
