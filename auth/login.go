@@ -24,7 +24,7 @@ type Login struct {
 	NoTerminal bool      // the key or the certificate does not permit one
 	Restricted bool      // the key has options, or the certificate critical ones
 	Certified  bool      // the key is not the user's own: a certificate vouched for it
-	Expires    time.Time // when that certificate does; zero: never
+	Expires    time.Time // from when on the key or certificate is not valid; zero: always
 }
 
 // Refusal is the error of Login when the key does not let anybody in. Its text
@@ -71,6 +71,7 @@ func (u *Users) Login(ctx context.Context, key ssh.PublicKey, login string, from
 	}
 	return Login{
 		User:       rec.Name,
+		Expires:    opts.end(),
 		Admin:      rec.Admin,
 		Key:        fingerprint,
 		Command:    opts.command,

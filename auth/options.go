@@ -133,7 +133,7 @@ func (o options) permit(from netip.Addr, now time.Time) error {
 }
 
 func (o options) expired(now time.Time) bool {
-	return !o.expires.IsZero() && now.Unix() > o.expires.Unix()
+	return !o.expires.IsZero() && !now.Before(o.end())
 }
 
 // pattern is one item of a pattern list: a network or, when that is invalid, a
@@ -204,4 +204,13 @@ func matches(list []pattern, addr netip.Addr) bool {
 		admitted = admitted || match
 	}
 	return admitted
+}
+
+// end is the first moment at which a key is not valid any more: it is for the whole
+// second of its expiry-time. Zero: never.
+func (o options) end() time.Time {
+	if o.expires.IsZero() {
+		return time.Time{}
+	}
+	return time.Unix(o.expires.Unix()+1, 0)
 }

@@ -226,6 +226,11 @@ func TestCheckKeyExpires(t *testing.T) {
 	_, err := l.AddKeys(t.Context(), "alice", "bob", `expiry-time="20991231Z" `+line("late"))
 	ok(t, err)
 	ok(t, l.checkKey(t, "late"))
+	login, err := l.Login(t.Context(), public("late"), "bob", home)
+	ok(t, err)
+	if want := time.Date(2099, 12, 31, 0, 0, 1, 0, time.UTC); !login.Expires.Equal(want) { // for the whole second
+		t.Errorf("the login says that the key ends at %v, want %v", login.Expires, want)
+	}
 	l.now = func() time.Time { return time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }
 	refused(t, l.checkKey(t, "late"), fingerprint("late"), "expired at 2099-12-31")
 }

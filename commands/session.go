@@ -19,7 +19,7 @@ type Session struct {
 	// Certified says that a certificate vouched for the key: it is not among
 	// those of the user.
 	Certified bool
-	Expires   time.Time // when the certificate does; zero: never
+	Expires   time.Time // from when on the key or certificate is not valid; zero: always
 	// Restricted says that the key has options, as those of CI runners: it does
 	// not manage keys, or it could make itself one without.
 	Restricted bool

@@ -3,6 +3,7 @@ package sshd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -65,7 +66,8 @@ type conn struct {
 	// Only the goroutine that serves the connection uses these.
 	accepted bool
 	refused  []refusal
-	refusal  string // why its sessions run nothing, "" when they do
+	refusal  string      // why its sessions run nothing, "" when they do
+	expiry   *time.Timer // ends it when its key expires; nil: that does not
 }
 
 // refusal is a key that did not let anybody in.
@@ -137,10 +139,25 @@ func (c *conn) config(ctx ssh.Context) *gossh.ServerConfig {
 			}
 			c.accepted = true
 			c.srv.welcome(c, login)
+			c.expireWith(login)
 			c.srv.log.Debug("login", "user", login.User, "key", login.Key, "from", c.from)
 			return &gossh.Permissions{ExtraData: map[any]any{loginKey{}: login}}, nil
 		},
 	}
+}
+
+// expireWith has the connection end when the key expires that it logged in with: a
+// timer costs no goroutine. Each command asks again whether the key is valid.
+func (c *conn) expireWith(l auth.Login) {
+	if l.Expires.IsZero() {
+		return
+	}
+	what := "key"
+	if l.Certified {
+		what = "certificate"
+	}
+	why := fmt.Sprintf("the %s that you logged in with expired at %s", what, l.Expires.UTC().Format(time.RFC3339))
+	c.expiry = time.AfterFunc(time.Until(l.Expires), func() { c.srv.cut(why, func(other *conn) bool { return other == c }) })
 }
 
 // login asks whether a key lets its holder in, and notes it when not.

@@ -173,21 +173,27 @@ func (s *Server) Cut(user auth.Name, key string) {
 	if key == "" {
 		why = string(user) + " is no longer a user of this lab"
 	}
-	s.cut(user, key, why)
+	s.cut(why, holdBy(user, key))
 }
 
-func (s *Server) cut(user auth.Name, key, why string) {
+// holdBy matches the connections of a user that logged in with the key, or with any
+// key when it is "".
+func holdBy(user auth.Name, key string) func(*conn) bool {
+	return func(c *conn) bool { return c.holder.User == user && (key == "" || c.holder.Key == key) }
+}
+
+// cut ends the connections that match, and their sessions, which say why.
+func (s *Server) cut(why string, matches func(*conn) bool) {
 	ended := fault.New(fault.Interrupted, "closed: %s", why)
-	matches := func(l auth.Login) bool { return l.User == user && (key == "" || l.Key == key) }
 	s.eachSession(func(x *session) {
-		if matches(x.login) {
+		if matches(x.conn) {
 			x.cancel(ended)
 		}
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		if matches(c.holder) { // when its sessions have said why
+		if matches(c) { // when its sessions have said why
 			time.AfterFunc(hangUpGrace, func() { _ = c.Close() })
 		}
 	}
@@ -259,6 +265,9 @@ func (s *Server) serveConn(c *conn) {
 	case <-c.closed:
 	}
 	c.report()
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
