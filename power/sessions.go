@@ -46,6 +46,9 @@ func (s silence) Unwrap() error { return s.error }
 // silent tells the silence of a switch that was asked one thing, or some that
 // it should be quick to answer, from its refusal.
 func silent(err error, asked time.Time) error {
+	if _, refused := errors.AsType[snmp.Refusal](err); refused {
+		return err
+	}
 	if err != nil && time.Since(asked) > slow {
 		return silence{err}
 	}

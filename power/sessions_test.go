@@ -8,7 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"walt/fault"
 	"walt/power"
+	"walt/power/snmp"
 	"walt/state"
 )
 
@@ -48,6 +50,32 @@ func TestSilenceIsShared(t *testing.T) {
 		ok(t, r.Store.View(t.Context(), func(reader state.Reader) error {
 			c, err := r.Contact(reader, macOf("sw1"))
 			if c.Why != errSilent.Msg {
+				t.Errorf("the switch: %+v", c)
+			}
+			return err
+		}))
+	})
+}
+
+// A refusal that came late is of one port alone, and the switch answers.
+func TestLateRefusalIsNoSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		refusal := snmp.Refusal{Err: fault.Failedf("port 1 has no PoE")}
+		r.rig.Refuse("one:161", refusal)
+		r.rig.Patience = 7 * time.Second
+		var port power.Port
+		r.update(t, func(tx state.Tx) (err error) {
+			port, err = r.PowerCycle(tx, macOf("n1"))
+			return err
+		})
+		if err := r.Execute(t.Context(), port); !errors.Is(err, refusal) {
+			t.Errorf("got %v", err)
+		}
+		ok(t, r.Store.View(t.Context(), func(reader state.Reader) error {
+			c, err := r.Contact(reader, macOf("sw1"))
+			if c.Why != "" {
 				t.Errorf("the switch: %+v", c)
 			}
 			return err

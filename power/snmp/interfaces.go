@@ -40,9 +40,30 @@ type interfaces struct {
 	bridged map[int]bool // which ports the bridge has
 }
 
+// learn waits until nobody else reads what is read once in a session: who comes
+// meanwhile finds it read.
+func (s *Session) learn(ctx context.Context) (done func(), err error) {
+	select {
+	case s.learning <- struct{}{}:
+		return func() { <-s.learning }, nil
+	case <-ctx.Done():
+		return nil, s.ended(ctx)
+	}
+}
+
 // interfaces reads them once in a session. Tables that the switch does not show
 // count as empty.
 func (s *Session) interfaces(ctx context.Context) (*interfaces, error) {
+	done, err := s.learn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return s.readInterfaces(ctx)
+}
+
+// readInterfaces is interfaces for who learns.
+func (s *Session) readInterfaces(ctx context.Context) (*interfaces, error) {
 	s.learned.Lock()
 	known := s.ports
 	s.learned.Unlock()

@@ -68,15 +68,15 @@ func (s *Session) outlet(ctx context.Context, port int) (outlet, error) {
 			return at, nil
 		}
 	case len(known.of) == 0:
-		return outlet{}, fault.Failedf("%s does not tell which of its PoE outlets (%s) %s is; its setting poe.ports may (see: help show power)",
-			s, ranges(known.all), s.words(port))
+		return outlet{}, Refusal{fault.Failedf("%s does not tell which of its PoE outlets (%s) %s is; its setting poe.ports may (see: help show power)",
+			s, ranges(known.all), s.words(port))}
 	}
 	return outlet{}, s.noPoE(port)
 }
 
-func (s *Session) noPoE(port int) *fault.Error {
-	return fault.Failedf("%s of %s has no PoE", s.words(port), s).
-		WithHint("check the port's number; the switch, or this user or community, may show no PoE ports at all")
+func (s *Session) noPoE(port int) error {
+	return Refusal{fault.Failedf("%s of %s has no PoE", s.words(port), s).
+		WithHint("check the port's number; the switch, or this user or community, may show no PoE ports at all")}
 }
 
 // words are a port's number and its name, if that was read.
@@ -115,6 +115,11 @@ func (n PortName) Text() string {
 // only if it finds exactly one port for each outlet: the power of a wrong port
 // would be somebody else's.
 func (s *Session) readOutlets(ctx context.Context) (*outlets, error) {
+	done, err := s.learn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	s.learned.Lock()
 	known := s.outlets
 	s.learned.Unlock()
@@ -127,7 +132,7 @@ func (s *Session) readOutlets(ctx context.Context) (*outlets, error) {
 	}
 	known = &outlets{all: slices.SortedFunc(maps.Keys(byOutlet(rows)), outlet.compare), numbers: map[int]bool{}}
 	if len(known.all) > 0 {
-		t, err := s.interfaces(ctx)
+		t, err := s.readInterfaces(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -3,7 +3,11 @@ package snmp
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/gosnmp/gosnmp"
 
 	"walt/fault"
 )
@@ -205,4 +209,30 @@ func FuzzLabel(f *testing.F) {
 		}
 		l.outlet(0)
 	})
+}
+
+// TestLearnedOnce has many who ask a session at its beginning: the tables are read
+// for all of them once.
+func TestLearnedOnce(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	a := newAgent(t, twoPorts)
+	s := session(t, picky(t, a.address, func(p *gosnmp.SnmpPacket) (*gosnmp.SnmpPacket, bool) {
+		if p.PDUType == gosnmp.GetBulkRequest && p.Variables[0].Name == adminEnable {
+			asked.Add(1)
+		}
+		return nil, true
+	}))
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if on, err := s.Power(t.Context(), 2); err != nil || !on {
+				t.Errorf("%v, %v", on, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the table was read %d times", n)
+	}
 }

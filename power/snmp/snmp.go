@@ -28,9 +28,10 @@ type Session struct {
 	settle time.Duration // between two looks at a port that was written
 	rows   atomic.Uint32 // of a table that are asked for at once
 
-	learned sync.Mutex
-	ports   *interfaces // nil before they were read
-	outlets *outlets    // likewise
+	learning chan struct{} // holds an element while somebody reads what is read once
+	learned  sync.Mutex    // guards that
+	ports    *interfaces   // nil before they were read
+	outlets  *outlets      // likewise
 
 	turn   chan struct{} // holds an element while somebody asks; guards the rest
 	line   *line         // nil before the first request and after a failed one
@@ -56,7 +57,7 @@ func Open(sw Switch) (*Session, error) {
 	s := &Session{
 		sw: sw, host: host, port: port,
 		limit: sw.Timeout, tries: 3, settle: 250 * time.Millisecond,
-		turn: make(chan struct{}, 1),
+		turn: make(chan struct{}, 1), learning: make(chan struct{}, 1),
 	}
 	if s.limit <= 0 {
 		s.limit = time.Second

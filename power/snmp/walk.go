@@ -68,7 +68,7 @@ asking:
 			if s.fewer(asked) {
 				continue
 			}
-			return nil, refusal{s.refused("refuses to be read", answer.Error)}
+			return nil, Refusal{s.refused("refuses to be read", answer.Error)}
 		}
 		for _, v := range answer.Variables {
 			index, inside := below(v.Name, column)
@@ -79,7 +79,7 @@ asking:
 				if s.fewer(asked) {
 					continue asking
 				}
-				return nil, refusal{fault.Failedf("%s has a looping SNMP table: %s does not end", s, column)}
+				return nil, Refusal{fault.Failedf("%s has a looping SNMP table: %s does not end", s, column)}
 			}
 			seen[v.Name] = true
 			rows = append(rows, row{index, v.Value})
@@ -92,16 +92,18 @@ asking:
 	return nil, fault.Failedf("%s has a table %s of more than %d rows", s, column, longest)
 }
 
-// refusal is that an agent answers with an error, or nonsense, rather than not at
-// all.
-type refusal struct{ error }
+// Refusal is that an agent answers with an error, nonsense, or that it has no such
+// port, however long that took: it is there.
+type Refusal struct{ Err error }
 
-func (r refusal) Unwrap() error { return r.error }
+func (r Refusal) Error() string { return r.Err.Error() }
+
+func (r Refusal) Unwrap() error { return r.Err }
 
 // optional is walk of a column that helps where it can be read.
 func (s *Session) optional(ctx context.Context, column string) ([]row, error) {
 	rows, err := s.walk(ctx, column)
-	if _, refused := errors.AsType[refusal](err); refused {
+	if _, refused := errors.AsType[Refusal](err); refused {
 		return nil, nil
 	}
 	return rows, err
