@@ -146,3 +146,29 @@ func equal[T comparable](t testing.TB, what string, got []T, want ...T) {
 		t.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
+
+// A port that is off cannot become another outlet: the one that was cut would stay
+// without power.
+func TestOutletOfAPortThatIsOff(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, 2)
+	r.SetIdle(time.Nanosecond)
+	_, err := r.OrderOff(t.Context())
+	ok(t, err)
+	ok(t, r.Execute(t.Context(), r.port(t, "n1")))
+	configure := func(poe bool, ports snmp.PoEPorts) error {
+		_, err := r.Store.Update(t.Context(), func(tx state.Tx) error {
+			return r.Configure(tx, macOf("sw1"), power.Switch{Switch: snmp.Switch{Address: "one:161", PoEPorts: ports}, PoE: poe})
+		})
+		return err
+	}
+	for _, ports := range []snmp.PoEPorts{"1:2.1", "1-4:1.1"} {
+		if err := configure(true, ports); fault.As(err) == nil {
+			t.Errorf("%s: %v", ports, err)
+		}
+	}
+	ok(t, configure(true, "2:2.2,9:1.9"))
+	ok(t, configure(false, "2:2.2,9:1.9"))
+	ok(t, r.Execute(t.Context(), r.port(t, "n1")))
+	ok(t, configure(false, "1:2.1"))
+}

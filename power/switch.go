@@ -90,6 +90,12 @@ func (p *Ports) Configure(tx state.Tx, mac ethernet.MAC, sw Switch) error {
 	switch {
 	case err != nil:
 		return err
+	case was.PoEPorts != sw.PoEPorts:
+		if err := offElsewhere(tx, mac, was.PoEPorts, sw); err != nil {
+			return err
+		}
+	}
+	switch {
 	case !sw.PoE:
 		err = p.giveAllBack(tx, mac)
 	case !was.PoE:
@@ -99,6 +105,21 @@ func (p *Ports) Configure(tx state.Tx, mac ethernet.MAC, sw Switch) error {
 		return err
 	}
 	return switches.Put(tx, string(mac), sw)
+}
+
+// offElsewhere fails when a port is off that is to be another outlet from now on:
+// the one that was cut would stay so.
+func offElsewhere(r state.Reader, mac ethernet.MAC, was snmp.PoEPorts, sw Switch) error {
+	for e, err := range orders.Scan(r, string(mac)+"/", "") {
+		if err != nil {
+			return err
+		}
+		if port := portOf(e.Key); !e.Value.Cut.IsZero() && was.Differ(sw.PoEPorts, port.Number) {
+			return fault.Failedf("port %d of %s is switched off, at the outlet that it was; nothing changed", port.Number, sw.Name).
+				WithHint("set poe.reboots=false, which gives it its power back, then poe.ports, then poe.reboots=true")
+		}
+	}
+	return nil
 }
 
 // Forget is called within tx for a device that is forgotten: the ports that it

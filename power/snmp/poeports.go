@@ -64,6 +64,14 @@ func (p PoEPorts) find(port int) (at outlet, told bool) {
 	return outlet{}, false
 }
 
+// Differ reports whether a port is told to be another outlet by the one than by the
+// other.
+func (p PoEPorts) Differ(q PoEPorts, port int) bool {
+	was, told := p.find(port)
+	is, tells := q.find(port)
+	return was != is || told != tells
+}
+
 // uses reports whether some port was told to be an outlet.
 func (p PoEPorts) uses(at outlet) bool {
 	for text := range strings.SplitSeq(string(p), ",") {
