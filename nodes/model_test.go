@@ -270,7 +270,7 @@ func minus(a, b []string) []string {
 // read returns what is in the store.
 func (m *model) read(t *testing.T) *world {
 	t.Helper()
-	w := &world{map[auth.Name]bool{}, map[Name]thing{}, map[images.Ref]images.Image{}, map[auth.Name]int{}, false}
+	w := &world{map[auth.Name]bool{}, map[Name]thing{}, map[images.Ref]images.Image{}, map[auth.Name]int{}, false, 0}
 	accounts, err := m.lab.users.List(t.Context())
 	ok(t, err)
 	ok(t, m.store.View(t.Context(), func(r state.Reader) error {

@@ -24,6 +24,7 @@ type world struct {
 	images  map[images.Ref]images.Image
 	notices map[auth.Name]int
 	down    bool // the registries
+	moves   int  // how often a node changed hands
 }
 
 type thing struct {
@@ -32,7 +33,7 @@ type thing struct {
 	model   images.Model
 	virtual bool
 	image   images.Ref
-	since   time.Time // as read from the store
+	since   time.Time // as read from the store, in the year 9000 for what was not read yet
 }
 
 // How a command ends, besides a contest.
@@ -44,7 +45,7 @@ const (
 )
 
 func (w *world) clone() *world {
-	return &world{maps.Clone(w.users), maps.Clone(w.things), maps.Clone(w.images), maps.Clone(w.notices), w.down}
+	return &world{maps.Clone(w.users), maps.Clone(w.things), maps.Clone(w.images), maps.Clone(w.notices), w.down, w.moves}
 }
 
 // try has f change the world only when it ends with done.
@@ -143,6 +144,10 @@ func (w *world) boot(actor auth.Name, n Name, ref images.Ref) {
 	d := w.things[n]
 	if lost := d.image.User; lost != ref.User && lost != auth.Nobody && lost != actor {
 		w.notices[lost]++
+	}
+	if d.image.User != ref.User { // later than any, until it is read
+		w.moves++
+		d.since = time.Date(9000, 1, 1, 0, 0, w.moves, 0, time.UTC)
 	}
 	d.image = ref
 	w.things[n] = d
