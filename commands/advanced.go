@@ -292,20 +292,21 @@ func (c *Call) outcome(u images.Update) string {
 // terminal a line that changes, without one a line for each node.
 func (c *Call) tries() (show func(images.Trial), end func()) {
 	last := ""
-	line := func(t images.Trial) string {
-		return fmt.Sprintf("Trying the new %s on %s before the others: it should be up within %v", t.Image.Short(), t.Node, t.Limit)
-	}
 	if !c.fancy() {
 		return func(t images.Trial) {
 			if t.Node != last {
-				c.note("%s.", line(t))
+				c.note("Trying the new %s on %s before the others: it should be up within %v.", t.Image.Short(), t.Node, t.Limit)
 			}
 			last = t.Node
 		}, func() {}
 	}
 	return func(t images.Trial) {
 			last = t.Node
-			fmt.Fprintf(c.Err, "\r\x1b[K%s (%s for %v) ...", clean(line(t)), t.State, t.Took.Truncate(time.Second))
+			line := clean(fmt.Sprintf("Trying the new %s on %s: %s, %v of %v ...", t.Image.Short(), t.Node, t.State, t.Took.Truncate(time.Second), t.Limit))
+			if width, _ := c.Terminal.Size(); width > 0 {
+				line = line[:min(len(line), max(width-len("^C")-1, 0))]
+			}
+			fmt.Fprintf(c.Err, "\r\x1b[K%s", line)
 		}, func() {
 			if last != "" {
 				fmt.Fprint(c.Err, "\r\x1b[K")

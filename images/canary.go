@@ -146,7 +146,7 @@ func (c *Catalog) recall(ctx context.Context, actor journal.Actor, ref Ref, fail
 }
 
 func (c *Catalog) recalled(ctx context.Context, actor journal.Actor, ref Ref, failed string, restart bool) ([]Restart, error) {
-	return c.Nodes.Change(ctx, actor, func(tx Change) error {
+	return c.Nodes.Change(ctx, journal.Server, func(tx Change) error { // the user may be gone
 		next, running, err := Find(tx, ref.tagged(candidateTag))
 		if err != nil || !running {
 			return err

@@ -10,6 +10,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
+	"walt/state"
 )
 
 var (
@@ -164,10 +165,14 @@ func TestCanaryThatIsInterrupted(t *testing.T) {
 	err := l.UpdateDefaults(ctx, "bob", false, images.Terms{}, func(images.Update) {})
 	wantFault(t, err, fault.Interrupted, "m1-default stays as it was", "free boots it again")
 	l.wantVersions(t, "afterwards", "v1", both)
-	l.fleet.await = nil
-	if got := l.updates(t, false); got[0].Err != nil || got[0].Tried != "free" {
-		t.Errorf("the next update: %+v", got)
+	l.fleet.await = func(context.Context, images.Ref, func(images.Trial)) error { // and who is removed meanwhile
+		l.update(t, func(tx state.Tx) error { return auth.Delete(tx, "alice", "bob") })
+		return nil
 	}
+	if got := l.updates(t, false); got[0].Err == nil || got[0].Tried != "free" {
+		t.Errorf("the update of who was removed: %+v", got)
+	}
+	l.wantVersions(t, "after that", "v1", both)
 }
 
 // Somebody who does not agree that sessions end is asked before the canary boots,

@@ -123,6 +123,7 @@ func (c *Catalog) update(ctx context.Context, user auth.Name, terms Terms, u *Up
 		u.Restarts, err = c.replace(ctx, user, terms, fresh.instead(ref, u.Kept), "updated from "+u.Newest.Location)
 	}
 	if err == nil {
+		u.Restarts = slices.DeleteFunc(u.Restarts, func(r Restart) bool { return r.Node == tried }) // it went on
 		return nil
 	}
 	return c.undo(ctx, user, tried, u, err)
