@@ -87,7 +87,11 @@ func TestSlowClientOfNodes(t *testing.T) {
 		taken := make(chan struct{})
 		c := &Call{App: &App{patience: time.Second}, Session: &Session{Out: io.Discard}}
 		name := func(n *nodes.DeviceStatus) nodes.Name { return n.Name }
-		p := newPages(c, pointers(make([]nodes.DeviceStatus, 3)), name)
+		all := make([]nodes.DeviceStatus, 3)
+		for i := range all {
+			all[i].Device = &nodes.Device{}
+		}
+		p := newPages(c, pointers(all), name)
 		if _, err := p.Write([]byte("x")); err != nil || p.made == nil {
 			t.Error("a client that is not slow")
 		}
