@@ -182,9 +182,8 @@ func imageShow(ctx context.Context, c *Call) error {
 // models cannot run.
 func (c *Call) warnUnfit(all []images.Image) {
 	for _, img := range all {
-		// what cannot be read is told by who needs it
-		if d, err := c.Library.Inspect(img); err == nil && len(d.Unfit) > 0 {
-			c.note("%s is for %s, which %s cannot run.", c.nameOf(img), d.Platform, strings.Join(images.ModelNames(d.Unfit), ", "))
+		if platform, unfit := c.Library.Unfit(img); len(unfit) > 0 {
+			c.note("%s is for %s, which %s cannot run.", c.nameOf(img), platform, strings.Join(images.ModelNames(unfit), ", "))
 		}
 	}
 }
@@ -192,34 +191,13 @@ func (c *Call) warnUnfit(all []images.Image) {
 // warnUnfitNodes names the nodes whose images are for a platform that they cannot
 // run. That is no reason to refuse them: tools that pack files into an image often
 // note what they run on themselves.
-func (c *Call) warnUnfitNodes(ctx context.Context, changes []nodes.Change) error {
-	all, err := c.Images.All(ctx)
-	if err != nil {
-		return err
-	}
-	unfit := map[images.Ref]images.Detail{}
-	for _, img := range all {
-		if !slices.ContainsFunc(changes, func(ch nodes.Change) bool { return ch.Image == img.Ref }) {
-			continue
-		}
-		if d, err := c.Library.Inspect(img); err == nil && len(d.Unfit) > 0 {
-			unfit[img.Ref] = d
+func (c *Call) warnUnfitNodes(changes []nodes.Change) {
+	for _, ch := range changes {
+		img := images.Image{Digest: ch.Digest, Models: []images.Model{ch.Model}}
+		if platform, unfit := c.Library.Unfit(img); len(unfit) > 0 {
+			c.note("%s may not come up: %s is for %s, which %s cannot run.", ch.Node, ch.Image.Short(), platform, ch.Model)
 		}
 	}
-	if len(unfit) == 0 {
-		return nil
-	}
-	devices, err := c.Lab.All(ctx)
-	for _, n := range devices {
-		i := slices.IndexFunc(changes, func(ch nodes.Change) bool { return ch.Node == n.Name })
-		if i < 0 {
-			continue
-		}
-		if d := unfit[changes[i].Image]; slices.Contains(d.Unfit, n.Model) {
-			c.note("%s may not come up: %s is for %s, which %s cannot run.", n.Name, changes[i].Image.Short(), d.Platform, n.Model)
-		}
-	}
-	return err
 }
 
 func imageInspect(ctx context.Context, c *Call) error {

@@ -32,7 +32,7 @@ func (l *Library) Inspect(img Image) (Detail, error) {
 	}
 	d := Detail{Labels: config.Config.Labels, History: []string{}, Architecture: config.Architecture, OS: config.OS}
 	d.Platform = source.PlatformOf(config)
-	d.Unfit = l.Unfit(img, d.Platform)
+	_, d.Unfit = l.Unfit(img)
 	for _, b := range m.Layers {
 		d.Layers = append(d.Layers, Layer{string(b.Digest), b.Size})
 	}
@@ -59,7 +59,24 @@ func (l *Library) config(img Image) (content.Manifest, content.Config, error) {
 }
 
 // Platform is what an image that is here says that it is for, "" when it does not.
+// It is read once: what has a digest does not change.
 func (l *Library) Platform(img Image) (string, error) {
+	l.mu.Lock()
+	platform, known := l.read[img.Digest]
+	l.mu.Unlock()
+	if known {
+		return platform, nil
+	}
 	_, config, err := l.config(img)
-	return source.PlatformOf(config), err
+	if err != nil {
+		return "", err
+	}
+	platform = source.PlatformOf(config)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.read == nil {
+		l.read = map[string]string{}
+	}
+	l.read[img.Digest] = platform
+	return platform, nil
 }

@@ -101,16 +101,17 @@ func (l *Library) SetModels(platforms map[Model]string) {
 	l.models = all
 }
 
-// Unfit returns those of the image's models whose machines do not run a platform;
-// none where it is "", not known.
-func (l *Library) Unfit(img Image, platform string) (models []Model) {
-	if platform == "" {
-		return nil
+// Unfit returns the platform of an image, and those of its models whose machines do
+// not run that; none where it is not known, or cannot be read: who needs it tells.
+func (l *Library) Unfit(img Image) (platform string, models []Model) {
+	platform, err := l.Platform(img)
+	if err != nil || platform == "" {
+		return "", nil
 	}
 	for _, m := range img.Models {
 		if runs := l.runs(m); len(runs) > 0 && !slices.Contains(runs, platform) {
 			models = append(models, m)
 		}
 	}
-	return models
+	return platform, models
 }

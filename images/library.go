@@ -37,7 +37,8 @@ type Library struct {
 	Present func(context.Context) ([]Model, error)
 
 	mu         sync.Mutex
-	models     Platforms // that the configuration tells of
+	models     Platforms         // that the configuration tells of
+	read       map[string]string // the platforms of images, by their digests
 	registries []*source.Registry
 	docker     *source.Daemon
 }

@@ -26,7 +26,9 @@ type Result struct {
 // Change is what one command did to one node.
 type Change struct {
 	Node     Name
+	Model    images.Model
 	Image    images.Ref // that it boots now
+	Digest   string     // of that image, when it was told to boot it
 	Previous auth.Name  // owner before
 	Changed  bool       // false: it booted that image already and was left alone
 	Reboot   Reboot

@@ -95,7 +95,7 @@ func (c *change) assign(d Device, ref images.Ref) error {
 	}
 	previous, before := d.Owner(), d.Image
 	c.result.Changes = append(c.result.Changes, Change{
-		Node: d.Name, Image: ref, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped},
+		Node: d.Name, Model: d.Model, Image: ref, Digest: img.Digest, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped},
 	})
 	if err := c.lab.Ports.NoteUse(c.tx, d.MAC); err != nil {
 		return err

@@ -32,11 +32,15 @@ type powerCut struct {
 func (p *powerCut) watch(b *Store) {
 	l := &b.disk.logs
 	l.msync = func(pages []byte, flags int) error {
-		held, file := bytes.Clone(pages), filepath.Base(logPath(l.dir, l.number))
+		path := logPath(l.dir, l.number)
+		held, gone := os.ReadFile(path) // not the pages: badger may cut the file of a log that became a table
 		err := unix.Msync(pages, flags)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.logs[file], p.syncs = held, p.syncs+1
+		p.syncs++
+		if gone == nil {
+			p.logs[filepath.Base(path)] = held
+		}
 		return err
 	}
 }
