@@ -20,7 +20,7 @@ type Call struct {
 	line  string // as it was typed
 	args  []string
 	flags *pflag.FlagSet
-	first []images.Image // that the user was given since this line is the first, see workingSet
+	first []images.Image // that the user was given since this line is the first, see seed
 }
 
 // parse checks options and the number of arguments. It returns pflag.ErrHelp

@@ -67,7 +67,7 @@ this server publishes with the user name that the registry's configuration has.`
 		Path: "image rename", Also: []string{"image mv"}, Short: "rename an image of yours that no node boots", Topic: "images",
 		Args: []Arg{mine, {Name: "NEW"}},
 		Run: func(ctx context.Context, c *Call) error {
-			if _, err := c.workingSet(ctx); err != nil {
+			if err := c.seed(ctx); err != nil {
 				return err
 			}
 			if err := c.Images.Rename(ctx, c.User, c.arg(0), c.arg(1), c.justGiven(c.arg(1))); err != nil {
@@ -80,7 +80,7 @@ this server publishes with the user name that the registry's configuration has.`
 		Path: "image remove", Also: []string{"image rm", "image delete"}, Short: "delete an image of yours that no node boots", Topic: "images",
 		Args: []Arg{mine},
 		Run: func(ctx context.Context, c *Call) error {
-			if _, err := c.workingSet(ctx); err != nil {
+			if err := c.seed(ctx); err != nil {
 				return err
 			}
 			if err := c.Images.Remove(ctx, c.User, c.arg(0)); err != nil {
@@ -92,10 +92,15 @@ this server publishes with the user name that the registry's configuration has.`
 	}}
 }
 
-// workingSet returns the user's images, and names those that were made because
-// it is the first time that they are looked at.
-func (c *Call) workingSet(ctx context.Context) ([]images.Image, error) {
-	mine, seeded, err := c.Images.WorkingSet(ctx, c.User)
+// seed sees to it that the user has the first images, and names those that were
+// made because it is the first time that they are looked at.
+func (c *Call) seed(ctx context.Context) error {
+	seeded, err := c.Images.Seed(ctx, c.User)
+	c.noteSeeded(seeded)
+	return err
+}
+
+func (c *Call) noteSeeded(seeded []images.Image) {
 	c.first = append(c.first, seeded...)
 	if len(seeded) > 0 {
 		var made []string
@@ -104,7 +109,6 @@ func (c *Call) workingSet(ctx context.Context) ([]images.Image, error) {
 		}
 		c.note("Your working set was empty: the default images of the nodes here were cloned into it as %s.", strings.Join(made, ", "))
 	}
-	return mine, err
 }
 
 // justGiven reports whether an image of the user is there only because this very
@@ -125,7 +129,8 @@ func (c *Call) nameOf(img images.Image) string {
 }
 
 func imageShow(ctx context.Context, c *Call) error {
-	mine, err := c.workingSet(ctx)
+	mine, seeded, err := c.Images.WorkingSet(ctx, c.User)
+	c.noteSeeded(seeded)
 	if f := fault.As(err); f != nil { // looking is possible all the same
 		c.note("You have no images yet, and the first ones cannot be made: %s.", f.Msg)
 		err = nil
@@ -201,7 +206,7 @@ func (c *Call) warnUnfitNodes(changes []nodes.Change) {
 }
 
 func imageInspect(ctx context.Context, c *Call) error {
-	if _, err := c.workingSet(ctx); err != nil {
+	if err := c.seed(ctx); err != nil {
 		return err
 	}
 	img, err := c.Images.Own(ctx, c.User, c.arg(0))

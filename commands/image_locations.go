@@ -33,7 +33,7 @@ func imageClone(ctx context.Context, c *Call) error {
 	if changed {
 		c.note("%s is no valid name here: the clone is called %s.", strings.TrimPrefix(from.Ref.String(), string(from.Ref.User)+"/"), to.Short())
 	}
-	if _, err := c.workingSet(ctx); err != nil {
+	if err := c.seed(ctx); err != nil {
 		return err
 	}
 	report, end := c.progress(from.String())
@@ -60,7 +60,7 @@ func imageClone(ctx context.Context, c *Call) error {
 }
 
 func imageDuplicate(ctx context.Context, c *Call) error {
-	if _, err := c.workingSet(ctx); err != nil {
+	if err := c.seed(ctx); err != nil {
 		return err
 	}
 	from, to, err := c.Images.Duplicate(ctx, c.User, c.arg(0), c.arg(1), c.justGiven(c.arg(1)))
@@ -72,7 +72,7 @@ func imageDuplicate(ctx context.Context, c *Call) error {
 }
 
 func imagePublish(ctx context.Context, c *Call) error {
-	if _, err := c.workingSet(ctx); err != nil {
+	if err := c.seed(ctx); err != nil {
 		return err
 	}
 	img, err := c.Images.Own(ctx, c.User, c.arg(0))

@@ -75,8 +75,7 @@ func (c *Call) checkImage(ctx context.Context, name string) error {
 		}
 		return fault.Usagef("%s is a link, and nodes boot images of yours", name).WithHint("clone it first: image clone %s", name)
 	}
-	_, err := c.workingSet(ctx)
-	return err
+	return c.seed(ctx)
 }
 
 // change runs a change of the set that is the first argument, and shows what

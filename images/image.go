@@ -53,6 +53,14 @@ func Delete(tx state.Tx, ref Ref) error { return table.Delete(tx, ref.Full()) }
 // Of returns the working set of a user, ordered by name and tag.
 func Of(r state.Reader, user auth.Name) ([]Image, error) { return list(r, string(user)+"/") }
 
+// hasNone reports whether the user has no image.
+func hasNone(r state.Reader, user auth.Name) (bool, error) {
+	for _, err := range table.Keys(r, string(user)+"/", "") {
+		return false, err
+	}
+	return true, nil
+}
+
 // All returns every image, ordered by full name.
 func All(r state.Reader) ([]Image, error) { return list(r, "") }
 

@@ -15,19 +15,25 @@ import (
 // while there are none, the default images of the models present are cloned
 // into it and returned as seeded.
 func (c *Catalog) WorkingSet(ctx context.Context, user auth.Name) (mine, seeded []Image, err error) {
-	read := func(r state.Reader) ([]Image, error) { return Of(r, user) }
-	if mine, err = state.Read(ctx, c.Store, read); err != nil || len(mine) > 0 {
-		return mine, nil, err
+	if seeded, err = c.Seed(ctx, user); err != nil {
+		return nil, nil, err
+	}
+	mine, err = state.Read(ctx, c.Store, func(r state.Reader) ([]Image, error) { return Of(r, user) })
+	return mine, seeded, err
+}
+
+// Seed is WorkingSet for who only needs that the first images are there; it takes
+// no longer when there are many.
+func (c *Catalog) Seed(ctx context.Context, user auth.Name) (seeded []Image, err error) {
+	none, err := state.Read(ctx, c.Store, func(r state.Reader) (bool, error) { return hasNone(r, user) })
+	if err != nil || !none {
+		return nil, err
 	}
 	present, err := c.Nodes.Models(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if seeded, err = c.seed(ctx, user, present); err != nil {
-		return nil, nil, err
-	}
-	mine, err = state.Read(ctx, c.Store, read) // another session of the user may have been first
-	return mine, seeded, err
+	return c.seed(ctx, user, present)
 }
 
 // seed is left when a user got the first images; it is never given twice, also
@@ -77,7 +83,7 @@ func unseeded(r state.Reader, user auth.Name, models []Model) ([]Image, error) {
 	if ok, err := auth.Exists(r, user); err != nil || !ok {
 		return nil, err // removed since the session began
 	}
-	if mine, err := Of(r, user); err != nil || len(mine) > 0 {
+	if none, err := hasNone(r, user); err != nil || !none {
 		return nil, err
 	}
 	var todo []Image
