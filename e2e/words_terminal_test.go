@@ -189,7 +189,7 @@ var converse = map[string]func(s *story, ts *testscript.TestScript, t *talk, arg
 	"got-no-escapes": func(_ *story, _ *testscript.TestScript, t *talk, _ []string) error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if strings.ContainsAny(t.printed.String(), "\x1b\x9b\x0e\x0f") {
+		if strings.ContainsAny(t.printed.String(), "\x1b\u009b\x0e\x0f") {
 			return fmt.Errorf("printed %q", t.printed.String())
 		}
 		return nil

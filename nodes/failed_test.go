@@ -50,10 +50,8 @@ func TestNodeThatCannotBoot(t *testing.T) {
 		if s := l.state(t, "v1"); s.Why != "internal error" {
 			t.Errorf("it is %+v", s.Status)
 		}
-		all, err := l.All(t.Context())
-		ok(t, err)
 		l.Failed("v2", errors.New("secret"))
-		if all, err = l.All(t.Context()); err != nil || len(Reasons(all, Failed)) != 1 || len(Reasons(all, Failed)[0].Nodes) != 2 {
+		if all, err := l.All(t.Context()); err != nil || len(Reasons(all, Failed)) != 1 || len(Reasons(all, Failed)[0].Nodes) != 2 {
 			t.Errorf("the same reason is told of each: %v, %v", Reasons(all, Failed), err)
 		}
 	})
