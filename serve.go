@@ -31,12 +31,8 @@ import (
 	"walt/vnode/sim"
 )
 
-const (
-	// drain is how long running commands get when the server shuts down.
-	drain = 10 * time.Second
-	// retry is the pause after the first failed download of a default image.
-	retry = 2 * time.Second
-)
+// drain is how long running commands get when the server shuts down.
+const drain = 10 * time.Second
 
 // server is all parts of a running waltd.
 type server struct {
@@ -94,7 +90,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		return nil, err
 	}
 	s.catalog = images.NewCatalog(images.Config{
-		Store: s.store, Journal: s.journal, Content: s.library, Log: log, Now: time.Now, Retry: retry,
+		Store: s.store, Journal: s.journal, Content: s.library, Log: log, Now: time.Now,
 	})
 	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{

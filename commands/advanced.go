@@ -232,16 +232,6 @@ func updateDefaults(ctx context.Context, c *Call) error {
 
 func asked(o images.Offer) bool { return o.Asked }
 
-// askVisited asks whether to reboot free nodes on which users have sessions.
-func (c *Call) askVisited(ctx context.Context, contest *consent.Error) error {
-	var names []string
-	for _, n := range contest.Nodes {
-		c.note("%s is free, and %s has a session on it.", n.Node, n.Owner)
-		names = append(names, n.Node)
-	}
-	return c.ask(ctx, "Reboot "+strings.Join(slices.Compact(names), ", ")+" anyway?")
-}
-
 // offered says what a location has of a default image.
 func (c *Call) offered(o images.Offer, present images.Image) string {
 	switch f := fault.As(o.Err); {

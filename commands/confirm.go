@@ -111,3 +111,13 @@ func (c *Call) ask(ctx context.Context, question string) error {
 	}
 	return refused
 }
+
+// askVisited asks whether to reboot free nodes on which users have sessions.
+func (c *Call) askVisited(ctx context.Context, contest *consent.Error) error {
+	var names []string
+	for _, n := range contest.Nodes {
+		c.note("%s is free, and %s has a session on it.", n.Node, n.Owner)
+		names = append(names, n.Node)
+	}
+	return c.ask(ctx, "Reboot "+strings.Join(slices.Compact(names), ", ")+" anyway?")
+}

@@ -2,7 +2,7 @@
 // the facts that were shown, and whether they still hold. It asks nobody by
 // itself: it is given a way to ask. Its one surprising rule: agreeing
 // to facts is not agreeing to others, so any change of them is a new question.
-// Who counts as disturbed is said by nodes/owner.go, of nodes that change hands,
+// Who counts as disturbed is said by nodes/disturbed.go, of nodes that change hands,
 // and by images/clone.go and images/update.go, of an image that is overwritten.
 package consent
 

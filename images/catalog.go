@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -44,9 +45,7 @@ type Config struct {
 	Duties state.Duties
 	Log    *slog.Logger
 	Now    func() time.Time
-	// Retry is the pause after the first failed download of a default image, see
-	// pause.Doubled.
-	Retry time.Duration
+	Retry  time.Duration // the first pause after a failed download; 0: firstPause
 }
 
 // Catalog is which images there are: the working sets of the users, and the
@@ -62,6 +61,7 @@ func NewCatalog(c Config) *Catalog {
 	if c.Duties == nil {
 		c.Duties = state.Alone{}
 	}
+	c.Retry = cmp.Or(c.Retry, firstPause)
 	return &Catalog{Config: c}
 }
 

@@ -161,6 +161,10 @@ func (c *Catalog) try(ctx context.Context, model Model) {
 	_ = pause.For(ctx, c.Retry) // it is still due at once
 }
 
+// firstPause follows the first failed download of a default image, see
+// pause.Doubled.
+const firstPause = 2 * time.Second
+
 // postpone notes within tx that a try failed, and when the next one is due.
 func (c *Catalog) postpone(tx state.Tx, model Model, reason string) error {
 	w, wanted, err := downloads.Find(tx, string(model))

@@ -79,28 +79,6 @@ func (l *Library) machines(ctx context.Context, repository string, labels map[st
 	return all, nil
 }
 
-// runs returns the platforms of a model, or none when nobody tells.
-func (l *Library) runs(m Model) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if all, ok := l.models[m]; ok {
-		return all
-	}
-	return l.platforms.Of(m)
-}
-
-// SetModels says what the machines of some models run, as in "linux/arm/v7",
-// beside or instead of what is known. It may be called again at any time.
-func (l *Library) SetModels(platforms map[Model]string) {
-	all := Platforms{}
-	for m, p := range platforms {
-		all[m] = Including(p)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.models = all
-}
-
 // Unfit returns the platform of an image, and those of its models whose machines do
 // not run that; none where it is not known, or cannot be read: who needs it tells.
 func (l *Library) Unfit(img Image) (platform string, models []Model) {

@@ -79,3 +79,26 @@ func (p Platforms) Of(m Model) []string {
 	}
 	return nil
 }
+
+// SetModels says what the machines of some models run, as in "linux/arm/v7",
+// beside or instead of what is known. It may be called again at any time.
+func (l *Library) SetModels(platforms map[Model]string) {
+	all := Platforms{}
+	for m, p := range platforms {
+		all[m] = Including(p)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.models = all
+}
+
+// runs returns the platforms of a model, or none when nobody tells: those that the
+// configuration tells go first.
+func (l *Library) runs(m Model) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if all, ok := l.models[m]; ok {
+		return all
+	}
+	return l.platforms.Of(m)
+}

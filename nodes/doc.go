@@ -7,8 +7,8 @@
 // What is a device, and how is it spoken of?
 //
 //	device.go      the record of a device, and what runs it: hardware or the server
-//	owner.go       who owns it, whether it is free, and who counts as disturbed;
-//	               the index of nodes by their owner
+//	owner.go       who owns it, whether it is free; the index of nodes by owner
+//	disturbed.go   who counts as disturbed by what is done to devices
 //	view.go        all of them in memory, for what is shown and to pick among many
 //	name.go        names of devices, their form and their natural order
 //	set.go         expressions that stand for several devices

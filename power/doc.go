@@ -7,7 +7,7 @@
 //
 // Where is a device connected?
 //
-//	port.go        ports, and the links of devices to them
+//	links.go       ports, and the links of devices to them
 //	connect.go     what a user or a booting node tells of it
 //	discovery.go   what switches tell of it: LLDP and bridge tables
 //

@@ -18,9 +18,6 @@ import (
 	"walt/auth"
 )
 
-// maxAuthTries lets an agent offer a number of keys.
-const maxAuthTries = 20
-
 // What is offered to clients: the library's choice without SHA-1, which
 // OpenSSH has not needed since its version 7.2.
 var (

@@ -12,6 +12,7 @@ import (
 const (
 	maxLogins     = 1000 // connections that nobody has logged in on yet
 	maxLoginsFrom = 64   // of those, the ones of an address that are served at once; the others wait
+	maxAuthTries  = 20   // keys that a login may offer: an agent has a number of them
 )
 
 // logins are the connections that nobody has logged in on yet. They have a
