@@ -3,6 +3,8 @@ package source
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -10,15 +12,15 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	memory "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Sample is a small image made on the spot, for a lab that has nothing to download.
@@ -38,23 +40,72 @@ func ServeSamples(l net.Listener, samples []Sample) (*http.Server, error) {
 	}
 	go server.Serve(l) // ends when the server is closed
 	for _, s := range samples {
-		img, err := s.image()
-		if err != nil {
+		if err := s.publish("http://" + l.Addr().String()); err != nil {
 			server.Close()
-			return nil, fmt.Errorf("make a sample image: %w", err)
-		}
-		for _, as := range s.Names {
-			ref, err := name.ParseReference(l.Addr().String()+"/"+as, name.Insecure)
-			if err == nil {
-				err = remote.Write(ref, img)
-			}
-			if err != nil {
-				server.Close()
-				return nil, fmt.Errorf("publish a sample image: %w", err)
-			}
+			return nil, fmt.Errorf("publish a sample image: %w", err)
 		}
 	}
 	return server, nil
+}
+
+// publish sends the image to a registry that needs neither logins nor patience.
+func (s Sample) publish(registry string) error {
+	img, err := s.image()
+	if err != nil {
+		return err
+	}
+	manifest, err := img.RawManifest()
+	if err != nil {
+		return err
+	}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	blobs := [][]byte{config}
+	layers, err := img.Layers()
+	if err != nil {
+		return err
+	}
+	for _, layer := range layers {
+		r, err := layer.Compressed()
+		if err != nil {
+			return err
+		}
+		packed, err := io.ReadAll(r)
+		if err = errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+		blobs = append(blobs, packed)
+	}
+	for _, as := range s.Names {
+		name, tag, _ := strings.Cut(as, ":")
+		for _, b := range blobs {
+			url := fmt.Sprintf("%s/v2/%s/blobs/uploads/?digest=sha256:%x", registry, name, sha256.Sum256(b))
+			if err := put(http.MethodPost, url, "application/octet-stream", b); err != nil {
+				return err
+			}
+		}
+		if err := put(http.MethodPut, registry+"/v2/"+name+"/manifests/"+tag, string(types.DockerManifestSchema2), manifest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func put(method, url, contentType string, body []byte) error {
+	req, err := http.NewRequest(method, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", contentType)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = wanted(resp, http.StatusCreated)
+	return err
 }
 
 func (s Sample) image() (v1.Image, error) {
