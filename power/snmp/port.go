@@ -133,7 +133,8 @@ func (s *Session) SetPower(ctx context.Context, port int, on bool) error {
 // back. Once it has begun, the end of ctx cuts only the pause short: the power
 // is given back before Cycle returns, or the fault says that it is not.
 func (s *Session) Cycle(ctx context.Context, port int, off time.Duration) error {
-	if _, err := s.Power(ctx, port); err != nil {
+	was, err := s.Power(ctx, port)
+	if err != nil {
 		return err
 	}
 	whole := context.WithoutCancel(ctx)
@@ -144,11 +145,20 @@ func (s *Session) Cycle(ctx context.Context, port int, off time.Duration) error 
 	}
 	given := s.SetPower(whole, port, true)
 	switch {
-	case cut != nil:
-		return cut
+	case cut != nil && given != nil: // a refusal, or a silence that may hide that it was cut
+		is, err := s.Power(whole, port)
+		if err == nil && (is || is == was) {
+			return cut
+		} else if err != nil {
+			return fault.Failedf("%s may be left without power: %v", s.words(port), cut).
+				WithHint("see whether it is on, and turn it on again, as soon as the switch answers")
+		}
+		fallthrough
 	case given != nil:
 		return fault.Failedf("%s is left without power: %v", s.words(port), given).
 			WithHint("turn it on again as soon as the switch lets you")
+	case cut != nil:
+		return cut
 	}
 	return interrupted
 }

@@ -150,19 +150,26 @@ func TestCycleInterrupted(t *testing.T) {
 	}
 }
 
-// TestCycleSilenced has an agent that falls silent in the pause.
+// TestCycleSilenced has an agent that falls silent in the pause, and one that does
+// so between the cut and its answer.
 func TestCycleSilenced(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t, twoPorts)
-	s, other := a.session(hasty), a.session()
+	s := a.session(hasty)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Cycle(ctx, 2, time.Hour) }()
-	isOff(t, other, 2)
+	isOff(t, a.session(), 2)
 	a.signal(syscall.SIGSTOP)
 	cancel()
-	wantFault(t, <-ended, "port 2 is left without power", "does not answer")
+	wantFault(t, <-ended, "left without power", "does not answer")
 	a.signal(syscall.SIGCONT)
+
+	if err := a.session().SetPower(t.Context(), 2, true); err != nil {
+		t.Fatal(err)
+	}
+	address := relay(t, a.address, func(int, bool) bool { return a.port(2) == "2" })
+	wantFault(t, session(t, address, hasty).Cycle(t.Context(), 2, 0), "port 2 may be left without power", "does not answer", "turn it on again")
 }
 
 func isOff(t *testing.T, s *Session, port int) {
