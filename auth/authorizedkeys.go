@@ -125,8 +125,8 @@ func parseKey(line string) (Key, *fault.Error) {
 // place of a key.
 func checkStrength(key ssh.PublicKey) *fault.Error {
 	const hint = "make a better key: ssh-keygen -t ed25519"
-	if _, ok := key.(*ssh.Certificate); ok {
-		return fault.Usagef("a certificate, not a key").WithHint("send the .pub file without -cert in its name")
+	if cert, ok := key.(*ssh.Certificate); ok {
+		return notAKey(cert)
 	}
 	if key.Type() == algoDSA {
 		return fault.Usagef("DSA keys are too weak").WithHint(hint)

@@ -66,7 +66,10 @@ func TestBadLines(t *testing.T) {
 		{good + strings.Repeat("x", maxLine), "longer than 8192 bytes"},
 		{strings.Repeat("#\n", MaxInput/2+1), "larger than 256 KiB"},
 		{string(ssh.MarshalAuthorizedKey(publicRSA(t, 1024))), "1024 bits is too weak"},
-		{string(ssh.MarshalAuthorizedKey(certificate(t, signer("a"), nil))), "certificate"},
+		{string(ssh.MarshalAuthorizedKey(certificate(t, signer("a"), nil))), "an SSH certificate for \"alice\" as a user, valid until 2026-"},
+		{string(ssh.MarshalAuthorizedKey(certificate(t, signer("a"), func(c *ssh.Certificate) {
+			c.CertType, c.ValidPrincipals, c.ValidBefore = ssh.HostCert, nil, ssh.CertTimeInfinity
+		}))), "an SSH certificate for nobody in particular as a host, valid for ever, not a key"},
 		{"ssh-dss " + dsa, "DSA"},
 		{string(pem.EncodeToMemory(private)), "ends in .pub"},
 		{"PuTTY-User-Key-File-3: ssh-ed25519\n", "private key"},

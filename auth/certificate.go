@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"walt/fault"
 	"walt/state"
 )
 
@@ -92,6 +95,24 @@ func (u *Users) checkCertificate(cert *ssh.Certificate) (options, error) {
 	_, pty := cert.Extensions[permitPTY]
 	o.noPTY = !pty
 	return o, err
+}
+
+// notAKey says what somebody sent who sent a certificate in the place of a key.
+func notAKey(cert *ssh.Certificate) *fault.Error {
+	what, of := "an SSH certificate for nobody in particular", "a user"
+	if len(cert.ValidPrincipals) > 0 {
+		what = fmt.Sprintf("an SSH certificate for %.60q", strings.Join(cert.ValidPrincipals, ", "))
+	}
+	if cert.CertType != ssh.UserCert {
+		of = "a host"
+	}
+	until := "for ever"
+	if cert.ValidBefore <= math.MaxUint32 {
+		until = "until " + time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339)
+	}
+	const hint = "send the key that it certifies, the .pub file without -cert in its name\n" +
+		"certificates are not registered: whoever has one that is valid logs in with it when user_ca, in the server's configuration, names its authority (see: help show admin)"
+	return fault.Usagef("%s as %s, valid %s, not a key", what, of, until).WithHint(hint)
 }
 
 func criticalOptions(critical map[string]string) (o options, err error) {
