@@ -31,10 +31,10 @@ func TestDocuments(t *testing.T) {
 		"the detail of an image": {
 			NewImageDetail(img, true, images.Detail{
 				Layers: []images.Layer{{Digest: "sha256:aa", Size: 10}}, Labels: map[string]string{"walt.node.models": "rpi-3-b"},
-				History: []string{"FROM scratch"}, Architecture: "arm64", OS: "linux",
+				History: []string{"FROM scratch"}, Architecture: "arm64", OS: "linux", Unfit: img.Models,
 			}, []images.Image{{Ref: images.DefaultRef("rpi-3-b")}}),
 			`{"fullname":"bob/mine:latest","user":"bob","name":"mine","models":["rpi-3-b"],"in_use":true,"created":"2026-11-20T12:00:00Z",` +
-				`"digest":"sha256:beef","size":12,"architecture":"arm64","os":"linux","layers":[{"digest":"sha256:aa","size":10}],` +
+				`"digest":"sha256:beef","size":12,"unfit":["rpi-3-b"],"architecture":"arm64","os":"linux","layers":[{"digest":"sha256:aa","size":10}],` +
 				`"labels":{"walt.node.models":"rpi-3-b"},"history":["FROM scratch"],"shared_with":["waltplatform/rpi-3-b-default:latest"]}`,
 		},
 		"what a search found": {
@@ -64,7 +64,7 @@ func TestEmptyDocuments(t *testing.T) {
 		want string
 	}{
 		{NewChanges(nodes.Result{}), `{"cloned":[],"nodes":[]}`},
-		{NewImages(nil, nil), `{"images":[]}`},
+		{NewImages(nil, nil, nil), `{"images":[]}`},
 		{NewFoundImages(nil), `{"images":[]}`},
 		{NewPower(power.Report{}), `{"ports":[],"saved_port_hours":0}`},
 		{NewUsers(nil, time.Time{}), `{"users":[]}`},

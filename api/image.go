@@ -22,20 +22,24 @@ type Image struct {
 	Created  time.Time      `json:"created"`
 	Digest   string         `json:"digest"` // of its manifest, "sha256:<hex>"
 	Size     int64          `json:"size"`   // as stored in a registry
+	Unfit    []images.Model `json:"unfit"`  // of the models, those that cannot run it
 }
 
 // NewImages makes a document of images, in their order. uses is how many nodes
-// boot each.
-func NewImages(shown []images.Image, uses map[images.Ref]int) Images {
+// boot each, unfit which of its models cannot run an image.
+func NewImages(shown []images.Image, uses map[images.Ref]int, unfit func(images.Image) []images.Model) Images {
 	doc := Images{[]Image{}}
 	for _, img := range shown {
-		doc.Images = append(doc.Images, newImage(img, uses[img.Ref] > 0))
+		doc.Images = append(doc.Images, newImage(img, uses[img.Ref] > 0, unfit(img)))
 	}
 	return doc
 }
 
-func newImage(img images.Image, inUse bool) Image {
-	return Image{img.Ref, img.Ref.User, img.Ref.Short(), img.Models, inUse, img.Created, img.Digest, img.Size}
+func newImage(img images.Image, inUse bool, unfit []images.Model) Image {
+	if unfit == nil {
+		unfit = []images.Model{}
+	}
+	return Image{img.Ref, img.Ref.User, img.Ref.Short(), img.Models, inUse, img.Created, img.Digest, img.Size, unfit}
 }
 
 // ImageDetail is the document of "image inspect". All text in it but the names
@@ -58,7 +62,7 @@ type Layer struct {
 
 // NewImageDetail makes a document of what an image is made of.
 func NewImageDetail(img images.Image, inUse bool, d images.Detail, shared []images.Image) ImageDetail {
-	doc := ImageDetail{newImage(img, inUse), d.Architecture, d.OS, []Layer{}, d.Labels, d.History, []images.Ref{}}
+	doc := ImageDetail{newImage(img, inUse, d.Unfit), d.Architecture, d.OS, []Layer{}, d.Labels, d.History, []images.Ref{}}
 	for _, l := range d.Layers {
 		doc.Layers = append(doc.Layers, Layer{l.Digest, l.Size})
 	}

@@ -164,7 +164,10 @@ func imageShow(ctx context.Context, c *Call) error {
 	}
 	uses := nodes.Uses(all)
 	if c.on("json") {
-		return c.print(api.NewImages(shown, uses))
+		return c.print(api.NewImages(shown, uses, func(img images.Image) []images.Model {
+			_, unfit := c.Library.Unfit(img)
+			return unfit
+		}))
 	}
 	if len(shown) == 0 {
 		c.note("You have no images, and there are no default ones yet: they come with the first nodes (see: help show images).")
