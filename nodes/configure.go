@@ -35,7 +35,7 @@ func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly b
 			return err
 		}
 		for _, d := range ds {
-			s, err := l.subject(r, d)
+			s, err := subjectOf(r, l.Ports, d)
 			if err != nil {
 				return err
 			}
@@ -70,17 +70,17 @@ func scopeOf(nodesOnly bool) scope {
 	return deviceScope
 }
 
-// subject reads a device with its settings.
-func (l *Lab) subject(r state.Reader, d Device) (*subject, error) {
+// subjectOf reads a device with its settings.
+func subjectOf(r state.Reader, ports *power.Ports, d Device) (*subject, error) {
 	s := &subject{Device: d}
 	var err error
 	if d.Kind == Switch {
-		if s.sw, err = l.Ports.Settings(r, d.MAC); err != nil {
+		if s.sw, err = ports.Settings(r, d.MAC); err != nil {
 			return nil, err
 		}
 	}
 	s.sw.Name = string(d.Name)
-	s.outlet, err = l.Ports.Outlet(r, d.MAC)
+	s.outlet, err = ports.Outlet(r, d.MAC)
 	return s, err
 }
 
@@ -98,7 +98,7 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		}
 		var subjects []*subject
 		for _, d := range ds {
-			s, err := l.subject(tx, d)
+			s, err := subjectOf(tx, l.Ports, d)
 			if err != nil {
 				return err
 			}
@@ -146,14 +146,14 @@ func (l *Lab) learnPorts(ctx context.Context, user auth.Name, set Set, nodesOnly
 			return err
 		}
 		for _, d := range ds {
-			s, err := l.subject(r, d)
+			s, err := subjectOf(r, l.Ports, d)
 			if err != nil {
 				return err
 			}
 			if err := s.assign(want); err != nil {
 				return err
 			}
-			sw, err := l.switchOf(r, s)
+			sw, err := s.switchOf(r)
 			if err != nil {
 				return err
 			}
@@ -188,7 +188,7 @@ func (l *Lab) learnPorts(ctx context.Context, user auth.Name, set Set, nodesOnly
 // disturbed lists the nodes of others that the devices are or carry, and those on
 // the ports that the subjects are to be connected to.
 func (l *Lab) disturbed(r state.Reader, user auth.Name, ds []Device, subjects []*subject) ([]consent.Claim, error) {
-	all, err := l.claimsOn(r, ds, user)
+	all, err := claimsOn(r, l.Ports, ds, user)
 	if err != nil {
 		return nil, err
 	}
@@ -200,11 +200,11 @@ func (l *Lab) disturbed(r state.Reader, user auth.Name, ds []Device, subjects []
 		if err != nil {
 			return nil, err
 		}
-		nodes, err := l.withMACs(r, there)
+		nodes, err := withMACs(r, there)
 		if err != nil {
 			return nil, err
 		}
-		more, err := l.claimsBeside(r, s.Device, nodes, user, all)
+		more, err := claimsBeside(r, l.Ports, s.Device, nodes, user, all)
 		if err != nil {
 			return nil, err
 		}
@@ -296,7 +296,7 @@ func (l *Lab) locate(r state.Reader, s *subject, want []Assignment) error {
 	if !s.moves || s.outlet.Switch == "none" {
 		return nil
 	}
-	sw, err := l.switchOf(r, s)
+	sw, err := s.switchOf(r)
 	if err != nil {
 		return err
 	}
@@ -310,7 +310,7 @@ func (l *Lab) locate(r state.Reader, s *subject, want []Assignment) error {
 }
 
 // switchOf is the switch that a user tells a device is connected to.
-func (l *Lab) switchOf(r state.Reader, s *subject) (Device, error) {
+func (s *subject) switchOf(r state.Reader) (Device, error) {
 	on := s.outlet.Switch
 	if on == "" || on == "none" || s.outlet.Number == 0 && s.outlet.Name == "" {
 		return Device{}, fault.Failedf("%s needs both a switch and a port; nothing changed", s.Device.Name).

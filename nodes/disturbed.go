@@ -6,6 +6,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/ethernet"
+	"walt/power"
 	"walt/state"
 )
 
@@ -26,14 +27,14 @@ func claims(ds []Device, user auth.Name) (all []consent.Claim) {
 
 // claimsOn lists the nodes of others that whatever is done to the devices disturbs:
 // those of them that are such nodes, and nodes on the ports of those that are switches.
-func (l *Lab) claimsOn(r state.Reader, ds []Device, user auth.Name) ([]consent.Claim, error) {
+func claimsOn(r state.Reader, ports *power.Ports, ds []Device, user auth.Name) ([]consent.Claim, error) {
 	all := claims(ds, user)
 	for _, d := range ds {
-		carried, err := l.carried(r, d)
+		there, err := carried(r, ports, d)
 		if err != nil {
 			return nil, err
 		}
-		more, err := l.claimsBeside(r, d, carried, user, all)
+		more, err := claimsBeside(r, ports, d, there, user, all)
 		if err != nil {
 			return nil, err
 		}
@@ -44,14 +45,14 @@ func (l *Lab) claimsOn(r state.Reader, ds []Device, user auth.Name) ([]consent.C
 
 // claimsBeside lists those of the nodes that belong to others and depend on what is
 // done to a device, except those that are listed already.
-func (l *Lab) claimsBeside(r state.Reader, d Device, nodes []Device, user auth.Name, listed []consent.Claim) (more []consent.Claim, err error) {
+func claimsBeside(r state.Reader, ports *power.Ports, d Device, nodes []Device, user auth.Name, listed []consent.Claim) (more []consent.Claim, err error) {
 	for _, n := range nodes {
 		if !n.contested(user) || slices.ContainsFunc(listed, func(c consent.Claim) bool { return c.Node == string(n.Name) }) {
 			continue
 		}
 		c := n.claim()
 		c.Of = string(d.Name)
-		if c.Where, err = l.Ports.Where(r, n.MAC); err != nil {
+		if c.Where, err = ports.Where(r, n.MAC); err != nil {
 			return nil, err
 		}
 		more = append(more, c)
@@ -61,19 +62,19 @@ func (l *Lab) claimsBeside(r state.Reader, d Device, nodes []Device, user auth.N
 
 // carried returns the devices on the ports of a switch, in natural order; none of
 // any other device.
-func (l *Lab) carried(r state.Reader, sw Device) ([]Device, error) {
+func carried(r state.Reader, ports *power.Ports, sw Device) ([]Device, error) {
 	if sw.Kind != Switch {
 		return nil, nil
 	}
-	connected, err := l.Ports.Connected(r, sw.MAC, 0)
+	connected, err := ports.Connected(r, sw.MAC, 0)
 	if err != nil {
 		return nil, err
 	}
-	return l.withMACs(r, connected)
+	return withMACs(r, connected)
 }
 
 // withMACs returns the devices with these addresses, in natural order.
-func (l *Lab) withMACs(r state.Reader, addresses []ethernet.MAC) ([]Device, error) {
+func withMACs(r state.Reader, addresses []ethernet.MAC) ([]Device, error) {
 	var found []Device
 	for _, mac := range addresses {
 		name, known, err := macs.Find(r, string(mac))

@@ -32,7 +32,7 @@
 //	lab.go         all of it put together; what runs in the background
 //	boot.go        what a node that starts gets, and what it reports
 //	status.go      what was heard of each node since the server started
-//	edge.go        which nodes came up and went down, for the log
+//	statelog.go    which nodes came up and went down, for the log
 //	watchdog.go    nodes that do not come up in time
 //	probe.go       whether physical nodes still answer
 //	reboot.go      starting nodes anew, by themselves or by their power

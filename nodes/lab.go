@@ -37,6 +37,7 @@ type Lab struct {
 	Config
 	status   *board
 	view     *view
+	stateLog *stateLog
 	visitors remote.Visitors
 	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
 }
@@ -46,7 +47,11 @@ func New(c Config) *Lab {
 	if c.Duties == nil {
 		c.Duties = state.Alone{}
 	}
-	return &Lab{Config: c, status: newBoard(c.Now), view: newView(c.Store)}
+	status := newBoard(c.Now)
+	return &Lab{
+		Config: c, status: status, view: newView(c.Store),
+		stateLog: &stateLog{store: c.Store, journal: c.Journal, status: status, log: c.Log, now: c.Now},
+	}
 }
 
 // Run starts the virtual nodes, which also finishes every change of an image
@@ -59,7 +64,7 @@ func (l *Lab) Run(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	if err := l.recallUp(ctx); err != nil && ctx.Err() == nil {
+	if err := l.stateLog.recall(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	for _, d := range all {
@@ -71,11 +76,11 @@ func (l *Lab) Run(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.tellStates} { // of what this server sees
+	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.stateLog.run} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
 	}
 	err = g.Wait()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 	defer cancel()
-	return errors.Join(err, l.endHosts(ending))
+	return errors.Join(err, l.stateLog.endHosts(ending))
 }

@@ -159,7 +159,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 				return fault.Failedf("%s is not a virtual node; nothing changed", d.Name).WithHint("forget it with: device forget %s", d.Name)
 			}
 		}
-		disturbed, err := l.claimsOn(tx, ds, user)
+		disturbed, err := claimsOn(tx, l.Ports, ds, user)
 		if err != nil {
 			return err
 		}
@@ -200,11 +200,11 @@ func (l *Lab) tell(tx state.Tx, user auth.Name, d Device, notice string) error {
 // tellCarried tells the owners of nodes on the ports of a switch what somebody else
 // did; the names of the nodes are put behind it.
 func (l *Lab) tellCarried(tx state.Tx, user auth.Name, sw Device, what string) error {
-	carried, err := l.carried(tx, sw)
+	there, err := carried(tx, l.Ports, sw)
 	if err != nil {
 		return err
 	}
-	for _, d := range carried {
+	for _, d := range there {
 		if err := l.tell(tx, user, d, what+" "+string(d.Name)); err != nil {
 			return err
 		}
@@ -236,7 +236,7 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		if taken {
 			return fault.Failedf("there is a device %s already", name).WithHint("choose another name")
 		}
-		disturbed, err := l.claimsOn(tx, []Device{before}, user)
+		disturbed, err := claimsOn(tx, l.Ports, []Device{before}, user)
 		if err != nil {
 			return err
 		}

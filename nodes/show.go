@@ -91,20 +91,20 @@ func (l *Lab) pick(ctx context.Context, sc scope, some func() []*Device) ([]Devi
 func (l *Lab) describe(r state.Reader, ds []*Device, sc scope) ([]DeviceStatus, error) {
 	all, err := l.withStatus(r, ds)
 	if err == nil && sc == deviceScope {
-		err = l.namePorts(r, all)
+		err = namePorts(r, l.Ports, all)
 	}
 	return all, err
 }
 
 // namePorts adds to devices the names of the ports that they are connected to.
-func (l *Lab) namePorts(r state.Reader, all []DeviceStatus) (err error) {
+func namePorts(r state.Reader, ports *power.Ports, all []DeviceStatus) (err error) {
 	named := map[ethernet.MAC]map[int]string{}
 	for i, d := range all {
 		if d.Port.IsZero() {
 			continue
 		}
 		if named[d.Port.Switch] == nil {
-			if named[d.Port.Switch], err = l.Ports.PortNames(r, d.Port.Switch); err != nil {
+			if named[d.Port.Switch], err = ports.PortNames(r, d.Port.Switch); err != nil {
 				return err
 			}
 		}

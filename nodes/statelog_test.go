@@ -123,21 +123,21 @@ func TestLogTellsOfPhysicalNodes(t *testing.T) {
 
 		time.Sleep(time.Second)
 		l = l.again()
-		ok(t, l.recallUp(t.Context()))
+		ok(t, l.stateLog.recall(t.Context()))
 		ok(t, l.recallAddresses(t.Context()))
 		answers := func(n Name) { l.status.change(n, func(s *Status) { s.State, s.untold = Up, false }) }
 		silent := func(n Name) { l.status.change(n, func(s *Status) { s.State, s.untold = Unreachable, false }) }
 		told = len(l.events(t, journal.State))
 		answers("n1")
 		silent("n2")
-		ok(t, l.tellEdges(t.Context(), l.status.takeEdges()))
+		ok(t, l.stateLog.tell(t.Context(), l.status.takeEdges()))
 		equal(t, "after the start", l.states(t, &told), "server n2: up -> unreachable, lost: not heard of since the server started")
 		silent("n1")
 		answers("n1")
 		answers("n2")
 		_, err = l.Boot(t.Context(), "n2")
 		ok(t, err)
-		ok(t, l.tellEdges(t.Context(), l.status.takeEdges()))
+		ok(t, l.stateLog.tell(t.Context(), l.status.takeEdges()))
 		equal(t, "later", l.states(t, &told), "server n1: up -> unreachable, lost: not heard of since the server started", "server n1: unreachable -> up, answers again",
 			"server n2: unreachable -> up, answers again", "server n2: up -> booting, started anew by itself")
 	})

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -111,11 +112,20 @@ func (b *board) takeEdges() []edge {
 	return edges
 }
 
-// recallUp finds the nodes that were up when the server ended: the virtual ones went
+// stateLog writes to the log which nodes come up and go down.
+type stateLog struct {
+	store   state.Store
+	journal *journal.Journal
+	status  *board
+	log     *slog.Logger
+	now     func() time.Time
+}
+
+// recall finds the nodes that were up when the server ended: the virtual ones went
 // down with it, if that was not told then; of the others it remains to be seen.
-func (l *Lab) recallUp(ctx context.Context) error {
+func (s *stateLog) recall(ctx context.Context) error {
 	var ended []edge
-	err := l.Store.View(ctx, func(r state.Reader) error {
+	err := s.store.View(ctx, func(r state.Reader) error {
 		ended = nil
 		for e, err := range upSince.Scan(r, "", "") {
 			if err != nil {
@@ -132,7 +142,7 @@ func (l *Lab) recallUp(ctx context.Context) error {
 			if d.Virtual() {
 				ended = append(ended, edge{node: name, from: Up, to: Off, cause: hostStopped})
 			} else {
-				l.status.keepUp(name, true)
+				s.status.keepUp(name, true)
 			}
 		}
 		return nil
@@ -140,35 +150,35 @@ func (l *Lab) recallUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.tellEdges(ctx, ended)
+	return s.tell(ctx, ended)
 }
 
 // endHosts has the log told that the virtual nodes go down with the server.
-func (l *Lab) endHosts(ctx context.Context) error {
-	all, err := state.Read(ctx, l.Store, everything)
+func (s *stateLog) endHosts(ctx context.Context) error {
+	all, err := state.Read(ctx, s.store, everything)
 	if err != nil {
 		return err
 	}
-	edges := l.status.takeEdges()
+	edges := s.status.takeEdges()
 	for _, d := range all {
-		if d.Virtual() && l.status.isUp(d.Name) {
-			l.status.keepUp(d.Name, false)
+		if d.Virtual() && s.status.isUp(d.Name) {
+			s.status.keepUp(d.Name, false)
 			edges = append(edges, edge{node: d.Name, from: Up, to: Off, cause: hostStopped})
 		}
 	}
-	return l.tellEdges(ctx, edges)
+	return s.tell(ctx, edges)
 }
 
-// tellStates tells the log which nodes come up and go down until ctx ends.
-func (l *Lab) tellStates(ctx context.Context) error {
+// run tells the log which nodes come up and go down until ctx ends.
+func (s *stateLog) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-l.status.edged:
+		case <-s.status.edged:
 		}
-		if err := l.tellEdges(context.WithoutCancel(ctx), l.status.takeEdges()); err != nil {
-			l.Log.Error("tell the log which nodes came up or went down", "err", err)
+		if err := s.tell(context.WithoutCancel(ctx), s.status.takeEdges()); err != nil {
+			s.log.Error("tell the log which nodes came up or went down", "err", err)
 		}
 	}
 }
@@ -176,11 +186,11 @@ func (l *Lab) tellStates(ctx context.Context) error {
 // edgesAtOnce is how many edges one transaction tells of.
 const edgesAtOnce = 200
 
-// tellEdges writes edges to the log, but not of nodes that are gone.
-func (l *Lab) tellEdges(ctx context.Context, edges []edge) error {
+// tell writes edges to the log, but not of nodes that are gone.
+func (s *stateLog) tell(ctx context.Context, edges []edge) error {
 	for some := range slices.Chunk(edges, edgesAtOnce) {
 		addresses := make([]ethernet.MAC, len(some))
-		err := l.Store.View(ctx, func(r state.Reader) error {
+		err := s.store.View(ctx, func(r state.Reader) error {
 			for i, e := range some {
 				d, _, err := devices.Find(r, string(e.node))
 				if err != nil {
@@ -193,9 +203,9 @@ func (l *Lab) tellEdges(ctx context.Context, edges []edge) error {
 		if err != nil {
 			return err
 		}
-		_, err = l.Store.Update(ctx, func(tx state.Tx) error {
+		_, err = s.store.Update(ctx, func(tx state.Tx) error {
 			for i, e := range some {
-				if err := l.tellEdge(tx, e, addresses[i]); err != nil {
+				if err := s.tellOne(tx, e, addresses[i]); err != nil {
 					return err
 				}
 			}
@@ -208,20 +218,20 @@ func (l *Lab) tellEdges(ctx context.Context, edges []edge) error {
 	return nil
 }
 
-func (l *Lab) tellEdge(tx state.Tx, e edge, mac ethernet.MAC) error {
+func (s *stateLog) tellOne(tx state.Tx, e edge, mac ethernet.MAC) error {
 	name, _, err := macs.Find(tx, string(mac)) // seldom written, unlike the device
 	if err != nil || name != e.node {
 		return err
 	}
 	if e.up {
-		err = upSince.Put(tx, string(mac), l.Now().UTC())
+		err = upSince.Put(tx, string(mac), s.now().UTC())
 	} else {
 		err = upSince.Delete(tx, string(mac))
 	}
 	if err != nil {
 		return err
 	}
-	return l.Journal.Record(tx, journal.Event{
+	return s.journal.Record(tx, journal.Event{
 		Type: journal.State, Actor: e.cause.actor, Node: string(e.node), From: string(e.from), To: string(e.to), Detail: e.cause.why,
 	})
 }
