@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"walt/api"
+	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
@@ -87,4 +88,97 @@ func (c *Call) nodeCells(now time.Time) func(*nodes.DeviceStatus) []string {
 		}
 		return []string{string(n.Name), owner, string(n.Model), api.NodeType(*n.Device), string(n.State), image, ago(now, n.Since)}
 	}
+}
+
+// whichFlags are the options of node show that say which nodes are meant. Several
+// of them keep the nodes that all of them mean.
+var whichFlags = []Flag{
+	{Name: "model", Value: "MODEL", Usage: "only nodes of this model", Complete: completeModel},
+	{Name: "state", Value: "STATE", Usage: "only nodes in this state", Complete: completeState},
+	{Name: "owner", Value: "USER", Usage: "only nodes of this user", Complete: completeUser},
+	{Name: "free", Usage: "only nodes of nobody"},
+}
+
+// which returns the nodes that a line asks for: those of a set; without one the
+// user's own, or all when an option says whose. narrowed says that options left
+// some out, or could have.
+func (c *Call) which(ctx context.Context) (found []nodes.DeviceStatus, narrowed bool, err error) {
+	if c.given("owner") && c.on("free") {
+		return nil, true, c.withUsage(fault.Usagef("node show: --free or --owner USER, not both: what is free is nobody's"))
+	}
+	filter, narrowed, err := c.filter(ctx)
+	if err != nil {
+		return nil, narrowed, err
+	}
+	switch {
+	case c.arg(0) != "":
+		var set nodes.Set
+		if set, err = nodes.ParseSet(c.arg(0)); err == nil {
+			found, err = c.Lab.Show(ctx, c.User, set)
+		}
+	case c.on("all") || c.given("owner") || c.on("free"):
+		found, err = c.Lab.All(ctx)
+	default:
+		found, err = c.Lab.Mine(ctx, c.User)
+	}
+	return slices.DeleteFunc(found, func(n nodes.DeviceStatus) bool { return !filter(n) }), narrowed, err
+}
+
+// filter returns which nodes whichFlags mean, and whether any were given.
+func (c *Call) filter(ctx context.Context) (wanted func(nodes.DeviceStatus) bool, given bool, err error) {
+	tests := []func(nodes.DeviceStatus) bool{}
+	if c.on("free") {
+		tests = append(tests, func(n nodes.DeviceStatus) bool { return n.Free() })
+	}
+	for _, f := range []struct {
+		option, hint string
+		known        func(context.Context) ([]string, error)
+		value        func(nodes.DeviceStatus) string
+	}{
+		{"model", "see the models with: node show --all", c.knownModels, func(n nodes.DeviceStatus) string { return string(n.Model) }},
+		{"state", "see what the states are with: help show power", knownStates, func(n nodes.DeviceStatus) string { return string(n.State) }},
+		{"owner", "see all users with: user show; free nodes with: node show --free", c.knownUsers, func(n nodes.DeviceStatus) string { return string(n.Owner()) }},
+	} {
+		if !c.given(f.option) {
+			continue
+		}
+		known, err := f.known(ctx)
+		if err != nil {
+			return nil, true, err
+		}
+		chosen, err := choices(f.option, c.option(f.option), known, f.hint)
+		if err != nil {
+			return nil, true, err
+		}
+		tests = append(tests, func(n nodes.DeviceStatus) bool { return slices.Contains(chosen, f.value(n)) })
+	}
+	return func(n nodes.DeviceStatus) bool {
+		return !slices.ContainsFunc(tests, func(test func(nodes.DeviceStatus) bool) bool { return !test(n) })
+	}, len(tests) > 0, nil
+}
+
+func (c *Call) knownModels(ctx context.Context) ([]string, error) {
+	models, err := c.Lab.Models(ctx)
+	return images.ModelNames(models), err
+}
+
+func knownStates(context.Context) (names []string, _ error) {
+	for _, s := range nodes.States() {
+		names = append(names, string(s))
+	}
+	return names, nil
+}
+
+func (c *Call) knownUsers(ctx context.Context) ([]string, error) {
+	users, err := c.Users.List(ctx)
+	var names []string
+	for _, u := range users {
+		names = append(names, string(u.Name))
+	}
+	return names, err
+}
+
+func completeState(ctx context.Context, _ *Call, _ string) []string {
+	names, _ := knownStates(ctx) // there is no error
+	return names
 }

@@ -6,11 +6,11 @@
 //
 // What is a device, and how is it spoken of?
 //
-//	device.go      the record of a device, and what runs it: hardware or the server
+//	device.go      the record of a device, what runs it (hardware or the server);
+//	               its name, the form and the natural order of names
 //	owner.go       who owns it, whether it is free; the index of nodes by owner
 //	disturbed.go   who counts as disturbed by what is done to devices
 //	view.go        all of them in memory, for what is shown and to pick among many
-//	name.go        names of devices, their form and their natural order
 //	set.go         expressions that stand for several devices
 //	register.go    devices come, go and get other names; virtual nodes are made
 //	settings.go    the settings that devices have, and their values
@@ -23,8 +23,8 @@
 //	any.go         which free nodes are given to who wants any
 //	change.go      the transaction of one command that makes nodes boot other
 //	               images, and the restarts that follow its commit
-//	images.go      what package images asks for when the content of a name changes
-//	canary.go      the free node that boots a new default image before the others
+//	images.go      what package images asks for when the content of a name changes;
+//	               the free node that boots a new default image before the others
 //	removeuser.go  what becomes of the nodes and images of a user who leaves
 //
 // What is a node doing?

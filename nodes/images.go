@@ -1,10 +1,14 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"walt/consent"
+	"walt/fault"
 	"walt/images"
 	"walt/journal"
 	"walt/state"
@@ -83,4 +87,138 @@ func Uses(all []DeviceStatus) map[images.Ref]int {
 		}
 	}
 	return uses
+}
+
+// Try has one of the free nodes that boot an image boot another version of it
+// first. The one that disturbs the least is taken: without a session on it, up
+// rather than booting, these rather than off to save power.
+func (i imageChange) Try(present, next images.Ref, not []string) (string, error) {
+	ds, err := booting(i, present)
+	if err != nil {
+		return "", err
+	}
+	var able []Device
+	rank := map[Name]int{}
+	for _, d := range ds {
+		if slices.Contains(not, string(d.Name)) {
+			continue
+		}
+		can, how, err := i.change.lab.couldTry(i, d)
+		if err != nil {
+			return "", err
+		}
+		if can {
+			able, rank[d.Name] = append(able, d), how
+		}
+	}
+	if len(able) == 0 {
+		return "", nil
+	}
+	first := slices.MinFunc(able, func(a, b Device) int { return cmp.Compare(rank[a.Name], rank[b.Name]) })
+	return string(first.Name), i.change.assign(first, next)
+}
+
+// couldTry reports whether a node is known to come up on an image that is sound,
+// and how little it disturbs to try one there: less is better.
+func (l *Lab) couldTry(r state.Reader, d Device) (can bool, rank int, err error) {
+	if d.Booted.IsZero() { // it is booted by something else, for all that is known
+		return false, 0, nil
+	}
+	if l.visitors.Any(string(d.Name)) {
+		rank = 10
+	}
+	asleep, err := l.Ports.IsOff(r, d.MAC)
+	if err != nil {
+		return false, 0, err
+	}
+	s := l.status.of(d.Name)
+	switch {
+	case asleep:
+		_, was, err := addresses.Find(r, string(d.MAC))
+		return was || s.seen, rank + 2, err
+	case s.State == Up:
+		return true, rank, nil
+	case s.State == Booting:
+		return s.seen, rank + 1, nil
+	}
+	return false, 0, nil
+}
+
+// Move has the nodes that boot an image boot another. Without restart they go on
+// with what they run, as they have the content of the other already.
+func (i imageChange) Move(from, to images.Ref, restart bool) error {
+	ds, err := booting(i, from)
+	if err != nil {
+		return err
+	}
+	c := i.change
+	for _, d := range ds {
+		if restart {
+			err = c.assign(d, to)
+		} else {
+			moved, stay := c.moved, c.stay
+			if c.stay = true; d.Booted == from {
+				d.Booted = to
+			}
+			err = c.assign(d, to)
+			c.moved, c.stay = moved, stay
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Await returns when the node that boots the image is up on it, calling progress
+// whenever that changed, and every second. When it does not come up within its
+// boot.timeout, or cannot boot the image, that is a fault; images.ErrTaken means
+// that no node boots the image any more.
+func (l *Lab) Await(ctx context.Context, ref images.Ref, progress func(images.Trial)) error {
+	began := l.Now()
+	var limit time.Duration
+	var late <-chan time.Time
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		changed := l.status.next()
+		var ds []Device
+		var img images.Image
+		err := l.Store.View(ctx, func(r state.Reader) (err error) {
+			if ds, err = booting(r, ref); err != nil || len(ds) == 0 {
+				return err
+			}
+			img, err = images.Get(r, ref)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(ds) == 0 {
+			return images.ErrTaken
+		}
+		d := ds[0]
+		if late == nil {
+			limit = d.Settings.BootDelay + d.Settings.bootTimeout()
+			timer := time.NewTimer(limit)
+			defer timer.Stop()
+			late = timer.C
+		}
+		s := l.status.of(d.Name)
+		switch {
+		case s.State == Up && d.Booted == img.Ref && d.Digest == img.Digest:
+			return nil
+		case s.State == Failed && (s.took == "" || s.took == img.Digest):
+			return fault.Failedf("%s cannot boot it: %s", d.Name, s.Why)
+		}
+		progress(images.Trial{Node: string(d.Name), State: string(s.State), Took: l.Now().Sub(began), Limit: limit})
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-late:
+			return fault.Failedf("%s was not up on it within %v", d.Name, limit)
+		case <-changed:
+		case <-second.C:
+		}
+	}
 }
