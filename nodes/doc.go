@@ -33,6 +33,7 @@
 //	boot.go        what a node that starts gets, and what it reports
 //	status.go      what was heard of each node since the server started
 //	statelog.go    which nodes came up and went down, for the log
+//	flap.go        and how many of that it is told of a node at most
 //	watchdog.go    nodes that do not come up in time
 //	probe.go       whether physical nodes still answer
 //	reboot.go      starting nodes anew, by themselves or by their power

@@ -53,7 +53,13 @@ func (b *board) note(n Name, before, now Status) {
 		e.cause = cause{journal.Server, "answers again"}
 	}
 	b.setUp(n, up)
-	b.edges = append(b.edges, e)
+	if !b.hold(e) {
+		b.edges = append(b.edges, e)
+	}
+	b.wakeLog()
+}
+
+func (b *board) wakeLog() {
 	select {
 	case b.edged <- struct{}{}:
 	default:
@@ -159,6 +165,7 @@ func (s *stateLog) endHosts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.status.release(true)
 	edges := s.status.takeEdges()
 	for _, d := range all {
 		if d.Virtual() && s.status.isUp(d.Name) {
@@ -172,10 +179,16 @@ func (s *stateLog) endHosts(ctx context.Context) error {
 // run tells the log which nodes come up and go down until ctx ends.
 func (s *stateLog) run(ctx context.Context) error {
 	for {
+		var due <-chan time.Time
+		if pause, held := s.status.release(false); held {
+			due = time.After(pause)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.status.edged:
+		case <-due:
+			s.status.release(false)
 		}
 		if err := s.tell(context.WithoutCancel(ctx), s.status.takeEdges()); err != nil {
 			s.log.Error("tell the log which nodes came up or went down", "err", err)

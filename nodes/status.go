@@ -52,12 +52,13 @@ type board struct {
 	up    map[Name]bool // those that are, as far as the log tells
 	edges []edge        // that the log is to tell
 	edged chan struct{} // receives after there are some
+	flaps map[Name]flap // of nodes that came up or went down lately
 }
 
 func newBoard(now func() time.Time) *board {
 	return &board{
 		now: now, all: map[Name]Status{}, changed: make(chan struct{}),
-		up: map[Name]bool{}, edged: make(chan struct{}, 1),
+		up: map[Name]bool{}, edged: make(chan struct{}, 1), flaps: map[Name]flap{},
 	}
 }
 
@@ -102,6 +103,7 @@ func (b *board) forget(n Name) {
 	defer b.mu.Unlock()
 	delete(b.all, n)
 	delete(b.up, n)
+	delete(b.flaps, n)
 	b.wake()
 }
 

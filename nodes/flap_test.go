@@ -1,0 +1,48 @@
+package nodes
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A node that comes up and goes down hundreds of times a second does not fill the
+// log, which tells all the same what the node is in the end, and tells of others.
+func TestFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		var told int
+		stop := l.run(t)
+		flap := func(times int) {
+			for range times {
+				l.Up("v1", "127.0.0.1:1")
+				time.Sleep(time.Millisecond)
+				l.Down("v1", false)
+				time.Sleep(time.Millisecond)
+			}
+		}
+		flap(1000)
+		l.comeUp(t, "v2")
+		synctest.Wait()
+		if all := l.states(t, &told); len(all) != flapEdges+1 || !strings.Contains(all[flapEdges], "server v2: booting -> up") {
+			t.Errorf("the log tells %d times, at last %q", len(all), all[len(all)-1])
+		}
+		l.Up("v1", "127.0.0.1:1")
+		time.Sleep(flapTime)
+		synctest.Wait()
+		equal(t, "a minute later", l.states(t, &told), "server v1: off -> up, answers again; it came up or went down 1941 more times within 1m0s")
+
+		l.Down("v1", false)
+		synctest.Wait()
+		equal(t, "alone", l.states(t, &told), "server v1: up -> off, lost its power")
+		flap(100)
+		l.Up("v1", "127.0.0.1:1")
+		synctest.Wait()
+		l.states(t, &told)
+		stop()
+		all := l.states(t, &told)
+		equal(t, "the server stops", all, "server v1: off -> up, answers again; it came up or went down 142 more times within 1m0s",
+			"server v1: up -> off, its host stopped", "server v2: up -> off, its host stopped")
+	})
+}
