@@ -251,7 +251,7 @@ func logWait(ctx context.Context, c *Call) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case limited.Err() != nil:
-		return fault.Failedf("no event matched within %s: %s", c.option("timeout"), pattern).
+		return fault.Failedf("no event matched within %s: %s", withUnit(c.option("timeout")), pattern).
 			WithHint("see what happened meanwhile with: log show -n 20")
 	}
 	return fault.New(fault.Interrupted, "the log is closed")

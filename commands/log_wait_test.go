@@ -59,6 +59,10 @@ func TestLogWaitInVain(t *testing.T) {
 			stderr: "Waiting for an event that matches: rpi-1: free\nwalt: no event matched within 1ms: rpi-1: free\n  see what happened meanwhile with: log show -n 20\n",
 		},
 		{
+			user: "bob", line: "log wait --timeout 1 rpi-1: free", status: StatusFailed,
+			stderr: "Waiting for an event that matches: rpi-1: free\nwalt: no event matched within 1s: rpi-1: free\n  see what happened meanwhile with: log show -n 20\n",
+		},
+		{
 			user: "bob", line: "log wait rpi-1 up --timeout 5m", status: StatusUsage,
 			stderr: "walt: log wait: --timeout is behind PATTERN, which takes the rest of the line\n  options go before it; to look for that very text, put -- before PATTERN\n" + usage,
 		},

@@ -104,7 +104,7 @@ func nodeWait(ctx context.Context, c *Call) error {
 		})
 		return nil
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return fault.Failedf("not up after %s: %s", c.option("timeout"), listStates(missing)).
+		return fault.Failedf("not up after %s: %s", withUnit(c.option("timeout")), listStates(missing)).
 			WithHint("see what they are doing with: node show --all")
 	}
 	if why := fault.As(context.Cause(ctx)); why != nil {

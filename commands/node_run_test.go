@@ -229,7 +229,7 @@ func TestWait(t *testing.T) {
 		// Up on the image of before is not up.
 		lab.run("bob", "node acquire rpi-1", "") // it cannot be told to reboot
 		lab.tell([]step{{
-			user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
+			user: "bob", line: "node wait rpi-1 --timeout 1", status: StatusFailed, // seconds
 			stderr: "Waiting for rpi-1 (up).\nwalt: not up after 1s: rpi-1 (up)\n  see what they are doing with: node show --all\n",
 		}})
 		lab.store.Close()

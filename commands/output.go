@@ -231,10 +231,7 @@ func joined(names []nodes.Name) string {
 // duration parses a positive length of time, as in 90s, 5m, 2h or 3d; a number
 // alone is seconds.
 func duration(what, s string) (time.Duration, error) {
-	text, unit := s, time.Duration(1)
-	if _, err := strconv.ParseUint(s, 10, 63); err == nil {
-		text += "s"
-	}
+	text, unit := withUnit(s), time.Duration(1)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		text, unit = days+"h", 24
 	}
@@ -243,6 +240,14 @@ func duration(what, s string) (time.Duration, error) {
 		return 0, fault.Usagef("%s: %q is not a length of time", what, s).WithHint("it looks like 90s, 5m, 2h or 3d")
 	}
 	return d * unit, nil
+}
+
+// withUnit is a length of time as it was typed, with the unit of a number alone.
+func withUnit(s string) string {
+	if _, err := strconv.ParseUint(s, 10, 63); err == nil {
+		return s + "s"
+	}
+	return s
 }
 
 func orDash(s *string) string {
