@@ -73,7 +73,7 @@ func helpShow(_ context.Context, c *Call) error {
 	if !known {
 		f := fault.Unknown("topic", []string{name}, Topics(), "see all topics with: help list")
 		if _, _, ok := c.lookup([]string{name}); ok || len(c.group(name)) > 0 {
-			f = f.WithHint("of the command tells: help %s", name)
+			f = f.WithHint("it is a command, which this explains: help %s", name)
 		}
 		return f
 	}

@@ -175,7 +175,7 @@ func TestOverviews(t *testing.T) {
 		t.Errorf("node config --help:\n%s", got)
 	}
 	for line, near := range map[string]string{
-		"help nod": "did you mean node or node-ownership instead of nod?", "help imags": "images", "help show node": "of the command tells: help node\n",
+		"help nod": "did you mean node or node-ownership instead of nod?", "help imags": "images", "help show node": "it is a command, which this explains: help node\n",
 		"help show whoami": "help whoami", "help frobnicate": "see all topics with: help list; all commands with: help\n",
 	} {
 		if got := lab.run("bob", line, ""); got.status != StatusFailed || got.stdout != "" || !strings.Contains(got.stderr, near) {
