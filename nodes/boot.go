@@ -67,10 +67,12 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 	return img, nil
 }
 
-// Up is called when a node runs; addr is host:port of its SSH server.
+// Up is called when a node runs; addr is host:port of its SSH server. That of one
+// which was removed meanwhile, or is known by another name, is nobody's.
 func (l *Lab) Up(n Name, addr string) {
-	l.status.set(n, Up, addr)
-	l.keepAddress(n, addr)
+	if l.keepAddress(n, addr) {
+		l.status.set(n, Up, addr)
+	}
 }
 
 // Failed is called when a node that was started cannot boot, or cannot run on: of a

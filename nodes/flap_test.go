@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"walt/consent"
 )
 
 // A node that comes up and goes down hundreds of times a second does not fill the
@@ -45,4 +47,27 @@ func TestFlapping(t *testing.T) {
 		equal(t, "the server stops", all, "server v1: off -> up, answers again; it came up or went down 142 more times within 1m0s",
 			"server v1: up -> off, its host stopped", "server v2: up -> off, its host stopped")
 	})
+}
+
+// A node that comes up after it was removed, or under the name that it had, does
+// not make the next one of that name be up.
+func TestUpTooLate(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil, "n1", "n2")
+	_, err := l.Forget(t.Context(), "alice", parse("n1"), consent.Agreement{})
+	ok(t, err)
+	_, err = l.Rename(t.Context(), "alice", "n2", "n3", consent.Agreement{})
+	ok(t, err)
+	for _, n := range []Name{"n1", "n2"} {
+		l.Up(n, "192.0.2.1:22")
+		_, err := l.Register(t.Context(), "alice", Announcement{Name: n, MAC: macOf("new " + string(n)), Model: "m1"})
+		ok(t, err)
+		if s := l.state(t, n); s.State != Off || s.Addr != "" {
+			t.Errorf("the new %s is %+v", n, s.Status)
+		}
+	}
+	l.Up("n3", "192.0.2.1:22")
+	if s := l.state(t, "n3"); s.State != Up {
+		t.Errorf("the renamed one is %+v", s.Status)
+	}
 }

@@ -13,13 +13,14 @@ import (
 // by its MAC, for when the server starts again.
 var addresses = state.NewTable[string]("address")
 
-// keepAddress keeps the address that a physical node reported.
-func (l *Lab) keepAddress(n Name, addr string) {
+// keepAddress keeps the address that a physical node reported. It reports whether
+// there is such a node, as far as is known.
+func (l *Lab) keepAddress(n Name, addr string) (known bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), workLimit)
 	defer cancel()
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-		d, known, err := devices.Find(tx, string(n))
-		if err != nil || !known || d.Virtual() {
+		d, found, err := devices.Find(tx, string(n))
+		if known = found || err != nil; err != nil || !found || d.Virtual() {
 			return err
 		}
 		if before, _, err := addresses.Find(tx, string(d.MAC)); err != nil || before == addr {
@@ -30,6 +31,7 @@ func (l *Lab) keepAddress(n Name, addr string) {
 	if err != nil {
 		l.Log.Error("remember the address of a node", "node", n, "err", err)
 	}
+	return known || err != nil
 }
 
 // recallAddresses looks for the nodes that were up when the server ended.
