@@ -66,8 +66,7 @@ func TestBusyRegistryIsWaitedFor(t *testing.T) {
 			l, f, url := inLab(t)
 			img := image(t, []v1.Layer{gzipLayer(t, regular("a", "1")), gzipLayer(t, regular("b", "2")), gzipLayer(t, regular("c", "3"))}, "walt.node.models", "x")
 			push(t, url, pcDefault, img)
-			var layers, early atomic.Int64
-			until := time.Now()
+			var layers, early, until atomic.Int64
 			config, err := img.ConfigName()
 			if err != nil {
 				t.Fatal(err)
@@ -79,14 +78,14 @@ func TestBusyRegistryIsWaitedFor(t *testing.T) {
 					return false
 				}
 				if layers.Add(1) > 3 {
-					if time.Now().Before(until) {
+					if time.Now().UnixNano() < until.Load() {
 						early.Add(1)
 					}
 					return false
 				}
 				all.Done()
 				all.Wait() // all of them are refused
-				if until = time.Now().Add(900 * time.Millisecond); after() != "" {
+				if until.Store(time.Now().Add(900 * time.Millisecond).UnixNano()); after() != "" {
 					w.Header().Set("Retry-After", after())
 				}
 				w.WriteHeader(http.StatusTooManyRequests)

@@ -110,8 +110,7 @@ func TestTokenServers(t *testing.T) {
 			if _, err := l.fetch(t.Context(), "bob/os", nil); err != nil {
 				t.Error(err)
 			}
-			var found []string
-			err := l.Search(t.Context(), Query{}, func(i Image) { found = append(found, i.Repository) }, func(string) {})
+			found, err := search(t, l, Query{})
 			if err != nil || !slices.Equal(found, []string{"bob/os"}) {
 				t.Errorf("found %v, %v", found, err)
 			}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -101,9 +102,8 @@ func TestOddRegistries(t *testing.T) {
 						t.Errorf("%s: %+v, %v", ref, i, err)
 					}
 				}
-				var found []string
-				err := l.Search(t.Context(), Query{}, func(i Image) { found = append(found, i.Repository) }, func(string) {})
-				if slices.Sort(found); err != nil || !slices.Equal(found, []string{"bob/list", "bob/one"}) {
+				found, err := search(t, l, Query{})
+				if err != nil || !slices.Equal(found, []string{"bob/list", "bob/one"}) {
 					t.Errorf("found %v, %v", found, err)
 				}
 			})
@@ -194,16 +194,6 @@ func TestSearchWithHiccups(t *testing.T) {
 		push(t, url, name, pcImage(t, "x"))
 		want = append(want, name)
 	}
-	search := func(q Query) (found []string, err error) {
-		images := make(chan string, 100)
-		err = l.Search(t.Context(), q, func(i Image) { images <- i.Repository }, func(string) {})
-		close(images)
-		for name := range images {
-			found = append(found, name)
-		}
-		slices.Sort(found)
-		return found, err
-	}
 	fails := func(paths ...string) {
 		f.Break(func(w http.ResponseWriter, r *http.Request) bool {
 			for _, p := range paths {
@@ -216,19 +206,19 @@ func TestSearchWithHiccups(t *testing.T) {
 		})
 	}
 	fails("/bob/os-07/tags/list")
-	found, err := search(Query{})
+	found, err := search(t, l, Query{})
 	wantError(t, err, "registry lab ("+url+") answered 500 Internal Server Error, at bob/os-07")
 	if !slices.Equal(found, slices.Delete(slices.Clone(want), 7, 8)) {
 		t.Errorf("found %v", found)
 	}
 	fails("/bob/os-07/tags/list", "/bob/os-08/manifests/latest")
-	found, err = search(Query{})
+	found, err = search(t, l, Query{})
 	wantError(t, err, "and 1 more")
 	if len(found) != 38 {
 		t.Errorf("found %v", found)
 	}
 	fails("/tags/list") // all of them: it is left alone after some
-	found, err = search(Query{})
+	found, err = search(t, l, Query{})
 	wantError(t, err, "answered 500 Internal Server Error, at bob/os-", "the rest was left out")
 	if len(found) > 0 {
 		t.Errorf("found %v", found)
@@ -245,12 +235,25 @@ func TestSearchWithHiccups(t *testing.T) {
 		}
 		return true
 	})
-	if found, err := search(ParseQuery("bob/os-01:la")); err != nil || !slices.Equal(found, []string{"bob/os-01"}) {
+	if found, err := search(t, l, ParseQuery("bob/os-01:la")); err != nil || !slices.Equal(found, []string{"bob/os-01"}) {
 		t.Errorf("by its full name: %v, %v", found, err)
 	}
-	if found, err := search(ParseQuery("bob/os-02")); err != nil || len(found) > 0 {
+	if found, err := search(t, l, ParseQuery("bob/os-02")); err != nil || len(found) > 0 {
 		t.Errorf("without tags: %v, %v", found, err)
 	}
-	_, err = search(ParseQuery("os-01"))
+	_, err = search(t, l, ParseQuery("os-01"))
 	wantError(t, err, "registry lab ("+url+") cannot list its images")
+}
+
+// search returns the repositories that a location finds, in order.
+func search(t *testing.T, at Location, q Query) (found []string, err error) {
+	t.Helper()
+	var mu sync.Mutex // several repositories are looked into at once
+	err = at.Search(t.Context(), q, func(i Image) {
+		mu.Lock()
+		defer mu.Unlock()
+		found = append(found, i.Repository)
+	}, func(string) {})
+	slices.Sort(found)
+	return found, err
 }

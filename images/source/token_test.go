@@ -49,8 +49,7 @@ func TestRealRegistryWithTokens(t *testing.T) {
 	if _, err := fresh.fetch(t.Context(), "bob/os", nil); err != nil {
 		t.Error(err)
 	}
-	var found []string
-	err := fresh.Search(t.Context(), Query{}, func(i Image) { found = append(found, i.Repository) }, func(string) {})
+	found, err := search(t, fresh, Query{})
 	if err != nil || !slices.Equal(found, []string{"bob/os"}) || asked.Load() == 0 {
 		t.Errorf("found %v, %v, after %d tokens", found, err, asked.Load())
 	}
