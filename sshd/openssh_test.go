@@ -82,7 +82,7 @@ func (o *openSSH) command(program string, args ...string) *exec.Cmd {
 	for i, a := range args {
 		args[i] = strings.ReplaceAll(a, "HOST", host)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	ctx, cancel := context.WithTimeout(context.Background(), 6*soon)
 	o.t.Cleanup(cancel)
 	return exec.CommandContext(ctx, program, slices.Concat(options, []string{"-o", "Port=" + port}, args)...)
 }
