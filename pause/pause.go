@@ -1,7 +1,8 @@
 // Package pause waits between one try and the next. It tries nothing by itself.
 // Its one surprising rule: what failed often is left alone for 64 times the first
-// pause, and never for longer. How long the first one is, who tries says: firstPause
-// of images for downloads, and that of power for switches.
+// pause, and never for longer. How long the first one is, says who tries:
+// images/defaultdownload.go for default images, images/source/talk.go for registries
+// that are busy, power/reconcile.go for switches.
 package pause
 
 import (

@@ -15,7 +15,7 @@
 //
 //	saver.go       orders the ports of idle nodes off
 //	order.go       orders: off, on again, off for a moment
-//	execute.go     carries an order out, and notes what came of it
+//	switching.go   carries an order out, and notes what came of it
 //	reconcile.go   has all orders carried out that nobody attends to
 //	sessions.go    SNMP sessions with switches, and the turns at a port
 //
