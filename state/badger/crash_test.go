@@ -137,6 +137,33 @@ func TestCrashLeaves(t *testing.T) {
 	}
 }
 
+// TestUnusedLog opens a store whose server was killed twice, the second time before
+// it wrote anything: its log takes the place of the one that is unused, so that
+// none is missing between them if it is killed now.
+func TestUnusedLog(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string][]byte{"blank": make([]byte, 16<<20), "begun": append(make([]byte, 20), "\x00\x00\x10\x08\x00half"...)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := crashed(t)
+			if err := os.WriteFile(dir+"/badger/00002.mem", content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b := open(t, dir)
+			if got := keys(t, b, "row-"); len(got) != 10 {
+				t.Errorf("kept %v", got)
+			}
+			begun := func(log string) bool {
+				info, err := os.Stat(dir + "/badger/" + log)
+				return err == nil && info.Size() > 0
+			}
+			if !begun("00002.mem") || begun("00003.mem") {
+				t.Errorf("the log of the first number that is free was begun: %v, one behind it: %v", begun("00002.mem"), begun("00003.mem"))
+			}
+		})
+	}
+}
+
 // TestDamagedTable damages tables in ways that badger panics at.
 func TestDamagedTable(t *testing.T) {
 	t.Parallel()

@@ -115,6 +115,22 @@ func removeEmpty(dir string) error {
 	return nil
 }
 
+// removeUnused removes the newest log if nothing was committed to it: badger would,
+// and take the next number for its own, so that after a kill before older logs
+// became tables one seemed to be missing.
+func removeUnused(dir string) error {
+	logs, err := findLogs(filepath.Join(dir, badgerDir))
+	if err != nil || len(logs) == 0 {
+		return err
+	}
+	newest := logs[len(logs)-1].path
+	used, err := holdsCommit(newest)
+	if err != nil || used {
+		return err
+	}
+	return os.Remove(newest)
+}
+
 // listedTables returns the files of the tables that make up the store; badger
 // deletes others that are there.
 func listedTables(dir string) ([]string, error) {

@@ -64,6 +64,21 @@ func verifyLog(file string) error {
 	return nil
 }
 
+// holdsCommit reports whether a log has a whole transaction.
+func holdsCommit(file string) (bool, error) {
+	log, err := readWritten(file)
+	if err != nil || len(log) < logHeader {
+		return false, err
+	}
+	for end := logHeader; ; {
+		r, ok := readRecord(log[end:])
+		if !ok || r.last {
+			return ok, nil
+		}
+		end += r.length
+	}
+}
+
 // readWritten reads a file up to the last part of it that was ever written. A log
 // has its full size from the beginning, and all the rest is a hole.
 func readWritten(file string) ([]byte, error) {

@@ -96,7 +96,7 @@ func openClaimed(dir string, space *space, disk *rounds, log *slog.Logger) (*bad
 		return nil, err
 	}
 	// Until badger has begun its own, there may be no log, without any damage.
-	if err := setOpen(dir, false); err != nil {
+	if err := errors.Join(setOpen(dir, false), removeUnused(dir)); err != nil {
 		return nil, cannot("open", dir, err)
 	}
 	db, err := openBadger(filepath.Join(dir, badgerDir), log)
