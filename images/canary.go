@@ -12,6 +12,7 @@ import (
 	"walt/consent"
 	"walt/fault"
 	"walt/journal"
+	"walt/pause"
 	"walt/state"
 )
 
@@ -194,9 +195,6 @@ func (c *Catalog) recallAll(ctx context.Context) {
 		if ctx.Err() == nil {
 			c.Log.Error("end what is left of an update of default images", "err", err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(c.Retry):
-		}
+		_ = pause.For(ctx, c.Retry) // the loop looks at ctx itself
 	}
 }

@@ -62,7 +62,7 @@ func (l *Library) config(img Image) (content.Manifest, content.Config, error) {
 // It is read once: what has a digest does not change.
 func (l *Library) Platform(img Image) (string, error) {
 	l.mu.Lock()
-	platform, known := l.read[img.Digest]
+	platform, known := l.platformOf[img.Digest]
 	l.mu.Unlock()
 	if known {
 		return platform, nil
@@ -74,9 +74,9 @@ func (l *Library) Platform(img Image) (string, error) {
 	platform = source.PlatformOf(config)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.read == nil {
-		l.read = map[string]string{}
+	if l.platformOf == nil {
+		l.platformOf = map[string]string{}
 	}
-	l.read[img.Digest] = platform
+	l.platformOf[img.Digest] = platform
 	return platform, nil
 }

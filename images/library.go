@@ -38,7 +38,7 @@ type Library struct {
 
 	mu         sync.Mutex
 	models     Platforms         // that the configuration tells of
-	read       map[string]string // the platforms of images, by their digests
+	platformOf map[string]string // what images say, by their digests
 	registries []*source.Registry
 	docker     *source.Daemon
 }
