@@ -11,9 +11,8 @@ import (
 // this was set (amd64): 17.8 MB, 0.4 of which came with the client for registries that
 // wait and take tokens from anywhere, the numbering of PoE ports, trials of images
 // and what systemd is told. A feature that needs more raises it, and says here what
-// the bytes are for. What
-// comes by accident is mostly a package that reaches methods by name, as
-// text/template does: the linker then keeps all.
+// the bytes are for. What comes by accident is mostly a package that reaches methods
+// by name, as text/template does: the linker then keeps all.
 const maxSize = 18_000_000
 
 func TestSize(t *testing.T) {

@@ -66,21 +66,12 @@ func remove(tx state.Tx, d Device) error {
 // it conflicts with any change of them, and with new ones.
 func everything(r state.Reader) ([]Device, error) { return devices.All(r, "") }
 
-// which returns those of the devices that are wanted, in natural order. It sorts
-// pointers: moving ten thousand records about takes longer than reading them.
-func which(all []Device, wanted func(Device) bool) []Device {
-	var found []*Device
-	for i, d := range all {
-		if wanted(d) {
-			found = append(found, &all[i])
-		}
-	}
-	slices.SortFunc(found, func(a, b *Device) int { return a.Name.Compare(b.Name) })
-	sorted := make([]Device, len(found))
-	for i, d := range found {
-		sorted[i] = *d
-	}
-	return sorted
+// inOrder returns the devices in natural order. It sorts pointers: moving ten
+// thousand records about takes longer than reading them.
+func inOrder(ds []Device) []Device {
+	sorted := pointers(ds)
+	slices.SortFunc(sorted, naturally)
+	return values(sorted)
 }
 
 // get returns one device by its name, or a fault with near misses.

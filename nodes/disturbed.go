@@ -90,7 +90,7 @@ func withMACs(r state.Reader, addresses []ethernet.MAC) ([]Device, error) {
 		}
 		found = append(found, d)
 	}
-	return which(found, func(Device) bool { return true }), nil
+	return inOrder(found), nil
 }
 
 // claim is the device as its owner's consent is asked about.

@@ -75,7 +75,8 @@ func (i imageChange) Enroll(model images.Model, def images.Image) error {
 // waitingFor returns the devices that wait for the default image of the model.
 func waitingFor(r state.Reader, model images.Model) ([]Device, error) {
 	all, err := everything(r)
-	return which(all, func(d Device) bool { return d.Kind == Unknown && d.Model == model }), err
+	waiting := slices.DeleteFunc(all, func(d Device) bool { return d.Kind != Unknown || d.Model != model })
+	return inOrder(waiting), err
 }
 
 // Uses counts the nodes that boot each image.

@@ -63,7 +63,7 @@ func ownedBy(r state.Reader, owner auth.Name) ([]Device, error) {
 		}
 		all = append(all, d)
 	}
-	return which(all, func(Device) bool { return true }), nil
+	return inOrder(all), nil
 }
 
 // booting returns the nodes that boot an image, in natural order: they are all of

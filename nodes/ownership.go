@@ -65,7 +65,7 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model image
 				c.result.Unreachable = append(c.result.Unreachable, d.Name)
 			}
 		}
-		return c.take(which(ds, func(Device) bool { return true }), user)
+		return c.take(inOrder(ds), user)
 	})
 }
 

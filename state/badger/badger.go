@@ -54,7 +54,8 @@ const memTableSize = 8 << 20
 
 // tuned are badger's options for a small store: 13 MB resident when empty, some
 // 60 MB after hundreds of thousands of changes. Values stay beside their keys,
-// so that the value log never needs collecting. The mode of checksum
+// so that the value log never needs collecting; sync.go synchronises what is
+// written. The mode of checksum
 // verification stays at its default: the others panic on damage or call it a
 // missing key.
 func tuned(dir string) badger.Options {
