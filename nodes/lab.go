@@ -60,17 +60,17 @@ func New(c Config) *Lab {
 // returns when ctx ends.
 func (l *Lab) Run(ctx context.Context) error {
 	defer l.works.Wait()
-	all, err := state.Read(ctx, l.Store, everything)
+	virtual, err := read(ctx, l.view, func() []*Device {
+		return l.view.which(func(d *Device) bool { return d.Kind == Node && d.Virtual() })
+	})
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
 	if err := l.stateLog.recall(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
-	for _, d := range all {
-		if d.Kind == Node && d.Virtual() {
-			l.start(d, 0, cause{})
-		}
+	for _, d := range virtual {
+		l.start(*d, 0, cause{})
 	}
 	if err := l.recallAddresses(ctx); err != nil && ctx.Err() == nil {
 		return err
