@@ -79,6 +79,27 @@ func BenchmarkFirstUseUnpacked(b *testing.B) {
 	}
 }
 
+// Numbering 100,000 files: heap-B/file is what that takes of memory for each.
+func BenchmarkNumbers(b *testing.B) {
+	l := newStore(b)
+	digest := keep(b, l, manyFiles(b, 100_000))
+	for b.Loop() {
+		b.StopTimer()
+		l.trees.recent = nil
+		tree, err := l.Tree(b.Context(), digest)
+		if err != nil {
+			b.Fatal(err)
+		}
+		before := heap()
+		b.StartTimer()
+		n, _ := tree.Usage()
+		b.StopTimer()
+		b.ReportMetric(float64(heap()-before)/float64(n), "heap-B/file")
+		runtime.KeepAlive(tree)
+		b.StartTimer()
+	}
+}
+
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

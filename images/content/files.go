@@ -20,10 +20,11 @@ import (
 // Devices, FIFOs and the like have their metadata and nothing to read. Sys
 // returns an Attr. A Tree is safe for concurrent use and needs no closing.
 type Tree struct {
-	store  *Store
-	root   *inode
-	layers []Digest
-	weight int // bytes of memory, roughly
+	store   *Store
+	root    *inode
+	layers  []Digest
+	weight  int // bytes of memory, roughly
+	numbers numbers
 }
 
 var (

@@ -331,8 +331,7 @@ func TestTooManyFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := budget(3 * nodeCost)
-	again := *tree
-	again.root = newDir()
+	again := &Tree{store: tree.store, root: newDir(), layers: tree.layers}
 	if err := again.add(t.Context(), 0, &left); err == nil || !strings.Contains(err.Error(), "too many files") {
 		t.Errorf("got %v", err)
 	}
@@ -394,6 +393,10 @@ func TestSparseFiles(t *testing.T) {
 			defer o.Close()
 			if _, err := o.(io.ReaderAt).ReadAt(at, 64<<10+6); err != nil || string(at) != "\x00bx" {
 				t.Errorf("got %q, %v", at, err)
+			}
+			node, _ := rootOf(t, tree).Lookup("holes")
+			if got, err := io.ReadAll(io.NewSectionReader(node, 0, 1<<40)); err != nil || !bytes.Equal(got, want) || node.Stored() >= 1<<20 {
+				t.Errorf("by its number: %d bytes of %d stored, %v", len(got), node.Stored(), err)
 			}
 			if _, err := s.Tree(t.Context(), keep(t, s, packed[:2000])); err == nil {
 				t.Error("a cut one is accepted")

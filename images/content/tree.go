@@ -36,6 +36,7 @@ type Attr struct {
 // inode is one file of an image. Hard links are names of the same inode.
 type inode struct {
 	mode   fs.FileMode
+	number Ino // 0 until the tree is numbered
 	layer  int // that has the content
 	size   int64
 	offset int64  // of the content in the layer's archive
