@@ -29,6 +29,7 @@ var imports = map[string][]string{
 	"consent":        {"auth"},
 	"journal":        {"fault", "state"},
 	"vnode/sim":      {"fault", "images", "images/content", "nodes", "pause"},
+	"vnode/lan":      {"ethernet"},
 	"demo":           {"auth", "config", "consent", "ethernet", "images", "nodes"},
 	"hostkeys":       {"fault"},
 	"backup":         {"fault"},
@@ -65,6 +66,8 @@ var owners = map[string]string{
 	"github.com/dustin/go-humanize":          "commands",
 	"github.com/gliderlabs/ssh":              "vnode/sim",
 	"mvdan.cc/sh":                            "vnode/sim",
+	"gvisor.dev/gvisor":                      "vnode/lan",
+	"github.com/miekg/dns":                   "vnode/lan",
 }
 
 // outside are the folders that are no part of the server: they drive it, and

@@ -1,0 +1,98 @@
+package lan
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+)
+
+// Ports of DHCP, RFC 2131.
+const dhcpServer, dhcpClient = 67, 68
+
+// unheard is what check says of frames that machines may send, and nobody listens to.
+const unheard = "unheard"
+
+// check returns why a frame of the machine does not get in, "" when it does. A
+// machine speaks IPv4 and ARP, as itself; it is no DHCP server.
+func (p *Port) check(frame []byte) (wrong string) {
+	if len(frame) < header.EthernetMinimumSize || len(frame) > mostFrame {
+		return "a frame of a wrong size"
+	}
+	eth := header.Ethernet(frame)
+	if eth.SourceAddress() != p.mac {
+		return "a MAC address that is not its own"
+	}
+	body := frame[header.EthernetMinimumSize:]
+	switch eth.Type() {
+	case header.ARPProtocolNumber:
+		return p.checkARP(body)
+	case header.IPv4ProtocolNumber:
+		return p.checkIP(body, eth.DestinationAddress() == serverMAC)
+	}
+	return unheard
+}
+
+func (p *Port) checkARP(body []byte) (wrong string) {
+	a := header.ARP(body)
+	switch {
+	case !a.IsValid():
+		return "broken ARP"
+	case tcpip.LinkAddress(a.HardwareAddressSender()) != p.mac:
+		return "ARP for a MAC address that is not its own"
+	}
+	if from := ip(a.ProtocolAddressSender()); from != p.ip && !from.IsUnspecified() {
+		return "ARP for an IP address that is not its own"
+	}
+	return ""
+}
+
+func (p *Port) checkIP(body []byte, server bool) (wrong string) {
+	h := header.IPv4(body)
+	if !h.IsValid(len(body)) {
+		return "broken IPv4"
+	}
+	isUDP := h.TransportProtocol() == header.UDPProtocolNumber
+	var from, to uint16 // ports of UDP
+	if isUDP && h.FragmentOffset() == 0 {
+		if h.PayloadLength() < header.UDPMinimumSize {
+			return "UDP that hides its ports"
+		}
+		from, to = binary.BigEndian.Uint16(h.Payload()), binary.BigEndian.Uint16(h.Payload()[2:])
+	}
+	source := addr(h.SourceAddress())
+	switch {
+	case source == p.ip:
+	case source.IsUnspecified() && from == dhcpClient && to == dhcpServer:
+	default:
+		return "an IP address that is not its own"
+	}
+	if isUDP && (from == dhcpServer || to == dhcpClient) {
+		return "DHCP as a server"
+	}
+	switch target := addr(h.DestinationAddress()); {
+	case !server || target == p.lan.Server:
+		return ""
+	case p.lan.Subnet.Contains(target):
+		return "a packet for another machine, sent to the server"
+	case isUDP || h.TransportProtocol() == header.TCPProtocolNumber:
+		return "" // to the world, perhaps
+	}
+	return unheard
+}
+
+// forServer reports whether a checked frame to everybody is of interest to the
+// server alone: what machines ask when they look for their own address.
+func forServer(frame []byte) bool {
+	if header.Ethernet(frame).Type() != header.IPv4ProtocolNumber {
+		return false
+	}
+	h := header.IPv4(frame[header.EthernetMinimumSize:])
+	return h.TransportProtocol() == header.UDPProtocolNumber && h.FragmentOffset() == 0 &&
+		binary.BigEndian.Uint16(h.Payload()[2:]) == dhcpServer
+}
+
+func ip(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b)) }
+
+func addr(a tcpip.Address) netip.Addr { return netip.AddrFrom4(a.As4()) }

@@ -1,0 +1,103 @@
+package lan
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// namesTTL is for how many seconds machines may remember the address of another.
+	namesTTL = 5
+	// askLimit is how long a resolver of the host may take.
+	askLimit = 5 * time.Second
+	dnsPort  = 53
+
+	// serverName is what machines call the server.
+	serverName = "server"
+)
+
+// ServeNames answers what machines ask about names, by UDP and TCP, until ctx ends:
+// those of other machines, "server", and what the host's resolvers know while
+// machines may reach the world.
+func (l *LAN) ServeNames(ctx context.Context) error {
+	packets, err := l.ListenPacket(dnsPort)
+	if err != nil {
+		return err
+	}
+	listener, err := l.Listen(dnsPort)
+	if err != nil {
+		packets.Close()
+		return err
+	}
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		// An error means that the machine is gone.
+		_ = w.WriteMsg(l.answer(ctx, q))
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range []*dns.Server{{PacketConn: packets, Handler: handler}, {Listener: listener, Handler: handler}} {
+		g.Go(s.ActivateAndServe)
+		g.Go(func() error {
+			<-ctx.Done()
+			return s.Shutdown()
+		})
+	}
+	return g.Wait()
+}
+
+// answer returns what there is to say to a question.
+func (l *LAN) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
+	a := new(dns.Msg).SetReply(q)
+	if len(q.Question) != 1 {
+		return a.SetRcode(q, dns.RcodeFormatError)
+	}
+	asked := q.Question[0]
+	at, known := l.find(asked.Name)
+	switch {
+	case known && asked.Qtype == dns.TypeA:
+		a.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: asked.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: namesTTL}, A: at.AsSlice()}}
+		return a
+	case known:
+		return a
+	case !l.world.open.Load():
+		return a.SetRcode(q, dns.RcodeNameError)
+	}
+	if theirs, err := ask(ctx, q); err == nil {
+		return theirs
+	}
+	return a.SetRcode(q, dns.RcodeServerFailure)
+}
+
+// find looks up a name, which ends in a dot.
+func (l *LAN) find(name string) (netip.Addr, bool) {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if name == serverName {
+		return l.Server, true
+	}
+	return l.Lookup(name)
+}
+
+// ask passes a question on to the host's resolvers.
+func ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+	c, err := dns.ClientConfigFromFile("/etc/resolv.conf")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	err = errors.New("the host has no resolver")
+	for _, server := range c.Servers {
+		at := net.JoinHostPort(server, c.Port)
+		var a *dns.Msg
+		if a, _, err = new(dns.Client).ExchangeContext(ctx, q, at); err == nil {
+			return a, nil
+		}
+	}
+	return nil, err
+}

@@ -1,0 +1,215 @@
+package lan
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+const (
+	// flowsEach is how many connections to the world one machine may have.
+	flowsEach = 256
+	// handshakes is how many connections of all machines may be under way.
+	handshakes = 256
+	// dialLimit is how long the world may take to accept a connection.
+	dialLimit = 30 * time.Second
+	// udpIdle is after how long without a packet a flow of UDP is forgotten,
+	// RFC 4787, section 4.3.
+	udpIdle = 2 * time.Minute
+)
+
+// world lets machines reach addresses outside of their network, through sockets of
+// the server; nobody outside can reach them.
+type world struct {
+	lan    *LAN
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	open   atomic.Bool
+	ctx    context.Context // of all flows
+	cancel context.CancelFunc
+	under  sync.WaitGroup // flows
+
+	mu     sync.Mutex
+	flows  map[netip.Addr]int // of each machine
+	closed bool
+}
+
+func newWorld(l *LAN) *world {
+	w := &world{lan: l, dial: (&net.Dialer{Timeout: dialLimit}).DialContext, flows: map[netip.Addr]int{}}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	l.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(l.stack, 0, handshakes, w.tcp).HandlePacket)
+	l.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(l.stack, func(r *udp.ForwarderRequest) {
+		w.udp(r)
+	}).HandlePacket)
+	return w
+}
+
+// SetNAT lets machines reach the world, or not. What they have open goes on.
+func (l *LAN) SetNAT(on bool) error {
+	l.world.open.Store(on)
+	// The stack takes packets for any address, and answers with it.
+	if err := l.stack.SetPromiscuousMode(nic, on); err != nil {
+		return failure(err)
+	}
+	if err := l.stack.SetSpoofing(nic, on); err != nil {
+		return failure(err)
+	}
+	return nil
+}
+
+func (w *world) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.cancel()
+	w.under.Wait()
+}
+
+// enter counts a flow of a machine and returns where to it leads, and what to call
+// at its end: nil when it may not be.
+func (w *world) enter(id stack.TransportEndpointID) (to netip.AddrPort, leave func()) {
+	from := addr(id.RemoteAddress)
+	to = netip.AddrPortFrom(addr(id.LocalAddress), id.LocalPort)
+	if !w.open.Load() || !w.reachable(to.Addr()) {
+		return to, nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || w.flows[from] >= flowsEach {
+		return to, nil
+	}
+	w.under.Add(1)
+	w.flows[from]++
+	return to, func() {
+		defer w.under.Done()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.flows[from]--; w.flows[from] == 0 {
+			delete(w.flows, from)
+		}
+	}
+}
+
+// reachable reports whether an address is of the world: neither of this host,
+// whose services trust what comes from it, nor of a link or a group.
+func (w *world) reachable(to netip.Addr) bool {
+	if !to.IsGlobalUnicast() || w.lan.Subnet.Contains(to) || to.As4()[0] == 0 {
+		return false
+	}
+	own, err := net.InterfaceAddrs()
+	return err == nil && !slices.ContainsFunc(own, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr().Unmap() == to
+	})
+}
+
+// tcp connects a machine with the world.
+func (w *world) tcp(r *tcp.ForwarderRequest) {
+	to, leave := w.enter(r.ID())
+	if leave == nil {
+		r.Complete(true)
+		return
+	}
+	go func() { // ends with both sides, or with the network
+		defer leave()
+		outside, err := w.dial(w.ctx, "tcp4", to.String())
+		if err != nil {
+			r.Complete(true)
+			return
+		}
+		defer outside.Close()
+		var queue waiter.Queue
+		endpoint, failed := r.CreateEndpoint(&queue)
+		r.Complete(failed != nil)
+		if failed != nil {
+			return
+		}
+		inside := gonet.NewTCPConn(&queue, endpoint)
+		defer inside.Close()
+		defer context.AfterFunc(w.ctx, func() { inside.Close(); outside.Close() })()
+		join(inside, outside.(duplex))
+	}()
+}
+
+// duplex is a connection of which one direction can end before the other.
+type duplex interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// join copies both directions until both have ended.
+func join(a, b duplex) {
+	var both sync.WaitGroup
+	both.Go(func() { pass(a, b) })
+	both.Go(func() { pass(b, a) })
+	both.Wait()
+}
+
+// pass copies one direction, and tells the other side of its end. When that is an
+// error, the connection is of no more use.
+func pass(to, from duplex) {
+	if _, err := io.Copy(to, from); err != nil || to.CloseWrite() != nil {
+		to.Close()
+		from.Close()
+	}
+}
+
+// udp passes the packets between one port of a machine and one of the world.
+func (w *world) udp(r *udp.ForwarderRequest) {
+	to, leave := w.enter(r.ID())
+	if leave == nil {
+		return
+	}
+	var queue waiter.Queue
+	endpoint, failed := r.CreateEndpoint(&queue)
+	if failed != nil {
+		leave()
+		return
+	}
+	inside := gonet.NewUDPConn(&queue, endpoint)
+	go func() { // ends when nothing passes, or with the network
+		defer leave()
+		defer inside.Close()
+		outside, err := w.dial(w.ctx, "udp4", to.String())
+		if err != nil {
+			return
+		}
+		hangUp := func() { inside.Close(); outside.Close() }
+		defer context.AfterFunc(w.ctx, hangUp)()
+		idle := time.AfterFunc(udpIdle, hangUp)
+		defer idle.Stop()
+		var both sync.WaitGroup
+		for _, way := range [][2]net.Conn{{inside, outside}, {outside, inside}} {
+			both.Go(func() {
+				defer hangUp()
+				relay(way[0], way[1], idle)
+			})
+		}
+		both.Wait()
+	}()
+}
+
+// relay copies packets until one of the sides is closed.
+func relay(to, from net.Conn, idle *time.Timer) {
+	b := make([]byte, mtu)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+		idle.Reset(udpIdle)
+	}
+}

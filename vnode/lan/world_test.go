@@ -1,0 +1,170 @@
+package lan_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+)
+
+var outside = netip.MustParseAddrPort("192.0.2.7:80")
+
+// connect connects machine a of a network on which the world is here, and says
+// where it wanted to.
+func (w *world) here(t *testing.T) (asked chan string) {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, l)
+	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { u.Close() })
+	go func() {
+		b := make([]byte, 2000)
+		for {
+			n, from, err := u.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = u.WriteTo(b[:n], from) // the test misses what is lost
+		}
+	}()
+	asked = make(chan string, 1000)
+	w.SetDial(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		asked <- network + " " + addr
+		to := l.Addr()
+		if network == "udp4" {
+			to = u.LocalAddr()
+		}
+		return new(net.Dialer).DialContext(ctx, network, to.String())
+	})
+	return asked
+}
+
+func TestWorld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.boot("a")
+	asked := w.here(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second/2) // nobody answers, and it is not asked again
+	defer cancel()
+	to := tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFrom4(outside.Addr().As4()), Port: outside.Port()}
+	if c, err := gonet.DialContextTCP(ctx, a.Stack, to, ipv4.ProtocolNumber); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("closed: %v, %v", c, err)
+	}
+	if err := w.SetNAT(true); err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.dial(outside)
+	says(t, c, err, "over TCP")
+	u, err := gonet.DialUDP(a.Stack, nil, &to, ipv4.ProtocolNumber)
+	says(t, u, err, "over UDP")
+	for _, network := range []string{"tcp4", "udp4"} {
+		if got := <-asked; got != network+" "+outside.String() {
+			t.Errorf("asked for %s by %s", got, network)
+		}
+	}
+	if len(asked) > 0 {
+		t.Errorf("asked for more: %s", <-asked)
+	}
+}
+
+// One side may say all that it has to before the other answers.
+func TestHalfOfAConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.boot("a")
+	w.here(t)
+	if err := w.SetNAT(true); err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.dial(outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "a question"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.(*gonet.TCPConn).CloseWrite(), c.SetDeadline(time.Now().Add(limit))); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(c); string(got) != "a question" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Of one machine's flows there are not too many, and those that ended count no more.
+func TestFlowsOfOneMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.boot("a"), w.boot("b")
+	w.here(t)
+	if err := w.SetNAT(true); err != nil {
+		t.Fatal(err)
+	}
+	var open []net.Conn
+	for {
+		c, err := a.dial(outside)
+		if err != nil {
+			break
+		}
+		if open = append(open, c); len(open) > 300 {
+			t.Fatal("a machine may have any number of connections")
+		}
+	}
+	c, err := b.dial(outside)
+	says(t, c, err, "another machine")
+	for _, c := range open {
+		c.Close()
+	}
+	for begun := time.Now(); ; {
+		c, err := a.dial(outside)
+		if err == nil {
+			says(t, c, err, "again")
+			return
+		}
+		if time.Since(begun) > limit {
+			t.Fatal(err)
+		}
+	}
+}
+
+// This host, whose services trust what comes from it, is not the world.
+func TestThisHostIsNotTheWorld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	never := []netip.Addr{w.Server, subnet.Addr(), netip.IPv4Unspecified()}
+	for _, s := range []string{"127.0.0.1", "127.9.9.9", "0.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255", "10.99.0.77"} {
+		never = append(never, netip.MustParseAddr(s))
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range own {
+		if p := netip.MustParsePrefix(a.String()); p.Addr().Is4() {
+			never = append(never, p.Addr())
+		}
+	}
+	if i := slices.IndexFunc(never, w.Reachable); i >= 0 {
+		t.Errorf("%s can be reached", never[i])
+	}
+	for _, s := range []string{"192.0.2.7", "9.9.9.9", "10.98.0.1", "192.168.77.5"} {
+		if !w.Reachable(netip.MustParseAddr(s)) {
+			t.Errorf("%s cannot be reached", s)
+		}
+	}
+}
