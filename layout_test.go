@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	"journal":        {"fault", "state"},
 	"vnode/sim":      {"fault", "images", "images/content", "nodes", "pause"},
 	"vnode/lan":      {"ethernet"},
+	"netboot/initrd": {},
 	"demo":           {"auth", "config", "consent", "ethernet", "images", "nodes"},
 	"hostkeys":       {"fault"},
 	"backup":         {"fault"},
@@ -68,6 +69,7 @@ var owners = map[string]string{
 	"mvdan.cc/sh":                            "vnode/sim",
 	"gvisor.dev/gvisor":                      "vnode/lan",
 	"github.com/miekg/dns":                   "vnode/lan",
+	"github.com/ulikunitz/xz":                "netboot/initrd",
 }
 
 // outside are the folders that are no part of the server: they drive it, and
