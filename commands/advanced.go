@@ -47,7 +47,7 @@ would reboot, that is asked first.`,
 			if err := c.Images.RetryJob(ctx, c.User, c.arg(0)); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.Out, "%s is tried now\n", c.arg(0))
+			c.say("%s is tried now", c.arg(0))
 			return nil
 		},
 	}, {
@@ -60,7 +60,7 @@ for nodes and not for a user, stays stopped until it is retried.`,
 			if err := c.Images.CancelJob(ctx, c.User, c.arg(0)); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.Out, "%s is stopped\n", c.arg(0))
+			c.say("%s is stopped", c.arg(0))
 			return nil
 		},
 	}, {
@@ -77,7 +77,7 @@ last hour stays, since somebody may be about to need it.`,
 			if c.on("dry-run") {
 				would = "would be "
 			}
-			fmt.Fprintf(c.Out, "%s in %s %sfreed\n", size(freed.Bytes), count(freed.Blobs, "file"), would)
+			c.say("%s in %s %sfreed", size(freed.Bytes), count(freed.Blobs, "file"), would)
 			return nil
 		},
 	}, {
@@ -186,7 +186,7 @@ func updateDefaults(ctx context.Context, c *Call) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.Out, "%s is again the version created %s; the other is kept\n", back.Ref.Short(), minute(back.Created))
+		c.say("%s is again the version created %s; the other is kept", back.Ref.Short(), minute(back.Created))
 		return c.showRestarted(restarts)
 	}
 	var failed, unasked []string
@@ -196,9 +196,9 @@ func updateDefaults(ctx context.Context, c *Call) error {
 	err := c.Images.UpdateDefaults(ctx, c.User, c.on("dry-run"), terms, func(u images.Update) {
 		none = false
 		end()
-		fmt.Fprintf(c.Out, "%s: %s\n", u.Image.Ref.Short(), c.outcome(u))
+		c.say("%s: %s", u.Image.Ref.Short(), c.outcome(u))
 		for _, o := range u.Offers {
-			fmt.Fprintf(c.Out, "  %s: %s\n", o.Location, c.offered(o, u.Image))
+			c.say("  %s: %s", o.Location, c.offered(o, u.Image))
 		}
 		if u.Newest == nil && len(u.Offers) > 0 && !slices.ContainsFunc(u.Offers, asked) {
 			for _, o := range u.Offers {
@@ -292,11 +292,7 @@ func (c *Call) tries() (show func(images.Trial), end func()) {
 	}
 	return func(t images.Trial) {
 			last = t.Node
-			line := clean(fmt.Sprintf("Trying the new %s on %s: %s, %v of %v ...", t.Image.Short(), t.Node, t.State, t.Took.Truncate(time.Second), t.Limit))
-			if width, _ := c.Terminal.Size(); width > 0 {
-				line = line[:min(len(line), max(width-len("^C")-1, 0))]
-			}
-			fmt.Fprintf(c.Err, "\r\x1b[K%s", line)
+			c.fleeting("Trying the new %s on %s: %s, %v of %v ...", t.Image.Short(), t.Node, t.State, t.Took.Truncate(time.Second), t.Limit)
 		}, func() {
 			if last != "" {
 				fmt.Fprint(c.Err, "\r\x1b[K")
@@ -311,7 +307,7 @@ func (c *Call) showRestarted(restarts []images.Restart) error {
 	for _, r := range restarts {
 		ch := nodes.Change{Node: nodes.Name(r.Node), Image: r.Image, Reboot: nodes.Reboot{Outcome: nodes.RebootOutcome(r.Outcome), Reason: r.Reason}}
 		changes = append(changes, ch)
-		fmt.Fprintf(c.Out, "%s %s\n", ch.Node, describeChange(ch))
+		c.say("%s %s", ch.Node, describeChange(ch))
 	}
 	return failedReboots(changes)
 }

@@ -134,11 +134,12 @@ func (f Flag) usage() string {
 }
 
 // describe writes what --help shows.
-func (cmd Command) describe(w io.Writer) {
-	fmt.Fprintf(w, "%s: %s\n\nUsage: %s\n", cmd.Path, cmd.Short, cmd.usage())
+func (a *App) describe(s *Session, cmd Command) {
+	head := fmt.Sprintf("%s: %s\n\nUsage: %s\n", cmd.Path, cmd.Short, cmd.usage())
 	if len(cmd.Also) > 0 {
-		fmt.Fprintf(w, "Also: %s\n", strings.Join(cmd.Also, ", "))
+		head += fmt.Sprintf("Also: %s\n", strings.Join(cmd.Also, ", "))
 	}
+	w := &strings.Builder{}
 	if cmd.Long != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(cmd.Long))
 	}
@@ -155,6 +156,7 @@ func (cmd Command) describe(w io.Writer) {
 	if cmd.Topic != "" {
 		fmt.Fprintf(w, "\nMore: help show %s\n", cmd.Topic)
 	}
+	io.WriteString(s.Out, a.fit(s, head)+a.fitHelp(s, w.String()))
 }
 
 // The options that several commands share.

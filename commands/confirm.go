@@ -92,7 +92,7 @@ func (c *Call) ask(ctx context.Context, question string) error {
 	}
 	asking, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	answer, err := c.Session.Ask(asking, question+" [y/N] ")
+	answer, err := c.Session.Ask(asking, c.fit(c.Session, question+" [y/N] "))
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

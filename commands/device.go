@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"fmt"
 
 	"walt/api"
 	"walt/auth"
@@ -163,13 +162,13 @@ func deviceAdd(ctx context.Context, c *Call) error {
 	}
 	switch {
 	case d.Kind == nodes.Node && !d.Free():
-		fmt.Fprintf(c.Out, "%s is known already: a node of %s that boots %s\n", d.Name, d.Owner(), d.Image)
+		c.say("%s is known already: a node of %s that boots %s", d.Name, d.Owner(), d.Image)
 	case d.Kind == nodes.Node:
-		fmt.Fprintf(c.Out, "%s is a free node and boots %s\n", d.Name, d.Image)
+		c.say("%s is a free node and boots %s", d.Name, d.Image)
 	case d.Model != "":
-		fmt.Fprintf(c.Out, "%s becomes a free node when %s is here: the download goes on in the background (see: device show)\n", d.Name, images.DefaultRef(d.Model))
+		c.say("%s becomes a free node when %s is here: the download goes on in the background (see: device show)", d.Name, images.DefaultRef(d.Model))
 	default:
-		fmt.Fprintf(c.Out, "%s is registered; it stays unknown until its model is told: device add %s --mac %s --model MODEL\n", d.Name, d.Name, d.MAC)
+		c.say("%s is registered; it stays unknown until its model is told: device add %s --mac %s --model MODEL", d.Name, d.Name, d.MAC)
 		c.note("If it is a switch: device config %s type=switch (see: help show power)", d.Name)
 	}
 	return nil
@@ -190,7 +189,7 @@ func (c *Call) removeDevices(ctx context.Context, do func(context.Context, auth.
 		return err
 	}
 	for _, d := range gone {
-		fmt.Fprintf(c.Out, "%s %s\n", d.Name, done)
+		c.say("%s %s", d.Name, done)
 	}
 	return nil
 }
@@ -210,7 +209,7 @@ func renameDevice(ctx context.Context, c *Call) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.Out, "%s is now called %s\n", old, d.Name)
+		c.say("%s is now called %s", old, d.Name)
 		return nil
 	})
 }

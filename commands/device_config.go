@@ -84,7 +84,7 @@ func (c *Call) configure(ctx context.Context, set nodes.Set, nodesOnly bool, wan
 	}
 	if !c.on("json") {
 		for _, n := range done {
-			fmt.Fprintf(c.Out, "%s is configured\n", n)
+			c.say("%s is configured", n)
 		}
 	}
 	about := []string{"poe.reboots", "switch", "port"}
@@ -126,10 +126,10 @@ func deviceRescan(ctx context.Context, c *Call) error {
 	}
 	for _, l := range links {
 		if l.To.IsZero() {
-			fmt.Fprintf(c.Out, "%s is no longer connected to its port\n", l.Device)
+			c.say("%s is no longer connected to its port", l.Device)
 			continue
 		}
-		fmt.Fprintf(c.Out, "%s is connected to %s\n", l.Device, l.Where)
+		c.say("%s is connected to %s", l.Device, l.Where)
 	}
 	var moved []nodes.Name
 	for _, l := range links {
@@ -266,6 +266,6 @@ func powerShow(ctx context.Context, c *Call) error {
 	} else {
 		c.rows([]string{"SWITCH", "PORT", "NODE", "POWER", "SINCE", "TROUBLE"}, cells)
 	}
-	fmt.Fprintf(c.Out, "Saved so far: %.1f port-hours\n", report.Saved.Hours())
+	c.say("Saved so far: %.1f port-hours", report.Saved.Hours())
 	return nil
 }

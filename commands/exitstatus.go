@@ -73,9 +73,9 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 	if f == nil {
 		return Internal(s.Err, a.Log, "command failed", "user", s.User, "line", Conceal(line), "err", err)
 	}
-	fmt.Fprintf(s.Err, "walt: %s\n", clean(f.Msg))
+	a.Tell(s, "walt: "+clean(f.Msg)+"\n")
 	for hint := range strings.Lines(f.Hint) {
-		fmt.Fprintf(s.Err, "  %s\n", clean(strings.TrimSuffix(hint, "\n")))
+		a.Tell(s, "  "+clean(strings.TrimSuffix(hint, "\n"))+"\n")
 	}
 	if p, ok := errors.AsType[passedOn](err); ok {
 		return p.status

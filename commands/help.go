@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"embed"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -32,8 +31,10 @@ func helpCommands() []Command {
 				title, _, _ := strings.Cut(text, "\n")
 				rows = append(rows, []string{name, strings.TrimPrefix(title, "# ")})
 			}
-			c.rows(nil, rows)
-			return nil
+			var b strings.Builder
+			columns(&b, false, nil, rows)
+			_, err := io.WriteString(c.Out, c.fitHelp(c.Session, b.String()))
+			return err
 		},
 	}, {
 		Path: "help show", Short: "show a topic, or the commands", Args: []Arg{topicArg}, Run: helpShow,
@@ -48,7 +49,7 @@ func help(ctx context.Context, c *Call) error {
 	case ok && cmd.Instead != "":
 		return c.dispatch(ctx, c.Session, c.line, c.args)
 	case ok && (len(rest) == 0 || len(cmd.Args) > 0):
-		cmd.describe(c.Out)
+		c.describe(c.Session, cmd)
 		return nil
 	case ok:
 		var known []string
@@ -66,7 +67,7 @@ func help(ctx context.Context, c *Call) error {
 func helpShow(_ context.Context, c *Call) error {
 	name := c.arg(0)
 	if name == "" {
-		c.overview(c.Out)
+		c.overview(c.Session)
 		return nil
 	}
 	text, known := Topic(name)
@@ -77,13 +78,12 @@ func helpShow(_ context.Context, c *Call) error {
 		}
 		return f
 	}
-	for line := range strings.Lines(text) {
-		if heading := strings.TrimLeft(line, "# "); c.fancy() && strings.HasPrefix(line, "#") {
-			line = "\x1b[1m" + strings.TrimSuffix(heading, "\n") + "\x1b[0m\n"
-		}
-		io.WriteString(c.Out, line)
+	text = c.fitHelp(c.Session, text)
+	if heading, rest, _ := strings.Cut(text, "\n"); c.fancy() {
+		text = "\x1b[1m" + strings.TrimPrefix(heading, "# ") + "\x1b[0m\n" + rest
 	}
-	return nil
+	_, err := io.WriteString(c.Out, text)
+	return err
 }
 
 // Topics lists the topics of "help show" in alphabetical order.
@@ -107,18 +107,20 @@ func Topic(name string) (text string, known bool) {
 }
 
 // overview writes all commands, by their first word.
-func (a *App) overview(w io.Writer) {
-	fmt.Fprint(w, "The commands of walt; each takes --help. Topics: help list\n\n")
-	a.list(w, a.listed())
+func (a *App) overview(s *Session) {
+	io.WriteString(s.Out, a.fit(s, "The commands of walt; each takes --help. Topics: help list\n\n"))
+	a.list(s, a.listed())
 }
 
 // list writes a line for each command.
-func (a *App) list(w io.Writer, cmds []Command) {
+func (a *App) list(s *Session, cmds []Command) {
+	var b strings.Builder
 	var rows [][]string
 	for _, cmd := range cmds {
 		rows = append(rows, []string{"  " + cmd.Path, cmd.Short})
 	}
-	columns(w, false, nil, rows)
+	columns(&b, false, nil, rows)
+	io.WriteString(s.Out, a.fitHelp(s, b.String()))
 }
 
 // unknownCommand answers words that no command begins with: a group of commands,
@@ -127,10 +129,10 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 	group := a.group(words[0])
 	switch {
 	case isHelp(words[0]):
-		a.overview(s.Out)
+		a.overview(s)
 		return nil
 	case len(group) > 0 && len(words) > 1 && (isHelp(words[1]) || words[1] == "?" || words[1] == "help"):
-		a.list(s.Out, group)
+		a.list(s, group)
 		return nil
 	case len(group) > 0 && len(words) == 1:
 		return fault.Usagef("%q needs a second word: %s", words[0], strings.Join(verbs(group), ", ")).

@@ -73,7 +73,7 @@ this server publishes with the user name that the registry's configuration has.`
 			if err := c.Images.Rename(ctx, c.User, c.arg(0), c.arg(1), c.justGiven(c.arg(1))); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.Out, "%s is now called %s\n", c.arg(0), c.arg(1))
+			c.say("%s is now called %s", c.arg(0), c.arg(1))
 			return nil
 		},
 	}, {
@@ -86,7 +86,7 @@ this server publishes with the user name that the registry's configuration has.`
 			if err := c.Images.Remove(ctx, c.User, c.arg(0)); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.Out, "%s is removed\n", c.arg(0))
+			c.say("%s is removed", c.arg(0))
 			return nil
 		},
 	}}

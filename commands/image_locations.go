@@ -55,7 +55,7 @@ func imageClone(ctx context.Context, c *Call) error {
 		c.note("%s has variants for several platforms: that for %s was taken.", from, v)
 	}
 	c.warnUnfit([]images.Image{cloned.Image})
-	fmt.Fprintf(c.Out, "%s is a clone of %s\n", to.Short(), from)
+	c.say("%s is a clone of %s", to.Short(), from)
 	return c.showRestarted(cloned.Restarts)
 }
 
@@ -67,7 +67,7 @@ func imageDuplicate(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.Out, "%s has the content of %s\n", to.Ref.Short(), from.Ref.Short())
+	c.say("%s has the content of %s", to.Ref.Short(), from.Ref.Short())
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -202,7 +203,7 @@ func (w *eventWriter) write(e journal.Event) error {
 	case w.c.on("json"):
 		return printTo(w.out, api.NewEvent(e))
 	}
-	_, err := fmt.Fprintln(w.out, line(e))
+	_, err := io.WriteString(w.out, w.c.fit(w.c.Session, line(e)+"\n"))
 	return err
 }
 

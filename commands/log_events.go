@@ -3,7 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"regexp/syntax"
@@ -240,7 +240,7 @@ func logWait(ctx context.Context, c *Call) error {
 		if c.on("json") {
 			return errors.Join(errFound, c.print(api.NewEvent(page[0])))
 		}
-		_, err := fmt.Fprintln(c.Out, line(page[0]))
+		_, err := io.WriteString(c.Out, c.fit(c.Session, line(page[0])+"\n"))
 		return errors.Join(errFound, err)
 	}})
 	switch {

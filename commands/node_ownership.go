@@ -123,7 +123,7 @@ func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
 		if c.on("names-only") {
 			fmt.Fprintln(c.Out, ch.Node)
 		} else {
-			fmt.Fprintf(c.Out, "%s %s\n", ch.Node, describeChange(ch))
+			c.say("%s %s", ch.Node, describeChange(ch))
 		}
 	}
 	return failedReboots(r.Changes)

@@ -41,7 +41,7 @@ func nodePing(ctx context.Context, c *Call) error {
 			failed, silent = append(failed, fmt.Sprintf("%s (%v)", n.Name, errs[i])), append(silent, n)
 			continue
 		}
-		fmt.Fprintf(c.Out, "%s answers in %.1f ms\n", n.Name, float64(took[i].Microseconds())/1000)
+		c.say("%s answers in %.1f ms", n.Name, float64(took[i].Microseconds())/1000)
 	}
 	if len(failed) == 0 {
 		return nil
@@ -114,6 +114,6 @@ func nodeBlink(ctx context.Context, c *Call) error {
 	case status != 0:
 		return fault.Failedf("the command blink ended with status %d on %s", status, n.Name)
 	}
-	fmt.Fprintf(c.Out, "%s has blinked\n", n.Name)
+	c.say("%s has blinked", n.Name)
 	return nil
 }

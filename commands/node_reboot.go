@@ -22,7 +22,7 @@ func nodeReboot(ctx context.Context, c *Call) error {
 	err = c.withConsent(ctx, "Reboot", func(given consent.Agreement) error {
 		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), given, func(ch nodes.Change) {
 			if done = append(done, ch); ch.Reboot.Outcome == nodes.RebootOK {
-				fmt.Fprintf(c.Out, "%s is rebooting\n", ch.Node)
+				c.say("%s is rebooting", ch.Node)
 			}
 		})
 	})
@@ -132,7 +132,7 @@ func (c *Call) limited(ctx context.Context) (context.Context, context.CancelFunc
 func (c *Call) waitingFor() (show func([]nodes.DeviceStatus), end func()) {
 	if c.fancy() {
 		return func(missing []nodes.DeviceStatus) {
-				fmt.Fprintf(c.Err, "\r\x1b[KWaiting for %s ...", listStates(missing))
+				c.fleeting("Waiting for %s ...", listStates(missing))
 			},
 			func() { fmt.Fprint(c.Err, "\r\x1b[K") }
 	}

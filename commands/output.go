@@ -106,7 +106,7 @@ func (c *Call) lines(print func(w io.Writer)) {
 
 // note tells the user something that is not a result, and so goes to Err.
 func (c *Call) note(format string, args ...any) {
-	fmt.Fprintf(c.Err, "%s\n", clean(fmt.Sprintf(format, args...)))
+	c.Tell(c.Session, clean(fmt.Sprintf(format, args...))+"\n")
 }
 
 // notes tells the user several things.
@@ -114,6 +114,16 @@ func (c *Call) notes(texts []string) {
 	for _, text := range texts {
 		c.note("%s", text)
 	}
+}
+
+// fleeting shows what the next output takes the place of: a line of a terminal that
+// leaves room for "^C".
+func (c *Call) fleeting(format string, args ...any) {
+	line := []rune(clean(fmt.Sprintf(format, args...)))
+	if width, _ := c.Terminal.Size(); width > 0 {
+		line = line[:min(len(line), max(width-len("^C")-1, 0))]
+	}
+	fmt.Fprintf(c.Err, "\r\x1b[K%s", string(line))
 }
 
 // progress shows how a transfer goes, until end is called: a bar on a terminal,

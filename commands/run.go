@@ -88,7 +88,7 @@ func (a *App) dispatch(ctx context.Context, s *Session, line string, words []str
 	case errors.Is(err, pflag.ErrHelp) && len(cmd.Args) == 0 && rest[0] != "" && rest[0][0] != '-':
 		return a.noCommand(cmd.Path+" "+rest[0], []string{cmd.Path}, "help")
 	case errors.Is(err, pflag.ErrHelp):
-		cmd.describe(s.Out)
+		a.describe(s, cmd)
 		return nil
 	case err != nil:
 		return err

@@ -77,13 +77,13 @@ func (a *App) Welcome(ctx context.Context, s *Session) {
 		a.Log.Error("read notices", "user", s.User, "err", err)
 	}
 	for _, text := range texts {
-		fmt.Fprintf(s.Err, "walt: %s\n", clean(text))
+		a.Tell(s, "walt: "+clean(text)+"\n")
 	}
 }
 
 // Notices shows the user what comes up until ctx ends.
 func (a *App) Notices(ctx context.Context, s *Session, show func(text string)) error {
-	return a.Journal.Notices(ctx, string(s.User), func(text string) { show(clean(text)) })
+	return a.Journal.Notices(ctx, string(s.User), func(text string) { show(a.fit(s, clean(text))) })
 }
 
 // shellCommands are about the session itself, and words that people bring from

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
@@ -74,7 +73,7 @@ to that user).`,
 			if c.Admin {
 				role = ", an administrator"
 			}
-			fmt.Fprintf(c.Out, "%s%s, with the key %s\n", c.User, role, c.Key)
+			c.say("%s%s, with the key %s", c.User, role, c.Key)
 			return nil
 		},
 	}}
@@ -159,10 +158,10 @@ func (c *Call) showAdded(name auth.Name, keys []auth.Key) {
 	for _, k := range keys {
 		why := k.Permit(c.Client, c.Now())
 		if k.Expired(c.Now()) {
-			fmt.Fprintf(c.Out, "%s cannot log in with %s %s: %v\n", name, k.Fingerprint, clean(k.Comment), why)
+			c.say("%s cannot log in with %s %s: %v", name, k.Fingerprint, clean(k.Comment), why)
 			continue
 		}
-		fmt.Fprintf(c.Out, "%s can log in with %s %s\n", name, k.Fingerprint, clean(k.Comment))
+		c.say("%s can log in with %s %s", name, k.Fingerprint, clean(k.Comment))
 		if why != nil {
 			c.note("But not from where you are: %v, by its option from.", why)
 		}
@@ -179,7 +178,7 @@ func (c *Call) changeAdmin(now string, change func(auth.Name) error) error {
 		err = change(name)
 	}
 	if err == nil {
-		fmt.Fprintf(c.Out, "%s is %s\n", name, now)
+		c.say("%s is %s", name, now)
 	}
 	return err
 }
@@ -248,7 +247,7 @@ func userRemoveKey(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.Out, "%s of %s is removed\n", k.Fingerprint, k.User)
+	c.say("%s of %s is removed", k.Fingerprint, k.User)
 	c.Cut(k.User, k.Fingerprint)
 	return nil
 }
@@ -275,19 +274,19 @@ func userRemove(ctx context.Context, c *Call) error {
 		return err
 	}
 	for _, n := range left.Released {
-		fmt.Fprintf(c.Out, "%s is free\n", n)
+		c.say("%s is free", n)
 	}
 	for _, ref := range left.Deleted {
-		fmt.Fprintf(c.Out, "%s is deleted\n", ref)
+		c.say("%s is deleted", ref)
 	}
 	for _, p := range left.Passed {
 		also := ""
 		if p.From.Name != p.To.Name {
 			also = ", since " + string(p.To.User) + " has a " + p.From.Short()
 		}
-		fmt.Fprintf(c.Out, "%s is now %s%s\n", p.From, p.To, also)
+		c.say("%s is now %s%s", p.From, p.To, also)
 	}
-	fmt.Fprintf(c.Out, "%s is removed\n", name)
+	c.say("%s is removed", name)
 	c.Cut(name, "")
 	return nil
 }

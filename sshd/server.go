@@ -40,6 +40,8 @@ type Runner interface {
 	// Complete returns the words that could stand in the place of line[start:].
 	Complete(ctx context.Context, s *commands.Session, line string) (start int, words []string)
 	Welcome(ctx context.Context, s *commands.Session)
+	// Tell writes a text to the session's Err, whose lines are sentences.
+	Tell(s *commands.Session, text string)
 	Notices(ctx context.Context, s *commands.Session, show func(text string)) error
 }
 

@@ -90,7 +90,7 @@ func (x *session) dispatch() (status int) {
 	defer x.recoverPanic(&status)
 	switch line := x.command(); {
 	case x.conn.refusal != "":
-		fmt.Fprintln(x.base.Err, "walt: "+x.conn.refusal)
+		x.srv.runner.Tell(&x.base, "walt: "+x.conn.refusal+"\n")
 		return commands.StatusInUse
 	case line != "":
 		if !x.login.Restricted { // nobody reads what a CI runner is told
@@ -133,7 +133,7 @@ func (x *session) script() (status int) {
 // farewell tells why a session ends that waited for input.
 func (x *session) farewell() (status int) {
 	if why := fault.As(context.Cause(x.ctx)); why != nil && !x.told {
-		fmt.Fprintln(x.base.Err, "walt: "+why.Msg)
+		x.srv.runner.Tell(&x.base, "walt: "+why.Msg+"\n")
 	}
 	return commands.StatusInterrupted
 }

@@ -42,7 +42,7 @@ func (sh *shell) loop() (status int) {
 		case err != nil:
 			fmt.Fprintln(sh.base.Err)
 			if err == errIdle {
-				fmt.Fprintf(sh.base.Err, "walt: closed: idle for %s\n", brief(sh.editor.idle))
+				sh.srv.runner.Tell(&sh.base, "walt: closed: idle for "+brief(sh.editor.idle)+"\n")
 			}
 			return sh.farewell()
 		case line == "":
@@ -78,10 +78,10 @@ func (sh *shell) read() (string, error) {
 	case err != nil || e.keys.interrupted:
 		return "", err
 	case e.keys.notUTF8:
-		fmt.Fprintln(sh.base.Err, "walt: that line is not valid UTF-8 and was not run\n  check the encoding of your terminal")
+		sh.srv.runner.Tell(&sh.base, "walt: that line is not valid UTF-8 and was not run\n  check the encoding of your terminal\n")
 		return "", nil
 	case sh.tooLong:
-		fmt.Fprintf(sh.base.Err, "walt: that line is longer than %d characters and was not run\n  send long lines from a file, as in: ssh walt@SERVER < FILE\n", maxTyped)
+		sh.srv.runner.Tell(&sh.base, fmt.Sprintf("walt: that line is longer than %d characters and was not run\n  send long lines from a file, as in: ssh walt@SERVER < FILE\n", maxTyped))
 		return "", nil
 	}
 	return strings.TrimSpace(line), nil

@@ -281,8 +281,8 @@ func TestNoticeInRawMode(t *testing.T) {
 	r := shellOf(t, l)
 	r.send("raw 1\r")
 	r.out.expect(t, "ready\n")
-	l.run.notices <- "rpi-1 was taken by bob"
-	r.out.expect(t, "\r\nrpi-1 was taken by bob\r\n")
+	l.run.notices <- "rpi-1 was taken\n  by bob"
+	r.out.expect(t, "\r\nrpi-1 was taken\r\n  by bob\r\n")
 	r.send("x")
 	r.leave(0)
 }

@@ -434,6 +434,8 @@ func (f *fakeRunner) Welcome(_ context.Context, s *commands.Session) {
 	}
 }
 
+func (f *fakeRunner) Tell(s *commands.Session, text string) { io.WriteString(s.Err, text) }
+
 func (f *fakeRunner) Notices(ctx context.Context, _ *commands.Session, show func(string)) error {
 	for {
 		select {

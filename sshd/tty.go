@@ -206,14 +206,14 @@ func (t *tty) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// notice prints a line of its own, also into the screen of a command that has
+// notice prints lines of their own, also into the screen of a command that has
 // the terminal in raw mode.
 func (t *tty) notice(line string) {
 	t.mu.Lock()
 	raw := t.raw
 	t.mu.Unlock()
 	if raw {
-		line = "\r\n" + line + "\r"
+		line = "\r\n" + strings.ReplaceAll(line, "\n", "\r\n") + "\r"
 	}
 	_, _ = io.WriteString(t, line+"\n")
 }

@@ -1,0 +1,120 @@
+package commands
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// narrow is a session with a terminal of so many columns.
+func (lab *testLab) narrow(width int) *Session {
+	s := lab.terminal("bob")
+	s.Terminal.Size = func() (int, int) { return width, 18 }
+	return s
+}
+
+// Sentences are broken between words, and commands to be typed are not broken.
+func TestSentences(t *testing.T) {
+	t.Parallel()
+	app := New(Services{})
+	for _, c := range []struct {
+		name, text, want string
+		width            int
+	}{
+		{"fits", "a sentence", "a sentence", 20},
+		{"at words", "rpi-1 is yours and boots default", "rpi-1 is yours and\n  boots default", 20},
+		{"to the last column", "01234567890123456789 1", "01234567890123456789\n  1", 20},
+		{"below the message", "walt: not confirmed; nothing changed", "walt: not confirmed;\n      nothing changed", 21},
+		{"a long word", "see " + strings.Repeat("x", 30) + " there", "see\n  " + strings.Repeat("x", 30) + "\n  there", 20},
+		{"a hint", "  see all users with: user show; free nodes with: node show --free", "  see all users with: user show;\n    free nodes with:\n    node show --free", 33},
+		{"a command that is longer", "  take it with: node boot rpi-1,rpi-2,rpi-3 default", "  take it with:\n    node boot rpi-1,rpi-2,rpi-3 default", 30},
+		{"commands, one or another", "There is none. Add one: node create NAME, or device add NAME", "There is none. Add one:\n  node create NAME, or\n  device add NAME", 30},
+		{"usage", "usage: node show [--all] [--model MODEL] [SET]", "usage: node show [--all]\n  [--model MODEL] [SET]", 30},
+		{"a question", "Take rpi-1, rpi-2, rpi-3 anyway? [y/N] ", "Take rpi-1, rpi-2, rpi-3\n  anyway? [y/N] ", 30},
+		{"not a command", "pc-1 cannot boot: power is missing, they say", "pc-1 cannot boot: power is\n  missing, they say", 26},
+		{"characters", "ééééé ééééé ééééé ééé", "ééééé ééééé ééééé\n  ééé", 20},
+	} {
+		s := &Session{Terminal: &Terminal{Name: "dumb", Size: func() (int, int) { return c.width, 24 }}}
+		if got := app.fit(s, c.text); got != c.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", c.name, got, c.want)
+		}
+		if got := app.fit(&Session{}, c.text); got != c.text {
+			t.Errorf("%s: without a terminal: %q", c.name, got)
+		}
+	}
+}
+
+// All help is there on a narrow terminal, and no word of its sentences is cut.
+func TestHelpOnNarrowTerminals(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lines := []string{"help", "help list", "node --help"}
+	for _, topic := range Topics() {
+		lines = append(lines, "help show "+topic)
+	}
+	for _, cmd := range lab.app.listed() {
+		lines = append(lines, cmd.Path+" --help")
+	}
+	styled := regexp.MustCompile(`\x1b\[[0-9;]*m`)
+	for _, width := range []int{60, 40, 25} {
+		for _, line := range lines {
+			wide := lab.runIn(t.Context(), lab.narrow(1000), line).stdout
+			plain := lab.run("bob", line, "").stdout
+			got := lab.runIn(t.Context(), lab.narrow(width), line).stdout
+			if wide = strings.TrimPrefix(styled.ReplaceAllString(wide, ""), "# "); wide != strings.TrimPrefix(plain, "# ") {
+				t.Errorf("%s on a wide terminal:\n%s", line, wide)
+			}
+			got = styled.ReplaceAllString(got, "")
+			if !slices.Equal(strings.Fields(got), strings.Fields(wide)) {
+				t.Errorf("%s in %d columns is not the same text:\n%s", line, width, got)
+			}
+			var listings []string // what is as long as this without a terminal
+			for listing := range strings.Lines(plain) {
+				listings = append(listings, strings.TrimSpace(listing))
+			}
+			for part := range strings.Lines(got) {
+				part = strings.TrimSuffix(part, "\n")
+				words := strings.TrimSpace(part)
+				whole := !strings.Contains(words, " ") || slices.Contains(listings, words) || lab.app.unbroken("", words) == len(words)
+				if utf8.RuneCountInString(part) > width && !whole {
+					t.Errorf("%s in %d columns: %q", line, width, part)
+				}
+			}
+		}
+	}
+}
+
+// What a command says fits the terminal as it is when it is said; its tables and
+// documents are what they are without one.
+func TestOutputOnNarrowTerminals(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("carol", "node acquire rpi-2")
+	s := lab.narrow(40)
+	for _, line := range []string{"node release rpi-2", "node acquire pc-1", "node show --model nothing", "log show --history foo", "node fly", "image show", "log show"} {
+		got := lab.runIn(t.Context(), s, line)
+		for part := range strings.Lines(got.stderr) {
+			if part = strings.TrimSuffix(part, "\n"); len(part) > 40 && lab.app.unbroken("", strings.TrimSpace(part)) != len(strings.TrimSpace(part)) {
+				t.Errorf("%s: %q", line, part)
+			}
+		}
+	}
+	heading := func(text string) string { return strings.NewReplacer("\x1b[1m", "", "\x1b[0m", "").Replace(text) }
+	for _, line := range []string{"node show --all", "node show --all --json", "device show", "log show --json", "image show --all", "user show"} {
+		if got, want := heading(lab.runIn(t.Context(), s, line).stdout), lab.run("bob", line, "").stdout; got != want {
+			t.Errorf("%s in 40 columns:\n%s\nwithout a terminal:\n%s", line, got, want)
+		}
+	}
+	const told = "pc-1 is yours and boots pc-x86-64-default already: left alone\n"
+	width := 40
+	s.Terminal.Size = func() (int, int) { return width, 18 }
+	if got := lab.runIn(t.Context(), s, "node boot pc-1 pc-x86-64-default").stdout; !strings.HasPrefix(got, "pc-1 is yours and boots\n  pc-x86-64-default already: left alone\n") {
+		t.Errorf("in 40 columns: %q", got)
+	}
+	width = 80
+	if got := lab.runIn(t.Context(), s, "node boot pc-1 pc-x86-64-default").stdout; got != told {
+		t.Errorf("in 80 columns: %q", got)
+	}
+}
