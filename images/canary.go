@@ -165,13 +165,14 @@ func (c *Catalog) recalled(ctx context.Context, actor journal.Actor, ref Ref, fa
 	})
 }
 
-// accept ends within tx the trial of a version that is the default image now.
-func accept(tx Change, ref Ref) error {
-	next, running, err := Find(tx, ref.tagged(candidateTag))
+// accept ends within tx the trial of a version, if there is one, since present is the
+// default image from now on: the canary goes on when it runs that, and else boots it.
+func accept(tx Change, present Image) error {
+	next, running, err := Find(tx, present.Ref.tagged(candidateTag))
 	if err != nil || !running {
 		return err
 	}
-	return errors.Join(tx.Move(next.Ref, ref, false), Delete(tx, next.Ref))
+	return errors.Join(tx.Move(next.Ref, present.Ref, next.Digest != present.Digest), Delete(tx, next.Ref))
 }
 
 // recallAll ends the trials that an earlier end of the server cut off, until it is

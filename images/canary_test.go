@@ -3,6 +3,7 @@ package images_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"walt/auth"
@@ -173,6 +174,30 @@ func TestCanaryThatIsInterrupted(t *testing.T) {
 		t.Errorf("the update of who was removed: %+v", got)
 	}
 	l.wantVersions(t, "after that", "v1", both)
+}
+
+// Who puts the version back that an update replaced, while a newer one is tried, gets
+// that on all nodes: the canary runs something else, and leaves it.
+func TestPutBackWhileACanaryBoots(t *testing.T) {
+	t.Parallel()
+	l := offered(t)
+	tag := l.Now().UTC().Format("20060102")
+	ok(t, l.updates(t, false)[0].Err)
+	l.shelf.offer("lab", version("v3", 3))
+	var back []images.Restart
+	l.fleet.await = func(context.Context, images.Ref, func(images.Trial)) (err error) {
+		_, back, err = l.PutBack(t.Context(), "alice", "m1-default", images.Terms{})
+		ok(t, err)
+		return images.ErrTaken
+	}
+	wantFault(t, l.updates(t, false)[0].Err, fault.Failed, "already updated by someone else")
+	l.wantVersions(t, "afterwards", "v1", both, tag)
+	var names []string
+	for _, r := range back {
+		names = append(names, r.Node)
+	}
+	slices.Sort(names)
+	equal(t, "restarted", names, "free", "free-2")
 }
 
 // Somebody who does not agree that sessions end is asked before the canary boots,

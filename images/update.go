@@ -258,7 +258,7 @@ func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent
 			Type: journal.Image, Actor: user.Actor(), To: present.Ref.String(),
 			Detail: fmt.Sprintf("%s, created %s; the one before is %s", how, present.Created.UTC().Format("2006-01-02 15:04"), kept.Ref),
 		}
-		return errors.Join(Put(tx, kept), Put(tx, present), accept(tx, present.Ref), c.Journal.Record(tx, e))
+		return errors.Join(Put(tx, kept), Put(tx, present), accept(tx, present), c.Journal.Record(tx, e))
 	})
 }
 
