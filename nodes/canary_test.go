@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,39 +86,41 @@ func TestWhichNodeIsTried(t *testing.T) {
 // A canary that came up goes on, and is one of the free nodes again.
 func TestCanaryGoesOn(t *testing.T) {
 	t.Parallel()
-	l := newCanaries(t)
-	l.comeUp(t, "v1")
-	l.try(t)
-	if d := l.device(t, "v1"); !d.Free() || d.Image != next {
-		t.Errorf("it is %+v", d)
-	}
-	idle := func() bool {
-		t.Helper()
-		seen, err := state.Read(t.Context(), l.Store, func(r state.Reader) (power.Device, error) {
-			d, _, err := l.Behind(r, l.device(t, "v1").MAC)
-			return d, err
-		})
-		ok(t, err)
-		return seen.Idle
-	}
-	if idle() {
-		t.Error("its power may be saved")
-	}
-	l.comeUp(t, "v1")
-	ok(t, l.Await(t.Context(), next, func(images.Trial) {}))
-	l.grid.take()
-	def := images.DefaultRef("m1")
-	l.image(t, images.Image{Ref: def, Digest: sum("new"), Models: []images.Model{"m1"}})
-	l.settle(t, false)
-	equal(t, "started", l.grid.take())
-	if d := l.device(t, "v1"); d.Image != def || d.Booted != def || d.Digest != sum("new") {
-		t.Errorf("afterwards it is %+v", d)
-	}
-	now, err := l.Wait(t.Context(), []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
-	if err != nil || len(now) > 0 || !idle() {
-		t.Errorf("a reboot is due, or it is not free: %v, %v", now, err)
-	}
-	sound(t, l.Store)
+	synctest.Test(t, func(t *testing.T) {
+		l := newCanaries(t)
+		l.comeUp(t, "v1")
+		l.try(t)
+		if d := l.device(t, "v1"); !d.Free() || d.Image != next {
+			t.Errorf("it is %+v", d)
+		}
+		idle := func() bool {
+			t.Helper()
+			seen, err := state.Read(t.Context(), l.Store, func(r state.Reader) (power.Device, error) {
+				d, _, err := l.Behind(r, l.device(t, "v1").MAC)
+				return d, err
+			})
+			ok(t, err)
+			return seen.Idle
+		}
+		if idle() {
+			t.Error("its power may be saved")
+		}
+		l.comeUp(t, "v1")
+		ok(t, l.Await(t.Context(), next, func(images.Trial) {}))
+		l.grid.take()
+		def := images.DefaultRef("m1")
+		l.image(t, images.Image{Ref: def, Digest: sum("new"), Models: []images.Model{"m1"}})
+		l.settle(t, false)
+		equal(t, "started", l.grid.take())
+		if d := l.device(t, "v1"); d.Image != def || d.Booted != def || d.Digest != sum("new") {
+			t.Errorf("afterwards it is %+v", d)
+		}
+		now, err := l.Wait(t.Context(), []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
+		if err != nil || len(now) > 0 || !idle() {
+			t.Errorf("a reboot is due, or it is not free: %v, %v", now, err)
+		}
+		sound(t, l.Store)
+	})
 }
 
 // How a canary ends that does not come up, and that somebody takes.
@@ -167,6 +170,55 @@ func TestAwait(t *testing.T) {
 	})
 }
 
+// A canary has to stay up: one that comes up and goes down again shows that nodes do
+// not run that image.
+func TestCanaryThatDoesNotStayUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newCanaries(t)
+		l.comeUp(t, "v1")
+		l.configure(t, "v1", "boot.timeout=20s")
+		l.try(t)
+		begun := time.Now()
+		done := make(chan error, 1)
+		await := func() { go func() { done <- l.Await(t.Context(), next, func(images.Trial) {}) }() }
+		await()
+		for range 3 {
+			l.comeUp(t, "v1")
+			time.Sleep(8 * time.Second)
+			l.Down("v1", true)
+		}
+		wantFault(t, <-done, fault.Failed, "v1 came up on it, and did not stay up")
+		if took := time.Since(begun); took > 25*time.Second {
+			t.Errorf("that took %v", took)
+		}
+		begun = time.Now()
+		await()
+		time.Sleep(15 * time.Second)
+		l.comeUp(t, "v1") // in time
+		ok(t, <-done)
+		if took := time.Since(begun); took != 25*time.Second {
+			t.Errorf("a node that stays up took %v", took)
+		}
+	})
+}
+
+// A physical canary that died right after it came up, of which nobody was told.
+func TestCanaryThatIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := wired(t, time.Hour, nil, "n1")
+		l.comeUp(t, "n1")
+		l.image(t, images.Image{Ref: next, Digest: sum("new"), Models: []images.Model{"m1"}})
+		if got := l.try(t); got != "n1" {
+			t.Errorf("%q is tried", got)
+		}
+		l.configure(t, "n1", "boot.timeout=20s")
+		l.comeUp(t, "n1") // nothing listens at its address
+		wantFault(t, l.Await(t.Context(), next, func(images.Trial) {}), fault.Failed, "n1 came up on it, and did not stay up")
+	})
+}
+
 // A physical node that is off to save power is woken for it, if it was up before,
 // and stays on while it is tried.
 func TestCanaryThatSavesPower(t *testing.T) {
@@ -184,6 +236,10 @@ func TestCanaryThatSavesPower(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		equal(t, "ports off while it is tried", r.Dark(), "one:161/1")
 		l.comeUp(t, "n2")
+		sshd, err := net.Listen("tcp", "127.0.0.1:0")
+		ok(t, err)
+		defer sshd.Close()
+		l.Up("n2", sshd.Addr().String())
 		ok(t, l.Await(t.Context(), next, func(images.Trial) {}))
 		l.settle(t, false)
 		time.Sleep(3 * time.Hour)

@@ -11,6 +11,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
+	"walt/remote"
 	"walt/state"
 )
 
@@ -171,34 +172,28 @@ func (i imageChange) Move(from, to images.Ref, restart bool) error {
 	return nil
 }
 
-// Await returns when the node that boots the image is up on it, calling progress
-// whenever that changed, and every second. When it does not come up within its
-// boot.timeout, or cannot boot the image, that is a fault; images.ErrTaken means
-// that no node boots the image any more.
+// steady is how long a node has to stay up that tries an image: some kernels die
+// right after their services are there.
+const steady = 10 * time.Second
+
+// Await returns when the node that boots the image is up on it and stayed so for a
+// moment, calling progress whenever that changed, and every second. When it does not
+// come up within its boot.timeout, or cannot boot the image, that is a fault;
+// images.ErrTaken means that no node boots the image any more.
 func (l *Lab) Await(ctx context.Context, ref images.Ref, progress func(images.Trial)) error {
 	began := l.Now()
 	var limit time.Duration
 	var late <-chan time.Time
+	inTime, falls := true, 0
+	wasUp := false
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
 		changed := l.status.next()
-		var ds []Device
-		var img images.Image
-		err := l.Store.View(ctx, func(r state.Reader) (err error) {
-			if ds, err = booting(r, ref); err != nil || len(ds) == 0 {
-				return err
-			}
-			img, err = images.Get(r, ref)
-			return err
-		})
+		d, img, err := l.trying(ctx, ref)
 		if err != nil {
 			return err
 		}
-		if len(ds) == 0 {
-			return images.ErrTaken
-		}
-		d := ds[0]
 		if late == nil {
 			limit = d.Settings.BootDelay + d.Settings.bootTimeout()
 			timer := time.NewTimer(limit)
@@ -206,20 +201,60 @@ func (l *Lab) Await(ctx context.Context, ref images.Ref, progress func(images.Tr
 			late = timer.C
 		}
 		s := l.status.of(d.Name)
+		up := s.State == Up && d.Booted == img.Ref && d.Digest == img.Digest
+		if wasUp && !up {
+			falls++
+		}
+		wasUp = up
+		if up && l.Now().Sub(s.Heard) >= steady {
+			if answers(ctx, d, s) {
+				return nil
+			}
+			up, falls = false, falls+1
+		}
 		switch {
-		case s.State == Up && d.Booted == img.Ref && d.Digest == img.Digest:
-			return nil
 		case s.State == Failed && (s.took == "" || s.took == img.Digest):
 			return fault.Failedf("%s cannot boot it: %s", d.Name, s.Why)
+		case !inTime && !up && falls > 0:
+			return fault.Failedf("%s came up on it, and did not stay up", d.Name)
+		case !inTime && !up:
+			return fault.Failedf("%s was not up on it within %v", d.Name, limit)
 		}
 		progress(images.Trial{Node: string(d.Name), State: string(s.State), Took: l.Now().Sub(began), Limit: limit})
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-late:
-			return fault.Failedf("%s was not up on it within %v", d.Name, limit)
+			inTime = false
 		case <-changed:
 		case <-second.C:
 		}
 	}
+}
+
+// answers reports whether a node that is up still is: of a physical one the server
+// learns late that it is not.
+func answers(ctx context.Context, d Device, s Status) bool {
+	if d.Virtual() {
+		return true
+	}
+	_, err := remote.Ping(ctx, s.Addr)
+	return err == nil
+}
+
+// trying returns the node that boots an image, and that.
+func (l *Lab) trying(ctx context.Context, ref images.Ref) (d Device, img images.Image, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		ds, err := booting(r, ref)
+		if err != nil {
+			return err
+		}
+		if len(ds) == 0 {
+			return images.ErrTaken
+		}
+		d = ds[0]
+		img, err = images.Get(r, ref)
+		return err
+	})
+	return d, img, err
 }
