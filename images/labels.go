@@ -35,7 +35,8 @@ func record(at fmt.Stringer, ref Ref, i source.Image) (Image, error) {
 	return img, nil
 }
 
-// parseModels splits the models label, or returns an item of it that is none.
+// parseModels splits the models label, up to one more than there may be, or returns
+// an item of it that is none.
 func parseModels(label string) (models []Model, bad string) {
 	for model := range strings.SplitSeq(label, ",") {
 		if model = strings.TrimSpace(model); model == "" {
@@ -45,8 +46,11 @@ func parseModels(label string) (models []Model, bad string) {
 		if err != nil {
 			return nil, model
 		}
-		if !slices.Contains(models, m) {
-			models = append(models, m)
+		if slices.Contains(models, m) {
+			continue
+		}
+		if models = append(models, m); len(models) > modelsLimit {
+			break // each is compared with all others
 		}
 	}
 	return models, ""

@@ -48,3 +48,15 @@ func TestPlatforms(t *testing.T) {
 		}
 	}
 }
+
+// A label may be as large as a registry likes: what is too much is not compared.
+func TestLabelOfTooManyModels(t *testing.T) {
+	t.Parallel()
+	models, bad := parseModels(manyModels(modelsLimit+1) + "," + manyModels(300_000))
+	if len(models) != modelsLimit+1 || bad != "" {
+		t.Errorf("%d models, %q", len(models), bad)
+	}
+	if models, bad = parseModels(manyModels(modelsLimit) + ",," + manyModels(modelsLimit)); len(models) != modelsLimit || bad != "" {
+		t.Errorf("twice: %d models, %q", len(models), bad)
+	}
+}

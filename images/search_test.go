@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -154,10 +155,19 @@ func TestSearchThatGoesWrong(t *testing.T) {
 		"answered something else than a list": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") },
 		"needs a password":                    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
 		"lists more than 10000 names": func(w http.ResponseWriter, r *http.Request) { // without end
-			w.Header().Set("Link", `</v2/_catalog?last=x>; rel="next"`)
-			io.WriteString(w, `{"repositories":["a"`+strings.Repeat(`,"a"`, 999)+`]}`)
+			last, _ := strconv.Atoi(r.URL.Query().Get("last"))
+			w.Header().Set("Link", fmt.Sprintf(`</v2/_catalog?last=%d>; rel="next"`, last+1))
+			fmt.Fprintf(w, `{"repositories":["a%d"`, last)
+			for i := range 999 {
+				fmt.Fprintf(w, `,"a%d-%d"`, last, i)
+			}
+			io.WriteString(w, "]}")
 		},
-		"lists more than": func(w http.ResponseWriter, r *http.Request) { // nothing without end
+		"answers with a list that goes in circles": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Link", `</v2/_catalog?last=x>; rel="next"`)
+			io.WriteString(w, `{"repositories":["a"]}`)
+		},
+		"answers with a list": func(w http.ResponseWriter, r *http.Request) { // nothing without end
 			w.Header().Set("Link", `</v2/_catalog?last=x>; rel="next"`)
 			io.WriteString(w, `{}`)
 		},
@@ -181,6 +191,29 @@ func TestSearchThatGoesWrong(t *testing.T) {
 			wantFault(t, misses["lab"], "registry lab ("+url+") "+want)
 		})
 	}
+}
+
+// What a registry lists several times is found once, also when its list leads back to
+// itself.
+func TestSearchInCircles(t *testing.T) {
+	t.Parallel()
+	l, f, url := inLab(t)
+	push(t, url, "bob/a", pcImage(t, "x"))
+	asked := 0
+	f.Break(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/_catalog" {
+			return false
+		}
+		asked++
+		w.Header().Set("Link", `</v2/_catalog?n=1000>; rel="next"`)
+		io.WriteString(w, `{"repositories":["bob/a","bob/a"]}`)
+		return true
+	})
+	links, misses := searched(t, l, "")
+	if !slices.Equal(links, []string{"lab:bob/a"}) || asked != 2 {
+		t.Errorf("found %v with %d requests", links, asked)
+	}
+	wantFault(t, misses["lab"], "goes in circles")
 }
 
 // The images of a registry that fails in the middle are found as far as it goes.

@@ -56,10 +56,12 @@ func (n *notes) count(words string) (count int) {
 func TestBusyRegistryIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]func() string{
-		"seconds":  func() string { return "1" },
-		"a date":   func() string { return time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat) },
-		"no word":  func() string { return "" },
-		"no sense": func() string { return "soon" },
+		"seconds":                 func() string { return "1" },
+		"no time":                 func() string { return "0" },
+		"no time that is to come": func() string { return "Sun, 06 Nov 1994 08:49:37 GMT" },
+		"a date":                  func() string { return time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat) },
+		"no word":                 func() string { return "" },
+		"no sense":                func() string { return "soon" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -58,7 +58,7 @@ func (r *repository) look(ctx context.Context, name, tag, platform string) (Imag
 	if err != nil {
 		return Image{}, content.Manifest{}, err
 	}
-	has, err := r.variants(ctx, list, 1)
+	has, err := r.variants(ctx, list)
 	if err != nil {
 		return Image{}, content.Manifest{}, err
 	}
@@ -213,6 +213,13 @@ func check(at fmt.Stringer, m *v1.Manifest) error {
 		if d.Digest.Algorithm != "sha256" || d.Size < 0 {
 			return Unusable(at, "has a part %s of %d bytes, which this server cannot verify", d.Digest, d.Size)
 		}
+	}
+	sizes := map[v1.Hash]int64{}
+	for _, d := range slices.Concat(m.Layers, []v1.Descriptor{m.Config}) {
+		if size, twice := sizes[d.Digest]; twice && size != d.Size {
+			return Unusable(at, "has a part %s of %d bytes, and of %d", d.Digest, size, d.Size)
+		}
+		sizes[d.Digest] = d.Size
 	}
 	for _, d := range m.Layers {
 		if !d.MediaType.IsLayer() && d.MediaType != "" {

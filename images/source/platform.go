@@ -27,6 +27,7 @@ type Platforms func(ctx context.Context, repository string, labels map[string]st
 const (
 	listDepth = 4   // lists in one another
 	listLimit = 200 // variants of one image
+	readLimit = 50  // entries of lists that do not tell their platform
 )
 
 var platformForm = regexp.MustCompile(`^linux/[a-z0-9]+(/v[0-9]+)?$`)
@@ -67,47 +68,71 @@ func platformOf(os, architecture, version string) string {
 
 // variants lists the images for linux of a list, those of lists in it too. What an
 // entry does not tell of its platform, its config does.
-func (r *repository) variants(ctx context.Context, list *v1.IndexManifest, depth int) (all []variant, _ error) {
+func (r *repository) variants(ctx context.Context, list *v1.IndexManifest) ([]variant, error) {
+	l := lister{repo: r, read: map[string]bool{}}
+	err := l.add(ctx, list, 1)
+	return l.all, err
+}
+
+// lister collects the variants of a list. A few bytes of lists in lists may stand
+// for any number of entries: each manifest is read once, and not too many of them.
+type lister struct {
+	repo *repository
+	all  []variant
+	read map[string]bool // by digest
+}
+
+func (l *lister) add(ctx context.Context, list *v1.IndexManifest, depth int) error {
 	for _, d := range list.Manifests {
-		if d.Digest.Algorithm != "sha256" || len(all) == listLimit || d.MediaType != "" && !d.MediaType.IsIndex() && !d.MediaType.IsImage() {
+		if d.Digest.Algorithm != "sha256" || d.MediaType != "" && !d.MediaType.IsIndex() && !d.MediaType.IsImage() {
 			continue
+		}
+		if len(l.all) == listLimit {
+			return nil
 		}
 		told := d.Platform != nil && d.Platform.Architecture != ""
 		if told && d.Platform.OS != "linux" {
 			continue // another system, or a note about a variant
 		}
 		if told && !d.MediaType.IsIndex() {
-			all = append(all, variant{d.Digest.String(), platformOf(d.Platform.OS, d.Platform.Architecture, d.Platform.Variant)})
+			l.all = append(l.all, variant{d.Digest.String(), platformOf(d.Platform.OS, d.Platform.Architecture, d.Platform.Variant)})
 			continue
 		}
-		raw, kind, err := r.rawVariant(ctx, d.Digest.String())
-		if err != nil {
-			return nil, err
-		}
-		if kind.IsIndex() {
-			if depth == listDepth {
-				return nil, Unusable(r, "has more than %d manifest lists in one another", listDepth)
-			}
-			inner, err := parseList(r, raw)
-			if err != nil {
-				return nil, err
-			}
-			more, err := r.variants(ctx, inner, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, more[:min(len(more), listLimit-len(all))]...)
-			continue
-		}
-		_, config, _, err := r.described(ctx, raw, kind)
-		if err != nil {
-			return nil, err
-		}
-		if config.OS == "linux" {
-			all = append(all, variant{d.Digest.String(), platformOf(config.OS, config.Architecture, config.Variant)})
+		if err := l.look(ctx, d.Digest.String(), depth); err != nil {
+			return err
 		}
 	}
-	return all, nil
+	return nil
+}
+
+// look adds what an entry is that does not say so itself.
+func (l *lister) look(ctx context.Context, digest string, depth int) error {
+	if l.read[digest] {
+		return nil
+	}
+	if len(l.read) == readLimit {
+		return Unusable(l.repo, "has a manifest list with more than %d entries that do not tell what they are for", readLimit)
+	}
+	l.read[digest] = true
+	raw, kind, err := l.repo.rawVariant(ctx, digest)
+	if err != nil {
+		return err
+	}
+	if kind.IsIndex() {
+		if depth == listDepth {
+			return Unusable(l.repo, "has more than %d manifest lists in one another", listDepth)
+		}
+		inner, err := parseList(l.repo, raw)
+		if err != nil {
+			return err
+		}
+		return l.add(ctx, inner, depth+1)
+	}
+	_, config, _, err := l.repo.described(ctx, raw, kind)
+	if err == nil && config.OS == "linux" {
+		l.all = append(l.all, variant{digest, platformOf(config.OS, config.Architecture, config.Variant)})
+	}
+	return err
 }
 
 // choose picks the variant that all machines run, the best for the first of them;
@@ -124,6 +149,9 @@ func choose(at fmt.Stringer, has []variant, machines []Machine) (variant, error)
 				return has[i], nil
 			}
 		}
+	}
+	if len(has) == 0 {
+		return variant{}, Unusable(at, "is a list of images, none of which is for linux")
 	}
 	var names []string
 	for _, v := range has {

@@ -187,10 +187,11 @@ func (r *Registry) catalog(ctx context.Context, t *talk) ([]string, error) {
 	return below, err
 }
 
-// names reads a list of names page after page, until it ends or has more names
-// than the limit, which is an error beside the names.
+// names reads a list of names page after page, each name once, until it ends, goes in
+// circles, or has more names than the limit; the latter are errors beside the names.
 func (r *repository) names(ctx context.Context, step, path string, limit int) (all []string, _ error) {
 	query := url.Values{"n": {strconv.Itoa(pageSize)}}.Encode()
+	known := map[string]bool{}
 	for {
 		req := r.request(ctx, http.MethodGet, path)
 		req.URL.RawQuery = query
@@ -203,9 +204,17 @@ func (r *repository) names(ctx context.Context, step, path string, limit int) (a
 			return all, &Error{Msg: r.String() + " answered something else than a list", Hint: "check its address in the configuration"}
 		}
 		before := len(all)
-		all = append(append(all, page.Repositories...), page.Tags...)
+		for _, name := range slices.Concat(page.Repositories, page.Tags) {
+			if !known[name] {
+				known[name] = true
+				all = append(all, name)
+			}
+		}
 		next := nextPage(resp)
-		if len(all) > limit || next != nil && len(all) == before {
+		if next != nil && len(all) == before {
+			return all, &Error{Msg: r.String() + " answers with a list that goes in circles: what it did not tell was not searched", Hint: "whoever runs the registry has to look after it; meanwhile, clone an image by its full link"}
+		}
+		if len(all) > limit {
 			return all[:min(limit, len(all))], &Error{Msg: fmt.Sprintf("%s lists more than %d names: the others were not searched", r, limit), Hint: "search for a word"}
 		}
 		if next == nil {

@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	tries      = 4                // of a request that the server could not answer
-	resets     = 3                // of one whose connection breaks
-	pauseLimit = 20 * time.Second // longer ones are for people
-	firstPause = time.Second      // after what a busy server refused without a time
-	resetPause = firstPause / 4   // after a connection that broke
+	tries      = 4                    // of a request that the server could not answer
+	resets     = 3                    // of one whose connection breaks
+	pauseLimit = 20 * time.Second     // longer ones are for people
+	firstPause = time.Second          // after what a busy server refused without a time
+	resetPause = firstPause / 4       // after a connection that broke
+	longAfter  = 365 * 24 * time.Hour // after which no server means it
 )
 
 // peer is a server that requests go to.
@@ -163,7 +164,7 @@ func (t *talk) busy(ctx context.Context, resp *http.Response, unsaid time.Durati
 	}
 	asked := askedPause(resp, time.Now())
 	note := fmt.Sprintf("%s asks to wait %v.", t.name, asked)
-	if asked < 0 {
+	if asked <= 0 { // at once would be too soon
 		asked = unsaid
 		note = fmt.Sprintf("%s has too much to do: waiting %v.", t.name, unsaid)
 	}
@@ -180,7 +181,7 @@ func (t *talk) busy(ctx context.Context, resp *http.Response, unsaid time.Durati
 }
 
 // askedPause is how long a server that has too much to do wants to be left alone,
-// in whole seconds, see RFC 9110, section 10.2.3; less than 0 when it does not say.
+// in whole seconds, see RFC 9110, section 10.2.3; not more than 0 when it does not say.
 func askedPause(resp *http.Response, now time.Time) time.Duration {
 	after := strings.TrimSpace(resp.Header.Get("Retry-After"))
 	if n, err := strconv.ParseUint(after, 10, 31); err == nil {
@@ -188,9 +189,9 @@ func askedPause(resp *http.Response, now time.Time) time.Duration {
 	}
 	at, err := http.ParseTime(after)
 	if err != nil {
-		return -1
+		return 0
 	}
-	return max(at.Sub(now)+time.Second-1, 0).Truncate(time.Second)
+	return max(min(at.Sub(now), longAfter)+time.Second-1, 0).Truncate(time.Second)
 }
 
 // sleep waits while the server is to be left alone.
@@ -275,7 +276,7 @@ func wanted(resp *http.Response, statuses ...int) (*http.Response, error) {
 		}
 	}
 	resp.Body.Close()
-	return nil, &answerError{resp.StatusCode, resp.Request.URL.Host, max(askedPause(resp, time.Now()), 0)}
+	return nil, &answerError{resp.StatusCode, resp.Request.URL.Host, askedPause(resp, time.Now())}
 }
 
 // broken reports whether an error is that of a connection that ended early.
