@@ -30,9 +30,10 @@ type Store struct {
 	watches state.Watches
 	turns   sync.RWMutex // read-locked by first runs, locked by those after a conflict
 	commits commits
-	disk    *rounds  // nil in memory
-	space   *space   // nil in memory
-	lock    *os.File // the directory, locked for this process; nil in memory
+	disk    *rounds     // nil in memory
+	space   *space      // nil in memory
+	tables  *compaction // nil in memory
+	lock    *os.File    // the directory, locked for this process; nil in memory
 
 	mu      sync.Mutex
 	closed  bool
@@ -41,7 +42,7 @@ type Store struct {
 
 // OpenMemory returns an empty store that keeps nothing on disk.
 func OpenMemory() (*Store, error) {
-	db, err := badger.Open(tuned("").WithInMemory(true))
+	db, err := badger.Open(tuned("").WithInMemory(true).WithNumCompactors(2))
 	if err != nil {
 		return nil, fmt.Errorf("open a store in memory: %w", err)
 	}
@@ -65,9 +66,9 @@ func tuned(dir string) badger.Options {
 		WithDetectConflicts(true).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
-		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(4).
-		WithNumCompactors(2).
+		WithNumLevelZeroTables(mergeFrom - 1). // that badger leaves as they are
+		WithNumLevelZeroTablesStall(stallFrom).
+		WithNumCompactors(0). // compact.go says why
 		WithNumGoroutines(2).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
@@ -103,7 +104,9 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
-	b.space.committed()
+	if b.space.committed() {
+		b.tables.begin()
+	}
 	return own.version, nil
 }
 
@@ -198,7 +201,7 @@ func (b *Store) Close() error {
 // closeDB has badger make tables of its logs, unless the disk has no room for
 // them: then it is left as a crash would, with all that was committed in its logs.
 func (b *Store) closeDB() error {
-	b.space.close()
+	b.tables.close()
 	if b.space.check() != nil {
 		return nil
 	}

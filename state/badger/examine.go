@@ -53,6 +53,12 @@ func findLogs(dir string) ([]logFile, error) {
 	return logs, err
 }
 
+// usedLogs returns those that badger had begun.
+func usedLogs(dir string) ([]logFile, error) {
+	logs, err := findLogs(dir)
+	return slices.DeleteFunc(logs, func(l logFile) bool { return l.size == 0 }), err
+}
+
 // examine looks at badger's files before badger does, which drops what follows
 // damage in a log in silence, panics at a damaged table, and refuses files that
 // a kill left empty. crashed says that the store was not closed.
@@ -66,11 +72,10 @@ func examine(dir string, crashed bool) error {
 // verify is examine without the removal: it changes nothing.
 func verify(dir string, crashed bool) error {
 	dir = filepath.Join(dir, badgerDir)
-	logs, err := findLogs(dir)
+	logs, err := usedLogs(dir)
 	if err != nil {
 		return err
 	}
-	logs = slices.DeleteFunc(logs, func(l logFile) bool { return l.size == 0 })
 	if crashed && len(logs) == 0 {
 		return fmt.Errorf("the log of the last commits is missing (*%s)", logSuffix)
 	}

@@ -39,6 +39,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if b.db, err = openClaimed(dir, b.space, b.disk, log); err != nil {
 		return nil, errors.Join(err, release(lock))
 	}
+	b.tables = newCompaction(b.db, b.space)
 	return b, nil
 }
 

@@ -56,8 +56,8 @@ func load(dir string, space *space, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	s := &Store{db: db, space: space, disk: newRounds(dir)}
-	if err := found(db); err != nil {
+	s := &Store{db: db, space: space, disk: newRounds(dir), tables: newCompaction(db, space)}
+	if err := errors.Join(found(db), space.reserve()); err != nil {
 		return errors.Join(err, s.Close())
 	}
 	return errors.Join(state.Restore(context.Background(), s, r), s.Close())

@@ -29,10 +29,8 @@ const (
 	logSize = 2 * memTableSize
 	// brim is how many free bytes are a full disk.
 	brim = 1 << 20
-	// tablesTime is how long tables may be in the making after a log is full, and
-	// glance how often the disk is looked at meanwhile.
-	tablesTime = 10 * time.Second
-	glance     = time.Millisecond
+	// glance is how often the disk is looked at while tables are in the making.
+	glance = time.Millisecond
 )
 
 // space watches over the disk of a store.
@@ -41,16 +39,13 @@ type space struct {
 	logs string // the directory of badger's logs
 	free func(dir string) (uint64, error)
 
-	mu    sync.Mutex
-	held  int       // spare files that hold their blocks
-	next  string    // the log after the one that takes the commits, reserved
-	until time.Time // to which tables may be in the making
-	watch sync.WaitGroup
-	stop  chan struct{} // closed by close
+	mu   sync.Mutex
+	held int    // spare files that hold their blocks
+	next string // the log after the one that takes the commits, reserved
 }
 
 func newSpace(dir, logs string) *space {
-	return &space{dir: dir, logs: logs, free: freeSpace, stop: make(chan struct{})}
+	return &space{dir: dir, logs: logs, free: freeSpace}
 }
 
 // check returns a fault when the disk has no room for a commit. A nil space has
@@ -106,50 +101,56 @@ func (s *space) release() {
 	}
 }
 
-// committed is called after each commit: when it was the first of the next log,
-// tables are being made of the one before.
-func (s *space) committed() {
+// committed is called after each commit, and reports whether it was the first of
+// the next log: then tables are being made of the one before.
+func (s *space) committed() (full bool) {
 	if s == nil {
-		return
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if info, err := os.Stat(s.next); err != nil || info.Size() == 0 {
-		return
+		return false
 	}
-	if err := s.reserve(); err != nil {
-		return // for lack of room, which the next check finds
-	}
-	watched := time.Now().Before(s.until)
-	if s.until = time.Now().Add(tablesTime); !watched {
-		s.watch.Go(s.guardTables) // ends with tablesTime, or with close
-	}
+	_ = s.reserve() // fails for lack of room, which the next check finds
+	return true
 }
 
 // guardTables gives tables that are being made their blocks at once, and gives
-// spare blocks back as soon as the disk is full.
-func (s *space) guardTables() {
-	if end, err := created(s.logs, allocateTable); err == nil {
-		defer end()
+// spare blocks back as soon as the disk is full, until end is called.
+func (s *space) guardTables() (end func()) {
+	unwatch, err := created(s.logs, allocateTable)
+	if err != nil {
+		unwatch = func() {}
 	}
-	tick := time.NewTicker(glance)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case now := <-tick.C:
-			s.mu.Lock()
-			over := now.After(s.until)
-			if free, err := s.free(s.dir); err == nil && free < brim && s.held > 0 {
-				s.held--
-				os.Remove(s.spare(s.held))
-			}
-			s.mu.Unlock()
-			if over {
+	stop := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() { // ends with stop
+		tick := time.NewTicker(glance)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
 				return
+			case <-tick.C:
+				s.spareAtBrim()
 			}
 		}
+	})
+	return func() {
+		close(stop)
+		watch.Wait()
+		unwatch()
+	}
+}
+
+// spareAtBrim gives the blocks of one spare file back if the disk is full.
+func (s *space) spareAtBrim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if free, err := s.free(s.dir); err == nil && free < brim && s.held > 0 {
+		s.held--
+		os.Remove(s.spare(s.held))
 	}
 }
 
@@ -168,13 +169,4 @@ func (s *space) reserve() error {
 	}
 	s.next = logPath(s.logs, last+1)
 	return errors.Join(allocate(logPath(s.logs, last), logSize), allocate(s.next, logSize))
-}
-
-// close ends the watch.
-func (s *space) close() {
-	if s == nil {
-		return
-	}
-	close(s.stop)
-	s.watch.Wait()
 }
