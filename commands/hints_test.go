@@ -109,6 +109,7 @@ var hintCases = []hintCase{
 	{user: "bob", line: "node boot pc-1 UPPER:case:"},
 	{before: []string{"bob image show"}, user: "bob", line: "image clone walt:waltplatform/rpi-3-b-default"},
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "image remove rpi-3-b-default"},
+	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "image clone --force walt:waltplatform/pc-x86-64-default rpi-3-b-default"},
 	{user: "bob", line: "image clone nonsense"},
 	{before: []string{"bob image show"}, user: "bob", line: "image clone walt:bob/rpi-3-b-default"},
 	{before: []string{"bob image show"}, user: "bob", line: "node boot rpi-1 walt:bob/rpi-3-b-default"},

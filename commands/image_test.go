@@ -76,7 +76,7 @@ func TestImageOverwrite(t *testing.T) {
 		{
 			user: "bob", line: "image clone --force walt:carol/debian rpi-3-b-default", status: StatusFailed,
 			stderr: "walt: rpi-3-b-default is booted by rpi-1, and the new content is only for pc-x86-64; nothing changed\n" +
-				"  clone it under another name, or release those nodes first\n",
+				"  clone it under another name, or free what boots it: node release rpi-1\n",
 		},
 		{user: "bob", line: "image clone --force walt:carol/debian pc-x86-64-default", stdin: "n\n", stderr: question + notDone, status: StatusInUse},
 		{

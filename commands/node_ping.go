@@ -71,7 +71,7 @@ func (c *Call) wakingUp(ctx context.Context, silent []nodes.DeviceStatus) (strin
 	}
 	var lines []string
 	if len(coming) > 0 {
-		lines = append(lines, "wait until they are up with: node wait "+strings.Join(coming, ","))
+		lines = append(lines, "wait for what is coming up with: node wait "+strings.Join(coming, ","))
 	}
 	if len(stuck) > 0 {
 		lines = append(lines, "start anew what is stuck or off with: node reboot --hard "+strings.Join(stuck, ","))

@@ -105,7 +105,7 @@ func nodeWait(ctx context.Context, c *Call) error {
 		return nil
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return fault.Failedf("not up after %s: %s", withUnit(c.option("timeout")), listStates(missing)).
-			WithHint("see what they are doing with: node show --all")
+			WithHint("see what goes on with: node show --all")
 	}
 	if why := fault.As(context.Cause(ctx)); why != nil {
 		return why

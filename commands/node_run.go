@@ -121,7 +121,7 @@ func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, comman
 	}
 	f := fault.Failedf("%s", strings.Join(told, "; "))
 	if len(not) > 0 {
-		f = f.WithHint("wait for the others with: node wait %s", strings.Join(absent, ","))
+		f = f.WithHint("wait for the rest with: node wait %s", strings.Join(absent, ","))
 	}
 	return passedOn{f, highest}
 }

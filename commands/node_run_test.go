@@ -133,7 +133,7 @@ func TestRunOnSeveralNodes(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if got := lab.run("bob", "node run rpi-1,rpi-2,rpi-10 cat", "not for them"); got.stdout != "" || got.status != StatusFailed ||
-		got.stderr != "The input is for none of the nodes: it is passed on only to a single one.\nwalt: ran on 2 of 3: rpi-10 is off\n  wait for the others with: node wait rpi-10\n" {
+		got.stderr != "The input is for none of the nodes: it is passed on only to a single one.\nwalt: ran on 2 of 3: rpi-10 is off\n  wait for the rest with: node wait rpi-10\n" {
 		t.Errorf("%+v", got)
 	}
 	if got := lab.run("bob", "node run rpi-1,rpi-2 fail 7", ""); got.status != 7 ||
@@ -209,7 +209,7 @@ func TestWait(t *testing.T) {
 		begin := time.Now()
 		lab.tell([]step{{
 			user: "bob", line: "node wait rpi-1,pc-1 --timeout 5m", status: StatusFailed,
-			stderr: "Waiting for rpi-1 (off).\nwalt: not up after 5m: rpi-1 (off)\n  see what they are doing with: node show --all\n",
+			stderr: "Waiting for rpi-1 (off).\nwalt: not up after 5m: rpi-1 (off)\n  see what goes on with: node show --all\n",
 		}})
 		if waited := time.Since(begin); waited != 5*time.Minute {
 			t.Errorf("waited %v", waited)
@@ -230,7 +230,7 @@ func TestWait(t *testing.T) {
 		lab.run("bob", "node acquire rpi-1", "") // it cannot be told to reboot
 		lab.tell([]step{{
 			user: "bob", line: "node wait rpi-1 --timeout 1", status: StatusFailed, // seconds
-			stderr: "Waiting for rpi-1 (up).\nwalt: not up after 1s: rpi-1 (up)\n  see what they are doing with: node show --all\n",
+			stderr: "Waiting for rpi-1 (up).\nwalt: not up after 1s: rpi-1 (up)\n  see what goes on with: node show --all\n",
 		}})
 		lab.store.Close()
 	})

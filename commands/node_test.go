@@ -37,7 +37,19 @@ func TestAcquireAndRelease(t *testing.T) {
 		},
 		{
 			user: "carol", line: "node release rpi-1", status: StatusFailed,
-			stderr: "walt: not yours: rpi-1 (owned by bob); nothing changed\n  free them all the same with: node boot rpi-1 default (see: help show node-ownership)\n",
+			stderr: "walt: not yours: rpi-1 (owned by bob); nothing changed\n  free it all the same with: node boot rpi-1 default (see: help show node-ownership)\n",
+		},
+		{
+			user: "carol", line: "node release rpi-1,rpi-2", status: StatusFailed,
+			stderr: "walt: not yours: rpi-1 (owned by bob), rpi-2 (owned by bob); nothing changed\n  free them all the same with: node boot rpi-1,rpi-2 default (see: help show node-ownership)\n",
+		},
+		{
+			user: "bob", line: "image remove pc-x86-64-default", status: StatusFailed,
+			stderr: "walt: cannot remove pc-x86-64-default while pc-1 boots it; nothing changed\n  release it first, or boot it on another image: node boot pc-1 IMAGE\n",
+		},
+		{
+			user: "bob", line: "image remove rpi-3-b-default", status: StatusFailed,
+			stderr: "walt: cannot remove rpi-3-b-default while nodes boot it: rpi-1, rpi-2, rpi-10; nothing changed\n  release them first, or boot them on another image: node boot rpi-1,rpi-2,rpi-10 IMAGE\n",
 		},
 		{user: "bob", line: "node release rpi-10", stdout: "rpi-10 is free and boots its default image at its next start: the server has no means to reboot it\n"},
 		{user: "bob", line: "node boot pc-1 default", stdout: "pc-1 is free and boots its default image: rebooting\n"},

@@ -99,7 +99,7 @@ func TestPower(t *testing.T) {
 			{
 				user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
 				stderr: "Waking rpi-1, which had been switched off to save power.\nWaiting for rpi-1 (booting).\n" +
-					"walt: not up after 1s: rpi-1 (booting)\n  see what they are doing with: node show --all\n",
+					"walt: not up after 1s: rpi-1 (booting)\n  see what goes on with: node show --all\n",
 			},
 			{
 				user: "bob", line: "power show",

@@ -205,7 +205,7 @@ func overwrite(tx Change, old, img Image, given consent.Agreement) error {
 	if len(bad) > 0 {
 		return fault.Failedf("%s is booted by %s, and the new content is only for %s; nothing changed",
 			old.Ref.Short(), strings.Join(bad, ", "), strings.Join(ModelNames(img.Models), ", ")).
-			WithHint("clone it under another name, or release those nodes first")
+			WithHint("clone it under another name, or free what boots it: node release %s", strings.Join(bad, ","))
 	}
 	same := old.Digest == img.Digest
 	if !same {

@@ -99,6 +99,10 @@ func unused(tx Change, ref Ref, verb string) (Image, error) {
 	for _, n := range using {
 		names = append(names, n.Node)
 	}
-	return img, fault.Failedf("cannot %s %s while nodes boot it: %s; nothing changed", verb, ref.Short(), strings.Join(names, ", ")).
-		WithHint("release them first, or boot them on another image: node boot %s IMAGE", strings.Join(names, ","))
+	booted, them := "nodes boot it: "+strings.Join(names, ", "), "them"
+	if len(names) == 1 {
+		booted, them = names[0]+" boots it", "it"
+	}
+	return img, fault.Failedf("cannot %s %s while %s; nothing changed", verb, ref.Short(), booted).
+		WithHint("release %s first, or boot %s on another image: node boot %s IMAGE", them, them, strings.Join(names, ","))
 }

@@ -200,7 +200,11 @@ func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result
 			if !others {
 				return f.WithHint("what is free has nothing to give back; see your nodes with: node show")
 			}
-			return f.WithHint("free them all the same with: node boot %s default (see: help show node-ownership)", set)
+			them := "them"
+			if len(ds) == 1 {
+				them = "it"
+			}
+			return f.WithHint("free %s all the same with: node boot %s default (see: help show node-ownership)", them, set)
 		}
 		return c.free(ds)
 	})
