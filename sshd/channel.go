@@ -42,6 +42,10 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 	defer x.stop(nil)
 	x.out = newOutlet(c, x.tooMuchUnread)
 	defer x.out.giveUp()
+	x.in = newInflow(c, login.User, x.inputUnread)
+	defer x.in.discard()
+	go x.in.pump(ch)      // both end with the channel
+	go drain(ch.Stderr()) // RFC 4254, section 5.2: none is defined for what clients send
 	// The requests end with the channel: the client closed it, or its
 	// connection is gone. That its input ended is not seen here.
 	defer x.cancel(errGone)
@@ -66,7 +70,7 @@ func (x *session) answer(r *gossh.Request) {
 		x.out.unread.Store(true)
 		x.cancel(errGone)
 	case "shell", "exec":
-		if x.started || !x.srv.addSession(x) {
+		if x.started.Load() || !x.srv.addSession(x) {
 			break
 		}
 		var exec struct{ Line string }
@@ -75,7 +79,8 @@ func (x *session) answer(r *gossh.Request) {
 			break
 		}
 		x.conn.ackAtOnce.Store(false)
-		x.started, x.line = true, exec.Line
+		x.line = exec.Line
+		x.started.Store(true)
 		_ = r.Reply(true, nil)
 		go x.run() // ends with the command, which ends with the channel
 		return
@@ -91,14 +96,14 @@ func (x *session) openTerminal(payload []byte) bool {
 		Columns, Rows, Width, Height uint32
 		Modes                        string
 	}
-	if x.started || x.tty != nil || gossh.Unmarshal(payload, &r) != nil {
+	if x.started.Load() || x.tty != nil || gossh.Unmarshal(payload, &r) != nil {
 		return false
 	}
 	if x.login.NoTerminal {
 		x.denied = true
 		return false
 	}
-	x.tty = newTTY(x.ctx, x.ch, stream{x.out, x.ch}, printable(r.Term, 64))
+	x.tty = newTTY(x.ctx, x.in, stream{x.out, x.ch}, printable(r.Term, 64))
 	x.tty.resize(r.Columns, r.Rows)
 	return true
 }

@@ -52,6 +52,7 @@ type conn struct {
 
 	heard     atomic.Bool // something was read
 	sent      sent
+	stuck     stuck
 	closed    chan struct{} // closed by Close
 	closeOnce sync.Once
 
@@ -94,6 +95,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.heard.Store(true)
+		c.input(n)
 	}
 	if c.ackAtOnce.Load() {
 		quickAck(c.socket)

@@ -115,6 +115,15 @@ func (x *session) tooMuchUnread(waited time.Duration) {
 	x.out.giveUp()
 }
 
+// inputUnread ends the session, since its command did not read for longest.
+func (x *session) inputUnread() {
+	x.cancel(errNoReader)
+	if !x.started.Load() { // nothing else ends it
+		x.in.discard()
+		go func() { _ = x.ch.Close() }() // ends when the client takes that, or with the connection
+	}
+}
+
 // tellUnread tells why the session ended, in case that the client reads now.
 func (x *session) tellUnread() {
 	ctx, cancel := context.WithTimeout(context.Background(), hangUpGrace)

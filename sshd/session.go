@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
@@ -35,10 +36,11 @@ type session struct {
 	serving context.Context
 	stop    context.CancelCauseFunc
 
+	in      *inflow
 	out     *outlet
-	denied  bool   // the client asked for a terminal that its key does not permit
-	started bool   // that the client asked for a command or shell
-	line    string // the command, "" for a shell or a script
+	denied  bool        // the client asked for a terminal that its key does not permit
+	started atomic.Bool // that the client asked for a command or shell
+	line    string      // the command, "" for a shell or a script
 
 	base  commands.Session
 	input *pipeInput // without a terminal
@@ -63,7 +65,7 @@ func (x *session) run() {
 	if x.tty != nil {
 		go x.tty.pump() // ends with the channel
 	} else {
-		x.input = &pipeInput{source: x.ch}
+		x.input = &pipeInput{source: x.in}
 	}
 	// A shell at its prompt, too, ends when it was cancelled.
 	settled := context.AfterFunc(x.ctx, func() { time.AfterFunc(x.srv.cancelGrace, x.out.giveUp) })
@@ -72,6 +74,7 @@ func (x *session) run() {
 		x.tellUnread()
 	}
 	settled()
+	x.in.discard()
 	x.cancel(nil)
 	x.hangUp(status)
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/term"
 )
 
@@ -25,8 +24,8 @@ var errIdle = errors.New("nothing was typed for too long")
 // output go to the same place.
 type tty struct {
 	ctx     context.Context // the session's
-	ch      gossh.Channel
-	wire    io.Writer // to ch
+	keys    io.Reader       // what is typed
+	wire    io.Writer       // to the client
 	name    string
 	resized chan struct{}
 
@@ -45,18 +44,18 @@ type tty struct {
 	midLine  bool           // output did not end its line
 }
 
-func newTTY(ctx context.Context, ch gossh.Channel, wire io.Writer, name string) *tty {
+func newTTY(ctx context.Context, keys io.Reader, wire io.Writer, name string) *tty {
 	return &tty{
-		ctx: ctx, ch: ch, wire: wire, name: name,
+		ctx: ctx, keys: keys, wire: wire, name: name,
 		resized: make(chan struct{}, 1), changed: make(chan struct{}), editLock: make(chan struct{}, 1),
 	}
 }
 
-// pump moves what is typed to whoever reads, until the channel ends.
+// pump moves what is typed to whoever reads, until that or the session ends.
 func (t *tty) pump() {
 	p := make([]byte, 512)
 	for {
-		n, err := t.ch.Read(p)
+		n, err := t.keys.Read(p)
 		t.cancelCommand(t.receive(p[:n]))
 		if err != nil {
 			t.mu.Lock()
