@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"vnode/sim":      {"fault", "images", "images/content", "nodes", "pause"},
 	"vnode/lan":      {"ethernet"},
 	"netboot/initrd": {},
+	"netboot/nfs":    {"images/content"},
 	"demo":           {"auth", "config", "consent", "ethernet", "images", "nodes"},
 	"hostkeys":       {"fault"},
 	"backup":         {"fault"},

@@ -118,6 +118,9 @@ func (t *Tree) Usage() (files int, bytes int64) {
 	return len(n.inodes), n.stored
 }
 
+// Usage is that of the tree that the file is in.
+func (i Inode) Usage() (files int, bytes int64) { return i.tree.Usage() }
+
 // Number is the number of the file.
 func (i Inode) Number() Ino { return i.node.number }
 

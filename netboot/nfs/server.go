@@ -1,0 +1,205 @@
+// Package nfs serves the files of images to machines that boot, as a read-only
+// file system over the network: NFS version 3 (RFC 1813) and its protocol of
+// mounting, both on one TCP port. It does not know which machine may see which
+// image: it asks (Exports). Its one surprising rule: it remembers nothing of its
+// clients. A handle is made of the image's digest and the file's number in it, so
+// machines go on over a restart of the server, or another server, as if nothing
+// had happened.
+package nfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"walt/images/content"
+)
+
+// Exports says who may see which image. It is asked at every call, by many
+// goroutines: it should take a look-up in a map.
+type Exports interface {
+	// Tree returns the files of the image if the machine with the address runs it
+	// or is to run it, else nil. Who implements it holds the tree and keeps the
+	// image's content from being collected for as long; a tree that is made again
+	// must be numbered again. When that cannot be told yet, it is an error: it is
+	// logged, and the client waits and asks again.
+	Tree(ctx context.Context, client netip.Addr, image ID) (*content.Tree, error)
+}
+
+// Server serves images. Its fields are set before Serve, and a limit of 0 is the
+// default one.
+type Server struct {
+	Exports Exports
+	Log     *slog.Logger
+
+	// Of connections that are more than these, the one that was silent for the
+	// longest time is closed: its client, if it is still there, comes again.
+	MaxConns        int           // 2048
+	MaxConnsPerAddr int           // 8: a machine that lost its power left one, too
+	IdleTimeout     time.Duration // that a client may stay silent: 15 min
+	WriteTimeout    time.Duration // that a client may take for an answer, of at most 192 KiB: 1 min
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	told      map[netip.Addr]time.Time // when something of it was last logged
+	running   sync.WaitGroup
+	ctx       context.Context // ends with the server
+	cancel    context.CancelFunc
+}
+
+// or is v, or the default for it.
+func or[T comparable](v, otherwise T) T {
+	if v == *new(T) {
+		return otherwise
+	}
+	return v
+}
+
+// Serve serves those who connect to the listener, which is closed at the end. It
+// returns nil after Close. Several listeners may be served at a time.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	if !s.begin(l) {
+		return nil
+	}
+	defer s.end(l)
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			s.admit(nc)
+		case s.ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept connections: %w", err)
+		default: // no file descriptor left, or a client that is gone already
+			s.Log.Warn("nfs: a connection could not be accepted", "err", err)
+			select {
+			case <-s.ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// begin counts a listener; false after Close.
+func (s *Server) begin(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.ctx == nil {
+		s.ctx, s.cancel = context.WithCancel(context.Background())
+		s.listeners, s.conns = map[net.Listener]struct{}{}, map[*conn]struct{}{}
+	}
+	s.listeners[l] = struct{}{}
+	s.running.Add(1)
+	return true
+}
+
+func (s *Server) end(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+	s.running.Done()
+}
+
+// Close ends all connections and calls of Serve, and returns when they are over.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	if s.cancel != nil {
+		s.cancel()
+	}
+	for l := range s.listeners {
+		_ = l.Close()
+	}
+	for c := range s.conns {
+		_ = c.nc.Close()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	return nil
+}
+
+// admit serves a connection in a goroutine of its own, which ends with it; Close
+// closes it.
+func (s *Server) admit(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = nc.Close()
+		return
+	}
+	if victim := s.surplus(c.from); victim != nil {
+		_ = victim.nc.Close()
+		delete(s.conns, victim)
+	}
+	s.conns[c] = struct{}{}
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		c.serve()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.conns, c)
+	}()
+}
+
+// surplus returns the connection that has to go when there is one more from the
+// address: that from there, or else of all, which was silent for the longest time.
+func (s *Server) surplus(from netip.Addr) *conn {
+	var here, all *conn
+	n := 0
+	for c := range s.conns {
+		if all == nil || c.lastCall.Load() < all.lastCall.Load() {
+			all = c
+		}
+		if c.from != from {
+			continue
+		}
+		n++
+		if here == nil || c.lastCall.Load() < here.lastCall.Load() {
+			here = c
+		}
+	}
+	switch {
+	case n >= or(s.MaxConnsPerAddr, 8):
+		return here
+	case len(s.conns) >= or(s.MaxConns, 2048):
+		return all
+	}
+	return nil
+}
+
+const (
+	tellAgain = time.Minute // after which something of the same client is logged again
+	tellLimit = 1000        // clients that this is remembered of
+)
+
+// warn logs what a client does wrong, unless something of it was logged lately: a
+// machine must not fill the log of the server.
+func (s *Server) warn(from netip.Addr, what string, args ...any) {
+	s.mu.Lock()
+	now := time.Now()
+	last, lately := s.told[from]
+	if lately = lately && now.Sub(last) < tellAgain; !lately {
+		if s.told == nil || len(s.told) >= tellLimit {
+			s.told = map[netip.Addr]time.Time{}
+		}
+		s.told[from] = now
+	}
+	s.mu.Unlock()
+	if !lately {
+		s.Log.Warn("nfs: "+what, append([]any{"from", from}, args...)...)
+	}
+}
