@@ -85,9 +85,10 @@ func TestPower(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- lab.nodes.Ports.Run(ctx) }()
+		lab.nodes.Ports.SetIdle(time.Hour)
 		synctest.Wait()
 		lab.pass(time.Hour)
-		lab.nodes.Ports.SetIdle(time.Hour)
+		lab.nodes.Ports.SetIdle(time.Hour) // which looks again
 		time.Sleep(time.Second)
 		lab.pass(30 * time.Minute)
 		lab.tell([]step{

@@ -32,7 +32,7 @@ func TestPowerSaving(t *testing.T) {
 		// Never used counts from the registration on; owned nodes stay on.
 		time.Sleep(2*time.Hour - time.Minute)
 		equal(t, "ports off too early", r.Dark())
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute + time.Second)
 		synctest.Wait()
 		equal(t, "ports off after two hours", r.Dark(), "one:161/1", "one:161/3")
 		if s := l.state(t, "n1"); s.State != Powersave || s.Switch != "sw-1" || s.Port.Number != 1 {

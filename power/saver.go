@@ -15,6 +15,21 @@ import (
 // connected to a known port, since nobody else asks.
 var lastUse = state.NewTable[time.Time]("last-use")
 
+// saving is since when power is saved, under that key; while it is not there is no row.
+// A node that was idle all the time before is not switched off at once.
+var saving = state.NewTable[time.Time]("saving")
+
+const savingKey = "since"
+
+// savingSince returns since when power is saved, which may be from now on.
+func (p *Ports) savingSince(r state.Reader) (since time.Time, known bool, err error) {
+	since, known, err = saving.Find(r, savingKey)
+	if !known {
+		since = p.Now().UTC()
+	}
+	return since, known, err
+}
+
 // NoteUse notes within tx that a node is used now.
 func (p *Ports) NoteUse(tx state.Tx, node ethernet.MAC) error {
 	if l, err := linkOf(tx, node); err != nil || l.IsZero() {
@@ -83,7 +98,7 @@ func (p *Ports) Due(ctx context.Context, devices []ethernet.MAC) (due []Due, err
 }
 
 // SetIdle changes how long a node is idle before its port is switched off; 0 is
-// for ever.
+// for ever. When it is not for ever any more, all nodes are idle from then on.
 func (p *Ports) SetIdle(d time.Duration) {
 	p.idle.Store(int64(d))
 	wake(p.idleSet)
@@ -120,11 +135,19 @@ const sweep = 30
 // and returns when to look again.
 func (p *Ports) orderOff(ctx context.Context) (pause time.Duration, err error) {
 	idle := time.Duration(p.idle.Load())
-	if idle <= 0 {
-		return time.Hour, nil
-	}
 	_, err = p.Store.Update(ctx, func(tx state.Tx) error {
+		if idle <= 0 {
+			pause = time.Hour
+			return saving.Delete(tx, savingKey)
+		}
 		pause = idle
+		if since, known, err := p.savingSince(tx); err != nil {
+			return err
+		} else if !known {
+			if err := saving.Put(tx, savingKey, since); err != nil {
+				return err
+			}
+		}
 		all, err := p.idleNodes(tx)
 		if err != nil {
 			return err
@@ -165,6 +188,10 @@ func (p *Ports) idleNodes(r state.Reader) (found []idleNode, err error) {
 	if err != nil {
 		return nil, err
 	}
+	began, _, err := p.savingSince(r)
+	if err != nil {
+		return nil, err
+	}
 	for mac, port := range all {
 		if _, ordered, err := orders.Find(r, port.key()); err != nil {
 			return nil, err
@@ -182,8 +209,10 @@ func (p *Ports) idleNodes(r state.Reader) (found []idleNode, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if last.Before(d.Since) {
-			last = d.Since
+		for _, since := range []time.Time{d.Since, began} {
+			if last.Before(since) {
+				last = since
+			}
 		}
 		found = append(found, idleNode{mac, port, last})
 	}

@@ -204,3 +204,36 @@ func TestIdleFromTheDeclarationOn(t *testing.T) {
 		})
 	}
 }
+
+// When power comes to be saved, nodes are idle from then on, as they are from the
+// declaration of their switch on; a server that starts again goes on counting.
+func TestIdleFromSavingOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		stop := r.run(t)
+		time.Sleep(10 * time.Hour)
+		r.SetIdle(time.Hour)
+		begun := time.Now()
+		due, err := r.Due(t.Context(), []ethernet.MAC{macOf("sw1")})
+		ok(t, err)
+		equal(t, "due", due, power.Due{Node: "n1", At: begun.Add(time.Hour).UTC()})
+		time.Sleep(30 * time.Minute)
+		equal(t, "ports off at once", r.rig.Dark())
+		stop()
+		r.run(t)
+		time.Sleep(30*time.Minute + time.Second)
+		equal(t, "ports off after an hour with a start in it", r.rig.Dark(), "one:161/1")
+
+		r.SetIdle(0)
+		r.update(t, func(tx state.Tx) error { _, err := r.PowerOn(tx, macOf("n1")); return err })
+		time.Sleep(10 * time.Hour)
+		equal(t, "ports off while none is to be", r.rig.Dark())
+		r.SetIdle(2 * time.Hour)
+		time.Sleep(2*time.Hour - time.Second)
+		equal(t, "ports off at once, again", r.rig.Dark())
+		r.SetIdle(time.Hour)
+		time.Sleep(time.Second)
+		equal(t, "ports off after less time", r.rig.Dark(), "one:161/1")
+	})
+}
