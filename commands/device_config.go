@@ -42,7 +42,7 @@ func (c *Call) config(ctx context.Context, nodesOnly bool) error {
 	if err != nil {
 		return err
 	}
-	want, keys, err := nodes.ParseAssignments(c.args[1:], nodesOnly)
+	want, keys, err := nodes.ParseAssignments(c.args[1:], func() []string { return c.settingsOf(ctx, set, nodesOnly) })
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,22 @@ func (c *Call) config(ctx context.Context, nodesOnly bool) error {
 	}
 	c.rows([]string{"NAME", "SETTING", "VALUE"}, rows)
 	return nil
+}
+
+// settingsOf are the keys of those that a device of the set has; of all that there are
+// when there is none, or one that may become a switch.
+func (c *Call) settingsOf(ctx context.Context, set nodes.Set, nodesOnly bool) (keys []string) {
+	all, err := c.Lab.Settings(ctx, c.User, set, nodesOnly, nil)
+	undecided := func(s nodes.Setting) bool { return s.Key == "type" && s.Value != string(nodes.Switch) }
+	if err != nil || len(all) == 0 || slices.ContainsFunc(all, undecided) {
+		return nodes.SettingKeys(nodesOnly)
+	}
+	for _, key := range nodes.SettingKeys(nodesOnly) {
+		if slices.ContainsFunc(all, func(s nodes.Setting) bool { return s.Key == key }) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 func (c *Call) configure(ctx context.Context, set nodes.Set, nodesOnly bool, want []nodes.Assignment) error {
@@ -243,7 +259,9 @@ func powerCommands() []Command {
 	return []Command{{
 		Path: "power show", Short: "show the ports that power nodes, and what was saved", Topic: "power",
 		Long: `Shows the switch ports that the server may switch, whether they have power, and
-for how long ports have been off so far, all added up.`,
+for how long ports have been off so far, all added up. With a set it shows the
+ports of these nodes and switches alone.`,
+		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
 		Flags: []Flag{jsonFlag},
 		Run:   powerShow,
 	}}
@@ -254,6 +272,29 @@ func powerShow(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	none := "The server knows no port that it may switch. See: help show power"
+	if len(c.args) > 0 {
+		set, err := nodes.ParseSet(c.arg(0))
+		if err != nil {
+			return err
+		}
+		ds, _, err := c.Lab.Devices(ctx, c.User, set)
+		if err != nil {
+			return err
+		}
+		among := map[string]bool{}
+		for _, d := range ds {
+			among[string(d.Name)] = true
+		}
+		all := report.Ports
+		report.Ports = nil
+		for _, p := range all {
+			if among[p.Node] || among[p.Switch] {
+				report.Ports = append(report.Ports, p)
+			}
+		}
+		none = "The server knows no port of these that it may switch. See: help show power"
+	}
 	if c.on("json") {
 		return c.print(api.NewPower(report))
 	}
@@ -262,7 +303,7 @@ func powerShow(ctx context.Context, c *Call) error {
 		cells = append(cells, []string{p.Switch, portLabel(p.Number, &p.Name), cmp.Or(p.Node, "-"), p.Power, ago(c.Now(), p.Since), p.Error})
 	}
 	if len(cells) == 0 {
-		c.note("The server knows no port that it may switch. See: help show power")
+		c.note("%s", none)
 	} else {
 		c.rows([]string{"SWITCH", "PORT", "NODE", "POWER", "SINCE", "TROUBLE"}, cells)
 	}

@@ -118,6 +118,9 @@ func TestPower(t *testing.T) {
 	})
 }
 
+const settingsOfSwitches = "type, address, snmp.version, snmp.community, snmp.user, snmp.auth-protocol, snmp.auth-password, " +
+	"snmp.priv-protocol, snmp.priv-password, lldp.explore, poe.reboots, poe.ports, switch, port"
+
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
@@ -153,11 +156,11 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device config sw-1 address=10.0.0.2 poe.reboots=true snmp.passwort=s3cret", status: StatusUsage,
-			stderr: "walt: unknown setting \"snmp.passwort\"\n  allowed are " + strings.Join(nodes.SettingKeys(false), ", ") + "\n",
+			stderr: "walt: unknown setting \"snmp.passwort\"\n  allowed are " + settingsOfSwitches + "\n",
 		},
 		{
 			user: "bob", line: "device config sw-1 snmp.comunity=s3cret", status: StatusUsage,
-			stderr: "walt: unknown setting \"snmp.comunity\"\n  did you mean snmp.community?\n  allowed are " + strings.Join(nodes.SettingKeys(false), ", ") + "\n",
+			stderr: "walt: unknown setting \"snmp.comunity\"\n  did you mean snmp.community?\n  allowed are " + settingsOfSwitches + "\n",
 		},
 		{user: "bob", line: "device config sw-1 lldp.explore=true lldp.explore=false", status: StatusUsage, stderr: "walt: lldp.explore is given twice\n"},
 		{
@@ -171,7 +174,19 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node config rpi-1 boot.timeot", status: StatusUsage,
-			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are switch, port, boot.timeout, boot.retries, boot.delay, ram, cpu.cores\n",
+			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are switch, port, boot.timeout, boot.retries\n",
+		},
+		{
+			user: "bob", line: "device config rpi-1 poe.port=1:1.1", status: StatusUsage,
+			stderr: "walt: unknown setting \"poe.port\"\n  allowed are switch, port, boot.timeout, boot.retries\n",
+		},
+		{
+			user: "bob", line: "device config rpi-1,sw-1 poe.port=1:1.1", status: StatusUsage,
+			stderr: "walt: unknown setting \"poe.port\"\n  did you mean poe.ports?\n  allowed are " + settingsOfSwitches + ", boot.timeout, boot.retries\n",
+		},
+		{
+			user: "bob", line: "device config nothing poe.port=1:1.1", status: StatusUsage,
+			stderr: "walt: unknown setting \"poe.port\"\n  did you mean poe.ports?\n  allowed are " + strings.Join(nodes.SettingKeys(false), ", ") + "\n",
 		},
 		{
 			user: "bob", line: "node config rpi-1,pc-1 cpu.cores", status: StatusFailed,
@@ -239,6 +254,20 @@ func TestConfig(t *testing.T) {
 			user: "bob", line: "power show",
 			stdout: "SWITCH  PORT  NODE   POWER  SINCE  TROUBLE\nsw-1    3     rpi-1  on     -\nsw-1    10    rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
 		},
+		{
+			user: "bob", line: "power show rpi-2,pc-1",
+			stdout: "SWITCH  PORT  NODE   POWER  SINCE  TROUBLE\nsw-1    10    rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
+		},
+		{
+			user: "bob", line: "power show sw-1",
+			stdout: "SWITCH  PORT  NODE   POWER  SINCE  TROUBLE\nsw-1    3     rpi-1  on     -\nsw-1    10    rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
+		},
+		{
+			user: "bob", line: "power show pc-1", stdout: "Saved so far: 0.0 port-hours\n",
+			stderr: "The server knows no port of these that it may switch. See: help show power\n",
+		},
+		{user: "bob", line: "power show rpi-1 --json", stdout: `{"ports":[{"switch":"sw-1","port":3,"port_name":null,"node":"rpi-1","power":"on","since":null,"error":null}],"saved_port_hours":0}` + "\n"},
+		{user: "bob", line: "power show rpi-7", status: StatusFailed, stderr: "walt: unknown device rpi-7\n  did you mean rpi-1 or rpi-2 instead of rpi-7?\n"},
 		{
 			user: "bob", line: "device tree",
 			stdout: "sw-1 (switch, up)\n├─ 3: rpi-1 (node, off)\n└─ 10: rpi-2 (node, off)\non no known port\n└─ rpi-10 (node, off)\n",

@@ -38,12 +38,13 @@ type Assignment struct {
 }
 
 // ParseAssignments parses words like "snmp.version=2", or words that are only
-// keys, but not both. Faults do not show values: they may be secret.
-func ParseAssignments(words []string, nodesOnly bool) (all []Assignment, keys []string, err error) {
+// keys, but not both. Faults do not show values: they may be secret; that of an
+// unknown key tells those that known returns.
+func ParseAssignments(words []string, known func() []string) (all []Assignment, keys []string, err error) {
 	for _, w := range words {
 		key, value, assigns := strings.Cut(w, "=")
 		if !slices.ContainsFunc(settings, func(s setting) bool { return s.Key == key }) {
-			return nil, nil, unknownSetting(key, SettingKeys(nodesOnly))
+			return nil, nil, unknownSetting(key, known())
 		}
 		if slices.Contains(keys, key) {
 			return nil, nil, fault.Usagef("%s is given twice", key)

@@ -35,7 +35,7 @@ func (l testLab) addSwitch(t testing.TB, name Name, address string, more ...stri
 
 func (l testLab) configure(t testing.TB, name Name, words ...string) {
 	t.Helper()
-	want, _, err := ParseAssignments(words, false)
+	want, _, err := ParseAssignments(words, func() []string { return nil })
 	ok(t, err)
 	_, err = l.Configure(t.Context(), "alice", Only(name), false, want, consent.Agreement{Whoever: true})
 	ok(t, err)
@@ -73,7 +73,7 @@ func TestSwitchThatCarriesNodesOfOthers(t *testing.T) {
 	}
 	l.addSwitch(t, "sw-2", "two")
 	configure := func(who auth.Name, name Name, given consent.Agreement, words ...string) error {
-		want, _, err := ParseAssignments(words, false)
+		want, _, err := ParseAssignments(words, func() []string { return nil })
 		ok(t, err)
 		_, err = l.Configure(ctx, who, Only(name), false, want, given)
 		return err
