@@ -5,9 +5,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 TOOL    := $(GO) tool -modfile=tools/go.mod
 # The race detector needs cgo and doubles the time: CI has it, `make test RACE=-race` too.
 RACE    ?= $(if $(filter true,$(CI)),-race)
+CUTS    ?= 200
 PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/arm64
 
-.PHONY: help build demo test lint format bench cross parts clean
+.PHONY: help build demo test lint format bench powercut cross parts clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,11 @@ format: ## rewrite the code in its standard format
 bench: build ## measure what the server promises: latency, CPU, memory, start
 	scripts/parts ssh ssh-keygen sshd docker-registry skopeo
 	$(GO) run ./e2e/bench -waltd bin/waltd
+
+powercut: build ## cut the power of a virtual machine with the server CUTS times: 10 s each
+	scripts/parts ssh docker-registry qemu-system-x86_64 busybox modprobe cpio mke2fs
+	scripts/guest bin/guest bin/waltd
+	$(GO) run ./e2e/powercut -cuts $(CUTS)
 
 cross: ## build bin/waltd-OS-ARCH for every platform
 	@for p in $(PLATFORMS); do \

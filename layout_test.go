@@ -52,6 +52,7 @@ var imports = map[string][]string{
 	"power/powertest":  {"pause", "power", "power/snmp"},
 	"e2e/lab":          {},
 	"e2e/bench":        {"e2e/lab"},
+	"e2e/powercut":     {"e2e/lab"},
 }
 
 // owners is the one package of the server that may import each large library:

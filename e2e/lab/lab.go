@@ -142,6 +142,15 @@ func (l *Lab) Start(flags ...string) error {
 	return l.trust(found[1], found[2])
 }
 
+// Meet has the users come to a server at address that the lab did not start, but
+// which has the lab's data, and which announced this fingerprint of its host key.
+func (l *Lab) Meet(address, fingerprint string) error {
+	l.mu.Lock()
+	l.address = address
+	l.mu.Unlock()
+	return l.trust(address, fingerprint)
+}
+
 // trust sees that the server shows the host key that it announced, and that a
 // server of these data showed before, and makes it the only one that the users'
 // clients accept.
