@@ -33,7 +33,26 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, writeWhatFits(dir))
 		os.Exit(1)
 	}
+	if program := os.Getenv(badger.TraceServer); program != "" {
+		fmt.Fprintln(os.Stderr, traceServer(program))
+		os.Exit(1)
+	}
+	if program := os.Getenv(badger.TracedServer); program != "" {
+		fmt.Fprintln(os.Stderr, badger.BecomeTraced(program, os.Args[1:]))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
+}
+
+func traceServer(program string) error {
+	out, err := os.Create(os.Getenv(badger.TraceInto))
+	if err == nil {
+		err = errors.Join(os.Unsetenv(badger.TraceServer), os.Setenv(badger.TracedServer, program))
+	}
+	if err != nil {
+		return err
+	}
+	return badger.TraceProgram(os.Args[0], os.Args[1:], out)
 }
 
 // writeUntilKilled prints the name of each transaction once it is committed.
