@@ -28,11 +28,11 @@ func Check(dir string) (rows []state.Row, running bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	crashed, err := wasOpen(dir)
+	crash, err := wasOpen(dir)
 	if err != nil {
 		return nil, false, cannot("read", dir, err)
 	}
-	if err := verify(dir, crashed); err != nil {
+	if err := verify(dir, crash); err != nil {
 		return nil, false, damaged(dir, err.Error())
 	}
 	// Badger reads the tables that its manifest lists, which may be none.

@@ -61,6 +61,17 @@ func inPage(row string, change func(b []byte)) func(dir string) error {
 	})
 }
 
+// cutAt cuts the log in the middle of its row of that name.
+func cutAt(row string) func(dir string) error {
+	return each("/badger/00001.mem", func(file string) error {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		return os.Truncate(file, int64(bytes.Index(content, []byte(row))+10))
+	})
+}
+
 // TestDamagedLog damages the log of a crashed store. Badger would drop what
 // follows in silence.
 func TestDamagedLog(t *testing.T) {
@@ -81,6 +92,12 @@ func TestDamagedLog(t *testing.T) {
 			content, err := os.ReadFile(file)
 			return errors.Join(err, os.WriteFile(strings.Replace(file, "1.mem", "3.mem", 1), content, 0o600))
 		}), "is missing between"},
+		"the newest missing":  {func(dir string) error { return os.WriteFile(dir+"/open", []byte("0000000002\n"), 0o600) }, "00002.mem, the log of the last commits, is missing"},
+		"zeros":               {each("/badger/00001.mem", func(file string) error { return errors.Join(os.Truncate(file, 0), os.Truncate(file, 16<<20)) }), "00001.mem: the commits in it are missing"},
+		"cut short":           {cutAt("row-5"), "00001.mem: it is cut short"},
+		"first bytes changed": {each("/badger/00001.mem", flipAt(5)), "00001.mem: its first bytes are damaged"},
+		"a directory":         {func(dir string) error { return os.Mkdir(dir+"/badger/00007.mem", 0o700) }, "00007.mem is not a file"},
+		"keys cut short":      {func(dir string) error { return os.Truncate(dir+"/badger/KEYREGISTRY", 20) }, "KEYREGISTRY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -142,7 +159,7 @@ func TestCrashLeaves(t *testing.T) {
 // none is missing between them if it is killed now.
 func TestUnusedLog(t *testing.T) {
 	t.Parallel()
-	for name, content := range map[string][]byte{"blank": make([]byte, 16<<20), "begun": append(make([]byte, 20), "\x00\x00\x10\x08\x00half"...)} {
+	for name, content := range map[string][]byte{"blank": make([]byte, 16<<20), "begun": append(append(make([]byte, 20), "\x00\x00\x10\x08\x00half"...), make([]byte, 16<<20)...)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := crashed(t)

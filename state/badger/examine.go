@@ -1,8 +1,10 @@
 package badger
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -61,32 +63,38 @@ func usedLogs(dir string) ([]logFile, error) {
 
 // examine looks at badger's files before badger does, which drops what follows
 // damage in a log in silence, panics at a damaged table, and refuses files that
-// a kill left empty. crashed says that the store was not closed.
-func examine(dir string, crashed bool) error {
+// a kill left empty.
+func examine(dir string, c crash) error {
 	if err := removeEmpty(filepath.Join(dir, badgerDir)); err != nil {
 		return err
 	}
-	return verify(dir, crashed)
+	return verify(dir, c)
 }
 
 // verify is examine without the removal: it changes nothing.
-func verify(dir string, crashed bool) error {
+func verify(dir string, c crash) error {
 	dir = filepath.Join(dir, badgerDir)
-	logs, err := usedLogs(dir)
+	if err := verifyFiles(dir); err != nil {
+		return err
+	}
+	logs, err := findLogs(dir)
 	if err != nil {
 		return err
 	}
-	if crashed && len(logs) == 0 {
+	logs = slices.DeleteFunc(logs, func(l logFile) bool { return l.size == 0 })
+	if c.open && len(logs) == 0 {
 		return fmt.Errorf("the log of the last commits is missing (*%s)", logSuffix)
 	}
 	for i, l := range logs {
-		// That the newest of several is missing cannot be known.
 		if i > 0 && l.number != logs[i-1].number+1 {
 			return fmt.Errorf("a log is missing between %s and %s", filepath.Base(logs[i-1].path), filepath.Base(l.path))
 		}
 		if err := verifyLog(l.path); err != nil {
 			return fmt.Errorf("%s: %w", filepath.Base(l.path), err)
 		}
+	}
+	if err := verifyLast(dir, logs, c.last); err != nil {
+		return err
 	}
 	tables, err := listedTables(dir)
 	for _, t := range tables {
@@ -95,6 +103,71 @@ func verify(dir string, crashed bool) error {
 		}
 	}
 	return err
+}
+
+// verifyFiles looks at what badger would read besides the records: what kind of files
+// there are, that none claims to be encrypted, and the registry of keys for that.
+func verifyFiles(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			return fmt.Errorf("%s is not a file", e.Name())
+		}
+		if ext := filepath.Ext(e.Name()); ext != logSuffix && ext != ".vlog" {
+			continue
+		}
+		begin, err := readBegin(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return err
+		}
+		if binary.BigEndian.Uint64(begin[:]) != 0 {
+			return fmt.Errorf("%s: its first bytes are damaged", e.Name())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: dir, ReadOnly: true}); err != nil {
+		return fmt.Errorf("%s: %w", badger.KeyRegistryFileName, err)
+	}
+	return nil
+}
+
+// readBegin returns the number of the data key that a log was encrypted with, which
+// it begins with; zeros for a file that is shorter.
+func readBegin(file string) (begin [8]byte, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return begin, err
+	}
+	defer f.Close()
+	if _, err = io.ReadFull(f, begin[:]); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return [8]byte{}, nil
+	}
+	return begin, err
+}
+
+// verifyLast returns an error when the newest log with a commit that was reported is
+// neither there, with one, nor followed by another, after which it may have become
+// a table. That a newer one is missing, to which the first commit was on its way,
+// cannot be known.
+func verifyLast(dir string, logs []logFile, last int) error {
+	name := filepath.Base(logPath(dir, last))
+	if last > 0 && (len(logs) == 0 || logs[len(logs)-1].number < last) {
+		return fmt.Errorf("%s, the log of the last commits, is missing", name)
+	}
+	for _, l := range logs {
+		if l.number != last {
+			continue
+		}
+		if whole, err := holdsCommit(l.path); err != nil || !whole {
+			return errors.Join(err, fmt.Errorf("%s: the commits in it are missing", name))
+		}
+	}
+	return nil
 }
 
 // removeEmpty removes the logs that badger had made and not begun when it was

@@ -48,6 +48,9 @@ func verifyLog(file string) error {
 		}
 	}
 	next := nextRecord(log, end)
+	if next < 0 && cutShort(log[end:], file) {
+		return fmt.Errorf("it is cut short, in a record at byte %d", end)
+	}
 	if next < 0 || torn(log[end:next], end) {
 		return nil
 	}
@@ -62,6 +65,13 @@ func verifyLog(file string) error {
 		at = nextRecord(log, at+r.length)
 	}
 	return nil
+}
+
+// cutShort reports whether a log ends with the part of a record although it has not
+// its full size. Badger takes all that is not whole away when it shortens a log.
+func cutShort(rest []byte, file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Size() < logSize && len(bytes.Trim(rest, "\x00")) > 0
 }
 
 // holdsCommit reports whether a log has a whole transaction.

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
@@ -86,11 +88,11 @@ func openClaimed(dir string, space *space, disk *rounds, log *slog.Logger) (*bad
 	if err != nil {
 		return nil, err
 	}
-	crashed, err := wasOpen(dir)
+	crash, err := wasOpen(dir)
 	if err != nil {
 		return nil, cannot("open", dir, err)
 	}
-	if err := examine(dir, crashed); err != nil {
+	if err := examine(dir, crash); err != nil {
 		return nil, damaged(dir, err.Error())
 	}
 	if err := space.prepare(); err != nil {
@@ -106,7 +108,7 @@ func openClaimed(dir string, space *space, disk *rounds, log *slog.Logger) (*bad
 	}
 	err = postcheck(db, dir, marked)
 	if err == nil { // what a killed server had not reported is visible, and must last
-		err = errors.Join(disk.wait(), setOpen(dir, true), space.reserve())
+		err = errors.Join(disk.begin(), setOpen(dir, true), space.reserve())
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -116,14 +118,37 @@ func openClaimed(dir string, space *space, disk *rounds, log *slog.Logger) (*bad
 
 // openFile stands beside badger's directory from when a store was opened until
 // it is closed: one that is found tells of a crash, after which there is a log.
+// It holds the number of the newest log with a commit that was reported; nothing
+// before the first, or when a crash or a full disk cut that off.
 const openFile = "open"
 
-func wasOpen(dir string) (bool, error) {
-	_, err := os.Stat(filepath.Join(dir, openFile))
+// crash is how a store was left.
+type crash struct {
+	open bool // it was not closed
+	last int  // the number in openFile, 0 for none
+}
+
+func wasOpen(dir string) (crash, error) {
+	text, err := os.ReadFile(filepath.Join(dir, openFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return crash{}, nil
 	}
-	return err == nil, err
+	last, bad := strconv.Atoi(strings.TrimSpace(string(text)))
+	if bad != nil {
+		last = 0
+	}
+	return crash{err == nil, last}, err
+}
+
+// noteLog notes the number of the newest log with a commit, durably. The file is
+// there and stays as it was when that fails: older numbers are as true.
+func noteLog(dir string, number int) error {
+	f, err := os.OpenFile(filepath.Join(dir, openFile), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(fmt.Sprintf("%010d\n", number))
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // setOpen makes or removes the file that says that the store is open, durably.

@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,8 +49,26 @@ func Salvage(dir string) (rows []state.Row, lost []string, err error) {
 	if err := s.readLogs(files); err != nil {
 		return nil, nil, cannot("read", dir, err)
 	}
+	if err := missingLast(dir); err != nil {
+		s.lose("%v", err)
+	}
 	rows = s.rows()
 	return rows, s.lost, nil
+}
+
+// missingLast returns an error when the log of the last commits is missing.
+func missingLast(dir string) error {
+	c, err := wasOpen(dir)
+	if err != nil {
+		return err
+	}
+	files := filepath.Join(dir, badgerDir)
+	logs, err := findLogs(files)
+	if err != nil {
+		return err
+	}
+	logs = slices.DeleteFunc(logs, func(l logFile) bool { return l.size == 0 })
+	return verifyLast(files, logs, c.last)
 }
 
 // rows returns the newest version of each row, in the order of their keys.
@@ -104,10 +123,10 @@ func (s *salvage) readTables(dir string) error {
 			s.lose("%s: it is missing", filepath.Base(file))
 			continue
 		}
-		if err != nil {
-			return err
+		var index *fb.TableIndex
+		if err == nil {
+			index, err = tableIndex(table)
 		}
-		index, err := tableIndex(table)
 		if err != nil {
 			s.lose("%s: %v", filepath.Base(file), err)
 			continue
@@ -143,7 +162,8 @@ func (s *salvage) readLogs(dir string) error {
 		}
 		log, err := os.ReadFile(l.path)
 		if err != nil {
-			return err
+			s.lose("%s: %v", filepath.Base(l.path), err)
+			continue
 		}
 		s.readLog(filepath.Base(l.path), log)
 	}
@@ -159,6 +179,9 @@ func (s *salvage) readLog(name string, log []byte) {
 		if !ok {
 			next := nextRecord(log, at)
 			if next < 0 {
+				if len(log) < logSize && len(bytes.Trim(log[at:], "\x00")) > 0 {
+					s.lose("%s: what stood after byte %d", name, at)
+				}
 				return
 			}
 			s.lose("%s: %d bytes from byte %d on, and the rest of their transaction", name, next-at, at)

@@ -38,14 +38,17 @@ func TestSalvage(t *testing.T) {
 		damage     func(dir string) error
 		kept, lost string
 	}{
-		"none":            {func(string) error { return nil }, "023456789", ""},
-		"a block":         {each("/badger/*.sst", flipAt(17000)), "02456789", "block 5 of"},
-		"table cut":       {each("/badger/*.sst", func(f string) error { return os.Truncate(f, 5000) }), "0789", "cut short"},
-		"table missing":   {each("/badger/*.sst", os.Remove), "0789", "missing"},
-		"in the log":      {inLog("row-8", func(b []byte) { b[14] ^= 1 }), "02345679", "the rest of their transaction"},
-		"log missing":     {each("/badger/*.mem", os.Remove), "0123456", ""},
+		"none":          {func(string) error { return nil }, "023456789", ""},
+		"a block":       {each("/badger/*.sst", flipAt(17000)), "02456789", "block 5 of"},
+		"table cut":     {each("/badger/*.sst", func(f string) error { return os.Truncate(f, 5000) }), "0789", "cut short"},
+		"table missing": {each("/badger/*.sst", os.Remove), "0789", "missing"},
+		"in the log":    {inLog("row-8", func(b []byte) { b[14] ^= 1 }), "02345679", "the rest of their transaction"},
+		"log missing":   {each("/badger/*.mem", os.Remove), "0123456", "log of the last commits, is missing"},
+		"log cut":       {cutAt("row-9"), "02345678", "00001.mem: what stood after byte"},
+		"table no file": {each("/badger/*.sst", func(f string) error { return errors.Join(os.Remove(f), os.Mkdir(f, 0o700)) }), "0789", "is a directory"},
+
 		"manifest":        {func(dir string) error { return flip("/badger/MANIFEST")(dir) }, "023456789", "MANIFEST"},
-		"all":             {func(dir string) error { return os.RemoveAll(dir + "/badger") }, "", ""},
+		"all":             {func(dir string) error { return os.RemoveAll(dir + "/badger") }, "", "is missing"},
 		"torn at its end": {inLog("row-9", func(b []byte) { clear(b[:50]) }), "02345678", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -60,6 +61,13 @@ func (g *rounds) wait() error {
 	return r.err
 }
 
+// begin is wait for a store that was just opened, to which nobody commits yet.
+func (g *rounds) begin() error {
+	g.disk.Lock()
+	defer g.disk.Unlock()
+	return g.logs.all()
+}
+
 // close ends what nobody waits for any more.
 func (g *rounds) close() {
 	if g != nil {
@@ -75,6 +83,7 @@ type logSync struct {
 	dir    string
 	number int    // of the newest log that is known
 	pages  []byte // of that log, mapped as badger maps it; nil while none is known
+	noted  int    // the newest log that is noted as one with a commit
 	err    error  // of the first time that failed
 	msync  func(pages []byte, flags int) error
 }
@@ -85,9 +94,17 @@ func (l *logSync) sync() error {
 	if l.err != nil {
 		return l.err
 	}
+	number := l.number
+	fresh := l.pages != nil && number > l.noted
+	if fresh {
+		used, err := holdsCommit(logPath(l.dir, number))
+		fresh = err == nil && used
+	}
 	if err := l.all(); err != nil {
 		l.err = fault.Failedf("the disk of %s failed: %v; whether this change lasts is not known, and there will be no others", l.dir, err).
 			WithHint("look after the disk, then start the server again")
+	} else if fresh && noteLog(filepath.Dir(l.dir), number) == nil { // else the next time
+		l.noted = number
 	}
 	return l.err
 }
