@@ -13,9 +13,15 @@ import (
 // What systemd is told of the service, sd_notify(3): with Type=notify-reload it
 // waits for the end of a reload, and "systemctl status" shows how it went.
 
-// notifyReady says that the server serves, and how it is.
-func notifyReady(status string) {
-	notify("READY=1\nSTATUS=" + strings.ReplaceAll(status, "\n", "; "))
+// notifyReady says that the server serves, how it is, and whether the last reload
+// failed. There is no message that makes a reload fail in systemd's eyes: that
+// number is what a program can ask for (systemctl show -p StatusErrno).
+func notifyReady(status string, failed error) {
+	errno := 0
+	if failed != nil {
+		errno = int(unix.EINVAL)
+	}
+	notify(fmt.Sprintf("READY=1\nSTATUS=%s\nERRNO=%d", strings.ReplaceAll(status, "\n", "; "), errno))
 }
 
 // notifyReloading says that the configuration is about to be read again. The time

@@ -174,7 +174,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
 	ready()
-	notifyReady(s.accepting())
+	notifyReady(s.accepting(), nil)
 
 	var err error
 	select {
@@ -226,10 +226,10 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 		}
 		if err != nil {
 			s.log.Error("the configuration stays as it was", "err", err)
-			notifyReady(fmt.Sprintf("%s; the configuration stays as it was: %v", s.accepting(), err))
+			notifyReady(fmt.Sprintf("%s; the configuration stays as it was: %v", s.accepting(), err), err)
 			continue
 		}
-		notifyReady(s.accepting())
+		notifyReady(s.accepting(), nil)
 		s.warnUnadministered(ctx)
 		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start")
 	}

@@ -26,9 +26,9 @@ const (
 const keyHint = "a line is: [OPTIONS] TYPE BASE64 [COMMENT], as in the files ~/.ssh/*.pub"
 
 // parseLines reads lines in the format of authorized_keys, see sshd(8); expiry
-// times without a zone are in local. Its faults name the line, and repeat of it
+// times without a zone are in that of now. Its faults name the line, and repeat of it
 // at most a bad option: it may be a secret sent by mistake.
-func parseLines(text string, local *time.Location) ([]Key, error) {
+func parseLines(text string, now time.Time) ([]Key, error) {
 	if len(text) > MaxInput {
 		return nil, fault.Usagef("the input is larger than %d KiB", MaxInput>>10).WithHint(keyHint)
 	}
@@ -45,7 +45,7 @@ func parseLines(text string, local *time.Location) ([]Key, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		k, err := parseLine(line, local)
+		k, err := parseLine(line, now)
 		if err == nil && seen[k.Fingerprint] > 0 {
 			err = fault.Usagef("the same key as in line %d", seen[k.Fingerprint])
 		}
@@ -64,11 +64,11 @@ func parseLines(text string, local *time.Location) ([]Key, error) {
 
 // CheckLines returns the fault that Add and the like have for such lines, if any.
 func CheckLines(lines string) error {
-	_, err := parseLines(lines, time.Local)
+	_, err := parseLines(lines, time.Now())
 	return err
 }
 
-func parseLine(line string, local *time.Location) (Key, *fault.Error) {
+func parseLine(line string, now time.Time) (Key, *fault.Error) {
 	if len(line) > maxLine {
 		return Key{}, fault.Usagef("longer than %d bytes", maxLine).WithHint(keyHint)
 	}
@@ -90,16 +90,16 @@ func parseLine(line string, local *time.Location) (Key, *fault.Error) {
 	if !isKey(line) {
 		return Key{}, fault.Usagef("not a public key").WithHint(keyHint)
 	}
-	if _, err := parseOptions(options, local); err != nil {
+	if _, err := parseOptions(options, now.Location()); err != nil {
 		return Key{}, err
 	}
-	k, err := parseKey(line)
+	k, err := parseKey(line, now)
 	k.Options = options
 	return k, err
 }
 
 // parseKey reads the type, the key and the comment of a line.
-func parseKey(line string) (Key, *fault.Error) {
+func parseKey(line string, now time.Time) (Key, *fault.Error) {
 	kind, rest := cutField(line)
 	blob, comment := cutField(rest)
 	raw, err := base64.StdEncoding.DecodeString(blob)
@@ -110,7 +110,7 @@ func parseKey(line string) (Key, *fault.Error) {
 	if err != nil || key.Type() != kind {
 		return Key{}, fault.Usagef("the %.40s key is damaged, or its type is not accepted", kind).WithHint("send the whole line of the .pub file")
 	}
-	if err := checkStrength(key); err != nil {
+	if err := checkStrength(key, now); err != nil {
 		return Key{}, err
 	}
 	return Key{
@@ -123,10 +123,10 @@ func parseKey(line string) (Key, *fault.Error) {
 
 // checkStrength returns a fault for weak keys, and for a certificate in the
 // place of a key.
-func checkStrength(key ssh.PublicKey) *fault.Error {
+func checkStrength(key ssh.PublicKey, now time.Time) *fault.Error {
 	const hint = "make a better key: ssh-keygen -t ed25519"
 	if cert, ok := key.(*ssh.Certificate); ok {
-		return notAKey(cert)
+		return notAKey(cert, now)
 	}
 	if key.Type() == algoDSA {
 		return fault.Usagef("DSA keys are too weak").WithHint(hint)

@@ -18,7 +18,7 @@ func TestLines(t *testing.T) {
 		"  \t" + strings.ReplaceAll(strings.TrimSpace(line("b")), " ", "\t \t") + " at\twork \r\n" +
 		`command="say \"hi there\"",from="10.0.*" ` + line("c") +
 		strings.Join(strings.Fields(line("d"))[:2], " ")
-	got, err := parseLines(text, time.UTC)
+	got, err := parseLines(text, noon.UTC())
 	ok(t, err)
 	var want []Key
 	for _, k := range []Key{
@@ -68,13 +68,19 @@ func TestBadLines(t *testing.T) {
 		{string(ssh.MarshalAuthorizedKey(publicRSA(t, 1024))), "1024 bits is too weak"},
 		{string(ssh.MarshalAuthorizedKey(certificate(t, signer("a"), nil))), "an SSH certificate for \"alice\" as a user, valid until 2026-"},
 		{string(ssh.MarshalAuthorizedKey(certificate(t, signer("a"), func(c *ssh.Certificate) {
+			c.ValidBefore = uint64(noon.Unix())
+		}))), "as a user, which expired at 2026-03-14T10:00:00Z: not a key"},
+		{string(ssh.MarshalAuthorizedKey(certificate(t, signer("a"), func(c *ssh.Certificate) {
+			c.ValidAfter, c.ValidBefore = uint64(noon.Unix())+1, ssh.CertTimeInfinity
+		}))), "as a user, valid for ever, but not before 2026-03-14T10:00:01Z: not a key"},
+		{string(ssh.MarshalAuthorizedKey(certificate(t, signer("a"), func(c *ssh.Certificate) {
 			c.CertType, c.ValidPrincipals, c.ValidBefore = ssh.HostCert, nil, ssh.CertTimeInfinity
-		}))), "an SSH certificate for nobody in particular as a host, valid for ever, not a key"},
+		}))), "an SSH certificate for nobody in particular as a host, valid for ever: not a key"},
 		{"ssh-dss " + dsa, "DSA"},
 		{string(pem.EncodeToMemory(private)), "ends in .pub"},
 		{"PuTTY-User-Key-File-3: ssh-ed25519\n", "private key"},
 	} {
-		keys, err := parseLines(test.text, time.UTC)
+		keys, err := parseLines(test.text, noon.UTC())
 		refused(t, err, test.says)
 		if len(keys) > 0 {
 			t.Errorf("%.60q: gives keys", test.text)
@@ -97,7 +103,7 @@ func TestSecretsAreNotRepeated(t *testing.T) {
 		"ssh-ed25519 " + body[1],     // as a key
 		body[0] + " ssh-ed25519 AAA", // as options
 	} {
-		_, err := parseLines(text, time.UTC)
+		_, err := parseLines(text, noon.UTC())
 		refused(t, err)
 		for _, part := range body {
 			if strings.Contains(err.Error(), part) {
@@ -112,7 +118,7 @@ func TestStrongRSA(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes a key")
 	}
-	if _, err := parseLines(string(ssh.MarshalAuthorizedKey(publicRSA(t, minRSA))), time.UTC); err != nil {
+	if _, err := parseLines(string(ssh.MarshalAuthorizedKey(publicRSA(t, minRSA))), noon.UTC()); err != nil {
 		t.Error(err)
 	}
 }
@@ -125,14 +131,14 @@ func FuzzLines(f *testing.F) {
 	}
 	f.Add("restrict,no-pty " + line("a"))
 	f.Fuzz(func(t *testing.T, text string) {
-		keys, err := parseLines(text, time.UTC)
+		keys, err := parseLines(text, noon.UTC())
 		if err != nil {
 			refused(t, err)
 			return
 		}
 		for _, k := range keys {
 			stored := strings.TrimSpace(k.Options + " " + k.Type + " " + k.Blob + " " + k.Comment)
-			again, err := parseLines(stored, time.UTC)
+			again, err := parseLines(stored, noon.UTC())
 			if err != nil || len(again) != 1 || again[0] != k {
 				t.Fatalf("%q stored as %q is %+v, %v", text, stored, again, err)
 			}

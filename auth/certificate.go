@@ -88,7 +88,7 @@ func (u *Users) checkCertificate(cert *ssh.Certificate) (options, error) {
 	if err := checker.CheckCert(cert.ValidPrincipals[0], cert); err != nil {
 		return o, err
 	}
-	if err := checkStrength(cert.Key); err != nil {
+	if err := checkStrength(cert.Key, u.now()); err != nil {
 		return o, err
 	}
 	o, err := criticalOptions(cert.CriticalOptions)
@@ -98,7 +98,7 @@ func (u *Users) checkCertificate(cert *ssh.Certificate) (options, error) {
 }
 
 // notAKey says what somebody sent who sent a certificate in the place of a key.
-func notAKey(cert *ssh.Certificate) *fault.Error {
+func notAKey(cert *ssh.Certificate, now time.Time) *fault.Error {
 	what, of := "an SSH certificate for nobody in particular", "a user"
 	if len(cert.ValidPrincipals) > 0 {
 		what = fmt.Sprintf("an SSH certificate for %.60q", strings.Join(cert.ValidPrincipals, ", "))
@@ -106,13 +106,20 @@ func notAKey(cert *ssh.Certificate) *fault.Error {
 	if cert.CertType != ssh.UserCert {
 		of = "a host"
 	}
-	until := "for ever"
+	valid := "valid for ever"
 	if cert.ValidBefore <= math.MaxUint32 {
-		until = "until " + time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339)
+		end := time.Unix(int64(cert.ValidBefore), 0).UTC()
+		valid = "valid until " + end.Format(time.RFC3339)
+		if !now.Before(end) {
+			valid = "which expired at " + end.Format(time.RFC3339)
+		}
+	}
+	if begin := time.Unix(int64(min(cert.ValidAfter, math.MaxUint32)), 0).UTC(); now.Before(begin) {
+		valid += ", but not before " + begin.Format(time.RFC3339)
 	}
 	const hint = "send the key that it certifies, the .pub file without -cert in its name\n" +
 		"certificates are not registered: whoever has one that is valid logs in with it when user_ca, in the server's configuration, names its authority (see: help show admin)"
-	return fault.Usagef("%s as %s, valid %s, not a key", what, of, until).WithHint(hint)
+	return fault.Usagef("%s as %s, %s: not a key", what, of, valid).WithHint(hint)
 }
 
 func criticalOptions(critical map[string]string) (o options, err error) {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf16"
 
 	"golang.org/x/crypto/ssh"
@@ -48,7 +47,7 @@ func TestOtherFormats(t *testing.T) {
 		utf16Text("-----BEGIN OPENSSH PRIVATE KEY-----", binary.LittleEndian):  {"UTF-16"},
 		strings.Replace(line("a"), "@home", " -----BEGIN PUBLIC KEY-----x", 1): nil, // a comment
 	} {
-		keys, err := parseLines(text, time.UTC)
+		keys, err := parseLines(text, noon.UTC())
 		if says == nil {
 			ok(t, err)
 			continue
@@ -59,7 +58,7 @@ func TestOtherFormats(t *testing.T) {
 		}
 	}
 	// Several files, each of which an editor began with a mark.
-	keys, err := parseLines("\ufeff"+line("a")+"\ufeff# more\n\ufeff"+line("b"), time.UTC)
+	keys, err := parseLines("\ufeff"+line("a")+"\ufeff# more\n\ufeff"+line("b"), noon.UTC())
 	if err != nil || len(keys) != 2 {
 		t.Errorf("%+v, %v", keys, err)
 	}
@@ -96,7 +95,7 @@ func TestHintsConvert(t *testing.T) {
 			sh("rm -f KEY*; cp id pem; ssh-keygen -q -p -m PEM -N '' -f pem; " + strings.ReplaceAll(c.made, "-key id", "-key pem"))
 			text, err := os.ReadFile(filepath.Join(dir, c.file))
 			ok(t, err)
-			_, bad := parseLines(string(text), time.UTC)
+			_, bad := parseLines(string(text), noon.UTC())
 			if bad == nil {
 				t.Fatalf("%s is accepted", text)
 			}
@@ -116,7 +115,7 @@ func TestHintsConvert(t *testing.T) {
 			for _, file := range made {
 				text, err := os.ReadFile(file)
 				ok(t, err)
-				keys, err := parseLines(string(text), time.UTC)
+				keys, err := parseLines(string(text), noon.UTC())
 				accepted = accepted || err == nil && len(keys) == 1 && strings.Contains(string(want), keys[0].Blob)
 			}
 			if !accepted {

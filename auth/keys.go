@@ -131,7 +131,7 @@ func findKey(r state.Reader, actor Name, fingerprint string) (Key, error) {
 // parse reads the keys of lines for a user.
 func (u *Users) parse(name Name, lines string) ([]Key, error) {
 	now := u.now()
-	parsed, err := parseLines(lines, now.Location())
+	parsed, err := parseLines(lines, now)
 	for i := range parsed {
 		parsed[i].User, parsed[i].Added = name, now.UTC()
 	}

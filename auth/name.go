@@ -25,7 +25,7 @@ var (
 func ParseName(s string) (Name, error) {
 	if !nameForm.MatchString(s) || s[len(s)-1] == '-' {
 		return "", fault.Usagef("invalid user name %q", s).
-			WithHint("a user name is a lower-case letter, then lower-case letters, digits or -, 1 to 32 in all, and does not end in -")
+			WithHint("a user name is a lower-case letter, then lower-case letters, digits or -,\n1 to 32 in all, and does not end in -")
 	}
 	if slices.Contains(reserved, s) {
 		return "", fault.Usagef("the user name %q is reserved", s).WithHint("choose another name")

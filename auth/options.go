@@ -179,7 +179,7 @@ func parsePattern(item string) (p pattern, _ *fault.Error) {
 	p.glob = strings.ToLower(item)
 	if !strings.ContainsAny(item, "*?") || !globForm.MatchString(p.glob) {
 		return p, fault.Usagef("option from: %.60q is not an address", item).
-			WithHint("items are addresses, networks as in 10.0.0.0/8, and addresses with wildcards as in 10.0.*; ! before one excludes it; names are not looked up")
+			WithHint("items are addresses, networks as in 10.0.0.0/8, and addresses with wildcards as in 10.0.*;\n! before one excludes it; names are not looked up")
 	}
 	return p, nil
 }

@@ -236,7 +236,7 @@ var metElsewhere = []string{
 	"start again with: node reboot %s",              // TestCannotBoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x
 	"write it to a file: ssh",                         // only on a terminal
-	"a fresh clone: image clone --force walt:%s",      // TestOutdatedClone
+	"A fresh clone: image clone --force walt:%s",      // TestOutdatedClone
 	"choose one: image clone %s NAME",                 // of what is in a registry
 	"all the same with: image clone --platform",       // TestManifestListOfAnyName
 	"remove those that are not used: user remove-key", // as where FINGERPRINT is unknown

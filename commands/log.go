@@ -65,6 +65,9 @@ func logShow(ctx context.Context, c *Call) error {
 	}
 	waiting, cancel := c.waiting(ctx)
 	defer cancel()
+	if follow && c.Terminal != nil && !c.on("json") {
+		c.note("Following the log: what happens is shown as it does. Ctrl-C ends this.")
+	}
 	out := c.newEventWriter(follow)
 	live := journal.Reader{Wanted: wanted, Show: out.follow, Patience: readerPatience}
 	if follow && until.After(journal.At(c.Now())) { // one call for both: no event falls between

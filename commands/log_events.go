@@ -77,7 +77,7 @@ func (c *Call) history(usual string, live bool) (from, until time.Time, err erro
 	}
 	if err != nil {
 		return from, until, c.withUsage(fault.Usagef("--history: %q is not a range", s).
-			WithHint("it is a length of time (2h, 7d), two instants (2026-11-01..2026-11-03T12:00), two lengths of time ago (-2h:-30m), full or none"))
+			WithHint("it is a length of time (2h, 7d), two lengths of time ago (-2h:-30m), full, none,\nor two instants (2026-11-01..2026-11-03T12:00)"))
 	}
 	if !from.Before(until) {
 		return from, until, c.withUsage(fault.Usagef("--history: %q ends before it begins", s))

@@ -241,6 +241,34 @@ func TestLogRealtime(t *testing.T) {
 	}
 }
 
+// Who follows a log in which nothing happens is told so on a terminal, and only
+// there.
+func TestLogRealtimeSaysSo(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	const told = "Following the log: what happens is shown as it does. Ctrl-C ends this.\n"
+	for _, c := range []struct {
+		s    *Session
+		line string
+		want string
+	}{
+		{lab.terminal("alice"), "log show --realtime", told},
+		{lab.terminal("alice"), "log show --realtime --history 1h --issuers carol", told},
+		{lab.terminal("alice"), "log show --realtime --json", ""},
+		{lab.session("alice", ""), "log show --realtime", "walt: interrupted\n"},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		c.s.Waiting = func(context.Context) (context.Context, context.CancelFunc) {
+			cancel()
+			return ctx, cancel
+		}
+		if got := lab.runIn(ctx, c.s, c.line); got.stderr != c.want {
+			t.Errorf("%s: %q, want %q", c.line, got.stderr, c.want)
+		}
+		cancel()
+	}
+}
+
 // The last events come first, and then, without a gap, what happens.
 func TestLogRealtimeAfterTheLast(t *testing.T) {
 	t.Parallel()

@@ -110,8 +110,8 @@ func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
 		c.note("Cloned the default image into your working set as %s.", img.Ref.Short())
 	}
 	for _, k := range r.Kept {
-		c.note("You already have an image %s; it is used unchanged. It differs from the default image; a fresh clone: image clone --force walt:%s %s",
-			k.Image.Short(), k.Default, k.Image.Short())
+		c.note("You already have an image %s; it is used unchanged. It differs from the default image.", k.Image.Short())
+		c.note("A fresh clone: image clone --force walt:%s %s", k.Default, k.Image.Short())
 	}
 	for _, n := range r.Unreachable {
 		c.note("%s did not answer, or could not boot, before it was taken: no other node that would do was free.", n)

@@ -110,7 +110,7 @@ func nodeBlink(ctx context.Context, c *Call) error {
 		return err
 	case status == noSuchCommand:
 		return fault.Failedf("the image that %s boots, %s, has no command blink", n.Name, n.Image).
-			WithHint("add one to the image that lets the node be found, with a light or a sound: it is called with a number of seconds")
+			WithHint("add one to the image that lets the node be found, with a light or a sound:\nit is called with a number of seconds")
 	case status != 0:
 		return fault.Failedf("the command blink ended with status %d on %s", status, n.Name)
 	}

@@ -110,8 +110,8 @@ func TestOutdatedClone(t *testing.T) {
 	lab.addImage(images.Image{Ref: images.DefaultRef("rpi-3-b"), Models: []images.Model{"rpi-3-b"}, Digest: "sha256:" + strings.Repeat("1", 64)})
 	lab.tell([]step{{
 		user: "bob", line: "node acquire rpi-1", stdout: "rpi-1" + mineAndReboot,
-		stderr: "You already have an image rpi-3-b-default; it is used unchanged. It differs from the default image; " +
-			"a fresh clone: image clone --force walt:waltplatform/rpi-3-b-default rpi-3-b-default\n",
+		stderr: "You already have an image rpi-3-b-default; it is used unchanged. It differs from the default image.\n" +
+			"A fresh clone: image clone --force walt:waltplatform/rpi-3-b-default rpi-3-b-default\n",
 	}})
 }
 

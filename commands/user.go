@@ -134,7 +134,7 @@ func (c *Call) mayManageKeys() error {
 // readKeys reads lines of authorized_keys from the session's input.
 func (c *Call) readKeys() (string, error) {
 	if c.Terminal != nil {
-		c.note("Paste the public key, then press Enter and Ctrl-D.")
+		c.note("Paste the public key, press Enter, and then Ctrl-D; Ctrl-C gives up.")
 	}
 	b, err := io.ReadAll(io.LimitReader(c.In, auth.MaxInput+1))
 	if err != nil {

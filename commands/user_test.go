@@ -77,7 +77,7 @@ func TestUsers(t *testing.T) {
 	if want := []string{"bob " + fingerprint("phone")}; !slices.Equal(lab.cuts, want) {
 		t.Errorf("ended the sessions of %q, want those of %q", lab.cuts, want)
 	}
-	if got := lab.runIn(t.Context(), lab.terminal("bob"), "user add-key"); !strings.HasPrefix(got.stderr, "Paste the public key, then press Enter and Ctrl-D.\n") {
+	if got := lab.runIn(t.Context(), lab.terminal("bob"), "user add-key"); !strings.HasPrefix(got.stderr, "Paste the public key, press Enter, and then Ctrl-D; Ctrl-C gives up.\n") {
 		t.Errorf("on a terminal: %+v", got)
 	}
 }

@@ -75,7 +75,7 @@ func TestServiceReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready := "accepting logins on " + l.Address()
-	if told := s.hears("READY", "STATUS"); told["READY"] != "1" || told["STATUS"] != ready {
+	if told := s.hears("READY", "STATUS", "ERRNO"); told["READY"] != "1" || told["STATUS"] != ready || told["ERRNO"] != "0" {
 		t.Errorf("at the start: %v", told)
 	}
 	good, err := os.ReadFile(l.Config)
@@ -83,10 +83,10 @@ func TestServiceReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	var last int64
-	for _, c := range []struct{ config, status string }{
-		{string(good), "^" + regexp.QuoteMeta(ready) + "$"},
-		{"listne = 1\ndta = 2\n", `^accepting logins .*; the configuration stays as it was: .*walt\.toml:1: unknown key "listne".*; .*:2: unknown key "dta"`},
-		{string(good), "^" + regexp.QuoteMeta(ready) + "$"},
+	for _, c := range []struct{ config, status, errno string }{
+		{string(good), "^" + regexp.QuoteMeta(ready) + "$", "0"},
+		{"listne = 1\ndta = 2\n", `^accepting logins .*; the configuration stays as it was: .*walt\.toml:1: unknown key "listne".*; .*:2: unknown key "dta"`, "22"},
+		{string(good), "^" + regexp.QuoteMeta(ready) + "$", "0"},
 	} {
 		if err := os.WriteFile(l.Config, []byte(c.config), 0o644); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func TestServiceReload(t *testing.T) {
 			t.Errorf("began at %d, after %d, %v", began, last, err)
 		}
 		last = began
-		if told := s.hears("READY", "STATUS"); !regexp.MustCompile(c.status).MatchString(told["STATUS"]) {
+		if told := s.hears("READY", "STATUS", "ERRNO"); !regexp.MustCompile(c.status).MatchString(told["STATUS"]) || told["ERRNO"] != c.errno {
 			t.Errorf("%v, want %s", told, c.status)
 		}
 	}

@@ -111,7 +111,7 @@ func use(path string, k kind, content []byte, err error) (ssh.Signer, error) {
 	}
 	if err != nil {
 		return nil, fault.Failedf("the key %s cannot be used: %v", path, err).
-			WithHint("put it back from a backup; or move it away, then a new one is made, which everybody who knows the old one must accept")
+			WithHint("put it back from a backup; or move it away,\nthen a new one is made, which everybody who knows the old one must accept")
 	}
 	return signer, nil
 }

@@ -30,7 +30,7 @@ func ParseName(user auth.Name, s string) (Ref, error) {
 	}
 	if !partForm.MatchString(name) || !partForm.MatchString(tag) {
 		return Ref{}, fault.Usagef("invalid image name %q", s).
-			WithHint("an image name is 1 to 63 lower-case letters, digits or -, not ending in -, with an optional :tag of the same (see: help show images)")
+			WithHint("an image name is 1 to 63 lower-case letters, digits or -, not ending in -,\nwith an optional :tag of the same (see: help show images)")
 	}
 	if name == "default" {
 		return Ref{}, fault.Usagef("the image name %q is reserved", s).

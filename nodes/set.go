@@ -27,7 +27,7 @@ func ParseSet(s string) (Set, error) {
 	for i, term := range terms {
 		if _, err := path.Match(term, ""); err != nil || !termForm.MatchString(term) {
 			return Set{}, fault.Usagef("invalid device set %q", s).
-				WithHint("a set is names, globs and keywords joined by commas without spaces, as in rpi-3,pc-*,my-nodes (see: help show device-sets)")
+				WithHint("a set is names, globs and keywords joined by commas without spaces,\nas in rpi-3,pc-*,my-nodes (see: help show device-sets)")
 		}
 		terms[i] = strings.ToLower(term)
 	}
