@@ -106,3 +106,18 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// Reading a directory of 1,000 entries.
+func BenchmarkReadDir(b *testing.B) {
+	const n = 1000
+	var layer []*tar.Header
+	for i := range n {
+		layer = append(layer, regular(fmt.Sprint("many/", i), ""))
+	}
+	tree := files(b, newStore(b), archive(b, layer...))
+	for b.Loop() {
+		if _, err := tree.ReadDir("many"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -54,7 +54,7 @@ func (t *Tree) Open(name string) (fs.File, error) {
 	case err != nil:
 		return nil, err
 	case i.IsDir():
-		return &dir{metaFile: metaFile{i, syscall.EISDIR}, entries: i.entries()}, nil
+		return &dir{metaFile: metaFile{i, syscall.EISDIR}, entries: t.entries(i.node)}, nil
 	case !i.Mode().IsRegular():
 		return metaFile{i, errNoContent}, nil
 	}
@@ -109,7 +109,7 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	if !i.IsDir() {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: syscall.ENOTDIR}
 	}
-	return i.entries(), nil
+	return t.entries(i.node), nil
 }
 
 // wholeLimit is how many bytes of a sparse file ReadFile returns at most.
@@ -150,14 +150,29 @@ func (i info) ModTime() time.Time { return i.node.mtime }
 func (i info) IsDir() bool        { return i.node.mode.IsDir() }
 func (i info) Sys() any           { return i.node.attr }
 
-func (i info) entries() []fs.DirEntry {
-	all := make([]fs.DirEntry, 0, len(i.node.kids))
-	for name, n := range i.node.kids {
-		all = append(all, fs.FileInfoToDirEntry(info{name, n}))
+// Type and Info make it an fs.DirEntry.
+func (i info) Type() fs.FileMode          { return i.node.mode.Type() }
+func (i info) Info() (fs.FileInfo, error) { return i, nil }
+
+// entries returns what is in a directory, ordered by name. That is known once the tree
+// is numbered, but for files whose names are too long for a number.
+func (t *Tree) entries(dir *inode) []fs.DirEntry {
+	names := t.numbered().dirs[dir.number].names
+	if len(names) != len(dir.kids) {
+		names = make([]info, 0, len(dir.kids))
+		for name, kid := range dir.kids {
+			names = append(names, info{name, kid})
+		}
+		slices.SortFunc(names, byName)
 	}
-	slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	all := make([]fs.DirEntry, len(names))
+	for k := range names {
+		all[k] = &names[k]
+	}
 	return all
 }
+
+func byName(a, b info) int { return strings.Compare(a.name, b.name) }
 
 // file is an open regular file.
 type file struct {

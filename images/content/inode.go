@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,14 +38,8 @@ type numbers struct {
 
 // listing is what a directory holds.
 type listing struct {
-	parent Ino // of the root itself
-	names  []dirent
-}
-
-// dirent is a name in a directory, which are ordered by name.
-type dirent struct {
-	name string
-	node *inode
+	parent Ino    // of the root itself
+	names  []info // ordered by name
 }
 
 // numbered returns the numbers of the tree.
@@ -76,13 +69,13 @@ func (n *numbers) add(node *inode) (first bool) {
 
 // enter gives numbers to what is in a directory, each before what is in it.
 func (n *numbers) enter(dir, parent *inode) {
-	d := listing{parent: parent.number, names: make([]dirent, 0, len(dir.kids))}
+	d := listing{parent: parent.number, names: make([]info, 0, len(dir.kids))}
 	for name, kid := range dir.kids {
 		if len(name) <= elementLimit {
-			d.names = append(d.names, dirent{name, kid})
+			d.names = append(d.names, info{name, kid})
 		}
 	}
-	slices.SortFunc(d.names, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(d.names, byName)
 	n.dirs[dir.number] = d
 	n.links[dir.number-1]++ // "." in it
 	for _, e := range d.names {
