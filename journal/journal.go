@@ -79,12 +79,11 @@ type Journal struct {
 	latest time.Time // stamp of the latest event
 
 	refusals refusals
-	full     chan struct{} // receives when it should be trimmed
 }
 
 // New returns the journal of the store.
 func New(store state.Store, now func() time.Time) *Journal {
-	return &Journal{store: store, now: now, refusals: refusals{sources: map[string][]*refusal{}}, full: make(chan struct{}, 1)}
+	return &Journal{store: store, now: now, refusals: refusals{sources: map[string][]*refusal{}}}
 }
 
 // Record appends e within tx, stamped with the present time.

@@ -157,6 +157,77 @@ func TestSlowReaderHoldsNothingUp(t *testing.T) {
 	ok(t, j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), Each(func(Event) error { return j.store.Close() })))
 }
 
+// trim deletes the oldest of each kind beyond the newest of so many.
+func (j *Journal) trim(ctx context.Context, keep, states, refused int) error {
+	tr := &trimmer{journal: j, keep: [kinds]int{keep, states, refused}}
+	if err := tr.count(ctx, Mark{key: forever}); err != nil {
+		return err
+	}
+	for k := range kinds {
+		for tr.held[k] > tr.keep[k] {
+			if err := tr.drop(ctx, k, min(trimStep, tr.held[k]-tr.keep[k])); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// TestTrimFollows has a journal that is trimmed as it grows, from what it was before on:
+// each kind is bounded by itself, and repeats of refused logins, which replace what may
+// have been trimmed, are counted right.
+func TestTrimFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		grow := func(kind string, n int) {
+			for i := range n {
+				switch time.Sleep(time.Millisecond); kind {
+				case "states":
+					ok(t, j.Add(t.Context(), Event{Type: State, Detail: kind}))
+				case "refused":
+					j.refuse(t, fmt.Sprint("host", i), "root")
+				default:
+					j.add(t, kind)
+				}
+			}
+		}
+		held := func() (held [kinds]int) {
+			synctest.Wait()
+			tr := &trimmer{journal: j}
+			ok(t, tr.count(t.Context(), Mark{key: forever}))
+			return tr.held
+		}
+		grow("old", 3*trimPage)
+		ctx, cancel := context.WithCancel(t.Context())
+		tr := &trimmer{journal: j, keep: [kinds]int{50, 20, 10}}
+		done := make(chan error)
+		go func() { done <- tr.follow(ctx) }() // ends with ctx
+		time.Sleep(time.Minute)
+		if h := held(); h[ordinary] < 50 || h[ordinary] >= 50+trimStep {
+			t.Errorf("of those that were there before %d are kept", h[ordinary])
+		}
+		for range 3 {
+			grow("states", 2*trimStep)
+			grow("refused", 2*trimStep)
+			grow("new", 2*trimStep)
+			time.Sleep(time.Second)
+		}
+		exactly := held()
+		for k, most := range tr.keep {
+			if exactly[k] < most || exactly[k] >= most+trimStep {
+				t.Errorf("of kind %d %d are kept, not %d and a few more", k, exactly[k], most)
+			}
+		}
+		if exactly != tr.held {
+			t.Errorf("there are %v, and it counts %v", exactly, tr.held)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestTrimKeepsTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newJournal(t)

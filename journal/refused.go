@@ -21,7 +21,6 @@ const (
 type refusals struct {
 	mu      sync.Mutex // also held while one is written: strangers wait for each other
 	sources map[string][]*refusal
-	written int // since the journal was trimmed
 }
 
 // refusal is an event of a login that was refused, and its repeats.
@@ -47,10 +46,12 @@ func (j *Journal) Refused(ctx context.Context, source string, e Event) error {
 		if e.Time, err = j.stamp(tx); err != nil {
 			return err
 		}
-		if folded.key != "" {
-			if err := events.Delete(tx, folded.key); err != nil {
-				return err
-			}
+		_, found, err := events.Find(tx, folded.key)
+		if found { // it may have been trimmed, and who counts rows counts deletions
+			err = events.Delete(tx, folded.key)
+		}
+		if err != nil {
+			return err
 		}
 		key = j.key(e.Time) + refusedMark
 		return events.Put(tx, key, e)
@@ -60,13 +61,6 @@ func (j *Journal) Refused(ctx context.Context, source string, e Event) error {
 	}
 	if folded.key == "" {
 		r.sources[source] = append(r.sources[source], folded)
-		if r.written++; r.written >= trimAfter {
-			r.written = 0
-			select {
-			case j.full <- struct{}{}:
-			default:
-			}
-		}
 	}
 	folded.key, folded.event = key, e
 	return nil

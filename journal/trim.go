@@ -2,8 +2,8 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,12 +11,14 @@ import (
 )
 
 const (
-	keepEvents  = 100_000   // that the journal holds
-	keepStates  = 100_000   // of nodes that came up or went down, which it holds besides
-	keepRefused = 10_000    // logins that were refused, which it holds besides
-	trimEvery   = time.Hour // how often the oldest beyond that are deleted
-	trimAfter   = 5000      // logins refused, whichever comes first
-	trimStep    = 100       // rows that one transaction deletes
+	keepEvents  = 100_000 // that the journal holds
+	keepStates  = 100_000 // of nodes that came up or went down, which it holds besides
+	keepRefused = 10_000  // logins that were refused, which it holds besides
+
+	trimStep  = 100  // events beyond that before the oldest are deleted, and rows that one transaction deletes
+	trimPage  = 1000 // keys that one transaction looks at
+	trimPause = 10 * time.Millisecond
+	lookAgain = time.Hour // how often all events are counted anew
 )
 
 // refusedMark ends the key of a login that was refused: strangers make those,
@@ -27,55 +29,189 @@ const (
 	stateMark   = "s"
 )
 
-// Run keeps the journal bounded until ctx ends.
+// kind is what events push out their like of.
+type kind int
+
+const (
+	ordinary kind = iota
+	ofState
+	ofRefusal
+	kinds
+)
+
+func kindOf(key string) kind {
+	switch {
+	case strings.HasSuffix(key, refusedMark):
+		return ofRefusal
+	case strings.HasSuffix(key, stateMark):
+		return ofState
+	}
+	return ordinary
+}
+
+// Run keeps the journal bounded until ctx ends: as it grows, a little at a time.
 func (j *Journal) Run(ctx context.Context, log *slog.Logger) error {
-	tick := time.NewTicker(trimEvery)
-	defer tick.Stop()
+	t := &trimmer{journal: j, keep: [kinds]int{keepEvents, keepStates, keepRefused}}
 	for {
-		if err := j.trim(ctx, keepEvents, keepStates, keepRefused); err != nil && ctx.Err() == nil {
-			log.Error("trim the journal", "err", err)
-		}
-		select {
-		case <-ctx.Done():
+		err := t.follow(ctx)
+		if ctx.Err() != nil {
 			return nil
-		case <-tick.C:
-		case <-j.full:
+		}
+		if err != nil {
+			log.Error("trim the journal", "err", err)
+			if !rest(ctx, lookAgain) {
+				return nil
+			}
 		}
 	}
 }
 
-// trim deletes the oldest events beyond the newest keep, and the oldest states of
-// nodes and refused logins beyond the newest of those.
-func (j *Journal) trim(ctx context.Context, keep, states, refused int) error {
-	keys, err := state.Read(ctx, j.store, func(r state.Reader) ([]string, error) { return events.AllKeys(r, "") })
-	if err != nil {
+// trimmer knows how many events of each kind there are: it counts them once, and then
+// follows the store.
+type trimmer struct {
+	journal *Journal
+	keep    [kinds]int
+	held    [kinds]int
+	own     [kinds]int    // of those that it deleted, how many the watch did not tell yet
+	from    [kinds]string // no event of the kind has a smaller key
+}
+
+// follow trims whenever there is something to trim, until it is time to count again.
+func (t *trimmer) follow(ctx context.Context) error {
+	w := t.journal.store.Watch(events.Prefix(""))
+	defer w.Close()
+	// What is stamped later is told by the watch, or too little to matter.
+	if err := t.count(ctx, At(t.journal.now().Add(1))); err != nil {
 		return err
 	}
-	var excess []string
-	for _, key := range slices.Backward(keys) {
-		left := &keep
-		switch {
-		case strings.HasSuffix(key, refusedMark):
-			left = &refused
-		case strings.HasSuffix(key, stateMark):
-			left = &states
+	again := time.NewTimer(lookAgain)
+	defer again.Stop()
+	known := true // how many there are; else it trims what is too much of what it knew
+	for {
+		more, err := t.step(ctx)
+		if err == nil && known {
+			known, err = t.take(w)
 		}
-		if *left--; *left < 0 {
-			excess = append(excess, key)
+		switch {
+		case err != nil:
+			return err
+		case more: // in small steps: others write, too
+		case !known:
+			return nil
+		default:
+			select {
+			case <-ctx.Done():
+			case <-again.C:
+				return nil
+			case <-w.Changed(): // and what else comes at the same time
+			}
+		}
+		if !rest(ctx, trimPause) {
+			return ctx.Err()
 		}
 	}
-	for step := range slices.Chunk(excess, trimStep) {
-		_, err := j.store.Update(ctx, func(tx state.Tx) error {
-			for _, key := range step {
-				if err := events.Delete(tx, key); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+}
+
+// step deletes some of the oldest of a kind of which there are too many, or goes on
+// looking for them, and reports whether there is such a kind.
+func (t *trimmer) step(ctx context.Context) (more bool, err error) {
+	for k := range kinds {
+		if t.held[k] >= t.keep[k]+trimStep {
+			return true, t.drop(ctx, k, trimStep)
+		}
+	}
+	return false, nil
+}
+
+// rest reports whether ctx did not end within d.
+func rest(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// count counts the events before a place, a page at a time.
+func (t *trimmer) count(ctx context.Context, until Mark) error {
+	t.held, t.own, t.from = [kinds]int{}, [kinds]int{}, [kinds]string{}
+	for start, more := "", true; more; {
+		page, err := state.Read(ctx, t.journal.store, func(r state.Reader) ([]string, error) { return keys(r, start, until.key) })
 		if err != nil {
 			return err
 		}
+		for _, key := range page {
+			t.held[kindOf(key)]++
+			start = key + "\x00"
+		}
+		more = len(page) == trimPage
 	}
 	return nil
+}
+
+// keys returns the keys of a page of events between two.
+func keys(r state.Reader, from, until string) (page []string, err error) {
+	for key, err := range events.Keys(r, "", from) {
+		if err != nil {
+			return nil, err
+		}
+		if key >= until || len(page) == trimPage {
+			break
+		}
+		page = append(page, key)
+	}
+	return page, nil
+}
+
+// take counts what was committed since. It is not known when that was too much to
+// follow, or the watch was closed.
+func (t *trimmer) take(w *state.Watch) (known bool, err error) {
+	for {
+		b, ok, err := w.Take()
+		switch {
+		case err != nil || !ok:
+			return err == nil, err
+		case b.Overflow:
+			return false, nil
+		}
+		for _, row := range b.Rows {
+			switch k := kindOf(row.Key); {
+			case row.Value != nil:
+				t.held[k]++
+			case t.own[k] > 0:
+				t.own[k]--
+			default:
+				t.held[k]--
+			}
+		}
+	}
+}
+
+// drop deletes the oldest n of a kind, or those of them that a page of events holds.
+func (t *trimmer) drop(ctx context.Context, k kind, n int) error {
+	var dropped int
+	var next string
+	_, err := t.journal.store.Update(ctx, func(tx state.Tx) error {
+		page, err := keys(tx, t.from[k], forever)
+		if err == nil && len(page) == 0 {
+			err = errors.New("there are fewer events than were counted")
+		}
+		dropped = 0
+		for _, key := range page {
+			if dropped == n {
+				break
+			}
+			next = key + "\x00"
+			if kindOf(key) == k {
+				dropped++
+				err = errors.Join(err, events.Delete(tx, key))
+			}
+		}
+		return err
+	})
+	if err == nil {
+		t.from[k], t.held[k], t.own[k] = next, t.held[k]-dropped, t.own[k]+dropped
+	}
+	return err
 }
