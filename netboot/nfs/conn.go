@@ -44,6 +44,22 @@ type conn struct {
 	call     call
 	out      *[]byte      // of buffers: answers that were not sent yet, nil when there are none
 	lastCall atomic.Int64 // when one came, in nanoseconds
+	silence  deadline     // of the client
+	taking   deadline     // of an answer
+}
+
+// deadline is when waiting for a client ends.
+type deadline struct{ at time.Time }
+
+// extend gives the client as long again, unless more than half of that is left: to
+// set a deadline takes longer than to make an answer.
+func (d *deadline) extend(limit time.Duration, set func(time.Time) error) error {
+	now := time.Now()
+	if d.at.Sub(now) > limit/2 {
+		return nil
+	}
+	d.at = now.Add(limit)
+	return set(d.at)
 }
 
 // buffers hold answers. One of a megabyte would not be faster: what was copied
@@ -133,7 +149,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
-	if err := c.nc.SetReadDeadline(time.Now().Add(or(c.server.IdleTimeout, 15*time.Minute))); err != nil {
+	if err := c.silence.extend(or(c.server.IdleTimeout, 15*time.Minute), c.nc.SetReadDeadline); err != nil {
 		return 0, err
 	}
 	return c.nc.Read(p)
@@ -144,7 +160,7 @@ func (c *conn) flush() error {
 	if c.out == nil {
 		return nil
 	}
-	err := c.nc.SetWriteDeadline(time.Now().Add(or(c.server.WriteTimeout, time.Minute)))
+	err := c.taking.extend(or(c.server.WriteTimeout, time.Minute), c.nc.SetWriteDeadline)
 	if err == nil {
 		_, err = c.nc.Write(*c.out)
 	}

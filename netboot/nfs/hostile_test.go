@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// bigFile is how many bytes the largest file of a hostile image has.
+const bigFile = 3 << 20
+
 // hostile is an image of at least n files with whatever archives can hold that is
 // hard to serve: half of the files are in one directory.
 func hostile(n int) (all []*tar.Header) {
@@ -34,7 +37,7 @@ func hostile(n int) (all []*tar.Header) {
 	to := func(target string) func(*tar.Header) { return func(h *tar.Header) { h.Linkname = target } }
 
 	put(tar.TypeDir, "", "", mode(0o1755), owner(7, 8))
-	put(tar.TypeDir, "etc", "", at(1, 999_999_999))
+	put(tar.TypeDir, "etc", "", at(1, 999_999_999), mode(0o755))
 	for _, m := range []int64{0, 0o4755, 0o2755, 0o1777, 0o7777, 0o4000, 0o111, 0o640} {
 		put(tar.TypeReg, fmt.Sprintf("etc/mode-%o", m), "x", mode(m))
 		put(tar.TypeDir, fmt.Sprintf("etc/dir-%o", m), "", mode(m))
@@ -50,7 +53,7 @@ func hostile(n int) (all []*tar.Header) {
 	put(tar.TypeFifo, "dev/fifo", "", mode(0o622))
 	put(tar.TypeLink, "dev/also-null", "", to("dev/null"))
 
-	for _, size := range []int{1, 511, 512, 4095, 4096, 4097, 65536, readLimit - 1, readLimit, readLimit + 1, 20 << 20} {
+	for _, size := range []int{1, 511, 512, 4095, 4096, 4097, 65536, readLimit - 1, readLimit, readLimit + 1, bigFile} {
 		content := strings.Repeat(fmt.Sprintf("%d.", size), size/2+1)[:size]
 		put(tar.TypeReg, fmt.Sprintf("sizes/%d", size), content)
 		put(tar.TypeLink, fmt.Sprintf("again/%d", size), "", to(fmt.Sprintf("sizes/%d", size)))

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func (m *machine) try(format string, args ...any) (lines []string, err error) {
 		}
 		line, err := m.in.ReadString('\n')
 		if err != nil {
-			m.t.Fatalf("%.100s: %v", fmt.Sprintf(format, args...), err)
+			m.t.Fatalf("%.100s: %v after %d lines", fmt.Sprintf(format, args...), err, len(lines))
 		}
 		line = strings.TrimSuffix(line, "\n")
 		if line == "." {
@@ -163,7 +164,7 @@ func unpackKernel(t *testing.T, dir string) (kernel string) {
 	for _, name := range []string{"virtio_pci", "virtio_net", "nfsv3", "overlay"} {
 		need(name)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "root/modules"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "root/modules"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for k, f := range order {
@@ -188,7 +189,11 @@ const mountOptions = "vers=3,proto=tcp,mountproto=tcp,port=%[1]d,mountport=%[1]d
 // What Linux sees of an image is what its archive has.
 func TestLinux(t *testing.T) {
 	m := boot(t)
-	all := hostile(100_000)
+	files := 100_000
+	if n, err := strconv.Atoi(os.Getenv("WALT_FILES")); err == nil {
+		files = n
+	}
+	all := hostile(files)
 	d, tree := image(t, imagetest.Archive(t, all...))
 	l := &lab{}
 	l.show(home, d, tree)
@@ -206,16 +211,17 @@ func TestLinux(t *testing.T) {
 	if got := m.run("df /image"); len(got) != 1 || !strings.Contains(got[0], " 0 free, names of 255") {
 		t.Errorf("df: %q", got)
 	}
-	big := strings.Repeat(fmt.Sprintf("%d.", 20<<20), 20<<20)[:20<<20]
-	for _, part := range [][2]int{{0, 1}, {4095, 2}, {readLimit - 1, readLimit + 2}, {20<<20 - 5, 100}} {
+	big := strings.Repeat(fmt.Sprintf("%d.", bigFile), bigFile)[:bigFile]
+	for _, part := range [][2]int{{0, 1}, {4095, 2}, {readLimit - 1, readLimit + 2}, {bigFile - 5, 100}} {
 		want := fmt.Sprintf("%x", sha256.Sum256([]byte(big[part[0]:min(len(big), part[0]+part[1])])))
-		if got := m.run("sum /image/sizes/20971520 %d %d", part[0], part[1]); !slices.Equal(got, []string{want}) {
+		if got := m.run("sum /image/sizes/%d %d %d", bigFile, part[0], part[1]); !slices.Equal(got, []string{want}) {
 			t.Errorf("%v: %q, want %q", part, got, want)
 		}
 	}
 	m.refused("read-only file system", "write /image/sizes/1")
 	m.run("as 0 /image/etc/mode-640")
 	m.refused("permission denied", "as 5 /image/etc/mode-640")
+	m.run("as 5 /image/etc/mode-4755")
 	m.run("as 1 /image/etc/owner-0")
 
 	// The server goes away with all that it knows; the machine goes on.

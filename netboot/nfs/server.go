@@ -39,10 +39,12 @@ type Server struct {
 
 	// Of connections that are more than these, the one that was silent for the
 	// longest time is closed: its client, if it is still there, comes again.
-	MaxConns        int           // 2048
-	MaxConnsPerAddr int           // 8: a machine that lost its power left one, too
-	IdleTimeout     time.Duration // that a client may stay silent: 15 min
-	WriteTimeout    time.Duration // that a client may take for an answer, of at most 192 KiB: 1 min
+	MaxConns        int // 2048
+	MaxConnsPerAddr int // 8: a machine that lost its power left one, too
+	// Connections end when a client is silent, or takes no answer, for so long, or
+	// for half of it already when it was busy before.
+	IdleTimeout  time.Duration // 15 min
+	WriteTimeout time.Duration // 1 min, for at most 160 KiB
 
 	mu        sync.Mutex
 	closed    bool

@@ -93,12 +93,12 @@ func (l *logs) count(words string) int {
 }
 
 // start serves on an address of loopback, with limits that set may change.
-func start(t testing.TB, l *lab, set ...func(*Server)) (addr string, s *Server, logged *logs) {
+func start(t testing.TB, l Exports, set ...func(*Server)) (addr string, s *Server, logged *logs) {
 	t.Helper()
 	return startAt(t, "127.0.0.1:0", l, set...)
 }
 
-func startAt(t testing.TB, at string, l *lab, set ...func(*Server)) (addr string, s *Server, logged *logs) {
+func startAt(t testing.TB, at string, l Exports, set ...func(*Server)) (addr string, s *Server, logged *logs) {
 	t.Helper()
 	listener, err := net.Listen("tcp", at)
 	if err != nil {
