@@ -2,6 +2,7 @@ package nfs
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -149,7 +150,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
-	if err := c.silence.extend(or(c.server.IdleTimeout, 15*time.Minute), c.nc.SetReadDeadline); err != nil {
+	if err := c.silence.extend(cmp.Or(c.server.IdleTimeout, 15*time.Minute), c.nc.SetReadDeadline); err != nil {
 		return 0, err
 	}
 	return c.nc.Read(p)
@@ -160,7 +161,7 @@ func (c *conn) flush() error {
 	if c.out == nil {
 		return nil
 	}
-	err := c.taking.extend(or(c.server.WriteTimeout, time.Minute), c.nc.SetWriteDeadline)
+	err := c.taking.extend(cmp.Or(c.server.WriteTimeout, time.Minute), c.nc.SetWriteDeadline)
 	if err == nil {
 		_, err = c.nc.Write(*c.out)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -251,6 +252,39 @@ func TestClose(t *testing.T) {
 	}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the listener is not closed: %v", err)
+	}
+}
+
+// failing is a listener whose first calls of Accept fail.
+type failing struct {
+	net.Listener
+	errs []error
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if len(f.errs) == 0 {
+		return f.Listener.Accept()
+	}
+	err := f.errs[0]
+	f.errs = f.errs[1:]
+	return nil, &net.OpError{Op: "accept", Err: err}
+}
+
+func TestListenersThatFail(t *testing.T) {
+	t.Parallel()
+	s := &Server{Exports: &lab{}, Log: slog.New(slog.DiscardHandler)}
+	for _, errs := range [][]error{{syscall.EMFILE, errors.New("closed in words of its own")}, {net.ErrClosed}} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &failing{l, errs}
+		if err := s.Serve(f); err == nil || len(f.errs) > 0 {
+			t.Errorf("%v: %v, with %d calls left", errs, err, len(f.errs))
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -8,13 +8,16 @@
 package nfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"walt/images/content"
@@ -56,14 +59,6 @@ type Server struct {
 	cancel    context.CancelFunc
 }
 
-// or is v, or the default for it.
-func or[T comparable](v, otherwise T) T {
-	if v == *new(T) {
-		return otherwise
-	}
-	return v
-}
-
 // Serve serves those who connect to the listener, which is closed at the end. It
 // returns nil after Close. Several listeners may be served at a time.
 func (s *Server) Serve(l net.Listener) error {
@@ -79,16 +74,26 @@ func (s *Server) Serve(l net.Listener) error {
 			s.admit(nc)
 		case s.ctx.Err() != nil:
 			return nil
-		case errors.Is(err, net.ErrClosed):
+		case !passes(err):
 			return fmt.Errorf("accept connections: %w", err)
-		default: // no file descriptor left, or a client that is gone already
+		default:
 			s.Log.Warn("nfs: a connection could not be accepted", "err", err)
 			select {
 			case <-s.ctx.Done():
-			case <-time.After(50 * time.Millisecond):
+			case <-time.After(acceptAgain):
 			}
 		}
 	}
+}
+
+// acceptAgain is how long there is no other try after what passes.
+const acceptAgain = time.Second
+
+// passes reports whether an error is that there are too many files or connections
+// for now. What a listener says that was closed depends on its kind.
+func passes(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED},
+		func(known error) bool { return errors.Is(err, known) })
 }
 
 // begin counts a listener; false after Close.
@@ -175,9 +180,9 @@ func (s *Server) surplus(from netip.Addr) *conn {
 		}
 	}
 	switch {
-	case n >= or(s.MaxConnsPerAddr, 8):
+	case n >= cmp.Or(s.MaxConnsPerAddr, 8):
 		return here
-	case len(s.conns) >= or(s.MaxConns, 2048):
+	case len(s.conns) >= cmp.Or(s.MaxConns, 2048):
 		return all
 	}
 	return nil
