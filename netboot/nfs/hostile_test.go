@@ -78,7 +78,7 @@ func hostile(n int) (all []*tar.Header) {
 	for k := range n / 2 {
 		put(tar.TypeReg, fmt.Sprintf("many/%06d%s", k, strings.Repeat("-", k*7%200)), strings.Repeat("m", max(0, k%64-56)), at(int64(k), int64(k)))
 	}
-	for k := 0; len(all) < n; k++ {
+	for k := 0; k < 100 || len(all) < n; k++ {
 		dir := fmt.Sprintf("usr/%d/%d", k%10, k/10)
 		put(tar.TypeDir, dir, "")
 		put(tar.TypeReg, dir+"/file", fmt.Sprint(k%100), owner(k, k))

@@ -7,7 +7,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"walt/images/imagetest"
+	"walt/vnode/lan"
 )
 
 // machine is a virtual machine that runs testdata/guest.
@@ -88,12 +91,10 @@ func command(t *testing.T, dir, name string, args ...string) string {
 	return string(out)
 }
 
-// boot starts a machine on the kernel of Debian's package.
-func boot(t *testing.T) *machine {
+// boot starts a machine on the kernel of Debian's package, with the address on the
+// network.
+func boot(t *testing.T, network *lan.LAN, ip netip.Addr) *machine {
 	t.Helper()
-	if os.Getenv("WALT_MACHINES") == "" {
-		t.Skip("starts a virtual machine: set WALT_MACHINES=1")
-	}
 	qemu := imagetest.Part(t, "qemu-system-x86_64", "qemu-system-x86")
 	for program, pkg := range map[string]string{"cpio": "cpio", "modinfo": "kmod", "apt-get": "apt", "dpkg-deb": "dpkg"} {
 		imagetest.Part(t, program, pkg)
@@ -101,14 +102,20 @@ func boot(t *testing.T) *machine {
 	dir := t.TempDir()
 	kernel := unpackKernel(t, dir)
 	initrd := makeInitrd(t, dir)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := network.Listen(controlPort)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
+	cable := lan.Cable{Name: "m", MAC: "52:54:00:00:00:01", IP: ip, Ours: filepath.Join(dir, "ours"), Peer: filepath.Join(dir, "peer")}
+	if _, err := network.Connect(cable); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(qemu, "-accel", "tcg,thread=multi", "-machine", "q35,graphics=off", "-m", "1024", "-smp", "1", "-nodefaults",
-		"-display", "none", "-no-reboot", "-serial", "file:"+filepath.Join(dir, "serial"), "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0",
-		"-kernel", kernel, "-initrd", initrd, "-append", fmt.Sprintf("console=ttyS0 quiet panic=-1 mitigations=off nokaslr test=10.0.2.2:%d", listener.Addr().(*net.TCPAddr).Port))
+		"-display", "none", "-no-reboot", "-serial", "file:"+filepath.Join(dir, "serial"),
+		"-netdev", fmt.Sprintf("dgram,id=n0,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s", cable.Peer, cable.Ours),
+		"-device", "virtio-net-pci,netdev=n0,mac="+string(cable.MAC), "-kernel", kernel, "-initrd", initrd,
+		"-append", fmt.Sprintf("console=ttyS0 quiet panic=-1 mitigations=off nokaslr me=%s test=%s:%d", ip, network.Server, controlPort))
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
@@ -128,9 +135,9 @@ func boot(t *testing.T) *machine {
 			t.Logf("%s\n%s", &said, serial[max(0, len(serial)-4000):])
 		}
 	})
-	_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(eventLimit))
+	tooLate := time.AfterFunc(eventLimit, func() { _ = cmd.Process.Kill() })
 	conn, err := listener.Accept()
-	if err != nil {
+	if tooLate.Stop(); err != nil {
 		t.Fatalf("the machine does not come: %v", err)
 	}
 	t.Cleanup(func() { conn.Close() })
@@ -184,25 +191,38 @@ func makeInitrd(t *testing.T, dir string) string {
 	return initrd
 }
 
-const mountOptions = "vers=3,proto=tcp,mountproto=tcp,port=%[1]d,mountport=%[1]d,addr=10.0.2.2,mountaddr=10.0.2.2,nolock,noacl,hard,nocto,actimeo=3600,rsize=1048576,timeo=50,retrans=3"
+const (
+	controlPort = 700
+	nfsPort     = 2049
+)
+
+const mountOptions = "vers=3,proto=tcp,mountproto=tcp,port=2049,mountport=2049,addr=10.99.0.1,mountaddr=10.99.0.1,nolock,noacl,hard,nocto,actimeo=3600,rsize=1048576,timeo=50,retrans=3"
 
 // What Linux sees of an image is what its archive has.
 func TestLinux(t *testing.T) {
-	m := boot(t)
+	if os.Getenv("WALT_MACHINES") == "" {
+		t.Skip("starts a virtual machine: set WALT_MACHINES=1")
+	}
 	files := 100_000
 	if n, err := strconv.Atoi(os.Getenv("WALT_FILES")); err == nil {
 		files = n
 	}
+	network, err := lan.New(lan.Config{Subnet: netip.MustParsePrefix("10.99.0.0/24"), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(network.Close)
+	me := netip.MustParseAddr("10.99.0.7")
+	m := boot(t, network, me)
 	all := hostile(files)
 	d, tree := image(t, imagetest.Archive(t, all...))
 	l := &lab{}
-	l.show(home, d, tree)
-	addr, server, logged := start(t, l)
-	port := netPort(addr)
-	source := "10.0.2.2:" + Path(d)
+	l.show(me.String(), d, tree)
+	server, logged := startOn(t, network, l)
+	source := network.Server.String() + ":" + Path(d)
 
-	m.refused("permission denied", "mount %[2]s nfs /other "+mountOptions, port, "10.0.2.2:/sha256:"+strings.Repeat("0", 64))
-	m.run("mount %[2]s nfs /image "+mountOptions, port, source)
+	m.refused("permission denied", "mount %s nfs /other "+mountOptions, "10.99.0.1:/sha256:"+strings.Repeat("0", 64))
+	m.run("mount %s nfs /image "+mountOptions, source)
 	want := linesOf(all)
 	begin := time.Now()
 	wantLines(t, m.run("walk /image"), want)
@@ -219,8 +239,8 @@ func TestLinux(t *testing.T) {
 		}
 	}
 	m.refused("read-only file system", "write /image/sizes/1")
-	m.run("as 0 /image/etc/mode-640")
-	m.refused("permission denied", "as 5 /image/etc/mode-640")
+	m.run("as 0 /image/etc/mode-111")
+	m.refused("permission denied", "as 5 /image/etc/mode-111")
 	m.run("as 5 /image/etc/mode-4755")
 	m.run("as 1 /image/etc/owner-0")
 
@@ -228,10 +248,9 @@ func TestLinux(t *testing.T) {
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l = &lab{}
 	again, tree := image(t, imagetest.Archive(t, all...))
-	l.show(home, again, tree)
-	startAt(t, addr, l)
+	l.show(me.String(), again, tree)
+	startOn(t, network, l)
 	m.run("forget")
 	below := "\"usr/3/"
 	want = slices.DeleteFunc(want, func(l string) bool { return !strings.HasPrefix(l, below) })
@@ -249,16 +268,23 @@ func TestLinux(t *testing.T) {
 	m.run("write /root/sizes/4097")
 	m.run("write /root/dev/null")
 	m.run("as 0 /root/dev/null")
-	m.refused("permission denied", "as 5 /root/etc/mode-640")
+	m.refused("permission denied", "as 5 /root/etc/mode-111")
 	m.refused("no such device or address", "write /root/dev/fifo") // nobody reads from it
 	if n := logged.count("level=WARN"); n != 1 {
 		t.Errorf("%d warnings in the log, want that of the image that the machine may not see", n)
 	}
 }
 
-func netPort(addr string) int {
-	var port int
-	_, s, _ := net.SplitHostPort(addr)
-	fmt.Sscan(s, &port)
-	return port
+// startOn serves on the network of machines.
+func startOn(t *testing.T, network *lan.LAN, l *lab) (*Server, *logs) {
+	t.Helper()
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) { // a minute after another server's end
+		listener, err := network.Listen(nfsPort)
+		if err == nil {
+			return serve(t, listener, l)
+		}
+		if time.Since(begin) > eventLimit {
+			t.Fatal(err)
+		}
+	}
 }

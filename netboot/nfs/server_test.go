@@ -93,19 +93,21 @@ func (l *logs) count(words string) int {
 }
 
 // start serves on an address of loopback, with limits that set may change.
-func start(t testing.TB, l Exports, set ...func(*Server)) (addr string, s *Server, logged *logs) {
+func start(t testing.TB, e Exports, set ...func(*Server)) (addr string, s *Server, logged *logs) {
 	t.Helper()
-	return startAt(t, "127.0.0.1:0", l, set...)
-}
-
-func startAt(t testing.TB, at string, l Exports, set ...func(*Server)) (addr string, s *Server, logged *logs) {
-	t.Helper()
-	listener, err := net.Listen("tcp", at)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	s, logged = serve(t, listener, e, set...)
+	return listener.Addr().String(), s, logged
+}
+
+// serve serves until the end of the test.
+func serve(t testing.TB, listener net.Listener, e Exports, set ...func(*Server)) (s *Server, logged *logs) {
+	t.Helper()
 	logged = &logs{}
-	s = &Server{Exports: l, Log: slog.New(slog.NewTextHandler(logged, nil))}
+	s = &Server{Exports: e, Log: slog.New(slog.NewTextHandler(logged, nil))}
 	for _, f := range set {
 		f(s)
 	}
@@ -119,7 +121,7 @@ func startAt(t testing.TB, at string, l Exports, set ...func(*Server)) (addr str
 			t.Error(err)
 		}
 	})
-	return listener.Addr().String(), s, logged
+	return s, logged
 }
 
 const home = "127.0.0.1"

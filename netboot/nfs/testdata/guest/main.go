@@ -1,8 +1,8 @@
 // Command guest is the init of a virtual machine that tells what Linux sees of a
-// file system: it loads the modules in /modules, takes the address 10.0.2.15 on
-// eth0, connects to the address in /proc/cmdline after "test=" and does what the
-// lines that come from there say. It answers each with lines, the last of which is
-// "." or "! " and an error.
+// file system: it loads the modules in /modules, takes the address on eth0 that
+// /proc/cmdline has after "me=", connects to the one after "test=" and does what
+// the lines that come from there say. It answers each with lines, the last of which
+// is "." or "! " and an error.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -51,15 +52,23 @@ func run() error {
 		}
 		f.Close()
 	}
-	if err := address("eth0", [4]byte{10, 0, 2, 15}, [4]byte{255, 255, 255, 0}); err != nil {
-		return fmt.Errorf("address: %w", err)
-	}
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
 	}
-	_, host, _ := strings.Cut(strings.TrimSpace(string(line)), "test=")
-	conn, err := net.Dial("tcp", host)
+	told := map[string]string{}
+	for _, word := range strings.Fields(string(line)) {
+		name, value, _ := strings.Cut(word, "=")
+		told[name] = value
+	}
+	me, err := netip.ParseAddr(told["me"])
+	if err == nil {
+		err = address("eth0", me.As4(), [4]byte{255, 255, 255, 0})
+	}
+	if err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	conn, err := net.Dial("tcp", told["test"])
 	if err != nil {
 		return err
 	}
