@@ -28,11 +28,14 @@ boots it again; what failed there is not taken again until there is something
 newer. Nodes that somebody owns, and clones, are left alone. The replaced
 version is kept under the date of today as its tag until the next update, and
 --put-back makes it the present one again; the other is not taken again until
-there is something newer. When somebody has a session on one of the nodes that
-would reboot, that is asked first.`,
+there is something newer. --retry takes what failed, or was put back, all the
+same: it is tried on one node again, on another when somebody acquired that one.
+When somebody has a session on one of the nodes that would reboot, that is asked
+first.`,
 		Flags: []Flag{
 			{Name: "dry-run", Usage: "only say what would be done"},
 			{Name: "put-back", Value: "NAME", Usage: "undo the last update of one default image", Complete: completeReplaced},
+			{Name: "retry", Usage: "try again what failed, or was put back"},
 			yesFlag, noInputFlag,
 		},
 		Run: updateDefaults,
@@ -177,8 +180,11 @@ func updateDefaults(ctx context.Context, c *Call) error {
 			return c.askVisited(ctx, contest)
 		},
 		Tried: tries,
+		Retry: c.on("retry"),
 	}
 	switch {
+	case c.given("put-back") && c.on("retry"):
+		return c.withUsage(fault.Usagef("advanced update-default-images: --retry and --put-back do not go together"))
 	case c.given("put-back") && c.on("dry-run"):
 		return c.withUsage(fault.Usagef("advanced update-default-images: --dry-run and --put-back do not go together"))
 	case c.given("put-back"):
@@ -197,6 +203,9 @@ func updateDefaults(ctx context.Context, c *Call) error {
 		none = false
 		end()
 		c.say("%s: %s", u.Image.Ref.Short(), c.outcome(u))
+		if u.Newest != nil && u.Err == nil && u.Tried == "" && !c.on("dry-run") {
+			c.say("  no node tried it before the others: none is free that has been up")
+		}
 		for _, o := range u.Offers {
 			c.say("  %s: %s", o.Location, c.offered(o, u.Image))
 		}
@@ -252,9 +261,9 @@ func (c *Call) outcome(u images.Update) string {
 	case u.Newest == nil && len(u.Offers) > 0 && !slices.ContainsFunc(u.Offers, asked):
 		return "no location could be asked; the present one was created " + minute(u.Image.Created)
 	case u.Newest == nil && u.Skipped != nil && u.Skipped.Failed():
-		return "nothing newer than the one created " + minute(u.Skipped.Created) + ", on which no node came up: the present one stays"
+		return "nothing newer than the one created " + minute(u.Skipped.Created) + ", on which no node came up: the present one stays (--retry tries it again)"
 	case u.Newest == nil && u.Skipped != nil:
-		return "nothing newer than the one created " + minute(u.Skipped.Created) + ", which was put back: the present one stays"
+		return "nothing newer than the one created " + minute(u.Skipped.Created) + ", which was put back: the present one stays (--retry takes it again)"
 	case u.Newest == nil:
 		return "nothing newer than the present one, created " + minute(u.Image.Created)
 	}
@@ -271,11 +280,7 @@ func (c *Call) outcome(u images.Update) string {
 	if u.Tried != "" {
 		what += ", first on " + u.Tried + ", which came up"
 	}
-	what += "; the one before is kept as " + u.Kept.Short()
-	if u.Tried == "" {
-		what += "\n  no node tried it before the others: none is free that has been up"
-	}
-	return what
+	return what + "; the one before is kept as " + u.Kept.Short()
 }
 
 // tries shows, until end is called, how the first node of an update comes up: on a

@@ -84,9 +84,14 @@ func TestUpdateDefaultImages(t *testing.T) {
 			stderr: "walt: no update replaced pc-x86-64-default: there is nothing to put back\n",
 		},
 		{
+			user: "bob", line: "advanced update-default-images --retry --put-back rpi-3-b-default", status: StatusUsage,
+			stderr: "walt: advanced update-default-images: --retry and --put-back do not go together\n" +
+				"  usage: advanced update-default-images [--dry-run] [--put-back NAME] [--retry] [--yes] [--no-input]\n",
+		},
+		{
 			user: "bob", line: "advanced update-default-images --dry-run --put-back rpi-3-b-default", status: StatusUsage,
 			stderr: "walt: advanced update-default-images: --dry-run and --put-back do not go together\n" +
-				"  usage: advanced update-default-images [--dry-run] [--put-back NAME] [--yes] [--no-input]\n",
+				"  usage: advanced update-default-images [--dry-run] [--put-back NAME] [--retry] [--yes] [--no-input]\n",
 		},
 		{user: "bob", line: "advanced gc --dry-run", stdout: "0 B in 0 files would be freed\n"},
 		{user: "bob", line: "advanced jobs", stderr: "Nothing is being transferred, and nothing waits for it.\n"},

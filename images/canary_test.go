@@ -176,6 +176,36 @@ func TestCanaryThatIsInterrupted(t *testing.T) {
 	l.wantVersions(t, "after that", "v1", both)
 }
 
+// What failed, or was put back, is tried once more when somebody asks for that.
+func TestCanaryOnceMore(t *testing.T) {
+	t.Parallel()
+	l := offered(t)
+	tag := l.Now().UTC().Format("20060102")
+	retry := func() (got images.Update) {
+		t.Helper()
+		ok(t, l.UpdateDefaults(t.Context(), "bob", false, images.Terms{Retry: true}, func(u images.Update) { got = u }))
+		return got
+	}
+	l.fleet.await = func(context.Context, images.Ref, func(images.Trial)) error { return fault.Failedf("it is broken") }
+	wantFault(t, l.updates(t, false)[0].Err, fault.Failed, "it is broken")
+	wantFault(t, retry().Err, fault.Failed, "it is broken")
+	l.wantVersions(t, "failed again", "v1", both, "failed")
+	l.fleet.await = nil
+	if u := retry(); u.Err != nil || u.Tried == "" {
+		t.Errorf("the retry: %+v", u)
+	}
+	l.wantVersions(t, "came up", "v2", both, tag)
+	_, _, err := l.PutBack(t.Context(), "bob", "m1-default", images.Terms{})
+	ok(t, err)
+	if u := l.updates(t, false)[0]; u.Newest != nil {
+		t.Errorf("what was put back is taken: %+v", u)
+	}
+	if u := retry(); u.Err != nil || u.Tried == "" {
+		t.Errorf("the retry of what was put back: %+v", u)
+	}
+	l.wantVersions(t, "taken again", "v2", both, tag)
+}
+
 // Who puts the version back that an update replaced, while a newer one is tried, gets
 // that on all nodes: the canary runs something else, and leaves it.
 func TestPutBackWhileACanaryBoots(t *testing.T) {

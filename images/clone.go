@@ -22,6 +22,8 @@ type Terms struct {
 	// Tried is called while the first node of an update comes up, now and then; it
 	// may be nil.
 	Tried func(Trial)
+	// Retry has an update try again what failed, or was put back.
+	Retry bool
 	// Platform is which variant is wanted; "" is that for the models of the image.
 	Platform string
 }

@@ -39,7 +39,7 @@ var datedTag = regexp.MustCompile(`^[0-9]{8}$`)
 // UpdateDefaults looks for a newer version of each default image here, in every
 // registry and in the docker daemon, and replaces it by the newest. Free nodes
 // that boot it are restarted, one of them before the others: if it does not come up,
-// the old version stays, and this one is skipped from then on. When somebody has a
+// the old version stays, and this one is skipped from then on, but for a retry. When somebody has a
 // session on one, that needs consent. Clones of users stay as they are. The replaced version is kept under
 // the date of today as its tag, until the next update; after PutBack it is what an
 // update has to be newer than. It calls each with what became of one image. A dry
@@ -60,7 +60,7 @@ func (c *Catalog) UpdateDefaults(ctx context.Context, user auth.Name, dry bool, 
 	for _, u := range c.offers(ctx, defaults) {
 		img := u.Image
 		newest := img.Created
-		if back := kept[img.Ref.Name]; back.Created.After(newest) {
+		if back := kept[img.Ref.Name]; !terms.Retry && back.Created.After(newest) {
 			u.Skipped, newest = &back, back.Created
 		}
 		for i, o := range u.Offers {
@@ -264,7 +264,7 @@ func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent
 
 // drop deletes within tx the versions of a default image that are of no use any
 // more, as another one is put in its place: the one kept earlier, and what failed
-// before that was made.
+// unless it is newer.
 func drop(tx Change, present Image) error {
 	gone, err := replaced(tx, present.Ref)
 	if err != nil {
@@ -274,7 +274,7 @@ func drop(tx Change, present Image) error {
 	if err != nil {
 		return err
 	}
-	if here && present.Created.After(failed.Created) {
+	if here && !failed.Created.After(present.Created) {
 		gone = append(gone, failed)
 	}
 	for _, img := range gone {

@@ -165,12 +165,7 @@ func (d *Daemon) look(ctx context.Context, name, tag string) (Image, error) {
 // waiting tells who waits what for, unless the function that it returns is called
 // soon.
 func (d *Daemon) waiting(tell func(string), step string) (end func()) {
-	s := &silence{after: d.stall / patience, tell: func() bool {
-		tell(fmt.Sprintf("Waiting for %s: %s.", d, step))
-		return true
-	}}
-	s.begin()
-	return s.end
+	return sayLater(d.stall/patience, tell, fmt.Sprintf("Waiting for %s: %s.", d, step))
 }
 
 // fetch has the daemon save the image, unless it is here already.
@@ -204,7 +199,7 @@ func (d *Daemon) fetch(ctx context.Context, i Image, is moby.ImageInspectResult,
 	if err != nil {
 		return Image{}, Unusable(d, "has a config that is not valid")
 	}
-	if err := complete(ctx, d, d.store, m); err != nil {
+	if err := complete(ctx, d, d.store, m, sayLater(d.stall/patience, c.note, unpacking)); err != nil {
 		return Image{}, err
 	}
 	c.end()

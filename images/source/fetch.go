@@ -66,7 +66,7 @@ func (r *repository) fetch(ctx context.Context, m content.Manifest, config []byt
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := complete(ctx, r, r.store, m); err != nil {
+	if err := complete(ctx, r, r.store, m, sayLater(r.transport.stall/patience, c.note, unpacking)); err != nil {
 		return err
 	}
 	c.end()
@@ -89,10 +89,14 @@ func verifyHere(ctx context.Context, store *content.Store, m content.Manifest, r
 	return err
 }
 
+// unpacking is what who waits is told when that takes a while.
+const unpacking = "All of it is here: it is unpacked and checked."
+
 // complete makes an image visible whose other parts are in the store, unless
 // nodes could not use it: whatever unpacking it trips over is found here. The
-// caller has leased the parts; at is for errors.
-func complete(ctx context.Context, at fmt.Stringer, store *content.Store, m content.Manifest) error {
+// caller has leased the parts; at is for errors, and end is called when it is done.
+func complete(ctx context.Context, at fmt.Stringer, store *content.Store, m content.Manifest, end func()) error {
+	defer end()
 	if missing := store.Missing(append([]content.Blob{m.Config}, m.Layers...)); len(missing) > 0 {
 		return fmt.Errorf("%s was collected meanwhile", missing[0].Digest)
 	}

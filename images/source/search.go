@@ -42,7 +42,7 @@ func (r *Registry) search(ctx context.Context, q Query, found func(Image), tell 
 	var g errgroup.Group
 	g.SetLimit(searchers)
 	for _, repo := range repos {
-		if q.matchesPath(repo) && !m.enough() {
+		if ValidName(repo, "latest") && q.matchesPath(repo) && !m.enough() {
 			g.Go(func() error {
 				if err := r.searchRepository(ctx, t, repo, q, found); err != nil {
 					m.add(repo, err)

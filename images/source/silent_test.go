@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"walt/images/content"
 )
 
@@ -129,5 +131,44 @@ func TestSlowRegistry(t *testing.T) {
 	})
 	if _, err := l.fetch(t.Context(), "bob/os", nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// Unpacking a large image takes a while: who waits is told so.
+func TestUnpackingIsTold(t *testing.T) {
+	t.Parallel()
+	l := newPlace(t)
+	l.stall = 3 * time.Second
+	f := newFaulty()
+	s := serve(t, f)
+	lookIn(t, l, s.URL)
+	push(t, s.URL, "bob/os", image(t, []v1.Layer{gzipLayer(t, regular("zeros", strings.Repeat("\x00", 128<<20)))}, "walt.node.models", "x"))
+	var told notes
+	if _, err := l.fetch(t.Context(), "bob/os", told.report); err != nil || told.count(unpacking) != 1 {
+		t.Errorf("told %q, %v", told.told(), err)
+	}
+}
+
+// What a registry lists that is no name of an image is not asked for.
+func TestListedNamesAreChecked(t *testing.T) {
+	t.Parallel()
+	l, f, url := inLab(t)
+	push(t, url, "bob/os", image(t, []v1.Layer{gzipLayer(t, regular("a", "1"))}, "walt.node.models", "x"))
+	asked := ""
+	f.Break(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/_catalog" {
+			asked += r.URL.Path + "\n"
+			return false
+		}
+		fmt.Fprintf(w, `{"repositories":["../../metrics","bob/..","bob/\u001b[31m","/","","alone","bob/%s","bob/os"]}`, strings.Repeat("x", 300))
+		return true
+	})
+	found := 0
+	err := l.Location.Search(t.Context(), Query{}, func(Image) { found++ }, func(string) {})
+	if err != nil || found != 1 {
+		t.Errorf("found %d, %v", found, err)
+	}
+	if asked == "" || strings.Contains(asked, "metrics") || strings.Contains(asked, "alone") || strings.Contains(asked, "xxx") {
+		t.Errorf("asked for %s", asked)
 	}
 }

@@ -158,6 +158,17 @@ type silence struct {
 	over  bool // it was told, or nobody waits any more
 }
 
+// sayLater tells a note after some time, unless the function that it returns is called
+// before.
+func sayLater(after time.Duration, tell func(string), note string) (end func()) {
+	s := &silence{after: after, tell: func() bool {
+		tell(note)
+		return true
+	}}
+	s.begin()
+	return s.end
+}
+
 // begin waits from now on.
 func (s *silence) begin() {
 	s.mu.Lock()
