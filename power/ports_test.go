@@ -162,13 +162,24 @@ func TestOutletOfAPortThatIsOff(t *testing.T) {
 		})
 		return err
 	}
-	for _, ports := range []snmp.PoEPorts{"1:2.1", "1-4:1.1"} {
+	for _, ports := range []snmp.PoEPorts{"1:2.1", "1-4:1.1", "2:2.2"} { // port 2 is about to be cut
 		if err := configure(true, ports); fault.As(err) == nil {
 			t.Errorf("%s: %v", ports, err)
 		}
 	}
-	ok(t, configure(true, "2:2.2,9:1.9"))
-	ok(t, configure(false, "2:2.2,9:1.9"))
+	ok(t, configure(true, "9:1.9"))
+	ok(t, configure(false, "9:1.9"))
 	ok(t, r.Execute(t.Context(), r.port(t, "n1")))
 	ok(t, configure(false, "1:2.1"))
+
+	// One that could not be cut, maybe since its outlet is not known, can.
+	ok(t, r.Execute(t.Context(), r.port(t, "n2")))
+	ok(t, configure(true, "1:2.1"))
+	_, err = r.OrderOff(t.Context())
+	ok(t, err)
+	r.rig.Refuse("one:161", errSilent)
+	if err := r.Execute(t.Context(), r.port(t, "n2")); err == nil {
+		t.Error("it was cut")
+	}
+	ok(t, configure(true, "1:2.1,2:2.2"))
 }

@@ -107,14 +107,15 @@ func (p *Ports) Configure(tx state.Tx, mac ethernet.MAC, sw Switch) error {
 	return switches.Put(tx, string(mac), sw)
 }
 
-// offElsewhere fails when a port is off that is to be another outlet from now on:
-// the one that was cut would stay so.
+// offElsewhere fails when a port is off, or about to be, that is to be another outlet
+// from now on: the one that is cut would stay so.
 func offElsewhere(r state.Reader, mac ethernet.MAC, was snmp.PoEPorts, sw Switch) error {
 	for e, err := range orders.Scan(r, string(mac)+"/", "") {
 		if err != nil {
 			return err
 		}
-		if port := portOf(e.Key); !e.Value.Cut.IsZero() && was.Differ(sw.PoEPorts, port.Number) {
+		off := !e.Value.Cut.IsZero() || e.Value.Will == turnOff && e.Value.Error == ""
+		if port := portOf(e.Key); off && was.Differ(sw.PoEPorts, port.Number) {
 			return fault.Failedf("port %d of %s is switched off, at the outlet that it was; nothing changed", port.Number, sw.Name).
 				WithHint("set poe.reboots=false, which gives it its power back, then poe.ports, then poe.reboots=true")
 		}

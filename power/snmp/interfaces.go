@@ -203,7 +203,7 @@ func (s *Session) localPorts(ctx context.Context) (portOf func(local int) int, e
 			}
 		}
 		number, err := strconv.Atoi(id[local])
-		if err != nil {
+		if err != nil || number <= 0 {
 			if number = local; t.bridged[local] {
 				return local
 			}

@@ -145,8 +145,11 @@ func (s *Session) introduced(ctx context.Context, found func(port int, mac strin
 		return err
 	}
 	for local, macs := range macs {
+		port := portOf(local)
 		for _, mac := range macs {
-			found(portOf(local), mac)
+			if port > 0 {
+				found(port, mac)
+			}
 		}
 	}
 	return nil

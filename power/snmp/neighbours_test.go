@@ -23,6 +23,11 @@ override .1.0.8802.1.1.2.1.3.7.1.3.2 octet_str "2"
 override .1.0.8802.1.1.2.1.3.7.1.3.3 octet_str "10106"
 override .1.0.8802.1.1.2.1.3.7.1.3.10105 octet_str "gi1/0/5"
 override .1.0.8802.1.1.2.1.3.7.1.3.7 octet_str "the seventh"
+override .1.0.8802.1.1.2.1.3.7.1.3.12 octet_str "-5"
+override .1.0.8802.1.1.2.1.4.1.1.4.0.12.1 integer 4
+override .1.0.8802.1.1.2.1.4.1.1.5.0.12.1 octet_str 0xb827eb00000c
+override .1.0.8802.1.1.2.1.4.1.1.4.0.0.1 integer 4
+override .1.0.8802.1.1.2.1.4.1.1.5.0.0.1 octet_str 0xb827eb00000d
 override .1.0.8802.1.1.2.1.4.1.1.4.0.2.1 integer 4
 override .1.0.8802.1.1.2.1.4.1.1.5.0.2.1 octet_str 0xb827eb000002
 override .1.0.8802.1.1.2.1.4.1.1.4.77.3.1 integer 7
@@ -57,6 +62,7 @@ override .1.0.8802.1.1.2.1.4.1.1.7.0.7.2 octet_str 0xb827eb000007
 		{7, "b8:27:eb:00:00:07", LLDP, 1},
 		{8, "b8:27:eb:00:00:08", Bridge, 2},
 		{8, "b8:27:eb:00:00:0b", Bridge, 2},
+		{12, "b8:27:eb:00:00:0c", LLDP, 1}, // which calls itself -5; that on 0 is nowhere
 		{24, "b8:27:eb:00:00:02", Bridge, 41},
 	}
 	for mac := range 40 {

@@ -77,6 +77,9 @@ func (s *Session) Power(ctx context.Context, port int) (on bool, err error) {
 		return false, s.refused(fmt.Sprintf("does not say whether %s has power", s.words(port)), answer.Error)
 	}
 	switch v := answer.Variables[0]; {
+	case v.Name != oidOf(adminEnable, at):
+		return false, Refusal{fault.Failedf("%s was asked for the power of %s, and tells of %s", s, s.words(port), v.Name).
+			WithHint("the switch's own log may say why")}
 	case v.Type == gosnmp.NoSuchObject, v.Type == gosnmp.NoSuchInstance:
 		return false, s.noPoE(port)
 	case v.Value == isTrue:
@@ -84,8 +87,16 @@ func (s *Session) Power(ctx context.Context, port int) (on bool, err error) {
 	case v.Value == isFalse:
 		return false, nil
 	default:
-		return false, fault.Failedf("%s says of the power of %s neither on nor off but %v", s, s.words(port), v.Value)
+		return false, fault.Failedf("%s says of the power of %s neither on nor off but %s", s, s.words(port), told(v.Value))
 	}
+}
+
+// told is what an agent sent in the place of one number or another, for people.
+func told(value any) string {
+	if text, is := value.([]byte); is {
+		return fmt.Sprintf("%.40q", text)
+	}
+	return fmt.Sprint(value)
 }
 
 // SetPower gives the port its power or cuts it, and returns when the switch

@@ -97,6 +97,23 @@ func TestStubborn(t *testing.T) {
 	wantFault(t, s.Cycle(t.Context(), 2, 0), "still on")
 }
 
+// An answer about something else, and one that is no number, tell nothing of a port.
+func TestAnswersOfAnother(t *testing.T) {
+	t.Parallel()
+	for words, answer := range map[string]func(v *gosnmp.SnmpPDU){
+		"was asked for the power of port 2, and tells of " + oidOf(adminEnable, outlet{1, 7}): func(v *gosnmp.SnmpPDU) {
+			v.Name, v.Type, v.Value = oidOf(adminEnable, outlet{1, 7}), gosnmp.Integer, isTrue
+		},
+		`neither on nor off but 3`:            func(v *gosnmp.SnmpPDU) { v.Type, v.Value = gosnmp.Integer, 3 },
+		`neither on nor off but "on\x1b[31m"`: func(v *gosnmp.SnmpPDU) { v.Type, v.Value = gosnmp.OctetString, "on\x1b[31m" },
+	} {
+		s := session(t, fake(t, func(p *gosnmp.SnmpPacket) { answer(&p.Variables[0]) }), func(sw *Switch) { sw.PoEPorts = "2:1.2" })
+		_, err := s.Power(t.Context(), 2)
+		wantFault(t, err, words)
+		wantFault(t, s.SetPower(t.Context(), 2, false), words)
+	}
+}
+
 // TestSlow has a switch that takes a while to do what it was told.
 func TestSlow(t *testing.T) {
 	t.Parallel()
