@@ -98,8 +98,8 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
 	})
-	if err == nil {
-		e := journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: fmt.Sprintf("cannot boot %s: %s", d.Image, why)}
+	if more, tell := l.status.fail(n); err == nil && tell {
+		e := journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: fmt.Sprintf("cannot boot %s: %s%s", d.Image, why, more)}
 		err = l.Journal.Add(ctx, e)
 	}
 	if err != nil {

@@ -12,7 +12,7 @@ const (
 	flapTime  = time.Minute
 )
 
-// flap is how often a node came up or went down in a flapTime.
+// flap is how often a node came up or went down, or failed to start, in a flapTime.
 type flap struct {
 	began time.Time
 	told  int
@@ -59,4 +59,26 @@ func (b *board) release(all bool) (pause time.Duration, some bool) {
 		delete(b.flaps, n)
 	}
 	return pause, some
+}
+
+// fail counts a failed start, and reports whether the log is to be told of it: of a
+// node that fails again and again it is told flapEdges times in a flapTime, and then,
+// with more, how many others there were.
+func (b *board) fail(n Name) (more string, tell bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.fails[n]
+	if b.now().Sub(f.began) >= flapTime {
+		if f.held > 0 {
+			more = fmt.Sprintf("; before that it failed %d more times", f.held)
+		}
+		f = flap{began: b.now()}
+	}
+	if tell = f.told < flapEdges; tell {
+		f.told++
+	} else {
+		f.held++
+	}
+	b.fails[n] = f
+	return more, tell
 }

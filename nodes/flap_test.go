@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walt/consent"
+	"walt/journal"
 )
 
 // A node that comes up and goes down hundreds of times a second does not fill the
@@ -46,6 +47,35 @@ func TestFlapping(t *testing.T) {
 		all := l.states(t, &told)
 		equal(t, "the server stops", all, "server v1: off -> up, answers again; it came up or went down 142 more times within 1m0s",
 			"server v1: up -> off, its host stopped", "server v2: up -> off, its host stopped")
+	})
+}
+
+// Nor does one that fails to start again and again; of another the log tells.
+func TestFailingAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		told := func() (failed []string) {
+			for _, e := range l.events(t, journal.Power) {
+				if strings.Contains(e, "cannot boot") {
+					failed = append(failed, e)
+				}
+			}
+			return failed
+		}
+		for range 1000 {
+			l.Failed("v1", errDamaged)
+		}
+		l.Failed("v2", errDamaged)
+		if all := told(); len(all) != flapEdges+1 || !strings.Contains(all[flapEdges], " v2: ") {
+			t.Errorf("the log tells %d times, at last %q", len(all), all[len(all)-1])
+		}
+		time.Sleep(flapTime)
+		l.Failed("v1", errDamaged)
+		l.Failed("v1", errDamaged)
+		all := told()
+		if len(all) != flapEdges+3 || !strings.HasSuffix(all[flapEdges+1], "; before that it failed 940 more times") || strings.Contains(all[flapEdges+2], "more times") {
+			t.Errorf("a minute later it tells %q", all[flapEdges+1:])
+		}
 	})
 }
 

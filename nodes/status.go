@@ -53,12 +53,13 @@ type board struct {
 	edges []edge        // that the log is to tell
 	edged chan struct{} // receives after there are some
 	flaps map[Name]flap // of nodes that came up or went down lately
+	fails map[Name]flap // of nodes that failed to start
 }
 
 func newBoard(now func() time.Time) *board {
 	return &board{
 		now: now, all: map[Name]Status{}, changed: make(chan struct{}),
-		up: map[Name]bool{}, edged: make(chan struct{}, 1), flaps: map[Name]flap{},
+		up: map[Name]bool{}, edged: make(chan struct{}, 1), flaps: map[Name]flap{}, fails: map[Name]flap{},
 	}
 }
 
@@ -104,6 +105,7 @@ func (b *board) forget(n Name) {
 	delete(b.all, n)
 	delete(b.up, n)
 	delete(b.flaps, n)
+	delete(b.fails, n)
 	b.wake()
 }
 
