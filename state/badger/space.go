@@ -39,9 +39,11 @@ type space struct {
 	logs string // the directory of badger's logs
 	free func(dir string) (uint64, error)
 
-	mu   sync.Mutex
-	held int    // spare files that hold their blocks
-	next string // the log after the one that takes the commits, reserved
+	mu    sync.Mutex
+	held  int         // spare files that hold their blocks
+	log   string      // the log that takes the commits, or the one before
+	found os.FileInfo // what it was
+	next  string      // the one after it, reserved
 }
 
 func newSpace(dir, logs string) *space {
@@ -55,12 +57,16 @@ func (s *space) check() error {
 		return nil
 	}
 	free, err := s.free(s.dir)
+	if err == nil {
+		err = s.inPlace()
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fault.Failedf("the data in %s was removed under the running server; nothing was changed, and nothing will be", s.dir).
 			WithHint("stop the server and restore a backup")
 	}
 	if err != nil {
-		return fmt.Errorf("free space of %s: %w", s.dir, err)
+		return fault.Failedf("the data in %s cannot be reached any more: %v; nothing was changed", s.dir, err).
+			WithHint("look after the disk and who may read that; reading still works")
 	}
 	if free < floor {
 		return fault.Failedf("the disk of %s is nearly full: %d MiB are free, %d MiB are needed; nothing was changed", s.dir, free>>20, floor>>20).
@@ -74,6 +80,28 @@ func (s *space) check() error {
 		}
 	}
 	return nil
+}
+
+// inPlace returns an error when the log that takes the commits is not where the next
+// start looks for it: what is written to a file that was removed is lost then. It is
+// fs.ErrNotExist also when another file is there.
+func (s *space) inPlace() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.found == nil {
+		return nil
+	}
+	now, err := os.Stat(s.log)
+	switch {
+	case err == nil && os.SameFile(now, s.found):
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if next, err := os.Stat(s.next); err == nil && next.Size() > 0 { // it became a table
+		return nil
+	}
+	return fs.ErrNotExist
 }
 
 // prepare makes what room there is for badger to open the store, which makes
@@ -167,6 +195,9 @@ func (s *space) reserve() error {
 			last = max(last, l.number)
 		}
 	}
-	s.next = logPath(s.logs, last+1)
+	s.log, s.next = logPath(s.logs, last), logPath(s.logs, last+1)
+	if s.found, err = os.Stat(s.log); err != nil {
+		return err
+	}
 	return errors.Join(allocate(logPath(s.logs, last), logSize), allocate(s.next, logSize))
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"walt/fault"
@@ -41,6 +42,55 @@ func TestFloor(t *testing.T) {
 	free = floor + spareSize
 	if err := write(); err != nil || !spare() {
 		t.Errorf("with space again: %v, spare file %v", err, spare())
+	}
+}
+
+// TestRemoved takes the files away under an open store, or puts others in their
+// place: what is written to them is lost, so nothing is, and the store closes. What
+// becomes a table is not taken for that.
+func TestRemoved(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(dir string) error{
+		"all":         os.RemoveAll,
+		"its records": func(dir string) error { return os.RemoveAll(filepath.Join(dir, badgerDir)) },
+		"the logs": func(dir string) error {
+			logs, err := findLogs(filepath.Join(dir, badgerDir))
+			for _, l := range logs {
+				err = errors.Join(err, os.Remove(l.path))
+			}
+			return err
+		},
+		"others are there": func(dir string) error {
+			files := filepath.Join(dir, badgerDir)
+			return errors.Join(os.Rename(files, files+"-old"), os.CopyFS(files, os.DirFS(files+"-old")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "state")
+			b, err := Open(dir, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write := func(value []byte) error {
+				_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", value) })
+				return err
+			}
+			for range 3 * memTableSize >> 20 {
+				if err := write(make([]byte, 1<<19)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := remove(dir); err != nil {
+				t.Fatal(err)
+			}
+			if f := fault.As(write(nil)); f == nil || !strings.Contains(f.Msg, "was removed under the running server") {
+				t.Errorf("a write is refused by %v", f)
+			}
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
