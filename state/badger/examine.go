@@ -97,12 +97,10 @@ func verify(dir string, c crash) error {
 		return err
 	}
 	tables, err := listedTables(dir)
-	for _, t := range tables {
-		if err := verifyTable(t); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Base(t), err)
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	return verifyTables(tables)
 }
 
 // verifyFiles looks at what badger would read besides the records: what kind of files

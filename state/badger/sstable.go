@@ -1,11 +1,13 @@
 package badger
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4/fb"
@@ -23,12 +25,27 @@ import (
 
 var errCutShort = errors.New("it is cut short")
 
-// verifyTable returns an error unless all of a table file is as it was written.
-func verifyTable(file string) error {
-	table, err := os.ReadFile(file)
-	if err != nil {
-		return err
+// verifyTables returns an error unless all of each table file is as it was written.
+func verifyTables(files []string) error {
+	var table bytes.Buffer // of one after the other: they may be many
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err == nil {
+			table.Reset()
+			_, err = table.ReadFrom(f)
+			err = errors.Join(err, f.Close())
+		}
+		if err == nil {
+			err = verifyTable(table.Bytes())
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(file), err)
+		}
 	}
+	return nil
+}
+
+func verifyTable(table []byte) error {
 	index, err := tableIndex(table)
 	if err != nil {
 		return err
