@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"unique"
 
@@ -37,9 +36,10 @@ const many = 256
 
 func (v *view) apply(all bool, changes []state.Change[Device]) {
 	if all {
-		v.named = map[Name]*Device{}
+		v.named, v.all = make(map[Name]*Device, len(changes)), nil
 	}
 	bulk := all || len(changes) > many
+	var fresh []Name
 	for _, c := range changes {
 		name := Name(c.Key)
 		was := v.named[name]
@@ -48,13 +48,16 @@ func (v *view) apply(all bool, changes []state.Change[Device]) {
 		} else {
 			c.Row.share()
 			v.named[name] = c.Row
+			if was == nil {
+				fresh = append(fresh, name)
+			}
 		}
 		if !bulk {
 			v.replace(was, c.Row)
 		}
 	}
 	if bulk {
-		v.arrange()
+		v.arrange(fresh)
 	}
 }
 
@@ -68,9 +71,22 @@ func (d *Device) share() {
 	}
 }
 
-// arrange fills everything from named.
-func (v *view) arrange() {
-	v.all = slices.SortedFunc(maps.Values(v.named), naturally)
+// arrange fills everything from named: first what there was before, and then what is
+// fresh, in the order of keys at best, for orders that are nearly right are made quickly.
+func (v *view) arrange(fresh []Name) {
+	all := make([]*Device, 0, len(v.named))
+	for _, d := range v.all {
+		if d = v.named[d.Name]; d != nil {
+			all = append(all, d)
+		}
+	}
+	for _, name := range fresh {
+		if d := v.named[name]; d != nil {
+			all = append(all, d)
+		}
+	}
+	slices.SortFunc(all, naturally)
+	v.all = slices.Compact(all) // one may have come and gone and come within a commit
 	v.owned, v.models, v.free = map[auth.Name][]*Device{}, map[images.Model]int{}, nil
 	for _, d := range v.all {
 		if d.Kind == Node {
@@ -78,7 +94,8 @@ func (v *view) arrange() {
 			v.models[d.Model]++
 		}
 	}
-	v.free = slices.SortedFunc(slices.Values(v.owned[auth.Nobody]), longestAgo)
+	v.free = slices.Clone(v.owned[auth.Nobody])
+	slices.SortFunc(v.free, longestAgo)
 }
 
 // replace follows one device; nil is for none.

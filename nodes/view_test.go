@@ -3,6 +3,7 @@ package nodes
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,7 +23,7 @@ func checkView(t *testing.T, l testLab) {
 	for _, d := range stored {
 		fresh.named[d.Name] = &d
 	}
-	fresh.arrange()
+	fresh.arrange(slices.Collect(maps.Keys(fresh.named)))
 	same := func(a, b []*Device) bool {
 		return slices.EqualFunc(a, b, func(a, b *Device) bool { return sameDevice(*a, *b) })
 	}
@@ -76,6 +77,29 @@ func TestViewOfMany(t *testing.T) {
 		t.Errorf("bob has %d nodes", len(mine))
 	}
 	_, err = l.Release(t.Context(), "bob", parse("my-nodes"))
+	ok(t, err)
+	checkView(t, l)
+	// Of many, one goes and comes again at once, one comes and goes, and one goes.
+	_, err = l.Store.Update(t.Context(), func(tx state.Tx) error {
+		for i := range 2 * many {
+			d, err := devices.Get(tx, fmt.Sprintf("n-%d", i))
+			if err != nil {
+				return err
+			}
+			again, late := d, d
+			late.Name = "late"
+			d.Digest = "other"
+			key := string(d.Name)
+			err = errors.Join(devices.Put(tx, key, d), devices.Delete(tx, key))
+			if i != 1 {
+				err = errors.Join(err, devices.Put(tx, key, again))
+			}
+			if err := errors.Join(err, devices.Put(tx, "late", late), devices.Delete(tx, "late")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	ok(t, err)
 	checkView(t, l)
 }
