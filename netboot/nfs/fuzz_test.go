@@ -28,6 +28,7 @@ func FuzzCall(f *testing.F) {
 		all = append(all, handle(IDOf(d).appendHandle(nil, n+1)))
 	}
 	seed(programMount, 1, Path(d))
+	seed(programACL, 1, all[0], 15)
 	for procedure := range uint32(len(nfsProcedures)) {
 		for _, h := range all {
 			switch procedure {

@@ -280,6 +280,26 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+func TestAccessControlLists(t *testing.T) {
+	t.Parallel()
+	c, root := served(t, regular("f", ""))
+	f, _ := c.lookup(root, "f")
+	for _, h := range []handle{root, f} {
+		d := c.do(programACL, 1, h, 15)
+		wantWords(t, d, statOK)
+		takeOptional(t, d)
+		wantWords(t, d, 15, 0, 0, 0, 0)
+		wantEnd(t, d)
+	}
+	d := c.do(programACL, 1, root+"x", 15)
+	wantWords(t, d, statBadHandle, absent)
+	wantEnd(t, d)
+	d = c.do(programACL, 2, f, 0, 0, 0, 0, 0)
+	wantWords(t, d, statReadOnly, absent)
+	wantEnd(t, d)
+	wantEnd(t, c.do(programACL, 0))
+}
+
 func TestFileSystem(t *testing.T) {
 	t.Parallel()
 	c, root := served(t, regular("f", "hello"))

@@ -9,6 +9,7 @@ import (
 const (
 	programNFS   = 100003
 	programMount = 100005
+	programACL   = 100227
 	version      = 3
 )
 
@@ -93,6 +94,8 @@ func (c *call) run(program, vers, procedure uint32) {
 		procedures = nfsProcedures[:]
 	case programMount:
 		procedures = mountProcedures[:]
+	case programACL:
+		procedures = aclProcedures[:]
 	}
 	switch {
 	case procedures == nil:

@@ -27,7 +27,8 @@ func TestCallsThatAreRefused(t *testing.T) {
 		args                     []byte
 		want                     []uint32
 	}{
-		{100227, 3, 0, nil, []uint32{replyAccepted, 0, 0, acceptProgUnavailable}}, // ACLs
+		{100021, 4, 0, nil, []uint32{replyAccepted, 0, 0, acceptProgUnavailable}}, // locks
+		{programACL, 2, 0, nil, []uint32{replyAccepted, 0, 0, acceptProgMismatch, 3, 3}},
 		{programNFS, 4, 0, nil, []uint32{replyAccepted, 0, 0, acceptProgMismatch, 3, 3}},
 		{programMount, 1, 1, nil, []uint32{replyAccepted, 0, 0, acceptProgMismatch, 3, 3}},
 		{programNFS, 3, 22, nil, []uint32{replyAccepted, 0, 0, acceptProcUnavailable}},

@@ -1,10 +1,10 @@
 // Package nfs serves the files of images to machines that boot, as a read-only
-// file system over the network: NFS version 3 (RFC 1813) and its protocol of
-// mounting, both on one TCP port. It does not know which machine may see which
-// image: it asks (Exports). Its one surprising rule: it remembers nothing of its
-// clients. A handle is made of the image's digest and the file's number in it, so
-// machines go on over a restart of the server, or another server, as if nothing
-// had happened.
+// file system over the network: NFS version 3 (RFC 1813), its protocol of mounting
+// and that of its access control lists, all on one TCP port. It does not know which
+// machine may see which image: it asks (Exports). Its one surprising rule: it
+// remembers nothing of its clients. A handle is made of the image's digest and the
+// file's number in it, so machines go on over a restart of the server, or another
+// server, as if nothing had happened.
 package nfs
 
 import (
