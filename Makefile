@@ -36,7 +36,7 @@ format: ## rewrite the code in its standard format
 
 bench: build ## measure what the server promises: latency, CPU, memory, start
 	scripts/parts ssh ssh-keygen sshd docker-registry skopeo
-	$(GO) run ./e2e/bench -waltd bin/waltd
+	$(GO) run ./e2e/bench -waltd bin/waltd $(if $(ONLY),-only '$(ONLY)')
 
 powercut: build ## cut the power of a virtual machine with the server CUTS times: 10 s each
 	scripts/parts ssh docker-registry qemu-system-x86_64 busybox modprobe cpio mke2fs

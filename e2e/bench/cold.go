@@ -62,8 +62,8 @@ func (b *bench) cold(l *lab.Lab) error {
 	walt, openssh, bare := median(all[0].taken), median(all[1].taken), median(all[2].taken)
 	b.say("real ssh, cold, 100 nodes: OpenSSH's sshd with a forced command", openssh, 0, "ms")
 	b.say("real ssh, cold, 100 nodes: a bare wish server", bare, 0, "ms")
-	b.say("real ssh, cold, 100 nodes: node show --all; a quarter of sshd", walt, openssh/4, "ms")
-	b.say("real ssh, cold, 100 nodes: node show --all; 1.3 of bare wish", walt, 1.3*bare, "ms")
+	b.print(line{figure: "real ssh, cold, 100 nodes: node show --all", got: walt, unit: "ms", base: openssh, to: "sshd", most: 0.25})
+	b.print(line{figure: "real ssh, cold, 100 nodes: node show --all", got: walt, unit: "ms", base: bare, to: "bare wish", most: 1.3})
 	bareCPU, err := coldCPU(wish.pid, all[2].ssh)
 	if err != nil {
 		return err

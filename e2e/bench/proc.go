@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,3 +58,41 @@ func worst(all []time.Duration) time.Duration { return slices.Max(all) }
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func lines(text string) int { return strings.Count(text, "\n") }
+
+// switches is how often the threads of a process were given a processor.
+func switches(pid int) (total float64, err error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, file := range files {
+		status, errRead := os.ReadFile(file)
+		if errRead != nil {
+			continue // the thread ended
+		}
+		for line := range strings.Lines(string(status)) {
+			if name, value, _ := strings.Cut(line, ":"); strings.HasSuffix(name, "ctxt_switches") {
+				n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+				if err != nil {
+					return 0, err
+				}
+				total += n
+			}
+		}
+	}
+	return total, err
+}
+
+// writes is how many system calls of a process wrote.
+func writes(pid int) (float64, error) {
+	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(io)) {
+		if value, ok := strings.CutPrefix(line, "syscw:"); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("process %d has no syscw", pid)
+}
+
+// middle is the median.
+func middle(all []float64) float64 { return slices.Sorted(slices.Values(all))[len(all)/2] }
