@@ -17,7 +17,8 @@ type Event struct {
 	Time   time.Time     `json:"time"`
 	Type   journal.Type  `json:"type"`
 	Actor  journal.Actor `json:"actor"`  // the user who caused it, or "server"
-	Node   string        `json:"node"`   // the device it is about
+	Node   string        `json:"node"`   // the device it is about; "" when there are several, or none
+	Nodes  []string      `json:"nodes"`  // all devices it is about
 	From   string        `json:"from"`   // what it was before, as the type says
 	To     string        `json:"to"`     // what it is since
 	Detail string        `json:"detail"` // a text for people
@@ -27,6 +28,6 @@ type Event struct {
 // NewEvent makes an event for programs. Images in it are named as people write
 // them.
 func NewEvent(e journal.Event) Event {
-	e.Count = max(1, e.Count)
+	e.Count, e.Nodes = max(1, e.Count), append([]string{}, e.About()...)
 	return Event(e)
 }

@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"walt/api"
+	"walt/fault"
 	"walt/journal"
 )
 
@@ -77,7 +77,7 @@ func logShow(ctx context.Context, c *Call) error {
 		return context.Cause(waiting)
 	}
 	err = c.Journal.History(ctx, from, until, func(page []journal.Event) error {
-		return out.show(slices.DeleteFunc(page, func(e journal.Event) bool { return !wanted(e) }))
+		return out.show(wanted.Of(page))
 	})
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func logShow(ctx context.Context, c *Call) error {
 
 // lastLines returns the place before the last of the wanted events that --lines
 // asks for.
-func (c *Call) lastLines(ctx context.Context, from, until journal.Mark, wanted func(journal.Event) bool) (journal.Mark, error) {
+func (c *Call) lastLines(ctx context.Context, from, until journal.Mark, wanted journal.Filter) (journal.Mark, error) {
 	n, err := c.number("-n", c.option("lines"))
 	if err != nil {
 		return from, err
@@ -130,8 +130,8 @@ func line(e journal.Event) string {
 		}
 	}
 	about := ""
-	if e.Node != "" {
-		about = " " + e.Node
+	if nodes := e.About(); len(nodes) > 0 {
+		about = " " + fault.Few(nodes)
 	}
 	return clean(fmt.Sprintf("%s %s %s%s: %s", e.Time.UTC().Format("2006-01-02 15:04:05"), e.Type, e.Actor, about, what))
 }

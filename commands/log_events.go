@@ -26,7 +26,7 @@ var (
 // events returns between which places of the journal the events are that a line
 // asks for, usually the range of that name, and which of those. With live, what
 // is to come is asked for, too.
-func (c *Call) events(ctx context.Context, usual string, live bool) (from, until journal.Mark, wanted func(journal.Event) bool, err error) {
+func (c *Call) events(ctx context.Context, usual string, live bool) (from, until journal.Mark, wanted journal.Filter, err error) {
 	begin, end, err := c.history(usual, live)
 	if err != nil {
 		return from, until, nil, err
@@ -36,7 +36,12 @@ func (c *Call) events(ctx context.Context, usual string, live bool) (from, until
 		return from, until, nil, err
 	}
 	typed, err := c.types()
-	return journal.At(begin), journal.At(end), func(e journal.Event) bool { return typed(e) && issued(e) }, err
+	return journal.At(begin), journal.At(end), func(e journal.Event) (journal.Event, bool) {
+		if !typed(e) {
+			return e, false
+		}
+		return issued(e)
+	}, err
 }
 
 func anyEvent(journal.Event) bool { return true }
@@ -144,10 +149,11 @@ func choices(noun, value string, known []string, hint string) ([]string, error) 
 	return chosen, nil
 }
 
-// issuers returns which events --issuers asks for.
-func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
+// issuers returns what of events --issuers asks for: of one about several devices
+// that a user did who is not asked for, what it says of those that are.
+func (c *Call) issuers(ctx context.Context) (journal.Filter, error) {
 	if !c.given("issuers") {
-		return anyEvent, nil
+		return func(e journal.Event) (journal.Event, bool) { return e, true }, nil
 	}
 	known, err := c.knownIssuers(ctx)
 	if err != nil {
@@ -170,7 +176,12 @@ func (c *Call) issuers(ctx context.Context) (func(journal.Event) bool, error) {
 	if len(bad) > 0 {
 		return nil, fault.Unknown("issuer", bad, known, "see all users with: user show; all devices with: device show")
 	}
-	return func(e journal.Event) bool { return chosen[string(e.Actor)] || chosen[e.Node] }, nil
+	return func(e journal.Event) (journal.Event, bool) {
+		if chosen[string(e.Actor)] {
+			return e, true
+		}
+		return e.Of(func(node string) bool { return chosen[node] })
+	}, nil
 }
 
 // knownIssuers lists the users and the devices that there are, and the server.
@@ -235,7 +246,16 @@ func logWait(ctx context.Context, c *Call) error {
 	}
 	defer cancel()
 	c.note("Waiting for an event that matches: %s", pattern)
-	matches := func(e journal.Event) bool { return wanted(e) && pattern.MatchString(line(e)) }
+	matches := func(e journal.Event) (journal.Event, bool) {
+		e, ok := wanted(e)
+		if !ok {
+			return e, false
+		}
+		if some, ok := e.Of(func(node string) bool { return pattern.MatchString(line(e.One(node))) }); ok {
+			return some, true
+		}
+		return e, pattern.MatchString(line(e))
+	}
 	err = c.Journal.Follow(limited, from, journal.Reader{Wanted: matches, Show: func(page []journal.Event, _ int) error {
 		if c.on("json") {
 			return errors.Join(errFound, c.print(api.NewEvent(page[0])))

@@ -16,7 +16,7 @@ const slack = 10 * time.Second
 
 // Reader is who follows the journal.
 type Reader struct {
-	Wanted func(Event) bool
+	Wanted Filter
 	// Show shows the next of the wanted events, until it fails. missed is how many
 	// were left out before them; there may be none then.
 	Show func(page []Event, missed int) error
@@ -126,8 +126,11 @@ func (f *follower) show(page []Event, missed int) error {
 // fresh returns those of the events that are new and wanted.
 func (f *follower) fresh(page []state.Entry[Event]) (fresh []Event) {
 	for _, e := range page {
-		if f.markSeen(e) && f.Wanted(e.Value) {
-			fresh = append(fresh, e.Value)
+		if !f.markSeen(e) {
+			continue
+		}
+		if some, ok := f.Wanted(e.Value); ok {
+			fresh = append(fresh, some)
 		}
 	}
 	return fresh

@@ -39,7 +39,7 @@ func (s *screen) show(page []Event, missed int) error {
 
 // reader is the screen as a follower of all but what nobody wants.
 func (s *screen) reader() Reader {
-	return Reader{Show: s.show, Patience: s.patience, Wanted: func(e Event) bool { return e.Detail != "unwanted" }}
+	return Reader{Show: s.show, Patience: s.patience, Wanted: func(e Event) (Event, bool) { return e, e.Detail != "unwanted" }}
 }
 
 func (s *screen) shown() []string {
@@ -157,7 +157,7 @@ func TestFollowMissesNothing(t *testing.T) {
 	})
 }
 
-func wantAll(Event) bool { return true }
+func wantAll(e Event) (Event, bool) { return e, true }
 
 // A reader that does not keep up learns how much was left out, and goes on with
 // what comes then; one that is patient, or as fast as many come at once, is given

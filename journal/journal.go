@@ -42,8 +42,9 @@ func Types() []Type {
 type Event struct {
 	Time   time.Time `json:"time"` // UTC
 	Type   Type      `json:"type"`
-	Actor  Actor     `json:"actor"` // who caused it
-	Node   string    `json:"node"`  // the device it is about, or ""
+	Actor  Actor     `json:"actor"`           // who caused it
+	Node   string    `json:"node"`            // the device it is about, or "" when there is none, or several
+	Nodes  []string  `json:"nodes,omitempty"` // the devices it is about when they are several
 	From   string    `json:"from"`
 	To     string    `json:"to"`
 	Detail string    `json:"detail"`          // for people
@@ -92,8 +93,11 @@ func (j *Journal) Record(tx state.Tx, e Event) (err error) {
 		return err
 	}
 	key := j.key(e.Time)
-	if e.Type == State {
+	switch {
+	case e.Type == State:
 		key += stateMark
+	case len(e.Nodes) > 0:
+		key += fmt.Sprint(setMark, len(e.Nodes))
 	}
 	return events.Put(tx, key, e)
 }
@@ -127,8 +131,12 @@ func (j *Journal) Add(ctx context.Context, e Event) error {
 }
 
 // historyPage is how many events are read at once: whoever shows them may be
-// slow, and neither a transaction nor much memory is held meanwhile.
-const historyPage = 200
+// slow, and neither a transaction nor much memory is held meanwhile. Of events that
+// are about many devices it is fewer.
+const (
+	historyPage  = 200
+	historyNodes = 20_000 // about so many devices are those of a page
+)
 
 // Mark is a place in the journal, before an event or where one could be.
 type Mark struct {
@@ -168,7 +176,7 @@ func Each(show func(Event) error) func(page []Event) error {
 
 // Last returns the place before the last n of the events between two places that
 // are wanted: from when there are fewer. It reads no more events than it must.
-func (j *Journal) Last(ctx context.Context, from, until Mark, n int, wanted func(Event) bool) (Mark, error) {
+func (j *Journal) Last(ctx context.Context, from, until Mark, n int, wanted Filter) (Mark, error) {
 	keys, err := state.Read(ctx, j.store, func(r state.Reader) (keys []string, err error) {
 		for key, err := range events.Keys(r, "", from.key) {
 			if err != nil || key >= until.key {
@@ -181,13 +189,19 @@ func (j *Journal) Last(ctx context.Context, from, until Mark, n int, wanted func
 	if err != nil {
 		return from, err
 	}
-	for ; len(keys) > 0; keys = keys[:len(keys)-min(len(keys), historyPage)] {
-		page, err := j.page(ctx, keys[max(0, len(keys)-historyPage)], keys[len(keys)-1]+"\x00")
+	for len(keys) > 0 {
+		first, devices := len(keys)-1, weight(keys[len(keys)-1])
+		for first > 0 && len(keys)-first < historyPage && devices+weight(keys[first-1]) < historyNodes {
+			first--
+			devices += weight(keys[first])
+		}
+		page, _, err := j.page(ctx, keys[first], keys[len(keys)-1]+"\x00")
 		if err != nil {
 			return from, err
 		}
+		keys = keys[:first]
 		for _, e := range slices.Backward(page) {
-			if !wanted(e.Value) {
+			if _, ok := wanted(e.Value); !ok {
 				continue
 			}
 			if n--; n == 0 {
@@ -201,33 +215,36 @@ func (j *Journal) Last(ctx context.Context, from, until Mark, n int, wanted func
 // pages shows the events whose keys are from start until before end, in order.
 func (j *Journal) pages(ctx context.Context, start, end string, show func([]state.Entry[Event]) error) error {
 	for {
-		page, err := j.page(ctx, start, end)
+		page, more, err := j.page(ctx, start, end)
 		if err == nil && len(page) > 0 {
 			err = show(page)
 		}
-		if err != nil {
+		if err != nil || !more {
 			return err
-		}
-		if len(page) < historyPage {
-			return nil
 		}
 		start = page[len(page)-1].Key + "\x00"
 	}
 }
 
-func (j *Journal) page(ctx context.Context, start, end string) ([]state.Entry[Event], error) {
-	return state.Read(ctx, j.store, func(r state.Reader) (page []state.Entry[Event], err error) {
+// page returns events from start until before end, and whether there may be more.
+func (j *Journal) page(ctx context.Context, start, end string) (page []state.Entry[Event], more bool, err error) {
+	err = j.store.View(ctx, func(r state.Reader) error {
+		devices := 0
 		for e, err := range events.Scan(r, "", start) {
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if e.Key >= end || len(page) == historyPage {
+			if e.Key >= end {
 				break
 			}
-			page = append(page, e)
+			page, devices = append(page, e), devices+weight(e.Key)
+			if more = len(page) == historyPage || devices >= historyNodes; more {
+				break
+			}
 		}
-		return page, nil
+		return nil
 	})
+	return page, more, err
 }
 
 func (j *Journal) key(t time.Time) string {

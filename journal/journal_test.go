@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -87,7 +88,7 @@ func TestEventIsKeptWhole(t *testing.T) {
 		ok(t, j.Add(t.Context(), e))
 		e.Time = time.Now().UTC()
 		ok(t, j.History(t.Context(), At(e.Time), At(e.Time.Add(1)), Each(func(got Event) error {
-			if got != e {
+			if !reflect.DeepEqual(got, e) {
 				t.Errorf("got %+v, want %+v", got, e)
 			}
 			return nil
@@ -164,7 +165,7 @@ func (j *Journal) trim(ctx context.Context, keep, states, refused int) error {
 		return err
 	}
 	for k := range kinds {
-		for tr.held[k] > tr.keep[k] {
+		for tr.held[k] > tr.keep[k] && tr.oldest[k] == 0 {
 			if err := tr.drop(ctx, k, min(trimStep, tr.held[k]-tr.keep[k])); err != nil {
 				return err
 			}
@@ -310,10 +311,10 @@ func TestLast(t *testing.T) {
 		}
 		j.add(t, all...)
 		begin, end := At(time.Time{}), At(j.now().Add(time.Hour))
-		any := func(Event) bool { return true }
+		any := func(e Event) (Event, bool) { return e, true }
 		for _, c := range []struct {
 			n      int
-			wanted func(Event) bool
+			wanted Filter
 			first  int
 		}{
 			{1, any, len(all) - 1},
@@ -321,8 +322,8 @@ func TestLast(t *testing.T) {
 			{historyPage + 1, any, len(all) - historyPage - 1},
 			{len(all), any, 0},
 			{len(all) + 1, any, 0},
-			{2, func(e Event) bool { return e.Detail <= "1" }, 0},
-			{1, func(Event) bool { return false }, 0},
+			{2, func(e Event) (Event, bool) { return e, e.Detail <= "1" }, 0},
+			{1, func(e Event) (Event, bool) { return e, false }, 0},
 		} {
 			from, err := j.Last(t.Context(), begin, end, c.n, c.wanted)
 			ok(t, err)

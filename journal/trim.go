@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	keepEvents  = 100_000 // that the journal holds
+	keepEvents  = 100_000 // that the journal holds; one about several devices counts as so many
 	keepStates  = 100_000 // of nodes that came up or went down, which it holds besides
 	keepRefused = 10_000  // logins that were refused, which it holds besides
 
@@ -23,10 +24,13 @@ const (
 
 // refusedMark ends the key of a login that was refused: strangers make those,
 // and must not push out what happened in the lab. stateMark ends that of a node
-// that came up or went down: at each start of the server many of them do.
+// that came up or went down: at each start of the server many of them do. setMark
+// stands before how many devices an event is about that is about several: it
+// counts as so many events.
 const (
 	refusedMark = "r"
 	stateMark   = "s"
+	setMark     = "x"
 )
 
 // kind is what events push out their like of.
@@ -47,6 +51,15 @@ func kindOf(key string) kind {
 		return ofState
 	}
 	return ordinary
+}
+
+// weight is how many events an event counts as.
+func weight(key string) int {
+	_, devices, several := strings.Cut(key, setMark)
+	if n, err := strconv.Atoi(devices); several && err == nil {
+		return n
+	}
+	return 1
 }
 
 // Run keeps the journal bounded until ctx ends: as it grows, a little at a time.
@@ -74,6 +87,7 @@ type trimmer struct {
 	held    [kinds]int
 	own     [kinds]int    // of those that it deleted, how many the watch did not tell yet
 	from    [kinds]string // no event of the kind has a smaller key
+	oldest  [kinds]int    // weight of the oldest, if it was too heavy to be deleted
 }
 
 // follow trims whenever there is something to trim, until it is time to count again.
@@ -116,7 +130,7 @@ func (t *trimmer) follow(ctx context.Context) error {
 // looking for them, and reports whether there is such a kind.
 func (t *trimmer) step(ctx context.Context) (more bool, err error) {
 	for k := range kinds {
-		if t.held[k] >= t.keep[k]+trimStep {
+		if t.held[k] >= t.keep[k]+max(trimStep, t.oldest[k]) {
 			return true, t.drop(ctx, k, trimStep)
 		}
 	}
@@ -135,14 +149,14 @@ func rest(ctx context.Context, d time.Duration) bool {
 
 // count counts the events before a place, a page at a time.
 func (t *trimmer) count(ctx context.Context, until Mark) error {
-	t.held, t.own, t.from = [kinds]int{}, [kinds]int{}, [kinds]string{}
+	t.held, t.own, t.from, t.oldest = [kinds]int{}, [kinds]int{}, [kinds]string{}, [kinds]int{}
 	for start, more := "", true; more; {
 		page, err := state.Read(ctx, t.journal.store, func(r state.Reader) ([]string, error) { return keys(r, start, until.key) })
 		if err != nil {
 			return err
 		}
 		for _, key := range page {
-			t.held[kindOf(key)]++
+			t.held[kindOf(key)] += weight(key)
 			start = key + "\x00"
 		}
 		more = len(page) == trimPage
@@ -176,42 +190,46 @@ func (t *trimmer) take(w *state.Watch) (known bool, err error) {
 			return false, nil
 		}
 		for _, row := range b.Rows {
-			switch k := kindOf(row.Key); {
+			switch k, n := kindOf(row.Key), weight(row.Key); {
 			case row.Value != nil:
-				t.held[k]++
+				t.held[k] += n
 			case t.own[k] > 0:
-				t.own[k]--
+				t.own[k] -= n
 			default:
-				t.held[k]--
+				t.held[k] -= n
 			}
 		}
 	}
 }
 
-// drop deletes the oldest n of a kind, or those of them that a page of events holds.
+// drop deletes the oldest n of a kind, or those of them that a page of events holds,
+// and none without which fewer are left than are kept.
 func (t *trimmer) drop(ctx context.Context, k kind, n int) error {
-	var dropped int
+	var dropped, heavy int
 	var next string
 	_, err := t.journal.store.Update(ctx, func(tx state.Tx) error {
 		page, err := keys(tx, t.from[k], forever)
 		if err == nil && len(page) == 0 {
 			err = errors.New("there are fewer events than were counted")
 		}
-		dropped = 0
+		dropped, heavy, next = 0, 0, t.from[k]
 		for _, key := range page {
-			if dropped == n {
+			if dropped >= n {
 				break
 			}
-			next = key + "\x00"
 			if kindOf(key) == k {
-				dropped++
+				if heavy = weight(key); t.held[k]-dropped-heavy < t.keep[k] {
+					break
+				}
+				dropped, heavy = dropped+heavy, 0
 				err = errors.Join(err, events.Delete(tx, key))
 			}
+			next = key + "\x00"
 		}
 		return err
 	})
 	if err == nil {
-		t.from[k], t.held[k], t.own[k] = next, t.held[k]-dropped, t.own[k]+dropped
+		t.from[k], t.held[k], t.own[k], t.oldest[k] = next, t.held[k]-dropped, t.own[k]+dropped, heavy
 	}
 	return err
 }

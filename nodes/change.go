@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"walt/auth"
 	"walt/consent"
@@ -47,9 +48,11 @@ type change struct {
 	actor   journal.Actor // who asked
 	given   consent.Agreement
 	result  Result
+	told    journal.Bundle      // what the log and the owners are told of nodes
 	moved   []Device            // to restart after the commit
 	ordered map[Name]power.Port // of those that are restarted by their ports
 	why     map[Name]string     // they are restarted, for the log
+	advice  string              // what to do when it is too much for one command; "": name fewer nodes
 	stay    bool                // do not restart them: what they run stays the same
 
 	enrolled []Device // that were not known as nodes before
@@ -63,13 +66,15 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 			return err
 		}
 		c = &change{lab: l, tx: tx, actor: actor, given: given, ordered: map[Name]power.Port{}, why: map[Name]string{}}
-		return f(c)
+		if err := f(c); err != nil {
+			return err
+		}
+		return l.Journal.Write(tx, c.told)
 	})
-	if errors.Is(err, state.ErrTooBig) {
-		return Result{}, fault.Failedf("too many nodes for one command (at most %d); nothing changed", mostNodes(l.Store.Limit())).
-			WithHint("name fewer nodes at a time")
-	}
 	if err != nil {
+		if c != nil {
+			err = l.tooMany(err, len(c.result.Changes), c.advice)
+		}
 		return Result{}, err
 	}
 	for _, d := range c.enrolled {
@@ -79,21 +84,18 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 	return c.result, err
 }
 
-// What a node costs at most in one transaction, when it is taken from its owner,
-// all names are as long as they may be, and its port is to be switched: its
-// record, the event, the notice to the owner, its rows in the index of owners
-// and the guard of one of them, when it was used, and the order for the port.
-// The rest of the command, as the record of the clone, has its share of bytes.
-const (
-	rowsOfNode  = 8
-	bytesOfNode = 2500
-	bytesBeside = 16 << 10
-)
-
-// mostNodes is how many nodes a command can always change. More of them may fit,
-// since names are seldom so long; it is what a user is told when they did not.
-func mostNodes(l state.Limit) int {
-	return min(l.Rows/rowsOfNode, (l.Bytes-bytesBeside)/bytesOfNode)
+// tooMany makes of state.ErrTooBig what a user is told; done is how many devices the
+// command had changed when it was too much, advice what to do if they were not named.
+func (l *Lab) tooMany(err error, done int, advice string) error {
+	if !errors.Is(err, state.ErrTooBig) {
+		return err
+	}
+	limit := l.Store.Limit()
+	if advice == "" { // half of them: others may cost more, and the log is told of all at the end
+		advice = fmt.Sprintf("name fewer at a time: %d of these fit", max(1, done/2))
+	}
+	return fault.Failedf("too much for one command: it changes more than %d rows or %.1f MB of the store; nothing changed", limit.Rows, float64(limit.Bytes)/1e6).
+		WithHint("%s", advice)
 }
 
 // clone returns a user's clone of the model's default image, made now unless an

@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,15 +116,16 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		if err := given.Check(disturbed); err != nil {
 			return err
 		}
+		var told journal.Bundle
 		for _, s := range subjects {
-			if err := l.configure(tx, user, s, want); err != nil {
+			if err := l.configure(tx, &told, user, s, want); err != nil {
 				return err
 			}
 			done = append(done, s.Device.Name)
 		}
-		return nil
+		return l.Journal.Write(tx, told)
 	})
-	return done, err
+	return done, l.tooMany(err, len(done), "")
 }
 
 // learnPorts asks switches what they call their ports when a port is told by its
@@ -266,14 +266,14 @@ func (s setting) shown(value string) string {
 }
 
 // configure writes within tx what became of a subject.
-func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignment) error {
-	var told []string
+func (l *Lab) configure(tx state.Tx, told *journal.Bundle, user auth.Name, s *subject, want []Assignment) error {
+	var became []string
 	for _, a := range want {
 		i := slices.IndexFunc(settings, func(k setting) bool { return k.Key == a.Key })
 		if settings[i].Secret {
-			told = append(told, a.Key+" changed")
+			became = append(became, a.Key+" changed")
 		} else {
-			told = append(told, a.Key+"="+a.Value)
+			became = append(became, a.Key+"="+a.Value)
 		}
 	}
 	if s.moves {
@@ -286,8 +286,8 @@ func (l *Lab) configure(tx state.Tx, user auth.Name, s *subject, want []Assignme
 			return err
 		}
 	}
-	e := journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(s.Device.Name), Detail: "configured: " + strings.Join(told, ", ")}
-	return errors.Join(devices.Put(tx, string(s.Device.Name), s.Device), l.Journal.Record(tx, e))
+	told.Record(journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(s.Device.Name), Detail: "configured: " + strings.Join(became, ", ")})
+	return devices.Put(tx, string(s.Device.Name), s.Device)
 }
 
 // locate finds the port that a device is to be connected to.

@@ -136,12 +136,19 @@ func (l testLab) owners(t testing.TB, names ...Name) (all []auth.Name) {
 	return all
 }
 
-// events are those of a type, each "actor node: from -> to, detail".
+// events are those of a type, for each of its devices "actor node: from -> to, detail".
 func (l testLab) events(t testing.TB, which journal.Type) (all []string) {
 	t.Helper()
 	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
-		if e.Type == which {
-			all = append(all, strings.TrimSpace(fmt.Sprintf("%s %s: %s -> %s, %s", e.Actor, e.Node, e.From, e.To, e.Detail)))
+		if e.Type != which {
+			return nil
+		}
+		about := e.About()
+		if len(about) == 0 {
+			about = []string{""}
+		}
+		for _, n := range about {
+			all = append(all, strings.TrimSpace(fmt.Sprintf("%s %s: %s -> %s, %s", e.Actor, n, e.From, e.To, e.Detail)))
 		}
 		return nil
 	})))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,7 +19,10 @@ import (
 // Change runs f in one transaction, and then restarts the nodes that f said. With
 // it, and with Models, the lab is what package images asks for: its Nodes.
 func (l *Lab) Change(ctx context.Context, actor journal.Actor, f func(images.Change) error) ([]images.Restart, error) {
-	result, err := l.change(ctx, actor, consent.Agreement{}, func(c *change) error { return f(imageChange{c.tx, c}) })
+	result, err := l.change(ctx, actor, consent.Agreement{}, func(c *change) error {
+		c.advice = "release some of the nodes that boot the image first"
+		return f(imageChange{c.tx, c})
+	})
 	var all []images.Restart
 	for _, ch := range result.Changes {
 		all = append(all, images.Restart{Node: string(ch.Node), Image: ch.Image, Outcome: string(ch.Reboot.Outcome), Reason: ch.Reboot.Reason})
@@ -65,10 +69,10 @@ func (i imageChange) Enroll(model images.Model, def images.Image) error {
 		c.lab.enroll(&d, def)
 		c.enrolled = append(c.enrolled, d)
 		err := c.lab.Ports.PowerCycleSoon(i, d.MAC) // it found nothing to boot so far
-		err = errors.Join(err, put(i, d), c.lab.Journal.Record(i, registration(c.actor, d, "")))
-		if err != nil {
+		if err := errors.Join(err, put(i, d)); err != nil {
 			return err
 		}
+		c.told.Record(registration(c.actor, d, fmt.Sprintf("%s %s", d.Kind, d.Model)))
 	}
 	return nil
 }

@@ -159,8 +159,10 @@ func (l testLab) checkStorm(t *testing.T, reported map[string]int) {
 			if e.To != "" {
 				to = auth.Name(e.To)
 			}
-			is[tally(auth.Name(e.Actor), Name(e.Node), from, to)]++
-			last[Name(e.Node)] = to
+			for _, n := range e.About() {
+				is[tally(auth.Name(e.Actor), Name(n), from, to)]++
+				last[Name(n)] = to
+			}
 		}
 		return nil
 	})))

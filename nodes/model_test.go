@@ -72,7 +72,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	m := &model{
 		rand: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), shelf: newShelf(),
 		ends:  map[string]int{},
-		world: &world{users: map[auth.Name]bool{"alice": true}, things: map[Name]thing{}, images: map[images.Ref]images.Image{}, notices: map[auth.Name]int{}},
+		world: &world{users: map[auth.Name]bool{"alice": true}, things: map[Name]thing{}, images: map[images.Ref]images.Image{}, notices: map[auth.Name]int{}, told: map[string]bool{}},
 	}
 	m.old = m.world
 	m.open(t)
@@ -270,7 +270,7 @@ func minus(a, b []string) []string {
 // read returns what is in the store.
 func (m *model) read(t *testing.T) *world {
 	t.Helper()
-	w := &world{map[auth.Name]bool{}, map[Name]thing{}, map[images.Ref]images.Image{}, map[auth.Name]int{}, false, 0}
+	w := &world{map[auth.Name]bool{}, map[Name]thing{}, map[images.Ref]images.Image{}, map[auth.Name]int{}, map[string]bool{}, false, 0}
 	accounts, err := m.lab.users.List(t.Context())
 	ok(t, err)
 	ok(t, m.store.View(t.Context(), func(r state.Reader) error {
@@ -303,7 +303,9 @@ func (m *model) told(t *testing.T, text string, start time.Time, before *world) 
 	var got, want []string
 	ok(t, m.lab.Journal.History(t.Context(), journal.At(start), journal.At(m.now().Add(1)), journal.Each(func(e journal.Event) error {
 		if e.Type == journal.Ownership {
-			got = append(got, fmt.Sprintf("%s: %s -> %s", e.Node, e.From, e.To))
+			for _, n := range e.About() {
+				got = append(got, fmt.Sprintf("%s: %s -> %s", n, e.From, e.To))
+			}
 		}
 		return nil
 	})))

@@ -24,8 +24,8 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 			return err
 		}
 		if mine := names(ds, func(d Device) bool { return d.Owner() == user }); len(mine) > 0 {
-			return fault.Failedf("already yours: %s; nothing changed", strings.Join(mine, ", ")).
-				WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", strings.Join(mine, ","))
+			return fault.Failedf("already yours: %s; nothing changed", fault.Few(mine)).
+				WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", listed(mine, "my-nodes"))
 		}
 		if err := given.Check(claims(ds, user)); err != nil {
 			return err
@@ -82,6 +82,15 @@ func tooFew(free, n int, nodes string) string {
 	return fmt.Sprintf("only %d of the %d %s wanted are free", free, n, nodes)
 }
 
+// listed are nodes as a set that can be typed: by their names, many by the keyword of a
+// set that they are of.
+func listed(names []string, keyword string) string {
+	if fault.Many(names) {
+		return keyword
+	}
+	return strings.Join(names, ",")
+}
+
 // assign makes a device boot an image: the only place where a node changes hands.
 // The image is read in the same transaction, so that it exists
 // and lists the model at the moment of the change.
@@ -119,13 +128,12 @@ func (c *change) assign(d Device, ref images.Ref) error {
 		if c.actor != journal.Server { // which asks nobody
 			e.Detail += ", " + c.given.Manner()
 		}
-		if err := c.lab.Journal.Tell(c.tx, string(previous), c.notice(d.Name, ref)); err != nil {
-			return err
-		}
+		c.told.Tell(string(previous), string(d.Name), c.notice(ref))
 	}
+	c.told.Record(e)
 	was := d
 	d.Image = ref
-	return errors.Join(c.move(d, true, why), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d), c.lab.Journal.Record(c.tx, e))
+	return errors.Join(c.move(d, true, why), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d))
 }
 
 // powerOn has a device that boots its image already get its power if that is off.
@@ -137,14 +145,18 @@ func (c *change) powerOn(d Device) error {
 }
 
 // notice is what the previous owner of a node is told.
-func (c *change) notice(n Name, ref images.Ref) string {
+func (c *change) notice(ref images.Ref) journal.Notice {
+	who := c.actor.Words()
 	switch ref.User {
 	case auth.Nobody:
-		return fmt.Sprintf("%s gave your node %s back: it is free and boots its default image", c.actor.Words(), n)
+		return journal.Notice{
+			One:     who + " gave your node %s back: it is free and boots its default image",
+			Several: who + " gave %s back, which are free and boot their default images",
+		}
 	case auth.UserOf(c.actor):
-		return fmt.Sprintf("%s took your node %s", c.actor.Words(), n)
+		return journal.Notice{One: who + " took your node %s", Several: who + " took %s"}
 	}
-	return fmt.Sprintf("%s passed your node %s to %s", c.actor.Words(), n, ref.User)
+	return journal.Notice{One: who + " passed your node %s to " + string(ref.User), Several: who + " passed %s to " + string(ref.User)}
 }
 
 // ownerInLog is a user's name for the journal: "" for what is free.
@@ -157,10 +169,15 @@ func ownerInLog(n auth.Name) string {
 
 // take makes each device boot the user's clone of its default image.
 func (c *change) take(ds []Device, user auth.Name) error {
+	clones := map[images.Model]images.Ref{}
 	for _, d := range ds {
-		ref, err := c.clone(user, d.Model)
-		if err != nil {
-			return err
+		ref, known := clones[d.Model]
+		if !known {
+			var err error
+			if ref, err = c.clone(user, d.Model); err != nil {
+				return err
+			}
+			clones[d.Model] = ref
 		}
 		if err := c.assign(d, ref); err != nil {
 			return err
@@ -196,7 +213,7 @@ func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result
 			}
 		}
 		if len(not) > 0 {
-			f := fault.Failedf("not yours: %s; nothing changed", strings.Join(not, ", "))
+			f := fault.Failedf("not yours: %s; nothing changed", fault.Few(not))
 			if !others {
 				return f.WithHint("what is free has nothing to give back; see your nodes with: node show")
 			}
@@ -271,7 +288,7 @@ func (c *change) fits(ds []Device, ref images.Ref) error {
 		return err
 	}
 	if bad := names(ds, func(d Device) bool { return !img.Boots(d.Model) }); len(bad) > 0 {
-		return fault.Failedf("%s cannot boot %s: the image is for %s; nothing changed", ref.Short(), strings.Join(bad, ", "), strings.Join(images.ModelNames(img.Models), ", ")).
+		return fault.Failedf("%s cannot boot %s: the image is for %s; nothing changed", ref.Short(), fault.Few(bad), strings.Join(images.ModelNames(img.Models), ", ")).
 			WithHint("see the models of nodes with: node show --all\nthose of images with: image show")
 	}
 	return nil

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"walt/auth"
@@ -70,25 +73,83 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		return err
 	})
 	if err != nil {
-		return err
+		return l.tooMany(err, len(ds), "")
 	}
+	notes := rebootNotes{lab: l, user: user, left: len(ds)}
 	restart := func(ctx context.Context, d Device) Reboot {
 		r := l.restart(ctx, d, woken[d.Name], !hard, cause{user.Actor(), "rebooted"})
-		e := journal.Event{Type: journal.Power, Actor: user.Actor(), Node: string(d.Name), Detail: "reboot: " + r.String()}
-		_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-			if r.Outcome != RebootOK {
-				return l.Journal.Record(tx, e)
-			}
-			return errors.Join(l.Journal.Record(tx, e), l.tell(tx, user, d, fmt.Sprintf("%s rebooted your node %s", user, d.Name)))
-		})
-		if err != nil {
-			l.Log.Error("note a reboot", "node", d.Name, "err", err)
-		}
+		notes.add(ctx, d, r)
 		return r
 	}
 	return l.atOnce(ctx, ds, !hard, restart, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	})
+}
+
+// rebootNotes tell the log what came of the reboots of one command, those that end
+// while others are written in one transaction, and after the last of them the owners.
+type rebootNotes struct {
+	lab  *Lab
+	user auth.Name
+
+	writing sync.Mutex // held by who writes
+	told    journal.Bundle
+	left    int // that are not written yet; with told, of who writes
+
+	mu   sync.Mutex
+	next *noteRound // whom nobody writes yet; nil when there is none
+}
+
+// noteRound is reboots that are written together.
+type noteRound struct {
+	devices []Device
+	reboots []Reboot
+	done    chan struct{} // closed when they are written
+}
+
+// add returns when it is written what came of a reboot.
+func (n *rebootNotes) add(ctx context.Context, d Device, r Reboot) {
+	n.mu.Lock()
+	first := n.next == nil
+	if first {
+		n.next = &noteRound{done: make(chan struct{})}
+	}
+	round := n.next
+	round.devices, round.reboots = append(round.devices, d), append(round.reboots, r)
+	n.mu.Unlock()
+	if !first {
+		<-round.done
+		return
+	}
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	n.mu.Lock()
+	n.next = nil
+	n.mu.Unlock()
+	defer close(round.done)
+	if err := n.write(ctx, round); err != nil {
+		n.lab.Log.Error("note reboots", "node", d.Name, "nodes", len(round.devices), "err", err)
+	}
+}
+
+func (n *rebootNotes) write(ctx context.Context, round *noteRound) error {
+	for i, d := range round.devices {
+		if round.reboots[i].Outcome == RebootOK {
+			tell(&n.told, n.user, d, journal.Notice{One: string(n.user) + " rebooted your node %s", Several: string(n.user) + " rebooted %s"})
+		}
+	}
+	n.left -= len(round.devices)
+	_, err := n.lab.Store.Update(ctx, func(tx state.Tx) error {
+		var events journal.Bundle
+		for i, d := range round.devices {
+			events.Record(journal.Event{Type: journal.Power, Actor: n.user.Actor(), Node: string(d.Name), Detail: "reboot: " + round.reboots[i].String()})
+		}
+		if n.left > 0 {
+			return n.lab.Journal.Write(tx, events)
+		}
+		return errors.Join(n.lab.Journal.Write(tx, events), n.lab.Journal.Write(tx, n.told))
+	})
+	return err
 }
 
 // atOnce restarts all devices at the same time and calls each with what came of
@@ -100,21 +161,24 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 		reboot Reboot
 	}
 	done := make(chan restarted, len(ds))
-	turns := make(chan struct{}, restartsAtOnce)
+	work := func(d Device) { // ends within its limit
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
+		defer cancel()
+		done <- restarted{d, restart(limited, d)}
+	}
+	quick := func(d Device) bool { return d.Virtual() && !slow }
+	rest := slices.DeleteFunc(slices.Clone(ds), quick)
+	var next atomic.Int64
+	for range min(restartsAtOnce, len(rest)) {
+		l.works.Go(func() { // ends with the last of them; Run waits for it
+			for i := next.Add(1); i <= int64(len(rest)); i = next.Add(1) {
+				work(rest[i-1])
+			}
+		})
+	}
 	for _, d := range ds {
-		work := func() { // ends within its limit; Run waits for it
-			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
-			defer cancel()
-			done <- restarted{d, restart(limited, d)}
-		}
-		if d.Virtual() && !slow {
-			work()
-		} else {
-			l.works.Go(func() {
-				turns <- struct{}{}
-				defer func() { <-turns }()
-				work()
-			})
+		if quick(d) {
+			work(d)
 		}
 	}
 	for range ds {

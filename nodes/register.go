@@ -146,6 +146,7 @@ func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent
 
 func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.Agreement, virtual bool) ([]Device, error) {
 	var gone []Device
+	done := 0
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		ds, err := set.expand(stored{tx}, user, deviceScope)
 		if err != nil {
@@ -167,21 +168,24 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 			return err
 		}
 		gone = ds
-		for _, d := range ds {
-			if err := l.tellCarried(tx, user, d, fmt.Sprintf("%s removed %s, the switch of your node", user, d.Name)); err != nil {
+		var told journal.Bundle
+		for i, d := range ds {
+			done = i
+			if err := l.tellCarried(tx, &told, user, d, fmt.Sprintf("%s removed %s, the switch of", user, d.Name)); err != nil {
 				return err
 			}
 			e := registration(user.Actor(), d, "removed")
 			e.From, e.To = string(d.Kind), ""
-			notice := fmt.Sprintf("%s removed your node %s", user, d.Name)
-			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), upSince.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC), l.Journal.Record(tx, e), l.tell(tx, user, d, notice)); err != nil {
+			told.Record(e)
+			tell(&told, user, d, journal.Notice{One: string(user) + " removed your node %s", Several: string(user) + " removed %s"})
+			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), upSince.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC)); err != nil {
 				return err
 			}
 		}
-		return abandon(tx, ds)
+		return errors.Join(l.Journal.Write(tx, told), abandon(tx, ds))
 	})
 	if err != nil {
-		return nil, err
+		return nil, l.tooMany(err, done, "")
 	}
 	for _, d := range gone {
 		l.unplug(d, fault.Failedf("%s was removed", d.Name))
@@ -189,25 +193,22 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 	return gone, nil
 }
 
-// tell leaves the owner of a node that somebody else disturbed a notice.
-func (l *Lab) tell(tx state.Tx, user auth.Name, d Device, notice string) error {
-	if !d.contested(user) {
-		return nil
+// tell has the owner of a node that somebody else disturbed told of it.
+func tell(told *journal.Bundle, user auth.Name, d Device, n journal.Notice) {
+	if d.contested(user) {
+		told.Tell(string(d.Owner()), string(d.Name), n)
 	}
-	return l.Journal.Tell(tx, string(d.Owner()), notice)
 }
 
-// tellCarried tells the owners of nodes on the ports of a switch what somebody else
-// did; the names of the nodes are put behind it.
-func (l *Lab) tellCarried(tx state.Tx, user auth.Name, sw Device, what string) error {
+// tellCarried has the owners of nodes on the ports of a switch told what somebody
+// else did; the nodes are put behind it.
+func (l *Lab) tellCarried(tx state.Tx, told *journal.Bundle, user auth.Name, sw Device, what string) error {
 	there, err := carried(tx, l.Ports, sw)
 	if err != nil {
 		return err
 	}
 	for _, d := range there {
-		if err := l.tell(tx, user, d, what+" "+string(d.Name)); err != nil {
-			return err
-		}
+		tell(told, user, d, journal.Notice{One: what + " your node %s", Several: what + " %s"})
 	}
 	return nil
 }
@@ -245,10 +246,11 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		}
 		after = before
 		after.Name = name
-		e := journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(name), From: string(old), To: string(name), Detail: "renamed"}
-		return errors.Join(l.tellCarried(tx, user, before, fmt.Sprintf("%s renamed %s to %s, the switch of your node", user, old, name)),
-			remove(tx, before), put(tx, after), l.Journal.Record(tx, e),
-			l.tell(tx, user, before, fmt.Sprintf("%s renamed your node %s: it is called %s now", user, old, name)))
+		var told journal.Bundle
+		told.Record(journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(name), From: string(old), To: string(name), Detail: "renamed"})
+		tell(&told, user, before, journal.Notice{One: string(user) + " renamed your node %s: it is called " + string(name) + " now"})
+		err = l.tellCarried(tx, &told, user, before, fmt.Sprintf("%s renamed %s to %s, the switch of", user, old, name))
+		return errors.Join(err, remove(tx, before), put(tx, after), l.Journal.Write(tx, told))
 	})
 	if err != nil {
 		return after, err

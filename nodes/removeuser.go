@@ -31,12 +31,17 @@ type Estate struct {
 func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (Estate, error) {
 	var left Estate
 	_, err := l.change(ctx, actor.Actor(), consent.Agreement{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
+		c.advice = "free some of their nodes first"
 		if err := auth.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
 		if left, err = c.bequeath(name, legacy); err != nil {
 			return err
 		}
+		if err := l.Journal.Write(c.tx, c.told); err != nil { // before what the user was told is forgotten
+			return err
+		}
+		c.told = journal.Bundle{}
 		e := journal.Event{Type: journal.User, Actor: actor.Actor(), To: string(name), Detail: "user removed"}
 		return errors.Join(l.Journal.Record(c.tx, e), l.Journal.Forget(c.tx, string(name)), history.Forget(c.tx, name), images.Forget(c.tx, name))
 	})

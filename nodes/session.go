@@ -76,7 +76,7 @@ func (l *Lab) visit(ctx context.Context, user auth.Name, n DeviceStatus, command
 			return err
 		}
 		e := journal.Event{Type: journal.Visit, Actor: journal.Actor(user), Node: string(n.Name), From: string(now.Owner()), Detail: did + about}
-		return errors.Join(l.Journal.Record(tx, e), l.tell(tx, user, now, fmt.Sprintf("%s %s on your node %s%s", user, did, n.Name, about)))
+		return errors.Join(l.Journal.Record(tx, e), l.Journal.Tell(tx, string(now.Owner()), fmt.Sprintf("%s %s on your node %s%s", user, did, n.Name, about)))
 	})
 	return err
 }

@@ -87,7 +87,9 @@ func (s Set) find(from source, user auth.Name, sc scope) ([]Device, error) {
 			misfits = append(misfits, term)
 		case match != nil:
 			some, err = from.which(func(d *Device) bool { return sc.holds(*d) && match(d) })
-			if len(some) == 0 && !slices.Contains(keywords, term) {
+		case strings.ContainsAny(term, globSigns):
+			some, err = from.named(term)
+			if some = slices.DeleteFunc(some, func(d Device) bool { return !sc.holds(d) }); len(some) == 0 {
 				bad = append(bad, term)
 			}
 		default:
@@ -122,7 +124,10 @@ func (s Set) find(from source, user auth.Name, sc scope) ([]Device, error) {
 	return found, nil
 }
 
-// selects returns what a term selects of all devices, nil when it does not.
+// globSigns are in a term that is a glob.
+const globSigns = `*?[`
+
+// selects returns what a keyword selects of all devices, nil for other terms.
 func selects(from source, term string) (func(*Device) bool, error) {
 	switch term {
 	case "all-nodes":
@@ -135,10 +140,7 @@ func selects(from source, term string) (func(*Device) bool, error) {
 		macs, err := power.Explorable(from.reader())
 		return func(d *Device) bool { return d.Kind == Switch && macs[d.MAC] }, err
 	}
-	if !strings.ContainsAny(term, `*?[`) {
-		return nil, nil
-	}
-	return func(d *Device) bool { ok, _ := path.Match(term, string(d.Name)); return ok }, nil
+	return nil, nil
 }
 
 // source is where a set finds its devices: in a transaction that decides
@@ -147,6 +149,7 @@ type source interface {
 	device(Name) (d Device, known bool, err error)
 	ownedBy(auth.Name) ([]Device, error) // in natural order
 	which(wanted func(*Device) bool) ([]Device, error)
+	named(glob string) ([]Device, error)
 	reader() state.Reader
 }
 
@@ -161,4 +164,23 @@ func (s stored) ownedBy(owner auth.Name) ([]Device, error) { return ownedBy(s.r,
 func (s stored) which(wanted func(*Device) bool) ([]Device, error) {
 	all, err := everything(s.r)
 	return slices.DeleteFunc(all, func(d Device) bool { return !wanted(&d) }), err
+}
+
+// named reads no names but those that begin as the glob does, and no devices but those
+// that it matches.
+func (s stored) named(glob string) (found []Device, err error) {
+	for name, err := range devices.Keys(s.r, glob[:strings.IndexAny(glob, globSigns)], "") {
+		if err != nil {
+			return nil, err
+		}
+		if ok, _ := path.Match(glob, name); !ok {
+			continue
+		}
+		d, err := devices.Get(s.r, name)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, d)
+	}
+	return found, nil
 }

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"path"
 	"slices"
 	"unique"
 
@@ -188,6 +189,10 @@ func (s seen) ownedBy(owner auth.Name) ([]Device, error) {
 
 func (s seen) which(wanted func(*Device) bool) ([]Device, error) {
 	return read(s.ctx, s.view, func() []Device { return values(s.view.which(wanted)) })
+}
+
+func (s seen) named(glob string) ([]Device, error) {
+	return s.which(func(d *Device) bool { ok, _ := path.Match(glob, string(d.Name)); return ok })
 }
 
 func values(ds []*Device) []Device {

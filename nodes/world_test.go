@@ -23,8 +23,9 @@ type world struct {
 	things  map[Name]thing
 	images  map[images.Ref]images.Image
 	notices map[auth.Name]int
-	down    bool // the registries
-	moves   int  // how often a node changed hands
+	told    map[string]bool // owners whom the present command tells something, with what it is about
+	down    bool            // the registries
+	moves   int             // how often a node changed hands
 }
 
 type thing struct {
@@ -45,7 +46,7 @@ const (
 )
 
 func (w *world) clone() *world {
-	return &world{maps.Clone(w.users), maps.Clone(w.things), maps.Clone(w.images), maps.Clone(w.notices), w.down, w.moves}
+	return &world{maps.Clone(w.users), maps.Clone(w.things), maps.Clone(w.images), maps.Clone(w.notices), map[string]bool{}, w.down, w.moves}
 }
 
 // try has f change the world only when it ends with done.
@@ -140,10 +141,18 @@ func contest(e *consent.Error) string {
 	return strings.Join(words, " ")
 }
 
+// tell leaves a notice for an owner, one for all nodes of a command.
+func (w *world) tell(owner auth.Name, about string) {
+	if key := string(owner) + " " + about; !w.told[key] {
+		w.told[key] = true
+		w.notices[owner]++
+	}
+}
+
 func (w *world) boot(actor auth.Name, n Name, ref images.Ref) {
 	d := w.things[n]
 	if lost := d.image.User; lost != ref.User && lost != auth.Nobody && lost != actor {
-		w.notices[lost]++
+		w.tell(lost, "")
 	}
 	if d.image.User != ref.User { // later than any, until it is read
 		w.moves++
@@ -372,7 +381,7 @@ func (w *world) drop(user auth.Name, set string, c consent.Agreement, virtual bo
 		delete(w.things, n)
 	}
 	for _, f := range facts {
-		w.notices[f.Owner]++
+		w.tell(f.Owner, f.Of)
 	}
 	return done
 }
@@ -389,7 +398,7 @@ func (w *world) rename(user auth.Name, old, name Name, c consent.Agreement) stri
 	delete(w.things, old)
 	w.things[name] = d
 	for _, f := range facts {
-		w.notices[f.Owner]++
+		w.tell(f.Owner, f.Of)
 	}
 	return done
 }

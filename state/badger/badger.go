@@ -50,11 +50,12 @@ func OpenMemory() (*Store, error) {
 }
 
 // memTableSize is how many bytes of changes badger holds in memory, and in a
-// log, before it makes a table of them.
-const memTableSize = 8 << 20
+// log, before it makes a table of them. It decides how large a transaction may be:
+// a command may change ten thousand nodes. Badger allocates that memory at once,
+// but the system gives it only what is written to.
+const memTableSize = 32 << 20
 
-// tuned are badger's options for a small store: 13 MB resident when empty, some
-// 60 MB after hundreds of thousands of changes. Values stay beside their keys,
+// tuned are badger's options for a small store. Values stay beside their keys,
 // so that the value log never needs collecting; sync.go synchronises what is
 // written. The mode of checksum
 // verification stays at its default: the others panic on damage or call it a

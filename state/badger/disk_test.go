@@ -91,7 +91,7 @@ func writeWhatFits(dir string) error {
 		go func() {
 			for i := 0; ; i++ {
 				name := fmt.Sprintf("%d-%d", g, i)
-				switch err := put(b, fmt.Sprintf("%d-%d", g, i%500), strings.Repeat("v", 400)); {
+				switch err := put(b, fmt.Sprintf("%d-%d", g, i%500), strings.Repeat("v", 1600)); {
 				case err == nil:
 					os.Stdout.WriteString(name + "\n")
 					time.Sleep(time.Millisecond) // some thousand commits a second, all in all

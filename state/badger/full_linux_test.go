@@ -22,14 +22,14 @@ func TestFullDisk(t *testing.T) {
 	}
 	const rounds = 3 // 30 of 30 were survived, when that was tried
 	for name, mount := range map[string][]string{
-		"tmpfs": {"mount", "-t", "tmpfs", "-o", "size=320m", "tmpfs"},
+		"tmpfs": {"mount", "-t", "tmpfs", "-o", "size=640m", "tmpfs"},
 		"ext4":  {"mount", "-o", "loop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			disk, image := t.TempDir(), filepath.Join(t.TempDir(), "disk")
 			if name == "ext4" {
-				run(t, "truncate", "-s", "320M", image)
+				run(t, "truncate", "-s", "640M", image)
 				run(t, "mkfs.ext4", "-qF", image)
 				mount = append(mount, image)
 			}

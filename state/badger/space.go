@@ -24,9 +24,11 @@ const (
 	floor = 32 << 20
 	// spares is how many files of spareSize bytes there are: some tables' worth.
 	spares    = 4
-	spareSize = 16 << 20
-	// logSize is how long badger makes a log.
-	logSize = 2 * memTableSize
+	spareSize = memTableSize
+	// logSize is how far badger writes a log: it begins the next one before the
+	// first transaction that comes when memTableSize bytes are in it, and one
+	// transaction is no more than a sixth of that. The file itself is longer.
+	logSize = memTableSize + memTableSize/4
 	// brim is how many free bytes are a full disk.
 	brim = 1 << 20
 	// glance is how often the disk is looked at while tables are in the making.

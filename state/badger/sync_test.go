@@ -33,7 +33,7 @@ func (p *powerCut) watch(b *Store) {
 	l := &b.disk.logs
 	l.msync = func(pages []byte, flags int) error {
 		path := logPath(l.dir, l.number)
-		held, gone := os.ReadFile(path) // not the pages: badger may cut the file of a log that became a table
+		held, gone := readWritten(path) // not the pages: badger may cut the file of a log that became a table
 		err := unix.Msync(pages, flags)
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -120,7 +120,7 @@ func TestPowerCut(t *testing.T) {
 				default:
 				}
 				row := fmt.Sprintf("row-%d-%d", w, i)
-				_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put(row, bytes.Repeat([]byte("v"), 1000*(1+i%20))) })
+				_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put(row, bytes.Repeat([]byte("v"), 1000*(1+i%60))) })
 				if err != nil {
 					t.Error(err)
 					return

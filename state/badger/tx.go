@@ -13,11 +13,11 @@ import (
 	"walt/state"
 )
 
-// limit is what badger takes with the options of tuned, 13,105 rows or
-// 1,258,291 bytes by its own count, in round numbers. Badger counts 12 bytes for
+// limit is what badger takes with the options of tuned, 52,428 rows or
+// 5,033,164 bytes by its own count, in round numbers. Badger counts 12 bytes for
 // each row besides key and record, and a record has a checksum of 4. It would
 // refuse values that exceed the size of one with an error that quotes them.
-var limit = state.Limit{Rows: 13_000, Bytes: 1_250_000, Value: 1_000_000}
+var limit = state.Limit{Rows: 52_000, Bytes: 5_000_000, Value: 1_000_000}
 
 // reader reads one badger transaction. Badger notes what it reads of an
 // update, row by row in an iteration, to find conflicts at the commit.

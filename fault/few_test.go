@@ -1,0 +1,18 @@
+package fault
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestFew(t *testing.T) {
+	var names []string
+	for i := range 9 {
+		names = append(names, fmt.Sprint(i))
+	}
+	for n, want := range map[int]string{0: "", 1: "0", 8: "0, 1, 2, 3, 4, 5, 6, 7", 9: "0, 1, 2, 3, 4 and 4 others"} {
+		if got := Few(names[:n]); got != want || Many(names[:n]) != (n > 8) {
+			t.Errorf("%d names are %q", n, got)
+		}
+	}
+}

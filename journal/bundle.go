@@ -1,0 +1,138 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"walt/fault"
+	"walt/state"
+)
+
+// eachEvent is how many devices one event names at most: what a row may hold.
+const eachEvent = 10_000
+
+// About lists the devices that the event is about.
+func (e Event) About() []string {
+	if e.Node != "" {
+		return []string{e.Node}
+	}
+	return e.Nodes
+}
+
+// of is the event for some devices.
+func (e Event) of(nodes []string) Event {
+	if e.Node, e.Nodes = "", nodes; len(nodes) == 1 {
+		e.Node, e.Nodes = nodes[0], nil
+	}
+	return e
+}
+
+// Of is the event for those of its devices that are wanted; ok is false when none
+// is.
+func (e Event) Of(wanted func(node string) bool) (some Event, ok bool) {
+	var nodes []string
+	for _, n := range e.About() {
+		if wanted(n) {
+			nodes = append(nodes, n)
+		}
+	}
+	return e.of(nodes), len(nodes) > 0
+}
+
+// One is the event for one of its devices.
+func (e Event) One(node string) Event {
+	e.Node, e.Nodes = node, nil
+	return e
+}
+
+// Filter returns what of an event is wanted, and whether anything is: of one about
+// several devices, perhaps what it says of some of them.
+type Filter func(Event) (some Event, ok bool)
+
+// Of returns what of the events is wanted.
+func (f Filter) Of(events []Event) (wanted []Event) {
+	for _, e := range events {
+		if some, ok := f(e); ok {
+			wanted = append(wanted, some)
+		}
+	}
+	return wanted
+}
+
+// Bundle gathers what one command does to several devices: events that differ in
+// nothing but their device become one, and so do notices to a user that differ in
+// nothing but the node. The zero Bundle is empty.
+type Bundle struct {
+	events  []*Event // in the order of the first device of each
+	kinds   map[likeness]*Event
+	notices []*told
+	same    map[told]*told
+}
+
+// likeness is what events that become one have in common.
+type likeness struct {
+	Type             Type
+	Actor            Actor
+	From, To, Detail string
+}
+
+// Notice is what the owner of a node is told, and what the owner of several is:
+// formats in which the node, or as in "12 of your nodes" their number, is put.
+type Notice struct{ One, Several string }
+
+// told is a notice to a user and the nodes that it is about.
+type told struct {
+	user   string
+	notice Notice
+	nodes  *[]string
+}
+
+// Record adds an event about e.Node.
+func (b *Bundle) Record(e Event) {
+	k := likeness{e.Type, e.Actor, e.From, e.To, e.Detail}
+	if b.kinds == nil {
+		b.kinds = map[likeness]*Event{}
+	}
+	one := b.kinds[k]
+	if one == nil {
+		one = &Event{Type: e.Type, Actor: e.Actor, From: e.From, To: e.To, Detail: e.Detail}
+		b.kinds[k], b.events = one, append(b.events, one)
+	}
+	one.Nodes = append(one.Nodes, e.Node)
+}
+
+// Tell adds a notice for the owner of a node.
+func (b *Bundle) Tell(user, node string, n Notice) {
+	k := told{user: user, notice: n}
+	if b.same == nil {
+		b.same = map[told]*told{}
+	}
+	t := b.same[k]
+	if t == nil {
+		t = &told{user, n, new([]string)}
+		b.same[k], b.notices = t, append(b.notices, t)
+	}
+	*t.nodes = append(*t.nodes, node)
+}
+
+// Write appends the events of a bundle within tx, and leaves its notices.
+func (j *Journal) Write(tx state.Tx, b Bundle) error {
+	var err error
+	for _, e := range b.events {
+		for nodes := range slices.Chunk(e.Nodes, eachEvent) {
+			err = errors.Join(err, j.Record(tx, e.of(nodes)))
+		}
+	}
+	for _, t := range b.notices {
+		err = errors.Join(err, j.Tell(tx, t.user, t.notice.words(*t.nodes)))
+	}
+	return err
+}
+
+func (n Notice) words(nodes []string) string {
+	if len(nodes) == 1 {
+		return fmt.Sprintf(n.One, nodes[0])
+	}
+	return fmt.Sprintf(n.Several, fmt.Sprintf("%d of your nodes", len(nodes))) + ": " + fault.Few(nodes)
+}
