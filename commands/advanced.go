@@ -312,7 +312,7 @@ func (c *Call) showRestarted(restarts []images.Restart) error {
 	for _, r := range restarts {
 		ch := nodes.Change{Node: nodes.Name(r.Node), Image: r.Image, Reboot: nodes.Reboot{Outcome: nodes.RebootOutcome(r.Outcome), Reason: r.Reason}}
 		changes = append(changes, ch)
-		c.say("%s %s", ch.Node, describeChange(ch))
 	}
+	c.showChanges(changes)
 	return failedReboots(changes)
 }

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
+	"walt/auth"
 	"walt/consent"
 	"walt/fault"
 )
@@ -45,27 +48,33 @@ func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Err
 
 // changesSince says what became of the nodes that were in the way of a request.
 func changesSince(shown, now []consent.Claim) string {
-	on := func(claims []consent.Claim, node string) int {
-		return slices.IndexFunc(claims, func(n consent.Claim) bool { return n.Node == node })
+	before, left := map[string]consent.Claim{}, map[string]bool{}
+	for _, n := range shown {
+		before[n.Node], left[n.Node] = n, true
 	}
 	var told []string
 	for _, n := range now {
-		if i := on(shown, n.Node); i < 0 {
+		delete(left, n.Node)
+		if was, known := before[n.Node]; !known {
 			told = append(told, n.Node+" got in the way")
-		} else if n.Owner != shown[i].Owner || !n.Since.Equal(shown[i].Since) {
+		} else if n.Owner != was.Owner || !n.Since.Equal(was.Since) {
 			told = append(told, n.Node+" changed hands")
 		}
 	}
 	for _, n := range shown {
-		if on(now, n.Node) < 0 {
+		if left[n.Node] {
 			told = append(told, n.Node+" is no longer in the way")
 		}
 	}
-	return strings.Join(told, ", ")
+	return fault.Few(told)
 }
 
-// showClaims shows what a request would disturb.
+// showClaims shows what a request would disturb, of many nodes how many each owner has.
 func (c *Call) showClaims(claims []consent.Claim) {
+	if len(claims) > manyLines {
+		c.showOwners(claims)
+		return
+	}
 	for _, n := range claims {
 		if n.Owner == c.User {
 			c.note("%s boots this image.", n.Node)
@@ -81,6 +90,28 @@ func (c *Call) showClaims(claims []consent.Claim) {
 		}
 		c.note("%s belongs to %s since %s (%s); %s %s.", node, n.Owner,
 			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), n.Owner, presence)
+	}
+}
+
+// showOwners shows whom a request would disturb, in the order of their first nodes.
+func (c *Call) showOwners(claims []consent.Claim) {
+	var owners []auth.Name
+	nodes := map[auth.Name][]string{}
+	for _, n := range claims {
+		if nodes[n.Owner] == nil {
+			owners = append(owners, n.Owner)
+		}
+		nodes[n.Owner] = append(nodes[n.Owner], n.Node)
+	}
+	for _, owner := range owners {
+		who := fmt.Sprintf("to %s, who is not connected", owner)
+		switch {
+		case owner == c.User:
+			who = "to you"
+		case c.Online(owner):
+			who = fmt.Sprintf("to %s, who is connected now", owner)
+		}
+		c.note("%s %s: %s.", english.Plural(len(nodes[owner]), "node belongs", "nodes belong"), who, fault.Few(nodes[owner]))
 	}
 }
 
@@ -119,5 +150,5 @@ func (c *Call) askVisited(ctx context.Context, contest *consent.Error) error {
 		c.note("%s is free, and %s has a session on it.", n.Node, n.Owner)
 		names = append(names, n.Node)
 	}
-	return c.ask(ctx, "Reboot "+strings.Join(slices.Compact(names), ", ")+" anyway?")
+	return c.ask(ctx, "Reboot "+fault.Few(slices.Compact(names))+" anyway?")
 }

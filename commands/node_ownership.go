@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"walt/api"
 	"walt/auth"
@@ -119,31 +120,70 @@ func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
 	if len(r.Changes) == 0 {
 		c.note("You have no nodes; nothing to do.")
 	}
-	for _, ch := range r.Changes {
-		if c.on("names-only") {
-			fmt.Fprintln(c.Out, ch.Node)
-		} else {
-			c.say("%s %s", ch.Node, describeChange(ch))
-		}
+	if c.on("names-only") {
+		c.lines(func(w io.Writer) {
+			for _, ch := range r.Changes {
+				fmt.Fprintln(w, ch.Node)
+			}
+		})
+		return failedReboots(r.Changes)
 	}
+	c.showChanges(r.Changes)
 	return failedReboots(r.Changes)
 }
 
-// describeChange tells whose a node is now, what it boots and how its reboot went.
-func describeChange(ch nodes.Change) string {
-	what := "is yours and boots " + ch.Image.Short()
-	if ch.Image.User == auth.Nobody {
-		what = "is free and boots its default image"
+// showChanges tells what became of nodes.
+func (c *Call) showChanges(changes []nodes.Change) {
+	for _, some := range alike(changes) {
+		c.say("%s %s", fault.Few(some.nodes), describeChange(some.change, len(some.nodes) > 1))
 	}
+}
+
+// manyLines is how many nodes have a line each; of more, those of which the same is
+// to be said share one.
+const manyLines = 20
+
+// changed is a change and the nodes that it was made to.
+type changed struct {
+	change nodes.Change
+	nodes  []string
+}
+
+// alike returns the changes that are shown, in the order of the first node of each.
+func alike(changes []nodes.Change) (all []*changed) {
+	same := map[string]*changed{}
+	for _, ch := range changes {
+		what := describeChange(ch, false)
+		if same[what] == nil || len(changes) <= manyLines {
+			same[what] = &changed{change: ch}
+			all = append(all, same[what])
+		}
+		same[what].nodes = append(same[what].nodes, string(ch.Node))
+	}
+	return all
+}
+
+// describeChange tells whose a node, or each of several, is now, what it boots and
+// how its reboot went.
+func describeChange(ch nodes.Change, several bool) string {
+	is, boots, its, it, images := "is", "boots", "its", "it", "image"
+	if several {
+		is, boots, its, it, images = "are", "boot", "their", "them", "images"
+	}
+	what := is + " yours and " + boots + " " + ch.Image.Short()
+	if ch.Image.User == auth.Nobody {
+		what = is + " free and " + boots + " " + its + " default " + images
+	}
+	next := " at " + its + " next start: "
 	switch ch.Reboot.Outcome {
 	case nodes.RebootOK:
 		return what + ": rebooting"
 	case nodes.RebootNone:
-		return what + " at its next start: the server has no means to reboot it"
+		return what + next + "the server has no means to reboot " + it
 	case nodes.RebootSkipped:
 		return what + " already: left alone"
 	}
-	return what + " at its next start: the reboot failed, " + ch.Reboot.Reason
+	return what + next + "the reboot failed, " + ch.Reboot.Reason
 }
 
 // virtualModel is the model of virtual nodes unless told otherwise.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
+
 	"walt/consent"
 	"walt/fault"
 	"walt/nodes"
@@ -19,13 +21,20 @@ func nodeReboot(ctx context.Context, c *Call) error {
 		return err
 	}
 	var done []nodes.Change
+	rebooting := 0
 	err = c.withConsent(ctx, "Reboot", func(given consent.Agreement) error {
 		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), given, func(ch nodes.Change) {
-			if done = append(done, ch); ch.Reboot.Outcome == nodes.RebootOK {
+			if done = append(done, ch); ch.Reboot.Outcome != nodes.RebootOK {
+				return
+			}
+			if rebooting++; rebooting <= manyLines {
 				c.say("%s is rebooting", ch.Node)
 			}
 		})
 	})
+	if rebooting > manyLines {
+		c.say("%s rebooting", english.Plural(rebooting-manyLines, "other is", "others are"))
+	}
 	if err != nil {
 		return err
 	}
@@ -40,7 +49,7 @@ func nodeReboot(ctx context.Context, c *Call) error {
 	if len(cannot) == 0 {
 		return failed
 	}
-	f := fault.Failedf("the server has no means to reboot %s", strings.Join(cannot, ", ")).
+	f := fault.Failedf("the server has no means to reboot %s", fault.Few(cannot)).
 		WithHint("switch it off and on by hand: a node boots its image at every start")
 	if also := fault.As(failed); also != nil {
 		f.Msg += "; " + also.Msg
@@ -67,10 +76,13 @@ func failedReboots(changes []nodes.Change) error {
 		return nil
 	}
 	for i, reason := range reasons {
-		reasons[i] = strings.Join(why[reason], ", ") + ": " + reason
+		reasons[i] = fault.Few(why[reason]) + ": " + reason
 	}
-	return fault.Failedf("could not reboot %s", strings.Join(reasons, "; ")).
-		WithHint("try again with: node reboot %s", strings.Join(failed, ","))
+	f := fault.Failedf("could not reboot %s", strings.Join(reasons, "; "))
+	if fault.Many(failed) {
+		return f.WithHint("see what they are doing with: node show --all")
+	}
+	return f.WithHint("try again with: node reboot %s", strings.Join(failed, ","))
 }
 
 func nodeWait(ctx context.Context, c *Call) error {
@@ -193,5 +205,5 @@ func nameList(some []nodes.DeviceStatus) string {
 	for _, n := range some {
 		names = append(names, string(n.Name))
 	}
-	return strings.Join(names, ", ")
+	return fault.Few(names)
 }
