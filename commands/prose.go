@@ -158,9 +158,11 @@ func (a *App) fold(line string, width, hang int) string {
 // unbroken returns the length of what stays on one line at the beginning of a text:
 // a command that is to be typed, an optional part of a usage line, or a word.
 func (a *App) unbroken(before, text string) int {
-	word := len(text)
-	if i := strings.IndexByte(text, ' '); i >= 0 {
-		word = i
+	word := wordEnd(text, 0)
+	if strings.HasPrefix(text, "(see: ") {
+		if i := strings.IndexByte(text, ')'); i > word {
+			return wordEnd(text, i)
+		}
 	}
 	if text[0] == '[' {
 		if i := strings.IndexByte(text, ']'); i > word {
@@ -178,12 +180,15 @@ func (a *App) unbroken(before, text string) int {
 			end = i + len(strings.TrimRight(stop, " ("))
 		}
 	}
-	if i := strings.IndexByte(text[end:], ' '); i > 0 { // behind ")"
-		return end + i
-	} else if i < 0 {
-		return len(text)
+	return wordEnd(text, end) // with what is behind ")"
+}
+
+// wordEnd returns where the word ends that stands at a place.
+func wordEnd(text string, at int) int {
+	if i := strings.IndexByte(text[at:], ' '); i >= 0 {
+		return at + i
 	}
-	return end
+	return len(text)
 }
 
 // isCommand reports whether a text begins with a command line, here or of ssh or
