@@ -200,7 +200,9 @@ func nodeCreate(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	result, err := c.Lab.Create(ctx, c.User, name, model)
+	report, end := c.progress(images.DefaultRef(model).String())
+	result, err := c.Lab.Create(ctx, c.User, name, model, report)
+	end()
 	if err != nil {
 		return err
 	}

@@ -47,8 +47,8 @@ func (c *Catalog) wanted(ctx context.Context) ([]download, error) {
 }
 
 // Obtain downloads the default image of a model unless it is here, as a job of a
-// user who cannot go on without it.
-func (c *Catalog) Obtain(ctx context.Context, user auth.Name, model Model) error {
+// user who cannot go on without it; report may be nil.
+func (c *Catalog) Obtain(ctx context.Context, user auth.Name, model Model, report func(Progress)) error {
 	here, err := state.Read(ctx, c.Store, func(r state.Reader) (bool, error) {
 		_, here, err := Find(r, DefaultRef(model))
 		return here, err
@@ -56,7 +56,7 @@ func (c *Catalog) Obtain(ctx context.Context, user auth.Name, model Model) error
 	if here || err != nil {
 		return err
 	}
-	return c.bring(ctx, "", user, model)
+	return c.bring(ctx, "", user, model, report)
 }
 
 // fetchDefault downloads the content of the model's default image and checks
@@ -193,13 +193,13 @@ func (c *Catalog) Download(ctx context.Context, model Model) error {
 	if err != nil || !waiting {
 		return err
 	}
-	return c.bring(ctx, DownloadID(model), "", model)
+	return c.bring(ctx, DownloadID(model), "", model, nil)
 }
 
 // bring downloads the default image of a model as a job, and makes it visible.
-func (c *Catalog) bring(ctx context.Context, job string, user auth.Name, model Model) error {
+func (c *Catalog) bring(ctx context.Context, job string, user auth.Name, model Model, report func(Progress)) error {
 	var img Image
-	err := c.transfer(ctx, job, DefaultRef(model).String(), user, nil, func(ctx context.Context, report func(Progress)) (err error) {
+	err := c.transfer(ctx, job, DefaultRef(model).String(), user, report, func(ctx context.Context, report func(Progress)) (err error) {
 		img, err = c.fetchDefault(ctx, model, report)
 		return err
 	})

@@ -70,7 +70,7 @@ func TestObtainIsAJob(t *testing.T) {
 	defer l.shelf.hold()()
 	l.shelf.images["m2"] = defaultOf("m2")
 	ended := make(chan error)
-	go func() { ended <- l.Obtain(t.Context(), "bob", "m2") }() // ends when it is cancelled
+	go func() { ended <- l.Obtain(t.Context(), "bob", "m2", nil) }() // ends when it is cancelled
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		all, err := l.Jobs(t.Context())
 		ok(t, err)

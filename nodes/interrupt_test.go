@@ -13,7 +13,7 @@ import (
 // commit, where what it must not overlook was not there to be read.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	pair := func(l testLab, t *testing.T) error { return l.Images.Obtain(t.Context(), "bob", "m2") }
+	pair := func(l testLab, t *testing.T) error { return l.Images.Obtain(t.Context(), "bob", "m2", nil) }
 	for name, c := range map[string]struct {
 		do, between func(testLab, *testing.T) error
 		refused     bool // do, because of what came between

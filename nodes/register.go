@@ -111,9 +111,9 @@ func registration(actor journal.Actor, d Device, detail string) journal.Event {
 
 // Create makes a virtual node that the user owns at once, as if it had been
 // there free and was acquired. The default image of the model is downloaded
-// first when it is not here.
-func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model images.Model) (Result, error) {
-	if err := l.Images.Obtain(ctx, user, model); err != nil {
+// first when it is not here; report, which may be nil, is told of that.
+func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model images.Model, report func(images.Progress)) (Result, error) {
+	if err := l.Images.Obtain(ctx, user, model, report); err != nil {
 		return Result{}, err
 	}
 	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {

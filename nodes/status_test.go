@@ -56,7 +56,7 @@ func newPair(t testing.TB) testLab {
 	l := newLab(t, []auth.Name{"bob", "carol"})
 	l.grid.dead = true
 	for _, n := range []Name{"v1", "v2"} {
-		_, err := l.Create(t.Context(), "bob", n, "m1")
+		_, err := l.Create(t.Context(), "bob", n, "m1", nil)
 		ok(t, err)
 	}
 	return l
