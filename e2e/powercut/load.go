@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -26,6 +27,8 @@ const (
 	// crowd is how many nodes one more user takes and gives back at once, so that
 	// the logs of the store fill.
 	crowd = 600
+	// moment is how long a cut may come after the last change that was waited for.
+	moment = 50 * time.Millisecond
 )
 
 // holdings are what a user has: nodes and images, by name.
@@ -111,8 +114,9 @@ func newPeople() (people []*person) {
 	return people
 }
 
-// work changes things until stop, after which the server may be gone.
-func (p *person) work(stop <-chan struct{}) error {
+// work changes things until stop, after which the server may be gone. It calls told
+// after each change that was acknowledged.
+func (p *person) work(stop <-chan struct{}, told func()) error {
 	for {
 		select {
 		case <-stop:
@@ -127,6 +131,7 @@ func (p *person) work(stop <-chan struct{}) error {
 		case err == nil:
 			p.has, p.asked = p.has.with(next), nil
 			p.acks++
+			told()
 		case errors.As(err, &exit) && exit.ExitStatus() == 3 && strings.HasPrefix(next.names[0], "shared-"): // another was faster
 			p.asked = nil
 		case errors.As(err, &exit):
@@ -212,17 +217,26 @@ func each(people []*person, f func(*person) error) error {
 	return errors.Join(errs...)
 }
 
-// load has all people change things for so long, until cut cuts the power.
-func load(people []*person, length time.Duration, cut func() error) error {
-	stop := make(chan struct{})
+// load has all people change things until so many changes were acknowledged, and a
+// moment longer; then cut cuts the power.
+func load(people []*person, changes int, cut func() error) error {
+	stop, due := make(chan struct{}), make(chan struct{})
+	var acknowledged atomic.Int64
+	told := func() {
+		if acknowledged.Add(1) == int64(changes) {
+			close(due)
+		}
+	}
 	worked := make(chan error, 1)
 	go func() { // ends when the power was cut
-		worked <- each(people, func(p *person) error { return p.work(stop) })
+		worked <- each(people, func(p *person) error { return p.work(stop, told) })
 	}()
 	select {
 	case err := <-worked: // before the cut
 		return err
-	case <-time.After(length):
+	case <-time.After(patience): // the machine is too busy for so many
+	case <-due:
+		time.Sleep(rand.N(moment))
 	}
 	close(stop)
 	err := cut()

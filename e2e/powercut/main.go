@@ -23,11 +23,12 @@ import (
 
 const (
 	diskSize = "384M"
-	// A cut comes so long after the users began, or after the machine was switched on.
-	loadTime = 4 * time.Second
-	longTime = 24 * time.Second
-	bootTime = 8 * time.Second
-	// Of so many cuts, one comes after a longTime, and one while the machine starts.
+	// A cut comes after up to so many changes, or so long after the machine was
+	// switched on.
+	someChanges = 80
+	manyChanges = 600 // which fill a log
+	bootTime    = 8 * time.Second
+	// Of so many cuts, one comes after many changes, and one while the machine starts.
 	cycle = 12
 )
 
@@ -157,11 +158,11 @@ func (t *trial) run(cuts int) error {
 			inBoot++
 			continue
 		}
-		length := loadTime
+		changes := someChanges
 		if n%cycle == 0 {
-			length = longTime
+			changes = manyChanges
 		}
-		if err := t.cutLoad(rand.N(length)); err != nil {
+		if err := t.cutLoad(1 + rand.IntN(changes)); err != nil {
 			return fmt.Errorf("cut %d: %w", n+1, err)
 		}
 		if (n+1)%10 == 0 || n+1 == cuts {
@@ -208,13 +209,13 @@ func (t *trial) look() (*guest, error) {
 	return g, nil
 }
 
-// cutLoad cuts the power while users change things, so long after they began.
-func (t *trial) cutLoad(after time.Duration) error {
+// cutLoad cuts the power while users change things, after so many changes.
+func (t *trial) cutLoad(changes int) error {
 	g, err := t.look()
 	if err != nil {
 		return err
 	}
-	err = load(t.people, after, func() error { return g.cut(t.disk) })
+	err = load(t.people, changes, func() error { return g.cut(t.disk) })
 	if err != nil {
 		return fmt.Errorf("%w; the console:\n%s", err, g.console())
 	}
