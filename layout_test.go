@@ -46,12 +46,18 @@ var imports = map[string][]string{
 	"fault":          {},
 	"pause":          {},
 
+	"netboot/instructions": {},
+
+	// What runs on machines that the server boots.
+	"netboot/agent": {"netboot/instructions"},
+
 	// What checks the server from outside.
 	"state/statetest":  {"state"},
 	"images/imagetest": {},
 	"power/powertest":  {"pause", "power", "power/snmp"},
 	"e2e/lab":          {},
 	"e2e/bench":        {"e2e/lab", "state", "state/badger"},
+	"netboot/boottest": {},
 	"e2e/powercut":     {"e2e/lab"},
 }
 

@@ -88,6 +88,7 @@ func (p *Plan) write(ctx context.Context, w io.Writer, init []byte, files [][]by
 	c.entry("dev/console", typeDevice|0o600, 5, 1, nil)
 	c.entry("dev/null", typeDevice|0o666, 1, 3, nil)
 	c.add("init", typeFile|0o755, init)
+	c.add("sbin/modprobe", typeLink|0o777, []byte("/init")) // for drivers that ask the kernel for others
 	if p.dir != "" {
 		dir := path.Join("lib/modules", p.Version)
 		texts := p.set.texts(p.picked)

@@ -11,6 +11,7 @@ const (
 	typeDir    = 0o040000
 	typeDevice = 0o020000
 	typeFile   = 0o100000
+	typeLink   = 0o120000
 )
 
 // cpio writes an archive of the form newc, see Linux

@@ -150,7 +150,7 @@ func TestInitramfsHasWhatANetworkNeeds(t *testing.T) {
 	files := uncpio(t, z)
 	dir := "lib/modules/6.6.30-0-lts/"
 	want := map[string]string{
-		"init": "our init", "dev/console": "", "dev/null": "",
+		"init": "our init", "dev/console": "", "dev/null": "", "sbin/modprobe": "/init",
 		dir + "kernel/fs/nfs/nfs.ko": "nfs", dir + "kernel/fs/nfs/nfsv3.ko": "nfsv3", dir + "kernel/net/sunrpc/sunrpc.ko": "sunrpc",
 		dir + "kernel/drivers/net/virtio-net.ko": "virtio", dir + "kernel/net/core/failover.ko": "failover",
 		dir + "kernel/crypto/crc32c_generic.ko": "crc32c", dir + "kernel/lib/loop.ko": "loop",

@@ -1,0 +1,75 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// account is a user of the image.
+type account struct {
+	name, home, shell string
+	uid, gid          uint32
+}
+
+// rootAccount is root as the image has it.
+func rootAccount() account {
+	a, err := findAccount("0")
+	if err != nil || a.home == "" {
+		a.home = "/root"
+	}
+	a.name = "root"
+	if !isThere(a.shell) {
+		a.shell = "/bin/sh"
+	}
+	return a
+}
+
+// findAccount returns the user of a name or number, with an optional group behind a
+// colon, as USER of OCI images has it. A number need not be known.
+func findAccount(user string) (account, error) {
+	user, group, _ := strings.Cut(user, ":")
+	a := account{name: user, home: "/"}
+	fields := lookUp("/etc/passwd", user, 7)
+	if fields != nil {
+		a.name, a.home, a.shell = fields[0], fields[5], fields[6]
+	} else {
+		fields = []string{"", "", user, "0"}
+	}
+	uid, err := strconv.ParseUint(fields[2], 10, 32)
+	if err != nil {
+		return a, fmt.Errorf("the image has no user %s", user)
+	}
+	gid := fields[3]
+	if group != "" {
+		gid = group
+		if fields := lookUp("/etc/group", group, 4); fields != nil {
+			gid = fields[2]
+		}
+	}
+	g, err := strconv.ParseUint(gid, 10, 32)
+	if err != nil {
+		return a, fmt.Errorf("the image has no group %s", gid)
+	}
+	a.uid, a.gid = uint32(uid), uint32(g)
+	return a, nil
+}
+
+// lookUp returns the fields of the line whose first or third one is the key.
+func lookUp(file, key string, count int) []string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Split(strings.TrimRight(line, "\n"), ":")
+		if len(fields) >= count && (fields[0] == key || fields[2] == key) {
+			return slices.Clip(fields)
+		}
+	}
+	return nil
+}

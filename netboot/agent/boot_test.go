@@ -1,0 +1,366 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/netboot/boottest"
+	"walt/netboot/initrd"
+	"walt/netboot/instructions"
+)
+
+// bench is a server for one machine, and what a user of that needs.
+type bench struct {
+	t       *testing.T
+	in      instructions.Instructions
+	user    ssh.Signer
+	host    ssh.PublicKey
+	web     *httptest.Server
+	files   map[string][]byte // that it has beside the instructions
+	reports chan instructions.Report
+	orders  chan instructions.Order
+	machine *boottest.Machine
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{t: t, files: map[string][]byte{}, reports: make(chan instructions.Report, 1000), orders: make(chan instructions.Order)}
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.host = signer.PublicKey()
+	_, private, err = ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.user, err = ssh.NewSignerFromKey(private); err != nil {
+		t.Fatal(err)
+	}
+	b.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/boot/token" {
+			b.in.Clock = time.Now()
+			json.NewEncoder(w).Encode(b.in)
+			return
+		}
+		content, ok := b.files[r.URL.Path]
+		if !ok {
+			http.Error(w, "nothing of that name", http.StatusNotFound)
+			return
+		}
+		w.Write(content)
+	}))
+	t.Cleanup(b.web.Close)
+	b.in = instructions.Instructions{
+		Boot: "boot-1", Digest: "sha256:1", Token: "secret", Server: b.guestAddr(b.listen()), Host: "node-1",
+		HostKey: string(pem.EncodeToMemory(block)), AuthorizedKeys: []string{string(ssh.MarshalAuthorizedKey(b.user.PublicKey()))},
+		ResolvConf: "nameserver 10.0.2.3\n", Hosts: "127.0.0.1 localhost\n10.0.2.15 node-1\n", MachineID: strings.Repeat("a1", 16),
+		Seed: []byte(strings.Repeat("random", 6)), Root: instructions.Root{RAM: []string{b.url("/image.tar")}},
+	}
+	return b
+}
+
+// guestAddr is how the machine reaches a listener of the test.
+func (b *bench) guestAddr(addr string) string {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return net.JoinHostPort(boottest.Server, port)
+}
+
+func (b *bench) url(file string) string {
+	return "http://" + b.guestAddr(strings.TrimPrefix(b.web.URL, "http://")) + file
+}
+
+// listen takes the agent's connections, one after the other.
+func (b *bench) listen() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { l.Close() })
+	go func() { // ends with the listener
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // ends with the connection
+				defer conn.Close()
+				in := json.NewDecoder(bufio.NewReader(conn))
+				gone := make(chan struct{})
+				go func() { // ends with the connection
+					out := json.NewEncoder(conn)
+					for {
+						select {
+						case o := <-b.orders:
+							out.Encode(o)
+						case <-gone:
+							return
+						}
+					}
+				}()
+				defer close(gone)
+				for {
+					var r instructions.Report
+					if in.Decode(&r) != nil {
+						return
+					}
+					b.reports <- r
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// start boots the machine.
+func (b *bench) start(memory int) {
+	b.t.Helper()
+	dir := boottest.Kernel(b.t)
+	tree, err := os.OpenRoot(dir)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer tree.Close()
+	plan, err := initrd.Inspect("amd64", tree.FS(), nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if lacks := plan.Lacks(append(initrd.NFSRoot, initrd.Virtio...)...); len(lacks) > 0 {
+		b.t.Fatalf("the kernel lacks %v", lacks)
+	}
+	var archive bytes.Buffer
+	begun := time.Now()
+	if _, err := plan.Build(b.t.Context(), &archive, boottest.Agent(b.t)); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Logf("initramfs of %d bytes, with building the agent in %v", archive.Len(), time.Since(begun))
+	b.machine = boottest.Start(b.t, filepath.Join(dir, plan.Kernel), archive.Bytes(), memory, "walt.boot="+b.url("/boot/token"))
+}
+
+// wait waits for a report.
+func (b *bench) wait(what string, good func(instructions.Report) bool) instructions.Report {
+	b.t.Helper()
+	for end := time.After(boottest.Wait); ; {
+		select {
+		case r := <-b.reports:
+			if good(r) {
+				return r
+			}
+		case <-b.machine.Ended:
+			b.t.Fatalf("the machine ended before: %s", what)
+		case <-end:
+			b.t.Fatalf("nothing came: %s", what)
+		}
+	}
+}
+
+func at(s instructions.Step) func(instructions.Report) bool {
+	return func(r instructions.Report) bool { return r.Steps[len(r.Steps)-1].Step == s }
+}
+
+// dial logs in.
+func (b *bench) dial() *ssh.Client {
+	b.t.Helper()
+	config := &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(b.user)}, HostKeyCallback: ssh.FixedHostKey(b.host), Timeout: 20 * time.Second}
+	var err error
+	for end := time.Now().Add(boottest.Wait); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		var c *ssh.Client
+		if c, err = ssh.Dial("tcp", b.machine.SSH, config); err == nil {
+			b.t.Cleanup(func() { c.Close() })
+			return c
+		}
+	}
+	b.t.Fatalf("SSH does not answer: %v", err)
+	return nil
+}
+
+// run runs a command on the machine.
+func (b *bench) run(c *ssh.Client, command string) (string, error) {
+	b.t.Helper()
+	s, err := c.NewSession()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer s.Close()
+	out, err := s.CombinedOutput(command)
+	return string(out), err
+}
+
+func (b *bench) gone() {
+	b.t.Helper()
+	select {
+	case <-b.machine.Ended:
+	case <-time.After(boottest.Wait):
+		b.t.Fatal("the machine does not end")
+	}
+}
+
+func TestMachineBootsIntoMemory(t *testing.T) {
+	boottest.Need(t, "busybox")
+	b := newBench(t)
+	b.in.Rescue = true
+	b.in.Init = "/sbin/init"
+	b.files["/image.tar"] = boottest.Busybox(t, true, nil)
+	b.start(256)
+
+	early := b.dial()
+	if out, err := b.run(early, "log"); err != nil || !strings.Contains(out, "stopped before the root") {
+		t.Errorf("log: %q, %v", out, err)
+	}
+	if out, err := b.run(early, "ls /"); err == nil || !strings.Contains(out, "not mounted yet") {
+		t.Errorf("a command without a shell: %q, %v", out, err)
+	}
+	if out, err := b.run(early, "continue"); err != nil {
+		t.Errorf("continue: %q, %v", out, err)
+	}
+	r := b.wait("up", at(instructions.Up))
+	if r.Token != "secret" || r.Boot != "boot-1" || r.Digest != "sha256:1" || len(r.Steps) != 6 || r.Size == 0 {
+		t.Errorf("report %+v", r)
+	}
+	t.Logf("steps %+v", r.Steps)
+
+	c := b.dial()
+	for command, want := range map[string]string{
+		"hostname; cat /etc/machine-id /etc/resolv.conf": "node-1\n" + b.in.MachineID + "\nnameserver 10.0.2.3\n",
+		"id -u; echo $HOME; cat /proc/1/comm":            "0\n/root\ninit\n",
+		"cat /proc/self/oom_score_adj; ls /init":         "0\nls: /init: No such file or directory\n",
+		"tty":                                            "not a tty\n",
+	} {
+		if out, err := b.run(c, command); out != want && (err != nil || !strings.HasPrefix(out, want)) {
+			t.Errorf("%s: %q, %v", command, out, err)
+		}
+	}
+	_, err := b.run(c, "exit 7")
+	if e, ok := err.(*ssh.ExitError); !ok || e.ExitStatus() != 7 {
+		t.Errorf("status: %v", err)
+	}
+	_, err = b.run(c, "kill -9 $$")
+	if e, ok := err.(*ssh.ExitError); !ok || e.Signal() != "KILL" {
+		t.Errorf("signal: %v", err)
+	}
+	if out, err := b.run(c, "head -c 3000000 /dev/zero | wc -c; head -c 3000000 /dev/zero"); err != nil || len(out) != 3000008 {
+		t.Errorf("%d bytes, %v", len(out), err)
+	}
+	b.terminal(c)
+	b.clock(c)
+	if _, err := ssh.Dial("tcp", b.machine.SSH, &ssh.ClientConfig{User: "worker", Auth: []ssh.AuthMethod{ssh.PublicKeys(b.user)}, HostKeyCallback: ssh.FixedHostKey(b.host)}); err == nil {
+		t.Error("another user came in")
+	}
+	b.orders <- instructions.Order{Power: instructions.Reboot}
+	b.gone()
+}
+
+// terminal has a shell in a terminal, whose background job does not hold it.
+func (b *bench) terminal(c *ssh.Client) {
+	s, err := c.NewSession()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.RequestPty("xterm", 33, 77, ssh.TerminalModes{}); err != nil {
+		b.t.Fatal(err)
+	}
+	in, err := s.StdinPipe()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var out bytes.Buffer
+	s.Stdout = &out
+	if err := s.Shell(); err != nil {
+		b.t.Fatal(err)
+	}
+	io.WriteString(in, "stty size; echo $TERM; sleep 1000 & exit 3\n")
+	err = s.Wait()
+	if e, ok := err.(*ssh.ExitError); !ok || e.ExitStatus() != 3 {
+		b.t.Errorf("terminal: %v", err)
+	}
+	if text := out.String(); !strings.Contains(text, "33 77\r\n") || !strings.Contains(text, "xterm\r\n") {
+		b.t.Errorf("terminal: %q", text)
+	}
+}
+
+// clock has the server set the clock.
+func (b *bench) clock(c *ssh.Client) {
+	then := time.Date(2033, 3, 3, 3, 3, 0, 0, time.UTC)
+	b.orders <- instructions.Order{Clock: &then}
+	for end := time.Now().Add(boottest.Wait); ; time.Sleep(50 * time.Millisecond) {
+		out, err := b.run(c, "date -u +%Y-%m-%d")
+		if out == "2033-03-03\n" {
+			return
+		}
+		if time.Now().After(end) {
+			b.t.Fatalf("clock: %q, %v", out, err)
+		}
+	}
+}
+
+func TestMachineWithoutInit(t *testing.T) {
+	boottest.Need(t, "busybox")
+	b := newBench(t)
+	b.in.Process = &instructions.Process{Args: []string{"work", "an argument"}, Env: []string{"A=b c"}, Dir: "/tmp", User: "worker"}
+	b.files["/image.tar"] = boottest.Busybox(t, false, map[string]string{"bin/work": "#!/bin/sh\necho \"work: $1, $A, $(id -u):$(id -g) in $PWD\"\nsleep 1 &\nexit 5\n"})
+	b.start(256)
+	r := b.wait("the process ended", func(r instructions.Report) bool { return r.Ended != "" })
+	if r.Ended != "work ended with status 5" {
+		t.Errorf("ended: %q", r.Ended)
+	}
+	b.wait("up", func(r instructions.Report) bool { return at(instructions.Up)(r) })
+	if !strings.Contains(b.machine.Console(), "work: an argument, b c, 1000:1000 in /tmp") {
+		t.Error("the process was not as the image has it")
+	}
+	c := b.dial()
+	if out, err := b.run(c, "cat /proc/1/comm; ps"); err != nil || !strings.HasPrefix(out, stayName+"\n") || strings.Contains(out, "[work]") {
+		t.Errorf("processes: %q, %v", out, err)
+	}
+	if out, err := b.run(c, "poweroff"); err != nil {
+		t.Logf("poweroff: %q, %v", out, err) // the connection may end first
+	}
+	b.gone()
+}
+
+func TestBootThatFails(t *testing.T) {
+	boottest.Need(t, "busybox")
+	b := newBench(t)
+	b.in.Init = "/sbin/init"
+	whole := boottest.Busybox(t, true, nil)
+	b.files["/image.tar"] = whole[:len(whole)-2048] // the end is missing
+	b.start(256)
+	r := b.wait("failed", func(r instructions.Report) bool { return r.Failed != "" })
+	if !strings.Contains(r.Failed, "unexpected EOF") || r.Steps[len(r.Steps)-1].Step != instructions.Mounts {
+		t.Errorf("report %+v", r)
+	}
+	c := b.dial()
+	if out, err := b.run(c, "log"); err != nil || !strings.Contains(out, "the boot ends here") {
+		t.Errorf("log: %q, %v", out, err)
+	}
+	b.orders <- instructions.Order{Power: instructions.Poweroff}
+	b.gone()
+}

@@ -1,0 +1,202 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"walt/netboot/instructions"
+)
+
+// writeFiles writes what makes an image this node, in the root of its thread. One that
+// cannot be written is noted: the machine may come up without it.
+func writeFiles(i *instructions.Instructions, iface net.Interface, log *record) {
+	note := func(what string, err error) {
+		if err != nil {
+			log.logf("%s: %v", what, err)
+		}
+	}
+	for name, text := range map[string]string{
+		"/etc/hostname":    line(i.Host),
+		"/etc/machine-id":  line(i.MachineID),
+		"/etc/resolv.conf": i.ResolvConf,
+		"/etc/hosts":       i.Hosts,
+	} {
+		if text != "" {
+			note(name, replace(name, []byte(text), 0o644))
+		}
+	}
+	note("host key", writeHostKey(i.HostKey))
+	note("authorized keys", writeAuthorizedKeys(i.AuthorizedKeys))
+	for _, c := range i.Capabilities {
+		note("capabilities of "+c.Path, unix.Setxattr(c.Path, "security.capability", c.Value, 0))
+	}
+	note("ifupdown", leaveToUs(iface.Name))
+	if i.Permissive {
+		note("SELinux", permissive())
+		log.logf("SELinux does not enforce: over NFS files have no labels")
+	}
+}
+
+func line(word string) string {
+	if word == "" {
+		return ""
+	}
+	return word + "\n"
+}
+
+// replace writes a file in place of what has its name, be it a symbolic link.
+func replace(name string, content []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Chmod(mode), f.Close())
+}
+
+// writeHostKey makes the node's key the only one of OpenSSH and dropbear. Keys that an
+// image holds are known to all who have the image.
+func writeHostKey(text string) error {
+	key, err := ssh.ParseRawPrivateKey([]byte(text))
+	if err != nil {
+		return err
+	}
+	private, public, err := ed25519Of(key)
+	if err != nil {
+		return err
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		return err
+	}
+	for _, pattern := range []string{"/etc/ssh/ssh_host_*_key", "/etc/ssh/ssh_host_*_key.pub", "/etc/dropbear/dropbear_*_host_key"} {
+		old, _ := filepath.Glob(pattern) // the patterns are right
+		for _, name := range old {
+			os.Remove(name) // one that stays is offered, too
+		}
+	}
+	const openssh, dropbear = "/etc/ssh/ssh_host_ed25519_key", "/etc/dropbear/dropbear_ed25519_host_key"
+	return errors.Join(
+		replace(openssh, pem.EncodeToMemory(block), 0o600),
+		replace(openssh+".pub", ssh.MarshalAuthorizedKey(public), 0o644),
+		replace(dropbear, dropbearKey(private), 0o600),
+	)
+}
+
+// writeAuthorizedKeys adds the keys to those that may log in as root.
+func writeAuthorizedKeys(keys []string) error {
+	dir := path.Join(rootAccount().home, ".ssh")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	name := path.Join(dir, "authorized_keys")
+	old, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	text := string(old)
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	return replace(name, []byte(text+strings.Join(keys, "\n")+"\n"), 0o600)
+}
+
+// leaveToUs has ifupdown leave interfaces alone that could be the one that the root
+// comes over, under the name that it has now or one that udev may give it.
+func leaveToUs(iface string) error {
+	files, _ := filepath.Glob("/etc/network/interfaces.d/*") // the pattern is right
+	for _, name := range append(files, "/etc/network/interfaces") {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // there is no ifupdown
+		}
+		if text := withoutAuto(string(b), iface); text != string(b) {
+			if err := replace(name, []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// withoutAuto takes names of Ethernet interfaces out of the lines that bring them up.
+func withoutAuto(text, iface string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "auto" && !strings.HasPrefix(words[0], "allow-") {
+			b.WriteString(line)
+			continue
+		}
+		kept := words[:1]
+		for _, name := range words[1:] {
+			if name != iface && !strings.HasPrefix(name, "e") {
+				kept = append(kept, name)
+			}
+		}
+		switch {
+		case len(kept) == len(words):
+			b.WriteString(line)
+		case len(kept) > 1:
+			b.WriteString(strings.Join(kept, " ") + "\n")
+		default:
+			b.WriteString("# walt: the root comes over it: " + strings.TrimSpace(line) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// permissive has SELinux report and not refuse.
+func permissive() error {
+	const name = "/etc/selinux/config"
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "SELINUX=") {
+			line = "SELINUX=permissive\n"
+		}
+		text.WriteString(line)
+	}
+	return replace(name, []byte(text.String()), 0o644)
+}
+
+// writeRun writes what managers of networks and mounts read in /run before they
+// start. They would leave an interface under a network root alone, but what they see is
+// an overlay.
+func writeRun(p params, iface net.Interface, nfs bool) error {
+	mac := iface.HardwareAddr.String()
+	network := fmt.Sprintf("[Match]\nMACAddress=%s\n\n[Network]\nKeepConfiguration=yes\nDHCP=no\nLLDP=no\nAddress=%s\n", mac, p.addr)
+	if p.gw.IsValid() {
+		network += fmt.Sprintf("Gateway=%s\n", p.gw)
+	}
+	utab := ""
+	if nfs {
+		utab = "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n"
+	}
+	return errors.Join(
+		replace("/run/systemd/network/00-walt.network", []byte(network), 0o644),
+		replace("/run/NetworkManager/conf.d/00-walt.conf", fmt.Appendf(nil, "[device-walt]\nmatch-device=mac:%s\nmanaged=0\n", mac), 0o644),
+		replace("/run/mount/utab", []byte(utab), 0o644),
+	)
+}

@@ -1,0 +1,225 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"walt/netboot/instructions"
+)
+
+// machine is what the program knows of the machine that it runs on, before the root is
+// there and after.
+type machine struct {
+	log *record
+	in  *instructions.Instructions
+
+	mu      sync.Mutex
+	steps   []instructions.Begun
+	failed  string
+	ended   string
+	changed chan struct{} // has a value when the server is to be told
+
+	resume chan struct{} // closed when somebody says so to a machine that stopped on purpose
+	once   sync.Once
+	orders orders
+	root   int // a descriptor of the root directory, or -1
+}
+
+func newMachine(log *record) *machine {
+	return &machine{log: log, changed: make(chan struct{}, 1), resume: make(chan struct{}), root: -1, orders: orders{log: log}}
+}
+
+// step notes that a step begins.
+func (m *machine) step(s instructions.Step) {
+	m.log.logf("%s", s)
+	m.set(func() { m.steps = append(m.steps, instructions.Begun{Step: s, Uptime: uptime()}) })
+}
+
+// set changes what the server is told.
+func (m *machine) set(change func()) {
+	m.mu.Lock()
+	change()
+	m.mu.Unlock()
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// report is what the server is told.
+func (m *machine) report() instructions.Report {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := instructions.Report{
+		Token: m.in.Token, Boot: m.in.Boot, Digest: m.in.Digest, Kernel: kernelVersion(),
+		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended,
+	}
+	var st unix.Statfs_t
+	if m.root >= 0 && unix.Fstatfs(m.root, &st) == nil { // of what is in memory: no question to the network
+		r.Size = int64(st.Blocks) * int64(st.Bsize)
+		r.Used = int64(st.Blocks-st.Bfree) * int64(st.Bsize)
+	}
+	return r
+}
+
+const (
+	reportEvery = 30 * time.Second
+	// silence is how long the server may leave bytes unacknowledged before the agent
+	// connects anew.
+	silence = 20 * time.Second
+)
+
+// talk holds a connection to the server, for ever.
+func (m *machine) talk() {
+	if m.in.Server == "" {
+		return
+	}
+	told := "" // the last error, which is noted once
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		conn, err := net.DialTimeout("tcp", m.in.Server, 5*time.Second)
+		if err == nil {
+			told, pause = "", 100*time.Millisecond
+			err = m.converse(conn)
+			conn.Close()
+		}
+		if err.Error() != told {
+			told = err.Error()
+			m.log.logf("connection to the server: %v", err)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// converse sends reports and follows orders until the connection ends.
+func (m *machine) converse(conn net.Conn) error {
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	raw.Control(func(fd uintptr) { // what it fails at, keep-alive finds more slowly
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silence.Milliseconds()))
+	})
+	ended := make(chan error, 1)
+	go func() { // ends with the connection
+		in := bufio.NewScanner(conn)
+		for in.Scan() {
+			var o instructions.Order
+			if err := json.Unmarshal(in.Bytes(), &o); err != nil {
+				m.log.logf("an order that is none: %v", err)
+				continue
+			}
+			m.orders.follow(o)
+		}
+		if err := in.Err(); err != nil {
+			ended <- err
+			return
+		}
+		ended <- fmt.Errorf("the server ended it")
+	}()
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for out := json.NewEncoder(conn); ; {
+		conn.SetWriteDeadline(time.Now().Add(silence))
+		if err := out.Encode(m.report()); err != nil {
+			return err
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-m.changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// inherited is what /init hands to the agent, through a file in memory.
+type inherited struct {
+	Instructions *instructions.Instructions
+	Steps        []instructions.Begun
+	Log          string
+	SSHD         bool // the image has an SSH server, which its init may start
+}
+
+// Descriptors of the agent, beside the standard ones.
+const (
+	inheritedFD = 3
+	wordsFD     = 4 // what process 1 says, if it is ours
+)
+
+// runAgent is what goes on beside the image's init.
+func runAgent() {
+	log := &record{out: kernelLog()}
+	m := newMachine(log)
+	var got inherited
+	state := os.NewFile(inheritedFD, "inherited")
+	if err := json.NewDecoder(state).Decode(&got); err != nil {
+		log.logf("the agent was not started by /init: %v", err)
+		os.Exit(2)
+	}
+	state.Close()
+	unix.CloseOnExec(wordsFD)
+	os.WriteFile("/proc/self/comm", []byte("walt-agent"), 0) // for ps
+	m.in, m.steps, log.text = got.Instructions, got.Steps, []byte(got.Log)
+	if err := os.WriteFile(scoreFile, []byte(spared), 0); err != nil {
+		log.logf("the kernel may end the agent when memory is short: %v", err)
+	}
+	if fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+		m.root = fd
+	}
+	os.Chdir("/proc")    // so that the root can be unmounted; it is there
+	go m.talk()          // these end with the program
+	go m.hear()          //
+	go m.watchShutdown() //
+	m.serveOrWait(got.SSHD)
+	forever()
+}
+
+// hear notes what process 1 says, if it is ours.
+func (m *machine) hear() {
+	in := bufio.NewScanner(os.NewFile(wordsFD, "words"))
+	for in.Scan() {
+		text := in.Text()
+		m.log.logf("%s", text)
+		m.set(func() { m.ended = text })
+	}
+}
+
+// handOver starts the agent from a copy of the program in memory. It returns the
+// descriptor of the copy, and that of what process 1 may say to the agent.
+func (m *machine) handOver(sshd bool) (program, words int, err error) {
+	if program, err = copySelf(); err != nil {
+		return 0, 0, fmt.Errorf("copy the program: %w", err)
+	}
+	m.mu.Lock()
+	b, err := json.Marshal(inherited{m.in, m.steps, m.log.String(), sshd})
+	m.mu.Unlock()
+	if err != nil {
+		return 0, 0, err
+	}
+	state, err := memfile("walt-state", b)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer unix.Close(state)
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return 0, 0, err
+	}
+	defer unix.Close(pipe[0])
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer unix.Close(null)
+	_, err = unixForkExec(program, agentName, []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(state), uintptr(pipe[0])})
+	return program, pipe[1], err
+}

@@ -1,0 +1,216 @@
+//go:build linux
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+func TestCmdline(t *testing.T) {
+	p, err := parseCmdline("console=ttyS0 BOOTIF=01-52-54-00-00-00-01 walt.ip=10.0.0.7/24 walt.gw=10.0.0.1 walt.boot=http://10.0.0.1/boot/secret quiet\n")
+	if err != nil || p.mac.String() != "52:54:00:00:00:01" || p.addr != netip.MustParsePrefix("10.0.0.7/24") || p.gw.String() != "10.0.0.1" || p.url != "http://10.0.0.1/boot/secret" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	p, err = parseCmdline("walt.mac=52:54:00:00:00:02 BOOTIF=01-52-54-00-00-00-01 walt.ip=10.0.0.7/24 walt.boot=u")
+	if err != nil || p.mac.String() != "52:54:00:00:00:02" || p.gw.IsValid() {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for line, want := range map[string]string{
+		"quiet":                         "no walt.boot=URL",
+		"walt.boot=u":                   "no walt.ip=IPv4/BITS",
+		"walt.boot=u walt.ip=fe80::1/8": "no walt.ip=IPv4/BITS",
+		"walt.boot=u walt.ip=10.0.0.7":  "walt.ip=10.0.0.7",
+		"walt.mac=nonsense":             "walt.mac=nonsense",
+	} {
+		if _, err := parseCmdline(line); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}
+
+func TestWithoutAuto(t *testing.T) {
+	const before = "auto lo\niface lo inet loopback\nauto ens3 wlan0\nallow-hotplug eth0\niface eth0 inet dhcp\n  up echo auto eth0\nautomatic eth0\nauto br0\n"
+	const after = "auto lo\niface lo inet loopback\nauto wlan0\n# walt: the root comes over it: allow-hotplug eth0\niface eth0 inet dhcp\n  up echo auto eth0\nautomatic eth0\n# walt: the root comes over it: auto br0\n"
+	if got := withoutAuto(before, "br0"); got != after {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestListeners(t *testing.T) {
+	const table = "  sl  local_address rem_address   st\n   0: 0100007F:0016 00000000:0000 0A 0\n   1: 0100007F:0050 0200007F:9999 01 0\n   2: 00000000000000000000000000000000:1F90 00:0000 0A 0\nbroken\n"
+	if got := listeners(table); !slices.Equal(got, []int{22, 8080}) {
+		t.Errorf("ports %v", got)
+	}
+}
+
+func TestDropbearKey(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))
+	b := dropbearKey(key)
+	if want := "\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x40" + string(key); string(b) != want {
+		t.Errorf("key %q", b)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil || block == nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ed25519Of("another kind"); !errors.Is(err, errHostKey) {
+		t.Errorf("another kind: %v", err)
+	}
+}
+
+func TestModulesAreFoundByDevice(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"modules.dep":   "a/b-net.ko: a/core.ko\na/core.ko:\na/gone.ko:\n",
+		"modules.alias": "alias pci:v00001AF4d*sv* b_net\nalias virtio:d1v* gone\nalias crypto-x core\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := newDrivers(dir, &record{})
+	for name, want := range map[string]string{"b-net": "a/core.ko", "pci:v00001AF4d1sv2": "a/core.ko", "crypto-x": "a/core.ko", "virtio:d1v2": "a/gone.ko"} {
+		d.loaded = map[string]bool{}
+		if err := d.load(name); !errors.Is(err, os.ErrNotExist) || !d.loaded[want] { // none of the files is there
+			t.Errorf("%s: %v, %v", name, err, d.loaded)
+		}
+	}
+	d.loaded = map[string]bool{}
+	if err := d.load("pci:v00001AF5d1sv2"); !errors.Is(err, os.ErrNotExist) || len(d.loaded) > 0 {
+		t.Errorf("another device: %v, %v", err, d.loaded)
+	}
+}
+
+// answer serves one connection with bytes, and returns its URL.
+func answer(t *testing.T, text string, keep bool) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { l.Close(); close(done) })
+	go func() { // ends with the test
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		conn.Read(make([]byte, 4096))
+		io.WriteString(conn, text)
+		if keep {
+			<-done
+		}
+	}()
+	return "http://" + l.Addr().String() + "/a/secret"
+}
+
+func TestGet(t *testing.T) {
+	for _, test := range []struct {
+		answer, body, err string
+		keep              bool
+	}{
+		{"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", "body", "", true},
+		{"HTTP/1.0 200 OK\r\n\r\nall of it", "all of it", "", false},
+		{"HTTP/1.0 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "half", "unexpected EOF", false},
+		{"HTTP/1.0 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "half", "timeout", true},
+		{"HTTP/1.0 403 Forbidden\r\n\r\nnot for you\n", "", "403 Forbidden: not for you", false},
+		{"SSH-2.0-x\r\n\r\n", "", "SSH-2.0-x", false},
+		{"", "", "EOF", false},
+	} {
+		b, err := get(answer(t, test.answer, test.keep), 200*time.Millisecond)
+		var text []byte
+		if err == nil {
+			text, err = io.ReadAll(b)
+			b.Close()
+		}
+		if string(text) != test.body || test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
+			t.Errorf("%q: %q, %v", test.answer, text, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("it tells the secret: %v", err)
+		}
+	}
+	if _, err := get("https://host/secret", time.Second); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("https: %v", err)
+	}
+}
+
+func TestArchiveThatEndsEarlyIsNotWhole(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("it makes files of others")
+	}
+	dir := t.TempDir()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range []string{dir + "/d/f", dir + "/d/g"} {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o4750, Uid: 7, Gid: 8, ModTime: time.Unix(100, 0)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := b.Len()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unpackTar(&tailReader{r: bytes.NewReader(b.Bytes())}); n != 2 || err != nil {
+		t.Errorf("%d files, %v", n, err)
+	}
+	info, err := os.Stat(dir + "/d/f")
+	if err != nil || info.Mode() != 0o750|os.ModeSetuid || info.ModTime().Unix() != 100 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if _, err := unpackTar(&tailReader{r: bytes.NewReader(b.Bytes()[:end])}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("without its end: %v", err)
+	}
+}
+
+func TestCopyTree(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("it makes files of others")
+	}
+	from, to := t.TempDir(), t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(from+"/d", 0o711))
+	must(os.WriteFile(from+"/d/f", []byte("content"), 0o640))
+	must(os.Chown(from+"/d/f", 7, 8))
+	must(os.Link(from+"/d/f", from+"/hard"))
+	must(os.Symlink("../nowhere", from+"/d/soft"))
+	when := time.Unix(1000, 0)
+	must(os.Chtimes(from+"/d/f", when, when))
+	must(os.Chtimes(from+"/d", when, when))
+	must(copyTree(from, to))
+	a, err := os.Stat(to + "/d/f")
+	must(err)
+	b, err := os.Stat(to + "/hard")
+	must(err)
+	d, err := os.Stat(to + "/d")
+	must(err)
+	if !os.SameFile(a, b) || a.Mode() != 0o640 || !a.ModTime().Equal(when) || d.Mode().Perm() != 0o711 || !d.ModTime().Equal(when) {
+		t.Errorf("%v %v %v", a, b, d)
+	}
+	if link, err := os.Readlink(to + "/d/soft"); link != "../nowhere" {
+		t.Errorf("link %q, %v", link, err)
+	}
+	if text, err := os.ReadFile(to + "/hard"); string(text) != "content" {
+		t.Errorf("%q, %v", text, err)
+	}
+}

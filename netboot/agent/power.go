@@ -1,0 +1,138 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"walt/netboot/instructions"
+)
+
+// hangs is how long after it began a shutdown is taken for one that hangs.
+const hangs = 20 * time.Second
+
+// orders follows what the server orders.
+type orders struct {
+	log  *record
+	mu   sync.Mutex
+	ends bool // a shutdown has begun
+}
+
+func (o *orders) follow(order instructions.Order) {
+	if order.Clock != nil {
+		if wrong, err := setClock(*order.Clock); err != nil {
+			o.log.logf("clock: %v", err)
+		} else if wrong != 0 {
+			o.log.logf("the clock was wrong by %v", -wrong.Round(time.Millisecond))
+		}
+	}
+	if order.Blink > 0 {
+		go blink(time.Duration(order.Blink)*time.Second, o.log) // ends after that time
+	}
+	switch order.Power {
+	case instructions.Reboot, instructions.Poweroff:
+		o.power(order.Power)
+	case "":
+	default:
+		o.log.logf("an order that is none: %q", order.Power)
+	}
+}
+
+// power asks the init to reboot or power off, and sees that it happens.
+func (o *orders) power(what string) {
+	o.log.logf("the server orders: %s", what)
+	if !o.resetIfItHangs(what) {
+		return
+	}
+	init := initName()
+	switch {
+	case os.Getpid() == 1:
+		reset(what) // there is no root yet
+	case strings.HasPrefix(init, "systemd"):
+		// As systemd(1) says: SIGRTMIN+4 powers off, SIGRTMIN+5 reboots.
+		unix.Kill(1, map[string]unix.Signal{instructions.Poweroff: 34 + 4, instructions.Reboot: 34 + 5}[what])
+	case init == stayName || init == "init" && isBusybox():
+		unix.Kill(1, map[string]unix.Signal{instructions.Poweroff: unix.SIGUSR2, instructions.Reboot: unix.SIGTERM}[what])
+	default:
+		c := exec.Command(what)
+		c.Env, c.Dir = environment(), "/"
+		if err := c.Start(); err != nil {
+			o.log.logf("the image has no %s: %v", what, err)
+			reset(what)
+		}
+		go c.Wait() // the program ends before the machine does
+	}
+}
+
+// initName is the name of process 1.
+func initName() string {
+	b, err := os.ReadFile("/proc/1/comm")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func isBusybox() bool {
+	program, err := os.Readlink("/proc/1/exe")
+	return err == nil && strings.Contains(program, "busybox")
+}
+
+// resetIfItHangs resets the machine when it still runs after some time. It returns
+// false when that was agreed before.
+func (o *orders) resetIfItHangs(what string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ends {
+		return false
+	}
+	o.ends = true
+	time.AfterFunc(hangs, func() {
+		o.log.logf("the shutdown hangs")
+		reset(what)
+	})
+	return true
+}
+
+// reset reboots or powers off at once.
+func reset(what string) {
+	how := unix.LINUX_REBOOT_CMD_RESTART
+	if what == instructions.Poweroff {
+		how = unix.LINUX_REBOOT_CMD_POWER_OFF
+	}
+	unix.Reboot(how)
+}
+
+// watchShutdown notices shutdowns that the server did not order. systemd's last process
+// has another name; other inits end all processes with SIGTERM.
+func (m *machine) watchShutdown() {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM)
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-signals:
+			if !strings.HasPrefix(initName(), "systemd") {
+				m.orders.resetIfItHangs(instructions.Reboot)
+			}
+		case <-tick.C:
+			if !strings.HasPrefix(initName(), "systemd-shut") {
+				continue
+			}
+			what := instructions.Reboot
+			if b, _ := os.ReadFile("/proc/1/cmdline"); strings.Contains(string(b), "\x00poweroff\x00") || strings.Contains(string(b), "\x00halt\x00") {
+				what = instructions.Poweroff
+			}
+			m.orders.resetIfItHangs(what)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	connections   = 32               // at the same time
+	handshakeTime = 20 * time.Second // that a client has to show a key
+	// sshdWait is how long the image's own SSH server may take to start before ours
+	// takes its place.
+	sshdWait = 90 * time.Second
+)
+
+// serveOrWait has SSH answer: the image's own server if it has one that starts, else
+// ours. It tells the server when it does.
+func (m *machine) serveOrWait(sshd bool) {
+	for end := time.Now().Add(sshdWait); sshd && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if listening(22) {
+			m.up()
+			return
+		}
+	}
+	for told := false; ; time.Sleep(time.Second) {
+		listener, err := m.listen()
+		if err == nil {
+			m.up()
+			m.serve(listener)
+			return
+		}
+		if listening(22) { // of the image after all
+			m.up()
+			return
+		}
+		if !told {
+			told = true
+			m.log.logf("SSH: %v", err)
+		}
+	}
+}
+
+// listening reports whether somebody listens on a TCP port, as /proc/net/tcp says; see
+// Linux Documentation/networking/proc_net_tcp.rst
+func listening(port int) bool {
+	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		if slices.Contains(listeners(string(b)), port) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasSSHD reports whether the root of the thread has an SSH server.
+func hasSSHD() bool {
+	for _, name := range []string{"sshd", "dropbear"} {
+		for dir := range strings.SplitSeq(searchPath, ":") {
+			if info, err := os.Stat(dir + "/" + name); err == nil && info.Mode()&0o111 != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// serve answers on the listener until it is closed.
+func (m *machine) serve(listener net.Listener) {
+	config, err := m.sshConfig()
+	if err != nil {
+		m.log.logf("SSH: %v", err)
+		return
+	}
+	slots := make(chan struct{}, connections)
+	for {
+		conn, err := listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(100 * time.Millisecond) // too many open files, say
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			conn.Close()
+			continue
+		}
+		go func() { // ends with the connection, which the client or keep-alive ends
+			defer func() { <-slots }()
+			m.client(conn, config)
+		}()
+	}
+}
+
+// sshConfig is who may log in: root, with one of the keys of the instructions.
+func (m *machine) sshConfig() (*ssh.ServerConfig, error) {
+	var keys [][]byte
+	for _, line := range m.in.AuthorizedKeys {
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+		if err != nil {
+			m.log.logf("an authorized key is none: %v", err)
+			continue
+		}
+		keys = append(keys, key.Marshal())
+	}
+	config := &ssh.ServerConfig{
+		ServerVersion: "SSH-2.0-walt_agent",
+		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			shown := key.Marshal()
+			if meta.User() == "root" && slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, shown) }) {
+				return nil, nil
+			}
+			return nil, errors.New("unknown")
+		},
+	}
+	signer, err := ssh.ParsePrivateKey([]byte(m.in.HostKey))
+	if err != nil {
+		return nil, err
+	}
+	config.AddHostKey(signer)
+	return config, nil
+}
+
+// client serves one connection.
+func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(handshakeTime))
+	server, channels, requests, err := ssh.NewServerConn(conn, config)
+	if err != nil {
+		return
+	}
+	conn.SetDeadline(time.Time{})
+	go ssh.DiscardRequests(requests) // ends with the connection
+	for c := range channels {
+		if c.ChannelType() != "session" {
+			c.Reject(ssh.UnknownChannelType, "only sessions")
+			continue
+		}
+		channel, requests, err := c.Accept()
+		if err != nil {
+			break
+		}
+		s := &session{m: m, channel: channel}
+		go s.serve(requests) // ends when the client closes the channel
+	}
+	server.Close()
+}

@@ -1,0 +1,178 @@
+// Package boottest has what tests boot machines with: a kernel of Debian, the agent,
+// small images and QEMU. Such tests run where WALT_MACHINES=1 is set, as root on Debian.
+package boottest
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Wait is how long a test waits for anything that a machine does.
+const Wait = 3 * time.Minute
+
+// Need skips the test unless machines are wanted, and fails it when a program is
+// missing.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	if os.Getenv("WALT_MACHINES") != "1" {
+		t.Skip("it boots machines: set WALT_MACHINES=1")
+	}
+	for _, p := range append(programs, "qemu-system-x86_64") {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Fatalf("%s is missing", p)
+		}
+	}
+}
+
+// Kernel is a directory with boot/ and lib/modules of Debian's kernel for virtual
+// machines. It is downloaded once, and kept in the directory for temporary files.
+func Kernel(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(os.TempDir(), "walt-boottest-kernel")
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	work := t.TempDir()
+	script := `set -e
+name=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\).*/\1/p' | head -1)
+apt-get -qq download "$name"
+dpkg-deb -x "$name"_*.deb tree
+depmod -b tree "${name#linux-image-}"
+mv tree ` + dir + `.$$ && mv -T ` + dir + `.$$ ` + dir
+	c := exec.Command("sh", "-c", script)
+	c.Dir = work
+	c.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	if out, err := c.CombinedOutput(); err != nil {
+		if _, ok := os.Stat(dir); ok != nil { // another test was not faster
+			t.Fatalf("a kernel: %v\n%s", err, out)
+		}
+	}
+	return dir
+}
+
+// Agent is the program of machines, built for PCs.
+func Agent(t testing.TB) []byte {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "agent")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "walt/netboot/agent")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("build the agent: %v\n%s", err, out)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Busybox is a tar archive of an image that is little but busybox, whose init it has if
+// init is set, and what else is given: contents by path.
+func Busybox(t testing.TB, init bool, more map[string]string) []byte {
+	t.Helper()
+	program, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	put := func(h tar.Header, content string) {
+		h.Size = int64(len(content))
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"bin/", "sbin/", "etc/", "root/", "tmp/", "dev/", "proc/", "sys/", "run/"} {
+		put(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, "")
+	}
+	put(tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.trusted.walt": "kept"}}, string(b))
+	for _, name := range strings.Fields("sh cat ls id uname hostname sleep echo kill ps df mount stty tty true false getfattr wc head date reboot poweroff") {
+		put(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox"}, "")
+	}
+	if init {
+		put(tar.Header{Typeflag: tar.TypeLink, Name: "sbin/init", Linkname: "bin/busybox"}, "")
+	}
+	put(tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, "root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1000::/:/bin/sh\n")
+	put(tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, "root:x:0:\nworker:x:1000:\n")
+	for name, content := range more {
+		put(tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755}, content)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// Machine is a virtual machine.
+type Machine struct {
+	SSH    string        // address on loopback that leads to its port 22
+	Ended  chan struct{} // closed when QEMU has ended
+	serial string
+}
+
+// MAC is the address of a machine's interface.
+const MAC = "52:54:00:12:34:56"
+
+// Server is the address that machines have for the loopback of the test.
+const Server = "10.0.2.2"
+
+// Start starts a machine with a kernel, an initramfs and the rest of a command line.
+// Its memory is in megabytes. It is gone when the test ends; its console is in the log
+// of a test that fails.
+func Start(t testing.TB, kernel string, initramfs []byte, memory int, params string) *Machine {
+	t.Helper()
+	dir := t.TempDir()
+	initrd := filepath.Join(dir, "initrd")
+	if err := os.WriteFile(initrd, initramfs, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &Machine{SSH: l.Addr().String(), Ended: make(chan struct{}), serial: filepath.Join(dir, "serial")}
+	l.Close()
+	c := exec.Command("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", "q35,graphics=off", "-cpu", "max",
+		"-m", fmt.Sprint(memory), "-nodefaults", "-display", "none", "-no-reboot",
+		"-netdev", "user,id=n0,restrict=off,hostfwd=tcp:"+m.SSH+"-:22", "-device", "virtio-net-pci,netdev=n0,romfile=,mac="+MAC,
+		"-serial", "file:"+m.serial, "-kernel", kernel, "-initrd", initrd,
+		"-append", "console=ttyS0 quiet mitigations=off nokaslr panic=1 walt.mac="+MAC+" walt.ip=10.0.2.15/24 walt.gw="+Server+" "+params)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { // ends with QEMU, which the cleanup ends at the latest
+		c.Wait()
+		close(m.Ended)
+	}()
+	t.Cleanup(func() {
+		c.Process.Kill()
+		<-m.Ended
+		if t.Failed() {
+			t.Logf("console:\n%s\n%s", m.Console(), out.String())
+		}
+	})
+	return m
+}
+
+// Console is what the machine wrote on its serial line.
+func (m *Machine) Console() string {
+	b, _ := os.ReadFile(m.serial) // there is none yet
+	return string(b)
+}
