@@ -107,6 +107,9 @@ func writeAuthorizedKeys(keys []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := os.Chmod(dir, 0o700); err != nil { // others may not write there, or sshd takes no key
+		return err
+	}
 	name := path.Join(dir, "authorized_keys")
 	old, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -116,7 +119,10 @@ func writeAuthorizedKeys(keys []string) error {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
-	return replace(name, []byte(text+strings.Join(keys, "\n")+"\n"), 0o600)
+	for _, key := range keys {
+		text += line(strings.TrimSpace(key))
+	}
+	return replace(name, []byte(text), 0o600)
 }
 
 // leaveToUs has ifupdown leave interfaces alone that could be the one that the root

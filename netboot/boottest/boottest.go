@@ -101,7 +101,7 @@ func Busybox(t testing.TB, init bool, more map[string]string) []byte {
 		put(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, "")
 	}
 	put(tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.trusted.walt": "kept"}}, string(b))
-	for _, name := range strings.Fields("sh cat ls id uname hostname sleep echo kill ps df mount stty tty true false getfattr wc head date reboot poweroff") {
+	for _, name := range strings.Fields("sh cat ls id uname hostname sleep echo kill ps df mount stty tty true false getfattr grep cut sort stat wc head date reboot poweroff") {
 		put(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox"}, "")
 	}
 	if init {

@@ -1,0 +1,137 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"walt/images/content"
+	"walt/images/imagetest"
+	"walt/netboot/boottest"
+	"walt/netboot/instructions"
+	"walt/netboot/nfs"
+)
+
+// exports has one image for all who ask.
+type exports struct {
+	image nfs.ID
+	tree  *content.Tree
+}
+
+func (e exports) Tree(_ context.Context, _ netip.Addr, image nfs.ID) (*content.Tree, error) {
+	if image != e.image {
+		return nil, nil
+	}
+	return e.tree, nil
+}
+
+// serveNFS serves an archive as an image, and makes it the root of the machine.
+func (b *bench) serveNFS(archive []byte) {
+	b.t.Helper()
+	store, err := content.Open(imagetest.MemoryDir(b.t), time.Now)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	add := func(blob []byte) content.Digest {
+		if err := store.Add(content.Blob{Digest: content.Sum(blob), Size: int64(len(blob))}, bytes.NewReader(blob)); err != nil {
+			b.t.Fatal(err)
+		}
+		return content.Sum(blob)
+	}
+	d := add(fmt.Appendf(nil, `{"layers":[{"digest":%q,"size":%d}]}`, add(archive), len(archive)))
+	tree, err := store.Tree(b.t.Context(), d)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	server := &nfs.Server{Exports: exports{nfs.IDOf(d), tree}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	go server.Serve(l) // ends with Close
+	b.t.Cleanup(func() { server.Close() })
+	b.in.Root = instructions.Root{NFS: []instructions.NFS{{Server: b.guestAddr(l.Addr().String()), Path: nfs.Path(d)}}}
+}
+
+func TestMachineBootsOverNFS(t *testing.T) {
+	boottest.Need(t, "busybox")
+	b := newBench(t)
+	b.in.Init = "/sbin/init"
+	b.in.Volumes = []string{"/data"}
+	b.in.Permissive = true
+	capability := "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_raw=ep
+	b.in.Capabilities = []instructions.Capability{{Path: "/bin/ping", Value: []byte(capability)}}
+	b.serveNFS(boottest.Busybox(t, true, map[string]string{
+		"data/file": "of the image\n", "var/lib/docker/x": "too\n", "bin/ping": "#!/bin/sh\n",
+		"etc/network/interfaces":      "auto lo eth0\niface eth0 inet dhcp\n",
+		"etc/selinux/config":          "# a comment\nSELINUX=enforcing\n",
+		"etc/ssh/ssh_host_rsa_key":    "known to all",
+		"root/.ssh/authorized_keys":   "ssh-ed25519 AAAA of the image",
+		"etc/init.d/rcS":              "#!/bin/sh\necho started > /started\n",
+		"usr/share/zoneinfo/unneeded": "",
+	}))
+	b.start(256)
+	r := b.wait("up", at(instructions.Up))
+	if r.Size == 0 || r.Used == 0 || r.Used > r.Size {
+		t.Errorf("memory: %d of %d", r.Used, r.Size)
+	}
+	t.Logf("steps %+v", r.Steps)
+	c := b.dial()
+	for command, want := range map[string]string{
+		"grep -E ' (/|/data|/var/lib/docker) ' /proc/mounts | cut -d' ' -f1-3 | sort":              "walt / overlay\nwalt-volume /data tmpfs\nwalt-volume /var/lib/docker tmpfs\n",
+		"cat /data/file /var/lib/docker/x /started; echo written > /etc/written; cat /etc/written": "of the image\ntoo\nstarted\nwritten\n",
+		"cat /etc/network/interfaces /etc/selinux/config; ls /etc/ssh":                             "auto lo\niface eth0 inet dhcp\n# a comment\nSELINUX=permissive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\n",
+		"cat /run/mount/utab; head -2 /run/systemd/network/00-walt.network":                        "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n[Match]\nMACAddress=" + boottest.MAC + "\n",
+		"wc -l < /root/.ssh/authorized_keys; stat -c %a /root/.ssh /root/.ssh/authorized_keys":     "2\n700\n600\n",
+	} {
+		if out, err := b.run(c, command); err != nil || out != want {
+			t.Errorf("%s: %q, %v", command, out, err)
+		}
+	}
+	if log := b.machine.Console(); !strings.Contains(log, "SELinux does not enforce") || strings.Contains(log, "capabilities of") {
+		t.Error("the log does not tell of SELinux, or tells of capabilities")
+	}
+	b.run(c, "reboot") // as a user types it; the connection ends with it
+	b.gone()
+}
+
+// The Debian is one that debootstrap made before, with an init and an SSH server of its
+// own, packed as a tar archive.
+func TestDebianBootsOverNFS(t *testing.T) {
+	boottest.Need(t)
+	archive, err := os.ReadFile(os.Getenv("WALT_DEBIAN"))
+	if err != nil {
+		t.Skip("it boots the Debian in the tar archive WALT_DEBIAN")
+	}
+	b := newBench(t)
+	b.in.Init = "/sbin/init"
+	b.serveNFS(archive)
+	b.start(768)
+	b.wait("up", at(instructions.Up))
+	c := b.dial()
+	for end := time.Now().Add(boottest.Wait); ; time.Sleep(time.Second) {
+		out, err := b.run(c, "systemctl is-system-running; systemctl --failed --no-legend")
+		if strings.HasPrefix(out, "running\n") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it is %q, %v", out, err)
+		}
+	}
+	out, err := b.run(c, "cat /proc/1/comm /etc/hostname; ps -o args= -C walt-agent; systemctl is-active ssh")
+	if want := "systemd\nnode-1\n" + agentName + "\nactive\n"; err != nil || out != want {
+		t.Errorf("got %q, %v", out, err)
+	}
+	b.orders <- instructions.Order{Power: instructions.Reboot}
+	b.gone()
+}
