@@ -6,14 +6,23 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 # The race detector needs cgo and doubles the time: CI has it, `make test RACE=-race` too.
 RACE    ?= $(if $(filter true,$(CI)),-race)
 CUTS    ?= 200
+AGENTS  := amd64 arm64 arm
 PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/arm64
 
-.PHONY: help build demo test lint format bench powercut cross parts clean
+.PHONY: help agents build demo test lint format bench powercut cross parts clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## build the static server program, bin/waltd
+# What runs on machines that boot over the network; the server has it in it, compressed.
+agents:
+	@for a in $(AGENTS); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$a GOARM=6 \
+		$(GO) build -trimpath -ldflags '-s -w' -o bin/agent-$$a ./netboot/agent || exit 1; \
+	done
+	@$(GO) run ./netboot/initrd/pack netboot/initrd/agents $(AGENTS:%=bin/agent-%)
+
+build: agents ## build the static server program, bin/waltd
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/waltd .
 
 demo: build ## start a throw-away lab on loopback and take a tour of it
@@ -43,7 +52,7 @@ powercut: build ## cut the power of a virtual machine with the server CUTS times
 	scripts/guest bin/guest bin/waltd
 	$(GO) run ./e2e/powercut -cuts $(CUTS)
 
-cross: ## build bin/waltd-OS-ARCH for every platform
+cross: agents ## build bin/waltd-OS-ARCH for every platform
 	@for p in $(PLATFORMS); do \
 		echo "bin/waltd-$${p%/*}-$${p#*/}"; CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} \
 		$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/waltd-$${p%/*}-$${p#*/} . || exit 1; \
@@ -53,4 +62,4 @@ parts: ## install, or name, the real programs that the tests use
 	scripts/parts ssh ssh-keygen docker-registry dockerd podman skopeo snmpd snmpget puttygen openssl $(if $(RACE),gcc)
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin netboot/initrd/agents/*.zst

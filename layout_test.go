@@ -47,6 +47,7 @@ var imports = map[string][]string{
 	"pause":          {},
 
 	"netboot/instructions": {},
+	"netboot/initrd/pack":  {}, // which make runs
 
 	// What runs on machines that the server boots.
 	"netboot/agent": {"netboot/instructions"},
