@@ -3,6 +3,7 @@ package nfs
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -39,11 +40,15 @@ func reportCPU(b *testing.B, begin time.Duration) {
 	b.ReportMetric(float64(spent(b)-begin)/float64(b.N)/1e3, "cpu-us/op")
 }
 
-// repeat sends the same call again and again, and skips the answers.
+// repeat sends a call, and skips the answer.
 func (c *client) repeat(message []byte) error {
 	if _, err := c.conn.Write(message); err != nil {
 		return err
 	}
+	return c.skip()
+}
+
+func (c *client) skip() error {
 	mark, err := c.in.Peek(4)
 	if err != nil {
 		return err
@@ -83,11 +88,15 @@ func BenchmarkAnswer(b *testing.B) {
 }
 
 // What the server alone takes for a client, in a process of its own, that looks
-// names up, one call after the other. BenchmarkEcho is the least that this can take.
+// names up, with one call under way or several. BenchmarkEcho is the least that the
+// former can take.
 func BenchmarkLookup(b *testing.B) {
 	addr, d := serveAll(b, regular("f", "hello"))
 	c := dial(b, addr, home)
-	callFrom(b, addr, c.message(programNFS, version, 3, encode(c.mount(d), "f")))
+	message := slices.Clone(c.message(programNFS, version, 3, encode(c.mount(d), "f")))
+	for _, together := range []int{1, 8} {
+		b.Run(strconv.Itoa(together), func(b *testing.B) { callFrom(b, addr, message, together) })
+	}
 }
 
 // What a server takes that answers as many bytes without looking at them.
@@ -112,12 +121,12 @@ func BenchmarkEcho(b *testing.B) {
 		}
 	}()
 	c := client{cred: asRoot}
-	callFrom(b, l.Addr().String(), c.message(programNFS, version, 3, encode(handle(make([]byte, handleSize)), "f")))
+	callFrom(b, l.Addr().String(), c.message(programNFS, version, 3, encode(handle(make([]byte, handleSize)), "f")), 1)
 }
 
-// callFrom has another process make the same call b.N times.
-func callFrom(b *testing.B, addr string, message []byte) {
-	cmd := exec.CommandContext(b.Context(), os.Args[0], addr, hex.EncodeToString(message), strconv.Itoa(b.N))
+// callFrom has another process make the same call b.N times, several together.
+func callFrom(b *testing.B, addr string, message []byte, together int) {
+	cmd := exec.CommandContext(b.Context(), os.Args[0], addr, hex.EncodeToString(message), strconv.Itoa(b.N), strconv.Itoa(together))
 	cmd.Env = append(os.Environ(), clientProcess+"=1")
 	begin := spent(b)
 	b.ResetTimer()
@@ -134,15 +143,17 @@ func TestMain(m *testing.M) {
 	if os.Getenv(clientProcess) == "" {
 		os.Exit(m.Run())
 	}
-	addr, hexadecimal, count := os.Args[1], os.Args[2], os.Args[3]
-	n, err := strconv.Atoi(count)
-	message, err2 := hex.DecodeString(hexadecimal)
-	conn, err3 := net.Dial("tcp", addr)
-	err = errors.Join(err, err2, err3)
-	if err == nil {
+	n, err := strconv.Atoi(os.Args[3])
+	together, err2 := strconv.Atoi(os.Args[4])
+	message, err3 := hex.DecodeString(os.Args[2])
+	conn, err4 := net.Dial("tcp", os.Args[1])
+	if err = errors.Join(err, err2, err3, err4); err == nil {
 		c := client{conn: conn, in: bufio.NewReader(conn)}
-		for range n {
-			err = errors.Join(err, c.repeat(message))
+		for ; n > 0 && err == nil; n -= together {
+			_, err = conn.Write(bytes.Repeat(message, min(n, together)))
+			for range min(n, together) {
+				err = errors.Join(err, c.skip())
+			}
 		}
 	}
 	if err != nil {
