@@ -3,6 +3,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"crypto/ed25519"
@@ -362,5 +363,34 @@ func TestBootThatFails(t *testing.T) {
 		t.Errorf("log: %q, %v", out, err)
 	}
 	b.orders <- instructions.Order{Power: instructions.Poweroff}
+	b.gone()
+}
+
+func TestMachineWithNothingButAKernel(t *testing.T) {
+	boottest.Need(t)
+	b := newBench(t)
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "boot/", Mode: 0o755}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.files["/image.tar"] = archive.Bytes()
+	b.in.Init = "/sbin/init" // which is not there
+	b.start(256)
+	r := b.wait("up without an init", func(r instructions.Report) bool { return at(instructions.Up)(r) && r.Ended != "" })
+	if !strings.Contains(r.Ended, "the image's /sbin/init cannot be run: no such file") {
+		t.Errorf("ended: %q", r.Ended)
+	}
+	c := b.dial()
+	if out, err := b.run(c, "ls"); err == nil || !strings.Contains(out, "The image has no shell.") {
+		t.Errorf("a command: %q, %v", out, err)
+	}
+	if out, err := b.run(c, "mounts"); err != nil || !strings.Contains(out, "walt-ram / tmpfs") || strings.Contains(out, "/sysroot") {
+		t.Errorf("mounts: %q, %v", out, err)
+	}
+	b.run(c, "reboot") // the connection may end with it
 	b.gone()
 }
