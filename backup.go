@@ -110,12 +110,12 @@ func salvageCommand(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "waltd: wrote %s to %s\n  %d rows could be read; to go on with them: waltd restore --data DIR %s\n", what, file, len(rows), file)
+	fmt.Fprintf(os.Stderr, "waltd: wrote %s to %s\n  rows that could be read: %d; to go on with them: waltd restore --data DIR %s\n", what, file, len(rows), file)
 	for _, what := range lost {
 		fmt.Fprintf(os.Stderr, "  lost: %s\n", what)
 	}
 	if len(lost) > 0 {
-		return fault.Failedf("%d parts of the store could not be read", len(lost)).
+		return fault.Failedf("the store could not be read as a whole: parts that are lost: %d", len(lost)).
 			WithHint("what was done last may be missing: check whose nodes and images there are before users come")
 	}
 	return nil

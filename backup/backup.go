@@ -37,7 +37,11 @@ type Contents struct {
 }
 
 func (c Contents) String() string {
-	return fmt.Sprintf("the store, and %d files of keys and images (%.1f MB)", c.Files, float64(c.Bytes)/1e6)
+	noun := "files"
+	if c.Files == 1 {
+		noun = "file"
+	}
+	return fmt.Sprintf("the store, and %d %s of keys and images (%.1f MB)", c.Files, noun, float64(c.Bytes)/1e6)
 }
 
 // Write writes the archive of the data directory to w; store writes the content

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -231,6 +232,98 @@ func TestRestoreKeepsWhatIsThere(t *testing.T) {
 	}
 	if len(content(t, data)) != 1 || len(content(t, other+".restoring")) != 1 {
 		t.Error("files of others were removed")
+	}
+}
+
+// TestRestoreReplacesNothing: neither a file, the backup itself perhaps, nor a
+// symbolic link gives way to the data directory.
+func TestRestoreReplacesNothing(t *testing.T) {
+	t.Parallel()
+	packed, files := archive(t)
+	parent := t.TempDir()
+	fill(t, parent, map[string]string{"file": "mine"})
+	link := func(name, to string) {
+		t.Helper()
+		if err := os.Symlink(to, filepath.Join(parent, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("to-file", "file")
+	link("to-nothing", "missing")
+	link("to-empty", "disk/empty")
+	if err := os.MkdirAll(filepath.Join(parent, "disk", "empty"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, why := range map[string]string{"file": "not a directory", "to-file": "not a directory", "to-nothing": "symbolic link to what does not exist"} {
+		_, err := backup.Restore(t.Context(), filepath.Join(parent, name), readStore, bytes.NewReader(packed))
+		if f := fault.As(err); f == nil || !strings.Contains(f.Msg, why) || f.Hint == "" {
+			t.Errorf("%s: %v, want %q", name, err, why)
+		}
+	}
+	if got, err := os.ReadFile(filepath.Join(parent, "file")); string(got) != "mine" {
+		t.Errorf("the file has %q, %v", got, err)
+	}
+	if _, err := backup.Restore(t.Context(), filepath.Join(parent, "to-empty"), readStore, bytes.NewReader(packed)); err != nil {
+		t.Fatal(err)
+	}
+	if to, err := os.Readlink(filepath.Join(parent, "to-empty")); err != nil || to != "disk/empty" {
+		t.Errorf("the link is %q, %v", to, err)
+	}
+	if got := content(t, filepath.Join(parent, "disk", "empty")); !maps.Equal(got, files) {
+		t.Errorf("behind the link: %q", got)
+	}
+}
+
+// TestOneArchive refuses what was put together of several, or by other tools.
+func TestOneArchive(t *testing.T) {
+	t.Parallel()
+	packed, _ := archive(t)
+	refuses(t, slices.Concat(packed, packed), readStore, "something follows its end")
+	refuses(t, append(slices.Clone(packed), "more"...), readStore, "something follows its end")
+	refuses(t, slices.Concat(packed[:len(packed)-1024], packed), readStore, "something follows its last entry")
+	padded := append(slices.Clone(packed), make([]byte, 10240)...)
+	if _, err := backup.Restore(t.Context(), t.TempDir(), readStore, bytes.NewReader(padded)); err != nil {
+		t.Errorf("with a block of zeros: %v", err)
+	}
+
+	key := tar.Header{Name: "keys/ssh_host_ed25519_key", Mode: 0o600}
+	store := tar.Header{Name: "state", Mode: 0o600}
+	last := tar.Header{Name: "complete", Mode: 0o600}
+	link := tar.Header{Name: "keys/ssh_host_ed25519_key", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}
+	linked := tar.Header{Name: "state", Typeflag: tar.TypeLink, Linkname: "keys/ssh_host_ed25519_key"}
+	for why, headers := range map[string][]tar.Header{
+		"ssh_host_ed25519_key is there twice":    {store, key, key, last},
+		`"keys/ssh_host_ed25519_key" is no file`: {store, link, last},
+		`"state" is no file`:                     {key, linked, last},
+		`it holds "state"`:                       {store, key, store, last},
+		`"complete" is no file`:                  {store, key, {Name: "complete", Typeflag: tar.TypeSymlink, Linkname: "x"}},
+		"lacks the store":                        {key, last, store},
+		"lacks the server's keys":                {store, last, key},
+		"something follows its last entry":       {store, key, last, key},
+	} {
+		var w bytes.Buffer
+		to := tar.NewWriter(&w)
+		for _, h := range headers {
+			if err := to.WriteHeader(&h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := to.Close(); err != nil {
+			t.Fatal(err)
+		}
+		refuses(t, w.Bytes(), readStore, why)
+	}
+	// Files with other sizes are all there.
+	other := bytes.Replace(packed, []byte("3 17\n"), []byte("3 18\n"), 1)
+	refuses(t, other, readStore, "17 bytes in all, not the 18")
+}
+
+func TestContentsInWords(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{0: "0 files of", 1: "1 file of", 2: "2 files of"} {
+		if got := (backup.Contents{Files: n}).String(); !strings.Contains(got, want) {
+			t.Errorf("%d: %s", n, got)
+		}
 	}
 }
 
