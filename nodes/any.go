@@ -53,7 +53,8 @@ func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Mod
 		return nil, err
 	}
 	var found []candidate
-	var rest [unreachable + 1][]*Device // those that are not up, by their readiness
+	var later []candidate               // those that the server can start
+	var rest [unreachable + 1][]*Device // the others that are not up, by their readiness
 	for _, d := range all {
 		if model != "" && d.Model != model || l.status.of(d.Name).State != Up {
 			continue
@@ -70,12 +71,14 @@ func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Mod
 		if err != nil {
 			return nil, err
 		}
-		rest[how] = append(rest[how], d)
-		if len(found)+len(rest[startable]) == n {
-			break
+		if how > startable {
+			rest[how] = append(rest[how], d)
+		} else if later, err = appendFree(later, tx, d, how); err != nil || len(found)+len(later) == n {
+			return append(found, later...), err
 		}
 	}
-	for how := startable; how <= unreachable; how++ {
+	found = append(found, later...)
+	for how := untold; how <= unreachable; how++ {
 		for _, d := range rest[how] {
 			if found, err = appendFree(found, tx, d, how); err != nil || len(found) == n {
 				return found, err

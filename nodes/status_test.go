@@ -120,7 +120,32 @@ func TestWaitEnds(t *testing.T) {
 		_, done := l.await(t.Context(), t)
 		_, err = l.Remove(t.Context(), "bob", Only("v2"), consent.Agreement{})
 		ok(t, err)
-		wantFault(t, <-done, fault.Failed, "v2")
+		wantFault(t, <-done, fault.Failed, "v2 was removed")
+	})
+}
+
+// A node that gets another name while it is waited for is the same node, and one
+// that gets the name of a node that is gone is not.
+func TestWaitIsForTheNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		l.comeUp(t, "v2")
+		m, done := l.await(t.Context(), t)
+		_, err := l.Rename(t.Context(), "bob", "v1", "v3", consent.Agreement{})
+		ok(t, err)
+		synctest.Wait()
+		_, err = l.Create(t.Context(), "bob", "v1", "m1")
+		ok(t, err)
+		l.comeUp(t, "v3")
+		ok(t, <-done)
+		equal(t, "told", m.lines, "v1 booting;", "v3 booting;")
+
+		_, done = l.await(t.Context(), t) // v1
+		_, err = l.Remove(t.Context(), "bob", Only("v1"), consent.Agreement{})
+		ok(t, err)
+		_, err = l.Rename(t.Context(), "bob", "v3", "v1", consent.Agreement{})
+		ok(t, err)
+		wantFault(t, <-done, fault.Failed, "v1 was removed")
 	})
 }
 

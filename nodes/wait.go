@@ -14,7 +14,8 @@ import (
 )
 
 // Wait returns when every node of the set is up on the image that it should
-// boot, calling progress with those that are not yet whenever that changed.
+// boot, calling progress with those that are not yet whenever that changed. One
+// that gets another name is still waited for; one that is removed is a fault.
 // When ctx ends first it returns the nodes that were not up, with ctx's error. One
 // that cannot boot that image ends it at once with a fault: what was in its way
 // seldom goes by itself, and until the next try is a long time.
@@ -48,7 +49,7 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 	err = l.Store.View(context.WithoutCancel(ctx), func(r state.Reader) error {
 		missing, failed = nil, nil
 		for _, n := range set {
-			d, err := get(r, n.Name)
+			d, err := still(r, n)
 			if err != nil {
 				return err
 			}
@@ -68,6 +69,19 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 		return nil
 	})
 	return missing, failed, err
+}
+
+// still returns a device that was looked at before, whatever it is called by now,
+// or a fault that says that it is gone, also when another one got its name.
+func still(r state.Reader, n DeviceStatus) (Device, error) {
+	name, known, err := macs.Find(r, string(n.MAC))
+	if err == nil && !known {
+		err = fault.Failedf("%s was removed meanwhile", n.Name).WithHint("see all devices with: device show")
+	}
+	if err != nil {
+		return Device{}, err
+	}
+	return get(r, name)
 }
 
 // cannotBoot is the fault for nodes that failed to boot.
@@ -160,7 +174,7 @@ func (l *Lab) UpInTime(ctx context.Context, nodes, late []DeviceStatus, progress
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		var ds []Device
 		for _, n := range nodes {
-			d, err := get(r, n.Name)
+			d, err := still(r, n)
 			if err != nil {
 				return err
 			}
