@@ -94,7 +94,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	})
 	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{
-		Store: s.store, Journal: s.journal, Images: s.catalog, Ports: s.ports, Key: nodeKey,
+		Store: s.store, Journal: s.journal, Users: s.users, Images: s.catalog, Ports: s.ports, Key: nodeKey,
 		IP: listenIP(s.listener.Addr()), Log: log, Now: time.Now,
 	})
 	s.catalog.Nodes, s.ports.Devices, s.library.Present = s.lab, s.lab, s.lab.Models

@@ -70,6 +70,61 @@ func TestLastAdministratorIsNotDemoted(t *testing.T) {
 	}
 }
 
+// An administrator whose keys have expired, are bound to a command or are gone does
+// not count: the last one who can log in stays, and keeps the last key for that.
+func TestLastAdministratorWhoCanLogIn(t *testing.T) {
+	t.Parallel()
+	for _, keys := range []string{"", `expiry-time="20200101" ` + line("b"), `command="node show" ` + line("b")} {
+		l := newTeam(t)
+		ctx := t.Context()
+		if _, err := l.RemoveKey(ctx, "alice", fingerprint("bob")); err != nil {
+			t.Fatal(err)
+		}
+		if keys != "" {
+			_, err := l.AddKeys(ctx, "alice", "bob", keys)
+			ok(t, err)
+		}
+		ok(t, l.Promote(ctx, "alice", "bob"))
+		_, err := l.AddKeys(ctx, "alice", "alice", `expiry-time="20200101" `+line("old"))
+		ok(t, err)
+		refused(t, l.Demote(ctx, "alice", "alice", true), "alice is the last administrator who can log in and cannot be demoted", "user add-key bob < KEY.pub")
+		refused(t, l.delete(t, "alice", "alice"), "alice is the last administrator who can log in and cannot be removed")
+		_, err = l.RemoveKey(ctx, "alice", fingerprint("alice"))
+		refused(t, err, "is the last key with which an administrator can log in", "user add-key alice < KEY.pub")
+		if is, err := l.Administered(ctx); !is || err != nil {
+			t.Errorf("%q: administered: %v, %v", keys, is, err)
+		}
+		// With certificates, or another key, either may go.
+		l.SetCA([]ssh.PublicKey{public("ca")})
+		_, err = l.RemoveKey(ctx, "alice", fingerprint("old"))
+		ok(t, err)
+		l.SetCA(nil)
+		_, err = l.AddKeys(ctx, "alice", "bob", line("new"))
+		ok(t, err)
+		ok(t, l.Demote(ctx, "alice", "alice", true))
+		ok(t, l.Promote(ctx, "bob", "alice"))
+		ok(t, l.delete(t, "bob", "alice"))
+	}
+}
+
+// Of two administrators one demotes the other, who takes from the first the only key
+// with which to log in: one who can log in remains.
+func TestDemotedWhileTheOtherLosesTheKey(t *testing.T) {
+	t.Parallel()
+	for range 50 {
+		l := newTeam(t)
+		ok(t, l.Promote(t.Context(), "alice", "bob"))
+		_, err := l.AddKeys(t.Context(), "alice", "bob", `expiry-time="20200101" `+line("old"))
+		ok(t, err)
+		race(t,
+			func() error { return l.Demote(t.Context(), "bob", "alice", false) },
+			func() error { _, err := l.RemoveKey(t.Context(), "alice", fingerprint("bob")); return err })
+		if is, err := l.Administered(t.Context()); !is || err != nil {
+			t.Fatalf("administered: %v, %v", is, err)
+		}
+	}
+}
+
 func TestAdministered(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

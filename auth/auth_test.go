@@ -53,7 +53,7 @@ func newTeam(t testing.TB) lab {
 }
 
 func (l lab) delete(t testing.TB, actor, name Name) error {
-	_, err := l.store.Update(t.Context(), func(tx state.Tx) error { return Delete(tx, actor, name) })
+	_, err := l.store.Update(t.Context(), func(tx state.Tx) error { return l.Delete(tx, actor, name) })
 	return err
 }
 

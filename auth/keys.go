@@ -79,9 +79,9 @@ func (u *Users) AddKeys(ctx context.Context, actor, name Name, lines string) ([]
 
 // RemoveKey takes a key, given by its fingerprint, from the user who has it,
 // and returns it. Users do that with their own keys, administrators with
-// everybody's. The last key of an administrator stays; the last key of another
-// user can only be taken by an administrator, since nobody locks themselves out
-// on purpose.
+// everybody's. The last key of an administrator stays, and so does the last with
+// which any of them can log in; the last key of another user can only be taken by
+// an administrator, since nobody locks themselves out on purpose.
 func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (Key, error) {
 	if !strings.HasPrefix(fingerprint, hashPrefix) {
 		fingerprint = hashPrefix + fingerprint
@@ -103,6 +103,9 @@ func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (
 				WithHint("add another key first: user add-key %s < KEY.pub", k.User)
 		}
 		rec.Keys = slices.DeleteFunc(rec.Keys, func(f string) bool { return f == fingerprint })
+		if err := u.checkStillAdministered(tx, rec, fingerprint); err != nil {
+			return err
+		}
 		if err := userTable.Put(tx, string(k.User), rec); err != nil {
 			return err
 		}
@@ -112,6 +115,23 @@ func (u *Users) RemoveKey(ctx context.Context, actor Name, fingerprint string) (
 		return u.recordChange(tx, actor.Actor(), k.User, "key removed: "+fingerprint)
 	})
 	return k, err
+}
+
+// checkStillAdministered returns a fault when the user of rec, with the keys that are
+// left there, is an administrator who cannot log in, and nor can any other.
+func (u *Users) checkStillAdministered(r state.Reader, rec record, removed string) error {
+	if !rec.Admin {
+		return nil
+	}
+	if ok, err := u.canLogIn(r, rec.Keys); ok || err != nil {
+		return err
+	}
+	able, _, err := u.otherAdmin(r, rec.Name)
+	if err != nil || able != "" {
+		return err
+	}
+	return fault.Failedf("%s is the last key with which an administrator can log in and cannot be removed", removed).
+		WithHint("add another key first: user add-key %s < KEY.pub", rec.Name)
 }
 
 // findKey returns a key, or a fault that suggests near misses among the keys of

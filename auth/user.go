@@ -197,9 +197,9 @@ func Exists(r state.Reader, name Name) (bool, error) {
 func Require(r state.Reader, actor Name) error { return authorize(r, actor, "") }
 
 // Delete removes a user and the user's keys within tx, where actor is an
-// administrator and another administrator remains. The nodes and images of the
+// administrator and another one who can log in remains. The nodes and images of the
 // user, and the event that tells of it all, are the caller's.
-func Delete(tx state.Tx, actor, name Name) error {
+func (u *Users) Delete(tx state.Tx, actor, name Name) error {
 	if err := Require(tx, actor); err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func Delete(tx state.Tx, actor, name Name) error {
 		return err
 	}
 	if rec.Admin {
-		if err := checkOtherAdmin(tx, name, "removed"); err != nil {
+		if err := u.checkOtherAdmin(tx, name, "removed"); err != nil {
 			return err
 		}
 	}
@@ -218,22 +218,6 @@ func Delete(tx state.Tx, actor, name Name) error {
 		}
 	}
 	return userTable.Delete(tx, string(name))
-}
-
-// checkOtherAdmin returns a fault, that name cannot be removed or the like, unless
-// there is an administrator besides. It reads the row of one, so that a concurrent
-// removal of that one conflicts.
-func checkOtherAdmin(r state.Reader, name Name, verb string) error {
-	for e, err := range userTable.Scan(r, "", "") {
-		if err != nil {
-			return err
-		}
-		if e.Value.Admin && e.Value.Name != name {
-			return nil
-		}
-	}
-	return fault.Failedf("%s is the last administrator and cannot be %s", name, verb).
-		WithHint("make another administrator first: user promote USER")
 }
 
 // authorize returns a fault unless actor is an administrator or, for what

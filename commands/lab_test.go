@@ -71,7 +71,7 @@ func newTestLab(t *testing.T) *testLab {
 		Dial: func(snmp.Switch) (power.Agent, error) { return &lab.outlets, nil },
 	})
 	lab.nodes = nodes.New(nodes.Config{
-		Store: store, Journal: lab.journal, Images: catalog, Ports: ports, Key: signer("lab"), IP: "192.0.2.1",
+		Store: store, Journal: lab.journal, Users: lab.users, Images: catalog, Ports: ports, Key: signer("lab"), IP: "192.0.2.1",
 		Log: log, Now: lab.now,
 	})
 	catalog.Nodes, ports.Devices = lab.nodes, lab.nodes

@@ -18,7 +18,7 @@ import (
 )
 
 // newHistory is a history in memory, of the users.
-func newHistory(t testing.TB, users ...auth.Name) *History {
+func newHistory(t testing.TB, users ...auth.Name) (*History, *auth.Users) {
 	t.Helper()
 	store, err := badger.OpenMemory()
 	ok(t, err)
@@ -31,7 +31,7 @@ func newHistory(t testing.TB, users ...auth.Name) *History {
 		ok(t, err)
 		ok(t, known.Ensure(t.Context(), user, string(ssh.MarshalAuthorizedKey(key))))
 	}
-	return New(store)
+	return New(store), known
 }
 
 func ok(t testing.TB, err error) {
@@ -59,7 +59,7 @@ func (h *History) add(t testing.TB, user auth.Name, lines ...string) {
 
 func TestLines(t *testing.T) {
 	t.Parallel()
-	h := newHistory(t, "bob", "bo")
+	h, _ := newHistory(t, "bob", "bo")
 	h.want(t, "bob")
 	h.add(t, "bob", "a", "b", "b", "a", strings.Repeat("x", maxLine+1))
 	h.want(t, "bob", "a", "b", "a")
@@ -68,7 +68,7 @@ func TestLines(t *testing.T) {
 
 func TestLinesAreBounded(t *testing.T) {
 	t.Parallel()
-	h := newHistory(t, "bob")
+	h, _ := newHistory(t, "bob")
 	var all []string
 	for i := range maxLines + 3 {
 		all = append(all, fmt.Sprint(i))
@@ -87,7 +87,7 @@ func TestLinesAreBounded(t *testing.T) {
 
 func TestSeveralShells(t *testing.T) {
 	t.Parallel()
-	h := newHistory(t, "bob")
+	h, _ := newHistory(t, "bob")
 	var shells sync.WaitGroup
 	for i := range 20 {
 		shells.Go(func() { h.add(t, "bob", fmt.Sprint(i)) })
@@ -104,11 +104,11 @@ func TestSeveralShells(t *testing.T) {
 // gets that name later must not read it.
 func TestRemovedUser(t *testing.T) {
 	t.Parallel()
-	h := newHistory(t, "admin", "alice", "bob")
+	h, known := newHistory(t, "admin", "alice", "bob")
 	h.add(t, "alice", "node show")
 	h.add(t, "bob", "node show")
 	_, err := h.store.Update(t.Context(), func(tx state.Tx) error {
-		if err := auth.Delete(tx, "admin", "bob"); err != nil {
+		if err := known.Delete(tx, "admin", "bob"); err != nil {
 			return err
 		}
 		return Forget(tx, "bob")

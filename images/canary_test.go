@@ -167,7 +167,7 @@ func TestCanaryThatIsInterrupted(t *testing.T) {
 	wantFault(t, err, fault.Interrupted, "m1-default stays as it was", "free boots it again")
 	l.wantVersions(t, "afterwards", "v1", both)
 	l.fleet.await = func(context.Context, images.Ref, func(images.Trial)) error { // and who is removed meanwhile
-		l.update(t, func(tx state.Tx) error { return auth.Delete(tx, "alice", "bob") })
+		l.update(t, func(tx state.Tx) error { return l.users.Delete(tx, "alice", "bob") })
 		return nil
 	}
 	if got := l.updates(t, false); got[0].Err == nil || got[0].Tried != "free" {

@@ -74,7 +74,7 @@ func over(store state.Store, now func() time.Time, library *shelf) testLab {
 	})
 	ports := power.New(power.Config{Store: store, Journal: log, Log: slog.New(slog.DiscardHandler), Now: now})
 	l.Lab = New(Config{
-		Store: store, Journal: log, Images: catalog, Ports: ports, Hosts: map[HostKind]Host{Simulated: l.grid},
+		Store: store, Journal: log, Users: l.users, Images: catalog, Ports: ports, Hosts: map[HostKind]Host{Simulated: l.grid},
 		Log: slog.New(slog.DiscardHandler), Now: now,
 	})
 	catalog.Nodes, ports.Devices = l.Lab, l.Lab

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
+	"walt/auth"
 	"walt/images"
 	"walt/journal"
 	"walt/power"
@@ -21,6 +22,7 @@ import (
 type Config struct {
 	Store   state.Store
 	Journal *journal.Journal
+	Users   *auth.Users
 	Images  *images.Catalog   // whose Nodes are this lab
 	Ports   *power.Ports      // whose Devices are this lab
 	Hosts   map[HostKind]Host // of virtual nodes; may be set after New, before anything else is called

@@ -32,7 +32,7 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 	var left Estate
 	_, err := l.change(ctx, actor.Actor(), consent.Agreement{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
 		c.advice = "free some of their nodes first"
-		if err := auth.Delete(c.tx, actor, name); err != nil {
+		if err := l.Users.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
 		if left, err = c.bequeath(name, legacy); err != nil {

@@ -75,7 +75,7 @@ func start(t *testing.T, store state.Store) lab {
 	catalog := images.NewCatalog(images.Config{Store: store, Journal: events, Content: library{}, Log: log, Now: time.Now, Retry: time.Second})
 	ports := power.New(power.Config{Store: store, Journal: events, Log: log, Now: time.Now})
 	l := lab{store: store, Lab: nodes.New(nodes.Config{
-		Store: store, Journal: events, Images: catalog, Ports: ports, Key: key, Log: log, Now: time.Now,
+		Store: store, Journal: events, Users: auth.New(store, events, time.Now), Images: catalog, Ports: ports, Key: key, Log: log, Now: time.Now,
 	})}
 	catalog.Nodes, ports.Devices = l.Lab, l.Lab
 	l.sim = sim.New(l.Lab, library{}, key.PublicKey(), log)
