@@ -106,12 +106,14 @@ func likeRoot(upper, lower string) error {
 }
 
 // nfsOptions is what mount(2) is told, which without a helper in user space must be all.
-// Nothing on the server changes, so attributes are kept for an hour.
+// Nothing on the server changes, so attributes are kept for an hour. With noacl, what
+// users other than root do fails on an overlay: it asks for the lists, and takes the
+// error that there are none for its own.
 func nfsOptions(host, port, options string) string {
 	if options == "" {
 		options = "hard,nocto,actimeo=3600,rsize=1048576,timeo=50,retrans=3"
 	}
-	return fmt.Sprintf("vers=3,proto=tcp,mountproto=tcp,port=%s,mountport=%s,addr=%s,mountaddr=%s,nolock,noacl,%s", port, port, host, host, options)
+	return fmt.Sprintf("vers=3,proto=tcp,mountproto=tcp,port=%s,mountport=%s,addr=%s,mountaddr=%s,nolock,%s", port, port, host, host, options)
 }
 
 // memory is the options of a tmpfs for what is to be in memory.

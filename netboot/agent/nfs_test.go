@@ -88,6 +88,7 @@ func TestMachineBootsOverNFS(t *testing.T) {
 	t.Logf("steps %+v", r.Steps)
 	c := b.dial()
 	for command, want := range map[string]string{
+		"busybox su -s /bin/sh worker -c 'id -u'":                                                  "1000\n",
 		"grep -E ' (/|/data|/var/lib/docker) ' /proc/mounts | cut -d' ' -f1-3 | sort":              "walt / overlay\nwalt-volume /data tmpfs\nwalt-volume /var/lib/docker tmpfs\n",
 		"cat /data/file /var/lib/docker/x /started; echo written > /etc/written; cat /etc/written": "of the image\ntoo\nstarted\nwritten\n",
 		"cat /etc/network/interfaces /etc/selinux/config; ls /etc/ssh":                             "auto lo\niface eth0 inet dhcp\n# a comment\nSELINUX=permissive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\n",
