@@ -216,6 +216,19 @@ func TestConfig(t *testing.T) {
 				"sw-1  switch              none\n" +
 				"sw-1  port                (not set)\n",
 		},
+		{user: "bob", line: "device config sw-1 snmp.version=3 snmp.user=walt snmp.auth-protocol=SHA snmp.auth-password=authpass1 snmp.priv-protocol=AES snmp.priv-password=privpass1", stdout: "sw-1 is configured\n"},
+		{
+			user: "bob", line: "device config sw-1 snmp.auth-protocol=none", status: StatusFailed,
+			stderr: "walt: switch sw-1 (10.0.0.2:161) needs an authentication protocol besides its privacy protocol\n" +
+				"  set what is missing in the same command; snmp.auth-protocol=none and\n" +
+				"  snmp.priv-protocol=none do without, and forget the passwords (see: help show power)\n",
+		},
+		{user: "bob", line: "device config sw-1 snmp.priv-protocol=none", stdout: "sw-1 is configured\n"},
+		{user: "bob", line: "device config sw-1 snmp.auth-protocol=none", stdout: "sw-1 is configured\n"},
+		{user: "bob", line: "device config sw-1 snmp.auth-password snmp.priv-password", stdout: "NAME  SETTING             VALUE\n" +
+			"sw-1  snmp.auth-password  (not set)\n" +
+			"sw-1  snmp.priv-password  (not set)\n"},
+		{user: "bob", line: "device config sw-1 snmp.version=2", stdout: "sw-1 is configured\n"},
 		{
 			user: "bob", line: "device config rpi-1 port=3", status: StatusFailed,
 			stderr: "walt: rpi-1 needs both a switch and a port; nothing changed\n  say both: device config rpi-1 switch=NAME port=N\n",

@@ -75,9 +75,11 @@ func SwitchSettings() []Setting[Switch] {
 			Key: "snmp.auth-protocol", Allowed: "none, or a protocol of SNMP version 3 such as SHA",
 			Get: func(sw *Switch) string { return string(sw.AuthProtocol) },
 			Set: func(sw *Switch, v string) (err error) {
-				if sw.AuthProtocol = ""; v != "none" {
-					sw.AuthProtocol, err = snmp.ParseAuthProtocol(v)
+				if v == "none" {
+					sw.AuthProtocol, sw.AuthPassword = "", ""
+					return nil
 				}
+				sw.AuthProtocol, err = snmp.ParseAuthProtocol(v)
 				return err
 			},
 		},
@@ -86,9 +88,11 @@ func SwitchSettings() []Setting[Switch] {
 			Key: "snmp.priv-protocol", Allowed: "none, or a protocol of SNMP version 3 such as AES",
 			Get: func(sw *Switch) string { return string(sw.PrivProtocol) },
 			Set: func(sw *Switch, v string) (err error) {
-				if sw.PrivProtocol = ""; v != "none" {
-					sw.PrivProtocol, err = snmp.ParsePrivProtocol(v)
+				if v == "none" {
+					sw.PrivProtocol, sw.PrivPassword = "", ""
+					return nil
 				}
+				sw.PrivProtocol, err = snmp.ParsePrivProtocol(v)
 				return err
 			},
 		},

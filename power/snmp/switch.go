@@ -190,7 +190,8 @@ func (sw Switch) checkUser() error {
 		{sw.PrivProtocol != "" && sw.AuthProtocol == "", "needs an authentication protocol besides its privacy protocol"},
 	} {
 		if wrong.is {
-			return fault.Failedf("%s %s", sw, wrong.msg)
+			return fault.Failedf("%s %s", sw, wrong.msg).
+				WithHint("set what is missing in the same command; snmp.auth-protocol=none and\nsnmp.priv-protocol=none do without, and forget the passwords (see: help show power)")
 		}
 	}
 	return nil
