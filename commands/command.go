@@ -213,10 +213,36 @@ func (c *Call) parse(words []string) error {
 	case len(c.args) < least:
 		return c.withUsage(fault.Usagef("%s: %s is missing", c.cmd.Path, c.cmd.Args[len(c.args)].Name))
 	case len(c.args) > most:
-		return c.withUsage(fault.Usagef("%s: too many arguments, from %q on", c.cmd.Path, c.args[most]))
+		return c.withUsage(c.tooMany(most))
 	}
 	return nil
 }
+
+// tooMany is the fault for more than the most arguments that there may be. It
+// tells who typed a list with blanks, or what a shell of Unix would take, how that
+// is done here.
+func (c *Call) tooMany(most int) *fault.Error {
+	f := fault.Usagef("%s: too many arguments, from %q on", c.cmd.Path, c.args[most])
+	if i := slices.IndexFunc(c.args, func(word string) bool { return slices.Contains(shellSigns, word) }); i >= 0 {
+		return f.WithHint("%q is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)", c.args[i])
+	}
+	first := slices.IndexFunc(c.cmd.Args, func(a Arg) bool { return a.Name == setArg.Name })
+	if first < 0 {
+		return f
+	}
+	var terms []string
+	for _, word := range c.args[first : first+1+len(c.args)-most] {
+		terms = append(terms, strings.FieldsFunc(word, func(r rune) bool { return r == ',' })...)
+	}
+	set := strings.Join(terms, ",")
+	if _, err := nodes.ParseSet(set); err != nil {
+		return f
+	}
+	return f.WithHint("several are joined by commas, without blanks: %s", set)
+}
+
+// shellSigns are words that mean something to a shell of Unix.
+var shellSigns = []string{"|", "||", "&", "&&", ";", ">", ">>", "<"}
 
 // flagFault words what pflag found.
 func (c *Call) flagFault(err error) *fault.Error {

@@ -117,8 +117,8 @@ func TestEveryCommandCountsItsArguments(t *testing.T) {
 		}
 		if n := len(cmd.Args); n == 0 || !cmd.Args[n-1].Many {
 			got := lab.run("bob", cmd.Path+strings.Repeat(" x", n)+" y", "")
-			want := "walt: " + cmd.Path + ": too many arguments, from \"y\" on\n  usage: " + cmd.usage() + "\n"
-			if got != (answer{"", want, StatusUsage}) {
+			want := "walt: " + cmd.Path + ": too many arguments, from \"y\" on\n"
+			if got.stdout != "" || got.status != StatusUsage || !strings.HasPrefix(got.stderr, want) || !strings.HasSuffix(got.stderr, "  usage: "+cmd.usage()+"\n") {
 				t.Errorf("%s with too many arguments: %+v", cmd.Path, got)
 			}
 		}

@@ -66,15 +66,8 @@ func nodeBoot(ctx context.Context, c *Call) error {
 // checkImage checks the name of an image of the user, and makes the first images
 // of a user who never looked at one.
 func (c *Call) checkImage(ctx context.Context, name string) error {
-	if _, err := images.ParseName(c.User, name); err != nil {
-		link, isLink := images.ParseLink(name)
-		switch {
-		case isLink != nil:
-			return err
-		case link.Location == images.Here && link.Ref.User == c.User:
-			return fault.Usagef("%s is a link", name).WithHint("the image is yours: node boot %s %s", c.arg(0), link.Ref.Short())
-		}
-		return fault.Usagef("%s is a link, and nodes boot images of yours", name).WithHint("clone it first: image clone %s", name)
+	if _, err := images.ParseOwn(c.User, name); err != nil {
+		return err
 	}
 	return c.seed(ctx)
 }

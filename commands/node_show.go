@@ -137,7 +137,7 @@ func (c *Call) filter(ctx context.Context) (wanted func(nodes.DeviceStatus) bool
 	}{
 		{"model", "see the models with: node show --all", c.knownModels, func(n nodes.DeviceStatus) string { return string(n.Model) }},
 		{"state", "see what the states are with: help show power", knownStates, func(n nodes.DeviceStatus) string { return string(n.State) }},
-		{"owner", "see all users with: user show; free nodes with: node show --free", c.knownUsers, func(n nodes.DeviceStatus) string { return string(n.Owner()) }},
+		{"owner", "see all users with: user show; free nodes with: node show --free; your own with: node show", c.knownUsers, func(n nodes.DeviceStatus) string { return string(n.Owner()) }},
 	} {
 		if !c.given(f.option) {
 			continue

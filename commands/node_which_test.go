@@ -53,7 +53,7 @@ func TestShowWhich(t *testing.T) {
 		{user: "bob", line: "node show --state op", status: StatusFailed, stderr: "walt: unknown state op\n  did you mean up instead of op?\n"},
 		{user: "bob", line: "node show --state frozen", status: StatusFailed, stderr: "walt: unknown state frozen\n  see what the states are with: help show power\n"},
 		{user: "bob", line: "node show --owner karol", status: StatusFailed, stderr: "walt: unknown owner karol\n  did you mean carol instead of karol?\n"},
-		{user: "bob", line: "node show --owner waltplatform", status: StatusFailed, stderr: "walt: unknown owner waltplatform\n  see all users with: user show; free nodes with: node show --free\n"},
+		{user: "bob", line: "node show --owner waltplatform", status: StatusFailed, stderr: "walt: unknown owner waltplatform\n  see all users with: user show; free nodes with: node show --free; your own with: node show\n"},
 		{user: "bob", line: "node show --state ''", status: StatusUsage, stderr: "walt: --state: \"\" has an empty name\n"},
 	})
 	if got := lab.run("bob", "node show --owner bob --free", ""); got.status != StatusUsage || !strings.HasPrefix(got.stderr, "walt: node show: --free or --owner USER, not both") {

@@ -33,7 +33,12 @@ func TestUsage(t *testing.T) {
 
 		// Arguments.
 		{"node acquire", "walt: node acquire: SET is missing\n" + acquire},
-		{"node acquire rpi-1 rpi-2", "walt: node acquire: too many arguments, from \"rpi-2\" on\n" + acquire},
+		{"node acquire rpi-1 rpi-2", "walt: node acquire: too many arguments, from \"rpi-2\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2\n" + acquire},
+		{"node acquire rpi-1, rpi-2 ,pc-*", "walt: node acquire: too many arguments, from \"rpi-2\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2,pc-*\n" + acquire},
+		{"node acquire rpi-1 ../x", "walt: node acquire: too many arguments, from \"../x\" on\n" + acquire},
+		{"node boot rpi-1 rpi-2 debian", "walt: node boot: too many arguments, from \"debian\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2\n  usage: node boot [--yes] [--no-input] [--names-only] [--json] SET IMAGE\n"},
+		{"whoami | less", "walt: whoami: too many arguments, from \"|\" on\n  \"|\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n  usage: whoami [--json]\n"},
+		{"node acquire rpi-1 > names", "walt: node acquire: too many arguments, from \">\" on\n  \">\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n" + acquire},
 		{"node acquire --model rpi-3-b", "walt: node acquire: --model goes with --any\n" + acquire},
 		{"node acquire --any 1 rpi-1", "walt: node acquire: a SET or --any N, not both\n" + acquire},
 		{"node acquire --any none", "walt: --any: \"none\" is not a positive whole number\n" + acquire},
@@ -103,7 +108,7 @@ func TestStatuses(t *testing.T) {
 		},
 		{
 			user: "carol", line: "node boot rpi-1 a:b:c", status: StatusUsage,
-			stderr: "walt: invalid image name \"a:b:c\"\n  an image name is 1 to 63 lower-case letters, digits or -, not ending in -, with an optional :tag of the same (see: help show images)\n",
+			stderr: "walt: invalid image name \"a:b:c\"\n  an image name is 1 to 63 lower-case letters, digits or -, not ending in -,\n  with an optional :tag of the same (see: help show images)\n",
 		},
 		{
 			user: "carol", line: "node acquire --any 4", status: StatusInUse,

@@ -39,6 +39,25 @@ func ParseName(user auth.Name, s string) (Ref, error) {
 	return Ref{user, name, tag}, nil
 }
 
+// ParseOwn is ParseName for an image that is there. Of a link or a full name, which
+// are shown for images of others, it says how the user gets at the image.
+func ParseOwn(user auth.Name, s string) (Ref, error) {
+	ref, err := ParseName(user, s)
+	if err == nil {
+		return ref, nil
+	}
+	link, isLink := ParseLink(s)
+	if isLink != nil {
+		if link, isLink = ParseLink(Here + ":" + s); isLink != nil {
+			return ref, err
+		}
+	}
+	if link.Location == Here && link.Ref.User == user {
+		return ref, fault.Usagef("%s is your own image", s).WithHint("call it by its name alone: %s", link.Ref.Short())
+	}
+	return ref, fault.Usagef("%s is not an image of yours", s).WithHint("clone it first: image clone %s NAME", link)
+}
+
 // ParseRef parses a full name, <user>/<name>[:<tag>].
 func ParseRef(s string) (Ref, error) {
 	user, name, ok := strings.Cut(s, "/")

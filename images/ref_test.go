@@ -36,6 +36,32 @@ func TestParseName(t *testing.T) {
 	}
 }
 
+// What is shown for images of others leads to them, in each form.
+func TestParseOwn(t *testing.T) {
+	t.Parallel()
+	if ref, err := ParseOwn("bob", "debian:12"); err != nil || ref != (Ref{"bob", "debian", "12"}) {
+		t.Errorf("its name: %v, %v", ref, err)
+	}
+	for in, hint := range map[string]string{
+		"walt:bob/debian:12":      "call it by its name alone: debian:12",
+		"bob/debian":              "call it by its name alone: debian",
+		"walt:carol/debian":       "clone it first: image clone walt:carol/debian NAME",
+		"carol/debian:12":         "clone it first: image clone walt:carol/debian:12 NAME",
+		"waltplatform/m1-default": "clone it first: image clone walt:waltplatform/m1-default NAME",
+		"docker:bob/debian":       "clone it first: image clone docker:bob/debian NAME",
+		"hub:library/a_b.c:1.2":   "clone it first: image clone hub:library/a_b.c:1.2 NAME",
+		"Bob/debian":              "with an optional :tag",
+		"walt:bob/debian:12:3":    "with an optional :tag",
+		"https://example.org/a/b": "with an optional :tag",
+		"default":                 "stands for the default image",
+	} {
+		ref, err := ParseOwn("bob", in)
+		if f := fault.As(err); f == nil || f.Kind != fault.Usage || !strings.Contains(f.Hint, hint) {
+			t.Errorf("ParseOwn(%q) = %v, %+v, want the hint %q", in, ref, f, hint)
+		}
+	}
+}
+
 func TestParseRef(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]Ref{

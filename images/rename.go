@@ -13,7 +13,7 @@ import (
 
 // Own returns an image of the user by its name, or a fault with near misses.
 func (c *Catalog) Own(ctx context.Context, user auth.Name, name string) (Image, error) {
-	ref, err := ParseName(user, name)
+	ref, err := ParseOwn(user, name)
 	if err != nil {
 		return Image{}, err
 	}
@@ -40,7 +40,7 @@ func Own(r state.Reader, ref Ref, besides ...string) (Image, error) {
 // Rename gives an image of the user that no node boots another name. One that has
 // that name, and that no node boots, is replaced only with force.
 func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName string, force bool) error {
-	from, err := ParseName(user, name)
+	from, err := ParseOwn(user, name)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName stri
 // Remove deletes an image of the user that no node boots. Its content stays
 // while another image shares it.
 func (c *Catalog) Remove(ctx context.Context, user auth.Name, name string) error {
-	ref, err := ParseName(user, name)
+	ref, err := ParseOwn(user, name)
 	if err != nil {
 		return err
 	}
