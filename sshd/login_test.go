@@ -191,7 +191,7 @@ func TestSilentConnections(t *testing.T) {
 
 // Which connection goes for a new one.
 func TestVictims(t *testing.T) {
-	l := logins{served: map[netip.Addr]int{}}
+	l := logins{most: maxLogins, served: map[netip.Addr]int{}}
 	from := func(address string, heard bool) *conn {
 		c := &conn{from: netip.MustParseAddr(address), turn: make(chan struct{})}
 		c.heard.Store(heard)

@@ -19,6 +19,7 @@ const (
 // bound of their own, so that they take no place of those who are logged in;
 // beyond it the address that has most of them loses one.
 type logins struct {
+	most   int                // that there may be
 	all    []*conn            // in the order of their coming
 	served map[netip.Addr]int // how many of them are served, by network
 	told   time.Time          // when it was logged last that there are too many
@@ -27,7 +28,7 @@ type logins struct {
 // add begins with a connection. The one that must go for it, if any, is
 // returned, to be closed.
 func (l *logins) add(c *conn) (victim *conn) {
-	if len(l.all) >= maxLogins {
+	if len(l.all) >= l.most {
 		victim = l.victim()
 		l.remove(victim)
 	}

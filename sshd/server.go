@@ -78,6 +78,7 @@ type Server struct {
 	limits    atomic.Pointer[Limits]
 	rateLimit *rateLimit
 	backlog   *backlog
+	files     int // that may be open at once
 
 	keepAlive   time.Duration // between keepalives to a client whose command runs
 	cancelGrace time.Duration // for a cancelled command to end before its client is cut off
@@ -119,6 +120,7 @@ func New(c Config) (*Server, error) {
 		places:      places{takenBy: map[auth.Name]int{}},
 		sessionsOf:  map[auth.Name]map[*session]struct{}{},
 	}
+	s.setFiles(openFiles())
 	s.SetLimits(Limits{})
 	if len(c.HostKeys) == 0 {
 		return nil, errors.New("no host key") // wish would write one into the current directory
@@ -159,7 +161,10 @@ func New(c Config) (*Server, error) {
 
 // SetLimits replaces the limits, also while the server runs. Connections and
 // prompts that exist already keep what they began with.
-func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
+func (s *Server) SetLimits(l Limits) {
+	l = s.fitFiles(l)
+	s.limits.Store(&l)
+}
 
 // Online reports whether the user has a session now.
 func (s *Server) Online(user auth.Name) bool {
@@ -205,6 +210,7 @@ func (s *Server) cut(why string, matches func(*conn) bool) {
 // the listener.
 func (s *Server) Serve(l net.Listener) error {
 	defer l.Close()
+	var told time.Time // when it was logged last that one could not be accepted
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	stopping := s.stopping
@@ -222,7 +228,10 @@ func (s *Server) Serve(l net.Listener) error {
 				return fmt.Errorf("accept connections: %w", err)
 			}
 		default: // no file descriptor left, or a client that is gone already
-			s.log.Warn("a connection could not be accepted", "err", err)
+			if now := time.Now(); now.Sub(told) > time.Minute {
+				told = now
+				s.log.Warn("a connection could not be accepted", "err", err)
+			}
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
@@ -248,7 +257,7 @@ func (s *Server) admit(nc net.Conn) {
 		_ = victim.Close()
 		if now := time.Now(); now.Sub(s.logins.told) > time.Minute {
 			s.logins.told = now
-			s.log.Warn("too many connections on which nobody logs in: the oldest are closed", "from", victim.from, "max", maxLogins)
+			s.log.Warn("too many connections on which nobody logs in: the oldest are closed", "from", victim.from, "max", s.logins.most)
 		}
 	}
 	s.conns[c] = struct{}{}
