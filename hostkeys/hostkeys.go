@@ -13,7 +13,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -94,13 +93,16 @@ func load(path string, k kind) (ssh.Signer, error) {
 	return use(path, k, content, err)
 }
 
+// replace is what to do about a key that cannot be used.
+const replace = "put it back from a backup; or move it away,\nthen a new one is made, which everybody who knows the old one must accept"
+
 // use makes a key of what read returned.
 func use(path string, k kind, content []byte, err error) (ssh.Signer, error) {
 	if fault.As(err) != nil {
 		return nil, err
 	}
 	if err != nil {
-		return nil, fault.Failedf("cannot read the key %s: %v", path, err)
+		return nil, fault.Failedf("cannot read the key %s: %v", path, err).WithHint("%s", replace)
 	}
 	signer, err := ssh.ParsePrivateKey(content)
 	if err == nil && signer.PublicKey().Type() != k.algorithm {
@@ -111,7 +113,7 @@ func use(path string, k kind, content []byte, err error) (ssh.Signer, error) {
 	}
 	if err != nil {
 		return nil, fault.Failedf("the key %s cannot be used: %v", path, err).
-			WithHint("put it back from a backup; or move it away,\nthen a new one is made, which everybody who knows the old one must accept")
+			WithHint("%s", replace)
 	}
 	return signer, nil
 }
@@ -130,22 +132,37 @@ func try(key ssh.Signer) error {
 	return nil
 }
 
-// read refuses a key that others than its owner can read or write.
+// read refuses a key that others than its owner can read or write, and what is no
+// file: to open a pipe would wait for somebody who writes into it.
 func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	info, err := os.Stat(path)
+	if _, link := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && link == nil {
+		return nil, fault.Failedf("the key %s cannot be used: it is a symbolic link to what does not exist", path).WithHint("%s", replace)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	if !info.Mode().IsRegular() {
+		return nil, fault.Failedf("the key %s cannot be used: it is %s, not a file", path, what(info.Mode())).WithHint("%s", replace)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fault.Failedf("others can read the private key %s (mode %04o)", path, mode).
 			WithHint("run: chmod 600 %s\nif others may have read it, move it away instead: then a new one is made", path)
 	}
-	return io.ReadAll(f)
+	return os.ReadFile(path)
+}
+
+// what is a word for what is no regular file.
+func what(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	}
+	return "a device"
 }
 
 // create makes a key in a temporary file and then gives that its name, unless

@@ -3,10 +3,12 @@ package hostkeys
 import (
 	"bytes"
 	"encoding/pem"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -129,6 +131,18 @@ func TestRefused(t *testing.T) {
 		"all can read":   {func(path string, _ []byte) error { return os.Chmod(path, 0o604) }, "chmod 600 "},
 		"empty":          {func(path string, _ []byte) error { return os.Truncate(path, 0) }, "backup"},
 		"cut":            {func(path string, c []byte) error { return os.Truncate(path, int64(len(c)/2)) }, "backup"},
+		"a directory": {func(path string, _ []byte) error {
+			return errors.Join(os.Remove(path), os.Mkdir(path, 0o755))
+		}, "move it away"},
+		"a pipe": {func(path string, _ []byte) error {
+			return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+		}, "move it away"},
+		"a device": {func(path string, _ []byte) error {
+			return errors.Join(os.Remove(path), os.Symlink("/dev/zero", path))
+		}, "move it away"},
+		"a link to nothing": {func(path string, _ []byte) error {
+			return errors.Join(os.Remove(path), os.Symlink("nothing", path))
+		}, "move it away"},
 		"of another type": {func(path string, _ []byte) error {
 			return os.WriteFile(path, pem.EncodeToMemory(block), 0o600)
 		}, "backup"},
@@ -147,7 +161,7 @@ func TestRefused(t *testing.T) {
 			if err := c.spoil(path, content); err != nil {
 				t.Fatal(err)
 			}
-			spoilt, _ := os.ReadFile(path)
+			spoilt, _ := os.Lstat(path)
 			_, err = Load(dir, false)
 			for _, err := range []error{err, Check(dir, true)} {
 				f := fault.As(err)
@@ -155,7 +169,7 @@ func TestRefused(t *testing.T) {
 					t.Errorf("got %#v (%v), want a fault that names %s and hints at %q", f, err, path, c.hint)
 				}
 			}
-			if after, _ := os.ReadFile(path); !bytes.Equal(spoilt, after) {
+			if after, err := os.Lstat(path); err != nil || !os.SameFile(spoilt, after) || !after.ModTime().Equal(spoilt.ModTime()) {
 				t.Error("the key was overwritten")
 			}
 		})
