@@ -109,8 +109,12 @@ func nodeWait(ctx context.Context, c *Call) error {
 	end()
 	switch {
 	case err == nil:
+		up, err := c.Lab.Again(ctx, wanted) // under the names that they have by now
+		if err != nil {
+			return err
+		}
 		c.lines(func(w io.Writer) {
-			for _, n := range wanted {
+			for _, n := range up {
 				fmt.Fprintf(w, "%s is up\n", n.Name)
 			}
 		})

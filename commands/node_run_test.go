@@ -226,6 +226,14 @@ func TestWait(t *testing.T) {
 			t.Errorf("on a terminal %q, want %q", got.stderr, want)
 		}
 
+		// It gets another name meanwhile.
+		go func() {
+			time.Sleep(time.Second)
+			lab.run("bob", "node rename rpi-2 rpi-7", "")
+			lab.up("rpi-7", "127.0.0.1:4713")
+		}()
+		lab.tell([]step{{user: "bob", line: "node wait rpi-2", stdout: "rpi-7 is up\n", stderr: "Waiting for rpi-2 (off).\n"}})
+
 		// Up on the image of before is not up.
 		lab.run("bob", "node acquire rpi-1", "") // it cannot be told to reboot
 		lab.tell([]step{{

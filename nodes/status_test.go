@@ -134,7 +134,7 @@ func TestWaitIsForTheNode(t *testing.T) {
 		_, err := l.Rename(t.Context(), "bob", "v1", "v3", consent.Agreement{})
 		ok(t, err)
 		synctest.Wait()
-		_, err = l.Create(t.Context(), "bob", "v1", "m1")
+		_, err = l.Create(t.Context(), "bob", "v1", "m1", nil)
 		ok(t, err)
 		l.comeUp(t, "v3")
 		ok(t, <-done)

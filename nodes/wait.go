@@ -170,7 +170,12 @@ func (l *Lab) UpInTime(ctx context.Context, nodes, late []DeviceStatus, progress
 	case err != nil:
 		return nil, err
 	}
-	var now []DeviceStatus
+	return l.Again(ctx, nodes)
+}
+
+// Again returns the present state of nodes that were looked at before, whatever
+// they are called by now. One that was removed is a fault.
+func (l *Lab) Again(ctx context.Context, nodes []DeviceStatus) (now []DeviceStatus, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		var ds []Device
 		for _, n := range nodes {
