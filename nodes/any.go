@@ -4,35 +4,10 @@ import (
 	"context"
 	"slices"
 
+	"walt/ethernet"
 	"walt/images"
 	"walt/state"
 )
-
-// readiness is how likely a node is to be of use soon.
-type readiness int
-
-const (
-	ready       readiness = iota // it is up
-	startable                    // it is booting, or the server can start it
-	untold                       // it is off, for all that is known, and has to be switched on by hand
-	unreachable                  // it should be up, and does not answer, or could not boot
-)
-
-// readiness of a node, whoever owns it.
-func (l *Lab) readiness(r state.Reader, d Device) (readiness, error) {
-	switch l.status.of(d.Name).State {
-	case Up:
-		return ready, nil
-	case Unreachable, Failed:
-		return unreachable, nil
-	case Booting:
-		return startable, nil
-	}
-	if can, err := l.canRestart(r, d); err != nil || can {
-		return startable, err
-	}
-	return untold, nil
-}
 
 // candidate is a free node that may be given to somebody.
 type candidate struct {
@@ -45,47 +20,52 @@ type candidate struct {
 // than n when there are no more. The power of a port that is off is not looked
 // at: who gets the node gets its power.
 //
-// They are picked from the view. The transaction reads and conflicts with no others
-// than those that it takes.
-func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Model) ([]candidate, error) {
-	all, err := read(ctx, l.view, func() []*Device { return slices.Clone(l.view.free) })
+// They are picked from the pool and a snapshot. The transaction reads and conflicts with
+// no others than those that it takes.
+func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Model) (found []candidate, err error) {
+	by, err := read(ctx, l.view, func() byReadiness { return l.view.pool.list(model) })
 	if err != nil {
 		return nil, err
 	}
-	var found []candidate
-	var later []candidate               // those that the server can start
-	var rest [unreachable + 1][]*Device // the others that are not up, by their readiness
-	for _, d := range all {
-		if model != "" && d.Model != model || l.status.of(d.Name).State != Up {
-			continue
+	for how := range readiness(len(by)) {
+		if how == startable {
+			if err := l.promote(ctx, &by, n); err != nil {
+				return nil, err
+			}
 		}
-		if found, err = appendFree(found, tx, d, ready); err != nil || len(found) == n {
-			return found, err
-		}
-	}
-	for _, d := range all {
-		if model != "" && d.Model != model {
-			continue
-		}
-		how, err := l.readiness(tx, *d)
-		if err != nil {
-			return nil, err
-		}
-		if how > startable {
-			rest[how] = append(rest[how], d)
-		} else if later, err = appendFree(later, tx, d, how); err != nil || len(found)+len(later) == n {
-			return append(found, later...), err
-		}
-	}
-	found = append(found, later...)
-	for how := untold; how <= unreachable; how++ {
-		for _, d := range rest[how] {
+		for _, d := range by[how] {
 			if found, err = appendFree(found, tx, d, how); err != nil || len(found) == n {
 				return found, err
 			}
 		}
 	}
 	return found, nil
+}
+
+// promote makes those that are off and have a port that the server may work startable, the
+// first n of them.
+func (l *Lab) promote(ctx context.Context, by *byReadiness, n int) error {
+	powered, err := state.Read(ctx, l.Store, func(r state.Reader) ([]ethernet.MAC, error) {
+		return l.Ports.FirstControlled(r, n, func(yield func(ethernet.MAC) bool) {
+			for _, d := range by[untold] {
+				if !yield(d.MAC) {
+					return
+				}
+			}
+		})
+	})
+	if err != nil || len(powered) == 0 {
+		return err
+	}
+	by[untold] = slices.DeleteFunc(by[untold], func(d *Device) bool {
+		if len(powered) == 0 || d.MAC != powered[0] {
+			return false
+		}
+		powered, by[startable] = powered[1:], append(by[startable], d)
+		return true
+	})
+	slices.SortFunc(by[startable], longestAgo)
+	return nil
 }
 
 // appendFree adds a node of the view, unless it is not free any more.

@@ -1,6 +1,9 @@
 package nodes
 
 import (
+	"context"
+	"fmt"
+	"iter"
 	"testing"
 
 	"walt/auth"
@@ -72,4 +75,90 @@ func TestAcquireAnyLooksFurther(t *testing.T) {
 		})
 		ok(t, err)
 	}
+}
+
+// Who wants any node waits for the same reads whether few are free or many, whatever
+// these are doing.
+func TestAcquireAnyReadsFew(t *testing.T) {
+	t.Parallel()
+	reads := map[string]map[int]int{}
+	for _, n := range []int{100, 2000} {
+		l := newLab(t, []auth.Name{"bob"})
+		l.addSwitch(t, "sw-1", "one", "poe.reboots=true")
+		l.populate(t, n)
+		counted := &countedReads{Store: l.Store}
+		l.Store = counted
+		last := Name(fmt.Sprintf("n-%d", n-1))
+		given := func(what string, wanted Name) {
+			t.Helper()
+			ok(t, l.view.Read(t.Context(), func() {}))
+			counted.n = 0
+			r, err := l.AcquireAny(t.Context(), "bob", 1, "m1")
+			ok(t, err)
+			equal(t, what, []Name{r.Changes[0].Node}, wanted)
+			if reads[what] == nil {
+				reads[what] = map[int]int{}
+			}
+			reads[what][n] = counted.n
+		}
+		given("off", "n-0")
+		l.configure(t, last, "switch=sw-1", "port=1")
+		given("with a port", last)
+		l.Up("n-50", "127.0.0.1:1")
+		given("up", "n-50")
+		for i := range n {
+			l.status.change(Name(fmt.Sprintf("n-%d", i)), func(s *Status) { s.State = Unreachable })
+		}
+		given("unreachable", "n-1")
+	}
+	for what, by := range reads {
+		if by[2000] > by[100]*3/2 {
+			t.Errorf("%s: it took %d reads with 2000 nodes, %d with 100", what, by[2000], by[100])
+		}
+	}
+}
+
+// countedReads is a store that counts what is read.
+type countedReads struct {
+	state.Store
+	n int
+}
+
+func (s *countedReads) View(ctx context.Context, f func(state.Reader) error) error {
+	return s.Store.View(ctx, func(r state.Reader) error { return f(countedReader{r, &s.n}) })
+}
+
+func (s *countedReads) Update(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
+	return s.Store.Update(ctx, func(tx state.Tx) error { return f(countedTx{tx, countedReader{tx, &s.n}}) })
+}
+
+type countedReader struct {
+	state.Reader
+	n *int
+}
+
+func (r countedReader) Get(key string) ([]byte, error) {
+	*r.n++
+	return r.Reader.Get(key)
+}
+
+func (r countedReader) Scan(prefix, start string) iter.Seq2[state.Row, error] {
+	return func(yield func(state.Row, error) bool) {
+		for row, err := range r.Reader.Scan(prefix, start) {
+			if *r.n++; !yield(row, err) {
+				return
+			}
+		}
+	}
+}
+
+type countedTx struct {
+	state.Tx
+	reader countedReader
+}
+
+func (t countedTx) Get(key string) ([]byte, error) { return t.reader.Get(key) }
+
+func (t countedTx) Scan(prefix, start string) iter.Seq2[state.Row, error] {
+	return t.reader.Scan(prefix, start)
 }

@@ -21,6 +21,7 @@
 //	ownership.go   acquire, release, boot: what users may do, and the one place
 //	               where a node changes hands
 //	any.go         which free nodes are given to who wants any
+//	pool.go        the free nodes by how soon they are of use
 //	change.go      the transaction of one command that makes nodes boot other
 //	               images, and the restarts that follow its commit
 //	images.go      what package images asks for when the content of a name changes;

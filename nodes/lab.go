@@ -49,9 +49,10 @@ func New(c Config) *Lab {
 	if c.Duties == nil {
 		c.Duties = state.Alone{}
 	}
-	status := newBoard(c.Now)
+	pool := newPool()
+	status := newBoard(c.Now, pool)
 	return &Lab{
-		Config: c, status: status, view: newView(c.Store),
+		Config: c, status: status, view: newView(c.Store, pool),
 		stateLog: &stateLog{store: c.Store, journal: c.Journal, status: status, log: c.Log, now: c.Now},
 	}
 }

@@ -43,7 +43,8 @@ type Status struct {
 
 // board is the status of all nodes, and lets others wait for a change of it.
 type board struct {
-	now func() time.Time
+	now  func() time.Time
+	pool *pool // is told the state of each
 
 	mu      sync.Mutex
 	all     map[Name]Status
@@ -56,9 +57,9 @@ type board struct {
 	fails map[Name]flap // of nodes that failed to start
 }
 
-func newBoard(now func() time.Time) *board {
+func newBoard(now func() time.Time, p *pool) *board {
 	return &board{
-		now: now, all: map[Name]Status{}, changed: make(chan struct{}),
+		now: now, pool: p, all: map[Name]Status{}, changed: make(chan struct{}),
 		up: map[Name]bool{}, edged: make(chan struct{}, 1), flaps: map[Name]flap{}, fails: map[Name]flap{},
 	}
 }
@@ -95,6 +96,9 @@ func (b *board) change(n Name, f func(*Status)) {
 	}
 	s.Heard = b.now().UTC()
 	b.all[n] = s
+	if s.State != before.State {
+		b.pool.heard(n, s.State)
+	}
 	b.note(n, before, s)
 	b.wake()
 }
@@ -103,6 +107,7 @@ func (b *board) forget(n Name) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.all, n)
+	b.pool.heard(n, Off)
 	delete(b.up, n)
 	delete(b.flaps, n)
 	delete(b.fails, n)

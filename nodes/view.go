@@ -15,18 +15,18 @@ import (
 // shown, and to pick among many. Its slices and records belong to it, and change
 // when no Read runs: what is kept is copied, records need not be.
 //
-// It takes some 470 bytes for a node without settings.
+// It takes some 500 bytes for a node without settings.
 type view struct {
 	*state.Mirror[Device]
 	named  map[Name]*Device
 	all    []*Device               // in natural order
 	owned  map[auth.Name][]*Device // the nodes of each owner, those of auth.Nobody too, in natural order
-	free   []*Device               // nodes, those first that were used the longest ago
 	models map[images.Model]int    // how many nodes each has
+	pool   *pool                   // the free nodes
 }
 
-func newView(s state.Store) *view {
-	v := &view{}
+func newView(s state.Store, p *pool) *view {
+	v := &view{pool: p}
 	v.Mirror = state.NewMirror(s, devices, v.apply)
 	return v
 }
@@ -88,19 +88,19 @@ func (v *view) arrange(fresh []Name) {
 	}
 	slices.SortFunc(all, naturally)
 	v.all = slices.Compact(all) // one may have come and gone and come within a commit
-	v.owned, v.models, v.free = map[auth.Name][]*Device{}, map[images.Model]int{}, nil
+	v.owned, v.models = map[auth.Name][]*Device{}, map[images.Model]int{}
 	for _, d := range v.all {
 		if d.Kind == Node {
 			v.owned[d.Owner()] = append(v.owned[d.Owner()], d)
 			v.models[d.Model]++
 		}
 	}
-	v.free = slices.Clone(v.owned[auth.Nobody])
-	slices.SortFunc(v.free, longestAgo)
+	v.pool.fill(v.owned[auth.Nobody])
 }
 
 // replace follows one device; nil is for none.
 func (v *view) replace(was, is *Device) {
+	v.pool.replace(was, is)
 	if was != nil {
 		v.all = without(v.all, was, naturally)
 		if was.Kind == Node {
@@ -111,9 +111,6 @@ func (v *view) replace(was, is *Device) {
 			if v.models[was.Model]--; v.models[was.Model] == 0 {
 				delete(v.models, was.Model)
 			}
-			if was.Free() {
-				v.free = without(v.free, was, longestAgo)
-			}
 		}
 	}
 	if is != nil {
@@ -121,9 +118,6 @@ func (v *view) replace(was, is *Device) {
 		if is.Kind == Node {
 			v.owned[is.Owner()] = with(v.owned[is.Owner()], is, naturally)
 			v.models[is.Model]++
-			if is.Free() {
-				v.free = with(v.free, is, longestAgo)
-			}
 		}
 	}
 }

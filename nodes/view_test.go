@@ -19,9 +19,12 @@ func checkView(t *testing.T, l testLab) {
 	t.Helper()
 	stored, err := state.Read(t.Context(), l.Store, everything)
 	ok(t, err)
-	fresh := &view{named: map[Name]*Device{}}
+	fresh := &view{named: map[Name]*Device{}, pool: newPool()}
 	for _, d := range stored {
 		fresh.named[d.Name] = &d
+	}
+	for n := range fresh.named {
+		fresh.pool.heard(n, l.status.of(n).State)
 	}
 	fresh.arrange(slices.Collect(maps.Keys(fresh.named)))
 	same := func(a, b []*Device) bool {
@@ -29,9 +32,10 @@ func checkView(t *testing.T, l testLab) {
 	}
 	ok(t, l.view.Read(t.Context(), func() {
 		v := l.view
+		free, wanted := v.pool.list(""), fresh.pool.list("")
 		for what, is := range map[string]bool{
 			"all":    same(v.all, fresh.all),
-			"free":   same(v.free, fresh.free),
+			"pool":   slices.EqualFunc(free[:], wanted[:], same),
 			"named":  maps.EqualFunc(v.named, fresh.named, func(a, b *Device) bool { return sameDevice(*a, *b) }),
 			"owned":  maps.EqualFunc(v.owned, fresh.owned, same),
 			"models": maps.Equal(v.models, fresh.models),

@@ -3,6 +3,7 @@ package power
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,6 +147,54 @@ func control(r state.Reader, node ethernet.MAC) (Port, error) {
 func (p *Ports) Controls(r state.Reader, node ethernet.MAC) (bool, error) {
 	port, err := control(r, node)
 	return !port.IsZero(), err
+}
+
+// FirstControlled returns the first n of the devices that Controls says, in their order.
+// It reads one by one until it is sooner to read all ports at once.
+func (p *Ports) FirstControlled(r state.Reader, n int, devices iter.Seq[ethernet.MAC]) (found []ethernet.MAC, err error) {
+	var all map[ethernet.MAC]Port
+	asked, few := 0, perSwitch // how many are read one by one
+	for mac := range devices {
+		if len(found) == n {
+			break
+		}
+		if asked++; asked == perSwitch+1 {
+			if few, err = cabledSwitches(r); err != nil {
+				return nil, err
+			}
+			few *= perSwitch
+		}
+		can := false
+		switch {
+		case asked <= few:
+			can, err = p.Controls(r, mac)
+		case all == nil:
+			if all, err = controlled(r); err == nil && len(all) == 0 {
+				return found, nil
+			}
+			fallthrough
+		default:
+			_, can = all[mac]
+		}
+		if err != nil {
+			return nil, err
+		}
+		if can {
+			found = append(found, mac)
+		}
+	}
+	return found, nil
+}
+
+// cabledSwitches counts the switches that something is connected to.
+func cabledSwitches(r state.Reader) (n int, err error) {
+	for _, err := range cables.Keys(r, "", "") {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 // controlled returns all devices with a port for control, and the port.
