@@ -3,6 +3,7 @@ package commands
 import (
 	"bytes"
 	"context"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -211,4 +212,16 @@ func FuzzSplit(f *testing.F) {
 			t.Errorf("%q is %q, %v, not %q", line, again, err, words)
 		}
 	})
+}
+
+// A client that is gone before it was greeted is no fault of the server.
+func TestWelcomeOfWhoIsGone(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	lab.app.Welcome(ctx, &Session{User: "bob", Out: io.Discard, Err: io.Discard})
+	if log := lab.serverLog.String(); log != "" {
+		t.Errorf("logged %s", log)
+	}
 }

@@ -73,7 +73,7 @@ func (s *Session) waiting(ctx context.Context) (context.Context, context.CancelF
 // Welcome begins a login: it shows the notices that the user has not seen yet.
 func (a *App) Welcome(ctx context.Context, s *Session) {
 	texts, err := a.Journal.Unseen(ctx, string(s.User))
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // else the client is gone
 		a.Log.Error("read notices", "user", s.User, "err", err)
 	}
 	for _, text := range texts {

@@ -140,6 +140,14 @@ func TestMaxConnections(t *testing.T) {
 		t.Errorf("bob has %d of 40, and is told: %v", len(bobs), told)
 	}
 	l.log.expect(t, "too many connections")
+	for range 3 {
+		if _, told := hold(t, l, "bob", 1); told == "" {
+			t.Error("bob got one more")
+		}
+	}
+	if n := strings.Count(l.log.String(), "too many connections"); n != 1 {
+		t.Errorf("logged %d times within a minute", n)
+	}
 	// All users together leave places for administrators.
 	l.users.allow(l.key["stranger"], auth.Login{User: "carol"})
 	carols, told := hold(t, l, "stranger", 40)

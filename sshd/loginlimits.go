@@ -99,6 +99,7 @@ func (l *logins) victim() *conn {
 type places struct {
 	taken   int
 	takenBy map[auth.Name]int
+	told    map[auth.Name]time.Time // when it was logged last that a user got none
 }
 
 // take takes one of most places for a user, or says why there is none. Nobody

@@ -117,7 +117,7 @@ func New(c Config) (*Server, error) {
 		cancelGrace: 10 * time.Second,
 		conns:       map[*conn]struct{}{},
 		logins:      logins{served: map[netip.Addr]int{}},
-		places:      places{takenBy: map[auth.Name]int{}},
+		places:      places{takenBy: map[auth.Name]int{}, told: map[auth.Name]time.Time{}},
 		sessionsOf:  map[auth.Name]map[*session]struct{}{},
 	}
 	s.setFiles(openFiles())
@@ -295,7 +295,10 @@ func (s *Server) welcome(c *conn, login auth.Login) {
 	defer s.mu.Unlock()
 	most := s.limits.Load().MaxConnections
 	if c.refusal = s.places.take(login, most); c.refusal != "" {
-		s.log.Warn("too many connections: one more was refused", "user", login.User, "from", c.from, "max", most)
+		if now := time.Now(); now.Sub(s.places.told[login.User]) > time.Minute { // who tries again and again does not fill the log
+			s.places.told[login.User] = now
+			s.log.Warn("too many connections: more are refused", "user", login.User, "from", c.from, "max", most)
+		}
 		time.AfterFunc(hangUpGrace, func() { _ = c.Close() })
 		return
 	}
