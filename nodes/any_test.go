@@ -8,6 +8,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/fault"
 	"walt/state"
 )
 
@@ -161,4 +162,14 @@ func (t countedTx) Get(key string) ([]byte, error) { return t.reader.Get(key) }
 
 func (t countedTx) Scan(prefix, start string) iter.Seq2[state.Row, error] {
 	return t.reader.Scan(prefix, start)
+}
+
+// A node that is up counts once.
+func TestAcquireAnyCountsOnce(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"}, "a1")
+	l.comeUp(t, "a1")
+	if r, err := l.AcquireAny(t.Context(), "bob", 2, ""); fault.As(err) == nil {
+		t.Errorf("two of one: %+v, %v", r, err)
+	}
 }

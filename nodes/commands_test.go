@@ -20,6 +20,9 @@ type command struct {
 	ask  func(context.Context, testLab) (Result, error)
 	// apart says that it looks at the lab more than once before it decides.
 	apart bool
+	// picks says that it decides by what it takes: what is done in the middle of it,
+	// to others, may as well be done after it.
+	picks bool
 	// first is what must succeed before, in a transaction of its own, and stays
 	// done whatever follows; nil for nothing.
 	first func(*world) string
@@ -88,6 +91,7 @@ func (m *model) anyCommand(user auth.Name) command {
 		ask: func(ctx context.Context, l testLab) (Result, error) {
 			return l.AcquireAny(ctx, user, n, model)
 		},
+		picks: true,
 	}
 }
 

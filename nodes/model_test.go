@@ -168,7 +168,15 @@ func (m *model) interrupt(t *testing.T, a, b command) {
 	if !ran { // a changed nothing
 		m.world = before
 	}
-	m.ended(t, text, err, a.run(m.world))
+	endA := a.run(m.world)
+	if ran && a.picks && !slices.Equal(m.found(t), m.world.lines()) {
+		m.world = before
+		endA = a.run(m.world)
+		if after := b.run(m.world); after != endB {
+			t.Fatalf("%s: the latter ended with %q, and after the former it would have with %q", text, endB, after)
+		}
+	}
+	m.ended(t, text, err, endA)
 	m.compare(t, text)
 }
 
@@ -246,11 +254,20 @@ func (m *model) compare(t *testing.T, text string) {
 	if wrong := broken(t, m.store); len(wrong) > 0 {
 		t.Fatalf("%s:\nbroken: %s", text, strings.Join(wrong, "\n"))
 	}
+	if got, want := m.found(t), m.world.lines(); !slices.Equal(got, want) {
+		t.Fatalf("%s:\nin the store:\n  %s\nwanted:\n  %s", text, strings.Join(minus(got, want), "\n  "), strings.Join(minus(want, got), "\n  "))
+	}
+}
+
+// found returns what is in the store, and has the model know what it cannot: the
+// addresses of what is new, and since when it is whose.
+func (m *model) found(t *testing.T) []string {
+	t.Helper()
 	is := m.read(t)
 	for n, d := range is.things {
 		w, here := m.world.things[n]
 		if !here {
-			continue // told below
+			continue
 		}
 		if w.mac == "" {
 			w.mac = d.mac
@@ -258,9 +275,7 @@ func (m *model) compare(t *testing.T, text string) {
 		w.since = d.since
 		m.world.things[n] = w
 	}
-	if got, want := is.lines(), m.world.lines(); !slices.Equal(got, want) {
-		t.Fatalf("%s:\nin the store:\n  %s\nwanted:\n  %s", text, strings.Join(minus(got, want), "\n  "), strings.Join(minus(want, got), "\n  "))
-	}
+	return is.lines()
 }
 
 func minus(a, b []string) []string {
