@@ -122,7 +122,7 @@ func TestAcquireAnyReadsFew(t *testing.T) {
 // countedReads is a store that counts what is read.
 type countedReads struct {
 	state.Store
-	n int
+	n int // rows
 }
 
 func (s *countedReads) View(ctx context.Context, f func(state.Reader) error) error {
@@ -153,6 +153,16 @@ func (r countedReader) Scan(prefix, start string) iter.Seq2[state.Row, error] {
 	}
 }
 
+func (r countedReader) Keys(prefix, start string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for key, err := range r.Reader.Keys(prefix, start) {
+			if *r.n++; !yield(key, err) {
+				return
+			}
+		}
+	}
+}
+
 type countedTx struct {
 	state.Tx
 	reader countedReader
@@ -162,6 +172,10 @@ func (t countedTx) Get(key string) ([]byte, error) { return t.reader.Get(key) }
 
 func (t countedTx) Scan(prefix, start string) iter.Seq2[state.Row, error] {
 	return t.reader.Scan(prefix, start)
+}
+
+func (t countedTx) Keys(prefix, start string) iter.Seq2[string, error] {
+	return t.reader.Keys(prefix, start)
 }
 
 // A node that is up counts once.

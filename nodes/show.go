@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 
 	"walt/auth"
 	"walt/consent"
@@ -160,16 +161,20 @@ func (l *Lab) withStatus(r state.Reader, ds []*Device) ([]DeviceStatus, error) {
 }
 
 // Names returns the names that begin with the prefix, of devices of one kind or of
-// all when it is "", in no useful order: for completion.
+// all when it is "", in the order of bytes: for completion.
 func (l *Lab) Names(ctx context.Context, kind Kind, prefix string) ([]string, error) {
-	names, err := state.Read(ctx, l.Store, func(r state.Reader) ([]string, error) { return devices.AllKeys(r, prefix) })
-	if err != nil || kind == "" {
-		return names, err
-	}
-	err = l.view.Read(ctx, func() {
-		names = slices.DeleteFunc(names, func(n string) bool { d := l.view.named[Name(n)]; return d == nil || d.Kind != kind })
+	return read(ctx, l.view, func() (names []string) {
+		from, _ := slices.BinarySearchFunc(l.view.keyed, &Device{Name: Name(prefix)}, byKey)
+		for _, d := range l.view.keyed[from:] {
+			if !strings.HasPrefix(string(d.Name), prefix) {
+				break
+			}
+			if kind == "" || d.Kind == kind {
+				names = append(names, string(d.Name))
+			}
+		}
+		return names
 	})
-	return names, err
 }
 
 // Models returns the models of the nodes that are here, each once, in order.

@@ -31,3 +31,31 @@ func BenchmarkShow(b *testing.B) {
 		})
 	}
 }
+
+// Names to complete come from memory, those with the prefix alone.
+func TestNamesReadNothing(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.populate(t, 12)
+	l.addSwitch(t, "n-sw", "one")
+	counted := &countedReads{Store: l.Store}
+	l.Store = counted
+	ok(t, l.view.Read(t.Context(), func() {}))
+	for _, c := range []struct {
+		kind   Kind
+		prefix string
+		wanted []string
+	}{
+		{Node, "n-1", []string{"n-1", "n-10", "n-11"}},
+		{Switch, "n-", []string{"n-sw"}},
+		{"", "n-s", []string{"n-sw"}},
+		{"", "x", nil},
+	} {
+		names, err := l.Names(t.Context(), c.kind, c.prefix)
+		ok(t, err)
+		equal(t, c.prefix, names, c.wanted...)
+	}
+	if counted.n > 0 {
+		t.Errorf("%d rows were read", counted.n)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path"
 	"slices"
+	"strings"
 	"unique"
 
 	"walt/auth"
@@ -20,6 +21,7 @@ type view struct {
 	*state.Mirror[Device]
 	named  map[Name]*Device
 	all    []*Device               // in natural order
+	keyed  []*Device               // in the order of bytes, in which those with a prefix are side by side
 	owned  map[auth.Name][]*Device // the nodes of each owner, those of auth.Nobody too, in natural order
 	models map[images.Model]int    // how many nodes each has
 	pool   *pool                   // the free nodes
@@ -37,7 +39,7 @@ const many = 256
 
 func (v *view) apply(all bool, changes []state.Change[Device]) {
 	if all {
-		v.named, v.all = make(map[Name]*Device, len(changes)), nil
+		v.named, v.all, v.keyed = make(map[Name]*Device, len(changes)), nil, nil
 	}
 	bulk := all || len(changes) > many
 	var fresh []Name
@@ -75,19 +77,7 @@ func (d *Device) share() {
 // arrange fills everything from named: first what there was before, and then what is
 // fresh, in the order of keys at best, for orders that are nearly right are made quickly.
 func (v *view) arrange(fresh []Name) {
-	all := make([]*Device, 0, len(v.named))
-	for _, d := range v.all {
-		if d = v.named[d.Name]; d != nil {
-			all = append(all, d)
-		}
-	}
-	for _, name := range fresh {
-		if d := v.named[name]; d != nil {
-			all = append(all, d)
-		}
-	}
-	slices.SortFunc(all, naturally)
-	v.all = slices.Compact(all) // one may have come and gone and come within a commit
+	v.all, v.keyed = v.renew(v.all, fresh, naturally), v.renew(v.keyed, fresh, byKey)
 	v.owned, v.models = map[auth.Name][]*Device{}, map[images.Model]int{}
 	for _, d := range v.all {
 		if d.Kind == Node {
@@ -98,11 +88,28 @@ func (v *view) arrange(fresh []Name) {
 	v.pool.fill(v.owned[auth.Nobody])
 }
 
+// renew returns all devices in an order that before was in.
+func (v *view) renew(before []*Device, fresh []Name, order func(a, b *Device) int) []*Device {
+	all := make([]*Device, 0, len(v.named))
+	for _, d := range before {
+		if d = v.named[d.Name]; d != nil {
+			all = append(all, d)
+		}
+	}
+	for _, name := range fresh {
+		if d := v.named[name]; d != nil {
+			all = append(all, d)
+		}
+	}
+	slices.SortFunc(all, order)
+	return slices.Compact(all) // one may have come and gone and come within a commit
+}
+
 // replace follows one device; nil is for none.
 func (v *view) replace(was, is *Device) {
 	v.pool.replace(was, is)
 	if was != nil {
-		v.all = without(v.all, was, naturally)
+		v.all, v.keyed = without(v.all, was, naturally), without(v.keyed, was, byKey)
 		if was.Kind == Node {
 			v.owned[was.Owner()] = without(v.owned[was.Owner()], was, naturally)
 			if len(v.owned[was.Owner()]) == 0 {
@@ -114,7 +121,7 @@ func (v *view) replace(was, is *Device) {
 		}
 	}
 	if is != nil {
-		v.all = with(v.all, is, naturally)
+		v.all, v.keyed = with(v.all, is, naturally), with(v.keyed, is, byKey)
 		if is.Kind == Node {
 			v.owned[is.Owner()] = with(v.owned[is.Owner()], is, naturally)
 			v.models[is.Model]++
@@ -123,6 +130,8 @@ func (v *view) replace(was, is *Device) {
 }
 
 func naturally(a, b *Device) int { return a.Name.Compare(b.Name) }
+
+func byKey(a, b *Device) int { return strings.Compare(string(a.Name), string(b.Name)) }
 
 func longestAgo(a, b *Device) int {
 	if order := a.Since.Compare(b.Since); order != 0 {

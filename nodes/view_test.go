@@ -35,6 +35,7 @@ func checkView(t *testing.T, l testLab) {
 		free, wanted := v.pool.list(""), fresh.pool.list("")
 		for what, is := range map[string]bool{
 			"all":    same(v.all, fresh.all),
+			"keyed":  same(v.keyed, fresh.keyed),
 			"pool":   slices.EqualFunc(free[:], wanted[:], same),
 			"named":  maps.EqualFunc(v.named, fresh.named, func(a, b *Device) bool { return sameDevice(*a, *b) }),
 			"owned":  maps.EqualFunc(v.owned, fresh.owned, same),
