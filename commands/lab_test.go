@@ -244,6 +244,8 @@ func (r *rack) Start(n nodes.Name) error {
 	return r.refuses
 }
 
+func (r *rack) Resume(context.Context, nodes.Name) bool { return false }
+
 func (r *rack) Stop(nodes.Name) {}
 
 // up makes a node boot and report an SSH server at addr.

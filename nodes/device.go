@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -101,6 +102,8 @@ const (
 	Physical HostKind = ""
 	// Simulated is the kind of nodes that the server imitates.
 	Simulated HostKind = "simulated"
+	// QEMU is the kind of nodes that are machines on the server.
+	QEMU HostKind = "qemu"
 )
 
 // Host runs the virtual nodes of one kind.
@@ -110,6 +113,9 @@ type Host interface {
 	// cannot boot Lab.Failed is told. An error says that the host cannot even
 	// begin: the node is off.
 	Start(Name) error
+	// Resume finds a node that went on while no server was there, and goes on with
+	// it. It reports whether there was one.
+	Resume(context.Context, Name) bool
 	// Stop cuts the power of a node and returns when it is off.
 	Stop(Name)
 }
@@ -123,7 +129,7 @@ func (k HostKind) String() string {
 
 // UnmarshalText accepts the kinds that there are.
 func (k *HostKind) UnmarshalText(text []byte) error {
-	if *k = HostKind(text); *k != Physical && *k != Simulated {
+	if *k = HostKind(text); *k != Physical && *k != Simulated && *k != QEMU {
 		return fmt.Errorf("unknown host %q", text)
 	}
 	return nil
@@ -131,6 +137,9 @@ func (k *HostKind) UnmarshalText(text []byte) error {
 
 // Virtual reports whether the server itself runs the device.
 func (d Device) Virtual() bool { return d.Host != Physical }
+
+// lasts reports whether the device goes on when the server ends.
+func (d Device) lasts() bool { return d.Host != Simulated }
 
 // Name is the valid name of a device: a hostname in lower case.
 type Name string

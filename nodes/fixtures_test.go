@@ -334,6 +334,8 @@ type grid struct {
 	stopped []Name
 }
 
+func (p *grid) Resume(context.Context, Name) bool { return false }
+
 func (p *grid) Start(n Name) error {
 	p.mu.Lock()
 	p.started = append(p.started, n)

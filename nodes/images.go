@@ -211,7 +211,7 @@ func (l *Lab) Await(ctx context.Context, ref images.Ref, progress func(images.Tr
 		}
 		wasUp = up
 		if up && l.Now().Sub(s.Heard) >= steady {
-			if answers(ctx, d, s) {
+			if l.answers(ctx, d, s) {
 				return nil
 			}
 			up, falls = false, falls+1
@@ -236,13 +236,13 @@ func (l *Lab) Await(ctx context.Context, ref images.Ref, progress func(images.Tr
 	}
 }
 
-// answers reports whether a node that is up still is: of a physical one the server
-// learns late that it is not.
-func answers(ctx context.Context, d Device, s Status) bool {
-	if d.Virtual() {
+// answers reports whether a node that is up still is: of one that goes on by itself
+// the server learns late that it is not.
+func (l *Lab) answers(ctx context.Context, d Device, s Status) bool {
+	if !d.lasts() {
 		return true
 	}
-	_, err := remote.Ping(ctx, s.Addr)
+	_, err := remote.Ping(ctx, l.Dial, s.Addr)
 	return err == nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type Config struct {
 	Hosts   map[HostKind]Host // of virtual nodes; may be set after New, before anything else is called
 	Key     ssh.Signer        // that nodes trust: the lab's own way into them
 	IP      string            // of the server, "" when it has several
+	Creates HostKind          // what Create makes; the zero value is for Simulated
+	Dial    remote.Dial       // the way to nodes; nil: that of the host
 	Log     *slog.Logger
 	Now     func() time.Time
 	// Duties says which of the background work this server does; nil: all of it.
@@ -48,6 +51,9 @@ type Lab struct {
 func New(c Config) *Lab {
 	if c.Duties == nil {
 		c.Duties = state.Alone{}
+	}
+	if c.Dial == nil {
+		c.Dial = new(net.Dialer).DialContext
 	}
 	pool := newPool()
 	status := newBoard(c.Now, pool)
@@ -73,7 +79,9 @@ func (l *Lab) Run(ctx context.Context) error {
 		return err
 	}
 	for _, d := range virtual {
-		l.start(*d, 0, cause{})
+		if !l.resume(ctx, *d) {
+			l.start(*d, 0, cause{})
+		}
 	}
 	if err := l.recallAddresses(ctx); err != nil && ctx.Err() == nil {
 		return err

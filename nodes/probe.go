@@ -20,7 +20,7 @@ func (l *Lab) keepAddress(n Name, addr string) (known bool) {
 	defer cancel()
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		d, found, err := devices.Find(tx, string(n))
-		if known = found || err != nil; err != nil || !found || d.Virtual() {
+		if known = found || err != nil; err != nil || !found || !d.lasts() {
 			return err
 		}
 		if before, _, err := addresses.Find(tx, string(d.MAC)); err != nil || before == addr {
@@ -78,7 +78,7 @@ func (l *Lab) probe(ctx context.Context) error {
 // probeAll calls all nodes once. One that misses two calls is unreachable.
 func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[Name]bool) {
 	all, err := l.pick(ctx, nodeScope, func() []*Device {
-		return l.view.which(func(d *Device) bool { return d.Kind == Node && !d.Virtual() })
+		return l.view.which(func(d *Device) bool { return d.Kind == Node && d.lasts() })
 	})
 	if err != nil {
 		if ctx.Err() == nil {
@@ -97,7 +97,7 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 		turns <- struct{}{}
 		calls.Go(func() {
 			defer func() { <-turns }()
-			_, err := remote.Ping(ctx, n.Addr)
+			_, err := remote.Ping(ctx, l.Dial, n.Addr)
 			if ctx.Err() != nil {
 				return
 			}

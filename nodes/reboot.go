@@ -14,6 +14,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
+	"walt/images"
 	"walt/journal"
 	"walt/power"
 	"walt/remote"
@@ -267,7 +268,7 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status, why cause) error {
 	defer cancel()
 	// Before: it may be back sooner than we hear of it.
 	l.status.change(d.Name, func(st *Status) { l.begin(st, d, 0, why); st.untold = true })
-	status, err := remote.Run(ctx, s.Addr, l.Key, remote.Session{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	status, err := remote.Run(ctx, l.Dial, s.Addr, l.Key, remote.Session{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("its command reboot ended with status %d", status)
 	}
@@ -296,6 +297,24 @@ func (l *Lab) start(d Device, tries int, why cause) (refused string) {
 		return l.failed(d.Name, err)
 	}
 	return ""
+}
+
+// resume goes on with a virtual node that went on while no server was there, unless
+// it is to boot something else by now. It reports whether it did.
+func (l *Lab) resume(ctx context.Context, d Device) bool {
+	host, here := l.Hosts[d.Host]
+	if !here || !d.lasts() {
+		return false
+	}
+	img, err := state.Read(ctx, l.Store, func(r state.Reader) (images.Image, error) { return images.Get(r, d.Image) })
+	if err != nil || d.Booted != img.Ref || d.Digest != img.Digest || !host.Resume(ctx, d.Name) {
+		return false
+	}
+	l.status.change(d.Name, func(s *Status) {
+		l.begin(s, d, 0, cause{})
+		s.due, s.took, s.untold = false, d.Digest, true
+	})
+	return true
 }
 
 // starting notes that a node should be up soon.

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,7 +122,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model image
 		if err != nil {
 			return err
 		}
-		d, err := l.admit(c.tx, c.actor, Announcement{Name: name, MAC: ethernet.RandomMAC(), Model: model, Host: Simulated})
+		d, err := l.admit(c.tx, c.actor, Announcement{Name: name, MAC: ethernet.RandomMAC(), Model: model, Host: cmp.Or(l.Creates, Simulated)})
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ func (l *Lab) RunSession(ctx context.Context, user auth.Name, n DeviceStatus, sh
 	if err := l.visit(ctx, user, n, shown); err != nil {
 		return 0, err
 	}
-	status, err := remote.Run(ctx, n.Addr, l.Key, s)
+	status, err := remote.Run(ctx, l.Dial, n.Addr, l.Key, s)
 	switch {
 	case err == nil:
 		return status, nil
@@ -100,5 +100,5 @@ func (l *Lab) Ping(ctx context.Context, n DeviceStatus) (time.Duration, error) {
 	if n.Addr == "" {
 		return 0, errors.New("it is " + string(n.State))
 	}
-	return remote.Ping(ctx, n.Addr)
+	return remote.Ping(ctx, l.Dial, n.Addr)
 }

@@ -127,7 +127,7 @@ type stateLog struct {
 	now     func() time.Time
 }
 
-// recall finds the nodes that were up when the server ended: the virtual ones went
+// recall finds the nodes that were up when the server ended: the simulated ones went
 // down with it, if that was not told then; of the others it remains to be seen.
 func (s *stateLog) recall(ctx context.Context) error {
 	var ended []edge
@@ -145,7 +145,7 @@ func (s *stateLog) recall(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if d.Virtual() {
+			if !d.lasts() {
 				ended = append(ended, edge{node: name, from: Up, to: Off, cause: hostStopped})
 			} else {
 				s.status.keepUp(name, true)
@@ -159,7 +159,7 @@ func (s *stateLog) recall(ctx context.Context) error {
 	return s.tell(ctx, ended)
 }
 
-// endHosts has the log told that the virtual nodes go down with the server.
+// endHosts has the log told that the simulated nodes go down with the server.
 func (s *stateLog) endHosts(ctx context.Context) error {
 	all, err := state.Read(ctx, s.store, everything)
 	if err != nil {
@@ -168,7 +168,7 @@ func (s *stateLog) endHosts(ctx context.Context) error {
 	s.status.release(true)
 	edges := s.status.takeEdges()
 	for _, d := range all {
-		if d.Virtual() && s.status.isUp(d.Name) {
+		if !d.lasts() && s.status.isUp(d.Name) {
 			s.status.keepUp(d.Name, false)
 			edges = append(edges, edge{node: d.Name, from: Up, to: Off, cause: hostStopped})
 		}

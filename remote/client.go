@@ -24,11 +24,14 @@ const (
 // ran there ended, as one that reboots does.
 var ErrEnded = errors.New("the node ended it")
 
+// Dial connects to an address of the network tcp, host:port.
+type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // Run runs s on the node whose SSH server is at addr, host:port, which lets in
 // key, and returns the exit status of what ran there. It ends with ctx.
-func Run(ctx context.Context, addr string, key ssh.Signer, s Session) (status int, err error) {
+func Run(ctx context.Context, d Dial, addr string, key ssh.Signer, s Session) (status int, err error) {
 	r := newRelay()
-	client, err := dial(ctx, addr, key, r)
+	client, err := dial(ctx, d, addr, key, r)
 	if err != nil {
 		return 0, err
 	}
@@ -39,10 +42,10 @@ func Run(ctx context.Context, addr string, key ssh.Signer, s Session) (status in
 }
 
 // dial logs in as root.
-func dial(ctx context.Context, addr string, key ssh.Signer, r *relay) (_ *ssh.Client, err error) {
+func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, r *relay) (_ *ssh.Client, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loginLimit)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, err := d(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +65,11 @@ func dial(ctx context.Context, addr string, key ssh.Signer, r *relay) (_ *ssh.Cl
 }
 
 // Ping connects to addr, host:port, and returns how long that took.
-func Ping(ctx context.Context, addr string) (time.Duration, error) {
+func Ping(ctx context.Context, d Dial, addr string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, pingLimit)
 	defer cancel()
 	begun := time.Now()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, err := d(ctx, "tcp", addr)
 	if err != nil {
 		return 0, err
 	}

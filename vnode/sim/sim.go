@@ -121,6 +121,9 @@ func (s *Hypervisor) Start(n nodes.Name) error {
 	return nil
 }
 
+// Resume finds nothing: simulated nodes end with the server.
+func (s *Hypervisor) Resume(context.Context, nodes.Name) bool { return false }
+
 // Stop cuts the power of the node. It returns when it is off, its connections
 // are closed, all that ran on it has ended, and the lab was told.
 func (s *Hypervisor) Stop(n nodes.Name) {
