@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "nodes", "power", "sshd", "state", "state/badger", "upgrade", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/initrd", "nodes", "power", "sshd", "state", "state/badger", "upgrade", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "images", "journal", "nodes", "power"},
@@ -30,6 +30,8 @@ var imports = map[string][]string{
 	"journal":        {"fault", "state"},
 	"vnode/sim":      {"fault", "images", "images/content", "nodes", "pause"},
 	"vnode/lan":      {"ethernet"},
+	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/lan"},
+	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "state"},
 	"netboot/initrd": {},
 	"netboot/nfs":    {"images/content"},
 	"demo":           {"auth", "config", "consent", "ethernet", "images", "nodes"},

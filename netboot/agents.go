@@ -1,0 +1,178 @@
+package netboot
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"walt/netboot/instructions"
+	"walt/state"
+)
+
+const (
+	// reportLimit is how many bytes a report may have.
+	reportLimit = 64 << 10
+	// firstReport is how long an agent may take to say who it is.
+	firstReport = 10 * time.Second
+	// silence is after how long without a report an agent is gone.
+	silence = time.Minute
+	// orderLimit is how long an agent may take to take an order.
+	orderLimit = 5 * time.Second
+
+	portSSH = 22
+)
+
+// ErrNoAgent says that the agent of a machine is not connected.
+var ErrNoAgent = errors.New("its agent is not connected")
+
+// agent is the connection of the program of ours that runs on a machine.
+type agent struct {
+	conn  net.Conn
+	lines *bufio.Scanner
+	mu    sync.Mutex // of writing
+	said  instructions.Report
+}
+
+// hear serves the connection of an agent, until it ends.
+func (s *Server) hear(conn net.Conn) {
+	defer conn.Close()
+	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return
+	}
+	a := &agent{conn: conn, lines: bufio.NewScanner(conn)}
+	a.lines.Buffer(nil, reportLimit)
+	var b *boot
+	for wait := firstReport; ; wait = silence {
+		if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			break
+		}
+		said, err := a.read()
+		if err != nil {
+			break
+		}
+		now := s.at(from.Addr().Unmap(), said.Token)
+		if now == nil || said.Boot != now.ID || b != nil && b != now {
+			s.Log.Warn("an agent is not of this boot", "from", from.Addr())
+			break
+		}
+		if b == nil {
+			b = now
+			if err := s.admit(b, a); err != nil {
+				s.Log.Error("note that an agent has come", "node", b.machine.Name, "err", err)
+				break
+			}
+		}
+		s.heed(b, a, said)
+	}
+	if b != nil {
+		b.dismiss(a)
+	}
+}
+
+// read returns the next report.
+func (a *agent) read() (said instructions.Report, err error) {
+	if !a.lines.Scan() {
+		return said, cmp.Or(a.lines.Err(), io.EOF)
+	}
+	return said, json.Unmarshal(a.lines.Bytes(), &said)
+}
+
+// given reports whether the instructions are given to nobody any more.
+func (b *boot) given() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Given
+}
+
+// admit makes a the agent of a boot, in place of one before it.
+func (s *Server) admit(b *boot, a *agent) error {
+	b.mu.Lock()
+	before, given := b.agent, b.Given
+	b.agent, b.Given = a, true
+	r := b.record
+	b.mu.Unlock()
+	if before != nil {
+		before.conn.Close()
+	}
+	if given {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), orderLimit)
+	defer cancel()
+	_, err := s.Store.Update(ctx, func(tx state.Tx) error {
+		now, found, err := records.Find(tx, string(b.machine.MAC))
+		if err != nil || !found || now.ID != r.ID {
+			return err
+		}
+		return records.Put(tx, string(b.machine.MAC), r)
+	})
+	return err
+}
+
+// heed does what a report asks for.
+func (s *Server) heed(b *boot, a *agent, said instructions.Report) {
+	b.mu.Lock()
+	before := a.said
+	a.said = said
+	b.mu.Unlock()
+	switch {
+	case said.Failed != "" && said.Failed != before.Failed:
+		s.Lab.Failed(b.machine.Name, errors.New(said.Failed))
+	case said.Failed == "" && step(said) == instructions.Up && step(before) != instructions.Up:
+		s.Lab.Up(b.machine.Name, netip.AddrPortFrom(b.machine.IP, portSSH).String())
+	}
+}
+
+// step is where a machine is.
+func step(r instructions.Report) instructions.Step {
+	if len(r.Steps) == 0 {
+		return ""
+	}
+	return r.Steps[len(r.Steps)-1].Step
+}
+
+// dismiss closes the connection of the agent a, of whichever there is when a is nil.
+func (b *boot) dismiss(a *agent) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.agent == nil || a != nil && b.agent != a {
+		return
+	}
+	b.agent.conn.Close()
+	b.agent = nil
+}
+
+// Order has the agent of a machine do something.
+func (s *Server) Order(ip netip.Addr, o instructions.Order) error {
+	s.mu.Lock()
+	b := s.boots[ip]
+	s.mu.Unlock()
+	if b == nil {
+		return ErrNoAgent
+	}
+	b.mu.Lock()
+	a := b.agent
+	b.mu.Unlock()
+	if a == nil {
+		return ErrNoAgent
+	}
+	line, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.conn.SetWriteDeadline(time.Now().Add(orderLimit)); err != nil {
+		return err
+	}
+	_, err = a.conn.Write(append(line, '\n'))
+	return err
+}

@@ -1,0 +1,193 @@
+package netboot
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/images"
+	"walt/images/content"
+	"walt/netboot/initrd"
+	"walt/netboot/nfs"
+	"walt/state"
+)
+
+// record is the last boot of a machine, as it is kept over a restart of the server,
+// by the machine's MAC.
+type record struct {
+	ID     string     `json:"id"`
+	Token  string     `json:"token"`  // that the machine shows
+	Digest string     `json:"digest"` // of the image
+	Lender string     `json:"lender,omitempty"`
+	IP     netip.Addr `json:"ip"`
+	Given  bool       `json:"given,omitempty"` // its agent has come: the instructions are given to nobody any more
+}
+
+var records = state.NewTable[record]("boot")
+
+// boot is the last boot of a machine.
+type boot struct {
+	record
+	machine Machine
+	run     images.Runtime
+	roots   []root // the upper one first
+	init    string
+	release func()
+
+	mu    sync.Mutex
+	agent *agent // nil until it comes
+}
+
+// root is a layer of the root file system.
+type root struct {
+	id   nfs.ID
+	path string // of mounting it
+	tree *content.Tree
+}
+
+// Boot is what a machine starts with.
+type Boot struct {
+	Kernel, Initrd string // files, which are there for a while
+	CommandLine    string
+}
+
+// Prepare makes the next boot of a machine: what the node is to boot now. What it
+// booted before is over.
+func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
+	img, err := s.Lab.Boot(ctx, m.Name)
+	if err != nil {
+		return Boot{}, err
+	}
+	b := &boot{machine: m, record: record{ID: rand.Text(), Token: rand.Text(), Digest: img.Digest, IP: m.IP}}
+	if err := s.hold(ctx, b); err != nil {
+		return Boot{}, err
+	}
+	defer func() {
+		if err != nil {
+			b.release()
+		}
+	}()
+	files, err := s.files.of(ctx, b, s.Agent)
+	if err != nil {
+		return Boot{}, err
+	}
+	_, err = s.Store.Update(ctx, func(tx state.Tx) error { return records.Put(tx, string(m.MAC), b.record) })
+	if err != nil {
+		return Boot{}, err
+	}
+	s.replace(m.IP, b)
+	at := netip.AddrPortFrom(m.Server, PortHTTP)
+	files.CommandLine = fmt.Sprintf("walt.mac=%s walt.ip=%s walt.gw=%s walt.boot=http://%s/boot/%s",
+		m.MAC, netip.PrefixFrom(m.IP, m.Net.Bits()), m.Server, at, b.Token)
+	return files, nil
+}
+
+// Resume goes on with the last boot of a machine that runs since before the server
+// started. It reports whether there was one.
+func (s *Server) Resume(ctx context.Context, m Machine) (bool, error) {
+	r, err := state.Read(ctx, s.Store, func(r state.Reader) (record, error) { return records.Get(r, string(m.MAC)) })
+	if errors.Is(err, state.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	b := &boot{machine: m, record: r}
+	if err := s.hold(ctx, b); err != nil {
+		return false, err
+	}
+	s.replace(m.IP, b)
+	return true, nil
+}
+
+// Forget forgets a machine that is off, and will not come back.
+func (s *Server) Forget(ctx context.Context, mac ethernet.MAC) error {
+	s.mu.Lock()
+	var at netip.Addr
+	for ip, b := range s.boots {
+		if b.machine.MAC == mac {
+			at = ip
+		}
+	}
+	s.mu.Unlock()
+	s.replace(at, nil)
+	_, err := s.Store.Update(ctx, func(tx state.Tx) error {
+		key := string(mac)
+		return errors.Join(records.Delete(tx, key), identities.Delete(tx, key), leases.Delete(tx, key))
+	})
+	return err
+}
+
+// Find returns the address of a machine that runs, by the name of its node.
+func (s *Server) Find(name string) (netip.Addr, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ip, b := range s.boots {
+		if string(b.machine.Name) == name {
+			return ip, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// hold takes hold of the content of a boot.
+func (s *Server) hold(ctx context.Context, b *boot) error {
+	digest, err := content.ParseDigest(b.Digest)
+	if err != nil {
+		return err
+	}
+	tree, run, release, err := s.Library.Hold(ctx, b.Digest)
+	if err != nil {
+		return err
+	}
+	b.run, b.release = run, release
+	b.roots = []root{{nfs.IDOf(digest), nfs.Path(digest), tree}}
+	b.init = findInit(tree)
+	return nil
+}
+
+// replace makes b the boot of the machine with the address; nil: it has none.
+func (s *Server) replace(ip netip.Addr, b *boot) {
+	s.mu.Lock()
+	before := s.boots[ip]
+	if s.boots[ip] = b; b == nil {
+		delete(s.boots, ip)
+	}
+	s.mu.Unlock()
+	if before != nil {
+		before.dismiss(nil)
+		before.release()
+	}
+}
+
+// at returns the boot of the machine with the address if the token is of it.
+func (s *Server) at(ip netip.Addr, token string) *boot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.boots[ip]
+	if b == nil || subtle.ConstantTimeCompare([]byte(b.Token), []byte(token)) != 1 {
+		return nil
+	}
+	return b
+}
+
+// plan finds out with what a boot begins.
+func (b *boot) plan(arch string) (*initrd.Plan, error) {
+	p, err := initrd.Inspect(arch, b.roots[0].tree, nil)
+	if err != nil {
+		return nil, fault.Failedf("the image cannot boot a machine: %v", err).WithHint("boot another image, or build this one with a kernel")
+	}
+	if lacks := p.Lacks(slices.Concat(initrd.Always, initrd.NFSRoot, initrd.Virtio)...); len(lacks) > 0 {
+		return nil, fault.Failedf("the image cannot boot a machine: its kernel %s has no %s", p.Version, strings.Join(lacks, ", ")).
+			WithHint("boot another image, or build this one with a kernel that has its modules")
+	}
+	return p, nil
+}

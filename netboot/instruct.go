@@ -1,0 +1,84 @@
+package netboot
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/images/content"
+	"walt/netboot/instructions"
+)
+
+// instruct answers a machine that asks for the instructions of its boot: only the
+// one at the address that they are for, and only until its agent has come.
+func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		http.Error(w, "who asks?", http.StatusForbidden)
+		return
+	}
+	b := s.at(from.Addr().Unmap(), r.PathValue("token"))
+	if b == nil || b.given() {
+		s.Log.Warn("refused instructions to who has no right to them", "from", from.Addr())
+		http.Error(w, "these instructions are not for you", http.StatusForbidden)
+		return
+	}
+	i, err := s.instructions(r.Context(), b)
+	if err != nil {
+		s.Log.Error("make the instructions of a boot", "node", b.machine.Name, "err", err)
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(i); err != nil {
+		s.Log.Warn("send the instructions of a boot", "node", b.machine.Name, "err", err) // it asks again
+	}
+}
+
+// instructions are those of a boot.
+func (s *Server) instructions(ctx context.Context, b *boot) (*instructions.Instructions, error) {
+	is, err := s.identityOf(ctx, b.machine.MAC)
+	if err != nil {
+		return nil, err
+	}
+	m := b.machine
+	seed := make([]byte, 64)
+	rand.Read(seed) // never fails, see its documentation
+	i := &instructions.Instructions{
+		Boot: b.ID, Digest: b.Digest, Server: netip.AddrPortFrom(m.Server, PortAgent).String(), Token: b.Token,
+		Host: string(m.Name), HostKey: is.HostKey, MachineID: machineID(m.MAC),
+		AuthorizedKeys: []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.Trust)))},
+		ResolvConf:     fmt.Sprintf("nameserver %s\n", m.Server),
+		Hosts:          fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n%s\tserver\n", m.IP, m.Name, m.Server),
+		Clock:          s.Now().UTC(), Seed: seed,
+		Volumes: b.run.Volumes, Init: b.init, Root: instructions.Root{Size: "60%"},
+	}
+	for _, r := range b.roots {
+		i.Root.NFS = append(i.Root.NFS, instructions.NFS{Server: m.Server.String() + ":" + strconv.Itoa(PortNFS), Path: r.path})
+	}
+	if b.init == "" && len(b.run.Args) > 0 {
+		i.Process = &instructions.Process{Args: b.run.Args, Env: b.run.Env, Dir: b.run.Dir, User: b.run.User}
+	}
+	return i, nil
+}
+
+// inits are where an image may have its init, as Linux looks for it.
+var inits = []string{"sbin/init", "etc/init", "bin/init"}
+
+// findInit returns the path of an image's init, "" when it has none.
+func findInit(t *content.Tree) string {
+	for _, name := range inits {
+		if i, err := fs.Stat(t, name); err == nil && i.Mode().IsRegular() && i.Mode()&0o111 != 0 {
+			return "/" + name
+		}
+	}
+	return ""
+}

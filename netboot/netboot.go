@@ -1,0 +1,173 @@
+// Package netboot gives machines what they boot, and hears from them how that goes:
+// kernel and initramfs of an image (initrd), instructions for one boot, the root file
+// system (nfs), and the connection of the agent that runs on them. It starts no
+// machine and decides nothing: what a node boots is asked of the lab. Its one
+// surprising rule: a boot is one digest, from kernel to root. What the image's name
+// means later concerns the next boot.
+package netboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+
+	"walt/ethernet"
+	"walt/images"
+	"walt/images/content"
+	"walt/netboot/nfs"
+	"walt/nodes"
+	"walt/state"
+)
+
+// Ports of the server, on the networks that machines are on.
+const (
+	PortHTTP  = 80   // instructions
+	PortNFS   = 2049 // root file systems
+	PortAgent = 1912 // where agents report
+)
+
+// headerLimit is how long a machine may take to ask, and stay silent after that.
+const headerLimit = 30 * time.Second
+
+// Lab is what machines are nodes of.
+type Lab interface {
+	// Boot says which image the node is to boot now, and records that it took it.
+	Boot(context.Context, nodes.Name) (images.Image, error)
+	// Up is told when its SSH server answers, at addr.
+	Up(n nodes.Name, addr string)
+	// Failed is told when it cannot boot.
+	Failed(nodes.Name, error)
+}
+
+// Library is what images are made of.
+type Library interface {
+	// Hold returns the files of the image with the manifest digest, which stay until
+	// release is called, and what it is configured to run.
+	Hold(ctx context.Context, digest string) (t *content.Tree, run images.Runtime, release func(), err error)
+}
+
+// Config is what a Server is made of.
+type Config struct {
+	Store   state.Store
+	Lab     Lab
+	Library Library
+	Dir     string // for kernels and initramfs, which can be made again
+	// Agent returns the program of ours for an architecture.
+	Agent func(arch string) ([]byte, error)
+	Trust ssh.PublicKey // that may log in to machines
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+// Machine is who boots.
+type Machine struct {
+	Name nodes.Name
+	MAC  ethernet.MAC
+	IP   netip.Addr
+	// Server is the address under which the machine reaches this server, and Net the
+	// network that both are on.
+	Server netip.Addr
+	Net    netip.Prefix
+}
+
+// Server serves machines. Its methods may be called at the same time.
+type Server struct {
+	Config
+	files artefacts
+
+	mu    sync.Mutex
+	boots map[netip.Addr]*boot // the last one of each machine
+}
+
+// New makes a server, which Serve makes live.
+func New(c Config) *Server {
+	return &Server{Config: c, boots: map[netip.Addr]*boot{}, files: artefacts{dir: c.Dir}}
+}
+
+// Network is how machines reach the server: sockets of a network of theirs.
+type Network interface {
+	Listen(port uint16) (net.Listener, error)
+}
+
+// Tree implements nfs.Exports: a machine sees the image that it boots.
+func (s *Server) Tree(_ context.Context, client netip.Addr, image nfs.ID) (*content.Tree, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.boots[client]
+	if b == nil {
+		return nil, nil
+	}
+	for _, r := range b.roots {
+		if r.id == image {
+			return r.tree, nil
+		}
+	}
+	return nil, nil
+}
+
+// Serve serves the machines of one network, until ctx ends.
+func (s *Server) Serve(ctx context.Context, on Network) error {
+	var listeners []net.Listener
+	closeAll := func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}
+	defer closeAll()
+	for _, port := range []uint16{PortHTTP, PortNFS, PortAgent} {
+		l, err := on.Listen(port)
+		if err != nil {
+			return fmt.Errorf("serve machines on port %d: %w", port, err)
+		}
+		listeners = append(listeners, l)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /boot/{token}", s.instruct)
+	web := &http.Server{
+		Handler: mux, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit,
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	files := &nfs.Server{Exports: s, Log: s.Log}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := web.Serve(listeners[0]); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error { return files.Serve(listeners[1]) })
+	g.Go(func() error { return s.listen(ctx, listeners[2]) })
+	g.Go(func() error {
+		<-ctx.Done()
+		return errors.Join(web.Close(), files.Close(), listeners[2].Close())
+	})
+	return g.Wait()
+}
+
+// listen serves agents until the listener is closed.
+func (s *Server) listen(ctx context.Context, l net.Listener) error {
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		conns.Go(func() { // ends with the connection, or with ctx
+			defer context.AfterFunc(ctx, func() { c.Close() })()
+			s.hear(c)
+		})
+	}
+}
