@@ -9,7 +9,7 @@ CUTS    ?= 200
 AGENTS  := amd64 arm64 arm
 PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/arm64
 
-.PHONY: help agents build demo test lint format bench powercut cross parts clean
+.PHONY: help agents build demo test test-boot lint format bench powercut cross parts clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ demo: build ## start a throw-away lab on loopback and take a tour of it
 
 test: parts ## run all tests, the stories through the real ssh client among them
 	$(GO) test $(RACE) -timeout 10m ./...
+
+test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines
+	scripts/parts ssh docker-registry qemu-system-x86_64 busybox modprobe
+	WALT_MACHINES=1 $(GO) test -count=1 -timeout 30m ./vnode/qemu ./e2e/machines
 
 lint: ## check the format, vet, staticcheck, and that every platform compiles
 	@test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)" || { echo "the files above want: make format"; exit 1; }

@@ -23,11 +23,14 @@ import (
 	"walt/hostkeys"
 	"walt/images"
 	"walt/journal"
+	"walt/netboot"
 	"walt/nodes"
 	"walt/power"
 	"walt/sshd"
 	"walt/state/badger"
 	"walt/upgrade"
+	"walt/vnode/lan"
+	"walt/vnode/qemu"
 	"walt/vnode/sim"
 )
 
@@ -46,6 +49,9 @@ type server struct {
 	ports    *power.Ports
 	lab      *nodes.Lab
 	sim      *sim.Hypervisor
+	lan      *lan.LAN
+	netboot  *netboot.Server
+	qemu     *qemu.Hypervisor
 	ssh      *sshd.Server
 	hostKeys []ssh.Signer
 	listener net.Listener
@@ -95,11 +101,14 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Users: s.users, Images: s.catalog, Ports: s.ports, Key: nodeKey,
-		IP: listenIP(s.listener.Addr()), Log: log, Now: time.Now,
+		IP: listenIP(s.listener.Addr()), Creates: nodes.HostKind(c.Virtual.Kind), Dial: s.dial, Log: log, Now: time.Now,
 	})
 	s.catalog.Nodes, s.ports.Devices, s.library.Present = s.lab, s.lab, s.lab.Models
 	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)
-	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim}
+	if err := s.openMachines(c, nodeKey.PublicKey()); err != nil {
+		return nil, err
+	}
+	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim, nodes.QEMU: s.qemu}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal,
 		Online: s.online, Cut: s.cut, Backup: s.backup, Version: version, Log: log, Now: time.Now,
@@ -132,6 +141,9 @@ func (s *server) apply(c config.Config) error {
 	}
 	s.library.SetModels(models)
 	s.ports.SetIdle(c.Power.Idle.Duration)
+	if err := s.lan.SetNAT(c.Virtual.NAT); err != nil {
+		return err
+	}
 	s.users.SetCA(c.SSH.UserCA)
 	s.ssh.SetLimits(sshd.Limits{
 		MaxConnections: c.SSH.MaxConnections,
@@ -170,6 +182,9 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.library.Run(failing) })
 	g.Go(func() error { return s.catalog.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
+	g.Go(func() error { return s.netboot.Serve(failing, s.lan) })
+	g.Go(func() error { return s.lan.ServeNames(failing) })
+	g.Go(func() error { return s.qemu.Sweep(failing) })
 	g.Go(func() error { return s.reloadAtHangup(failing) })
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
@@ -197,6 +212,8 @@ func (s *server) run(ctx context.Context, ready func()) error {
 // close ends what open made.
 func (s *server) close() error {
 	s.sim.Close()
+	s.qemu.Close()
+	s.lan.Close()
 	s.listener.Close()
 	return s.store.Close()
 }

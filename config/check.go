@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -58,6 +59,7 @@ func (k *checker) config(c *Config) {
 	}
 	k.docker(c.Docker.Host)
 	k.duration("power.idle", c.Power.Idle, 0)
+	k.virtual(&c.Virtual)
 	if c.SSH.MaxConnections < 1 {
 		k.wrong("ssh.max_connections", "%d is too small; want at least 1", c.SSH.MaxConnections)
 	}
@@ -70,6 +72,17 @@ func (k *checker) config(c *Config) {
 			k.wrong("ssh.user_ca", "%v", err)
 		}
 	}
+}
+
+func (k *checker) virtual(v *Virtual) {
+	if v.Kind != "simulated" && v.Kind != "qemu" {
+		k.wrong("virtual.kind", `%q is no kind of virtual nodes; want "simulated" or "qemu"`, v.Kind)
+	}
+	net, err := netip.ParsePrefix(v.Subnet)
+	if err != nil || !net.Addr().Is4() || !net.Addr().IsPrivate() || net != net.Masked() || net.Bits() > 29 {
+		k.wrong("virtual.subnet", `%q is not a private IPv4 network; want one as in "10.217.0.0/20"`, v.Subnet)
+	}
+	v.Net = net
 }
 
 func isPort(s string) bool {

@@ -6,6 +6,7 @@ package config
 
 import (
 	"crypto/x509"
+	"net/netip"
 	"os"
 	"time"
 
@@ -22,6 +23,7 @@ type Config struct {
 	Models     []Model    `toml:"model"`
 	Docker     Docker     `toml:"docker"`
 	Power      Power      `toml:"power"`
+	Virtual    Virtual    `toml:"virtual"`
 	SSH        SSH        `toml:"ssh"`
 }
 
@@ -56,6 +58,16 @@ type Power struct {
 	Idle Duration `toml:"idle"` // how long a node is free and unused before; 0 is for ever
 }
 
+// Virtual is about the nodes that the server itself runs.
+type Virtual struct {
+	Kind   string `toml:"kind"`   // what new ones are: simulated or qemu
+	QEMU   string `toml:"qemu"`   // program, "" to look for it in PATH
+	Subnet string `toml:"subnet"` // IPv4 network of machines, as in 10.217.0.0/20
+	NAT    bool   `toml:"nat"`    // machines reach the world
+
+	Net netip.Prefix `toml:"-"` // what Subnet says
+}
+
 // SSH is about connections and logins.
 type SSH struct {
 	MaxConnections int      `toml:"max_connections"`
@@ -84,6 +96,10 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// defaultSubnet is inside of the server, where machines alone see it: it matters only
+// that nobody in the lab has the same.
+const defaultSubnet = "10.217.0.0/20"
+
 // hub is Docker Hub, which serves when no registry is listed.
 var hub = Registry{Label: "hub", URL: "https://registry-1.docker.io"}
 
@@ -96,10 +112,11 @@ func Default() Config {
 
 func base() Config {
 	return Config{
-		Listen: ":2222",
-		Data:   "/var/lib/walt",
-		Docker: Docker{Host: "unix:///var/run/docker.sock"},
-		Power:  Power{Idle: Duration{Duration: 2 * time.Hour}},
+		Listen:  ":2222",
+		Data:    "/var/lib/walt",
+		Docker:  Docker{Host: "unix:///var/run/docker.sock"},
+		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
+		Virtual: Virtual{Kind: "simulated", Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{
 			MaxConnections: 1000,
 			LoginGrace:     Duration{Duration: 30 * time.Second},

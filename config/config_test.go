@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -49,6 +50,12 @@ host = ""
 [power]
 idle = "1h30m"
 
+[virtual]
+kind = "qemu"
+qemu = "/opt/qemu"
+subnet = "192.168.77.0/24"
+nat = true
+
 [ssh]
 max_connections = 10
 login_grace = "5s"
@@ -78,6 +85,9 @@ func TestLoad(t *testing.T) {
 		},
 		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}},
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
+		Virtual: config.Virtual{
+			Kind: "qemu", QEMU: "/opt/qemu", Subnet: "192.168.77.0/24", NAT: true, Net: netip.MustParsePrefix("192.168.77.0/24"),
+		},
 		SSH: config.SSH{
 			MaxConnections: 10,
 			LoginGrace:     config.Duration{Duration: 5 * time.Second},
@@ -139,6 +149,12 @@ func TestProblems(t *testing.T) {
 		{"[ssh]\nlogin_grace = \"0s\"", `:2: ssh.login_grace: 0s is too short`},
 		{"[ssh]\nidle_timeout = \"-1s\"", `:2: ssh.idle_timeout: -1s is too short; want at least 0s`},
 		{"power = { idle = \"-2h\" }", `:1: power.idle: -2h0m0s is too short`},
+		{"[virtual]\nkind = \"kvm\"", `:2: virtual.kind: "kvm" is no kind of virtual nodes; want "simulated" or "qemu"`},
+		{"[virtual]\nsubnet = \"10.0.0.1/8\"", `:2: virtual.subnet: "10.0.0.1/8" is not a private IPv4 network; want one as in "10.217.0.0/20"`},
+		{"[virtual]\nsubnet = \"8.8.8.0/24\"", `:2: virtual.subnet: "8.8.8.0/24" is not a private`},
+		{"[virtual]\nsubnet = \"fd00::/64\"", `:2: virtual.subnet: "fd00::/64" is not a private`},
+		{"[virtual]\nsubnet = \"10.0.0.0/30\"", `:2: virtual.subnet:`},
+		{"[virtual]\nsubnet = \"\"", `:2: virtual.subnet:`},
 		{"[docker]\nhost = \"/var/run/docker.sock\"", `:2: docker.host: "/var/run/docker.sock" is not an address of a docker daemon`},
 		{"[docker]\nhost = \"unix://relative\"", `:2: docker.host:`},
 

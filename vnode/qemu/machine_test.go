@@ -1,0 +1,259 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"walt/ethernet"
+	"walt/pause"
+)
+
+const (
+	mac   = ethernet.MAC("52:54:00:00:00:01")
+	limit = 90 * time.Second // for whatever a machine does
+)
+
+// emulator is the real one, where tests of machines are wanted.
+func emulator(t *testing.T) Emulator {
+	t.Helper()
+	if os.Getenv("WALT_MACHINES") == "" {
+		t.Skip("WALT_MACHINES is not set: no machines are started")
+	}
+	e, err := Find(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// place is a directory for one machine. Those of the testing package are too long
+// for sockets.
+func place(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "vm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, folder(mac))
+}
+
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !done(); {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %s", what, limit)
+		}
+		if err := pause.For(t.Context(), poll); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func ended(t *testing.T, m *Machine) {
+	t.Helper()
+	select {
+	case <-m.Gone():
+	case <-time.After(limit):
+		t.Fatal("the machine goes on")
+	}
+	if _, err := adopt(t.Context(), m.dir, mac); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a machine is still there: %v", err)
+	}
+}
+
+// A machine goes on without the server, and is found by the next one: its serial
+// line, its control, and nothing that pretends to be it.
+func TestMachineIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	e, dir := emulator(t), place(t)
+	m, err := e.start(t.Context(), dir, Spec{MAC: mac, Memory: 64 << 20, CPUs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Kill()
+	line, err := listen(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the firmware speaks", func() bool { return bytes.Contains(line.end(), []byte("iPXE")) })
+	if err := line.close(); err != nil {
+		t.Error(err)
+	}
+	m.Leave()
+	if _, err := adopt(t.Context(), dir, "52:54:00:00:00:02"); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Errorf("taken for another one: %v", err)
+	}
+	again, err := adopt(t.Context(), dir, mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err = listen(dir, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(line.end(), []byte("iPXE")) {
+		t.Errorf("what it wrote is lost: %q", line.end())
+	}
+	again.Kill()
+	<-line.done
+	ended(t, again)
+	<-m.Gone()
+}
+
+// Power that is cut is gone, even of a machine that does not listen.
+func TestPowerIsCut(t *testing.T) {
+	t.Parallel()
+	e := emulator(t)
+	for _, adopted := range []bool{false, true} {
+		dir := place(t)
+		m, err := e.start(t.Context(), dir, Spec{MAC: mac, Memory: 64 << 20, CPUs: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if adopted {
+			m.Leave()
+			child := m
+			if m, err = adopt(t.Context(), dir, mac); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { <-child.Gone() }()
+		}
+		if err := m.process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		m.Kill()
+		ended(t, m)
+	}
+}
+
+// A machine takes the place of one that was left, and does not listen any more.
+func TestLeftBehind(t *testing.T) {
+	t.Parallel()
+	e, dir := emulator(t), place(t)
+	s := Spec{MAC: mac, Memory: 64 << 20, CPUs: 1}
+	before, err := e.start(t.Context(), dir, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.Leave()
+	if err := before.process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	m, err := e.start(t.Context(), dir, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-before.Gone()
+	if err := m.monitor.do(t.Context(), "query-status", nil, nil); err != nil {
+		t.Error(err)
+	}
+	m.Kill()
+	ended(t, m)
+}
+
+// A machine that resets itself ends, and says why.
+func TestResetEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	e, dir := emulator(t), place(t)
+	m, err := e.start(t.Context(), dir, Spec{MAC: mac, Memory: 64 << 20, CPUs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Kill()
+	if err := m.monitor.do(t.Context(), "system_reset", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, m)
+	if got := m.monitor.ended(); got != "host-qmp-system-reset" {
+		t.Errorf("it ended because of %q", got)
+	}
+	if err := m.monitor.do(t.Context(), "query-name", nil, nil); err == nil {
+		t.Error("one that ended answers")
+	}
+}
+
+func TestMachineThatCannotStart(t *testing.T) {
+	t.Parallel()
+	e := emulator(t)
+	_, err := e.start(t.Context(), place(t), Spec{MAC: mac, Memory: 64 << 20, CPUs: 1, Kernel: "missing", Initrd: "missing"})
+	if err == nil || !strings.Contains(err.Error(), "missing") {
+		t.Errorf("no kernel: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := place(t)
+	if _, err := e.start(ctx, dir, Spec{MAC: mac, Memory: 64 << 20, CPUs: 1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if _, err := adopt(t.Context(), dir, mac); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is there all the same: %v", err)
+	}
+}
+
+func TestProgramsThatDoNotServe(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, c := range map[string]struct{ says, want string }{
+		"old":   {"QEMU emulator version 7.1.9", "7.2 is the oldest"},
+		"older": {"QEMU emulator version 6.9.0", "7.2 is the oldest"},
+		"other": {"hello", "does not tell its version"},
+	} {
+		program := filepath.Join(dir, name)
+		if err := os.WriteFile(program, []byte("#!/bin/sh\necho "+c.says+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Find(t.Context(), program); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Find(t.Context(), filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "there is no program") {
+		t.Errorf("missing: %v", err)
+	}
+}
+
+// A line that is written to without end keeps the last of it.
+func TestRing(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "log")
+	r, err := openRing(name, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for i := range 60 {
+		part := bytes.Repeat([]byte{'a' + byte(i%26)}, 1+i%37)
+		all = append(all, part...)
+		if n, err := r.Write(part); n != len(part) || err != nil {
+			t.Fatal(n, err)
+		}
+		if i%7 == 0 { // as at a restart
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if r, err = openRing(name, 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := r.content()
+		if err != nil || !bytes.HasSuffix(all, got) || len(got) > 200 || len(got) < min(len(all), 60) {
+			t.Fatalf("after %d bytes: %q, %v", len(all), got, err)
+		}
+	}
+	if n, err := r.Write(bytes.Repeat([]byte("0123456789"), 30)); n != 300 || err != nil {
+		t.Fatal(n, err)
+	}
+	if got, err := r.content(); err != nil || !bytes.HasSuffix(got, bytes.Repeat([]byte("0123456789"), 10)) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}

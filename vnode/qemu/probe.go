@@ -1,0 +1,78 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+const (
+	// DefaultProgram is looked for in PATH.
+	DefaultProgram = "qemu-system-x86_64"
+	// oldest is the version of QEMU that knows datagram sockets as networks.
+	oldestMajor, oldestMinor = 7, 2
+	// probeLimit is how long a machine may take that only starts its firmware.
+	probeLimit = 10 * time.Second
+)
+
+var versionForm = regexp.MustCompile(`version (\d+)\.(\d+)`)
+
+// Find looks for the program, "" for where it usually is, and finds out what it can
+// do here. The error says, in words for users, why machines cannot run here.
+func Find(ctx context.Context, program string) (Emulator, error) {
+	if program == "" {
+		program = DefaultProgram
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return Emulator{}, fmt.Errorf("there is no program %s", program)
+	}
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return Emulator{}, fmt.Errorf("%s --version: %w", path, err)
+	}
+	v := versionForm.FindSubmatch(out)
+	if v == nil {
+		return Emulator{}, fmt.Errorf("%s does not tell its version", path)
+	}
+	major, _ := strconv.Atoi(string(v[1])) // digits, see versionForm
+	minor, _ := strconv.Atoi(string(v[2]))
+	if major < oldestMajor || major == oldestMajor && minor < oldestMinor {
+		return Emulator{}, fmt.Errorf("%s is version %d.%d, and %d.%d is the oldest that serves", path, major, minor, oldestMajor, oldestMinor)
+	}
+	if _, err := os.Stat("/dev/kvm"); err == nil {
+		if e := (Emulator{Program: path, KVM: true}); e.runs(ctx) == nil {
+			return e, nil
+		}
+	}
+	e := Emulator{Program: path}
+	if err := e.runs(ctx); err != nil {
+		return Emulator{}, fmt.Errorf("a machine of %s does not run: %w", path, err)
+	}
+	return e, nil
+}
+
+// runs starts a machine and waits for its end: a device file that is there says
+// little. The firmware finds nothing to boot and resets the machine, which ends it.
+func (e Emulator) runs(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	arguments := append(e.processor(), "-m", "32", "-nodefaults", "-no-user-config", "-display", "none",
+		"-no-reboot", "-boot", "reboot-timeout=1")
+	out, err := exec.CommandContext(ctx, e.Program, arguments...).CombinedOutput()
+	if err != nil && len(out) > 0 {
+		err = fmt.Errorf("%w: %s", err, lastLine(out))
+	}
+	return err
+}
+
+// lastLine is the last of what a program wrote.
+func lastLine(text []byte) string {
+	text = bytes.TrimSpace(text)
+	return string(text[bytes.LastIndexByte(text, '\n')+1:])
+}

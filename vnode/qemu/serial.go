@@ -1,0 +1,95 @@
+package qemu
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+const (
+	// serialFile is how many bytes of what a machine wrote on its serial line one file
+	// of two takes.
+	serialFile = 256 << 10
+	// serialTail is how many bytes of it are at hand at once.
+	serialTail = 16 << 10
+)
+
+// serial reads the serial line of a machine, which has one reader: this one. What
+// is written while no server is there is lost.
+type serial struct {
+	conn net.Conn
+	log  *ring
+	done chan struct{} // closed when nothing more comes
+
+	mu   sync.Mutex
+	tail []byte // the last that came, in earlier runs too
+}
+
+// listen begins to read the serial line of the machine in a directory.
+func listen(dir string, log *slog.Logger) (*serial, error) {
+	file, err := openRing(filepath.Join(dir, serialLog), serialFile)
+	if err != nil {
+		return nil, err
+	}
+	before, err := file.content()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	conn, err := net.Dial("unix", filepath.Join(dir, serialSocket))
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	s := &serial{conn: conn, log: file, done: make(chan struct{})}
+	s.keep(before)
+	go s.read(log) // ends with the connection
+	return s, nil
+}
+
+// read takes what comes until the machine ends, or close. What the disk has no room
+// for is at hand all the same.
+func (s *serial) read(log *slog.Logger) {
+	defer close(s.done)
+	defer s.log.Close()
+	var full error
+	b := make([]byte, 4<<10)
+	for {
+		n, err := s.conn.Read(b)
+		s.keep(b[:n])
+		if _, failed := s.log.Write(b[:n]); failed != nil && full == nil {
+			full = failed
+			log.Error("keep what a machine writes on its serial line", "err", failed)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (s *serial) keep(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tail = append(s.tail, b...)
+	s.tail = slices.Delete(s.tail, 0, max(0, len(s.tail)-serialTail))
+}
+
+// end returns the last that the machine wrote.
+func (s *serial) end() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.tail)
+}
+
+// close lets go of the line.
+func (s *serial) close() error {
+	err := s.conn.Close()
+	<-s.done
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
