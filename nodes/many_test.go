@@ -134,16 +134,20 @@ func TestTooMany(t *testing.T) {
 	l.Store = tight{l.Store, 400}
 	before := rowsOf(t, l.Store)
 	fits := regexp.MustCompile(`^name fewer at a time: (\d+) of these fit$`)
-	for name, do := range map[string]func(Set) error{
-		"acquire": func(s Set) error {
+	for _, c := range []struct { // forgotten nodes cannot be acquired
+		name string
+		do   func(Set) error
+	}{
+		{"acquire", func(s Set) error {
 			_, err := l.Acquire(t.Context(), "bob", s, consent.Agreement{})
 			return err
-		},
-		"forget": func(s Set) error {
+		}},
+		{"forget", func(s Set) error {
 			_, err := l.Forget(t.Context(), "alice", s, consent.Agreement{Whoever: true})
 			return err
-		},
+		}},
 	} {
+		name, do := c.name, c.do
 		err := do(parse("all-nodes"))
 		f := fault.As(err)
 		if f == nil || f.Msg != "too much for one command: it changes more than 400 rows or 5.0 MB of the store; nothing changed" || !fits.MatchString(f.Hint) {

@@ -28,20 +28,21 @@ func TestRelay(t *testing.T) {
 			return len(p), nil
 		}), r}
 		var read atomic.Int64
-		go func() { // the library, which reads whatever comes
+		go func() {
+			for {
+				if _, err := user.Write(make([]byte, copySize)); err != nil || read.Load() == 4<<20 {
+					return
+				}
+			}
+		}()
+		synctest.Wait() // it is being written to the user, who does not take it
+		go func() {     // the library, which reads whatever comes
 			n, err := io.CopyBuffer(writerFunc(func(p []byte) (int, error) {
 				read.Add(int64(len(p)))
 				return len(p), nil
 			}), struct{ io.Reader }{io.LimitReader(conn, 4<<20)}, make([]byte, 4096))
 			if n != 0 && err != nil && err != io.ErrClosedPipe {
 				t.Error(err)
-			}
-		}()
-		go func() {
-			for {
-				if _, err := user.Write(make([]byte, copySize)); err != nil || read.Load() == 4<<20 {
-					return
-				}
 			}
 		}()
 		synctest.Wait()
