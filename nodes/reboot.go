@@ -16,6 +16,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
+	"walt/pause"
 	"walt/power"
 	"walt/remote"
 	"walt/state"
@@ -314,7 +315,31 @@ func (l *Lab) resume(ctx context.Context, d Device) bool {
 		l.begin(s, d, 0, cause{})
 		s.due, s.took, s.untold = false, d.Digest, true
 	})
+	if l.status.isUp(d.Name) { // as far as the log knows
+		l.works.Go(func() { l.meet(ctx, d) }) // ends within its limit; Run waits for it
+	}
 	return true
+}
+
+const (
+	// meetLimit is for how long a node that goes on is called.
+	meetLimit = 15 * time.Second
+	meetEvery = 500 * time.Millisecond
+)
+
+// meet calls a node that was up when the last server ended until it answers: it does
+// not know that there is another one, and would tell that it is up much later.
+func (l *Lab) meet(ctx context.Context, d Device) {
+	ctx, cancel := context.WithTimeout(ctx, meetLimit)
+	defer cancel()
+	addr, err := state.Read(ctx, l.Store, func(r state.Reader) (string, error) { return addresses.Get(r, string(d.MAC)) })
+	for err == nil {
+		if _, away := remote.Ping(ctx, l.Dial, addr); away == nil {
+			l.Up(d.Name, addr)
+			return
+		}
+		err = pause.For(ctx, meetEvery)
+	}
 }
 
 // starting notes that a node should be up soon.
