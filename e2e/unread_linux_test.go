@@ -20,13 +20,24 @@ import (
 func TestUnreadOutput(t *testing.T) {
 	t.Parallel()
 	l := startLab(t)
-	const nodes, rounds, clients = 200, 25, 40
+	const nodes, rounds, sessions, clients = 200, 25, 8, 40
 	var script strings.Builder
 	for i := range nodes {
 		fmt.Fprintf(&script, "device add n%d --mac 52:54:03:00:00:%02x --model rpi-3-b\n", i, i)
 	}
 	plugIn(t, l, script.String())
-	if _, err := l.Run(strings.Repeat("node acquire all-nodes\nnode release my-nodes\n", rounds), lab.Admin); err != nil {
+	var filling errgroup.Group
+	for first := range sessions { // an event for each node and command: of a set there would be one
+		filling.Go(func() error {
+			var script strings.Builder
+			for i := first; i < nodes; i += sessions {
+				fmt.Fprintf(&script, "node acquire n%[1]d\nnode release n%[1]d\n", i)
+			}
+			_, err := l.Run(strings.Repeat(script.String(), rounds), lab.Admin)
+			return err
+		})
+	}
+	if err := filling.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	before := resident(t, l)
