@@ -30,6 +30,7 @@ demo: build ## start a throw-away lab on loopback and take a tour of it
 
 test: parts ## run all tests, the stories through the real ssh client among them
 	$(GO) test $(RACE) -timeout 10m ./...
+	$(if $(RACE),$(GO) test -timeout 10m ./state/badger)
 
 test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines
 	scripts/parts ssh docker-registry qemu-system-x86_64 busybox modprobe

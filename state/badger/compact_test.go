@@ -66,6 +66,7 @@ func TestManyChanges(t *testing.T) {
 // TestRestoreMuch restores more rows than badger takes without a merge.
 func TestRestoreMuch(t *testing.T) {
 	t.Parallel()
+	skipRaced(t)
 	value := make([]byte, limit.Value)
 	backup, in := io.Pipe()
 	go func() { // ends with the last row, or when nobody reads

@@ -99,6 +99,7 @@ func (p *powerCut) cut(t *testing.T, dir string, seed uint64) (left string, rows
 // was acknowledged is there, and what is torn is not called damage.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
+	skipRaced(t)
 	dir := t.TempDir()
 	b, err := Open(dir, nil)
 	if err != nil {

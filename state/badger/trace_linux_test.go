@@ -41,6 +41,7 @@ const (
 // is about to synchronise one, it is held until the tracer has read what is there.
 func TestSynchronisedBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
+	skipRaced(t)
 	canTrace(t)
 	const users, crowd = 8, 2000
 	s := startTraced(t, users, crowd)

@@ -1,0 +1,6 @@
+//go:build race
+
+package badger
+
+// raced says that these tests look for data races.
+const raced = true
