@@ -42,12 +42,3 @@ func opened(t testing.TB, b *badger.Store, err error) *badger.Store {
 	})
 	return b
 }
-
-// skipRaced skips a test that fills logs, which takes minutes with the race detector:
-// make test runs it without.
-func skipRaced(t *testing.T) {
-	t.Helper()
-	if raced {
-		t.Skip("it takes minutes with the race detector")
-	}
-}

@@ -225,3 +225,12 @@ func TestNextLog(t *testing.T) {
 		t.Errorf("logs were synchronised in the order %v, want %v", order, want)
 	}
 }
+
+// skipRaced skips a test that fills logs, which takes minutes with the race detector:
+// make test runs it without.
+func skipRaced(t *testing.T) {
+	t.Helper()
+	if raced {
+		t.Skip("it takes minutes with the race detector")
+	}
+}
