@@ -285,9 +285,9 @@ func TestLoginGrace(t *testing.T) {
 		t.Error("a client that does not log in stays connected")
 	}
 	// Who logged in may take any time.
-	l.SetLimits(Limits{MaxConnections: 10, LoginGrace: 300 * time.Millisecond})
+	l.SetLimits(Limits{MaxConnections: 10, LoginGrace: 2 * time.Second})
 	c := l.login(t, "alice")
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(2200 * time.Millisecond)
 	if r := start(t, c, false, "echo x"); r.status() != 0 {
 		t.Error("not served")
 	}

@@ -159,7 +159,8 @@ func TestCrashLeaves(t *testing.T) {
 // none is missing between them if it is killed now.
 func TestUnusedLog(t *testing.T) {
 	t.Parallel()
-	for name, content := range map[string][]byte{"blank": make([]byte, 16<<20), "begun": append(append(make([]byte, 20), "\x00\x00\x10\x08\x00half"...), make([]byte, 16<<20)...)} {
+	const logBytes = 64 << 20 // of a whole one
+	for name, content := range map[string][]byte{"blank": make([]byte, logBytes), "begun": append(append(make([]byte, 20), "\x00\x00\x10\x08\x00half"...), make([]byte, logBytes)...)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := crashed(t)
