@@ -184,7 +184,10 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
 	g.Go(func() error { return s.netboot.Serve(failing, s.lan) })
 	g.Go(func() error { return s.lan.ServeNames(failing) })
-	g.Go(func() error { return s.qemu.Sweep(failing) })
+	g.Go(func() error {
+		s.qemu.Sweep(failing)
+		return nil
+	})
 	g.Go(func() error { return s.reloadAtHangup(failing) })
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown

@@ -42,7 +42,7 @@ type Boots interface {
 
 // Config is what a Hypervisor is made of.
 type Config struct {
-	Dir     string // for the files of machines; its path is short, see New
+	Dir     string // for the files of machines; they can start when its path is short
 	Program string // of QEMU, "" for where it usually is
 	Lab     Lab
 	Boots   Boots
@@ -75,14 +75,9 @@ type life struct {
 const longestDir = 107 - len("/525400000000/qmp.sock")
 
 // New returns a Hypervisor; Close ends it.
-func New(c Config) (*Hypervisor, error) {
-	dir, err := filepath.Abs(c.Dir)
-	if err != nil {
+func New(c Config) (_ *Hypervisor, err error) {
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return nil, err
-	}
-	if c.Dir = dir; len(dir) > longestDir {
-		return nil, fault.Failedf("the path %s is too long for machines", dir).
-			WithHint("choose a data directory with a path that is %d bytes shorter", len(dir)-longestDir)
 	}
 	find := sync.OnceValues(func() (Emulator, error) { return Find(context.Background(), c.Program) })
 	return &Hypervisor{Config: c, find: find, nodes: map[nodes.Name]*life{}}, nil
@@ -179,14 +174,18 @@ func (h *Hypervisor) Stop(n nodes.Name) {
 		delete(h.nodes, n)
 	}
 	h.mu.Unlock()
-	if err := h.Sweep(context.Background()); err != nil {
-		h.Log.Error("look for machines of nodes that are gone", "err", err)
-	}
+	h.Sweep(context.Background())
 }
 
 // Sweep takes away what is left of nodes that are gone, their machines too if an end
 // of the server let them go on.
-func (h *Hypervisor) Sweep(ctx context.Context) error {
+func (h *Hypervisor) Sweep(ctx context.Context) {
+	if err := h.sweep(ctx); err != nil && ctx.Err() == nil {
+		h.Log.Error("look for machines of nodes that are gone", "err", err)
+	}
+}
+
+func (h *Hypervisor) sweep(ctx context.Context) error {
 	dirs, err := os.ReadDir(h.Dir) // before: a node that comes meanwhile is known
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -279,6 +278,9 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
+	if err := h.reachable(); err != nil {
+		return "", err
+	}
 	port, err := h.LAN.Connect(lan.Cable{
 		Name: string(n), MAC: spec.MAC, IP: who.IP,
 		Ours: filepath.Join(dir, SwitchSocket), Peer: filepath.Join(dir, wireSocket),
@@ -329,6 +331,16 @@ func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, d
 		spec.CommandLine += " mitigations=off nokaslr"
 	}
 	return e.start(ctx, dir, spec)
+}
+
+// reachable checks that the sockets of machines can have their addresses.
+func (h *Hypervisor) reachable() error {
+	over := len(h.Dir) - longestDir
+	if over <= 0 {
+		return nil
+	}
+	return fault.Failedf("the path %s is too long for the sockets of machines", h.Dir).
+		WithHint("the server needs a data directory whose path is %d bytes shorter", over)
 }
 
 // describe says who a node is, and what it consists of.

@@ -257,3 +257,17 @@ func TestRing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A long path is no reason not to make a server: it is one for machines.
+func TestLongPath(t *testing.T) {
+	t.Parallel()
+	for length, ok := range map[int]bool{longestDir: true, longestDir + 3: false} {
+		h, err := New(Config{Dir: "/" + strings.Repeat("d", length-1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.reachable(); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "too long for the sockets of machines") {
+			t.Errorf("%d bytes: %v", length, err)
+		}
+	}
+}

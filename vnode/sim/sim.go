@@ -1,7 +1,6 @@
-// Package sim runs virtual nodes: nodes that live inside the server. It
-// decides nothing; what a node boots, and who may use it, is the lab's business.
-// So far there is one kind, simulated nodes: no machine is emulated, but each
-// has an SSH server of its own on loopback with a small POSIX shell. Its files
+// Package sim runs simulated nodes, which live inside the server. It decides
+// nothing; what a node boots, and who may use it, is the lab's business. No
+// machine is emulated (vnode/qemu has those), but each node has an SSH server of its own on loopback with a small POSIX shell. Its files
 // are those of the image that the node booted, and over them, in memory, what
 // was changed since. Its one surprising rule: a node asks what to boot every time
 // that it starts, so a change of its image takes effect with the next Start and
