@@ -42,6 +42,8 @@ type boot struct {
 	init    string
 	release func()
 
+	permissive bool // it has a policy of SELinux, which cannot be enforced
+
 	mu    sync.Mutex
 	agent *agent // nil until it comes
 }
@@ -87,6 +89,9 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	at := netip.AddrPortFrom(m.Server, PortHTTP)
 	files.CommandLine = fmt.Sprintf("walt.mac=%s walt.ip=%s walt.gw=%s walt.boot=http://%s/boot/%s",
 		m.MAC, netip.PrefixFrom(m.IP, m.Net.Bits()), m.Server, at, b.Token)
+	if b.permissive {
+		files.CommandLine += " enforcing=0"
+	}
 	return files, nil
 }
 
@@ -150,7 +155,7 @@ func (s *Server) hold(ctx context.Context, b *boot) error {
 	}
 	b.run, b.release = run, release
 	b.roots = []root{{nfs.IDOf(digest), nfs.Path(digest), tree}}
-	b.init = findInit(tree)
+	b.init, b.permissive = findInit(tree), enforces(tree)
 	return nil
 }
 

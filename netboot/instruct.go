@@ -59,10 +59,14 @@ func (s *Server) instructions(ctx context.Context, b *boot) (*instructions.Instr
 		ResolvConf:     fmt.Sprintf("nameserver %s\n", m.Server),
 		Hosts:          fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n%s\tserver\n", m.IP, m.Name, m.Server),
 		Clock:          s.Now().UTC(), Seed: seed,
-		Volumes: b.run.Volumes, Init: b.init, Root: instructions.Root{Size: "60%"},
+		Volumes: b.run.Volumes, Permissive: b.permissive, Init: b.init, Root: instructions.Root{Size: "60%"},
 	}
 	for _, r := range b.roots {
 		i.Root.NFS = append(i.Root.NFS, instructions.NFS{Server: m.Server.String() + ":" + strconv.Itoa(PortNFS), Path: r.path})
+	}
+	var left int
+	if i.Capabilities, left = capabilities(b.roots[0].tree); left > 0 {
+		s.Log.Warn("a machine does not set the capabilities of all files: they would take too much of its memory", "node", m.Name, "left", left)
 	}
 	if b.init == "" && len(b.run.Args) > 0 {
 		i.Process = &instructions.Process{Args: b.run.Args, Env: b.run.Env, Dir: b.run.Dir, User: b.run.User}

@@ -1,6 +1,7 @@
 package netboot_test
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"encoding/binary"
@@ -50,6 +51,8 @@ type fixture struct {
 	t      *testing.T
 	ports  loopback
 	told   chan string
+
+	registry string
 
 	mu     sync.Mutex
 	boots  map[nodes.Name]images.Image // what nodes are to boot
@@ -119,16 +122,16 @@ func kernel(version string) string {
 }
 
 // bootable is an image of which all that a machine needs is built into the kernel.
-func bootable(t *testing.T, name string) v1.Image {
+func bootable(t *testing.T, name string, more ...*tar.Header) v1.Image {
 	const dir = "lib/modules/6.1.0/"
 	var builtin strings.Builder
 	for _, m := range []string{"nfs", "nfsv3", "overlay", "virtio_net", "virtio_pci"} {
 		fmt.Fprintf(&builtin, "kernel/%s.ko\n", m)
 	}
-	return imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
+	return imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, append(more,
 		imagetest.Regular("etc/name", name), imagetest.Regular("boot/vmlinuz-6.1.0", kernel("6.1.0")),
 		imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.alias", ""), imagetest.Regular(dir+"modules.builtin", builtin.String()),
-	)}, "walt.node.models", "pc-x86-64")
+	)...)}, "walt.node.models", "pc-x86-64")
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -146,16 +149,9 @@ func newFixture(t *testing.T) *fixture {
 	if err := library.SetRegistries([]images.Registry{{Label: "lab", URL: registry.URL}}); err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, ports: loopback{of: map[uint16]string{}}, told: make(chan string, 100), boots: map[nodes.Name]images.Image{}, images: map[string]images.Image{}}
+	f := &fixture{t: t, registry: registry.URL, ports: loopback{of: map[uint16]string{}}, told: make(chan string, 100), boots: map[nodes.Name]images.Image{}, images: map[string]images.Image{}}
 	for name, img := range map[string]v1.Image{"red": bootable(t, "red"), "blue": bootable(t, "blue"), "hollow": imagetest.PCImage(t, "no kernel")} {
-		imagetest.Push(t, registry.URL, "alice/"+name+":latest", img)
-		link, err := images.ParseLink("lab:alice/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f.images[name], err = library.FetchLink(t.Context(), link, "", nil); err != nil {
-			t.Fatal(err)
-		}
+		f.add(library, name, img)
 	}
 	f.config = netboot.Config{
 		Store: store, Lab: f, Library: library, Dir: filepath.Join(t.TempDir(), "boot"),
@@ -166,6 +162,19 @@ func newFixture(t *testing.T) *fixture {
 	f.choose("one", "red")
 	f.choose("two", "blue")
 	return f
+}
+
+// add brings an image.
+func (f *fixture) add(library *images.Library, name string, img v1.Image) {
+	f.t.Helper()
+	imagetest.Push(f.t, f.registry, "alice/"+name+":latest", img)
+	link, err := images.ParseLink("lab:alice/" + name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if f.images[name], err = library.FetchLink(f.t.Context(), link, "", nil); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // start starts a server, as after a kill of the one before.
@@ -233,6 +242,7 @@ func (f *fixture) prepare(m netboot.Machine) (netboot.Boot, string) {
 		f.t.Fatal(err)
 	}
 	_, token, _ := strings.Cut(b.CommandLine, "/boot/")
+	token, _, _ = strings.Cut(token, " ")
 	return b, token
 }
 

@@ -99,6 +99,7 @@ func newEntry(h *tar.Header) (entry, error) {
 	switch kind {
 	case 0:
 		e.node.size = h.Size
+		e.node.attr.Capability = capability(h)
 	case fs.ModeSymlink:
 		e.node.link = strings.Clone(h.Linkname)
 		e.node.size = int64(len(h.Linkname))

@@ -32,6 +32,7 @@ type numbers struct {
 	inodes   []*inode // the root is the first
 	links    []uint32 // how many names each has
 	dirs     map[Ino]listing
+	capable  []Capable
 	stored   int64                     // bytes of all contents
 	archives []atomic.Pointer[os.File] // of the layers, once they were read from; closed with the tree, by the garbage collector
 }
@@ -49,7 +50,7 @@ func (t *Tree) numbered() *numbers {
 		n.dirs = map[Ino]listing{}
 		n.archives = make([]atomic.Pointer[os.File], len(t.layers))
 		n.add(t.root)
-		n.enter(t.root, t.root)
+		n.enter(t.root, t.root, "")
 	})
 	return n
 }
@@ -67,8 +68,9 @@ func (n *numbers) add(node *inode) (first bool) {
 	return true
 }
 
-// enter gives numbers to what is in a directory, each before what is in it.
-func (n *numbers) enter(dir, parent *inode) {
+// enter gives numbers to what is in a directory, each before what is in it. path is
+// that of the directory, with a slash behind it unless it is the root.
+func (n *numbers) enter(dir, parent *inode, path string) {
 	d := listing{parent: parent.number, names: make([]info, 0, len(dir.kids))}
 	for name, kid := range dir.kids {
 		if len(name) <= elementLimit {
@@ -79,9 +81,12 @@ func (n *numbers) enter(dir, parent *inode) {
 	n.dirs[dir.number] = d
 	n.links[dir.number-1]++ // "." in it
 	for _, e := range d.names {
+		if e.node.attr.Capability != "" {
+			n.capable = append(n.capable, Capable{Path: path + e.name, Capability: e.node.attr.Capability, Size: e.node.size})
+		}
 		if n.add(e.node) && e.node.mode.IsDir() {
 			n.links[dir.number-1]++ // ".." in that
-			n.enter(e.node, dir)
+			n.enter(e.node, dir, path+e.name+"/")
 		}
 	}
 }

@@ -31,6 +31,9 @@ const (
 type Attr struct {
 	UID, GID     int
 	Major, Minor int64 // of a device
+	// Capability is the attribute security.capability of a regular file: what a
+	// program may do beyond its user, as setcap writes it. "" when it has none.
+	Capability string
 }
 
 // inode is one file of an image. Hard links are names of the same inode.

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"maps"
 	"testing"
 	"time"
 )
@@ -18,8 +19,21 @@ var Created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 func Regular(name, content string) *tar.Header {
 	return &tar.Header{
 		Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: Created,
-		PAXRecords: map[string]string{"TEST.content": content},
+		PAXRecords: map[string]string{contentRecord: content},
 	}
+}
+
+// contentRecord is where headers keep what goes behind them.
+const contentRecord = "TEST.content"
+
+// CanPing is the attribute security.capability of a program that may send what it
+// likes: cap_net_raw=ep.
+const CanPing = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// Capable gives a file an attribute security.capability.
+func Capable(h *tar.Header, capability string) *tar.Header {
+	h.PAXRecords["SCHILY.xattr.security.capability"] = capability
+	return h
 }
 
 // Directory is a directory.
@@ -44,8 +58,9 @@ func Archive(t testing.TB, entries ...*tar.Header) []byte {
 	w := tar.NewWriter(&b)
 	for _, e := range entries {
 		h := *e
-		content := h.PAXRecords["TEST.content"]
-		h.PAXRecords = nil
+		content := h.PAXRecords[contentRecord]
+		h.PAXRecords = maps.Clone(h.PAXRecords)
+		delete(h.PAXRecords, contentRecord)
 		if err := w.WriteHeader(&h); err != nil {
 			t.Fatal(err)
 		}
