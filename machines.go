@@ -5,9 +5,11 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
 
 	"walt/config"
 	"walt/netboot"
@@ -16,28 +18,103 @@ import (
 	"walt/vnode/qemu"
 )
 
-// openMachines makes what machines need: their network, what they boot, and what
-// runs them. No machine runs by that.
+// openMachines makes what machines need: what they boot, and what runs them. No
+// machine runs by that, and their network is not there before one does.
 func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) {
-	s.lan, err = lan.New(lan.Config{Subnet: c.Virtual.Net, Lookup: func(name string) (netip.Addr, bool) { return s.netboot.Find(name) }, Log: s.log})
-	if err != nil {
-		return err
-	}
 	s.netboot = netboot.New(netboot.Config{
 		Store: s.store, Lab: s.lab, Library: s.library, Dir: filepath.Join(c.Data, "boot"),
 		Agent: initrd.Agent, Trust: trust, Log: s.log, Now: time.Now,
 	})
+	s.network = newNetwork(lan.Config{Subnet: c.Virtual.Net, Lookup: s.netboot.Find, Log: s.log}, func(ctx context.Context, l *lan.LAN) error {
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return s.netboot.Serve(ctx, l) })
+		g.Go(func() error { return l.ServeNames(ctx) })
+		return g.Wait()
+	})
 	s.qemu, err = qemu.New(qemu.Config{
 		Dir: filepath.Join(c.Data, "machines"), Program: c.Virtual.QEMU,
-		Lab: s.lab, Boots: s.netboot, LAN: s.lan, Log: s.log,
+		Lab: s.lab, Boots: s.netboot, Subnet: c.Virtual.Net, LAN: s.network.get, Log: s.log,
 	})
 	return err
 }
 
 // dial connects to a node, wherever it is.
 func (s *server) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if to, err := netip.ParseAddrPort(addr); err == nil && s.lan.Subnet.Contains(to.Addr()) {
-		return s.lan.DialContext(ctx, to)
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil || !s.network.Subnet.Contains(to.Addr()) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
-	return new(net.Dialer).DialContext(ctx, network, addr)
+	l, err := s.network.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.DialContext(ctx, to)
+}
+
+// network is the one that machines are on. It takes some 10 MiB, which a lab without
+// machines has better use for: it is made when it is first asked for.
+type network struct {
+	lan.Config
+	serve  func(context.Context, *lan.LAN) error // what machines ask for on it
+	ask    func()
+	wanted chan struct{} // closed by ask
+	made   chan struct{} // closed when lan or err is there
+
+	mu  sync.Mutex
+	nat bool
+	lan *lan.LAN
+	err error
+}
+
+func newNetwork(c lan.Config, serve func(context.Context, *lan.LAN) error) *network {
+	n := &network{Config: c, serve: serve, wanted: make(chan struct{}), made: make(chan struct{})}
+	n.ask = sync.OnceFunc(func() { close(n.wanted) })
+	return n
+}
+
+// get returns the network. It waits while there is none, until run has made it.
+func (n *network) get(ctx context.Context) (*lan.LAN, error) {
+	n.ask()
+	select {
+	case <-n.made:
+		return n.lan, n.err // which stay
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// run makes the network when somebody asks for it, and serves it, until ctx ends.
+func (n *network) run(ctx context.Context) error {
+	select {
+	case <-n.wanted:
+	case <-ctx.Done():
+		return nil
+	}
+	n.mu.Lock()
+	if n.lan, n.err = lan.New(n.Config); n.err == nil {
+		n.err = n.lan.SetNAT(n.nat)
+	}
+	n.mu.Unlock()
+	close(n.made)
+	if n.err != nil {
+		return nil // who asked is told
+	}
+	return n.serve(ctx, n.lan)
+}
+
+// setNAT lets machines reach the world, or not.
+func (n *network) setNAT(on bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.nat = on; n.lan == nil {
+		return nil
+	}
+	return n.lan.SetNAT(on)
+}
+
+// close ends the network, if there is one. run has returned.
+func (n *network) close() {
+	if n.lan != nil {
+		n.lan.Close()
+	}
 }

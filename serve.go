@@ -29,7 +29,6 @@ import (
 	"walt/sshd"
 	"walt/state/badger"
 	"walt/upgrade"
-	"walt/vnode/lan"
 	"walt/vnode/qemu"
 	"walt/vnode/sim"
 )
@@ -49,7 +48,7 @@ type server struct {
 	ports    *power.Ports
 	lab      *nodes.Lab
 	sim      *sim.Hypervisor
-	lan      *lan.LAN
+	network  *network
 	netboot  *netboot.Server
 	qemu     *qemu.Hypervisor
 	ssh      *sshd.Server
@@ -141,7 +140,7 @@ func (s *server) apply(c config.Config) error {
 	}
 	s.library.SetModels(models)
 	s.ports.SetIdle(c.Power.Idle.Duration)
-	if err := s.lan.SetNAT(c.Virtual.NAT); err != nil {
+	if err := s.network.setNAT(c.Virtual.NAT); err != nil {
 		return err
 	}
 	s.users.SetCA(c.SSH.UserCA)
@@ -182,8 +181,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.library.Run(failing) })
 	g.Go(func() error { return s.catalog.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
-	g.Go(func() error { return s.netboot.Serve(failing, s.lan) })
-	g.Go(func() error { return s.lan.ServeNames(failing) })
+	g.Go(func() error { return s.network.run(failing) })
 	g.Go(func() error {
 		s.qemu.Sweep(failing)
 		return nil
@@ -216,7 +214,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 func (s *server) close() error {
 	s.sim.Close()
 	s.qemu.Close()
-	s.lan.Close()
+	s.network.close()
 	s.listener.Close()
 	return s.store.Close()
 }

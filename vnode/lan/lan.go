@@ -70,7 +70,7 @@ func New(c Config) (*LAN, error) {
 	if !c.Subnet.Addr().Is4() || c.Subnet.Bits() > 30 || c.Subnet != c.Subnet.Masked() {
 		return nil, fmt.Errorf("the network of virtual nodes cannot be %s", c.Subnet)
 	}
-	l := &LAN{Config: c, Server: c.Subnet.Addr().Next(), ports: map[tcpip.LinkAddress]*Port{}}
+	l := &LAN{Config: c, Server: ServerOf(c.Subnet), ports: map[tcpip.LinkAddress]*Port{}}
 	l.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
@@ -82,6 +82,9 @@ func New(c Config) (*LAN, error) {
 	l.world = newWorld(l)
 	return l, nil
 }
+
+// ServerOf is the server's own address on a network.
+func ServerOf(subnet netip.Prefix) netip.Addr { return subnet.Addr().Next() }
 
 // configure puts the stack on the switch.
 func (l *LAN) configure() error {

@@ -46,8 +46,10 @@ type Config struct {
 	Program string // of QEMU, "" for where it usually is
 	Lab     Lab
 	Boots   Boots
-	LAN     *lan.LAN
-	Log     *slog.Logger
+	Subnet  netip.Prefix // of the network that they are on
+	// LAN returns that network, when it is there.
+	LAN func(context.Context) (*lan.LAN, error)
+	Log *slog.Logger
 }
 
 // Hypervisor runs the virtual nodes that are machines.
@@ -281,7 +283,11 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 	if err := h.reachable(); err != nil {
 		return "", err
 	}
-	port, err := h.LAN.Connect(lan.Cable{
+	network, err := h.LAN(ctx)
+	if err != nil {
+		return "", err
+	}
+	port, err := network.Connect(lan.Cable{
 		Name: string(n), MAC: spec.MAC, IP: who.IP,
 		Ours: filepath.Join(dir, SwitchSocket), Peer: filepath.Join(dir, wireSocket),
 	})
@@ -353,7 +359,7 @@ func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machin
 		return netboot.Machine{}, Spec{}, err
 	}
 	d := found[0]
-	ip, err := h.Boots.Lease(ctx, d.MAC, h.LAN.Subnet)
+	ip, err := h.Boots.Lease(ctx, d.MAC, h.Subnet)
 	if err != nil {
 		return netboot.Machine{}, Spec{}, err
 	}
@@ -364,7 +370,7 @@ func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machin
 	if s.CPUs == 0 {
 		s.CPUs = defaultCPUs
 	}
-	return netboot.Machine{Name: n, MAC: d.MAC, IP: ip, Server: h.LAN.Server, Net: h.LAN.Subnet}, s, nil
+	return netboot.Machine{Name: n, MAC: d.MAC, IP: ip, Server: lan.ServerOf(h.Subnet), Net: h.Subnet}, s, nil
 }
 
 // place is the directory of a machine.
