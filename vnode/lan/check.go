@@ -53,13 +53,20 @@ func (p *Port) checkIP(body []byte, server bool) (wrong string) {
 	if !h.IsValid(len(body)) {
 		return "broken IPv4"
 	}
-	isUDP := h.TransportProtocol() == header.UDPProtocolNumber
+	isUDP, isTCP := h.TransportProtocol() == header.UDPProtocolNumber, h.TransportProtocol() == header.TCPProtocolNumber
 	var from, to uint16 // ports of UDP
-	if isUDP && h.FragmentOffset() == 0 {
+	begins := false
+	if first := h.FragmentOffset() == 0; first && isUDP {
 		if h.PayloadLength() < header.UDPMinimumSize {
 			return "UDP that hides its ports"
 		}
 		from, to = binary.BigEndian.Uint16(h.Payload()), binary.BigEndian.Uint16(h.Payload()[2:])
+		begins = to == dnsPort
+	} else if first && isTCP {
+		if h.PayloadLength() < header.TCPMinimumSize {
+			return "TCP that hides its ports"
+		}
+		begins = header.TCP(h.Payload()).Flags()&(header.TCPFlagSyn|header.TCPFlagAck) == header.TCPFlagSyn
 	}
 	source := addr(h.SourceAddress())
 	switch {
@@ -72,11 +79,13 @@ func (p *Port) checkIP(body []byte, server bool) (wrong string) {
 		return "DHCP as a server"
 	}
 	switch target := addr(h.DestinationAddress()); {
+	case server && target != p.lan.Server && p.lan.Subnet.Contains(target):
+		return "a packet for another machine, sent to the server"
+	case server && begins && !p.beginnings.Allow():
+		return "too many connections or questions"
 	case !server || target == p.lan.Server:
 		return ""
-	case p.lan.Subnet.Contains(target):
-		return "a packet for another machine, sent to the server"
-	case isUDP || h.TransportProtocol() == header.TCPProtocolNumber:
+	case isUDP || isTCP:
 		return "" // to the world, perhaps
 	}
 	return unheard
@@ -91,6 +100,36 @@ func forServer(frame []byte) bool {
 	h := header.IPv4(frame[header.EthernetMinimumSize:])
 	return h.TransportProtocol() == header.UDPProtocolNumber && h.FragmentOffset() == 0 &&
 		binary.BigEndian.Uint16(h.Payload()[2:]) == dhcpServer
+}
+
+// hears reports whether a checked frame to the server belongs to something that it
+// may be busy with: a connection, or a packet of UDP for one of its ports or the world.
+func (l *LAN) hears(frame []byte) bool {
+	if header.Ethernet(frame).Type() != header.IPv4ProtocolNumber {
+		return false
+	}
+	h := header.IPv4(frame[header.EthernetMinimumSize:])
+	switch h.TransportProtocol() {
+	case header.TCPProtocolNumber:
+		return true
+	case header.UDPProtocolNumber:
+		if h.FragmentOffset() > 0 || addr(h.DestinationAddress()) != l.Server {
+			return true
+		}
+		_, bound := l.bound.Load(binary.BigEndian.Uint16(h.Payload()[2:]))
+		return bound
+	}
+	return false
+}
+
+// resets reports whether a frame of the server ends a connection, or one that is none.
+func resets(frame []byte) bool {
+	if header.Ethernet(frame).Type() != header.IPv4ProtocolNumber {
+		return false
+	}
+	h := header.IPv4(frame[header.EthernetMinimumSize:])
+	return h.TransportProtocol() == header.TCPProtocolNumber && h.PayloadLength() >= header.TCPMinimumSize &&
+		header.TCP(h.Payload()).Flags().Contains(header.TCPFlagRst)
 }
 
 func ip(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b)) }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -38,6 +39,11 @@ const (
 	// sendBuffer bounds what one connection of the server has under way, in bytes:
 	// less than the queue of a port holds, so that a slow machine loses nothing.
 	sendBuffer = 512 << 10
+	// receiveBuffer bounds what came on one connection and nobody has read, in bytes.
+	receiveBuffer = 256 << 10
+	// timeWait is for how long the server remembers a connection that it ended: on a
+	// network without detours nothing of it is under way any longer.
+	timeWait = 5 * time.Second
 
 	nic = tcpip.NICID(1)
 )
@@ -60,6 +66,8 @@ type LAN struct {
 	stack *stack.Stack
 	up    uplink
 	world *world
+
+	bound sync.Map // ports of UDP that the server was bound to
 
 	mu    sync.RWMutex
 	ports map[tcpip.LinkAddress]*Port
@@ -89,8 +97,9 @@ func ServerOf(subnet netip.Prefix) netip.Addr { return subnet.Addr().Next() }
 // configure puts the stack on the switch.
 func (l *LAN) configure() error {
 	sack, size := tcpip.TCPSACKEnabled(true), tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: sendBuffer, Max: sendBuffer}
-	cubic := tcpip.CongestionControlOption("cubic")
-	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &size, &cubic} {
+	received := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: receiveBuffer, Max: receiveBuffer}
+	cubic, wait := tcpip.CongestionControlOption("cubic"), tcpip.TCPTimeWaitTimeoutOption(timeWait)
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &size, &received, &cubic, &wait} {
 		if err := l.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
 			return failure(err)
 		}
@@ -126,9 +135,14 @@ func (l *LAN) Close() {
 	l.stack.Destroy()
 }
 
-// Listen accepts TCP connections of machines to a port of the server.
+// Listen accepts TCP connections of machines to a port of the server, from each
+// machine only so many at a time.
 func (l *LAN) Listen(port uint16) (net.Listener, error) {
-	return gonet.ListenTCP(l.stack, l.at(port), ipv4.ProtocolNumber)
+	all, err := gonet.ListenTCP(l.stack, l.at(port), ipv4.ProtocolNumber)
+	if err != nil {
+		return nil, err
+	}
+	return &listener{TCPListener: all, open: map[string]int{}}, nil
 }
 
 // ListenPacket receives the UDP packets of machines to a port of the server.
@@ -151,6 +165,7 @@ func (l *LAN) bind(at tcpip.FullAddress) (net.PacketConn, error) {
 		endpoint.Close()
 		return nil, failure(err)
 	}
+	l.bound.Store(at.Port, true)
 	return packets{gonet.NewUDPConn(&queue, endpoint)}, nil
 }
 

@@ -38,7 +38,7 @@ func (l *LAN) ServeNames(ctx context.Context) error {
 	}
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		// An error means that the machine is gone.
-		_ = w.WriteMsg(l.answer(ctx, q))
+		_ = w.WriteMsg(l.answer(ctx, w.RemoteAddr(), q))
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range []*dns.Server{{PacketConn: packets, Handler: handler}, {Listener: listener, Handler: handler}} {
@@ -51,8 +51,9 @@ func (l *LAN) ServeNames(ctx context.Context) error {
 	return g.Wait()
 }
 
-// answer returns what there is to say to a question.
-func (l *LAN) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
+// answer returns what there is to say to a question of a machine. One that the host's
+// resolvers are asked counts as a connection to the world.
+func (l *LAN) answer(ctx context.Context, from net.Addr, q *dns.Msg) *dns.Msg {
 	a := new(dns.Msg).SetReply(q)
 	if len(q.Question) != 1 {
 		return a.SetRcode(q, dns.RcodeFormatError)
@@ -68,10 +69,20 @@ func (l *LAN) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 	case !l.world.open.Load():
 		return a.SetRcode(q, dns.RcodeNameError)
 	}
-	if theirs, err := ask(ctx, q); err == nil {
-		return theirs
+	who, err := netip.ParseAddrPort(from.String())
+	if err != nil {
+		return a.SetRcode(q, dns.RcodeServerFailure)
 	}
-	return a.SetRcode(q, dns.RcodeServerFailure)
+	leave := l.world.count(who.Addr().Unmap())
+	if leave == nil {
+		return a.SetRcode(q, dns.RcodeServerFailure)
+	}
+	defer leave()
+	theirs, err := ask(ctx, q)
+	if err != nil {
+		return a.SetRcode(q, dns.RcodeServerFailure)
+	}
+	return theirs
 }
 
 // find looks up a name, which ends in a dot.

@@ -21,12 +21,15 @@ import (
 )
 
 const (
-	// queued is how many frames may wait for a machine that is slow to take them;
-	// what comes then is lost, as on a wire.
-	queued = 1024
 	// toAll and toAllAtOnce bound the frames to everybody that one machine may send,
 	// a second and in a burst: each costs all others.
 	toAll, toAllAtOnce = 200, 400
+	// begins and beginsAtOnce bound what one machine may begin with the server: a
+	// connection, a question about a name. Each costs memory, for a while.
+	begins, beginsAtOnce = 500, 1000
+	// forNothing and forNothingAtOnce bound the frames of one machine that are refused,
+	// or answered by the server at once: these take time that others want.
+	forNothing, forNothingAtOnce = 1000, 2000
 	// complainEvery is how often the log tells of one machine that it is refused frames.
 	complainEvery = time.Minute
 )
@@ -48,12 +51,13 @@ type Port struct {
 	ip    netip.Addr
 	peer  *net.UnixAddr
 	conn  *net.UnixConn
-	out   chan []byte   // frames to the machine
+	out   *queue        // frames to the machine
 	off   chan struct{} // closed by Close
 	close func()
 	loops sync.WaitGroup
 
-	broadcasts *rate.Limiter
+	broadcasts, beginnings, useless *rate.Limiter
+
 	refused    atomic.Int64
 	complained time.Time // by the reading loop alone
 	log        *slog.Logger
@@ -78,8 +82,9 @@ func (l *LAN) Connect(c Cable) (*Port, error) {
 	p := &Port{
 		lan: l, mac: tcpip.LinkAddress(hw), ip: c.IP, conn: conn,
 		peer: &net.UnixAddr{Name: c.Peer, Net: "unixgram"},
-		out:  make(chan []byte, queued), off: make(chan struct{}),
-		broadcasts: rate.NewLimiter(toAll, toAllAtOnce), log: l.Log.With("node", c.Name),
+		out:  newQueue(), off: make(chan struct{}), log: l.Log.With("node", c.Name),
+		broadcasts: rate.NewLimiter(toAll, toAllAtOnce), beginnings: rate.NewLimiter(begins, beginsAtOnce),
+		useless: rate.NewLimiter(forNothing, forNothingAtOnce),
 	}
 	p.close = sync.OnceFunc(func() {
 		close(p.off)
@@ -120,13 +125,15 @@ func (p *Port) read() {
 		if err != nil {
 			return // closed
 		}
+		p.restrain()
 		frame := append([]byte(nil), b[:n]...)
 		switch wrong := p.check(frame); wrong {
 		case "":
 			p.lan.send(p, frame)
 		case unheard:
+			p.useless.Reserve()
 			if solicits(frame) {
-				p.put(advertisement)
+				p.out.put(nil, advertisement)
 			}
 		default:
 			p.refuse(wrong)
@@ -141,6 +148,19 @@ func (p *Port) refuse(wrong string) {
 		p.complained = now
 		p.log.Warn("a node sends what it may not", "last", wrong, "frames", n)
 	}
+	p.useless.Reserve()
+}
+
+// restrain waits when a machine sent too much for nothing: it finds its wire busy.
+func (p *Port) restrain() {
+	owed := -p.useless.Tokens()
+	if owed < forNothing/1000 { // a timer is not as exact
+		return
+	}
+	select {
+	case <-p.off:
+	case <-time.After(time.Duration(owed * float64(time.Second) / forNothing)):
+	}
 }
 
 // write brings frames to the machine. One that is not there, or has no room for
@@ -150,19 +170,13 @@ func (p *Port) write() {
 		select {
 		case <-p.off:
 			return
-		case frame := <-p.out:
-			// An error means that the machine is off, or was closed: as with an
-			// unplugged cable the frame is lost.
-			_, _ = p.conn.WriteToUnix(frame, p.peer)
+		case <-p.out.ready:
+			for frame := p.out.take(); frame != nil; frame = p.out.take() {
+				// An error means that the machine is off, or was closed: as with an
+				// unplugged cable the frame is lost.
+				_, _ = p.conn.WriteToUnix(frame, p.peer)
+			}
 		}
-	}
-}
-
-// put has a frame wait for the machine.
-func (p *Port) put(frame []byte) {
-	select {
-	case p.out <- frame:
-	default:
 	}
 }
 
@@ -172,15 +186,22 @@ func (l *LAN) send(from *Port, frame []byte) {
 	to := header.Ethernet(frame).DestinationAddress()
 	if !header.IsMulticastEthernetAddress(to) {
 		if to == serverMAC {
+			if from != nil && !l.hears(frame) {
+				from.useless.Reserve()
+			}
 			l.receive(frame)
 			return
 		}
 		l.mu.RLock()
 		p := l.ports[to]
 		l.mu.RUnlock()
-		if p != nil && p != from {
-			p.put(frame)
+		if p == nil || p == from {
+			return
 		}
+		if from == nil && resets(frame) { // what is answered so came for nothing
+			p.useless.Reserve()
+		}
+		p.out.put(from, frame)
 		return
 	}
 	if from != nil {
@@ -197,7 +218,7 @@ func (l *LAN) send(from *Port, frame []byte) {
 	defer l.mu.RUnlock()
 	for _, p := range l.ports {
 		if p != from {
-			p.put(frame)
+			p.out.put(from, frame)
 		}
 	}
 }

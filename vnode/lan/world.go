@@ -20,8 +20,12 @@ import (
 const (
 	// flowsEach is how many connections to the world one machine may have.
 	flowsEach = 256
-	// handshakes is how many connections of all machines may be under way.
-	handshakes = 256
+	// handshakes is how many connections of all machines may be under way: more than
+	// one machine can have.
+	handshakes = 16 * flowsEach
+	// ownFor is how long the addresses of this host are remembered: to ask for them
+	// takes longer than anything else that a packet of a machine makes necessary.
+	ownFor = time.Second
 	// dialLimit is how long the world may take to accept a connection.
 	dialLimit = 30 * time.Second
 	// udpIdle is after how long without a packet a flow of UDP is forgotten,
@@ -42,6 +46,8 @@ type world struct {
 	mu     sync.Mutex
 	flows  map[netip.Addr]int // of each machine
 	closed bool
+	own    []netip.Addr // of this host, at the time asked
+	asked  time.Time
 }
 
 func newWorld(l *LAN) *world {
@@ -78,19 +84,23 @@ func (w *world) close() {
 // enter counts a flow of a machine and returns where to it leads, and what to call
 // at its end: nil when it may not be.
 func (w *world) enter(id stack.TransportEndpointID) (to netip.AddrPort, leave func()) {
-	from := addr(id.RemoteAddress)
 	to = netip.AddrPortFrom(addr(id.LocalAddress), id.LocalPort)
 	if !w.open.Load() || !w.reachable(to.Addr()) {
 		return to, nil
 	}
+	return to, w.count(addr(id.RemoteAddress))
+}
+
+// count counts a flow of a machine until leave is called; nil when there are too many.
+func (w *world) count(from netip.Addr) (leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.flows[from] >= flowsEach {
-		return to, nil
+		return nil
 	}
 	w.under.Add(1)
 	w.flows[from]++
-	return to, func() {
+	return func() {
 		defer w.under.Done()
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -106,11 +116,27 @@ func (w *world) reachable(to netip.Addr) bool {
 	if !to.IsGlobalUnicast() || w.lan.Subnet.Contains(to) || to.As4()[0] == 0 {
 		return false
 	}
-	own, err := net.InterfaceAddrs()
-	return err == nil && !slices.ContainsFunc(own, func(a net.Addr) bool {
-		prefix, err := netip.ParsePrefix(a.String())
-		return err == nil && prefix.Addr().Unmap() == to
-	})
+	own, err := w.addresses()
+	return err == nil && !slices.Contains(own, to)
+}
+
+// addresses are those of this host.
+func (w *world) addresses() ([]netip.Addr, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := time.Now(); now.Sub(w.asked) >= ownFor {
+		all, err := net.InterfaceAddrs()
+		if err != nil {
+			return nil, err
+		}
+		w.own, w.asked = nil, now
+		for _, a := range all {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				w.own = append(w.own, prefix.Addr().Unmap())
+			}
+		}
+	}
+	return w.own, nil
 }
 
 // tcp connects a machine with the world.
