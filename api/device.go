@@ -26,7 +26,7 @@ type Device struct {
 func NewDevice(d nodes.DeviceStatus, state string) Device {
 	return Device{
 		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
-		State: state, Why: orNull(d.Why), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number), PortName: orNull(d.PortName),
+		State: state, Why: wrong(d.Status), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number), PortName: orNull(d.PortName),
 	}
 }
 

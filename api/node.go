@@ -19,7 +19,7 @@ type Node struct {
 	Name  nodes.Name   `json:"name"`
 	Model images.Model `json:"model"`
 	Type  string       `json:"type"`         // "virtual" or "physical"
-	Host  string       `json:"host"`         // "physical" or "simulated"
+	Host  string       `json:"host"`         // what runs it: "simulated", "qemu" or "physical"
 	Owner *auth.Name   `json:"owner"`        // null: free
 	Image images.Ref   `json:"image"`        // that it boots
 	State string       `json:"state"`        // "off", "booting", "up", "unreachable", "failed" or "powersave"
@@ -27,14 +27,41 @@ type Node struct {
 	IP    *string      `json:"ip"`           // null: not known
 	MAC   ethernet.MAC `json:"mac"`
 	Since time.Time    `json:"since"` // when the owner last changed
+
+	Reason    *string    `json:"reason"`     // why it is in its state, whichever that is; null: nothing to say
+	Step      *string    `json:"step"`       // how far its boot is; null: it does not boot
+	StepSince *time.Time `json:"step_since"` // when that step began; null: it does not boot
+	Running   *Running   `json:"running"`    // null: nothing, or not known what
+}
+
+// Running is what runs on a node; Image in Node is what it is to boot.
+type Running struct {
+	Image  *images.Ref `json:"image"` // null: its name is not known
+	Digest string      `json:"digest"`
 }
 
 // NewNode makes a node for programs.
 func NewNode(n *nodes.DeviceStatus) Node {
 	return Node{
 		Name: n.Name, Model: n.Model, Type: NodeType(*n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
-		Image: n.Image, State: string(n.State), Why: orNull(n.Why), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
+		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
+		Reason: orNull(n.Why), Step: orNull(string(n.Step)), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 	}
+}
+
+func running(r nodes.Running) *Running {
+	if r.Digest == "" {
+		return nil
+	}
+	return &Running{orNull(r.Image), r.Digest}
+}
+
+// wrong is why a node, or a switch, is unreachable or failed, null in another state.
+func wrong(s nodes.Status) *string {
+	if s.State == nodes.Unreachable || s.State == nodes.Failed {
+		return orNull(s.Why)
+	}
+	return nil
 }
 
 // NodeType says whether a node is a machine of its own.

@@ -20,7 +20,8 @@ func nodeCommands() []Command {
 nodes and those of others follow; the image of a node of somebody else is shown
 as a link that "image clone" takes. --free, and --owner with a user, look among
 all nodes. Several options show the nodes that all of them mean; a model, a
-state and a user may be several, joined by commas.`,
+state and a user may be several, joined by commas. Of one node that is named,
+more is told: what runs there, and how far its boot is.`,
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeSet}},
 		Flags: slices.Concat([]Flag{{Name: "all", Short: "a", Usage: "show those of others and free ones too"}}, whichFlags, []Flag{namesFlag, jsonFlag}),
 		Run:   nodeShow,

@@ -37,6 +37,9 @@ func nodeShow(ctx context.Context, c *Call) error {
 	if err := c.nodesTable(ctx, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, shown, c.nodeCells(c.Now())); err != nil {
 		return err
 	}
+	if c.showsOne() && len(all) == 1 {
+		return c.nodeDetail(ctx, all[0])
+	}
 	c.notes(why)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"walt/netboot/instructions"
+	"walt/nodes"
 	"walt/state"
 )
 
@@ -32,6 +33,9 @@ const (
 // ErrNoAgent says that the agent of a machine is not connected.
 var ErrNoAgent = errors.New("its agent is not connected")
 
+// errOver says that a machine boots anew.
+var errOver = errors.New("the boot is over")
+
 // agent is the connection of the program of ours that runs on a machine.
 type agent struct {
 	conn  net.Conn
@@ -41,7 +45,7 @@ type agent struct {
 }
 
 // hear serves the connection of an agent, until it ends.
-func (s *Server) hear(conn net.Conn) {
+func (s *Server) hear(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
@@ -59,18 +63,22 @@ func (s *Server) hear(conn net.Conn) {
 			break
 		}
 		now := s.at(from.Addr().Unmap(), said.Token)
-		if now == nil || said.Boot != now.ID || b != nil && b != now {
+		if now == nil || said.Boot != now.ID || said.Digest != now.Digest || b != nil && b != now {
 			s.Log.Warn("an agent is not of this boot", "from", from.Addr())
 			break
 		}
 		if b == nil {
 			b = now
-			if err := s.admit(b, a); err != nil {
+			err := s.admit(b, a)
+			if errors.Is(err, errOver) {
+				break
+			}
+			if err != nil {
 				s.Log.Error("note that an agent has come", "node", b.machine.Name, "err", err)
 				break
 			}
 		}
-		s.heed(b, a, said)
+		s.heed(ctx, b, a, said)
 	}
 	if b != nil {
 		b.dismiss(a)
@@ -95,6 +103,10 @@ func (b *boot) given() bool {
 // admit makes a the agent of a boot, in place of one before it.
 func (s *Server) admit(b *boot, a *agent) error {
 	b.mu.Lock()
+	if b.over {
+		b.mu.Unlock()
+		return errOver
+	}
 	before, given := b.agent, b.Given
 	b.agent, b.Given = a, true
 	r := b.record
@@ -117,17 +129,26 @@ func (s *Server) admit(b *boot, a *agent) error {
 	return err
 }
 
-// heed does what a report asks for.
-func (s *Server) heed(b *boot, a *agent, said instructions.Report) {
+// heed tells the lab what is new in a report of the present boot.
+func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.Report) {
 	b.mu.Lock()
+	defer b.mu.Unlock() // while the lab is told, so that it is not told later
+	if b.over {
+		return
+	}
 	before := a.said
 	a.said = said
-	b.mu.Unlock()
+	n, now := b.machine.Name, step(said)
 	switch {
-	case said.Failed != "" && said.Failed != before.Failed:
-		s.Lab.Failed(b.machine.Name, errors.New(said.Failed))
-	case said.Failed == "" && step(said) == instructions.Up && step(before) != instructions.Up:
-		s.Lab.Up(b.machine.Name, netip.AddrPortFrom(b.machine.IP, portSSH).String())
+	case said.Failed != "":
+		if said.Failed != before.Failed {
+			s.Lab.Failed(n, errors.New(said.Failed))
+		}
+	case now == step(before):
+	case now == instructions.Up:
+		s.Lab.Up(n, netip.AddrPortFrom(b.machine.IP, portSSH).String())
+	default:
+		s.Lab.Reached(ctx, n, nodes.Step(now))
 	}
 }
 
@@ -139,15 +160,24 @@ func step(r instructions.Report) instructions.Step {
 	return r.Steps[len(r.Steps)-1].Step
 }
 
-// dismiss closes the connection of the agent a, of whichever there is when a is nil.
+// dismiss notes that the connection of an agent has ended.
 func (b *boot) dismiss(a *agent) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.agent == nil || a != nil && b.agent != a {
-		return
+	if b.agent == a {
+		b.agent = nil
 	}
-	b.agent.conn.Close()
-	b.agent = nil
+}
+
+// end closes the connection of the agent, which is not heard any more.
+func (b *boot) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	if b.agent != nil {
+		b.agent.conn.Close()
+		b.agent = nil
+	}
 }
 
 // Order has the agent of a machine do something.

@@ -17,6 +17,7 @@ import (
 	"walt/images/content"
 	"walt/netboot/initrd"
 	"walt/netboot/nfs"
+	"walt/nodes"
 	"walt/state"
 )
 
@@ -45,6 +46,7 @@ type boot struct {
 	permissive bool // it has a policy of SELinux, which cannot be enforced
 
 	mu    sync.Mutex
+	over  bool   // there is another one, or none: what its agent says does not count
 	agent *agent // nil until it comes
 }
 
@@ -64,10 +66,12 @@ type Boot struct {
 // Prepare makes the next boot of a machine: what the node is to boot now. What it
 // booted before is over.
 func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
+	s.replace(m.IP, nil) // before: what it still has to say is not of this boot
 	img, err := s.Lab.Boot(ctx, m.Name)
 	if err != nil {
 		return Boot{}, err
 	}
+	s.Lab.Reached(ctx, m.Name, nodes.Preparing)
 	b := &boot{machine: m, record: record{ID: rand.Text(), Token: rand.Text(), Digest: img.Digest, IP: m.IP}}
 	if err := s.hold(ctx, b); err != nil {
 		return Boot{}, err
@@ -86,6 +90,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 		return Boot{}, err
 	}
 	s.replace(m.IP, b)
+	s.Lab.Reached(ctx, m.Name, nodes.Kernel)
 	at := netip.AddrPortFrom(m.Server, PortHTTP)
 	files.CommandLine = fmt.Sprintf("walt.mac=%s walt.ip=%s walt.gw=%s walt.boot=http://%s/boot/%s",
 		m.MAC, netip.PrefixFrom(m.IP, m.Net.Bits()), m.Server, at, b.Token)
@@ -168,7 +173,7 @@ func (s *Server) replace(ip netip.Addr, b *boot) {
 	}
 	s.mu.Unlock()
 	if before != nil {
-		before.dismiss(nil)
+		before.end()
 		before.release()
 	}
 }

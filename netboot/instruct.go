@@ -15,6 +15,7 @@ import (
 
 	"walt/images/content"
 	"walt/netboot/instructions"
+	"walt/nodes"
 )
 
 // instruct answers a machine that asks for the instructions of its boot: only the
@@ -37,6 +38,7 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not now", http.StatusServiceUnavailable)
 		return
 	}
+	s.Lab.Reached(r.Context(), b.machine.Name, nodes.Step(instructions.Asking)) // before: its agent may be quicker
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(i); err != nil {
 		s.Log.Warn("send the instructions of a boot", "node", b.machine.Name, "err", err) // it asks again

@@ -42,6 +42,8 @@ const headerLimit = 30 * time.Second
 type Lab interface {
 	// Boot says which image the node is to boot now, and records that it took it.
 	Boot(context.Context, nodes.Name) (images.Image, error)
+	// Reached is told of each step of its boot.
+	Reached(context.Context, nodes.Name, nodes.Step)
 	// Up is told when its SSH server answers, at addr.
 	Up(n nodes.Name, addr string)
 	// Failed is told when it cannot boot.
@@ -167,7 +169,7 @@ func (s *Server) listen(ctx context.Context, l net.Listener) error {
 		}
 		conns.Go(func() { // ends with the connection, or with ctx
 			defer context.AfterFunc(ctx, func() { c.Close() })()
-			s.hear(c)
+			s.hear(ctx, c)
 		})
 	}
 }

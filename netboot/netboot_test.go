@@ -56,6 +56,7 @@ type fixture struct {
 
 	mu     sync.Mutex
 	boots  map[nodes.Name]images.Image // what nodes are to boot
+	steps  []string                    // that boots reached
 	images map[string]images.Image
 }
 
@@ -63,6 +64,12 @@ func (f *fixture) Boot(_ context.Context, n nodes.Name) (images.Image, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.boots[n], nil
+}
+
+func (f *fixture) Reached(_ context.Context, n nodes.Name, s nodes.Step) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.steps = append(f.steps, fmt.Sprintf("%s %s", n, s))
 }
 func (f *fixture) Up(n nodes.Name, addr string) { f.told <- fmt.Sprintf("%s up at %s", n, addr) }
 func (f *fixture) Failed(n nodes.Name, reason error) {
@@ -376,6 +383,37 @@ func TestAgents(t *testing.T) {
 	}
 	long := f.agent(one, instructions.Report{Failed: strings.Repeat("x", 1<<17)})
 	closed(t, long)
+	if len(f.told) > 0 {
+		t.Errorf("the lab was told %q", <-f.told)
+	}
+}
+
+// The lab is told of each step of a boot once, and nothing by a machine that boots anew.
+func TestSteps(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, token := f.prepare(one)
+	i, _ := f.ask(one, token)
+	c := f.agent(one, report(i, instructions.Modules, instructions.Asking, instructions.Mounts))
+	f.report(c, report(i, instructions.Mounts))
+	f.report(c, report(i, instructions.Init))
+	f.report(c, report(i, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+	f.mu.Lock()
+	got := strings.Join(f.steps, ", ")
+	f.mu.Unlock()
+	if want := "one image, one kernel, one instructions, one root, one init"; got != want {
+		t.Errorf("the lab was told of %q, want %q", got, want)
+	}
+	late := f.agent(one, report(i, instructions.Init))
+	f.choose("one", "hollow")
+	if _, err := f.Prepare(t.Context(), one); err == nil {
+		t.Error("hollow boots")
+	}
+	closed(t, late)
+	other := report(i, instructions.Up)
+	other.Digest = "sha256:other"
+	closed(t, f.agent(one, other))
 	if len(f.told) > 0 {
 		t.Errorf("the lab was told %q", <-f.told)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"walt/fault"
 	"walt/images"
@@ -57,6 +58,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 			s.began = l.Now()
 		}
 		s.State, s.Addr, s.Why, s.due, s.took, s.untold = Booting, "", "", false, img.Digest, false
+		s.Step, s.runs = Kernel, ""
 		if s.late.IsZero() { // it started by itself
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -65,6 +67,28 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		l.Ports.Rediscover()
 	}
 	return img, nil
+}
+
+// Reached is called when the boot of a node is at another step. Its boot.timeout begins
+// anew by that: what goes on is not stuck.
+func (l *Lab) Reached(ctx context.Context, n Name, step Step) {
+	timeout, err := read(ctx, l.view, func() time.Duration {
+		if d := l.view.named[n]; d != nil {
+			return d.Settings.bootTimeout()
+		}
+		return 0
+	})
+	if err != nil || timeout == 0 { // it is gone
+		return
+	}
+	l.status.change(n, func(s *Status) {
+		if s.State != Booting || s.Step == step {
+			return
+		}
+		if s.Step = step; !s.late.IsZero() {
+			s.late = l.Now().Add(timeout)
+		}
+	})
 }
 
 // Up is called when a node runs; addr is host:port of its SSH server. That of one
@@ -93,7 +117,7 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 		return why // removed meanwhile, or known by another name
 	}
 	l.status.change(n, func(s *Status) {
-		s.State, s.Addr, s.Why, s.due, s.untold = Failed, "", why, false, false
+		s.State, s.Addr, s.Why, s.runs, s.due, s.untold = Failed, "", why, "", false, false
 		if s.late.IsZero() { // it was up
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -114,6 +138,7 @@ func (l *Lab) Down(n Name, again bool) {
 	l.status.change(n, func(s *Status) {
 		switch {
 		case s.due:
+			s.runs = ""
 		case again && s.State == Booting: // cut in the middle of it
 			s.due = true
 		case again:

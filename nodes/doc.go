@@ -42,4 +42,5 @@
 //	session.go     commands and shells of users on nodes
 //	ports.go       what package power asks and is asked about switch ports
 //	show.go        all of that, of several devices, to be shown
+//	detail.go      and of one node
 package nodes

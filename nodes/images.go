@@ -205,7 +205,7 @@ func (l *Lab) Await(ctx context.Context, ref images.Ref, progress func(images.Tr
 			late = timer.C
 		}
 		s := l.status.of(d.Name)
-		up := s.State == Up && d.Booted == img.Ref && d.Digest == img.Digest
+		up := s.isOn(d, img)
 		if wasUp && !up {
 			falls++
 		}

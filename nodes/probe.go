@@ -45,9 +45,14 @@ func (l *Lab) recallAddresses(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			d, err := devices.Get(r, string(name))
+			if err != nil {
+				return err
+			}
 			l.status.change(name, func(s *Status) {
 				if s.State == Off {
 					s.State, s.Addr, s.Why, s.untold = Unreachable, e.Value, "not heard of since the server started", true
+					s.runs = d.Digest
 				}
 			})
 		}

@@ -268,7 +268,10 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status, why cause) error {
 	ctx, cancel := context.WithTimeout(ctx, softLimit)
 	defer cancel()
 	// Before: it may be back sooner than we hear of it.
-	l.status.change(d.Name, func(st *Status) { l.begin(st, d, 0, why); st.untold = true })
+	l.status.change(d.Name, func(st *Status) {
+		l.begin(st, d, 0, why)
+		st.untold, st.runs = true, s.runs
+	})
 	status, err := remote.Run(ctx, l.Dial, s.Addr, l.Key, remote.Session{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("its command reboot ended with status %d", status)
@@ -313,7 +316,7 @@ func (l *Lab) resume(ctx context.Context, d Device) bool {
 	}
 	l.status.change(d.Name, func(s *Status) {
 		l.begin(s, d, 0, cause{})
-		s.due, s.took, s.untold = false, d.Digest, true
+		s.due, s.took, s.untold, s.Step = false, d.Digest, true, Kernel
 	})
 	if l.status.isUp(d.Name) { // as far as the log knows
 		l.works.Go(func() { l.meet(ctx, d) }) // ends within its limit; Run waits for it

@@ -24,6 +24,24 @@ type DeviceStatus struct {
 	PortName string     // that the switch calls Port, of devices; "" when that is not known
 }
 
+// Running is what runs on a node, which may be something else than what it is to boot.
+type Running struct {
+	Image  images.Ref // the zero Ref: the name that it had is not known any more
+	Digest string
+}
+
+// Running returns what runs on the node, as far as it told; the zero Running when
+// nothing does, or it is not known what.
+func (n DeviceStatus) Running() Running {
+	switch {
+	case n.runs == "":
+		return Running{}
+	case n.runs == n.Device.Digest:
+		return Running{n.Booted, n.runs}
+	}
+	return Running{Digest: n.runs}
+}
+
 // Show returns the nodes of the set.
 func (l *Lab) Show(ctx context.Context, user auth.Name, set Set) ([]DeviceStatus, error) {
 	return l.show(ctx, user, set, nodeScope)

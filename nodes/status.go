@@ -20,6 +20,16 @@ const (
 // States lists the states that nodes can be in.
 func States() []State { return []State{Off, Booting, Up, Unreachable, Failed, Powersave} }
 
+// Step is how far a node that boots is. Those between Kernel and being up are told by
+// the agent of a machine, in its words; other nodes are at Kernel until they are up.
+type Step string
+
+const (
+	Started   Step = "start"  // told to start, and has not asked what to boot
+	Preparing Step = "image"  // the server makes ready what it boots
+	Kernel    Step = "kernel" // was given what it boots, and has not been heard of since
+)
+
 // unasked is the state of a switch that the server had nothing to ask yet.
 const unasked State = "not asked yet"
 
@@ -28,7 +38,11 @@ type Status struct {
 	State State
 	Addr  string    // host:port of its SSH server, "" unless up or unreachable
 	Heard time.Time // when the state last changed, zero if never
-	Why   string    // it is unreachable or failed, in words for users
+	Why   string    // it is in its state, in words for users; "" when there is nothing to say
+
+	Step      Step      // how far its boot is, "" unless booting
+	StepSince time.Time // when that began
+	runs      string    // digest of what runs there, "" when that is not known
 
 	seen   bool      // it was up since the server started
 	took   string    // digest of the image that it took at its last start, "" when it did not come that far
@@ -77,6 +91,7 @@ func (b *board) set(n Name, s State, addr string) {
 	b.change(n, func(st *Status) {
 		st.State, st.Addr, st.Why, st.due, st.untold = s, addr, "", false, false
 		if s == Up {
+			st.runs = st.took
 			st.late, st.tries, st.began, st.cause, st.seen = time.Time{}, 0, time.Time{}, cause{}, true
 		}
 	})
@@ -91,7 +106,9 @@ func (b *board) change(n Name, f func(*Status)) {
 		s.State = Off
 	}
 	before := s
-	if f(&s); s == before && ok {
+	f(&s)
+	b.keepStep(before, &s)
+	if s == before && ok {
 		return
 	}
 	s.Heard = b.now().UTC()
@@ -101,6 +118,20 @@ func (b *board) change(n Name, f func(*Status)) {
 	}
 	b.note(n, before, s)
 	b.wake()
+}
+
+// keepStep has a node that boots, and no other, be at a step.
+func (b *board) keepStep(before Status, s *Status) {
+	if s.State != Booting {
+		s.Step, s.StepSince = "", time.Time{}
+		return
+	}
+	if s.Step == "" {
+		s.Step = Started
+	}
+	if s.Step != before.Step || s.StepSince.IsZero() {
+		s.StepSince = b.now().UTC()
+	}
 }
 
 func (b *board) forget(n Name) {

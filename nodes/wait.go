@@ -58,7 +58,7 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 				return err
 			}
 			s := l.status.of(d.Name)
-			if s.State == Up && d.Booted == img.Ref && d.Digest == img.Digest {
+			if s.isOn(d, img) {
 				continue
 			}
 			missing = append(missing, DeviceStatus{Device: &d, Status: s})
@@ -69,6 +69,11 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 		return nil
 	})
 	return missing, failed, err
+}
+
+// isOn reports whether a node is up on an image: under that name it took what runs there.
+func (s Status) isOn(d Device, img images.Image) bool {
+	return s.State == Up && d.Booted == img.Ref && s.runs == img.Digest
 }
 
 // still returns a device that was looked at before, whatever it is called by now,

@@ -1,0 +1,78 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"walt/images"
+	"walt/nodes"
+)
+
+// showsOne reports whether a line asks for one node by its name: then there is room
+// for more than a row.
+func (c *Call) showsOne() bool {
+	_, err := nodes.ParseName(c.arg(0))
+	return err == nil
+}
+
+// nodeDetail tells of one node what the table has no room for.
+func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
+	d, err := c.Lab.Detail(ctx, n)
+	if err != nil {
+		return err
+	}
+	rows := [][2]string{{"host", d.Host.String()}, {"mac", string(d.MAC)}}
+	add := func(what, text string) {
+		if text != "" {
+			rows = append(rows, [2]string{what, text})
+		}
+	}
+	add("address", d.IP())
+	add("runs", c.runs(d))
+	if d.Step != "" {
+		add("step", fmt.Sprintf("%s, for %s", d.Step, c.Now().Sub(d.StepSince).Round(time.Second)))
+	}
+	add("reason", d.Why)
+	c.lines(func(w io.Writer) {
+		fmt.Fprintln(w)
+		c.facts(w, rows)
+	})
+	return nil
+}
+
+// runs says what runs on a node, and what it is to boot when that is something else.
+func (c *Call) runs(d nodes.Detail) string {
+	is := d.Running()
+	next := "reboots into " + c.nameOf(d.Next)
+	switch {
+	case is.Digest == "":
+		return ""
+	case is.Image == d.Next.Ref && is.Digest == d.Next.Digest:
+		return c.nameOf(d.Next)
+	case is.Image == d.Next.Ref:
+		return "an earlier " + c.nameOf(images.Image{Ref: is.Image}) + ", " + next
+	case is.Image == images.Ref{}:
+		return shortDigest(is.Digest) + ", " + next
+	}
+	return c.nameOf(images.Image{Ref: is.Image}) + ", " + next
+}
+
+// facts writes what is said of one thing, each with its name in front. On a terminal
+// it is broken between words to fit the width.
+func (c *Call) facts(w io.Writer, rows [][2]string) {
+	column := 0
+	for _, r := range rows {
+		column = max(column, utf8.RuneCountInString(r[0])+2)
+	}
+	for _, r := range rows {
+		line := r[0] + strings.Repeat(" ", column-utf8.RuneCountInString(r[0])) + clean(r[1])
+		if width := c.width(); width > 0 {
+			line = c.fold(line, width, column)
+		}
+		fmt.Fprintln(w, line)
+	}
+}
