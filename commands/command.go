@@ -88,6 +88,7 @@ type Services struct {
 type App struct {
 	Services
 	table []Command
+	named map[string]int // where in the table the command of a path is
 	// patience is how long a client may take for a part of the output before it
 	// counts as slow, and no more is kept at hand for it than must be.
 	patience time.Duration
@@ -99,12 +100,14 @@ func New(s Services) *App {
 	for _, noun := range [][]Command{nodeCommands(), imageCommands(), deviceCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), helpCommands(), shellCommands()} {
 		a.table = append(a.table, noun...)
 	}
+	a.named = map[string]int{}
+	for i, cmd := range slices.Backward(a.table) {
+		for _, path := range cmd.Also {
+			a.named[path] = i
+		}
+		a.named[cmd.Path] = i
+	}
 	return a
-}
-
-// called reports whether the words of a path name the command.
-func (cmd Command) called(path string) bool {
-	return cmd.Path == path || slices.Contains(cmd.Also, path)
 }
 
 // usage is the usage line of the command.
@@ -176,30 +179,19 @@ type Call struct {
 	cmd   Command
 	line  string // as it was typed
 	args  []string
-	flags *pflag.FlagSet
+	flags *pflag.FlagSet // nil when there are no options
 	first []images.Image // that the user was given since this line is the first, see seed
 }
 
 // parse checks options and the number of arguments. It returns pflag.ErrHelp
 // when help is asked for.
 func (c *Call) parse(words []string) error {
-	c.flags = pflag.NewFlagSet(c.cmd.Path, pflag.ContinueOnError)
-	c.flags.SetOutput(io.Discard)
-	c.flags.SetInterspersed(!c.cmd.Passes)
-	for _, f := range c.cmd.Flags {
-		if f.Value == "" {
-			c.flags.BoolP(f.Name, f.Short, false, "")
-		} else {
-			c.flags.StringP(f.Name, f.Short, "", "")
+	c.args = words
+	if slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") }) {
+		if err := c.parseFlags(words); err != nil {
+			return err
 		}
 	}
-	switch err := c.flags.Parse(words); {
-	case errors.Is(err, pflag.ErrHelp):
-		return err
-	case err != nil:
-		return c.withUsage(c.flagFault(err))
-	}
-	c.args = c.flags.Args()
 	least, most := 0, len(c.cmd.Args)
 	for _, a := range c.cmd.Args {
 		if !a.Optional {
@@ -216,6 +208,26 @@ func (c *Call) parse(words []string) error {
 		return c.withUsage(c.tooMany(most))
 	}
 	return nil
+}
+
+// parseFlags checks options, and leaves the arguments.
+func (c *Call) parseFlags(words []string) error {
+	c.flags = pflag.NewFlagSet(c.cmd.Path, pflag.ContinueOnError)
+	c.flags.SetOutput(io.Discard)
+	c.flags.SetInterspersed(!c.cmd.Passes)
+	for _, f := range c.cmd.Flags {
+		if f.Value == "" {
+			c.flags.BoolP(f.Name, f.Short, false, "")
+		} else {
+			c.flags.StringP(f.Name, f.Short, "", "")
+		}
+	}
+	err := c.flags.Parse(words)
+	if err != nil && !errors.Is(err, pflag.ErrHelp) {
+		return c.withUsage(c.flagFault(err))
+	}
+	c.args = c.flags.Args()
+	return err
 }
 
 // tooMany is the fault for more than the most arguments that there may be. It
@@ -289,16 +301,18 @@ func (c *Call) arg(i int) string {
 }
 
 // on reports whether a switch was given.
-func (c *Call) on(name string) bool {
-	f := c.flags.Lookup(name)
-	return f != nil && f.Value.String() == "true"
-}
+func (c *Call) on(name string) bool { return c.option(name) == "true" }
 
 // option returns the value of an option, "" when it was not given.
-func (c *Call) option(name string) string { return c.flags.Lookup(name).Value.String() }
+func (c *Call) option(name string) string {
+	if !c.given(name) {
+		return ""
+	}
+	return c.flags.Lookup(name).Value.String()
+}
 
 // given reports whether an option was given.
-func (c *Call) given(name string) bool { return c.flags.Changed(name) }
+func (c *Call) given(name string) bool { return c.flags != nil && c.flags.Changed(name) }
 
 // number returns a positive whole number.
 func (c *Call) number(what, s string) (int, error) {

@@ -61,7 +61,7 @@ func split(line string) ([]string, error) {
 	if i := strings.IndexFunc(line, func(r rune) bool { return r != '\t' && steers(r) }); i >= 0 {
 		return nil, fault.Usagef("the command line has a control character at byte %d", i+1).WithHint("remove it; one command is one line")
 	}
-	words, err := shlex.Split(line)
+	words, err := unquote(line)
 	if err != nil {
 		return nil, fault.Usagef("the command line has an open quote or a lone backslash at its end").WithHint(`close it, as in: "two words"`)
 	}
@@ -72,6 +72,15 @@ func split(line string) ([]string, error) {
 		}
 	}
 	return words, nil
+}
+
+// unquote splits a line into words. It takes shlex longer to begin than to split one
+// in which nothing is quoted.
+func unquote(line string) ([]string, error) {
+	if strings.ContainsAny(line, "'\"\\#") {
+		return shlex.Split(line)
+	}
+	return strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' }), nil
 }
 
 // dispatch finds the command with the longest path and runs it.
@@ -101,11 +110,8 @@ func isHelp(word string) bool { return word == "--help" || word == "-h" }
 // lookup returns the command with the longest path that words begin with.
 func (a *App) lookup(words []string) (cmd Command, rest []string, ok bool) {
 	for n := min(len(words), 3); n > 0; n-- {
-		path := strings.Join(words[:n], " ")
-		for _, cmd := range a.table {
-			if cmd.called(path) {
-				return cmd, words[n:], true
-			}
+		if i, known := a.named[strings.Join(words[:n], " ")]; known {
+			return a.table[i], words[n:], true
 		}
 	}
 	return Command{}, nil, false

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/google/shlex"
+
 	"walt/fault"
 )
 
@@ -184,7 +186,7 @@ func TestFaultsCannotSteerTheTerminal(t *testing.T) {
 }
 
 func FuzzSplit(f *testing.F) {
-	for _, line := range []string{"", "walt", "node show --all", `a "b c" 'd' \e`, `"`, "a # b", "x\x00", "\xff", "é \u009b"} {
+	for _, line := range []string{"", "walt", "node show --all", `a "b c" 'd' \e`, `"`, "a # b", " a\tb\u00a0c  d ", "x\x00", "\xff", "é \u009b"} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
@@ -199,6 +201,10 @@ func FuzzSplit(f *testing.F) {
 			if !utf8.ValidString(word) || strings.ContainsAny(word, "\x00\x1b\x7f\r\n") {
 				t.Errorf("%q: the word %q", line, word)
 			}
+		}
+		found, err := unquote(line)
+		if want, wrong := shlex.Split(line); err != nil || wrong != nil || !slices.Equal(found, want) {
+			t.Errorf("%q is %q, %v, not %q, %v", line, found, err, want, wrong)
 		}
 		if len(words) == 0 || words[0] == "walt" {
 			return
