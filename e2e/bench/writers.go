@@ -3,11 +3,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -20,45 +20,68 @@ import (
 	"walt/state/badger"
 )
 
-// writers measures durable changes of 1, 8 and 32 users, beside as many loops that
-// write the same rows to badger alone: with the same options, and sharing
-// synchronisations in the same way. Each user sends a script at once and takes the answers together,
-// so that the clients leave the processors to the server.
+// How long writers are measured, and how often in turns.
+const (
+	writing = time.Second
+	rounds  = 5
+)
+
+// writers measures durable changes of 1, 8 and 32 users, whose commands run in this
+// process and who are at the other ends of pipes. They take turns with as many loops
+// that write the same rows to badger alone, and read nothing: with the same options,
+// and sharing synchronisations in the same way. The same users through SSH, whose
+// clients share the processors with the server, are shown beside.
 func (b *bench) writers(l *lab.Lab) error {
-	const most, rounds, length = 32, 5, time.Second
+	const most = 32
 	for n := range most {
-		if err := l.Add("", fmt.Sprintf("writer-%d", n)); err != nil {
+		if err := l.Add("", writer(n)); err != nil {
 			return err
 		}
-		if _, err := l.Run(fmt.Sprintf("node acquire node-%d\nnode release node-%d\n", n, n), fmt.Sprintf("writer-%d", n)); err != nil {
+		if _, err := l.Run(pair(n), writer(n)); err != nil {
 			return err
 		}
 	}
-	rows, err := acquireRows(l)
+	for _, k := range []int{1, 8, most} {
+		rate, err := inTurns(func() (float64, error) { return sshRate(l, k) })
+		if err != nil {
+			return err
+		}
+		b.say(fmt.Sprintf("durable acquire and release through SSH, %d users", k), rate[0], 0, "changes/s")
+	}
+	if err := l.Stop(); err != nil {
+		return err
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(30)) // as in the server
+	in, err := openInside(l.Data())
 	if err != nil {
 		return err
 	}
-	store, err := badger.Open(filepath.Join(b.dir, "beside"), nil)
+	defer in.close()
+	beside, err := badger.Open(filepath.Join(b.dir, "beside"), nil)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer beside.Close()
+	clients := make([]*client, most)
+	for n := range clients {
+		if clients[n], err = in.session(l, writer(n)); err != nil {
+			return err
+		}
+		defer clients[n].leave()
+	}
+	rows, err := in.acquireRows(clients[0])
+	if err != nil {
+		return err
+	}
 	one := 0.0
 	for _, k := range []int{1, 8, most} {
-		var ours, theirs []float64
-		for range rounds {
-			beside, err := storeRate(store, rows, k, length)
-			if err != nil {
-				return err
-			}
-			theirs = append(theirs, beside)
-			rate, err := acquireRate(l, k, length)
-			if err != nil {
-				return err
-			}
-			ours = append(ours, rate)
+		rate, err := inTurns(
+			func() (float64, error) { return storeRate(beside, rows, k) },
+			func() (float64, error) { return insideRate(clients[:k]) })
+		if err != nil {
+			return err
 		}
-		got, base := middle(ours), middle(theirs)
+		base, got := rate[0], rate[1]
 		b.say(fmt.Sprintf("the same rows into the store alone, %d writers", k), base, 0, "changes/s")
 		b.print(line{figure: fmt.Sprintf("durable acquire and release, %d users", k), got: got, unit: "changes/s", base: base, to: "the store", least: 0.6})
 		switch k {
@@ -71,73 +94,50 @@ func (b *bench) writers(l *lab.Lab) error {
 	return nil
 }
 
-// acquireRows are the rows that an acquire wrote, as the stopped server left them:
-// those of the device, its owner and the event.
-func acquireRows(l *lab.Lab) (rows []state.Row, err error) {
-	if _, err := l.Run("", "writer-0", "node", "acquire", "node-0"); err != nil {
-		return nil, err
-	}
-	if err := l.Stop(); err != nil {
-		return nil, err
-	}
-	store, err := badger.Open(filepath.Join(l.Data(), "state"), nil)
-	if err != nil {
-		return nil, err
-	}
-	err = store.View(context.Background(), func(r state.Reader) error {
-		for _, prefix := range []string{"device/node-0", "owner/writer-0/", "event/"} {
-			var last state.Row
-			for row, err := range r.Scan(prefix, "") {
-				if err != nil {
-					return err
-				}
-				if last = row; prefix == "device/node-0" { // others begin with its name
-					break
-				}
-			}
-			if last.Key == "" {
-				return fmt.Errorf("an acquire left no row %s", prefix)
-			}
-			rows = append(rows, state.Row{Key: last.Key, Value: bytes.Clone(last.Value)})
-		}
-		return nil
-	})
-	if err := errors.Join(err, store.Close(), l.Start()); err != nil {
-		return nil, err
-	}
-	_, err = l.Run("", "writer-0", "node", "release", "node-0")
-	return rows, err
+func writer(n int) string { return fmt.Sprintf("writer-%d", n) }
+
+// pair are the lines of a writer, each with a node of their own.
+func pair(n int) string {
+	return fmt.Sprintf("node acquire node-%d\nnode release node-%d\n", n, n)
 }
 
-// storeRate is how many changes a second that many writers have on disk.
-func storeRate(store *badger.Store, rows []state.Row, writers int, length time.Duration) (float64, error) {
+// inTurns measures some rates by turns, and returns the middle one of each.
+func inTurns(measure ...func() (float64, error)) ([]float64, error) {
+	all, middles := make([][]float64, len(measure)), make([]float64, len(measure))
+	for range rounds {
+		for i, m := range measure {
+			rate, err := m()
+			if err != nil {
+				return nil, err
+			}
+			all[i] = append(all[i], rate)
+		}
+	}
+	for i := range all {
+		middles[i] = middle(all[i])
+	}
+	return middles, nil
+}
+
+// together has so many writers change something at the same time, again and again, and
+// returns how many changes a second that are. change returns how many it made.
+func together(writers int, change func(writer, n int) (int, error)) (float64, error) {
 	var all errgroup.Group
 	var mu sync.Mutex
-	total := 0
-	start := time.Now()
+	total, start := 0, time.Now()
 	for w := range writers {
 		all.Go(func() error {
-			n := 0
-			for ; time.Since(start) < length; n++ {
-				_, err := store.Update(context.Background(), func(tx state.Tx) error {
-					for i, row := range rows {
-						key := fmt.Sprintf("%s/%d", row.Key, w)
-						if i == len(rows)-1 { // an event is a row of its own
-							key += fmt.Sprintf("/%d/%d", start.UnixNano(), n)
-						}
-						if err := tx.Put(key, row.Value); err != nil {
-							return err
-						}
-					}
-					return tx.Delete(fmt.Sprintf("owner/free/%d", w))
-				})
+			own := 0
+			for n := 0; time.Since(start) < writing; n++ {
+				made, err := change(w, n)
 				if err != nil {
 					return err
 				}
+				own += made
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			total += n
+			total += own
 			return nil
 		})
 	}
@@ -145,44 +145,65 @@ func storeRate(store *badger.Store, rows []state.Row, writers int, length time.D
 	return float64(total) / time.Since(start).Seconds(), err
 }
 
-// acquireRate is how many changes a second that many users make, each with a node
-// of their own.
-func acquireRate(l *lab.Lab, users int, length time.Duration) (float64, error) {
+// storeRate has writers put the rows that an acquire writes into a store, each under
+// keys of their own.
+func storeRate(store *badger.Store, rows []state.Row, writers int) (float64, error) {
+	own := make([][]state.Row, writers)
+	for w := range own {
+		names := strings.NewReplacer(writer(0), writer(w), "node-0", fmt.Sprintf("node-%d", w))
+		for _, row := range rows {
+			own[w] = append(own[w], state.Row{Key: names.Replace(row.Key), Value: row.Value})
+		}
+	}
+	round := time.Now().UnixNano()
+	return together(writers, func(w, n int) (int, error) {
+		_, err := store.Update(context.Background(), func(tx state.Tx) error {
+			for _, row := range own[w] {
+				if err := write(tx, row, round, w, n); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return 1, err
+	})
+}
+
+// write writes a row as an acquire did. An event is a row of its own.
+func write(tx state.Tx, row state.Row, event ...any) error {
+	switch {
+	case row.Value == nil:
+		return tx.Delete(row.Key)
+	case len(row.Value) == 0:
+		return tx.Touch(row.Key)
+	case strings.HasPrefix(row.Key, "event/"):
+		row.Key += fmt.Sprint(event...)
+	}
+	return tx.Put(row.Key, row.Value)
+}
+
+// insideRate has clients acquire and release a node of their own each.
+func insideRate(clients []*client) (float64, error) {
+	return together(len(clients), func(w, _ int) (int, error) {
+		node := fmt.Sprintf("node-%d", w)
+		return 2, errors.Join(clients[w].run("node acquire "+node, node+" is yours"), clients[w].run("node release "+node, node+" is free"))
+	})
+}
+
+// sshRate is insideRate through SSH: each user sends a script at once and takes the
+// answers together, so that the clients leave the processors to the server.
+func sshRate(l *lab.Lab, users int) (float64, error) {
 	clients := make([]*ssh.Client, users)
 	for u := range clients {
-		c, err := l.Dial(fmt.Sprintf("writer-%d", u))
+		c, err := l.Dial(writer(u))
 		if err != nil {
 			return 0, err
 		}
 		defer c.Close()
 		clients[u] = c
 	}
-	var all errgroup.Group
-	var mu sync.Mutex
-	total := 0
-	start := time.Now()
-	for u, c := range clients {
-		all.Go(func() error {
-			n, err := pairs(c, fmt.Sprintf("node acquire node-%d\nnode release node-%d\n", u, u), start.Add(length))
-			mu.Lock()
-			defer mu.Unlock()
-			total += 2 * n
-			return err
-		})
-	}
-	err := all.Wait()
-	return float64(total) / time.Since(start).Seconds(), err
-}
-
-// pairs runs pairs of lines, many of them in each script, until the end, and returns
-// how many.
-func pairs(c *ssh.Client, lines string, end time.Time) (n int, err error) {
-	const script = 50
-	for time.Now().Before(end) {
-		if err := scripted(c, strings.Repeat(lines, script)); err != nil {
-			return n, err
-		}
-		n += script
-	}
-	return n, nil
+	return together(users, func(w, _ int) (int, error) {
+		const script = 50
+		return 2 * script, scripted(clients[w], strings.Repeat(pair(w), script))
+	})
 }
