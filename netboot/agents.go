@@ -24,6 +24,8 @@ const (
 	firstReport = 10 * time.Second
 	// silence is after how long without a report an agent is gone.
 	silence = time.Minute
+	// reports and reportsAtOnce bound what a machine has the server hear, a second.
+	reports, reportsAtOnce = 10, 30
 	// orderLimit is how long an agent may take to take an order.
 	orderLimit = 5 * time.Second
 
@@ -64,7 +66,7 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 		}
 		now := s.at(from.Addr().Unmap(), said.Token)
 		if now == nil || said.Boot != now.ID || said.Digest != now.Digest || b != nil && b != now {
-			s.Log.Warn("an agent is not of this boot", "from", from.Addr())
+			s.complain(from.Addr(), "an agent is not of this boot")
 			break
 		}
 		if b == nil {
@@ -78,6 +80,7 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 				break
 			}
 		}
+		time.Sleep(b.pace.Reserve().Delay())
 		s.heed(ctx, b, a, said)
 	}
 	if b != nil {

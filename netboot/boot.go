@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/time/rate"
+
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
@@ -42,12 +44,17 @@ type boot struct {
 	roots   []root // the upper one first
 	init    string
 	release func()
+	pace    *rate.Limiter // of its agent
 
 	permissive bool // it has a policy of SELinux, which cannot be enforced
 
 	mu    sync.Mutex
 	over  bool   // there is another one, or none: what its agent says does not count
 	agent *agent // nil until it comes
+}
+
+func newBoot(m Machine, r record) *boot {
+	return &boot{machine: m, record: r, pace: rate.NewLimiter(reports, reportsAtOnce)}
 }
 
 // root is a layer of the root file system.
@@ -72,7 +79,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 		return Boot{}, err
 	}
 	s.Lab.Reached(ctx, m.Name, nodes.Preparing)
-	b := &boot{machine: m, record: record{ID: rand.Text(), Token: rand.Text(), Digest: img.Digest, IP: m.IP}}
+	b := newBoot(m, record{ID: rand.Text(), Token: rand.Text(), Digest: img.Digest, IP: m.IP})
 	if err := s.hold(ctx, b); err != nil {
 		return Boot{}, err
 	}
@@ -110,7 +117,7 @@ func (s *Server) Resume(ctx context.Context, m Machine) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	b := &boot{machine: m, record: r}
+	b := newBoot(m, r)
 	if err := s.hold(ctx, b); err != nil {
 		return false, err
 	}

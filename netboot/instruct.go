@@ -28,7 +28,7 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 	}
 	b := s.at(from.Addr().Unmap(), r.PathValue("token"))
 	if b == nil || b.given() {
-		s.Log.Warn("refused instructions to who has no right to them", "from", from.Addr())
+		s.complain(from.Addr(), "refused instructions to who has no right to them")
 		http.Error(w, "these instructions are not for you", http.StatusForbidden)
 		return
 	}

@@ -35,8 +35,12 @@ const (
 	PortAgent = 1912 // where agents report
 )
 
-// headerLimit is how long a machine may take to ask, and stay silent after that.
-const headerLimit = 30 * time.Second
+const (
+	// headerLimit is how long a machine may take to ask, and stay silent after that.
+	headerLimit = 30 * time.Second
+	// headerSize is how many bytes its question may have.
+	headerSize = 8 << 10
+)
 
 // Lab is what machines are nodes of.
 type Lab interface {
@@ -88,6 +92,8 @@ type Server struct {
 
 	mu    sync.Mutex
 	boots map[netip.Addr]*boot // the last one of each machine
+
+	complained map[netip.Addr]time.Time // when something of it was last logged
 }
 
 // New makes a server, which Serve makes live.
@@ -135,7 +141,7 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /boot/{token}", s.instruct)
 	web := &http.Server{
-		Handler: mux, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit,
+		Handler: mux, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	files := &nfs.Server{Exports: s, Log: s.Log}

@@ -1,0 +1,29 @@
+package netboot
+
+import (
+	"net/netip"
+	"time"
+)
+
+const (
+	complainAgain  = time.Minute // after which something of the same machine is logged again
+	complaintLimit = 1000        // machines that this is remembered of
+)
+
+// complain logs what a machine does that has no right to it, unless something of it
+// was logged lately: a machine must not fill the log of the server.
+func (s *Server) complain(from netip.Addr, what string) {
+	s.mu.Lock()
+	now := time.Now()
+	last, lately := s.complained[from]
+	if lately = lately && now.Sub(last) < complainAgain; !lately {
+		if s.complained == nil || len(s.complained) >= complaintLimit {
+			s.complained = map[netip.Addr]time.Time{}
+		}
+		s.complained[from] = now
+	}
+	s.mu.Unlock()
+	if !lately {
+		s.Log.Warn(what, "from", from)
+	}
+}

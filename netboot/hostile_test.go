@@ -1,0 +1,73 @@
+package netboot_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"walt/netboot/instructions"
+)
+
+// lines is a log that tests count the lines of.
+type lines struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (l *lines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.String(), text)
+}
+
+// Root on a machine has nothing of another one's, and does not fill the log with
+// trying, nor with what its agent tells.
+func TestHostileMachine(t *testing.T) {
+	t.Parallel()
+	log := new(lines)
+	f := newFixture(t)
+	f.config.Log = slog.New(slog.NewTextHandler(log, nil))
+	f.start()
+	_, token := f.prepare(one)
+	_, other := f.prepare(two)
+	i, _ := f.ask(one, token)
+	for range 50 {
+		if _, status := f.ask(one, other); status != http.StatusForbidden {
+			t.Fatalf("another machine's instructions: status %d", status)
+		}
+		closed(t, f.agent(one, instructions.Report{Token: other, Boot: i.Boot}))
+	}
+	if log.count("from=127.0.0.2") != 1 || log.count("\n") != 1 {
+		t.Errorf("the log says: %s", log)
+	}
+	big := f.agent(two, instructions.Report{})
+	if _, err := big.Write(bytes.Repeat([]byte("x"), 65<<10)); err == nil { // the server may have closed it by then
+		closed(t, big)
+	}
+
+	c := f.agent(one, report(i, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+	begun := time.Now()
+	go func() { // what the server does not hear yet waits in the connection
+		for range 29 {
+			f.report(c, report(i, instructions.Mounts))
+			f.report(c, report(i, instructions.Up))
+		}
+	}()
+	for range 29 {
+		f.hears("one up at 127.0.0.2:22")
+	}
+	if took := time.Since(begun); took < 2*time.Second {
+		t.Errorf("59 reports are heard in %v", took)
+	}
+}
