@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -12,8 +13,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"walt/config"
+	"walt/fault"
+	"walt/images"
 	"walt/netboot"
 	"walt/netboot/initrd"
+	"walt/nodes"
 	"walt/vnode/lan"
 	"walt/vnode/qemu"
 )
@@ -36,6 +40,40 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) 
 		Lab: s.lab, Boots: s.netboot, Subnet: c.Virtual.Net, LAN: s.network.get, Log: s.log,
 	})
 	return err
+}
+
+// machineModel is the one that machines can be.
+const machineModel images.Model = "pc-x86-64"
+
+// creates returns what says what new virtual nodes are: the kind is that of the
+// configuration. Whether machines run here is found out when the first is wanted.
+func (s *server) creates(kind string) nodes.Creates {
+	var told sync.Map // reasons
+	return func(model images.Model) (nodes.HostKind, string, error) {
+		if kind == "simulated" {
+			return nodes.Simulated, "", nil
+		}
+		if model != machineModel {
+			return nodes.Simulated, fmt.Sprintf("It is simulated: machines are of the model %s.", machineModel), nil
+		}
+		unable := s.qemu.Able()
+		switch {
+		case unable == nil:
+			return nodes.QEMU, "", nil
+		case kind == "qemu":
+			mend := "install QEMU 7.2 or later on the server"
+			if f := fault.As(unable); f != nil && f.Hint != "" {
+				mend = f.Hint
+			}
+			return "", "", fault.Failedf("this server cannot run machines: %v; nothing changed", unable).
+				WithHint("%s\na node that is no machine: node create NAME --simulated", mend)
+		}
+		if _, before := told.LoadOrStore(unable.Error(), true); before {
+			return nodes.Simulated, "", nil
+		}
+		s.log.Warn("virtual nodes are simulated: this server cannot run machines", "err", unable)
+		return nodes.Simulated, fmt.Sprintf("Virtual nodes are simulated: this server cannot run machines: %v.", unable), nil
+	}
 }
 
 // dial connects to a node, wherever it is.

@@ -1,15 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"walt/fault"
+	"walt/images"
+	"walt/nodes"
 	"walt/vnode/lan"
+	"walt/vnode/qemu"
 )
 
 // testNetwork is a network that runs until the test ends, and how often it was served.
@@ -77,4 +85,49 @@ func TestNetworkThatNobodyNeeds(t *testing.T) {
 		t.Errorf("nobody makes it: %v", err)
 	}
 	idle.close()
+}
+
+// What new virtual nodes are is what the configuration says, if machines can run here;
+// that they cannot is said once.
+func TestWhatVirtualNodesAre(t *testing.T) {
+	t.Parallel()
+	able := filepath.Join(t.TempDir(), "qemu")
+	if err := os.WriteFile(able, []byte("#!/bin/sh\necho QEMU emulator version 8.0.0\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		kind, program string
+		model         images.Model
+		host          nodes.HostKind
+		note, err     string
+	}{
+		{"simulated", able, "pc-x86-64", nodes.Simulated, "", ""},
+		{"auto", able, "pc-x86-64", nodes.QEMU, "", ""},
+		{"qemu", able, "pc-x86-64", nodes.QEMU, "", ""},
+		{"auto", able, "rpi-3-b", nodes.Simulated, "machines are of the model pc-x86-64", ""},
+		{"qemu", able, "rpi-3-b", nodes.Simulated, "machines are of the model pc-x86-64", ""},
+		{"auto", able + "-none", "pc-x86-64", nodes.Simulated, "there is no program " + able + "-none", ""},
+		{"qemu", able + "-none", "pc-x86-64", "", "", "there is no program " + able + "-none; nothing changed"},
+	} {
+		var log bytes.Buffer
+		s := &server{log: slog.New(slog.NewTextHandler(&log, nil))}
+		var err error
+		if s.qemu, err = qemu.New(qemu.Config{Dir: "/m", Program: c.program}); err != nil {
+			t.Fatal(err)
+		}
+		creates := s.creates(c.kind)
+		host, note, err := creates(c.model)
+		if host != c.host || !strings.Contains(note, c.note) || (note == "") != (c.note == "") || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s, %s: %s, %q, %v", c.kind, c.model, host, note, err)
+		}
+		if f := fault.As(err); err != nil && (f == nil || !strings.Contains(f.Hint, "install QEMU 7.2") || !strings.Contains(f.Hint, "node create NAME --simulated")) {
+			t.Errorf("the hint of %v does not help", err)
+		}
+		if host, again, _ := creates(c.model); host != c.host || c.model == "pc-x86-64" && again != "" {
+			t.Errorf("%s: the second one is %s, %q", c.kind, host, again)
+		}
+		if told := strings.Count(log.String(), "cannot run machines"); told != strings.Count(c.note, "no program") {
+			t.Errorf("%s: the log tells it %d times", c.kind, told)
+		}
+	}
 }

@@ -243,6 +243,7 @@ var metElsewhere = []string{
 	"choose one: image clone %s NAME",                 // of what is in a registry
 	"all the same with: image clone --platform",       // TestManifestListOfAnyName
 	"remove those that are not used: user remove-key", // as where FINGERPRINT is unknown
+	"a node that is no machine: node create NAME",     // TestWhatVirtualNodesAre
 	"is one too, but has no key that is valid: user",  // TestLastAdministratorWhoCanLogIn
 }
 

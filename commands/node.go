@@ -55,9 +55,20 @@ taken only after you confirmed it.`,
 		Run:   nodeBoot,
 	}, {
 		Path: "node create", Short: "make a virtual node, which is yours at once", Topic: "node-ownership",
-		Args:  []Arg{{Name: "NAME"}},
-		Flags: []Flag{{Name: "model", Value: "MODEL", Usage: "its model (default " + string(virtualModel) + ")", Complete: completeModel}, namesFlag, jsonFlag},
-		Run:   nodeCreate,
+		Long: `A virtual node is a machine, a process of QEMU on the server that boots the
+kernel of its image, where the server can run machines and the model is
+` + string(virtualModel) + `. Else it is simulated: an SSH server with a small shell and the files
+of its image. The answer says so when a node is not what others are. Memory and
+processors are those of machines (see: help show booting).`,
+		Args: []Arg{{Name: "NAME"}},
+		Flags: []Flag{
+			{Name: "model", Value: "MODEL", Usage: "its model (default " + string(virtualModel) + ")", Complete: completeModel},
+			{Name: "ram", Value: "SIZE", Usage: "its memory, as in 512M or 2G (default 512M)"},
+			{Name: "cpus", Value: "N", Usage: "its processors (default 1)"},
+			{Name: "simulated", Usage: "simulate it, though the server can run machines"},
+			namesFlag, jsonFlag,
+		},
+		Run: nodeCreate,
 	}, {
 		Path: "node remove", Also: []string{"node rm", "node delete"}, Short: "remove virtual nodes",
 		Args: []Arg{setArg}, Flags: confirms,

@@ -187,17 +187,25 @@ func nodeCreate(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	model := virtualModel
+	v := nodes.Virtual{Name: name, Model: virtualModel, Simulated: c.on("simulated")}
 	if c.given("model") {
-		if model, err = images.ParseModel(c.option("model")); err != nil {
+		if v.Model, err = images.ParseModel(c.option("model")); err != nil {
 			return err
 		}
 	}
-	report, end := c.progress(images.DefaultRef(model).String())
-	result, err := c.Lab.Create(ctx, c.User, name, model, report)
+	for _, s := range []struct{ option, key string }{{"ram", "ram"}, {"cpus", "cpu.cores"}} {
+		if c.given(s.option) {
+			v.Settings = append(v.Settings, nodes.Assignment{Key: s.key, Value: c.option(s.option)})
+		}
+	}
+	report, end := c.progress(images.DefaultRef(v.Model).String())
+	result, err := c.Lab.Create(ctx, c.User, v, report)
 	end()
 	if err != nil {
 		return err
+	}
+	if result.Note != "" {
+		c.note("%s", result.Note)
 	}
 	return c.showResult(ctx, result)
 }

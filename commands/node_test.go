@@ -214,6 +214,13 @@ func TestVirtualNodes(t *testing.T) {
 		{user: "bob", line: "device forget n2", status: StatusFailed, stderr: "walt: n2 is a virtual node; nothing changed\n  remove it with: node remove n2\n"},
 		{user: "bob", line: "node remove rpi-1", status: StatusFailed, stderr: "walt: rpi-1 is not a virtual node; nothing changed\n  forget it with: device forget rpi-1\n"},
 		{user: "bob", line: "node remove n2", stdout: "n2 removed\n"},
+		{
+			user: "bob", line: "node create n3 --simulated --cpus none", status: StatusUsage,
+			stderr: "walt: cpu.cores cannot be \"none\"; nothing changed\n  allowed: 1 to 256\n",
+		},
+		{user: "bob", line: "node create n3 --simulated --ram 1G --cpus 2", stdout: "n3 is yours and boots pc-x86-64-default: rebooting\n"},
+		{user: "bob", line: "node config n3 ram cpu.cores", stdout: "NAME  SETTING    VALUE\nn3    ram        1024M\nn3    cpu.cores  2\n"},
+		{user: "bob", line: "node remove n3", stdout: "n3 removed\n"},
 		{user: "bob", line: "device forget rpi-1,rpi-2", stdout: "rpi-1 forgotten\nrpi-2 forgotten\n"},
 		{user: "bob", line: "node show --all --names-only", stdout: "pc-1\nrpi-10\n"},
 	})

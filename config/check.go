@@ -75,8 +75,8 @@ func (k *checker) config(c *Config) {
 }
 
 func (k *checker) virtual(v *Virtual) {
-	if v.Kind != "simulated" && v.Kind != "qemu" {
-		k.wrong("virtual.kind", `%q is no kind of virtual nodes; want "simulated" or "qemu"`, v.Kind)
+	if !slices.Contains([]string{"auto", "qemu", "simulated"}, v.Kind) {
+		k.wrong("virtual.kind", `%q is no kind of virtual nodes; want "auto", "qemu" or "simulated"`, v.Kind)
 	}
 	net, err := netip.ParsePrefix(v.Subnet)
 	if err != nil || !net.Addr().Is4() || !net.Addr().IsPrivate() || net != net.Masked() || net.Bits() > 29 {

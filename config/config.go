@@ -60,7 +60,7 @@ type Power struct {
 
 // Virtual is about the nodes that the server itself runs.
 type Virtual struct {
-	Kind   string `toml:"kind"`   // what new ones are: simulated or qemu
+	Kind   string `toml:"kind"`   // what new ones are: auto, simulated or qemu
 	QEMU   string `toml:"qemu"`   // program, "" to look for it in PATH
 	Subnet string `toml:"subnet"` // IPv4 network of machines, as in 10.217.0.0/20
 	NAT    bool   `toml:"nat"`    // machines reach the world
@@ -116,7 +116,7 @@ func base() Config {
 		Data:    "/var/lib/walt",
 		Docker:  Docker{Host: "unix:///var/run/docker.sock"},
 		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
-		Virtual: Virtual{Kind: "simulated", Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
+		Virtual: Virtual{Kind: "auto", Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{
 			MaxConnections: 1000,
 			LoginGrace:     Duration{Duration: 30 * time.Second},

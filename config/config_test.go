@@ -149,7 +149,7 @@ func TestProblems(t *testing.T) {
 		{"[ssh]\nlogin_grace = \"0s\"", `:2: ssh.login_grace: 0s is too short`},
 		{"[ssh]\nidle_timeout = \"-1s\"", `:2: ssh.idle_timeout: -1s is too short; want at least 0s`},
 		{"power = { idle = \"-2h\" }", `:1: power.idle: -2h0m0s is too short`},
-		{"[virtual]\nkind = \"kvm\"", `:2: virtual.kind: "kvm" is no kind of virtual nodes; want "simulated" or "qemu"`},
+		{"[virtual]\nkind = \"kvm\"", `:2: virtual.kind: "kvm" is no kind of virtual nodes; want "auto", "qemu" or "simulated"`},
 		{"[virtual]\nsubnet = \"10.0.0.1/8\"", `:2: virtual.subnet: "10.0.0.1/8" is not a private IPv4 network; want one as in "10.217.0.0/20"`},
 		{"[virtual]\nsubnet = \"8.8.8.0/24\"", `:2: virtual.subnet: "8.8.8.0/24" is not a private`},
 		{"[virtual]\nsubnet = \"fd00::/64\"", `:2: virtual.subnet: "fd00::/64" is not a private`},

@@ -136,6 +136,7 @@ func settings(dir, registry, address string) config.Config {
 	c := config.Default()
 	c.Data = filepath.Join(dir, "data")
 	c.Listen = address
+	c.Virtual.Kind = "simulated" // wherever it is shown
 	c.Registries = []config.Registry{{Label: "lab", URL: "http://" + registry}}
 	return c
 }

@@ -108,7 +108,7 @@ func TestVirtualNodeThatDoesNotBoot(t *testing.T) {
 		l := newLab(t, []auth.Name{"bob"})
 		l.grid.dead = true
 		stop := l.run(t)
-		_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+		_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 		ok(t, err)
 		l.configure(t, "v1", "boot.timeout=10s", "boot.retries=3")
 		time.Sleep(4 * time.Minute)
@@ -162,7 +162,7 @@ func TestBootDelay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, []auth.Name{"bob"})
-		_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+		_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 		ok(t, err)
 		l.configure(t, "v1", "boot.delay=7s")
 		begun := time.Now()

@@ -22,6 +22,7 @@ type Result struct {
 	// Unreachable are nodes that did not answer, or could not boot, when they were
 	// taken, since no others were free.
 	Unreachable []Name
+	Note        string // on what a new node is, in words for users; "" when there is nothing to say
 }
 
 // Change is what one command did to one node.

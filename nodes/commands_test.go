@@ -172,7 +172,7 @@ func (m *model) createCommand(user auth.Name) command {
 		first: func(w *world) string { return w.fetch(model) },
 		do:    func(w *world) string { return w.create(user, name, model) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.Create(ctx, user, name, model, nil)
+			return l.Create(ctx, user, Virtual{Name: name, Model: model}, nil)
 		},
 	}
 }

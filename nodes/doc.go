@@ -12,7 +12,8 @@
 //	disturbed.go   who counts as disturbed by what is done to devices
 //	view.go        all of them in memory, for what is shown and to pick among many
 //	set.go         expressions that stand for several devices
-//	register.go    devices come, go and get other names; virtual nodes are made
+//	register.go    devices come, go and get other names
+//	create.go      virtual nodes are made
 //	settings.go    the settings that devices have, and their values
 //	configure.go   showing and changing them
 //

@@ -64,7 +64,7 @@ func TestNodeThatCannotBootIsTriedAgain(t *testing.T) {
 		l := newLab(t, []auth.Name{"bob"})
 		l.grid.broken = errDamaged
 		stop := l.run(t)
-		_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+		_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 		ok(t, err)
 		l.configure(t, "v1", "boot.timeout=10s", "boot.retries=3")
 		time.Sleep(4 * time.Minute)
@@ -100,7 +100,7 @@ func TestNodeThatCannotBootIsTriedAgain(t *testing.T) {
 func TestHostThatRefuses(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob", "carol"})
-	_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
 	l.grid.refuses = fault.Failedf("there is no memory for it")
 	check := func(what string, ch Change, err error) {
@@ -121,7 +121,7 @@ func TestHostThatRefuses(t *testing.T) {
 		err = l.Reboot(t.Context(), "bob", parse("v1"), hard, consent.Agreement{}, func(ch Change) { check("reboot", ch, nil) })
 		ok(t, err)
 	}
-	result, err = l.Create(t.Context(), "bob", "v2", "m1", nil)
+	result, err = l.Create(t.Context(), "bob", Virtual{Name: "v2", Model: "m1"}, nil)
 	ok(t, err)
 	if r := result.Changes[0].Reboot; r.Outcome != RebootFailed {
 		t.Errorf("create: %+v", r)

@@ -29,7 +29,7 @@ type Config struct {
 	Hosts   map[HostKind]Host // of virtual nodes; may be set after New, before anything else is called
 	Key     ssh.Signer        // that nodes trust: the lab's own way into them
 	IP      string            // of the server, "" when it has several
-	Creates HostKind          // what Create makes; the zero value is for Simulated
+	Creates Creates           // what Create makes; nil: simulated nodes
 	Dial    remote.Dial       // the way to nodes; nil: that of the host
 	Log     *slog.Logger
 	Now     func() time.Time

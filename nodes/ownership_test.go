@@ -246,7 +246,7 @@ func TestSetImage(t *testing.T) {
 func TestCreateAndRemove(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
-	r, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+	r, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
 	equal(t, "changes", changesOf(r), madeChange("v1", ref("bob/m1-default"), auth.Nobody, true, RebootOK))
 	d := l.device(t, "v1")
@@ -255,9 +255,9 @@ func TestCreateAndRemove(t *testing.T) {
 	}
 	equal(t, "started", l.grid.take(), "v1")
 	l.unchanged(t, func() {
-		_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+		_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 		wantFault(t, err, fault.Failed, "v1")
-		_, err = l.Create(t.Context(), "bob", "v2", "m9", nil)
+		_, err = l.Create(t.Context(), "bob", Virtual{Name: "v2", Model: "m9"}, nil)
 		wantFault(t, err, fault.Failed, "no such image")
 		_, err = l.Remove(t.Context(), "bob", parse("v1,n1"), consent.Agreement{})
 		wantFault(t, err, fault.Failed, "n1", "device forget n1")
@@ -274,7 +274,7 @@ func TestCreateAndRemove(t *testing.T) {
 func TestRename(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
-	_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
 	l.grid.take()
 	l.unchanged(t, func() {
@@ -305,7 +305,7 @@ func TestRename(t *testing.T) {
 func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob"}, "n1")
-	_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
 	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
 	ok(t, err)
@@ -343,7 +343,7 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 func TestRemoveUser(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
-	_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
 	l.unchanged(t, func() {
 		_, err := l.RemoveUser(t.Context(), "alice", "bob", Legacy{})

@@ -223,7 +223,7 @@ func TestRaceForNames(t *testing.T) {
 			case 1:
 				_, err = l.Register(t.Context(), "server", Announcement{Name: Name(fmt.Sprintf("x%d-%d", round, i)), MAC: mac, Model: "m1"})
 			case 2:
-				_, err = l.Create(t.Context(), people(6)[i], name, "m1", nil)
+				_, err = l.Create(t.Context(), people(6)[i], Virtual{Name: name, Model: "m1"}, nil)
 			}
 			return err
 		})
@@ -310,7 +310,7 @@ func TestWhatWasConfirmedIsWhatIsDone(t *testing.T) {
 func TestNothingIsDoneWithoutConsent(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob"}, "n1")
-	_, err := l.Create(t.Context(), "bob", "v1", "m1", nil)
+	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
 	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
 	ok(t, err)

@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,30 +107,6 @@ func registration(actor journal.Actor, d Device, detail string) journal.Event {
 		detail = fmt.Sprintf("%s %s, %s", d.Kind, d.Model, d.MAC)
 	}
 	return journal.Event{Type: journal.Registration, Actor: actor, Node: string(d.Name), To: string(d.Kind), Detail: detail}
-}
-
-// Create makes a virtual node that the user owns at once, as if it had been
-// there free and was acquired. The default image of the model is downloaded
-// first when it is not here; report, which may be nil, is told of that.
-func (l *Lab) Create(ctx context.Context, user auth.Name, name Name, model images.Model, report func(images.Progress)) (Result, error) {
-	if err := l.Images.Obtain(ctx, user, model, report); err != nil {
-		return Result{}, err
-	}
-	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
-		def, err := images.Get(c.tx, images.DefaultRef(model))
-		if err != nil {
-			return err
-		}
-		d, err := l.admit(c.tx, c.actor, Announcement{Name: name, MAC: ethernet.RandomMAC(), Model: model, Host: cmp.Or(l.Creates, Simulated)})
-		if err != nil {
-			return err
-		}
-		l.enroll(&d, def)
-		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(user.Actor(), d, "virtual node "+string(model)))); err != nil {
-			return err
-		}
-		return c.take([]Device{d}, user)
-	})
 }
 
 // Forget removes the devices of the set that are not virtual nodes, contested

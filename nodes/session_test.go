@@ -58,7 +58,7 @@ func newLab(t *testing.T) lab {
 	ok(t, err)
 
 	l := start(t, store)
-	_, err = l.Create(t.Context(), "bob", "v1", "m1", nil)
+	_, err = l.Create(t.Context(), "bob", nodes.Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
 	return l
 }
@@ -342,7 +342,7 @@ func TestStormOfStarts(t *testing.T) {
 			var last error
 			for j := range 10 {
 				name := nodes.Name(fmt.Sprintf("x%d-%d", i, j))
-				_, err := l.Create(t.Context(), "bob", name, "m1", nil)
+				_, err := l.Create(t.Context(), "bob", nodes.Virtual{Name: name, Model: "m1"}, nil)
 				last = errors.Join(last, err)
 				_, err = l.Acquire(t.Context(), "alice", nodes.Only(name), consent.Agreement{Whoever: true})
 				last = errors.Join(last, err)

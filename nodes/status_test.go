@@ -56,7 +56,7 @@ func newPair(t testing.TB) testLab {
 	l := newLab(t, []auth.Name{"bob", "carol"})
 	l.grid.dead = true
 	for _, n := range []Name{"v1", "v2"} {
-		_, err := l.Create(t.Context(), "bob", n, "m1", nil)
+		_, err := l.Create(t.Context(), "bob", Virtual{Name: n, Model: "m1"}, nil)
 		ok(t, err)
 	}
 	return l
@@ -134,7 +134,7 @@ func TestWaitIsForTheNode(t *testing.T) {
 		_, err := l.Rename(t.Context(), "bob", "v1", "v3", consent.Agreement{})
 		ok(t, err)
 		synctest.Wait()
-		_, err = l.Create(t.Context(), "bob", "v1", "m1", nil)
+		_, err = l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 		ok(t, err)
 		l.comeUp(t, "v3")
 		ok(t, <-done)

@@ -61,11 +61,14 @@ func Build(dir string, race bool) (string, error) {
 	return waltd, nil
 }
 
+// Simulated is the line of the configuration that says what virtual nodes are.
+const Simulated = `kind = "simulated"`
+
 // New prepares a lab in dir: the key of Admin and a configuration whose only
-// registry is r. Nothing runs yet.
+// registry is r, and whose virtual nodes are simulated. Nothing runs yet.
 func New(dir, waltd string, r *Registry) (*Lab, error) {
 	l := &Lab{Dir: dir, Waltd: waltd, Config: filepath.Join(dir, "walt.toml"), Registry: r}
-	config := fmt.Sprintf("[[registry]]\nlabel = \"lab\"\nurl = %q\n\n[docker]\nhost = \"\"\n", r.URL())
+	config := fmt.Sprintf("[[registry]]\nlabel = \"lab\"\nurl = %q\n\n[docker]\nhost = \"\"\n\n[virtual]\n%s\n", r.URL(), Simulated)
 	if err := os.WriteFile(l.Config, []byte(config), 0o644); err != nil {
 		return nil, err
 	}

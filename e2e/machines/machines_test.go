@@ -70,12 +70,12 @@ func newWorld(t *testing.T, images map[string]map[string]string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := os.OpenFile(l.Config, os.O_APPEND|os.O_WRONLY, 0)
+	config, err := os.ReadFile(l.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = config.WriteString("[virtual]\nkind = \"qemu\"\n")
-	if err = errors.Join(err, config.Close(), l.Start()); err != nil {
+	config = bytes.ReplaceAll(config, []byte(lab.Simulated), []byte(`kind = "qemu"`))
+	if err := errors.Join(os.WriteFile(l.Config, config, 0o644), l.Start()); err != nil {
 		t.Fatal(err)
 	}
 	w := &world{l, t}

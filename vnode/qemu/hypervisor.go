@@ -55,7 +55,7 @@ type Config struct {
 // Hypervisor runs the virtual nodes that are machines.
 type Hypervisor struct {
 	Config
-	find func() (Emulator, error)
+	emulator finder
 
 	mu     sync.Mutex
 	nodes  map[nodes.Name]*life
@@ -81,8 +81,17 @@ func New(c Config) (_ *Hypervisor, err error) {
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return nil, err
 	}
-	find := sync.OnceValues(func() (Emulator, error) { return Find(context.Background(), c.Program) })
-	return &Hypervisor{Config: c, find: find, nodes: map[nodes.Name]*life{}}, nil
+	return &Hypervisor{Config: c, emulator: finder{program: c.Program}, nodes: map[nodes.Name]*life{}}, nil
+}
+
+// Able returns why no machine can run here, in words for users; nil when one can.
+// It may take a second or two to find out, which it does when it is first asked.
+func (h *Hypervisor) Able() error {
+	if err := h.reachable(); err != nil {
+		return err
+	}
+	_, err := h.emulator.find()
+	return err
 }
 
 // Start powers the node on. If it is on, its power is cut first, and Start returns
@@ -323,7 +332,7 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 
 // boot starts the machine of a node with what it is to boot now.
 func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, dir string) (*Machine, error) {
-	e, err := h.find()
+	e, err := h.emulator.find()
 	if err != nil {
 		return nil, fault.Failedf("this server cannot run machines: %v", err)
 	}

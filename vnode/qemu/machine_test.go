@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -269,5 +270,43 @@ func TestLongPath(t *testing.T) {
 		if err := h.reachable(); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "too long for the sockets of machines") {
 			t.Errorf("%d bytes: %v", length, err)
 		}
+	}
+}
+
+// What machines can do here is found out once, and of a failure a while later again.
+func TestFinder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "qemu")
+	f := finder{program: program}
+	if _, err := f.find(); err == nil {
+		t.Fatal("there is none")
+	}
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho >> "+dir+"/ran\necho version 8.0\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.find(); err == nil {
+		t.Error("it looked again at once")
+	}
+	f.looked = f.looked.Add(-findAgain - time.Second)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if e, err := f.find(); err != nil || e.Program != program {
+				t.Errorf("%+v, %v", e, err)
+			}
+		})
+	}
+	all.Wait()
+	ran, err := os.ReadFile(filepath.Join(dir, "ran"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.looked = f.looked.Add(-findAgain - time.Second)
+	if _, err := f.find(); err != nil {
+		t.Error(err)
+	}
+	if again, err := os.ReadFile(filepath.Join(dir, "ran")); err != nil || len(again) != len(ran) || len(ran) > 2 {
+		t.Errorf("it ran %d times, then %d, %v", len(ran), len(again), err)
 	}
 }

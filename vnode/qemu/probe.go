@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -18,6 +19,9 @@ const (
 	oldestMajor, oldestMinor = 7, 2
 	// probeLimit is how long a machine may take that only starts its firmware.
 	probeLimit = 10 * time.Second
+	// findAgain is for how long it is believed that machines cannot run here:
+	// somebody may install what is missing, and the host may have been too busy.
+	findAgain = time.Minute
 )
 
 var versionForm = regexp.MustCompile(`version (\d+)\.(\d+)`)
@@ -55,6 +59,26 @@ func Find(ctx context.Context, program string) (Emulator, error) {
 		return Emulator{}, fmt.Errorf("a machine of %s does not run: %w", path, err)
 	}
 	return e, nil
+}
+
+// finder is Find, which takes a second or two, for who asks again and again.
+type finder struct {
+	program string
+
+	mu     sync.Mutex // held while somebody looks: others wait for what comes of it
+	found  Emulator
+	err    error
+	looked time.Time // zero before the first time
+}
+
+func (f *finder) find() (Emulator, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.looked.IsZero() || f.err != nil && time.Since(f.looked) > findAgain {
+		f.found, f.err = Find(context.Background(), f.program)
+		f.looked = time.Now()
+	}
+	return f.found, f.err
 }
 
 // runs starts a machine and waits for its end: a device file that is there says
