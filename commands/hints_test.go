@@ -30,7 +30,7 @@ func (a *App) hinted(text string) (lines []string) {
 		}
 	}
 	slices.SortFunc(paths, func(a, b string) int { return len(b) - len(a) })
-	begin := regexp.MustCompile(`(?:: |, or |, then )((?:ssh walt@SERVER )?(?:` + strings.Join(paths, "|") + `)(?:[ ;,)"\n].*|$))`)
+	begin := regexp.MustCompile(`(?:: |, or |, then )((?:(?:docker save IMAGE \| )?ssh walt@SERVER )?(?:` + strings.Join(paths, "|") + `)(?:[ ;,)"\n].*|$))`)
 	end := regexp.MustCompile(`; |\)|, or |, then | \(|$`)
 	for text := range strings.Lines(text) {
 		text = strings.TrimSuffix(text, "\n")
@@ -41,7 +41,7 @@ func (a *App) hinted(text string) (lines []string) {
 			}
 			text = text[m[2]:]
 			if at := end.FindStringIndex(text); text[:at[0]] != "" {
-				lines = append(lines, strings.TrimPrefix(text[:at[0]], "ssh walt@SERVER "))
+				lines = append(lines, strings.TrimPrefix(strings.TrimPrefix(text[:at[0]], "docker save IMAGE | "), "ssh walt@SERVER "))
 				text = text[at[0]:]
 			}
 		}
@@ -114,6 +114,8 @@ var hintCases = []hintCase{
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "image remove rpi-3-b-default"},
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "image clone --force walt:waltplatform/pc-x86-64-default rpi-3-b-default"},
 	{user: "bob", line: "image clone nonsense"},
+	{before: []string{"bob image show"}, user: "bob", line: "image load rpi-3-b-default"},
+	{user: "bob", line: "image load os"},
 	{before: []string{"bob image show"}, user: "bob", line: "image clone walt:bob/rpi-3-b-default"},
 	{before: []string{"bob image show"}, user: "bob", line: "node boot rpi-1 walt:bob/rpi-3-b-default"},
 	{before: []string{"carol image show", "carol image rename rpi-3-b-default mine", "bob image show"}, user: "bob", line: "node boot rpi-1 walt:carol/mine"},
@@ -188,6 +190,8 @@ func TestHints(t *testing.T) {
 				stdin = publicKey("another")
 			case strings.HasPrefix(line, "node wait"): // it does wait
 				line += " --timeout 1ms"
+			case strings.HasPrefix(line, "image load"):
+				stdin = packedImage(t)
 			case strings.HasPrefix(line, "advanced backup"):
 				line, _, _ = strings.Cut(line, " >")
 			}
@@ -242,6 +246,9 @@ var metElsewhere = []string{
 	"A fresh clone: image clone --force walt:%s",      // TestOutdatedClone
 	"choose one: image clone %s NAME",                 // of what is in a registry
 	"all the same with: image clone --platform",       // TestManifestListOfAnyName
+	"all the same with: image load --platform",        // TestLoadVariant
+	"say which of them: image load",                   // TestImageLoad
+	"send it instead: docker save",                    // only on a terminal
 	"remove those that are not used: user remove-key", // as where FINGERPRINT is unknown
 	"a node that is no machine: node create NAME",     // TestWhatVirtualNodesAre
 	"is one too, but has no key that is valid: user",  // TestLastAdministratorWhoCanLogIn

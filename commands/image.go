@@ -52,6 +52,29 @@ the nodes that boot it then reboot, which is asked first.`,
 		},
 		Run: imageClone,
 	}, {
+		Path: "image load", Also: []string{"image import"}, Short: "bring an image in from your own machine", Topic: "images",
+		Long: `Reads an archive of an image from standard input and makes an image of yours of
+it, called NAME:
+
+    docker save debian | ssh walt@SERVER image load debian
+    podman save debian | ssh walt@SERVER image load debian
+    skopeo copy docker://REGISTRY/debian oci-archive:debian.tar
+    ssh walt@SERVER image load debian < debian.tar
+
+The archive may be compressed with gzip or zstd. Its label walt.node.models says
+which models of nodes it is for. All parts are checked against their digests. An
+image of yours is overwritten only with --force; the nodes that boot it then
+reboot, which needs --yes: nobody can be asked while standard input is the
+archive.`,
+		Args: []Arg{{Name: "NAME", Complete: completeImage}},
+		Flags: []Flag{
+			{Name: "image", Value: "IMAGE", Usage: "which one, of several in the archive"},
+			{Name: "force", Short: "f", Usage: "overwrite an image of yours"},
+			{Name: "platform", Value: "PLATFORM", Usage: "which of several variants, as in linux/arm64"},
+			{Name: "yes", Short: "y", Usage: "reboot the nodes that boot the image"},
+		},
+		Run: imageLoad,
+	}, {
 		Path: "image publish", Also: []string{"image push"}, Short: "push an image of yours to a registry", Topic: "registries",
 		Long: `Sends the image to a registry, where it gets the same name, and prints its link.
 Parts that the registry has already are not sent again. Whoever can log in to

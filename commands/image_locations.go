@@ -18,9 +18,9 @@ func imageClone(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	platform, valid := images.ParsePlatform(c.option("platform"))
-	if c.given("platform") && !valid {
-		return c.withUsage(fault.Usagef("%q is not a platform", c.option("platform")).WithHint("a platform is as in linux/arm/v7, linux/arm64 or linux/amd64"))
+	platform, err := c.platform()
+	if err != nil {
+		return err
 	}
 	to, changed, err := c.Images.CloneName(from, c.User, c.arg(1))
 	if err != nil {
@@ -57,6 +57,15 @@ func imageClone(ctx context.Context, c *Call) error {
 	c.warnUnfit([]images.Image{cloned.Image})
 	c.say("%s is a clone of %s", to.Short(), from)
 	return c.showRestarted(cloned.Restarts)
+}
+
+// platform is what the option of that name says, "" when it was not given.
+func (c *Call) platform() (string, error) {
+	platform, valid := images.ParsePlatform(c.option("platform"))
+	if c.given("platform") && !valid {
+		return "", c.withUsage(fault.Usagef("%q is not a platform", c.option("platform")).WithHint("a platform is as in linux/arm/v7, linux/arm64 or linux/amd64"))
+	}
+	return platform, nil
 }
 
 func imageDuplicate(ctx context.Context, c *Call) error {

@@ -31,7 +31,7 @@ func TestUsage(t *testing.T) {
 		{"node frobnicate", "walt: unknown command \"node frobnicate\"\n  see what there is with: node --help\n"},
 		{"frobnicate", "walt: unknown command \"frobnicate\"\n  see what there is with: help\n"},
 		{"--frobnicate", "walt: unknown command \"--frobnicate\"\n  see what there is with: help\n"},
-		{"image", "walt: \"image\" needs a second word: show, inspect, search, clone, publish, duplicate, rename, remove\n  more with: image --help\n"},
+		{"image", "walt: \"image\" needs a second word: show, inspect, search, clone, load, publish, duplicate, rename, remove\n  more with: image --help\n"},
 		{"''", "walt: unknown command \"\"\n  see what there is with: help\n"},
 
 		// Arguments.

@@ -150,6 +150,8 @@ func (s *story) daemonWord(ts *testscript.TestScript, _ bool, args []string) (er
 		return s.daemon.Stop()
 	case "import":
 		return s.daemon.Import(args[2], strings.Split(args[3], ","))
+	case "save":
+		return s.daemon.Save(ts.MkAbs(args[2]), args[3], args[4:]...)
 	}
 	return fmt.Errorf("daemon: what is %q?", args[1])
 }

@@ -83,6 +83,8 @@ var words = map[string]word{
 	"gate": tell(1, (*story).gateWord),
 	// daemon dockerd|podman prepare|start|stop, daemon ... import NAME MODELS: the
 	// docker daemon that the server is configured for from then on.
+	// daemon ... save FILE docker|docker-archive|oci-archive IMAGE...: has docker's client,
+	//   or podman's in that format, pack an archive.
 	"daemon": tell(2, (*story).daemonWord),
 	// configure LINE... adds to the server's configuration, for its next start or reload.
 	"configure": tell(1, (*story).configure),

@@ -22,6 +22,9 @@ type Content interface {
 	// record that it would have; the platform says which of several variants, ""
 	// that for its models.
 	FetchLink(ctx context.Context, from Link, platform string, report func(Progress)) (Image, error)
+	// Load is FetchLink from an archive that somebody sends, for an image that is to
+	// have the name.
+	Load(ctx context.Context, which Archived, to Ref, report func(Progress)) (Image, error)
 	// Fetch is FetchLink from the first location that has the image.
 	Fetch(context.Context, Ref, func(Progress)) (Image, error)
 	// Offers tells which image each location has under the name.

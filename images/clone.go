@@ -66,11 +66,15 @@ func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms)
 	if from.Location == Here {
 		return cl.cloneHere(ctx)
 	}
-	if err := cl.rehearse(ctx); err != nil {
+	offered, err := cl.look(ctx)
+	if err == nil {
+		err = cl.rehearse(ctx, offered)
+	}
+	if err != nil {
 		return Clone{}, err
 	}
 	var fetched Image
-	err := c.transfer(ctx, "", from.String(), to.User, terms.Report, func(ctx context.Context, report func(Progress)) (err error) {
+	err = c.transfer(ctx, "", from.String(), to.User, terms.Report, func(ctx context.Context, report func(Progress)) (err error) {
 		fetched, err = c.Content.FetchLink(ctx, from, terms.Platform, report)
 		return err
 	})
@@ -80,10 +84,37 @@ func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms)
 	return cl.do(ctx, func(state.Reader) (Image, error) { return fetched, nil })
 }
 
+// Load gives the user of `to` an image of that name with the content of an archive
+// that the user sends, as CloneFrom does with that of a link. Whatever can be in the
+// way is looked at before, but for what only the archive tells.
+func (c *Catalog) Load(ctx context.Context, which Archived, to Ref, terms Terms) (Clone, error) {
+	cl := cloning{c, Link{}, to, terms}
+	there, err := state.Read(ctx, c.Store, func(r state.Reader) (Image, error) {
+		img, _, err := Find(r, to)
+		return img, err
+	})
+	if err != nil {
+		return Clone{}, err
+	}
+	there.Digest = "" // other content, for the same models
+	if err := cl.rehearse(ctx, there); err != nil {
+		return Clone{}, err
+	}
+	var loaded Image
+	err = c.transfer(ctx, "", "load "+to.Short(), to.User, terms.Report, func(ctx context.Context, report func(Progress)) (err error) {
+		loaded, err = c.Content.Load(ctx, which, to, report)
+		return err
+	})
+	if err != nil {
+		return Clone{}, err
+	}
+	return cl.do(ctx, func(state.Reader) (Image, error) { return loaded, nil })
+}
+
 // cloning is a clone that is being made.
 type cloning struct {
 	*Catalog
-	from Link
+	from Link // none: an archive
 	to   Ref
 	Terms
 }
@@ -118,16 +149,17 @@ func (cl *cloning) cloneHere(ctx context.Context) (Clone, error) {
 // errRehearsed undoes a change that was only tried.
 var errRehearsed = errors.New("images: nothing was in the way")
 
-// rehearse fails as the clone would now. It looks at the image there only when
-// that matters.
-func (cl *cloning) rehearse(ctx context.Context) (err error) {
-	var offered Image
-	if cl.Force {
-		if offered, err = cl.Content.Look(ctx, cl.from, cl.Platform, cl.tell); err != nil {
-			return err
-		}
+// look tells what the other location has, where that matters for the rehearsal.
+func (cl *cloning) look(ctx context.Context) (Image, error) {
+	if !cl.Force {
+		return Image{}, nil
 	}
-	_, err = cl.seek(ctx, func(tx Change) error {
+	return cl.Content.Look(ctx, cl.from, cl.Platform, cl.tell)
+}
+
+// rehearse fails as the clone would now, with the image that is offered.
+func (cl *cloning) rehearse(ctx context.Context, offered Image) error {
+	_, err := cl.seek(ctx, func(tx Change) error {
 		if err := cl.put(tx, offered); err != nil {
 			return err
 		}
@@ -178,14 +210,20 @@ func (cl *cloning) put(tx Change, img Image) error {
 		return err
 	case !taken:
 	case !cl.Force:
-		return fault.Failedf("you have an image %s already", cl.to.Short()).
-			WithHint("overwrite it with: image clone --force %s %s", cl.from, cl.to.Short())
+		f := fault.Failedf("you have an image %s already", cl.to.Short())
+		if cl.from == (Link{}) {
+			return f.WithHint("overwrite it with: image load --force %s", cl.to.Short())
+		}
+		return f.WithHint("overwrite it with: image clone --force %s %s", cl.from, cl.to.Short())
 	default:
 		if err := overwrite(tx, old, img, cl.Given); err != nil {
 			return err
 		}
 	}
 	e := journal.Event{Type: journal.Image, Actor: cl.to.User.Actor(), From: cl.from.String(), To: cl.to.String(), Detail: "cloned"}
+	if cl.from == (Link{}) {
+		e.From, e.Detail = "", "loaded from an archive, "+img.Digest
+	}
 	return errors.Join(Put(tx, img), cl.Journal.Record(tx, e))
 }
 

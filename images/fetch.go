@@ -66,6 +66,31 @@ func (l *Library) FetchLink(ctx context.Context, link Link, platform string, rep
 	return Image{}, notDownloaded(link, []*source.Error{e})
 }
 
+// Archived says which image of an archive is wanted.
+type Archived = source.Archived
+
+// Load brings the content of an image from an archive that somebody sends, and returns
+// the record that it would have under a name. What it wants of the archive is read to
+// its end. Errors are faults.
+func (l *Library) Load(ctx context.Context, which Archived, to Ref, report func(Progress)) (image Image, err error) {
+	if report == nil {
+		report = func(Progress) {}
+	}
+	which.As = to.repository()
+	loaded, err := source.Load(ctx, l.content, l.machines, which, func(i source.Image) error {
+		_, err := record(source.Sent, to, i)
+		return err
+	}, report)
+	if err == nil {
+		return record(source.Sent, to, loaded)
+	}
+	e, err := locationError(ctx, source.Sent, to, err)
+	if err != nil {
+		return Image{}, err
+	}
+	return Image{}, fault.Failedf("%s cannot be loaded: %s; nothing changed", to.Short(), e.Msg).WithHint("%s", e.Hint)
+}
+
 // Look returns the record that FetchLink would return, without downloading
 // layers; of an image in the docker daemon, Digest and Size may differ from it.
 // Errors are as for FetchLink.
@@ -118,7 +143,7 @@ func fetch(ctx context.Context, from source.Location, ref Ref, platform string, 
 
 // locationError returns what a location says for itself, or an error that is no business
 // of users.
-func locationError(ctx context.Context, at source.Location, what fmt.Stringer, err error) (*source.Error, error) {
+func locationError(ctx context.Context, at, what fmt.Stringer, err error) (*source.Error, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("fetch %s from %s: %w", what, at, context.Cause(ctx))
 	}

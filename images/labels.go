@@ -24,7 +24,9 @@ func record(at fmt.Stringer, ref Ref, i source.Image) (Image, error) {
 	case bad != "":
 		return Image{}, source.Unusable(at, "has the label %s with %q in it, which is not the name of a model", modelsLabel, bad)
 	case len(models) == 0:
-		return Image{}, source.Unusable(at, "has no label %s, which says what nodes it is for", modelsLabel)
+		e := source.Unusable(at, "has no label %s, which says what nodes it is for", modelsLabel)
+		e.Hint = "whoever built it has to build it again, with a line in its Dockerfile as LABEL " + modelsLabel + "=pc-x86-64"
+		return Image{}, e
 	case len(models) > modelsLimit:
 		return Image{}, source.Unusable(at, "lists more than %d models in its label %s", modelsLimit, modelsLabel)
 	}

@@ -92,3 +92,16 @@ func (d *Daemon) Import(name string, models []string) error {
 	}
 	return nil
 }
+
+// Save packs images of the daemon into an archive: with docker's client for the format
+// "docker", else with podman's.
+func (d *Daemon) Save(file, format string, images ...string) error {
+	save := exec.Command("docker", append([]string{"-H", d.Host(), "save", "-o", file}, images...)...)
+	if format != "docker" {
+		save = exec.Command("podman", append([]string{"--url", d.Host(), "save", "--format", format, "-o", file}, images...)...)
+	}
+	if out, err := save.CombinedOutput(); err != nil {
+		return fmt.Errorf("save %v: %w\n%s", images, err, out)
+	}
+	return nil
+}

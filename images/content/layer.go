@@ -41,12 +41,16 @@ func (s *Store) layer(ctx context.Context, d Digest) (string, error) {
 			return "", err
 		}
 		defer blob.Close()
-		r, err := decompress(blob)
+		kind, err := CompressionOf(blob)
+		if err == nil && kind == None {
+			return blob.Name(), nil
+		}
+		var r io.ReadCloser
+		if err == nil {
+			r, err = Decompress(blob)
+		}
 		if err != nil {
 			return "", &LayerError{d, err}
-		}
-		if r == nil {
-			return blob.Name(), nil
 		}
 		defer r.Close()
 		return s.unpackedPath(d), s.unpack(ctx, d, r)
@@ -88,24 +92,38 @@ func (e *errorRecorder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decompress returns the uncompressed content of a layer, or nil if the layer
-// is not compressed. What it begins with counts; media types are often wrong.
-func decompress(f *os.File) (io.ReadCloser, error) {
-	kind, err := CompressionOf(f)
+// Unpacked returns the digest of the uncompressed form of a layer that is here.
+func (s *Store) Unpacked(ctx context.Context, d Digest) (Digest, error) {
+	path, err := s.layer(ctx, d)
+	if err != nil || path == s.blobPath(d) {
+		return d, err
+	}
+	f, err := os.Open(path)
 	if err != nil {
+		return "", err
+	}
+	return sumOf(ctx, f)
+}
+
+// Decompress returns what r holds in its uncompressed form, which may be that
+// itself. What it begins with counts; names and media types are often wrong.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	head, err := in.Peek(headSize)
+	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	switch kind {
+	switch compression(head) {
 	case Gzip:
-		return newGunzip(f)
+		return newGunzip(in)
 	case Zstd:
-		d, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(windowLimit))
+		d, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(windowLimit))
 		if err != nil {
 			return nil, err
 		}
 		return d.IOReadCloser(), nil
 	}
-	return nil, nil
+	return io.NopCloser(in), nil
 }
 
 // Compression is how a layer is compressed.
@@ -117,20 +135,27 @@ const (
 	Zstd Compression = "zstd"
 )
 
+// headSize is how many bytes tell how a layer is compressed.
+const headSize = 4
+
 // CompressionOf tells how a layer is compressed by what it begins with.
 func CompressionOf(f io.ReaderAt) (Compression, error) {
-	var head [4]byte
+	var head [headSize]byte
 	n, err := f.ReadAt(head[:], 0)
 	if err != nil && err != io.EOF {
 		return "", err
 	}
+	return compression(head[:n]), nil
+}
+
+func compression(head []byte) Compression {
 	switch {
-	case bytes.HasPrefix(head[:n], gzipMagic):
-		return Gzip, nil
-	case bytes.HasPrefix(head[:n], zstdMagic), n == len(head) && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], zstdSkip):
-		return Zstd, nil
+	case bytes.HasPrefix(head, gzipMagic):
+		return Gzip
+	case bytes.HasPrefix(head, zstdMagic), len(head) == headSize && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], zstdSkip):
+		return Zstd
 	}
-	return None, nil
+	return None
 }
 
 // LayerError says why a layer cannot be read.

@@ -33,7 +33,7 @@ func FuzzArchive(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, err := loadArchive(t.Context(), packer("a daemon"), store, bytes.NewReader(b))
+		_, err := (&Daemon{store: store}).unpack(t.Context(), bytes.NewReader(b))
 		if bytes.Equal(b, good) && err != nil {
 			t.Error(err)
 		}
@@ -54,8 +54,3 @@ func FuzzArchive(f *testing.F) {
 		}
 	})
 }
-
-// packer is who made the archive.
-type packer string
-
-func (p packer) String() string { return string(p) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -229,7 +230,35 @@ func (d *Daemon) save(ctx context.Context, is moby.ImageInspectResult, n *atomic
 		return content.Manifest{}, err
 	}
 	defer body.Close()
-	return loadArchive(ctx, d, d.store, countingReader{body, n})
+	return d.unpack(ctx, countingReader{body, n})
+}
+
+// unpack stores the image of an archive that the daemon packed, but for its manifest.
+// That is made here: its layers are kept as they came, uncompressed most often.
+func (d *Daemon) unpack(ctx context.Context, r io.Reader) (content.Manifest, error) {
+	a, err := unpackArchive(ctx, d, d.store, r, nil)
+	if err != nil {
+		return content.Manifest{}, err
+	}
+	defer a.remove()
+	all, err := a.saved()
+	if err != nil {
+		return content.Manifest{}, err
+	}
+	raw, kind, err := all[0].open(ctx)
+	if err != nil {
+		return content.Manifest{}, err
+	}
+	m, err := parse(d, raw, kind)
+	if err != nil {
+		return content.Manifest{}, err
+	}
+	config, err := a.config(ctx, m.Config)
+	if err != nil {
+		return content.Manifest{}, err
+	}
+	defer d.store.Lease(m.Blobs())()
+	return m, a.adopt(ctx, m, config, nil)
 }
 
 // Search implements Location.

@@ -173,7 +173,7 @@ func (d *Daemon) explain(ctx context.Context, err error) error {
 
 // common deals with the errors that need no explanation: none, those that have
 // one, and the end of ctx, unless it is that the location was too slow.
-func common(ctx context.Context, at Location, err error) (_ error, done bool) {
+func common(ctx context.Context, at fmt.Stringer, err error) (_ error, done bool) {
 	switch cause := context.Cause(ctx); {
 	case err == nil:
 		return nil, true

@@ -100,17 +100,21 @@ func complete(ctx context.Context, at fmt.Stringer, store *content.Store, m cont
 	if missing := store.Missing(append([]content.Blob{m.Config}, m.Layers...)); len(missing) > 0 {
 		return fmt.Errorf("%s was collected meanwhile", missing[0].Digest)
 	}
-	err := store.Check(ctx, m)
+	if err := unreadable(at, store.Check(ctx, m)); err != nil || store.Has(m.Self) {
+		return err
+	}
+	return store.Add(m.Self, bytes.NewReader(m.Raw))
+}
+
+// unreadable puts an error of unpacking layers into words.
+func unreadable(at fmt.Stringer, err error) error {
 	if e, ok := errors.AsType[*content.LayerError](err); ok {
 		return Unusable(at, "has a layer %s that cannot be read: %v", e.Layer, e.Err)
 	}
 	if f := fault.As(err); f != nil {
 		return &Error{Msg: f.Msg, Hint: f.Hint, Found: true}
 	}
-	if err != nil || store.Has(m.Self) {
-		return err
-	}
-	return store.Add(m.Self, bytes.NewReader(m.Raw))
+	return err
 }
 
 // download brings one blob, unless it is here. Several that want it at the same

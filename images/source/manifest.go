@@ -38,67 +38,21 @@ func parse(at fmt.Stringer, raw []byte, kind types.MediaType) (content.Manifest,
 	return m, nil
 }
 
-// look returns an image of the repository, and its manifest. Of a manifest list it
-// takes the one of the platform, or for "" that for the machines that the image is
-// for.
+// look returns an image of the repository, and its manifest: see finder.
 func (r *repository) look(ctx context.Context, name, tag, platform string) (Image, content.Manifest, error) {
 	raw, kind, err := r.rawManifest(ctx, tag)
 	if err != nil {
 		return Image{}, content.Manifest{}, err
 	}
-	i := Image{Repository: name, Tag: tag}
-	if !kind.IsIndex() {
-		i, m, err := r.describe(ctx, i, raw, kind)
-		if err == nil {
-			err = i.only(r, platform, "take it as it is, without --platform, or look for another with: image search")
-		}
-		return i, m, err
-	}
-	list, err := parseList(r, raw)
-	if err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	has, err := r.variants(ctx, list)
-	if err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	if platform != "" {
-		return r.take(ctx, i, has, []Machine{{Runs: []string{platform}}})
-	}
-	// its labels tell what it is for, and are the same in each variant
-	machines, err := r.platforms(ctx, name, nil)
-	if err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	first, m, err := r.take(ctx, i, has, machines)
-	if err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	if machines, err = r.platforms(ctx, name, first.Labels); err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	if v, err := choose(r, has, machines); err != nil || v.digest == first.Digest || len(machines) == 0 {
-		return first, m, err
-	}
-	return r.take(ctx, i, has, machines)
+	f := finder{r, r.platforms, "take one all the same with: image clone --platform PLATFORM LINK"}
+	return f.find(ctx, Image{Repository: name, Tag: tag}, raw, kind, platform)
 }
 
-// take is look for the variant for the machines.
-func (r *repository) take(ctx context.Context, i Image, has []variant, machines []Machine) (Image, content.Manifest, error) {
-	v, err := choose(r, has, machines)
-	if err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	raw, kind, err := r.rawVariant(ctx, v.digest)
-	if err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	i.Variant = v.platform
-	return r.describe(ctx, i, raw, kind)
-}
+// has takes it that what a list names is there.
+func (r *repository) has(string) bool { return true }
 
-// rawVariant gets a manifest by its digest.
-func (r *repository) rawVariant(ctx context.Context, digest string) ([]byte, types.MediaType, error) {
+// manifest gets a manifest by its digest.
+func (r *repository) manifest(ctx context.Context, digest string) ([]byte, types.MediaType, error) {
 	raw, kind, err := r.rawManifest(ctx, digest)
 	if err == nil && string(content.Sum(raw)) != digest {
 		err = fmt.Errorf("%s: %w", digest, content.ErrMismatch)
@@ -106,34 +60,9 @@ func (r *repository) rawVariant(ctx context.Context, digest string) ([]byte, typ
 	return raw, kind, err
 }
 
-// describe makes what is known of an image from its manifest, and gets its config.
-func (r *repository) describe(ctx context.Context, i Image, raw []byte, kind types.MediaType) (Image, content.Manifest, error) {
-	m, config, rawConfig, err := r.described(ctx, raw, kind)
-	if err != nil {
-		return Image{}, content.Manifest{}, err
-	}
-	i.describe(m, config)
-	i.fetch = func(ctx context.Context, report func(Progress)) (Image, error) {
-		return i, r.explain(ctx, r.fetch(ctx, m, rawConfig, report))
-	}
-	return i, m, nil
-}
-
-// described parses the manifest of an image and gets its config.
-func (r *repository) described(ctx context.Context, raw []byte, kind types.MediaType) (m content.Manifest, c content.Config, rawConfig []byte, err error) {
-	if !kind.IsImage() {
-		return m, c, nil, Unusable(r, "is of the kind %q, which this server does not know", kind)
-	}
-	if m, err = parse(r, raw, kind); err != nil {
-		return m, c, nil, err
-	}
-	if rawConfig, err = r.config(ctx, m.Config); err != nil {
-		return m, c, nil, err
-	}
-	if c, err = content.ParseConfig(rawConfig); err != nil {
-		return m, c, nil, Unusable(r, "has a config that is not valid")
-	}
-	return m, c, rawConfig, nil
+// bring downloads an image.
+func (r *repository) bring(ctx context.Context, m content.Manifest, config []byte, report func(Progress)) error {
+	return r.explain(ctx, r.fetch(ctx, m, config, report))
 }
 
 // config returns a config, from the store if it is there.

@@ -68,18 +68,22 @@ func platformOf(os, architecture, version string) string {
 
 // variants lists the images for linux of a list, those of lists in it too. What an
 // entry does not tell of its platform, its config does.
-func (r *repository) variants(ctx context.Context, list *v1.IndexManifest) ([]variant, error) {
-	l := lister{repo: r, read: map[string]bool{}}
+func (f finder) variants(ctx context.Context, list *v1.IndexManifest) ([]variant, error) {
+	l := lister{finder: f, read: map[string]bool{}}
 	err := l.add(ctx, list, 1)
+	if err == nil && len(l.all) == 0 && l.absent != "" {
+		err = Unusable(f, "lacks its part %s", l.absent)
+	}
 	return l.all, err
 }
 
 // lister collects the variants of a list. A few bytes of lists in lists may stand
 // for any number of entries: each manifest is read once, and not too many of them.
 type lister struct {
-	repo *repository
-	all  []variant
-	read map[string]bool // by digest
+	finder
+	all    []variant
+	absent string          // one that the holder does not have
+	read   map[string]bool // by digest
 }
 
 func (l *lister) add(ctx context.Context, list *v1.IndexManifest, depth int) error {
@@ -93,6 +97,10 @@ func (l *lister) add(ctx context.Context, list *v1.IndexManifest, depth int) err
 		told := d.Platform != nil && d.Platform.Architecture != ""
 		if told && d.Platform.OS != "linux" {
 			continue // another system, or a note about a variant
+		}
+		if !l.has(d.Digest.String()) {
+			l.absent = d.Digest.String()
+			continue
 		}
 		if told && !d.MediaType.IsIndex() {
 			l.all = append(l.all, variant{d.Digest.String(), platformOf(d.Platform.OS, d.Platform.Architecture, d.Platform.Variant)})
@@ -111,24 +119,24 @@ func (l *lister) look(ctx context.Context, digest string, depth int) error {
 		return nil
 	}
 	if len(l.read) == readLimit {
-		return Unusable(l.repo, "has a manifest list with more than %d entries that do not tell what they are for", readLimit)
+		return Unusable(l, "has a manifest list with more than %d entries that do not tell what they are for", readLimit)
 	}
 	l.read[digest] = true
-	raw, kind, err := l.repo.rawVariant(ctx, digest)
+	raw, kind, err := l.manifest(ctx, digest)
 	if err != nil {
 		return err
 	}
 	if kind.IsIndex() {
 		if depth == listDepth {
-			return Unusable(l.repo, "has more than %d manifest lists in one another", listDepth)
+			return Unusable(l, "has more than %d manifest lists in one another", listDepth)
 		}
-		inner, err := parseList(l.repo, raw)
+		inner, err := parseList(l, raw)
 		if err != nil {
 			return err
 		}
 		return l.add(ctx, inner, depth+1)
 	}
-	_, config, _, err := l.repo.described(ctx, raw, kind)
+	_, config, _, err := l.described(ctx, raw, kind)
 	if err == nil && config.OS == "linux" {
 		l.all = append(l.all, variant{digest, platformOf(config.OS, config.Architecture, config.Variant)})
 	}
@@ -137,7 +145,7 @@ func (l *lister) look(ctx context.Context, digest string, depth int) error {
 
 // choose picks the variant that all machines run, the best for the first of them;
 // without any, rather one for a machine like this server than another.
-func choose(at fmt.Stringer, has []variant, machines []Machine) (variant, error) {
+func (f finder) choose(has []variant, machines []Machine) (variant, error) {
 	if len(machines) == 0 && len(has) > 0 {
 		i := slices.IndexFunc(has, func(v variant) bool { return v.platform == platformOf("linux", runtime.GOARCH, "") })
 		return has[max(i, 0)], nil
@@ -151,15 +159,15 @@ func choose(at fmt.Stringer, has []variant, machines []Machine) (variant, error)
 		}
 	}
 	if len(has) == 0 {
-		return variant{}, Unusable(at, "is a list of images, none of which is for linux")
+		return variant{}, Unusable(f, "is a list of images, none of which is for linux")
 	}
 	var names []string
 	for _, v := range has {
 		names = append(names, v.platform)
 	}
 	slices.Sort(names)
-	e := Unusable(at, "has no variant for %s, only for: %s", needs(machines), strings.Join(slices.Compact(names), ", "))
-	e.Hint += "\ntake one all the same with: image clone --platform PLATFORM LINK"
+	e := Unusable(f, "has no variant for %s, only for: %s", needs(machines), strings.Join(slices.Compact(names), ", "))
+	e.Hint += "\n" + f.choice
 	return variant{}, e
 }
 
