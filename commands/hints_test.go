@@ -241,6 +241,7 @@ var metElsewhere = []string{
 	"\nMore: help show %s\n",
 	"try again with: node reboot %s",                // a reboot that failed may fail again
 	"start again with: node reboot %s",              // TestCannotBoot
+	"boot.root=",                                    // TestChoiceOfRoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x
 	"write it to a file: ssh",                         // only on a terminal
 	"A fresh clone: image clone --force walt:%s",      // TestOutdatedClone

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,6 +82,10 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 			}
 		}
 		time.Sleep(b.pace.Reserve().Delay())
+		if err := s.noteRoot(b, said); err != nil {
+			s.Log.Error("note that a machine has its root", "node", b.machine.Name, "err", err)
+			break
+		}
 		s.heed(ctx, b, a, said)
 	}
 	if b != nil {
@@ -112,7 +117,6 @@ func (s *Server) admit(b *boot, a *agent) error {
 	}
 	before, given := b.agent, b.Given
 	b.agent, b.Given = a, true
-	r := b.record
 	b.mu.Unlock()
 	if before != nil {
 		before.conn.Close()
@@ -120,6 +124,33 @@ func (s *Server) admit(b *boot, a *agent) error {
 	if given {
 		return nil
 	}
+	return s.keep(b)
+}
+
+// isRooted reports whether nobody gets the root file system any more.
+func (b *boot) isRooted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Rooted
+}
+
+// noteRoot notes that a machine has its root file system, as its agent says.
+func (s *Server) noteRoot(b *boot, said instructions.Report) error {
+	has := slices.ContainsFunc(said.Steps, func(b instructions.Begun) bool { return b.Step == instructions.Init })
+	if !has || b.isRooted() {
+		return nil
+	}
+	b.mu.Lock()
+	b.Rooted = true
+	b.mu.Unlock()
+	return s.keep(b)
+}
+
+// keep keeps what a boot came to, unless it is not the last one any more.
+func (s *Server) keep(b *boot) error {
+	b.mu.Lock()
+	r := b.record
+	b.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), orderLimit)
 	defer cancel()
 	_, err := s.Store.Update(ctx, func(tx state.Tx) error {
@@ -177,6 +208,9 @@ func (b *boot) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.over = true
+	if b.stop != nil {
+		b.stop()
+	}
 	if b.agent != nil {
 		b.agent.conn.Close()
 		b.agent = nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"walt/images/flight"
+	"walt/netboot/initrd"
 )
 
 // artefactsLimit is how many bytes the kept kernels and initramfs may take, beside
@@ -23,6 +24,9 @@ const (
 	artefactsRest  = time.Minute
 )
 
+// arch is the architecture of all machines.
+const arch = "amd64"
+
 // artefacts are kernels and initramfs, made when they are first needed. Their names
 // tell all that they are made of, so they are never out of date.
 type artefacts struct {
@@ -31,9 +35,8 @@ type artefacts struct {
 }
 
 // of returns the files that a boot starts with.
-func (a *artefacts) of(ctx context.Context, b *boot, agent func(arch string) ([]byte, error)) (Boot, error) {
-	const arch = "amd64"
-	program, err := agent(arch)
+func (a *artefacts) of(ctx context.Context, b *boot, p *initrd.Plan, agent func(arch string) ([]byte, error)) (Boot, error) {
+	program, err := agent(p.Arch)
 	if err != nil {
 		return Boot{}, err
 	}
@@ -41,25 +44,21 @@ func (a *artefacts) of(ctx context.Context, b *boot, agent func(arch string) ([]
 	name := filepath.Join(a.dir, hex.EncodeToString(sum[:16]))
 	files := Boot{Kernel: name + ".kernel", Initrd: name + ".initrd"}
 	_, err = a.builds.Do(ctx, name, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, a.build(ctx, b, arch, program, files)
+		return struct{}{}, a.build(ctx, p, program, files)
 	})
 	return files, err
 }
 
 // build makes the files of a boot that are not there.
-func (a *artefacts) build(ctx context.Context, b *boot, arch string, program []byte, files Boot) error {
+func (a *artefacts) build(ctx context.Context, p *initrd.Plan, program []byte, files Boot) error {
 	now := time.Now()
 	if os.Chtimes(files.Kernel, now, now) == nil && os.Chtimes(files.Initrd, now, now) == nil {
 		return nil
 	}
-	p, err := b.plan(arch)
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
 		return err
 	}
-	err = a.write(files.Kernel, func(w io.Writer) error {
+	err := a.write(files.Kernel, func(w io.Writer) error {
 		k, err := p.Tree.Open(p.Kernel)
 		if err != nil {
 			return err

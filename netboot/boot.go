@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/time/rate"
@@ -31,7 +29,9 @@ type record struct {
 	Digest string     `json:"digest"` // of the image
 	Lender string     `json:"lender,omitempty"`
 	IP     netip.Addr `json:"ip"`
-	Given  bool       `json:"given,omitempty"` // its agent has come: the instructions are given to nobody any more
+	Given  bool       `json:"given,omitempty"`  // its agent has come: the instructions are given to nobody any more
+	RAM    bool       `json:"ram,omitempty"`    // the root file system is in its memory
+	Rooted bool       `json:"rooted,omitempty"` // it is there: nobody gets it any more
 }
 
 var records = state.NewTable[record]("boot")
@@ -49,8 +49,9 @@ type boot struct {
 	permissive bool // it has a policy of SELinux, which cannot be enforced
 
 	mu    sync.Mutex
-	over  bool   // there is another one, or none: what its agent says does not count
-	agent *agent // nil until it comes
+	over  bool               // there is another one, or none: what its agent says does not count
+	agent *agent             // nil until it comes
+	stop  context.CancelFunc // ends the sending of the root file system; nil before the first
 }
 
 func newBoot(m Machine, r record) *boot {
@@ -88,7 +89,11 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 			b.release()
 		}
 	}()
-	files, err := s.files.of(ctx, b, s.Agent)
+	p, err := b.plan(arch)
+	if err != nil {
+		return Boot{}, err
+	}
+	files, err := s.files.of(ctx, b, p, s.Agent)
 	if err != nil {
 		return Boot{}, err
 	}
@@ -202,9 +207,5 @@ func (b *boot) plan(arch string) (*initrd.Plan, error) {
 	if err != nil {
 		return nil, fault.Failedf("the image cannot boot a machine: %v", err).WithHint("boot another image, or build this one with a kernel")
 	}
-	if lacks := p.Lacks(slices.Concat(initrd.Always, initrd.NFSRoot, initrd.Virtio)...); len(lacks) > 0 {
-		return nil, fault.Failedf("the image cannot boot a machine: its kernel %s has no %s", p.Version, strings.Join(lacks, ", ")).
-			WithHint("boot another image, or build this one with a kernel that has its modules")
-	}
-	return p, nil
+	return p, b.chooseRoot(p)
 }

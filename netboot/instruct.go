@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -21,15 +20,9 @@ import (
 // instruct answers a machine that asks for the instructions of its boot: only the
 // one at the address that they are for, and only until its agent has come.
 func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		http.Error(w, "who asks?", http.StatusForbidden)
-		return
-	}
-	b := s.at(from.Addr().Unmap(), r.PathValue("token"))
+	b := s.who(r)
 	if b == nil || b.given() {
-		s.complain(from.Addr(), "refused instructions to who has no right to them")
-		http.Error(w, "these instructions are not for you", http.StatusForbidden)
+		s.refuse(w, r)
 		return
 	}
 	i, err := s.instructions(r.Context(), b)
@@ -43,6 +36,24 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(i); err != nil {
 		s.Log.Warn("send the instructions of a boot", "node", b.machine.Name, "err", err) // it asks again
 	}
+}
+
+// who returns the boot of the machine that asks, nil when its address or token is not
+// that of one.
+func (s *Server) who(r *http.Request) *boot {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return nil
+	}
+	return s.at(from.Addr().Unmap(), r.PathValue("token"))
+}
+
+// refuse is the answer to who has no right to what it asks for.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request) {
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		s.complain(from.Addr().Unmap(), "refused what boots a machine to who has no right to it")
+	}
+	http.Error(w, "this is not for you", http.StatusForbidden)
 }
 
 // instructions are those of a boot.
@@ -61,14 +72,13 @@ func (s *Server) instructions(ctx context.Context, b *boot) (*instructions.Instr
 		ResolvConf:     fmt.Sprintf("nameserver %s\n", m.Server),
 		Hosts:          fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n%s\tserver\n", m.IP, m.Name, m.Server),
 		Clock:          s.Now().UTC(), Seed: seed,
-		Volumes: b.run.Volumes, Permissive: b.permissive, Init: b.init, Root: instructions.Root{Size: "60%"},
+		Volumes: b.run.Volumes, Permissive: b.permissive, Init: b.init, Root: b.root(),
 	}
-	for _, r := range b.roots {
-		i.Root.NFS = append(i.Root.NFS, instructions.NFS{Server: m.Server.String() + ":" + strconv.Itoa(PortNFS), Path: r.path})
-	}
-	var left int
-	if i.Capabilities, left = capabilities(b.roots[0].tree); left > 0 {
-		s.Log.Warn("a machine does not set the capabilities of all files: they would take too much of its memory", "node", m.Name, "left", left)
+	if !b.RAM { // there they come with the files
+		var left int
+		if i.Capabilities, left = capabilities(b.roots[0].tree); left > 0 {
+			s.Log.Warn("a machine does not set the capabilities of all files: they would take too much of its memory", "node", m.Name, "left", left)
+		}
 	}
 	if b.init == "" && len(b.run.Args) > 0 {
 		i.Process = &instructions.Process{Args: b.run.Args, Env: b.run.Env, Dir: b.run.Dir, User: b.run.User}

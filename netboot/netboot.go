@@ -83,6 +83,9 @@ type Machine struct {
 	// network that both are on.
 	Server netip.Addr
 	Net    netip.Prefix
+	Memory int64 // bytes that it has, 0 when that is not known
+
+	Settings nodes.Settings
 }
 
 // Server serves machines. Its methods may be called at the same time.
@@ -140,6 +143,7 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /boot/{token}", s.instruct)
+	mux.HandleFunc("GET /root/{token}/{layer}", s.sendRoot)
 	web := &http.Server{
 		Handler: mux, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),

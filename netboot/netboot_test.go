@@ -130,13 +130,23 @@ func kernel(version string) string {
 
 // bootable is an image of which all that a machine needs is built into the kernel.
 func bootable(t *testing.T, name string, more ...*tar.Header) v1.Image {
+	return builtWith(t, []string{"nfs", "nfsv3", "overlay", "virtio_net", "virtio_pci"}, append(more, imagetest.Regular("etc/name", name))...)
+}
+
+// bareImage is one of 12 MiB whose kernel has no NFS.
+func bareImage(t *testing.T) v1.Image {
+	return builtWith(t, []string{"virtio_net", "virtio_pci"}, imagetest.Regular("big", strings.Repeat("x", 12<<20)))
+}
+
+// builtWith is an image whose kernel has modules built in.
+func builtWith(t *testing.T, modules []string, more ...*tar.Header) v1.Image {
 	const dir = "lib/modules/6.1.0/"
 	var builtin strings.Builder
-	for _, m := range []string{"nfs", "nfsv3", "overlay", "virtio_net", "virtio_pci"} {
+	for _, m := range modules {
 		fmt.Fprintf(&builtin, "kernel/%s.ko\n", m)
 	}
 	return imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, append(more,
-		imagetest.Regular("etc/name", name), imagetest.Regular("boot/vmlinuz-6.1.0", kernel("6.1.0")),
+		imagetest.Regular("boot/vmlinuz-6.1.0", kernel("6.1.0")),
 		imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.alias", ""), imagetest.Regular(dir+"modules.builtin", builtin.String()),
 	)...)}, "walt.node.models", "pc-x86-64")
 }

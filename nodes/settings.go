@@ -21,7 +21,20 @@ type Settings struct {
 	BootDelay time.Duration `json:"boot_delay,omitzero"`
 	RAM       int           `json:"ram,omitzero"` // MiB; it and Cores are for machines, simulated nodes ignore them
 	Cores     int           `json:"cores,omitzero"`
+	Root      RootKind      `json:"root,omitempty"`
+	Overlay   string        `json:"overlay,omitempty"` // what a machine may write, as 512M, or as 60% of the memory that its image leaves
 }
+
+// RootKind is where the root file system of a machine is.
+type RootKind string
+
+const (
+	// AutoRoot leaves it on the server, unless the kernel of the image cannot do that
+	// and the machine has the memory for the whole image.
+	AutoRoot RootKind = ""
+	NFSRoot  RootKind = "nfs" // on the server
+	RAMRoot  RootKind = "ram" // in the machine's memory
+)
 
 func (s Settings) bootTimeout() time.Duration { return cmp.Or(s.BootTimeout, 180*time.Second) }
 
@@ -201,6 +214,34 @@ var virtualSettings = []power.Setting[Settings]{
 		Get: func(s *Settings) string { return strconv.Itoa(cmp.Or(s.Cores, 1)) },
 		Set: func(s *Settings, v string) (err error) {
 			s.Cores, err = whole(v, 1, 256)
+			return err
+		},
+	},
+	{
+		Key: "boot.root", Allowed: "auto, nfs or ram",
+		Get: func(s *Settings) string { return cmp.Or(string(s.Root), "auto") },
+		Set: func(s *Settings, v string) error {
+			switch k := RootKind(v); k {
+			case NFSRoot, RAMRoot:
+				s.Root = k
+			case "auto":
+				s.Root = AutoRoot
+			default:
+				return power.ErrNotAllowed
+			}
+			return nil
+		},
+	},
+	{
+		Key: "ram.overlay", Allowed: "1% to 90% of what the image leaves, or as in 512M or 2G",
+		Get: func(s *Settings) string { return cmp.Or(s.Overlay, "60%") },
+		Set: func(s *Settings, v string) (err error) {
+			if percent, ok := strings.CutSuffix(v, "%"); ok {
+				_, err = whole(percent, 1, 90)
+			} else {
+				_, err = mebibytes(v)
+			}
+			s.Overlay = strings.ToUpper(v)
 			return err
 		},
 	},

@@ -1,6 +1,39 @@
 package nodes
 
-import "testing"
+import (
+	"errors"
+	"testing"
+
+	"walt/power"
+)
+
+func TestSettingsOfRoots(t *testing.T) {
+	for _, c := range []struct {
+		key  string
+		good map[string]string // how each value is shown
+		bad  []string
+	}{
+		{"boot.root", map[string]string{"auto": "auto", "nfs": "nfs", "ram": "ram"}, []string{"", "RAM", "disk", "nfs "}},
+		{"ram.overlay", map[string]string{"60%": "60%", "1%": "1%", "90%": "90%", "512m": "512M", "2G": "2G"}, []string{"", "%", "0%", "91%", "100%", "5", "0M", "60%%", "1.5G", "60 %", "-1%", "1%M"}},
+	} {
+		for _, s := range virtualSettings {
+			if s.Key != c.key {
+				continue
+			}
+			var is Settings
+			for value, want := range c.good {
+				if err := s.Set(&is, value); err != nil || s.Get(&is) != want {
+					t.Errorf("%s=%s: %s, %v", c.key, value, s.Get(&is), err)
+				}
+			}
+			for _, value := range c.bad {
+				if err := s.Set(&is, value); !errors.Is(err, power.ErrNotAllowed) {
+					t.Errorf("%s=%s: %v", c.key, value, err)
+				}
+			}
+		}
+	}
+}
 
 func TestMebibytes(t *testing.T) {
 	for text, want := range map[string]int{

@@ -60,6 +60,9 @@ func newWorld(t *testing.T, images map[string]map[string]string) *world {
 		if !strings.Contains(name, "hollow") {
 			layers = append(layers, kernel)
 		}
+		if _, bare := files[bare]; bare {
+			layers = append(layers, withoutNFS(t))
+		}
 		imagetest.Push(t, registry.URL(), name+":latest", imagetest.Image(t, layers, "walt.node.models", "pc-x86-64", "walt.image.preferred-name", "os"))
 	}
 	waltd, err := lab.Build(dir, false)

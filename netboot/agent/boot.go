@@ -85,7 +85,7 @@ func (m *machine) boot() error {
 		<-m.resume
 	}
 	m.step(instructions.Mounts)
-	if err := mountRoot(m.in.Root, d, m.log); err != nil {
+	if m.taken, err = mountRoot(m.in.Root, d, m.log); err != nil {
 		return err
 	}
 	sshd := false

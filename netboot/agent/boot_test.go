@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,12 +70,13 @@ func newBench(t *testing.T) *bench {
 			json.NewEncoder(w).Encode(b.in)
 			return
 		}
+		from, _ := strconv.Atoi(r.URL.Query().Get("from")) // none is 0
 		content, ok := b.files[r.URL.Path]
 		if !ok {
 			http.Error(w, "nothing of that name", http.StatusNotFound)
 			return
 		}
-		w.Write(content)
+		w.Write(content[from:])
 	}))
 	t.Cleanup(b.web.Close)
 	b.in = instructions.Instructions{
@@ -352,10 +354,11 @@ func TestBootThatFails(t *testing.T) {
 	b := newBench(t)
 	b.in.Init = "/sbin/init"
 	whole := boottest.Busybox(t, true, nil)
-	b.files["/image.tar"] = whole[:len(whole)-2048] // the end is missing
+	copy(whole[len(whole)-2048:], bytes.Repeat([]byte{'x'}, 1024)) // the end is none
+	b.files["/image.tar"] = whole
 	b.start(256)
 	r := b.wait("failed", func(r instructions.Report) bool { return r.Failed != "" })
-	if !strings.Contains(r.Failed, "unexpected EOF") || r.Steps[len(r.Steps)-1].Step != instructions.Mounts {
+	if !strings.Contains(r.Failed, "invalid tar header") || r.Steps[len(r.Steps)-1].Step != instructions.Mounts {
 		t.Errorf("report %+v", r)
 	}
 	c := b.dial()

@@ -31,7 +31,8 @@ type machine struct {
 	resume chan struct{} // closed when somebody says so to a machine that stopped on purpose
 	once   sync.Once
 	orders orders
-	root   int // a descriptor of the root directory, or -1
+	root   int   // a descriptor of the root directory, or -1
+	taken  int64 // bytes that the image takes there
 }
 
 func newMachine(log *record) *machine {
@@ -65,8 +66,8 @@ func (m *machine) report() instructions.Report {
 	}
 	var st unix.Statfs_t
 	if m.root >= 0 && unix.Fstatfs(m.root, &st) == nil { // of what is in memory: no question to the network
-		r.Size = int64(st.Blocks) * int64(st.Bsize)
-		r.Used = int64(st.Blocks-st.Bfree) * int64(st.Bsize)
+		r.Size = int64(st.Blocks)*int64(st.Bsize) - m.taken
+		r.Used = max(0, int64(st.Blocks-st.Bfree)*int64(st.Bsize)-m.taken)
 	}
 	return r
 }
@@ -146,7 +147,8 @@ type inherited struct {
 	Instructions *instructions.Instructions
 	Steps        []instructions.Begun
 	Log          string
-	SSHD         bool // the image has an SSH server, which its init may start
+	SSHD         bool  // the image has an SSH server, which its init may start
+	Taken        int64 // bytes of memory that the image takes
 }
 
 // Descriptors of the agent, beside the standard ones.
@@ -168,7 +170,7 @@ func runAgent() {
 	state.Close()
 	unix.CloseOnExec(wordsFD)
 	os.WriteFile("/proc/self/comm", []byte("walt-agent"), 0) // for ps
-	m.in, m.steps, log.text = got.Instructions, got.Steps, []byte(got.Log)
+	m.in, m.steps, m.taken, log.text = got.Instructions, got.Steps, got.Taken, []byte(got.Log)
 	if err := os.WriteFile(scoreFile, []byte(spared), 0); err != nil {
 		log.logf("the kernel may end the agent when memory is short: %v", err)
 	}
@@ -200,7 +202,7 @@ func (m *machine) handOver(sshd bool) (program, words int, err error) {
 		return 0, 0, fmt.Errorf("copy the program: %w", err)
 	}
 	m.mu.Lock()
-	b, err := json.Marshal(inherited{m.in, m.steps, m.log.String(), sshd})
+	b, err := json.Marshal(inherited{m.in, m.steps, m.log.String(), sshd, m.taken})
 	m.mu.Unlock()
 	if err != nil {
 		return 0, 0, err

@@ -50,19 +50,17 @@ func mount(source, dir, kind string, flags uintptr, data string) error {
 	return nil
 }
 
-// mountRoot makes the root file system at newRoot.
-func mountRoot(r instructions.Root, d *drivers, log *record) error {
+// mountRoot makes the root file system at newRoot. It returns how many bytes the image
+// itself takes of what is in memory.
+func mountRoot(r instructions.Root, d *drivers, log *record) (taken int64, err error) {
 	if len(r.RAM) > 0 {
-		if err := mount("walt-ram", newRoot, "tmpfs", 0, memory(r, "100%")+",mode=0755"); err != nil {
-			return err
-		}
-		for _, url := range r.RAM {
-			if err := inRoot(func() error { return unpack(url, log) }); err != nil {
-				return err
-			}
-		}
-		return nil
+		return unpackRoot(r, log)
 	}
+	return 0, mountNFS(r, d)
+}
+
+// mountNFS makes a root of layers on the server below a writable one in memory.
+func mountNFS(r instructions.Root, d *drivers) error {
 	for _, name := range []string{"nfs", "nfsv3", "overlay"} {
 		d.load(name) // what is built in is not there; mounting tells the rest
 	}
@@ -78,7 +76,15 @@ func mountRoot(r instructions.Root, d *drivers, log *record) error {
 		}
 		lower = append(lower, dir)
 	}
-	if err := mount("walt-upper", "/upper", "tmpfs", 0, memory(r, "60%")+",mode=0755"); err != nil {
+	total, err := memory()
+	if err != nil {
+		return err
+	}
+	options, err := room(r, total, 0, 0)
+	if err != nil {
+		return err
+	}
+	if err := mount("walt-upper", "/upper", "tmpfs", 0, options+",mode=0755"); err != nil {
 		return err
 	}
 	for _, dir := range []string{"/upper/up", "/upper/work"} {
@@ -114,18 +120,6 @@ func nfsOptions(host, port, options string) string {
 		options = "hard,nocto,actimeo=3600,rsize=1048576,timeo=50,retrans=3"
 	}
 	return fmt.Sprintf("vers=3,proto=tcp,mountproto=tcp,port=%s,mountport=%s,addr=%s,mountaddr=%s,nolock,%s", port, port, host, host, options)
-}
-
-// memory is the options of a tmpfs for what is to be in memory.
-func memory(r instructions.Root, size string) string {
-	if r.Size != "" {
-		size = r.Size
-	}
-	inodes := "0"
-	if r.Inodes != "" {
-		inodes = r.Inodes
-	}
-	return "size=" + size + ",nr_inodes=" + inodes
 }
 
 // inRoot calls f on a thread whose root is the new root, where symbolic links lead

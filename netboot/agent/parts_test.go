@@ -6,18 +6,24 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/ed25519"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"walt/netboot/instructions"
 )
 
 func TestCmdline(t *testing.T) {
@@ -157,6 +163,9 @@ func TestArchiveThatEndsEarlyIsNotWhole(t *testing.T) {
 	dir := t.TempDir()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/d/", Mode: 0o755}); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{dir + "/d/f", dir + "/d/g"} {
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o4750, Uid: 7, Gid: 8, ModTime: time.Unix(100, 0)}); err != nil {
 			t.Fatal(err)
@@ -166,15 +175,78 @@ func TestArchiveThatEndsEarlyIsNotWhole(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := unpackTar(&tailReader{r: bytes.NewReader(b.Bytes())}); n != 2 || err != nil {
+	if err := os.WriteFile(dir+"/d", nil, 0o600); err != nil { // a file in the place of a directory
+		t.Fatal(err)
+	}
+	if n, err := unpackTar(bytes.NewReader(b.Bytes())); n != 3 || err != nil {
 		t.Errorf("%d files, %v", n, err)
 	}
 	info, err := os.Stat(dir + "/d/f")
 	if err != nil || info.Mode() != 0o750|os.ModeSetuid || info.ModTime().Unix() != 100 {
 		t.Errorf("%v, %v", info, err)
 	}
-	if _, err := unpackTar(&tailReader{r: bytes.NewReader(b.Bytes()[:end])}); !errors.Is(err, io.ErrUnexpectedEOF) {
+	early := &transfer{url: pieces(t, b.Bytes()[:end], 700), log: &record{}, patience: time.Millisecond}
+	if _, err := unpackTar(early); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("without its end: %v", err)
+	}
+}
+
+// pieces serves a content of which each connection brings so many bytes at most.
+func pieces(t *testing.T, content []byte, most int) (url string) {
+	t.Helper()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from, _ := strconv.Atoi(r.URL.Query().Get("from")) // none is 0
+		rest := content[from:]
+		w.Write(rest[:min(len(rest), most)])
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(web.Close)
+	return web.URL + "/root/secret/0"
+}
+
+func TestTransferGoesOn(t *testing.T) {
+	var content []byte
+	for i := range 3000 {
+		content = binary.BigEndian.AppendUint32(content, uint32(i))
+	}
+	log := &record{}
+	whole := &transfer{url: pieces(t, content, 5000), log: log, patience: time.Minute}
+	got := make([]byte, len(content))
+	if _, err := io.ReadFull(whole, got); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%v", err)
+	}
+	if text := log.String(); strings.Contains(text, "secret") {
+		t.Errorf("it tells the secret: %s", text)
+	}
+	gone := &transfer{url: "http://127.0.0.1:1/root/secret/0", log: log, patience: 300 * time.Millisecond}
+	if _, err := gone.Read(got); err == nil {
+		t.Error("a server that is not there")
+	}
+	if text := log.String(); !strings.Contains(text, "refused") {
+		t.Errorf("the log: %s", text)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	const total, taken = 1000 << 20, 200 << 20
+	for size, want := range map[string]string{
+		"":     "size=713031680,nr_inodes=122987", // 60 % of what the image leaves
+		"60%":  "size=713031680,nr_inodes=122987",
+		"100M": "size=314572800,nr_inodes=25707",
+		"9G":   "size=964689920,nr_inodes=184427", // 90 %
+	} {
+		if got, err := room(instructions.Root{Size: size}, total, taken, 107); got != want || err != nil {
+			t.Errorf("%q: %q, %v", size, got, err)
+		}
+	}
+	if got, err := room(instructions.Root{Size: "1M", Inodes: "7"}, total, 0, 0); got != "size=1048576,nr_inodes=7" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, bad := range []string{"%", "M", "x", "7", "-1M", "60%%", "9999999999G"} {
+		if _, err := room(instructions.Root{Size: bad}, total, 0, 0); err == nil {
+			t.Errorf("%q is a size", bad)
+		}
 	}
 }
 

@@ -17,39 +17,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unpack unpacks the archive at a URL into the root of its thread. The archive must
-// have its end, so that a connection that breaks is not taken for it.
+// unpack unpacks the archive at a URL into the root of its thread.
 func unpack(url string, log *record) error {
-	b, err := get(url, time.Minute)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	tail := &tailReader{r: bufio.NewReaderSize(b, 1<<20)}
-	files, err := unpackTar(tail)
+	t := &transfer{url: url, log: log, patience: patience}
+	defer t.Close()
+	files, err := unpackTar(bufio.NewReaderSize(t, 1<<20))
 	if err != nil {
 		return fmt.Errorf("unpack into memory: %w", err)
 	}
-	log.logf("unpacked %d files, %d MB", files, tail.n>>20)
+	log.logf("unpacked %d files, %d MB", files, t.at>>20)
 	return nil
 }
 
-// tailReader makes the end of what it reads an unexpected one: archive/tar takes an
-// archive that ends between two files for a whole one.
-type tailReader struct {
-	r io.Reader
-	n int64
-}
-
-func (t *tailReader) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
-	t.n += int64(n)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
-}
-
+// unpackTar unpacks an archive, which must have its end: archive/tar takes one that ends
+// between two files for a whole one, so r must fail there.
 func unpackTar(r io.Reader) (files int, err error) {
 	archive := tar.NewReader(r)
 	type dated struct {
@@ -96,9 +77,7 @@ func unpackFile(r io.Reader, h *tar.Header, name string) error {
 	case tar.TypeLink:
 		return os.Link(path.Clean("/"+h.Linkname), name)
 	case tar.TypeDir:
-		if err = os.Mkdir(name, 0o700); errors.Is(err, fs.ErrExist) {
-			err = nil
-		}
+		err = makeDir(name)
 	case tar.TypeSymlink:
 		err = os.Symlink(h.Linkname, name)
 	case tar.TypeReg:
@@ -132,6 +111,17 @@ func unpackFile(r io.Reader, h *tar.Header, name string) error {
 	}
 	setTime(name, h.ModTime)
 	return nil
+}
+
+// makeDir makes a directory, in place of whatever else has its name.
+func makeDir(name string) error {
+	if info, err := os.Lstat(name); err == nil && info.IsDir() {
+		return nil
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Mkdir(name, 0o700)
 }
 
 func writeFrom(r io.Reader, name string) error {

@@ -53,9 +53,9 @@ type Instructions struct {
 // Root is where the root file system comes from: NFS or RAM.
 type Root struct {
 	NFS     []NFS    `json:"nfs,omitempty"` // layers, the upper one first, below a writable one in memory
-	RAM     []string `json:"ram,omitempty"` // URLs of tar archives, unpacked into memory one after the other
-	Size    string   `json:"size"`          // of what is in memory, as 60% or 512M; empty: 60% on NFS, all of it else
-	Inodes  string   `json:"inodes"`        // the same for files; empty: no limit
+	RAM     []string `json:"ram,omitempty"` // URLs of tar archives, unpacked into memory one after the other; with ?from=N they begin at byte N
+	Size    string   `json:"size"`          // of what may be written, as 512M, or as 60% of the memory that the image leaves; empty: that
+	Inodes  string   `json:"inodes"`        // how many files; empty: one for each 4 KiB of it
 	Options string   `json:"options"`       // of mounting NFS, in place of those that are tried and true
 }
 

@@ -379,7 +379,8 @@ func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machin
 	if s.CPUs == 0 {
 		s.CPUs = defaultCPUs
 	}
-	return netboot.Machine{Name: n, MAC: d.MAC, IP: ip, Server: lan.ServerOf(h.Subnet), Net: h.Subnet}, s, nil
+	who := netboot.Machine{Name: n, MAC: d.MAC, IP: ip, Server: lan.ServerOf(h.Subnet), Net: h.Subnet, Memory: s.Memory, Settings: d.Settings}
+	return who, s, nil
 }
 
 // place is the directory of a machine.

@@ -1,0 +1,155 @@
+package netboot
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"walt/fault"
+	"walt/images/content"
+	"walt/netboot/initrd"
+	"walt/netboot/instructions"
+	"walt/nodes"
+)
+
+// endless is more memory, in bytes, than a machine has: sparse files may say so.
+const endless = 1 << 60
+
+// takeLimit is how long a machine may take none of the files that it is sent.
+const takeLimit = time.Minute
+
+// chooseRoot decides whether the root file system of a boot is in the machine's memory,
+// and fails when its kernel cannot have the one that the node is to have.
+func (b *boot) chooseRoot(p *initrd.Plan) error {
+	m, asked := b.machine, b.machine.Settings.Root
+	lacks, nfs := p.Lacks(slices.Concat(initrd.Always, initrd.Virtio)...), p.Lacks(initrd.NFSRoot...)
+	b.RAM = asked == nodes.RAMRoot || asked == nodes.AutoRoot && len(nfs) > 0 && b.fits()
+	hint := "boot another image, or build this one with a kernel that has its modules"
+	switch {
+	case b.RAM && len(lacks) == 0 && !b.fits():
+		f := fault.Failedf("the image takes %d MiB of memory, and the machine has %d MiB: it would need %d", mebibytes(b.takes()), m.Memory>>20, mebibytes(b.wants()))
+		return f.WithHint("give it more, with: node config %[1]s ram=%[2]dM\nor leave the image on the server, with: node config %[1]s boot.root=nfs", m.Name, mebibytes(b.wants()))
+	case b.RAM:
+		nfs = nil
+	case len(lacks) > 0 || len(nfs) == 0:
+	case b.fits():
+		hint = fmt.Sprintf("have the whole image in its memory, with: node config %s boot.root=ram", m.Name)
+	default:
+		hint = fmt.Sprintf("give it the memory for the whole image, with: node config %s boot.root=ram ram=%dM", m.Name, mebibytes(b.wants()))
+	}
+	if lacks = append(lacks, nfs...); len(lacks) > 0 {
+		return fault.Failedf("the image cannot boot a machine: its kernel %s has no %s", p.Version, strings.Join(lacks, ", ")).WithHint("%s", hint)
+	}
+	return nil
+}
+
+// takes is how many bytes of memory the image takes there: whole pages, and what the
+// kernel needs for each file.
+func (b *boot) takes() (sum int64) {
+	const page, file = 4 << 10, 1 << 10
+	for _, r := range b.roots {
+		files, _ := r.tree.Usage()
+		for n := range files {
+			i, _ := r.tree.Inode(content.Root + content.Ino(n)) // it has that many
+			sum += file
+			if i.Mode().IsRegular() {
+				sum += (min(i.Size(), endless) + page - 1) / page * page
+			}
+			sum = min(sum, endless)
+		}
+	}
+	return sum
+}
+
+// wants is how many bytes of memory a machine must have for the image to be there:
+// half of it again for all else.
+func (b *boot) wants() int64 { t := b.takes(); return t + t/2 }
+
+// fits reports whether the image fits into the memory, as far as that is known.
+func (b *boot) fits() bool { return b.machine.Memory == 0 || b.wants() <= b.machine.Memory }
+
+// mebibytes rounds up.
+func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
+
+// root is what a machine is told of its root file system.
+func (b *boot) root() instructions.Root {
+	r := instructions.Root{Size: b.machine.Settings.Overlay}
+	server := b.machine.Server
+	for i, layer := range slices.Backward(b.roots) {
+		if b.RAM { // the lower one first
+			r.RAM = append(r.RAM, fmt.Sprintf("http://%s/root/%s/%d", netip.AddrPortFrom(server, PortHTTP), b.Token, i))
+		} else { // the upper one first
+			r.NFS = slices.Insert(r.NFS, 0, instructions.NFS{Server: server.String() + ":" + strconv.Itoa(PortNFS), Path: layer.path})
+		}
+	}
+	return r
+}
+
+// sendRoot sends a layer of the root file system to the machine whose boot it is, until
+// the agent says that the root is there. Connections break: a machine may ask again, and
+// for what comes behind so many bytes. Who asks anew ends the connection before.
+func (s *Server) sendRoot(w http.ResponseWriter, r *http.Request) {
+	b := s.who(r)
+	if b == nil || !b.RAM || b.isRooted() {
+		s.refuse(w, r)
+		return
+	}
+	layer, err := strconv.Atoi(r.PathValue("layer"))
+	from, wrong := strconv.ParseInt(cmp.Or(r.URL.Query().Get("from"), "0"), 10, 64)
+	if err != nil || wrong != nil || layer < 0 || layer >= len(b.roots) || from < 0 {
+		http.Error(w, "there is no such part", http.StatusNotFound)
+		return
+	}
+	ctx := b.send(r.Context())
+	out := &sender{w: w, control: http.NewResponseController(w), skip: from}
+	defer context.AfterFunc(ctx, func() { _ = out.control.SetWriteDeadline(time.Unix(1, 0)) })() // if it has none, it ends by itself
+	w.Header().Set("Content-Type", "application/x-tar")
+	if err := archive(ctx, out, b.roots[layer].tree); err != nil {
+		if ctx.Err() == nil {
+			s.Log.Warn("send the files of an image", "node", b.machine.Name, "err", err) // it asks again
+		}
+		panic(http.ErrAbortHandler) // else it would be taken for the end
+	}
+}
+
+// send is the context of one sending of a layer, which ends the one before.
+func (b *boot) send(parent context.Context) context.Context {
+	ctx, cancel := context.WithCancel(parent)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stop != nil {
+		b.stop()
+	}
+	if b.stop = cancel; b.over {
+		cancel()
+	}
+	return ctx
+}
+
+// sender writes to a machine that must take something in time, and nothing of what it
+// has already.
+type sender struct {
+	w       io.Writer
+	control *http.ResponseController
+	skip    int64
+}
+
+func (s *sender) Write(b []byte) (int, error) {
+	known := min(s.skip, int64(len(b)))
+	s.skip -= known
+	if known == int64(len(b)) {
+		return len(b), nil
+	}
+	if err := s.control.SetWriteDeadline(time.Now().Add(takeLimit)); err != nil {
+		return 0, err
+	}
+	n, err := s.w.Write(b[known:])
+	return int(known) + n, err
+}
