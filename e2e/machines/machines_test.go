@@ -33,8 +33,8 @@ type world struct {
 }
 
 // newWorld starts a lab with the users alice and bob, and these images of theirs and
-// of nobody, from content by path.
-func newWorld(t *testing.T, images map[string]map[string]string) *world {
+// of nobody, from content by path. More lines may be added to the section [virtual].
+func newWorld(t *testing.T, images map[string]map[string]string, more ...string) *world {
 	t.Helper()
 	boottest.Need(t, "docker-registry", "busybox", "ssh")
 	dir, err := os.MkdirTemp("", "wm") // t.TempDir is too long for sockets
@@ -77,7 +77,8 @@ func newWorld(t *testing.T, images map[string]map[string]string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config = bytes.ReplaceAll(config, []byte(lab.Simulated), []byte(`kind = "qemu"`))
+	virtual := strings.Join(append([]string{`kind = "qemu"`}, more...), "\n")
+	config = bytes.ReplaceAll(config, []byte(lab.Simulated), []byte(virtual))
 	if err := errors.Join(os.WriteFile(l.Config, config, 0o644), l.Start()); err != nil {
 		t.Fatal(err)
 	}
