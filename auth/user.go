@@ -44,13 +44,14 @@ type Users struct {
 	store   state.Store
 	journal *journal.Journal
 	now     func() time.Time
+	present *present
 	ca      atomic.Pointer[map[string]bool] // marshalled keys of the authorities
 }
 
 // New returns the users of the store. now gives the present time, in the time
 // zone that the expiry times of keys are written in.
 func New(store state.Store, j *journal.Journal, now func() time.Time) *Users {
-	return &Users{store: store, journal: j, now: now}
+	return &Users{store: store, journal: j, now: now, present: newPresent(store)}
 }
 
 // Add makes a user with the keys that lines, in the format of authorized_keys,
@@ -145,46 +146,47 @@ func (u *Users) Get(ctx context.Context, name Name) (Account, error) {
 // Check returns the user as it is now, and a fault when name is no user, as
 // somebody is not who was removed while connected.
 func (u *Users) Check(ctx context.Context, name Name) (User, error) {
-	return state.Read(ctx, u.store, func(r state.Reader) (User, error) { return member(r, name) })
+	user, found, err := u.present.user(ctx, name)
+	if err == nil && !found {
+		err = noUser(name)
+	}
+	return user, err
 }
 
 // CheckKey is Check for one who logged in with a key, which may have expired or
 // been removed since: somebody else can have the name by now.
 func (u *Users) CheckKey(ctx context.Context, name Name, fingerprint string) (User, error) {
-	return state.Read(ctx, u.store, func(r state.Reader) (User, error) {
-		user, err := member(r, name)
-		if err != nil {
-			return user, err
-		}
-		k, found, err := keyTable.Find(r, fingerprint)
-		if err == nil && (!found || k.User != name) {
-			err = fault.Failedf("the key %s that you logged in with was removed", fingerprint).WithHint("log in with another one, or ask an administrator")
-		}
-		if err != nil {
-			return user, err
-		}
-		now := u.now()
-		opts, err := k.options(now.Location())
-		if err == nil && opts.expired(now) {
-			err = fault.Failedf("the key %s that you logged in with expired at %s", fingerprint, opts.expires.Format(time.RFC3339)).
-				WithHint("log in with another one, or ask an administrator")
-		}
+	user, err := u.Check(ctx, name)
+	if err != nil {
 		return user, err
-	})
+	}
+	k, found, err := u.present.key(ctx, fingerprint)
+	if err == nil && (!found || k.User != name) {
+		err = fault.Failedf("the key %s that you logged in with was removed", fingerprint).WithHint("log in with another one, or ask an administrator")
+	}
+	if err != nil {
+		return user, err
+	}
+	now := u.now()
+	opts, err := k.options(now.Location())
+	if err == nil && opts.expired(now) {
+		err = fault.Failedf("the key %s that you logged in with expired at %s", fingerprint, opts.expires.Format(time.RFC3339)).
+			WithHint("log in with another one, or ask an administrator")
+	}
+	return user, err
 }
 
 // Member is Check within a transaction.
 func Member(r state.Reader, name Name) error {
-	_, err := member(r, name)
+	found, err := Exists(r, name)
+	if err == nil && !found {
+		err = noUser(name)
+	}
 	return err
 }
 
-func member(r state.Reader, name Name) (User, error) {
-	rec, found, err := userTable.Find(r, string(name))
-	if err == nil && !found {
-		err = fault.Failedf("%s is no longer a user of this lab", name).WithHint("ask an administrator")
-	}
-	return rec.User, err
+func noUser(name Name) error {
+	return fault.Failedf("%s is no longer a user of this lab", name).WithHint("ask an administrator")
 }
 
 // Exists reports whether there is a user of the name.
