@@ -157,10 +157,11 @@ func (c *change) restart(ctx context.Context) error {
 		return nil
 	}
 	restart := func(ctx context.Context, d Device) Reboot {
-		return c.lab.restart(ctx, d, c.ordered[d.Name], false, cause{c.actor, c.why[d.Name]})
+		return c.lab.restartBy(ctx, d, c.ordered[d.Name], nil, cause{c.actor, c.why[d.Name]})
 	}
+	quick := func(d Device) bool { return c.lab.quickly(d, c.ordered[d.Name]) }
 	outcome := map[Name]Reboot{}
-	err := c.lab.atOnce(ctx, c.moved, false, restart, func(d Device, r Reboot) { outcome[d.Name] = r })
+	err := c.lab.atOnce(ctx, c.moved, quick, restart, func(d Device, r Reboot) { outcome[d.Name] = r })
 	if err != nil {
 		return fault.New(fault.Interrupted, "interrupted: the change is made, and its nodes go on rebooting")
 	}

@@ -83,7 +83,8 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		notes.add(ctx, d, r)
 		return r
 	}
-	return l.atOnce(ctx, ds, !hard, restart, func(d Device, r Reboot) {
+	quick := func(d Device) bool { return hard && d.Virtual() }
+	return l.atOnce(ctx, ds, quick, restart, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	})
 }
@@ -155,9 +156,9 @@ func (n *rebootNotes) write(ctx context.Context, round *noteRound) error {
 }
 
 // atOnce restarts all devices at the same time and calls each with what came of
-// every one. They go on when ctx ends and atOnce returns. slow says that virtual
-// nodes, too, may take a while.
-func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(context.Context, Device) Reboot, each func(Device, Reboot)) error {
+// every one. They go on when ctx ends and atOnce returns. Those that are quick, which
+// wait for nothing, have their turns here.
+func (l *Lab) atOnce(ctx context.Context, ds []Device, quick func(Device) bool, restart func(context.Context, Device) Reboot, each func(Device, Reboot)) error {
 	type restarted struct {
 		device Device
 		reboot Reboot
@@ -168,7 +169,6 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 		defer cancel()
 		done <- restarted{d, restart(limited, d)}
 	}
-	quick := func(d Device) bool { return d.Virtual() && !slow }
 	rest := slices.DeleteFunc(slices.Clone(ds), quick)
 	var next atomic.Int64
 	for range min(restartsAtOnce, len(rest)) {
@@ -198,19 +198,12 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, slow bool, restart func(c
 // came of it. ordered is its port when that has its order already.
 func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bool, why cause) Reboot {
 	var refused error
-	asked := false
 	if s := l.status.of(d.Name); soft && ordered.IsZero() && s.State == Up {
-		if asked, refused = true, l.soft(ctx, d, s, why); refused == nil {
+		if refused = l.soft(ctx, d, s, why); refused == nil {
 			return Reboot{Outcome: RebootOK}
 		}
 	}
-	if d.Virtual() {
-		if refused := l.start(d, 0, why); refused != "" {
-			return Reboot{RebootFailed, refused}
-		}
-		return Reboot{Outcome: RebootOK}
-	}
-	if ordered.IsZero() {
+	if !d.Virtual() && ordered.IsZero() {
 		_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 			ordered, err = l.Ports.PowerCycle(tx, d.MAC)
 			return err
@@ -219,8 +212,24 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 			return Reboot{RebootFailed, l.why(err)}
 		}
 	}
+	return l.restartBy(ctx, d, ordered, refused, why)
+}
+
+// quickly reports whether restartBy of a node that was not asked waits for nothing.
+func (l *Lab) quickly(d Device, ordered power.Port) bool {
+	return d.Virtual() || ordered.IsZero() && l.status.of(d.Name).State != Up
+}
+
+// restartBy is restart of a node whose port, if the server may work that, has its order.
+// refused is why it did not reboot by itself, nil when it was not asked.
+func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refused error, why cause) Reboot {
 	s := l.status.of(d.Name)
 	switch {
+	case d.Virtual():
+		if refused := l.start(d, 0, why); refused != "" {
+			return Reboot{RebootFailed, refused}
+		}
+		return Reboot{Outcome: RebootOK}
 	case !ordered.IsZero():
 		l.status.change(d.Name, func(s *Status) { s.cause = why }) // for when its power goes
 		if err := l.Ports.Execute(ctx, ordered); err != nil {
@@ -229,7 +238,7 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 		}
 		l.starting(d, 0, why)
 		return Reboot{Outcome: RebootOK}
-	case s.State == Up && !asked:
+	case s.State == Up && refused == nil:
 		if refused = l.soft(ctx, d, s, why); refused == nil {
 			return Reboot{Outcome: RebootOK}
 		}

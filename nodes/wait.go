@@ -130,7 +130,8 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 		}
 	}
 	var failed error
-	err = l.atOnce(ctx, asleep, true, func(ctx context.Context, d Device) Reboot {
+	slow := func(Device) bool { return false }
+	err = l.atOnce(ctx, asleep, slow, func(ctx context.Context, d Device) Reboot {
 		return l.restart(ctx, d, woken[d.Name], false, cause{})
 	}, func(d Device, r Reboot) {
 		if r.Outcome != RebootOK {
