@@ -103,13 +103,39 @@ type tx struct {
 	changed []state.Row // as a watch is told
 	bytes   int         // as Limit counts them
 	touched map[string]bool
-	err     error // of the first write that failed
+	found   map[string]answer // what was read of rows that were not written since
+	err     error             // of the first write that failed
+}
+
+// answer is what Get returned of a row.
+type answer struct {
+	value []byte
+	err   error // state.ErrNotFound or nil
+}
+
+// mostFound is of how many rows a transaction knows what it read: the small ones ask
+// for some of theirs again and again, and badger looks into all tables each time.
+const mostFound = 64
+
+func (t *tx) Get(key string) ([]byte, error) {
+	if f, known := t.found[key]; known {
+		return f.value, f.err
+	}
+	value, err := t.reader.Get(key)
+	if len(t.found) < mostFound && (err == nil || errors.Is(err, state.ErrNotFound)) {
+		if t.found == nil {
+			t.found = map[string]answer{}
+		}
+		t.found[key] = answer{value, err}
+	}
+	return value, err
 }
 
 func (t *tx) Put(key string, value []byte) error {
 	if value == nil {
 		value = []byte{} // nil tells a deleted row
 	}
+	delete(t.found, key)
 	if t.count(key, value) {
 		t.wrote(key, t.txn.Set([]byte(key), seal(key, value)))
 	}
@@ -117,6 +143,7 @@ func (t *tx) Put(key string, value []byte) error {
 }
 
 func (t *tx) Delete(key string) error {
+	delete(t.found, key)
 	if t.count(key, nil) {
 		t.wrote(key, t.txn.Delete([]byte(key)))
 	}

@@ -115,6 +115,13 @@ func scan(t *testing.T, s state.Store) {
 func ownWrites(t *testing.T, s state.Store) {
 	put(t, s, "a", "1", "b", "2", "c", "3")
 	update(t, s, func(tx state.Tx) error {
+		for key, want := range map[string]string{"b": "2", "c": "3", "d": ""} {
+			for range 2 {
+				if v, err := tx.Get(key); string(v) != want || errors.Is(err, state.ErrNotFound) != (want == "") {
+					t.Errorf("Get of %s before it is written: %q, %v", key, v, err)
+				}
+			}
+		}
 		if err := errors.Join(tx.Put("b", []byte("new")), tx.Delete("c"), tx.Put("d", []byte("4"))); err != nil {
 			return err
 		}
@@ -129,6 +136,9 @@ func ownWrites(t *testing.T, s state.Store) {
 		}
 		if v, err := tx.Get("c"); !errors.Is(err, state.ErrNotFound) {
 			t.Errorf("Get of a row just deleted: %q, %v", v, err)
+		}
+		if v, err := tx.Get("d"); err != nil || string(v) != "4" {
+			t.Errorf("Get of a row that was not there before: %q, %v", v, err)
 		}
 		return tx.Put("a", []byte("last"))
 	})
