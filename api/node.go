@@ -43,7 +43,7 @@ type Running struct {
 // NewNode makes a node for programs.
 func NewNode(n *nodes.DeviceStatus) Node {
 	return Node{
-		Name: n.Name, Model: n.Model, Type: NodeType(*n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
+		Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		Reason: orNull(n.Why), Step: orNull(string(n.Step)), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 	}
@@ -65,7 +65,7 @@ func wrong(s nodes.Status) *string {
 }
 
 // NodeType says whether a node is a machine of its own.
-func NodeType(d nodes.Device) string {
+func NodeType(d *nodes.Device) string {
 	if d.Virtual() {
 		return "virtual"
 	}

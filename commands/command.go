@@ -89,14 +89,11 @@ type App struct {
 	Services
 	table []Command
 	named map[string]int // where in the table the command of a path is
-	// patience is how long a client may take for a part of the output before it
-	// counts as slow, and no more is kept at hand for it than must be.
-	patience time.Duration
 }
 
 // New returns the commands.
 func New(s Services) *App {
-	a := &App{Services: s, patience: time.Second}
+	a := &App{Services: s}
 	for _, noun := range [][]Command{nodeCommands(), imageCommands(), deviceCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), helpCommands(), shellCommands()} {
 		a.table = append(a.table, noun...)
 	}

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 
 	"walt/api"
@@ -66,7 +67,7 @@ leads to another switch.`,
 }
 
 func deviceShow(ctx context.Context, c *Call) error {
-	all, server, err := c.devices(ctx)
+	found, server, err := c.devices(ctx)
 	if err != nil {
 		return err
 	}
@@ -74,56 +75,53 @@ func deviceShow(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	row := func(d *nodes.DeviceStatus) api.Device { return api.NewDevice(*d, c.stateOf(*d, jobs)) }
 	var first []api.Device
 	if server {
 		first = append(first, api.ServerDevice(c.Lab.IP))
 	}
-	shown, why := pointers(all), reasons(all)
+	state := func(d *nodes.DeviceStatus) string { return c.stateOf(d, jobs) }
 	switch {
 	case c.on("json"):
-		return nodesList(ctx, c, "devices", first, shown, row)
+		return nodesList(ctx, c, "devices", first, found, func(d *nodes.DeviceStatus) api.Device { return api.NewDevice(d, state(d)) })
 	case c.on("names-only"):
-		return c.nodeNames(first, shown)
+		return c.nodeNames(first, found)
 	}
 	var before [][]string
-	for _, r := range first {
-		before = append(before, deviceCells(r))
+	for _, d := range first {
+		before = append(before, []string{d.Name, d.Type, "-", "-", orDash(d.IP), "-", "-", d.State})
 	}
-	err = c.nodesTable(ctx, []string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, before, shown,
-		func(d *nodes.DeviceStatus) []string { return deviceCells(row(d)) })
+	why, err := c.nodesTable(ctx, []string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, before, found,
+		func(row []string, d *nodes.DeviceStatus) []string {
+			port := "-"
+			if d.Port.Number != 0 {
+				port = portLabel(d.Port.Number, &d.PortName)
+			}
+			return append(row, string(d.Name), string(d.Kind), cmp.Or(string(d.Model), "-"), cmp.Or(string(d.MAC), "-"), cmp.Or(d.IP(), "-"), cmp.Or(string(d.Switch), "-"), port, state(d))
+		})
 	if err != nil {
 		return err
 	}
-	c.notes(why)
+	why.tell(c)
 	return nil
-}
-
-func deviceCells(r api.Device) []string {
-	port := "-"
-	if r.Port != nil {
-		port = portLabel(*r.Port, r.PortName)
-	}
-	return []string{r.Name, r.Type, orDash(r.Model), orDash(r.MAC), orDash(r.IP), orDash(r.Switch), port, r.State}
 }
 
 // devices returns the devices of the optional first argument, and whether the
 // server is among them.
-func (c *Call) devices(ctx context.Context) (all []nodes.DeviceStatus, server bool, err error) {
+func (c *Call) devices(ctx context.Context) (found nodes.List, server bool, err error) {
 	if c.arg(0) == "" {
-		all, err = c.Lab.AllDevices(ctx)
-		return all, true, err
+		found, err = c.Lab.AllDevices(ctx)
+		return found, true, err
 	}
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
-		return nil, false, err
+		return found, false, err
 	}
 	return c.Lab.Devices(ctx, c.User, set)
 }
 
 // stateOf is what a device is doing; of one that waits for the default image of
 // its model, how that download goes.
-func (c *Call) stateOf(d nodes.DeviceStatus, jobs []images.Job) string {
+func (c *Call) stateOf(d *nodes.DeviceStatus, jobs []images.Job) string {
 	if d.Kind != nodes.Unknown {
 		return string(d.State)
 	}

@@ -171,7 +171,11 @@ func deviceRescan(ctx context.Context, c *Call) error {
 }
 
 func deviceTree(ctx context.Context, c *Call) error {
-	all, err := c.Lab.AllDevices(ctx)
+	found, err := c.Lab.AllDevices(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := found.Now(ctx)
 	if err != nil {
 		return err
 	}
@@ -278,12 +282,12 @@ func powerShow(ctx context.Context, c *Call) error {
 		if err != nil {
 			return err
 		}
-		ds, _, err := c.Lab.Devices(ctx, c.User, set)
+		found, _, err := c.Lab.Devices(ctx, c.User, set)
 		if err != nil {
 			return err
 		}
 		among := map[string]bool{}
-		for _, d := range ds {
+		for d := range found.Found() {
 			among[string(d.Name)] = true
 		}
 		all := report.Ports

@@ -181,11 +181,10 @@ func imageShow(ctx context.Context, c *Call) error {
 		})
 		return nil
 	}
-	all, err := c.Lab.All(ctx)
+	uses, err := c.Lab.Uses(ctx, "")
 	if err != nil {
 		return err
 	}
-	uses := nodes.Uses(all)
 	if c.on("json") {
 		return c.print(api.NewImages(shown, uses, func(img images.Image) []images.Model {
 			_, unfit := c.Library.Unfit(img)
@@ -247,11 +246,11 @@ func imageInspect(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	mine, err := c.Lab.Mine(ctx, c.User)
+	uses, err := c.Lab.Uses(ctx, c.User)
 	if err != nil {
 		return err
 	}
-	inUse := nodes.Uses(mine)[img.Ref] > 0
+	inUse := uses[img.Ref] > 0
 	if c.on("json") {
 		return c.print(api.NewImageDetail(img, inUse, d, shared))
 	}

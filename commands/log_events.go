@@ -202,7 +202,7 @@ func (c *Call) issuer(ctx context.Context, term string, known []string) (found [
 			return nil, err
 		}
 		some, _, err := c.Lab.Devices(ctx, c.User, set)
-		for _, n := range some {
+		for n := range some.Found() {
 			found = append(found, string(n.Name))
 		}
 		return found, err

@@ -4,25 +4,21 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"walt/api"
 	"walt/ethernet"
 	"walt/nodes"
 )
 
-// A large lab is shown some nodes at a time, whatever the form: none is kept while a
-// slow client reads those before, and one that is gone meanwhile is left out.
+// A large lab is shown some nodes at a time, whatever the form: no more is looked up
+// while a client reads what comes before, and one that is gone meanwhile is left out.
 func TestNodesInPages(t *testing.T) {
 	t.Parallel()
-	const many = 3*nodesPage + 50
+	const many = 650
 	lab := newTestLab(t)
-	lab.app.patience = 0
 	add := func(i int) {
 		mac, err := ethernet.ParseMAC(fmt.Sprintf("52:54:05:00:%02x:%02x", i>>8, i&0xff))
 		lab.must(err)
@@ -79,39 +75,6 @@ func TestNodesInPages(t *testing.T) {
 		}
 		add(last)
 	}
-}
-
-// Once a client is slow, the nodes are not kept any more.
-func TestSlowClientOfNodes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		taken := make(chan struct{})
-		c := &Call{App: &App{patience: time.Second}, Session: &Session{Out: io.Discard}}
-		name := func(n *nodes.DeviceStatus) nodes.Name { return n.Name }
-		all := make([]nodes.DeviceStatus, 3)
-		for i := range all {
-			all[i].Device = &nodes.Device{}
-		}
-		p := newPages(c, pointers(all), name)
-		if _, err := p.Write([]byte("x")); err != nil || p.made == nil {
-			t.Error("a client that is not slow")
-		}
-		c.Out = slowWriter{taken}
-		go func() { _, _ = p.Write([]byte("x")) }()
-		time.Sleep(c.patience)
-		synctest.Wait()
-		if p.made != nil {
-			t.Error("the nodes are kept for a slow client")
-		}
-		close(taken)
-	})
-}
-
-// slowWriter takes what is written when the test says so.
-type slowWriter struct{ taken chan struct{} }
-
-func (w slowWriter) Write(p []byte) (int, error) {
-	<-w.taken
-	return len(p), nil
 }
 
 // A row that became wider than its column still stands apart from the next cell.

@@ -18,7 +18,11 @@ func nodePing(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	found, err := c.Lab.Show(ctx, c.User, set)
+	named, err := c.Lab.Show(ctx, c.User, set)
+	if err != nil {
+		return err
+	}
+	found, err := named.Now(ctx)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,11 @@ func nodeWait(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := c.Lab.Show(ctx, c.User, set)
+	named, err := c.Lab.Show(ctx, c.User, set)
+	if err != nil {
+		return err
+	}
+	wanted, err := named.Now(ctx)
 	if err != nil {
 		return err
 	}

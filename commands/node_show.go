@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,82 +13,101 @@ import (
 )
 
 func nodeShow(ctx context.Context, c *Call) error {
-	all, narrowed, err := c.which(ctx)
+	found, narrowed, err := c.which(ctx)
 	if err != nil {
 		return err
 	}
-	shown, why := c.ownFirst(all), reasons(all)
-	switch {
+	found = found.OwnFirst(c.User)
+	switch none := found.Len() == 0; {
 	case c.on("json"):
-		return nodesList(ctx, c, "nodes", nil, shown, api.NewNode)
+		return nodesList(ctx, c, "nodes", nil, found, api.NewNode)
 	case c.on("names-only"):
-		return c.nodeNames(nil, shown)
-	case len(all) == 0 && narrowed:
+		return c.nodeNames(nil, found)
+	case none && narrowed:
 		c.note("There is no such node. See all with: node show --all")
 		return nil
-	case len(all) == 0 && !c.on("all"):
+	case none && !c.on("all"):
 		c.note("You have no nodes. Take one with: node acquire SET; see all with: node show --all")
 		return nil
-	case len(all) == 0:
+	case none:
 		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
 		return nil
 	}
-	if err := c.nodesTable(ctx, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, shown, c.nodeCells(c.Now())); err != nil {
+	why, err := c.nodesTable(ctx, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, found, c.nodeCells(c.Now()))
+	if err != nil {
 		return err
 	}
-	if c.showsOne() && len(all) == 1 {
-		return c.nodeDetail(ctx, all[0])
+	if c.showsOne() && found.Len() == 1 {
+		one, err := found.Now(ctx)
+		if err != nil || len(one) == 0 { // it is gone by now
+			return err
+		}
+		return c.nodeDetail(ctx, one[0])
 	}
-	c.notes(why)
+	why.tell(c)
 	return nil
 }
 
-// reasons tells why nodes do not answer, or could not boot.
-func reasons(all []nodes.DeviceStatus) (told []string) {
-	for _, r := range nodes.Reasons(all, nodes.Unreachable) {
+// troubles are why nodes do not answer, or could not boot.
+type troubles struct{ unreachable, failed []nodes.Reason }
+
+// add adds those of a node that has any.
+func (t *troubles) add(n *nodes.DeviceStatus) {
+	switch n.State {
+	case nodes.Unreachable:
+		t.unreachable = nodes.AddReason(t.unreachable, n)
+	case nodes.Failed:
+		t.failed = nodes.AddReason(t.failed, n)
+	}
+}
+
+func (t troubles) tell(c *Call) {
+	for _, r := range t.unreachable {
 		verb := "is"
 		if len(r.Nodes) > 1 {
 			verb = "are"
 		}
-		told = append(told, fmt.Sprintf("%s %s unreachable: %s.", strings.Join(r.Nodes, ", "), verb, r.Why))
+		c.note("%s %s unreachable: %s.", strings.Join(r.Nodes, ", "), verb, r.Why)
 	}
-	for _, r := range nodes.Reasons(all, nodes.Failed) {
-		told = append(told, fmt.Sprintf("%s cannot boot: %s.", strings.Join(r.Nodes, ", "), r.Why))
+	for _, r := range t.failed {
+		c.note("%s cannot boot: %s.", strings.Join(r.Nodes, ", "), r.Why)
 	}
-	return told
 }
 
-// ownFirst puts the user's nodes first, then the free ones, then those of others.
-func (c *Call) ownFirst(all []nodes.DeviceStatus) []*nodes.DeviceStatus {
-	mine, free, others := []*nodes.DeviceStatus{}, []*nodes.DeviceStatus{}, []*nodes.DeviceStatus{}
-	for i := range all {
-		switch n := &all[i]; {
-		case n.Owner() == c.User:
-			mine = append(mine, n)
-		case n.Free():
-			free = append(free, n)
-		default:
-			others = append(others, n)
-		}
-	}
-	return slices.Concat(mine, free, others)
-}
-
-// nodeCells returns what makes a row of a node.
-func (c *Call) nodeCells(now time.Time) func(*nodes.DeviceStatus) []string {
-	return func(n *nodes.DeviceStatus) []string {
+// nodeCells returns what appends the cells of a node.
+func (c *Call) nodeCells(now time.Time) func([]string, *nodes.DeviceStatus) []string {
+	since, short, full := ages(now), textsOf(images.Ref.Short), textsOf(func(r images.Ref) string { return "walt:" + r.String() })
+	return func(row []string, n *nodes.DeviceStatus) []string {
 		owner, image := string(n.Owner()), ""
 		switch {
 		case n.Owner() == c.User:
-			owner, image = "you", n.Image.Short()
+			owner, image = "you", short(n.Image)
 		case n.Free():
-			if owner, image = "(free)", "default"; n.Image != images.DefaultRef(n.Model) {
-				image = n.Image.Short() // a newer version, which it tries
+			if owner, image = "(free)", "default"; !n.Image.IsDefault(n.Model) {
+				image = short(n.Image) // a newer version, which it tries
 			}
 		default:
-			image = "walt:" + n.Image.String()
+			image = full(n.Image)
 		}
-		return []string{string(n.Name), owner, string(n.Model), api.NodeType(*n.Device), string(n.State), image, ago(now, n.Since)}
+		return append(row, string(n.Name), owner, string(n.Model), api.NodeType(n.Device), string(n.State), image, since(n.Since))
+	}
+}
+
+// textsOf returns what makes the text of an image, and keeps some: many nodes boot the
+// same.
+func textsOf(text func(images.Ref) string) func(images.Ref) string {
+	const most = 1000
+	made := map[images.Ref]string{}
+	return func(r images.Ref) string {
+		s, known := made[r]
+		if !known {
+			if len(made) == most {
+				clear(made)
+			}
+			s = text(r)
+			made[r] = s
+		}
+		return s
 	}
 }
 
@@ -105,13 +123,13 @@ var whichFlags = []Flag{
 // which returns the nodes that a line asks for: those of a set; without one the
 // user's own, or all when an option says whose. narrowed says that options left
 // some out, or could have.
-func (c *Call) which(ctx context.Context) (found []nodes.DeviceStatus, narrowed bool, err error) {
+func (c *Call) which(ctx context.Context) (found nodes.List, narrowed bool, err error) {
 	if c.given("owner") && c.on("free") {
-		return nil, true, c.withUsage(fault.Usagef("node show: --free or --owner USER, not both: what is free is nobody's"))
+		return found, true, c.withUsage(fault.Usagef("node show: --free or --owner USER, not both: what is free is nobody's"))
 	}
-	filter, narrowed, err := c.filter(ctx)
+	tests, err := c.tests(ctx)
 	if err != nil {
-		return nil, narrowed, err
+		return found, false, err
 	}
 	switch {
 	case c.arg(0) != "":
@@ -124,40 +142,43 @@ func (c *Call) which(ctx context.Context) (found []nodes.DeviceStatus, narrowed 
 	default:
 		found, err = c.Lab.Mine(ctx, c.User)
 	}
-	return slices.DeleteFunc(found, func(n nodes.DeviceStatus) bool { return !filter(n) }), narrowed, err
+	if err != nil || len(tests) == 0 {
+		return found, false, err
+	}
+	found, err = found.Where(ctx, func(n *nodes.DeviceStatus) bool {
+		return !slices.ContainsFunc(tests, func(test func(*nodes.DeviceStatus) bool) bool { return !test(n) })
+	})
+	return found, true, err
 }
 
-// filter returns which nodes whichFlags mean, and whether any were given.
-func (c *Call) filter(ctx context.Context) (wanted func(nodes.DeviceStatus) bool, given bool, err error) {
-	tests := []func(nodes.DeviceStatus) bool{}
+// tests returns what a node has to pass that whichFlags mean.
+func (c *Call) tests(ctx context.Context) (tests []func(*nodes.DeviceStatus) bool, err error) {
 	if c.on("free") {
-		tests = append(tests, func(n nodes.DeviceStatus) bool { return n.Free() })
+		tests = append(tests, func(n *nodes.DeviceStatus) bool { return n.Free() })
 	}
 	for _, f := range []struct {
 		option, hint string
 		known        func(context.Context) ([]string, error)
-		value        func(nodes.DeviceStatus) string
+		value        func(*nodes.DeviceStatus) string
 	}{
-		{"model", "see the models with: node show --all", c.knownModels, func(n nodes.DeviceStatus) string { return string(n.Model) }},
-		{"state", "see what the states are with: help show power", knownStates, func(n nodes.DeviceStatus) string { return string(n.State) }},
-		{"owner", "see all users with: user show; free nodes with: node show --free; your own with: node show", c.knownUsers, func(n nodes.DeviceStatus) string { return string(n.Owner()) }},
+		{"model", "see the models with: node show --all", c.knownModels, func(n *nodes.DeviceStatus) string { return string(n.Model) }},
+		{"state", "see what the states are with: help show power", knownStates, func(n *nodes.DeviceStatus) string { return string(n.State) }},
+		{"owner", "see all users with: user show; free nodes with: node show --free; your own with: node show", c.knownUsers, func(n *nodes.DeviceStatus) string { return string(n.Owner()) }},
 	} {
 		if !c.given(f.option) {
 			continue
 		}
 		known, err := f.known(ctx)
 		if err != nil {
-			return nil, true, err
+			return nil, err
 		}
 		chosen, err := choices(f.option, c.option(f.option), known, f.hint)
 		if err != nil {
-			return nil, true, err
+			return nil, err
 		}
-		tests = append(tests, func(n nodes.DeviceStatus) bool { return slices.Contains(chosen, f.value(n)) })
+		tests = append(tests, func(n *nodes.DeviceStatus) bool { return slices.Contains(chosen, f.value(n)) })
 	}
-	return func(n nodes.DeviceStatus) bool {
-		return !slices.ContainsFunc(tests, func(test func(nodes.DeviceStatus) bool) bool { return !test(n) })
-	}, len(tests) > 0, nil
+	return tests, nil
 }
 
 func (c *Call) knownModels(ctx context.Context) ([]string, error) {

@@ -22,17 +22,26 @@ import (
 // clean replaces what could steer a terminal: control characters and invalid
 // UTF-8.
 func clean(s string) string {
+	if plain(s) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if steers(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+// plain reports whether s has nothing but visible characters of ASCII, as nearly all
+// that is shown.
+func plain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7f {
-			return strings.Map(func(r rune) rune {
-				if steers(r) {
-					return '\uFFFD'
-				}
-				return r
-			}, s)
+			return false
 		}
 	}
-	return s
+	return true
 }
 
 // steers reports whether a character does something to a terminal, or to the
@@ -219,6 +228,32 @@ func ago(now, t time.Time) string {
 		return "just now"
 	}
 	return humanize.RelTime(t, now, "ago", "")
+}
+
+// ages returns ago of one moment, for many instants: it makes each text once, of which
+// there are few.
+func ages(now time.Time) func(time.Time) string {
+	made := map[time.Duration]string{}
+	return func(t time.Time) string {
+		if t.IsZero() {
+			return ago(now, t)
+		}
+		age := now.Sub(t)
+		switch { // nobody is told more about it
+		case age >= 24*time.Hour:
+			age = age.Truncate(24 * time.Hour)
+		case age >= time.Hour:
+			age = age.Truncate(time.Hour)
+		default:
+			age = age.Truncate(time.Minute)
+		}
+		text, known := made[age]
+		if !known {
+			text = ago(now, now.Add(-age))
+			made[age] = text
+		}
+		return text
+	}
 }
 
 // in is a future instant for people, as in "in 5 minutes".

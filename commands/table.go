@@ -26,8 +26,12 @@ func columns(w io.Writer, bold bool, heading []string, rows [][]string) {
 	_, _ = w.Write(text.Bytes())
 }
 
-// table aligns the cells of rows.
-type table struct{ widths []int }
+// table aligns the cells of rows, which are all shown to fit before the first is
+// written. It keeps none of them.
+type table struct {
+	widths []int
+	line   []byte // the row that is written
+}
 
 // fit makes the columns wide enough for a row.
 func (t *table) fit(row []string) {
@@ -35,7 +39,9 @@ func (t *table) fit(row []string) {
 		if i == len(t.widths) {
 			t.widths = append(t.widths, 0)
 		}
-		t.widths[i] = max(t.widths[i], utf8.RuneCountInString(cell))
+		if len(cell) > t.widths[i] { // in bytes, which are no fewer than characters
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(cell))
+		}
 	}
 }
 
@@ -44,9 +50,9 @@ func (t *table) head(out *bufio.Writer, bold bool, heading []string) {
 	switch {
 	case heading == nil:
 	case bold:
-		out.WriteString("\x1b[1m")
-		t.cells(out, heading)
-		out.WriteString("\x1b[0m\n")
+		t.line = t.append(append(t.line[:0], "\x1b[1m"...), heading)
+		t.line = append(t.line, "\x1b[0m\n"...)
+		out.Write(t.line)
 	default:
 		t.write(out, heading)
 	}
@@ -54,20 +60,27 @@ func (t *table) head(out *bufio.Writer, bold bool, heading []string) {
 
 // write writes a row. One that did not fit pushes its last cells to the right.
 func (t *table) write(out *bufio.Writer, row []string) {
-	t.cells(out, row)
-	out.WriteByte('\n')
+	t.line = append(t.append(t.line[:0], row), '\n')
+	out.Write(t.line)
 }
 
-func (t *table) cells(out *bufio.Writer, row []string) {
+// append appends the cells of a row.
+func (t *table) append(line []byte, row []string) []byte {
 	gap := 0
 	for i, cell := range row {
+		width := len(cell)
 		if cell != "" {
 			for range gap {
-				out.WriteByte(' ')
+				line = append(line, ' ')
 			}
-			out.WriteString(clean(cell))
+			if !plain(cell) {
+				cell = clean(cell)
+				width = utf8.RuneCountInString(cell)
+			}
+			line = append(line, cell...)
 			gap = 0
 		}
-		gap += max(0, t.widths[i]-utf8.RuneCountInString(cell)) + 2
+		gap += max(0, t.widths[i]-width) + 2
 	}
+	return line
 }

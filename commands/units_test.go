@@ -29,6 +29,28 @@ func TestAgo(t *testing.T) {
 	}
 }
 
+// Texts that are made once for many instants are those that each of them has alone.
+func TestAges(t *testing.T) {
+	t.Parallel()
+	text := ages(noon)
+	check := func(at time.Time) {
+		t.Helper()
+		if got, want := text(at), ago(noon, at); got != want {
+			t.Errorf("%v: %q, want %q", noon.Sub(at), got, want)
+		}
+	}
+	check(time.Time{})
+	for age := -3 * time.Hour; age < 40*365*24*time.Hour; age += max(29*time.Second, age/997) {
+		check(noon.Add(-age))
+	}
+	const day = 24 * time.Hour
+	for _, bound := range []time.Duration{0, time.Minute, 2 * time.Minute, time.Hour, 2 * time.Hour, day, 2 * day, 7 * day, 14 * day, 30 * day, 60 * day, 360 * day, 540 * day, 720 * day, 37 * 360 * day} {
+		for d := -2 * time.Second; d <= 2*time.Second; d += time.Second / 2 {
+			check(noon.Add(-bound - d))
+		}
+	}
+}
+
 func TestDuration(t *testing.T) {
 	t.Parallel()
 	for s, want := range map[string]time.Duration{

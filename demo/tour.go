@@ -93,7 +93,11 @@ func (l *lab) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		all, err := l.server.Lab.AllDevices(ctx)
+		found, err := l.server.Lab.AllDevices(ctx)
+		if err != nil {
+			return err
+		}
+		all, err := found.Now(ctx)
 		if err != nil {
 			return err
 		}

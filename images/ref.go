@@ -77,6 +77,12 @@ func ParseRef(s string) (Ref, error) {
 // DefaultRef is the image that a free node of the model boots.
 func DefaultRef(model Model) Ref { return Ref{auth.Nobody, string(model) + defaultSuffix, latest} }
 
+// IsDefault reports whether r is DefaultRef of a model.
+func (r Ref) IsDefault(model Model) bool {
+	name, is := strings.CutSuffix(r.Name, defaultSuffix)
+	return is && name == string(model) && r.User == auth.Nobody && r.Tag == latest
+}
+
 // IsZero reports whether r names no image.
 func (r Ref) IsZero() bool { return r == Ref{} }
 

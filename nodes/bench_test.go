@@ -33,7 +33,7 @@ func BenchmarkOwned(b *testing.B) {
 	}
 	b.Run("mine", func(b *testing.B) {
 		for b.Loop() {
-			mine, err := l.Mine(b.Context(), "u2")
+			mine, err := inFull(l.Mine(b.Context(), "u2"))
 			ok(b, err)
 			if len(mine) != 100 {
 				b.Fatalf("%d nodes", len(mine))
@@ -42,7 +42,7 @@ func BenchmarkOwned(b *testing.B) {
 	})
 	b.Run("free", func(b *testing.B) {
 		for b.Loop() {
-			free, err := l.Show(b.Context(), "bob", parse("free-nodes"))
+			free, err := inFull(l.Show(b.Context(), "bob", parse("free-nodes")))
 			ok(b, err)
 			if len(free) != 5000 {
 				b.Fatalf("%d nodes", len(free))

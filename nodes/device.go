@@ -75,6 +75,22 @@ func inOrder(ds []Device) []Device {
 	return values(sorted)
 }
 
+func pointers(ds []Device) []*Device {
+	all := make([]*Device, len(ds))
+	for i := range ds {
+		all[i] = &ds[i]
+	}
+	return all
+}
+
+func values(ds []*Device) []Device {
+	all := make([]Device, len(ds))
+	for i, d := range ds {
+		all[i] = *d
+	}
+	return all
+}
+
 // get returns one device by its name, or a fault with near misses.
 func get(r state.Reader, name Name) (Device, error) {
 	d, found, err := devices.Find(r, string(name))

@@ -42,6 +42,7 @@
 //	wait.go        waiting until nodes are up, and waking those that save power
 //	session.go     commands and shells of users on nodes
 //	ports.go       what package power asks and is asked about switch ports
-//	show.go        all of that, of several devices, to be shown
+//	show.go        which devices are to be shown
+//	list.go        all of that, of many devices, some at a time
 //	detail.go      and of one node
 package nodes

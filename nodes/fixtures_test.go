@@ -48,6 +48,14 @@ type testLab struct {
 
 // newLab is a lab in memory with some users besides alice, and free nodes of the
 // model m1.
+// inFull returns what a list shows.
+func inFull(l List, err error) ([]DeviceStatus, error) {
+	if err != nil {
+		return nil, err
+	}
+	return l.Now(context.Background())
+}
+
 func newLab(t testing.TB, users []auth.Name, nodes ...Name) testLab {
 	t.Helper()
 	store, err := badger.OpenMemory()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"walt/auth"
 	"walt/consent"
 	"walt/fault"
 	"walt/images"
@@ -84,15 +85,19 @@ func waitingFor(r state.Reader, model images.Model) ([]Device, error) {
 	return inOrder(waiting), err
 }
 
-// Uses counts the nodes that boot each image.
-func Uses(all []DeviceStatus) map[images.Ref]int {
-	uses := map[images.Ref]int{}
-	for _, n := range all {
-		if n.Kind == Node {
-			uses[n.Image]++
+// Uses counts the nodes of a user that boot each image, or all nodes of the lab for "".
+func (l *Lab) Uses(ctx context.Context, user auth.Name) (map[images.Ref]int, error) {
+	return read(ctx, l.view, func() map[images.Ref]int {
+		uses := map[images.Ref]int{}
+		for owner, ds := range l.view.owned {
+			for _, d := range ds {
+				if user == "" || owner == user {
+					uses[d.Image]++
+				}
+			}
 		}
-	}
-	return uses
+		return uses
+	})
 }
 
 // Try has one of the free nodes that boot an image boot another version of it

@@ -115,14 +115,14 @@ func TestInterrupted(t *testing.T) {
 			} else {
 				ok(t, err)
 			}
-			all, err := l.Mine(t.Context(), "bob")
+			all, err := inFull(l.Mine(t.Context(), "bob"))
 			ok(t, err)
 			var bobs []Name
 			for _, n := range all {
 				bobs = append(bobs, n.Name)
 			}
 			equal(t, "bob's nodes", bobs, c.bobs...)
-			devs, err := l.AllDevices(t.Context())
+			devs, err := inFull(l.AllDevices(t.Context()))
 			ok(t, err)
 			for _, d := range devs {
 				if d.Kind != Node {

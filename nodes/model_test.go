@@ -214,7 +214,7 @@ func (m *model) restarted(t *testing.T, text string) {
 	defer cancel()
 	stopped := make(chan error)
 	go func() { stopped <- m.lab.serve(ctx) }()
-	all, err := m.lab.All(ctx)
+	all, err := inFull(m.lab.All(ctx))
 	ok(t, err)
 	all = slices.DeleteFunc(all, func(n DeviceStatus) bool { return !n.Virtual() })
 	if _, err := m.lab.Wait(ctx, all, func([]DeviceStatus) {}); err != nil {

@@ -192,7 +192,7 @@ func (c *change) take(ds []Device, user auth.Name) error {
 func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result, error) {
 	return l.change(ctx, actor, consent.Agreement{}, func(c *change) error {
 		if set.String() == "my-nodes" {
-			mine, err := set.find(stored{c.tx}, auth.UserOf(actor), nodeScope)
+			mine, err := ownedBy(c.tx, auth.UserOf(actor))
 			if err != nil || len(mine) == 0 {
 				return err
 			}

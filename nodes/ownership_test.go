@@ -294,7 +294,7 @@ func TestRename(t *testing.T) {
 	}
 	equal(t, "stopped", l.grid.stopped, "v1")
 	equal(t, "started", l.grid.take(), "v2")
-	all, err := l.Mine(t.Context(), "bob")
+	all, err := inFull(l.Mine(t.Context(), "bob"))
 	ok(t, err)
 	if len(all) != 2 || all[1].Name != "v2" || all[1].State != Up {
 		t.Errorf("bob has %v", all)

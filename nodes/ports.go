@@ -9,7 +9,6 @@ import (
 	"walt/auth"
 	"walt/ethernet"
 	"walt/fault"
-	"walt/images"
 	"walt/journal"
 	"walt/power"
 	"walt/state"
@@ -25,7 +24,7 @@ func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, erro
 	d, err := devices.Get(r, string(name))
 	return power.Device{
 		Name: string(name), Node: d.Kind == Node, Virtual: d.Virtual(),
-		Idle: d.Kind == Node && d.Image == images.DefaultRef(d.Model) && !l.visitors.Any(string(name)), Since: d.Since,
+		Idle: d.Kind == Node && d.Image.IsDefault(d.Model) && !l.visitors.Any(string(name)), Since: d.Since,
 	}, err == nil, err
 }
 
@@ -54,8 +53,8 @@ func (l *Lab) PoweredOff(mac ethernet.MAC) {
 }
 
 // ofSwitch is how the server last reached a switch.
-func (l *Lab) ofSwitch(r state.Reader, d Device) (Status, error) {
-	c, err := l.Ports.Contact(r, d.MAC)
+func (l *Lab) ofSwitch(r state.Reader, mac ethernet.MAC) (Status, error) {
+	c, err := l.Ports.Contact(r, mac)
 	s := Status{State: Up, Addr: c.Address, Heard: c.Heard, Why: c.Why}
 	switch {
 	case c.Heard.IsZero():

@@ -59,7 +59,7 @@ func TestPowerSaving(t *testing.T) {
 		if how := result.Changes[0].Reboot; how.Outcome != RebootOK {
 			t.Errorf("the reboot of n1: %s", how)
 		}
-		all, err := l.Show(t.Context(), "bob", parse("n3"))
+		all, err := inFull(l.Show(t.Context(), "bob", parse("n3")))
 		ok(t, err)
 		woke, err := l.Wake(t.Context(), all)
 		ok(t, err)

@@ -82,9 +82,7 @@ func (l *Lab) probe(ctx context.Context) error {
 
 // probeAll calls all nodes once. One that misses two calls is unreachable.
 func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[Name]bool) {
-	all, err := l.pick(ctx, nodeScope, func() []*Device {
-		return l.view.which(func(d *Device) bool { return d.Kind == Node && d.lasts() })
-	})
+	all, err := l.calledUp(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			l.Log.Error("look which nodes answer", "err", err)
@@ -96,9 +94,6 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 	var calls sync.WaitGroup
 	turns := make(chan struct{}, probesAtOnce)
 	for _, n := range all {
-		if n.Addr == "" || n.State != Up && n.State != Unreachable {
-			continue
-		}
 		turns <- struct{}{}
 		calls.Go(func() {
 			defer func() { <-turns }()
@@ -124,4 +119,23 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 	}
 	calls.Wait()
 	return missing
+}
+
+// calledUp returns the physical nodes that should answer.
+func (l *Lab) calledUp(ctx context.Context) (all []DeviceStatus, err error) {
+	physical, err := l.list(ctx, nodeScope, func() []*Device {
+		return l.view.which(func(d *Device) bool { return d.Kind == Node && d.lasts() })
+	})
+	if err != nil {
+		return nil, err
+	}
+	for n, err := range physical.Each(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if n.Addr != "" && (n.State == Up || n.State == Unreachable) {
+			all = append(all, *n)
+		}
+	}
+	return all, nil
 }

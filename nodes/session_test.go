@@ -106,12 +106,14 @@ func (l lab) up(t *testing.T) nodes.DeviceStatus {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	all, err := l.Show(ctx, "bob", nodes.Only("v1"))
+	list, err := l.Show(ctx, "bob", nodes.Only("v1"))
+	ok(t, err)
+	all, err := list.Now(ctx)
 	ok(t, err)
 	if missing, err := l.Wait(ctx, all, func([]nodes.DeviceStatus) {}); err != nil {
 		t.Fatalf("%v: %v", missing, err)
 	}
-	all, err = l.Show(ctx, "bob", nodes.Only("v1"))
+	all, err = list.Now(ctx)
 	ok(t, err)
 	return all[0]
 }
@@ -359,8 +361,8 @@ func TestStormOfStarts(t *testing.T) {
 	}
 	all, err := l.All(t.Context())
 	ok(t, err)
-	if len(all) != 1 {
-		t.Errorf("there are %d nodes", len(all))
+	if all.Len() != 1 {
+		t.Errorf("there are %d nodes", all.Len())
 	}
 	l.up(t)
 }

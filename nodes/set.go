@@ -50,12 +50,18 @@ var (
 	deviceScope = scope{"device", ""}
 )
 
-func (sc scope) holds(d Device) bool { return sc.kind == "" || d.Kind == sc.kind }
+func (sc scope) holds(d *Device) bool { return sc.kind == "" || d.Kind == sc.kind }
 
 // expand returns the devices that the set stands for, each once, in natural
 // order. All unknown names are reported at once.
 func (s Set) expand(from source, user auth.Name, sc scope) ([]Device, error) {
 	found, err := s.find(from, user, sc)
+	return values(found), err
+}
+
+// find is expand for who changes nothing of them.
+func (s Set) find(from source, user auth.Name, sc scope) ([]*Device, error) {
+	found, err := s.eachTerm(from, user, sc)
 	if err != nil {
 		return nil, err
 	}
@@ -66,16 +72,16 @@ func (s Set) expand(from source, user auth.Name, sc scope) ([]Device, error) {
 		}
 		return nil, fault.Failedf("the set %q is empty", s).WithHint("%s", hint)
 	}
-	slices.SortFunc(found, func(a, b Device) int { return a.Name.Compare(b.Name) })
-	return slices.CompactFunc(found, func(a, b Device) bool { return a.Name == b.Name }), nil
+	slices.SortFunc(found, naturally)
+	return slices.CompactFunc(found, func(a, b *Device) bool { return a.Name == b.Name }), nil
 }
 
-// find returns the devices of each term, in any order and with repetitions.
-func (s Set) find(from source, user auth.Name, sc scope) ([]Device, error) {
-	var found []Device
+// eachTerm returns the devices of each term, in any order and with repetitions.
+func (s Set) eachTerm(from source, user auth.Name, sc scope) ([]*Device, error) {
+	var found []*Device
 	var bad, misfits []string
 	for _, term := range s.terms {
-		var some []Device
+		var some []*Device
 		match, err := selects(from, term)
 		switch {
 		case err != nil:
@@ -86,24 +92,23 @@ func (s Set) find(from source, user auth.Name, sc scope) ([]Device, error) {
 		case term == serverKeyword:
 			misfits = append(misfits, term)
 		case match != nil:
-			some, err = from.which(func(d *Device) bool { return sc.holds(*d) && match(d) })
+			some, err = from.which(func(d *Device) bool { return sc.holds(d) && match(d) })
 		case strings.ContainsAny(term, globSigns):
 			some, err = from.named(term)
-			if some = slices.DeleteFunc(some, func(d Device) bool { return !sc.holds(d) }); len(some) == 0 {
+			if some = slices.DeleteFunc(some, func(d *Device) bool { return !sc.holds(d) }); len(some) == 0 {
 				bad = append(bad, term)
 			}
 		default:
-			var d Device
-			var known bool
-			d, known, err = from.device(Name(term))
+			var d *Device
+			d, err = from.device(Name(term))
 			switch {
 			case err != nil:
-			case !known:
+			case d == nil:
 				bad = append(bad, term)
 			case !sc.holds(d):
 				misfits = append(misfits, term)
 			default:
-				some = []Device{d}
+				some = []*Device{d}
 			}
 		}
 		if err != nil {
@@ -146,10 +151,10 @@ func selects(from source, term string) (func(*Device) bool, error) {
 // source is where a set finds its devices: in a transaction that decides
 // something (stored), or in the view, for what is only shown (seen).
 type source interface {
-	device(Name) (d Device, known bool, err error)
-	ownedBy(auth.Name) ([]Device, error) // in natural order
-	which(wanted func(*Device) bool) ([]Device, error)
-	named(glob string) ([]Device, error)
+	device(Name) (*Device, error)         // nil: there is none
+	ownedBy(auth.Name) ([]*Device, error) // in natural order
+	which(wanted func(*Device) bool) ([]*Device, error)
+	named(glob string) ([]*Device, error)
 	reader() state.Reader
 }
 
@@ -157,18 +162,29 @@ type source interface {
 // have to see whether they are read by an update.
 type stored struct{ r state.Reader }
 
-func (s stored) reader() state.Reader                      { return s.r }
-func (s stored) device(n Name) (Device, bool, error)       { return devices.Find(s.r, string(n)) }
-func (s stored) ownedBy(owner auth.Name) ([]Device, error) { return ownedBy(s.r, owner) }
+func (s stored) reader() state.Reader { return s.r }
 
-func (s stored) which(wanted func(*Device) bool) ([]Device, error) {
+func (s stored) device(n Name) (*Device, error) {
+	d, known, err := devices.Find(s.r, string(n))
+	if !known {
+		return nil, err
+	}
+	return &d, err
+}
+
+func (s stored) ownedBy(owner auth.Name) ([]*Device, error) {
+	all, err := ownedBy(s.r, owner)
+	return pointers(all), err
+}
+
+func (s stored) which(wanted func(*Device) bool) ([]*Device, error) {
 	all, err := everything(s.r)
-	return slices.DeleteFunc(all, func(d Device) bool { return !wanted(&d) }), err
+	return slices.DeleteFunc(pointers(all), func(d *Device) bool { return !wanted(d) }), err
 }
 
 // named reads no names but those that begin as the glob does, and no devices but those
 // that it matches.
-func (s stored) named(glob string) (found []Device, err error) {
+func (s stored) named(glob string) (found []*Device, err error) {
 	for name, err := range devices.Keys(s.r, glob[:strings.IndexAny(glob, globSigns)], "") {
 		if err != nil {
 			return nil, err
@@ -180,7 +196,7 @@ func (s stored) named(glob string) (found []Device, err error) {
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, d)
+		found = append(found, &d)
 	}
 	return found, nil
 }

@@ -125,8 +125,8 @@ func TestDevicesAndTheServer(t *testing.T) {
 	for set, want := range map[string]int{"server": 0, "rpi-1,server": 1, "server,server,all-devices": 6} {
 		found, server, err := l.Devices(t.Context(), "bob", parse(set))
 		ok(t, err)
-		if !server || len(found) != want {
-			t.Errorf("%s: got %d devices, server: %v", set, len(found), server)
+		if !server || found.Len() != want {
+			t.Errorf("%s: got %d devices, server: %v", set, found.Len(), server)
 		}
 	}
 	if _, server, err := l.Devices(t.Context(), "bob", parse("rpi-1")); err != nil || server {
@@ -204,7 +204,7 @@ func FuzzSet(f *testing.F) {
 					t.Errorf("%q stands for %v", s, ds)
 				}
 				for i, d := range ds {
-					if !sc.holds(d) || i > 0 && ds[i-1].Name == d.Name {
+					if !sc.holds(&d) || i > 0 && ds[i-1].Name == d.Name {
 						t.Errorf("%q stands for %v", s, ds)
 					}
 				}

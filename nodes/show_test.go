@@ -22,7 +22,7 @@ func BenchmarkShow(b *testing.B) {
 	for what, set := range map[string]string{"all": "all-nodes", "one": "n77"} {
 		b.Run(what, func(b *testing.B) {
 			for b.Loop() {
-				all, err := l.Show(b.Context(), "alice", parse(set))
+				all, err := inFull(l.Show(b.Context(), "alice", parse(set)))
 				ok(b, err)
 				if all[0].Switch == "" {
 					b.Fatal("not connected")

@@ -87,6 +87,20 @@ func (b *board) of(n Name) Status {
 	return Status{State: Off}
 }
 
+// fill adds what devices are doing.
+func (b *board) fill(all []DeviceStatus) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range all {
+		d := &all[i]
+		s, ok := b.all[d.Name]
+		if !ok {
+			s.State = Off
+		}
+		d.Status = s
+	}
+}
+
 func (b *board) set(n Name, s State, addr string) {
 	b.change(n, func(st *Status) {
 		st.State, st.Addr, st.Why, st.due, st.untold = s, addr, "", false, false

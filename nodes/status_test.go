@@ -29,7 +29,7 @@ func (m *missing) progress(ns []DeviceStatus) {
 // await starts to wait for the nodes of bob.
 func (l testLab) await(ctx context.Context, t *testing.T) (*missing, <-chan error) {
 	t.Helper()
-	all, err := l.Mine(ctx, "bob")
+	all, err := inFull(l.Mine(ctx, "bob"))
 	ok(t, err)
 	var m missing
 	done := make(chan error, 1)
@@ -110,7 +110,7 @@ func TestWaitEnds(t *testing.T) {
 		l.comeUp(t, "v1")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		all, err := l.Mine(ctx, "bob")
+		all, err := inFull(l.Mine(ctx, "bob"))
 		ok(t, err)
 		left, err := l.Wait(ctx, all, func([]DeviceStatus) {})
 		if !errors.Is(err, context.DeadlineExceeded) || len(left) != 1 || left[0].Name != "v2" {
@@ -193,19 +193,19 @@ func TestShow(t *testing.T) {
 	t.Parallel()
 	l := newMix(t)
 	l.comeUp(t, "rpi-2")
-	all, err := l.All(t.Context())
+	all, err := inFull(l.All(t.Context()))
 	ok(t, err)
 	var got []string
 	for _, n := range all {
 		got = append(got, fmt.Sprintf("%s %s %s %s", n.Name, n.Owner(), n.State, n.IP()))
 	}
 	equal(t, "all nodes", got, "pc-1 carol off ", "rpi-1 waltplatform off ", "rpi-2 bob up 127.0.0.1", "rpi-10 waltplatform off ")
-	shown, err := l.Show(t.Context(), "bob", parse("my-nodes,rpi-1"))
+	shown, err := inFull(l.Show(t.Context(), "bob", parse("my-nodes,rpi-1")))
 	ok(t, err)
 	if len(shown) != 2 || shown[0].Name != "rpi-1" || shown[1].Name != "rpi-2" {
 		t.Errorf("shown are %v", shown)
 	}
-	devs, err := l.AllDevices(t.Context())
+	devs, err := inFull(l.AllDevices(t.Context()))
 	ok(t, err)
 	if len(devs) != 6 {
 		t.Errorf("there are %d devices", len(devs))
@@ -221,7 +221,11 @@ func TestShow(t *testing.T) {
 	models, err := l.Models(t.Context())
 	ok(t, err)
 	equal(t, "models", models, "m1")
-	if uses := Uses(all); uses[images.DefaultRef("m1")] != 2 || uses[ref("bob/m1-default")] != 1 {
-		t.Errorf("uses are %v", uses)
+	for user, free := range map[auth.Name]int{"": 2, "bob": 0} {
+		uses, err := l.Uses(t.Context(), user)
+		ok(t, err)
+		if uses[images.DefaultRef("m1")] != free || uses[ref("bob/m1-default")] != 1 {
+			t.Errorf("%q: uses are %v", user, uses)
+		}
 	}
 }

@@ -56,7 +56,9 @@ func (l testLab) live(t testing.TB) (stop func()) {
 
 func (l testLab) state(t testing.TB, n Name) DeviceStatus {
 	t.Helper()
-	found, _, err := l.Devices(t.Context(), "alice", Only(n))
+	all, _, err := l.Devices(t.Context(), "alice", Only(n))
+	ok(t, err)
+	found, err := all.Now(t.Context())
 	ok(t, err)
 	return found[0]
 }

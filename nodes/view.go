@@ -2,12 +2,14 @@ package nodes
 
 import (
 	"context"
+	"iter"
 	"path"
 	"slices"
 	"strings"
 	"unique"
 
 	"walt/auth"
+	"walt/ethernet"
 	"walt/images"
 	"walt/state"
 )
@@ -24,7 +26,10 @@ type view struct {
 	keyed  []*Device               // in the order of bytes, in which those with a prefix are side by side
 	owned  map[auth.Name][]*Device // the nodes of each owner, those of auth.Nobody too, in natural order
 	models map[images.Model]int    // how many nodes each has
-	pool   *pool                   // the free nodes
+	// switches are the names of those by their MAC, and of what may yet become one.
+	switches map[ethernet.MAC]Name
+	pool     *pool // the free nodes
+	age      int   // counts the commits that changed something
 }
 
 func newView(s state.Store, p *pool) *view {
@@ -41,6 +46,7 @@ func (v *view) apply(all bool, changes []state.Change[Device]) {
 	if all {
 		v.named, v.all, v.keyed = make(map[Name]*Device, len(changes)), nil, nil
 	}
+	v.age++
 	bulk := all || len(changes) > many
 	var fresh []Name
 	for _, c := range changes {
@@ -78,11 +84,13 @@ func (d *Device) share() {
 // fresh, in the order of keys at best, for orders that are nearly right are made quickly.
 func (v *view) arrange(fresh []Name) {
 	v.all, v.keyed = v.renew(v.all, fresh, naturally), v.renew(v.keyed, fresh, byKey)
-	v.owned, v.models = map[auth.Name][]*Device{}, map[images.Model]int{}
+	v.owned, v.models, v.switches = map[auth.Name][]*Device{}, map[images.Model]int{}, map[ethernet.MAC]Name{}
 	for _, d := range v.all {
 		if d.Kind == Node {
 			v.owned[d.Owner()] = append(v.owned[d.Owner()], d)
 			v.models[d.Model]++
+		} else {
+			v.switches[d.MAC] = d.Name
 		}
 	}
 	v.pool.fill(v.owned[auth.Nobody])
@@ -118,6 +126,8 @@ func (v *view) replace(was, is *Device) {
 			if v.models[was.Model]--; v.models[was.Model] == 0 {
 				delete(v.models, was.Model)
 			}
+		} else if v.switches[was.MAC] == was.Name { // else it has another name by now
+			delete(v.switches, was.MAC)
 		}
 	}
 	if is != nil {
@@ -125,6 +135,8 @@ func (v *view) replace(was, is *Device) {
 		if is.Kind == Node {
 			v.owned[is.Owner()] = with(v.owned[is.Owner()], is, naturally)
 			v.models[is.Model]++
+		} else {
+			v.switches[is.MAC] = is.Name
 		}
 	}
 }
@@ -163,6 +175,18 @@ func (v *view) which(wanted func(*Device) bool) (found []*Device) {
 	return found
 }
 
+// under returns the devices whose names begin with the prefix, in the order of bytes.
+func (v *view) under(prefix string) iter.Seq[*Device] {
+	from, _ := slices.BinarySearchFunc(v.keyed, &Device{Name: Name(prefix)}, byKey)
+	return func(yield func(*Device) bool) {
+		for _, d := range v.keyed[from:] {
+			if !strings.HasPrefix(string(d.Name), prefix) || !yield(d) {
+				return
+			}
+		}
+	}
+}
+
 // read returns what pick copies of the view.
 func read[T any](ctx context.Context, v *view, pick func() T) (found T, err error) {
 	err = v.Read(ctx, func() { found = pick() })
@@ -178,30 +202,25 @@ type seen struct {
 
 func (s seen) reader() state.Reader { return s.r }
 
-func (s seen) device(n Name) (found Device, known bool, err error) {
-	d, err := read(s.ctx, s.view, func() *Device { return s.view.named[n] })
-	if err != nil || d == nil {
-		return Device{}, false, err
-	}
-	return *d, true, nil
+func (s seen) device(n Name) (*Device, error) {
+	return read(s.ctx, s.view, func() *Device { return s.view.named[n] })
 }
 
-func (s seen) ownedBy(owner auth.Name) ([]Device, error) {
-	return read(s.ctx, s.view, func() []Device { return values(s.view.owned[owner]) })
+func (s seen) ownedBy(owner auth.Name) ([]*Device, error) {
+	return read(s.ctx, s.view, func() []*Device { return slices.Clone(s.view.owned[owner]) })
 }
 
-func (s seen) which(wanted func(*Device) bool) ([]Device, error) {
-	return read(s.ctx, s.view, func() []Device { return values(s.view.which(wanted)) })
+func (s seen) which(wanted func(*Device) bool) ([]*Device, error) {
+	return read(s.ctx, s.view, func() []*Device { return s.view.which(wanted) })
 }
 
-func (s seen) named(glob string) ([]Device, error) {
-	return s.which(func(d *Device) bool { ok, _ := path.Match(glob, string(d.Name)); return ok })
-}
-
-func values(ds []*Device) []Device {
-	all := make([]Device, len(ds))
-	for i, d := range ds {
-		all[i] = *d
-	}
-	return all
+func (s seen) named(glob string) ([]*Device, error) {
+	return read(s.ctx, s.view, func() (found []*Device) {
+		for d := range s.view.under(glob[:strings.IndexAny(glob, globSigns)]) {
+			if ok, _ := path.Match(glob, string(d.Name)); ok {
+				found = append(found, d)
+			}
+		}
+		return found
+	})
 }

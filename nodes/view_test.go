@@ -34,12 +34,13 @@ func checkView(t *testing.T, l testLab) {
 		v := l.view
 		free, wanted := v.pool.list(""), fresh.pool.list("")
 		for what, is := range map[string]bool{
-			"all":    same(v.all, fresh.all),
-			"keyed":  same(v.keyed, fresh.keyed),
-			"pool":   slices.EqualFunc(free[:], wanted[:], same),
-			"named":  maps.EqualFunc(v.named, fresh.named, func(a, b *Device) bool { return sameDevice(*a, *b) }),
-			"owned":  maps.EqualFunc(v.owned, fresh.owned, same),
-			"models": maps.Equal(v.models, fresh.models),
+			"all":      same(v.all, fresh.all),
+			"keyed":    same(v.keyed, fresh.keyed),
+			"pool":     slices.EqualFunc(free[:], wanted[:], same),
+			"named":    maps.EqualFunc(v.named, fresh.named, func(a, b *Device) bool { return sameDevice(*a, *b) }),
+			"owned":    maps.EqualFunc(v.owned, fresh.owned, same),
+			"switches": maps.Equal(v.switches, fresh.switches),
+			"models":   maps.Equal(v.models, fresh.models),
 		} {
 			if !is {
 				t.Errorf("the view has other devices than the store: %s", what)
@@ -76,7 +77,7 @@ func TestViewOfMany(t *testing.T) {
 		t.Errorf("%d nodes were acquired", len(got.Changes))
 	}
 	checkView(t, l)
-	mine, err := l.Mine(t.Context(), "bob")
+	mine, err := inFull(l.Mine(t.Context(), "bob"))
 	ok(t, err)
 	if len(mine) != 300 {
 		t.Errorf("bob has %d nodes", len(mine))

@@ -191,7 +191,7 @@ func (l *Lab) Again(ctx context.Context, nodes []DeviceStatus) (now []DeviceStat
 			}
 			ds = append(ds, d)
 		}
-		now, err = l.withStatus(r, pointers(ds))
+		now, err = l.statusOf(ctx, pointers(ds))
 		return err
 	})
 	return now, err

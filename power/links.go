@@ -149,6 +149,10 @@ func (p *Ports) Controls(r state.Reader, node ethernet.MAC) (bool, error) {
 	return !port.IsZero(), err
 }
 
+// perSwitch is for how many devices it takes as long to read their links one by
+// one as the cables of a switch.
+const perSwitch = 15
+
 // FirstControlled returns the first n of the devices that Controls says, in their order.
 // It reads one by one until it is sooner to read all ports at once.
 func (p *Ports) FirstControlled(r state.Reader, n int, devices iter.Seq[ethernet.MAC]) (found []ethernet.MAC, err error) {
@@ -224,76 +228,3 @@ func controlled(r state.Reader) (map[ethernet.MAC]Port, error) {
 	}
 	return found, nil
 }
-
-// Wiring is where some devices are connected, and which ports are off, at one
-// moment.
-type Wiring struct {
-	ports map[ethernet.MAC]Port
-	open  map[Port]order
-}
-
-// perSwitch is for how many devices it takes as long to read their links one by
-// one as the cables of a switch.
-const perSwitch = 15
-
-// Wiring reads it for all of the devices at once.
-func (p *Ports) Wiring(r state.Reader, devices []ethernet.MAC) (w Wiring, err error) {
-	w.ports = map[ethernet.MAC]Port{}
-	if w.open, err = openOrders(r); err != nil {
-		return w, err
-	}
-	byLink, err := fewFor(r, len(devices))
-	switch {
-	case err != nil:
-		return w, err
-	case byLink:
-		return w, w.readLinks(r, devices)
-	}
-	return w, w.readCables(r)
-}
-
-// fewFor reports whether the links of n devices are read sooner than the cables
-// of all switches that have any.
-func fewFor(r state.Reader, n int) (bool, error) {
-	if n <= perSwitch {
-		return true, nil
-	}
-	switches := 0
-	for _, err := range cables.Keys(r, "", "") {
-		if err != nil {
-			return false, err
-		}
-		if switches++; n <= switches*perSwitch {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// readLinks reads where each of the devices is connected.
-func (w Wiring) readLinks(r state.Reader, devices []ethernet.MAC) error {
-	for _, mac := range devices {
-		l, err := linkOf(r, mac)
-		if err != nil {
-			return err
-		}
-		w.ports[mac] = l.Port
-	}
-	return nil
-}
-
-// readCables reads what is connected to every switch.
-func (w Wiring) readCables(r state.Reader) error {
-	for e, err := range cables.Scan(r, "", "") {
-		if err != nil {
-			return err
-		}
-		for mac, number := range e.Value {
-			w.ports[mac] = Port{Switch: ethernet.MAC(e.Key), Number: number}
-		}
-	}
-	return nil
-}
-
-// Port is the one that a device is connected to, the zero Port if none is known.
-func (w Wiring) Port(mac ethernet.MAC) Port { return w.ports[mac] }

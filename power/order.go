@@ -119,12 +119,6 @@ func (p *Ports) IsOff(r state.Reader, mac ethernet.MAC) (bool, error) {
 	return o.Will == turnOff, err
 }
 
-// OffSince is IsOff, with the time of the order.
-func (w Wiring) OffSince(mac ethernet.MAC) (since time.Time, off bool) {
-	o := w.open[w.ports[mac]]
-	return o.Since, o.Will == turnOff
-}
-
 // orders returns all open orders.
 func (p *Ports) orders(ctx context.Context) (all map[Port]order, err error) {
 	err = p.Store.View(ctx, func(r state.Reader) (err error) {

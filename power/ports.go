@@ -50,6 +50,7 @@ type Config struct {
 // Ports is the switch ports of one lab.
 type Ports struct {
 	Config
+	wiring   *wiring
 	sessions *sessions
 	contacts *contacts
 	idle     atomic.Int64 // a time.Duration
@@ -65,7 +66,7 @@ func New(c Config) *Ports {
 	if c.Dial == nil {
 		c.Dial = func(sw snmp.Switch) (Agent, error) { return snmp.Open(sw) }
 	}
-	p := &Ports{Config: c, contacts: newContacts(c.Now), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
+	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
 	p.sessions = newSessions(func(sw snmp.Switch) (Agent, error) { return p.Dial(sw) })
 	return p
 }
@@ -75,6 +76,8 @@ func New(c Config) *Ports {
 // ctx ends.
 func (p *Ports) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.wiring.cables.Run(ctx) })
+	g.Go(func() error { return p.wiring.orders.Run(ctx) })
 	for name, duty := range map[string]func(context.Context) error{
 		"ports": p.reconcile, "saver": p.save, "discovery": p.rediscover,
 	} {

@@ -92,11 +92,7 @@ func (r *room) plug(t testing.TB, name, sw string, port int) {
 // port is where a device is connected.
 func (r *room) port(t testing.TB, name string) (port power.Port) {
 	t.Helper()
-	ok(t, r.Store.View(t.Context(), func(reader state.Reader) error {
-		w, err := r.Wiring(reader, []ethernet.MAC{macOf(name)})
-		port = w.Port(macOf(name))
-		return err
-	}))
+	ok(t, r.Wiring(t.Context(), func(w power.Wiring) { port = w.Port(macOf(name)) }))
 	return port
 }
 

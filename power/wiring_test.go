@@ -2,94 +2,85 @@ package power_test
 
 import (
 	"fmt"
-	"slices"
+	"math/rand/v2"
 	"testing"
+	"time"
 
 	"walt/ethernet"
 	"walt/power"
 	"walt/state"
 )
 
-// BenchmarkWiring asks for the ports of devices, in labs whose switches have 48
-// ports each, all of them connected.
+// BenchmarkWiring asks for the ports of 10,000 devices that are connected to switches
+// with 48 ports each.
 func BenchmarkWiring(b *testing.B) {
-	const ports = 48
-	for _, switches := range []int{0, 3, 200} {
-		r := newRoom(b, 0)
-		for i := range switches {
-			sw := fmt.Sprintf("rack%d", i)
-			r.addSwitch(b, sw, sw+":161")
-			for port := range ports {
-				r.plug(b, fmt.Sprintf("n%d", i*ports+port), sw, port+1)
-			}
+	const ports, switches = 48, 10_000/48 + 1
+	r := newRoom(b, 0)
+	var devices []ethernet.MAC
+	for i := range switches {
+		sw := fmt.Sprintf("rack%d", i)
+		r.addSwitch(b, sw, sw+":161")
+		for port := range ports {
+			name := fmt.Sprintf("n%d", i*ports+port)
+			r.plug(b, name, sw, port+1)
+			devices = append(devices, macOf(name))
 		}
-		for _, n := range []int{1, 10, 100, 1000, 10_000} {
-			var devices []ethernet.MAC
-			for i := range n {
-				devices = append(devices, macOf(fmt.Sprintf("n%d", i)))
-			}
-			b.Run(fmt.Sprintf("switches=%d/devices=%d", switches, n), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					w, err := state.Read(b.Context(), r.Store, func(reader state.Reader) (power.Wiring, error) { return r.Wiring(reader, devices) })
-					ok(b, err)
-					connected := slices.ContainsFunc(devices, func(mac ethernet.MAC) bool { return !w.Port(mac).IsZero() })
-					if connected != (switches > 0) {
-						b.Fatal(connected)
-					}
+	}
+	for b.Loop() {
+		ok(b, r.Wiring(b.Context(), func(w power.Wiring) {
+			for _, mac := range devices {
+				if port := w.Port(mac); port.IsZero() {
+					b.Fatal(mac, "is not connected")
+				} else if _, off := w.OffSince(port); off {
+					b.Fatal(mac, "is off")
 				}
-			})
-		}
+			}
+		}))
 	}
 }
 
-// counting counts what is read one by one.
-type counting struct {
-	state.Reader
-	gets *int
-}
-
-func (c counting) Get(key string) ([]byte, error) {
-	*c.gets++
-	return c.Reader.Get(key)
-}
-
-// Where devices are connected is the same however it is read: by device when
-// they are few for the switches of the lab, and by switch when they are many.
-func TestWiring(t *testing.T) {
+// The wiring is what the store says after each change: devices are plugged in, to
+// another port or switch, and out, and ports lose their power and get it back.
+func TestWiringFollows(t *testing.T) {
 	t.Parallel()
-	const connected = 20
-	for _, test := range []struct{ switches, devices, gets int }{
-		{1, 10, 10},
-		{1, 100, 0},
-		{10, 100, 100},
-	} {
-		r := newRoom(t, connected)
-		for i := 1; i < test.switches; i++ {
-			sw := fmt.Sprintf("other%d", i)
-			r.addSwitch(t, sw, sw+":161")
-			r.plug(t, "on-"+sw, sw, 1)
+	const devices, switches = 6, 3
+	r := newRoom(t, devices)
+	for i := 2; i <= switches; i++ {
+		r.addSwitch(t, fmt.Sprintf("sw%d", i), "other:161")
+	}
+	r.SetIdle(time.Nanosecond)
+	random := rand.New(rand.NewPCG(1, 2))
+	for step := range 200 {
+		name := fmt.Sprintf("n%d", 1+random.IntN(devices))
+		switch random.IntN(4) {
+		case 0:
+			r.plug(t, name, "", 0)
+		case 1:
+			_, err := r.OrderOff(t.Context())
+			ok(t, err)
+		case 2:
+			r.update(t, func(tx state.Tx) error {
+				_, err := r.PowerOn(tx, macOf(name))
+				return err
+			})
+		default:
+			r.plug(t, name, fmt.Sprintf("sw%d", 1+random.IntN(switches)), 1+random.IntN(4))
 		}
-		var devices []ethernet.MAC
-		for i := range test.devices {
-			devices = append(devices, macOf(fmt.Sprintf("n%d", i+1)))
-		}
-		gets := 0
-		w, err := state.Read(t.Context(), r.Store, func(reader state.Reader) (power.Wiring, error) {
-			return r.Wiring(counting{reader, &gets}, devices)
-		})
-		ok(t, err)
-		if gets != test.gets {
-			t.Errorf("%d devices and %d switches: %d rows were read one by one, want %d", test.devices, test.switches, gets, test.gets)
-		}
-		for i, mac := range devices {
-			want := power.Port{}
-			if i < connected {
-				want = power.Port{Switch: macOf("sw1"), Number: i + 1}
-			}
-			if got := w.Port(mac); got != want {
-				t.Errorf("%d devices and %d switches: n%d is connected to %v, want %v", test.devices, test.switches, i+1, got, want)
-			}
+		for i := range devices {
+			mac := macOf(fmt.Sprintf("n%d", i+1))
+			off, err := state.Read(t.Context(), r.Store, func(reader state.Reader) (bool, error) { return r.IsOff(reader, mac) })
+			ok(t, err)
+			where, err := state.Read(t.Context(), r.Store, func(reader state.Reader) (string, error) { return r.Where(reader, mac) })
+			ok(t, err)
+			ok(t, r.Wiring(t.Context(), func(w power.Wiring) {
+				port := w.Port(mac)
+				if _, is := w.OffSince(port); is != off {
+					t.Errorf("step %d: n%d is off: %v, the store says %v", step, i+1, is, off)
+				}
+				if port.IsZero() != (where == "") || !port.IsZero() && macOf(where[len(where)-len("sw1"):]) != port.Switch {
+					t.Errorf("step %d: n%d is connected to %v, the store says %q", step, i+1, port, where)
+				}
+			}))
 		}
 	}
 }

@@ -27,7 +27,7 @@ const (
 // Lab is what the machines are nodes of.
 type Lab interface {
 	Named(context.Context, []nodes.Name) ([]nodes.DeviceStatus, error)
-	AllDevices(context.Context) ([]nodes.DeviceStatus, error)
+	AllDevices(context.Context) (nodes.List, error)
 	Failed(nodes.Name, error)
 	Down(n nodes.Name, again bool)
 }
@@ -209,7 +209,7 @@ func (h *Hypervisor) sweep(ctx context.Context) error {
 		return err
 	}
 	here := map[string]bool{}
-	for _, d := range all {
+	for d := range all.Found() {
 		here[folder(d.MAC)] = d.Host == nodes.QEMU
 	}
 	for _, d := range dirs {

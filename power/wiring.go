@@ -1,0 +1,86 @@
+package power
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"walt/ethernet"
+	"walt/state"
+)
+
+// Wiring is where devices are connected and which ports are off, in memory as the
+// store's last commits left it: for what is shown. What decides reads the store.
+type Wiring struct {
+	ports map[ethernet.MAC]Port
+	open  map[Port]order
+}
+
+// Port is the one that a device is connected to, the zero Port if none is known.
+func (w Wiring) Port(mac ethernet.MAC) Port { return w.ports[mac] }
+
+// OffSince is IsOff of what is connected to a port, with the time of the order.
+func (w Wiring) OffSince(port Port) (since time.Time, off bool) {
+	o := w.open[port]
+	return o.Since, o.Will == turnOff
+}
+
+// wiring keeps a Wiring as the store changes.
+type wiring struct {
+	Wiring
+	on     map[ethernet.MAC]map[ethernet.MAC]int // the rows of cables
+	cables *state.Mirror[map[ethernet.MAC]int]
+	orders *state.Mirror[order]
+}
+
+func newWiring(s state.Store) *wiring {
+	w := &wiring{}
+	w.cables = state.NewMirror(s, cables, w.plugged)
+	w.orders = state.NewMirror(s, orders, w.ordered)
+	return w
+}
+
+func (w *wiring) plugged(all bool, changes []state.Change[map[ethernet.MAC]int]) {
+	if all {
+		w.ports, w.on = map[ethernet.MAC]Port{}, map[ethernet.MAC]map[ethernet.MAC]int{}
+	}
+	for _, c := range changes {
+		sw := ethernet.MAC(c.Key)
+		for mac := range w.on[sw] {
+			if w.ports[mac].Switch == sw { // else it is connected to another one by now
+				delete(w.ports, mac)
+			}
+		}
+		if c.Row == nil {
+			delete(w.on, sw)
+			continue
+		}
+		w.on[sw] = *c.Row
+		for mac, number := range *c.Row {
+			w.ports[mac] = Port{Switch: sw, Number: number}
+		}
+	}
+}
+
+func (w *wiring) ordered(all bool, changes []state.Change[order]) {
+	if all {
+		w.open = map[Port]order{}
+	}
+	for _, c := range changes {
+		if c.Row == nil {
+			delete(w.open, portOf(c.Key))
+		} else {
+			w.open[portOf(c.Key)] = *c.Row
+		}
+	}
+}
+
+// Wiring calls f, which must be quick, with the wiring as the last commit left it: it
+// belongs to the ports, and changes after f.
+func (p *Ports) Wiring(ctx context.Context, f func(Wiring)) error {
+	var inner error
+	err := p.wiring.cables.Read(ctx, func() {
+		inner = p.wiring.orders.Read(ctx, func() { f(p.wiring.Wiring) })
+	})
+	return cmp.Or(err, inner)
+}
