@@ -40,6 +40,16 @@ first.`,
 		},
 		Run: updateDefaults,
 	}, {
+		Path: "advanced set-default-image", Short: "make an image of yours the default one of its models", Topic: "images",
+		Long: `Only administrators: the image becomes the default image of all models that it
+lists. Devices that wait for one become free nodes. Where a model has a default
+image, that is replaced as "advanced update-default-images" does it: one free
+node boots the new one before the others, and the one before can be put back.
+Your image, and the nodes of users, are left alone.`,
+		Args:  []Arg{{Name: "NAME", Complete: completeImage}},
+		Flags: []Flag{yesFlag, noInputFlag},
+		Run:   setDefault,
+	}, {
 		Path: "advanced jobs", Short: "show the transfers of images that run or wait", Topic: "registries",
 		Flags: []Flag{jsonFlag},
 		Run:   showJobs,
@@ -171,17 +181,9 @@ func (c *Call) showTransfers(ctx context.Context) error {
 func updateDefaults(ctx context.Context, c *Call) error {
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
-	tries, end := c.tries()
+	terms, end := c.trialTerms(ctx)
 	defer end()
-	terms := images.Terms{
-		Given: consent.Agreement{Whoever: c.on("yes")},
-		Ask: func(contest *consent.Error) error {
-			end()
-			return c.askVisited(ctx, contest)
-		},
-		Tried: tries,
-		Retry: c.on("retry"),
-	}
+	terms.Retry = c.on("retry")
 	switch {
 	case c.given("put-back") && c.on("retry"):
 		return c.withUsage(fault.Usagef("advanced update-default-images: --retry and --put-back do not go together"))
@@ -237,6 +239,47 @@ func updateDefaults(ctx context.Context, c *Call) error {
 		return errors.Join(down, c.showRestarted(restarted))
 	}
 	return c.showRestarted(restarted)
+}
+
+// trialTerms are those under which a new default image is tried on one node, which is
+// shown until end is called.
+func (c *Call) trialTerms(ctx context.Context) (terms images.Terms, end func()) {
+	tries, end := c.tries()
+	return images.Terms{
+		Given: consent.Agreement{Whoever: c.on("yes")},
+		Ask: func(contest *consent.Error) error {
+			end()
+			return c.askVisited(ctx, contest)
+		},
+		Tried: tries,
+	}, end
+}
+
+func setDefault(ctx context.Context, c *Call) error {
+	ctx, cancel := c.waiting(ctx)
+	defer cancel()
+	if err := c.seed(ctx); err != nil {
+		return err
+	}
+	terms, end := c.trialTerms(ctx)
+	defer end()
+	var restarted []images.Restart
+	err := c.Images.SetDefault(ctx, c.User, c.arg(0), terms, func(d images.Default) {
+		end()
+		what := fmt.Sprintf("%s is the default image of %s now", c.arg(0), d.Model)
+		switch {
+		case d.Same:
+			what = fmt.Sprintf("%s is the default image of %s already", c.arg(0), d.Model)
+		case d.Tried != "":
+			what += ", first on " + d.Tried + ", which came up"
+		}
+		if d.Kept != (images.Ref{}) {
+			what += "; the one before is kept as " + d.Kept.Short()
+		}
+		c.say("%s", what)
+		restarted = append(restarted, d.Restarts...)
+	})
+	return errors.Join(err, c.showRestarted(restarted))
 }
 
 func asked(o images.Offer) bool { return o.Asked }

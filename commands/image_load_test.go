@@ -132,3 +132,33 @@ func TestImageLoadCancelled(t *testing.T) {
 		t.Errorf("there is %+v", got)
 	}
 }
+
+// Without any registry, a lab has the default images that an administrator loads.
+func TestSetDefaultImage(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("bob", "device add n9 --mac 52:54:00:00:00:99 --model rpi-5-b")
+	got := lab.run("alice", "image load os", packed(t, "os rpi-5-b,rpi-4-b"))
+	if got.status != StatusDone {
+		t.Fatal(got)
+	}
+	lab.loads("node create x1 --model rpi-5-b --simulated", "", StatusFailed, "", `an administrator makes one of their images the default one: see "advanced set-default-image"`)
+	lab.loads("advanced set-default-image os", "", StatusFailed, "", "only administrators choose default images")
+	want := "os is the default image of rpi-5-b now\nos is the default image of rpi-4-b now\n"
+	if got := lab.ok("alice", "advanced set-default-image os"); got != want {
+		t.Errorf("got %q", got)
+	}
+	if got := lab.ok("bob", "node show n9"); !strings.Contains(got, "(free)") {
+		t.Errorf("it is %s", got)
+	}
+	want = "os is the default image of rpi-5-b already\nos is the default image of rpi-4-b already\n"
+	if got := lab.ok("alice", "advanced set-default-image os"); got != want {
+		t.Errorf("got %q", got)
+	}
+	if got := lab.run("alice", "image load --force os", packed(t, "new rpi-5-b,rpi-4-b")); got.status != StatusDone {
+		t.Fatal(got)
+	}
+	if got := lab.ok("alice", "advanced set-default-image os"); !strings.Contains(got, "os is the default image of rpi-5-b now; the one before is kept as rpi-5-b-default:2026") {
+		t.Errorf("got %q", got)
+	}
+}

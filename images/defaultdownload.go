@@ -67,6 +67,9 @@ func (c *Catalog) fetchDefault(ctx context.Context, model Model, report func(Pro
 		err = fault.Failedf("%s does not list the model %s in its label walt.node.models", img.Ref, model).
 			WithHint("publish a default image that does")
 	}
+	if f := fault.As(err); f != nil && ctx.Err() == nil {
+		err = fault.New(f.Kind, "%s", f.Msg).WithHint("%s\nor an administrator makes one of their images the default one: see \"advanced set-default-image\"", f.Hint)
+	}
 	return img, err
 }
 

@@ -109,6 +109,17 @@ func (c *Catalog) update(ctx context.Context, user auth.Name, terms Terms, u *Up
 	if model := Model(strings.TrimSuffix(ref.Name, defaultSuffix)); !fresh.Boots(model) {
 		return fault.Failedf("it does not list the model %s in its label walt.node.models", model)
 	}
+	kept := ref.tagged(c.today())
+	return c.take(ctx, user, terms, u, fresh, kept, fresh.instead(ref, kept), "updated from "+u.Newest.Location)
+}
+
+// today is the tag of what an update of today replaces.
+func (c *Catalog) today() string { return c.Now().UTC().Format("20060102") }
+
+// take puts a fresh version in the place of the present one, which is kept under a
+// name, when it is up on one node and choose still has it so.
+func (c *Catalog) take(ctx context.Context, user auth.Name, terms Terms, u *Update, fresh Image, kept Ref, choose func(state.Reader) (present, kept Image, err error), how string) error {
+	ref := u.Image.Ref
 	end, err := c.trials.begin(ref, user)
 	if err != nil {
 		return err
@@ -119,8 +130,8 @@ func (c *Catalog) update(ctx context.Context, user auth.Name, terms Terms, u *Up
 	}
 	tried, err := c.tryOut(ctx, user, &terms, u.Image, fresh)
 	if err == nil {
-		u.Tried, u.Kept = tried, ref.tagged(c.Now().UTC().Format("20060102"))
-		u.Restarts, err = c.replace(ctx, user, terms, fresh.instead(ref, u.Kept), "updated from "+u.Newest.Location)
+		u.Tried, u.Kept = tried, kept
+		u.Restarts, err = c.replace(ctx, user, terms, choose, how)
 	}
 	if err == nil {
 		u.Restarts = slices.DeleteFunc(u.Restarts, func(r Restart) bool { return r.Node == tried }) // it went on
