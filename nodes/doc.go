@@ -39,6 +39,7 @@
 //	watchdog.go    nodes that do not come up in time
 //	probe.go       whether physical nodes still answer
 //	reboot.go      starting nodes anew, by themselves or by their power
+//	off.go         switching nodes off and on
 //	wait.go        waiting until nodes are up, and waking those that save power
 //	session.go     commands and shells of users on nodes
 //	ports.go       what package power asks and is asked about switch ports
