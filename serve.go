@@ -107,6 +107,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if err := s.openMachines(c, nodeKey.PublicKey()); err != nil {
 		return nil, err
 	}
+	s.lab.Machines = s.netboot
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim, nodes.QEMU: s.qemu}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal,
@@ -140,6 +141,7 @@ func (s *server) apply(c config.Config) error {
 	}
 	s.library.SetModels(models)
 	s.ports.SetIdle(c.Power.Idle.Duration)
+	s.netboot.SetKernel(c.Boot.Kernel)
 	if err := s.network.setNAT(c.Virtual.NAT); err != nil {
 		return err
 	}

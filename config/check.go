@@ -59,6 +59,9 @@ func (k *checker) config(c *Config) {
 	}
 	k.docker(c.Docker.Host)
 	k.duration("power.idle", c.Power.Idle, 0)
+	if c.Boot.Kernel != "" && !imageForm.MatchString(c.Boot.Kernel) {
+		k.wrong("boot.kernel", `%q is not the name of an image; want one as in "alice/debian:12" or "pc-x86-64-default"`, c.Boot.Kernel)
+	}
 	k.virtual(&c.Virtual)
 	if c.SSH.MaxConnections < 1 {
 		k.wrong("ssh.max_connections", "%d is too small; want at least 1", c.SSH.MaxConnections)
@@ -73,6 +76,11 @@ func (k *checker) config(c *Config) {
 		}
 	}
 }
+
+// imageForm is a name of an image on the server, with its user or without.
+var imageForm = regexp.MustCompile(`^([a-z][a-z0-9-]{0,31}/)?` + partForm + `(:` + partForm + `)?$`)
+
+const partForm = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
 
 func (k *checker) virtual(v *Virtual) {
 	if !slices.Contains([]string{"auto", "qemu", "simulated"}, v.Kind) {

@@ -23,6 +23,7 @@ type Config struct {
 	Models     []Model    `toml:"model"`
 	Docker     Docker     `toml:"docker"`
 	Power      Power      `toml:"power"`
+	Boot       Boot       `toml:"boot"`
 	Virtual    Virtual    `toml:"virtual"`
 	SSH        SSH        `toml:"ssh"`
 }
@@ -56,6 +57,13 @@ type Docker struct {
 // Power is about switching free nodes off.
 type Power struct {
 	Idle Duration `toml:"idle"` // how long a node is free and unused before; 0 is for ever
+}
+
+// Boot is about what machines boot.
+type Boot struct {
+	// Kernel is the image that lends its kernel to images without one: OWNER/NAME, or
+	// the NAME of a default one, with an optional :TAG; "" is none.
+	Kernel string `toml:"kernel"`
 }
 
 // Virtual is about the nodes that the server itself runs.

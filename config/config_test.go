@@ -50,6 +50,8 @@ host = ""
 [power]
 idle = "1h30m"
 
+[boot]
+kernel = "alice/debian:12"
 [virtual]
 kind = "qemu"
 qemu = "/opt/qemu"
@@ -85,6 +87,7 @@ func TestLoad(t *testing.T) {
 		},
 		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}},
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
+		Boot:   config.Boot{Kernel: "alice/debian:12"},
 		Virtual: config.Virtual{
 			Kind: "qemu", QEMU: "/opt/qemu", Subnet: "192.168.77.0/24", NAT: true, Net: netip.MustParsePrefix("192.168.77.0/24"),
 		},
@@ -150,6 +153,10 @@ func TestProblems(t *testing.T) {
 		{"[ssh]\nidle_timeout = \"-1s\"", `:2: ssh.idle_timeout: -1s is too short; want at least 0s`},
 		{"power = { idle = \"-2h\" }", `:1: power.idle: -2h0m0s is too short`},
 		{"[virtual]\nkind = \"kvm\"", `:2: virtual.kind: "kvm" is no kind of virtual nodes; want "auto", "qemu" or "simulated"`},
+		{"[boot]\nkernel = \"a/b/c\"", `:2: boot.kernel: "a/b/c" is not the name of an image; want one as in`},
+		{"[boot]\nkernel = \"hub:debian/x\"", `:2: boot.kernel: "hub:debian/x" is not`},
+		{"[boot]\nkernel = \"Debian\"", `:2: boot.kernel: "Debian" is not`},
+		{"[boot]\nkernel = 1", `:2: boot.kernel: want text in quotes`},
 		{"[virtual]\nsubnet = \"10.0.0.1/8\"", `:2: virtual.subnet: "10.0.0.1/8" is not a private IPv4 network; want one as in "10.217.0.0/20"`},
 		{"[virtual]\nsubnet = \"8.8.8.0/24\"", `:2: virtual.subnet: "8.8.8.0/24" is not a private`},
 		{"[virtual]\nsubnet = \"fd00::/64\"", `:2: virtual.subnet: "fd00::/64" is not a private`},

@@ -62,7 +62,7 @@ func (c *Catalog) CloneName(from Link, user auth.Name, name string) (to Ref, cha
 // with what the other location says that it has, and once more after it, with
 // what came. The download is a job that others see, and may cancel.
 func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms) (Clone, error) {
-	cl := cloning{c, from, to, terms}
+	cl := cloning{Catalog: c, from: from, to: to, Terms: terms}
 	if from.Location == Here {
 		return cl.cloneHere(ctx)
 	}
@@ -88,7 +88,7 @@ func (c *Catalog) CloneFrom(ctx context.Context, from Link, to Ref, terms Terms)
 // that the user sends, as CloneFrom does with that of a link. Whatever can be in the
 // way is looked at before, but for what only the archive tells.
 func (c *Catalog) Load(ctx context.Context, which Archived, to Ref, terms Terms) (Clone, error) {
-	cl := cloning{c, Link{}, to, terms}
+	cl := cloning{Catalog: c, to: to, Terms: terms}
 	there, err := state.Read(ctx, c.Store, func(r state.Reader) (Image, error) {
 		img, _, err := Find(r, to)
 		return img, err
@@ -117,6 +117,7 @@ type cloning struct {
 	from Link // none: an archive
 	to   Ref
 	Terms
+	rehearsing bool
 }
 
 // cloneHere makes a clone of an image of this server, of which there is one variant.
@@ -159,6 +160,8 @@ func (cl *cloning) look(ctx context.Context) (Image, error) {
 
 // rehearse fails as the clone would now, with the image that is offered.
 func (cl *cloning) rehearse(ctx context.Context, offered Image) error {
+	cl.rehearsing = true
+	defer func() { cl.rehearsing = false }()
 	_, err := cl.seek(ctx, func(tx Change) error {
 		if err := cl.put(tx, offered); err != nil {
 			return err
@@ -216,6 +219,11 @@ func (cl *cloning) put(tx Change, img Image) error {
 		}
 		return f.WithHint("overwrite it with: image clone --force %s %s", cl.from, cl.to.Short())
 	default:
+		if img.Digest != old.Digest && !cl.rehearsing { // then the content may not be here
+			if err := tx.CanBoot(old.Ref, img); err != nil {
+				return err
+			}
+		}
 		if err := overwrite(tx, old, img, cl.Given); err != nil {
 			return err
 		}

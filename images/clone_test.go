@@ -160,3 +160,28 @@ func TestCloneName(t *testing.T) {
 	_, _, err := l.CloneName(images.Link{Location: "moon", Ref: ref("ann/tool")}, "bob", "")
 	wantFault(t, err, fault.Failed, "moon")
 }
+
+// What nodes could not boot is refused once it is here, and not in the place of what
+// they do boot.
+func TestCloneThatNodesCannotBoot(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "bob")
+	tool := images.Image{Ref: ref("ann/tool"), Digest: sum("tool"), Models: []images.Model{"m1"}}
+	own := defaultOf("m1")
+	own.Ref = ref("bob/m1-default")
+	l.image(t, own)
+	l.fleet.nodes["n1"] = own.Ref
+	l.shelf.links["lab"], l.fleet.unbootable = tool, tool.Digest
+	fetches := 0
+	l.shelf.before = func() { fetches++ }
+	from := images.Link{Location: "lab", Ref: tool.Ref}
+	clone := func(to images.Ref) error {
+		_, err := l.CloneFrom(t.Context(), from, to, images.Terms{Force: true, Given: consent.Agreement{Whoever: true}})
+		return err
+	}
+	wantFault(t, clone(own.Ref), fault.Failed, "cannot be booted")
+	if mine, err := l.Own(t.Context(), "bob", "m1-default"); err != nil || mine.Digest != own.Digest || fetches != 1 {
+		t.Errorf("it is %+v, %v, after %d downloads", mine, err, fetches)
+	}
+	ok(t, clone(ref("bob/other")))
+}

@@ -107,6 +107,8 @@ type fleet struct {
 	visitors map[string][]auth.Name
 	able     []string // that were up before, in the order in which they are tried
 	dark     []string // of these, those that cannot be restarted
+	// unbootable is the digest of what no node can boot.
+	unbootable string
 	// await is what Await does; nil: it comes up.
 	await func(context.Context, images.Ref, func(images.Trial)) error
 
@@ -144,6 +146,13 @@ func (c fleetChange) Booting(ref images.Ref) (using []images.Node, err error) {
 	}
 	slices.SortFunc(using, func(a, b images.Node) int { return strings.Compare(a.Node, b.Node) })
 	return using, nil
+}
+
+func (c fleetChange) CanBoot(ref images.Ref, img images.Image) error {
+	if img.Digest == c.unbootable {
+		return fault.Failedf("%s cannot be booted", img.Ref)
+	}
+	return nil
 }
 
 func (c fleetChange) Restart(n images.Node) error {

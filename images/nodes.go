@@ -30,6 +30,9 @@ type Change interface {
 	state.Tx
 	// Booting returns the nodes that boot an image, in natural order.
 	Booting(Ref) ([]Node, error)
+	// CanBoot is a fault when one of the nodes that boot an image could not boot the
+	// content of another, which is here, under its name.
+	CanBoot(Ref, Image) error
 	// Restart has a node restarted on its image after the commit.
 	Restart(Node) error
 	// Try has one of the free nodes that boot an image, one that was up before and

@@ -18,6 +18,7 @@ type Runtime struct {
 	Dir     string   // working directory, "" for the root
 	User    string   // USER or USER:GROUP, names or numbers; "" for root
 	Volumes []string // directories whose content is not the image's to keep, by name
+	Kernel  string   // the label KernelLabel, "" when there is none
 }
 
 // Hold returns the files of an image that is here, and what it is configured to
@@ -48,6 +49,7 @@ func (l *Library) runtime(m content.Manifest) (r Runtime, err error) {
 			Entrypoint, Cmd, Env []string
 			WorkingDir, User     string
 			Volumes              map[string]struct{}
+			Labels               map[string]string
 		}
 	}
 	if err := json.Unmarshal(raw, &is); err != nil {
@@ -56,6 +58,6 @@ func (l *Library) runtime(m content.Manifest) (r Runtime, err error) {
 	c := is.Config
 	return Runtime{
 		Args: slices.Concat(c.Entrypoint, c.Cmd), Env: c.Env, Dir: c.WorkingDir, User: c.User,
-		Volumes: slices.Sorted(maps.Keys(c.Volumes)),
+		Volumes: slices.Sorted(maps.Keys(c.Volumes)), Kernel: c.Labels[KernelLabel],
 	}, nil
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"walt/images/flight"
-	"walt/netboot/initrd"
 )
 
 // artefactsLimit is how many bytes the kept kernels and initramfs may take, beside
@@ -35,8 +34,8 @@ type artefacts struct {
 }
 
 // of returns the files that a boot starts with.
-func (a *artefacts) of(ctx context.Context, b *boot, p *initrd.Plan, agent func(arch string) ([]byte, error)) (Boot, error) {
-	program, err := agent(p.Arch)
+func (a *artefacts) of(ctx context.Context, b *boot, agent func(arch string) ([]byte, error)) (Boot, error) {
+	program, err := agent(arch)
 	if err != nil {
 		return Boot{}, err
 	}
@@ -44,21 +43,25 @@ func (a *artefacts) of(ctx context.Context, b *boot, p *initrd.Plan, agent func(
 	name := filepath.Join(a.dir, hex.EncodeToString(sum[:16]))
 	files := Boot{Kernel: name + ".kernel", Initrd: name + ".initrd"}
 	_, err = a.builds.Do(ctx, name, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, a.build(ctx, p, program, files)
+		return struct{}{}, a.build(ctx, b, program, files)
 	})
 	return files, err
 }
 
 // build makes the files of a boot that are not there.
-func (a *artefacts) build(ctx context.Context, p *initrd.Plan, program []byte, files Boot) error {
+func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Boot) error {
 	now := time.Now()
 	if os.Chtimes(files.Kernel, now, now) == nil && os.Chtimes(files.Initrd, now, now) == nil {
 		return nil
 	}
+	p, err := b.plan()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
 		return err
 	}
-	err := a.write(files.Kernel, func(w io.Writer) error {
+	err = a.write(files.Kernel, func(w io.Writer) error {
 		k, err := p.Tree.Open(p.Kernel)
 		if err != nil {
 			return err

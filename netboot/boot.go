@@ -15,7 +15,6 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/images/content"
-	"walt/netboot/initrd"
 	"walt/netboot/nfs"
 	"walt/nodes"
 	"walt/state"
@@ -25,9 +24,9 @@ import (
 // by the machine's MAC.
 type record struct {
 	ID     string     `json:"id"`
-	Token  string     `json:"token"`  // that the machine shows
-	Digest string     `json:"digest"` // of the image
-	Lender string     `json:"lender,omitempty"`
+	Token  string     `json:"token"`            // that the machine shows
+	Digest string     `json:"digest"`           // of the image
+	Lender string     `json:"lender,omitempty"` // of the image that lends it its kernel
 	IP     netip.Addr `json:"ip"`
 	Given  bool       `json:"given,omitempty"`  // its agent has come: the instructions are given to nobody any more
 	RAM    bool       `json:"ram,omitempty"`    // the root file system is in its memory
@@ -80,7 +79,15 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 		return Boot{}, err
 	}
 	s.Lab.Reached(ctx, m.Name, nodes.Preparing)
-	b := newBoot(m, record{ID: rand.Text(), Token: rand.Text(), Digest: img.Digest, IP: m.IP})
+	o, err := s.look(ctx, img)
+	if err != nil {
+		return Boot{}, err
+	}
+	ram, why, hint := o.root(m)
+	if why != "" {
+		return Boot{}, fault.Failedf("the image cannot boot a machine: %s", why).WithHint("%s", hint)
+	}
+	b := newBoot(m, record{ID: rand.Text(), Token: rand.Text(), Digest: o.at.image, Lender: o.at.lender, IP: m.IP, RAM: ram})
 	if err := s.hold(ctx, b); err != nil {
 		return Boot{}, err
 	}
@@ -89,11 +96,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 			b.release()
 		}
 	}()
-	p, err := b.plan(arch)
-	if err != nil {
-		return Boot{}, err
-	}
-	files, err := s.files.of(ctx, b, p, s.Agent)
+	files, err := s.files.of(ctx, b, s.Agent)
 	if err != nil {
 		return Boot{}, err
 	}
@@ -103,9 +106,9 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	}
 	s.replace(m.IP, b)
 	s.Lab.Reached(ctx, m.Name, nodes.Kernel)
-	at := netip.AddrPortFrom(m.Server, PortHTTP)
+	web := netip.AddrPortFrom(m.Server, PortHTTP)
 	files.CommandLine = fmt.Sprintf("walt.mac=%s walt.ip=%s walt.gw=%s walt.boot=http://%s/boot/%s",
-		m.MAC, netip.PrefixFrom(m.IP, m.Net.Bits()), m.Server, at, b.Token)
+		m.MAC, netip.PrefixFrom(m.IP, m.Net.Bits()), m.Server, web, b.Token)
 	if b.permissive {
 		files.CommandLine += " enforcing=0"
 	}
@@ -160,7 +163,7 @@ func (s *Server) Find(name string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// hold takes hold of the content of a boot.
+// hold takes hold of the content of a boot: its image, and what lends that a kernel.
 func (s *Server) hold(ctx context.Context, b *boot) error {
 	digest, err := content.ParseDigest(b.Digest)
 	if err != nil {
@@ -173,6 +176,13 @@ func (s *Server) hold(ctx context.Context, b *boot) error {
 	b.run, b.release = run, release
 	b.roots = []root{{nfs.IDOf(digest), nfs.Path(digest), tree}}
 	b.init, b.permissive = findInit(tree), enforces(tree)
+	if b.Lender == "" {
+		return nil
+	}
+	if err := s.borrow(ctx, b); err != nil {
+		release()
+		return err
+	}
 	return nil
 }
 
@@ -199,13 +209,4 @@ func (s *Server) at(ip netip.Addr, token string) *boot {
 		return nil
 	}
 	return b
-}
-
-// plan finds out with what a boot begins.
-func (b *boot) plan(arch string) (*initrd.Plan, error) {
-	p, err := initrd.Inspect(arch, b.roots[0].tree, nil)
-	if err != nil {
-		return nil, fault.Failedf("the image cannot boot a machine: %v", err).WithHint("boot another image, or build this one with a kernel")
-	}
-	return p, b.chooseRoot(p)
 }

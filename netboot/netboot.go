@@ -23,6 +23,7 @@ import (
 	"walt/ethernet"
 	"walt/images"
 	"walt/images/content"
+	"walt/images/flight"
 	"walt/netboot/nfs"
 	"walt/nodes"
 	"walt/state"
@@ -93,15 +94,19 @@ type Server struct {
 	Config
 	files artefacts
 
-	mu    sync.Mutex
-	boots map[netip.Addr]*boot // the last one of each machine
+	looks flight.Group[struct{}]
+
+	mu       sync.Mutex
+	boots    map[netip.Addr]*boot // the last one of each machine
+	kernel   string               // see SetKernel
+	findings map[pair]finding
 
 	complained map[netip.Addr]time.Time // when something of it was last logged
 }
 
 // New makes a server, which Serve makes live.
 func New(c Config) *Server {
-	return &Server{Config: c, boots: map[netip.Addr]*boot{}, files: artefacts{dir: c.Dir}}
+	return &Server{Config: c, boots: map[netip.Addr]*boot{}, findings: map[pair]finding{}, files: artefacts{dir: c.Dir}}
 }
 
 // Network is how machines reach the server: sockets of a network of theirs.

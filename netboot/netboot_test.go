@@ -32,6 +32,7 @@ import (
 	"walt/netboot/instructions"
 	"walt/netboot/nfs"
 	"walt/nodes"
+	"walt/state"
 	"walt/state/badger"
 )
 
@@ -130,7 +131,7 @@ func kernel(version string) string {
 
 // bootable is an image of which all that a machine needs is built into the kernel.
 func bootable(t *testing.T, name string, more ...*tar.Header) v1.Image {
-	return builtWith(t, []string{"nfs", "nfsv3", "overlay", "virtio_net", "virtio_pci"}, append(more, imagetest.Regular("etc/name", name))...)
+	return builtWith(t, []string{"nfs", "nfsv3", "overlay", "virtio_net", "virtio_pci"}, append(more, imagetest.Regular("etc/name", name), imagetest.Regular("boot/name", name))...)
 }
 
 // bareImage is one of 12 MiB whose kernel has no NFS.
@@ -166,7 +167,7 @@ func newFixture(t *testing.T) *fixture {
 	if err := library.SetRegistries([]images.Registry{{Label: "lab", URL: registry.URL}}); err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, registry: registry.URL, ports: loopback{of: map[uint16]string{}}, told: make(chan string, 100), boots: map[nodes.Name]images.Image{}, images: map[string]images.Image{}}
+	f := &fixture{t: t, registry: registry.URL, config: netboot.Config{Store: store}, ports: loopback{of: map[uint16]string{}}, told: make(chan string, 100), boots: map[nodes.Name]images.Image{}, images: map[string]images.Image{}}
 	for name, img := range map[string]v1.Image{"red": bootable(t, "red"), "blue": bootable(t, "blue"), "hollow": imagetest.PCImage(t, "no kernel")} {
 		f.add(library, name, img)
 	}
@@ -189,7 +190,18 @@ func (f *fixture) add(library *images.Library, name string, img v1.Image) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if f.images[name], err = library.FetchLink(f.t.Context(), link, "", nil); err != nil {
+	brought, err := library.FetchLink(f.t.Context(), link, "", nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.images[name] = brought
+	f.put(brought)
+}
+
+// put writes the record of an image.
+func (f *fixture) put(img images.Image) {
+	f.t.Helper()
+	if _, err := f.config.Store.Update(f.t.Context(), func(tx state.Tx) error { return images.Put(tx, img) }); err != nil {
 		f.t.Fatal(err)
 	}
 }

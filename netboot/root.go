@@ -9,12 +9,9 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
-	"walt/fault"
 	"walt/images/content"
-	"walt/netboot/initrd"
 	"walt/netboot/instructions"
 	"walt/nodes"
 )
@@ -25,29 +22,28 @@ const endless = 1 << 60
 // takeLimit is how long a machine may take none of the files that it is sent.
 const takeLimit = time.Minute
 
-// chooseRoot decides whether the root file system of a boot is in the machine's memory,
-// and fails when its kernel cannot have the one that the node is to have.
-func (b *boot) chooseRoot(p *initrd.Plan) error {
-	m, asked := b.machine, b.machine.Settings.Root
-	lacks, nfs := p.Lacks(slices.Concat(initrd.Always, initrd.Virtio)...), p.Lacks(initrd.NFSRoot...)
-	b.RAM = asked == nodes.RAMRoot || asked == nodes.AutoRoot && len(nfs) > 0 && b.fits()
-	hint := "boot another image, or build this one with a kernel that has its modules"
+// root decides whether the root file system of a machine is in its memory, and says why
+// the image cannot boot it, "" when it can, and what to do then.
+func (f finding) root(m Machine) (ram bool, why, hint string) {
+	asked := m.Settings.Root
+	wants := f.takes + f.takes/2 // half of it again for all else
+	fits := m.Memory == 0 || wants <= m.Memory
+	ram = asked == nodes.RAMRoot || asked == nodes.AutoRoot && len(f.nfs) > 0 && fits
+	hint = "boot another image, or see what this one needs: help show booting"
 	switch {
-	case b.RAM && len(lacks) == 0 && !b.fits():
-		f := fault.Failedf("the image takes %d MiB of memory, and the machine has %d MiB: it would need %d", mebibytes(b.takes()), m.Memory>>20, mebibytes(b.wants()))
-		return f.WithHint("give it more, with: node config %[1]s ram=%[2]dM\nor leave the image on the server, with: node config %[1]s boot.root=nfs", m.Name, mebibytes(b.wants()))
-	case b.RAM:
-		nfs = nil
-	case len(lacks) > 0 || len(nfs) == 0:
-	case b.fits():
+	case f.why != "":
+		return ram, f.why, hint
+	case ram && !fits:
+		why = fmt.Sprintf("it takes %d MiB of memory, and the machine has %d MiB: it would need %d", mebibytes(f.takes), m.Memory>>20, mebibytes(wants))
+		return ram, why, fmt.Sprintf("give it more, with: node config %[1]s ram=%[2]dM\nor leave the image on the server, with: node config %[1]s boot.root=nfs", m.Name, mebibytes(wants))
+	case ram || len(f.nfs) == 0:
+		return ram, "", ""
+	case fits:
 		hint = fmt.Sprintf("have the whole image in its memory, with: node config %s boot.root=ram", m.Name)
 	default:
-		hint = fmt.Sprintf("give it the memory for the whole image, with: node config %s boot.root=ram ram=%dM", m.Name, mebibytes(b.wants()))
+		hint = fmt.Sprintf("give it the memory for the whole image, with: node config %s boot.root=ram ram=%dM", m.Name, mebibytes(wants))
 	}
-	if lacks = append(lacks, nfs...); len(lacks) > 0 {
-		return fault.Failedf("the image cannot boot a machine: its kernel %s has no %s", p.Version, strings.Join(lacks, ", ")).WithHint("%s", hint)
-	}
-	return nil
+	return ram, f.lacking(f.nfs), hint
 }
 
 // takes is how many bytes of memory the image takes there: whole pages, and what the
@@ -67,13 +63,6 @@ func (b *boot) takes() (sum int64) {
 	}
 	return sum
 }
-
-// wants is how many bytes of memory a machine must have for the image to be there:
-// half of it again for all else.
-func (b *boot) wants() int64 { t := b.takes(); return t + t/2 }
-
-// fits reports whether the image fits into the memory, as far as that is known.
-func (b *boot) fits() bool { return b.machine.Memory == 0 || b.wants() <= b.machine.Memory }
 
 // mebibytes rounds up.
 func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }

@@ -250,7 +250,7 @@ func TestChoiceOfRoot(t *testing.T) {
 		{image: "bare", root: nodes.RAMRoot, memory: enough, ram: true},
 		{image: "bare", root: nodes.NFSRoot, memory: enough, err: "its kernel 6.1.0 has no nfs, nfsv3, overlay; have the whole image in its memory, with: node config one boot.root=ram"},
 		{image: "bare", memory: little, err: "its kernel 6.1.0 has no nfs, nfsv3, overlay; give it the memory for the whole image, with: node config one boot.root=ram ram=19M"},
-		{image: "bare", root: nodes.RAMRoot, memory: little, err: "the image takes 13 MiB of memory, and the machine has 16 MiB: it would need 19; give it more, with: node config one ram=19M"},
+		{image: "bare", root: nodes.RAMRoot, memory: little, err: "it takes 13 MiB of memory, and the machine has 16 MiB: it would need 19; give it more, with: node config one ram=19M"},
 		{image: "hollow", root: nodes.RAMRoot, memory: enough, err: "it has no kernel"},
 	} {
 		f.choose("one", c.image)

@@ -55,6 +55,7 @@ type change struct {
 	why     map[Name]string     // they are restarted, for the log
 	advice  string              // what to do when it is too much for one command; "": name fewer nodes
 	stay    bool                // do not restart them: what they run stays the same
+	instead string              // of booting an image that machines cannot boot, a line; "": nothing
 
 	enrolled []Device // that were not known as nodes before
 }
@@ -62,7 +63,7 @@ type change struct {
 // change runs f in one transaction, and then restarts the nodes that it moved.
 func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agreement, f func(*change) error) (Result, error) {
 	var c *change
-	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
+	work := func(tx state.Tx) error {
 		if err := auth.Admit(tx, actor); err != nil {
 			return err
 		}
@@ -71,7 +72,17 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 			return err
 		}
 		return l.Journal.Write(tx, c.told)
-	})
+	}
+	_, err := l.Store.Update(ctx, work)
+	for err != nil {
+		u, is := errors.AsType[*unseen](err)
+		if !is {
+			break
+		}
+		if err = l.Machines.Look(ctx, u.image); err == nil {
+			_, err = l.Store.Update(ctx, work)
+		}
+	}
 	if err != nil {
 		if c != nil {
 			err = l.tooMany(err, len(c.result.Changes), c.advice)

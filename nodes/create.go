@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"walt/auth"
 	"walt/consent"
@@ -53,6 +54,10 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, v Virtual, report func
 		d.Settings = s.Settings
 		l.enroll(&d, def)
 		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(user.Actor(), d, "virtual node "+string(v.Model)))); err != nil {
+			return err
+		}
+		c.instead = fmt.Sprintf("make a node that is simulated: node create %s --model %s --simulated\n", v.Name, v.Model)
+		if err := c.able([]Device{d}, user); err != nil {
 			return err
 		}
 		return c.take([]Device{d}, user)

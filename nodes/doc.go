@@ -32,6 +32,7 @@
 // What is a node doing?
 //
 //	lab.go         all of it put together; what runs in the background
+//	machines.go    which images boot on nodes that are machines
 //	boot.go        what a node that starts gets, and what it reports
 //	status.go      what was heard of each node since the server started
 //	statelog.go    which nodes came up and went down, for the log
@@ -39,7 +40,6 @@
 //	watchdog.go    nodes that do not come up in time
 //	probe.go       whether physical nodes still answer
 //	reboot.go      starting nodes anew, by themselves or by their power
-//	off.go         switching nodes off and on
 //	wait.go        waiting until nodes are up, and waking those that save power
 //	session.go     commands and shells of users on nodes
 //	ports.go       what package power asks and is asked about switch ports

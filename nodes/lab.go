@@ -27,12 +27,15 @@ type Config struct {
 	Images  *images.Catalog   // whose Nodes are this lab
 	Ports   *power.Ports      // whose Devices are this lab
 	Hosts   map[HostKind]Host // of virtual nodes; may be set after New, before anything else is called
-	Key     ssh.Signer        // that nodes trust: the lab's own way into them
-	IP      string            // of the server, "" when it has several
-	Creates Creates           // what Create makes; nil: simulated nodes
-	Dial    remote.Dial       // the way to nodes; nil: that of the host
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Machines knows what nodes that are machines can boot; nil: anything. It may be set
+	// after New, as Hosts.
+	Machines Machines
+	Key      ssh.Signer  // that nodes trust: the lab's own way into them
+	IP       string      // of the server, "" when it has several
+	Creates  Creates     // what Create makes; nil: simulated nodes
+	Dial     remote.Dial // the way to nodes; nil: that of the host
+	Log      *slog.Logger
+	Now      func() time.Time
 	// Duties says which of the background work this server does; nil: all of it.
 	Duties state.Duties
 }
@@ -63,7 +66,7 @@ func New(c Config) *Lab {
 	}
 }
 
-// Run starts the virtual nodes that are not switched off, which also finishes every change of an image
+// Run starts the virtual nodes, which also finishes every change of an image
 // whose reboot an earlier end of the server cut off; those of nodes with a port
 // are finished by Ports, which runs by itself. Then it watches over nodes. It
 // returns when ctx ends.
@@ -78,19 +81,8 @@ func (l *Lab) Run(ctx context.Context) error {
 	if err := l.stateLog.recall(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
-	off, ordered := map[Name]bool{}, map[Name]bool{} // Ports sees to them
-	err = l.Ports.Wiring(ctx, func(w power.Wiring) {
-		for _, d := range virtual {
-			if ordered[d.Name] = w.Ordered(d.MAC); ordered[d.Name] {
-				_, off[d.Name] = w.Off(d.MAC)
-			}
-		}
-	})
-	if err != nil && ctx.Err() == nil {
-		return err
-	}
 	for _, d := range virtual {
-		if !off[d.Name] && !l.resume(ctx, *d) && !ordered[d.Name] {
+		if !l.resume(ctx, *d) {
 			l.start(*d, 0, cause{})
 		}
 	}

@@ -27,6 +27,9 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 			return fault.Failedf("already yours: %s; nothing changed", fault.Few(mine)).
 				WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", listed(mine, "my-nodes"))
 		}
+		if err := c.able(ds, user); err != nil { // nobody is asked about what cannot be
+			return err
+		}
 		if err := given.Check(claims(ds, user)); err != nil {
 			return err
 		}
@@ -64,6 +67,9 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model image
 			if d.readiness == unreachable {
 				c.result.Unreachable = append(c.result.Unreachable, d.Name)
 			}
+		}
+		if err := c.able(inOrder(ds), user); err != nil {
+			return err
 		}
 		return c.take(inOrder(ds), user)
 	})
@@ -281,7 +287,8 @@ func imageFor(actor journal.Actor, name string) (images.Ref, error) {
 	return images.ParseName(auth.UserOf(actor), name)
 }
 
-// fits checks that the user's image is there and lists the models of all devices.
+// fits checks that the user's image is there, lists the models of all devices, and can
+// boot those that are machines.
 func (c *change) fits(ds []Device, ref images.Ref) error {
 	img, err := images.Own(c.tx, ref, "default")
 	if err != nil {
@@ -291,7 +298,7 @@ func (c *change) fits(ds []Device, ref images.Ref) error {
 		return fault.Failedf("%s cannot boot %s: the image is for %s; nothing changed", ref.Short(), fault.Few(bad), strings.Join(images.ModelNames(img.Models), ", ")).
 			WithHint("see the models of nodes with: node show --all\nthose of images with: image show")
 	}
-	return nil
+	return c.boots(ds, img)
 }
 
 // names lists those of the devices that are wanted.

@@ -36,6 +36,9 @@ const (
 	RAMRoot  RootKind = "ram" // in the machine's memory
 )
 
+// Memory is how many bytes of memory a machine has.
+func (s Settings) Memory() int64 { return int64(cmp.Or(s.RAM, 512)) << 20 }
+
 func (s Settings) bootTimeout() time.Duration { return cmp.Or(s.BootTimeout, 180*time.Second) }
 
 func (s Settings) bootRetries() int {
@@ -203,7 +206,7 @@ var virtualSettings = []power.Setting[Settings]{
 	},
 	{
 		Key: "ram", Allowed: "a size, as in 512M or 2G",
-		Get: func(s *Settings) string { return fmt.Sprintf("%dM", cmp.Or(s.RAM, 512)) },
+		Get: func(s *Settings) string { return fmt.Sprintf("%dM", s.Memory()>>20) },
 		Set: func(s *Settings, v string) (err error) {
 			s.RAM, err = mebibytes(v)
 			return err

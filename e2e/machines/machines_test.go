@@ -29,7 +29,8 @@ import (
 // world is a lab whose virtual nodes are machines.
 type world struct {
 	*lab.Lab
-	t *testing.T
+	t        *testing.T
+	registry string // URL
 }
 
 // newWorld starts a lab with the users alice and bob, and these images of theirs and
@@ -82,7 +83,7 @@ func newWorld(t *testing.T, images map[string]map[string]string, more ...string)
 	if err := errors.Join(os.WriteFile(l.Config, config, 0o644), l.Start()); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{l, t}
+	w := &world{l, t, registry.URL()}
 	t.Cleanup(w.end)
 	if err := l.Add("", "alice", "bob"); err != nil {
 		t.Fatal(err)
@@ -227,10 +228,9 @@ func TestLifeOfAMachine(t *testing.T) {
 		t.Error("it did not reboot")
 	}
 
-	// An image that cannot boot says so.
+	// An image that cannot boot is refused.
 	w.does("alice", "image clone lab:alice/hollow")
-	w.does("alice", "node boot vm1 hollow")
-	w.until("alice", "node show --json", "it has no kernel")
+	w.refuses("alice", "node boot vm1 hollow", "it has no kernel")
 
 	// A colleague takes it: what the owner before ran there is cut.
 	w.does("alice", "node boot vm1 blue")

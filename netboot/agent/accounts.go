@@ -14,6 +14,7 @@ import (
 type account struct {
 	name, home, shell string
 	uid, gid          uint32
+	groups            []uint32 // that the image has it in, too
 }
 
 // rootAccount is root as the image has it.
@@ -30,7 +31,8 @@ func rootAccount() account {
 }
 
 // findAccount returns the user of a name or number, with an optional group behind a
-// colon, as USER of OCI images has it. A number need not be known.
+// colon, as USER of OCI images has it. A number need not be known. Without a group, the
+// user is in all those that the image has it in.
 func findAccount(user string) (account, error) {
 	user, group, _ := strings.Cut(user, ":")
 	a := account{name: user, home: "/"}
@@ -56,7 +58,28 @@ func findAccount(user string) (account, error) {
 		return a, fmt.Errorf("the image has no group %s", gid)
 	}
 	a.uid, a.gid = uint32(uid), uint32(g)
+	if group == "" {
+		a.groups = groupsOf(a.name)
+	}
 	return a, nil
+}
+
+// groupsOf returns the groups whose lines name a user.
+func groupsOf(user string) (all []uint32) {
+	b, err := os.ReadFile("/etc/group")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) < 4 || !slices.Contains(strings.Split(fields[3], ","), user) {
+			continue
+		}
+		if g, err := strconv.ParseUint(fields[2], 10, 32); err == nil {
+			all = append(all, uint32(g))
+		}
+	}
+	return all
 }
 
 // lookUp returns the fields of the line whose first or third one is the key.

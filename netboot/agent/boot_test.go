@@ -328,15 +328,15 @@ func (b *bench) clock(c *ssh.Client) {
 func TestMachineWithoutInit(t *testing.T) {
 	boottest.Need(t, "busybox")
 	b := newBench(t)
-	b.in.Process = &instructions.Process{Args: []string{"work", "an argument"}, Env: []string{"A=b c"}, Dir: "/tmp", User: "worker"}
-	b.files["/image.tar"] = boottest.Busybox(t, false, map[string]string{"bin/work": "#!/bin/sh\necho \"work: $1, $A, $(id -u):$(id -g) in $PWD\"\nsleep 1 &\nexit 5\n"})
+	b.in.Process = &instructions.Process{Args: []string{"work", "an argument"}, Env: []string{"A=b c"}, Dir: "/srv/work", User: "worker"}
+	b.files["/image.tar"] = boottest.Busybox(t, false, map[string]string{"bin/work": "#!/bin/sh\necho \"work: $1, $A, $(id -u) $(id -G) in $PWD\"\nsleep 1 &\nexit 5\n"})
 	b.start(256)
 	r := b.wait("the process ended", func(r instructions.Report) bool { return r.Ended != "" })
 	if r.Ended != "work ended with status 5" {
 		t.Errorf("ended: %q", r.Ended)
 	}
 	b.wait("up", func(r instructions.Report) bool { return at(instructions.Up)(r) })
-	if !strings.Contains(b.machine.Console(), "work: an argument, b c, 1000:1000 in /tmp") {
+	if !strings.Contains(b.machine.Console(), "work: an argument, b c, 1000 1000 6 in /srv/work") {
 		t.Error("the process was not as the image has it")
 	}
 	c := b.dial()
@@ -350,7 +350,7 @@ func TestMachineWithoutInit(t *testing.T) {
 }
 
 func TestBootThatFails(t *testing.T) {
-	boottest.NeedLong(t, "busybox")
+	boottest.Need(t, "busybox")
 	b := newBench(t)
 	b.in.Init = "/sbin/init"
 	whole := boottest.Busybox(t, true, nil)
@@ -370,7 +370,7 @@ func TestBootThatFails(t *testing.T) {
 }
 
 func TestMachineWithNothingButAKernel(t *testing.T) {
-	boottest.NeedLong(t)
+	boottest.Need(t)
 	b := newBench(t)
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)

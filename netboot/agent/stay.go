@@ -103,6 +103,9 @@ func run(p *instructions.Process) (pid int, err error) {
 	if dir == "" {
 		dir = "/"
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { // images declare one that they do not have
+		return 0, err
+	}
 	program, err := findProgram(p.Args[0], dir, value(env, "PATH"))
 	if err != nil {
 		return 0, err
@@ -114,7 +117,7 @@ func run(p *instructions.Process) (pid int, err error) {
 	defer unix.Close(null)
 	sys := &syscall.SysProcAttr{Setsid: true}
 	if a.uid != 0 || a.gid != 0 {
-		sys.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid}
+		sys.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups}
 		os.Chown("/dev/console", int(a.uid), int(a.gid)) // so that it can open its own output again
 	}
 	return syscall.ForkExec(program, p.Args, &syscall.ProcAttr{Dir: dir, Env: env, Files: []uintptr{uintptr(null), 1, 2}, Sys: sys})

@@ -2,7 +2,6 @@ package initrd
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -40,7 +39,7 @@ func readModules(tree fs.FS, dir string) (modules, error) {
 			return modules{}, err
 		}
 		if err != nil && i == 0 {
-			return modules{}, fmt.Errorf("/%s has no modules.dep; depmod makes it", dir)
+			return modules{}, &IndexError{dir}
 		}
 		texts[i] = string(b)
 	}
@@ -99,6 +98,16 @@ func (m *modules) addDep(dir, line string) {
 		m.byName[name] = len(m.list)
 	}
 	m.list = append(m.list, one)
+}
+
+// lost returns what a module depends on that is not among the modules.
+func (m *modules) lost(i int) (names []string) {
+	for _, file := range m.list[i].deps {
+		if _, ok := m.byFile[file]; !ok {
+			names = append(names, moduleName(file))
+		}
+	}
+	return names
 }
 
 // addAlias adds a line of modules.alias, "alias PATTERN MODULE".

@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // What a kernel needs to be booted in some way, as arguments of Plan.Lacks.
@@ -43,6 +44,21 @@ func (e *ArchError) Error() string {
 	return fmt.Sprintf("the kernel /%s is for %s, not for %s", e.Kernel, e.Arch, e.Want)
 }
 
+// IndexError says that nobody wrote down which modules there are in a directory.
+type IndexError struct{ Dir string }
+
+func (e *IndexError) Error() string {
+	return fmt.Sprintf("/%s has no modules.dep; depmod makes it", e.Dir)
+}
+
+// Unfit reports whether an error of Inspect is about the image, and not that it could
+// not be read.
+func Unfit(err error) bool {
+	_, arch := errors.AsType[*ArchError](err)
+	_, index := errors.AsType[*IndexError](err)
+	return arch || index || errors.Is(err, ErrNoKernel) || errors.Is(err, syscall.EFBIG)
+}
+
 // Plan is which kernel boots an image, and what its initramfs is made of.
 type Plan struct {
 	Kernel   string // its path in Tree, without a leading slash
@@ -61,8 +77,7 @@ type Plan struct {
 // Inspect finds the newest kernel of the architecture in an image, and what its
 // initramfs needs. When the image has no kernel at all, those of the lender, if there
 // is one, are taken. Trees resolve symbolic links by themselves, as content.Tree does.
-// It reads no module: it is fast. The error is ErrNoKernel, an *ArchError, or tells what
-// could not be read.
+// It reads no module: it is fast. See Unfit about the error.
 func Inspect(arch string, image, lender fs.FS) (*Plan, error) {
 	p := &Plan{Arch: arch, Tree: image, firmware: []fs.FS{image}}
 	err := p.findKernel()
@@ -87,7 +102,7 @@ func Inspect(arch string, image, lender fs.FS) (*Plan, error) {
 }
 
 // Lacks returns those of the names that the kernel has neither as a module nor built
-// in, in their order. A name is that of a module, with underscores, or "initrd" or
+// in, in their order, and modules without which they cannot be loaded. A name is that of a module, with underscores, or "initrd" or
 // "devtmpfs", which are lacking when the kernel's configuration is here and says so.
 func (p *Plan) Lacks(names ...string) (lacking []string) {
 	for _, name := range names {
@@ -101,12 +116,28 @@ func (p *Plan) Lacks(names ...string) (lacking []string) {
 				lacking = append(lacking, name)
 			}
 		default:
-			if _, ok := p.set.byName[name]; !ok && !p.set.builtin[name] {
+			i, ok := p.set.byName[name]
+			if !ok && !p.set.builtin[name] {
 				lacking = append(lacking, name)
+			}
+			if ok {
+				lacking = append(lacking, p.set.lost(i)...)
 			}
 		}
 	}
 	return lacking
+}
+
+// Gone returns the files of modules that the initramfs would have and that are not
+// there, though modules.dep lists them.
+func (p *Plan) Gone() (files []string) {
+	for _, m := range p.picked {
+		name := path.Join(p.dir, m.file)
+		if _, err := fs.Stat(p.Tree, name); err != nil {
+			files = append(files, name)
+		}
+	}
+	return files
 }
 
 // Modules returns the names of the modules that the initramfs has.

@@ -18,11 +18,8 @@ import (
 	"walt/vnode/lan"
 )
 
-// Defaults of what a machine has.
-const (
-	defaultMemory = 512 << 20 // bytes
-	defaultCPUs   = 1
-)
+// defaultCPUs is how many a machine has.
+const defaultCPUs = 1
 
 // Lab is what the machines are nodes of.
 type Lab interface {
@@ -176,7 +173,6 @@ func (h *Hypervisor) Stop(n nodes.Name) {
 	l := h.nodes[n]
 	h.mu.Unlock()
 	if l == nil {
-		h.stopLeftover(n)
 		return
 	}
 	l.end()
@@ -187,17 +183,6 @@ func (h *Hypervisor) Stop(n nodes.Name) {
 	}
 	h.mu.Unlock()
 	h.Sweep(context.Background())
-}
-
-// stopLeftover cuts the power of the machine of a node that an earlier server left.
-func (h *Hypervisor) stopLeftover(n nodes.Name) {
-	found, err := h.Lab.Named(context.Background(), []nodes.Name{n})
-	if err != nil {
-		h.Log.Error("look for the machine of a node", "node", n, "err", err)
-	}
-	for _, d := range found {
-		end(h.place(d.MAC))
-	}
 }
 
 // Sweep takes away what is left of nodes that are gone, their machines too if an end
@@ -384,10 +369,7 @@ func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machin
 	if err != nil {
 		return netboot.Machine{}, Spec{}, err
 	}
-	s := Spec{MAC: d.MAC, Memory: int64(d.Settings.RAM) << 20, CPUs: d.Settings.Cores}
-	if s.Memory == 0 {
-		s.Memory = defaultMemory
-	}
+	s := Spec{MAC: d.MAC, Memory: d.Settings.Memory(), CPUs: d.Settings.Cores}
 	if s.CPUs == 0 {
 		s.CPUs = defaultCPUs
 	}

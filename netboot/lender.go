@@ -1,0 +1,94 @@
+package netboot
+
+import (
+	"context"
+	"fmt"
+
+	"walt/images"
+	"walt/images/content"
+	"walt/netboot/nfs"
+	"walt/state"
+)
+
+// lent is what an image lends whose kernel boots another one, and where that is below
+// the other's files. Modules and firmware are in both places where distributions have
+// them: whichever of these the image has as a link to the other is not seen there.
+var lent = []content.Place{
+	{From: "boot", To: "boot"},
+	{From: "lib/modules", To: "lib/modules"},
+	{From: "usr/lib/modules", To: "lib/modules"},
+	{From: "lib/modules", To: "usr/lib/modules"},
+	{From: "usr/lib/modules", To: "usr/lib/modules"},
+	{From: "lib/firmware", To: "lib/firmware"},
+	{From: "usr/lib/firmware", To: "lib/firmware"},
+	{From: "lib/firmware", To: "usr/lib/firmware"},
+	{From: "usr/lib/firmware", To: "usr/lib/firmware"},
+}
+
+// lending is the file system with what the image with the digest lends, by a digest
+// that no image has: that of the image is for all of its files.
+func lending(digest string, part *content.Tree) root {
+	d := content.Sum([]byte("lent by " + digest))
+	return root{nfs.IDOf(d), nfs.Path(d), part}
+}
+
+// SetKernel says which image lends its kernel to those that have none and do not name
+// another: OWNER/NAME, or the NAME of a default image; "" is none. Machines that run
+// go on with what they have.
+func (s *Server) SetKernel(image string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kernel = image
+}
+
+// lender returns the image that lends its kernel to one that has none, whose label
+// names it unless that is "". Without one it returns why.
+func (s *Server) lender(r state.Reader, img images.Image, label string) (lender images.Image, why string, err error) {
+	owner, name, who := img.Ref.User, label, "its label "+images.KernelLabel
+	if name == "" {
+		s.mu.Lock()
+		name, who = s.kernel, "the server's configuration"
+		s.mu.Unlock()
+		owner = images.DefaultRef("").User
+	}
+	if name == "" {
+		return lender, noKernel, nil
+	}
+	lender, found, err := images.Lender(r, owner, name)
+	if err == nil && !found {
+		why = fmt.Sprintf("%s, and there is no image %.100q here, which %s names to lend one", noKernel, name, who)
+	}
+	return lender, why, err
+}
+
+// borrow takes hold of the image that lends a boot its kernel.
+func (s *Server) borrow(ctx context.Context, b *boot) error {
+	tree, _, release, err := s.Library.Hold(ctx, b.Lender)
+	if err != nil {
+		return err
+	}
+	part := s.lentBefore(b.Lender)
+	if part == nil {
+		part = tree.Part(lent...)
+	}
+	own := b.release
+	b.release = func() {
+		own()
+		release()
+	}
+	b.roots = append(b.roots, lending(b.Lender, part))
+	return nil
+}
+
+// lentBefore returns what an image lends to a machine that runs: it is the same for
+// all.
+func (s *Server) lentBefore(lender string) *content.Tree {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.boots {
+		if b.Lender == lender && len(b.roots) > 1 {
+			return b.roots[1].tree
+		}
+	}
+	return nil
+}

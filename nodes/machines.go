@@ -1,0 +1,116 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+	"walt/state"
+)
+
+// Outlook is what comes of booting an image on a machine of this server.
+type Outlook struct {
+	Why    string     // it cannot boot it, in words for users, as in "it has no kernel"; "" when it can
+	Hint   string     // what to do then
+	Kernel string     // the version of the kernel
+	Lender images.Ref // the image whose kernel that is; zero when it is its own
+}
+
+// Machines tells which images boot on nodes that are machines of this server.
+type Machines interface {
+	// Known returns what comes of booting an image on a machine, from memory; false when
+	// Look has to find it out before. Transactions call it.
+	Known(r state.Reader, img images.Image, machine Device) (Outlook, bool, error)
+	// Look finds out what Known then knows, which may take a second, or longer when the
+	// image was not used for a while. It fails when its content cannot be read.
+	Look(context.Context, images.Image) error
+}
+
+// unseen says that a transaction came to an image that has to be looked at first.
+type unseen struct{ image images.Image }
+
+func (u *unseen) Error() string { return fmt.Sprintf("nodes: %s was not looked at", u.image.Ref) }
+
+// unfit returns those of the devices that are machines and cannot boot an image, and
+// what comes of it on the first of them.
+func (c *change) unfit(ds []Device, img images.Image) (machines []string, first Outlook, err error) {
+	for _, d := range ds {
+		if d.Host != QEMU || c.lab.Machines == nil {
+			continue
+		}
+		o, known, err := c.lab.Machines.Known(c.tx, img, d)
+		if err == nil && !known {
+			err = &unseen{img}
+		}
+		if err != nil {
+			return nil, first, err
+		}
+		if o.Why != "" {
+			if machines = append(machines, string(d.Name)); len(machines) == 1 {
+				first = o
+			}
+		}
+	}
+	return machines, first, nil
+}
+
+// boots checks that those of the devices that are machines can boot an image. One
+// that does so is left alone.
+func (c *change) boots(ds []Device, img images.Image) error {
+	others := slices.DeleteFunc(slices.Clone(ds), func(d Device) bool { return d.Image == img.Ref && !d.Free() })
+	machines, first, err := c.unfit(others, img)
+	if err != nil || len(machines) == 0 {
+		return err
+	}
+	return fault.Failedf("%s cannot boot %s: %s; nothing changed", img.Ref.Short(), fault.Few(machines), first.Why).
+		WithHint("%s%s", c.instead, first.Hint)
+}
+
+// able checks that those of the devices that are machines can boot what take has them
+// boot: the clone of the default image that the user has, or will have.
+func (c *change) able(ds []Device, user auth.Name) error {
+	machines := map[images.Model][]Device{}
+	for _, d := range ds {
+		if d.Host == QEMU {
+			machines[d.Model] = append(machines[d.Model], d)
+		}
+	}
+	for model, ds := range machines {
+		img, here, err := images.Find(c.tx, images.DefaultRef(model))
+		if err != nil {
+			return err
+		}
+		if !here {
+			continue // which is another fault
+		}
+		clone, here, err := images.Find(c.tx, img.CloneRef(user))
+		if here {
+			img = clone
+		}
+		if err == nil {
+			err = c.boots(ds, img)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CanBoot is a fault when there are machines among the nodes that boot an image, and
+// these cannot boot the content that is to have its name.
+func (i imageChange) CanBoot(ref images.Ref, img images.Image) error {
+	ds, err := booting(i, ref)
+	if err != nil {
+		return err
+	}
+	machines, first, err := i.change.unfit(ds, img)
+	if err != nil || len(machines) == 0 {
+		return err
+	}
+	return fault.Failedf("%s is booted by %s, and the new content cannot boot it: %s; nothing changed", ref.Short(), fault.Few(machines), first.Why).
+		WithHint("clone it under another name, or: %s", first.Hint)
+}

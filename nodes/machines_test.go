@@ -1,0 +1,104 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"walt/auth"
+	"walt/consent"
+	"walt/fault"
+	"walt/images"
+	"walt/state"
+)
+
+// bench plays what knows of machines: which digests they cannot boot, and why. Of each
+// it knows nothing before it was looked at.
+type bench struct {
+	mu    sync.Mutex
+	why   map[string]string
+	seen  map[string]bool
+	looks int
+	err   error // of a look
+}
+
+func (b *bench) Known(_ state.Reader, img images.Image, d Device) (Outlook, bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Outlook{Why: b.why[img.Digest], Hint: "mend " + string(d.Name)}, b.seen[img.Digest], nil
+}
+
+func (b *bench) Look(_ context.Context, img images.Image) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.looks++
+	b.seen[img.Digest] = true
+	return b.err
+}
+
+// What a machine cannot boot is refused before anything changes or anybody is asked;
+// nodes that are simulated are not concerned, and a release is never refused.
+func TestMachinesAreSparedWhatTheyCannotBoot(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	b := &bench{why: map[string]string{sum("hollow"): "it has no kernel"}, seen: map[string]bool{}}
+	l.Machines, l.Hosts[QEMU] = b, l.grid
+	for name, kind := range map[Name]HostKind{"vm1": QEMU, "vm2": QEMU, "sim": Simulated} {
+		_, err := l.Register(t.Context(), "alice", Announcement{Name: name, MAC: macOf(string(name)), Model: "m1", Host: kind})
+		ok(t, err)
+	}
+	for _, name := range []string{"alice/hollow", "alice/good"} {
+		l.image(t, images.Image{Ref: ref(name), Digest: sum(ref(name).Name), Models: []images.Model{"m1"}})
+	}
+	boot := func(set, image string, given consent.Agreement) error {
+		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), image, given)
+		return err
+	}
+	wantFault(t, boot("all-nodes", "hollow", consent.Agreement{}), fault.Failed, "hollow cannot boot vm1, vm2: it has no kernel; nothing changed", "mend vm1")
+	equal(t, "owners", l.owners(t, "sim", "vm1", "vm2"), auth.Nobody, auth.Nobody, auth.Nobody)
+	ok(t, boot("sim", "hollow", consent.Agreement{}))
+	ok(t, boot("vm1,vm2", "good", consent.Agreement{}))
+	if b.looks != 2 {
+		t.Errorf("it was looked at images %d times, want once at each", b.looks)
+	}
+
+	// A clone that is there already, and machines of others.
+	_, err := l.Release(t.Context(), auth.Name("alice").Actor(), parse("vm2"))
+	ok(t, err)
+	l.image(t, images.Image{Ref: ref("bob/m1-default"), Digest: sum("hollow"), Models: []images.Model{"m1"}})
+	for _, set := range []string{"vm1", "vm2"} {
+		_, err = l.Acquire(t.Context(), "bob", parse(set), consent.Agreement{})
+		wantFault(t, err, fault.Failed, "m1-default cannot boot "+set)
+	}
+	_, err = l.AcquireAny(t.Context(), "bob", 1, "")
+	wantFault(t, err, fault.Failed, "m1-default cannot boot vm2")
+	equal(t, "owners", l.owners(t, "vm1", "vm2"), "alice", auth.Nobody)
+
+	// New content under the name that a machine boots.
+	_, _, err = l.clone(t.Context(), ref("alice/hollow"), ref("alice/good"), true, consent.Agreement{Whoever: true})
+	wantFault(t, err, fault.Failed, "good is booted by vm1", "it has no kernel", "nothing changed")
+	_, _, err = l.clone(t.Context(), ref("alice/good"), ref("alice/hollow"), true, consent.Agreement{Whoever: true})
+	ok(t, err)
+
+	// The default image cannot boot any more, as after an update.
+	l.image(t, images.Image{Ref: images.DefaultRef("m1"), Digest: sum("hollow"), Models: []images.Model{"m1"}})
+	_, err = l.Release(t.Context(), auth.Name("alice").Actor(), parse("vm1"))
+	ok(t, err)
+	ok(t, boot("vm1", "good", consent.Agreement{}))
+	ok(t, boot("vm1", "default", consent.Agreement{}))
+	l.Creates = func(images.Model) (HostKind, string, error) { return QEMU, "", nil }
+	_, err = l.Create(t.Context(), "alice", Virtual{Name: "vm3", Model: "m1"}, nil)
+	wantFault(t, err, fault.Failed, "m1-default cannot boot vm3: it has no kernel; nothing changed", "node create vm3 --model m1 --simulated")
+	if found, _ := l.Named(t.Context(), []Name{"vm3"}); len(found) > 0 {
+		t.Error("it was made")
+	}
+	_, err = l.Create(t.Context(), "alice", Virtual{Name: "vm3", Model: "m1", Simulated: true}, nil)
+	ok(t, err)
+
+	b.err = errors.New("the disk is broken")
+	l.image(t, images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}})
+	if err := boot("vm1", "new", consent.Agreement{}); !errors.Is(err, b.err) {
+		t.Errorf("an image that cannot be looked at: %v", err)
+	}
+}
