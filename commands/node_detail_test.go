@@ -46,6 +46,6 @@ func TestNodeDetail(t *testing.T) {
 		!strings.Contains(got, `"running":{"image":"bob/rpi-3-b-default:latest",`) {
 		t.Errorf("as JSON it is %s", got)
 	}
-	lab.nodes.Down("rpi-1", false)
+	lab.nodes.Down("rpi-1", false, "")
 	show("rpi-1", "host  physical", "mac   52:54:00:00:00:01")
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -23,8 +24,9 @@ const (
 	reportLimit = 64 << 10
 	// firstReport is how long an agent may take to say who it is.
 	firstReport = 10 * time.Second
-	// silence is after how long without a report an agent is gone.
-	silence = time.Minute
+	// silence is after how long without a report, of which they send one every 5 s, an
+	// agent is gone.
+	silence = 10 * time.Second
 	// reports and reportsAtOnce bound what a machine has the server hear, a second.
 	reports, reportsAtOnce = 10, 30
 	// orderLimit is how long an agent may take to take an order.
@@ -57,6 +59,7 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 	a := &agent{conn: conn, lines: bufio.NewScanner(conn)}
 	a.lines.Buffer(nil, reportLimit)
 	var b *boot
+	var heard time.Time
 	for wait := firstReport; ; wait = silence {
 		if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			break
@@ -65,6 +68,7 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			break
 		}
+		heard = s.Now()
 		now := s.at(from.Addr().Unmap(), said.Token)
 		if now == nil || said.Boot != now.ID || said.Digest != now.Digest || b != nil && b != now {
 			s.complain(from.Addr(), "an agent is not of this boot")
@@ -88,8 +92,8 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 		}
 		s.heed(ctx, b, a, said)
 	}
-	if b != nil {
-		b.dismiss(a)
+	if b != nil && b.dismiss(a) && ctx.Err() == nil {
+		s.Lab.Lost(b.machine.Name, heard, trouble(a.said))
 	}
 }
 
@@ -194,13 +198,27 @@ func step(r instructions.Report) instructions.Step {
 	return r.Steps[len(r.Steps)-1].Step
 }
 
-// dismiss notes that the connection of an agent has ended.
-func (b *boot) dismiss(a *agent) {
+// full is what share of its memory for files a machine may have used.
+const full = 0.97
+
+// trouble is what a report tells of that may end a machine.
+func trouble(r instructions.Report) string {
+	if r.Size > 0 && float64(r.Used) >= full*float64(r.Size) {
+		return fmt.Sprintf("its memory for files was full (%d of %d MB)", r.Used/1e6, r.Size/1e6)
+	}
+	return ""
+}
+
+// dismiss notes that the connection of an agent has ended. It reports whether it was
+// the one of the machine.
+func (b *boot) dismiss(a *agent) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.agent == a {
-		b.agent = nil
+	if b.agent != a {
+		return false
 	}
+	b.agent = nil
+	return true
 }
 
 // end closes the connection of the agent, which is not heard any more.

@@ -51,6 +51,9 @@ type Lab interface {
 	Reached(context.Context, nodes.Name, nodes.Step)
 	// Up is told when its SSH server answers, at addr.
 	Up(n nodes.Name, addr string)
+	// Lost is told when the connection of its agent has ended, when the agent said
+	// something last, and what may be the reason.
+	Lost(n nodes.Name, heard time.Time, about string)
 	// Failed is told when it cannot boot.
 	Failed(nodes.Name, error)
 }

@@ -73,6 +73,10 @@ func (f *fixture) Reached(_ context.Context, n nodes.Name, s nodes.Step) {
 	f.steps = append(f.steps, fmt.Sprintf("%s %s", n, s))
 }
 func (f *fixture) Up(n nodes.Name, addr string) { f.told <- fmt.Sprintf("%s up at %s", n, addr) }
+func (f *fixture) Lost(n nodes.Name, heard time.Time, about string) {
+	f.told <- strings.TrimSpace(fmt.Sprintf("%s lost %s", n, about))
+}
+
 func (f *fixture) Failed(n nodes.Name, reason error) {
 	f.told <- fmt.Sprintf("%s failed: %v", n, reason)
 }

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,13 +30,16 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		img, err = images.Get(r, d.Image)
 		return err
 	}
-	moved := false
+	tries, moved := l.status.of(n).tries, false
 	err := l.Store.View(ctx, func(r state.Reader) (err error) {
 		if err = read(r); err == nil {
 			moved, err = l.Ports.IsOff(r, d.MAC)
 		}
 		return err
 	})
+	if err == nil && tries > d.Settings.bootRetries() {
+		err = fault.Failedf("it rebooted again and again before it was up")
+	}
 	if err == nil && d.Settings.BootDelay > 0 {
 		if err = pause.For(ctx, d.Settings.BootDelay); err == nil {
 			err = l.Store.View(ctx, read)
@@ -54,10 +58,10 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		return img, fmt.Errorf("boot %s: %w", n, err)
 	}
 	l.status.change(n, func(s *Status) {
-		if s.State != Booting {
-			s.began = l.Now()
+		if s.State != Booting { // else it is known why
+			s.began, s.Why = l.Now(), ""
 		}
-		s.State, s.Addr, s.Why, s.due, s.took, s.untold = Booting, "", "", false, img.Digest, false
+		s.State, s.Addr, s.due, s.took, s.untold = Booting, "", false, img.Digest, false
 		s.Step, s.runs = Kernel, ""
 		if s.late.IsZero() { // it started by itself
 			s.late = l.Now().Add(d.Settings.bootTimeout())
@@ -132,19 +136,40 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 	return why
 }
 
-// Down is called when a node lost its power. One that was told to start, or that
-// starts again at once, only did so for a moment: it is booting.
-func (l *Lab) Down(n Name, again bool) {
+// What a node did that nobody ordered, as far as its host knows.
+const (
+	rebootedByHand = "rebooted by hand"
+	switchedOff    = "switched off by hand"
+)
+
+// Down is called when a node lost its power, with the reason in words for users; "" when
+// it ended as after a command typed on it. One that was told to start, or that starts
+// again at once, only did so for a moment: it is booting.
+func (l *Lab) Down(n Name, again bool, why string) {
 	l.status.change(n, func(s *Status) {
 		switch {
 		case s.due:
 			s.runs = ""
-		case again && s.State == Booting: // cut in the middle of it
-			s.due = true
+		case again && s.State == Booting: // in the middle of it
+			s.due, s.Step, s.Why = true, Started, cmp.Or(why, "rebooted before it was up")
+			s.tries++
 		case again:
-			*s = Status{State: Booting, due: true, began: l.Now(), cause: cause{journal.Server, "rebooted by itself"}, seen: s.seen}
+			why = cmp.Or(why, rebootedByHand)
+			*s = Status{State: Booting, due: true, began: l.Now(), Why: why, cause: cause{journal.Server, why}, seen: s.seen}
 		default:
-			*s = Status{State: Off, seen: s.seen}
+			why = cmp.Or(why, switchedOff)
+			*s = Status{State: Off, Why: why, cause: cause{journal.Server, why}, seen: s.seen}
 		}
 	})
+}
+
+// Crashed is called when the kernel of a node gave up. It reports whether the node is to
+// start again at once, as after a reboot: one that was up. A boot has failed by that.
+func (l *Lab) Crashed(n Name, why string) (again bool) {
+	if s := l.status.of(n); s.State == Booting && !s.due {
+		l.Failed(n, fault.Failedf("%s", why))
+		return false
+	}
+	l.Down(n, true, why)
+	return true
 }

@@ -76,7 +76,7 @@ func TestWhichNodeIsTried(t *testing.T) {
 		t.Errorf("%q is tried, not the one that boots but was up", got)
 	}
 	l.settle(t, true)
-	l.Down("v1", false)
+	l.Down("v1", false, "")
 	l.status.change("v1", func(s *Status) { *s = Status{State: Off, seen: true} }) // its host stopped
 	if got := l.try(t); got != "" {
 		t.Errorf("%s is tried, which is off", got)
@@ -186,7 +186,7 @@ func TestCanaryThatDoesNotStayUp(t *testing.T) {
 		for range 3 {
 			l.comeUp(t, "v1")
 			time.Sleep(8 * time.Second)
-			l.Down("v1", true)
+			l.Down("v1", true, "")
 		}
 		wantFault(t, <-done, fault.Failed, "v1 came up on it, and did not stay up")
 		if took := time.Since(begun); took > 25*time.Second {

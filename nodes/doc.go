@@ -38,7 +38,8 @@
 //	statelog.go    which nodes came up and went down, for the log
 //	flap.go        and how many of that it is told of a node at most
 //	watchdog.go    nodes that do not come up in time
-//	probe.go       whether physical nodes still answer
+//	probe.go       whether nodes that go on without the server still answer
+//	lost.go        and those whose agents are gone
 //	reboot.go      starting nodes anew, by themselves or by their power
 //	wait.go        waiting until nodes are up, and waking those that save power
 //	session.go     commands and shells of users on nodes

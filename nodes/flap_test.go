@@ -21,7 +21,7 @@ func TestFlapping(t *testing.T) {
 			for range times {
 				l.Up("v1", "127.0.0.1:1")
 				time.Sleep(time.Millisecond)
-				l.Down("v1", false)
+				l.Down("v1", false, "")
 				time.Sleep(time.Millisecond)
 			}
 		}
@@ -36,9 +36,9 @@ func TestFlapping(t *testing.T) {
 		synctest.Wait()
 		equal(t, "a minute later", l.states(t, &told), "server v1: off -> up, answers again; it came up or went down 1941 more times within 1m0s")
 
-		l.Down("v1", false)
+		l.Down("v1", false, "")
 		synctest.Wait()
-		equal(t, "alone", l.states(t, &told), "server v1: up -> off, lost its power")
+		equal(t, "alone", l.states(t, &told), "server v1: up -> off, switched off by hand")
 		flap(100)
 		l.Up("v1", "127.0.0.1:1")
 		synctest.Wait()

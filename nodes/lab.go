@@ -46,6 +46,7 @@ type Lab struct {
 	status   *board
 	view     *view
 	stateLog *stateLog
+	losses   *losses
 	visitors remote.Visitors
 	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
 }
@@ -61,7 +62,7 @@ func New(c Config) *Lab {
 	pool := newPool()
 	status := newBoard(c.Now, pool)
 	return &Lab{
-		Config: c, status: status, view: newView(c.Store, pool),
+		Config: c, status: status, view: newView(c.Store, pool), losses: newLosses(),
 		stateLog: &stateLog{store: c.Store, journal: c.Journal, status: status, log: c.Log, now: c.Now},
 	}
 }
@@ -90,7 +91,7 @@ func (l *Lab) Run(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.stateLog.run} { // of what this server sees
+	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
 	}
 	err = g.Wait()

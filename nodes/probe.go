@@ -97,6 +97,7 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 		turns <- struct{}{}
 		calls.Go(func() {
 			defer func() { <-turns }()
+			back := false
 			_, err := remote.Ping(ctx, l.Dial, n.Addr)
 			if ctx.Err() != nil {
 				return
@@ -105,9 +106,11 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 			defer mu.Unlock()
 			missing[n.Name] = err != nil
 			l.status.change(n.Name, func(s *Status) {
+				back = false
 				switch {
 				case s.Addr != n.Addr || s.State != n.State: // it was heard of meanwhile
 				case err == nil:
+					back = s.State == Unreachable && !s.alone.IsZero()
 					s.State, s.Why, s.untold = Up, "", false
 				case missed[n.Name] && s.untold: // it was up when the server ended, and is not now
 					s.untold = false
@@ -115,6 +118,9 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 					s.State, s.Why = Unreachable, "its SSH server does not answer"
 				}
 			})
+			if back {
+				l.Lost(n.Name, l.Now(), "") // still
+			}
 		})
 	}
 	calls.Wait()

@@ -52,14 +52,14 @@ func TestLogTellsOfVirtualNodes(t *testing.T) {
 				return errorOf3(l.clone(t.Context(), images.DefaultRef("m1"), ref("carol/other"), true, whoever))
 			}},
 			{"release", "carol v1: up -> booting, released", func() error { return errorOf(l.Release(t.Context(), "carol", parse("v1"))) }},
-			{"reboot on the node", "server v1: up -> booting, rebooted by itself", func() error { l.Down("v1", true); return nil }},
+			{"reboot on the node", "server v1: up -> booting, rebooted by hand", func() error { l.Down("v1", true, ""); return nil }},
 			{"damage", "server v1: up -> failed, its disk is gone", func() error { l.Failed("v1", fault.Failedf("its disk is gone")); return nil }},
 		} {
 			ok(t, step.do())
 			if s := l.state(t, "v1").State; s != Booting && step.what != "damage" {
 				t.Errorf("right after %s it is %s", step.what, s)
 			}
-			l.Down("v1", true) // by its host, before it starts anew
+			l.Down("v1", true, "") // by its host, before it starts anew
 			equal(t, step.what, l.states(t, &told), step.told)
 			time.Sleep(1500 * time.Millisecond)
 			l.comeUp(t, "v1")

@@ -44,6 +44,7 @@ type Status struct {
 	StepSince time.Time // when that began
 	runs      string    // digest of what runs there, "" when that is not known
 
+	alone  time.Time // when its agent, which is gone, was heard last; zero when it is there, or there is none
 	seen   bool      // it was up since the server started
 	took   string    // digest of the image that it took at its last start, "" when it did not come that far
 	cause  cause     // that it is started anew; zero when nobody is known to make it
@@ -105,7 +106,7 @@ func (b *board) set(n Name, s State, addr string) {
 	b.change(n, func(st *Status) {
 		st.State, st.Addr, st.Why, st.due, st.untold = s, addr, "", false, false
 		if s == Up {
-			st.runs = st.took
+			st.runs, st.alone = st.took, time.Time{}
 			st.late, st.tries, st.began, st.cause, st.seen = time.Time{}, 0, time.Time{}, cause{}, true
 		}
 	})

@@ -54,13 +54,14 @@ func (l *Lab) watchdog(ctx context.Context) error {
 
 // stuck is called for a node that did not come up in time.
 func (l *Lab) stuck(ctx context.Context, n Name) error {
-	tries := l.status.of(n).tries
+	s := l.status.of(n)
+	tries := s.tries
 	var d Device
 	var ordered power.Port
 	var again bool
 	var what string
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		if d, err = devices.Get(tx, string(n)); err != nil {
+		if d, err = devices.Get(tx, string(n)); err != nil || s.Step == Preparing {
 			return err
 		}
 		if again, ordered, what, err = l.retryBoot(tx, d, tries); err != nil {
@@ -74,6 +75,10 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	}
 	if err != nil {
 		return err
+	}
+	if s.Step == Preparing { // it waits for the server
+		l.status.change(n, func(s *Status) { s.late = l.Now().Add(d.Settings.bootTimeout()) })
+		return nil
 	}
 	if !again {
 		l.status.change(n, func(s *Status) {

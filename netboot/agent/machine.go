@@ -73,7 +73,7 @@ func (m *machine) report() instructions.Report {
 }
 
 const (
-	reportEvery = 30 * time.Second
+	reportEvery = 5 * time.Second
 	// silence is how long the server may leave bytes unacknowledged before the agent
 	// connects anew.
 	silence = 20 * time.Second

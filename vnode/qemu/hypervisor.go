@@ -26,7 +26,8 @@ type Lab interface {
 	Named(context.Context, []nodes.Name) ([]nodes.DeviceStatus, error)
 	AllDevices(context.Context) (nodes.List, error)
 	Failed(nodes.Name, error)
-	Down(n nodes.Name, again bool)
+	Down(n nodes.Name, again bool, why string)
+	Crashed(n nodes.Name, why string) (again bool)
 }
 
 // Boots is what machines boot.
@@ -256,74 +257,80 @@ func (h *Hypervisor) Console(n nodes.Name) []byte {
 // until its power is cut or it switches itself off. m runs already, unless it is nil.
 func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, m *Machine) {
 	for {
-		reason, err := h.run(ctx, l, n, m)
+		end, err := h.run(ctx, l, n, m)
 		m = nil
 		switch {
 		case l.leave.Load():
 			return
 		case ctx.Err() != nil:
-			h.Lab.Down(n, l.again.Load())
+			h.Lab.Down(n, l.again.Load(), "the server cut its power")
 			return
 		case err != nil:
 			h.Lab.Failed(n, err)
 			return
-		case reason != "guest-reset":
-			h.Lab.Down(n, false)
+		case end.crashed:
+			if end.again = h.Lab.Crashed(n, end.why) && end.again; !end.again {
+				return
+			}
+		default:
+			h.Lab.Down(n, end.again, end.why)
+		}
+		if !end.again {
 			return
 		}
-		h.Lab.Down(n, true)
 	}
 }
 
-// run is a machine from power on to power off. It returns why that was, as QEMU
-// says it, "" when its process was killed.
-func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine) (reason string, err error) {
+// run is a machine from power on to power off. It returns why that was.
+func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine) (end ending, err error) {
+	l.line.Store(nil) // what it says from here on is of another boot
 	who, spec, err := h.describe(ctx, n)
 	if err != nil {
-		return "", err
+		return end, err
 	}
 	dir := h.place(spec.MAC)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
+		return end, err
 	}
 	if err := h.reachable(); err != nil {
-		return "", err
+		return end, err
 	}
 	network, err := h.LAN(ctx)
 	if err != nil {
-		return "", err
+		return end, err
 	}
 	port, err := network.Connect(lan.Cable{
 		Name: string(n), MAC: spec.MAC, IP: who.IP,
 		Ours: filepath.Join(dir, SwitchSocket), Peer: filepath.Join(dir, wireSocket),
 	})
 	if err != nil {
-		return "", err
+		return end, err
 	}
 	defer port.Close()
 	if m == nil {
 		if m, err = h.boot(ctx, who, spec, dir); err != nil {
-			return "", err
+			return end, err
 		}
 	}
 	line, err := listen(dir, h.Log.With("node", n))
 	if err != nil {
 		m.Kill()
-		return "", fmt.Errorf("listen to the serial line: %w", err)
+		return end, fmt.Errorf("listen to the serial line: %w", err)
 	}
 	l.line.Store(line)
 	defer line.close()
 	select {
 	case <-m.Gone():
-		m.monitor.close()
-		return m.monitor.ended(), nil
+		<-m.monitor.gone // as it ended, all that it said and wrote is there
+		<-line.done
+		return endingOf(m.monitor.ended(), m.complaint(), line.end()), nil
 	case <-ctx.Done():
 		if l.leave.Load() {
 			m.Leave()
 		} else {
 			m.Kill()
 		}
-		return "", ctx.Err()
+		return end, ctx.Err()
 	}
 }
 
@@ -341,6 +348,9 @@ func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, d
 	spec.CommandLine = "console=ttyS0 quiet panic=1 " + b.CommandLine
 	if !e.KVM { // they cost much where they protect nothing
 		spec.CommandLine += " mitigations=off nokaslr"
+	}
+	if err := setAside(dir); err != nil {
+		return nil, err
 	}
 	return e.start(ctx, dir, spec)
 }

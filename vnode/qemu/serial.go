@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -17,6 +18,20 @@ const (
 	serialTail = 16 << 10
 )
 
+// setAside keeps what the machine in a directory wrote in the boot before apart from
+// what it writes in the next one.
+func setAside(dir string) error {
+	name := filepath.Join(dir, serialLog)
+	err := os.Rename(name, name+".before")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if older := os.Remove(name + ".old"); !errors.Is(older, os.ErrNotExist) {
+		err = errors.Join(err, older)
+	}
+	return err
+}
+
 // serial reads the serial line of a machine, which has one reader: this one. What
 // is written while no server is there is lost.
 type serial struct {
@@ -25,7 +40,7 @@ type serial struct {
 	done chan struct{} // closed when nothing more comes
 
 	mu   sync.Mutex
-	tail []byte // the last that came, in earlier runs too
+	tail []byte // the last that came in this boot
 }
 
 // listen begins to read the serial line of the machine in a directory.

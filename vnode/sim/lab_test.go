@@ -50,7 +50,7 @@ func (l *fakeLab) Boot(ctx context.Context, n nodes.Name) (images.Image, error) 
 }
 
 func (l *fakeLab) Up(n nodes.Name, addr string) { l.events <- event{"up", n, addr} }
-func (l *fakeLab) Down(n nodes.Name, again bool) {
+func (l *fakeLab) Down(n nodes.Name, again bool, _ string) {
 	l.events <- event{"down", n, map[bool]string{true: "again"}[again]}
 }
 

@@ -41,8 +41,9 @@ type Lab interface {
 	Boot(ctx context.Context, n nodes.Name) (images.Image, error)
 	// Up tells that the node runs; addr is host:port of its SSH server.
 	Up(n nodes.Name, addr string)
-	// Down tells that the node has no power; again, that it starts anew at once.
-	Down(n nodes.Name, again bool)
+	// Down tells that the node has no power, and why if somebody made that; again, that
+	// it starts anew at once.
+	Down(n nodes.Name, again bool, why string)
 	// Failed tells that the node could not boot, or not run on, and is off.
 	Failed(n nodes.Name, reason error)
 }
@@ -162,7 +163,11 @@ func (s *Hypervisor) live(ctx context.Context, l *life, n nodes.Name) {
 			s.Lab.Failed(n, err)
 			return
 		}
-		s.Lab.Down(n, again || l.again.Load())
+		why := ""
+		if !again {
+			why = "the server cut its power"
+		}
+		s.Lab.Down(n, again || l.again.Load(), why)
 		if !again || ctx.Err() != nil {
 			return
 		}
