@@ -146,10 +146,11 @@ const (
 // it ended as after a command typed on it. One that was told to start, or that starts
 // again at once, only did so for a moment: it is booting.
 func (l *Lab) Down(n Name, again bool, why string) {
+	defer func() { l.cut(n, why) }()
 	l.status.change(n, func(s *Status) {
 		switch {
 		case s.due:
-			s.runs = ""
+			s.runs, why = "", cmp.Or(s.cause.why, why, "it starts anew")
 		case again && s.State == Booting: // in the middle of it
 			s.due, s.Step, s.Why = true, Started, cmp.Or(why, "rebooted before it was up")
 			s.tries++

@@ -39,6 +39,22 @@ func (l *Lab) RunSession(ctx context.Context, user auth.Name, n DeviceStatus, sh
 	return 0, fault.Failedf("the connection to %s failed: %v", n.Name, err).WithHint("see what it is doing with: node show --all")
 }
 
+// lastWords is how long the end of a session may take to come from a node that is down.
+const lastWords = 2 * time.Second
+
+// cut ends the sessions on a node that went down: a machine does not say itself that its
+// connections have ended.
+func (l *Lab) cut(n Name, why string) {
+	end := l.visitors.Present(string(n))
+	if end == nil {
+		return
+	}
+	l.works.Go(func() { // ends after that time; Run waits for it
+		time.Sleep(lastWords)
+		end(fault.Failedf("%s went down: %s", n, why).WithHint("see what it is doing with: node show %s", n))
+	})
+}
+
 // left notes that a node was used until now.
 func (l *Lab) left(ctx context.Context, n DeviceStatus) {
 	if n.Port.IsZero() {

@@ -254,6 +254,17 @@ func TestSessionIsCutWhenTheNodeIsInherited(t *testing.T) {
 	}
 }
 
+// A machine that loses its power says nothing: its sessions end all the same.
+func TestSessionEndsWithItsMachine(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	visit := l.stay(t.Context(), t, "bob", l.up(t))
+	l.Down("v1", false, "power cut")
+	if f := fault.As(visit.end(t)); f == nil || f.Msg != "v1 went down: power cut" {
+		t.Errorf("got %v", f)
+	}
+}
+
 // The owner is told who is on a node, and so is the log; of one's own nodes and
 // free ones there is nothing to tell.
 func TestVisitsAreTold(t *testing.T) {

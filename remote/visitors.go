@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -61,6 +62,22 @@ func (v *Visitors) Users(node string) (all []auth.Name) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// Present returns what ends the sessions of all who are on the node now, and of nobody
+// who comes later; nil when nobody is.
+func (v *Visitors) Present(node string) (end func(cause error)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all := slices.Collect(maps.Keys(v.on[node]))
+	if len(all) == 0 {
+		return nil
+	}
+	return func(cause error) {
+		for _, who := range all {
+			who.end(cause)
+		}
+	}
 }
 
 // Evict ends the sessions on the node of everybody but one user, "" for nobody.

@@ -17,6 +17,13 @@ func TestVisitors(t *testing.T) {
 	if context.Cause(bob) != gone || carol.Err() != nil || other.Err() != nil {
 		t.Errorf("bob's session: %v, carol's: %v, that on another node: %v", context.Cause(bob), carol.Err(), other.Err())
 	}
+	end := v.Present("n1")
+	late, lateLeaves := v.Enter(t.Context(), "n1", "alice")
+	end(gone)
+	if context.Cause(carol) != gone || late.Err() != nil || v.Present("n3") != nil {
+		t.Errorf("carol's session: %v, of who came later: %v", context.Cause(carol), late.Err())
+	}
+	lateLeaves()
 	bobLeaves()
 	if !v.Any("n1") {
 		t.Error("carol is not on n1 any more")

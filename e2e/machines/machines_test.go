@@ -263,7 +263,10 @@ func TestLifeOfAMachine(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.until("bob", "node show", " off ")
+	w.until("bob", "node show vm1", "power cut: its process on the server was killed")
+	if out := w.does("bob", "node show vm1 --json"); !strings.Contains(out, `"state":"off"`) {
+		t.Errorf("killed from outside, it is %s", out)
+	}
 
 	// Nothing is left of a node that is removed.
 	w.does("bob", "node reboot vm1")
