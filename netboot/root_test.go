@@ -166,6 +166,7 @@ func TestRootIsSecret(t *testing.T) {
 		t.Fatal(found, err)
 	}
 	c.Close()
+	f.hears("one lost") // by the server before
 	c = f.agent(one, report(i, instructions.Mounts))
 	if _, status := f.get(one, path); status != http.StatusOK {
 		t.Errorf("after a restart: status %d", status)
