@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -21,7 +22,7 @@ import (
 // Store is a state.Store. What Update reported as done survives a kill at any
 // moment, unless it is in memory.
 //
-// Badger finds conflicts among the keys that were read. The first run of an
+// Conflicts are found among the keys that were read (recent.go). The first run of an
 // update is optimistic, many at once; after a conflict the next run has the
 // store for itself, so that a key that everybody wants is passed on in turn.
 // A closure therefore must not call Update.
@@ -30,6 +31,7 @@ type Store struct {
 	watches state.Watches
 	turns   sync.RWMutex // read-locked by first runs, locked by those after a conflict
 	commits commits
+	recent  *recent
 	disk    *rounds     // nil in memory
 	space   *space      // nil in memory
 	tables  *compaction // nil in memory
@@ -46,7 +48,7 @@ func OpenMemory() (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a store in memory: %w", err)
 	}
-	return &Store{db: db}, nil
+	return &Store{db: db, recent: newRecent()}, nil
 }
 
 // memTableSize is how many bytes of changes badger holds in memory, and in a
@@ -64,7 +66,7 @@ func tuned(dir string) badger.Options {
 	return badger.LSMOnlyOptions(dir).
 		WithLogger(nil).
 		WithSyncWrites(false).
-		WithDetectConflicts(true).
+		WithDetectConflicts(false). // recent.go does
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(mergeFrom - 1). // that badger leaves as they are
@@ -85,9 +87,15 @@ func (b *Store) View(ctx context.Context, f func(state.Reader) error) error {
 		return err
 	}
 	defer b.running.Done()
-	txn := b.db.NewTransaction(false)
-	defer txn.Discard()
-	return f(reader{txn})
+	s := b.snapshot(false)
+	defer s.txn.Discard()
+	return f(s)
+}
+
+// snapshot begins a transaction of badger.
+func (b *Store) snapshot(update bool) snapshot {
+	at := b.commits.visible() // first: badger's may see more
+	return snapshot{reader{txn: b.db.NewTransaction(update)}, b.recent, at}
 }
 
 // Update runs f and commits what it wrote, as state.Store says.
@@ -117,23 +125,24 @@ func (b *Store) apply(ctx context.Context, f func(state.Tx) error) (*commit, err
 	b.turns.RLock()
 	own, err := b.attempt(ctx, f)
 	b.turns.RUnlock()
-	if !errors.Is(err, badger.ErrConflict) {
+	if !errors.Is(err, errConflict) {
 		return own, err
 	}
 	b.turns.Lock()
 	defer b.turns.Unlock()
-	for errors.Is(err, badger.ErrConflict) {
+	for errors.Is(err, errConflict) {
 		own, err = b.attempt(ctx, f)
 	}
 	return own, err
 }
 
-// attempt runs f once. badger.ErrConflict means that nothing was written and
-// that f read what is no longer true.
+// errConflict means that nothing was written, and that what was read may no longer be true.
+var errConflict = errors.New("conflict")
+
+// attempt runs f once. Its error may be errConflict.
 func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (*commit, error) {
-	txn := b.db.NewTransaction(true)
-	defer txn.Discard()
-	t := &tx{reader: reader{txn}}
+	t := newTx(b.snapshot(true))
+	defer t.txn.Discard()
 	if err := f(t); err != nil {
 		return nil, err
 	}
@@ -149,8 +158,16 @@ func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (*commit, e
 	if err := b.space.check(); err != nil {
 		return nil, err
 	}
-	own, written := b.commits.begin(txn, t.changed)
-	if err := <-written; err != nil {
+	own, written := b.commits.begin(t)
+	if own == nil {
+		return nil, errConflict
+	}
+	err := <-written
+	if err != nil {
+		b.recent.drop(own.changed)
+	}
+	b.commits.wrote(own)
+	if err != nil {
 		b.commits.end(own, err, b.watches.Notify)
 		return nil, fmt.Errorf("commit: %w", err)
 	}
@@ -233,29 +250,51 @@ func (b *Store) begin(ctx context.Context) error {
 // for the disk in between, and reports them in the order in which they took
 // effect.
 type commits struct {
-	mu    sync.Mutex
-	last  state.Version // of the commit that was sent last
-	queue []*commit     // sent and not yet reported, in commit order
+	mu      sync.Mutex
+	last    state.Version // of the commit that was sent last
+	writing []*commit     // sent and perhaps not yet written, in commit order
+	queue   []*commit     // sent and not yet reported, in commit order
+	seen    atomic.Uint64 // the version up to which all are written, so that snapshots see them
 }
 
 type commit struct {
 	version state.Version
 	changed []state.Row
+	written bool          // or failed
 	ended   bool          // durable or failed; failed ones have changed nil
 	told    chan struct{} // closed when it was reported
 }
 
-// begin sends txn to badger; written receives when others see it, or why not.
-func (c *commits) begin(txn *badger.Txn, changed []state.Row) (own *commit, written <-chan error) {
+// begin sends a transaction to badger, unless it is in conflict: then there is no commit.
+// written receives when others see it, or why not.
+func (c *commits) begin(t *tx) (own *commit, written <-chan error) {
 	done := make(chan error, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !t.recent.commit(t.read, t.at, c.last+1, t.changed) {
+		return nil, nil
+	}
 	c.last++
-	own = &commit{version: c.last, changed: changed, told: make(chan struct{})}
-	c.queue = append(c.queue, own)
-	txn.CommitWith(func(err error) { done <- err })
+	own = &commit{version: c.last, changed: t.changed, told: make(chan struct{})}
+	c.writing, c.queue = append(c.writing, own), append(c.queue, own)
+	t.txn.CommitWith(func(err error) { done <- err })
 	return own, done
 }
+
+// wrote notes that badger has written a commit, or failed to.
+func (c *commits) wrote(own *commit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own.written = true
+	for len(c.writing) > 0 && c.writing[0].written {
+		c.seen.Store(uint64(c.writing[0].version))
+		c.writing = c.writing[1:]
+	}
+}
+
+// visible is the last commit such that a snapshot which begins now sees it and all
+// before it.
+func (c *commits) visible() state.Version { return state.Version(c.seen.Load()) }
 
 // end notes that a commit is on disk, or failed, and returns when it was reported,
 // as all before it. Notify is called with the changed rows of each, one call at a

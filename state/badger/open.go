@@ -37,7 +37,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 		return nil, err
 	}
 	logs := filepath.Join(dir, badgerDir)
-	b := &Store{space: newSpace(dir, logs), disk: newRounds(logs), lock: lock}
+	b := &Store{recent: newRecent(), space: newSpace(dir, logs), disk: newRounds(logs), lock: lock}
 	if b.db, err = openClaimed(dir, b.space, b.disk, log); err != nil {
 		return nil, errors.Join(err, release(lock))
 	}
@@ -236,7 +236,7 @@ func found(db *badger.DB) error {
 // inspect tells whether the schema row is there, and whether no row is.
 func inspect(db *badger.DB) (known, empty bool, err error) {
 	err = db.View(func(txn *badger.Txn) error {
-		r := reader{txn}
+		r := reader{txn: txn}
 		value, err := r.Get(schemaKey)
 		if err == nil && string(value) != schema {
 			return fmt.Errorf("its schema is %.40q", value)

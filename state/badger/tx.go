@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"hash/maphash"
 	"iter"
 
 	"github.com/dgraph-io/badger/v4"
@@ -19,9 +20,11 @@ import (
 // refuse values that exceed the size of one with an error that quotes them.
 var limit = state.Limit{Rows: 52_000, Bytes: 5_000_000, Value: 1_000_000}
 
-// reader reads one badger transaction. Badger notes what it reads of an
-// update, row by row in an iteration, to find conflicts at the commit.
-type reader struct{ txn *badger.Txn }
+// reader reads one badger transaction.
+type reader struct {
+	txn     *badger.Txn
+	visited func(key []byte) // is called with each key that is met in an iteration; nil for nothing
+}
 
 func (r reader) Get(key string) ([]byte, error) {
 	item, err := r.txn.Get([]byte(key))
@@ -79,6 +82,9 @@ func (r reader) items(prefix, start string) iter.Seq[*badger.Item] {
 		for key := []byte(nil); it.Valid(); leave(it, key) {
 			item := it.Item()
 			key = append(key[:0], item.Key()...)
+			if r.visited != nil {
+				r.visited(key)
+			}
 			if !item.IsDeletedOrExpired() && string(key) != schemaKey && !yield(item) {
 				return
 			}
@@ -99,55 +105,54 @@ func leave(it *badger.Iterator, key []byte) {
 }
 
 type tx struct {
-	reader
+	snapshot
+	read    []uint64    // hashes of the keys that may conflict
 	changed []state.Row // as a watch is told
 	bytes   int         // as Limit counts them
 	touched map[string]bool
-	found   map[string]answer // what was read of rows that were not written since
-	err     error             // of the first write that failed
+	own     map[string]bool // keys that it put or deleted
+	err     error           // of the first write that failed
 }
 
-// answer is what Get returned of a row.
-type answer struct {
-	value []byte
-	err   error // state.ErrNotFound or nil
+func newTx(s snapshot) *tx {
+	t := &tx{snapshot: s}
+	t.visited = func(key []byte) { t.read = append(t.read, maphash.Bytes(t.recent.seed, key)) }
+	return t
 }
-
-// mostFound is of how many rows a transaction knows what it read: the small ones ask
-// for some of theirs again and again, and badger looks into all tables each time.
-const mostFound = 64
 
 func (t *tx) Get(key string) ([]byte, error) {
-	if f, known := t.found[key]; known {
-		return f.value, f.err
+	if t.own[key] {
+		return t.reader.Get(key)
 	}
-	value, err := t.reader.Get(key)
-	if len(t.found) < mostFound && (err == nil || errors.Is(err, state.ErrNotFound)) {
-		if t.found == nil {
-			t.found = map[string]answer{}
-		}
-		t.found[key] = answer{value, err}
-	}
-	return value, err
+	t.read = append(t.read, t.recent.hash(key))
+	return t.snapshot.Get(key)
 }
 
 func (t *tx) Put(key string, value []byte) error {
 	if value == nil {
 		value = []byte{} // nil tells a deleted row
 	}
-	delete(t.found, key)
 	if t.count(key, value) {
+		t.takes(key)
 		t.wrote(key, t.txn.Set([]byte(key), seal(key, value)))
 	}
 	return t.err
 }
 
 func (t *tx) Delete(key string) error {
-	delete(t.found, key)
 	if t.count(key, nil) {
+		t.takes(key)
 		t.wrote(key, t.txn.Delete([]byte(key)))
 	}
 	return t.err
+}
+
+// takes notes that a row is the transaction's own from now on.
+func (t *tx) takes(key string) {
+	if t.own == nil {
+		t.own = map[string]bool{}
+	}
+	t.own[key] = true
 }
 
 func (t *tx) Touch(key string) error {
@@ -160,8 +165,7 @@ func (t *tx) Touch(key string) error {
 	return t.err
 }
 
-// finish writes what was touched. Badger does not take the read of a key that
-// the transaction wrote for one that may conflict, so this comes last.
+// finish writes what was touched, which the transaction must not see, so this comes last.
 func (t *tx) finish() error {
 	for key := range t.touched {
 		t.wrote(key, t.txn.Set([]byte(key), seal(key, nil)))
