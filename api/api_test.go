@@ -32,10 +32,12 @@ func TestDocuments(t *testing.T) {
 			NewImageDetail(img, true, images.Detail{
 				Layers: []images.Layer{{Digest: "sha256:aa", Size: 10}}, Labels: map[string]string{"walt.node.models": "rpi-3-b"},
 				History: []string{"FROM scratch"}, Architecture: "arm64", OS: "linux", Unfit: img.Models,
-			}, []images.Image{{Ref: images.DefaultRef("rpi-3-b")}}),
+			}, []images.Image{{Ref: images.DefaultRef("rpi-3-b")}}, map[images.Ref]nodes.Outlook{img.Ref: {Kernel: "6.1", Lender: images.DefaultRef("rpi-3-b")}},
+				[]nodes.Firmware{{Driver: "r8169", File: "rtl_nic/a.fw"}}),
 			`{"fullname":"bob/mine:latest","user":"bob","name":"mine","models":["rpi-3-b"],"in_use":true,"created":"2026-11-20T12:00:00Z",` +
-				`"digest":"sha256:beef","size":12,"unfit":["rpi-3-b"],"architecture":"arm64","os":"linux","layers":[{"digest":"sha256:aa","size":10}],` +
-				`"labels":{"walt.node.models":"rpi-3-b"},"history":["FROM scratch"],"shared_with":["waltplatform/rpi-3-b-default:latest"]}`,
+				`"digest":"sha256:beef","size":12,"unfit":["rpi-3-b"],"boots":true,"reason":"","architecture":"arm64","os":"linux","layers":[{"digest":"sha256:aa","size":10}],` +
+				`"labels":{"walt.node.models":"rpi-3-b"},"history":["FROM scratch"],"shared_with":["waltplatform/rpi-3-b-default:latest"],` +
+				`"kernel":"6.1","kernel_from":"waltplatform/rpi-3-b-default:latest","firmware":[{"driver":"r8169","file":"rtl_nic/a.fw","large":false}]}`,
 		},
 		"what a search found": {
 			NewFoundImages([]images.Match{{Link: images.Link{Location: "lab", Ref: mine}, Models: img.Models, Size: 7, Created: created, Digest: "sha256:beef"}}),
@@ -64,7 +66,7 @@ func TestEmptyDocuments(t *testing.T) {
 		want string
 	}{
 		{NewChanges(nodes.Result{}), `{"cloned":[],"nodes":[]}`},
-		{NewImages(nil, nil, nil), `{"images":[]}`},
+		{NewImages(nil, nil, nil, nil), `{"images":[]}`},
 		{NewFoundImages(nil), `{"images":[]}`},
 		{NewPower(power.Report{}), `{"ports":[],"saved_port_hours":0}`},
 		{NewUsers(nil, time.Time{}), `{"users":[]}`},

@@ -5,6 +5,7 @@ import (
 
 	"walt/auth"
 	"walt/images"
+	"walt/nodes"
 )
 
 // Images is the document of "image show".
@@ -23,23 +24,31 @@ type Image struct {
 	Digest   string         `json:"digest"` // of its manifest, "sha256:<hex>"
 	Size     int64          `json:"size"`   // as stored in a registry
 	Unfit    []images.Model `json:"unfit"`  // of the models, those that cannot run it
+	Boots    *bool          `json:"boots"`  // machines of this server; null when that is not known, or nobody wants it
+	Reason   string         `json:"reason"` // why it does not boot
 }
 
 // NewImages makes a document of images, in their order. uses is how many nodes
-// boot each, unfit which of its models cannot run an image.
-func NewImages(shown []images.Image, uses map[images.Ref]int, unfit func(images.Image) []images.Model) Images {
+// boot each, unfit which of its models cannot run an image, outlooks what comes of
+// booting them.
+func NewImages(shown []images.Image, uses map[images.Ref]int, unfit func(images.Image) []images.Model, outlooks map[images.Ref]nodes.Outlook) Images {
 	doc := Images{[]Image{}}
 	for _, img := range shown {
-		doc.Images = append(doc.Images, newImage(img, uses[img.Ref] > 0, unfit(img)))
+		doc.Images = append(doc.Images, newImage(img, uses[img.Ref] > 0, unfit(img), outlooks))
 	}
 	return doc
 }
 
-func newImage(img images.Image, inUse bool, unfit []images.Model) Image {
+func newImage(img images.Image, inUse bool, unfit []images.Model, outlooks map[images.Ref]nodes.Outlook) Image {
 	if unfit == nil {
 		unfit = []images.Model{}
 	}
-	return Image{img.Ref, img.Ref.User, img.Ref.Short(), img.Models, inUse, img.Created, img.Digest, img.Size, unfit}
+	i := Image{img.Ref, img.Ref.User, img.Ref.Short(), img.Models, inUse, img.Created, img.Digest, img.Size, unfit, nil, ""}
+	if o, known := outlooks[img.Ref]; known {
+		boots := o.Why == ""
+		i.Boots, i.Reason = &boots, o.Why
+	}
+	return i
 }
 
 // ImageDetail is the document of "image inspect". All text in it but the names
@@ -52,6 +61,17 @@ type ImageDetail struct {
 	Labels       map[string]string `json:"labels"`
 	History      []string          `json:"history"`     // how it was built, a line for each step
 	SharedWith   []images.Ref      `json:"shared_with"` // other images with the same content
+	// Of one that boots machines of this server:
+	Kernel     string     `json:"kernel"`      // its version
+	KernelFrom images.Ref `json:"kernel_from"` // the image that lends it; empty when it is its own
+	Firmware   []Firmware `json:"firmware"`    // that is missing
+}
+
+// Firmware is a file that a network driver of an image names, and that is not there.
+type Firmware struct {
+	Driver string `json:"driver"`
+	File   string `json:"file"`  // below /lib/firmware
+	Large  bool   `json:"large"` // it is there, but too large, or damaged
 }
 
 // Layer is a layer of an image.
@@ -61,8 +81,12 @@ type Layer struct {
 }
 
 // NewImageDetail makes a document of what an image is made of.
-func NewImageDetail(img images.Image, inUse bool, d images.Detail, shared []images.Image) ImageDetail {
-	doc := ImageDetail{newImage(img, inUse, d.Unfit), d.Architecture, d.OS, []Layer{}, d.Labels, d.History, []images.Ref{}}
+func NewImageDetail(img images.Image, inUse bool, d images.Detail, shared []images.Image, outlooks map[images.Ref]nodes.Outlook, missing []nodes.Firmware) ImageDetail {
+	o := outlooks[img.Ref]
+	doc := ImageDetail{newImage(img, inUse, d.Unfit, outlooks), d.Architecture, d.OS, []Layer{}, d.Labels, d.History, []images.Ref{}, o.Kernel, o.Lender, []Firmware{}}
+	for _, f := range missing {
+		doc.Firmware = append(doc.Firmware, Firmware(f))
+	}
 	for _, l := range d.Layers {
 		doc.Layers = append(doc.Layers, Layer{l.Digest, l.Size})
 	}

@@ -241,6 +241,8 @@ var metElsewhere = []string{
 	"\nMore: help show %s\n",
 	"try again with: node reboot %s",                // a reboot that failed may fail again
 	"start again with: node reboot %s",              // TestCannotBoot
+	"make a node that is simulated: node create",    // TestMachinesAreSparedWhatTheyCannotBoot
+	"see why with: image inspect NAME",              // TestImagesThatBootMachines
 	"boot.root=",                                    // TestChoiceOfRoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x
 	"write it to a file: ssh",                         // only on a terminal

@@ -185,11 +185,15 @@ func imageShow(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	outlooks, machines, err := c.Lab.Outlooks(ctx, shown)
+	if err != nil {
+		return err
+	}
 	if c.on("json") {
 		return c.print(api.NewImages(shown, uses, func(img images.Image) []images.Model {
 			_, unfit := c.Library.Unfit(img)
 			return unfit
-		}))
+		}, outlooks))
 	}
 	if len(shown) == 0 {
 		c.note("You have no images, and there are no default ones yet: they come with the first nodes (see: help show images).")
@@ -201,11 +205,49 @@ func imageShow(ctx context.Context, c *Call) error {
 		if n := uses[img.Ref]; n > 0 {
 			inUse = count(n, "node")
 		}
-		rows = append(rows, []string{c.nameOf(img), inUse, day(img.Created), strings.Join(images.ModelNames(img.Models), ",")})
+		row := []string{c.nameOf(img), inUse, day(img.Created), strings.Join(images.ModelNames(img.Models), ",")}
+		if machines {
+			row = slices.Insert(row, 3, bootsMachines(outlooks, img))
+		}
+		rows = append(rows, row)
 	}
-	c.rows([]string{"NAME", "IN USE", "CREATED", "MODELS"}, rows)
+	header := []string{"NAME", "IN USE", "CREATED", "MODELS"}
+	if machines {
+		header = slices.Insert(header, 3, "BOOTS")
+	}
+	c.rows(header, rows)
 	c.warnUnfit(shown)
+	c.warnUnbootable(shown, outlooks)
 	return c.showTransfers(ctx)
+}
+
+// bootsMachines is whether an image boots machines of this server, in a word.
+func bootsMachines(outlooks map[images.Ref]nodes.Outlook, img images.Image) string {
+	o, known := outlooks[img.Ref]
+	switch {
+	case !known:
+		return "-"
+	case o.Why != "":
+		return "no"
+	}
+	return "yes"
+}
+
+// warnUnbootable says why images do not boot machines; of many, where that is told.
+func (c *Call) warnUnbootable(all []images.Image, outlooks map[images.Ref]nodes.Outlook) {
+	var bad []images.Image
+	for _, img := range all {
+		if outlooks[img.Ref].Why != "" {
+			bad = append(bad, img)
+		}
+	}
+	if len(bad) > 3 {
+		c.note("%d of them boot no machine; see why with: image inspect NAME", len(bad))
+		return
+	}
+	for _, img := range bad {
+		c.note("%s boots no machine: %s.", c.nameOf(img), outlooks[img.Ref].Why)
+	}
 }
 
 // warnUnfit names the images that were made for a platform that some of their
@@ -251,14 +293,53 @@ func imageInspect(ctx context.Context, c *Call) error {
 		return err
 	}
 	inUse := uses[img.Ref] > 0
-	if c.on("json") {
-		return c.print(api.NewImageDetail(img, inUse, d, shared))
+	outlooks, _, err := c.Lab.Outlooks(ctx, []images.Image{img})
+	if err != nil {
+		return err
 	}
-	c.describeImage(img, d, shared)
+	o, known := outlooks[img.Ref]
+	var missing []nodes.Firmware
+	if known && o.Why == "" {
+		if missing, err = c.Lab.Firmware(ctx, img); err != nil {
+			return err
+		}
+	}
+	if c.on("json") {
+		return c.print(api.NewImageDetail(img, inUse, d, shared, outlooks, missing))
+	}
+	var booted [][]string
+	if known {
+		booted = describeBoot(o, missing)
+	}
+	c.describeImage(img, d, shared, booted)
 	return nil
 }
 
-func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Image) {
+// describeBoot tells what comes of booting an image on a machine.
+func describeBoot(o nodes.Outlook, missing []nodes.Firmware) (rows [][]string) {
+	switch {
+	case o.Why != "":
+		return [][]string{{"boots", "no machine: " + o.Why}}
+	case o.Lender.IsZero():
+		rows = [][]string{{"boots", "machines, with its kernel " + o.Kernel}}
+	default:
+		rows = [][]string{{"boots", "machines, with the kernel " + o.Kernel + " of walt:" + o.Lender.String()}}
+	}
+	var drivers []string
+	files := map[string][]string{}
+	for _, f := range missing {
+		if files[f.Driver] == nil {
+			drivers = append(drivers, f.Driver)
+		}
+		files[f.Driver] = append(files[f.Driver], f.File)
+	}
+	for _, driver := range drivers {
+		rows = append(rows, []string{"no firmware", driver + ": " + fault.Few(files[driver])})
+	}
+	return rows
+}
+
+func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Image, booted [][]string) {
 	platform := cmp.Or(d.Platform, "-")
 	if len(d.Unfit) > 0 {
 		platform += ", which " + strings.Join(images.ModelNames(d.Unfit), ", ") + " cannot run: clone it again"
@@ -278,6 +359,7 @@ func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.
 		{"platform", platform},
 		{"size", size(img.Size)},
 	}
+	rows = append(rows, booted...)
 	for _, other := range shared {
 		rows = append(rows, []string{"shared with", c.nameOf(other)})
 	}

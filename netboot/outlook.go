@@ -157,3 +157,27 @@ func (b *boot) plan() (*initrd.Plan, error) {
 	}
 	return initrd.Inspect(arch, b.roots[0].tree, lender)
 }
+
+// Firmware implements nodes.Machines.
+func (s *Server) Firmware(ctx context.Context, img images.Image) ([]nodes.Firmware, error) {
+	o, err := s.look(ctx, img)
+	if err != nil || o.why != "" {
+		return nil, err
+	}
+	b := &boot{record: record{Digest: o.at.image, Lender: o.at.lender}}
+	if err := s.hold(ctx, b); err != nil {
+		return nil, err
+	}
+	defer b.release()
+	p, err := b.plan()
+	if err != nil {
+		return nil, err
+	}
+	missing, err := p.Missing(ctx)
+	var all []nodes.Firmware
+	for _, m := range missing {
+		all = append(all, nodes.Firmware(m))
+	}
+	slices.SortStableFunc(all, func(a, b nodes.Firmware) int { return strings.Compare(a.Driver, b.Driver) })
+	return all, err
+}

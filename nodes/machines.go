@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"walt/auth"
 	"walt/fault"
@@ -27,6 +28,87 @@ type Machines interface {
 	// Look finds out what Known then knows, which may take a second, or longer when the
 	// image was not used for a while. It fails when its content cannot be read.
 	Look(context.Context, images.Image) error
+	// Firmware returns what network drivers of an image that boots name and do not find,
+	// ordered by driver. It reads these drivers: that may take seconds.
+	Firmware(context.Context, images.Image) ([]Firmware, error)
+}
+
+// Firmware is a file that a driver names, and that its image does not have.
+type Firmware struct {
+	Driver string // a module of the kernel
+	File   string // below /lib/firmware
+	Large  bool   // it is there, but is too large for what a machine starts with, or damaged
+}
+
+// lookLimit is for how long Outlooks looks at images that nobody looked at before.
+const lookLimit = time.Second
+
+// Outlooks returns what comes of booting images on a machine with usual settings, by
+// their names: of those for models that machines here are of, and that could be looked
+// at in a moment. ok is false when no machine is here.
+func (l *Lab) Outlooks(ctx context.Context, all []images.Image) (found map[images.Ref]Outlook, ok bool, err error) {
+	if l.Machines == nil {
+		return nil, false, nil
+	}
+	models, err := read(ctx, l.view, func() map[images.Model]bool {
+		models := map[images.Model]bool{}
+		for _, d := range l.view.which(func(d *Device) bool { return d.Host == QEMU }) {
+			models[d.Model] = true
+		}
+		return models
+	})
+	if err != nil || len(models) == 0 {
+		return nil, false, err
+	}
+	found = map[images.Ref]Outlook{}
+	unseen, err := l.known(ctx, all, models, found)
+	if err != nil || len(unseen) == 0 {
+		return found, true, err
+	}
+	limited, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	for _, img := range unseen {
+		err := l.Machines.Look(limited, img)
+		if limited.Err() != nil {
+			break
+		}
+		if f := fault.As(err); f != nil {
+			found[img.Ref] = Outlook{Why: f.Msg, Hint: f.Hint}
+		} else if err != nil {
+			return nil, false, err
+		}
+	}
+	_, err = l.known(ctx, unseen, models, found)
+	return found, true, err
+}
+
+// known puts into found what is known of images for the models, and returns those of
+// which nothing is.
+func (l *Lab) known(ctx context.Context, all []images.Image, models map[images.Model]bool, found map[images.Ref]Outlook) (unseen []images.Image, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		unseen = nil
+		for _, img := range all {
+			if !slices.ContainsFunc(img.Models, func(m images.Model) bool { return models[m] }) {
+				continue
+			}
+			o, known, err := l.Machines.Known(r, img, Device{})
+			if err != nil {
+				return err
+			}
+			if known {
+				found[img.Ref] = o
+			} else {
+				unseen = append(unseen, img)
+			}
+		}
+		return nil
+	})
+	return unseen, err
+}
+
+// Firmware returns what network drivers of an image that boots do not find.
+func (l *Lab) Firmware(ctx context.Context, img images.Image) ([]Firmware, error) {
+	return l.Machines.Firmware(ctx, img)
 }
 
 // unseen says that a transaction came to an image that has to be looked at first.

@@ -37,6 +37,8 @@ func (b *bench) Look(_ context.Context, img images.Image) error {
 	return b.err
 }
 
+func (b *bench) Firmware(context.Context, images.Image) ([]Firmware, error) { return nil, nil }
+
 // What a machine cannot boot is refused before anything changes or anybody is asked;
 // nodes that are simulated are not concerned, and a release is never refused.
 func TestMachinesAreSparedWhatTheyCannotBoot(t *testing.T) {

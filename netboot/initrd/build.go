@@ -27,19 +27,9 @@ const (
 // /init. It returns the firmware that drivers name and that is not in it. The same
 // image and init give the same bytes.
 func (p *Plan) Build(ctx context.Context, w io.Writer, init []byte) ([]Missing, error) {
-	files, err := p.readPicked(ctx)
+	files, firmware, missing, err := p.gather(ctx)
 	if err != nil {
 		return nil, err
-	}
-	named := map[string]string{}
-	for i, file := range files {
-		for _, name := range firmwareNames(file) {
-			named[name] = p.picked[i].name
-		}
-	}
-	firmware, missing := p.findFirmware(named)
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
 	}
 	buffer := bufio.NewWriterSize(w, 1<<20)
 	z, err := p.compressor(buffer)
@@ -54,6 +44,30 @@ func (p *Plan) Build(ctx context.Context, w io.Writer, init []byte) ([]Missing, 
 		return nil, err
 	}
 	return missing, buffer.Flush()
+}
+
+// Missing returns the firmware that Build does not find, without building anything.
+func (p *Plan) Missing(ctx context.Context) ([]Missing, error) {
+	_, _, missing, err := p.gather(ctx)
+	return missing, err
+}
+
+// gather reads what the initramfs is made of: modules, and the firmware that they name.
+func (p *Plan) gather(ctx context.Context) (files [][]byte, firmware map[string][]byte, missing []Missing, err error) {
+	if files, err = p.readPicked(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	named := map[string]string{}
+	for i, file := range files {
+		for _, name := range firmwareNames(file) {
+			named[name] = p.picked[i].name
+		}
+	}
+	firmware, missing = p.findFirmware(named)
+	if ctx.Err() != nil {
+		return nil, nil, nil, context.Cause(ctx)
+	}
+	return files, firmware, missing, nil
 }
 
 // readPicked returns the uncompressed content of all modules.
