@@ -37,18 +37,25 @@ func (l List) Found() iter.Seq[*Device] { return slices.Values(l.found) }
 
 // OwnFirst puts the user's nodes first, then the free ones, then those of others.
 func (l List) OwnFirst(user auth.Name) List {
-	var own, free, others []*Device
-	for _, d := range l.found {
+	groups, next := make([]uint8, len(l.found)), [4]int{} // of each device, and where the next one of a group goes
+	for i, d := range l.found {
 		switch {
 		case d.Owner() == user:
-			own = append(own, d)
+			groups[i] = 0
 		case d.Free():
-			free = append(free, d)
+			groups[i] = 1
 		default:
-			others = append(others, d)
+			groups[i] = 2
 		}
+		next[groups[i]+1]++
 	}
-	l.found = slices.Concat(own, free, others)
+	next[2] += next[1]
+	ordered := make([]*Device, len(l.found))
+	for i, d := range l.found {
+		ordered[next[groups[i]]] = d
+		next[groups[i]]++
+	}
+	l.found = ordered
 	return l
 }
 

@@ -114,7 +114,11 @@ func (s Set) eachTerm(from source, user auth.Name, sc scope) ([]*Device, error) 
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, some...)
+		if found == nil {
+			found = some
+		} else {
+			found = append(found, some...)
+		}
 	}
 	if len(bad) > 0 {
 		return nil, unknown(from.reader(), sc.noun, bad)

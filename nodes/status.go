@@ -94,11 +94,11 @@ func (b *board) fill(all []DeviceStatus) {
 	defer b.mu.Unlock()
 	for i := range all {
 		d := &all[i]
-		s, ok := b.all[d.Name]
-		if !ok {
-			s.State = Off
+		if s, ok := b.all[d.Name]; ok {
+			d.Status = s
+		} else {
+			d.State = Off
 		}
-		d.Status = s
 	}
 }
 

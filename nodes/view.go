@@ -166,7 +166,8 @@ func without(ds []*Device, d *Device, order func(a, b *Device) int) []*Device {
 }
 
 // which returns the devices that are wanted, in natural order.
-func (v *view) which(wanted func(*Device) bool) (found []*Device) {
+func (v *view) which(wanted func(*Device) bool) []*Device {
+	found := make([]*Device, 0, len(v.all)) // growing it would leave several times as much garbage
 	for _, d := range v.all {
 		if wanted(d) {
 			found = append(found, d)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode"
@@ -27,10 +28,11 @@ type outlet struct {
 	giveUp  context.CancelFunc         // ends over
 	tooMuch func(waited time.Duration) // ends the session, since others need the memory
 	turn    chan struct{}              // holds one while something is on its way to the client
+	chunks  *sync.Pool                 // of *[maxChunk]byte, for all
 }
 
 func newOutlet(c *conn, tooMuch func(waited time.Duration)) *outlet {
-	o := &outlet{conn: c, backlog: c.srv.backlog, tooMuch: tooMuch, turn: make(chan struct{}, 1)}
+	o := &outlet{conn: c, backlog: c.srv.backlog, tooMuch: tooMuch, turn: make(chan struct{}, 1), chunks: &c.srv.chunks}
 	o.over, o.giveUp = context.WithCancel(context.Background())
 	return o
 }
@@ -62,14 +64,16 @@ func (o *outlet) write(ctx context.Context, to io.Writer, p []byte, took func())
 	case <-ctx.Done():
 		return 0, io.ErrClosedPipe
 	}
-	rest, chunk := p, make([]byte, min(len(p), maxChunk)) // whoever called has p back when ctx ends
+	chunk := o.chunks.Get().(*[maxChunk]byte)
+	rest := p // whoever called has it back when ctx ends
 	for {
-		size := copy(chunk, rest)
+		size := copy(chunk[:], rest)
 		sent := make(chan error, 1)
 		go o.send(to, chunk[:size], sent) // ends when the client took it, or with the channel
 		select {
 		case err := <-sent:
 			if rest = rest[size:]; err != nil || len(rest) == 0 {
+				o.chunks.Put(chunk)
 				<-o.turn
 				return len(p) - len(rest), err
 			}

@@ -78,7 +78,8 @@ type Server struct {
 	limits    atomic.Pointer[Limits]
 	rateLimit *rateLimit
 	backlog   *backlog
-	files     int // that may be open at once
+	files     int       // that may be open at once
+	chunks    sync.Pool // what was written of output, see outlet
 
 	keepAlive   time.Duration // between keepalives to a client whose command runs
 	cancelGrace time.Duration // for a cancelled command to end before its client is cut off
@@ -113,6 +114,7 @@ func New(c Config) (*Server, error) {
 		log:         c.Log,
 		rateLimit:   newRateLimit(time.Now),
 		backlog:     newBacklog(),
+		chunks:      sync.Pool{New: func() any { return new([maxChunk]byte) }},
 		keepAlive:   30 * time.Second,
 		cancelGrace: 10 * time.Second,
 		conns:       map[*conn]struct{}{},
