@@ -7,6 +7,7 @@ import (
 	"walt/ethernet"
 	"walt/images"
 	"walt/nodes"
+	"walt/power"
 )
 
 // Nodes is the document of "node show".
@@ -32,6 +33,14 @@ type Node struct {
 	Step      *string    `json:"step"`       // how far its boot is; null: it does not boot
 	StepSince *time.Time `json:"step_since"` // when that step began; null: it does not boot
 	Running   *Running   `json:"running"`    // null: nothing, or not known what
+
+	SwitchedOff *SwitchedOff `json:"switched_off"` // null: nobody wants it off
+}
+
+// SwitchedOff is that somebody switched a node off, and nobody on again.
+type SwitchedOff struct {
+	By    auth.Name `json:"by"`
+	Since time.Time `json:"since"`
 }
 
 // Running is what runs on a node; Image in Node is what it is to boot.
@@ -46,7 +55,15 @@ func NewNode(n *nodes.DeviceStatus) Node {
 		Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		Reason: orNull(n.Why), Step: orNull(string(n.Step)), StepSince: orNull(n.StepSince), Running: running(n.Running()),
+		SwitchedOff: switchedOff(n.Off),
 	}
+}
+
+func switchedOff(o power.Off) *SwitchedOff {
+	if o.By == "" {
+		return nil
+	}
+	return &SwitchedOff{auth.Name(o.By), o.Since}
 }
 
 func running(r nodes.Running) *Running {

@@ -20,7 +20,7 @@ func TestComplete(t *testing.T) {
 		{"no", "node"},
 		{"walt no", "node"},
 		{"walt ", "advanced clear device exit help image log node power user version whoami"},
-		{"node ", "acquire blink boot config create ping reboot release remove rename run shell show wait"},
+		{"node ", "acquire blink boot config create off on ping reboot release remove rename run shell show wait"},
 		{"node re", "reboot release remove rename"},
 		{"node  sho", "show"},
 		{"frob", ""},

@@ -82,6 +82,7 @@ var hintCases = []hintCase{
 	{before: []string{"bob node create n1"}, user: "bob", line: "node create n1"},
 	{before: []string{"bob node create n1"}, user: "carol", line: "node create n1"},
 	{user: "bob", line: "node create rpi-1"},
+	{before: []string{"bob node create n1", "bob node off n1"}, user: "bob", line: "node wait n1"},
 	{user: "bob", line: "node rename rpi-1 server"},
 	{user: "bob", line: "device add rpi-9 --mac 52:54:00:00:00:01"},
 	{user: "bob", line: "device add rpi-1 --mac 52:54:00:00:00:99"},

@@ -9,7 +9,7 @@ var setArg = Arg{Name: "SET", Complete: completeSet}
 
 // nodeCommands is all that users can do with nodes. What each does is in a file
 // named after that: node_show.go, node_ownership.go (acquire, release, boot, create),
-// node_reboot.go (and wait), node_run.go (and shell), node_ping.go (and blink).
+// node_reboot.go (and wait), node_power.go (off, on), node_run.go (and shell), node_ping.go (and blink).
 func nodeCommands() []Command {
 	nodeArg := Arg{Name: "NODE", Complete: completeNode}
 	confirms := []Flag{yesFlag, noInputFlag}
@@ -83,6 +83,19 @@ processors are those of machines (see: help show booting).`,
 		Args:  []Arg{setArg},
 		Flags: append([]Flag{{Name: "hard", Usage: "cut the power at once instead of asking the node first"}}, confirms...),
 		Run:   nodeReboot,
+	}, {
+		Path: "node off", Short: "switch nodes off; whose they are stays", Topic: "power",
+		Long: `The nodes shut down, or with --hard lose their power at once. They stay off,
+also over a restart of the server, until somebody switches them on: with "node
+on", "node reboot", or an image that they are to boot, as acquire, release and
+boot say it.`,
+		Args:  []Arg{setArg},
+		Flags: append([]Flag{{Name: "hard", Usage: "cut the power at once instead of asking the node first"}}, confirms...),
+		Run:   nodeOff,
+	}, {
+		Path: "node on", Short: "switch nodes on", Topic: "power",
+		Args: []Arg{setArg}, Flags: confirms,
+		Run: nodeOn,
 	}, {
 		Path: "node wait", Short: "wait until nodes are up",
 		Long: `Waits until all nodes of the set have reported that they are up on the image

@@ -59,7 +59,26 @@ func nodeReboot(ctx context.Context, c *Call) error {
 
 // failedReboots is the fault for nodes whose reboot failed, nil without any.
 func failedReboots(changes []nodes.Change) error {
-	var failed, reasons []string
+	f := failedChanges(changes, "reboot")
+	if f == nil {
+		return nil
+	}
+	var failed []string
+	for _, ch := range changes {
+		if ch.Reboot.Outcome == nodes.RebootFailed {
+			failed = append(failed, string(ch.Node))
+		}
+	}
+	if fault.Many(failed) {
+		return f.WithHint("see what they are doing with: node show --all")
+	}
+	return f.WithHint("try again with: node reboot %s", strings.Join(failed, ","))
+}
+
+// failedChanges is the fault for nodes of which what was to be done failed, with each
+// reason once; nil without any.
+func failedChanges(changes []nodes.Change, what string) *fault.Error {
+	var reasons []string
 	why := map[string][]string{} // by reason
 	for _, ch := range changes {
 		if ch.Reboot.Outcome != nodes.RebootFailed {
@@ -69,20 +88,15 @@ func failedReboots(changes []nodes.Change) error {
 		if why[reason] == nil {
 			reasons = append(reasons, reason)
 		}
-		failed = append(failed, string(ch.Node))
 		why[reason] = append(why[reason], string(ch.Node))
 	}
-	if len(failed) == 0 {
+	if len(reasons) == 0 {
 		return nil
 	}
 	for i, reason := range reasons {
 		reasons[i] = fault.Few(why[reason]) + ": " + reason
 	}
-	f := fault.Failedf("could not reboot %s", strings.Join(reasons, "; "))
-	if fault.Many(failed) {
-		return f.WithHint("see what they are doing with: node show --all")
-	}
-	return f.WithHint("try again with: node reboot %s", strings.Join(failed, ","))
+	return fault.Failedf("could not %s %s", what, strings.Join(reasons, "; "))
 }
 
 func nodeWait(ctx context.Context, c *Call) error {

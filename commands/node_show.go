@@ -48,12 +48,14 @@ func nodeShow(ctx context.Context, c *Call) error {
 	return nil
 }
 
-// troubles are why nodes do not answer, or could not boot.
-type troubles struct{ unreachable, failed []nodes.Reason }
+// troubles are why nodes are off, do not answer, or could not boot.
+type troubles struct{ off, unreachable, failed []nodes.Reason }
 
 // add adds those of a node that has any.
 func (t *troubles) add(n *nodes.DeviceStatus) {
 	switch n.State {
+	case nodes.Off:
+		t.off = nodes.AddReason(t.off, n)
 	case nodes.Unreachable:
 		t.unreachable = nodes.AddReason(t.unreachable, n)
 	case nodes.Failed:
@@ -62,13 +64,17 @@ func (t *troubles) add(n *nodes.DeviceStatus) {
 }
 
 func (t troubles) tell(c *Call) {
-	for _, r := range t.unreachable {
-		verb := "is"
-		if len(r.Nodes) > 1 {
-			verb = "are"
+	tell := func(state nodes.State, why []nodes.Reason) {
+		for _, r := range why {
+			verb := "is"
+			if len(r.Nodes) > 1 {
+				verb = "are"
+			}
+			c.note("%s %s %s: %s.", strings.Join(r.Nodes, ", "), verb, state, r.Why)
 		}
-		c.note("%s %s unreachable: %s.", strings.Join(r.Nodes, ", "), verb, r.Why)
 	}
+	tell(nodes.Off, t.off)
+	tell(nodes.Unreachable, t.unreachable)
 	for _, r := range t.failed {
 		c.note("%s cannot boot: %s.", strings.Join(r.Nodes, ", "), r.Why)
 	}

@@ -167,8 +167,8 @@ func TestNodeDocuments(t *testing.T) {
 	lab.up("pc-1", "127.0.0.1:4711")
 	lab.pass(time.Second)
 	const (
-		pc1 = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","host":"simulated","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","state_reason":null,"ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z","reason":null,"step":null,"step_since":null,"running":{"image":"waltplatform/pc-x86-64-default:latest","digest":"sha256:000000000000000000000000000000000000000000000000000000000000beef"}}`
-		rpi = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","host":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","state_reason":null,"ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z","reason":null,"step":null,"step_since":null,"running":null}`
+		pc1 = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","host":"simulated","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","state_reason":null,"ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z","reason":null,"step":null,"step_since":null,"running":{"image":"waltplatform/pc-x86-64-default:latest","digest":"sha256:000000000000000000000000000000000000000000000000000000000000beef"},"switched_off":null}`
+		rpi = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","host":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","state_reason":null,"ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z","reason":null,"step":null,"step_since":null,"running":null,"switched_off":null}`
 	)
 	lab.tell([]step{
 		{user: "bob", line: "node show --json", stdout: `{"nodes":[]}` + "\n"},
@@ -224,6 +224,44 @@ func TestVirtualNodes(t *testing.T) {
 		{user: "bob", line: "device forget rpi-1,rpi-2", stdout: "rpi-1 forgotten\nrpi-2 forgotten\n"},
 		{user: "bob", line: "node show --all --names-only", stdout: "pc-1\nrpi-10\n"},
 	})
+}
+
+func TestOffAndOn(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire rpi-1,pc-1")
+	lab.up("pc-1", "127.0.0.1:4711")
+	lab.tell([]step{
+		{
+			user: "bob", line: "node off my-nodes", status: StatusFailed, stdout: "pc-1 is off\n",
+			stderr: "walt: the server has no means to switch rpi-1 off\n  it switches virtual nodes, and those that are alone on a port that it may switch (see: help show power)\n",
+		},
+		{user: "bob", line: "node off pc-1", stdout: "pc-1 is already off\n"},
+		{
+			user: "bob", line: "node show", stdout: "NAME   OWNER  MODEL      TYPE      STATE  IMAGE              SINCE\n" +
+				"pc-1   you    pc-x86-64  virtual   off    pc-x86-64-default  just now\nrpi-1  you    rpi-3-b    physical  off    rpi-3-b-default    just now\n",
+			stderr: "pc-1 is off: bob switched it off at 2026-11-22 12:00 UTC.\n",
+		},
+		{
+			user: "bob", line: "node run pc-1 true", status: StatusFailed,
+			stderr: "walt: pc-1 is off: bob switched it off at 2026-11-22 12:00 UTC\n  switch it on with: node on pc-1\n",
+		},
+		{
+			user: "carol", line: "node on pc-1 --no-input", status: StatusInUse,
+			stderr: "pc-1 belongs to bob since 2026-11-22 12:00 UTC (just now); bob is not connected.\n" +
+				"walt: not confirmed; nothing changed\n  --no-input never asks; --yes answers in advance (see: help show node-ownership)\n",
+		},
+		{user: "carol", line: "node on pc-1 --yes", stdout: "pc-1 is on\n"},
+		{user: "carol", line: "node off pc-1 --hard --yes", stdout: "pc-1 is off\n"},
+		{user: "bob", line: "node boot pc-1 pc-x86-64-default", stdout: "pc-1 is yours and boots pc-x86-64-default: rebooting\n"},
+	})
+	if got := lab.ok("bob", "node show pc-1 --json"); !strings.Contains(got, `"switched_off":null`) {
+		t.Errorf("after it was booted: %s", got)
+	}
+	lab.ok("bob", "node off pc-1")
+	if got := lab.ok("bob", "node show pc-1 --json"); !strings.Contains(got, `"state":"off"`) || !strings.Contains(got, `"switched_off":{"by":"bob","since":"2026-11-22T12:00`) {
+		t.Errorf("got %s", got)
+	}
 }
 
 // A previous owner is told: at the next login, or in an open shell.

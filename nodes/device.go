@@ -13,6 +13,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
+	"walt/power"
 	"walt/state"
 )
 
@@ -55,6 +56,11 @@ var (
 
 // put writes a device that is new, has a new name, or became a node.
 func put(tx state.Tx, d Device) error {
+	if d.Host == QEMU {
+		if err := power.AddMachine(tx, d.MAC); err != nil {
+			return err
+		}
+	}
 	return errors.Join(devices.Put(tx, string(d.Name), d), macs.Put(tx, string(d.MAC), d.Name), index(tx, d))
 }
 

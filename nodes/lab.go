@@ -67,7 +67,7 @@ func New(c Config) *Lab {
 	}
 }
 
-// Run starts the virtual nodes, which also finishes every change of an image
+// Run starts the virtual nodes that are not switched off, which also finishes every change of an image
 // whose reboot an earlier end of the server cut off; those of nodes with a port
 // are finished by Ports, which runs by itself. Then it watches over nodes. It
 // returns when ctx ends.
@@ -82,8 +82,19 @@ func (l *Lab) Run(ctx context.Context) error {
 	if err := l.stateLog.recall(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
+	off, ordered := map[Name]bool{}, map[Name]bool{} // Ports sees to them
+	err = l.Ports.Wiring(ctx, func(w power.Wiring) {
+		for _, d := range virtual {
+			if ordered[d.Name] = w.Ordered(d.MAC); ordered[d.Name] {
+				_, off[d.Name] = w.Off(d.MAC)
+			}
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
 	for _, d := range virtual {
-		if !l.resume(ctx, *d) {
+		if !off[d.Name] && !l.resume(ctx, *d) && !ordered[d.Name] {
 			l.start(*d, 0, cause{})
 		}
 	}

@@ -138,8 +138,8 @@ func (l *Lab) addStatus(ctx context.Context, all []DeviceStatus, sc scope) error
 			d.Port = w.Port(d.MAC)
 			connected = connected || !d.Port.IsZero()
 			switches = switches || d.Kind == Switch
-			if since, off := w.OffSince(d.Port); off && d.Kind == Node {
-				d.Status = Status{State: Powersave, Heard: since}
+			if why, off := w.Off(d.MAC); off && d.Kind == Node {
+				d.Status = offStatus(why)
 			}
 		}
 	})

@@ -9,7 +9,6 @@ import (
 	"walt/auth"
 	"walt/ethernet"
 	"walt/fault"
-	"walt/journal"
 	"walt/power"
 	"walt/state"
 )
@@ -31,21 +30,22 @@ func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, erro
 // PoweredOff notes that a node lost its power.
 func (l *Lab) PoweredOff(mac ethernet.MAC) {
 	var name Name
-	var saving bool
+	var why power.Off
+	var off bool
 	err := l.Store.View(context.Background(), func(r state.Reader) (err error) {
 		if name, err = macs.Get(r, string(mac)); err == nil {
-			saving, err = l.Ports.IsOff(r, mac)
+			why, off, err = l.Ports.Off(r, mac)
 		}
 		return err
 	})
 	switch {
 	case err == nil:
 		l.status.change(name, func(s *Status) {
-			why := s.cause
-			if saving {
-				why = cause{journal.Server, "power saving: nobody needs it"}
+			now := s.cause
+			if off {
+				now = causeOf(why)
 			}
-			*s = Status{State: Off, cause: why, seen: s.seen}
+			*s = Status{State: Off, cause: now, seen: s.seen}
 		})
 	case !errors.Is(err, state.ErrNotFound):
 		l.Log.Error("note that a node is off", "mac", mac, "err", err)

@@ -71,7 +71,7 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		if err = given.Check(claims(ds, user)); err != nil {
 			return err
 		}
-		woken, err = l.need(tx, ds)
+		woken, err = l.need(tx, ds, l.Ports.PowerOn)
 		return err
 	})
 	if err != nil {
@@ -225,7 +225,7 @@ func (l *Lab) quickly(d Device, ordered power.Port) bool {
 func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refused error, why cause) Reboot {
 	s := l.status.of(d.Name)
 	switch {
-	case d.Virtual():
+	case d.Virtual() && ordered.IsZero():
 		if refused := l.start(d, 0, why); refused != "" {
 			return Reboot{RebootFailed, refused}
 		}
@@ -236,7 +236,9 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 			l.status.change(d.Name, func(s *Status) { s.cause = cause{} })
 			return Reboot{RebootFailed, l.why(err)}
 		}
-		l.starting(d, 0, why)
+		if !d.Virtual() { // whose host tells
+			l.starting(d, 0, why)
+		}
 		return Reboot{Outcome: RebootOK}
 	case s.State == Up && refused == nil:
 		if refused = l.soft(ctx, d, s, why); refused == nil {

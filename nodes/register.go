@@ -237,6 +237,10 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 	switch {
 	case after.Kind != Node:
 	case after.Virtual():
+		off, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.IsOff(r, after.MAC) })
+		if err != nil || off {
+			return after, err
+		}
 		l.start(after, 0, cause{user.Actor(), "renamed"})
 	default:
 		l.status.change(name, func(now *Status) { *now = s })

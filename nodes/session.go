@@ -18,6 +18,9 @@ import (
 // somebody else, the log and the owner are told of it: of the command as it is
 // shown, without secrets, "" for a shell.
 func (l *Lab) RunSession(ctx context.Context, user auth.Name, n DeviceStatus, shown string, s remote.Session) (int, error) {
+	if n.Off.By != "" {
+		return 0, wantedOff(n.Name, n.Off)
+	}
 	if n.State != Up {
 		return 0, fault.Failedf("%s is not up (%s)", n.Name, n.State).WithHint("wait for it with: node wait %s", n.Name)
 	}

@@ -44,6 +44,9 @@ func (b *board) note(n Name, before, now Status) {
 	switch {
 	case !up:
 		e.from = Up
+		if expected, is := b.expected[n]; is {
+			e.cause = expected
+		}
 		if e.cause.why == "" {
 			e.cause = cause{journal.Server, now.lost()}
 		}
@@ -57,6 +60,19 @@ func (b *board) note(n Name, before, now Status) {
 		b.edges = append(b.edges, e)
 	}
 	b.wakeLog()
+}
+
+// expect has the log told why a node goes down, whatever its host knows, until done is
+// called.
+func (b *board) expect(n Name, why cause) (done func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expected[n] = why
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.expected, n)
+	}
 }
 
 func (b *board) wakeLog() {

@@ -3,6 +3,8 @@ package nodes
 import (
 	"sync"
 	"time"
+
+	"walt/power"
 )
 
 // State is what a node is doing.
@@ -14,7 +16,7 @@ const (
 	Up          State = "up"          // reported that it runs
 	Unreachable State = "unreachable" // should be up, and does not answer
 	Failed      State = "failed"      // could not boot; it is started again in its boot.timeout
-	Powersave   State = "powersave"   // its port is off, since nobody needs it
+	Powersave   State = "powersave"   // without power, since nobody needs it
 )
 
 // States lists the states that nodes can be in.
@@ -44,7 +46,9 @@ type Status struct {
 	StepSince time.Time // when that began
 	runs      string    // digest of what runs there, "" when that is not known
 
-	alone  time.Time // when its agent, which is gone, was heard last; zero when it is there, or there is none
+	alone time.Time // when its agent, which is gone, was heard last; zero when it is there, or there is none
+	Off   power.Off // that a user wants it off; the zero Off if nobody does
+
 	seen   bool      // it was up since the server started
 	took   string    // digest of the image that it took at its last start, "" when it did not come that far
 	cause  cause     // that it is started anew; zero when nobody is known to make it
@@ -70,12 +74,14 @@ type board struct {
 	edged chan struct{} // receives after there are some
 	flaps map[Name]flap // of nodes that came up or went down lately
 	fails map[Name]flap // of nodes that failed to start
+
+	expected map[Name]cause // of nodes that are just being switched off
 }
 
 func newBoard(now func() time.Time, p *pool) *board {
 	return &board{
 		now: now, pool: p, all: map[Name]Status{}, changed: make(chan struct{}),
-		up: map[Name]bool{}, edged: make(chan struct{}, 1), flaps: map[Name]flap{}, fails: map[Name]flap{},
+		up: map[Name]bool{}, edged: make(chan struct{}, 1), flaps: map[Name]flap{}, fails: map[Name]flap{}, expected: map[Name]cause{},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/power"
@@ -60,6 +61,11 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 			s := l.status.of(d.Name)
 			if s.isOn(d, img) {
 				continue
+			}
+			if why, off, err := l.Ports.Off(r, d.MAC); err != nil {
+				return err
+			} else if off && why.By != "" {
+				return wantedOff(d.Name, why)
 			}
 			missing = append(missing, DeviceStatus{Device: &d, Status: s})
 			if s.State == Failed && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
@@ -117,7 +123,7 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 			}
 			ds = append(ds, d)
 		}
-		woken, err = l.need(tx, ds)
+		woken, err = l.need(tx, ds, l.Ports.Wake)
 		return err
 	})
 	if err != nil {
@@ -143,13 +149,13 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 
 // need notes within tx that nodes are used now, and orders the power of those
 // that may be off. It returns the ports of these.
-func (l *Lab) need(tx state.Tx, ds []Device) (woken map[Name]power.Port, err error) {
+func (l *Lab) need(tx state.Tx, ds []Device, order func(state.Tx, ethernet.MAC) (power.Port, error)) (woken map[Name]power.Port, err error) {
 	woken = map[Name]power.Port{}
 	for _, d := range ds {
 		if err := l.Ports.NoteUse(tx, d.MAC); err != nil {
 			return nil, err
 		}
-		if woken[d.Name], err = l.Ports.PowerOn(tx, d.MAC); err != nil {
+		if woken[d.Name], err = order(tx, d.MAC); err != nil {
 			return nil, err
 		}
 	}

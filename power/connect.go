@@ -38,7 +38,10 @@ func (p *Ports) NoteBoot(tx state.Tx, node ethernet.MAC) error {
 	if err != nil {
 		return err
 	}
-	if l.ByHand {
+	switch {
+	case l.IsZero(): // a virtual node: who runs it is told soon
+		return nil
+	case l.ByHand:
 		return errors.Join(p.giveBack(tx, l.Port), p.NoteUse(tx, node))
 	}
 	_, err = p.move(tx, journal.Server, node, Link{})

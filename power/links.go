@@ -30,6 +30,21 @@ func portOf(key string) Port {
 	return Port{Switch: ethernet.MAC(mac), Number: n}
 }
 
+// own is what a virtual node has in the place of a port: it is connected to no switch,
+// and whoever runs it has its power in his hand.
+func own(node ethernet.MAC) Port { return Port{Switch: node} }
+
+// own reports whether it is that of a virtual node.
+func (p Port) own() bool { return p.Switch != "" && p.Number == 0 }
+
+// ownOrdered is own of a node of whose power something is ordered; else the zero Port.
+func ownOrdered(r state.Reader, node ethernet.MAC) (Port, error) {
+	if _, found, err := orders.Find(r, own(node).key()); err != nil || !found {
+		return Port{}, err
+	}
+	return own(node), nil
+}
+
 // Link is where a device is connected, as far as known.
 type Link struct {
 	Port

@@ -27,6 +27,7 @@ type order struct {
 	// Attended says that who gave the order is about to carry it out and waits
 	// for what comes of it: others leave it alone for a while.
 	Attended bool      `json:"attended,omitempty"`
+	By       string    `json:"by,omitempty"`   // the user who wants it off; "": it saves power
 	Cut      time.Time `json:"cut,omitzero"`   // since when the port is known to be off
 	Error    string    `json:"error,omitzero"` // why it could not be done yet
 }
@@ -38,27 +39,43 @@ func (o order) same(as order) bool { return o.Will == as.Will && o.Since.Equal(a
 
 var orders = state.NewTable[order]("order") // by Port.key
 
-// PowerOn orders within tx that a node gets its power back if that may be off.
-// It returns the port that is to be given to Execute after the commit, the zero
-// Port when there is nothing to do, or nothing that can be done.
+// Wake orders within tx that a node gets its power back if that may be off, unless a
+// user wants it off. It returns the port that is to be given to Execute after the
+// commit, the zero Port when there is nothing to do, or nothing that can be done.
+func (p *Ports) Wake(tx state.Tx, node ethernet.MAC) (Port, error) {
+	return p.order(tx, node, demand{attended: true})
+}
+
+// PowerOn is Wake whoever wants it off.
 func (p *Ports) PowerOn(tx state.Tx, node ethernet.MAC) (Port, error) {
-	return p.order(tx, node, false, true)
+	return p.order(tx, node, demand{attended: true, whoever: true})
 }
 
 // PowerCycle is PowerOn that also cuts the power of a node for a moment when it
-// may be on.
+// may be on. That of virtual nodes is not the business of orders.
 func (p *Ports) PowerCycle(tx state.Tx, node ethernet.MAC) (Port, error) {
-	return p.order(tx, node, true, true)
+	return p.order(tx, node, demand{attended: true, whoever: true, again: true})
 }
 
-// PowerCycleSoon is PowerCycle for who does not wait for it: Run carries it out.
+// PowerCycleSoon is PowerCycle for who does not wait for it: Run carries it out. A
+// node that a user wants off stays off.
 func (p *Ports) PowerCycleSoon(tx state.Tx, node ethernet.MAC) error {
-	_, err := p.order(tx, node, true, false)
+	_, err := p.order(tx, node, demand{again: true})
 	return err
 }
 
-func (p *Ports) order(tx state.Tx, node ethernet.MAC, again, attended bool) (Port, error) {
+// demand is what is ordered of a node that is to have power.
+type demand struct {
+	again    bool // it starts anew if it has power
+	whoever  bool // also if a user wants it off
+	attended bool // see order
+}
+
+func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 	port, err := control(tx, node)
+	if err == nil && port.IsZero() {
+		port, err = ownOrdered(tx, node)
+	}
 	if err != nil || port.IsZero() {
 		return Port{}, err
 	}
@@ -67,17 +84,36 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, again, attended bool) (Por
 		return Port{}, err
 	}
 	switch {
-	case !found && !again:
+	case !found && !d.again, o.By != "" && !d.whoever:
 		return Port{}, nil
-	case again && o.Cut.IsZero():
+	case d.again && o.Cut.IsZero() && !port.own():
 		o.Will = cycle
 	case o.Will == turnOff:
 		o.Will = turnOn
 	default:
 		return port, nil
 	}
-	o.Device, o.Since, o.Attended = node, p.Now().UTC(), attended
+	o.Device, o.Since, o.Attended, o.By = node, p.Now().UTC(), d.attended, ""
 	return port, orders.Put(tx, port.key(), o)
+}
+
+// PowerOff orders within tx that a node loses its power because a user wants that,
+// until somebody wants it to have power again. It returns the port that is to be given
+// to Execute after the commit; the zero Port if the server has no means to. A virtual
+// node needs none but the server.
+func (p *Ports) PowerOff(tx state.Tx, node ethernet.MAC, virtual bool, by string) (Port, error) {
+	port := own(node)
+	if !virtual {
+		var err error
+		if port, err = control(tx, node); err != nil || port.IsZero() {
+			return Port{}, err
+		}
+	}
+	o, _, err := orders.Find(tx, port.key())
+	if err != nil || o.Will == turnOff && o.By != "" {
+		return port, err
+	}
+	return port, orders.Put(tx, port.key(), order{Will: turnOff, Device: node, Since: p.Now().UTC(), Attended: true, By: by, Cut: o.Cut})
 }
 
 // giveBack orders within tx that a port gets its power back if that was cut:
@@ -109,14 +145,30 @@ func (p *Ports) giveAllBack(tx state.Tx, sw ethernet.MAC) error {
 }
 
 // IsOff reports whether the port that a device is believed to be connected to is
-// off, or is about to be.
+// off, or is about to be; or a virtual node is.
 func (p *Ports) IsOff(r state.Reader, mac ethernet.MAC) (bool, error) {
+	_, off, err := p.Off(r, mac)
+	return off, err
+}
+
+// Off is that a device is off, or is about to be.
+type Off struct {
+	By    string    // the user who wants that, "" when it saves power
+	Since time.Time // of the order
+}
+
+// Off is IsOff, with the reason.
+func (p *Ports) Off(r state.Reader, mac ethernet.MAC) (o Off, off bool, err error) {
 	l, err := linkOf(r, mac)
-	if err != nil || l.IsZero() {
-		return false, err
+	if err != nil {
+		return o, false, err
 	}
-	o, _, err := orders.Find(r, l.key())
-	return o.Will == turnOff, err
+	port := l.Port
+	if port.IsZero() {
+		port = own(mac)
+	}
+	found, _, err := orders.Find(r, port.key())
+	return Off{found.By, found.Since}, found.Will == turnOff, err
 }
 
 // orders returns all open orders.

@@ -21,6 +21,8 @@ type Devices interface {
 	Behind(r state.Reader, mac ethernet.MAC) (d Device, ok bool, err error)
 	// PoweredOff is called after the port of a device was switched off.
 	PoweredOff(mac ethernet.MAC)
+	// Switch gives a virtual node power, or takes it; it is left alone when it is so.
+	Switch(ctx context.Context, mac ethernet.MAC, on bool) error
 }
 
 // Device is what Ports needs to know of a device.

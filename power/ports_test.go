@@ -28,6 +28,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type room struct {
 	*power.Ports
 	rig *powertest.Rig
+
+	switched []string // "MAC on" or "MAC off", of virtual nodes
 }
 
 // devices is who is behind each MAC address.
@@ -38,6 +40,11 @@ func (r *room) Behind(reader state.Reader, mac ethernet.MAC) (power.Device, bool
 }
 
 func (r *room) PoweredOff(ethernet.MAC) {}
+
+func (r *room) Switch(_ context.Context, mac ethernet.MAC, on bool) error {
+	r.switched = append(r.switched, fmt.Sprintf("%s %t", mac, on))
+	return nil
+}
 
 // newRoom has a switch sw1 of the address one:161, with the nodes n1, n2 and so
 // on, all idle, on its ports from 1 on.

@@ -50,6 +50,9 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 			return err
 		}
 		for port, o := range open {
+			if port.own() {
+				continue
+			}
 			s := found[port]
 			s.Power, s.Since, s.Error = o.words(), o.Since, o.Error
 			if !o.Cut.IsZero() {

@@ -11,8 +11,35 @@ import (
 	"walt/state"
 )
 
+// machines are the virtual nodes that save power when they are off, by their MAC.
+var machines = state.NewTable[bool]("machine").Guarded(0)
+
+// AddMachine notes within tx that a virtual node is one that uses power: it is
+// switched off when nobody needs it, as ports are.
+func AddMachine(tx state.Tx, node ethernet.MAC) error {
+	return machines.Put(tx, string(node), true)
+}
+
+// Machines returns the machines that have power, or are about to. A transaction that
+// calls it conflicts with whatever makes them more.
+func (p *Ports) Machines(r state.Reader) (on []ethernet.MAC, err error) {
+	for key, err := range machines.Keys(r, "", "") {
+		if err != nil {
+			return nil, err
+		}
+		o, _, err := orders.Find(r, own(ethernet.MAC(key)).key())
+		if err != nil {
+			return nil, err
+		}
+		if o.Will != turnOff {
+			on = append(on, ethernet.MAC(key))
+		}
+	}
+	return on, nil
+}
+
 // lastUse is when somebody last used a node, by its MAC: only of nodes that are
-// connected to a known port, since nobody else asks.
+// connected to a known port, and of machines, since nobody else asks.
 var lastUse = state.NewTable[time.Time]("last-use")
 
 // saving is since when power is saved, under that key; while it is not there is no row.
@@ -32,7 +59,14 @@ func (p *Ports) savingSince(r state.Reader) (since time.Time, known bool, err er
 
 // NoteUse notes within tx that a node is used now.
 func (p *Ports) NoteUse(tx state.Tx, node ethernet.MAC) error {
-	if l, err := linkOf(tx, node); err != nil || l.IsZero() {
+	l, err := linkOf(tx, node)
+	if err == nil && l.IsZero() {
+		var machine bool
+		if machine, _, err = machines.Find(tx, string(node)); !machine {
+			return err
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return lastUse.Put(tx, string(node), p.Now().UTC())
@@ -187,6 +221,12 @@ func (p *Ports) idleNodes(r state.Reader) (found []idleNode, err error) {
 	all, err := controlled(r)
 	if err != nil {
 		return nil, err
+	}
+	for key, err := range machines.Keys(r, "", "") {
+		if err != nil {
+			return nil, err
+		}
+		all[ethernet.MAC(key)] = own(ethernet.MAC(key))
 	}
 	began, _, err := p.savingSince(r)
 	if err != nil {

@@ -30,6 +30,10 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 		return err
 	}
 	did := o
+	if port.own() {
+		err = p.Devices.Switch(ctx, port.Switch, o.Will == turnOn)
+		return errors.Join(err, p.finish(ctx, sw, port, o, err))
+	}
 	err = p.sessions.use(ctx, sw.Switch.Switch, func(agent Agent) error {
 		if _, did, err = p.ordered(ctx, port); err != nil || did.Will == "" {
 			return err
@@ -47,7 +51,7 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 // ordered reads the order of a port, and its switch.
 func (p *Ports) ordered(ctx context.Context, port Port) (sw target, o order, err error) {
 	err = p.Store.View(ctx, func(r state.Reader) (err error) {
-		if o, err = orders.Get(r, port.key()); err == nil {
+		if o, err = orders.Get(r, port.key()); err == nil && !port.own() {
 			sw, err = p.target(r, port.Switch)
 		}
 		if errors.Is(err, state.ErrNotFound) {
@@ -93,7 +97,7 @@ func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, fai
 	if err == nil && failure == nil && did.Will == turnOff {
 		p.Devices.PoweredOff(did.Device)
 	}
-	if _, silent := errors.AsType[silence](failure); silent || failure == nil {
+	if _, silent := errors.AsType[silence](failure); !port.own() && (silent || failure == nil) {
 		p.contacts.note(port.Switch, failure)
 	}
 	return err
@@ -123,12 +127,16 @@ func (p *Ports) writeOff(tx state.Tx, sw target, port Port, o order) error {
 		o.Cut = p.Now().UTC()
 	}
 	o.Error = ""
-	return errors.Join(orders.Put(tx, port.key(), o), p.record(tx, sw, port, o, "off", "switched off to save power"))
+	why := "switched off to save power"
+	if o.By != "" {
+		why = "switched off for " + o.By
+	}
+	return errors.Join(orders.Put(tx, port.key(), o), p.record(tx, sw, port, o, "off", why))
 }
 
 // writeOn notes that a port has power, which it may have to lose again.
 func (p *Ports) writeOn(tx state.Tx, sw target, port Port, o, did order) error {
-	if !o.Cut.IsZero() {
+	if !o.Cut.IsZero() && !port.own() {
 		sum, _, err := saved.Find(tx, string(port.Switch))
 		if err != nil {
 			return err
@@ -153,14 +161,14 @@ func (p *Ports) record(tx state.Tx, sw target, port Port, o order, to, detail st
 	if err != nil {
 		return err
 	}
-	where, err := p.words(tx, port)
-	if err != nil {
-		return err
+	if !port.own() {
+		where, err := p.words(tx, port)
+		if err != nil {
+			return err
+		}
+		detail = where + ": " + detail
 	}
-	return p.Journal.Record(tx, journal.Event{
-		Type: journal.Power, Actor: journal.Server, Node: node, To: to,
-		Detail: where + ": " + detail,
-	})
+	return p.Journal.Record(tx, journal.Event{Type: journal.Power, Actor: journal.Server, Node: node, To: to, Detail: detail})
 }
 
 // name is what people call a device; of one that was forgotten, its address.

@@ -3,7 +3,6 @@ package power
 import (
 	"cmp"
 	"context"
-	"time"
 
 	"walt/ethernet"
 	"walt/state"
@@ -19,10 +18,21 @@ type Wiring struct {
 // Port is the one that a device is connected to, the zero Port if none is known.
 func (w Wiring) Port(mac ethernet.MAC) Port { return w.ports[mac] }
 
-// OffSince is IsOff of what is connected to a port, with the time of the order.
-func (w Wiring) OffSince(port Port) (since time.Time, off bool) {
-	o := w.open[port]
-	return o.Since, o.Will == turnOff
+// Off is that of Ports.
+func (w Wiring) Off(mac ethernet.MAC) (why Off, off bool) {
+	o := w.order(mac)
+	return Off{o.By, o.Since}, o.Will == turnOff
+}
+
+// Ordered reports whether something is to become of the power of a device.
+func (w Wiring) Ordered(mac ethernet.MAC) bool { return w.order(mac).Will != "" }
+
+func (w Wiring) order(mac ethernet.MAC) order {
+	port := w.ports[mac]
+	if port.IsZero() {
+		port = own(mac)
+	}
+	return w.open[port]
 }
 
 // wiring keeps a Wiring as the store changes.

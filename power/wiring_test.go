@@ -31,7 +31,7 @@ func BenchmarkWiring(b *testing.B) {
 			for _, mac := range devices {
 				if port := w.Port(mac); port.IsZero() {
 					b.Fatal(mac, "is not connected")
-				} else if _, off := w.OffSince(port); off {
+				} else if _, off := w.Off(mac); off {
 					b.Fatal(mac, "is off")
 				}
 			}
@@ -74,7 +74,7 @@ func TestWiringFollows(t *testing.T) {
 			ok(t, err)
 			ok(t, r.Wiring(t.Context(), func(w power.Wiring) {
 				port := w.Port(mac)
-				if _, is := w.OffSince(port); is != off {
+				if _, is := w.Off(mac); is != off {
 					t.Errorf("step %d: n%d is off: %v, the store says %v", step, i+1, is, off)
 				}
 				if port.IsZero() != (where == "") || !port.IsZero() && macOf(where[len(where)-len("sw1"):]) != port.Switch {

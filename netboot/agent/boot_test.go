@@ -350,7 +350,7 @@ func TestMachineWithoutInit(t *testing.T) {
 }
 
 func TestBootThatFails(t *testing.T) {
-	boottest.Need(t, "busybox")
+	boottest.NeedLong(t, "busybox")
 	b := newBench(t)
 	b.in.Init = "/sbin/init"
 	whole := boottest.Busybox(t, true, nil)
@@ -370,7 +370,7 @@ func TestBootThatFails(t *testing.T) {
 }
 
 func TestMachineWithNothingButAKernel(t *testing.T) {
-	boottest.Need(t)
+	boottest.NeedLong(t)
 	b := newBench(t)
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)

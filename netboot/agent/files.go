@@ -134,40 +134,13 @@ func leaveToUs(iface string) error {
 		if err != nil {
 			continue // there is no ifupdown
 		}
-		if text := withoutAuto(string(b), iface); text != string(b) {
+		if text := withoutUplink(string(b), iface); text != string(b) {
 			if err := replace(name, []byte(text), 0o644); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// withoutAuto takes names of Ethernet interfaces out of the lines that bring them up.
-func withoutAuto(text, iface string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		words := strings.Fields(line)
-		if len(words) < 2 || words[0] != "auto" && !strings.HasPrefix(words[0], "allow-") {
-			b.WriteString(line)
-			continue
-		}
-		kept := words[:1]
-		for _, name := range words[1:] {
-			if name != iface && !strings.HasPrefix(name, "e") {
-				kept = append(kept, name)
-			}
-		}
-		switch {
-		case len(kept) == len(words):
-			b.WriteString(line)
-		case len(kept) > 1:
-			b.WriteString(strings.Join(kept, " ") + "\n")
-		default:
-			b.WriteString("# walt: the root comes over it: " + strings.TrimSpace(line) + "\n")
-		}
-	}
-	return b.String()
 }
 
 // permissive has SELinux report and not refuse.

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +90,7 @@ func TestMachineBootsOverNFS(t *testing.T) {
 		"busybox su -s /bin/sh worker -c 'id -u'":                                                  "1000\n",
 		"grep -E ' (/|/data|/var/lib/docker) ' /proc/mounts | cut -d' ' -f1-3 | sort":              "walt / overlay\nwalt-volume /data tmpfs\nwalt-volume /var/lib/docker tmpfs\n",
 		"cat /data/file /var/lib/docker/x /started; echo written > /etc/written; cat /etc/written": "of the image\ntoo\nstarted\nwritten\n",
-		"cat /etc/network/interfaces /etc/selinux/config; ls /etc/ssh":                             "auto lo\niface eth0 inet dhcp\n# a comment\nSELINUX=permissive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\n",
+		"cat /etc/network/interfaces /etc/selinux/config; ls /etc/ssh":                             "auto lo\n# walt: the root comes over it: iface eth0 inet dhcp\n# a comment\nSELINUX=permissive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\n",
 		"cat /run/mount/utab; head -2 /run/systemd/network/00-walt.network":                        "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n[Match]\nMACAddress=" + boottest.MAC + "\n",
 		"wc -l < /root/.ssh/authorized_keys; stat -c %a /root/.ssh /root/.ssh/authorized_keys":     "2\n700\n600\n",
 	} {
@@ -103,36 +102,5 @@ func TestMachineBootsOverNFS(t *testing.T) {
 		t.Error("the log does not tell of SELinux, or tells of capabilities")
 	}
 	b.run(c, "reboot") // as a user types it; the connection ends with it
-	b.gone()
-}
-
-// The Debian is one that debootstrap made before, with an init and an SSH server of its
-// own, packed as a tar archive.
-func TestDebianBootsOverNFS(t *testing.T) {
-	boottest.Need(t)
-	archive, err := os.ReadFile(os.Getenv("WALT_DEBIAN"))
-	if err != nil {
-		t.Skip("it boots the Debian in the tar archive WALT_DEBIAN")
-	}
-	b := newBench(t)
-	b.in.Init = "/sbin/init"
-	b.serveNFS(archive)
-	b.start(768)
-	b.wait("up", at(instructions.Up))
-	c := b.dial()
-	for end := time.Now().Add(boottest.Wait); ; time.Sleep(time.Second) {
-		out, err := b.run(c, "systemctl is-system-running; systemctl --failed --no-legend")
-		if strings.HasPrefix(out, "running\n") {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("it is %q, %v", out, err)
-		}
-	}
-	out, err := b.run(c, "cat /proc/1/comm /etc/hostname; ps -o args= -C walt-agent; systemctl is-active ssh")
-	if want := "systemd\nnode-1\n" + agentName + "\nactive\n"; err != nil || out != want {
-		t.Errorf("got %q, %v", out, err)
-	}
-	b.orders <- instructions.Order{Power: instructions.Reboot}
 	b.gone()
 }

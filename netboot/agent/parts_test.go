@@ -48,11 +48,54 @@ func TestCmdline(t *testing.T) {
 	}
 }
 
-func TestWithoutAuto(t *testing.T) {
-	const before = "auto lo\niface lo inet loopback\nauto ens3 wlan0\nallow-hotplug eth0\niface eth0 inet dhcp\n  up echo auto eth0\nautomatic eth0\nauto br0\n"
-	const after = "auto lo\niface lo inet loopback\nauto wlan0\n# walt: the root comes over it: allow-hotplug eth0\niface eth0 inet dhcp\n  up echo auto eth0\nautomatic eth0\n# walt: the root comes over it: auto br0\n"
-	if got := withoutAuto(before, "br0"); got != after {
-		t.Errorf("got %q", got)
+func TestWithoutUplink(t *testing.T) {
+	const before = `source /etc/network/interfaces.d/*
+auto lo
+iface lo inet loopback
+
+auto ens3 wlan0
+allow-hotplug eth0
+iface eth0 inet dhcp
+  # a comment
+  up echo auto eth0
+
+automatic eth0
+auto br0 br1
+iface br0 inet static
+	address 10.0.0.7/24
+	bridge_ports eth1 eth0
+iface br1 inet static
+	bridge_ports wlan0
+iface uplink inet6 auto
+	mtu 1400
+`
+	const ours = "# walt: the root comes over it: "
+	const after = `source /etc/network/interfaces.d/*
+auto lo
+iface lo inet loopback
+
+auto wlan0
+` + ours + `allow-hotplug eth0
+` + ours + `iface eth0 inet dhcp
+` + ours + `# a comment
+` + ours + `up echo auto eth0
+
+` + ours + `automatic eth0
+auto br1
+` + ours + `iface br0 inet static
+` + ours + `address 10.0.0.7/24
+` + ours + `bridge_ports eth1 eth0
+iface br1 inet static
+	bridge_ports wlan0
+` + ours + `iface uplink inet6 auto
+` + ours + `mtu 1400
+`
+	got := withoutUplink(before, "uplink")
+	if got != after {
+		t.Errorf("got %s", got)
+	}
+	if again := withoutUplink(got, "uplink"); again != got {
+		t.Errorf("a second time: %s", again)
 	}
 }
 

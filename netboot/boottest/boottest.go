@@ -1,5 +1,6 @@
 // Package boottest has what tests boot machines with: a kernel of Debian, the agent,
-// small images and QEMU. Such tests run where WALT_MACHINES=1 is set, as root on Debian.
+// small images and QEMU. Such tests run where WALT_MACHINES=1 is set, as root on Debian;
+// those that take long where it is "long".
 package boottest
 
 import (
@@ -22,7 +23,7 @@ const Wait = 3 * time.Minute
 // missing.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
-	if os.Getenv("WALT_MACHINES") != "1" {
+	if os.Getenv("WALT_MACHINES") == "" {
 		t.Skip("it boots machines: set WALT_MACHINES=1")
 	}
 	for _, p := range append(programs, "qemu-system-x86_64") {
@@ -30,6 +31,15 @@ func Need(t testing.TB, programs ...string) {
 			t.Fatalf("%s is missing", p)
 		}
 	}
+}
+
+// NeedLong is Need for a test that takes minutes.
+func NeedLong(t testing.TB, programs ...string) {
+	t.Helper()
+	if os.Getenv("WALT_MACHINES") != "long" {
+		t.Skip("it boots machines for minutes: set WALT_MACHINES=long")
+	}
+	Need(t, programs...)
 }
 
 // Kernel is a directory with boot/ and lib/modules of Debian's kernel for virtual
@@ -101,7 +111,7 @@ func Busybox(t testing.TB, init bool, more map[string]string) []byte {
 		put(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, "")
 	}
 	put(tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.trusted.walt": "kept"}}, string(b))
-	for _, name := range strings.Fields("sh cat ls id uname hostname sleep echo kill ps df mount stty tty true false getfattr grep cut sort stat wc head date reboot poweroff") {
+	for _, name := range strings.Fields("sh cat ls id uname hostname sleep echo kill ps df mount stty tty true false rm tail getfattr grep cut sort stat wc head date reboot poweroff") {
 		put(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox"}, "")
 	}
 	if init {

@@ -174,6 +174,7 @@ func (h *Hypervisor) Stop(n nodes.Name) {
 	l := h.nodes[n]
 	h.mu.Unlock()
 	if l == nil {
+		h.stopLeftover(n)
 		return
 	}
 	l.end()
@@ -184,6 +185,17 @@ func (h *Hypervisor) Stop(n nodes.Name) {
 	}
 	h.mu.Unlock()
 	h.Sweep(context.Background())
+}
+
+// stopLeftover cuts the power of the machine of a node that an earlier server left.
+func (h *Hypervisor) stopLeftover(n nodes.Name) {
+	found, err := h.Lab.Named(context.Background(), []nodes.Name{n})
+	if err != nil {
+		h.Log.Error("look for the machine of a node", "node", n, "err", err)
+	}
+	for _, d := range found {
+		end(h.place(d.MAC))
+	}
 }
 
 // Sweep takes away what is left of nodes that are gone, their machines too if an end

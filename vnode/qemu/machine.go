@@ -130,15 +130,23 @@ func (e Emulator) start(ctx context.Context, dir string, s Spec) (*Machine, erro
 	return m, nil
 }
 
+// end cuts the power of the machine in a directory, if one runs there.
+func end(dir string) (was bool) {
+	p := process(dir)
+	if p == nil {
+		return false
+	}
+	_ = p.Kill() // an error means that it has just ended
+	await(p, nil)
+	return true
+}
+
 // clear makes the directory of a machine, and takes away what an earlier one left.
 func clear(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if p := process(dir); p != nil {
-		_ = p.Kill() // an error means that it has just ended
-		await(p, nil)
-	}
+	end(dir)
 	for _, name := range []string{controlSocket, serialSocket, wireSocket, processID} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err

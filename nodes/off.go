@@ -1,0 +1,222 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"walt/auth"
+	"walt/consent"
+	"walt/ethernet"
+	"walt/fault"
+	"walt/journal"
+	"walt/pause"
+	"walt/power"
+	"walt/remote"
+	"walt/state"
+)
+
+// shutdownLimit is how long a node may take to shut down before its power is cut.
+const shutdownLimit = 30 * time.Second
+
+// offWords tells why a node is off, in words for users.
+func offWords(o power.Off) string {
+	return o.By + " switched it off at " + o.Since.UTC().Format("2006-01-02 15:04 UTC")
+}
+
+// offStatus is that of a node that is off for an order.
+func offStatus(o power.Off) Status {
+	if o.By == "" {
+		return Status{State: Powersave, Heard: o.Since}
+	}
+	return Status{State: Off, Heard: o.Since, Why: offWords(o), Off: o}
+}
+
+// causeOf is that a node goes down for an order.
+func causeOf(o power.Off) cause {
+	if o.By == "" {
+		return cause{journal.Server, "power saving: nobody needs it"}
+	}
+	return cause{journal.Actor(o.By), "switched off"}
+}
+
+// wantedOff is the fault for a node that a user wants off.
+func wantedOff(n Name, o power.Off) error {
+	return fault.Failedf("%s is off: %s", n, offWords(o)).WithHint("switch it on with: node on %s", n)
+}
+
+// PowerOff switches the nodes of the set off, contested ones with consent. They stay
+// off until somebody wants them on: by PowerOn, a reboot, or an image that they are to
+// boot, their present one too. Unless hard, a node that is up is asked to shut down, and
+// its power is cut when it has, or takes too long. each is called as that of Reboot;
+// RebootSkipped is for what a user had switched off before.
+func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Agreement, each func(Change)) error {
+	ports := map[Name]power.Port{}
+	done := map[Name]Reboot{}
+	off := func(tx state.Tx, d Device) error {
+		was, isOff, err := l.Ports.Off(tx, d.MAC)
+		if err != nil {
+			return err
+		}
+		if isOff && was.By != "" {
+			done[d.Name] = Reboot{Outcome: RebootSkipped}
+			return nil
+		}
+		if ports[d.Name], err = l.Ports.PowerOff(tx, d.MAC, d.Virtual(), string(user)); err == nil && ports[d.Name].IsZero() {
+			done[d.Name] = Reboot{Outcome: RebootNone}
+		}
+		return err
+	}
+	ds, err := l.switchAll(ctx, user, set, "off", given, off, done)
+	if err != nil {
+		return err
+	}
+	return l.atOnce(ctx, ds, simulated, func(ctx context.Context, d Device) Reboot {
+		if r, is := done[d.Name]; is {
+			return r
+		}
+		return l.switchOff(ctx, d, ports[d.Name], hard, cause{user.Actor(), "switched off"})
+	}, func(d Device, r Reboot) {
+		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
+	})
+}
+
+// PowerOn switches the nodes of the set on, contested ones with consent. each is called
+// as that of Reboot; RebootSkipped is for what is on.
+func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consent.Agreement, each func(Change)) error {
+	ports := map[Name]power.Port{}
+	done := map[Name]Reboot{}
+	on := func(tx state.Tx, d Device) (err error) {
+		if err := l.Ports.NoteUse(tx, d.MAC); err != nil {
+			return err
+		}
+		if ports[d.Name], err = l.Ports.PowerOn(tx, d.MAC); err != nil || !ports[d.Name].IsZero() {
+			return err
+		}
+		s := l.status.of(d.Name).State
+		switch can, err := l.canRestart(tx, d); {
+		case err != nil:
+			return err
+		case !can && s == Off:
+			done[d.Name] = Reboot{Outcome: RebootNone}
+		case !d.Virtual(), s == Up, s == Booting:
+			done[d.Name] = Reboot{Outcome: RebootSkipped}
+		}
+		return nil
+	}
+	ds, err := l.switchAll(ctx, user, set, "on", given, on, done)
+	if err != nil {
+		return err
+	}
+	return l.atOnce(ctx, ds, simulated, func(ctx context.Context, d Device) Reboot {
+		if r, is := done[d.Name]; is {
+			return r
+		}
+		return l.restart(ctx, d, ports[d.Name], false, cause{user.Actor(), "switched on"})
+	}, func(d Device, r Reboot) {
+		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
+	})
+}
+
+func simulated(d Device) bool { return d.Host == Simulated }
+
+// switchAll orders the power of the nodes of a set in one transaction: order is called for
+// each, and done has what came of those that need nothing more.
+func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string, given consent.Agreement, order func(state.Tx, Device) error, done map[Name]Reboot) (ds []Device, err error) {
+	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		clear(done)
+		if ds, err = set.expand(stored{tx}, user, nodeScope); err != nil {
+			return err
+		}
+		if err = given.Check(claims(ds, user)); err != nil {
+			return err
+		}
+		var told journal.Bundle
+		for _, d := range ds {
+			if err := order(tx, d); err != nil {
+				return err
+			}
+			if _, is := done[d.Name]; is {
+				continue
+			}
+			told.Record(journal.Event{Type: journal.Power, Actor: user.Actor(), Node: string(d.Name), To: way, Detail: "switched " + way})
+			tell(&told, user, d, journal.Notice{One: string(user) + " switched your node %s " + way, Several: string(user) + " switched %s " + way})
+		}
+		return l.Journal.Write(tx, told)
+	})
+	return ds, l.tooMany(err, len(ds), "")
+}
+
+// switchOff carries out the order that a node is off.
+func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard bool, why cause) Reboot {
+	defer l.status.expect(d.Name, why)()
+	if s := l.status.of(d.Name); !hard && s.State == Up && d.Host != Simulated {
+		l.shutDown(ctx, d.Name, s.Addr)
+	}
+	if err := l.Ports.Execute(ctx, ordered); err != nil {
+		return Reboot{RebootFailed, l.why(err)}
+	}
+	off, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.IsOff(r, d.MAC) })
+	if err == nil && !off && d.Virtual() && l.status.of(d.Name).State == Off { // somebody wanted it on while it shut down
+		l.start(d, 0, cause{})
+	}
+	return Reboot{Outcome: RebootOK}
+}
+
+// shutDown asks a node to shut down, and waits until it has or its time is over. What
+// fails is of no interest: its power is cut next.
+func (l *Lab) shutDown(ctx context.Context, n Name, addr string) {
+	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
+	defer cancel()
+	asking, accepted := context.WithTimeout(ctx, softLimit)
+	status, err := remote.Run(asking, l.Dial, addr, l.Key, remote.Session{Command: "poweroff", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	accepted()
+	if err != nil && !errors.Is(err, remote.ErrEnded) || err == nil && status != 0 {
+		return
+	}
+	for l.status.of(n).State == Up && pause.For(ctx, meetEvery) == nil {
+		if _, away := remote.Ping(ctx, l.Dial, addr); away != nil { // what is left to do there takes no services
+			_ = pause.For(ctx, 4*meetEvery)
+			return
+		}
+	}
+}
+
+// Switch gives a virtual node its power, or takes it, as is ordered.
+func (l *Lab) Switch(ctx context.Context, mac ethernet.MAC, on bool) error {
+	var d Device
+	var why power.Off
+	err := l.Store.View(ctx, func(r state.Reader) error {
+		name, err := macs.Get(r, string(mac))
+		if err == nil {
+			d, err = devices.Get(r, string(name))
+		}
+		if err == nil {
+			why, _, err = l.Ports.Off(r, mac)
+		}
+		return err
+	})
+	if errors.Is(err, state.ErrNotFound) {
+		return nil // removed meanwhile
+	}
+	if err != nil || d.Kind != Node {
+		return err
+	}
+	if on {
+		if s := l.status.of(d.Name); s.State != Up && s.State != Booting {
+			l.start(d, 0, s.cause) // of a refusal the node tells
+		}
+		return nil
+	}
+	host, here := l.Hosts[d.Host]
+	if !here {
+		return fault.Failedf("this server does not run %s nodes", d.Host)
+	}
+	defer l.status.expect(d.Name, causeOf(why))()
+	l.visitors.Evict(string(d.Name), "", fault.Failedf("%s was switched off", d.Name))
+	l.status.change(d.Name, func(s *Status) { s.due = false }) // it does not start
+	host.Stop(d.Name)
+	return nil
+}

@@ -1,0 +1,136 @@
+package nodes
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walt/auth"
+	"walt/consent"
+	"walt/fault"
+	"walt/journal"
+	"walt/remote"
+	"walt/state/badger"
+)
+
+// outcomes has PowerOff or PowerOn tell what came of each node.
+func outcomes(all *[]string) func(Change) {
+	return func(ch Change) { *all = append(*all, string(ch.Node)+" "+ch.Reboot.String()) }
+}
+
+// A node that is switched off stays off until somebody wants it on.
+func TestSwitchedOff(t *testing.T) { synctest.Test(t, offAndOn) }
+
+func offAndOn(t *testing.T) {
+	store, err := badger.OpenMemory()
+	ok(t, err)
+	defer func() { ok(t, store.Close()) }()
+	l := over(store, time.Now, newShelf())
+	ok(t, l.users.Ensure(t.Context(), "alice", keyOf("alice")))
+	l.user(t, "bob")
+	l.image(t, defaultOf("m1"))
+	_, err = l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
+	ok(t, err)
+	l.node(t, "n1", "m1")
+	off := func(user auth.Name, set string, given consent.Agreement) (all []string, err error) {
+		err = l.PowerOff(t.Context(), user, parse(set), false, given, outcomes(&all))
+		slices.Sort(all)
+		return all, err
+	}
+	on := func(user auth.Name, set string, given consent.Agreement) (all []string, err error) {
+		err = l.PowerOn(t.Context(), user, parse(set), given, outcomes(&all))
+		slices.Sort(all)
+		return all, err
+	}
+	isOff := func(what string) {
+		t.Helper()
+		s := l.state(t, "v1")
+		if s.State != Off || s.Off.By != "bob" || !strings.HasPrefix(s.Why, "bob switched it off at 20") || len(l.grid.take()) > 0 {
+			t.Errorf("%s: %+v", what, s.Status)
+		}
+	}
+	isOn := func(what string) {
+		t.Helper()
+		if s := l.state(t, "v1"); s.State != Up || s.Why != "" || len(l.grid.take()) != 1 {
+			t.Errorf("%s: %+v", what, s.Status)
+		}
+	}
+	isOn("at first")
+
+	_, err = off("alice", "v1", consent.Agreement{})
+	wantContest(t, err, false, "v1 bob")
+	got, err := off("bob", "v1,n1", consent.Agreement{})
+	ok(t, err)
+	equal(t, "off", got, "n1 none", "v1 ok")
+	isOff("switched off")
+	equal(t, "stopped", l.grid.stopped, "v1")
+	got, err = off("bob", "v1", consent.Agreement{})
+	ok(t, err)
+	equal(t, "off again", got, "v1 skipped")
+
+	// Nobody who only uses it wakes it, and it is said who wants it off.
+	_, err = l.Wait(t.Context(), []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
+	wantFault(t, err, fault.Failed, "v1 is off: bob switched it off at", "node on v1")
+	_, err = l.RunSession(t.Context(), "alice", l.state(t, "v1"), "", remote.Session{})
+	wantFault(t, err, fault.Failed, "v1 is off: bob switched it off at", "node on v1")
+	woke, err := l.Wake(t.Context(), []DeviceStatus{l.state(t, "v1")})
+	if err != nil || len(woke) > 0 {
+		t.Errorf("woken: %v, %v", woke, err)
+	}
+	_, restarts, err := l.clone(t.Context(), ref("waltplatform/m1-default"), ref("bob/m1-default"), true, consent.Agreement{})
+	if err != nil || len(restarts) > 0 {
+		t.Errorf("it is restarted with its image: %v, %v", restarts, err)
+	}
+	_, err = l.Rename(t.Context(), "bob", "v1", "v2", consent.Agreement{})
+	ok(t, err)
+	_, err = l.Rename(t.Context(), "bob", "v2", "v1", consent.Agreement{})
+	ok(t, err)
+	isOff("used")
+
+	// The next server knows.
+	next := over(store, time.Now, newShelf())
+	stop := next.run(t)
+	l = next
+	isOff("a restart of the server")
+	stop()
+
+	// Whoever wants it on.
+	_, err = on("alice", "v1", consent.Agreement{})
+	wantContest(t, err, false, "v1 bob")
+	got, err = on("bob", "v1,n1", consent.Agreement{})
+	ok(t, err)
+	equal(t, "on", got, "n1 none", "v1 ok")
+	isOn("switched on")
+	got, err = on("bob", "v1", consent.Agreement{})
+	ok(t, err)
+	equal(t, "on again", got, "v1 skipped")
+	for what, do := range map[string]func() error{
+		"its image": func() error {
+			return errorOf(l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", consent.Agreement{}))
+		},
+		"a reboot": func() error {
+			return l.Reboot(t.Context(), "bob", parse("v1"), false, consent.Agreement{}, func(Change) {})
+		},
+		"who takes it": func() error {
+			return errorOf(l.Acquire(t.Context(), "alice", parse("v1"), consent.Agreement{Whoever: true}))
+		},
+	} {
+		_, err := off("bob", "v1", consent.Agreement{})
+		ok(t, err)
+		isOff(what)
+		ok(t, do())
+		isOn(what)
+		_, err = l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", consent.Agreement{Whoever: true})
+		ok(t, err)
+		l.grid.take()
+	}
+	want := []string{"bob v1:  -> off, switched off", "bob v1:  -> on, switched on"}
+	events := l.events(t, journal.Power)
+	for _, e := range want {
+		if !slices.Contains(events, e) {
+			t.Errorf("the log has no %q: %q", e, events)
+		}
+	}
+}
