@@ -207,6 +207,9 @@ func (w *eventWriter) write(e journal.Event) error {
 		return printTo(w.out, api.NewEvent(e))
 	}
 	_, err := io.WriteString(w.out, w.c.fit(w.c.Session, line(e)+"\n"))
+	for _, text := range e.Lines {
+		_, err = io.WriteString(w.out, "    | "+clean(text)+"\n") // err stays
+	}
 	return err
 }
 

@@ -21,7 +21,7 @@ func (c *Call) showsOne() bool {
 
 // nodeDetail tells of one node what the table has no room for.
 func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
-	d, err := c.Lab.Detail(ctx, n)
+	d, err := c.Lab.Detail(ctx, c.User, c.Admin, n)
 	if err != nil {
 		return err
 	}
@@ -40,6 +40,12 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 	c.lines(func(w io.Writer) {
 		fmt.Fprintln(w)
 		c.facts(w, rows)
+		if len(d.Console) > 0 {
+			fmt.Fprintln(w, "\nThe last of its console:")
+		}
+		for _, text := range d.Console {
+			fmt.Fprintln(w, "    | "+clean(text))
+		}
 	})
 	return nil
 }

@@ -49,6 +49,7 @@ type Event struct {
 	To     string    `json:"to"`
 	Detail string    `json:"detail"`          // for people
 	Count  int       `json:"count,omitempty"` // how often it happened, when repeats became one event
+	Lines  []string  `json:"lines,omitempty"` // of the console of a node that could not boot, the last ones
 }
 
 // Actor is who makes a change: a user, by name, or the server by itself. Package

@@ -62,7 +62,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 			s.began, s.Why = l.Now(), ""
 		}
 		s.State, s.Addr, s.due, s.took, s.untold = Booting, "", false, img.Digest, false
-		s.Step, s.runs = Kernel, ""
+		s.Step, s.runs, s.spent = Kernel, "", false
 		if s.late.IsZero() { // it started by itself
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -127,7 +127,7 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 		}
 	})
 	if more, tell := l.status.fail(n); err == nil && tell {
-		e := journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: fmt.Sprintf("cannot boot %s: %s%s", d.Image, why, more)}
+		e := journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: fmt.Sprintf("cannot boot %s: %s%s", d.Image, why, more), Lines: l.lastWritten(d)}
 		err = l.Journal.Add(ctx, e)
 	}
 	if err != nil {

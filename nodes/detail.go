@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 
+	"walt/auth"
 	"walt/images"
 	"walt/state"
 )
@@ -11,13 +12,33 @@ import (
 type Detail struct {
 	DeviceStatus
 	Next images.Image // that it boots at its next start
+	// Console is the last that a node wrote there which is not up, for those who may see
+	// it: administrators, and the user whose image it booted; all, if that is nobody's.
+	Console []string
 }
 
-// Detail looks closer at a node.
-func (l *Lab) Detail(ctx context.Context, n DeviceStatus) (Detail, error) {
-	next, err := state.Read(ctx, l.Store, func(r state.Reader) (images.Image, error) {
-		img, _, err := images.Find(r, n.Image)
-		return img, err
+// Detail looks closer at a node, for a user.
+func (l *Lab) Detail(ctx context.Context, user auth.Name, admin bool, n DeviceStatus) (Detail, error) {
+	d := Detail{DeviceStatus: n}
+	if n.State != Up {
+		d.Console = l.lastWritten(*n.Device)
+	}
+	err := l.Store.View(ctx, func(r state.Reader) (err error) {
+		now, _, err := devices.Find(r, string(n.Name))
+		if err != nil {
+			return err
+		}
+		// What was written may be of a later boot than n tells of: both must be open to the user.
+		if !admin && (!opens(n.Booted, user) || !opens(now.Booted, user)) {
+			d.Console = nil
+		}
+		d.Next, _, err = images.Find(r, n.Image)
+		return err
 	})
-	return Detail{DeviceStatus: n, Next: next}, err
+	return d, err
+}
+
+// opens reports whether a user may see what a node writes that booted an image.
+func opens(booted images.Ref, user auth.Name) bool {
+	return booted.User == user || booted.User == auth.Nobody
 }

@@ -48,4 +48,5 @@
 //	show.go        which devices are to be shown
 //	list.go        all of that, of many devices, some at a time
 //	detail.go      and of one node
+//	console.go     the last that nodes wrote on their consoles
 package nodes

@@ -54,7 +54,7 @@ func (l *Lab) cut(n Name, why string) {
 	}
 	l.works.Go(func() { // ends after that time; Run waits for it
 		time.Sleep(lastWords)
-		end(fault.Failedf("%s went down: %s", n, why).WithHint("see what it is doing with: node show %s", n))
+		end(fault.Failedf("%s went down: %s", n, why).WithHint("see what it is doing with: node show --all"))
 	})
 }
 

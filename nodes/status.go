@@ -58,6 +58,7 @@ type Status struct {
 	due   bool      // it was told to start, and has not asked yet what to boot
 	late  time.Time // when a boot takes too long; zero when none is expected to end
 	tries int       // how often its power was cut because of that
+	spent bool      // so often that it is left alone
 }
 
 // board is the status of all nodes, and lets others wait for a change of it.
@@ -112,7 +113,7 @@ func (b *board) set(n Name, s State, addr string) {
 	b.change(n, func(st *Status) {
 		st.State, st.Addr, st.Why, st.due, st.untold = s, addr, "", false, false
 		if s == Up {
-			st.runs, st.alone = st.took, time.Time{}
+			st.runs, st.alone, st.spent = st.took, time.Time{}, false
 			st.late, st.tries, st.began, st.cause, st.seen = time.Time{}, 0, time.Time{}, cause{}, true
 		}
 	})

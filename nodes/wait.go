@@ -68,7 +68,7 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 				return wantedOff(d.Name, why)
 			}
 			missing = append(missing, DeviceStatus{Device: &d, Status: s})
-			if s.State == Failed && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
+			if (s.State == Failed || s.State == Unreachable && s.spent) && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
 				failed = append(failed, missing[len(missing)-1])
 			}
 		}
@@ -98,7 +98,7 @@ func still(r state.Reader, n DeviceStatus) (Device, error) {
 // cannotBoot is the fault for nodes that failed to boot.
 func cannotBoot(failed []DeviceStatus) error {
 	var what, names []string
-	for _, r := range Reasons(failed, Failed) {
+	for _, r := range slices.Concat(Reasons(failed, Failed), Reasons(failed, Unreachable)) {
 		what = append(what, strings.Join(r.Nodes, ", ")+" cannot boot: "+r.Why)
 		names = append(names, r.Nodes...)
 	}

@@ -68,7 +68,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 			return err
 		}
 		what = fmt.Sprintf("not up after %v: %s", d.Settings.bootTimeout(), what)
-		return l.Journal.Record(tx, journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: what})
+		return l.Journal.Record(tx, journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: what, Lines: l.lastWritten(d)})
 	})
 	if errors.Is(err, state.ErrNotFound) {
 		return nil // forgotten meanwhile
@@ -88,6 +88,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 				s.Why += "; " + what
 			default:
 				s.State, s.Addr, s.Why = Unreachable, "", what
+				s.spent = (d.Virtual() || !d.Booted.IsZero()) && tries >= d.Settings.bootRetries()
 			}
 		})
 		return nil

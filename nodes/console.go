@@ -1,0 +1,61 @@
+package nodes
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Speaker is a Host whose nodes have a console.
+type Speaker interface {
+	// Console returns the last that a node wrote there in its present boot, or in its
+	// last one when it is off.
+	Console(Name) []byte
+}
+
+const (
+	consoleLines = 10  // that are shown of a console
+	consoleLine  = 200 // characters of each
+)
+
+// lastWritten returns the last lines of the console of a node, in plain text.
+func (l *Lab) lastWritten(d Device) []string {
+	if host, has := l.Hosts[d.Host].(Speaker); has {
+		return lastLines(host.Console(d.Name))
+	}
+	return nil
+}
+
+// steering is what makes a terminal do something, see ECMA-48.
+var steering = regexp.MustCompile("\x1b(\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?|[ -/]*[0-~])?")
+
+// lastLines returns the last lines of what was written to a terminal that are not empty,
+// without what would steer one.
+func lastLines(written []byte) (lines []string) {
+	text := steering.ReplaceAllString(strings.ToValidUTF8(string(written), "?"), "")
+	for text != "" && len(lines) < consoleLines {
+		at := strings.LastIndexByte(text, '\n')
+		line := strings.TrimRight(text[at+1:], "\r ")
+		text = text[:max(at, 0)]
+		if begun := strings.LastIndexByte(line, '\r'); begun >= 0 { // it was written over
+			line = line[begun+1:]
+		}
+		line = strings.Map(func(r rune) rune {
+			if r == '\t' {
+				return ' '
+			}
+			if !unicode.IsPrint(r) {
+				return -1
+			}
+			return r
+		}, line)
+		if utf8.RuneCountInString(line) > consoleLine {
+			line = string([]rune(line)[:consoleLine]) + "..."
+		}
+		if strings.TrimSpace(line) != "" {
+			lines = append([]string{line}, lines...)
+		}
+	}
+	return lines
+}
