@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -169,7 +168,14 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, quick func(Device) bool, 
 		defer cancel()
 		done <- restarted{d, restart(limited, d)}
 	}
-	rest := slices.DeleteFunc(slices.Clone(ds), quick)
+	var own, rest []Device
+	for _, d := range ds {
+		if quick(d) { // asked once: a node may come up meanwhile
+			own = append(own, d)
+		} else {
+			rest = append(rest, d)
+		}
+	}
 	var next atomic.Int64
 	for range min(restartsAtOnce, len(rest)) {
 		l.works.Go(func() { // ends with the last of them; Run waits for it
@@ -178,10 +184,8 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, quick func(Device) bool, 
 			}
 		})
 	}
-	for _, d := range ds {
-		if quick(d) {
-			work(d)
-		}
+	for _, d := range own {
+		work(d)
 	}
 	for range ds {
 		select {
