@@ -64,8 +64,10 @@ func (f Filter) Of(events []Event) (wanted []Event) {
 // nothing but their device become one, and so do notices to a user that differ in
 // nothing but the node. The zero Bundle is empty.
 type Bundle struct {
-	events  []*Event // in the order of the first device of each
-	kinds   map[likeness]*Event
+	events  []*Event            // in the order of the first device of each
+	last    likeness            // of the event that was added to last
+	to      *Event              // which that is; nil before the first
+	kinds   map[likeness]*Event // the others
 	notices []*told
 	same    map[told]*told
 }
@@ -91,15 +93,19 @@ type told struct {
 // Record adds an event about e.Node.
 func (b *Bundle) Record(e Event) {
 	k := likeness{e.Type, e.Actor, e.From, e.To, e.Detail}
-	if b.kinds == nil {
-		b.kinds = map[likeness]*Event{}
+	if b.to == nil || k != b.last { // mostly there is one kind
+		if b.to != nil {
+			if b.kinds == nil {
+				b.kinds = map[likeness]*Event{}
+			}
+			b.kinds[b.last] = b.to
+		}
+		if b.last, b.to = k, b.kinds[k]; b.to == nil {
+			b.to = &Event{Type: e.Type, Actor: e.Actor, From: e.From, To: e.To, Detail: e.Detail}
+			b.events = append(b.events, b.to)
+		}
 	}
-	one := b.kinds[k]
-	if one == nil {
-		one = &Event{Type: e.Type, Actor: e.Actor, From: e.From, To: e.To, Detail: e.Detail}
-		b.kinds[k], b.events = one, append(b.events, one)
-	}
-	one.Nodes = append(one.Nodes, e.Node)
+	b.to.Nodes = append(b.to.Nodes, e.Node)
 }
 
 // Tell adds a notice for the owner of a node.
