@@ -191,8 +191,7 @@ func noUser(name Name) error {
 
 // Exists reports whether there is a user of the name.
 func Exists(r state.Reader, name Name) (bool, error) {
-	_, found, err := userTable.Find(r, string(name))
-	return found, err
+	return userTable.Has(r, string(name))
 }
 
 // Require returns a fault unless actor is an administrator.

@@ -112,17 +112,17 @@ func (l *Lab) tooMany(err error, done int, advice string) error {
 
 // clone returns a user's clone of the model's default image, made now unless an
 // image of that name is there.
-func (c *change) clone(user auth.Name, model images.Model) (images.Ref, error) {
+func (c *change) clone(user auth.Name, model images.Model) (images.Image, error) {
 	clone, def, made, err := c.lab.Images.CloneOfDefault(c.tx, c.actor, model, user)
 	switch {
 	case err != nil:
-		return images.Ref{}, err
+		return images.Image{}, err
 	case made:
 		c.result.Cloned = append(c.result.Cloned, clone)
 	case clone.Digest != def.Digest:
 		c.keep(KeptImage{Image: clone.Ref, Default: def.Ref})
 	}
-	return clone.Ref, nil
+	return clone, nil
 }
 
 // keep notes once that an image of the working set is used unchanged.

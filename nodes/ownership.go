@@ -97,14 +97,20 @@ func listed(names []string, keyword string) string {
 	return strings.Join(names, ",")
 }
 
-// assign makes a device boot an image: the only place where a node changes hands.
-// The image is read in the same transaction, so that it exists
-// and lists the model at the moment of the change.
+// assign makes a device boot an image.
 func (c *change) assign(d Device, ref images.Ref) error {
 	img, err := images.Get(c.tx, ref)
 	if err != nil {
 		return err
 	}
+	return c.assignImage(d, img)
+}
+
+// assignImage makes a device boot an image: the only place where a node changes hands.
+// The image was read in the same transaction, so that it exists and lists the model at
+// the moment of the change.
+func (c *change) assignImage(d Device, img images.Image) error {
+	ref := img.Ref
 	if !img.Boots(d.Model) {
 		return fmt.Errorf("boot %s (%s) on %s, which is for %v", d.Name, d.Model, ref, img.Models)
 	}
@@ -175,17 +181,17 @@ func ownerInLog(n auth.Name) string {
 
 // take makes each device boot the user's clone of its default image.
 func (c *change) take(ds []Device, user auth.Name) error {
-	clones := map[images.Model]images.Ref{}
+	clones := map[images.Model]images.Image{}
 	for _, d := range ds {
-		ref, known := clones[d.Model]
+		clone, known := clones[d.Model]
 		if !known {
 			var err error
-			if ref, err = c.clone(user, d.Model); err != nil {
+			if clone, err = c.clone(user, d.Model); err != nil {
 				return err
 			}
-			clones[d.Model] = ref
+			clones[d.Model] = clone
 		}
-		if err := c.assign(d, ref); err != nil {
+		if err := c.assignImage(d, clone); err != nil {
 			return err
 		}
 	}

@@ -128,6 +128,18 @@ func (t Table[T]) Find(r Reader, key string) (v T, found bool, err error) {
 	return v, err == nil, err
 }
 
+// Has reports whether there is a row of key.
+func (t Table[T]) Has(r Reader, key string) (bool, error) {
+	_, err := r.Get(t.prefix + key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read %s%s: %w", t.prefix, key, err)
+	}
+	return true, nil
+}
+
 // All returns the rows whose key begins with under, in key order.
 func (t Table[T]) All(r Reader, under string) ([]T, error) {
 	var all []T
