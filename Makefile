@@ -9,10 +9,10 @@ CUTS    ?= 200
 AGENTS  := amd64 arm64 arm
 PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/arm64
 
-.PHONY: help agents build demo test test-boot lint format bench powercut cross parts clean
+.PHONY: help agents build demo test test-boot test-machines lint format bench powercut cross parts clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # What runs on machines that boot over the network; the server has it in it, compressed.
 agents:
@@ -32,9 +32,18 @@ test: parts ## run all tests, the stories through the real ssh client among them
 	$(GO) test $(RACE) -timeout 10m ./...
 	$(if $(RACE),$(GO) test -timeout 10m ./state/badger)
 
-test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines
-	scripts/parts ssh docker-registry qemu-system-x86_64 busybox modprobe
-	WALT_MACHINES=1 $(GO) test -count=1 -timeout 30m ./vnode/qemu ./e2e/machines
+MACHINES := ./vnode/qemu ./netboot/agent ./e2e/machines
+MACHINE_PARTS := ssh docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd
+
+test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines: 4 minutes
+	scripts/parts $(MACHINE_PARTS)
+	WALT_MACHINES=1 $(GO) test -p 1 -count=1 -timeout 30m $(MACHINES)
+	WALT_MACHINES=1 $(GO) test -run Linux -count=1 -timeout 30m ./netboot/nfs
+
+test-machines: agents ## the same, and those that take long
+	scripts/parts $(MACHINE_PARTS)
+	WALT_MACHINES=long $(GO) test -p 1 -count=1 -timeout 2h $(MACHINES)
+	WALT_MACHINES=long $(GO) test -run Linux -count=1 -timeout 30m ./netboot/nfs
 
 lint: ## check the format, vet, staticcheck, and that every platform compiles
 	@test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)" || { echo "the files above want: make format"; exit 1; }

@@ -1,6 +1,7 @@
 // Package machines tells stories of nodes that are real machines: QEMU, a kernel of
 // Debian, the built server, the real ssh client. It runs where WALT_MACHINES=1 is set,
-// as `make test-boot` does.
+// as `make test-boot` does, and as a whole where that is "long", as `make
+// test-machines` does.
 package machines
 
 import (
@@ -91,11 +92,11 @@ func newWorld(t *testing.T, images map[string]map[string]string, more ...string)
 	return w
 }
 
-// kernelLayer has the kernel of boottest, uncompressed.
-func kernelLayer(t *testing.T) v1.Layer {
+// kernelLayer has the kernel of boottest, uncompressed. More arguments are for tar.
+func kernelLayer(t *testing.T, more ...string) v1.Layer {
 	t.Helper()
 	var out bytes.Buffer
-	c := exec.Command("tar", "-C", boottest.Kernel(t), "--owner=0", "--group=0", "-c", "boot", "lib")
+	c := exec.Command("tar", append(more, "-C", boottest.Kernel(t), "--owner=0", "--group=0", "-c", "boot", "lib")...)
 	c.Stdout, c.Stderr = &out, os.Stderr
 	if err := c.Run(); err != nil {
 		t.Fatal(err)
