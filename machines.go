@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -40,6 +43,29 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) 
 		Lab: s.lab, Boots: s.netboot, Subnet: c.Virtual.Net, LAN: s.network.get, Log: s.log,
 	})
 	return err
+}
+
+// limitsOf are those of machines. Unless the configuration says otherwise, they may take
+// three quarters of the host's memory.
+func limitsOf(v config.Virtual) nodes.Limits {
+	x := nodes.Limits{Memory: v.RAM, CPUs: cmp.Or(v.CPUs, runtime.NumCPU()), Machines: v.Max}
+	if x.Memory == 0 {
+		x.Memory = hostMemory() * 3 / 4
+	}
+	return x
+}
+
+// hostMemory is how much there is, in MiB; 0 when that is not known.
+func hostMemory() int {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	var kib int
+	if _, err := fmt.Sscanf(string(text), "MemTotal: %d kB", &kib); err != nil {
+		return 0
+	}
+	return kib >> 10
 }
 
 // machineModel is the one that machines can be.

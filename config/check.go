@@ -91,6 +91,36 @@ func (k *checker) virtual(v *Virtual) {
 		k.wrong("virtual.subnet", `%q is not a private IPv4 network; want one as in "10.217.0.0/20"`, v.Subnet)
 	}
 	v.Net = net
+	if v.Memory != "" {
+		if v.RAM = mebibytes(v.Memory); v.RAM == 0 {
+			k.wrong("virtual.memory", `%q is not a size; want one as in "8G" or "512M"`, v.Memory)
+		}
+	}
+	if v.CPUs < 0 || v.CPUs > 256 {
+		k.wrong("virtual.cpus", "%d is not a number of processors; want 1 to 256, or 0 for as many as there are", v.CPUs)
+	}
+	if v.Max < 0 {
+		k.wrong("virtual.max", "%d is too small; want at least 1, or 0 for any number", v.Max)
+	}
+}
+
+// mebibytes is a size as in 512M or 8G, 0 when it is none.
+func mebibytes(s string) int {
+	number, gigabytes := strings.CutSuffix(strings.ToUpper(s), "G")
+	if !gigabytes {
+		var is bool
+		if number, is = strings.CutSuffix(strings.ToUpper(s), "M"); !is {
+			return 0
+		}
+	}
+	n, err := strconv.ParseUint(number, 10, 24)
+	switch {
+	case err != nil:
+		return 0
+	case gigabytes:
+		return int(n) << 10
+	}
+	return int(n)
 }
 
 func isPort(s string) bool {

@@ -72,8 +72,12 @@ type Virtual struct {
 	QEMU   string `toml:"qemu"`   // program, "" to look for it in PATH
 	Subnet string `toml:"subnet"` // IPv4 network of machines, as in 10.217.0.0/20
 	NAT    bool   `toml:"nat"`    // machines reach the world
+	Memory string `toml:"memory"` // that all machines may take together, as in 8G; "" for most of the host's
+	CPUs   int    `toml:"cpus"`   // that one machine may have, 0 for as many as the host has
+	Max    int    `toml:"max"`    // machines that may be on, 0 for any number
 
 	Net netip.Prefix `toml:"-"` // what Subnet says
+	RAM int          `toml:"-"` // what Memory says, in MiB; 0 when it says nothing
 }
 
 // SSH is about connections and logins.

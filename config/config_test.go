@@ -57,6 +57,9 @@ kind = "qemu"
 qemu = "/opt/qemu"
 subnet = "192.168.77.0/24"
 nat = true
+memory = "1536M"
+cpus = 3
+max = 20
 
 [ssh]
 max_connections = 10
@@ -90,6 +93,7 @@ func TestLoad(t *testing.T) {
 		Boot:   config.Boot{Kernel: "alice/debian:12"},
 		Virtual: config.Virtual{
 			Kind: "qemu", QEMU: "/opt/qemu", Subnet: "192.168.77.0/24", NAT: true, Net: netip.MustParsePrefix("192.168.77.0/24"),
+			Memory: "1536M", RAM: 1536, CPUs: 3, Max: 20,
 		},
 		SSH: config.SSH{
 			MaxConnections: 10,
@@ -157,6 +161,12 @@ func TestProblems(t *testing.T) {
 		{"[boot]\nkernel = \"hub:debian/x\"", `:2: boot.kernel: "hub:debian/x" is not`},
 		{"[boot]\nkernel = \"Debian\"", `:2: boot.kernel: "Debian" is not`},
 		{"[boot]\nkernel = 1", `:2: boot.kernel: want text in quotes`},
+		{"[virtual]\nmemory = \"lots\"", `:2: virtual.memory: "lots" is not a size; want one as in "8G" or "512M"`},
+		{"[virtual]\nmemory = \"0G\"", `:2: virtual.memory: "0G" is not a size`},
+		{"[virtual]\nmemory = \"99999999999G\"", `:2: virtual.memory: "99999999999G" is not a size`},
+		{"[virtual]\nmemory = \"8\"", `:2: virtual.memory: "8" is not a size`},
+		{"[virtual]\ncpus = -1", `:2: virtual.cpus: -1 is not a number of processors`},
+		{"[virtual]\nmax = -1", `:2: virtual.max: -1 is too small`},
 		{"[virtual]\nsubnet = \"10.0.0.1/8\"", `:2: virtual.subnet: "10.0.0.1/8" is not a private IPv4 network; want one as in "10.217.0.0/20"`},
 		{"[virtual]\nsubnet = \"8.8.8.0/24\"", `:2: virtual.subnet: "8.8.8.0/24" is not a private`},
 		{"[virtual]\nsubnet = \"fd00::/64\"", `:2: virtual.subnet: "fd00::/64" is not a private`},

@@ -109,6 +109,13 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 			}
 			subjects = append(subjects, s)
 		}
+		grown, err := l.grown(tx, ds, subjects)
+		if err != nil {
+			return err
+		}
+		if err := l.room(tx, grown...); err != nil {
+			return err
+		}
 		disturbed, err := l.disturbed(tx, user, ds, subjects)
 		if err != nil {
 			return err

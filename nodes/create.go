@@ -52,6 +52,9 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, v Virtual, report func
 			return err
 		}
 		d.Settings = s.Settings
+		if err := l.room(c.tx, d); err != nil {
+			return err
+		}
 		l.enroll(&d, def)
 		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(user.Actor(), d, "virtual node "+string(v.Model)))); err != nil {
 			return err

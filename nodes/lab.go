@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -48,7 +49,8 @@ type Lab struct {
 	stateLog *stateLog
 	losses   *losses
 	visitors remote.Visitors
-	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
+	limits   atomic.Pointer[Limits] // nil: none
+	works    sync.WaitGroup         // what goes on though nobody waits for it, each for a limited time
 }
 
 // New returns the lab; Run makes it live.

@@ -214,7 +214,7 @@ var virtualSettings = []power.Setting[Settings]{
 	},
 	{
 		Key: "cpu.cores", Allowed: "1 to 256",
-		Get: func(s *Settings) string { return strconv.Itoa(cmp.Or(s.Cores, 1)) },
+		Get: func(s *Settings) string { return strconv.Itoa(s.CPUs()) },
 		Set: func(s *Settings, v string) (err error) {
 			s.Cores, err = whole(v, 1, 256)
 			return err

@@ -115,7 +115,7 @@ func TestIdleMachines(t *testing.T) {
 	}
 	machines := func() (n int) {
 		ok(t, r.Store.View(t.Context(), func(reader state.Reader) error {
-			on, err := r.Machines(reader)
+			on, err := power.Machines(reader)
 			n = len(on)
 			return err
 		}))

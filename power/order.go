@@ -90,6 +90,11 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 		o.Will = cycle
 	case o.Will == turnOff:
 		o.Will = turnOn
+		if port.own() {
+			if err := p.Devices.Admit(tx, node); err != nil {
+				return Port{}, err
+			}
+		}
 	default:
 		return port, nil
 	}

@@ -21,6 +21,8 @@ type Devices interface {
 	Behind(r state.Reader, mac ethernet.MAC) (d Device, ok bool, err error)
 	// PoweredOff is called after the port of a device was switched off.
 	PoweredOff(mac ethernet.MAC)
+	// Admit is a fault when there is no room for a virtual node that is to be switched on.
+	Admit(r state.Reader, mac ethernet.MAC) error
 	// Switch gives a virtual node power, or takes it; it is left alone when it is so.
 	Switch(ctx context.Context, mac ethernet.MAC, on bool) error
 }

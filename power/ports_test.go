@@ -41,6 +41,8 @@ func (r *room) Behind(reader state.Reader, mac ethernet.MAC) (power.Device, bool
 
 func (r *room) PoweredOff(ethernet.MAC) {}
 
+func (r *room) Admit(state.Reader, ethernet.MAC) error { return nil }
+
 func (r *room) Switch(_ context.Context, mac ethernet.MAC, on bool) error {
 	r.switched = append(r.switched, fmt.Sprintf("%s %t", mac, on))
 	return nil

@@ -22,7 +22,7 @@ func AddMachine(tx state.Tx, node ethernet.MAC) error {
 
 // Machines returns the machines that have power, or are about to. A transaction that
 // calls it conflicts with whatever makes them more.
-func (p *Ports) Machines(r state.Reader) (on []ethernet.MAC, err error) {
+func Machines(r state.Reader) (on []ethernet.MAC, err error) {
 	for key, err := range machines.Keys(r, "", "") {
 		if err != nil {
 			return nil, err

@@ -18,14 +18,12 @@ import (
 	"walt/vnode/lan"
 )
 
-// defaultCPUs is how many a machine has.
-const defaultCPUs = 1
-
 // Lab is what the machines are nodes of.
 type Lab interface {
 	Named(context.Context, []nodes.Name) ([]nodes.DeviceStatus, error)
 	AllDevices(context.Context) (nodes.List, error)
 	Failed(nodes.Name, error)
+	Limits() nodes.Limits
 	Down(n nodes.Name, again bool, why string)
 	Crashed(n nodes.Name, why string) (again bool)
 }
@@ -68,6 +66,8 @@ type life struct {
 	end   context.CancelFunc     // cuts the power, unless leave
 	off   chan struct{}          // closed when it is over
 	line  atomic.Pointer[serial] // nil until the machine runs
+
+	takes int // MiB of memory while the machine runs; guarded by the hypervisor's mu
 }
 
 // longestDir is how long the path of Dir may be: with what is below it, it must not
@@ -300,6 +300,10 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 	if err != nil {
 		return end, err
 	}
+	if err := h.enter(l, n, spec, m != nil); err != nil {
+		return end, err
+	}
+	defer h.exit(l)
 	dir := h.place(spec.MAC)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return end, err
@@ -391,10 +395,7 @@ func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machin
 	if err != nil {
 		return netboot.Machine{}, Spec{}, err
 	}
-	s := Spec{MAC: d.MAC, Memory: d.Settings.Memory(), CPUs: d.Settings.Cores}
-	if s.CPUs == 0 {
-		s.CPUs = defaultCPUs
-	}
+	s := Spec{MAC: d.MAC, Memory: d.Settings.Memory(), CPUs: d.Settings.CPUs()}
 	who := netboot.Machine{Name: n, MAC: d.MAC, IP: ip, Server: lan.ServerOf(h.Subnet), Net: h.Subnet, Memory: s.Memory, Settings: d.Settings}
 	return who, s, nil
 }
