@@ -124,6 +124,9 @@ func line(e journal.Event) string {
 		}
 	case journal.Visit:
 		what = "a node of " + e.From + ": " + e.Detail
+		if len(e.Nodes) > 1 {
+			what = "nodes of " + e.From + ": " + e.Detail
+		}
 	case journal.Registration:
 		if e.From != "" && e.To != "" {
 			what = e.From + " -> " + e.To + ": " + e.Detail

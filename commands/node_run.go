@@ -85,10 +85,11 @@ func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, comman
 	defer c.refuseInput(&mu)()
 	var g errgroup.Group
 	g.SetLimit(sessionsAtOnce)
+	visits := c.Lab.Visits(ctx, c.User, ready, Conceal(command))
 	for i, n := range ready {
 		g.Go(func() error {
 			out, errs := newLineWriter(c.Out, n.Name, &mu), newLineWriter(c.Err, n.Name, &mu)
-			status, err := c.Lab.RunSession(ctx, c.User, n, Conceal(command), remote.Session{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
+			status, err := visits[i].Run(remote.Session{Command: command, In: strings.NewReader(""), Out: out, Err: errs})
 			out.flush()
 			errs.flush()
 			mu.Lock()

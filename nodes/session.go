@@ -3,7 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strings"
 	"time"
 
 	"walt/auth"
@@ -13,33 +13,75 @@ import (
 	"walt/state"
 )
 
-// RunSession runs s on the node, over SSH with the lab's key, and returns the
-// exit status of what ran there. It ends when the node changes hands. On a node of
-// somebody else, the log and the owner are told of it: of the command as it is
-// shown, without secrets, "" for a shell.
+// Visit is a session of a user on a node, which is about to begin.
+type Visit struct {
+	lab   *Lab
+	node  DeviceStatus
+	ctx   context.Context
+	leave func()
+	err   error // why there is none
+}
+
+// Visits prepares a session on each of the nodes, all of which have to be run. A session
+// ends when its node changes hands. The log and the owners of nodes that are somebody
+// else's are told of all of them at once: of the command as it is shown, without secrets,
+// "" for a shell.
+func (l *Lab) Visits(ctx context.Context, user auth.Name, ns []DeviceStatus, shown string) []*Visit {
+	all := make([]*Visit, len(ns))
+	var begin []*Visit
+	for i, n := range ns {
+		v := &Visit{lab: l, node: n}
+		if all[i], v.err = v, cannotVisit(n); v.err != nil {
+			continue
+		}
+		v.ctx, v.leave = l.visitors.Enter(ctx, string(n.Name), user)
+		begin = append(begin, v)
+	}
+	if err := l.announce(ctx, user, begin, shown); err != nil {
+		for _, v := range begin {
+			v.err = err
+		}
+	}
+	return all
+}
+
+// cannotVisit is why nothing runs on a node, nil when it is up.
+func cannotVisit(n DeviceStatus) error {
+	switch {
+	case n.Off.By != "":
+		return wantedOff(n.Name, n.Off)
+	case n.State != Up:
+		return fault.Failedf("%s is not up (%s)", n.Name, n.State).WithHint("wait for it with: node wait %s", n.Name)
+	}
+	return nil
+}
+
+// RunSession runs s on one node, as a Visit.
 func (l *Lab) RunSession(ctx context.Context, user auth.Name, n DeviceStatus, shown string, s remote.Session) (int, error) {
-	if n.Off.By != "" {
-		return 0, wantedOff(n.Name, n.Off)
+	return l.Visits(ctx, user, []DeviceStatus{n}, shown)[0].Run(s)
+}
+
+// Run runs s on the node, over SSH with the lab's key, and returns the exit status of
+// what ran there.
+func (v *Visit) Run(s remote.Session) (int, error) {
+	if v.leave == nil {
+		return 0, v.err
 	}
-	if n.State != Up {
-		return 0, fault.Failedf("%s is not up (%s)", n.Name, n.State).WithHint("wait for it with: node wait %s", n.Name)
+	defer v.lab.left(v.ctx, v.node) // after leave: a session that is over was use until now
+	defer v.leave()
+	if v.err != nil {
+		return 0, v.err
 	}
-	ctx, leave := l.visitors.Enter(ctx, string(n.Name), user)
-	defer l.left(ctx, n) // after leave: a session that is over was use until now
-	defer leave()
-	if err := l.visit(ctx, user, n, shown); err != nil {
-		return 0, err
-	}
-	status, err := remote.Run(ctx, l.Dial, n.Addr, l.Key, s)
+	status, err := remote.Run(v.ctx, v.lab.Dial, v.node.Addr, v.lab.Key, s)
 	switch {
 	case err == nil:
 		return status, nil
-	case fault.As(context.Cause(ctx)) != nil: // of who evicted it
-		return 0, context.Cause(ctx)
-	case ctx.Err() != nil:
-		return 0, ctx.Err()
+	case fault.As(context.Cause(v.ctx)) != nil: // of who evicted it
+		return 0, context.Cause(v.ctx)
+	case v.ctx.Err() != nil:
+		return 0, v.ctx.Err()
 	}
-	return 0, fault.Failedf("the connection to %s failed: %v", n.Name, err).WithHint("see what it is doing with: node show --all")
+	return 0, fault.Failedf("the connection to %s failed: %v", v.node.Name, err).WithHint("see what it is doing with: node show --all")
 }
 
 // lastWords is how long the end of a session may take to come from a node that is down.
@@ -70,34 +112,53 @@ func (l *Lab) left(ctx context.Context, n DeviceStatus) {
 	}
 }
 
-// visit checks that the node did not change hands before its session was noted:
-// from then on, the change ends it. It tells of a session on a node of somebody
-// else.
-func (l *Lab) visit(ctx context.Context, user auth.Name, n DeviceStatus, command string) error {
-	check := func(r state.Reader) (Device, error) {
-		now, err := get(r, n.Name)
-		if err == nil && now.contested(user) && now.Owner() != n.Owner() {
-			err = changedHands(n.Name)
-		}
-		return now, err
-	}
-	now, err := state.Read(ctx, l.Store, check)
-	if err != nil || !now.contested(user) {
+// announce checks that the nodes did not change hands before their sessions were noted:
+// from then on, the change ends them. It tells of sessions on nodes of others.
+func (l *Lab) announce(ctx context.Context, user auth.Name, visits []*Visit, command string) error {
+	others, err := state.Read(ctx, l.Store, func(r state.Reader) ([]Device, error) { return contested(r, user, visits) })
+	if err != nil || len(others) == 0 {
 		return err
 	}
-	did, about := "opened a shell", ""
+	detail, words := "opened a shell", journal.Notice{One: string(user) + " opened a shell on your node %s", Several: string(user) + " opened a shell on %s"}
 	if command != "" {
-		did, about = "ran a command", ": "+shorten(command)
+		command = shorten(command)
+		literal := strings.ReplaceAll(command, "%", "%%")
+		detail = "ran a command: " + command
+		words = journal.Notice{One: string(user) + " ran a command on your node %s: " + literal, Several: string(user) + " ran a command, " + literal + ", on %s"}
 	}
 	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
-		now, err := check(tx)
+		others, err := contested(tx, user, visits)
 		if err != nil {
 			return err
 		}
-		e := journal.Event{Type: journal.Visit, Actor: journal.Actor(user), Node: string(n.Name), From: string(now.Owner()), Detail: did + about}
-		return errors.Join(l.Journal.Record(tx, e), l.Journal.Tell(tx, string(now.Owner()), fmt.Sprintf("%s %s on your node %s%s", user, did, n.Name, about)))
+		var told journal.Bundle
+		for _, d := range others {
+			told.Record(journal.Event{Type: journal.Visit, Actor: journal.Actor(user), Node: string(d.Name), From: string(d.Owner()), Detail: detail})
+			told.Tell(string(d.Owner()), string(d.Name), words)
+		}
+		return l.Journal.Write(tx, told)
 	})
 	return err
+}
+
+// contested returns which of the visited nodes are somebody else's, and notes which
+// cannot be visited: they changed hands since they were looked at, or are gone.
+func contested(r state.Reader, user auth.Name, visits []*Visit) (others []Device, err error) {
+	for _, v := range visits {
+		now, err := get(r, v.node.Name)
+		switch v.err = nil; {
+		case fault.As(err) != nil:
+			v.err = err
+		case err != nil:
+			return nil, err
+		case !now.contested(user):
+		case now.Owner() != v.node.Owner():
+			v.err = changedHands(now.Name)
+		default:
+			others = append(others, now)
+		}
+	}
+	return others, nil
 }
 
 // shorten returns a command as one line that is not too long to be kept.
