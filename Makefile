@@ -9,7 +9,7 @@ CUTS    ?= 200
 AGENTS  := amd64 arm64 arm
 PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/arm64
 
-.PHONY: help agents build demo test test-boot test-machines lint format bench powercut cross parts clean
+.PHONY: help agents build demo machines test test-boot test-machines lint format bench powercut cross parts clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ build: agents ## build the static server program, bin/waltd
 
 demo: build ## start a throw-away lab on loopback and take a tour of it
 	bin/waltd demo
+
+machines: build ## the same with nodes that are machines: QEMU, a tiny image and a Debian are made or installed
+	scripts/machines bin/machines
+	bin/waltd demo --once --machines bin/machines
 
 test: parts ## run all tests, the stories through the real ssh client among them
 	$(GO) test $(RACE) -timeout 10m ./...

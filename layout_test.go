@@ -34,7 +34,7 @@ var imports = map[string][]string{
 	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "state"},
 	"netboot/initrd": {},
 	"netboot/nfs":    {"images/content"},
-	"demo":           {"auth", "config", "consent", "ethernet", "images", "nodes"},
+	"demo":           {"auth", "config", "consent", "ethernet", "fault", "images", "nodes"},
 	"hostkeys":       {"fault"},
 	"backup":         {"fault"},
 	"power":          {"ethernet", "fault", "journal", "pause", "power/snmp", "state"},

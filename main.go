@@ -28,7 +28,9 @@ var version = "development"
 
 const usage = `Usage:
   waltd serve [--config FILE] [--data DIR] [--listen ADDR] [--admin NAME=PUBKEYFILE]...
-  waltd demo [--once]      a throw-away lab on loopback, with a short tour
+  waltd demo [--once]      a throw-away lab on loopback, with a short tour; with
+                           --machines DIR its nodes are machines, which boot the
+                           images DIR/tiny.tar and DIR/debian.tar (make machines)
   waltd backup FILE        a consistent copy of the data of a stopped server;
                            of a running one: ssh walt@SERVER advanced backup > FILE
   waltd restore FILE       into an empty data directory
@@ -270,12 +272,13 @@ func serveCommand(ctx context.Context, args []string) error {
 func demoCommand(ctx context.Context, args []string) error {
 	s := newSettings("demo")
 	once := s.flags.Bool("once", false, "")
+	machines := s.flags.String("machines", "", "")
 	if _, err := s.parse(args); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal is gone, and so should the lab
 	defer stop()
-	return demo.Run(ctx, demo.Options{Once: *once, Out: os.Stdout, Start: startDemo})
+	return demo.Run(ctx, demo.Options{Once: *once, Machines: *machines, Out: os.Stdout, Start: startDemo})
 }
 
 // startDemo starts a server for the demo; its log goes to a file in the data

@@ -28,7 +28,10 @@ import (
 // Options say how a demo runs.
 type Options struct {
 	Once bool // end after the tour
-	Out  io.Writer
+	// Machines is a directory with the archives tiny.tar and debian.tar of images: the
+	// nodes are machines that boot them. "": they are simulated.
+	Machines string
+	Out      io.Writer
 	// Start starts a server that logs to log and ends with ctx.
 	Start func(ctx context.Context, c config.Config, log io.Writer) (Server, error)
 }
@@ -75,49 +78,71 @@ func Run(ctx context.Context, o Options) (err error) {
 	if _, err := exec.LookPath("ssh"); err != nil {
 		return fmt.Errorf("the tour goes through the ssh client of OpenSSH: %w", err)
 	}
+	if o.Machines != "" {
+		if err := checkMachines(o.Machines); err != nil {
+			return err
+		}
+	}
 	dir, err := os.MkdirTemp("", "waltd-demo-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // until nothing is left to end
+	defer stop()
 
-	fmt.Fprintln(o.Out, "Starting a lab on loopback: a registry, a server and a dozen virtual nodes ...")
-	registry, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
+	c := settings(dir)
+	if o.Machines == "" {
+		fmt.Fprintln(o.Out, "Starting a lab on loopback: a registry, a server and a dozen virtual nodes ...")
+		registry, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		web, err := images.ServeSamples(registry, samples(time.Now()))
+		if err != nil {
+			return err
+		}
+		defer web.Close()
+		c.Registries = []config.Registry{{Label: "lab", URL: "http://" + registry.Addr().String()}}
+	} else {
+		fmt.Fprintln(o.Out, "Starting a lab on loopback: a server whose virtual nodes are machines ...")
+		c.Virtual.Kind = "qemu"
 	}
-	web, err := images.ServeSamples(registry, samples(time.Now()))
-	if err != nil {
-		return err
-	}
-	defer web.Close()
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	// The usual port where it is free, another else.
-	server, err := o.Start(ctx, settings(dir, registry.Addr().String(), "127.0.0.1:2222"), log)
+	c.Listen = "127.0.0.1:2222"
+	server, err := o.Start(serving, c, log)
 	if err != nil {
-		server, err = o.Start(ctx, settings(dir, registry.Addr().String(), "127.0.0.1:0"), log)
+		c.Listen = "127.0.0.1:0"
+		server, err = o.Start(serving, c, log)
 	}
 	if err != nil {
 		return err
 	}
 	defer func() { // the tour is over: end the server and wait for it
-		cancel()
+		stop()
 		err = errors.Join(err, <-server.Done)
 	}()
 	l := &lab{dir: dir, server: server, out: o.Out}
-	if err := l.furnish(ctx); err != nil {
+	if err := l.people(ctx); err != nil {
 		return interrupted(ctx, err)
 	}
-	if err := l.tour(ctx); err != nil || o.Once {
+	example := "rpi-1"
+	if o.Machines != "" {
+		example = machines[0]
+		defer func() { err = errors.Join(err, l.endMachines(serving)) }()
+		err = l.tourOfMachines(ctx, o.Machines)
+	} else if err = l.furnish(ctx); err == nil {
+		err = l.tour(ctx, steps)
+	}
+	if err != nil || o.Once {
 		return interrupted(ctx, err)
 	}
-	l.invite()
+	l.invite(example)
 	<-ctx.Done()
 	fmt.Fprintln(o.Out, "\nThe lab is gone.")
 	return nil
@@ -131,12 +156,11 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// settings configure the server.
-func settings(dir, registry, address string) config.Config {
+// settings configure the server: it has no location of images yet.
+func settings(dir string) config.Config {
 	c := config.Default()
 	c.Data = filepath.Join(dir, "data")
-	c.Listen = address
 	c.Virtual.Kind = "simulated" // wherever it is shown
-	c.Registries = []config.Registry{{Label: "lab", URL: "http://" + registry}}
+	c.Registries, c.Docker.Host = nil, ""
 	return c
 }

@@ -21,6 +21,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/ethernet"
+	"walt/images"
 	"walt/nodes"
 )
 
@@ -33,9 +34,8 @@ type lab struct {
 	own    bool // the caller has a key of their own
 }
 
-// furnish makes the users and the nodes, waits until all nodes are up, and gives
-// some to the guest.
-func (l *lab) furnish(ctx context.Context) error {
+// people makes the users.
+func (l *lab) people(ctx context.Context) error {
 	l.me = caller()
 	mine, err := l.makeKey(l.me)
 	if err != nil {
@@ -54,28 +54,21 @@ func (l *lab) furnish(ctx context.Context) error {
 	if err := l.server.AddUser(ctx, guest, theirs); err != nil {
 		return err
 	}
-	if err := l.configure(); err != nil {
-		return err
-	}
+	return l.configure()
+}
+
+// furnish makes the nodes, waits until all of them are up, and gives some to the guest.
+func (l *lab) furnish(ctx context.Context) error {
 	octet := 0
 	for _, kind := range fleet {
 		for n := range kind.nodes {
 			octet++
-			mac, err := ethernet.ParseMAC(fmt.Sprintf("52:54:00:00:00:%02x", octet))
-			if err != nil {
-				return err
-			}
-			name, err := nodes.ParseName(fmt.Sprintf("%s%d", kind.prefix, n+1))
-			if err != nil {
-				return err
-			}
-			a := nodes.Announcement{Name: name, MAC: mac, Model: kind.model, Host: nodes.Simulated}
-			if _, err := l.server.Lab.Register(ctx, l.me.Actor(), a); err != nil {
+			if err := l.plugIn(ctx, fmt.Sprintf("%s%d", kind.prefix, n+1), octet, kind.model, nodes.Simulated); err != nil {
 				return err
 			}
 		}
 	}
-	if err := l.settle(ctx); err != nil {
+	if err := l.settle(ctx, 30*time.Second); err != nil {
 		return err
 	}
 	set, err := nodes.ParseSet("rpi-2,rpi-4,pc-2")
@@ -85,12 +78,26 @@ func (l *lab) furnish(ctx context.Context) error {
 	if _, err := l.server.Lab.Acquire(ctx, guest, set, consent.Agreement{}); err != nil {
 		return err
 	}
-	return l.settle(ctx)
+	return l.settle(ctx, 30*time.Second)
 }
 
-// settle waits until every device is a node that is up.
-func (l *lab) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+// plugIn adds a free node, whose MAC address ends in the octet.
+func (l *lab) plugIn(ctx context.Context, name string, octet int, model images.Model, host nodes.HostKind) error {
+	mac, err := ethernet.ParseMAC(fmt.Sprintf("52:54:00:00:00:%02x", octet))
+	if err != nil {
+		return err
+	}
+	a := nodes.Announcement{MAC: mac, Model: model, Host: host}
+	if a.Name, err = nodes.ParseName(name); err != nil {
+		return err
+	}
+	_, err = l.server.Lab.Register(ctx, l.me.Actor(), a)
+	return err
+}
+
+// settle waits until every device is a node that is up, for so long.
+func (l *lab) settle(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		found, err := l.server.Lab.AllDevices(ctx)
@@ -122,7 +129,7 @@ func (l *lab) settle(ctx context.Context) error {
 type step struct {
 	say     string
 	command string
-	stdin   string
+	stdin   string // a line, or "<" and the name of a file
 }
 
 var steps = []step{
@@ -141,8 +148,8 @@ var steps = []step{
 // statusInUse is the exit status of a command that was not confirmed.
 const statusInUse = 3
 
-// tour runs the steps through the ssh client and shows each with its output.
-func (l *lab) tour(ctx context.Context) error {
+// tour runs steps through the ssh client and shows each with its output.
+func (l *lab) tour(ctx context.Context, steps []step) error {
 	host, port, err := net.SplitHostPort(l.server.Address)
 	if err != nil {
 		return err
@@ -151,22 +158,39 @@ func (l *lab) tour(ctx context.Context) error {
 		if s.say != "" {
 			fmt.Fprintf(l.out, "\n# %s\n", s.say)
 		}
-		echo := ""
-		if s.stdin != "" {
+		echo, from := "", ""
+		if file, is := strings.CutPrefix(s.stdin, "<"); is {
+			from = " < " + file
+		} else if s.stdin != "" {
 			echo = "echo " + strings.TrimSpace(s.stdin) + " | "
 		}
-		fmt.Fprintf(l.out, "$ %sssh -p %s walt@%s %s\n", echo, port, host, s.command)
-		ssh := exec.CommandContext(ctx, "ssh", "-F", l.config(), string(l.me), s.command)
-		ssh.Stdin = strings.NewReader(s.stdin)
-		ssh.Stdout, ssh.Stderr = l.out, l.out
-		err := ssh.Run()
-		want := 0
-		if s.stdin == "n\n" {
-			want = statusInUse
+		fmt.Fprintf(l.out, "$ %sssh -p %s walt@%s %s%s\n", echo, port, host, s.command, from)
+		if err := l.take(ctx, s); err != nil {
+			return err
 		}
-		if got := status(err); got != want {
-			return fmt.Errorf("%s: status %d instead of %d", s.command, got, want)
+	}
+	return nil
+}
+
+// take runs a step, whose status must be what is expected of it.
+func (l *lab) take(ctx context.Context, s step) error {
+	ssh := exec.CommandContext(ctx, "ssh", "-F", l.config(), string(l.me), s.command)
+	ssh.Stdin = strings.NewReader(s.stdin)
+	if file, is := strings.CutPrefix(s.stdin, "<"); is {
+		in, err := os.Open(file)
+		if err != nil {
+			return err
 		}
+		defer in.Close()
+		ssh.Stdin = in
+	}
+	ssh.Stdout, ssh.Stderr = l.out, l.out
+	want := 0
+	if s.stdin == "n\n" {
+		want = statusInUse
+	}
+	if got := status(ssh.Run()); got != want {
+		return fmt.Errorf("%s: status %d instead of %d", s.command, got, want)
 	}
 	return nil
 }
@@ -182,17 +206,17 @@ func status(err error) int {
 	return 0
 }
 
-// invite says what to try in another terminal.
-func (l *lab) invite() {
+// invite says what to try in another terminal, with a node as the example.
+func (l *lab) invite(node string) {
 	fmt.Fprintf(l.out, `
 The lab stays until Ctrl-C. Join in from other terminals, as one user and the other:
 
   ssh -F %[1]s %[2]s
   ssh -F %[1]s %[3]s
 
-Take each other's nodes (node acquire rpi-1), look into one (node shell rpi-1),
+Take each other's nodes (node acquire %[4]s), look into one (node shell %[4]s),
 follow what happens (log show --realtime), press Tab, read on (help list).
-`, l.config(), l.me, guest)
+`, l.config(), l.me, guest, node)
 	if l.own {
 		host, port, _ := net.SplitHostPort(l.server.Address)
 		fmt.Fprintf(l.out, "Your own SSH key is let in too: ssh -p %s walt@%s\n", port, host)
