@@ -17,15 +17,17 @@ import (
 const (
 	connections   = 32               // at the same time
 	handshakeTime = 20 * time.Second // that a client has to show a key
-	// sshdWait is how long the image's own SSH server may take to start before ours
-	// takes its place.
-	sshdWait = 90 * time.Second
+	// sshdQuiet is for how long the machine has nothing to do, and no SSH server of
+	// the image, before ours takes its place; sshdLimit is when it does in any case.
+	sshdQuiet = 30 * time.Second
+	sshdLimit = 10 * time.Minute
 )
 
 // serveOrWait has SSH answer: the image's own server if it has one that starts, else
 // ours. It tells the server when it does.
 func (m *machine) serveOrWait(sshd bool) {
-	for end := time.Now().Add(sshdWait); sshd && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	var p quiet
+	for end := time.Now().Add(sshdLimit); sshd && time.Now().Before(end) && !p.over(); time.Sleep(100 * time.Millisecond) {
 		if listening(22) {
 			m.up()
 			return
