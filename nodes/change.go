@@ -162,7 +162,9 @@ func (c *change) move(d Device, needed bool, why string) error {
 // waiting for it; what an end of the server cuts off, Run finishes.
 func (c *change) restart(ctx context.Context) error {
 	for _, d := range c.moved {
-		c.lab.visitors.Evict(string(d.Name), d.Owner(), changedHands(d.Name))
+		if c.lab.visitors.Any(string(d.Name)) { // visit looks after those who come later
+			c.lab.visitors.Evict(string(d.Name), d.Owner(), changedHands(d.Name))
+		}
 	}
 	if c.stay {
 		return nil

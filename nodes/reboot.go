@@ -82,8 +82,8 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		notes.add(ctx, d, r)
 		return r
 	}
-	quick := func(d Device) bool { return hard && d.Virtual() }
-	return l.atOnce(ctx, ds, quick, restart, func(d Device, r Reboot) {
+	slow := func(Device) bool { return false } // what comes of each is written
+	return l.atOnce(ctx, ds, slow, restart, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	})
 }
@@ -162,12 +162,6 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, quick func(Device) bool, 
 		device Device
 		reboot Reboot
 	}
-	done := make(chan restarted, len(ds))
-	work := func(d Device) { // ends within its limit
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
-		defer cancel()
-		done <- restarted{d, restart(limited, d)}
-	}
 	var own, rest []Device
 	for _, d := range ds {
 		if quick(d) { // asked once: a node may come up meanwhile
@@ -175,6 +169,12 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, quick func(Device) bool, 
 		} else {
 			rest = append(rest, d)
 		}
+	}
+	done := make(chan restarted, len(rest))
+	work := func(d Device) { // ends within its limit
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
+		defer cancel()
+		done <- restarted{d, restart(limited, d)}
 	}
 	var next atomic.Int64
 	for range min(restartsAtOnce, len(rest)) {
@@ -185,9 +185,9 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, quick func(Device) bool, 
 		})
 	}
 	for _, d := range own {
-		work(d)
+		each(d, restart(context.WithoutCancel(ctx), d))
 	}
-	for range ds {
+	for range rest {
 		select {
 		case r := <-done:
 			each(r.device, r.reboot)

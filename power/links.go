@@ -2,7 +2,6 @@ package power
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
 	"strconv"
@@ -21,7 +20,7 @@ type Port struct {
 // IsZero reports whether it is no port.
 func (p Port) IsZero() bool { return p == Port{} }
 
-func (p Port) key() string { return fmt.Sprintf("%s/%d", p.Switch, p.Number) }
+func (p Port) key() string { return string(p.Switch) + "/" + strconv.Itoa(p.Number) }
 
 // portOf is the port of a key.
 func portOf(key string) Port {
