@@ -21,6 +21,7 @@ import (
 	"walt/netboot"
 	"walt/netboot/initrd"
 	"walt/nodes"
+	"walt/state/badger"
 	"walt/vnode/lan"
 	"walt/vnode/qemu"
 )
@@ -39,10 +40,46 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) 
 		return g.Wait()
 	})
 	s.qemu, err = qemu.New(qemu.Config{
-		Dir: filepath.Join(c.Data, "machines"), Program: c.Virtual.QEMU,
+		Dir: machinesDir(c.Data), Program: c.Virtual.QEMU,
 		Lab: s.lab, Boots: s.netboot, Subnet: c.Virtual.Net, LAN: s.network.get, Log: s.log,
 	})
 	return err
+}
+
+// machinesDir is where a data directory holds the files of machines.
+func machinesDir(data string) string { return filepath.Join(data, "machines") }
+
+// stopMachinesCommand is "waltd stop-machines": the end of all machines that a server
+// which does not run any more has left.
+func stopMachinesCommand(args []string) error {
+	s := newSettings("stop-machines")
+	if _, err := s.parse(args); err != nil {
+		return err
+	}
+	c, err := s.load()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(c.Data); err != nil {
+		return fault.Failedf("there are no data: %v", err).WithHint("name the data directory with --data DIR")
+	}
+	if _, running, _ := badger.Check(stateDir(c.Data)); running { // what else is wrong there keeps no machine on
+		return fault.Failedf("a server runs on the data in %s, and would start its machines again; nothing changed", c.Data).
+			WithHint("stop it first; or switch machines off as a user does, with node off")
+	}
+	n, err := qemu.EndAll(machinesDir(c.Data))
+	if err != nil {
+		return err
+	}
+	switch n {
+	case 0:
+		fmt.Fprintf(os.Stderr, "waltd: no machine of %s runs\n", c.Data)
+	case 1:
+		fmt.Fprintln(os.Stderr, "waltd: ended 1 machine")
+	default:
+		fmt.Fprintf(os.Stderr, "waltd: ended %d machines\n", n)
+	}
+	return nil
 }
 
 // limitsOf are those of machines. Unless the configuration says otherwise, they may take

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +18,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
+	"walt/state/badger"
 	"walt/vnode/lan"
 	"walt/vnode/qemu"
 )
@@ -129,5 +132,69 @@ func TestWhatVirtualNodesAre(t *testing.T) {
 		if told := strings.Count(log.String(), "cannot run machines"); told != strings.Count(c.note, "no program") {
 			t.Errorf("%s: the log tells it %d times", c.kind, told)
 		}
+	}
+}
+
+// The machines that a server left are ended when it does not run any more.
+func TestStopMachines(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	stop := func() error { return stopMachinesCommand([]string{"--data", data}) }
+	var ends []chan error
+	for _, name := range []string{"525400000001", "525400000002"} {
+		dir := filepath.Join(machinesDir(data), name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for i, called := range []string{"walt-" + name, "another"} { // as if its number was given anew
+			c := exec.Command("sh", "-c", "read line; exit 7", called)
+			in, err := c.StdinPipe()
+			if err == nil {
+				err = c.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- c.Wait() }() // ends with the process
+			defer in.Close()
+			if i == 0 {
+				ends = append(ends, ended)
+				err = os.WriteFile(filepath.Join(dir, "pid"), fmt.Appendf(nil, "%d\n", c.Process.Pid), 0o600)
+			} else {
+				other := filepath.Join(machinesDir(data), "525400000003")
+				err = errors.Join(os.MkdirAll(other, 0o700), os.WriteFile(filepath.Join(other, "pid"), fmt.Appendf(nil, "%d\n", c.Process.Pid), 0o600))
+				defer func() {
+					in.Close()
+					if err := <-ended; err == nil || err.Error() != "exit status 7" {
+						t.Errorf("a process that is no machine: %v", err)
+					}
+				}()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	store, err := badger.Open(stateDir(data), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err == nil || !strings.Contains(err.Error(), "a server runs on the data in "+data) {
+		t.Errorf("while a server runs: %v", err)
+	}
+	if err := errors.Join(store.Close(), stop()); err != nil {
+		t.Fatal(err)
+	}
+	for _, ended := range ends {
+		if err := <-ended; err == nil || err.Error() != "signal: killed" {
+			t.Errorf("a machine: %v", err)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if err := stopMachinesCommand([]string{"--data", filepath.Join(data, "none")}); fault.As(err) == nil {
+		t.Errorf("without data: %v", err)
 	}
 }

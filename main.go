@@ -36,12 +36,14 @@ const usage = `Usage:
   waltd restore FILE       into an empty data directory
   waltd salvage DIR FILE   what can still be read of the damaged data in DIR, as
                            a backup; says what is lost
+  waltd stop-machines      cut the power of all machines of a stopped server, which
+                           go on without it; one that starts starts them again
   waltd check-config [FILE]
                            whether a server could start with this file; changes
                            nothing, and takes the options of serve too
   waltd help [TOPIC]       this, or a topic of those below
   waltd version
-backup and restore take --config and --data too.
+backup, restore and stop-machines take --config and --data too.
 `
 
 func main() {
@@ -93,6 +95,8 @@ func dispatch(ctx context.Context, args []string) error {
 		return restoreCommand(ctx, rest)
 	case "salvage":
 		return salvageCommand(ctx, rest)
+	case "stop-machines":
+		return stopMachinesCommand(rest)
 	case "check-config":
 		return checkCommand(ctx, rest)
 	case "version", "--version":
@@ -102,7 +106,7 @@ func dispatch(ctx context.Context, args []string) error {
 		return helpCommand(rest)
 	}
 	f := fault.Usagef("unknown command %q", args[0]).WithHint("see: waltd help")
-	if near := fault.Nearest(args[0], []string{"serve", "demo", "backup", "restore", "salvage", "check-config", "version", "help"}); len(near) > 0 {
+	if near := fault.Nearest(args[0], []string{"serve", "demo", "backup", "restore", "salvage", "stop-machines", "check-config", "version", "help"}); len(near) > 0 {
 		f.Hint = "did you mean waltd " + near[0] + "?"
 	}
 	return f

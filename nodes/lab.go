@@ -95,11 +95,17 @@ func (l *Lab) Run(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
+	var machines []*Device
 	for _, d := range virtual {
-		if !off[d.Name] && !l.resume(ctx, *d) && !ordered[d.Name] {
+		switch {
+		case off[d.Name] || l.resume(ctx, *d) || ordered[d.Name]:
+		case d.Host == QEMU:
+			machines = append(machines, d)
+		default:
 			l.start(*d, 0, cause{})
 		}
 	}
+	l.queue(machines)
 	if err := l.recallAddresses(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -107,6 +113,7 @@ func (l *Lab) Run(ctx context.Context) error {
 	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
 	}
+	g.Go(func() error { return l.startMachines(ctx, machines, startTurns()) })
 	err = g.Wait()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 	defer cancel()

@@ -50,7 +50,7 @@ func (l *Lab) recallAddresses(ctx context.Context) error {
 				return err
 			}
 			l.status.change(name, func(s *Status) {
-				if s.State == Off {
+				if s.State == Off && !s.queued {
 					s.State, s.Addr, s.Why, s.untold = Unreachable, e.Value, "not heard of since the server started", true
 					s.runs = d.Digest
 				}

@@ -55,6 +55,8 @@ type Status struct {
 	began  time.Time // when it began to boot, zero when it is not known to
 	untold bool      // it may turn out that it did not change: the log waits
 
+	queued bool // it waits for its turn to start
+
 	due   bool      // it was told to start, and has not asked yet what to boot
 	late  time.Time // when a boot takes too long; zero when none is expected to end
 	tries int       // how often its power was cut because of that

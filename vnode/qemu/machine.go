@@ -141,6 +141,21 @@ func end(dir string) (was bool) {
 	return true
 }
 
+// EndAll cuts the power of all machines in a directory for files of machines, and
+// returns how many there were. No Hypervisor may be at work there.
+func EndAll(dir string) (n int, err error) {
+	dirs, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	for _, d := range dirs {
+		if end(filepath.Join(dir, d.Name())) {
+			n++
+		}
+	}
+	return n, err
+}
+
 // clear makes the directory of a machine, and takes away what an earlier one left.
 func clear(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
