@@ -33,6 +33,7 @@ type Node struct {
 	Step      *string    `json:"step"`       // how far its boot is; null: it does not boot
 	StepSince *time.Time `json:"step_since"` // when that step began; null: it does not boot
 	Running   *Running   `json:"running"`    // null: nothing, or not known what
+	Written   *Written   `json:"written"`    // null: not known, as of nodes that are no machines
 
 	SwitchedOff *SwitchedOff `json:"switched_off"` // null: nobody wants it off
 }
@@ -49,13 +50,19 @@ type Running struct {
 	Digest string      `json:"digest"`
 }
 
+// Written is what a machine has in memory since its boot, in bytes.
+type Written struct {
+	Used  int64 `json:"used"`
+	Limit int64 `json:"limit"` // that it may write
+}
+
 // NewNode makes a node for programs.
 func NewNode(n *nodes.DeviceStatus) Node {
 	return Node{
 		Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		Reason: orNull(n.Why), Step: orNull(string(n.Step)), StepSince: orNull(n.StepSince), Running: running(n.Running()),
-		SwitchedOff: switchedOff(n.Off),
+		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
 	}
 }
 
@@ -71,6 +78,13 @@ func running(r nodes.Running) *Running {
 		return nil
 	}
 	return &Running{orNull(r.Image), r.Digest}
+}
+
+func written(s nodes.Status) *Written {
+	if s.Room == 0 {
+		return nil
+	}
+	return &Written{s.Written, s.Room}
 }
 
 // wrong is why a node, or a switch, is unreachable or failed, null in another state.

@@ -244,6 +244,7 @@ var metElsewhere = []string{
 	"start again with: node reboot %s",              // TestCannotBoot
 	"make a node that is simulated: node create",    // TestMachinesAreSparedWhatTheyCannotBoot
 	"see why with: image inspect NAME",              // TestImagesThatBootMachines
+	"have it go on with: node run",                  // TestStoppedBoot
 	"boot.root=",                                    // TestChoiceOfRoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x
 	"write it to a file: ssh",                         // only on a terminal

@@ -36,6 +36,9 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 	if d.Step != "" {
 		add("step", fmt.Sprintf("%s, for %s", d.Step, c.Now().Sub(d.StepSince).Round(time.Second)))
 	}
+	if d.Room > 0 {
+		add("written", fmt.Sprintf("%s of %s", size(d.Written), size(d.Room)))
+	}
 	add("reason", d.Why)
 	c.lines(func(w io.Writer) {
 		fmt.Fprintln(w)

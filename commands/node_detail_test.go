@@ -31,6 +31,11 @@ func TestNodeDetail(t *testing.T) {
 	}
 	lab.up("pc-1", "127.0.0.1:4711")
 	show("pc-1", "host     simulated", "mac      52:54:00:00:01:01", "address  127.0.0.1", "runs     pc-x86-64-default")
+	lab.nodes.Wrote("pc-1", 3<<20, 300<<20)
+	show("pc-1", "host     simulated", "mac      52:54:00:00:01:01", "address  127.0.0.1", "runs     pc-x86-64-default", "written  3.0 MiB of 300 MiB")
+	if got := lab.ok("bob", "node show pc-1 --json"); !strings.Contains(got, `"written":{"used":3145728,"limit":314572800}`) {
+		t.Errorf("as JSON it is %s", got)
+	}
 	if out := lab.ok("bob", "node show pc-*"); strings.Contains(out, "\n\n") {
 		t.Errorf("of a set it says more:\n%s", out)
 	}

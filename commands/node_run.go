@@ -46,6 +46,7 @@ func nodeRun(ctx context.Context, c *Call) error {
 	if len(found) > 1 {
 		return c.runOnEach(ctx, found, command)
 	}
+	c.tellWhere(found[0])
 	status, err := c.Lab.RunSession(ctx, c.User, found[0], Conceal(command), remote.Session{Command: command, In: c.In, Out: c.Out, Err: c.Err})
 	if err != nil || status == 0 {
 		return err
@@ -73,7 +74,7 @@ func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, comman
 	var ready []nodes.DeviceStatus
 	var not, absent []string
 	for _, n := range found {
-		if n.State == nodes.Up {
+		if n.State == nodes.Up || n.Stopped() {
 			ready = append(ready, n)
 			continue
 		}
@@ -166,9 +167,10 @@ func nodeShell(ctx context.Context, c *Call) error {
 	if found, err = c.wake(ctx, found, true); err != nil {
 		return err
 	}
-	if found, err = c.waitForBoot(ctx, found); err != nil {
+	if found, err = c.waitForShell(ctx, found); err != nil {
 		return err
 	}
+	c.tellWhere(found[0])
 	v := remote.Session{In: c.In, Out: c.Out, Err: c.Err}
 	if t := c.Terminal; t != nil {
 		v.Terminal = &remote.Terminal{Name: t.Name, Size: t.Size, Resized: t.Resized}
@@ -184,6 +186,34 @@ func nodeShell(ctx context.Context, c *Call) error {
 		return err
 	}
 	return passedOn{fault.Failedf("the shell on %s ended with status %d", found[0].Name, status), status}
+}
+
+// waitForShell is waitForBoot, and returns a node whose boot stops before its end where
+// somebody can enter it.
+func (c *Call) waitForShell(ctx context.Context, found []nodes.DeviceStatus) ([]nodes.DeviceStatus, error) {
+	if found[0].Stopped() {
+		return found, nil
+	}
+	up, late := c.waitForBoot(ctx, found)
+	if late == nil || ctx.Err() != nil {
+		return up, late
+	}
+	now, err := c.Lab.Again(ctx, found)
+	if err != nil || !now[0].Stopped() {
+		return nil, late
+	}
+	return now, nil
+}
+
+// tellWhere tells a user who enters a node that it is not the image that answers.
+func (c *Call) tellWhere(n nodes.DeviceStatus) {
+	switch {
+	case !n.Stopped():
+	case n.State == nodes.Failed:
+		c.note("%s could not boot: %s. What answers is the server's own init, not the image; its commands: help. It starts again by itself after boot.timeout.", n.Name, n.Why)
+	default:
+		c.note("%s stopped before its root is mounted (boot.rescue=on). What answers is the server's own init, not the image; its commands: help", n.Name)
+	}
 }
 
 // lineWriter writes whole lines, each begun with the name of a node.

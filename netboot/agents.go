@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"walt/fault"
 	"walt/netboot/instructions"
 	"walt/nodes"
 	"walt/state"
@@ -177,16 +178,23 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 	before := a.said
 	a.said = said
 	n, now := b.machine.Name, step(said)
+	addr := netip.AddrPortFrom(b.machine.IP, portSSH).String()
 	switch {
 	case said.Failed != "":
 		if said.Failed != before.Failed {
-			s.Lab.Failed(n, errors.New(said.Failed))
+			s.Lab.Failed(n, fault.Failedf("%s", said.Failed))
+			s.Lab.Stopped(n, addr)
 		}
 	case now == step(before):
 	case now == instructions.Up:
-		s.Lab.Up(n, netip.AddrPortFrom(b.machine.IP, portSSH).String())
+		s.Lab.Up(n, addr)
+	case now == instructions.Rescue:
+		s.Lab.Stopped(n, addr)
 	default:
 		s.Lab.Reached(ctx, n, nodes.Step(now))
+	}
+	if said.Size > 0 {
+		s.Lab.Wrote(n, said.Used, said.Size)
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *Server) instructions(ctx context.Context, b *boot) (*instructions.Instr
 		ResolvConf:     fmt.Sprintf("nameserver %s\n", m.Server),
 		Hosts:          fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n%s\tserver\n", m.IP, m.Name, m.Server),
 		Clock:          s.Now().UTC(), Seed: seed,
-		Volumes: b.run.Volumes, Permissive: b.permissive, Init: b.init, Root: b.root(),
+		Volumes: b.run.Volumes, Permissive: b.permissive, Init: b.init, Root: b.root(), Rescue: b.machine.Settings.Rescue,
 	}
 	if !b.RAM { // there they come with the files
 		var left int

@@ -56,6 +56,11 @@ type Lab interface {
 	Lost(n nodes.Name, heard time.Time, about string)
 	// Failed is told when it cannot boot.
 	Failed(nodes.Name, error)
+	// Stopped is told when its init answers at addr and goes no further, as the node is
+	// set, or since it failed.
+	Stopped(n nodes.Name, addr string)
+	// Wrote is told how many bytes it has written since its boot, and how many it may.
+	Wrote(n nodes.Name, bytes, most int64)
 }
 
 // Library is what images are made of.

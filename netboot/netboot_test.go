@@ -81,6 +81,14 @@ func (f *fixture) Failed(n nodes.Name, reason error) {
 	f.told <- fmt.Sprintf("%s failed: %v", n, reason)
 }
 
+func (f *fixture) Stopped(n nodes.Name, addr string) {
+	f.told <- fmt.Sprintf("%s stopped at %s", n, addr)
+}
+
+func (f *fixture) Wrote(n nodes.Name, bytes, most int64) {
+	f.told <- fmt.Sprintf("%s wrote %d of %d", n, bytes, most)
+}
+
 func (f *fixture) choose(n nodes.Name, image string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -391,6 +399,7 @@ func TestAgents(t *testing.T) {
 	f.report(c, down)
 	f.report(c, down)
 	f.hears("one failed: no root")
+	f.hears("one stopped at 127.0.0.2:22")
 
 	again := f.agent(one, up) // it lost its connection, and the server does not know yet
 	f.hears("one up at 127.0.0.2:22")

@@ -97,7 +97,7 @@ func (s *Server) sendRoot(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := b.send(r.Context())
-	out := &sender{w: w, control: http.NewResponseController(w), skip: from}
+	out := &sender{ctx: ctx, w: w, control: http.NewResponseController(w), skip: from}
 	defer context.AfterFunc(ctx, func() { _ = out.control.SetWriteDeadline(time.Unix(1, 0)) })() // if it has none, it ends by itself
 	w.Header().Set("Content-Type", "application/x-tar")
 	if err := archive(ctx, out, b.roots[layer].tree); err != nil {
@@ -125,6 +125,7 @@ func (b *boot) send(parent context.Context) context.Context {
 // sender writes to a machine that must take something in time, and nothing of what it
 // has already.
 type sender struct {
+	ctx     context.Context
 	w       io.Writer
 	control *http.ResponseController
 	skip    int64
@@ -138,6 +139,9 @@ func (s *sender) Write(b []byte) (int, error) {
 	}
 	if err := s.control.SetWriteDeadline(time.Now().Add(takeLimit)); err != nil {
 		return 0, err
+	}
+	if s.ctx.Err() != nil { // whoever ends it sets another deadline behind that
+		return 0, context.Cause(s.ctx)
 	}
 	n, err := s.w.Write(b[known:])
 	return int(known) + n, err

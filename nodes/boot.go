@@ -62,7 +62,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 			s.began, s.Why = l.Now(), ""
 		}
 		s.State, s.Addr, s.due, s.took, s.untold = Booting, "", false, img.Digest, false
-		s.Step, s.runs, s.spent = Kernel, "", false
+		s.Step, s.runs, s.Written, s.Room, s.spent = Kernel, "", 0, 0, false
 		if s.late.IsZero() { // it started by itself
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -88,6 +88,9 @@ func (l *Lab) Reached(ctx context.Context, n Name, step Step) {
 	l.status.change(n, func(s *Status) {
 		if s.State != Booting || s.Step == step {
 			return
+		}
+		if s.Stopped() { // no more
+			s.Addr, s.Why, s.late = "", "", l.Now()
 		}
 		if s.Step = step; !s.late.IsZero() {
 			s.late = l.Now().Add(timeout)
@@ -153,6 +156,7 @@ func (l *Lab) Down(n Name, again bool, why string) {
 			s.runs, why = "", cmp.Or(s.cause.why, why, "it starts anew")
 		case again && s.State == Booting: // in the middle of it
 			s.due, s.Step, s.Why = true, Started, cmp.Or(why, "rebooted before it was up")
+			s.Addr = ""
 			s.tries++
 		case again:
 			why = cmp.Or(why, rebootedByHand)

@@ -35,6 +35,7 @@
 //	lab.go         all of it put together; what runs in the background
 //	machines.go    which images boot on nodes that are machines
 //	boot.go        what a node that starts gets, and what it reports
+//	stopped.go     boots that stopped before the image's own programs run
 //	status.go      what was heard of each node since the server started
 //	statelog.go    which nodes came up and went down, for the log
 //	flap.go        and how many of that it is told of a node at most

@@ -45,12 +45,12 @@ func (l *Lab) Visits(ctx context.Context, user auth.Name, ns []DeviceStatus, sho
 	return all
 }
 
-// cannotVisit is why nothing runs on a node, nil when it is up.
+// cannotVisit is why nothing runs on a node, nil when it is up or Stopped.
 func cannotVisit(n DeviceStatus) error {
 	switch {
 	case n.Off.By != "":
 		return wantedOff(n.Name, n.Off)
-	case n.State != Up:
+	case n.State != Up && !n.Stopped():
 		return fault.Failedf("%s is not up (%s)", n.Name, n.State).WithHint("wait for it with: node wait %s", n.Name)
 	}
 	return nil

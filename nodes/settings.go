@@ -22,6 +22,7 @@ type Settings struct {
 	RAM       int           `json:"ram,omitzero"` // MiB; it and Cores are for machines, simulated nodes ignore them
 	Cores     int           `json:"cores,omitzero"`
 	Root      RootKind      `json:"root,omitempty"`
+	Rescue    bool          `json:"rescue,omitempty"`  // its boots stop before the root is mounted
 	Overlay   string        `json:"overlay,omitempty"` // what a machine may write, as 512M, or as 60% of the memory that its image leaves
 }
 
@@ -232,6 +233,22 @@ var virtualSettings = []power.Setting[Settings]{
 			default:
 				return power.ErrNotAllowed
 			}
+			return nil
+		},
+	},
+	{
+		Key: "boot.rescue", Allowed: "on or off",
+		Get: func(s *Settings) string {
+			if s.Rescue {
+				return "on"
+			}
+			return "off"
+		},
+		Set: func(s *Settings, v string) error {
+			if v != "on" && v != "off" {
+				return power.ErrNotAllowed
+			}
+			s.Rescue = v == "on"
 			return nil
 		},
 	},

@@ -38,12 +38,14 @@ const unasked State = "not asked yet"
 // Status is what the server heard of a node since it started.
 type Status struct {
 	State State
-	Addr  string    // host:port of its SSH server, "" unless up or unreachable
+	Addr  string    // host:port of its SSH server, "" unless up, unreachable or Stopped
 	Heard time.Time // when the state last changed, zero if never
 	Why   string    // it is in its state, in words for users; "" when there is nothing to say
 
 	Step      Step      // how far its boot is, "" unless booting
 	StepSince time.Time // when that began
+	Written   int64     // bytes that a machine wrote since its boot, as it last told
+	Room      int64     // bytes that it may write; 0 when that is not known
 	runs      string    // digest of what runs there, "" when that is not known
 
 	alone time.Time // when its agent, which is gone, was heard last; zero when it is there, or there is none

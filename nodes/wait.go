@@ -18,7 +18,7 @@ import (
 // boot, calling progress with those that are not yet whenever that changed. One
 // that gets another name is still waited for; one that is removed is a fault.
 // When ctx ends first it returns the nodes that were not up, with ctx's error. One
-// that cannot boot that image ends it at once with a fault: what was in its way
+// that cannot boot that image, or stopped on purpose, ends it at once with a fault: what was in its way
 // seldom goes by itself, and until the next try is a long time.
 func (l *Lab) Wait(ctx context.Context, set []DeviceStatus, progress func(missing []DeviceStatus)) ([]DeviceStatus, error) {
 	same := func(a, b DeviceStatus) bool { return a.Name == b.Name && a.State == b.State }
@@ -28,6 +28,9 @@ func (l *Lab) Wait(ctx context.Context, set []DeviceStatus, progress func(missin
 		missing, failed, err := l.missing(ctx, set)
 		if err != nil || len(missing) == 0 {
 			return missing, err
+		}
+		if stopped := slices.DeleteFunc(slices.Clone(missing), func(n DeviceStatus) bool { return n.State != Booting || !n.Stopped() }); len(stopped) > 0 {
+			return missing, hasStopped(stopped)
 		}
 		if len(failed) > 0 {
 			return missing, cannotBoot(failed)

@@ -81,6 +81,7 @@ func (m *machine) boot() error {
 	go m.talk()          // ends with the program, which execs
 	go m.serve(listener) // ends when its listener is closed
 	if m.in.Rescue {
+		m.step(instructions.Rescue)
 		m.log.logf("stopped before the root is mounted, as the node is set")
 		<-m.resume
 	}
@@ -104,10 +105,10 @@ func (m *machine) boot() error {
 		return err
 	}
 	m.step(instructions.Init)
-	listener.Close()
 	if err := switchRoot(); err != nil {
 		return err
 	}
+	listener.Close() // the agent listens
 	return m.runInit(sshd)
 }
 

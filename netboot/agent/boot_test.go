@@ -241,11 +241,14 @@ func TestMachineBootsIntoMemory(t *testing.T) {
 	if out, err := b.run(early, "ls /"); err == nil || !strings.Contains(out, "not mounted yet") {
 		t.Errorf("a command without a shell: %q, %v", out, err)
 	}
+	if out, err := b.run(early, "help"); err != nil || !strings.Contains(out, "continue  goes on with the boot") {
+		t.Errorf("help: %q, %v", out, err)
+	}
 	if out, err := b.run(early, "continue"); err != nil {
 		t.Errorf("continue: %q, %v", out, err)
 	}
 	r := b.wait("up", at(instructions.Up))
-	if r.Token != "secret" || r.Boot != "boot-1" || r.Digest != "sha256:1" || len(r.Steps) != 6 || r.Size == 0 {
+	if r.Token != "secret" || r.Boot != "boot-1" || r.Digest != "sha256:1" || len(r.Steps) != 7 || r.Size == 0 {
 		t.Errorf("report %+v", r)
 	}
 	t.Logf("steps %+v", r.Steps)
@@ -255,7 +258,9 @@ func TestMachineBootsIntoMemory(t *testing.T) {
 		"hostname; cat /etc/machine-id /etc/resolv.conf": "node-1\n" + b.in.MachineID + "\nnameserver 10.0.2.3\n",
 		"id -u; echo $HOME; cat /proc/1/comm":            "0\n/root\ninit\n",
 		"cat /proc/self/oom_score_adj; ls /init":         "0\nls: /init: No such file or directory\n",
-		"tty":                                            "not a tty\n",
+		// The agent is the last that the kernel ends when memory is short.
+		"for p in /proc/[0-9]*; do grep -q walt-agent $p/comm && cat $p/oom_score_adj; done; true": "-1000\n",
+		"tty": "not a tty\n",
 	} {
 		if out, err := b.run(c, command); out != want && (err != nil || !strings.HasPrefix(out, want)) {
 			t.Errorf("%s: %q, %v", command, out, err)

@@ -6,14 +6,24 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 
 	"walt/netboot/instructions"
 )
 
-// rescueWords is what the console of a machine without a shell understands.
-const rescueWords = "log, dmesg, mounts, modules, continue, reboot, poweroff, exit"
+// rescueHelp is what the console of a machine without a shell understands.
+const rescueHelp = `log       shows what this boot did
+dmesg     shows the kernel's messages
+mounts    shows the file systems that are mounted
+modules   shows the modules that are loaded
+network   shows the interfaces and their addresses
+continue  goes on with the boot, where it was stopped on purpose
+reboot    starts the machine anew
+poweroff  switches it off
+exit      leaves
+`
 
 // console serves a client where there is no shell to run. Without a command it shows
 // the log and reads words; the client's own terminal edits the lines.
@@ -26,7 +36,7 @@ func (s *session) console(args []string) {
 		s.end(s.say(out, strings.TrimSpace(args[1])), "")
 		return
 	}
-	fmt.Fprintf(out, "%s\n%s\nWords: %s\n", s.m.log, s.why(), rescueWords)
+	fmt.Fprintf(out, "%s\n%s\nThis is no shell of the image: type help.\n", s.m.log, s.why())
 	for in := bufio.NewReader(s.channel); ; {
 		io.WriteString(out, "> ")
 		line, err := readLine(in, out)
@@ -34,7 +44,10 @@ func (s *session) console(args []string) {
 			s.end(0, "")
 			return
 		}
-		s.say(out, line)
+		if s.say(out, line) == 0 && line == "continue" {
+			s.end(0, "")
+			return
+		}
 	}
 }
 
@@ -45,6 +58,8 @@ func (s *session) why() string {
 	switch {
 	case s.m.failed != "":
 		return "The boot has failed: " + s.m.failed
+	case os.Getpid() == 1 && s.m.in.Rescue:
+		return "The root is not mounted yet: the boot stopped on purpose (boot.rescue=on), and goes on after: continue"
 	case os.Getpid() == 1:
 		return "The root is not mounted yet."
 	}
@@ -64,6 +79,10 @@ func (s *session) say(out io.Writer, word string) int {
 	}
 	switch word {
 	case "":
+	case "help":
+		io.WriteString(out, rescueHelp)
+	case "network":
+		showNetwork(out)
 	case "log":
 		io.WriteString(out, s.m.log.String())
 	case "dmesg":
@@ -77,14 +96,27 @@ func (s *session) say(out io.Writer, word string) int {
 			fmt.Fprintln(out, "The boot has not stopped on purpose.")
 			return 1
 		}
+		fmt.Fprintln(out, "The boot goes on.")
 		s.m.once.Do(func() { close(s.m.resume) })
 	case instructions.Reboot, instructions.Poweroff:
 		s.m.orders.power(word)
 	default:
-		fmt.Fprintf(out, "%s\nWords: %s\n", s.why(), rescueWords)
+		fmt.Fprintf(out, "%s\nThere is no command %q here; there are:\n%s", s.why(), word, rescueHelp)
 		return 127
 	}
 	return 0
+}
+
+// showNetwork shows the interfaces and their addresses.
+func showNetwork(out io.Writer) {
+	all, err := net.Interfaces()
+	if err != nil {
+		fmt.Fprintln(out, err)
+	}
+	for _, i := range all {
+		addrs, _ := i.Addrs() // one without has none to show
+		fmt.Fprintln(out, i.Name, i.HardwareAddr, i.Flags, addrs)
+	}
 }
 
 // readLine reads a line, and shows what is typed on a terminal that sends each key.

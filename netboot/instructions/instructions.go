@@ -122,6 +122,7 @@ const (
 	Modules Step = "modules"      // loads the drivers of its devices
 	Network Step = "network"      // waits for its interface and link
 	Asking  Step = "instructions" // asks for its instructions
+	Rescue  Step = "rescue"       // has stopped, as its instructions say
 	Mounts  Step = "root"         // makes its root file system
 	Init    Step = "init"         // runs the image's init
 	Up      Step = "up"           // its SSH answers

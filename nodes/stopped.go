@@ -1,0 +1,54 @@
+package nodes
+
+import (
+	"strings"
+	"time"
+
+	"walt/fault"
+)
+
+// StopStep is where a boot is that stopped on purpose, as the node is set.
+const StopStep Step = "rescue"
+
+const stopReason = "it stopped before its root is mounted, as boot.rescue says"
+
+// Stopped is called when the init of a machine answers at addr, host:port of its SSH
+// server, and goes no further: the boot stopped on purpose, or Failed was called before.
+// One that stopped on purpose is not cut for it.
+func (l *Lab) Stopped(n Name, addr string) {
+	l.status.change(n, func(s *Status) {
+		switch {
+		case s.State == Failed:
+			s.Addr = addr
+		case s.State == Booting && !s.due:
+			s.Addr, s.Why, s.Step, s.late, s.tries = addr, stopReason, StopStep, time.Time{}, 0
+		}
+	})
+}
+
+// Stopped reports whether the init of the machine answers at Addr, in place of what its
+// image runs: its boot has failed, or stopped on purpose.
+func (s Status) Stopped() bool { return s.Addr != "" && (s.State == Failed || s.State == Booting) }
+
+// hasStopped is the fault for nodes that are waited for and stopped on purpose.
+func hasStopped(all []DeviceStatus) error {
+	var names []string
+	for _, n := range all {
+		names = append(names, string(n.Name))
+	}
+	list := strings.Join(names, ",")
+	return fault.Failedf("%s stopped before the root is mounted, as boot.rescue says", strings.Join(names, ", ")).
+		WithHint("look around with: node shell %s\nhave it go on with: node run %s continue", names[0], list)
+}
+
+// Wrote is told how many bytes a machine has written since its boot, and how many it
+// may. Nobody waits for that.
+func (l *Lab) Wrote(n Name, bytes, most int64) {
+	b := l.status
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, known := b.all[n]; known && s.State != Off {
+		s.Written, s.Room = bytes, most
+		b.all[n] = s
+	}
+}
