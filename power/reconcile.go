@@ -1,12 +1,14 @@
 package power
 
 import (
+	"container/heap"
 	"context"
 	"sync"
 	"time"
 
 	"walt/fault"
 	"walt/pause"
+	"walt/state"
 )
 
 const (
@@ -30,61 +32,192 @@ type trial struct {
 // nobody attends to, those that failed, and at its start all, since an earlier
 // end of the server may have cut off who attended to them.
 func (p *Ports) reconcile(ctx context.Context) error {
-	watch := p.Store.Watch(orders.Prefix(""))
-	defer watch.Close()
-	var work sync.WaitGroup // it ends with ctx
-	defer work.Wait()
-	done := make(chan trial)
-	running, last := map[Port]bool{}, map[Port]trial{}
-	for started := false; ; started = true {
-		all, err := p.orders(ctx)
-		if ctx.Err() != nil {
-			return nil
+	w := &worklist{Ports: p, watch: p.Store.Watch(orders.Prefix("")), done: make(chan trial)}
+	defer w.watch.Close()
+	defer w.work.Wait()
+	err := w.load(ctx, func(order, trial) time.Time { return time.Time{} })
+	for ; err == nil; err = w.wait(ctx) {
+		for {
+			port, due := w.next.pop(p.Now())
+			if !due {
+				break
+			}
+			w.begin(ctx, port)
 		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// worklist is the orders as they change, and when each of them is looked at next.
+type worklist struct {
+	*Ports
+	watch   *state.Watch
+	open    map[Port]order
+	last    map[Port]trial
+	running map[Port]bool
+	next    agenda
+	work    sync.WaitGroup // it ends with the context of reconcile
+	done    chan trial
+}
+
+// load reads all orders, and has each of them looked at when due says.
+func (w *worklist) load(ctx context.Context, due func(order, trial) time.Time) (err error) {
+	if w.open, err = w.orders(ctx); err != nil {
+		return err
+	}
+	if w.last == nil {
+		w.last, w.running = map[Port]trial{}, map[Port]bool{}
+	}
+	w.next = agenda{at: map[Port]time.Time{}}
+	for port := range w.last {
+		if _, open := w.open[port]; !open {
+			delete(w.last, port)
+		}
+	}
+	for port, o := range w.open {
+		w.next.put(port, due(o, w.last[port]))
+	}
+	return nil
+}
+
+// due is when an order is to be carried out, which was tried last as t says.
+func (w *worklist) due(o order, t trial) time.Time {
+	switch {
+	case t.order.same(o):
+		return t.next
+	case o.Attended:
+		return o.Since.Add(attendance)
+	}
+	return time.Time{}
+}
+
+// begin carries out the order of a port, unless that is being done.
+func (w *worklist) begin(ctx context.Context, port Port) {
+	if w.running[port] {
+		return
+	}
+	o, tries := w.open[port], w.last[port].tries
+	w.running[port] = true
+	w.work.Go(func() {
+		t := trial{port: port, order: o, tries: tries, err: w.Execute(ctx, port)}
+		select {
+		case w.done <- t:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// wait returns when there may be something to do.
+func (w *worklist) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(min(recheck, w.next.first().Sub(w.Now()))):
+	case <-w.watch.Changed():
+		return w.follow(ctx)
+	case t := <-w.done:
+		delete(w.running, t.port)
+		t = w.after(t)
+		if o, open := w.open[t.port]; open {
+			w.last[t.port] = t
+			w.next.put(t.port, w.due(o, t))
+		}
+	}
+	return nil
+}
+
+// follow notes the orders that changed.
+func (w *worklist) follow(ctx context.Context) error {
+	for {
+		b, ok, err := w.watch.Take()
+		if err != nil || !ok {
+			return err
+		}
+		if b.Overflow {
+			if err := w.load(ctx, w.due); err != nil {
+				return err
+			}
+			continue
+		}
+		changes, err := orders.Changes(b)
 		if err != nil {
 			return err
 		}
-		for port := range last {
-			if _, open := all[port]; !open {
-				delete(last, port)
-			}
-		}
-		again := recheck
-		for port, o := range all {
-			if running[port] {
+		for _, c := range changes {
+			port := portOf(c.Key)
+			if c.Row == nil {
+				delete(w.open, port)
+				delete(w.last, port)
+				w.next.remove(port)
 				continue
 			}
-			t := last[port]
-			due := p.Now()
-			switch {
-			case t.order.same(o):
-				due = t.next
-			case o.Attended && started:
-				due = o.Since.Add(attendance)
-			}
-			if wait := due.Sub(p.Now()); wait > 0 {
-				again = min(again, wait)
-				continue
-			}
-			running[port] = true
-			work.Go(func() {
-				t := trial{port: port, order: o, tries: t.tries, err: p.Execute(ctx, port)}
-				select {
-				case done <- t:
-				case <-ctx.Done():
-				}
-			})
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(again):
-		case <-watch.Changed():
-		case t := <-done:
-			delete(running, t.port)
-			last[t.port] = p.after(t)
+			w.open[port] = *c.Row
+			w.next.put(port, w.due(*c.Row, w.last[port]))
 		}
 	}
+}
+
+// agenda is when ports are to be looked at, each once.
+type agenda struct {
+	at    map[Port]time.Time
+	turns turns // in which those that at knows nothing of are void
+}
+
+// turn is a port that is to be looked at.
+type turn struct {
+	at   time.Time
+	port Port
+}
+
+func (a *agenda) put(port Port, at time.Time) {
+	if was, known := a.at[port]; !known || !was.Equal(at) {
+		a.at[port] = at
+		heap.Push(&a.turns, turn{at, port})
+	}
+}
+
+func (a *agenda) remove(port Port) { delete(a.at, port) }
+
+// first is when the first port is to be looked at, or a time that nobody waits for.
+func (a *agenda) first() time.Time {
+	for len(a.turns) > 0 {
+		t := a.turns[0]
+		if at, known := a.at[t.port]; known && at.Equal(t.at) {
+			return t.at
+		}
+		heap.Pop(&a.turns)
+	}
+	return never
+}
+
+// pop takes a port off whose time has come.
+func (a *agenda) pop(now time.Time) (port Port, due bool) {
+	if a.first().After(now) {
+		return Port{}, false
+	}
+	port = heap.Pop(&a.turns).(turn).port
+	delete(a.at, port)
+	return port, true
+}
+
+// never is later than any time that is waited for.
+var never = time.Unix(1<<40, 0)
+
+// turns is a heap.
+type turns []turn
+
+func (t turns) Len() int           { return len(t) }
+func (t turns) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
+func (t turns) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+func (t *turns) Push(x any)        { *t = append(*t, x.(turn)) }
+
+func (t *turns) Pop() any {
+	last := (*t)[len(*t)-1]
+	*t = (*t)[:len(*t)-1]
+	return last
 }
 
 // after says when an order that was carried out, or not, is looked at again.
