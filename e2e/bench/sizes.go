@@ -187,7 +187,7 @@ func (b *bench) largest(s *sized) error {
 	if err != nil {
 		return err
 	}
-	b.say(fmt.Sprintf("resident memory, %d nodes, after the lists", s.nodes), kib/1024, 0, "MiB")
+	b.say(fmt.Sprintf("resident memory, %d nodes, after the lists", s.nodes), kib/1024, 200, "MiB")
 	var all []time.Duration
 	for range 5 {
 		if err := s.lab.Stop(); err != nil {
