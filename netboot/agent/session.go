@@ -29,6 +29,8 @@ type session struct {
 	slave   *os.File
 	process *os.Process
 	started bool
+
+	answered chan struct{} // closed when the client knows that its command has started
 }
 
 // Requests of clients, see RFC 4254, section 6.
@@ -45,10 +47,15 @@ type (
 
 // serve answers the requests of a channel until it is closed.
 func (s *session) serve(requests <-chan *ssh.Request) {
+	answered := sync.OnceFunc(func() { close(s.answered) })
+	defer answered()
 	for r := range requests {
 		ok := s.answer(r)
 		if r.WantReply {
 			r.Reply(ok, nil)
+		}
+		if s.started { // by this loop alone
+			answered()
 		}
 	}
 	s.hangUp()
@@ -213,8 +220,10 @@ func readable(f *os.File) (yes bool) {
 	return yes
 }
 
-// end tells the client how the command ended, and closes the channel.
+// end tells the client how the command ended, and closes the channel: not before the
+// client was answered, to whom a command that ends at once would never have started.
 func (s *session) end(status int, signal string) {
+	<-s.answered
 	if signal != "" {
 		s.channel.SendRequest("exit-signal", false, ssh.Marshal(struct {
 			Signal      string

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	connections   = 32               // at the same time
-	handshakeTime = 20 * time.Second // that a client has to show a key
+	connections   = 32          // at the same time
+	handshakeTime = time.Minute // that a client has to show a key: a busy machine is slow
 	// sshdQuiet is for how long the machine has nothing to do, and no SSH server of
 	// the image, before ours takes its place; sshdLimit is when it does in any case.
 	sshdQuiet = 30 * time.Second
@@ -156,7 +156,7 @@ func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
 		if err != nil {
 			break
 		}
-		s := &session{m: m, channel: channel}
+		s := &session{m: m, channel: channel, answered: make(chan struct{})}
 		go s.serve(requests) // ends when the client closes the channel
 	}
 	server.Close()
