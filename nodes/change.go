@@ -55,7 +55,7 @@ type change struct {
 	why     map[Name]string     // they are restarted, for the log
 	advice  string              // what to do when it is too much for one command; "": name fewer nodes
 	stay    bool                // do not restart them: what they run stays the same
-	instead string              // of booting an image that machines cannot boot, a line; "": nothing
+	instead string              // a hint for who would have machines boot what they cannot; "": what they can
 
 	enrolled []Device // that were not known as nodes before
 }
@@ -73,17 +73,7 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 		}
 		return l.Journal.Write(tx, c.told)
 	}
-	_, err := l.Store.Update(ctx, work)
-	for err != nil {
-		u, is := errors.AsType[*unseen](err)
-		if !is {
-			break
-		}
-		if err = l.Machines.Look(ctx, u.image); err == nil {
-			_, err = l.Store.Update(ctx, work)
-		}
-	}
-	if err != nil {
+	if err := l.update(ctx, work); err != nil {
 		if c != nil {
 			err = l.tooMany(err, len(c.result.Changes), c.advice)
 		}
@@ -92,7 +82,7 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 	for _, d := range c.enrolled {
 		l.startEnrolled(d)
 	}
-	err = c.restart(ctx)
+	err := c.restart(ctx)
 	return c.result, err
 }
 

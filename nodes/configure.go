@@ -89,7 +89,7 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 	if err := l.learnPorts(ctx, user, set, nodesOnly, want); err != nil {
 		return nil, err
 	}
-	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
+	err = l.update(ctx, func(tx state.Tx) error {
 		done = nil
 		ds, err := set.expand(stored{tx}, user, scopeOf(nodesOnly))
 		if err != nil {
@@ -105,6 +105,9 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 				return err
 			}
 			if err := l.locate(tx, s, want); err != nil {
+				return err
+			}
+			if err := l.stillBoots(tx, d, s.Device); err != nil {
 				return err
 			}
 			subjects = append(subjects, s)

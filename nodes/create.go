@@ -59,7 +59,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, v Virtual, report func
 		if err := errors.Join(put(c.tx, d), l.Journal.Record(c.tx, registration(user.Actor(), d, "virtual node "+string(v.Model)))); err != nil {
 			return err
 		}
-		c.instead = fmt.Sprintf("make a node that is simulated: node create %s --model %s --simulated\n", v.Name, v.Model)
+		c.instead = fmt.Sprintf("make a node that is simulated: node create %s --model %s --simulated\nor see what an image needs: help show booting", v.Name, v.Model)
 		if err := c.able([]Device{d}, user); err != nil {
 			return err
 		}

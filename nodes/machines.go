@@ -1,7 +1,9 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -116,14 +118,29 @@ type unseen struct{ image images.Image }
 
 func (u *unseen) Error() string { return fmt.Sprintf("nodes: %s was not looked at", u.image.Ref) }
 
+// update is Store.Update of work that may come to an unseen image: that is looked at
+// then, and the work is done anew.
+func (l *Lab) update(ctx context.Context, work func(state.Tx) error) error {
+	for {
+		_, err := l.Store.Update(ctx, work)
+		u, is := errors.AsType[*unseen](err)
+		if !is {
+			return err
+		}
+		if err := l.Machines.Look(ctx, u.image); err != nil {
+			return err
+		}
+	}
+}
+
 // unfit returns those of the devices that are machines and cannot boot an image, and
 // what comes of it on the first of them.
-func (c *change) unfit(ds []Device, img images.Image) (machines []string, first Outlook, err error) {
+func (l *Lab) unfit(r state.Reader, ds []Device, img images.Image) (machines []string, first Outlook, err error) {
 	for _, d := range ds {
-		if d.Host != QEMU || c.lab.Machines == nil {
+		if d.Host != QEMU || l.Machines == nil {
 			continue
 		}
-		o, known, err := c.lab.Machines.Known(c.tx, img, d)
+		o, known, err := l.Machines.Known(r, img, d)
 		if err == nil && !known {
 			err = &unseen{img}
 		}
@@ -143,12 +160,33 @@ func (c *change) unfit(ds []Device, img images.Image) (machines []string, first 
 // that does so is left alone.
 func (c *change) boots(ds []Device, img images.Image) error {
 	others := slices.DeleteFunc(slices.Clone(ds), func(d Device) bool { return d.Image == img.Ref && !d.Free() })
-	machines, first, err := c.unfit(others, img)
+	machines, first, err := c.lab.unfit(c.tx, others, img)
 	if err != nil || len(machines) == 0 {
 		return err
 	}
 	return fault.Failedf("%s cannot boot %s: %s; nothing changed", img.Ref.Short(), fault.Few(machines), first.Why).
-		WithHint("%s%s", c.instead, first.Hint)
+		WithHint("%s", cmp.Or(c.instead, first.Hint))
+}
+
+// stillBoots checks that a device which is a machine can boot its image with other
+// settings, if it can with those that it has.
+func (l *Lab) stillBoots(r state.Reader, before, after Device) error {
+	if before.Host != QEMU || before.Kind != Node || before.Settings == after.Settings {
+		return nil
+	}
+	img, err := images.Get(r, before.Image)
+	if err != nil {
+		return err
+	}
+	bad, _, err := l.unfit(r, []Device{before}, img)
+	if err != nil || len(bad) > 0 {
+		return err
+	}
+	bad, o, err := l.unfit(r, []Device{after}, img)
+	if err != nil || len(bad) == 0 {
+		return err
+	}
+	return fault.Failedf("%s could not boot %s any more: %s; nothing changed", after.Name, img.Ref.Short(), o.Why).WithHint("%s", o.Hint)
 }
 
 // able checks that those of the devices that are machines can boot what take has them
@@ -189,7 +227,7 @@ func (i imageChange) CanBoot(ref images.Ref, img images.Image) error {
 	if err != nil {
 		return err
 	}
-	machines, first, err := i.change.unfit(ds, img)
+	machines, first, err := i.change.lab.unfit(i, ds, img)
 	if err != nil || len(machines) == 0 {
 		return err
 	}

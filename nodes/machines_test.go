@@ -21,11 +21,15 @@ type bench struct {
 	seen  map[string]bool
 	looks int
 	err   error // of a look
+	small int   // MiB, with which a machine boots nothing
 }
 
 func (b *bench) Known(_ state.Reader, img images.Image, d Device) (Outlook, bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if d.Settings.RAM > 0 && d.Settings.RAM <= b.small {
+		return Outlook{Why: "it is too small", Hint: "mend " + string(d.Name)}, true, nil
+	}
 	return Outlook{Why: b.why[img.Digest], Hint: "mend " + string(d.Name)}, b.seen[img.Digest], nil
 }
 
@@ -97,6 +101,23 @@ func TestMachinesAreSparedWhatTheyCannotBoot(t *testing.T) {
 	}
 	_, err = l.Create(t.Context(), "alice", Virtual{Name: "vm3", Model: "m1", Simulated: true}, nil)
 	ok(t, err)
+
+	// Settings with which a machine could not boot any more.
+	config := func(d Name, settings string) error {
+		want, _, err := ParseAssignments([]string{settings}, nil)
+		ok(t, err)
+		_, err = l.Configure(t.Context(), "alice", parse(string(d)), true, want, consent.Agreement{})
+		return err
+	}
+	ok(t, boot("vm1", "good", consent.Agreement{}))
+	b.small = 64
+	wantFault(t, config("vm1", "ram=64M"), fault.Failed, "vm1 could not boot good any more: it is too small; nothing changed", "mend vm1")
+	if d := l.device(t, "vm1"); d.Settings.RAM != 0 {
+		t.Errorf("it has %d MiB", d.Settings.RAM)
+	}
+	ok(t, config("vm1", "ram=65M"))
+	ok(t, config("sim", "ram=64M"))
+	ok(t, config("vm2", "ram=64M")) // it boots nothing as it is
 
 	b.err = errors.New("the disk is broken")
 	l.image(t, images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}})

@@ -91,9 +91,7 @@ done > /dev/ttyS0 2>&1 < /dev/null
 	}
 
 	// Memory that is too small is told at once, with what it needs.
-	w.does("alice", "node config vm1 ram=64M")
-	w.does("alice", "node reboot vm1 --hard")
-	w.until("alice", "node show --json", "and the machine has 64 MiB: it would need")
+	w.refuses("alice", "node config vm1 ram=64M", "and the machine has 64 MiB: it would need", "nothing changed")
 }
 
 // hearsBeats listens to the serial line of the only machine, which nobody else does.
