@@ -1,0 +1,58 @@
+package initrd
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What an image lacks is known without a build: what needed modules depend on, files
+// that are listed and not there, firmware.
+func TestWhatIsLackingIsKnownBefore(t *testing.T) {
+	const dir = "lib/modules/6.6.30-0-lts/"
+	files := image(t)
+	files[dir+"modules.dep"] = strings.ReplaceAll(files[dir+"modules.dep"], "kernel/net/sunrpc/sunrpc.ko.zst:\n", "")
+	delete(files, dir+"kernel/lib/loop.ko")
+	p, err := Inspect("amd64", tree(files), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Lacks("nfs", "overlay"); !slices.Equal(got, []string{"sunrpc"}) {
+		t.Errorf("it lacks %v", got)
+	}
+	if got := p.Gone(); !slices.Equal(got, []string{dir + "kernel/lib/loop.ko"}) {
+		t.Errorf("not there: %v", got)
+	}
+	whole, err := Inspect("amd64", tree(image(t)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, err := whole.Build(t.Context(), io.Discard, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing, err := whole.Missing(t.Context())
+	if err != nil || !slices.Equal(missing, built) || len(missing) == 0 || len(whole.Gone()) > 0 {
+		t.Errorf("missing %v, %v, want %v; not there: %v", missing, err, built, whole.Gone())
+	}
+}
+
+// An image that cannot boot is told from one that cannot be read.
+func TestUnfit(t *testing.T) {
+	for err, want := range map[error]bool{
+		ErrNoKernel: true, &ArchError{}: true, &IndexError{}: true, syscall.EFBIG: true,
+		fs.ErrNotExist: false, syscall.EMFILE: false, errors.New("the disk is broken"): false,
+	} {
+		if Unfit(err) != want {
+			t.Errorf("%v: %v", err, !want)
+		}
+	}
+	_, err := Inspect("amd64", tree(map[string]string{"boot/vmlinuz-5.4.1": pc("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}), nil)
+	if !Unfit(err) {
+		t.Errorf("modules that nobody indexed: %v", err)
+	}
+}
