@@ -65,7 +65,7 @@ func stopMachinesCommand(args []string) error {
 	}
 	if _, running, _ := badger.Check(stateDir(c.Data)); running { // what else is wrong there keeps no machine on
 		return fault.Failedf("a server runs on the data in %s, and would start its machines again; nothing changed", c.Data).
-			WithHint("stop it first; or switch machines off as a user does, with node off")
+			WithHint("stop it first; or switch machines off as a user does, with \"node off\"")
 	}
 	n, err := qemu.EndAll(machinesDir(c.Data))
 	if err != nil {

@@ -35,7 +35,7 @@ func (x Limits) Check(others, taken int, more ...Device) error {
 		}
 		names, need = append(names, string(d.Name)), need+d.Settings.mebibytes()
 	}
-	free := "switch some off that nobody needs (node off), or see [virtual] in: help show admin"
+	free := "switch some off that nobody needs with \"node off\", or see [virtual] in: help show admin"
 	switch {
 	case x.Memory > 0 && need > x.Memory:
 		return fault.Failedf("%s would take %s of memory, and machines of this server may take %s", strings.Join(names, ", "), mib(need), mib(x.Memory)).
