@@ -116,8 +116,8 @@ func (v *view) renew(before []*Device, fresh []Name, order func(a, b *Device) in
 // replace follows one device; nil is for none.
 func (v *view) replace(was, is *Device) {
 	v.pool.replace(was, is)
+	v.all, v.keyed = exchange(v.all, was, is, naturally), exchange(v.keyed, was, is, byKey)
 	if was != nil {
-		v.all, v.keyed = without(v.all, was, naturally), without(v.keyed, was, byKey)
 		if was.Kind == Node {
 			v.owned[was.Owner()] = without(v.owned[was.Owner()], was, naturally)
 			if len(v.owned[was.Owner()]) == 0 {
@@ -131,7 +131,6 @@ func (v *view) replace(was, is *Device) {
 		}
 	}
 	if is != nil {
-		v.all, v.keyed = with(v.all, is, naturally), with(v.keyed, is, byKey)
 		if is.Kind == Node {
 			v.owned[is.Owner()] = with(v.owned[is.Owner()], is, naturally)
 			v.models[is.Model]++
@@ -150,6 +149,24 @@ func longestAgo(a, b *Device) int {
 		return order
 	}
 	return naturally(a, b)
+}
+
+// exchange puts a device in the place of another; nil is for none. Mostly that is its own,
+// and nothing is moved.
+func exchange(ds []*Device, was, is *Device, order func(a, b *Device) int) []*Device {
+	if was != nil && is != nil && order(was, is) == 0 {
+		if at, found := slices.BinarySearchFunc(ds, was, order); found {
+			ds[at] = is
+			return ds
+		}
+	}
+	if was != nil {
+		ds = without(ds, was, order)
+	}
+	if is != nil {
+		ds = with(ds, is, order)
+	}
+	return ds
 }
 
 func with(ds []*Device, d *Device, order func(a, b *Device) int) []*Device {
