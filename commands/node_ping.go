@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -108,6 +109,13 @@ func nodeBlink(ctx context.Context, c *Call) error {
 		return err
 	}
 	n := found[0]
+	switch err := c.Lab.Blink(n, d); {
+	case err == nil:
+		c.say("%s blinks for %v", n.Name, d)
+		return nil
+	case !errors.Is(err, nodes.ErrNoAgent):
+		return err
+	}
 	v := remote.Session{Command: fmt.Sprintf("blink %d", max(1, int(d.Seconds()))), In: strings.NewReader(""), Out: c.Out, Err: c.Err}
 	switch status, err := c.Lab.RunSession(ctx, c.User, n, v.Command, v); {
 	case err != nil:

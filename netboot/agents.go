@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"walt/fault"
@@ -36,9 +37,6 @@ const (
 	portSSH = 22
 )
 
-// ErrNoAgent says that the agent of a machine is not connected.
-var ErrNoAgent = errors.New("its agent is not connected")
-
 // errOver says that a machine boots anew.
 var errOver = errors.New("the boot is over")
 
@@ -48,6 +46,12 @@ type agent struct {
 	lines *bufio.Scanner
 	mu    sync.Mutex // of writing
 	said  instructions.Report
+
+	told   time.Time     // when it was told the time; of who hears it
+	leds   atomic.Int64  // that it has
+	once   sync.Once     // of closing ending
+	ending chan struct{} // closed when it has begun to end the machine, as ordered
+	gone   chan struct{} // closed when its connection has ended
 }
 
 // hear serves the connection of an agent, until it ends.
@@ -57,7 +61,8 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 	if err != nil {
 		return
 	}
-	a := &agent{conn: conn, lines: bufio.NewScanner(conn)}
+	a := &agent{conn: conn, lines: bufio.NewScanner(conn), ending: make(chan struct{}), gone: make(chan struct{})}
+	defer close(a.gone)
 	a.lines.Buffer(nil, reportLimit)
 	var b *boot
 	var heard time.Time
@@ -92,6 +97,9 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 			break
 		}
 		s.heed(ctx, b, a, said)
+		if s.answer(a, said) != nil { // the connection is broken
+			break
+		}
 	}
 	if b != nil && b.dismiss(a) && ctx.Err() == nil {
 		s.Lab.Lost(b.machine.Name, heard, trouble(a.said))
@@ -243,20 +251,66 @@ func (b *boot) end() {
 	}
 }
 
-// Order has the agent of a machine do something.
-func (s *Server) Order(ip netip.Addr, o instructions.Order) error {
+// agentOf returns the agent of a node.
+func (s *Server) agentOf(n nodes.Name) (*agent, error) {
+	ip, is := s.Find(string(n))
 	s.mu.Lock()
 	b := s.boots[ip]
 	s.mu.Unlock()
-	if b == nil {
-		return ErrNoAgent
+	if !is || b == nil {
+		return nil, nodes.ErrNoAgent
 	}
 	b.mu.Lock()
-	a := b.agent
-	b.mu.Unlock()
-	if a == nil {
-		return ErrNoAgent
+	defer b.mu.Unlock()
+	if b.agent == nil {
+		return nil, nodes.ErrNoAgent
 	}
+	return b.agent, nil
+}
+
+// Reboot has the agent of a node reboot it, and returns when that has begun. The error is
+// nodes.ErrNoAgent when none is connected.
+func (s *Server) Reboot(ctx context.Context, n nodes.Name) error {
+	return s.power(ctx, n, instructions.Reboot)
+}
+
+// PowerOff has the agent of a node switch it off, in the same way.
+func (s *Server) PowerOff(ctx context.Context, n nodes.Name) error {
+	return s.power(ctx, n, instructions.Poweroff)
+}
+
+func (s *Server) power(ctx context.Context, n nodes.Name, what string) error {
+	a, err := s.agentOf(n)
+	if err == nil {
+		err = a.order(instructions.Order{Power: what})
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case <-a.ending:
+	case <-a.gone: // so soon that it could not tell
+	case <-ctx.Done():
+		return fmt.Errorf("its agent did not begin to %s: %w", what, ctx.Err())
+	}
+	return nil
+}
+
+// Blink has a node switch its LEDs on and off for some time, and does not wait for that.
+// The error is nodes.ErrNoAgent when no agent is connected, or the node has no LED.
+func (s *Server) Blink(n nodes.Name, d time.Duration) error {
+	a, err := s.agentOf(n)
+	if err != nil {
+		return err
+	}
+	if a.leds.Load() == 0 {
+		return nodes.ErrNoAgent
+	}
+	return a.order(instructions.Order{Blink: max(1, int(d.Seconds()))})
+}
+
+// order sends an order to an agent.
+func (a *agent) order(o instructions.Order) error {
 	line, err := json.Marshal(o)
 	if err != nil {
 		return err
@@ -268,4 +322,21 @@ func (s *Server) Order(ip netip.Addr, o instructions.Order) error {
 	}
 	_, err = a.conn.Write(append(line, '\n'))
 	return err
+}
+
+// clockEvery is how often agents are told the time, at most.
+const clockEvery = 15 * time.Second
+
+// answer notes what a report says to who waits for it, and tells the time if that is due.
+func (s *Server) answer(a *agent, said instructions.Report) error {
+	a.leds.Store(int64(said.LEDs))
+	if said.Ending != "" {
+		a.once.Do(func() { close(a.ending) })
+	}
+	now := s.Now().UTC()
+	if now.Sub(a.told) < clockEvery {
+		return nil
+	}
+	a.told = now
+	return a.order(instructions.Order{Clock: &now, After: said.Uptime})
 }

@@ -47,6 +47,23 @@ func (s *Server) identityOf(ctx context.Context, mac ethernet.MAC) (identity, er
 	return known, err
 }
 
+// HostKey returns the key that the SSH server of a machine shows, nil when it has none of
+// its own.
+func (s *Server) HostKey(ctx context.Context, mac ethernet.MAC) (ssh.PublicKey, error) {
+	known, err := state.Read(ctx, s.Store, func(r state.Reader) (identity, error) { return identities.Get(r, string(mac)) })
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	private, err := ssh.ParsePrivateKey([]byte(known.HostKey))
+	if err != nil {
+		return nil, err
+	}
+	return private.PublicKey(), nil
+}
+
 // machineID is that of machine-id(5), the same for a machine whatever it boots.
 func machineID(mac ethernet.MAC) string {
 	sum := sha256.Sum256([]byte("walt machine-id " + mac))

@@ -36,7 +36,10 @@ import (
 	"walt/state/badger"
 )
 
-var _ netboot.Lab = (*nodes.Lab)(nil)
+var (
+	_ netboot.Lab  = (*nodes.Lab)(nil)
+	_ nodes.Agents = (*netboot.Server)(nil)
+)
 
 // Two machines on two addresses of loopback, where the server is on a third.
 var (
@@ -313,7 +316,7 @@ func closed(t *testing.T, c net.Conn) {
 		t.Fatal(err)
 	}
 	var late net.Error
-	if n, err := c.Read(make([]byte, 1)); n > 0 || errors.As(err, &late) && late.Timeout() {
+	if _, err := io.Copy(io.Discard, c); errors.As(err, &late) && late.Timeout() {
 		t.Errorf("the connection goes on: %v", err)
 	}
 }
@@ -383,6 +386,7 @@ func TestAgents(t *testing.T) {
 	_, token := f.prepare(one)
 	i, _ := f.ask(one, token)
 	up := report(i, instructions.Up)
+	up.Uptime = 12.5
 	for what, bad := range map[string]instructions.Report{
 		"no token":     {Boot: i.Boot},
 		"another boot": {Token: i.Token, Boot: "x"},
@@ -404,16 +408,48 @@ func TestAgents(t *testing.T) {
 	again := f.agent(one, up) // it lost its connection, and the server does not know yet
 	f.hears("one up at 127.0.0.2:22")
 	closed(t, c)
-	if err := f.Order(one.IP, instructions.Order{Power: instructions.Reboot}); err != nil {
-		t.Fatal(err)
+	orders := bufio.NewReader(again)
+	order := func() (o instructions.Order) {
+		t.Helper()
+		line, err := orders.ReadBytes('\n')
+		if err = errors.Join(err, json.Unmarshal(line, &o)); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return o
 	}
-	line, err := bufio.NewReader(again).ReadString('\n')
-	if err != nil || line != `{"power":"reboot"}`+"\n" {
-		t.Errorf("the order %q, %v", line, err)
+	if o := order(); o.Clock == nil || time.Since(*o.Clock).Abs() > time.Minute || o.After != up.Uptime {
+		t.Errorf("it is not told the time: %+v", o)
+	}
+	if err := f.Blink("one", time.Minute); !errors.Is(err, nodes.ErrNoAgent) {
+		t.Errorf("without an LED it blinks: %v", err)
+	}
+	up.LEDs = 2
+	f.report(again, up)
+	imagetest.Until(t, "it has an LED", func() bool { return f.Blink("one", time.Minute) == nil })
+	if o := order(); o.Blink != 60 || o.Clock != nil {
+		t.Errorf("the order to blink: %+v", o)
+	}
+	hasty, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := f.Reboot(hasty, "one"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one that does not begin reboots: %v", err)
+	}
+	if o := order(); o.Power != instructions.Reboot {
+		t.Errorf("the order %+v", o)
+	}
+	began := make(chan error, 1)
+	go func() { began <- f.PowerOff(t.Context(), "one") }() // ends with the report
+	if o := order(); o.Power != instructions.Poweroff {
+		t.Errorf("the order %+v", o)
+	}
+	up.Ending = instructions.Poweroff
+	f.report(again, up)
+	if err := <-began; err != nil {
+		t.Error(err)
 	}
 	f.prepare(one)
 	closed(t, again)
-	if err := f.Order(one.IP, instructions.Order{}); !errors.Is(err, netboot.ErrNoAgent) {
+	if err := f.Reboot(t.Context(), "one"); !errors.Is(err, nodes.ErrNoAgent) {
 		t.Errorf("an order to a machine without agent: %v", err)
 	}
 	long := f.agent(one, instructions.Report{Failed: strings.Repeat("x", 1<<17)})

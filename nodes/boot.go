@@ -162,7 +162,7 @@ func (l *Lab) Down(n Name, again bool, why string) {
 			why = cmp.Or(why, rebootedByHand)
 			*s = Status{State: Booting, due: true, began: l.Now(), Why: why, cause: cause{journal.Server, why}, seen: s.seen}
 		default:
-			why = cmp.Or(why, switchedOff)
+			why = cmp.Or(l.status.expected[n].why, why, switchedOff) // it is locked
 			*s = Status{State: Off, Why: why, cause: cause{journal.Server, why}, seen: s.seen}
 		}
 	})

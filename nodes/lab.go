@@ -31,6 +31,7 @@ type Config struct {
 	// Machines knows what nodes that are machines can boot; nil: anything. It may be set
 	// after New, as Hosts.
 	Machines Machines
+	Agents   Agents      // of machines; may be set as Hosts are; nil: none
 	Key      ssh.Signer  // that nodes trust: the lab's own way into them
 	IP       string      // of the server, "" when it has several
 	Creates  Creates     // what Create makes; nil: simulated nodes

@@ -3,8 +3,6 @@ package nodes
 import (
 	"context"
 	"errors"
-	"io"
-	"strings"
 	"time"
 
 	"walt/auth"
@@ -153,7 +151,7 @@ func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string
 func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard bool, why cause) Reboot {
 	defer l.status.expect(d.Name, why)()
 	if s := l.status.of(d.Name); !hard && s.State == Up && d.Host != Simulated {
-		l.shutDown(ctx, d.Name, s.Addr)
+		l.shutDown(ctx, d, s.Addr)
 	}
 	if err := l.Ports.Execute(ctx, ordered); err != nil {
 		return Reboot{RebootFailed, l.why(err)}
@@ -167,16 +165,16 @@ func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard 
 
 // shutDown asks a node to shut down, and waits until it has or its time is over. What
 // fails is of no interest: its power is cut next.
-func (l *Lab) shutDown(ctx context.Context, n Name, addr string) {
+func (l *Lab) shutDown(ctx context.Context, d Device, addr string) {
 	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
 	defer cancel()
 	asking, accepted := context.WithTimeout(ctx, softLimit)
-	status, err := remote.Run(asking, l.Dial, addr, l.Key, remote.Session{Command: "poweroff", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	err := l.ask(asking, d, addr, "poweroff")
 	accepted()
-	if err != nil && !errors.Is(err, remote.ErrEnded) || err == nil && status != 0 {
+	if err != nil {
 		return
 	}
-	for l.status.of(n).State == Up && pause.For(ctx, meetEvery) == nil {
+	for l.status.of(d.Name).State == Up && pause.For(ctx, meetEvery) == nil {
 		if _, away := remote.Ping(ctx, l.Dial, addr); away != nil { // what is left to do there takes no services
 			_ = pause.For(ctx, 4*meetEvery)
 			return

@@ -3,9 +3,6 @@ package nodes
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -287,11 +284,8 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status, why cause) error {
 		l.begin(st, d, 0, why)
 		st.untold, st.runs = true, s.runs
 	})
-	status, err := remote.Run(ctx, l.Dial, s.Addr, l.Key, remote.Session{Command: "reboot", In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
-	if err == nil && status != 0 {
-		err = fmt.Errorf("its command reboot ended with status %d", status)
-	}
-	if err == nil || errors.Is(err, remote.ErrEnded) {
+	err := l.ask(ctx, d, s.Addr, "reboot")
+	if err == nil {
 		l.status.change(d.Name, func(now *Status) { now.untold = false })
 		return nil
 	}

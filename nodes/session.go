@@ -72,7 +72,7 @@ func (v *Visit) Run(s remote.Session) (int, error) {
 	if v.err != nil {
 		return 0, v.err
 	}
-	status, err := remote.Run(v.ctx, v.lab.Dial, v.node.Addr, v.lab.Key, s)
+	status, err := v.lab.run(v.ctx, *v.node.Device, v.node.Addr, s)
 	switch {
 	case err == nil:
 		return status, nil

@@ -1,12 +1,14 @@
 // Package remote is the server's own way into nodes: an SSH client that runs a
 // command or a shell there as root, and the list of who does so now. Whether
 // somebody may is not its business; that is asked of nodes. Its one surprising
-// rule: it believes whatever host key a node shows.
+// rule: of a node whose host key is not known it believes whatever it shows.
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -24,14 +26,20 @@ const (
 // ran there ended, as one that reboots does.
 var ErrEnded = errors.New("the node ended it")
 
+// ErrOther says that a node does not show its host key.
+var ErrOther = errors.New("another machine answers at its address: the host key is not the one that it has")
+
 // Dial connects to an address of the network tcp, host:port.
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // Run runs s on the node whose SSH server is at addr, host:port, which lets in
 // key, and returns the exit status of what ran there. It ends with ctx.
-func Run(ctx context.Context, d Dial, addr string, key ssh.Signer, s Session) (status int, err error) {
+//
+// host is the key that the node shows, nil when that is not known: the error is ErrOther
+// when it shows another one.
+func Run(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.PublicKey, s Session) (status int, err error) {
 	r := newRelay()
-	client, err := dial(ctx, d, addr, key, r)
+	client, err := dial(ctx, d, addr, key, host, r)
 	if err != nil {
 		return 0, err
 	}
@@ -42,7 +50,7 @@ func Run(ctx context.Context, d Dial, addr string, key ssh.Signer, s Session) (s
 }
 
 // dial logs in as root.
-func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, r *relay) (_ *ssh.Client, err error) {
+func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.PublicKey, r *relay) (_ *ssh.Client, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loginLimit)
 	defer cancel()
 	conn, err := d(ctx, "tcp", addr)
@@ -50,15 +58,29 @@ func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, r *relay) (_
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // also in the middle of the handshake
-	c, channels, requests, err := ssh.NewClientConn(relayed{conn, r}, addr, &ssh.ClientConfig{
+	config := &ssh.ClientConfig{
 		User: "root",
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
-		// A node's host key comes with the image that it boots, and users make
+		// The host key of many nodes comes with the image that they boot, and users make
 		// those: there is nothing to compare it with.
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(),
-	})
+	}
+	if host != nil {
+		config.HostKeyAlgorithms = []string{host.Type()}
+		config.HostKeyCallback = func(_ string, _ net.Addr, shown ssh.PublicKey) error {
+			if !bytes.Equal(shown.Marshal(), host.Marshal()) {
+				return ErrOther
+			}
+			return nil
+		}
+	}
+	c, channels, requests, err := ssh.NewClientConn(relayed{conn, r}, addr, config)
 	if err != nil {
 		conn.Close()
+		var unlike *ssh.AlgorithmNegotiationError
+		if host != nil && errors.As(err, &unlike) { // it has no key of that kind
+			err = fmt.Errorf("%w: %w", ErrOther, err)
+		}
 		return nil, err
 	}
 	return ssh.NewClient(c, channels, requests), nil

@@ -8,10 +8,16 @@ import (
 	"time"
 )
 
+// leds are the files of the machine's LEDs.
+func leds() []string {
+	files, _ := filepath.Glob("/sys/class/leds/*/brightness") // the pattern is right
+	return files
+}
+
 // blink switches the machine's LEDs on and off, twice a second, and leaves them as they
 // were. A machine without LEDs says it on its console.
 func blink(how time.Duration, log *record) {
-	leds, _ := filepath.Glob("/sys/class/leds/*/brightness") // the pattern is right
+	leds := leds()
 	if len(leds) == 0 {
 		log.logf("blink: this machine has no LED")
 		return

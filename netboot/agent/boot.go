@@ -114,7 +114,7 @@ func (m *machine) boot() error {
 
 // begin sets what belongs to the kernel.
 func (m *machine) begin() error {
-	if wrong, err := setClock(m.in.Clock); err != nil {
+	if wrong, err := setClock(m.in.Clock, tolerance); err != nil {
 		m.log.logf("clock: %v", err)
 	} else if wrong != 0 {
 		m.log.logf("the clock was wrong by %v", -wrong.Round(time.Second))

@@ -18,11 +18,20 @@ func uptime() float64 {
 	return time.Duration(t.Nano()).Seconds()
 }
 
+// disciplined reports whether something on the machine keeps the clock right by itself,
+// as an NTP client does.
+func disciplined() bool {
+	var t unix.Timex
+	_, err := unix.Adjtimex(&t)
+	return err == nil && t.Status&unix.STA_UNSYNC == 0
+}
+
 // tolerance is how wrong the clock may be before it is set.
 const tolerance = 500 * time.Millisecond
 
-// setClock sets the clock if it is wrong, and says by how much it was.
-func setClock(to time.Time) (wrong time.Duration, err error) {
+// setClock sets the clock if it is wrong by more than a tolerance, and says by how much
+// it was.
+func setClock(to time.Time, tolerance time.Duration) (wrong time.Duration, err error) {
 	if to.IsZero() {
 		return 0, nil
 	}

@@ -26,6 +26,7 @@ type machine struct {
 	steps   []instructions.Begun
 	failed  string
 	ended   string
+	ending  string
 	changed chan struct{} // has a value when the server is to be told
 
 	resume chan struct{} // closed when somebody says so to a machine that stopped on purpose
@@ -36,7 +37,9 @@ type machine struct {
 }
 
 func newMachine(log *record) *machine {
-	return &machine{log: log, changed: make(chan struct{}, 1), resume: make(chan struct{}), root: -1, orders: orders{log: log}}
+	m := &machine{log: log, changed: make(chan struct{}, 1), resume: make(chan struct{}), root: -1}
+	m.orders = orders{log: log, begun: func(what string) { m.set(func() { m.ending = what }) }}
+	return m
 }
 
 // step notes that a step begins.
@@ -62,7 +65,7 @@ func (m *machine) report() instructions.Report {
 	defer m.mu.Unlock()
 	r := instructions.Report{
 		Token: m.in.Token, Boot: m.in.Boot, Digest: m.in.Digest, Kernel: kernelVersion(),
-		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended,
+		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended, Ending: m.ending, LEDs: len(leds()),
 	}
 	var st unix.Statfs_t
 	if m.root >= 0 && unix.Fstatfs(m.root, &st) == nil { // of what is in memory: no question to the network

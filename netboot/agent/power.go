@@ -20,14 +20,17 @@ const hangs = 20 * time.Second
 
 // orders follows what the server orders.
 type orders struct {
-	log  *record
-	mu   sync.Mutex
-	ends bool // a shutdown has begun
+	log   *record
+	begun func(what string) // tells the server that what it ordered has begun
+	mu    sync.Mutex
+	ends  bool // a shutdown has begun
 }
 
 func (o *orders) follow(order instructions.Order) {
-	if order.Clock != nil {
-		if wrong, err := setClock(*order.Clock); err != nil {
+	if order.Clock != nil && order.After > 0 && !disciplined() {
+		// It was said somewhere between the report and now.
+		took := time.Duration((uptime() - order.After) * float64(time.Second))
+		if wrong, err := setClock(order.Clock.Add(took/2), max(tolerance, took)); err != nil {
 			o.log.logf("clock: %v", err)
 		} else if wrong != 0 {
 			o.log.logf("the clock was wrong by %v", -wrong.Round(time.Millisecond))
@@ -48,6 +51,7 @@ func (o *orders) follow(order instructions.Order) {
 // power asks the init to reboot or power off, and sees that it happens.
 func (o *orders) power(what string) {
 	o.log.logf("the server orders: %s", what)
+	o.begun(what)
 	if !o.resetIfItHangs(what) {
 		return
 	}
@@ -96,6 +100,8 @@ func (o *orders) resetIfItHangs(what string) bool {
 	o.ends = true
 	time.AfterFunc(hangs, func() {
 		o.log.logf("the shutdown hangs")
+		// As an error, which the kernel also shows on the console when it is quiet.
+		os.WriteFile("/dev/kmsg", []byte("<3>walt: the shutdown hangs"), 0)
 		reset(what)
 	})
 	return true

@@ -147,13 +147,16 @@ type Report struct {
 	Ended  string  `json:"ended"`  // how the process of an image without an init ended
 	Used   int64   `json:"used"`   // bytes of memory that files written since the boot take
 	Size   int64   `json:"size"`   // bytes that they may take
+	Ending string  `json:"ending"` // Reboot or Poweroff: it has begun to, as it was ordered
+	LEDs   int     `json:"leds"`   // that it has
 }
 
 // Order is what the server tells an agent. Each field is for itself.
 type Order struct {
 	Power string     `json:"power,omitempty"` // Reboot or Poweroff
 	Blink int        `json:"blink,omitempty"` // seconds
-	Clock *time.Time `json:"clock,omitempty"` // what time it is
+	Clock *time.Time `json:"clock,omitempty"` // what time it was when the report of that uptime had come
+	After float64    `json:"after,omitempty"` // Report.Uptime of it
 }
 
 // What Order.Power may be.

@@ -1,0 +1,72 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"walt/ethernet"
+	"walt/remote"
+)
+
+// ErrNoAgent says that no agent of ours does it on a node.
+var ErrNoAgent = errors.New("nodes: no agent is connected")
+
+// Agents are our programs on nodes that are machines, and what they were given.
+type Agents interface {
+	// Reboot and PowerOff have a node do that, and return when it has begun. The error is
+	// ErrNoAgent when it has no agent.
+	Reboot(context.Context, Name) error
+	PowerOff(context.Context, Name) error
+	// Blink has a node blink for some time, and does not wait for that. The error is
+	// ErrNoAgent when it has no agent, or nothing to blink with.
+	Blink(Name, time.Duration) error
+	// HostKey is what the SSH server of a node shows, nil when that is not known.
+	HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error)
+}
+
+// Blink has a node blink by its agent. The error is ErrNoAgent when it cannot.
+func (l *Lab) Blink(n DeviceStatus, d time.Duration) error {
+	if l.Agents == nil || n.State != Up {
+		return ErrNoAgent
+	}
+	return l.Agents.Blink(n.Name, d)
+}
+
+// ask has a node that is up reboot, or power off, by itself: by its agent, or else by the
+// command of that name.
+func (l *Lab) ask(ctx context.Context, d Device, addr, command string) error {
+	err := ErrNoAgent
+	if l.Agents != nil && command == "reboot" {
+		err = l.Agents.Reboot(ctx, d.Name)
+	} else if l.Agents != nil {
+		err = l.Agents.PowerOff(ctx, d.Name)
+	}
+	if !errors.Is(err, ErrNoAgent) {
+		return err
+	}
+	status, err := l.run(ctx, d, addr, remote.Session{Command: command, In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	switch {
+	case errors.Is(err, remote.ErrEnded):
+		return nil
+	case err == nil && status != 0:
+		return fmt.Errorf("its command %s ended with status %d", command, status)
+	}
+	return err
+}
+
+// run runs a session on a node, if it is that which answers at the address.
+func (l *Lab) run(ctx context.Context, d Device, addr string, s remote.Session) (status int, err error) {
+	var host ssh.PublicKey
+	if l.Agents != nil {
+		if host, err = l.Agents.HostKey(ctx, d.MAC); err != nil {
+			return 0, err
+		}
+	}
+	return remote.Run(ctx, l.Dial, addr, l.Key, host, s)
+}
