@@ -129,8 +129,8 @@ ones that are named with a value: all of them, or none when one is not allowed.
 		Args: []Arg{setArg}, Run: nodePing,
 	}, {
 		Path: "node blink", Short: "have a node blink, to find it",
-		Long: `Runs the command blink of the image that the node boots, for a minute unless
-told otherwise.`,
+		Long: `Blinks with the LEDs of a machine that has some, for a minute unless told
+otherwise; else runs the command blink of the image that the node boots.`,
 		Args: []Arg{nodeArg, {Name: "D", Optional: true}}, Flags: confirms,
 		Run: nodeBlink,
 	}}
