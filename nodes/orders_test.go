@@ -24,11 +24,13 @@ func (o *ordered) do(what string) error {
 	return o.err
 }
 
-func (o *ordered) Reboot(_ context.Context, n Name) error   { return o.do("reboot " + string(n)) }
+func (o *ordered) Reboot(_ context.Context, n Name) error { return o.do("reboot " + string(n)) }
 func (o *ordered) PowerOff(_ context.Context, n Name) error { return o.do("power off " + string(n)) }
+
 func (o *ordered) Blink(n Name, d time.Duration) error {
 	return o.do("blink " + string(n) + " " + d.String())
 }
+
 func (o *ordered) HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error) {
 	return nil, nil
 }
