@@ -24,7 +24,7 @@ func (o *ordered) do(what string) error {
 	return o.err
 }
 
-func (o *ordered) Reboot(_ context.Context, n Name) error { return o.do("reboot " + string(n)) }
+func (o *ordered) Reboot(_ context.Context, n Name) error   { return o.do("reboot " + string(n)) }
 func (o *ordered) PowerOff(_ context.Context, n Name) error { return o.do("power off " + string(n)) }
 
 func (o *ordered) Blink(n Name, d time.Duration) error {
