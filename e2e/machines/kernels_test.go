@@ -101,7 +101,7 @@ func TestKernels(t *testing.T) {
 	w.push("alice/bare", v1.Config{Entrypoint: []string{"work"}, Cmd: []string{"an argument"}, Env: []string{"A=b c"}, User: "worker", WorkingDir: "/srv/work"},
 		plain(boottest.Busybox(t, false, map[string]string{"etc/name": "bare\n", "bin/work": work, "usr/lib/own": "its own\n"})),
 		plain(imagetest.Archive(t, imagetest.Symlink("lib", "usr/lib"), &tar.Header{Typeflag: tar.TypeDir, Name: "tmp", Mode: 0o1777})), able(t))
-	w.push("alice/crippled", v1.Config{}, plain(boottest.Busybox(t, false, nil)), kernelLayer(t), crippled(t, "overlay"))
+	w.push("alice/crippled", v1.Config{}, plain(boottest.Busybox(t, false, nil)), kernelLayer(t), crippled(t, "virtio_net"))
 	w.push("alice/kernel", v1.Config{}, kernelLayer(t))
 	w.does("alice", "node create vm1 --model pc-x86-64")
 	w.does("alice", "node wait vm1")
@@ -112,7 +112,7 @@ func TestKernels(t *testing.T) {
 
 	// What cannot boot changes nothing.
 	w.refuses("alice", "node boot vm1 bare", "bare cannot boot vm1: it has no kernel; nothing changed")
-	w.refuses("alice", "node boot vm1 crippled", "crippled cannot boot vm1: its kernel", "has no overlay; nothing changed")
+	w.refuses("alice", "node boot vm1 crippled", "crippled cannot boot vm1: its kernel", "has no virtio_net; nothing changed")
 	if after := w.bootID("alice", "vm1"); after != before || !strings.Contains(w.does("alice", "node show vm1"), " os ") {
 		t.Error("an image that cannot boot was booted")
 	}
