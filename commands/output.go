@@ -118,13 +118,6 @@ func (c *Call) note(format string, args ...any) {
 	c.Tell(c.Session, clean(fmt.Sprintf(format, args...))+"\n")
 }
 
-// notes tells the user several things.
-func (c *Call) notes(texts []string) {
-	for _, text := range texts {
-		c.note("%s", text)
-	}
-}
-
 // fleeting shows what the next output takes the place of: a line of a terminal that
 // leaves room for "^C".
 func (c *Call) fleeting(format string, args ...any) {
