@@ -37,7 +37,7 @@ func TestImageShow(t *testing.T) {
 		{
 			user: "carol", line: "image show --json",
 			stdout: `{"images":[{"fullname":"carol/rpi-3-b-default:latest","user":"carol","name":"rpi-3-b-default","models":["rpi-3-b"],"in_use":true,` +
-				`"created":"2026-11-20T12:00:00Z","digest":"sha256:` + strings.Repeat("0", 60) + `beef","size":1234567,"unfit":[]}]}` + "\n",
+				`"created":"2026-11-20T12:00:00Z","digest":"sha256:` + strings.Repeat("0", 60) + `beef","size":1234567,"unfit":[],"boots":null,"reason":""}]}` + "\n",
 		},
 	})
 }
