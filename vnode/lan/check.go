@@ -61,7 +61,7 @@ func (p *Port) checkIP(body []byte, server bool) (wrong string) {
 			return "UDP that hides its ports"
 		}
 		from, to = binary.BigEndian.Uint16(h.Payload()), binary.BigEndian.Uint16(h.Payload()[2:])
-		begins = to == dnsPort
+		begins = to == dnsPort || to == dhcpServer
 	} else if first && isTCP {
 		if h.PayloadLength() < header.TCPMinimumSize {
 			return "TCP that hides its ports"
@@ -78,6 +78,9 @@ func (p *Port) checkIP(body []byte, server bool) (wrong string) {
 	if isUDP && (from == dhcpServer || to == dhcpClient) {
 		return "DHCP as a server"
 	}
+	if to == dhcpServer && !p.asks(h) {
+		return "DHCP for a MAC address that is not its own"
+	}
 	switch target := addr(h.DestinationAddress()); {
 	case server && target != p.lan.Server && p.lan.Subnet.Contains(target):
 		return "a packet for another machine, sent to the server"
@@ -89,6 +92,14 @@ func (p *Port) checkIP(body []byte, server bool) (wrong string) {
 		return "" // to the world, perhaps
 	}
 	return unheard
+}
+
+// asks reports whether a packet to a DHCP server is in the machine's own name. Who asks is
+// at 28, and the length of that at 2, RFC 2131, section 2. In pieces no packet passes: the
+// first one may end before that.
+func (p *Port) asks(h header.IPv4) bool {
+	m := h.Payload()[header.UDPMinimumSize:]
+	return !h.More() && len(m) >= 28+len(p.mac) && int(m[2]) == len(p.mac) && tcpip.LinkAddress(m[28:28+len(p.mac)]) == p.mac
 }
 
 // forServer reports whether a checked frame to everybody is of interest to the

@@ -15,6 +15,7 @@ import (
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"walt/ethernet"
@@ -101,6 +102,11 @@ func (l *LAN) Connect(c Cable) (*Port, error) {
 		p.close()
 		return nil, fmt.Errorf("connect %s: %s is on the network already", c.Name, c.MAC)
 	}
+	// What is sent to it arrives also while it does not answer to its address yet.
+	if err := l.stack.AddStaticNeighbor(nic, ipv4.ProtocolNumber, address(c.IP), p.mac); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("connect %s: %w", c.Name, failure(err))
+	}
 	p.loops.Go(p.read)  // ends with Close
 	p.loops.Go(p.write) // so does this
 	return p, nil
@@ -111,6 +117,7 @@ func (p *Port) Close() {
 	p.lan.mu.Lock()
 	if p.lan.ports[p.mac] == p {
 		delete(p.lan.ports, p.mac)
+		_ = p.lan.stack.RemoveNeighbor(nic, ipv4.ProtocolNumber, address(p.ip)) // it is gone with the stack
 	}
 	p.lan.mu.Unlock()
 	p.close()
