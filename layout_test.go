@@ -31,7 +31,8 @@ var imports = map[string][]string{
 	"vnode/sim":      {"fault", "images", "images/content", "nodes", "pause"},
 	"vnode/lan":      {"ethernet"},
 	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/lan"},
-	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "state"},
+	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "state"},
+	"netboot/dhcp":   {"ethernet"},
 	"netboot/initrd": {},
 	"netboot/nfs":    {"images/content"},
 	"demo":           {"auth", "config", "consent", "ethernet", "fault", "images", "nodes"},
@@ -81,6 +82,7 @@ var owners = map[string]string{
 	"gvisor.dev/gvisor":                      "vnode/lan",
 	"github.com/miekg/dns":                   "vnode/lan",
 	"github.com/ulikunitz/xz":                "netboot/initrd",
+	"github.com/insomniacslk/dhcp":           "netboot/dhcp",
 }
 
 // outside are the folders that are no part of the server: they drive it, and

@@ -31,6 +31,10 @@ type record struct {
 	Given  bool       `json:"given,omitempty"`  // its agent has come: the instructions are given to nobody any more
 	RAM    bool       `json:"ram,omitempty"`    // the root file system is in its memory
 	Rooted bool       `json:"rooted,omitempty"` // it is there: nobody gets it any more
+
+	// CommandLine is the kernel's, of a machine that fetches it; "" when it was given
+	// that before it started.
+	CommandLine string `json:"command_line,omitempty"`
 }
 
 var records = state.NewTable[record]("boot")
@@ -64,7 +68,7 @@ type root struct {
 	tree *content.Tree
 }
 
-// Boot is what a machine starts with.
+// Boot is what a machine starts with; the zero Boot is of one that fetches it.
 type Boot struct {
 	Kernel, Initrd string // files, which are there for a while
 	CommandLine    string
@@ -100,18 +104,22 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	if err != nil {
 		return Boot{}, err
 	}
+	files.CommandLine = fmt.Sprintf("%s walt.mac=%s walt.ip=%s walt.gw=%s walt.boot=%s",
+		m.Params, m.MAC, netip.PrefixFrom(m.IP, m.Net.Bits()), m.Server, b.url("boot"))
+	if b.permissive {
+		files.CommandLine += " enforcing=0"
+	}
+	step := nodes.Kernel
+	if m.Settings.Loader == nodes.PXE { // it fetches all that
+		b.CommandLine = files.CommandLine
+		files, step = Boot{}, loader
+	}
 	_, err = s.Store.Update(ctx, func(tx state.Tx) error { return records.Put(tx, string(m.MAC), b.record) })
 	if err != nil {
 		return Boot{}, err
 	}
 	s.replace(m.IP, b)
-	s.Lab.Reached(ctx, m.Name, nodes.Kernel)
-	web := netip.AddrPortFrom(m.Server, PortHTTP)
-	files.CommandLine = fmt.Sprintf("walt.mac=%s walt.ip=%s walt.gw=%s walt.boot=http://%s/boot/%s",
-		m.MAC, netip.PrefixFrom(m.IP, m.Net.Bits()), m.Server, web, b.Token)
-	if b.permissive {
-		files.CommandLine += " enforcing=0"
-	}
+	s.Lab.Reached(ctx, m.Name, step)
 	return files, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"walt/images"
 	"walt/images/content"
 	"walt/images/flight"
+	"walt/netboot/dhcp"
 	"walt/netboot/nfs"
 	"walt/nodes"
 	"walt/state"
@@ -31,7 +32,8 @@ import (
 
 // Ports of the server, on the networks that machines are on.
 const (
-	PortHTTP  = 80   // instructions
+	PortDHCP  = 67   // addresses
+	PortHTTP  = 80   // instructions, and what machines start with
 	PortNFS   = 2049 // root file systems
 	PortAgent = 1912 // where agents report
 )
@@ -94,6 +96,8 @@ type Machine struct {
 	Net    netip.Prefix
 	Memory int64 // bytes that it has, 0 when that is not known
 
+	Params string // of its kernel, beside those that a boot needs
+
 	Settings nodes.Settings
 }
 
@@ -120,6 +124,8 @@ func New(c Config) *Server {
 // Network is how machines reach the server: sockets of a network of theirs.
 type Network interface {
 	Listen(port uint16) (net.Listener, error)
+	// ListenBroadcast is for UDP that is sent to everybody.
+	ListenBroadcast(port uint16) (net.PacketConn, error)
 }
 
 // Tree implements nfs.Exports: a machine sees the image that it boots.
@@ -157,11 +163,18 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /boot/{token}", s.instruct)
 	mux.HandleFunc("GET /root/{token}/{layer}", s.sendRoot)
+	mux.HandleFunc("GET /ipxe/{token}", s.script)
+	mux.HandleFunc("GET /kernel/{token}", s.sendKernel)
+	mux.HandleFunc("GET /initrd/{token}", s.sendInitrd)
 	web := &http.Server{
 		Handler: mux, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	files := &nfs.Server{Exports: s, Log: s.Log}
+	addresses, err := on.ListenBroadcast(PortDHCP)
+	if err != nil {
+		return fmt.Errorf("serve machines on port %d: %w", PortDHCP, err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := web.Serve(listeners[0]); !errors.Is(err, http.ErrServerClosed) {
@@ -171,6 +184,7 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 	})
 	g.Go(func() error { return files.Serve(listeners[1]) })
 	g.Go(func() error { return s.listen(ctx, listeners[2]) })
+	g.Go(func() error { return (&dhcp.Server{Hosts: s, Log: s.Log}).Serve(ctx, addresses) })
 	g.Go(func() error {
 		<-ctx.Done()
 		return errors.Join(web.Close(), files.Close(), listeners[2].Close())

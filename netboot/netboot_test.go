@@ -127,6 +127,17 @@ func (l *loopback) Listen(port uint16) (net.Listener, error) {
 	return listener, nil
 }
 
+func (l *loopback) ListenBroadcast(port uint16) (net.PacketConn, error) {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.of[port] = conn.LocalAddr().String()
+	return conn, nil
+}
+
 func (l *loopback) at(port uint16) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -21,10 +21,19 @@ type Settings struct {
 	BootDelay time.Duration `json:"boot_delay,omitzero"`
 	RAM       int           `json:"ram,omitzero"` // MiB; it and Cores are for machines, simulated nodes ignore them
 	Cores     int           `json:"cores,omitzero"`
+	Loader    Loader        `json:"loader,omitempty"`
 	Root      RootKind      `json:"root,omitempty"`
 	Rescue    bool          `json:"rescue,omitempty"`  // its boots stop before the root is mounted
 	Overlay   string        `json:"overlay,omitempty"` // what a machine may write, as 512M, or as 60% of the memory that its image leaves
 }
+
+// Loader is how the kernel of a virtual machine comes into its memory.
+type Loader string
+
+const (
+	Direct Loader = ""    // it starts with it
+	PXE    Loader = "pxe" // iPXE fetches it over the network, as on other machines
+)
 
 // RootKind is where the root file system of a machine is.
 type RootKind string
@@ -230,6 +239,21 @@ var virtualSettings = []power.Setting[Settings]{
 				s.Root = k
 			case "auto":
 				s.Root = AutoRoot
+			default:
+				return power.ErrNotAllowed
+			}
+			return nil
+		},
+	},
+	{
+		Key: "boot.loader", Allowed: "direct or pxe",
+		Get: func(s *Settings) string { return cmp.Or(string(s.Loader), "direct") },
+		Set: func(s *Settings, v string) error {
+			switch v {
+			case "direct":
+				s.Loader = Direct
+			case string(PXE):
+				s.Loader = PXE
 			default:
 				return power.ErrNotAllowed
 			}

@@ -7,13 +7,14 @@ import (
 	"walt/power"
 )
 
-func TestSettingsOfRoots(t *testing.T) {
+func TestSettingsOfMachines(t *testing.T) {
 	for _, c := range []struct {
 		key  string
 		good map[string]string // how each value is shown
 		bad  []string
 	}{
 		{"boot.root", map[string]string{"auto": "auto", "nfs": "nfs", "ram": "ram"}, []string{"", "RAM", "disk", "nfs "}},
+		{"boot.loader", map[string]string{"direct": "direct", "pxe": "pxe"}, []string{"", "PXE", "ipxe", "direct "}},
 		{"boot.rescue", map[string]string{"on": "on", "off": "off"}, []string{"", "yes", "On", "1"}},
 		{"ram.overlay", map[string]string{"60%": "60%", "1%": "1%", "90%": "90%", "512m": "512M", "2G": "2G"}, []string{"", "%", "0%", "91%", "100%", "5", "0M", "60%%", "1.5G", "60 %", "-1%", "1%M"}},
 	} {

@@ -23,7 +23,8 @@ const (
 func States() []State { return []State{Off, Booting, Up, Unreachable, Failed, Powersave} }
 
 // Step is how far a node that boots is. Those between Kernel and being up are told by
-// the agent of a machine, in its words; other nodes are at Kernel until they are up.
+// the agent of a machine, in its words; other nodes are at Kernel until they are up. One
+// that fetches its kernel is at a step of its own before that.
 type Step string
 
 const (

@@ -356,15 +356,15 @@ func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, d
 	if err != nil {
 		return nil, fault.Failedf("this server cannot run machines: %v", err)
 	}
+	who.Params = "console=ttyS0 quiet panic=1"
+	if !e.KVM { // they cost much where they protect nothing
+		who.Params += " mitigations=off nokaslr"
+	}
 	b, err := h.Boots.Prepare(ctx, who)
 	if err != nil {
 		return nil, err
 	}
-	spec.Kernel, spec.Initrd = b.Kernel, b.Initrd
-	spec.CommandLine = "console=ttyS0 quiet panic=1 " + b.CommandLine
-	if !e.KVM { // they cost much where they protect nothing
-		spec.CommandLine += " mitigations=off nokaslr"
-	}
+	spec.Kernel, spec.Initrd, spec.CommandLine = b.Kernel, b.Initrd, b.CommandLine
 	if err := setAside(dir); err != nil {
 		return nil, err
 	}

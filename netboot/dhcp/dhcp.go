@@ -1,0 +1,176 @@
+// Package dhcp tells the machines of a network their addresses, and iPXE what it runs:
+// RFC 2131 and 2132. Packets come in and answers go out; which network that is, and who
+// is on it, is not its business. Its one surprising rule: only who is known is answered,
+// always with the same address. It keeps nothing, and does no harm to others.
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
+
+	"walt/ethernet"
+)
+
+const (
+	// lease is for how long a machine may use its address without asking again.
+	lease = 24 * time.Hour
+	// mostPacket is how large, in bytes, a packet of a client is at most.
+	mostPacket = 1500
+
+	serverPort, clientPort = 67, 68
+)
+
+// Host is who asks, as the lab knows it.
+type Host struct {
+	Name string
+	IP   netip.Addr
+	Net  netip.Prefix
+	// Server is this server on that network: it answers names, and is the way out.
+	Server netip.Addr
+	// Script is the URL of what iPXE runs, "" when there is nothing to boot.
+	Script string
+}
+
+// Hosts knows who is on the network.
+type Hosts interface {
+	Host(ethernet.MAC) (Host, bool)
+}
+
+// Server answers the machines of one network.
+type Server struct {
+	Hosts Hosts
+	Log   *slog.Logger
+}
+
+// Serve answers what comes from conn, a socket of port 67 that may send to everybody,
+// until that is closed.
+func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	b := make([]byte, mostPacket)
+	for {
+		n, _, err := conn.ReadFrom(b)
+		if err != nil && (ctx.Err() != nil || errors.Is(err, net.ErrClosed)) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		answer, to := s.Answer(b[:n])
+		if answer == nil {
+			continue
+		}
+		if _, err := conn.WriteTo(answer, net.UDPAddrFromAddrPort(to)); err != nil && ctx.Err() == nil {
+			s.Log.Warn("answer a machine that asks for its address", "to", to, "err", err) // it asks again
+		}
+	}
+}
+
+// Answer returns the answer to a packet, and where it goes; nil when there is none.
+func (s *Server) Answer(packet []byte) (answer []byte, to netip.AddrPort) {
+	q, err := dhcpv4.FromBytes(packet)
+	if err != nil || q.OpCode != dhcpv4.OpcodeBootRequest || q.HWType != iana.HWTypeEthernet || len(q.ClientHWAddr) != 6 {
+		return nil, to
+	}
+	mac, err := ethernet.ParseMAC(q.ClientHWAddr.String())
+	if err != nil {
+		return nil, to
+	}
+	h, known := s.Hosts.Host(mac)
+	if !known {
+		return nil, to
+	}
+	kind := h.answers(q)
+	if kind == dhcpv4.MessageTypeNone {
+		return nil, to
+	}
+	a, err := dhcpv4.NewReplyFromRequest(q, dhcpv4.WithMessageType(kind), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(h.Server.AsSlice())))
+	if err != nil {
+		return nil, to
+	}
+	if kind != dhcpv4.MessageTypeNak {
+		h.tell(q, a)
+	}
+	return a.ToBytes(), target(q, a)
+}
+
+// answers is the kind of the answer to a packet; none: it is not for this server.
+func (h Host) answers(q *dhcpv4.DHCPv4) dhcpv4.MessageType {
+	switch q.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		return dhcpv4.MessageTypeOffer
+	case dhcpv4.MessageTypeInform:
+		return dhcpv4.MessageTypeAck
+	case dhcpv4.MessageTypeRequest:
+	default:
+		return dhcpv4.MessageTypeNone
+	}
+	if chosen := q.ServerIdentifier(); chosen != nil && !chosen.Equal(h.Server.AsSlice()) {
+		return dhcpv4.MessageTypeNone // another server
+	}
+	wanted := q.RequestedIPAddress()
+	if wanted == nil {
+		wanted = q.ClientIPAddr
+	}
+	if !wanted.Equal(h.IP.AsSlice()) {
+		return dhcpv4.MessageTypeNak
+	}
+	return dhcpv4.MessageTypeAck
+}
+
+// tell puts into an answer what the client is to know.
+func (h Host) tell(q, a *dhcpv4.DHCPv4) {
+	server := net.IP(h.Server.AsSlice())
+	a.ServerIPAddr = server
+	for _, o := range []dhcpv4.Option{
+		dhcpv4.OptSubnetMask(net.CIDRMask(h.Net.Bits(), 32)), dhcpv4.OptRouter(server), dhcpv4.OptDNS(server), dhcpv4.OptHostName(h.Name),
+	} {
+		a.UpdateOption(o)
+	}
+	if q.MessageType() != dhcpv4.MessageTypeInform {
+		a.YourIPAddr = h.IP.AsSlice()
+		a.UpdateOption(dhcpv4.OptIPAddressLeaseTime(lease))
+	}
+	if h.Script != "" && isIPXE(q) {
+		a.UpdateOption(dhcpv4.OptBootFileName(h.Script))
+		a.UpdateOption(dhcpv4.OptGeneric(ipxeOptions, noProxy))
+	}
+}
+
+// ipxeOptions are options of iPXE in an option: number, length and value of each. noProxy
+// is number 176: there is no second server that has the boot file, which iPXE would wait
+// for. See https://ipxe.org/howto/dhcpd
+var (
+	ipxeOptions = dhcpv4.GenericOptionCode(175)
+	noProxy     = []byte{176, 1, 1}
+)
+
+// isIPXE reports whether a client is iPXE, which says so in a form of its own.
+func isIPXE(q *dhcpv4.DHCPv4) bool { return slices.Contains(q.UserClass(), "iPXE") }
+
+// target is where an answer goes, RFC 2131, section 4.1. To a client without an address
+// it goes to the one that it gets: the network must know whose that is without asking.
+func target(q, a *dhcpv4.DHCPv4) netip.AddrPort {
+	everybody := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), clientPort)
+	ip := a.YourIPAddr
+	switch {
+	case !q.GatewayIPAddr.IsUnspecified():
+		relay, _ := netip.AddrFromSlice(q.GatewayIPAddr.To4())
+		return netip.AddrPortFrom(relay, serverPort)
+	case a.MessageType() == dhcpv4.MessageTypeNak:
+		return everybody
+	case !q.ClientIPAddr.IsUnspecified():
+		ip = q.ClientIPAddr
+	case q.IsBroadcast():
+		return everybody
+	}
+	addr, _ := netip.AddrFromSlice(ip.To4())
+	return netip.AddrPortFrom(addr, clientPort)
+}

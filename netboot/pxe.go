@@ -1,0 +1,102 @@
+package netboot
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"walt/ethernet"
+	"walt/netboot/dhcp"
+	"walt/nodes"
+)
+
+// loader is the step of a boot at which the machine fetches over the network what others
+// begin with.
+const loader = nodes.Step("loader")
+
+// fileLimit is how long a machine may take for one of these files.
+const fileLimit = 10 * time.Minute
+
+// Host implements dhcp.Hosts: machines are answered as long as they have a boot.
+func (s *Server) Host(mac ethernet.MAC) (dhcp.Host, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.boots {
+		if m := b.machine; m.MAC == mac {
+			h := dhcp.Host{Name: string(m.Name), IP: m.IP, Net: m.Net, Server: m.Server}
+			if b.CommandLine != "" {
+				h.Script = b.url("ipxe")
+			}
+			return h, true
+		}
+	}
+	return dhcp.Host{}, false
+}
+
+// url is where the machine of a boot finds a part of it.
+func (b *boot) url(part string) string {
+	return fmt.Sprintf("http://%s/%s/%s", netip.AddrPortFrom(b.machine.Server, PortHTTP), part, b.Token)
+}
+
+// script sends iPXE what it is to do, see https://ipxe.org/cmd. When that fails the
+// firmware finds nothing to boot, and the machine starts anew.
+func (s *Server) script(w http.ResponseWriter, r *http.Request) {
+	b := s.fetches(w, r)
+	if b == nil {
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	// An error means that the machine is gone, or asks again.
+	_, _ = fmt.Fprintf(w, "#!ipxe\nkernel %s initrd=initrd %s\ninitrd --name initrd %s\nboot\n", b.url("kernel"), b.CommandLine, b.url("initrd"))
+}
+
+func (s *Server) sendKernel(w http.ResponseWriter, r *http.Request) {
+	if b := s.fetches(w, r); b != nil {
+		s.sendFile(w, r, b, func(f Boot) string { return f.Kernel })
+	}
+}
+
+func (s *Server) sendInitrd(w http.ResponseWriter, r *http.Request) {
+	if b := s.fetches(w, r); b != nil {
+		s.Lab.Reached(r.Context(), b.machine.Name, nodes.Kernel) // the script has nothing behind it
+		s.sendFile(w, r, b, func(f Boot) string { return f.Initrd })
+	}
+}
+
+// fetches returns the boot of a machine that fetches what it starts with; nil, when it is
+// refused: its agent has come, or it starts otherwise.
+func (s *Server) fetches(w http.ResponseWriter, r *http.Request) *boot {
+	b := s.who(r)
+	if b == nil || b.CommandLine == "" || b.given() {
+		s.refuse(w, r)
+		return nil
+	}
+	return b
+}
+
+// sendFile sends one of the files of a boot, made again when it is gone, or a range of it.
+func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, b *boot, which func(Boot) string) {
+	f, err := s.openFile(r.Context(), b, which)
+	if err == nil {
+		defer f.Close()
+		err = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fileLimit))
+	}
+	if err != nil {
+		s.Log.Error("send what a machine starts with", "node", b.machine.Name, "err", err)
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+func (s *Server) openFile(ctx context.Context, b *boot, which func(Boot) string) (*os.File, error) {
+	files, err := s.files.of(ctx, b, s.Agent)
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(which(files))
+}
