@@ -53,6 +53,7 @@ type world struct {
 	dir string
 	log *record
 	n   byte
+	mu  sync.Mutex // of all: names are asked for meanwhile
 	all map[string]netip.Addr
 }
 
@@ -83,7 +84,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: dir, log: new(record), all: map[string]netip.Addr{}}
 	w.LAN, err = lan.New(lan.Config{
 		Subnet: subnet, Log: slog.New(slog.NewTextHandler(w.log, nil)),
-		Lookup: func(name string) (netip.Addr, bool) { a, ok := w.all[name]; return a, ok },
+		Lookup: w.find,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -92,12 +93,21 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+func (w *world) find(name string) (netip.Addr, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a, ok := w.all[name]
+	return a, ok
+}
+
 // plug connects a machine that only has a socket.
 func (w *world) plug(name string) *host {
 	w.t.Helper()
 	w.n++
 	h := &host{name: name, mac: ethernet.MAC(fmt.Sprintf("52:54:00:00:00:%02x", w.n)), ip: netip.AddrFrom4([4]byte{10, 99, 0, 10 + w.n})}
+	w.mu.Lock()
 	w.all[name] = h.ip
+	w.mu.Unlock()
 	peer := filepath.Join(w.dir, name)
 	var err error
 	if h.conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: peer, Net: "unixgram"}); err != nil {
