@@ -257,7 +257,7 @@ func TestMachineBootsIntoMemory(t *testing.T) {
 	for command, want := range map[string]string{
 		"hostname; cat /etc/machine-id /etc/resolv.conf": "node-1\n" + b.in.MachineID + "\nnameserver 10.0.2.3\n",
 		"id -u; echo $HOME; cat /proc/1/comm":            "0\n/root\ninit\n",
-		"cat /proc/self/oom_score_adj; ls /init":         "0\nls: /init: No such file or directory\n",
+		"cat /proc/self/oom_score_adj; ls /init 2>&1":    "0\nls: /init: No such file or directory\n",
 		// The agent is the last that the kernel ends when memory is short.
 		"for p in /proc/[0-9]*; do grep -q walt-agent $p/comm && cat $p/oom_score_adj; done; true": "-1000\n",
 		"tty": "not a tty\n",
@@ -278,7 +278,7 @@ func TestMachineBootsIntoMemory(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(out), err)
 	}
 	b.terminal(c)
-	b.clock(c)
+	b.clock(c, r)
 	if _, err := ssh.Dial("tcp", b.machine.SSH, &ssh.ClientConfig{User: "worker", Auth: []ssh.AuthMethod{ssh.PublicKeys(b.user)}, HostKeyCallback: ssh.FixedHostKey(b.host)}); err == nil {
 		t.Error("another user came in")
 	}
@@ -315,10 +315,10 @@ func (b *bench) terminal(c *ssh.Client) {
 	}
 }
 
-// clock has the server set the clock.
-func (b *bench) clock(c *ssh.Client) {
+// clock has the server set the clock, after a report.
+func (b *bench) clock(c *ssh.Client, r instructions.Report) {
 	then := time.Date(2033, 3, 3, 3, 3, 0, 0, time.UTC)
-	b.orders <- instructions.Order{Clock: &then}
+	b.orders <- instructions.Order{Clock: &then, After: r.Uptime}
 	for end := time.Now().Add(boottest.Wait); ; time.Sleep(50 * time.Millisecond) {
 		out, err := b.run(c, "date -u +%Y-%m-%d")
 		if out == "2033-03-03\n" {
