@@ -1,6 +1,8 @@
 package nodes
 
 import (
+	"context"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -133,4 +135,35 @@ func offAndOn(t *testing.T) {
 			t.Errorf("the log has no %q: %q", e, events)
 		}
 	}
+}
+
+// A machine on which somebody was for long stays on for as long after that as any other.
+func TestVisitedMachinesStayOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, nil)
+		l.Hosts[QEMU] = l.grid
+		_, err := l.Register(t.Context(), "alice", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
+		ok(t, err)
+		l.Dial = func(context.Context, string, string) (net.Conn, error) {
+			here, _ := net.Pipe()
+			return here, nil
+		}
+		l.Ports.SetIdle(time.Hour)
+		l.run(t)
+		is := func(after time.Duration, want State) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			if s := l.state(t, "vm1"); s.State != want {
+				t.Errorf("it is %+v, want %s", s.Status, want)
+			}
+		}
+		n := l.state(t, "vm1")
+		ctx, leave := l.visitors.Enter(t.Context(), "vm1", "alice")
+		is(3*time.Hour+30*time.Minute, Up)
+		leave()
+		l.left(ctx, n)
+		is(59*time.Minute, Up)
+		is(2*time.Minute, Powersave)
+	})
 }

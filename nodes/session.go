@@ -100,9 +100,9 @@ func (l *Lab) cut(n Name, why string) {
 	})
 }
 
-// left notes that a node was used until now.
+// left notes that a node was used until now, if it is one that saves power.
 func (l *Lab) left(ctx context.Context, n DeviceStatus) {
-	if n.Port.IsZero() {
+	if n.Port.IsZero() && n.Host != QEMU {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), softLimit)
