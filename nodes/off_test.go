@@ -14,6 +14,7 @@ import (
 	"walt/fault"
 	"walt/journal"
 	"walt/remote"
+	"walt/state"
 	"walt/state/badger"
 )
 
@@ -166,4 +167,28 @@ func TestVisitedMachinesStayOn(t *testing.T) {
 		is(59*time.Minute, Up)
 		is(2*time.Minute, Powersave)
 	})
+}
+
+// What is ordered off is not started because it does not come up.
+func TestWatchdogLeavesOff(t *testing.T) {
+	t.Parallel()
+	l := newPair(t)
+	l.orderOff(t, "v1")
+	l.grid.take()
+	ok(t, l.stuck(t.Context(), "v1"))
+	ok(t, l.stuck(t.Context(), "v2"))
+	l.works.Wait()
+	equal(t, "started", l.grid.take(), "v2")
+	if s := l.state(t, "v1"); s.Off.By != "bob" {
+		t.Errorf("it is %+v", s.Status)
+	}
+}
+
+// orderOff has bob order that a node loses its power, which it does not do yet.
+func (l testLab) orderOff(t testing.TB, n Name) {
+	t.Helper()
+	_, err := l.Store.Update(t.Context(), func(tx state.Tx) error {
+		return errorOf(l.Ports.PowerOff(tx, l.device(t, n).MAC, true, "bob"))
+	})
+	ok(t, err)
 }

@@ -58,10 +58,13 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	tries := s.tries
 	var d Device
 	var ordered power.Port
-	var again bool
+	var again, off bool
 	var what string
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if d, err = devices.Get(tx, string(n)); err != nil || s.Step == Preparing {
+			return err
+		}
+		if off, err = l.Ports.IsOff(tx, d.MAC); err != nil || off { // it is not to come up any more
 			return err
 		}
 		if again, ordered, what, err = l.retryBoot(tx, d, tries); err != nil {
@@ -73,7 +76,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	if errors.Is(err, state.ErrNotFound) {
 		return nil // forgotten meanwhile
 	}
-	if err != nil {
+	if err != nil || off {
 		return err
 	}
 	if s.Step == Preparing { // it waits for the server
