@@ -192,3 +192,29 @@ func (l testLab) orderOff(t testing.TB, n Name) {
 	})
 	ok(t, err)
 }
+
+// Who wants a node to start anew that is just being switched off gets that.
+func TestStartsAnewBeforeItIsOff(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
+	ok(t, err)
+	for what, do := range map[string]func() error{
+		"a reboot": func() error {
+			return l.Reboot(t.Context(), "bob", parse("v1"), false, consent.Agreement{}, func(Change) {})
+		},
+		"its next user": func() error {
+			return errorOf(l.Acquire(t.Context(), "alice", parse("v1"), consent.Agreement{Whoever: true}))
+		},
+	} {
+		l.orderOff(t, "v1")
+		l.grid.take()
+		ok(t, do())
+		equal(t, what, l.grid.take(), "v1")
+		if s := l.state(t, "v1"); s.State != Up || s.Running().Digest == "" || s.Off.By != "" {
+			t.Errorf("%s: %+v", what, s.Status)
+		}
+		_, err := l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", consent.Agreement{Whoever: true})
+		ok(t, err)
+	}
+}

@@ -237,8 +237,10 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 			l.status.change(d.Name, func(s *Status) { s.cause = cause{} })
 			return Reboot{RebootFailed, l.why(err)}
 		}
-		if !d.Virtual() { // whose host tells
+		if s = l.status.of(d.Name); !d.Virtual() { // whose host tells
 			l.starting(d, 0, why)
+		} else if s.State == Up && s.cause == why && why.why != "" { // it was to go off, and had not yet
+			return l.restartBy(ctx, d, power.Port{}, refused, why)
 		}
 		return Reboot{Outcome: RebootOK}
 	case s.State == Up && refused == nil:
