@@ -40,9 +40,15 @@ func causeOf(o power.Off) cause {
 	return cause{journal.Actor(o.By), "switched off"}
 }
 
-// wantedOff is the fault for a node that a user wants off.
-func wantedOff(n Name, o power.Off) error {
-	return fault.Failedf("%s is off: %s", n, offWords(o)).WithHint("switch it on with: node on %s", n)
+// isOff is the fault for a node that is off until a user wants it on.
+func isOff(n Name, why string) error {
+	return fault.Failedf("%s is off: %s", n, why).WithHint("switch it on with: node on %s", n)
+}
+
+// isOffByHand reports whether a virtual node went off though nobody ordered that: nobody
+// starts it unasked.
+func (s Status) isOffByHand(d *Device) bool {
+	return d.Virtual() && s.State == Off && s.Why != "" && !s.queued
 }
 
 // PowerOff switches the nodes of the set off, contested ones with consent. They stay

@@ -218,3 +218,21 @@ func TestStartsAnewBeforeItIsOff(t *testing.T) {
 		ok(t, err)
 	}
 }
+
+// A virtual node that went off by itself is not waited for: nobody starts it unasked.
+func TestOffByHand(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
+	ok(t, err)
+	l.Down("v1", false, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, err = l.Wait(ctx, []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
+	wantFault(t, err, fault.Failed, "v1 is off: switched off by hand", "node on v1")
+	_, err = l.RunSession(t.Context(), "bob", l.state(t, "v1"), "", remote.Session{})
+	wantFault(t, err, fault.Failed, "v1 is off: switched off by hand", "node on v1")
+	ok(t, l.PowerOn(t.Context(), "bob", parse("v1"), consent.Agreement{}, func(Change) {}))
+	_, err = l.Wait(ctx, []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
+	ok(t, err)
+}

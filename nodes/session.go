@@ -48,8 +48,8 @@ func (l *Lab) Visits(ctx context.Context, user auth.Name, ns []DeviceStatus, sho
 // cannotVisit is why nothing runs on a node, nil when it is up or Stopped.
 func cannotVisit(n DeviceStatus) error {
 	switch {
-	case n.Off.By != "":
-		return wantedOff(n.Name, n.Off)
+	case n.Off.By != "", n.isOffByHand(n.Device):
+		return isOff(n.Name, n.Why)
 	case n.State != Up && !n.Stopped():
 		return fault.Failedf("%s is not up (%s)", n.Name, n.State).WithHint("wait for it with: node wait %s", n.Name)
 	}

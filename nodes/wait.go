@@ -18,8 +18,9 @@ import (
 // boot, calling progress with those that are not yet whenever that changed. One
 // that gets another name is still waited for; one that is removed is a fault.
 // When ctx ends first it returns the nodes that were not up, with ctx's error. One
-// that cannot boot that image, or stopped on purpose, ends it at once with a fault: what was in its way
-// seldom goes by itself, and until the next try is a long time.
+// that cannot boot that image, stopped on purpose, or is off until a user wants it on ends
+// it at once with a fault: what was in its way seldom goes by itself, and until the next
+// try is a long time.
 func (l *Lab) Wait(ctx context.Context, set []DeviceStatus, progress func(missing []DeviceStatus)) ([]DeviceStatus, error) {
 	same := func(a, b DeviceStatus) bool { return a.Name == b.Name && a.State == b.State }
 	var shown []DeviceStatus
@@ -65,10 +66,13 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 			if s.isOn(d, img) {
 				continue
 			}
-			if why, off, err := l.Ports.Off(r, d.MAC); err != nil {
+			switch why, off, err := l.Ports.Off(r, d.MAC); {
+			case err != nil:
 				return err
-			} else if off && why.By != "" {
-				return wantedOff(d.Name, why)
+			case off && why.By != "":
+				return isOff(d.Name, offWords(why))
+			case !off && s.isOffByHand(&d):
+				return isOff(d.Name, s.Why)
 			}
 			missing = append(missing, DeviceStatus{Device: &d, Status: s})
 			if (s.State == Failed || s.State == Unreachable && s.spent) && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
