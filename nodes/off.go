@@ -77,7 +77,7 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 	if err != nil {
 		return err
 	}
-	return l.atOnce(ctx, ds, simulated, func(ctx context.Context, d Device) Reboot {
+	return l.atOnce(ctx, ds, slow, func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			return r
 		}
@@ -114,7 +114,7 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 	if err != nil {
 		return err
 	}
-	return l.atOnce(ctx, ds, simulated, func(ctx context.Context, d Device) Reboot {
+	return l.atOnce(ctx, ds, slow, func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			return r
 		}
@@ -123,8 +123,6 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	})
 }
-
-func simulated(d Device) bool { return d.Host == Simulated }
 
 // switchAll orders the power of the nodes of a set in one transaction: order is called for
 // each, and done has what came of those that need nothing more.

@@ -2,6 +2,8 @@ package nodes
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"walt/consent"
 	"walt/fault"
 	"walt/journal"
+	"walt/power"
 	"walt/remote"
 	"walt/state"
 	"walt/state/badger"
@@ -235,4 +238,28 @@ func TestOffByHand(t *testing.T) {
 	ok(t, l.PowerOn(t.Context(), "bob", parse("v1"), consent.Agreement{}, func(Change) {}))
 	_, err = l.Wait(ctx, []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
 	ok(t, err)
+}
+
+// Whoever stops waiting for many nodes to go off does not wait for the last of them, nor
+// does it hold up others when nodes that were off get their power back.
+func TestManyGoOff(t *testing.T) {
+	t.Parallel()
+	const nodes = 30
+	l := newLab(t, []auth.Name{"bob"})
+	for i := range nodes {
+		_, err := l.Create(t.Context(), "bob", Virtual{Name: Name(fmt.Sprintf("v%d", i)), Model: "m1"}, nil)
+		ok(t, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := l.PowerOff(ctx, "bob", parse("my-nodes"), false, consent.Agreement{}, func(Change) { cancel() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("it waits for all: %v", err)
+	}
+	l.works.Wait()
+	if len(l.grid.stopped) != nodes {
+		t.Errorf("%d nodes are off", len(l.grid.stopped))
+	}
+	d := l.device(t, "v1")
+	if !l.quickly(d, power.Port{}) || l.quickly(d, power.Port{Switch: d.MAC}) {
+		t.Error("what is ordered takes a while, and nothing else of a virtual node")
+	}
 }

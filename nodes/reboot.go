@@ -79,7 +79,6 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		notes.add(ctx, d, r)
 		return r
 	}
-	slow := func(Device) bool { return false } // what comes of each is written
 	return l.atOnce(ctx, ds, slow, restart, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	})
@@ -195,6 +194,9 @@ func (l *Lab) atOnce(ctx context.Context, ds []Device, quick func(Device) bool, 
 	return nil
 }
 
+// slow is for restarts of which each waits for a switch, or for what is written of it.
+func slow(Device) bool { return false }
+
 // restart makes a node start anew by the means that there are, and returns what
 // came of it. ordered is its port when that has its order already.
 func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bool, why cause) Reboot {
@@ -218,7 +220,7 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 
 // quickly reports whether restartBy of a node that was not asked waits for nothing.
 func (l *Lab) quickly(d Device, ordered power.Port) bool {
-	return d.Virtual() || ordered.IsZero() && l.status.of(d.Name).State != Up
+	return ordered.IsZero() && (d.Virtual() || l.status.of(d.Name).State != Up)
 }
 
 // restartBy is restart of a node whose port, if the server may work that, has its order.

@@ -143,7 +143,6 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 		}
 	}
 	var failed error
-	slow := func(Device) bool { return false }
 	err = l.atOnce(ctx, asleep, slow, func(ctx context.Context, d Device) Reboot {
 		return l.restart(ctx, d, woken[d.Name], false, cause{})
 	}, func(d Device, r Reboot) {
