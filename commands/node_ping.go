@@ -109,7 +109,7 @@ func nodeBlink(ctx context.Context, c *Call) error {
 		return err
 	}
 	n := found[0]
-	switch err := c.Lab.Blink(n, d); {
+	switch err := c.Lab.Blink(ctx, c.User, n, d); {
 	case err == nil:
 		c.say("%s blinks for %v", n.Name, d)
 		return nil

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"walt/auth"
 	"walt/ethernet"
 	"walt/remote"
 )
@@ -30,12 +31,20 @@ type Agents interface {
 	HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error)
 }
 
-// Blink has a node blink by its agent. The error is ErrNoAgent when it cannot.
-func (l *Lab) Blink(n DeviceStatus, d time.Duration) error {
+// Blink has a node blink by its agent; the log and its owner are told as of a Visit. The
+// error is ErrNoAgent when it cannot.
+func (l *Lab) Blink(ctx context.Context, user auth.Name, n DeviceStatus, d time.Duration) error {
 	if l.Agents == nil || n.State != Up {
 		return ErrNoAgent
 	}
-	return l.Agents.Blink(n.Name, d)
+	if err := l.Agents.Blink(n.Name, d); err != nil {
+		return err
+	}
+	v := &Visit{lab: l, node: n}
+	if err := l.announce(ctx, user, []*Visit{v}, "blink "+d.String()); err != nil {
+		return err
+	}
+	return v.err
 }
 
 // ask has a node that is up reboot, or power off, by itself: by its agent, or else by the

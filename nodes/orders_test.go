@@ -11,6 +11,7 @@ import (
 
 	"walt/consent"
 	"walt/ethernet"
+	"walt/journal"
 )
 
 // ordered is agents of nodes, which note what is asked of them.
@@ -74,10 +75,11 @@ func TestOrders(t *testing.T) {
 	l.comeUp(t, "v1")
 	agents.did, agents.err = nil, nil
 	ok(t, l.ask(t.Context(), l.device(t, "v1"), "127.0.0.1:1", "poweroff"))
-	ok(t, l.Blink(l.state(t, "v1"), time.Minute))
+	ok(t, l.Blink(t.Context(), "carol", l.state(t, "v1"), time.Minute))
 	equal(t, "asked", agents.did, "power off v1", "blink v1 1m0s")
+	equal(t, "the log tells", l.events(t, journal.Visit), "carol v1: bob -> , ran a command: blink 1m0s")
 	l.Down("v1", false, "")
-	if err := l.Blink(l.state(t, "v1"), time.Minute); !errors.Is(err, ErrNoAgent) {
+	if err := l.Blink(t.Context(), "carol", l.state(t, "v1"), time.Minute); !errors.Is(err, ErrNoAgent) {
 		t.Errorf("one that is off blinks: %v", err)
 	}
 }
