@@ -46,8 +46,6 @@ type testLab struct {
 	grid    *grid
 }
 
-// newLab is a lab in memory with some users besides alice, and free nodes of the
-// model m1.
 // inFull returns what a list shows.
 func inFull(l List, err error) ([]DeviceStatus, error) {
 	if err != nil {
@@ -56,6 +54,8 @@ func inFull(l List, err error) ([]DeviceStatus, error) {
 	return l.Now(context.Background())
 }
 
+// newLab is a lab in memory with some users besides alice, and free nodes of the
+// model m1.
 func newLab(t testing.TB, users []auth.Name, nodes ...Name) testLab {
 	t.Helper()
 	store, err := badger.OpenMemory()

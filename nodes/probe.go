@@ -127,15 +127,15 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 	return missing
 }
 
-// calledUp returns the physical nodes that should answer.
+// calledUp returns the nodes that go on without the server and should answer.
 func (l *Lab) calledUp(ctx context.Context) (all []DeviceStatus, err error) {
-	physical, err := l.list(ctx, nodeScope, func() []*Device {
+	lasting, err := l.list(ctx, nodeScope, func() []*Device {
 		return l.view.which(func(d *Device) bool { return d.Kind == Node && d.lasts() })
 	})
 	if err != nil {
 		return nil, err
 	}
-	for n, err := range physical.Each(ctx) {
+	for n, err := range lasting.Each(ctx) {
 		if err != nil {
 			return nil, err
 		}
