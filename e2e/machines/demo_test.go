@@ -20,7 +20,7 @@ import (
 // The demo of machines, with two small images: it loads them, boots both, and leaves
 // no machine behind.
 func TestDemoOfMachines(t *testing.T) {
-	boottest.Need(t, "busybox", "ssh")
+	boottest.NeedLong(t, "busybox", "ssh")
 	dir, err := os.MkdirTemp("", "wd") // t.TempDir is too long for sockets
 	if err != nil {
 		t.Fatal(err)

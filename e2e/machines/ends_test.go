@@ -5,10 +5,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"walt/netboot/boottest"
 )
 
 // Up and down are facts, and why is told.
 func TestEndsOfAMachine(t *testing.T) {
+	boottest.NeedLong(t)
 	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {"etc/name": "default\n"}})
 	w.does("alice", "node create vm1")
 	w.does("alice", "node wait vm1")

@@ -3,11 +3,14 @@ package machines
 import (
 	"strings"
 	"testing"
+
+	"walt/netboot/boottest"
 )
 
 // Somebody can enter a machine whose boot stopped, on purpose or not, is told where that
 // is, and finds the reason there.
 func TestRescue(t *testing.T) {
+	boottest.NeedLong(t)
 	w := newWorld(t, map[string]map[string]string{
 		"waltplatform/pc-x86-64-default": {"etc/name": "default\n"},
 		"alice/broken":                   {"run": "this is no directory\n"},

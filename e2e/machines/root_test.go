@@ -48,6 +48,7 @@ func withoutNFS(t *testing.T) v1.Layer {
 
 // A machine whose image is in its memory needs neither the server nor its network.
 func TestRootInMemory(t *testing.T) {
+	boottest.NeedLong(t)
 	w := newWorld(t, map[string]map[string]string{
 		"waltplatform/pc-x86-64-default": {"etc/name": "all here\n", bare: "", "bin/beat": `#!/bin/sh
 while :; do

@@ -14,7 +14,7 @@ import (
 // A machine whose memory for files is full goes on, and so does SSH; one whose
 // shutdown hangs is reset in the end.
 func TestMachineInTrouble(t *testing.T) {
-	boottest.Need(t, "busybox")
+	boottest.NeedLong(t, "busybox")
 	b := newBench(t)
 	b.in.Init = "/sbin/init"
 	b.serveNFS(boottest.Busybox(t, true, map[string]string{
