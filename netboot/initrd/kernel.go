@@ -5,11 +5,13 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // findKernel sets what is known of the newest kernel of the plan's architecture,
@@ -141,8 +143,13 @@ func isNoDir(tree fs.FS, name string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// headSize is how many bytes of a kernel tell what it is.
-const headSize = 64 << 10
+const (
+	// headSize is how many bytes of a kernel tell what it is.
+	headSize = 64 << 10
+	// kernelLimit is how many bytes a kernel may have. An archive of a few bytes may have
+	// a file of any size, and whoever boots a kernel copies it.
+	kernelLimit = 256 << 20
+)
 
 // readHead returns the first bytes of a regular file, uncompressed if it is a gzip
 // file, as kernels for arm64 are in some distributions.
@@ -152,6 +159,13 @@ func readHead(tree fs.FS, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && info.Size() > kernelLimit {
+		err = fmt.Errorf("/%s: %w", name, syscall.EFBIG)
+	}
+	if err != nil {
+		return nil, err
+	}
 	head, err := io.ReadAll(io.LimitReader(f, headSize))
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 )
 
 // What an image lacks is known without a build: what needed modules depend on, files
@@ -54,5 +55,20 @@ func TestUnfit(t *testing.T) {
 	_, err := Inspect("amd64", tree(map[string]string{"boot/vmlinuz-5.4.1": pc("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}), nil)
 	if !Unfit(err) {
 		t.Errorf("modules that nobody indexed: %v", err)
+	}
+}
+
+// A kernel that is there as a file of any size is refused before anybody copies it.
+func TestHugeKernel(t *testing.T) {
+	huge := make([]byte, kernelLimit+1)
+	copy(huge, pc("5.4.1"))
+	files := tree(map[string]string{"lib/modules/5.4.1/modules.dep": ""})
+	files["boot/vmlinuz-5.4.1"] = &fstest.MapFile{Data: huge, Mode: 0o644}
+	if _, err := Inspect("amd64", files, nil); !Unfit(err) || !strings.Contains(err.Error(), "/boot/vmlinuz-5.4.1: file too large") {
+		t.Errorf("got %v", err)
+	}
+	files["boot/vmlinuz-5.4.1"].Data = huge[:kernelLimit]
+	if p, err := Inspect("amd64", files, nil); err != nil || p.Kernel != "boot/vmlinuz-5.4.1" {
+		t.Errorf("got %+v, %v", p, err)
 	}
 }
