@@ -301,6 +301,8 @@ func TestLoadRefusesWhatIsNone(t *testing.T) {
 	refuses(t, sending(archived(t, regular("manifest.json", "{}"))), "not valid")
 	refuses(t, sending(archived(t, regular("manifest.json", `[{"Config":"../../etc/passwd","Layers":["/etc/passwd"]}]`))), "without its config")
 	refuses(t, sending(archived(t, regular("manifest.json", `[{"Config":"","Layers":null}]`))), "without its config")
+	layers := strings.Repeat(`,"l"`, layersLimit+1)
+	refuses(t, sending(archived(t, regular("c", "{}"), regular("l", ""), regular("manifest.json", `[{"Config":"c","Layers":[`+layers[1:]+`]}]`))), "has more than 1000 layers")
 	refuses(t, sending(archived(t, regular(strings.Repeat("x", nameLimit+1), ""))), "a name of more than 4096 bytes")
 	var many []*tar.Header
 	for i := range entryLimit + 1 {

@@ -16,8 +16,13 @@ import (
 	"walt/images/content"
 )
 
-// packedLimit is how many images of an archive, or variants of them, are looked at.
-const packedLimit = 200
+const (
+	// packedLimit is how many images of an archive, or variants of them, are looked at.
+	packedLimit = 200
+	// layersLimit is how many layers an image has that names them: the same few files
+	// may be named without end. Docker makes no more than 127.
+	layersLimit = 1000
+)
 
 // packed is an image in an archive.
 type packed struct {
@@ -72,6 +77,9 @@ func (a *archive) saved() (all []packed, err error) {
 
 // compose writes the manifest of an image by the names of its files.
 func (a *archive) compose(config string, layers []string) ([]byte, error) {
+	if len(layers) > layersLimit {
+		return nil, Unusable(a, "has more than %d layers", layersLimit)
+	}
 	b := a.find(config)
 	if b.Digest == "" {
 		return nil, Unusable(a, "was packed without its config")
