@@ -31,6 +31,8 @@ const (
 	silence = 10 * time.Second
 	// reports and reportsAtOnce bound what a machine has the server hear, a second.
 	reports, reportsAtOnce = 10, 30
+	// failedLimit is how many characters of why a boot failed are kept: the log has them.
+	failedLimit = 1000
 	// orderLimit is how long an agent may take to take an order.
 	orderLimit = 5 * time.Second
 
@@ -80,6 +82,9 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 			s.complain(from.Addr(), "an agent is not of this boot")
 			break
 		}
+		if now.turn(ctx) != nil {
+			break
+		}
 		if b == nil {
 			b = now
 			err := s.admit(b, a)
@@ -91,7 +96,6 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 				break
 			}
 		}
-		time.Sleep(b.pace.Reserve().Delay())
 		if err := s.noteRoot(b, said); err != nil {
 			s.Log.Error("note that a machine has its root", "node", b.machine.Name, "err", err)
 			break
@@ -112,6 +116,15 @@ func (a *agent) read() (said instructions.Report, err error) {
 		return said, cmp.Or(a.lines.Err(), io.EOF)
 	}
 	return said, json.Unmarshal(a.lines.Bytes(), &said)
+}
+
+// turn waits until a report of the machine may be heard. It fails when that would take
+// longer than an agent is silent, so that connections which a machine opens without end
+// do not wait here in ever greater numbers.
+func (b *boot) turn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	return b.pace.Wait(ctx)
 }
 
 // given reports whether the instructions are given to nobody any more.
@@ -180,7 +193,7 @@ func (s *Server) keep(b *boot) error {
 func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.Report) {
 	b.mu.Lock()
 	defer b.mu.Unlock() // while the lab is told, so that it is not told later
-	if b.over {
+	if b.over || b.agent != a {
 		return
 	}
 	before := a.said
@@ -190,7 +203,7 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 	switch {
 	case said.Failed != "":
 		if said.Failed != before.Failed {
-			s.Lab.Failed(n, fault.Failedf("%s", said.Failed))
+			s.Lab.Failed(n, fault.Failedf("%.*s", failedLimit, said.Failed))
 			s.Lab.Stopped(n, addr)
 		}
 	case now == step(before):

@@ -70,4 +70,27 @@ func TestHostileMachine(t *testing.T) {
 	if took := time.Since(begun); took < 2*time.Second {
 		t.Errorf("59 reports are heard in %v", took)
 	}
+	long := report(i, instructions.Mounts)
+	long.Failed = strings.Repeat("x", 60_000)
+	f.report(c, long)
+	f.hears("one failed: " + strings.Repeat("x", 1000))
+}
+
+// An agent that connects again and again is heard as often as another one: its
+// connections do not wait in the server, not even when that ends.
+func TestAgentThatConnectsAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	var ends time.Time
+	t.Cleanup(func() { // after the server's
+		if took := time.Since(ends); took > 8*time.Second {
+			t.Errorf("the server ends after %v", took)
+		}
+	})
+	f := newFixture(t)
+	_, token := f.prepare(one)
+	i, _ := f.ask(one, token)
+	for range 300 {
+		f.agent(one, report(i, instructions.Mounts))
+	}
+	ends = time.Now()
 }
