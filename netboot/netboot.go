@@ -106,7 +106,8 @@ type Server struct {
 	Config
 	files artefacts
 
-	looks flight.Group[struct{}]
+	looks   flight.Group[struct{}]
+	reading chan struct{} // has a value while somebody reads the modules of an image
 
 	mu       sync.Mutex
 	boots    map[netip.Addr]*boot // the last one of each machine
@@ -118,7 +119,7 @@ type Server struct {
 
 // New makes a server, which Serve makes live.
 func New(c Config) *Server {
-	return &Server{Config: c, boots: map[netip.Addr]*boot{}, findings: map[pair]finding{}, files: artefacts{dir: c.Dir}}
+	return &Server{Config: c, reading: make(chan struct{}, 1), boots: map[netip.Addr]*boot{}, findings: map[pair]finding{}, files: artefacts{dir: c.Dir}}
 }
 
 // Network is how machines reach the server: sockets of a network of theirs.

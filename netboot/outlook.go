@@ -158,11 +158,18 @@ func (b *boot) plan() (*initrd.Plan, error) {
 	return initrd.Inspect(arch, b.roots[0].tree, lender)
 }
 
-// Firmware implements nodes.Machines.
+// Firmware implements nodes.Machines. It takes as much memory as an image has modules:
+// one who asks waits for the other.
 func (s *Server) Firmware(ctx context.Context, img images.Image) ([]nodes.Firmware, error) {
 	o, err := s.look(ctx, img)
 	if err != nil || o.why != "" {
 		return nil, err
+	}
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 	b := &boot{record: record{Digest: o.at.image, Lender: o.at.lender}}
 	if err := s.hold(ctx, b); err != nil {
