@@ -117,7 +117,7 @@ func (a *artefacts) trim(now time.Time) error {
 		if sum <= artefactsLimit || now.Sub(i.ModTime()) < artefactsRest {
 			break
 		}
-		if err := os.Remove(filepath.Join(a.dir, i.Name())); err != nil {
+		if err := os.Remove(filepath.Join(a.dir, i.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) { // another build trims, too
 			return err
 		}
 		sum -= i.Size()

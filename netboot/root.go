@@ -132,6 +132,9 @@ type sender struct {
 }
 
 func (s *sender) Write(b []byte) (int, error) {
+	if s.ctx.Err() != nil {
+		return 0, context.Cause(s.ctx)
+	}
 	known := min(s.skip, int64(len(b)))
 	s.skip -= known
 	if known == int64(len(b)) {
