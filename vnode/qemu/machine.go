@@ -266,10 +266,21 @@ func process(dir string) *os.Process {
 		return nil
 	}
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", id))
-	if err != nil || !strings.Contains(string(command), "\x00walt-"+filepath.Base(dir)+"\x00") {
+	if err != nil || !strings.Contains(string(command), "\x00walt-"+filepath.Base(dir)+"\x00") || !runsIn(id, dir) {
 		return nil
 	}
 	return p
+}
+
+// runsIn reports whether a process runs in a directory, as that of a machine does. Who
+// copies the data of a server copies the number of the process, too.
+func runsIn(id int, dir string) bool {
+	is, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", id))
+	if err != nil {
+		return false
+	}
+	want, err := os.Stat(dir)
+	return err == nil && os.SameFile(is, want)
 }
 
 // Kill cuts the power, and returns when the process has ended.

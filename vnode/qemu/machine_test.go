@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -178,6 +180,40 @@ func TestResetEndsTheProcess(t *testing.T) {
 	}
 	if err := m.monitor.do(t.Context(), "query-name", nil, nil); err == nil {
 		t.Error("one that ended answers")
+	}
+}
+
+// The machine of a server is not that of another one which has a copy of its data.
+func TestMachineOfACopy(t *testing.T) {
+	t.Parallel()
+	own, copied := place(t), place(t)
+	c := exec.Command("/bin/sh", "-c", "read line", guestName(mac))
+	hold, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{own, copied} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Dir = own
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{own, copied} {
+		if err := os.WriteFile(filepath.Join(dir, processID), fmt.Appendln(nil, c.Process.Pid), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if process(own) == nil || process(copied) != nil {
+		t.Error("it is not told whose it is")
+	}
+	if end(copied) || process(own) == nil {
+		t.Error("it is ended by the other server")
+	}
+	if err := errors.Join(hold.Close(), c.Wait()); err != nil && c.ProcessState == nil {
+		t.Error(err)
 	}
 }
 
