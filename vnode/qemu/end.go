@@ -8,13 +8,17 @@ import (
 // ending is why a machine ended.
 type ending struct {
 	again   bool   // it resets itself: another one follows
-	crashed bool   // its kernel gave up
+	crashed bool   // its kernel gave up, and resets it
 	why     string // in words for users; "" for a reboot or a shutdown like any other
 }
 
 // What is on the serial line of a machine that does not end as it should. The kernel
 // writes a panic there however quiet it is.
 var panicForm = regexp.MustCompile(`Kernel panic - not syncing: ([^\r\n]+)`)
+
+// longestPanic is how many bytes of what a kernel says of its panic are kept: it writes
+// no longer lines, but whatever runs on a machine does.
+const longestPanic = 500
 
 const (
 	initEnded = "Attempted to kill init!"  // of the kernel
@@ -40,9 +44,9 @@ func endingOf(reason, complaint string, said []byte) ending {
 		e.why = "power cut: its process on the server was told to end"
 	case !strings.HasPrefix(reason, "guest-"):
 		e.why = "power cut: " + reason
-	case panics != nil:
+	case panics != nil && e.again: // who switches it off after such words does that
 		e.crashed = true
-		text := strings.TrimSpace(string(panics[1]))
+		text := strings.TrimSpace(string(panics[1][:min(len(panics[1]), longestPanic)]))
 		if e.why = "kernel panic: " + text; strings.HasPrefix(text, initEnded) {
 			e.why = "its init ended (" + e.why + ")"
 		}

@@ -1,6 +1,9 @@
 package qemu
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // Why a machine ended, from what QEMU says and what the machine wrote.
 func TestEnding(t *testing.T) {
@@ -18,6 +21,11 @@ func TestEnding(t *testing.T) {
 		{
 			what: "init", reason: "guest-reset", said: dead,
 			want: ending{again: true, crashed: true, why: "its init ended (kernel panic: Attempted to kill init! exitcode=0x00000100)"},
+		},
+		{what: "poweroff after such words", reason: "guest-shutdown", said: panicked, want: ending{}},
+		{
+			what: "a long line", reason: "guest-reset", said: []byte("Kernel panic - not syncing: " + strings.Repeat("x", serialTail/2)),
+			want: ending{again: true, crashed: true, why: "kernel panic: " + strings.Repeat("x", longestPanic)},
 		},
 		{what: "hang", reason: "guest-reset", said: []byte("walt: the shutdown hangs\r\n"), want: ending{again: true, why: hung}},
 		{what: "hang at the end", reason: "guest-shutdown", said: []byte("walt: the shutdown hangs\r\n"), want: ending{why: hung}},

@@ -281,7 +281,7 @@ func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, m *Machine
 			h.Lab.Failed(n, err)
 			return
 		case end.crashed:
-			if end.again = h.Lab.Crashed(n, end.why) && end.again; !end.again {
+			if !h.Lab.Crashed(n, end.why) {
 				return
 			}
 		default:
