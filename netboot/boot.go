@@ -124,13 +124,13 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 }
 
 // Resume goes on with the last boot of a machine that runs since before the server
-// started. It reports whether there was one.
+// started. It reports whether there was one, at the address that it has now.
 func (s *Server) Resume(ctx context.Context, m Machine) (bool, error) {
 	r, err := state.Read(ctx, s.Store, func(r state.Reader) (record, error) { return records.Get(r, string(m.MAC)) })
 	if errors.Is(err, state.ErrNotFound) {
 		return false, nil
 	}
-	if err != nil {
+	if err != nil || r.IP != m.IP {
 		return false, err
 	}
 	b := newBoot(m, r)

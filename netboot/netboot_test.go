@@ -385,6 +385,11 @@ func TestInstructionsAreSecret(t *testing.T) {
 	if _, status := f.ask(one, token); status != http.StatusForbidden {
 		t.Errorf("after the agent came, and a restart: status %d", status)
 	}
+	moved := one
+	moved.IP = two.IP
+	if found, err := f.Resume(t.Context(), moved); found || err != nil {
+		t.Errorf("a machine that knows itself by another address: %v, %v", found, err)
+	}
 	if found, err := f.Resume(t.Context(), netboot.Machine{MAC: "52:54:00:00:00:09"}); found || err != nil {
 		t.Errorf("a machine that never booted: %v, %v", found, err)
 	}
