@@ -141,6 +141,10 @@ func (s *Server) Resume(ctx context.Context, m Machine) (bool, error) {
 	return true, nil
 }
 
+// Over ends the boot of the machine with an address, which is off: what it had of its
+// image is held no longer.
+func (s *Server) Over(ip netip.Addr) { s.replace(ip, nil) }
+
 // Forget forgets a machine that is off, and will not come back.
 func (s *Server) Forget(ctx context.Context, mac ethernet.MAC) error {
 	s.mu.Lock()

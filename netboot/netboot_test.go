@@ -557,6 +557,30 @@ func TestMachinesSeeTheirOwnImage(t *testing.T) {
 	}
 }
 
+// Of a machine that is off nothing is held, and nothing is seen; it may come back.
+func TestMachineThatIsOff(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	m := &meeting{Library: f.config.Library}
+	f.Config.Library = m
+	_, token := f.prepare(one)
+	i, _ := f.ask(one, token)
+	c := f.agent(one, report(i, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+	if m.here.Load() != 1 {
+		t.Errorf("%d images are held", m.here.Load())
+	}
+	f.Over(one.IP)
+	closed(t, c)
+	if _, found := f.Find("one"); found || m.here.Load() != 0 {
+		t.Errorf("of a machine that is off %d images are held", m.here.Load())
+	}
+	f.Over(one.IP)
+	if _, token = f.prepare(one); token == "" || m.here.Load() != 1 {
+		t.Error("it does not come back")
+	}
+}
+
 func TestImageThatCannotBoot(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -33,6 +33,7 @@ type Boots interface {
 	Lease(context.Context, ethernet.MAC, netip.Prefix) (netip.Addr, error)
 	Prepare(context.Context, netboot.Machine) (netboot.Boot, error)
 	Resume(context.Context, netboot.Machine) (bool, error)
+	Over(netip.Addr)
 	Forget(context.Context, ethernet.MAC) error
 }
 
@@ -296,6 +297,15 @@ func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, m *Machine
 // run is a machine from power on to power off. It returns why that was.
 func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine) (end ending, err error) {
 	l.line.Store(nil) // what it says from here on is of another boot
+	defer func() {    // whatever is wrong, no machine runs that nobody looks after
+		switch {
+		case m == nil || err == nil:
+		case l.leave.Load():
+			m.Leave()
+		default:
+			m.Kill()
+		}
+	}()
 	who, spec, err := h.describe(ctx, n)
 	if err != nil {
 		return end, err
@@ -304,6 +314,11 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 		return end, err
 	}
 	defer h.exit(l)
+	defer func() {
+		if !l.leave.Load() {
+			h.Boots.Over(who.IP)
+		}
+	}()
 	dir := h.place(spec.MAC)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return end, err
@@ -330,7 +345,6 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 	}
 	line, err := listen(dir, h.Log.With("node", n))
 	if err != nil {
-		m.Kill()
 		return end, fmt.Errorf("listen to the serial line: %w", err)
 	}
 	l.line.Store(line)
@@ -341,11 +355,6 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 		<-line.done
 		return endingOf(m.monitor.ended(), m.complaint(), line.end()), nil
 	case <-ctx.Done():
-		if l.leave.Load() {
-			m.Leave()
-		} else {
-			m.Kill()
-		}
 		return end, ctx.Err()
 	}
 }
