@@ -148,6 +148,7 @@ func TestStopMachines(t *testing.T) {
 		}
 		for i, called := range []string{"walt-" + name, "another"} { // as if its number was given anew
 			c := exec.Command("sh", "-c", "read line; exit 7", called)
+			c.Dir = dir
 			in, err := c.StdinPipe()
 			if err == nil {
 				err = c.Start()
