@@ -39,7 +39,7 @@ test: parts ## run all tests, the stories through the real ssh client among them
 MACHINES := ./vnode/qemu ./netboot/agent ./e2e/machines
 MACHINE_PARTS := ssh docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd
 
-test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines: 4 minutes
+test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines: some 8 minutes
 	scripts/parts $(MACHINE_PARTS)
 	WALT_MACHINES=1 $(GO) test -p 1 -count=1 -timeout 30m $(MACHINES)
 	WALT_MACHINES=1 $(GO) test -run Linux -count=1 -timeout 30m ./netboot/nfs
