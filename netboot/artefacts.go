@@ -13,7 +13,9 @@ import (
 	"slices"
 	"time"
 
+	"walt/fault"
 	"walt/images/flight"
+	"walt/netboot/initrd"
 )
 
 // artefactsLimit is how many bytes the kept kernels and initramfs may take, beside
@@ -36,6 +38,9 @@ type artefacts struct {
 // of returns the files that a boot starts with.
 func (a *artefacts) of(ctx context.Context, b *boot, agent func(arch string) ([]byte, error)) (Boot, error) {
 	program, err := agent(arch)
+	if errors.Is(err, initrd.ErrNoAgent) {
+		err = fault.Failedf("%v", err)
+	}
 	if err != nil {
 		return Boot{}, err
 	}

@@ -24,11 +24,13 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"walt/ethernet"
+	"walt/fault"
 	"walt/images"
 	"walt/images/content"
 	"walt/images/imagetest"
 	"walt/journal"
 	"walt/netboot"
+	"walt/netboot/initrd"
 	"walt/netboot/instructions"
 	"walt/netboot/nfs"
 	"walt/nodes"
@@ -590,6 +592,16 @@ func TestImageThatCannotBoot(t *testing.T) {
 	}
 	if tree, err := f.Tree(t.Context(), one.IP, nfs.IDOf(content.Digest(f.images["hollow"].Digest))); tree != nil || err != nil {
 		t.Errorf("it is seen all the same: %v", err)
+	}
+}
+
+// A server that was built without the program of machines says so to users.
+func TestServerWithoutAgents(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.Agent = func(string) ([]byte, error) { return nil, initrd.ErrNoAgent }
+	if _, err := f.Prepare(t.Context(), one); fault.As(err) == nil || !strings.Contains(err.Error(), "make build") {
+		t.Errorf("a boot: %v", err)
 	}
 }
 
