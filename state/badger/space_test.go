@@ -81,6 +81,7 @@ func TestRemoved(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			waitFor(t, b, merged) // no table is written later, into what is removed
 			if err := remove(dir); err != nil {
 				t.Fatal(err)
 			}
