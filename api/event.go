@@ -23,13 +23,14 @@ type Event struct {
 	To     string        `json:"to"`     // what it is since
 	Detail string        `json:"detail"` // a text for people
 	Count  int           `json:"count"`  // how often it happened: refused logins that repeat are one event
-	Lines  []string      `json:"lines"`  // the last of the console of a node that could not boot
+	Lines  []string      `json:"lines"`  // the last of the console of a node that could not boot, for those who may see it
 }
 
 // NewEvent makes an event for programs. Images in it are named as people write
 // them.
 func NewEvent(e journal.Event) Event {
-	e.Count, e.Nodes = max(1, e.Count), append([]string{}, e.About()...)
-	e.Lines = append([]string{}, e.Lines...)
-	return Event(e)
+	return Event{
+		Time: e.Time, Type: e.Type, Actor: e.Actor, Node: e.Node, Nodes: append([]string{}, e.About()...),
+		From: e.From, To: e.To, Detail: e.Detail, Count: max(1, e.Count), Lines: append([]string{}, e.Lines...),
+	}
 }

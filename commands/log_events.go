@@ -40,7 +40,7 @@ func (c *Call) events(ctx context.Context, usual string, live bool) (from, until
 		if !typed(e) {
 			return e, false
 		}
-		return issued(e)
+		return issued(nodes.Readable(e, c.User, c.Admin))
 	}, err
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"walt/api"
+	"walt/auth"
 	"walt/journal"
 )
 
@@ -93,4 +95,49 @@ func (lab *testLab) call(line string, out *strings.Builder) *Call {
 	c := &Call{App: lab.app, Session: s, cmd: cmd, line: line}
 	lab.must(c.parse(rest))
 	return c
+}
+
+// What a node wrote on its console is in the log for its owner of that time and for
+// administrators, in whatever form the log is shown; that of a free node is for all. An
+// event that does not tell whose it was is for administrators.
+func TestLogOfConsoles(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	all := []string{"of-bob", "of-nobody", "of-whom"}
+	for i, reader := range []string{"bob", "waltplatform", ""} {
+		lab.must(lab.journal.Add(t.Context(), journal.Event{Type: journal.Power, Actor: journal.Server, Node: "pc-1", Detail: "cannot boot", Lines: all[i : i+1], Reader: reader}))
+	}
+	for user, want := range map[string][]string{
+		"alice": all, "bob": {"of-bob", "of-nobody"}, "carol": {"of-nobody"},
+	} {
+		for _, line := range []string{
+			"log show --history full", "log show -n 3", "log show --json", "log show --issuers pc-1 --type power",
+			"log show --history full --realtime", "log show --history full --realtime --json",
+		} {
+			s := lab.session(auth.Name(user), "")
+			out := &writes{last: "cannot boot"}
+			s.Out, s.Err = out, out
+			if strings.Contains(line, "realtime") {
+				s.Waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
+					ctx, out.end = context.WithCancel(ctx)
+					return ctx, out.end
+				}
+			}
+			lab.app.Run(t.Context(), s, line)
+			text := strings.Join(out.all, "")
+			var got []string
+			for _, what := range all {
+				if strings.Contains(text, what) {
+					got = append(got, what)
+				}
+			}
+			if strings.Count(text, "cannot boot") != 3 || !slices.Equal(got, want) {
+				t.Errorf("%s: %s: sees %q, want %q:\n%s", user, line, got, want, text)
+			}
+		}
+		got := lab.ok(auth.Name(user), "log wait --json --history full cannot boot") // the first of them
+		if strings.Contains(got, "of-bob") != (user != "carol") {
+			t.Errorf("%s waits for it and sees %s", user, got)
+		}
+	}
 }

@@ -47,9 +47,10 @@ type Event struct {
 	Nodes  []string  `json:"nodes,omitempty"` // the devices it is about when they are several
 	From   string    `json:"from"`
 	To     string    `json:"to"`
-	Detail string    `json:"detail"`          // for people
-	Count  int       `json:"count,omitempty"` // how often it happened, when repeats became one event
-	Lines  []string  `json:"lines,omitempty"` // of the console of a node that could not boot, the last ones
+	Detail string    `json:"detail"`           // for people
+	Count  int       `json:"count,omitempty"`  // how often it happened, when repeats became one event
+	Lines  []string  `json:"lines,omitempty"`  // of the console of a node that could not boot, the last ones
+	Reader string    `json:"reader,omitempty"` // the user whose console that was: it is for nobody else's eyes
 }
 
 // Actor is who makes a change: a user, by name, or the server by itself. Package

@@ -130,8 +130,13 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 		}
 	})
 	if more, tell := l.status.fail(n); err == nil && tell {
-		e := journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: fmt.Sprintf("cannot boot %s: %s%s", d.Image, why, more), Lines: l.lastWritten(d)}
-		err = l.Journal.Add(ctx, e)
+		_, err = l.Store.Update(ctx, func(tx state.Tx) error {
+			d, here, err := devices.Find(tx, string(n))
+			if err != nil || !here {
+				return err
+			}
+			return l.Journal.Record(tx, l.giveUp(d, fmt.Sprintf("cannot boot %s: %s%s", d.Image, why, more)))
+		})
 	}
 	if err != nil {
 		l.Log.Error("note that a node cannot boot", "node", n, "err", err)

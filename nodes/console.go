@@ -5,6 +5,9 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"walt/auth"
+	"walt/journal"
 )
 
 // Speaker is a Host whose nodes have a console.
@@ -25,6 +28,28 @@ func (l *Lab) lastWritten(d Device) []string {
 		return lastLines(host.Console(d.Name))
 	}
 	return nil
+}
+
+// reads reports whether a user who is no administrator may see what a node wrote that
+// booted an image of the owner.
+func reads(user, owner auth.Name) bool { return owner == user || owner == auth.Nobody }
+
+// Readable is what a user may know of an event: the lines of a console are for whom
+// Detail shows them to.
+func Readable(e journal.Event, user auth.Name, admin bool) journal.Event {
+	if !admin && !reads(user, auth.Name(e.Reader)) {
+		e.Lines = nil
+	}
+	return e
+}
+
+// giveUp is the event that a node does not come up, with the last that it wrote. The
+// device is read in the transaction that records it: it wrote that in this very boot.
+func (l *Lab) giveUp(d Device, detail string) journal.Event {
+	return journal.Event{
+		Type: journal.Power, Actor: journal.Server, Node: string(d.Name), Detail: detail,
+		Lines: l.lastWritten(d), Reader: string(d.Booted.User),
+	}
 }
 
 // steering is what makes a terminal do something, see ECMA-48.

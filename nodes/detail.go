@@ -29,16 +29,11 @@ func (l *Lab) Detail(ctx context.Context, user auth.Name, admin bool, n DeviceSt
 			return err
 		}
 		// What was written may be of a later boot than n tells of: both must be open to the user.
-		if !admin && (!opens(n.Booted, user) || !opens(now.Booted, user)) {
+		if !admin && !(reads(user, n.Booted.User) && reads(user, now.Booted.User)) {
 			d.Console = nil
 		}
 		d.Next, _, err = images.Find(r, n.Image)
 		return err
 	})
 	return d, err
-}
-
-// opens reports whether a user may see what a node writes that booted an image.
-func opens(booted images.Ref, user auth.Name) bool {
-	return booted.User == user || booted.User == auth.Nobody
 }

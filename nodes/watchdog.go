@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"walt/journal"
 	"walt/power"
 	"walt/state"
 )
@@ -71,7 +70,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 			return err
 		}
 		what = fmt.Sprintf("not up after %v: %s", d.Settings.bootTimeout(), what)
-		return l.Journal.Record(tx, journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: what, Lines: l.lastWritten(d)})
+		return l.Journal.Record(tx, l.giveUp(d, what))
 	})
 	if errors.Is(err, state.ErrNotFound) {
 		return nil // forgotten meanwhile
