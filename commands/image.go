@@ -260,6 +260,15 @@ func (c *Call) warnUnfit(all []images.Image) {
 	}
 }
 
+// warnNew says of an image that has just come what keeps nodes from booting it.
+func (c *Call) warnNew(ctx context.Context, img images.Image) error {
+	one := []images.Image{img}
+	c.warnUnfit(one)
+	outlooks, _, err := c.Lab.Outlooks(ctx, one)
+	c.warnUnbootable(one, outlooks)
+	return err
+}
+
 // warnUnfitNodes names the nodes whose images are for a platform that they cannot
 // run. That is no reason to refuse them: tools that pack files into an image often
 // note what they run on themselves.

@@ -41,11 +41,18 @@ func TestImagesThatBootMachines(t *testing.T) {
 		}
 		lab.addImage(images.Image{Ref: ref, Digest: digest(n), Models: models})
 	}
-	lab.nodes.Machines = bench{digest(0): {Kernel: "6.1"}, digest(1): {Why: "it has no kernel"}}
+	archive := packed(t, "os pc-x86-64")
+	if got := lab.run("bob", "image load os", archive); got.status != StatusDone || strings.Contains(got.stderr, "boots no machine") {
+		t.Errorf("without a machine: %+v", got)
+	}
+	os, err := lab.app.Images.Own(t.Context(), "bob", "os")
+	lab.must(err)
+	lab.ok("bob", "image remove os")
+	lab.nodes.Machines = bench{digest(0): {Kernel: "6.1"}, digest(1): {Why: "it has no kernel"}, os.Digest: {Why: "it has no modules"}}
 	if out := lab.ok("bob", "image show"); strings.Contains(out, "BOOTS") {
 		t.Errorf("without a machine: %s", out)
 	}
-	_, err := lab.nodes.Register(t.Context(), "alice", nodes.Announcement{Name: "vm1", MAC: "52:54:00:00:02:01", Model: "pc-x86-64", Host: nodes.QEMU})
+	_, err = lab.nodes.Register(t.Context(), "alice", nodes.Announcement{Name: "vm1", MAC: "52:54:00:00:02:01", Model: "pc-x86-64", Host: nodes.QEMU})
 	lab.must(err)
 	lab.tell([]step{{
 		user: "bob", line: "image show",
@@ -74,6 +81,16 @@ func TestImagesThatBootMachines(t *testing.T) {
 	}
 	if got := lab.run("bob", "image show", ""); got.stderr != "4 of them boot no machine; see why with: image inspect NAME\n" {
 		t.Errorf("of many it says %q", got.stderr)
+	}
+
+	// What comes new is told of.
+	for line, want := range map[string]string{
+		"image clone walt:bob/hollow": "hollow boots no machine: it has no kernel.\n", "image clone walt:bob/good": "", "image load os": "os boots no machine: it has no modules.\n",
+	} {
+		got := lab.run("carol", line, archive)
+		if got.status != StatusDone || strings.Contains(got.stderr, "boots no machine") != (want != "") || !strings.HasSuffix(got.stderr, want) {
+			t.Errorf("%s: %+v, want %q", line, got, want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"walt/consent"
@@ -43,7 +44,6 @@ func imageLoad(ctx context.Context, c *Call) error {
 	if v := loaded.Image.Variant; v != "" {
 		c.note("The archive has variants for several platforms: that for %s was taken.", v)
 	}
-	c.warnUnfit([]images.Image{loaded.Image})
 	c.say("%s is loaded: %s, for %s", to.Short(), size(loaded.Image.Size), strings.Join(images.ModelNames(loaded.Image.Models), ", "))
-	return c.showRestarted(loaded.Restarts)
+	return errors.Join(c.warnNew(ctx, loaded.Image), c.showRestarted(loaded.Restarts))
 }

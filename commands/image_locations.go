@@ -3,6 +3,7 @@ package commands
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,9 +55,8 @@ func imageClone(ctx context.Context, c *Call) error {
 	if v := cloned.Image.Variant; v != "" && from.Location != images.Here {
 		c.note("%s has variants for several platforms: that for %s was taken.", from, v)
 	}
-	c.warnUnfit([]images.Image{cloned.Image})
 	c.say("%s is a clone of %s", to.Short(), from)
-	return c.showRestarted(cloned.Restarts)
+	return errors.Join(c.warnNew(ctx, cloned.Image), c.showRestarted(cloned.Restarts))
 }
 
 // platform is what the option of that name says, "" when it was not given.

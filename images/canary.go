@@ -114,6 +114,9 @@ func (c *Catalog) release(ctx context.Context, user auth.Name, terms *Terms, pre
 			if now.Digest != present.Digest {
 				return errUpdated
 			}
+			if err := tx.CanBoot(present.Ref, fresh); err != nil { // nobody is asked about what cannot be
+				return err
+			}
 			if err := visited(tx, present.Ref, given); err != nil { // in the end, all of them reboot
 				return err
 			}

@@ -31,7 +31,8 @@ type Change interface {
 	// Booting returns the nodes that boot an image, in natural order.
 	Booting(Ref) ([]Node, error)
 	// CanBoot is a fault when one of the nodes that boot an image could not boot the
-	// content of another, which is here, under its name.
+	// content of another, which is here, under its name. A default image is for all nodes
+	// of its model, whatever they boot now.
 	CanBoot(Ref, Image) error
 	// Restart has a node restarted on its image after the commit.
 	Restart(Node) error

@@ -256,6 +256,9 @@ func (c *Catalog) replaceWith(ctx context.Context, user auth.Name, given consent
 		if err != nil {
 			return err
 		}
+		if err := tx.CanBoot(old.Ref, present); err != nil {
+			return err
+		}
 		if err := visited(tx, old.Ref, given); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package images_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -184,4 +185,46 @@ func TestUpdateThatFails(t *testing.T) {
 	}
 	_, _, err := l.PutBack(t.Context(), "bob", "m2-default", images.Terms{})
 	wantFault(t, err, fault.Failed, "m2-default")
+}
+
+// A default image that machines of its model could not boot does not come to be one,
+// from wherever: no node tries it, and nothing changes.
+func TestDefaultThatCannotBoot(t *testing.T) {
+	t.Parallel()
+	l := offered(t)
+	hollow := version("hollow", 1)
+	hollow.Ref = ref("alice/os")
+	l.image(t, hollow)
+	tried := false
+	l.fleet.await = func(context.Context, images.Ref, func(images.Trial)) error {
+		tried = true
+		return nil
+	}
+	same := func(what string) {
+		t.Helper()
+		if got := l.digests(t); tried || len(got) != 1 || got["m1-default"] != sum("v1") || l.fleet.nodes["free"] != defaultM1 {
+			t.Errorf("after %s: %v, tried: %t", what, got, tried)
+		}
+	}
+	l.fleet.unbootable = sum("v2")
+	if got := l.updates(t, false); len(got) != 1 || got[0].Restarts != nil || got[0].Kept != (images.Ref{}) {
+		t.Errorf("an update: %+v", got)
+	} else {
+		wantFault(t, got[0].Err, fault.Failed, "cannot be booted")
+	}
+	same("an update")
+	l.fleet.unbootable = hollow.Digest
+	_, err := l.setDefault(t, "os")
+	wantFault(t, err, fault.Failed, "not made the default image of m1: ", "cannot be booted")
+	same("choosing one")
+	l.fleet.await = nil
+	l.fleet.unbootable = ""
+	_, err = l.setDefault(t, "os")
+	ok(t, err)
+	l.fleet.unbootable = sum("v1")
+	_, _, err = l.PutBack(t.Context(), "alice", "m1-default", images.Terms{})
+	wantFault(t, err, fault.Failed, "cannot be booted")
+	if got := l.digests(t); got["m1-default"] != hollow.Digest {
+		t.Errorf("after putting back: %v", got)
+	}
 }

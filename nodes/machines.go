@@ -76,8 +76,9 @@ func (l *Lab) Outlooks(ctx context.Context, all []images.Image) (found map[image
 		}
 		if f := fault.As(err); f != nil {
 			found[img.Ref] = Outlook{Why: f.Msg, Hint: f.Hint}
-		} else if err != nil {
-			return nil, false, err
+		} else if err != nil { // of one image: the others can be told of
+			l.Log.Error("look what an image boots", "image", img.Ref, "err", err)
+			found[img.Ref] = Outlook{Why: "the server failed to look at it"}
 		}
 	}
 	_, err = l.known(ctx, unseen, models, found)
@@ -223,6 +224,9 @@ func (c *change) able(ds []Device, user auth.Name) error {
 // CanBoot is a fault when there are machines among the nodes that boot an image, and
 // these cannot boot the content that is to have its name.
 func (i imageChange) CanBoot(ref images.Ref, img images.Image) error {
+	if ref.User == auth.Nobody {
+		return i.canBeDefault(ref, img)
+	}
 	ds, err := booting(i, ref)
 	if err != nil {
 		return err
@@ -233,4 +237,25 @@ func (i imageChange) CanBoot(ref images.Ref, img images.Image) error {
 	}
 	return fault.Failedf("%s is booted by %s, and the new content cannot boot it: %s; nothing changed", ref.Short(), fault.Few(machines), first.Why).
 		WithHint("clone it under another name, or: %s", first.Hint)
+}
+
+// canBeDefault is CanBoot of a default image: all machines of its model boot that when
+// they are free. What they could not for their own settings is no concern of others.
+func (i imageChange) canBeDefault(ref images.Ref, img images.Image) error {
+	all, err := everything(i)
+	if err != nil {
+		return err
+	}
+	var usual []Device
+	for _, d := range inOrder(all) {
+		if d.Kind == Node && images.DefaultRef(d.Model) == ref {
+			usual = append(usual, Device{Name: d.Name, Host: d.Host})
+		}
+	}
+	machines, first, err := i.change.lab.unfit(i, usual, img)
+	if err != nil || len(machines) == 0 {
+		return err
+	}
+	return fault.Failedf("%s could not boot that version of %s: %s; nothing changed", fault.Few(machines), ref.Short(), first.Why).
+		WithHint("%s", first.Hint)
 }

@@ -37,7 +37,7 @@ func (b *bench) Look(_ context.Context, img images.Image) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.looks++
-	b.seen[img.Digest] = true
+	b.seen[img.Digest] = b.err == nil
 	return b.err
 }
 
@@ -123,5 +123,69 @@ func TestMachinesAreSparedWhatTheyCannotBoot(t *testing.T) {
 	l.image(t, images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}})
 	if err := boot("vm1", "new", consent.Agreement{}); !errors.Is(err, b.err) {
 		t.Errorf("an image that cannot be looked at: %v", err)
+	}
+}
+
+// A default image that machines cannot boot is refused for machines of others, too, as
+// it is what they boot when they are released; not for what one is set to.
+func TestDefaultThatMachinesCannotBoot(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	b := &bench{why: map[string]string{sum("hollow"): "it has no kernel"}, seen: map[string]bool{}, small: 64}
+	l.Machines, l.Hosts[QEMU] = b, l.grid
+	vm := Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU}
+	_, err := l.Register(t.Context(), "alice", vm)
+	ok(t, err)
+	_, err = l.Acquire(t.Context(), "bob", parse("vm1"), consent.Agreement{})
+	ok(t, err)
+	set := func(name string) error {
+		l.image(t, images.Image{Ref: ref("alice/" + name), Digest: sum(name), Models: []images.Model{"m1", "m2"}})
+		return l.Images.SetDefault(t.Context(), "alice", name, images.Terms{}, func(images.Default) {})
+	}
+	now := func() string {
+		img, err := state.Read(t.Context(), l.Store, func(r state.Reader) (images.Image, error) { return images.Get(r, images.DefaultRef("m1")) })
+		ok(t, err)
+		return img.Digest
+	}
+	wantFault(t, set("hollow"), fault.Failed, "not made the default image of m1: vm1 could not boot that version of m1-default: it has no kernel; nothing changed", "mend vm1")
+	if now() != sum("m1") {
+		t.Errorf("the default image is %s", now())
+	}
+	want, _, err := ParseAssignments([]string{"ram=64M"}, nil)
+	ok(t, err)
+	_, err = l.Store.Update(t.Context(), func(tx state.Tx) error { // as it was set before
+		d, err := devices.Get(tx, "vm1")
+		s := &subject{Device: d}
+		return errors.Join(err, s.assign(want), devices.Put(tx, "vm1", s.Device))
+	})
+	ok(t, err)
+	ok(t, set("good"))
+	if now() != sum("good") {
+		t.Errorf("the default image is %s", now())
+	}
+
+	// Without a machine of the model nobody minds, and "node create" says so.
+	_, err = l.Remove(t.Context(), "bob", parse("vm1"), consent.Agreement{})
+	ok(t, err)
+	ok(t, set("hollow"))
+	l.Creates = func(images.Model) (HostKind, string, error) { return QEMU, "", nil }
+	_, err = l.Create(t.Context(), "alice", Virtual{Name: "vm2", Model: "m1"}, nil)
+	wantFault(t, err, fault.Failed, "cannot boot vm2: it has no kernel; nothing changed", "node create vm2 --model m1 --simulated")
+}
+
+// What is wrong with one image, or the disk that it is on, is told of that one.
+func TestOutlooksOfABrokenImage(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	b := &bench{seen: map[string]bool{sum("m1"): true}, err: errors.New("the disk is broken")}
+	l.Machines, l.Hosts[QEMU] = b, l.grid
+	_, err := l.Register(t.Context(), "alice", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
+	ok(t, err)
+	good := defaultOf("m1")
+	bad := images.Image{Ref: ref("alice/bad"), Digest: sum("bad"), Models: good.Models}
+	found, _, err := l.Outlooks(t.Context(), []images.Image{bad, good})
+	ok(t, err)
+	if o, known := found[good.Ref]; !known || o.Why != "" || found[bad.Ref].Why != "the server failed to look at it" {
+		t.Errorf("got %+v", found)
 	}
 }
