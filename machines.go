@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,6 +93,29 @@ func limitsOf(v config.Virtual) nodes.Limits {
 		x.Memory = hostMemory() * 3 / 4
 	}
 	return x
+}
+
+// noteVirtual notes that another [virtual] was read and applied, and names for the log what
+// of it has changed, and what does so only at the next start.
+func (s *server) noteVirtual(v config.Virtual) (told []any) {
+	was := s.virtual
+	s.virtual = v
+	s.virtual.Kind, s.virtual.QEMU, s.virtual.Subnet, s.virtual.Net = was.Kind, was.QEMU, was.Subnet, was.Net
+	for _, part := range []struct {
+		what string
+		keys map[string]bool
+	}{
+		{"changed", map[string]bool{
+			"boot": v.Boot != was.Boot, "cpus": v.CPUs != was.CPUs, "max": v.Max != was.Max, "memory": v.RAM != was.RAM, "nat": v.NAT != was.NAT,
+		}},
+		{"needs_restart", map[string]bool{"kind": v.Kind != was.Kind, "qemu": v.QEMU != was.QEMU, "subnet": v.Net != was.Net}},
+	} {
+		maps.DeleteFunc(part.keys, func(_ string, differs bool) bool { return !differs })
+		if len(part.keys) > 0 {
+			told = append(told, part.what, "[virtual] "+strings.Join(slices.Sorted(maps.Keys(part.keys)), ", "))
+		}
+	}
+	return told
 }
 
 // hostMemory is how much there is, in MiB; 0 when that is not known.

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"walt/config"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
@@ -198,4 +199,27 @@ func TestStopMachines(t *testing.T) {
 	if err := stopMachinesCommand([]string{"--data", filepath.Join(data, "none")}); fault.As(err) == nil {
 		t.Errorf("without data: %v", err)
 	}
+}
+
+// A reload names what of [virtual] has changed, and what still waits for a start.
+func TestNoteVirtual(t *testing.T) {
+	t.Parallel()
+	was := config.Default().Virtual
+	s := &server{virtual: was}
+	tell := func(v config.Virtual, want string) {
+		t.Helper()
+		if got := fmt.Sprint(s.noteVirtual(v)...); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	tell(was, "")
+	v := was
+	v.Boot, v.RAM, v.NAT, v.Kind, v.Net = "pxe", 512, true, "qemu", netip.MustParsePrefix("10.0.0.0/24")
+	tell(v, fmt.Sprint("changed", "[virtual] boot, memory, nat", "needs_restart", "[virtual] kind, subnet"))
+	v.Max = 3
+	tell(v, fmt.Sprint("changed", "[virtual] max", "needs_restart", "[virtual] kind, subnet"))
+	v = was
+	tell(v, fmt.Sprint("changed", "[virtual] boot, max, memory, nat"))
+	v.CPUs, v.QEMU = 2, "/opt/qemu"
+	tell(v, fmt.Sprint("changed", "[virtual] cpus", "needs_restart", "[virtual] qemu"))
 }

@@ -52,6 +52,7 @@ type server struct {
 	netboot  *netboot.Server
 	qemu     *qemu.Hypervisor
 	ssh      *sshd.Server
+	virtual  config.Virtual // as it is in force
 	hostKeys []ssh.Signer
 	listener net.Listener
 	// reload reads the configuration again, at SIGHUP; nil when it cannot change.
@@ -63,7 +64,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, fault.Failedf("cannot make the data directory: %v", err).WithHint("choose another with --data DIR")
 	}
-	s := &server{data: c.Data, log: log}
+	s := &server{data: c.Data, log: log, virtual: c.Virtual}
 	if s.store, err = badger.Open(stateDir(c.Data), log); err != nil {
 		return nil, err
 	}
@@ -143,6 +144,7 @@ func (s *server) apply(c config.Config) error {
 	s.library.SetModels(models)
 	s.ports.SetIdle(c.Power.Idle.Duration)
 	s.netboot.SetKernel(c.Boot.Kernel)
+	s.netboot.SetLoader(nodes.Loader(c.Virtual.Boot))
 	s.lab.SetLimits(limitsOf(c.Virtual))
 	if err := s.network.setNAT(c.Virtual.NAT); err != nil {
 		return err
@@ -253,7 +255,7 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 		}
 		notifyReady(s.accepting(), nil)
 		s.warnUnadministered(ctx)
-		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start")
+		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start", s.noteVirtual(c.Virtual)...)
 	}
 }
 

@@ -256,7 +256,7 @@ func TestConfig(t *testing.T) {
 		{user: "carol", line: "node config pc-1 boot.delay=5s ram=2G cpu.cores=4", stdout: "pc-1 is configured\n"},
 		{
 			user: "carol", line: "node config pc-1",
-			stdout: "NAME  SETTING       VALUE\npc-1  boot.timeout  1m30s\npc-1  boot.retries  0\npc-1  boot.delay    5s\npc-1  ram           2048M\npc-1  cpu.cores     4\npc-1  boot.root     auto\npc-1  boot.loader   direct\npc-1  boot.rescue   off\npc-1  ram.overlay   60%\n",
+			stdout: "NAME  SETTING       VALUE\npc-1  boot.timeout  1m30s\npc-1  boot.retries  0\npc-1  boot.delay    5s\npc-1  ram           2048M\npc-1  cpu.cores     4\npc-1  boot.root     auto\npc-1  boot.loader   auto\npc-1  boot.rescue   off\npc-1  ram.overlay   60%\n",
 		},
 		{user: "carol", line: "node config sw-1", status: StatusFailed, stderr: "walt: not a node: sw-1\n  see what each device is with: device show\n"},
 		{

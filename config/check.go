@@ -86,6 +86,9 @@ func (k *checker) virtual(v *Virtual) {
 	if !slices.Contains([]string{"auto", "qemu", "simulated"}, v.Kind) {
 		k.wrong("virtual.kind", `%q is no kind of virtual nodes; want "auto", "qemu" or "simulated"`, v.Kind)
 	}
+	if v.Boot != "direct" && v.Boot != "pxe" {
+		k.wrong("virtual.boot", `%q is no way for machines to boot; want "direct" or "pxe"`, v.Boot)
+	}
 	net, err := netip.ParsePrefix(v.Subnet)
 	if err != nil || !net.Addr().Is4() || !net.Addr().IsPrivate() || net != net.Masked() || net.Bits() > 29 {
 		k.wrong("virtual.subnet", `%q is not a private IPv4 network; want one as in "10.217.0.0/20"`, v.Subnet)

@@ -75,6 +75,7 @@ type Virtual struct {
 	Memory string `toml:"memory"` // that all machines may take together, as in 8G; "" for most of the host's
 	CPUs   int    `toml:"cpus"`   // that one machine may have, 0 for as many as the host has
 	Max    int    `toml:"max"`    // machines that may be on, 0 for any number
+	Boot   string `toml:"boot"`   // how the kernel of a machine comes into its memory, unless it is set itself: direct or pxe
 
 	Net netip.Prefix `toml:"-"` // what Subnet says
 	RAM int          `toml:"-"` // what Memory says, in MiB; 0 when it says nothing
@@ -128,7 +129,7 @@ func base() Config {
 		Data:    "/var/lib/walt",
 		Docker:  Docker{Host: "unix:///var/run/docker.sock"},
 		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
-		Virtual: Virtual{Kind: "auto", Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
+		Virtual: Virtual{Kind: "auto", Boot: "direct", Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{
 			MaxConnections: 1000,
 			LoginGrace:     Duration{Duration: 30 * time.Second},

@@ -60,6 +60,7 @@ nat = true
 memory = "1536M"
 cpus = 3
 max = 20
+boot = "pxe"
 
 [ssh]
 max_connections = 10
@@ -93,7 +94,7 @@ func TestLoad(t *testing.T) {
 		Boot:   config.Boot{Kernel: "alice/debian:12"},
 		Virtual: config.Virtual{
 			Kind: "qemu", QEMU: "/opt/qemu", Subnet: "192.168.77.0/24", NAT: true, Net: netip.MustParsePrefix("192.168.77.0/24"),
-			Memory: "1536M", RAM: 1536, CPUs: 3, Max: 20,
+			Memory: "1536M", RAM: 1536, CPUs: 3, Max: 20, Boot: "pxe",
 		},
 		SSH: config.SSH{
 			MaxConnections: 10,
@@ -161,6 +162,9 @@ func TestProblems(t *testing.T) {
 		{"[boot]\nkernel = \"hub:debian/x\"", `:2: boot.kernel: "hub:debian/x" is not`},
 		{"[boot]\nkernel = \"Debian\"", `:2: boot.kernel: "Debian" is not`},
 		{"[boot]\nkernel = 1", `:2: boot.kernel: want text in quotes`},
+		{"[virtual]\nboot = \"ipxe\"", `:2: virtual.boot: "ipxe" is no way for machines to boot; want "direct" or "pxe"`},
+		{"[virtual]\nboot = \"\"", `:2: virtual.boot: "" is no way`},
+		{"[virtual]\nboot = true", `:2: virtual.boot: want text in quotes`},
 		{"[virtual]\nmemory = \"lots\"", `:2: virtual.memory: "lots" is not a size; want one as in "8G" or "512M"`},
 		{"[virtual]\nmemory = \"0G\"", `:2: virtual.memory: "0G" is not a size`},
 		{"[virtual]\nmemory = \"99999999999G\"", `:2: virtual.memory: "99999999999G" is not a size`},

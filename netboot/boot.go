@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -110,7 +111,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 		files.CommandLine += " enforcing=0"
 	}
 	step := nodes.Kernel
-	if m.Settings.Loader == nodes.PXE { // it fetches all that
+	if s.loaderOf(m) == nodes.PXE { // it fetches all that
 		b.CommandLine = files.CommandLine
 		files, step = Boot{}, loader
 	}
@@ -121,6 +122,21 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	s.replace(m.IP, b)
 	s.Lab.Reached(ctx, m.Name, step)
 	return files, nil
+}
+
+// loaderOf is how the kernel of a machine comes into its memory.
+func (s *Server) loaderOf(m Machine) nodes.Loader {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(m.Settings.Loader, s.loader)
+}
+
+// SetLoader says how that is of machines that are not set to either: of those that
+// start from now on.
+func (s *Server) SetLoader(l nodes.Loader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loader = l
 }
 
 // Resume goes on with the last boot of a machine that runs since before the server

@@ -112,6 +112,7 @@ type Server struct {
 	mu       sync.Mutex
 	boots    map[netip.Addr]*boot // the last one of each machine
 	kernel   string               // see SetKernel
+	loader   nodes.Loader         // see SetLoader
 	findings map[pair]finding
 
 	complained map[netip.Addr]time.Time // when something of it was last logged

@@ -189,3 +189,25 @@ func TestFetchedIsSecret(t *testing.T) {
 		t.Errorf("DHCP tells a machine that is gone %+v", h)
 	}
 }
+
+// Machines that are not set to either begin as the configuration says.
+func TestLoaderOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.choose("one", "red")
+	for _, c := range []struct{ all, own, want nodes.Loader }{
+		{nodes.AutoLoader, nodes.AutoLoader, nodes.Direct}, // before the configuration was read
+		{nodes.Direct, nodes.AutoLoader, nodes.Direct},
+		{nodes.Direct, nodes.PXE, nodes.PXE},
+		{nodes.PXE, nodes.AutoLoader, nodes.PXE},
+		{nodes.PXE, nodes.Direct, nodes.Direct},
+	} {
+		m := one
+		f.SetLoader(c.all)
+		m.Settings.Loader = c.own
+		b, err := f.Prepare(t.Context(), m)
+		if fetches := b == (netboot.Boot{}); err != nil || fetches != (c.want == nodes.PXE) {
+			t.Errorf("%+v: it begins with %+v, %v", c, b, err)
+		}
+	}
+}

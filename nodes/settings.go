@@ -31,8 +31,9 @@ type Settings struct {
 type Loader string
 
 const (
-	Direct Loader = ""    // it starts with it
-	PXE    Loader = "pxe" // iPXE fetches it over the network, as on other machines
+	AutoLoader Loader = ""       // as the server's configuration says
+	Direct     Loader = "direct" // it starts with it
+	PXE        Loader = "pxe"    // iPXE fetches it over the network, as on other machines
 )
 
 // RootKind is where the root file system of a machine is.
@@ -246,14 +247,14 @@ var virtualSettings = []power.Setting[Settings]{
 		},
 	},
 	{
-		Key: "boot.loader", Allowed: "direct or pxe",
-		Get: func(s *Settings) string { return cmp.Or(string(s.Loader), "direct") },
+		Key: "boot.loader", Allowed: "auto, direct or pxe",
+		Get: func(s *Settings) string { return cmp.Or(string(s.Loader), "auto") },
 		Set: func(s *Settings, v string) error {
-			switch v {
-			case "direct":
-				s.Loader = Direct
-			case string(PXE):
-				s.Loader = PXE
+			switch k := Loader(v); k {
+			case Direct, PXE:
+				s.Loader = k
+			case "auto":
+				s.Loader = AutoLoader
 			default:
 				return power.ErrNotAllowed
 			}

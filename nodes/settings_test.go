@@ -14,7 +14,7 @@ func TestSettingsOfMachines(t *testing.T) {
 		bad  []string
 	}{
 		{"boot.root", map[string]string{"auto": "auto", "nfs": "nfs", "ram": "ram"}, []string{"", "RAM", "disk", "nfs "}},
-		{"boot.loader", map[string]string{"direct": "direct", "pxe": "pxe"}, []string{"", "PXE", "ipxe", "direct "}},
+		{"boot.loader", map[string]string{"auto": "auto", "direct": "direct", "pxe": "pxe"}, []string{"", "PXE", "ipxe", "direct "}},
 		{"boot.rescue", map[string]string{"on": "on", "off": "off"}, []string{"", "yes", "On", "1"}},
 		{"ram.overlay", map[string]string{"60%": "60%", "1%": "1%", "90%": "90%", "512m": "512M", "2G": "2G"}, []string{"", "%", "0%", "91%", "100%", "5", "0M", "60%%", "1.5G", "60 %", "-1%", "1%M"}},
 	} {
