@@ -16,8 +16,11 @@ import (
 )
 
 const (
-	// loginLimit is how long a node may take to accept a login.
-	loginLimit = 10 * time.Second
+	// connectLimit is how long a node may take to accept the connection of a login.
+	connectLimit = 10 * time.Second
+	// loginLimit is how long it may then take to accept the login: one that has just
+	// booted is busy, and more so if its processor is emulated.
+	loginLimit = time.Minute
 	// pingLimit is how long a node may take to accept a connection.
 	pingLimit = 5 * time.Second
 )
@@ -51,12 +54,14 @@ func Run(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.Publ
 
 // dial logs in as root.
 func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.PublicKey, r *relay) (_ *ssh.Client, err error) {
-	ctx, cancel := context.WithTimeout(ctx, loginLimit)
+	connecting, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	conn, err := d(ctx, "tcp", addr)
+	conn, err := d(connecting, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
+	ctx, late := context.WithTimeoutCause(ctx, loginLimit, fmt.Errorf("it accepts no login within %v", loginLimit))
+	defer late()
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // also in the middle of the handshake
 	config := &ssh.ClientConfig{
 		User: "root",
@@ -77,6 +82,9 @@ func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.Pub
 	c, channels, requests, err := ssh.NewClientConn(relayed{conn, r}, addr, config)
 	if err != nil {
 		conn.Close()
+		if ctx.Err() != nil { // what was closed says little
+			return nil, context.Cause(ctx)
+		}
 		var unlike *ssh.AlgorithmNegotiationError
 		if host != nil && errors.As(err, &unlike) { // it has no key of that kind
 			err = fmt.Errorf("%w: %w", ErrOther, err)

@@ -1,15 +1,20 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -90,5 +95,62 @@ func TestHostKey(t *testing.T) {
 		if !errors.Is(err, c.want) || err == nil && status != 3 {
 			t.Errorf("%s: status %d, %v", what, status, err)
 		}
+	}
+}
+
+// eager does not wait until what it writes is read: both sides of SSH begin with writing.
+type eager struct {
+	net.Conn
+	out chan []byte
+}
+
+func (e eager) Write(p []byte) (int, error) {
+	e.out <- bytes.Clone(p)
+	return len(p), nil
+}
+
+// send ends when out is closed.
+func (e eager) send() {
+	for p := range e.out {
+		e.Conn.Write(p) // an error ends the reading, too
+	}
+}
+
+// A login may take as long as a busy machine needs; one that takes longer says so.
+func TestSlowLogin(t *testing.T) {
+	t.Parallel()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &ssh.ServerConfig{NoClientAuth: true}
+	config.AddHostKey(key)
+	for takes, want := range map[time.Duration]string{loginLimit / 2: "", 2 * loginLimit: "it accepts no login within 1m0s"} {
+		synctest.Test(t, func(t *testing.T) {
+			here, there := net.Pipe()
+			var node sync.WaitGroup
+			defer node.Wait()
+			node.Go(func() { // ends with the connection
+				defer there.Close()
+				time.Sleep(takes)
+				out := eager{there, make(chan []byte, 100)}
+				defer close(out.out)
+				go out.send()
+				if c, _, _, err := ssh.NewServerConn(out, config); err == nil {
+					c.Wait()
+				}
+			})
+			c, err := dial(t.Context(), func(context.Context, string, string) (net.Conn, error) { return here, nil }, "", key, nil, newRelay())
+			if err == nil {
+				c.Close()
+			}
+			if got := fmt.Sprint(err); err == nil && want != "" || err != nil && got != want {
+				t.Errorf("after %v: %v, want %q", takes, err, want)
+			}
+		})
 	}
 }
