@@ -61,7 +61,7 @@ lint: ## check the format, vet, staticcheck, and that every platform compiles
 format: ## rewrite the code in its standard format
 	$(TOOL) gofumpt -w .
 
-bench: build ## measure what the server promises: latency, CPU, memory, start
+bench: build ## measure what the server promises, ONLY='boots' booting machines: 15 minutes more
 	scripts/parts ssh ssh-keygen sshd docker-registry skopeo
 	$(GO) run ./e2e/bench -waltd bin/waltd $(if $(ONLY),-only '$(ONLY)')
 

@@ -31,14 +31,16 @@ type bench struct {
 	only    *regexp.Regexp
 	nodes   int // of the largest lab
 	changes int // that make a lab old
+	rounds  int // of booting machines
 	failed  bool
 }
 
 func main() {
 	waltd := flag.String("waltd", "bin/waltd", "the server `program`")
-	only := flag.String("only", ".", "measure only the parts whose name matches this `pattern`: "+partNames())
+	only := flag.String("only", "", "measure only the parts whose name matches this `pattern`:"+partNames()+"; without it all but those that take long")
 	nodes := flag.Int("nodes", 100000, "so many `nodes` has the largest lab of sizes")
 	changes := flag.Int("changes", 100000, "so many `changes` make the lab of age old")
+	rounds := flag.Int("rounds", 10, "so many `times` machines boot of each kind")
 	wish := flag.String("bare-wish", "", "be the wish server of the comparison, with this host `key`")
 	flag.Parse()
 	if *wish != "" {
@@ -50,7 +52,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
 	}
-	b := &bench{only: pattern, nodes: *nodes, changes: *changes}
+	b := &bench{only: pattern, nodes: *nodes, changes: *changes, rounds: *rounds}
 	if b.waltd, err = filepath.Abs(*waltd); err == nil {
 		err = b.run()
 	}
@@ -68,21 +70,24 @@ var parts = []struct {
 	name    string
 	nodes   int
 	measure func(*bench, *lab.Lab) error
+	long    bool // only for who asks for it
 }{
-	{"empty", 0, (*bench).empty},
-	{"cold", 100, (*bench).cold},
-	{"warm", 100, (*bench).warm},
-	{"race", 1, (*bench).race},
-	{"idle", 0, (*bench).idle},
-	{"start", 1000, (*bench).start},
-	{"large", 10000, (*bench).large},
-	{"clone", 0, (*bench).clone},
-	{"unread", 1000, (*bench).unread},
-	{"rest", 100, (*bench).rest},
-	{"age", 100, (*bench).age},
-	{"writers", 100, (*bench).writers},
-	{"images", 1, (*bench).images},
-	{"sizes", 10, (*bench).sizes},
+	{"empty", 0, (*bench).empty, false},
+	{"cold", 100, (*bench).cold, false},
+	{"warm", 100, (*bench).warm, false},
+	{"race", 1, (*bench).race, false},
+	{"idle", 0, (*bench).idle, false},
+	{"start", 1000, (*bench).start, false},
+	{"large", 10000, (*bench).large, false},
+	{"clone", 0, (*bench).clone, false},
+	{"unread", 1000, (*bench).unread, false},
+	{"rest", 100, (*bench).rest, false},
+	{"age", 100, (*bench).age, false},
+	{"writers", 100, (*bench).writers, false},
+	{"images", 1, (*bench).images, false},
+	{"sizes", 10, (*bench).sizes, false},
+	{"nfs", 0, (*bench).nfs, false},
+	{"boots", 0, (*bench).boots, true},
 }
 
 func partNames() (names string) {
@@ -99,7 +104,7 @@ func (b *bench) run() (err error) {
 	defer os.RemoveAll(b.dir)
 	fmt.Printf("%s %s/%s, %d cores\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	for _, p := range parts {
-		if !b.only.MatchString(p.name) {
+		if !b.only.MatchString(p.name) || p.long && b.only.String() == "" {
 			continue
 		}
 		if err := b.part(p.name, p.nodes, p.measure); err != nil {
