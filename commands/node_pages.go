@@ -3,22 +3,29 @@ package commands
 import (
 	"bufio"
 	"context"
+	"iter"
 
 	"walt/api"
 	"walt/nodes"
 )
 
+// shown is a node that a table shows.
+type shown interface {
+	// Doing returns its name, its state, and why it is in that.
+	Doing() (nodes.Name, nodes.State, string)
+}
+
 // nodesTable writes nodes as a table, below some rows, and returns what is to be told of
 // them then. What appends the cells of a row has to be quick: it is called twice for each
 // node, first to find how wide the columns are.
-func (c *Call) nodesTable(ctx context.Context, heading []string, before [][]string, found nodes.List, cells func(row []string, n *nodes.DeviceStatus) []string) (why troubles, err error) {
+func nodesTable[T shown](c *Call, heading []string, before [][]string, found iter.Seq2[T, error], cells func(row []string, n T) []string) (why troubles, err error) {
 	var t table
 	t.fit(heading)
 	for _, row := range before {
 		t.fit(row)
 	}
 	var row []string
-	for n, err := range found.Each(ctx) {
+	for n, err := range found {
 		if err != nil {
 			return why, err
 		}
@@ -30,7 +37,7 @@ func (c *Call) nodesTable(ctx context.Context, heading []string, before [][]stri
 	for _, row := range before {
 		t.write(out, row)
 	}
-	for n, err := range found.Each(ctx) {
+	for n, err := range found {
 		if err != nil {
 			return why, err
 		}
@@ -66,8 +73,8 @@ func (c *Call) nodeNames(before []api.Device, found nodes.List) error {
 	for _, d := range before {
 		out.WriteString(d.Name + "\n")
 	}
-	for d := range found.Found() {
-		out.WriteString(string(d.Name))
+	for name := range found.Names() {
+		out.WriteString(string(name))
 		if err := out.WriteByte('\n'); err != nil {
 			return err
 		}

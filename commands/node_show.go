@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"walt/api"
+	"walt/auth"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
@@ -33,7 +35,7 @@ func nodeShow(ctx context.Context, c *Call) error {
 		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
 		return nil
 	}
-	why, err := c.nodesTable(ctx, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, found, c.nodeCells(c.Now()))
+	why, err := nodesTable(c, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, found.Glances(ctx), c.nodeCells(c.Now()))
 	if err != nil {
 		return err
 	}
@@ -52,14 +54,14 @@ func nodeShow(ctx context.Context, c *Call) error {
 type troubles struct{ off, unreachable, failed []nodes.Reason }
 
 // add adds those of a node that has any.
-func (t *troubles) add(n *nodes.DeviceStatus) {
-	switch n.State {
+func (t *troubles) add(n shown) {
+	switch name, state, why := n.Doing(); state {
 	case nodes.Off:
-		t.off = nodes.AddReason(t.off, n)
+		t.off = nodes.AddReason(t.off, name, why)
 	case nodes.Unreachable:
-		t.unreachable = nodes.AddReason(t.unreachable, n)
+		t.unreachable = nodes.AddReason(t.unreachable, name, why)
 	case nodes.Failed:
-		t.failed = nodes.AddReason(t.failed, n)
+		t.failed = nodes.AddReason(t.failed, name, why)
 	}
 }
 
@@ -81,39 +83,42 @@ func (t troubles) tell(c *Call) {
 }
 
 // nodeCells returns what appends the cells of a node.
-func (c *Call) nodeCells(now time.Time) func([]string, *nodes.DeviceStatus) []string {
-	since, short, full := ages(now), textsOf(images.Ref.Short), textsOf(func(r images.Ref) string { return "walt:" + r.String() })
-	return func(row []string, n *nodes.DeviceStatus) []string {
-		owner, image := string(n.Owner()), ""
-		switch {
-		case n.Owner() == c.User:
-			owner, image = "you", short(n.Image)
-		case n.Free():
-			if owner, image = "(free)", "default"; !n.Image.IsDefault(n.Model) {
-				image = short(n.Image) // a newer version, which it tries
-			}
-		default:
-			image = full(n.Image)
-		}
-		return append(row, string(n.Name), owner, string(n.Model), api.NodeType(n.Device), string(n.State), image, since(n.Since))
+func (c *Call) nodeCells(now time.Time) func([]string, *nodes.Glance) []string {
+	since, same := ages(now), c.sameCells()
+	return func(row []string, n *nodes.Glance) []string {
+		cells := same(n.Traits)
+		return append(row, string(n.Name), cells.owner, cells.model, cells.of, string(n.State), cells.image, since(n.Since))
 	}
 }
 
-// textsOf returns what makes the text of an image, and keeps some: many nodes boot the
-// same.
-func textsOf(text func(images.Ref) string) func(images.Ref) string {
+// traitCells are the cells of a node that others with its traits have, too.
+type traitCells struct{ owner, model, of, image string }
+
+// sameCells returns what makes these cells, and keeps some.
+func (c *Call) sameCells() func(unique.Handle[nodes.Traits]) *traitCells {
 	const most = 1000
-	made := map[images.Ref]string{}
-	return func(r images.Ref) string {
-		s, known := made[r]
-		if !known {
+	made := map[unique.Handle[nodes.Traits]]*traitCells{}
+	return func(traits unique.Handle[nodes.Traits]) *traitCells {
+		cells := made[traits]
+		if cells == nil {
 			if len(made) == most {
 				clear(made)
 			}
-			s = text(r)
-			made[r] = s
+			d := traits.Value().Device()
+			cells = &traitCells{owner: string(d.Owner()), model: string(d.Model), of: api.NodeType(&d)}
+			switch {
+			case d.Owner() == c.User:
+				cells.owner, cells.image = "you", d.Image.Short()
+			case !d.Free():
+				cells.image = "walt:" + d.Image.String()
+			case d.Image.IsDefault(d.Model):
+				cells.owner, cells.image = "(free)", "default"
+			default: // a newer version, which it tries
+				cells.owner, cells.image = "(free)", d.Image.Short()
+			}
+			made[traits] = cells
 		}
-		return s
+		return cells
 	}
 }
 
@@ -151,25 +156,26 @@ func (c *Call) which(ctx context.Context) (found nodes.List, narrowed bool, err 
 	if err != nil || len(tests) == 0 {
 		return found, false, err
 	}
-	found, err = found.Where(ctx, func(n *nodes.DeviceStatus) bool {
-		return !slices.ContainsFunc(tests, func(test func(*nodes.DeviceStatus) bool) bool { return !test(n) })
+	found, err = found.Where(ctx, func(n *nodes.Glance) bool {
+		return !slices.ContainsFunc(tests, func(test func(*nodes.Glance) bool) bool { return !test(n) })
 	})
 	return found, true, err
 }
 
 // tests returns what a node has to pass that whichFlags mean.
-func (c *Call) tests(ctx context.Context) (tests []func(*nodes.DeviceStatus) bool, err error) {
+func (c *Call) tests(ctx context.Context) (tests []func(*nodes.Glance) bool, err error) {
+	owner := func(n *nodes.Glance) string { return string(n.Traits.Value().Image.User) }
 	if c.on("free") {
-		tests = append(tests, func(n *nodes.DeviceStatus) bool { return n.Free() })
+		tests = append(tests, func(n *nodes.Glance) bool { return owner(n) == string(auth.Nobody) })
 	}
 	for _, f := range []struct {
 		option, hint string
 		known        func(context.Context) ([]string, error)
-		value        func(*nodes.DeviceStatus) string
+		value        func(*nodes.Glance) string
 	}{
-		{"model", "see the models with: node show --all", c.knownModels, func(n *nodes.DeviceStatus) string { return string(n.Model) }},
-		{"state", "see what the states are with: help show power", knownStates, func(n *nodes.DeviceStatus) string { return string(n.State) }},
-		{"owner", "see all users with: user show; free nodes with: node show --free; your own with: node show", c.knownUsers, func(n *nodes.DeviceStatus) string { return string(n.Owner()) }},
+		{"model", "see the models with: node show --all", c.knownModels, func(n *nodes.Glance) string { return string(n.Traits.Value().Model) }},
+		{"state", "see what the states are with: help show power", knownStates, func(n *nodes.Glance) string { return string(n.State) }},
+		{"owner", "see all users with: user show; free nodes with: node show --free; your own with: node show", c.knownUsers, owner},
 	} {
 		if !c.given(f.option) {
 			continue
@@ -182,7 +188,7 @@ func (c *Call) tests(ctx context.Context) (tests []func(*nodes.DeviceStatus) boo
 		if err != nil {
 			return nil, err
 		}
-		tests = append(tests, func(n *nodes.DeviceStatus) bool { return slices.Contains(chosen, f.value(n)) })
+		tests = append(tests, func(n *nodes.Glance) bool { return slices.Contains(chosen, f.value(n)) })
 	}
 	return tests, nil
 }

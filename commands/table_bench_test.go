@@ -5,8 +5,8 @@ import (
 	"io"
 	"testing"
 	"time"
+	"unique"
 
-	"walt/ethernet"
 	"walt/images"
 	"walt/nodes"
 )
@@ -14,9 +14,10 @@ import (
 // BenchmarkNodeRow makes room for the row of a node in a table, and writes it.
 func BenchmarkNodeRow(b *testing.B) {
 	c := &Call{Session: &Session{User: "alice"}}
-	n := &nodes.DeviceStatus{
-		Device: &nodes.Device{Name: "node-12345", MAC: ethernet.MAC("02:00:00:00:00:01"), Kind: nodes.Node, Model: "rpi-3-b", Image: images.DefaultRef("rpi-3-b"), Since: noon.Add(-time.Hour)},
-		Status: nodes.Status{State: nodes.Off},
+	n := &nodes.Glance{
+		Name:   "node-12345",
+		Traits: unique.Make(nodes.Traits{Kind: nodes.Node, Model: "rpi-3-b", Image: images.DefaultRef("rpi-3-b")}),
+		Since:  noon.Add(-time.Hour), State: nodes.Off,
 	}
 	var t table
 	var row []string

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"walt/ethernet"
 	"walt/fault"
@@ -45,6 +46,8 @@ type Device struct {
 	Digest string     `json:"digest,omitempty"`
 
 	Settings Settings `json:"settings,omitzero"`
+
+	traits unique.Handle[Traits] // of a record of the view
 }
 
 var (

@@ -51,6 +51,7 @@
 //	ports.go       what package power asks and is asked about switch ports
 //	show.go        which devices are to be shown
 //	list.go        all of that, of many devices, some at a time
+//	glance.go      and what tables show of many nodes
 //	detail.go      and of one node
 //	console.go     the last that nodes wrote on their consoles
 package nodes

@@ -11,38 +11,82 @@ import (
 	"walt/state"
 )
 
-// List is devices that are to be shown, in natural order at first. It holds the records
-// that were found and nothing else: what a device is and does is looked up when it is
-// its turn, some devices at a time, so that a list of many costs little while its reader
-// takes nothing.
+// List is devices that are to be shown, in natural order at first. It holds which were
+// found and nothing else: what a device is and does is looked up when it is its turn,
+// some devices at a time, so that a list of many costs little while its reader takes
+// nothing.
 type List struct {
 	lab   *Lab
 	scope scope
-	found []*Device
-	age   int // of the view that they were found in, or of one before
+	among []brief  // not to be changed: it may be all of the view
+	which []uint32 // indexes of those that are in the list
+	age   int      // of the view that they were found in, or of one before
 }
 
-// list returns devices of the view as a List.
+// list returns devices of the view.
 func (l *Lab) list(ctx context.Context, sc scope, some func() []*Device) (List, error) {
 	all := List{lab: l, scope: sc}
-	err := l.view.Read(ctx, func() { all.found, all.age = some(), l.view.age })
+	err := l.view.Read(ctx, func() {
+		all.age = l.view.age
+		all.hold(some())
+	})
+	return all, err
+}
+
+// hold has the list be these devices of the view.
+func (l *List) hold(some []*Device) {
+	l.among, l.which = briefs(some), make([]uint32, len(some))
+	for i := range l.which {
+		l.which[i] = uint32(i)
+	}
+}
+
+// listAll returns all devices of the view that are in the scope.
+func (l *Lab) listAll(ctx context.Context, sc scope) (List, error) {
+	all := List{lab: l, scope: sc}
+	err := l.view.Read(ctx, func() { all.among, all.age = l.view.lend(), l.view.age })
+	all.which = make([]uint32, 0, len(all.among))
+	for i := range all.among {
+		if sc.kind == "" || all.among[i].traits.Value().Kind == sc.kind {
+			all.which = append(all.which, uint32(i))
+		}
+	}
 	return all, err
 }
 
 // Len is how many were found.
-func (l List) Len() int { return len(l.found) }
+func (l List) Len() int { return len(l.which) }
 
 // Found visits the devices as they were when they were found.
-func (l List) Found() iter.Seq[*Device] { return slices.Values(l.found) }
+func (l List) Found() iter.Seq[*Device] {
+	return func(yield func(*Device) bool) {
+		for _, i := range l.which {
+			if !yield(l.among[i].device) {
+				return
+			}
+		}
+	}
+}
+
+// Names visits the names of what was found.
+func (l List) Names() iter.Seq[Name] {
+	return func(yield func(Name) bool) {
+		for _, i := range l.which {
+			if !yield(l.among[i].name) {
+				return
+			}
+		}
+	}
+}
 
 // OwnFirst puts the user's nodes first, then the free ones, then those of others.
 func (l List) OwnFirst(user auth.Name) List {
-	groups, next := make([]uint8, len(l.found)), [4]int{} // of each device, and where the next one of a group goes
-	for i, d := range l.found {
-		switch {
-		case d.Owner() == user:
+	groups, next := make([]uint8, len(l.which)), [4]int{} // of each device, and where the next one of a group goes
+	for i, at := range l.which {
+		switch l.among[at].traits.Value().Image.User {
+		case user:
 			groups[i] = 0
-		case d.Free():
+		case auth.Nobody:
 			groups[i] = 1
 		default:
 			groups[i] = 2
@@ -50,27 +94,27 @@ func (l List) OwnFirst(user auth.Name) List {
 		next[groups[i]+1]++
 	}
 	next[2] += next[1]
-	ordered := make([]*Device, len(l.found))
-	for i, d := range l.found {
-		ordered[next[groups[i]]] = d
+	ordered := make([]uint32, len(l.which))
+	for i, at := range l.which {
+		ordered[next[groups[i]]] = at
 		next[groups[i]]++
 	}
-	l.found = ordered
+	l.which = ordered
 	return l
 }
 
-// Where returns those that are wanted.
-func (l List) Where(ctx context.Context, wanted func(*DeviceStatus) bool) (List, error) {
-	var some []*Device
-	for d, err := range l.Each(ctx) {
+// Where returns those nodes that are wanted.
+func (l List) Where(ctx context.Context, wanted func(*Glance) bool) (List, error) {
+	some := make([]uint32, 0, len(l.which))
+	for n, err := range l.Glances(ctx) {
 		if err != nil {
 			return l, err
 		}
-		if wanted(d) {
-			some = append(some, d.Device)
+		if wanted(n) {
+			some = append(some, n.at)
 		}
 	}
-	l.found = some
+	l.which = some
 	return l, nil
 }
 
@@ -85,18 +129,58 @@ func (l List) Now(ctx context.Context) (all []DeviceStatus, err error) {
 	return all, nil
 }
 
-// pageSize is how many devices are looked up at once.
-const pageSize = 200
-
 // Each visits the devices, each as it is when it is its turn; those that are gone by
 // then are left out. What it points to belongs to the List, and is another device
 // after that. An error is the last that it visits.
 func (l List) Each(ctx context.Context) iter.Seq2[*DeviceStatus, error] {
-	return func(yield func(*DeviceStatus, error) bool) {
-		page := make([]DeviceStatus, 0, min(len(l.found), pageSize))
-		for some := range slices.Chunk(l.found, pageSize) {
+	return inPages(l.which, func(to []DeviceStatus, some []uint32) ([]DeviceStatus, error) {
+		err := l.now(ctx, some, func(_ uint32, b brief) { to = append(to, DeviceStatus{Device: b.device}) })
+		if err != nil {
+			return to, err
+		}
+		return to, l.lab.addStatus(ctx, to, l.scope)
+	})
+}
+
+// Glances visits the nodes as Each does, and looks at less of them: for tables of many.
+func (l List) Glances(ctx context.Context) iter.Seq2[*Glance, error] {
+	return inPages(l.which, func(to []Glance, some []uint32) ([]Glance, error) {
+		err := l.now(ctx, some, func(at uint32, b brief) { to = append(to, b.glance(at)) })
+		if err != nil {
+			return to, err
+		}
+		return to, l.lab.addGlances(ctx, to)
+	})
+}
+
+// now calls add for some of the devices as they are now.
+func (l List) now(ctx context.Context, some []uint32, add func(at uint32, b brief)) error {
+	v := l.lab.view
+	return v.Read(ctx, func() {
+		for _, at := range some {
+			b := l.among[at]
+			if v.age != l.age { // looking up many takes longer than showing them
+				if d := v.named[b.name]; d == nil || !l.scope.holds(d) {
+					continue
+				} else if d != b.device {
+					b = d.brief()
+				}
+			}
+			add(at, b)
+		}
+	})
+}
+
+// pageSize is how many devices are looked up at once.
+const pageSize = 200
+
+// inPages visits what look appends for some devices, and then for the next ones.
+func inPages[T any](which []uint32, look func(to []T, some []uint32) ([]T, error)) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		page := make([]T, 0, min(len(which), pageSize))
+		for some := range slices.Chunk(which, pageSize) {
 			var err error
-			if page, err = l.describe(ctx, page[:0], some); err != nil {
+			if page, err = look(page[:0], some); err != nil {
 				yield(nil, err)
 				return
 			}
@@ -107,25 +191,6 @@ func (l List) Each(ctx context.Context) iter.Seq2[*DeviceStatus, error] {
 			}
 		}
 	}
-}
-
-// describe appends some of the devices as they are now.
-func (l List) describe(ctx context.Context, to []DeviceStatus, ds []*Device) ([]DeviceStatus, error) {
-	v := l.lab.view
-	err := v.Read(ctx, func() {
-		for _, d := range ds {
-			if v.age != l.age { // looking up many takes longer than showing them
-				d = v.named[d.Name]
-			}
-			if d != nil && l.scope.holds(d) {
-				to = append(to, DeviceStatus{Device: d})
-			}
-		}
-	})
-	if err != nil {
-		return to, err
-	}
-	return to, l.lab.addStatus(ctx, to, l.scope)
 }
 
 // addStatus adds to devices what they are doing and where they are connected.

@@ -47,12 +47,12 @@ func (l *Lab) Show(ctx context.Context, user auth.Name, set Set) (List, error) {
 
 // Mine returns the nodes that the user owns; there may be none.
 func (l *Lab) Mine(ctx context.Context, user auth.Name) (List, error) {
-	return l.list(ctx, nodeScope, func() []*Device { return slices.Clone(l.view.owned[user]) })
+	return l.list(ctx, nodeScope, func() []*Device { return l.view.owned[user] })
 }
 
 // All returns every node.
 func (l *Lab) All(ctx context.Context) (List, error) {
-	return l.list(ctx, nodeScope, func() []*Device { return l.view.which(func(d *Device) bool { return d.Kind == Node }) })
+	return l.listAll(ctx, nodeScope)
 }
 
 // Named returns the devices of these names that there are, in the order of the
@@ -86,7 +86,7 @@ func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found List,
 
 // AllDevices returns every device.
 func (l *Lab) AllDevices(ctx context.Context) (List, error) {
-	return l.list(ctx, deviceScope, func() []*Device { return slices.Clone(l.view.all) })
+	return l.listAll(ctx, deviceScope)
 }
 
 func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (List, error) {
@@ -94,8 +94,9 @@ func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (List
 	if err != nil {
 		return all, err
 	}
-	err = l.Store.View(ctx, func(r state.Reader) (err error) {
-		all.found, err = set.find(seen{r, ctx, l.view}, user, sc)
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		found, err := set.find(seen{r, ctx, l.view}, user, sc)
+		all.hold(found)
 		return err
 	})
 	return all, err
@@ -132,22 +133,22 @@ func (n DeviceStatus) IP() string {
 func Reasons(all []DeviceStatus, in State) (reasons []Reason) {
 	for i := range all {
 		if all[i].State == in {
-			reasons = AddReason(reasons, &all[i])
+			reasons = AddReason(reasons, all[i].Name, all[i].Status.Why)
 		}
 	}
 	return reasons
 }
 
 // AddReason adds why a node is in its state, if that is known.
-func AddReason(reasons []Reason, n *DeviceStatus) []Reason {
-	if n.Status.Why == "" {
+func AddReason(reasons []Reason, n Name, why string) []Reason {
+	if why == "" {
 		return reasons
 	}
-	i := slices.IndexFunc(reasons, func(r Reason) bool { return r.Why == n.Status.Why })
+	i := slices.IndexFunc(reasons, func(r Reason) bool { return r.Why == why })
 	if i < 0 {
-		i, reasons = len(reasons), append(reasons, Reason{Why: n.Status.Why})
+		i, reasons = len(reasons), append(reasons, Reason{Why: why})
 	}
-	reasons[i].Nodes = append(reasons[i].Nodes, string(n.Name))
+	reasons[i].Nodes = append(reasons[i].Nodes, string(n))
 	return reasons
 }
 

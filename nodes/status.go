@@ -72,7 +72,7 @@ type board struct {
 	pool *pool // is told the state of each
 
 	mu      sync.Mutex
-	all     map[Name]Status
+	all     map[Name]*Status
 	changed chan struct{} // closed and replaced at every change
 
 	up    map[Name]bool // those that are, as far as the log tells
@@ -86,7 +86,7 @@ type board struct {
 
 func newBoard(now func() time.Time, p *pool) *board {
 	return &board{
-		now: now, pool: p, all: map[Name]Status{}, changed: make(chan struct{}),
+		now: now, pool: p, all: map[Name]*Status{}, changed: make(chan struct{}),
 		up: map[Name]bool{}, edged: make(chan struct{}, 1), flaps: map[Name]flap{}, fails: map[Name]flap{}, expected: map[Name]cause{},
 	}
 }
@@ -94,8 +94,8 @@ func newBoard(now func() time.Time, p *pool) *board {
 func (b *board) of(n Name) Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s, ok := b.all[n]; ok {
-		return s
+	if s := b.all[n]; s != nil {
+		return *s
 	}
 	return Status{State: Off}
 }
@@ -106,8 +106,8 @@ func (b *board) fill(all []DeviceStatus) {
 	defer b.mu.Unlock()
 	for i := range all {
 		d := &all[i]
-		if s, ok := b.all[d.Name]; ok {
-			d.Status = s
+		if s := b.all[d.Name]; s != nil {
+			d.Status = *s
 		} else {
 			d.State = Off
 		}
@@ -128,18 +128,19 @@ func (b *board) set(n Name, s State, addr string) {
 func (b *board) change(n Name, f func(*Status)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s, ok := b.all[n]
-	if !ok {
-		s.State = Off
+	known := b.all[n]
+	s := Status{State: Off}
+	if known != nil {
+		s = *known
 	}
 	before := s
 	f(&s)
 	b.keepStep(before, &s)
-	if s == before && ok {
+	if s == before && known != nil {
 		return
 	}
 	s.Heard = b.now().UTC()
-	b.all[n] = s
+	b.all[n] = &s
 	if s.State != before.State {
 		b.pool.heard(n, s.State)
 	}

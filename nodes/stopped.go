@@ -47,8 +47,7 @@ func (l *Lab) Wrote(n Name, bytes, most int64) {
 	b := l.status
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s, known := b.all[n]; known && s.State != Off {
+	if s := b.all[n]; s != nil && s.State != Off {
 		s.Written, s.Room = bytes, most
-		b.all[n] = s
 	}
 }

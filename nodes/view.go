@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unique"
 
 	"walt/auth"
@@ -22,14 +23,15 @@ import (
 type view struct {
 	*state.Mirror[Device]
 	named  map[Name]*Device
-	all    []*Device               // in natural order
+	all    []brief                 // in natural order
 	keyed  []*Device               // in the order of bytes, in which those with a prefix are side by side
 	owned  map[auth.Name][]*Device // the nodes of each owner, those of auth.Nobody too, in natural order
 	models map[images.Model]int    // how many nodes each has
 	// switches are the names of those by their MAC, and of what may yet become one.
 	switches map[ethernet.MAC]Name
-	pool     *pool // the free nodes
-	age      int   // counts the commits that changed something
+	pool     *pool       // the free nodes
+	age      int         // counts the commits that changed something
+	lent     atomic.Bool // all is held by others, too: it is copied before it changes
 }
 
 func newView(s state.Store, p *pool) *view {
@@ -55,8 +57,8 @@ func (v *view) apply(all bool, changes []state.Change[Device]) {
 		if c.Row == nil {
 			delete(v.named, name)
 		} else {
-			c.Row.share()
-			v.named[name] = c.Row
+			c.Row.share(was)
+			v.named[c.Row.Name] = c.Row
 			if was == nil {
 				fresh = append(fresh, name)
 			}
@@ -70,22 +72,25 @@ func (v *view) apply(all bool, changes []state.Change[Device]) {
 	}
 }
 
-// share has the device hold the same strings as others that say the same.
-func (d *Device) share() {
-	one := func(s string) string { return unique.Make(s).Value() }
-	d.Kind, d.Model, d.Host = Kind(one(string(d.Kind))), images.Model(one(string(d.Model))), HostKind(one(string(d.Host)))
-	d.Digest = one(d.Digest)
-	for _, ref := range []*images.Ref{&d.Image, &d.Booted} {
-		ref.User, ref.Name = auth.Name(one(string(ref.User))), one(ref.Name)
+// share has the device hold the same strings as others that say the same, and as what it
+// was before; nil is for nothing.
+func (d *Device) share(was *Device) {
+	if was != nil && was.MAC == d.MAC {
+		d.Name, d.MAC = was.Name, was.MAC
 	}
+	d.traits = unique.Make(Traits{d.Kind, d.Model, d.Host, d.Image})
+	t := d.traits.Value()
+	d.Kind, d.Model, d.Host, d.Image = t.Kind, t.Model, t.Host, t.Image
+	d.Booted, d.Digest = unique.Make(d.Booted).Value(), unique.Make(d.Digest).Value()
 }
 
 // arrange fills everything from named: first what there was before, and then what is
 // fresh, in the order of keys at best, for orders that are nearly right are made quickly.
 func (v *view) arrange(fresh []Name) {
-	v.all, v.keyed = v.renew(v.all, fresh, naturally), v.renew(v.keyed, fresh, byKey)
+	all := v.renew(v.which(func(*Device) bool { return true }), fresh, naturally)
+	v.all, v.keyed = briefs(all), v.renew(v.keyed, fresh, byKey)
 	v.owned, v.models, v.switches = map[auth.Name][]*Device{}, map[images.Model]int{}, map[ethernet.MAC]Name{}
-	for _, d := range v.all {
+	for _, d := range all {
 		if d.Kind == Node {
 			v.owned[d.Owner()] = append(v.owned[d.Owner()], d)
 			v.models[d.Model]++
@@ -116,7 +121,10 @@ func (v *view) renew(before []*Device, fresh []Name, order func(a, b *Device) in
 // replace follows one device; nil is for none.
 func (v *view) replace(was, is *Device) {
 	v.pool.replace(was, is)
-	v.all, v.keyed = exchange(v.all, was, is, naturally), exchange(v.keyed, was, is, byKey)
+	if v.lent.Swap(false) {
+		v.all = slices.Clone(v.all)
+	}
+	v.all, v.keyed = exchange(v.all, was.brief(), is.brief(), brief.order), exchange(v.keyed, was, is, byKey)
 	if was != nil {
 		if was.Kind == Node {
 			v.owned[was.Owner()] = without(v.owned[was.Owner()], was, naturally)
@@ -140,6 +148,8 @@ func (v *view) replace(was, is *Device) {
 	}
 }
 
+func (b brief) order(other brief) int { return b.name.Compare(other.name) }
+
 func naturally(a, b *Device) int { return a.Name.Compare(b.Name) }
 
 func byKey(a, b *Device) int { return strings.Compare(string(a.Name), string(b.Name)) }
@@ -151,43 +161,50 @@ func longestAgo(a, b *Device) int {
 	return naturally(a, b)
 }
 
-// exchange puts a device in the place of another; nil is for none. Mostly that is its own,
-// and nothing is moved.
-func exchange(ds []*Device, was, is *Device, order func(a, b *Device) int) []*Device {
-	if was != nil && is != nil && order(was, is) == 0 {
-		if at, found := slices.BinarySearchFunc(ds, was, order); found {
-			ds[at] = is
-			return ds
+// exchange puts one in the place of another; the zero value is for none. Mostly that is its
+// own, and nothing is moved.
+func exchange[T comparable](all []T, was, is T, order func(a, b T) int) []T {
+	var none T
+	if was != none && is != none && order(was, is) == 0 {
+		if at, found := slices.BinarySearchFunc(all, was, order); found {
+			all[at] = is
+			return all
 		}
 	}
-	if was != nil {
-		ds = without(ds, was, order)
+	if was != none {
+		all = without(all, was, order)
 	}
-	if is != nil {
-		ds = with(ds, is, order)
+	if is != none {
+		all = with(all, is, order)
 	}
-	return ds
+	return all
 }
 
-func with(ds []*Device, d *Device, order func(a, b *Device) int) []*Device {
-	at, _ := slices.BinarySearchFunc(ds, d, order)
-	return slices.Insert(ds, at, d)
+func with[T any](all []T, one T, order func(a, b T) int) []T {
+	at, _ := slices.BinarySearchFunc(all, one, order)
+	return slices.Insert(all, at, one)
 }
 
-func without(ds []*Device, d *Device, order func(a, b *Device) int) []*Device {
-	at, found := slices.BinarySearchFunc(ds, d, order)
+func without[T any](all []T, one T, order func(a, b T) int) []T {
+	at, found := slices.BinarySearchFunc(all, one, order)
 	if !found {
-		return ds
+		return all
 	}
-	return slices.Delete(ds, at, at+1)
+	return slices.Delete(all, at, at+1)
+}
+
+// lend returns all devices for good: what changes from now on changes a copy.
+func (v *view) lend() []brief {
+	v.lent.Store(true)
+	return v.all
 }
 
 // which returns the devices that are wanted, in natural order.
 func (v *view) which(wanted func(*Device) bool) []*Device {
 	found := make([]*Device, 0, len(v.all)) // growing it would leave several times as much garbage
-	for _, d := range v.all {
-		if wanted(d) {
-			found = append(found, d)
+	for _, b := range v.all {
+		if wanted(b.device) {
+			found = append(found, b.device)
 		}
 	}
 	return found

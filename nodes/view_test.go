@@ -21,6 +21,7 @@ func checkView(t *testing.T, l testLab) {
 	ok(t, err)
 	fresh := &view{named: map[Name]*Device{}, pool: newPool()}
 	for _, d := range stored {
+		d.share(nil)
 		fresh.named[d.Name] = &d
 	}
 	for n := range fresh.named {
@@ -34,7 +35,8 @@ func checkView(t *testing.T, l testLab) {
 		v := l.view
 		free, wanted := v.pool.list(""), fresh.pool.list("")
 		for what, is := range map[string]bool{
-			"all":      same(v.all, fresh.all),
+			"all":      same(records(v.all), records(fresh.all)) && !slices.ContainsFunc(v.all, func(b brief) bool { return b != b.device.brief() }),
+			"traits":   slices.EqualFunc(v.all, fresh.all, func(a, b brief) bool { return a.traits == b.traits }),
 			"keyed":    same(v.keyed, fresh.keyed),
 			"pool":     slices.EqualFunc(free[:], wanted[:], same),
 			"named":    maps.EqualFunc(v.named, fresh.named, func(a, b *Device) bool { return sameDevice(*a, *b) }),
@@ -47,6 +49,13 @@ func checkView(t *testing.T, l testLab) {
 			}
 		}
 	}))
+}
+
+func records(all []brief) (ds []*Device) {
+	for _, b := range all {
+		ds = append(ds, b.device)
+	}
+	return ds
 }
 
 func sameDevice(a, b Device) bool {

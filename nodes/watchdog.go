@@ -25,7 +25,6 @@ func (b *board) overdue(longest time.Duration) (names []Name, pause time.Duratio
 			continue
 		}
 		s.late = time.Time{}
-		b.all[n] = s
 		names = append(names, n)
 	}
 	return names, pause

@@ -24,6 +24,9 @@ func (w Wiring) Off(mac ethernet.MAC) (why Off, off bool) {
 	return Off{o.By, o.Since}, o.Will == turnOff
 }
 
+// Quiet reports whether nothing is to become of the power of any device.
+func (w Wiring) Quiet() bool { return len(w.open) == 0 }
+
 // Ordered reports whether something is to become of the power of a device.
 func (w Wiring) Ordered(mac ethernet.MAC) bool { return w.order(mac).Will != "" }
 

@@ -1,0 +1,109 @@
+package nodes
+
+import (
+	"context"
+	"time"
+	"unique"
+
+	"walt/images"
+	"walt/power"
+)
+
+// Traits are what many devices have in common.
+type Traits struct {
+	Kind  Kind
+	Model images.Model
+	Host  HostKind
+	Image images.Ref
+}
+
+// Device returns a device that has the traits, and nothing else.
+func (t Traits) Device() Device {
+	return Device{Kind: t.Kind, Model: t.Model, Host: t.Host, Image: t.Image}
+}
+
+// brief is what a list of many asks of each device. These lie side by side, while each
+// record that is asked is another place in memory to wait for. The zero brief is of none.
+type brief struct {
+	device *Device
+	name   Name
+	traits unique.Handle[Traits]
+	since  int64 // nanoseconds since 1970, 0 for the zero time
+}
+
+// brief returns that of a record of the view, the zero one of nil.
+func (d *Device) brief() brief {
+	if d == nil {
+		return brief{}
+	}
+	b := brief{device: d, name: d.Name, traits: d.traits}
+	if !d.Since.IsZero() {
+		b.since = d.Since.UnixNano()
+	}
+	return b
+}
+
+func briefs(ds []*Device) []brief {
+	all := make([]brief, len(ds))
+	for i, d := range ds {
+		all[i] = d.brief()
+	}
+	return all
+}
+
+// Glance is what tables of many nodes show of one.
+type Glance struct {
+	Name   Name
+	Traits unique.Handle[Traits] // the same for many, so that what is made of them can be kept
+	Since  time.Time             // when its owner last changed, UTC
+	State  State
+	Why    string // it is in its state, in words for users; "" when there is nothing to say
+
+	device *Device
+	at     uint32 // its index in its List
+}
+
+// Doing returns what the node does, and why.
+func (n *Glance) Doing() (Name, State, string) { return n.Name, n.State, n.Why }
+
+// Doing returns what the device does, and why.
+func (n *DeviceStatus) Doing() (Name, State, string) { return n.Name, n.State, n.Status.Why }
+
+func (b brief) glance(at uint32) Glance {
+	g := Glance{Name: b.name, Traits: b.traits, device: b.device, at: at}
+	if b.since != 0 {
+		g.Since = time.Unix(0, b.since).UTC()
+	}
+	return g
+}
+
+// addGlances adds to nodes what they are doing.
+func (l *Lab) addGlances(ctx context.Context, all []Glance) error {
+	l.status.glance(all)
+	return l.Ports.Wiring(ctx, func(w power.Wiring) {
+		if w.Quiet() {
+			return
+		}
+		for i := range all {
+			n := &all[i]
+			if why, off := w.Off(n.device.MAC); off {
+				s := offStatus(why)
+				n.State, n.Why = s.State, s.Why
+			}
+		}
+	})
+}
+
+// glance adds what nodes are doing.
+func (b *board) glance(all []Glance) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range all {
+		n := &all[i]
+		if s := b.all[n.Name]; s != nil {
+			n.State, n.Why = s.State, s.Why
+		} else {
+			n.State = Off
+		}
+	}
+}
