@@ -99,7 +99,8 @@ func (m *Mirror[T]) load(ctx context.Context) error {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, Change[T]{e.Key, &e.Value})
+			row := e.Value // alone: who keeps it does not keep the key
+			all = append(all, Change[T]{e.Key, &row})
 		}
 		return all, nil
 	})
