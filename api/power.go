@@ -12,10 +12,11 @@ type Power struct {
 	SavedHours float64 `json:"saved_port_hours"` // for how long ports were off so far, all added up
 }
 
-// Port is a port of a switch that the server may switch.
+// Port is a port of a switch that the server may switch, or a virtual node that saves
+// power when it is off.
 type Port struct {
-	Switch string     `json:"switch"`
-	Port   int        `json:"port"`
+	Switch *string    `json:"switch"`    // null: it is a virtual node
+	Port   *int       `json:"port"`      // the same
 	Name   *string    `json:"port_name"` // that the switch calls it; null: not known
 	Node   *string    `json:"node"`      // that is connected to it; null: not known
 	Power  string     `json:"power"`     // "on", "off", or what is about to be done: a text for people
@@ -27,7 +28,10 @@ type Port struct {
 func NewPower(r power.Report) Power {
 	doc := Power{[]Port{}, r.Saved.Hours()}
 	for _, p := range r.Ports {
-		port := Port{Switch: p.Switch, Port: p.Number, Name: orNull(p.Name), Node: orNull(p.Node), Power: p.Power, Error: orNull(p.Error)}
+		port := Port{Switch: orNull(p.Switch), Name: orNull(p.Name), Node: orNull(p.Node), Power: p.Power, Error: orNull(p.Error)}
+		if p.Switch != "" {
+			port.Port = &p.Number
+		}
 		if !p.Since.IsZero() {
 			port.Since = &p.Since
 		}

@@ -261,10 +261,11 @@ func byPort(ds []nodes.DeviceStatus) {
 
 func powerCommands() []Command {
 	return []Command{{
-		Path: "power show", Short: "show the ports that power nodes, and what was saved", Topic: "power",
+		Path: "power show", Short: "show what powers nodes, and what was saved", Topic: "power",
 		Long: `Shows the switch ports that the server may switch, whether they have power, and
-for how long ports have been off so far, all added up. With a set it shows the
-ports of these nodes and switches alone.`,
+for how long ports have been off so far, all added up; and the virtual nodes
+that are machines, or are switched off. With a set it shows the ports of these
+nodes and switches, and these virtual nodes, alone.`,
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
 		Flags: []Flag{jsonFlag},
 		Run:   powerShow,
@@ -304,7 +305,11 @@ func powerShow(ctx context.Context, c *Call) error {
 	}
 	var cells [][]string
 	for _, p := range report.Ports {
-		cells = append(cells, []string{p.Switch, portLabel(p.Number, &p.Name), cmp.Or(p.Node, "-"), p.Power, ago(c.Now(), p.Since), p.Error})
+		where := "-"
+		if p.Switch != "" {
+			where = portLabel(p.Number, &p.Name)
+		}
+		cells = append(cells, []string{cmp.Or(p.Switch, "-"), where, cmp.Or(p.Node, "-"), p.Power, ago(c.Now(), p.Since), p.Error})
 	}
 	if len(cells) == 0 {
 		c.note("%s", none)

@@ -64,7 +64,7 @@ func unswitched(done []nodes.Change, way string) error {
 	}
 	failed := failedChanges(done, "switch "+way)
 	if failed != nil {
-		failed = failed.WithHint("the server goes on trying; see how with: power show")
+		failed = failed.WithHint("%s", hintUnswitched(done))
 	}
 	if len(cannot) == 0 {
 		if failed == nil {
@@ -78,4 +78,21 @@ func unswitched(done []nodes.Change, way string) error {
 		f.Msg += "; " + failed.Msg
 	}
 	return f
+}
+
+// hintUnswitched says where to look after what could not be switched.
+func hintUnswitched(done []nodes.Change) string {
+	var failed []string
+	for _, ch := range done {
+		if ch.Reboot.Again {
+			return "the server goes on trying; see how with: power show"
+		}
+		if ch.Reboot.Outcome == nodes.RebootFailed {
+			failed = append(failed, string(ch.Node))
+		}
+	}
+	if len(failed) == 1 {
+		return "see what it is doing with: node show " + failed[0]
+	}
+	return "see what they are doing with: node show --all"
 }

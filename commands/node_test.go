@@ -262,6 +262,22 @@ func TestOffAndOn(t *testing.T) {
 	if got := lab.ok("bob", "node show pc-1 --json"); !strings.Contains(got, `"state":"off"`) || !strings.Contains(got, `"switched_off":{"by":"bob","since":"2026-11-22T12:00`) {
 		t.Errorf("got %s", got)
 	}
+	lab.rack.refuses = fault.Failedf("there is no memory for it")
+	lab.tell([]step{
+		{user: "bob", line: "power show", stdout: "SWITCH  PORT  NODE  POWER  SINCE     TROUBLE\n-       -     pc-1  off    just now\nSaved so far: 0.0 port-hours\n"},
+		{
+			user: "bob", line: "power show pc-1 --json",
+			stdout: `{"ports":[{"switch":null,"port":null,"port_name":null,"node":"pc-1","power":"off","since":"2026-11-22T12:00:00Z","error":null}],"saved_port_hours":0}` + "\n",
+		},
+		{
+			user: "bob", line: "node on pc-1", status: StatusFailed,
+			stderr: "walt: could not switch on pc-1: there is no memory for it\n  see what it is doing with: node show pc-1\n",
+		},
+	})
+	lab.nodes.Up("rpi-1", "127.0.0.1:4711")
+	if got := lab.ok("bob", "node on rpi-1"); got != "rpi-1 is already on\n" {
+		t.Errorf("of one that is up: %s", got)
+	}
 }
 
 // A previous owner is told: at the next login, or in an open shell.

@@ -81,6 +81,13 @@ func TestWhichNodeIsTried(t *testing.T) {
 	if got := l.try(t); got != "" {
 		t.Errorf("%s is tried, which is off", got)
 	}
+
+	// Who saves power is woken for it, and not what a user switched off.
+	l.comeUp(t, "v1")
+	l.orderOff(t, "v1")
+	if got := l.try(t); got != "" {
+		t.Errorf("%s is tried, which bob switched off", got)
+	}
 }
 
 // A canary that came up goes on, and is one of the free nodes again.

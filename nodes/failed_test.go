@@ -106,7 +106,7 @@ func TestHostThatRefuses(t *testing.T) {
 	check := func(what string, ch Change, err error) {
 		t.Helper()
 		ok(t, err)
-		if ch.Reboot != (Reboot{RebootFailed, "there is no memory for it"}) {
+		if ch.Reboot != (Reboot{Outcome: RebootFailed, Reason: "there is no memory for it"}) {
 			t.Errorf("%s: %+v", what, ch)
 		}
 		if s := l.state(t, "v1"); s.State != Failed || s.Why != "there is no memory for it" {
@@ -117,6 +117,9 @@ func TestHostThatRefuses(t *testing.T) {
 	check("acquire", result.Changes[0], err)
 	result, err = l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", consent.Agreement{Whoever: true})
 	check("boot", result.Changes[0], err)
+	ok(t, l.PowerOff(t.Context(), "bob", parse("v1"), true, consent.Agreement{}, func(Change) {}))
+	ok(t, l.PowerOn(t.Context(), "bob", parse("v1"), consent.Agreement{}, func(ch Change) { check("on", ch, nil) }))
+	ok(t, l.PowerOn(t.Context(), "bob", parse("v1"), consent.Agreement{}, func(ch Change) { check("on again", ch, nil) }))
 	for _, hard := range []bool{false, true} {
 		err = l.Reboot(t.Context(), "bob", parse("v1"), hard, consent.Agreement{}, func(ch Change) { check("reboot", ch, nil) })
 		ok(t, err)

@@ -130,7 +130,8 @@ func (i imageChange) Try(present, next images.Ref, not []string) (string, error)
 }
 
 // couldTry reports whether a node is known to come up on an image that is sound,
-// and how little it disturbs to try one there: less is better.
+// and how little it disturbs to try one there: less is better. What a user switched off
+// stays off.
 func (l *Lab) couldTry(r state.Reader, d Device) (can bool, rank int, err error) {
 	if d.Booted.IsZero() { // it is booted by something else, for all that is known
 		return false, 0, nil
@@ -138,8 +139,8 @@ func (l *Lab) couldTry(r state.Reader, d Device) (can bool, rank int, err error)
 	if l.visitors.Any(string(d.Name)) {
 		rank = 10
 	}
-	asleep, err := l.Ports.IsOff(r, d.MAC)
-	if err != nil {
+	off, asleep, err := l.Ports.Off(r, d.MAC)
+	if err != nil || off.By != "" {
 		return false, 0, err
 	}
 	s := l.status.of(d.Name)

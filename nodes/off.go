@@ -103,10 +103,10 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 		switch can, err := l.canRestart(tx, d); {
 		case err != nil:
 			return err
-		case !can && s == Off:
-			done[d.Name] = Reboot{Outcome: RebootNone}
-		case !d.Virtual(), s == Up, s == Booting:
+		case s == Up, s == Booting, can && !d.Virtual(): // its port has power
 			done[d.Name] = Reboot{Outcome: RebootSkipped}
+		case !can:
+			done[d.Name] = Reboot{Outcome: RebootNone}
 		}
 		return nil
 	}
@@ -158,7 +158,7 @@ func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard 
 		l.shutDown(ctx, d, s.Addr)
 	}
 	if err := l.Ports.Execute(ctx, ordered); err != nil {
-		return Reboot{RebootFailed, l.why(err)}
+		return Reboot{Outcome: RebootFailed, Reason: l.why(err), Again: true}
 	}
 	off, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.IsOff(r, d.MAC) })
 	if err == nil && !off && d.Virtual() && l.status.of(d.Name).State == Off { // somebody wanted it on while it shut down
@@ -208,7 +208,7 @@ func (l *Lab) Switch(ctx context.Context, mac ethernet.MAC, on bool) error {
 	}
 	if on {
 		if s := l.status.of(d.Name); s.State != Up && s.State != Booting {
-			l.start(d, 0, s.cause) // of a refusal the node tells
+			l.start(d, 0, s.cause) // of a refusal the status of the node tells
 		}
 		return nil
 	}

@@ -263,3 +263,19 @@ func TestManyGoOff(t *testing.T) {
 		t.Error("what is ordered takes a while, and nothing else of a virtual node")
 	}
 }
+
+// A physical node without means of power is on only if it was heard of: of one that does
+// not answer nobody knows.
+func TestOnWithoutMeans(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil, "n1")
+	for _, c := range []struct {
+		state State
+		want  string
+	}{{Off, "none"}, {Unreachable, "none"}, {Failed, "none"}, {Up, "skipped"}, {Booting, "skipped"}} {
+		l.status.change("n1", func(s *Status) { s.State = c.state })
+		var all []string
+		ok(t, l.PowerOn(t.Context(), "alice", parse("n1"), consent.Agreement{}, outcomes(&all)))
+		equal(t, string(c.state), all, "n1 "+c.want)
+	}
+}

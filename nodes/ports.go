@@ -125,11 +125,15 @@ func (l *Lab) Due(ctx context.Context, names []Name) ([]power.Due, error) {
 	return l.Ports.Due(ctx, addresses)
 }
 
-// PowerReport returns what the server does with the power of ports.
+// PowerReport returns what the server does with the power of ports, by switch and number,
+// and of virtual nodes, which follow them by name.
 func (l *Lab) PowerReport(ctx context.Context) (power.Report, error) {
 	report, err := l.Ports.Report(ctx)
 	slices.SortFunc(report.Ports, func(a, b power.PortState) int {
-		return cmp.Or(Name(a.Switch).Compare(Name(b.Switch)), cmp.Compare(a.Number, b.Number))
+		if (a.Switch == "") != (b.Switch == "") {
+			return cmp.Compare(b.Switch, a.Switch)
+		}
+		return cmp.Or(Name(a.Switch).Compare(Name(b.Switch)), cmp.Compare(a.Number, b.Number), Name(a.Node).Compare(Name(b.Node)))
 	})
 	return report, err
 }

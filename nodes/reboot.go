@@ -32,6 +32,7 @@ const (
 type Reboot struct {
 	Outcome RebootOutcome
 	Reason  string // in words for users; "" unless the outcome is RebootFailed
+	Again   bool   // the server goes on trying what it was ordered to do with the power
 }
 
 // RebootOutcome is how a reboot went.
@@ -212,7 +213,7 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 			return err
 		})
 		if err != nil {
-			return Reboot{RebootFailed, l.why(err)}
+			return Reboot{Outcome: RebootFailed, Reason: l.why(err)}
 		}
 	}
 	return l.restartBy(ctx, d, ordered, refused, why)
@@ -230,17 +231,19 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 	switch {
 	case d.Virtual() && ordered.IsZero():
 		if refused := l.start(d, 0, why); refused != "" {
-			return Reboot{RebootFailed, refused}
+			return Reboot{Outcome: RebootFailed, Reason: refused}
 		}
 		return Reboot{Outcome: RebootOK}
 	case !ordered.IsZero():
 		l.status.change(d.Name, func(s *Status) { s.cause = why }) // for when its power goes
 		if err := l.Ports.Execute(ctx, ordered); err != nil {
 			l.status.change(d.Name, func(s *Status) { s.cause = cause{} })
-			return Reboot{RebootFailed, l.why(err)}
+			return Reboot{Outcome: RebootFailed, Reason: l.why(err), Again: true}
 		}
 		if s = l.status.of(d.Name); !d.Virtual() { // whose host tells
 			l.starting(d, 0, why)
+		} else if s.State == Failed { // its host refuses
+			return Reboot{Outcome: RebootFailed, Reason: s.Why}
 		} else if s.State == Up && s.cause == why && why.why != "" { // it was to go off, and had not yet
 			return l.restartBy(ctx, d, power.Port{}, refused, why)
 		}
@@ -252,7 +255,7 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 	}
 	if refused != nil {
 		reason := "it did not reboot by itself (" + refused.Error() + "), and the server has no means to cut its power"
-		return Reboot{RebootFailed, reason}
+		return Reboot{Outcome: RebootFailed, Reason: reason}
 	}
 	return Reboot{Outcome: RebootNone}
 }

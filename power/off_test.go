@@ -121,20 +121,27 @@ func TestIdleMachines(t *testing.T) {
 		}))
 		return n
 	}
-	if machines() != 0 {
+	tells := func(power string) {
+		t.Helper()
+		report, err := r.Report(t.Context())
+		ok(t, err)
+		if all := report.Ports; len(all) != 1 || all[0].Node != "vm1" || all[0].Switch != "" || all[0].Power != power || report.Saved > 0 {
+			t.Errorf("the report is %+v, want that it is %s", report, power)
+		}
+	}
+	if tells("to be off"); machines() != 0 {
 		t.Error("the machine is on")
 	}
 	if !r.order(t, func(tx state.Tx) (power.Port, error) { return r.Wake(tx, macOf("vm1")) }) {
 		t.Error("it is not woken")
 	}
 	equal(t, "switched", r.switched, string(macOf("vm1"))+" true")
-	report, err := r.Report(t.Context())
-	ok(t, err)
-	if machines() != 1 || len(report.Ports) > 0 || report.Saved > 0 {
-		t.Errorf("%d machines are on, ports are %+v", machines(), report)
+	if tells("on"); machines() != 1 {
+		t.Errorf("%d machines are on", machines())
 	}
 	// Nothing is left of one that is removed.
 	r.order(t, func(tx state.Tx) (power.Port, error) { return r.PowerOff(tx, macOf("vm1"), true, "alice") })
+	tells("off")
 	r.update(t, func(tx state.Tx) error { return r.Forget(tx, macOf("vm1")) })
 	if r.off(t, "vm1") != (power.Off{}) || machines() != 0 {
 		t.Error("something is left of it")

@@ -1,9 +1,7 @@
 package power
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"walt/ethernet"
@@ -12,11 +10,12 @@ import (
 
 // Report is what the server does with the power of ports.
 type Report struct {
-	Ports []PortState   // by switch and number
+	Ports []PortState   // in no order
 	Saved time.Duration // for how long ports were off, all added up
 }
 
-// PortState is a port that the server may switch.
+// PortState is a port that the server may switch; or a virtual node that is a machine, or
+// is off, which has no Switch.
 type PortState struct {
 	Port
 	Switch string
@@ -45,25 +44,37 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 				found[port] = PortState{Node: d.Name, Power: "on"}
 			}
 		}
+		for key, err := range machines.Keys(r, "", "") {
+			if err != nil {
+				return err
+			}
+			found[own(ethernet.MAC(key))] = PortState{Power: "on"}
+		}
 		open, err := openOrders(r)
 		if err != nil {
 			return err
 		}
 		for port, o := range open {
-			if port.own() {
-				continue
-			}
 			s := found[port]
 			s.Power, s.Since, s.Error = o.words(), o.Since, o.Error
 			if !o.Cut.IsZero() {
 				s.Since = o.Cut
-				report.Saved += p.Now().Sub(o.Cut)
+				if !port.own() {
+					report.Saved += p.Now().Sub(o.Cut)
+				}
 			}
 			found[port] = s
 		}
 		named := map[ethernet.MAC]map[int]string{}
 		for port, s := range found {
 			s.Port = port
+			if port.own() {
+				if s.Node, err = p.name(r, port.Switch); err != nil {
+					return err
+				}
+				report.Ports = append(report.Ports, s)
+				continue
+			}
 			if named[port.Switch] == nil {
 				if named[port.Switch], err = p.PortNames(r, port.Switch); err != nil {
 					return err
@@ -82,9 +93,6 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 			report.Saved += e.Value
 		}
 		return nil
-	})
-	slices.SortFunc(report.Ports, func(a, b PortState) int {
-		return cmp.Or(cmp.Compare(a.Switch, b.Switch), cmp.Compare(a.Number, b.Number))
 	})
 	return report, err
 }
