@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,9 +61,29 @@ func (c *Call) print(v any) error { return printTo(c.Out, v) }
 func printTo(w io.Writer, v any) error { return newEncoder(w).Encode(v) }
 
 func newEncoder(w io.Writer) *json.Encoder {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(escaper{w})
 	enc.SetEscapeHTML(false)
 	return enc
+}
+
+// escaper writes JSON, a document with each Write, in which what could steer a terminal is
+// escaped, as JSON itself asks for some of it. Those who read it get what it is.
+type escaper struct{ io.Writer }
+
+func (e escaper) Write(p []byte) (int, error) {
+	if !slices.ContainsFunc(p, func(c byte) bool { return c >= 0x7f }) { // what is below ' ' is escaped
+		return e.Writer.Write(p)
+	}
+	var b bytes.Buffer
+	for _, r := range string(p) {
+		if r != '\n' && steers(r) {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	_, err := e.Writer.Write(b.Bytes())
+	return len(p), err
 }
 
 // list writes, an element at a time, what print writes of a document that is one

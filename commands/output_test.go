@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -45,5 +46,22 @@ func TestCleanBidirectional(t *testing.T) {
 		if _, err := split("node show " + text); err == nil {
 			t.Errorf("%q is taken in a command line", text)
 		}
+	}
+}
+
+// JSON says what it has to without doing anything to the terminal that it comes to.
+func TestJSONOnATerminal(t *testing.T) {
+	t.Parallel()
+	text := "a\x1b[2J\u009b2J\x7f\u202e<b> \u00fc\n"
+	var out strings.Builder
+	if err := printTo(&out, map[string]string{"text": text}); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"text":"a\u001b[2J\u009b2J\u007f\u202e<b> ` + "\u00fc" + `\n"}` + "\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+	var back map[string]string
+	if err := json.Unmarshal([]byte(out.String()), &back); err != nil || back["text"] != text {
+		t.Errorf("it is read as %q, %v", back, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -203,10 +204,10 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 	switch {
 	case said.Failed != "":
 		if said.Failed != before.Failed {
-			s.Lab.Failed(n, fault.Failedf("%.*s", failedLimit, said.Failed))
+			s.Lab.Failed(n, fault.Failedf("%.*s", failedLimit, nodes.Plain(said.Failed)))
 			s.Lab.Stopped(n, addr)
 		}
-	case now == step(before):
+	case now == "", now == step(before):
 	case now == instructions.Up:
 		s.Lab.Up(n, addr)
 	case now == instructions.Rescue:
@@ -215,16 +216,23 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 		s.Lab.Reached(ctx, n, nodes.Step(now))
 	}
 	if said.Size > 0 {
-		s.Lab.Wrote(n, said.Used, said.Size)
+		s.Lab.Wrote(n, max(0, said.Used), said.Size)
 	}
 }
 
-// step is where a machine is.
+// stepForm is what a step may be called: whoever is root on a machine can tell anything.
+var stepForm = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
+
+// step is where a machine is, "" when it tells nothing that could be a step.
 func step(r instructions.Report) instructions.Step {
 	if len(r.Steps) == 0 {
 		return ""
 	}
-	return r.Steps[len(r.Steps)-1].Step
+	last := r.Steps[len(r.Steps)-1].Step
+	if !stepForm.MatchString(string(last)) {
+		return ""
+	}
+	return last
 }
 
 // full is what share of its memory for files a machine may have used.

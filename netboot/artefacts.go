@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"walt/fault"
+	"walt/images/content"
 	"walt/images/flight"
 	"walt/netboot/initrd"
 )
@@ -32,7 +33,30 @@ const arch = "amd64"
 // tell all that they are made of, so they are never out of date.
 type artefacts struct {
 	dir    string
+	disk   *content.Disk
+	turns  turns
 	builds flight.Group[struct{}]
+}
+
+func newArtefacts(dir string, t turns) artefacts {
+	return artefacts{dir: dir, disk: content.NewDisk(dir), turns: t}
+}
+
+// turns are for those who have the modules of an image in memory, which may be 250 MB:
+// it has a value for each.
+type turns chan struct{}
+
+// modulesAtOnce is how many they may be.
+const modulesAtOnce = 1
+
+// take waits for a turn, until ctx ends.
+func (t turns) take(ctx context.Context) (leave func(), err error) {
+	select {
+	case t <- struct{}{}:
+		return func() { <-t }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // of returns the files that a boot starts with.
@@ -59,6 +83,11 @@ func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Bo
 	if os.Chtimes(files.Kernel, now, now) == nil && os.Chtimes(files.Initrd, now, now) == nil {
 		return nil
 	}
+	leave, err := a.turns.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	p, err := b.plan()
 	if err != nil {
 		return err
@@ -66,7 +95,21 @@ func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Bo
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
 		return err
 	}
-	err = a.write(files.Kernel, func(w io.Writer) error {
+	err = a.make(ctx, p, program, files)
+	if content.DiskFull(err) != nil { // what nobody needs now can be made again
+		if err = a.trim(now, 0); err == nil {
+			err = a.make(ctx, p, program, files)
+		}
+	}
+	if full := content.DiskFull(err); full != nil {
+		return full
+	}
+	return errors.Join(err, a.trim(now, artefactsLimit))
+}
+
+// make writes the files of a boot.
+func (a *artefacts) make(ctx context.Context, p *initrd.Plan, program []byte, files Boot) error {
+	err := a.write(files.Kernel, func(w io.Writer) error {
 		k, err := p.Tree.Open(p.Kernel)
 		if err != nil {
 			return err
@@ -81,7 +124,7 @@ func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Bo
 			return err
 		})
 	}
-	return errors.Join(err, a.trim(now))
+	return err
 }
 
 // write makes a file as a whole or not at all.
@@ -91,15 +134,16 @@ func (a *artefacts) write(name string, fill func(io.Writer) error) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // when it is there under its own name, this one is gone
-	err = fill(f)
+	err = fill(a.disk.Writer(f))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), name)
 }
 
-// trim removes files that were not used for the longest time.
-func (a *artefacts) trim(now time.Time) error {
+// trim removes files that were not used for the longest time, until the others take no
+// more than limit bytes.
+func (a *artefacts) trim(now time.Time, limit int64) error {
 	entries, err := os.ReadDir(a.dir)
 	if err != nil {
 		return err
@@ -119,7 +163,7 @@ func (a *artefacts) trim(now time.Time) error {
 	}
 	slices.SortFunc(all, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	for _, i := range all {
-		if sum <= artefactsLimit || now.Sub(i.ModTime()) < artefactsRest {
+		if sum <= limit || now.Sub(i.ModTime()) < artefactsRest {
 			break
 		}
 		if err := os.Remove(filepath.Join(a.dir, i.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) { // another build trims, too

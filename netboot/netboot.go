@@ -106,8 +106,8 @@ type Server struct {
 	Config
 	files artefacts
 
-	looks   flight.Group[struct{}]
-	reading chan struct{} // has a value while somebody reads the modules of an image
+	looks flight.Group[struct{}]
+	turns turns
 
 	mu       sync.Mutex
 	boots    map[netip.Addr]*boot // the last one of each machine
@@ -120,7 +120,8 @@ type Server struct {
 
 // New makes a server, which Serve makes live.
 func New(c Config) *Server {
-	return &Server{Config: c, reading: make(chan struct{}, 1), boots: map[netip.Addr]*boot{}, findings: map[pair]finding{}, files: artefacts{dir: c.Dir}}
+	t := make(turns, modulesAtOnce)
+	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, findings: map[pair]finding{}, files: newArtefacts(c.Dir, t)}
 }
 
 // Network is how machines reach the server: sockets of a network of theirs.

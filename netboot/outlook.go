@@ -159,18 +159,17 @@ func (b *boot) plan() (*initrd.Plan, error) {
 }
 
 // Firmware implements nodes.Machines. It takes as much memory as an image has modules:
-// one who asks waits for the other.
+// who asks waits for their turn.
 func (s *Server) Firmware(ctx context.Context, img images.Image) ([]nodes.Firmware, error) {
 	o, err := s.look(ctx, img)
 	if err != nil || o.why != "" {
 		return nil, err
 	}
-	select {
-	case s.reading <- struct{}{}:
-		defer func() { <-s.reading }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	leave, err := s.turns.take(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer leave()
 	b := &boot{record: record{Digest: o.at.image, Lender: o.at.lender}}
 	if err := s.hold(ctx, b); err != nil {
 		return nil, err

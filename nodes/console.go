@@ -52,6 +52,19 @@ func (l *Lab) giveUp(d Device, detail string) journal.Event {
 	}
 }
 
+// Plain is a text that a node wrote without what is not to be seen of it, on one line.
+func Plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t', r == '\n':
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, text)
+}
+
 // steering is what makes a terminal do something, see ECMA-48.
 var steering = regexp.MustCompile("\x1b(\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?|[ -/]*[0-~])?")
 
@@ -66,15 +79,7 @@ func lastLines(written []byte) (lines []string) {
 		if begun := strings.LastIndexByte(line, '\r'); begun >= 0 { // it was written over
 			line = line[begun+1:]
 		}
-		line = strings.Map(func(r rune) rune {
-			if r == '\t' {
-				return ' '
-			}
-			if !unicode.IsPrint(r) {
-				return -1
-			}
-			return r
-		}, line)
+		line = Plain(line)
 		if utf8.RuneCountInString(line) > consoleLine {
 			line = string([]rune(line)[:consoleLine]) + "..."
 		}

@@ -32,6 +32,13 @@ func TestLastLines(t *testing.T) {
 	}
 }
 
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	if got := Plain("\x1b[1mno\troot\n\u009b\u202e\xff, \u00fc"); got != "[1mno root \ufffd, \u00fc" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // speaking is a grid whose nodes have a console.
 type speaking struct {
 	*grid

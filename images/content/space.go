@@ -3,6 +3,7 @@ package content
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 
@@ -12,37 +13,51 @@ import (
 )
 
 const (
-	// defaultFloor stays free for the rest of the server: its store does not
+	// floor stays free for the rest of the server: its store does not
 	// survive a full disk.
-	defaultFloor = 128 << 20
+	floor = 128 << 20
 	// spaceStep is how many bytes a file grows between looks at the free space.
 	spaceStep = 8 << 20
 )
 
+// Disk is the one of a directory that is filled until too little of it is left.
+type Disk struct {
+	// Floor is how many bytes of the disk are never used.
+	Floor int64
+
+	dir string
+}
+
+// NewDisk is the disk of a directory, with the floor that all have.
+func NewDisk(dir string) *Disk { return &Disk{Floor: floor, dir: dir} }
+
 // CheckSpace fails with ENOSPC when size more bytes would leave too little of
 // the disk.
-func (s *Store) CheckSpace(size int64) error {
+func (d *Disk) CheckSpace(size int64) error {
 	var st unix.Statfs_t
-	if err := unix.Statfs(s.dir, &st); err != nil {
-		return fmt.Errorf("ask for the free space of %s: %w", s.dir, err)
+	if err := unix.Statfs(d.dir, &st); err != nil {
+		return fmt.Errorf("ask for the free space of %s: %w", d.dir, err)
 	}
-	if free := int64(st.Bavail) * int64(st.Bsize); free-s.Floor < size {
-		return fmt.Errorf("%d bytes more in %s: %w", size, s.dir, syscall.ENOSPC)
+	if free := int64(st.Bavail) * int64(st.Bsize); free-d.Floor < size {
+		return fmt.Errorf("%d bytes more in %s: %w", size, d.dir, syscall.ENOSPC)
 	}
 	return nil
 }
 
+// Writer writes a file in the directory while there is space. A full disk is ENOSPC.
+func (d *Disk) Writer(f *os.File) io.Writer { return &spaceWriter{f: f, disk: d} }
+
 // spaceWriter writes a file while there is space on the disk. Others fill it at
 // the same time, so that asking once is not enough.
 type spaceWriter struct {
-	f     *os.File
-	store *Store
-	left  int // bytes until the next look
+	f    *os.File
+	disk *Disk
+	left int // bytes until the next look
 }
 
 func (w *spaceWriter) Write(p []byte) (int, error) {
 	if w.left -= len(p); w.left < 0 {
-		if err := w.store.CheckSpace(spaceStep); err != nil {
+		if err := w.disk.CheckSpace(spaceStep); err != nil {
 			return 0, err
 		}
 		w.left = spaceStep

@@ -31,13 +31,11 @@ import (
 //
 // What has its name is complete: files are written in tmp and moved.
 type Store struct {
-	// Floor is how many bytes of the disk are never used.
-	Floor int64
+	*Disk
 	// Damaged is told of each blob that was found damaged, and where it is now;
 	// may be nil.
 	Damaged func(d Digest, aside string)
 
-	dir      string
 	now      func() time.Time
 	leases   leases
 	unpacked flight.Group[string] // by digest of a layer
@@ -47,7 +45,7 @@ type Store struct {
 
 // Open opens the directory dir, which it makes if needed, and empties its tmp.
 func Open(dir string, now func() time.Time) (*Store, error) {
-	s := &Store{Floor: defaultFloor, dir: dir, now: now}
+	s := &Store{Disk: NewDisk(dir), now: now}
 	err := os.RemoveAll(s.tmp())
 	for _, sub := range []string{s.blobs(), s.derived(), s.tmp()} {
 		err = cmp.Or(err, os.MkdirAll(sub, 0o700))
@@ -157,7 +155,7 @@ func (s *Store) Spill(dir string, r io.Reader) (Blob, error) {
 	if err != nil {
 		return Blob{}, err
 	}
-	d, n, err := hashed(&spaceWriter{f: f, store: s}, r)
+	d, n, err := hashed(s.Writer(f), r)
 	if err = cmp.Or(err, f.Close()); err != nil {
 		return Blob{}, err
 	}
@@ -192,7 +190,7 @@ func (s *Store) write(path string, fill func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	err = fill(&spaceWriter{f: f, store: s})
+	err = fill(s.Writer(f))
 	if err == nil {
 		err = f.Sync()
 	}

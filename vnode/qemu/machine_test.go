@@ -256,6 +256,26 @@ func TestProgramsThatDoNotServe(t *testing.T) {
 	}
 }
 
+// A program that does not end, or whose children do not, is no program that serves; whoever
+// waits for it is told soon.
+func TestProgramsThatHang(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"silent": "exec sleep 60", "child": "sleep 60", "tells": "echo QEMU emulator version 9.0; sleep 60",
+		"runs": "[ \"$1\" = --version ] || exec sleep 60; echo QEMU emulator version 9.0",
+	} {
+		program := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		_, err := find(t.Context(), program, time.Second)
+		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "it has not ended within 1s") || took > 30*time.Second {
+			t.Errorf("%s: %v after %v", name, err, took)
+		}
+	}
+}
+
 // A line that is written to without end keeps the last of it.
 func TestRing(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package qemu
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,7 +18,8 @@ const (
 	DefaultProgram = "qemu-system-x86_64"
 	// oldest is the version of QEMU that knows datagram sockets as networks.
 	oldestMajor, oldestMinor = 7, 2
-	// probeLimit is how long a machine may take that only starts its firmware.
+	// probeLimit is how long the program may take to tell its version, and a machine that
+	// only starts its firmware.
 	probeLimit = 10 * time.Second
 	// findAgain is for how long it is believed that machines cannot run here:
 	// somebody may install what is missing, and the host may have been too busy.
@@ -29,6 +31,10 @@ var versionForm = regexp.MustCompile(`version (\d+)\.(\d+)`)
 // Find looks for the program, "" for where it usually is, and finds out what it can
 // do here. The error says, in words for users, why machines cannot run here.
 func Find(ctx context.Context, program string) (Emulator, error) {
+	return find(ctx, program, probeLimit)
+}
+
+func find(ctx context.Context, program string, limit time.Duration) (Emulator, error) {
 	if program == "" {
 		program = DefaultProgram
 	}
@@ -36,7 +42,7 @@ func Find(ctx context.Context, program string) (Emulator, error) {
 	if err != nil {
 		return Emulator{}, fmt.Errorf("there is no program %s", program)
 	}
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	out, err := ask(ctx, limit, path, "--version")
 	if err != nil {
 		return Emulator{}, fmt.Errorf("%s --version: %w", path, err)
 	}
@@ -50,12 +56,12 @@ func Find(ctx context.Context, program string) (Emulator, error) {
 		return Emulator{}, fmt.Errorf("%s is version %d.%d, and %d.%d is the oldest that serves", path, major, minor, oldestMajor, oldestMinor)
 	}
 	if _, err := os.Stat("/dev/kvm"); err == nil {
-		if e := (Emulator{Program: path, KVM: true}); e.runs(ctx) == nil {
+		if e := (Emulator{Program: path, KVM: true}); e.runs(ctx, limit) == nil {
 			return e, nil
 		}
 	}
 	e := Emulator{Program: path}
-	if err := e.runs(ctx); err != nil {
+	if err := e.runs(ctx, limit); err != nil {
 		return Emulator{}, fmt.Errorf("a machine of %s does not run: %w", path, err)
 	}
 	return e, nil
@@ -83,16 +89,28 @@ func (f *finder) find() (Emulator, error) {
 
 // runs starts a machine and waits for its end: a device file that is there says
 // little. The firmware finds nothing to boot and resets the machine, which ends it.
-func (e Emulator) runs(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
-	defer cancel()
+func (e Emulator) runs(ctx context.Context, limit time.Duration) error {
 	arguments := append(e.processor(), "-m", "32", "-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot", "-boot", "reboot-timeout=1")
-	out, err := exec.CommandContext(ctx, e.Program, arguments...).CombinedOutput()
-	if err != nil && len(out) > 0 {
-		err = fmt.Errorf("%w: %s", err, lastLine(out))
-	}
+	_, err := ask(ctx, limit, e.Program, arguments...)
 	return err
+}
+
+// ask runs a program, which has to end in time, and returns what it wrote. An error has
+// the last of that.
+func ask(ctx context.Context, limit time.Duration, program string, arguments ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	c := exec.CommandContext(ctx, program, arguments...)
+	c.WaitDelay = limit / 10 // for what the program started, and what can still write
+	out, err := c.CombinedOutput()
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, fmt.Errorf("it has not ended within %v", limit)
+	case err != nil && len(out) > 0:
+		return nil, fmt.Errorf("%w: %s", err, lastLine(out))
+	}
+	return out, err
 }
 
 // lastLine is the last of what a program wrote.
