@@ -4,9 +4,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +29,7 @@ const (
 // ours. It tells the server when it does.
 func (m *machine) serveOrWait(sshd bool) {
 	var p quiet
-	for end := time.Now().Add(sshdLimit); sshd && time.Now().Before(end) && !p.over(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(sshdLimit); sshd && time.Now().Before(end) && (!p.over() || isStarting()); time.Sleep(100 * time.Millisecond) {
 		if listening(22) {
 			m.up()
 			return
@@ -49,6 +51,21 @@ func (m *machine) serveOrWait(sshd bool) {
 			m.log.logf("SSH: %v", err)
 		}
 	}
+}
+
+// isStarting reports whether systemd has yet to start something: that may wait for the
+// network, or for a device that does not come, and the SSH server for that.
+func isStarting() bool {
+	if initName() != "systemd" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c := exec.CommandContext(ctx, "systemctl", "is-system-running")
+	c.Env, c.Dir = environment(), "/"
+	out, _ := c.Output() // its status says the same as the word
+	word := strings.TrimSpace(string(out))
+	return word == "initializing" || word == "starting"
 }
 
 // listening reports whether somebody listens on a TCP port, as /proc/net/tcp says; see
