@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -128,14 +129,18 @@ func writeAuthorizedKeys(keys []string) error {
 // leaveToUs has ifupdown leave interfaces alone that could be the one that the root
 // comes over, under the name that it has now or one that udev may give it.
 func leaveToUs(iface string) error {
-	files, _ := filepath.Glob("/etc/network/interfaces.d/*") // the pattern is right
-	for _, name := range append(files, "/etc/network/interfaces") {
-		b, err := os.ReadFile(name)
+	names := []string{"/etc/network/interfaces"}
+	for i := 0; i < len(names) && i < 1000; i++ { // it grows
+		b, err := os.ReadFile(names[i])
 		if err != nil {
 			continue // there is no ifupdown
 		}
+		for _, pattern := range sourced(string(b), path.Dir(names[i])) {
+			more, _ := filepath.Glob(pattern) // what is no pattern names no file
+			names = append(names, slices.DeleteFunc(more, func(name string) bool { return slices.Contains(names, name) })...)
+		}
 		if text := withoutUplink(string(b), iface); text != string(b) {
-			if err := replace(name, []byte(text), 0o644); err != nil {
+			if err := replace(names[i], []byte(text), 0o644); err != nil {
 				return err
 			}
 		}
@@ -174,7 +179,7 @@ func writeRun(p params, iface net.Interface, nfs bool) error {
 		utab = "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n"
 	}
 	return errors.Join(
-		replace("/run/systemd/network/00-walt.network", []byte(network), 0o644),
+		replace("/run/systemd/network/0-walt.network", []byte(network), 0o644),
 		replace("/run/NetworkManager/conf.d/00-walt.conf", fmt.Appendf(nil, "[device-walt]\nmatch-device=mac:%s\nmanaged=0\n", mac), 0o644),
 		replace("/run/mount/utab", []byte(utab), 0o644),
 	)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -51,6 +52,26 @@ func withoutUplink(text, iface string) string {
 		writeLine(&b, line, out)
 	}
 	return b.String()
+}
+
+// sourced returns the patterns of files that a file in dir brings in.
+func sourced(text, dir string) (patterns []string) {
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "source" && words[0] != "source-directory" {
+			continue
+		}
+		for _, pattern := range words[1:] {
+			if !path.IsAbs(pattern) {
+				pattern = path.Join(dir, pattern)
+			}
+			if words[0] == "source-directory" {
+				pattern = path.Join(pattern, "*")
+			}
+			patterns = append(patterns, pattern)
+		}
+	}
+	return patterns
 }
 
 // writeLine writes a line, as a comment if it is out.

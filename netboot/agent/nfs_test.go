@@ -62,6 +62,12 @@ func (b *bench) serveNFS(archive []byte) {
 	b.in.Root = instructions.Root{NFS: []instructions.NFS{{Server: b.guestAddr(l.Addr().String()), Path: nfs.Path(d)}}}
 }
 
+// overlays is a command that prints in which of the directories an overlay can have its
+// layers.
+func overlays(dirs ...string) string {
+	return "for d in " + strings.Join(dirs, " ") + "; do busybox mkdir -p $d/l $d/u $d/w $d/m; mount -t overlay -o lowerdir=$d/l,upperdir=$d/u,workdir=$d/w o $d/m 2> /dev/null && echo $d; done; true"
+}
+
 func TestMachineBootsOverNFS(t *testing.T) {
 	boottest.Need(t, "busybox")
 	b := newBench(t)
@@ -71,8 +77,9 @@ func TestMachineBootsOverNFS(t *testing.T) {
 	capability := "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_raw=ep
 	b.in.Capabilities = []instructions.Capability{{Path: "/bin/ping", Value: []byte(capability)}}
 	b.serveNFS(boottest.Busybox(t, true, map[string]string{
-		"data/file": "of the image\n", "var/lib/docker/x": "too\n", "bin/ping": "#!/bin/sh\n",
-		"etc/network/interfaces":      "auto lo eth0\niface eth0 inet dhcp\n",
+		"data/file": "of the image\n", "var/lib/docker/x": "too\n", "var/lib/containerd/io/x": "and\n", "usr/bin/kubelet": "", "bin/ping": "#!/bin/sh\n",
+		"etc/network/interfaces":      "auto lo eth0\nsource more.d/*\n",
+		"etc/network/more.d/eth0":     "iface eth0 inet dhcp\n",
 		"etc/selinux/config":          "# a comment\nSELINUX=enforcing\n",
 		"etc/ssh/ssh_host_rsa_key":    "known to all",
 		"root/.ssh/authorized_keys":   "ssh-ed25519 AAAA of the image",
@@ -87,12 +94,14 @@ func TestMachineBootsOverNFS(t *testing.T) {
 	t.Logf("steps %+v", r.Steps)
 	c := b.dial()
 	for command, want := range map[string]string{
-		"busybox su -s /bin/sh worker -c 'id -u'":                                                  "1000\n",
-		"grep -E ' (/|/data|/var/lib/docker) ' /proc/mounts | cut -d' ' -f1-3 | sort":              "walt / overlay\nwalt-volume /data tmpfs\nwalt-volume /var/lib/docker tmpfs\n",
-		"cat /data/file /var/lib/docker/x /started; echo written > /etc/written; cat /etc/written": "of the image\ntoo\nstarted\nwritten\n",
-		"cat /etc/network/interfaces /etc/selinux/config; ls /etc/ssh":                             "auto lo\n# walt: the root comes over it: iface eth0 inet dhcp\n# a comment\nSELINUX=permissive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\n",
-		"cat /run/mount/utab; head -2 /run/systemd/network/00-walt.network":                        "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n[Match]\nMACAddress=" + boottest.MAC + "\n",
-		"wc -l < /root/.ssh/authorized_keys; stat -c %a /root/.ssh /root/.ssh/authorized_keys":     "2\n700\n600\n",
+		"busybox su -s /bin/sh worker -c 'id -u'":                                               "1000\n",
+		"grep -E ' (/|/data|/var/[a-z/]*) ' /proc/mounts | grep -v ^o | cut -d' ' -f1-3 | sort": "walt / overlay\nwalt-volume /data tmpfs\nwalt-volume /var/lib/containerd tmpfs\nwalt-volume /var/lib/docker tmpfs\nwalt-volume /var/lib/kubelet tmpfs\n",
+		// Overlays, as docker and containerd make them, are refused on the root.
+		overlays("/var/lib/docker", "/var/lib/containerd", "/data", "/root"):                                                "/var/lib/docker\n/var/lib/containerd\n/data\n",
+		"cat /data/file /var/lib/docker/x /var/lib/containerd/io/x /started; echo written > /etc/written; cat /etc/written": "of the image\ntoo\nand\nstarted\nwritten\n",
+		"cat /etc/network/interfaces /etc/network/more.d/eth0 /etc/selinux/config; ls /etc/ssh":                             "auto lo\nsource more.d/*\n# walt: the root comes over it: iface eth0 inet dhcp\n# a comment\nSELINUX=permissive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\n",
+		"cat /run/mount/utab; head -2 /run/systemd/network/0-walt.network":                                                  "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n[Match]\nMACAddress=" + boottest.MAC + "\n",
+		"wc -l < /root/.ssh/authorized_keys; stat -c %a /root/.ssh /root/.ssh/authorized_keys":                              "2\n700\n600\n",
 	} {
 		if out, err := b.run(c, command); err != nil || out != want {
 			t.Errorf("%s: %q, %v", command, out, err)

@@ -99,6 +99,14 @@ iface br1 inet static
 	}
 }
 
+func TestSourced(t *testing.T) {
+	got := sourced("source interfaces.d/* /x/a\n  source-directory more.d\n# source b\nsource\nauto source c\n", "/etc/network")
+	want := []string{"/etc/network/interfaces.d/*", "/x/a", "/etc/network/more.d/*"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestListeners(t *testing.T) {
 	const table = "  sl  local_address rem_address   st\n   0: 0100007F:0016 00000000:0000 0A 0\n   1: 0100007F:0050 0200007F:9999 01 0\n   2: 00000000000000000000000000000000:1F90 00:0000 0A 0\nbroken\n"
 	if got := listeners(table); !slices.Equal(got, []int{22, 8080}) {
