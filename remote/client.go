@@ -30,7 +30,7 @@ const (
 var ErrEnded = errors.New("the node ended it")
 
 // ErrOther says that a node does not show its host key.
-var ErrOther = errors.New("another machine answers at its address: the host key is not the one that it has")
+var ErrOther = errors.New("its SSH server does not show the host key that it has from the server: its image uses another one, or another machine answers at its address")
 
 // Dial connects to an address of the network tcp, host:port.
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -73,6 +73,10 @@ func replace(name string, content []byte, mode fs.FileMode) error {
 	return errors.Join(err, f.Chmod(mode), f.Close())
 }
 
+// ownHostKey is where OpenSSH's server finds the node's key in any case: images that make
+// host keys when they boot, as cloud-init does, remove those that are called as usual.
+const ownHostKey = "/etc/ssh/walt_ed25519_key"
+
 // writeHostKey makes the node's key the only one of OpenSSH and dropbear. Keys that an
 // image holds are known to all who have the image.
 func writeHostKey(text string) error {
@@ -96,10 +100,27 @@ func writeHostKey(text string) error {
 	}
 	const openssh, dropbear = "/etc/ssh/ssh_host_ed25519_key", "/etc/dropbear/dropbear_ed25519_host_key"
 	return errors.Join(
+		replace(ownHostKey, pem.EncodeToMemory(block), 0o600),
+		showHostKey("/etc/ssh/sshd_config"),
+		showHostKey("/usr/etc/ssh/sshd_config"), // of openSUSE
 		replace(openssh, pem.EncodeToMemory(block), 0o600),
 		replace(openssh+".pub", ssh.MarshalAuthorizedKey(public), 0o644),
 		replace(dropbear, dropbearKey(private), 0o600),
 	)
+}
+
+// showHostKey has OpenSSH's server show the node's key. It shows the first of several of
+// a kind, and those with the usual names only if none is configured; see sshd_config(5).
+func showHostKey(config string) error {
+	info, err := os.Stat(config)
+	if err != nil {
+		return nil // there is no server, or it does not read this
+	}
+	text, err := os.ReadFile(config)
+	if err != nil {
+		return err
+	}
+	return replace(config, append([]byte("HostKey "+ownHostKey+"\n"), text...), info.Mode().Perm())
 }
 
 // writeAuthorizedKeys adds the keys to those that may log in as root.
