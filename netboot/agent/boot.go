@@ -89,13 +89,15 @@ func (m *machine) boot() error {
 	if m.taken, err = mountRoot(m.in.Root, d, m.log); err != nil {
 		return err
 	}
-	sshd := false
+	sshd, systemd := false, false
 	err = inRoot(func() error {
 		writeFiles(m.in, iface, m.log)
 		if len(m.in.Root.NFS) > 0 {
 			mountVolumes(m.in.Volumes, m.log)
 		}
-		sshd = m.in.Init != "" && hasSSHD()
+		if m.in.Init != "" {
+			sshd, systemd = hasSSHD(), isSystemd(m.in.Init)
+		}
 		return nil
 	})
 	if err != nil {
@@ -103,6 +105,11 @@ func (m *machine) boot() error {
 	}
 	if err := writeRun(p, iface, len(m.in.Root.NFS) > 0); err != nil {
 		return err
+	}
+	if systemd {
+		if err := limitSystemd(); err != nil {
+			return err
+		}
 	}
 	m.step(instructions.Init)
 	if err := switchRoot(); err != nil {

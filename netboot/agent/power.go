@@ -5,7 +5,6 @@ package main
 import (
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"sync"
 	"time"
@@ -114,31 +113,4 @@ func reset(what string) {
 		how = unix.LINUX_REBOOT_CMD_POWER_OFF
 	}
 	unix.Reboot(how)
-}
-
-// watchShutdown notices shutdowns that the server did not order. systemd's last process
-// has another name; other inits end all processes with SIGTERM.
-func (m *machine) watchShutdown() {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM)
-	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-signals:
-			if !strings.HasPrefix(initName(), "systemd") {
-				m.orders.resetIfItHangs(instructions.Reboot)
-			}
-		case <-tick.C:
-			if !strings.HasPrefix(initName(), "systemd-shut") {
-				continue
-			}
-			what := instructions.Reboot
-			if b, _ := os.ReadFile("/proc/1/cmdline"); strings.Contains(string(b), "\x00poweroff\x00") || strings.Contains(string(b), "\x00halt\x00") {
-				what = instructions.Poweroff
-			}
-			m.orders.resetIfItHangs(what)
-		}
-	}
 }

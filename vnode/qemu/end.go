@@ -21,8 +21,9 @@ var panicForm = regexp.MustCompile(`Kernel panic - not syncing: ([^\r\n]+)`)
 const longestPanic = 500
 
 const (
-	initEnded = "Attempted to kill init!"  // of the kernel
-	hangs     = "walt: the shutdown hangs" // of the agent, which then cuts it short
+	initEnded = "Attempted to kill init!"    // of the kernel
+	hangs     = "walt: the shutdown hangs"   // of the agent, which then cuts it short
+	timedOut  = "immediately: job timed out" // of systemd, which our init tells to do the same
 	hung      = "its shutdown hung, and was cut short"
 	powerCut  = "power cut: its process on the server was killed, or crashed"
 )
@@ -50,7 +51,7 @@ func endingOf(reason, complaint string, said []byte) ending {
 		if e.why = "kernel panic: " + text; strings.HasPrefix(text, initEnded) {
 			e.why = "its init ended (" + e.why + ")"
 		}
-	case strings.Contains(string(said), hangs):
+	case strings.Contains(string(said), hangs), strings.Contains(string(said), timedOut):
 		e.why = hung
 	}
 	return e

@@ -29,6 +29,7 @@ func TestEnding(t *testing.T) {
 		},
 		{what: "hang", reason: "guest-reset", said: []byte("walt: the shutdown hangs\r\n"), want: ending{again: true, why: hung}},
 		{what: "hang at the end", reason: "guest-shutdown", said: []byte("walt: the shutdown hangs\r\n"), want: ending{why: hung}},
+		{what: "hang that systemd ends", reason: "guest-reset", said: []byte("[!!!!!!] Rebooting immediately: job timed out\r\n"), want: ending{again: true, why: hung}},
 		{what: "kill", said: panicked[:10], want: ending{why: powerCut}},
 		{what: "crash of QEMU", complaint: "out of memory", want: ending{why: powerCut + " (out of memory)"}},
 		{what: "signal", reason: "host-signal", want: ending{why: "power cut: its process on the server was told to end"}},
