@@ -103,7 +103,8 @@ func NodeType(d *nodes.Device) string {
 	return "physical"
 }
 
-// Changes is the document of "node acquire", "node release" and "node boot".
+// Changes is the document of "node acquire", "node release", "node boot" and "node create",
+// and of "node reboot", "node on" and "node off", which change no image.
 type Changes struct {
 	Cloned []images.Ref `json:"cloned"` // images that this command made for the user
 	Nodes  []Change     `json:"nodes"`
@@ -116,7 +117,7 @@ type Change struct {
 	Image    images.Ref `json:"image"`          // that it boots now
 	Previous *auth.Name `json:"previous_owner"` // null: it was free
 	Changed  bool       `json:"changed"`        // false: it booted that image already and was left alone
-	Reboot   string     `json:"reboot"`         // "ok", "skipped", "none" (the server has no means to), or why it failed
+	Reboot   string     `json:"reboot"`         // "ok", "skipped", "none" (the server has no means to), or why it failed; of "node on" and "node off" what came of that
 	Reason   *string    `json:"reboot_reason"`  // why the reboot failed; null: it did not
 }
 

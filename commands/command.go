@@ -166,6 +166,7 @@ var (
 	namesFlag   = Flag{Name: "names-only", Usage: "print names alone, one a line"}
 	yesFlag     = Flag{Name: "yes", Short: "y", Usage: "answer yes in advance to whatever is asked"}
 	timeoutFlag = Flag{Name: "timeout", Value: "D", Usage: "give up after this long, as in 90s or 5m"}
+	hardFlag    = Flag{Name: "hard", Usage: "cut the power at once instead of asking the node first"}
 	noInputFlag = Flag{Name: "no-input", Usage: "never ask: what would need an answer is refused"}
 )
 

@@ -81,7 +81,7 @@ processors are those of machines (see: help show booting).`,
 	}, {
 		Path: "node reboot", Short: "restart nodes; whose they are stays",
 		Args:  []Arg{setArg},
-		Flags: append([]Flag{{Name: "hard", Usage: "cut the power at once instead of asking the node first"}}, confirms...),
+		Flags: append([]Flag{hardFlag, jsonFlag}, confirms...),
 		Run:   nodeReboot,
 	}, {
 		Path: "node off", Short: "switch nodes off; whose they are stays", Topic: "power",
@@ -90,11 +90,11 @@ also over a restart of the server, until somebody switches them on: with "node
 on", "node reboot", or an image that they are to boot, as acquire, release and
 boot say it.`,
 		Args:  []Arg{setArg},
-		Flags: append([]Flag{{Name: "hard", Usage: "cut the power at once instead of asking the node first"}}, confirms...),
+		Flags: append([]Flag{hardFlag, jsonFlag}, confirms...),
 		Run:   nodeOff,
 	}, {
 		Path: "node on", Short: "switch nodes on", Topic: "power",
-		Args: []Arg{setArg}, Flags: confirms,
+		Args: []Arg{setArg}, Flags: append([]Flag{jsonFlag}, confirms...),
 		Run: nodeOn,
 	}, {
 		Path: "node wait", Short: "wait until nodes are up",

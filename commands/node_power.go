@@ -6,10 +6,26 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
+	"walt/api"
 	"walt/consent"
 	"walt/fault"
 	"walt/nodes"
 )
+
+// deed is something that is done to the power of nodes, in words.
+type deed struct {
+	verb          string // of the question
+	before, after string // its infinitive, around the names of nodes
+	others        string // what nodes are by it that have no line of their own
+	words         map[nodes.RebootOutcome]string
+}
+
+func switching(way string) deed {
+	return deed{
+		verb: "Switch " + way, before: "switch", after: " " + way, others: way,
+		words: map[nodes.RebootOutcome]string{nodes.RebootOK: "is " + way, nodes.RebootSkipped: "is already " + way},
+	}
+}
 
 func nodeOff(ctx context.Context, c *Call) error {
 	return c.switchNodes(ctx, "off", func(set nodes.Set, given consent.Agreement, each func(nodes.Change)) error {
@@ -23,59 +39,64 @@ func nodeOn(ctx context.Context, c *Call) error {
 	})
 }
 
-// switchNodes switches the nodes of the set that is the first argument off or on, and
-// tells what came of each.
 func (c *Call) switchNodes(ctx context.Context, way string, do func(nodes.Set, consent.Agreement, func(nodes.Change)) error) error {
-	set, err := nodes.ParseSet(c.arg(0))
+	w := switching(way)
+	done, err := c.eachNode(ctx, w, do)
 	if err != nil {
 		return err
 	}
-	var done []nodes.Change
+	var failed error
+	if f := failedChanges(done, "switch "+way); f != nil {
+		failed = f.WithHint("%s", hintUnswitched(done))
+	}
+	return w.undone(done, failed, "it switches virtual nodes, and those that are alone on a port that it may switch (see: help show power)")
+}
+
+// eachNode does something to the nodes of the set that is the first argument, and tells what
+// came of each as soon as that is known; with --json in the end.
+func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.Agreement, func(nodes.Change)) error) (done []nodes.Change, err error) {
+	set, err := nodes.ParseSet(c.arg(0))
+	if err != nil {
+		return nil, err
+	}
 	told := 0
-	err = c.withConsent(ctx, "Switch "+way, func(given consent.Agreement) error {
+	err = c.withConsent(ctx, w.verb, func(given consent.Agreement) error {
 		return do(set, given, func(ch nodes.Change) {
 			done = append(done, ch)
-			words := map[nodes.RebootOutcome]string{nodes.RebootOK: " is ", nodes.RebootSkipped: " is already "}[ch.Reboot.Outcome]
-			if words == "" {
+			words := w.words[ch.Reboot.Outcome]
+			if words == "" || c.on("json") {
 				return
 			}
 			if told++; told <= manyLines {
-				c.say("%s%s%s", ch.Node, words, way)
+				c.say("%s %s", ch.Node, words)
 			}
 		})
 	})
 	if told > manyLines {
-		c.say("%s %s", english.Plural(told-manyLines, "other is", "others are"), way)
-	}
-	if err != nil {
-		return err
+		c.say("%s %s", english.Plural(told-manyLines, "other is", "others are"), w.others)
 	}
 	slices.SortStableFunc(done, func(a, b nodes.Change) int { return a.Node.Compare(b.Node) })
-	return unswitched(done, way)
+	if err == nil && c.on("json") {
+		err = c.print(api.NewChanges(nodes.Result{Changes: done}))
+	}
+	return done, err
 }
 
-// unswitched is the fault for nodes that could not be switched, nil without any.
-func unswitched(done []nodes.Change, way string) error {
+// undone is the fault for nodes to which it could not be done, nil without any: failed is
+// that for those of which it failed, hint is for those of which the server has no means.
+func (w deed) undone(done []nodes.Change, failed error, hint string) error {
 	var cannot []string
 	for _, ch := range done {
 		if ch.Reboot.Outcome == nodes.RebootNone {
 			cannot = append(cannot, string(ch.Node))
 		}
 	}
-	failed := failedChanges(done, "switch "+way)
-	if failed != nil {
-		failed = failed.WithHint("%s", hintUnswitched(done))
-	}
 	if len(cannot) == 0 {
-		if failed == nil {
-			return nil
-		}
 		return failed
 	}
-	f := fault.Failedf("the server has no means to switch %s %s", fault.Few(cannot), way).
-		WithHint("it switches virtual nodes, and those that are alone on a port that it may switch (see: help show power)")
-	if failed != nil {
-		f.Msg += "; " + failed.Msg
+	f := fault.Failedf("the server has no means to %s %s%s", w.before, fault.Few(cannot), w.after).WithHint("%s", hint)
+	if also := fault.As(failed); also != nil {
+		f.Msg += "; " + also.Msg
 	}
 	return f
 }

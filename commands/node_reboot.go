@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
-
-	"github.com/dustin/go-humanize/english"
 
 	"walt/consent"
 	"walt/fault"
@@ -16,45 +13,14 @@ import (
 )
 
 func nodeReboot(ctx context.Context, c *Call) error {
-	set, err := nodes.ParseSet(c.arg(0))
-	if err != nil {
-		return err
-	}
-	var done []nodes.Change
-	rebooting := 0
-	err = c.withConsent(ctx, "Reboot", func(given consent.Agreement) error {
-		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), given, func(ch nodes.Change) {
-			if done = append(done, ch); ch.Reboot.Outcome != nodes.RebootOK {
-				return
-			}
-			if rebooting++; rebooting <= manyLines {
-				c.say("%s is rebooting", ch.Node)
-			}
-		})
+	w := deed{verb: "Reboot", before: "reboot", others: "rebooting", words: map[nodes.RebootOutcome]string{nodes.RebootOK: "is rebooting"}}
+	done, err := c.eachNode(ctx, w, func(set nodes.Set, given consent.Agreement, each func(nodes.Change)) error {
+		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), given, each)
 	})
-	if rebooting > manyLines {
-		c.say("%s rebooting", english.Plural(rebooting-manyLines, "other is", "others are"))
-	}
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(done, func(a, b nodes.Change) int { return a.Node.Compare(b.Node) })
-	var cannot []string
-	for _, ch := range done {
-		if ch.Reboot.Outcome == nodes.RebootNone {
-			cannot = append(cannot, string(ch.Node))
-		}
-	}
-	failed := failedReboots(done)
-	if len(cannot) == 0 {
-		return failed
-	}
-	f := fault.Failedf("the server has no means to reboot %s", fault.Few(cannot)).
-		WithHint("switch it off and on by hand: a node boots its image at every start")
-	if also := fault.As(failed); also != nil {
-		f.Msg += "; " + also.Msg
-	}
-	return f
+	return w.undone(done, failedReboots(done), "switch it off and on by hand: a node boots its image at every start")
 }
 
 // failedReboots is the fault for nodes whose reboot failed, nil without any.

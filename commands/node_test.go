@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -272,6 +273,25 @@ func TestOffAndOn(t *testing.T) {
 		{
 			user: "bob", line: "node on pc-1", status: StatusFailed,
 			stderr: "walt: could not switch on pc-1: there is no memory for it\n  see what it is doing with: node show pc-1\n",
+		},
+	})
+	lab.rack.refuses = nil
+	change := func(name, image, how string) string {
+		return fmt.Sprintf(`{"name":"%s","owner":"bob","image":"bob/%s-default:latest","previous_owner":"bob","changed":false,"reboot":"%s","reboot_reason":null}`, name, image, how)
+	}
+	means := "the server has no means to "
+	lab.tell([]step{
+		{
+			user: "bob", line: "node off pc-1,rpi-1 --json", status: StatusFailed,
+			stdout: `{"cloned":[],"nodes":[` + change("pc-1", "pc-x86-64", "ok") + "," + change("rpi-1", "rpi-3-b", "none") + "]}\n",
+			stderr: "walt: " + means + "switch rpi-1 off\n  it switches virtual nodes, and those that are alone on a port that it may switch (see: help show power)\n",
+		},
+		{user: "bob", line: "node off pc-1 --json", stdout: `{"cloned":[],"nodes":[` + change("pc-1", "pc-x86-64", "skipped") + "]}\n"},
+		{user: "bob", line: "node on pc-1 --json", stdout: `{"cloned":[],"nodes":[` + change("pc-1", "pc-x86-64", "ok") + "]}\n"},
+		{
+			user: "bob", line: "node reboot my-nodes --json", status: StatusFailed,
+			stdout: `{"cloned":[],"nodes":[` + change("pc-1", "pc-x86-64", "ok") + "," + change("rpi-1", "rpi-3-b", "none") + "]}\n",
+			stderr: "walt: " + means + "reboot rpi-1\n  switch it off and on by hand: a node boots its image at every start\n",
 		},
 	})
 	lab.nodes.Up("rpi-1", "127.0.0.1:4711")
