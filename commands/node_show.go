@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 	"unique"
 
@@ -48,38 +47,6 @@ func nodeShow(ctx context.Context, c *Call) error {
 	}
 	why.tell(c)
 	return nil
-}
-
-// troubles are why nodes are off, do not answer, or could not boot.
-type troubles struct{ off, unreachable, failed []nodes.Reason }
-
-// add adds those of a node that has any.
-func (t *troubles) add(n shown) {
-	switch name, state, why := n.Doing(); state {
-	case nodes.Off:
-		t.off = nodes.AddReason(t.off, name, why)
-	case nodes.Unreachable:
-		t.unreachable = nodes.AddReason(t.unreachable, name, why)
-	case nodes.Failed:
-		t.failed = nodes.AddReason(t.failed, name, why)
-	}
-}
-
-func (t troubles) tell(c *Call) {
-	tell := func(state nodes.State, why []nodes.Reason) {
-		for _, r := range why {
-			verb := "is"
-			if len(r.Nodes) > 1 {
-				verb = "are"
-			}
-			c.note("%s %s %s: %s.", strings.Join(r.Nodes, ", "), verb, state, r.Why)
-		}
-	}
-	tell(nodes.Off, t.off)
-	tell(nodes.Unreachable, t.unreachable)
-	for _, r := range t.failed {
-		c.note("%s cannot boot: %s.", strings.Join(r.Nodes, ", "), r.Why)
-	}
 }
 
 // nodeCells returns what appends the cells of a node.

@@ -128,27 +128,21 @@ func (n DeviceStatus) IP() string {
 	return ""
 }
 
-// Reasons returns why those of the nodes that are in the given state are in it, the
-// names of those with the same reason together.
+// Reasons returns why those of the nodes that are in the given state are in it, as far as
+// that is known, the names of those with the same reason together.
 func Reasons(all []DeviceStatus, in State) (reasons []Reason) {
 	for i := range all {
-		if all[i].State == in {
-			reasons = AddReason(reasons, all[i].Name, all[i].Status.Why)
+		n := &all[i]
+		why := n.Status.Why
+		if n.State != in || why == "" {
+			continue
 		}
+		same := slices.IndexFunc(reasons, func(r Reason) bool { return r.Why == why })
+		if same < 0 {
+			same, reasons = len(reasons), append(reasons, Reason{Why: why})
+		}
+		reasons[same].Nodes = append(reasons[same].Nodes, string(n.Name))
 	}
-	return reasons
-}
-
-// AddReason adds why a node is in its state, if that is known.
-func AddReason(reasons []Reason, n Name, why string) []Reason {
-	if why == "" {
-		return reasons
-	}
-	i := slices.IndexFunc(reasons, func(r Reason) bool { return r.Why == why })
-	if i < 0 {
-		i, reasons = len(reasons), append(reasons, Reason{Why: why})
-	}
-	reasons[i].Nodes = append(reasons[i].Nodes, string(n))
 	return reasons
 }
 

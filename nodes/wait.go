@@ -106,7 +106,7 @@ func still(r state.Reader, n DeviceStatus) (Device, error) {
 func cannotBoot(failed []DeviceStatus) error {
 	var what, names []string
 	for _, r := range slices.Concat(Reasons(failed, Failed), Reasons(failed, Unreachable)) {
-		what = append(what, strings.Join(r.Nodes, ", ")+" cannot boot: "+r.Why)
+		what = append(what, fault.Few(r.Nodes)+" cannot boot: "+r.Why)
 		names = append(names, r.Nodes...)
 	}
 	return fault.Failedf("%s", strings.Join(what, "; ")).
