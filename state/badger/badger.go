@@ -104,7 +104,9 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 		return 0, err
 	}
 	defer b.running.Done()
+	under := b.disk.setOut()
 	own, err := b.apply(ctx, f)
+	b.disk.arrived(under)
 	if own == nil {
 		return 0, err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,15 +18,27 @@ import (
 // value log too, in which this store has nothing. So it is told not to, and a
 // commit is reported only after a round of these: one synchronisation for all
 // commits that were written before it began. While it runs, later ones gather for
-// the next.
+// the next, which also waits for a moment for those that are under way.
+
+// patience is for how long a round waits at most for updates that are under way.
+const patience = 5 * time.Millisecond
 
 // rounds make commits durable. A nil one has nothing to do: a store in memory.
 type rounds struct {
 	logs logSync
-	disk sync.Mutex // held by the round that runs
+	disk sync.Mutex    // held by the round that runs
+	took time.Duration // by the last synchronisation; of who holds disk
+	most time.Duration // that a round waits for updates that are under way
 
-	mu   sync.Mutex
-	next *round // has not begun; nil while nobody waits
+	mu     sync.Mutex
+	next   *round   // has not begun; nil while nobody waits
+	coming *arrival // of those who set out since the last round looked; nil for nobody
+}
+
+// arrival counts updates that may come to wait.
+type arrival struct {
+	left int           // that are under way, guarded by the mutex of the rounds
+	none chan struct{} // closed when there are none left; nil unless a round waits for that
 }
 
 type round struct {
@@ -33,7 +46,62 @@ type round struct {
 	err  error
 }
 
-func newRounds(dir string) *rounds { return &rounds{logs: logSync{dir: dir, msync: unix.Msync}} }
+func newRounds(dir string) *rounds {
+	return &rounds{logs: logSync{dir: dir, msync: unix.Msync}, most: patience}
+}
+
+// setOut notes that an update is under way, until arrived is called.
+func (g *rounds) setOut() *arrival {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.coming == nil {
+		g.coming = &arrival{}
+	}
+	g.coming.left++
+	return g.coming
+}
+
+// arrived notes that an update calls wait now, or will not.
+func (g *rounds) arrived(a *arrival) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if a.left--; a.left > 0 {
+		return
+	}
+	if a.none != nil {
+		close(a.none)
+	}
+	if g.coming == a {
+		g.coming = nil
+	}
+}
+
+// gather waits for the updates that are under way, but for none of them twice, and no
+// longer than a synchronisation takes: so long one waits for the next that misses this
+// one.
+func (g *rounds) gather() {
+	g.mu.Lock()
+	a := g.coming
+	if a != nil {
+		g.coming, a.none = nil, make(chan struct{})
+	}
+	g.mu.Unlock()
+	if a == nil {
+		return
+	}
+	late := time.NewTimer(min(g.took, g.most))
+	defer late.Stop()
+	select {
+	case <-a.none:
+	case <-late.C:
+	}
+}
 
 // wait returns when all that badger had written before the call is on disk.
 func (g *rounds) wait() error {
@@ -53,10 +121,13 @@ func (g *rounds) wait() error {
 	}
 	g.disk.Lock()
 	defer g.disk.Unlock()
+	g.gather()
 	g.mu.Lock()
 	g.next = nil // who comes from now on may have written too late
 	g.mu.Unlock()
+	begun := time.Now()
 	r.err = g.logs.sync()
+	g.took = time.Since(begun)
 	close(r.done)
 	return r.err
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -224,6 +225,64 @@ func TestNextLog(t *testing.T) {
 	if want := []int{1, 1, 2, 2}; !slices.Equal(order, want) {
 		t.Errorf("logs were synchronised in the order %v, want %v", order, want)
 	}
+}
+
+// TestRoundGathers has a round wait for an update that is under way, so that one
+// synchronisation is enough for both; for one that takes long it waits once.
+func TestRoundGathers(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(logPath(dir, 1), make([]byte, page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		g := newRounds(dir)
+		defer g.close()
+		g.most = time.Hour
+		syncs := 0
+		g.logs.msync = func([]byte, int) error { syncs++; return nil }
+		if err := g.begin(); err != nil { // which synchronises a log that it finds
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		come := func(a *arrival) {
+			g.arrived(a)
+			all.Go(func() {
+				if err := g.wait(); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		syncs, g.took = 0, time.Minute
+		first, second := g.setOut(), g.setOut()
+		if come(first); syncs > 0 {
+			t.Error("it did not wait for the update that was under way")
+		}
+		if come(second); syncs != 1 {
+			t.Errorf("%d synchronisations for two updates", syncs)
+		}
+		all.Wait()
+
+		g.took = time.Minute
+		long, begun := g.setOut(), time.Now()
+		come(g.setOut())
+		all.Wait()
+		if waited := time.Since(begun); waited != time.Minute {
+			t.Errorf("it waited for %v for an update that takes long, not as long as a synchronisation takes", waited)
+		}
+		g.took, begun = time.Minute, time.Now()
+		come(g.setOut())
+		all.Wait()
+		if waited := time.Since(begun); waited > 0 || syncs != 3 {
+			t.Errorf("it waited for that once more, for %v; there were %d synchronisations", waited, syncs)
+		}
+		g.arrived(long)
+		g.took, begun = time.Minute, time.Now()
+		come(g.setOut()) // it is alone
+		if all.Wait(); time.Since(begun) > 0 {
+			t.Errorf("a single update took %v", time.Since(begun))
+		}
+	})
 }
 
 // skipRaced skips a test that fills logs, which takes minutes with the race detector:
