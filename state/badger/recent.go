@@ -33,7 +33,7 @@ type recent struct {
 	written, before map[uint64]state.Version // the last commits of keys, by their hashes; the newer ones first
 	turned          state.Version            // the last commit of which something may be in before
 	floor           state.Version            // the last commit of which something may be in neither
-	rows            map[string]answer
+	rows            map[uint64]kept          // by the hashes of their keys
 }
 
 // answer is what Get returns of a row.
@@ -42,40 +42,49 @@ type answer struct {
 	err   error // state.ErrNotFound or nil
 }
 
+// kept is a row as all commits from one on left it.
+type kept struct {
+	answer
+	key   string // another one may have the same hash
+	since state.Version
+}
+
 func newRecent() *recent {
-	return &recent{seed: maphash.MakeSeed(), generation: generation, mostRows: mostRows, written: map[uint64]state.Version{}, rows: map[string]answer{}}
+	return &recent{seed: maphash.MakeSeed(), generation: generation, mostRows: mostRows, written: map[uint64]state.Version{}, rows: map[uint64]kept{}}
 }
 
 func (r *recent) hash(key string) uint64 { return maphash.String(r.seed, key) }
 
-// unwritten reports whether no commit after a version wrote a key, as far as known.
-func (r *recent) unwritten(hash uint64, since state.Version) bool {
+// lastWritten returns the last commit that may have written a key, as far as known.
+func (r *recent) lastWritten(hash uint64) state.Version {
 	version, known := r.written[hash]
 	if !known {
 		version = r.before[hash]
 	}
-	return max(version, r.floor) <= since
+	return max(version, r.floor)
 }
 
 // find returns a row as the commit of a version left it, if it is kept.
-func (r *recent) find(key string, at state.Version) (a answer, known bool) {
+func (r *recent) find(key string, hash uint64, at state.Version) (a answer, known bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if a, known = r.rows[key]; !known || !r.unwritten(r.hash(key), at) {
+	row, known := r.rows[hash]
+	if !known || row.key != key || row.since > at {
 		return answer{}, false
 	}
-	return a, true
+	return row.answer, true
 }
 
 // keep keeps a row that a transaction which began at a version read, unless there is
 // a later one.
-func (r *recent) keep(key string, a answer, at state.Version) {
+func (r *recent) keep(key string, hash uint64, a answer, at state.Version) {
 	if len(a.value) > rowSize {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.unwritten(r.hash(key), at) {
+	since := r.lastWritten(hash)
+	if since > at {
 		return
 	}
 	if len(r.rows) >= r.mostRows {
@@ -84,7 +93,7 @@ func (r *recent) keep(key string, a answer, at state.Version) {
 			break
 		}
 	}
-	r.rows[key] = a
+	r.rows[hash] = kept{a, key, since}
 }
 
 // commit notes what a commit writes, which becomes the given version, unless that is in
@@ -93,22 +102,23 @@ func (r *recent) commit(read []uint64, since, version state.Version, changed []s
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, hash := range read {
-		if !r.unwritten(hash, since) {
+		if r.lastWritten(hash) > since {
 			return false
 		}
 	}
 	for _, row := range changed {
-		r.written[r.hash(row.Key)] = version
-		if _, kept := r.rows[row.Key]; !kept {
+		hash := r.hash(row.Key)
+		r.written[hash] = version
+		if _, known := r.rows[hash]; !known {
 			continue
 		}
 		switch {
 		case row.Value == nil:
-			r.rows[row.Key] = answer{err: state.ErrNotFound}
+			r.rows[hash] = kept{answer{err: state.ErrNotFound}, row.Key, version}
 		case len(row.Value) > rowSize:
-			delete(r.rows, row.Key)
+			delete(r.rows, hash)
 		default:
-			r.rows[row.Key] = answer{value: row.Value}
+			r.rows[hash] = kept{answer{value: row.Value}, row.Key, version}
 		}
 	}
 	if len(r.written) >= r.generation {
@@ -123,7 +133,7 @@ func (r *recent) drop(changed []state.Row) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, row := range changed {
-		delete(r.rows, row.Key)
+		delete(r.rows, r.hash(row.Key))
 	}
 }
 
@@ -134,13 +144,15 @@ type snapshot struct {
 	at     state.Version
 }
 
-func (s snapshot) Get(key string) ([]byte, error) {
-	if a, known := s.recent.find(key, s.at); known {
+func (s snapshot) Get(key string) ([]byte, error) { return s.get(key, s.recent.hash(key)) }
+
+func (s snapshot) get(key string, hash uint64) ([]byte, error) {
+	if a, known := s.recent.find(key, hash, s.at); known {
 		return a.value, a.err
 	}
 	value, err := s.reader.Get(key)
 	if err == nil || errors.Is(err, state.ErrNotFound) {
-		s.recent.keep(key, answer{value, err}, s.at)
+		s.recent.keep(key, hash, answer{value, err}, s.at)
 	}
 	return value, err
 }

@@ -113,7 +113,7 @@ func TestRecent(t *testing.T) {
 	row := func(key, value string) []state.Row { return []state.Row{{Key: key, Value: []byte(value)}} }
 	want := func(key string, at state.Version, value string) {
 		t.Helper()
-		if a, known := r.find(key, at); known != (value != "") || string(a.value) != value {
+		if a, known := r.find(key, r.hash(key), at); known != (value != "") || string(a.value) != value {
 			t.Errorf("%s at %d is %q, %v, not %q", key, at, a.value, known, value)
 		}
 	}
@@ -123,33 +123,33 @@ func TestRecent(t *testing.T) {
 			t.Errorf("commit %d that read %s at %d: %v", version, read, since, got)
 		}
 	}
-	r.keep("a", answer{value: []byte("old")}, 0)
+	r.keep("a", r.hash("a"), answer{value: []byte("old")}, 0)
 	want("a", 0, "old")
 	commit("b", 0, 1, row("a", "new"), true)
 	want("a", 0, "") // that snapshot has another one
 	want("a", 1, "new")
-	r.keep("a", answer{value: []byte("old")}, 0) // was read before
+	r.keep("a", r.hash("a"), answer{value: []byte("old")}, 0) // was read before
 	want("a", 1, "new")
 	commit("a", 0, 2, row("c", "1"), false)
 	commit("a", 1, 2, row("c", "1"), true)
 	r.drop(row("a", ""))
 	want("a", 2, "")
-	r.keep("b", answer{err: state.ErrNotFound}, 2)
-	if a, known := r.find("b", 2); !known || !errors.Is(a.err, state.ErrNotFound) {
+	r.keep("b", r.hash("b"), answer{err: state.ErrNotFound}, 2)
+	if a, known := r.find("b", r.hash("b"), 2); !known || !errors.Is(a.err, state.ErrNotFound) {
 		t.Errorf("a row that is not there: %v, %v", a, known)
 	}
 	commit("b", 2, 3, row("b", "3"), true)
 	want("b", 3, "3")
 	commit("x", 3, 4, append(row("z", "1"), state.Row{Key: "b"}), true) // it deletes b
-	if a, known := r.find("b", 4); !known || !errors.Is(a.err, state.ErrNotFound) {
+	if a, known := r.find("b", r.hash("b"), 4); !known || !errors.Is(a.err, state.ErrNotFound) {
 		t.Errorf("a row that was deleted: %v, %v", a, known)
 	}
 	// By now it does not know of all that was written until commit 2.
 	commit("never", 1, 5, row("d", "1"), false)
 	want("a", 1, "")
 	commit("never", 4, 5, row("d", "1"), true)
-	r.keep("e", answer{value: make([]byte, rowSize+1)}, 5)
-	if _, known := r.find("e", 5); known {
+	r.keep("e", r.hash("e"), answer{value: make([]byte, rowSize+1)}, 5)
+	if _, known := r.find("e", r.hash("e"), 5); known {
 		t.Error("a large row is kept")
 	}
 }

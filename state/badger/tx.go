@@ -124,8 +124,9 @@ func (t *tx) Get(key string) ([]byte, error) {
 	if t.own[key] {
 		return t.reader.Get(key)
 	}
-	t.read = append(t.read, t.recent.hash(key))
-	return t.snapshot.Get(key)
+	hash := t.recent.hash(key)
+	t.read = append(t.read, hash)
+	return t.get(key, hash)
 }
 
 func (t *tx) Put(key string, value []byte) error {
