@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -250,8 +251,24 @@ func (j *Journal) page(ctx context.Context, start, end string) (page []state.Ent
 }
 
 func (j *Journal) key(t time.Time) string {
-	return fmt.Sprintf("%s-%08x", timeKey(t), j.count.Add(1))
+	key := append(appendTime(make([]byte, 0, 40), t), '-')
+	return string(appendPadded(key, uint64(j.count.Add(1)), 16, 8))
 }
 
 // timeKey is t as a key that sorts by time, for any year that people type.
-func timeKey(t time.Time) string { return fmt.Sprintf("%012d%09d", max(0, t.Unix()), t.Nanosecond()) }
+func timeKey(t time.Time) string { return string(appendTime(nil, t)) }
+
+func appendTime(key []byte, t time.Time) []byte {
+	key = appendPadded(key, uint64(max(0, t.Unix())), 10, 12)
+	return appendPadded(key, uint64(t.Nanosecond()), 10, 9)
+}
+
+// appendPadded appends a number with so many digits, or more if it has them.
+func appendPadded(b []byte, n uint64, base, digits int) []byte {
+	var buffer [20]byte
+	number := strconv.AppendUint(buffer[:0], n, base)
+	for range digits - len(number) {
+		b = append(b, '0')
+	}
+	return append(b, number...)
+}
