@@ -144,10 +144,16 @@ type changed struct {
 
 // alike returns the changes that are shown, in the order of the first node of each.
 func alike(changes []nodes.Change) (all []*changed) {
+	if len(changes) <= manyLines {
+		for _, ch := range changes {
+			all = append(all, &changed{ch, []string{string(ch.Node)}})
+		}
+		return all
+	}
 	same := map[string]*changed{}
 	for _, ch := range changes {
 		what := describeChange(ch, false)
-		if same[what] == nil || len(changes) <= manyLines {
+		if same[what] == nil {
 			same[what] = &changed{change: ch}
 			all = append(all, same[what])
 		}

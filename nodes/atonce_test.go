@@ -22,7 +22,7 @@ func TestAtOnceRestartsEachOnce(t *testing.T) {
 	quick := func(Device) bool { looks++; return looks > 2 }
 	var restarted []Name
 	restart := func(_ context.Context, d Device) Reboot { return Reboot{Outcome: RebootOK} }
-	ok(t, l.atOnce(t.Context(), ds, quick, restart, func(d Device, _ Reboot) { restarted = append(restarted, d.Name) }))
+	ok(t, atOnce(t.Context(), &l.works, ds, quick, restart, func(d Device, _ Reboot) { restarted = append(restarted, d.Name) }))
 	if slices.Sort(restarted); !slices.Equal(restarted, []Name{"a", "b", "c"}) {
 		t.Errorf("restarted %v", restarted)
 	}

@@ -49,15 +49,21 @@ type change struct {
 	actor   journal.Actor // who asked
 	given   consent.Agreement
 	result  Result
-	told    journal.Bundle      // what the log and the owners are told of nodes
-	moved   []Device            // to restart after the commit
-	ordered map[Name]power.Port // of those that are restarted by their ports
-	why     map[Name]string     // they are restarted, for the log
-	advice  string              // what to do when it is too much for one command; "": name fewer nodes
-	stay    bool                // do not restart them: what they run stays the same
-	instead string              // a hint for who would have machines boot what they cannot; "": what they can
+	told    journal.Bundle // what the log and the owners are told of nodes
+	moved   []move         // to restart after the commit
+	advice  string         // what to do when it is too much for one command; "": name fewer nodes
+	stay    bool           // do not restart them: what they run stays the same
+	instead string         // a hint for who would have machines boot what they cannot; "": what they can
 
 	enrolled []Device // that were not known as nodes before
+}
+
+// move is a device that is restarted after the commit.
+type move struct {
+	Device
+	port power.Port // by which it is restarted; the zero Port if there is none
+	why  string     // for the log
+	of   int        // the number of its Change in the result, -1 when it has none
 }
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
@@ -67,7 +73,7 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 		if err := auth.Admit(tx, actor); err != nil {
 			return err
 		}
-		c = &change{lab: l, tx: tx, actor: actor, given: given, ordered: map[Name]power.Port{}, why: map[Name]string{}}
+		c = &change{lab: l, tx: tx, actor: actor, given: given}
 		if err := f(c); err != nil {
 			return err
 		}
@@ -138,12 +144,15 @@ func (c *change) move(d Device, needed bool, why string) error {
 			return err
 		}
 	}
-	c.moved, c.why[d.Name] = append(c.moved, d), why
-	if c.stay {
-		return nil
+	m := move{Device: d, why: why, of: len(c.result.Changes) - 1}
+	if m.of >= 0 && c.result.Changes[m.of].Node != d.Name {
+		m.of = -1
 	}
 	var err error
-	c.ordered[d.Name], err = c.lab.Ports.PowerCycle(c.tx, d.MAC)
+	if !c.stay {
+		m.port, err = c.lab.Ports.PowerCycle(c.tx, d.MAC)
+	}
+	c.moved = append(c.moved, m)
 	return err
 }
 
@@ -151,25 +160,29 @@ func (c *change) move(d Device, needed bool, why string) error {
 // those anew. It follows the commit at once and does not depend on anybody
 // waiting for it; what an end of the server cuts off, Run finishes.
 func (c *change) restart(ctx context.Context) error {
-	for _, d := range c.moved {
-		if c.lab.visitors.Any(string(d.Name)) { // visit looks after those who come later
-			c.lab.visitors.Evict(string(d.Name), d.Owner(), changedHands(d.Name))
+	for _, m := range c.moved {
+		if c.lab.visitors.Any(string(m.Name)) { // visit looks after those who come later
+			c.lab.visitors.Evict(string(m.Name), m.Owner(), changedHands(m.Name))
 		}
 	}
 	if c.stay {
 		return nil
 	}
-	restart := func(ctx context.Context, d Device) Reboot {
-		return c.lab.restartBy(ctx, d, c.ordered[d.Name], nil, cause{c.actor, c.why[d.Name]})
+	restart := func(ctx context.Context, m move) Reboot {
+		return c.lab.restartBy(ctx, m.Device, m.port, nil, cause{c.actor, m.why})
 	}
-	quick := func(d Device) bool { return c.lab.quickly(d, c.ordered[d.Name]) }
-	outcome := map[Name]Reboot{}
-	err := c.lab.atOnce(ctx, c.moved, quick, restart, func(d Device, r Reboot) { outcome[d.Name] = r })
+	quick := func(m move) bool { return c.lab.quickly(m.Device, m.port) }
+	outcome := make([]Reboot, len(c.result.Changes))
+	err := atOnce(ctx, &c.lab.works, c.moved, quick, restart, func(m move, r Reboot) {
+		if m.of >= 0 {
+			outcome[m.of] = r
+		}
+	})
 	if err != nil {
 		return fault.New(fault.Interrupted, "interrupted: the change is made, and its nodes go on rebooting")
 	}
-	for i, ch := range c.result.Changes {
-		if r, ok := outcome[ch.Node]; ok {
+	for i, r := range outcome {
+		if r != (Reboot{}) {
 			c.result.Changes[i].Reboot = r
 		}
 	}

@@ -77,7 +77,7 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 	if err != nil {
 		return err
 	}
-	return l.atOnce(ctx, ds, slow, func(ctx context.Context, d Device) Reboot {
+	return atOnce(ctx, &l.works, ds, slow, func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			return r
 		}
@@ -114,7 +114,7 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 	if err != nil {
 		return err
 	}
-	return l.atOnce(ctx, ds, slow, func(ctx context.Context, d Device) Reboot {
+	return atOnce(ctx, &l.works, ds, slow, func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			return r
 		}

@@ -80,7 +80,7 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		notes.add(ctx, d, r)
 		return r
 	}
-	return l.atOnce(ctx, ds, slow, restart, func(d Device, r Reboot) {
+	return atOnce(ctx, &l.works, ds, slow, restart, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	})
 }
@@ -151,38 +151,38 @@ func (n *rebootNotes) write(ctx context.Context, round *noteRound) error {
 	return err
 }
 
-// atOnce restarts all devices at the same time and calls each with what came of
-// every one. They go on when ctx ends and atOnce returns. Those that are quick, which
+// atOnce restarts all devices at the same time, as works, and calls each with what came
+// of every one. They go on when ctx ends and atOnce returns. Those that are quick, which
 // wait for nothing, have their turns here.
-func (l *Lab) atOnce(ctx context.Context, ds []Device, quick func(Device) bool, restart func(context.Context, Device) Reboot, each func(Device, Reboot)) error {
+func atOnce[D any](ctx context.Context, works *sync.WaitGroup, ds []D, quick func(D) bool, restart func(context.Context, D) Reboot, each func(D, Reboot)) error {
 	type restarted struct {
-		device Device
+		device D
 		reboot Reboot
 	}
-	var own, rest []Device
+	var rest []D
 	for _, d := range ds {
-		if quick(d) { // asked once: a node may come up meanwhile
-			own = append(own, d)
+		if quick(d) {
+			each(d, restart(context.WithoutCancel(ctx), d))
 		} else {
 			rest = append(rest, d)
 		}
 	}
+	if len(rest) == 0 {
+		return nil
+	}
 	done := make(chan restarted, len(rest))
-	work := func(d Device) { // ends within its limit
+	work := func(d D) { // ends within its limit
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 		defer cancel()
 		done <- restarted{d, restart(limited, d)}
 	}
 	var next atomic.Int64
 	for range min(restartsAtOnce, len(rest)) {
-		l.works.Go(func() { // ends with the last of them; Run waits for it
+		works.Go(func() { // ends with the last of them; Lab.Run waits for it
 			for i := next.Add(1); i <= int64(len(rest)); i = next.Add(1) {
 				work(rest[i-1])
 			}
 		})
-	}
-	for _, d := range own {
-		each(d, restart(context.WithoutCancel(ctx), d))
 	}
 	for range rest {
 		select {

@@ -143,7 +143,7 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 		}
 	}
 	var failed error
-	err = l.atOnce(ctx, asleep, slow, func(ctx context.Context, d Device) Reboot {
+	err = atOnce(ctx, &l.works, asleep, slow, func(ctx context.Context, d Device) Reboot {
 		return l.restart(ctx, d, woken[d.Name], false, cause{})
 	}, func(d Device, r Reboot) {
 		if r.Outcome != RebootOK {
