@@ -337,3 +337,22 @@ func TestCopyTree(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 }
+
+func TestNamesOfDevices(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b", "a"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "b/modalias"), []byte("pci:v1d2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, device := range entries(dir) {
+		names = append(names, device+" "+modalias(filepath.Join(dir, device)))
+	}
+	if !slices.Equal(names, []string{"a ", "b pci:v1d2"}) || entries(filepath.Join(dir, "gone")) != nil {
+		t.Errorf("%q", names)
+	}
+}
