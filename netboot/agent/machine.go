@@ -198,11 +198,11 @@ func (m *machine) hear() {
 	}
 }
 
-// handOver starts the agent from a copy of the program in memory. It returns the
-// descriptor of the copy, and that of what process 1 may say to the agent.
+// handOver starts the agent. It returns a descriptor of the program, and that of what
+// process 1 may say to the agent.
 func (m *machine) handOver(sshd bool) (program, words int, err error) {
-	if program, err = copySelf(); err != nil {
-		return 0, 0, fmt.Errorf("copy the program: %w", err)
+	if program, err = openSelf(); err != nil {
+		return 0, 0, fmt.Errorf("open the program: %w", err)
 	}
 	m.mu.Lock()
 	b, err := json.Marshal(inherited{m.in, m.steps, m.log.String(), sshd, m.taken})

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"runtime/debug"
 )
 
 // The names under which the program runs, beside /init.
@@ -24,7 +23,6 @@ const (
 )
 
 func main() {
-	debug.SetGCPercent(20) // machines are small, and there is little garbage
 	switch name := path.Base(os.Args[0]); {
 	case name == modprobeName:
 		os.Exit(modprobe(os.Args[1:]))

@@ -12,15 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copySelf copies the program into memory, where it stays when the initramfs is gone.
-// The descriptor is above those that a new process is given.
-func copySelf() (int, error) {
-	b, err := os.ReadFile("/proc/self/exe")
+// openSelf opens the program, which stays in memory when the initramfs is emptied. A copy
+// of it would be new to an emulated processor, which has translated this one.
+func openSelf() (int, error) {
+	fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
-	return memfile("walt", b)
+	defer unix.Close(fd)
+	return aside(fd)
 }
+
+// aside returns another descriptor of a file, above those that a new process is given.
+func aside(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 100) }
 
 // The kernel ends those first whose score is high, and never those with -1000. A new
 // process has the score of the one that starts it.
@@ -59,7 +63,7 @@ func memfile(name string, content []byte) (int, error) {
 	if _, err := unix.Seek(fd, 0, 0); err != nil {
 		return 0, err
 	}
-	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 100)
+	return aside(fd)
 }
 
 // programPath is where the kernel finds the program of a descriptor.

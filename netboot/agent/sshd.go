@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -97,11 +98,13 @@ func hasSSHD() bool {
 
 // serve answers on the listener until it is closed.
 func (m *machine) serve(listener net.Listener) {
-	config, err := m.sshConfig()
-	if err != nil {
-		m.log.logf("SSH: %v", err)
-		return
-	}
+	config := sync.OnceValue(func() *ssh.ServerConfig { // made for the first client: most boots see none
+		c, err := m.sshConfig()
+		if err != nil {
+			m.log.logf("SSH: %v", err)
+		}
+		return c
+	})
 	slots := make(chan struct{}, connections)
 	for {
 		conn, err := listener.Accept()
@@ -120,7 +123,10 @@ func (m *machine) serve(listener net.Listener) {
 		}
 		go func() { // ends with the connection, which the client or keep-alive ends
 			defer func() { <-slots }()
-			m.client(conn, config)
+			defer conn.Close()
+			if c := config(); c != nil {
+				m.client(conn, c)
+			}
 		}()
 	}
 }
@@ -156,7 +162,6 @@ func (m *machine) sshConfig() (*ssh.ServerConfig, error) {
 
 // client serves one connection.
 func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
-	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(handshakeTime))
 	server, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {

@@ -18,8 +18,7 @@ import (
 	"walt/netboot/instructions"
 )
 
-// becomeStay makes this process one of the copy of the program, so that the initramfs
-// can be freed whole.
+// becomeStay begins the program anew, with the memory of a process that does little.
 func (m *machine) becomeStay(program, words int) error {
 	what, err := json.Marshal(m.in.Process)
 	if err != nil {
