@@ -32,12 +32,7 @@ func (s *server) backup(ctx context.Context, w io.Writer) (what string, err erro
 
 // backupCommand is "waltd backup FILE": the copy of a stopped server's data.
 func backupCommand(ctx context.Context, args []string) (err error) {
-	s := newSettings("backup")
-	names, err := s.parse(args, "FILE")
-	if err != nil {
-		return err
-	}
-	c, err := s.load()
+	c, names, err := configured("backup", args, "FILE")
 	if err != nil {
 		return err
 	}
@@ -61,12 +56,7 @@ func backupCommand(ctx context.Context, args []string) (err error) {
 
 // restoreCommand is "waltd restore FILE": a data directory made of a backup.
 func restoreCommand(ctx context.Context, args []string) error {
-	s := newSettings("restore")
-	names, err := s.parse(args, "FILE")
-	if err != nil {
-		return err
-	}
-	c, err := s.load()
+	c, names, err := configured("restore", args, "FILE")
 	if err != nil {
 		return err
 	}

@@ -55,11 +55,7 @@ func machinesDir(data string) string { return filepath.Join(data, "machines") }
 // stopMachinesCommand is "waltd stop-machines": the end of all machines that a server
 // which does not run any more has left.
 func stopMachinesCommand(args []string) error {
-	s := newSettings("stop-machines")
-	if _, err := s.parse(args); err != nil {
-		return err
-	}
-	c, err := s.load()
+	c, _, err := configured("stop-machines", args)
 	if err != nil {
 		return err
 	}

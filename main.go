@@ -154,6 +154,16 @@ func newSettings(name string) *settings {
 	return s
 }
 
+// configured parses the line of a command that works on the data of a server, and returns
+// the configuration that says which, and the arguments, see parse.
+func configured(command string, args []string, names ...string) (c config.Config, given []string, err error) {
+	s := newSettings(command)
+	if given, err = s.parse(args, names...); err == nil {
+		c, err = s.load()
+	}
+	return c, given, err
+}
+
 // newServeSettings has the options of "waltd serve".
 func newServeSettings(name string) *settings {
 	s := newSettings(name)

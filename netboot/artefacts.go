@@ -109,7 +109,7 @@ func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Bo
 
 // make writes the files of a boot.
 func (a *artefacts) make(ctx context.Context, p *initrd.Plan, program []byte, files Boot) error {
-	err := a.write(files.Kernel, func(w io.Writer) error {
+	err := a.disk.WriteFile(files.Kernel, a.dir, func(w io.Writer) error {
 		k, err := p.Tree.Open(p.Kernel)
 		if err != nil {
 			return err
@@ -119,26 +119,12 @@ func (a *artefacts) make(ctx context.Context, p *initrd.Plan, program []byte, fi
 		return err
 	})
 	if err == nil {
-		err = a.write(files.Initrd, func(w io.Writer) error {
+		err = a.disk.WriteFile(files.Initrd, a.dir, func(w io.Writer) error {
 			_, err := p.Build(ctx, w, program)
 			return err
 		})
 	}
 	return err
-}
-
-// write makes a file as a whole or not at all.
-func (a *artefacts) write(name string, fill func(io.Writer) error) error {
-	f, err := os.CreateTemp(a.dir, "new")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // when it is there under its own name, this one is gone
-	err = fill(a.disk.Writer(f))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }
 
 // trim removes files that were not used for the longest time, until the others take no

@@ -93,14 +93,14 @@ func TestArtefactsLeaveRoom(t *testing.T) {
 	}
 	name := filepath.Join(a.dir, "k")
 	a.disk.Floor = 1 << 60
-	if err := a.write(name, fill); content.DiskFull(err) == nil {
+	if err := a.disk.WriteFile(name, a.dir, fill); content.DiskFull(err) == nil {
 		t.Errorf("on a full disk: %v", err)
 	}
 	if left, err := os.ReadDir(a.dir); err != nil || len(left) > 0 {
 		t.Errorf("something is left: %v, %v", left, err)
 	}
 	a.disk.Floor = 0
-	if err := a.write(name, fill); err != nil {
+	if err := a.disk.WriteFile(name, a.dir, fill); err != nil {
 		t.Error(err)
 	}
 }

@@ -10,9 +10,9 @@ const (
 	complaintLimit = 1000        // machines that this is remembered of
 )
 
-// complain logs what a machine does that has no right to it, unless something of it
-// was logged lately: a machine must not fill the log of the server.
-func (s *Server) complain(from netip.Addr, what string) {
+// complain logs what a machine does wrong, or has no right to, unless something of it was
+// logged lately: a machine must not fill the log of the server.
+func (s *Server) complain(from netip.Addr, what string, args ...any) {
 	s.mu.Lock()
 	now := time.Now()
 	last, lately := s.complained[from]
@@ -24,6 +24,6 @@ func (s *Server) complain(from netip.Addr, what string) {
 	}
 	s.mu.Unlock()
 	if !lately {
-		s.Log.Warn(what, "from", from)
+		s.Log.Warn(what, append([]any{"from", from}, args...)...)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"walt/netboot"
 	"walt/netboot/instructions"
 )
 
@@ -32,6 +33,20 @@ func (l *lines) count(text string) int {
 	return strings.Count(l.String(), text)
 }
 
+// nonsense sends the server of files what is no call, and waits until it is told so.
+func (f *fixture) nonsense(m netboot.Machine) {
+	f.t.Helper()
+	c, err := from(m).Dial("tcp4", f.ports.at(netboot.PortNFS))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("\x80\x00\x00\x04 no ")); err != nil {
+		f.t.Fatal(err)
+	}
+	closed(f.t, c)
+}
+
 // Root on a machine has nothing of another one's, and does not fill the log with
 // trying, nor with what its agent tells.
 func TestHostileMachine(t *testing.T) {
@@ -48,8 +63,15 @@ func TestHostileMachine(t *testing.T) {
 			t.Fatalf("another machine's instructions: status %d", status)
 		}
 		closed(t, f.agent(one, instructions.Report{Token: other, Boot: i.Boot}))
+		f.nonsense(one)
 	}
 	if log.count("from=127.0.0.2") != 1 || log.count("\n") != 1 {
+		t.Errorf("the log says: %s", log)
+	}
+	for range 3 {
+		f.nonsense(two)
+	}
+	if log.count("nfs: a connection is closed") != 1 || log.count("from=127.0.0.3") != 1 {
 		t.Errorf("the log says: %s", log)
 	}
 	big := f.agent(two, instructions.Report{})

@@ -173,7 +173,7 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 		Handler: mux, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
-	files := &nfs.Server{Exports: s, Log: s.Log}
+	files := &nfs.Server{Exports: s, Log: s.Log, Warn: s.complain}
 	addresses, err := on.ListenBroadcast(PortDHCP)
 	if err != nil {
 		return fmt.Errorf("serve machines on port %d: %w", PortDHCP, err)

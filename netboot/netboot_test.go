@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +29,7 @@ import (
 	"walt/images/imagetest"
 	"walt/journal"
 	"walt/netboot"
+	"walt/netboot/boottest"
 	"walt/netboot/initrd"
 	"walt/netboot/instructions"
 	"walt/netboot/nfs"
@@ -146,17 +146,6 @@ func (l *loopback) at(port uint16) string {
 	return l.of[port]
 }
 
-// kernel begins as one of Linux for PCs does.
-func kernel(version string) string {
-	b := make([]byte, 0x400)
-	copy(b[0x1fe:], "\x55\xaa")
-	copy(b[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(b[0x20e:], 0x100)
-	b[0x236] = 1
-	copy(b[0x300:], version+" (someone@somewhere) #1\x00")
-	return string(b)
-}
-
 // bootable is an image of which all that a machine needs is built into the kernel.
 func bootable(t *testing.T, name string, more ...*tar.Header) v1.Image {
 	return builtWith(t, []string{"nfs", "nfsv3", "overlay", "virtio_net", "virtio_pci"}, append(more, imagetest.Regular("etc/name", name), imagetest.Regular("boot/name", name))...)
@@ -175,7 +164,7 @@ func builtWith(t *testing.T, modules []string, more ...*tar.Header) v1.Image {
 		fmt.Fprintf(&builtin, "kernel/%s.ko\n", m)
 	}
 	return imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, append(more,
-		imagetest.Regular("boot/vmlinuz-6.1.0", kernel("6.1.0")),
+		imagetest.Regular("boot/vmlinuz-6.1.0", boottest.Header("6.1.0")),
 		imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.alias", ""), imagetest.Regular(dir+"modules.builtin", builtin.String()),
 	)...)}, "walt.node.models", "pc-x86-64")
 }

@@ -51,8 +51,8 @@ func TestNodeThatCannotBoot(t *testing.T) {
 			t.Errorf("it is %+v", s.Status)
 		}
 		l.Failed("v2", errors.New("secret"))
-		if all, err := inFull(l.All(t.Context())); err != nil || len(Reasons(all, Failed)) != 1 || len(Reasons(all, Failed)[0].Nodes) != 2 {
-			t.Errorf("the same reason is told of each: %v, %v", Reasons(all, Failed), err)
+		if all, err := inFull(l.All(t.Context())); err != nil || len(reasonsOf(all, Failed)) != 1 || len(reasonsOf(all, Failed)[0].Nodes) != 2 {
+			t.Errorf("the same reason is told of each: %v, %v", reasonsOf(all, Failed), err)
 		}
 	})
 }

@@ -59,12 +59,7 @@ func TestStepsGiveTime(t *testing.T) {
 			}
 		}
 		l.Reached(t.Context(), "v1", "init") // again
-		time.Sleep(179 * time.Second)
-		synctest.Wait()
-		equal(t, "cut in time", l.grid.take())
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		equal(t, "cut", l.grid.take(), "v1")
+		l.isCutInTime(t, "v1")
 		if s := l.state(t, "v1"); s.Step != Started {
 			t.Errorf("started anew, it is at %q", s.Step)
 		}
@@ -74,4 +69,16 @@ func TestStepsGiveTime(t *testing.T) {
 			t.Errorf("up, it is %+v", s.Status)
 		}
 	})
+}
+
+// isCutInTime checks, in a bubble of time, that a node whose boot stands still from now on
+// is cut when its boot.timeout of 180 s is over, and not before.
+func (l testLab) isCutInTime(t testing.TB, n Name) {
+	t.Helper()
+	time.Sleep(179 * time.Second)
+	synctest.Wait()
+	equal(t, "cut before its time", l.grid.take())
+	time.Sleep(2 * time.Second)
+	synctest.Wait()
+	equal(t, "cut", l.grid.take(), n)
 }

@@ -128,9 +128,9 @@ func (n DeviceStatus) IP() string {
 	return ""
 }
 
-// Reasons returns why those of the nodes that are in the given state are in it, as far as
+// reasonsOf returns why those of the nodes that are in the given state are in it, as far as
 // that is known, the names of those with the same reason together.
-func Reasons(all []DeviceStatus, in State) (reasons []Reason) {
+func reasonsOf(all []DeviceStatus, in State) (reasons []Reason) {
 	for i := range all {
 		n := &all[i]
 		why := n.Status.Why

@@ -32,12 +32,7 @@ func TestBootThatStopsOnPurpose(t *testing.T) {
 		if s := l.state(t, "v1"); s.Stopped() || s.State != Booting || s.Why != "" || s.Step != "root" {
 			t.Errorf("it goes on, and is %+v", s.Status)
 		}
-		time.Sleep(179 * time.Second)
-		synctest.Wait()
-		equal(t, "cut in time", l.grid.take())
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		equal(t, "cut", l.grid.take(), "v1")
+		l.isCutInTime(t, "v1")
 		l.comeUp(t, "v1")
 		l.Stopped("v1", "10.0.0.2:22") // late
 		if s := l.state(t, "v1"); s.Stopped() || s.State != Up {

@@ -105,7 +105,7 @@ func still(r state.Reader, n DeviceStatus) (Device, error) {
 // cannotBoot is the fault for nodes that failed to boot.
 func cannotBoot(failed []DeviceStatus) error {
 	var what, names []string
-	for _, r := range slices.Concat(Reasons(failed, Failed), Reasons(failed, Unreachable)) {
+	for _, r := range slices.Concat(reasonsOf(failed, Failed), reasonsOf(failed, Unreachable)) {
 		what = append(what, fault.Few(r.Nodes)+" cannot boot: "+r.Why)
 		names = append(names, r.Nodes...)
 	}

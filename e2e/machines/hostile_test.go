@@ -4,30 +4,14 @@ import (
 	"encoding/json"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"walt/api"
+	"walt/netboot/boottest"
 )
-
-// hostile is the program of testdata/hostile.
-func hostile(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "hostile")
-	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "./testdata/hostile")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 // node is what the JSON of node show says of a node.
 func (w *world) node(user, name string) (n api.Node) {
@@ -45,7 +29,7 @@ const server = "10.217.0.1"
 // What root on mallory's machine can do to the server and to alice's machine: nothing.
 func TestHostileMachine(t *testing.T) {
 	w := newWorld(t, map[string]map[string]string{
-		"waltplatform/pc-x86-64-default": {"bin/hostile": hostile(t)},
+		"waltplatform/pc-x86-64-default": {"bin/hostile": string(boottest.Program(t, "walt/e2e/machines/testdata/hostile"))},
 		"alice/secret":                   {"etc/secret": "secret\n", "big": strings.Repeat("0123456789abcdef", 1<<17)},
 	}, "nat = true")
 	w.does("alice", "node create good --model pc-x86-64")

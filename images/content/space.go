@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,38 @@ func (d *Disk) CheckSpace(size int64) error {
 
 // Writer writes a file in the directory while there is space. A full disk is ENOSPC.
 func (d *Disk) Writer(f *os.File) io.Writer { return &spaceWriter{f: f, disk: d} }
+
+// WriteFile makes a file in the directory, wholly and durably or not at all, from what fill
+// writes to a temporary file in tmp, which is on the same disk. A full disk is ENOSPC.
+func (d *Disk) WriteFile(path, tmp string, fill func(io.Writer) error) error {
+	f, err := os.CreateTemp(tmp, "new")
+	if err != nil {
+		return err
+	}
+	err = fill(d.Writer(f))
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
 
 // spaceWriter writes a file while there is space on the disk. Others fill it at
 // the same time, so that asking once is not enough.

@@ -183,35 +183,7 @@ func (s *Store) Adopt(dir string, b Blob) error {
 	return syncDir(s.blobs())
 }
 
-// write makes the file path, wholly and durably or not at all, from what fill
-// writes to a temporary file.
+// write makes a file of the store.
 func (s *Store) write(path string, fill func(io.Writer) error) error {
-	f, err := os.CreateTemp(s.tmp(), "")
-	if err != nil {
-		return err
-	}
-	err = fill(s.Writer(f))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return s.WriteFile(path, s.tmp(), fill)
 }

@@ -6,6 +6,7 @@ package boottest
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
@@ -69,13 +70,16 @@ mv tree ` + dir + `.$$ && mv -T ` + dir + `.$$ ` + dir
 }
 
 // Agent is the program of machines, built for PCs.
-func Agent(t testing.TB) []byte {
+func Agent(t testing.TB) []byte { return Program(t, "walt/netboot/agent") }
+
+// Program is the one of a package, built for machines that are PCs.
+func Program(t testing.TB, name string) []byte {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "agent")
-	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "walt/netboot/agent")
+	file := filepath.Join(t.TempDir(), "program")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, name)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("build the agent: %v\n%s", err, out)
+		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -184,5 +188,17 @@ func Start(t testing.TB, kernel string, initramfs []byte, memory int, params str
 // Console is what the machine wrote on its serial line.
 func (m *Machine) Console() string {
 	b, _ := os.ReadFile(m.serial) // there is none yet
+	return string(b)
+}
+
+// Header is a kernel for PCs of which all is missing but what tells that it is one, and its
+// version: enough for who only looks at it.
+func Header(version string) string {
+	b := make([]byte, 0x400)
+	copy(b[0x1fe:], "\x55\xaa")
+	copy(b[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(b[0x20e:], 0x100)
+	b[0x236] = 1
+	copy(b[0x300:], version+" (someone@somewhere) #1\x00")
 	return string(b)
 }

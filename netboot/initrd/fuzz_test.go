@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"walt/netboot/boottest"
 )
 
 // Whatever the files of an image say, they are read in bounded time and memory, what is
@@ -46,7 +48,7 @@ func FuzzUncompress(f *testing.F) {
 }
 
 func FuzzKernel(f *testing.F) {
-	f.Add([]byte(pc("6.1.0")))
+	f.Add([]byte(boottest.Header("6.1.0")))
 	f.Add([]byte(arm64))
 	f.Add([]byte(zipped(f, asGzip, arm64)))
 	f.Add([]byte(elf64("a")))

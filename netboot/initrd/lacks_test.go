@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/fstest"
+
+	"walt/netboot/boottest"
 )
 
 // What an image lacks is known without a build: what needed modules depend on, files
@@ -52,7 +54,7 @@ func TestUnfit(t *testing.T) {
 			t.Errorf("%v: %v", err, !want)
 		}
 	}
-	_, err := Inspect("amd64", tree(map[string]string{"boot/vmlinuz-5.4.1": pc("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}), nil)
+	_, err := Inspect("amd64", tree(map[string]string{"boot/vmlinuz-5.4.1": boottest.Header("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}), nil)
 	if !Unfit(err) {
 		t.Errorf("modules that nobody indexed: %v", err)
 	}
@@ -61,7 +63,7 @@ func TestUnfit(t *testing.T) {
 // A kernel that is there as a file of any size is refused before anybody copies it.
 func TestHugeKernel(t *testing.T) {
 	huge := make([]byte, kernelLimit+1)
-	copy(huge, pc("5.4.1"))
+	copy(huge, boottest.Header("5.4.1"))
 	files := tree(map[string]string{"lib/modules/5.4.1/modules.dep": ""})
 	files["boot/vmlinuz-5.4.1"] = &fstest.MapFile{Data: huge, Mode: 0o644}
 	if _, err := Inspect("amd64", files, nil); !Unfit(err) || !strings.Contains(err.Error(), "/boot/vmlinuz-5.4.1: file too large") {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 	"syscall"
 )
@@ -64,7 +63,7 @@ type Plan struct {
 	Kernel   string // its path in Tree, without a leading slash
 	Version  string // as uname -r will tell it; empty when a kernel without modules does not tell
 	Arch     string // as Go names it: amd64, arm64 or arm
-	Borrowed bool   // kernel, modules and firmware are those of the lender
+	borrowed bool   // kernel, modules and firmware are those of the lender
 	Tree     fs.FS  // that has Kernel
 
 	firmware []fs.FS // where firmware is looked for, in this order
@@ -82,7 +81,7 @@ func Inspect(arch string, image, lender fs.FS) (*Plan, error) {
 	p := &Plan{Arch: arch, Tree: image, firmware: []fs.FS{image}}
 	err := p.findKernel()
 	if errors.Is(err, ErrNoKernel) && lender != nil {
-		p = &Plan{Arch: arch, Tree: lender, Borrowed: true, firmware: []fs.FS{lender, image}}
+		p = &Plan{Arch: arch, Tree: lender, borrowed: true, firmware: []fs.FS{lender, image}}
 		err = p.findKernel()
 	}
 	if err != nil {
@@ -138,16 +137,6 @@ func (p *Plan) Gone() (files []string) {
 		}
 	}
 	return files
-}
-
-// Modules returns the names of the modules that the initramfs has.
-func (p *Plan) Modules() []string {
-	names := make([]string, len(p.picked))
-	for i, m := range p.picked {
-		names[i] = m.name
-	}
-	slices.Sort(names)
-	return names
 }
 
 // config is the configuration of a kernel: what it says of CONFIG_name. nil: unknown.

@@ -16,18 +16,9 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
-)
 
-// pc is a kernel image for PCs, with its version.
-func pc(version string) string {
-	b := make([]byte, 0x400)
-	copy(b[0x1fe:], "\x55\xaa")
-	copy(b[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(b[0x20e:], 0x100)
-	b[0x236] = 1
-	copy(b[0x300:], version+" (someone@somewhere) #1\x00")
-	return string(b)
-}
+	"walt/netboot/boottest"
+)
 
 // arm64 is a kernel image for arm64.
 var arm64 = strings.Repeat("\x00", 0x38) + "ARM\x64" + strings.Repeat("\x00", 64)
@@ -95,7 +86,7 @@ func asGzip(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil
 func image(t testing.TB) map[string]string {
 	dir := "lib/modules/6.6.30-0-lts/"
 	return map[string]string{
-		"boot/vmlinuz-lts":      pc("6.6.30-0-lts"),
+		"boot/vmlinuz-lts":      boottest.Header("6.6.30-0-lts"),
 		dir + "modules.builtin": "kernel/fs/overlayfs/overlay.ko\nkernel/drivers/virtio/virtio_pci.ko\n",
 		dir + "modules.dep": "kernel/fs/nfs/nfs.ko.xz: kernel/net/sunrpc/sunrpc.ko.zst\n" +
 			"kernel/net/sunrpc/sunrpc.ko.zst:\n" +
@@ -132,7 +123,7 @@ func TestInitramfsHasWhatANetworkNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Kernel != "boot/vmlinuz-lts" || p.Version != "6.6.30-0-lts" || p.Borrowed {
+	if p.Kernel != "boot/vmlinuz-lts" || p.Version != "6.6.30-0-lts" || p.borrowed {
 		t.Errorf("plan %+v", p)
 	}
 	if got := p.Lacks(append(append(Always, NFSRoot...), Virtio...)...); len(got) > 0 {
@@ -214,25 +205,25 @@ func TestKernelIsFound(t *testing.T) {
 		err             string
 	}{
 		{"the newest with modules", "amd64", map[string]string{
-			"boot/vmlinuz-6.1.0-9-amd64": pc("6.1.0-9-amd64"), "lib/modules/6.1.0-9-amd64" + dep: "",
-			"boot/vmlinuz-6.1.0-10-amd64": pc("6.1.0-10-amd64"), "lib/modules/6.1.0-10-amd64" + dep: "",
-			"boot/vmlinuz-6.2.0-1-amd64": pc("6.2.0-1-amd64"), "boot/vmlinuz-6.1.0-10-amd64.old": "x",
+			"boot/vmlinuz-6.1.0-9-amd64": boottest.Header("6.1.0-9-amd64"), "lib/modules/6.1.0-9-amd64" + dep: "",
+			"boot/vmlinuz-6.1.0-10-amd64": boottest.Header("6.1.0-10-amd64"), "lib/modules/6.1.0-10-amd64" + dep: "",
+			"boot/vmlinuz-6.2.0-1-amd64": boottest.Header("6.2.0-1-amd64"), "boot/vmlinuz-6.1.0-10-amd64.old": "x",
 		}, "boot/vmlinuz-6.1.0-10-amd64", "6.1.0-10-amd64", ""},
 		{"a release, not its candidate", "amd64", map[string]string{
-			"boot/vmlinuz-6.1.0-rc3": pc("6.1.0-rc3"), "lib/modules/6.1.0-rc3" + dep: "",
-			"boot/vmlinuz-6.1.0": pc("6.1.0"), "lib/modules/6.1.0" + dep: "",
+			"boot/vmlinuz-6.1.0-rc3": boottest.Header("6.1.0-rc3"), "lib/modules/6.1.0-rc3" + dep: "",
+			"boot/vmlinuz-6.1.0": boottest.Header("6.1.0"), "lib/modules/6.1.0" + dep: "",
 		}, "boot/vmlinuz-6.1.0", "6.1.0", ""},
 		{"beside its modules", "amd64", map[string]string{
-			"usr/lib/modules/6.8.9-300.fc40" + dep: "", "usr/lib/modules/6.8.9-300.fc40/vmlinuz": pc("6.8.9-300.fc40"),
+			"usr/lib/modules/6.8.9-300.fc40" + dep: "", "usr/lib/modules/6.8.9-300.fc40/vmlinuz": boottest.Header("6.8.9-300.fc40"),
 		}, "usr/lib/modules/6.8.9-300.fc40/vmlinuz", "6.8.9-300.fc40", ""},
-		{"without a version", "amd64", map[string]string{"boot/vmlinuz": pc("5.4.1"), "lib/modules/5.4.1" + dep: ""}, "boot/vmlinuz", "5.4.1", ""},
-		{"with modules of others", "amd64", map[string]string{"boot/vmlinuz": pc("5.4.1"), "lib/modules/5.4.2" + dep: ""}, "boot/vmlinuz", "5.4.1", ""},
+		{"without a version", "amd64", map[string]string{"boot/vmlinuz": boottest.Header("5.4.1"), "lib/modules/5.4.1" + dep: ""}, "boot/vmlinuz", "5.4.1", ""},
+		{"with modules of others", "amd64", map[string]string{"boot/vmlinuz": boottest.Header("5.4.1"), "lib/modules/5.4.2" + dep: ""}, "boot/vmlinuz", "5.4.1", ""},
 		{"compressed for arm64", "arm64", map[string]string{"boot/vmlinuz-6.8.0-31-generic": squeezed.String(), "lib/modules/6.8.0-31-generic" + dep: ""}, "boot/vmlinuz-6.8.0-31-generic", "6.8.0-31-generic", ""},
 		{"of another architecture", "amd64", map[string]string{"boot/vmlinuz-6.8.0": arm64, "lib/modules/6.8.0" + dep: ""}, "", "", "the kernel /boot/vmlinuz-6.8.0 is for arm64, not for amd64"},
 		{"no kernel", "amd64", map[string]string{"boot/vmlinuz-6.8.0": "MZ and nothing", "lib/modules/6.8.0" + dep: ""}, "", "", "/boot/vmlinuz-6.8.0 is no kernel for amd64"},
 		{"none", "amd64", map[string]string{"bin/sh": "", "boot/grub/grub.cfg": ""}, "", "", "it has no kernel"},
 		{"boot is a file", "amd64", map[string]string{"boot": "", "lib": ""}, "", "", "it has no kernel"},
-		{"modules that nobody indexed", "amd64", map[string]string{"boot/vmlinuz-5.4.1": pc("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}, "", "", "/lib/modules/5.4.1 has no modules.dep; depmod makes it"},
+		{"modules that nobody indexed", "amd64", map[string]string{"boot/vmlinuz-5.4.1": boottest.Header("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}, "", "", "/lib/modules/5.4.1 has no modules.dep; depmod makes it"},
 	} {
 		p, err := Inspect(test.arch, tree(test.files), nil)
 		switch {
@@ -250,7 +241,7 @@ func TestKernelIsBorrowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !p.Borrowed || p.Kernel != "boot/vmlinuz-lts" {
+	if !p.borrowed || p.Kernel != "boot/vmlinuz-lts" {
 		t.Errorf("plan %+v", p)
 	}
 	missing, err := p.Build(t.Context(), io.Discard, nil)

@@ -39,6 +39,8 @@ type Exports interface {
 type Server struct {
 	Exports Exports
 	Log     *slog.Logger
+	// Warn is told what a client does wrong, as often as it does; nil: Log is.
+	Warn func(from netip.Addr, what string, args ...any)
 
 	// Of connections that are more than these, the one that was silent for the
 	// longest time is closed: its client, if it is still there, comes again.
@@ -53,7 +55,6 @@ type Server struct {
 	closed    bool
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
-	told      map[netip.Addr]time.Time // when something of it was last logged
 	running   sync.WaitGroup
 	ctx       context.Context // ends with the server
 	cancel    context.CancelFunc
@@ -188,25 +189,12 @@ func (s *Server) surplus(from netip.Addr) *conn {
 	return nil
 }
 
-const (
-	tellAgain = time.Minute // after which something of the same client is logged again
-	tellLimit = 1000        // clients that this is remembered of
-)
-
-// warn logs what a client does wrong, unless something of it was logged lately: a
-// machine must not fill the log of the server.
+// warn tells what a client does wrong.
 func (s *Server) warn(from netip.Addr, what string, args ...any) {
-	s.mu.Lock()
-	now := time.Now()
-	last, lately := s.told[from]
-	if lately = lately && now.Sub(last) < tellAgain; !lately {
-		if s.told == nil || len(s.told) >= tellLimit {
-			s.told = map[netip.Addr]time.Time{}
-		}
-		s.told[from] = now
+	what = "nfs: " + what
+	if s.Warn == nil {
+		s.Log.Warn(what, append([]any{"from", from}, args...)...)
+		return
 	}
-	s.mu.Unlock()
-	if !lately {
-		s.Log.Warn("nfs: "+what, append([]any{"from", from}, args...)...)
-	}
+	s.Warn(from, what, args...)
 }

@@ -191,8 +191,8 @@ func TestImagesAreSeenByThoseWhoMay(t *testing.T) {
 		wantEnd(t, d)
 	}
 	wantStale()
-	if n := logged.count("from=127.0.0.3"); n != 1 {
-		t.Errorf("%d lines of what one address tried within a minute", n)
+	if logged.count("from=127.0.0.3") == 0 {
+		t.Error("what it tried is not in the log")
 	}
 	l.show("127.0.0.3", mine, tree)
 	if b, _ := x.read(a, 0, 10); string(b) != "mine" {
@@ -222,7 +222,7 @@ func TestClientsWaitForWhatIsNotReady(t *testing.T) {
 	l.mu.Unlock()
 	wantWords(t, c.nfs(1, root), statJukebox)
 	wantWords(t, c.do(programMount, 1, Path(d)), mountServerFault)
-	if logged.count("not ready") != 1 {
-		t.Error("not in the log, or more than once")
+	if n := logged.count("not ready"); n != 2 {
+		t.Errorf("%d lines in the log, want one of each", n)
 	}
 }
