@@ -2,7 +2,9 @@ package state
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 )
 
 // Mirror keeps what the rows of a table say in memory, for reads that are too many
@@ -18,8 +20,9 @@ type Mirror[T any] struct {
 	watch *Watch       // nil before the first read
 }
 
-// NewMirror returns a mirror of the table. Apply notes what one commit changed or,
-// with all, every row that there is, in key order; it may keep what Row points to.
+// NewMirror returns a mirror of the table. Apply notes what one or more commits changed,
+// of each row its last change, or, with all, every row that there is, in key order; it
+// may keep what Row points to.
 func NewMirror[T any](s Store, t Table[T], apply func(all bool, changes []Change[T])) *Mirror[T] {
 	return &Mirror[T]{store: s, table: t, apply: apply}
 }
@@ -43,12 +46,16 @@ func (m *Mirror[T]) Read(ctx context.Context, f func()) error {
 	return nil
 }
 
-// Run applies commits as they come, so that nobody who reads waits for many, until
+// breath is for how long Run lets commits gather. Of rows that change again and again
+// it decodes only the last change.
+const breath = 50 * time.Millisecond
+
+// Run applies commits soon after they come, so that nobody who reads waits for many, until
 // ctx ends.
 func (m *Mirror[T]) Run(ctx context.Context) error {
 	for {
-		var changed <-chan struct{}
-		err := m.Read(ctx, func() { changed = m.watch.Changed() })
+		var watch *Watch
+		err := m.Read(ctx, func() { watch = m.watch })
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -58,7 +65,8 @@ func (m *Mirror[T]) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-changed:
+		case <-watch.Changed():
+			watch.gather(ctx, breath)
 		}
 	}
 }
@@ -67,29 +75,56 @@ func (m *Mirror[T]) Run(ctx context.Context) error {
 func (m *Mirror[T]) follow(ctx context.Context) error {
 	if m.watch == nil {
 		w := m.store.Watch(m.table.prefix)
+		w.hold(maxMirrored)
 		if err := m.load(ctx); err != nil {
 			w.Close()
 			return err
 		}
 		m.watch = w
 	}
+	var pending []Row
 	for {
 		b, ok, err := m.watch.Take()
-		if err != nil || !ok {
+		if err != nil {
 			return err
 		}
+		if !ok {
+			break
+		}
+		pending = append(pending, b.Rows...)
 		if b.Overflow {
+			pending = nil
 			if err := m.load(ctx); err != nil {
 				return m.restart(err)
 			}
-			continue
 		}
-		changes, err := m.table.Changes(b)
-		if err != nil {
-			return m.restart(err)
-		}
-		m.apply(false, changes)
 	}
+	if len(pending) == 0 {
+		return nil
+	}
+	changes, err := m.table.Changes(Batch{Rows: lastOf(pending)})
+	if err != nil {
+		return m.restart(err)
+	}
+	m.apply(false, changes)
+	return nil
+}
+
+// lastOf returns the last of the changes of each row, in the order of these.
+func lastOf(rows []Row) []Row {
+	if len(rows) == 1 {
+		return rows
+	}
+	later := make(map[string]bool, len(rows))
+	first := len(rows)
+	for i, row := range slices.Backward(rows) {
+		if !later[row.Key] {
+			later[row.Key] = true
+			first--
+			rows[first] = rows[i]
+		}
+	}
+	return rows[first:]
 }
 
 // load applies every row. Commits that it saw may be applied once more later.

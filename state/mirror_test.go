@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"walt/state"
 	"walt/state/badger"
@@ -116,8 +120,18 @@ func TestMirrorBehind(t *testing.T) {
 	s := memory(t)
 	n := mirrored(s)
 	n.get(t, "none")
-	for i := range 1500 {
-		set(t, s, fmt.Sprint(i%700), i)
+	for i := range 200 {
+		_, err := s.Update(t.Context(), func(tx state.Tx) error {
+			for j := range 100 {
+				if err := numbered.Put(tx, fmt.Sprint((i*100+j)%700), i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	agrees(t, s, n)
 	if n.loads != 2 {
@@ -154,4 +168,86 @@ func agrees(t *testing.T, s state.Store, n *numbers) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// quiet is a store without rows whose commits a test tells of.
+type quiet struct {
+	state.Store
+	state.Watches
+}
+
+func (q *quiet) Watch(prefixes ...string) *state.Watch { return q.Add(prefixes...) }
+
+func (q *quiet) View(_ context.Context, f func(state.Reader) error) error { return f(nothing{}) }
+
+func (q *quiet) Close() error { return nil }
+
+type nothing struct{ state.Reader }
+
+func (nothing) Scan(string, string) iter.Seq2[state.Row, error] {
+	return func(func(state.Row, error) bool) {}
+}
+
+// TestMirrorGathers has a mirror that runs take the commits of a moment together, of each
+// row only the last, unless somebody reads before, or they are many.
+func TestMirrorGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &quiet{}
+		var applied []string
+		m := state.NewMirror(q, numbered, func(all bool, changes []state.Change[int]) {
+			for _, c := range changes {
+				text := c.Key + " gone"
+				if c.Row != nil {
+					text = fmt.Sprint(c.Key, " ", *c.Row)
+				}
+				applied = append(applied, text)
+			}
+		})
+		version := state.Version(0)
+		commit := func(key, value string) {
+			version++
+			row := state.Row{Key: "number/" + key}
+			if value != "" {
+				row.Value = []byte(value)
+			}
+			q.Notify(version, []state.Row{row})
+		}
+		want := func(when string, all ...string) {
+			t.Helper()
+			if synctest.Wait(); !slices.Equal(applied, all) {
+				t.Errorf("%s: applied %q, want %q", when, applied, all)
+			}
+			applied = nil
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := m.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		for i := range 9 {
+			commit("a", fmt.Sprint(i))
+			commit("b", fmt.Sprint(i))
+		}
+		commit("a", "")
+		want("at once")
+		time.Sleep(time.Second)
+		want("after a moment", "b 8", "a gone")
+		commit("a", "1")
+		if err := m.Read(ctx, func() {}); err != nil {
+			t.Error(err)
+		}
+		want("when it was read", "a 1")
+		time.Sleep(time.Second)
+		for range 1000 {
+			commit("c", "7")
+		}
+		if synctest.Wait(); len(applied) == 0 || len(applied) > 10 {
+			t.Errorf("of many changes of a row, %d were applied at once", len(applied))
+		}
+		stop()
+		running.Wait()
+	})
 }

@@ -6,14 +6,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // ErrClosed is returned by Next after the watch or its store was closed.
 var ErrClosed = errors.New("state: closed")
 
 // maxPending is how many changed rows a Watch holds for a slow reader before it
-// forgets them and reports an overflow instead. One commit may have more.
-const maxPending = 1024
+// forgets them and reports an overflow instead. One commit may have more. That of a
+// mirror, which is soon read, holds maxMirrored.
+const maxPending, maxMirrored = 1024, 16 << 10
 
 // Batch is what one commit changed under the prefixes of a watch.
 type Batch struct {
@@ -34,8 +36,10 @@ type Watch struct {
 	mu      sync.Mutex
 	pending []Batch // one overflow, or commits in their order
 	rows    int     // in pending
+	most    int     // rows that it holds
 	closed  bool
 	signal  chan struct{} // holds one token while there is something to take
+	full    chan struct{} // receives when many rows are there
 }
 
 // Next waits for a commit that was not returned yet and returns what it changed.
@@ -113,13 +117,38 @@ func (w *Watch) add(v Version, rows []Row) {
 	if len(b.Rows) == 0 {
 		return
 	}
-	if n := len(w.pending); n > 0 && (w.pending[0].Overflow || w.rows+len(b.Rows) > maxPending) {
+	if n := len(w.pending); n > 0 && (w.pending[0].Overflow || w.rows+len(b.Rows) > w.most) {
 		b.Rows, b.Overflow = nil, true
 		w.pending, w.rows = nil, 0
 	}
 	w.pending = append(w.pending, b)
 	w.rows += len(b.Rows)
 	w.wake()
+	if w.rows >= maxPending/4 {
+		select {
+		case w.full <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// hold has it hold so many rows.
+func (w *Watch) hold(rows int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.most = rows
+}
+
+// gather returns after a while in which more may come, or when much is there; an old
+// token of full has it return at once.
+func (w *Watch) gather(ctx context.Context, while time.Duration) {
+	late := time.NewTimer(while)
+	defer late.Stop()
+	select {
+	case <-ctx.Done():
+	case <-w.full:
+	case <-late.C:
+	}
 }
 
 // Watches is the set of watches of one store: implementations of Store call
@@ -131,7 +160,7 @@ type Watches struct {
 
 // Add makes a Watch on the prefixes.
 func (ws *Watches) Add(prefixes ...string) *Watch {
-	w := &Watch{prefixes: prefixes, close: ws.remove, signal: make(chan struct{}, 1)}
+	w := &Watch{prefixes: prefixes, close: ws.remove, most: maxPending, signal: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.all == nil {

@@ -57,6 +57,9 @@ func (r *recent) hash(key string) uint64 { return maphash.String(r.seed, key) }
 
 // lastWritten returns the last commit that may have written a key, as far as known.
 func (r *recent) lastWritten(hash uint64) state.Version {
+	if row, kept := r.rows[hash]; kept {
+		return row.since
+	}
 	version, known := r.written[hash]
 	if !known {
 		version = r.before[hash]
