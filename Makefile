@@ -39,14 +39,14 @@ test: parts ## run all tests, the stories through the real ssh client among them
 MACHINES := ./vnode/qemu ./netboot/agent ./e2e/machines
 MACHINE_PARTS := ssh docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd
 
-test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines: some 8 minutes
+test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines, two at a time
 	scripts/parts $(MACHINE_PARTS)
-	WALT_MACHINES=1 $(GO) test -p 1 -count=1 -timeout 30m $(MACHINES)
+	WALT_MACHINES=1 $(GO) test -p 1 -parallel 2 -count=1 -timeout 30m $(MACHINES)
 	WALT_MACHINES=1 $(GO) test -run Linux -count=1 -timeout 30m ./netboot/nfs
 
 test-machines: agents ## the same, and those that take long
 	scripts/parts $(MACHINE_PARTS)
-	WALT_MACHINES=long $(GO) test -p 1 -count=1 -timeout 2h $(MACHINES)
+	WALT_MACHINES=long $(GO) test -p 1 -parallel 2 -count=1 -timeout 2h $(MACHINES)
 	WALT_MACHINES=long $(GO) test -run Linux -count=1 -timeout 30m ./netboot/nfs
 
 lint: ## check the format, vet, staticcheck, and that every platform compiles

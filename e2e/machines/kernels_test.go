@@ -39,7 +39,7 @@ func plain(archive []byte) v1.Layer { return static.NewLayer(archive, types.OCIU
 // crippled has the file modules.dep of the kernel's modules, without one of them.
 func crippled(t *testing.T, module string) v1.Layer {
 	t.Helper()
-	out, err := exec.Command("sh", "-c", "cd "+boottest.Kernel(t)+"/lib/modules && echo */modules.dep && grep -v '/"+module+".ko' */modules.dep").Output()
+	out, err := exec.Command("sh", "-c", "cd "+boottest.SmallKernel(t)+"/lib/modules && echo */modules.dep && grep -v '/"+module+".ko' */modules.dep").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +94,7 @@ func (w *world) configure(line string) {
 
 // What an image has not, and what another one lends it.
 func TestKernels(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, map[string]map[string]string{
 		"waltplatform/pc-x86-64-default": {"etc/name": "default\n", "etc/secret": "of the lab"},
 	})
@@ -101,8 +102,8 @@ func TestKernels(t *testing.T) {
 	w.push("alice/bare", v1.Config{Entrypoint: []string{"work"}, Cmd: []string{"an argument"}, Env: []string{"A=b c"}, User: "worker", WorkingDir: "/srv/work"},
 		plain(boottest.Busybox(t, false, map[string]string{"etc/name": "bare\n", "bin/work": work, "usr/lib/own": "its own\n"})),
 		plain(imagetest.Archive(t, imagetest.Symlink("lib", "usr/lib"), &tar.Header{Typeflag: tar.TypeDir, Name: "tmp", Mode: 0o1777})), able(t))
-	w.push("alice/crippled", v1.Config{}, plain(boottest.Busybox(t, false, nil)), kernelLayer(t), crippled(t, "virtio_net"))
-	w.push("alice/kernel", v1.Config{}, kernelLayer(t))
+	w.push("alice/crippled", v1.Config{}, plain(boottest.Busybox(t, false, nil)), layerOf(t, boottest.SmallKernel(t)), crippled(t, "virtio_net"))
+	w.push("alice/kernel", v1.Config{}, layerOf(t, boottest.SmallKernel(t)))
 	w.does("alice", "node create vm1 --model pc-x86-64")
 	w.does("alice", "node wait vm1")
 	before := w.bootID("alice", "vm1")

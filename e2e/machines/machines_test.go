@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func newWorld(t *testing.T, images map[string]map[string]string, more ...string)
 			t.Error(err)
 		}
 	})
-	kernel := kernelLayer(t)
+	kernel := layerOf(t, boottest.SmallKernel(t))
 	for name, files := range images {
 		layers := []v1.Layer{static.NewLayer(boottest.Busybox(t, false, files), types.OCIUncompressedLayer)}
 		if !strings.Contains(name, "hollow") {
@@ -67,7 +68,7 @@ func newWorld(t *testing.T, images map[string]map[string]string, more ...string)
 		}
 		imagetest.Push(t, registry.URL(), name+":latest", imagetest.Image(t, layers, "walt.node.models", "pc-x86-64", "walt.image.preferred-name", "os"))
 	}
-	waltd, err := lab.Build(dir, false)
+	waltd, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,11 +93,34 @@ func newWorld(t *testing.T, images map[string]map[string]string, more ...string)
 	return w
 }
 
-// kernelLayer has the kernel of boottest, uncompressed. More arguments are for tar.
+// build builds the server, once for all stories.
+var build = sync.OnceValues(func() (string, error) { return lab.Build(buildDir, false) })
+
+var buildDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if buildDir, err = os.MkdirTemp("", "wm"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(status)
+}
+
+// kernelLayer has the kernel of boottest, uncompressed, with all of its modules. More
+// arguments are for tar.
 func kernelLayer(t *testing.T, more ...string) v1.Layer {
 	t.Helper()
+	return layerOf(t, boottest.Kernel(t), more...)
+}
+
+// layerOf has boot and lib of a directory.
+func layerOf(t *testing.T, dir string, more ...string) v1.Layer {
+	t.Helper()
 	var out bytes.Buffer
-	c := exec.Command("tar", append(more, "-C", boottest.Kernel(t), "--owner=0", "--group=0", "-c", "boot", "lib")...)
+	c := exec.Command("tar", append(more, "-C", dir, "--owner=0", "--group=0", "-c", "boot", "lib")...)
 	c.Stdout, c.Stderr = &out, os.Stderr
 	if err := c.Run(); err != nil {
 		t.Fatal(err)
@@ -183,6 +207,7 @@ func (w *world) bootID(user, node string) string {
 }
 
 func TestLifeOfAMachine(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, map[string]map[string]string{
 		"waltplatform/pc-x86-64-default": {"etc/name": "default\n"},
 		"alice/blue":                     {"etc/name": "blue\n"},

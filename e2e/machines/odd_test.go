@@ -33,7 +33,7 @@ cp -a "$1"/. tree
 find tree -name '*.ko' | sort | awk 'NR % 2' | xargs -P2 -n50 xz --check=crc32 -1
 find tree -name '*.ko' | xargs -P2 -n50 zstd -q --rm -1
 for v in tree/lib/modules/*; do depmod -b tree "${v##*/}"; done
-tar -C tree --owner=0 --group=0 -c boot lib`, "squeeze", boottest.Kernel(t))
+tar -C tree --owner=0 --group=0 -c boot lib`, "squeeze", boottest.SmallKernel(t))
 	c.Dir, c.Stdout, c.Stderr = dir, &out, os.Stderr
 	c.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	if err := c.Run(); err != nil {
@@ -86,6 +86,7 @@ func (w *world) check(o odd) {
 
 // What boots is any image; this one is the cheapest that is odd.
 func TestOddImage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}})
 	o := alpine(t)
 	w.start(o)

@@ -10,6 +10,7 @@ import (
 // Machines are switched off and on, over a restart of the server too; no more of them
 // are on than there is room for; and they end when their server does not run.
 func TestPowerOfMachines(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {"etc/name": "default\n"}}, `memory = "700M"`)
 	w.does("alice", "node create vm1 --ram 300M")
 	w.refuses("alice", "node create vm2 --ram 401M", "1 machine takes 300 MiB of the 700 MiB that machines may take, and vm2 would take 401 MiB; nothing changed")

@@ -8,6 +8,7 @@ import (
 // A machine that has nothing but its network card fetches what it boots. What runs there may
 // ask for the address, too, and gets the same.
 func TestPXE(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {"etc/name": "default\n"}})
 	w.does("alice", "node create vm1 --model pc-x86-64")
 	w.does("alice", "node config vm1 boot.loader=pxe")

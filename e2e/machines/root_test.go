@@ -23,7 +23,7 @@ const bare = "etc/bare"
 // withoutNFS is a layer that takes them away from the kernel of boottest.
 func withoutNFS(t *testing.T) v1.Layer {
 	t.Helper()
-	dirs, err := filepath.Glob(filepath.Join(boottest.Kernel(t), "lib/modules/*"))
+	dirs, err := filepath.Glob(filepath.Join(boottest.SmallKernel(t), "lib/modules/*"))
 	if err != nil || len(dirs) != 1 {
 		t.Fatal(dirs, err)
 	}

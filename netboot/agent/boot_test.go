@@ -227,6 +227,7 @@ func (b *bench) gone() {
 }
 
 func TestMachineBootsIntoMemory(t *testing.T) {
+	t.Parallel()
 	boottest.Need(t, "busybox")
 	b := newBench(t)
 	b.in.Rescue = true
@@ -331,6 +332,7 @@ func (b *bench) clock(c *ssh.Client, r instructions.Report) {
 }
 
 func TestMachineWithoutInit(t *testing.T) {
+	t.Parallel()
 	boottest.Need(t, "busybox")
 	b := newBench(t)
 	b.in.Process = &instructions.Process{Args: []string{"work", "an argument"}, Env: []string{"A=b c"}, Dir: "/srv/work", User: "worker"}

@@ -69,6 +69,7 @@ func overlays(dirs ...string) string {
 }
 
 func TestMachineBootsOverNFS(t *testing.T) {
+	t.Parallel()
 	boottest.Need(t, "busybox")
 	b := newBench(t)
 	b.in.Init = "/sbin/init"
