@@ -14,8 +14,9 @@ import (
 )
 
 // maxChunk is how much, in bytes, is given to the library at once: it copies
-// that, and the client may be of the kind that takes packets of any size.
-const maxChunk = 16 << 10
+// that, and the client may be of the kind that takes packets of any size. Most
+// take as much as this in one.
+const maxChunk = 32 << 10
 
 // outlet is where the output of a session leaves for its client, both streams by
 // turns. Who writes waits until the client takes it, or until the session does
