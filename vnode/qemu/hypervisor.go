@@ -2,14 +2,11 @@ package qemu
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"walt/ethernet"
 	"walt/fault"
@@ -60,17 +57,6 @@ type Hypervisor struct {
 	lives  sync.WaitGroup
 }
 
-// life is the time for which one node is on, over reboots that it does by itself.
-type life struct {
-	again atomic.Bool            // the next one follows at once
-	leave atomic.Bool            // the machine goes on without us
-	end   context.CancelFunc     // cuts the power, unless leave
-	off   chan struct{}          // closed when it is over
-	line  atomic.Pointer[serial] // nil until the machine runs
-
-	takes int // MiB of memory while the machine runs; guarded by the hypervisor's mu
-}
-
 // longestDir is how long the path of Dir may be: with what is below it, it must not
 // be longer than what the address of a socket holds.
 const longestDir = 107 - len("/525400000000/qmp.sock")
@@ -113,62 +99,6 @@ func (h *Hypervisor) Start(n nodes.Name) error {
 	return nil
 }
 
-// Resume goes on with the machine of a node that runs since before the server
-// started. It reports whether there is one.
-func (h *Hypervisor) Resume(ctx context.Context, n nodes.Name) bool {
-	found, err := h.resume(ctx, n)
-	if err != nil {
-		h.Log.Warn("a machine that may run is started anew", "node", n, "err", err)
-	}
-	return found
-}
-
-func (h *Hypervisor) resume(ctx context.Context, n nodes.Name) (bool, error) {
-	who, spec, err := h.describe(ctx, n)
-	if err != nil {
-		return false, err
-	}
-	m, err := adopt(ctx, h.place(spec.MAC), spec.MAC)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	known, err := h.Boots.Resume(ctx, who)
-	if err != nil || !known {
-		m.Kill()
-		return false, err
-	}
-	living, l, before, err := h.begin(n)
-	if err != nil || before != nil {
-		m.Leave()
-		return before != nil, err
-	}
-	go func() { // ends with living: Start, Stop and Close end it
-		defer h.lives.Done()
-		defer close(l.off)
-		h.live(living, l, n, m)
-	}()
-	return true, nil
-}
-
-// begin begins a life, which waits for the one before it.
-func (h *Hypervisor) begin(n nodes.Name) (context.Context, *life, *life, error) {
-	ctx, end := context.WithCancel(context.Background())
-	l := &life{end: end, off: make(chan struct{})}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		end()
-		return nil, nil, nil, fault.Failedf("the server is stopping")
-	}
-	before := h.nodes[n]
-	h.nodes[n] = l
-	h.lives.Add(1)
-	return ctx, l, before, nil
-}
-
 // Stop cuts the power of the node. It returns when it is off and the lab was told.
 func (h *Hypervisor) Stop(n nodes.Name) {
 	h.mu.Lock()
@@ -186,57 +116,6 @@ func (h *Hypervisor) Stop(n nodes.Name) {
 	}
 	h.mu.Unlock()
 	h.Sweep(context.Background())
-}
-
-// stopLeftover cuts the power of the machine of a node that an earlier server left.
-func (h *Hypervisor) stopLeftover(n nodes.Name) {
-	found, err := h.Lab.Named(context.Background(), []nodes.Name{n})
-	if err != nil {
-		h.Log.Error("look for the machine of a node", "node", n, "err", err)
-	}
-	for _, d := range found {
-		end(h.place(d.MAC))
-	}
-}
-
-// Sweep takes away what is left of nodes that are gone, their machines too if an end
-// of the server let them go on.
-func (h *Hypervisor) Sweep(ctx context.Context) {
-	if err := h.sweep(ctx); err != nil && ctx.Err() == nil {
-		h.Log.Error("look for machines of nodes that are gone", "err", err)
-	}
-}
-
-func (h *Hypervisor) sweep(ctx context.Context) error {
-	dirs, err := os.ReadDir(h.Dir) // before: a node that comes meanwhile is known
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	all, err := h.Lab.AllDevices(ctx)
-	if err != nil {
-		return err
-	}
-	here := map[string]bool{}
-	for d := range all.Found() {
-		here[folder(d.MAC)] = d.Host == nodes.QEMU
-	}
-	for _, d := range dirs {
-		if here[d.Name()] {
-			continue
-		}
-		mac, err := ethernet.ParseMAC(d.Name())
-		if err != nil {
-			continue // it is nothing of ours
-		}
-		dir := filepath.Join(h.Dir, d.Name())
-		if err := errors.Join(clear(dir), os.RemoveAll(dir), h.Boots.Forget(ctx, mac)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Close lets go of all machines, which go on.
@@ -264,120 +143,6 @@ func (h *Hypervisor) Console(n nodes.Name) []byte {
 		return nil
 	}
 	return line.end()
-}
-
-// live runs a node, with a new machine after each reboot that it does by itself,
-// until its power is cut or it switches itself off. m runs already, unless it is nil.
-func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, m *Machine) {
-	for {
-		end, err := h.run(ctx, l, n, m)
-		m = nil
-		switch {
-		case l.leave.Load():
-			return
-		case ctx.Err() != nil:
-			h.Lab.Down(n, l.again.Load(), "the server cut its power")
-			return
-		case err != nil:
-			h.Lab.Failed(n, err)
-			return
-		case end.crashed:
-			if !h.Lab.Crashed(n, end.why) {
-				return
-			}
-		default:
-			h.Lab.Down(n, end.again, end.why)
-		}
-		if !end.again {
-			return
-		}
-	}
-}
-
-// run is a machine from power on to power off. It returns why that was.
-func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine) (end ending, err error) {
-	l.line.Store(nil) // what it says from here on is of another boot
-	defer func() {    // whatever is wrong, no machine runs that nobody looks after
-		switch {
-		case m == nil || err == nil:
-		case l.leave.Load():
-			m.Leave()
-		default:
-			m.Kill()
-		}
-	}()
-	who, spec, err := h.describe(ctx, n)
-	if err != nil {
-		return end, err
-	}
-	if err := h.enter(l, n, spec, m != nil); err != nil {
-		return end, err
-	}
-	defer h.exit(l)
-	defer func() {
-		if !l.leave.Load() {
-			h.Boots.Over(who.IP)
-		}
-	}()
-	dir := h.place(spec.MAC)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return end, err
-	}
-	if err := h.reachable(); err != nil {
-		return end, err
-	}
-	network, err := h.LAN(ctx)
-	if err != nil {
-		return end, err
-	}
-	port, err := network.Connect(lan.Cable{
-		Name: string(n), MAC: spec.MAC, IP: who.IP,
-		Ours: filepath.Join(dir, SwitchSocket), Peer: filepath.Join(dir, wireSocket),
-	})
-	if err != nil {
-		return end, err
-	}
-	defer port.Close()
-	if m == nil {
-		if m, err = h.boot(ctx, who, spec, dir); err != nil {
-			return end, err
-		}
-	}
-	line, err := listen(dir, h.Log.With("node", n))
-	if err != nil {
-		return end, fmt.Errorf("listen to the serial line: %w", err)
-	}
-	l.line.Store(line)
-	defer line.close()
-	select {
-	case <-m.Gone():
-		<-m.monitor.gone // as it ended, all that it said and wrote is there
-		<-line.done
-		return endingOf(m.monitor.ended(), m.complaint(), line.end()), nil
-	case <-ctx.Done():
-		return end, ctx.Err()
-	}
-}
-
-// boot starts the machine of a node with what it is to boot now.
-func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, dir string) (*Machine, error) {
-	e, err := h.emulator.find()
-	if err != nil {
-		return nil, fault.Failedf("this server cannot run machines: %v", err)
-	}
-	who.Params = "console=ttyS0 quiet panic=1"
-	if !e.KVM { // they cost much where they protect nothing
-		who.Params += " mitigations=off nokaslr"
-	}
-	b, err := h.Boots.Prepare(ctx, who)
-	if err != nil {
-		return nil, err
-	}
-	spec.Kernel, spec.Initrd, spec.CommandLine = b.Kernel, b.Initrd, b.CommandLine
-	if err := setAside(dir); err != nil {
-		return nil, err
-	}
-	return e.start(ctx, dir, spec)
 }
 
 // reachable checks that the sockets of machines can have their addresses.

@@ -29,7 +29,7 @@ const (
 	controlSocket = "qmp.sock"
 	serialSocket  = "tty.sock"
 	wireSocket    = "net.sock" // of the machine
-	SwitchSocket  = "lan.sock" // of the switch that it is connected to
+	switchSocket  = "lan.sock" // of the switch that it is connected to
 	serialLog     = "tty.log"
 	processLog    = "qemu.log" // what QEMU itself has to say
 	processID     = "pid"
@@ -65,7 +65,7 @@ func (e Emulator) arguments(s Spec) []string {
 		"-m", strconv.FormatInt(s.Memory>>20, 10), "-smp", strconv.Itoa(s.CPUs),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-netdev", "dgram,id=n0,local.type=unix,local.path="+wireSocket+",remote.type=unix,remote.path="+SwitchSocket,
+		"-netdev", "dgram,id=n0,local.type=unix,local.path="+wireSocket+",remote.type=unix,remote.path="+switchSocket,
 		"-device", "virtio-net-pci,netdev=n0,bootindex=1,mac="+string(s.MAC),
 		"-device", "virtio-rng-pci",
 		"-chardev", "socket,id=s0,server=on,wait=off,path="+serialSocket, "-serial", "chardev:s0",

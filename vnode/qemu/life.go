@@ -1,0 +1,158 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"walt/fault"
+	"walt/netboot"
+	"walt/nodes"
+	"walt/vnode/lan"
+)
+
+// life is the time for which one node is on, over reboots that it does by itself.
+type life struct {
+	again atomic.Bool            // the next one follows at once
+	leave atomic.Bool            // the machine goes on without us
+	end   context.CancelFunc     // cuts the power, unless leave
+	off   chan struct{}          // closed when it is over
+	line  atomic.Pointer[serial] // nil until the machine runs
+
+	takes int // MiB of memory while the machine runs; guarded by the hypervisor's mu
+}
+
+// begin begins a life, which waits for the one before it.
+func (h *Hypervisor) begin(n nodes.Name) (context.Context, *life, *life, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.beginLocked(n)
+}
+
+func (h *Hypervisor) beginLocked(n nodes.Name) (_ context.Context, l, before *life, err error) {
+	if h.closed {
+		return nil, nil, nil, fault.Failedf("the server is stopping")
+	}
+	ctx, end := context.WithCancel(context.Background())
+	l = &life{end: end, off: make(chan struct{})}
+	before = h.nodes[n]
+	h.nodes[n] = l
+	h.lives.Add(1)
+	return ctx, l, before, nil
+}
+
+// live runs a node, with a new machine after each reboot that it does by itself,
+// until its power is cut or it switches itself off. m runs already, unless it is nil.
+func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, m *Machine) {
+	for {
+		end, err := h.run(ctx, l, n, m)
+		m = nil
+		switch {
+		case l.leave.Load():
+			return
+		case ctx.Err() != nil:
+			h.Lab.Down(n, l.again.Load(), "the server cut its power")
+			return
+		case err != nil:
+			h.Lab.Failed(n, err)
+			return
+		case end.crashed:
+			if !h.Lab.Crashed(n, end.why) {
+				return
+			}
+		default:
+			h.Lab.Down(n, end.again, end.why)
+		}
+		if !end.again {
+			return
+		}
+	}
+}
+
+// run is a machine from power on to power off. It returns why that was.
+func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine) (end ending, err error) {
+	l.line.Store(nil) // what it says from here on is of another boot
+	defer func() {    // whatever is wrong, no machine runs that nobody looks after
+		switch {
+		case m == nil || err == nil:
+		case l.leave.Load():
+			m.Leave()
+		default:
+			m.Kill()
+		}
+	}()
+	who, spec, err := h.describe(ctx, n)
+	if err != nil {
+		return end, err
+	}
+	if err := h.enter(l, n, spec, m != nil); err != nil {
+		return end, err
+	}
+	defer h.exit(l)
+	defer func() {
+		if !l.leave.Load() {
+			h.Boots.Over(who.IP)
+		}
+	}()
+	dir := h.place(spec.MAC)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return end, err
+	}
+	if err := h.reachable(); err != nil {
+		return end, err
+	}
+	network, err := h.LAN(ctx)
+	if err != nil {
+		return end, err
+	}
+	port, err := network.Connect(lan.Cable{
+		Name: string(n), MAC: spec.MAC, IP: who.IP,
+		Ours: filepath.Join(dir, switchSocket), Peer: filepath.Join(dir, wireSocket),
+	})
+	if err != nil {
+		return end, err
+	}
+	defer port.Close()
+	if m == nil {
+		if m, err = h.boot(ctx, who, spec, dir); err != nil {
+			return end, err
+		}
+	}
+	line, err := listen(dir, h.Log.With("node", n))
+	if err != nil {
+		return end, fmt.Errorf("listen to the serial line: %w", err)
+	}
+	l.line.Store(line)
+	defer line.close()
+	select {
+	case <-m.Gone():
+		<-m.monitor.gone // as it ended, all that it said and wrote is there
+		<-line.done
+		return endingOf(m.monitor.ended(), m.complaint(), line.end()), nil
+	case <-ctx.Done():
+		return end, ctx.Err()
+	}
+}
+
+// boot starts the machine of a node with what it is to boot now.
+func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, dir string) (*Machine, error) {
+	e, err := h.emulator.find()
+	if err != nil {
+		return nil, fault.Failedf("this server cannot run machines: %v", err)
+	}
+	who.Params = "console=ttyS0 quiet panic=1"
+	if !e.KVM { // they cost much where they protect nothing
+		who.Params += " mitigations=off nokaslr"
+	}
+	b, err := h.Boots.Prepare(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	spec.Kernel, spec.Initrd, spec.CommandLine = b.Kernel, b.Initrd, b.CommandLine
+	if err := setAside(dir); err != nil {
+		return nil, err
+	}
+	return e.start(ctx, dir, spec)
+}

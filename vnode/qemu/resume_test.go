@@ -1,0 +1,187 @@
+package qemu
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"walt/netboot"
+	"walt/nodes"
+	"walt/vnode/lan"
+)
+
+// leftover is a process that a server left, which answers as a machine does.
+func leftover(t *testing.T, dir string) (ended chan struct{}) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("/bin/sh", "-c", "read line", guestName(mac))
+	c.Dir = dir
+	hold, err := c.StdinPipe()
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended = make(chan struct{})
+	go func() { // ends with the process
+		defer close(ended)
+		_ = c.Wait() // it is killed
+	}()
+	t.Cleanup(func() {
+		hold.Close()
+		<-ended
+	})
+	l, err := net.Listen("unix", filepath.Join(dir, controlSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() { // ends with the test
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go answer(conn) // ends with the connection
+			go func() {     // ends with the process
+				<-ended
+				conn.Close()
+			}()
+		}
+	}()
+	if err := os.WriteFile(filepath.Join(dir, processID), fmt.Appendln(nil, c.Process.Pid), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return ended
+}
+
+// answer answers every command with the name of the machine.
+func answer(conn net.Conn) {
+	fmt.Fprintln(conn, `{"QMP": {}}`)
+	for in := json.NewDecoder(bufio.NewReader(conn)); ; {
+		var asked struct {
+			ID int `json:"id"`
+		}
+		if in.Decode(&asked) != nil {
+			return
+		}
+		fmt.Fprintf(conn, `{"return": {"name": %q}, "id": %d}`+"\n", guestName(mac), asked.ID)
+	}
+}
+
+// slow is a lab whose boots are found when the test says so.
+type slow struct {
+	known
+	entered, found chan struct{}
+}
+
+func (s slow) Resume(ctx context.Context, _ netboot.Machine) (bool, error) {
+	close(s.entered)
+	select {
+	case <-s.found:
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+func (slow) Down(nodes.Name, bool, string) {}
+func (slow) Failed(nodes.Name, error)      {}
+func (slow) Limits() (l nodes.Limits)      { return l }
+
+func newSlow(t *testing.T) (h *Hypervisor, s slow, ended, asked chan struct{}) {
+	t.Helper()
+	dir := place(t)
+	ended = leftover(t, dir)
+	s = slow{known{over: new(bool)}, make(chan struct{}), make(chan struct{})}
+	asked = make(chan struct{}, 10)
+	h, err := New(Config{
+		Dir: filepath.Dir(dir), Lab: s, Boots: s, Log: slog.New(slog.DiscardHandler),
+		LAN: func(context.Context) (*lan.LAN, error) {
+			asked <- struct{}{}
+			return nil, errors.New("no network")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, s, ended, asked
+}
+
+// A machine that is started anew while the server goes on with it does so after that:
+// what it boots next is not taken for what it booted before.
+func TestStartWhileGoingOn(t *testing.T) {
+	t.Parallel()
+	h, s, ended, asked := newSlow(t)
+	resumed, started := make(chan bool, 1), make(chan error, 1)
+	go func() { resumed <- h.Resume(t.Context(), "vm1") }() // ends when it is found
+	<-s.entered
+	go func() { started <- h.Start("vm1") }() // ends when that is over
+	select {
+	case err := <-started:
+		t.Errorf("it starts before it is known what it booted: %v", err)
+	case <-asked:
+		t.Error("two of it run at the same time")
+	case <-time.After(100 * time.Millisecond): // neither happens, however long it takes
+	}
+	close(s.found)
+	if !<-resumed {
+		t.Error("it was not found")
+	}
+	if err := <-started; err != nil {
+		t.Error(err)
+	}
+	<-ended // for the next one
+	h.Close()
+}
+
+// A machine goes on when the server ends before it knows what that booted.
+func TestEndWhileGoingOn(t *testing.T) {
+	t.Parallel()
+	h, s, ended, _ := newSlow(t)
+	ctx, end := context.WithCancel(t.Context())
+	resumed := make(chan bool, 1)
+	go func() { resumed <- h.Resume(ctx, "vm1") }() // ends with ctx
+	<-s.entered
+	end()
+	if <-resumed {
+		t.Error("the server went on with it")
+	}
+	h.Close()
+	select {
+	case <-ended:
+		t.Error("it was ended")
+	default:
+	}
+}
+
+// The server does not go on with a machine that somebody started before it came to that.
+func TestStartBeforeGoingOn(t *testing.T) {
+	t.Parallel()
+	h, s, _, _ := newSlow(t)
+	if _, _, _, err := h.begin("vm1"); err != nil {
+		t.Fatal(err)
+	}
+	h.lives.Done()
+	if !h.Resume(t.Context(), "vm1") {
+		t.Error("it would be started once more")
+	}
+	select {
+	case <-s.entered:
+		t.Error("its boot is taken for the one before")
+	default:
+	}
+	h.Close()
+}
