@@ -58,7 +58,7 @@ type agent struct {
 }
 
 // hear serves the connection of an agent, until it ends.
-func (s *Server) hear(ctx context.Context, conn net.Conn) {
+func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 	defer conn.Close()
 	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
@@ -96,6 +96,7 @@ func (s *Server) hear(ctx context.Context, conn net.Conn) {
 				s.Log.Error("note that an agent has come", "node", b.machine.Name, "err", err)
 				break
 			}
+			prod(on, b.machine.IP, said.Conns)
 		}
 		if err := s.noteRoot(b, said); err != nil {
 			s.Log.Error("note that a machine has its root", "node", b.machine.Name, "err", err)
@@ -152,6 +153,16 @@ func (s *Server) admit(b *boot, a *agent) error {
 		return nil
 	}
 	return s.keep(b)
+}
+
+// prod has a machine look after its connections for files, which are of a server before
+// this one when that was away: it tries them ever more seldom, and would find out late.
+func prod(on Network, machine netip.Addr, conns []instructions.Conn) {
+	for _, c := range conns[:min(len(conns), instructions.MostConns)] {
+		if c.Remote == PortNFS || c.Remote == PortHTTP {
+			on.Prod(c.Remote, netip.AddrPortFrom(machine, c.Local))
+		}
+	}
 }
 
 // isRooted reports whether nobody gets the root file system any more.

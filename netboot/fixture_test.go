@@ -107,8 +107,9 @@ func (f *fixture) hears(want string) {
 
 // loopback is a network on loopback, where ports are others than usual.
 type loopback struct {
-	mu sync.Mutex
-	of map[uint16]string
+	mu      sync.Mutex
+	of      map[uint16]string
+	prodded []string // connections, as "server machine"
 }
 
 func (l *loopback) Listen(port uint16) (net.Listener, error) {
@@ -131,6 +132,12 @@ func (l *loopback) ListenBroadcast(port uint16) (net.PacketConn, error) {
 	defer l.mu.Unlock()
 	l.of[port] = conn.LocalAddr().String()
 	return conn, nil
+}
+
+func (l *loopback) Prod(server uint16, machine netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.prodded = append(l.prodded, fmt.Sprintf("%d %s", server, machine))
 }
 
 func (l *loopback) at(port uint16) string {

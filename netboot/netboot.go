@@ -129,6 +129,9 @@ type Network interface {
 	Listen(port uint16) (net.Listener, error)
 	// ListenBroadcast is for UDP that is sent to everybody.
 	ListenBroadcast(port uint16) (net.PacketConn, error)
+	// Prod has a machine find out whether the server still knows a connection of it, from
+	// a port of the machine to one of the server. One that it knows is not disturbed.
+	Prod(server uint16, machine netip.AddrPort)
 }
 
 // Tree implements nfs.Exports: a machine sees the image that it boots.
@@ -186,7 +189,7 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 		return nil
 	})
 	g.Go(func() error { return files.Serve(listeners[1]) })
-	g.Go(func() error { return s.listen(ctx, listeners[2]) })
+	g.Go(func() error { return s.listen(ctx, on, listeners[2]) })
 	g.Go(func() error { return (&dhcp.Server{Hosts: s, Log: s.Log}).Serve(ctx, addresses) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -196,7 +199,7 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 }
 
 // listen serves agents until the listener is closed.
-func (s *Server) listen(ctx context.Context, l net.Listener) error {
+func (s *Server) listen(ctx context.Context, on Network, l net.Listener) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	for {
@@ -209,7 +212,7 @@ func (s *Server) listen(ctx context.Context, l net.Listener) error {
 		}
 		conns.Go(func() { // ends with the connection, or with ctx
 			defer context.AfterFunc(ctx, func() { c.Close() })()
-			s.hear(ctx, c)
+			s.hear(ctx, on, c)
 		})
 	}
 }

@@ -159,6 +159,28 @@ func TestAgents(t *testing.T) {
 	}
 }
 
+// A machine that comes to another server is made to look after what it waits for: the
+// files that it reads, and nothing else.
+func TestConnectionsOfAServerBefore(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, token := f.prepare(one)
+	i, _ := f.ask(one, token)
+	said := report(i, instructions.Mounts)
+	said.Conns = []instructions.Conn{{Local: 690, Remote: netboot.PortNFS}, {Local: 4000, Remote: 22}, {Local: 4001, Remote: netboot.PortHTTP}}
+	for port := range uint16(100) {
+		said.Conns = append(said.Conns, instructions.Conn{Local: 5000 + port, Remote: netboot.PortNFS})
+	}
+	c := f.agent(one, said)
+	f.report(c, report(i, instructions.Mounts, instructions.Init, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+	f.ports.mu.Lock()
+	defer f.ports.mu.Unlock()
+	if got := f.ports.prodded; len(got) != instructions.MostConns-1 || got[0] != "2049 127.0.0.2:690" || got[1] != "80 127.0.0.2:4001" {
+		t.Errorf("it looks after %v", got)
+	}
+}
+
 // The lab is told of each step of a boot once, and nothing by a machine that boots anew.
 func TestSteps(t *testing.T) {
 	t.Parallel()

@@ -79,7 +79,10 @@ const (
 	reportEvery = 5 * time.Second
 	// silence is how long the server may leave bytes unacknowledged before the agent
 	// connects anew.
-	silence = 20 * time.Second
+	silence = 8 * time.Second
+	// dialLimit and longestPause are short: what else waits for a server that was away
+	// goes on when the agent has found it again.
+	dialLimit, longestPause = 2 * time.Second, time.Second
 )
 
 // talk holds a connection to the server, for ever.
@@ -88,8 +91,8 @@ func (m *machine) talk() {
 		return
 	}
 	told := "" // the last error, which is noted once
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		conn, err := net.DialTimeout("tcp", m.in.Server, 5*time.Second)
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, longestPause) {
+		conn, err := net.DialTimeout("tcp", m.in.Server, dialLimit)
 		if err == nil {
 			told, pause = "", 100*time.Millisecond
 			err = m.converse(conn)
@@ -131,9 +134,11 @@ func (m *machine) converse(conn net.Conn) error {
 	}()
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
-	for out := json.NewEncoder(conn); ; {
+	said := m.report()
+	said.Conns = waiting(conn)
+	for out := json.NewEncoder(conn); ; said = m.report() {
 		conn.SetWriteDeadline(time.Now().Add(silence))
-		if err := out.Encode(m.report()); err != nil {
+		if err := out.Encode(said); err != nil {
 			return err
 		}
 		select {

@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -111,6 +112,20 @@ func TestListeners(t *testing.T) {
 	const table = "  sl  local_address rem_address   st\n   0: 0100007F:0016 00000000:0000 0A 0\n   1: 0100007F:0050 0200007F:9999 01 0\n   2: 00000000000000000000000000000000:1F90 00:0000 0A 0\nbroken\n"
 	if got := listeners(table); !slices.Equal(got, []int{22, 8080}) {
 		t.Errorf("ports %v", got)
+	}
+}
+
+func TestConnected(t *testing.T) {
+	row := func(local, remote string, to netip.Addr, state string) string {
+		ip := to.As4()
+		return fmt.Sprintf("   0: 0700000A:%s %08X:%s %s 0\n", local, binary.NativeEndian.Uint32(ip[:]), remote, state)
+	}
+	server, other := netip.MustParseAddr("10.217.0.1"), netip.MustParseAddr("10.217.0.9")
+	table := "  sl  local_address rem_address   st\nbroken\n" + row("02B2", "0801", server, "01") + row("02B3", "0801", other, "01") +
+		row("02B4", "0801", server, "02") + row("9999", "0050", server, "01")
+	want := []instructions.Conn{{Local: 690, Remote: 2049}, {Local: 39321, Remote: 80}}
+	if got := connected(table, server); !slices.Equal(got, want) {
+		t.Errorf("it has %v", got)
 	}
 }
 

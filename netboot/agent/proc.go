@@ -3,7 +3,12 @@
 package main
 
 import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,6 +29,43 @@ func listeners(table string) (ports []int) {
 		}
 	}
 	return ports
+}
+
+// connected returns the connections to an address, from a table of /proc/net. IPv4 is
+// there in the order of the processor's bytes.
+func connected(table string, to netip.Addr) (all []instructions.Conn) {
+	const established = "01"
+	ip := to.As4()
+	for line := range strings.Lines(table) {
+		words := strings.Fields(line)
+		if len(words) < 4 || words[3] != established {
+			continue
+		}
+		_, local, _ := strings.Cut(words[1], ":")
+		peer, remote, _ := strings.Cut(words[2], ":")
+		from, err := strconv.ParseUint(local, 16, 16)
+		port, bad := strconv.ParseUint(remote, 16, 16)
+		addr, wrong := strconv.ParseUint(peer, 16, 32)
+		if err == nil && bad == nil && wrong == nil && uint32(addr) == binary.NativeEndian.Uint32(ip[:]) {
+			all = append(all, instructions.Conn{Local: uint16(from), Remote: uint16(port)})
+		}
+	}
+	return all
+}
+
+// waiting returns the connections to the server beside that of the agent.
+func waiting(agent net.Conn) []instructions.Conn {
+	own, err := netip.ParseAddrPort(agent.RemoteAddr().String())
+	if err != nil || !own.Addr().Unmap().Is4() {
+		return nil
+	}
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return nil // nothing is worse for it
+	}
+	all := connected(string(table), own.Addr().Unmap())
+	all = slices.DeleteFunc(all, func(c instructions.Conn) bool { return c.Remote == own.Port() })
+	return all[:min(len(all), instructions.MostConns)]
 }
 
 // up notes that SSH answers. From here on time counts less than memory: machines are

@@ -149,6 +149,16 @@ type Report struct {
 	Size   int64   `json:"size"`   // bytes that they may take
 	Ending string  `json:"ending"` // Reboot or Poweroff: it has begun to, as it was ordered
 	LEDs   int     `json:"leds"`   // that it has
+	Conns  []Conn  `json:"conns"`  // in the first report of a connection: the other ones to the server
+}
+
+// MostConns is how many connections a report tells of at most.
+const MostConns = 16
+
+// Conn is a connection of a machine to the server, by its ports.
+type Conn struct {
+	Local  uint16 `json:"local"` // of the machine
+	Remote uint16 `json:"remote"`
 }
 
 // Order is what the server tells an agent. Each field is for itself.
