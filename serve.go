@@ -36,6 +36,9 @@ import (
 // drain is how long running commands get when the server shuts down.
 const drain = 10 * time.Second
 
+// findLimit is how long logins wait until the machines are found that run.
+const findLimit = 5 * time.Second
+
 // server is all parts of a running waltd.
 type server struct {
 	data     string // directory of all that there is
@@ -193,6 +196,14 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		return nil
 	})
 	g.Go(func() error { return s.reloadAtHangup(failing) })
+	if s.qemu.Left() {
+		select { // before anybody is told that they are off
+		case <-s.lab.Found():
+		case <-time.After(findLimit):
+		case <-failing.Done():
+		case <-ctx.Done():
+		}
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
 	ready()

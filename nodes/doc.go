@@ -45,7 +45,8 @@
 //	agents.go      what is asked of agents, or over SSH where there is none
 //	reboot.go      starting nodes anew, by themselves or by their power
 //	off.go         switching nodes off and on
-//	startup.go     starting machines after a start of their host, a few at a time
+//	startup.go     machines when the server starts: it goes on with those that run, and
+//	               starts the others, a few at a time
 //	wait.go        waiting until nodes are up, and waking those that save power
 //	session.go     commands and shells of users on nodes
 //	ports.go       what package power asks and is asked about switch ports

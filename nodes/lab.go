@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,8 @@ type Lab struct {
 	losses   *losses
 	visitors remote.Visitors
 	limits   atomic.Pointer[Limits] // nil: none
+	found    chan struct{}          // see Found
+	seen     sync.Once              // of closing it
 	works    sync.WaitGroup         // what goes on though nobody waits for it, each for a limited time
 }
 
@@ -65,7 +68,7 @@ func New(c Config) *Lab {
 	pool := newPool()
 	status := newBoard(c.Now, pool)
 	return &Lab{
-		Config: c, status: status, view: newView(c.Store, pool), losses: newLosses(),
+		Config: c, status: status, view: newView(c.Store, pool), losses: newLosses(), found: make(chan struct{}),
 		stateLog: &stateLog{store: c.Store, journal: c.Journal, status: status, log: c.Log, now: c.Now},
 	}
 }
@@ -96,19 +99,25 @@ func (l *Lab) Run(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	var machines []*Device
+	virtual = slices.DeleteFunc(virtual, func(d *Device) bool { return off[d.Name] })
+	runs := l.resumeAll(ctx, virtual)
+	var machines, others []*Device
 	for _, d := range virtual {
 		switch {
-		case off[d.Name] || l.resume(ctx, *d) || ordered[d.Name]:
+		case runs[d.Name] || ordered[d.Name]:
 		case d.Host == QEMU:
 			machines = append(machines, d)
 		default:
-			l.start(*d, 0, cause{})
+			others = append(others, d)
 		}
 	}
 	l.queue(machines)
 	if err := l.recallAddresses(ctx); err != nil && ctx.Err() == nil {
 		return err
+	}
+	l.seen.Do(func() { close(l.found) })
+	for _, d := range others {
+		l.start(*d, 0, cause{})
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run} { // of what this server sees

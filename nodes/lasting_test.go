@@ -98,6 +98,22 @@ func TestNodesThatOutliveTheServer(t *testing.T) {
 		t.Errorf("a node that went on: %d events, started %v", n, second.started)
 	}
 
+	// It is up for whoever asks first, whether or not it answers already.
+	silent := new(lasting)
+	silent.runs.Store(true)
+	answers.Store(false)
+	serve(silent, func(l testLab) bool {
+		<-l.Found()
+		if !isUp(l) {
+			t.Error("a node that goes on is not up when it is found")
+		}
+		return true
+	})
+	answers.Store(true)
+	if n := events(); n != 1 || len(silent.started) > 0 {
+		t.Errorf("a node that goes on and is busy: %d events, started %v", n, silent.started)
+	}
+
 	third := new(lasting) // its machine is gone
 	serve(third, isUp)
 	if len(third.started) != 1 {

@@ -16,8 +16,12 @@ import (
 	"walt/state"
 )
 
-// shutdownLimit is how long a node may take to shut down before its power is cut.
-const shutdownLimit = 30 * time.Second
+const (
+	// shutdownLimit is how long a node may take to shut down before its power is cut.
+	shutdownLimit = 30 * time.Second
+	// downEvery is how often it is asked whether it still answers.
+	downEvery = 500 * time.Millisecond
+)
 
 // offWords tells why a node is off, in words for users.
 func offWords(o power.Off) string {
@@ -178,9 +182,9 @@ func (l *Lab) shutDown(ctx context.Context, d Device, addr string) {
 	if err != nil {
 		return
 	}
-	for l.status.of(d.Name).State == Up && pause.For(ctx, meetEvery) == nil {
+	for l.status.of(d.Name).State == Up && pause.For(ctx, downEvery) == nil {
 		if _, away := remote.Ping(ctx, l.Dial, addr); away != nil { // what is left to do there takes no services
-			_ = pause.For(ctx, 4*meetEvery)
+			_ = pause.For(ctx, 4*downEvery)
 			return
 		}
 	}

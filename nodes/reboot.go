@@ -10,11 +10,8 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
-	"walt/images"
 	"walt/journal"
-	"walt/pause"
 	"walt/power"
-	"walt/remote"
 	"walt/state"
 )
 
@@ -309,6 +306,11 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status, why cause) error {
 // its host refuses, which stays with the node; else "".
 func (l *Lab) start(d Device, tries int, why cause) (refused string) {
 	l.starting(d, tries, why)
+	return l.give(d)
+}
+
+// give is start of a node whose status tells of it already.
+func (l *Lab) give(d Device) (refused string) {
 	host, here := l.Hosts[d.Host]
 	if !here {
 		return l.failed(d.Name, fault.Failedf("this server does not run %s nodes", d.Host))
@@ -317,48 +319,6 @@ func (l *Lab) start(d Device, tries int, why cause) (refused string) {
 		return l.failed(d.Name, err)
 	}
 	return ""
-}
-
-// resume goes on with a virtual node that went on while no server was there, unless
-// it is to boot something else by now. It reports whether it did.
-func (l *Lab) resume(ctx context.Context, d Device) bool {
-	host, here := l.Hosts[d.Host]
-	if !here || !d.lasts() {
-		return false
-	}
-	img, err := state.Read(ctx, l.Store, func(r state.Reader) (images.Image, error) { return images.Get(r, d.Image) })
-	if err != nil || d.Booted != img.Ref || d.Digest != img.Digest || !host.Resume(ctx, d.Name) {
-		return false
-	}
-	l.status.change(d.Name, func(s *Status) {
-		l.begin(s, d, 0, cause{})
-		s.due, s.took, s.untold, s.Step = false, d.Digest, true, Kernel
-	})
-	if l.status.isUp(d.Name) { // as far as the log knows
-		l.works.Go(func() { l.meet(ctx, d) }) // ends within its limit; Run waits for it
-	}
-	return true
-}
-
-const (
-	// meetLimit is for how long a node that goes on is called.
-	meetLimit = 15 * time.Second
-	meetEvery = 500 * time.Millisecond
-)
-
-// meet calls a node that was up when the last server ended until it answers: it does
-// not know that there is another one, and would tell that it is up much later.
-func (l *Lab) meet(ctx context.Context, d Device) {
-	ctx, cancel := context.WithTimeout(ctx, meetLimit)
-	defer cancel()
-	addr, err := state.Read(ctx, l.Store, func(r state.Reader) (string, error) { return addresses.Get(r, string(d.MAC)) })
-	for err == nil {
-		if _, away := remote.Ping(ctx, l.Dial, addr); away == nil {
-			l.Up(d.Name, addr)
-			return
-		}
-		err = pause.For(ctx, meetEvery)
-	}
 }
 
 // starting notes that a node should be up soon.

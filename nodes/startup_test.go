@@ -10,7 +10,56 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/images"
+	"walt/state"
 )
+
+// A machine is started once, whoever comes to it at the same time.
+func TestMachineStartsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, nil)
+		l.Hosts[QEMU] = l.grid
+		l.grid.dead = true
+		d, err := l.Register(t.Context(), "alice", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
+		ok(t, err)
+		l.status.forget("vm1") // as after a start
+		l.grid.take()
+		all := slices.Repeat([]*Device{&d}, 50)
+		l.queue(all)
+		ok(t, l.startMachines(t.Context(), all, len(all)))
+		equal(t, "started", l.grid.take(), "vm1")
+	})
+}
+
+// cutter is a host of nodes that somebody wants off in the moment in which they start.
+type cutter struct {
+	*grid
+	off func()
+}
+
+func (c cutter) Start(n Name) error {
+	c.off()
+	return c.grid.Start(n)
+}
+
+// A machine that waited for its turn is off when that is ordered meanwhile.
+func TestMachineIsOffThatStarts(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.grid.dead = true
+	d, err := l.Register(t.Context(), "alice", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
+	ok(t, err)
+	l.Hosts[QEMU] = cutter{l.grid, func() {
+		_, err := l.Store.Update(t.Context(), func(tx state.Tx) error {
+			_, err := l.Ports.PowerOff(tx, d.MAC, true, "alice")
+			return err
+		})
+		ok(t, err)
+	}}
+	l.status.forget("vm1")
+	l.queue([]*Device{&d})
+	ok(t, l.startInTurn(t.Context(), "vm1"))
+	equal(t, "stopped", l.grid.stopped, "vm1")
+}
 
 // When none of the machines runs any more, as after a start of the host, they start a few
 // at a time, those of users first.

@@ -39,8 +39,8 @@ func TestProd(t *testing.T) {
 	machine, server := begin()
 	at := netip.MustParseAddrPort(machine.LocalAddr().String())
 	w.Prod(2049, at)
-	w.Prod(2049, netip.AddrPortFrom(at.Addr(), at.Port()+1))     // of none
-	w.Prod(2049, netip.MustParseAddrPort("10.99.0.200:1"))       // of nobody
+	w.Prod(2049, netip.AddrPortFrom(at.Addr(), at.Port()+1))      // of none
+	w.Prod(2049, netip.MustParseAddrPort("10.99.0.200:1"))        // of nobody
 	if _, err := server.Write([]byte("still here")); err != nil { // behind that
 		t.Fatal(err)
 	}

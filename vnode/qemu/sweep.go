@@ -3,8 +3,10 @@ package qemu
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"walt/ethernet"
 	"walt/nodes"
@@ -19,6 +21,15 @@ func (h *Hypervisor) stopLeftover(n nodes.Name) {
 	for _, d := range found {
 		end(h.place(d.MAC))
 	}
+}
+
+// Left reports whether a machine runs that an earlier server left.
+func (h *Hypervisor) Left() bool {
+	dirs, err := os.ReadDir(h.Dir)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(dirs, func(d fs.DirEntry) bool { return process(filepath.Join(h.Dir, d.Name())) != nil })
 }
 
 // Sweep takes away what is left of nodes that are gone, their machines too if an end
