@@ -45,7 +45,8 @@ first.`,
 lists. Devices that wait for one become free nodes. Where a model has a default
 image, that is replaced as "advanced update-default-images" does it: one free
 node boots the new one before the others, and the one before can be put back.
-One that the virtual machines of a model could not boot is refused. Your image, and the nodes of users, are left alone.`,
+One that the virtual machines of a model could not boot is refused. Your image,
+and the nodes of users, are left alone.`,
 		Args:  []Arg{{Name: "NAME", Complete: completeImage}},
 		Flags: []Flag{yesFlag, noInputFlag},
 		Run:   setDefault,
