@@ -20,8 +20,9 @@ import (
 // commits that were written before it began. While it runs, later ones gather for
 // the next, which also waits for a moment for those that are under way.
 
-// patience is for how long a round waits at most for updates that are under way.
-const patience = 5 * time.Millisecond
+// patience is for how long a round waits at most for updates that are under way. On a
+// slow disk enough of them come while the round before runs.
+const patience = time.Millisecond
 
 // rounds make commits durable. A nil one has nothing to do: a store in memory.
 type rounds struct {
