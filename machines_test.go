@@ -137,6 +137,15 @@ func TestWhatVirtualNodesAre(t *testing.T) {
 }
 
 // The machines that a server left are ended when it does not run any more.
+// Machines run in directories of their own, and find what is in the data from there.
+func TestDataOfARelativePath(t *testing.T) {
+	t.Parallel()
+	c, _, err := configured("serve", []string{"--data", "some/data"})
+	if err != nil || !filepath.IsAbs(c.Data) || !strings.HasSuffix(c.Data, "/some/data") {
+		t.Errorf("%s, %v", c.Data, err)
+	}
+}
+
 func TestStopMachines(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

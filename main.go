@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -216,8 +217,11 @@ func (s *settings) load() (config.Config, error) {
 			return c, err
 		}
 	}
-	if s.data != "" {
-		c.Data = s.data
+	if s.data != "" { // absolute, as in the file: machines run in directories of their own
+		var err error
+		if c.Data, err = filepath.Abs(s.data); err != nil {
+			return c, err
+		}
 	}
 	if s.listen != "" {
 		c.Listen = s.listen
