@@ -16,14 +16,17 @@ type ending struct {
 // writes a panic there however quiet it is.
 var panicForm = regexp.MustCompile(`Kernel panic - not syncing: ([^\r\n]+)`)
 
+// timedOut is what systemd writes, in several versions, before it cuts a shutdown short as
+// our init has told it to.
+var timedOut = regexp.MustCompile(`Timed out starting (\x1b\[[0-9;]*m)*(System )?([Rr]eboot|[Pp]ower.?[Oo]ff)`)
+
 // longestPanic is how many bytes of what a kernel says of its panic are kept: it writes
 // no longer lines, but whatever runs on a machine does.
 const longestPanic = 500
 
 const (
-	initEnded = "Attempted to kill init!"    // of the kernel
-	hangs     = "walt: the shutdown hangs"   // of the agent, which then cuts it short
-	timedOut  = "immediately: job timed out" // of systemd, which our init tells to do the same
+	initEnded = "Attempted to kill init!"  // of the kernel
+	hangs     = "walt: the shutdown hangs" // of the agent, which then cuts it short
 	hung      = "its shutdown hung, and was cut short"
 	powerCut  = "power cut: its process on the server was killed, or crashed"
 )
@@ -51,7 +54,7 @@ func endingOf(reason, complaint string, said []byte) ending {
 		if e.why = "kernel panic: " + text; strings.HasPrefix(text, initEnded) {
 			e.why = "its init ended (" + e.why + ")"
 		}
-	case strings.Contains(string(said), hangs), strings.Contains(string(said), timedOut):
+	case strings.Contains(string(said), hangs), timedOut.Match(said):
 		e.why = hung
 	}
 	return e
