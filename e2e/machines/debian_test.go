@@ -47,7 +47,7 @@ func with(t *testing.T, layers []v1.Layer, files map[string]string) []v1.Layer {
 }
 
 // patient are the settings of a machine that starts as much as a whole Debian does.
-var patient = []string{"boot.timeout=900", "cpu.cores=2"}
+var patient = []string{"boot.timeout=900"}
 
 const masked = "-> /dev/null" // a unit of systemd that is not to be started
 
