@@ -41,6 +41,11 @@ func (c cutter) Start(n Name) error {
 	return c.grid.Start(n)
 }
 
+func (c cutter) Stop(n Name) {
+	c.grid.Stop(n)
+	c.lab.Down(n, false, "")
+}
+
 // A machine that waited for its turn is off when that is ordered meanwhile.
 func TestMachineIsOffThatStarts(t *testing.T) {
 	t.Parallel()
