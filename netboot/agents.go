@@ -285,11 +285,8 @@ func (b *boot) end() {
 
 // agentOf returns the agent of a node.
 func (s *Server) agentOf(n nodes.Name) (*agent, error) {
-	ip, is := s.Find(string(n))
-	s.mu.Lock()
-	b := s.boots[ip]
-	s.mu.Unlock()
-	if !is || b == nil {
+	b := s.bootOf(n)
+	if b == nil {
 		return nil, nodes.ErrNoAgent
 	}
 	b.mu.Lock()

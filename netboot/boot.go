@@ -56,10 +56,11 @@ type boot struct {
 	over  bool               // there is another one, or none: what its agent says does not count
 	agent *agent             // nil until it comes
 	stop  context.CancelFunc // ends the sending of the root file system; nil before the first
+	taken map[int]int64      // bytes of each layer of that in the machine's memory
 }
 
 func newBoot(m Machine, r record) *boot {
-	return &boot{machine: m, record: r, pace: rate.NewLimiter(reports, reportsAtOnce)}
+	return &boot{machine: m, record: r, pace: rate.NewLimiter(reports, reportsAtOnce), taken: map[int]int64{}}
 }
 
 // root is a layer of the root file system.
@@ -181,14 +182,23 @@ func (s *Server) Forget(ctx context.Context, mac ethernet.MAC) error {
 
 // Find returns the address of a machine that runs, by the name of its node.
 func (s *Server) Find(name string) (netip.Addr, bool) {
+	b := s.bootOf(nodes.Name(name))
+	if b == nil {
+		return netip.Addr{}, false
+	}
+	return b.machine.IP, true
+}
+
+// bootOf returns the last boot of a node, nil when it has none.
+func (s *Server) bootOf(n nodes.Name) *boot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ip, b := range s.boots {
-		if string(b.machine.Name) == name {
-			return ip, true
+	for _, b := range s.boots {
+		if b.machine.Name == n {
+			return b
 		}
 	}
-	return netip.Addr{}, false
+	return nil
 }
 
 // hold takes hold of the content of a boot: its image, and what lends that a kernel.

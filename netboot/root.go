@@ -97,7 +97,7 @@ func (s *Server) sendRoot(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := b.send(r.Context())
-	out := &sender{ctx: ctx, w: w, control: http.NewResponseController(w), skip: from}
+	out := &sender{ctx: ctx, w: w, control: http.NewResponseController(w), from: from, taken: func(n int64) { b.took(layer, n) }}
 	defer context.AfterFunc(ctx, func() { _ = out.control.SetWriteDeadline(time.Unix(1, 0)) })() // if it has none, it ends by itself
 	w.Header().Set("Content-Type", "application/x-tar")
 	if err := archive(ctx, out, b.roots[layer].tree); err != nil {
@@ -122,21 +122,44 @@ func (b *boot) send(parent context.Context) context.Context {
 	return ctx
 }
 
+// took notes that the machine has so many bytes of a layer.
+func (b *boot) took(layer int, bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken[layer] = max(b.taken[layer], bytes)
+}
+
+// Taken implements nodes.Agents.
+func (s *Server) Taken(n nodes.Name) (sum int64) {
+	b := s.bootOf(n)
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, bytes := range b.taken {
+		sum += bytes
+	}
+	return sum
+}
+
 // sender writes to a machine that must take something in time, and nothing of what it
 // has already.
 type sender struct {
 	ctx     context.Context
 	w       io.Writer
 	control *http.ResponseController
-	skip    int64
+	from    int64       // bytes that it has
+	at      int64       // bytes that were to be written
+	taken   func(int64) // is called with how many it has then
 }
 
 func (s *sender) Write(b []byte) (int, error) {
 	if s.ctx.Err() != nil {
 		return 0, context.Cause(s.ctx)
 	}
-	known := min(s.skip, int64(len(b)))
-	s.skip -= known
+	known := min(max(s.from-s.at, 0), int64(len(b)))
+	s.at += known
 	if known == int64(len(b)) {
 		return len(b), nil
 	}
@@ -147,5 +170,7 @@ func (s *sender) Write(b []byte) (int, error) {
 		return 0, context.Cause(s.ctx)
 	}
 	n, err := s.w.Write(b[known:])
+	s.at += int64(n)
+	s.taken(s.at)
 	return int(known) + n, err
 }

@@ -131,6 +131,9 @@ func TestRootIsSent(t *testing.T) {
 		if rest, status := f.get(one, fmt.Sprintf("%s?from=%d", path, at)); status != http.StatusOK || !bytes.Equal(rest, whole[at:]) {
 			t.Errorf("from %d: status %d, %d bytes", at, status, len(rest))
 		}
+		if taken := f.Taken("one"); taken != int64(len(whole)) { // once, however often it asks
+			t.Errorf("it took %d of %d bytes", taken, len(whole))
+		}
 	}
 	for bad, want := range map[string]int{"?from=-1": 404, "?from=x": 404, "?from=99999999999999999999": 404} {
 		if _, status := f.get(one, path+bad); status != want {

@@ -11,7 +11,7 @@ import (
 func TestSkippingEnds(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &sender{ctx: ctx, w: io.Discard, skip: 1 << 40}
+	s := &sender{ctx: ctx, w: io.Discard, from: 1 << 40}
 	if n, err := s.Write(make([]byte, 1000)); n != 1000 || err != nil {
 		t.Error(n, err)
 	}

@@ -27,6 +27,9 @@ type Agents interface {
 	// Blink has a node blink for some time, and does not wait for that. The error is
 	// ErrNoAgent when it has no agent, or nothing to blink with.
 	Blink(Name, time.Duration) error
+	// Taken is how many bytes of its root file system a node has taken into its memory in
+	// this boot.
+	Taken(Name) int64
 	// HostKey is what the SSH server of a node shows, nil when that is not known.
 	HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error)
 }

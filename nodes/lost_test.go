@@ -160,3 +160,28 @@ func TestPreparingIsNotStuck(t *testing.T) {
 		equal(t, "cut", l.grid.take(), "v1")
 	})
 }
+
+// A machine that takes its root file system for longer than its boot.timeout is not cut,
+// and is when it stands still.
+func TestTakingIsNotStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		agents := &ordered{}
+		l.Agents = agents
+		l.run(t)
+		l.comeUp(t, "v2")
+		_, err := l.Boot(t.Context(), "v1")
+		ok(t, err)
+		l.Reached(t.Context(), "v1", "root")
+		l.grid.take()
+		for range 10 {
+			agents.taken.Add(1 << 20)
+			time.Sleep(170 * time.Second)
+		}
+		synctest.Wait()
+		equal(t, "cut while it takes some", l.grid.take())
+		time.Sleep(2 * 181 * time.Second)
+		synctest.Wait()
+		equal(t, "cut when it stands still", l.grid.take(), "v1")
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 type ordered struct {
 	did []string
 	err error
+
+	taken atomic.Int64
 }
 
 func (o *ordered) do(what string) error {
@@ -31,6 +34,8 @@ func (o *ordered) PowerOff(_ context.Context, n Name) error { return o.do("power
 func (o *ordered) Blink(n Name, d time.Duration) error {
 	return o.do("blink " + string(n) + " " + d.String())
 }
+
+func (o *ordered) Taken(Name) int64 { return o.taken.Load() }
 
 func (o *ordered) HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error) {
 	return nil, nil

@@ -62,6 +62,7 @@ type Status struct {
 
 	due   bool      // it was told to start, and has not asked yet what to boot
 	late  time.Time // when a boot takes too long; zero when none is expected to end
+	taken int64     // bytes that it had taken when it was last late, see Agents
 	tries int       // how often its power was cut because of that
 	spent bool      // so often that it is left alone
 }

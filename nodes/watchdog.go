@@ -54,12 +54,13 @@ func (l *Lab) watchdog(ctx context.Context) error {
 func (l *Lab) stuck(ctx context.Context, n Name) error {
 	s := l.status.of(n)
 	tries := s.tries
+	taken, goesOn := l.goesOn(n, s)
 	var d Device
 	var ordered power.Port
 	var again, off bool
 	var what string
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		if d, err = devices.Get(tx, string(n)); err != nil || s.Step == Preparing {
+		if d, err = devices.Get(tx, string(n)); err != nil || goesOn {
 			return err
 		}
 		if off, err = l.Ports.IsOff(tx, d.MAC); err != nil || off { // it is not to come up any more
@@ -77,8 +78,8 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	if err != nil || off {
 		return err
 	}
-	if s.Step == Preparing { // it waits for the server
-		l.status.change(n, func(s *Status) { s.late = l.Now().Add(d.Settings.bootTimeout()) })
+	if goesOn {
+		l.status.change(n, func(s *Status) { s.late, s.taken = l.Now().Add(d.Settings.bootTimeout()), taken })
 		return nil
 	}
 	if !again {
@@ -107,6 +108,15 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		l.starting(d, tries+1, cause{})
 	})
 	return nil
+}
+
+// goesOn reports whether a node that is late has not stood still: it waits for the server,
+// or takes what that sends it.
+func (l *Lab) goesOn(n Name, s Status) (taken int64, is bool) {
+	if l.Agents != nil {
+		taken = l.Agents.Taken(n)
+	}
+	return taken, s.Step == Preparing || taken > 0 && taken != s.taken
 }
 
 // retryBoot orders within tx that the power of a node that does not come up is cut
