@@ -98,11 +98,15 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 			}
 			prod(on, b.machine.IP, said.Conns)
 		}
-		if err := s.noteRoot(b, said); err != nil {
-			s.Log.Error("note that a machine has its root", "node", b.machine.Name, "err", err)
+		ended, err := s.note(b, said)
+		if err != nil {
+			s.Log.Error("note what a machine came to", "node", b.machine.Name, "err", err)
 			break
 		}
 		s.heed(ctx, b, a, said)
+		if said.Ended != "" {
+			s.Lab.Ended(b.machine.Name, fmt.Sprintf("%.*s", failedLimit, nodes.Plain(said.Ended)), !ended)
+		}
 		if s.answer(a, said) != nil { // the connection is broken
 			break
 		}
@@ -172,16 +176,18 @@ func (b *boot) isRooted() bool {
 	return b.Rooted
 }
 
-// noteRoot notes that a machine has its root file system, as its agent says.
-func (s *Server) noteRoot(b *boot, said instructions.Report) error {
-	has := slices.ContainsFunc(said.Steps, func(b instructions.Begun) bool { return b.Step == instructions.Init })
-	if !has || b.isRooted() {
-		return nil
-	}
+// note notes that a machine has its root file system, and that its process has ended, as
+// its agent says. It reports whether the latter is new.
+func (s *Server) note(b *boot, said instructions.Report) (ended bool, err error) {
+	rooted := slices.ContainsFunc(said.Steps, func(b instructions.Begun) bool { return b.Step == instructions.Init })
 	b.mu.Lock()
-	b.Rooted = true
+	rooted, ended = rooted && !b.Rooted, said.Ended != "" && !b.Ended
+	b.Rooted, b.Ended = b.Rooted || rooted, b.Ended || ended
 	b.mu.Unlock()
-	return s.keep(b)
+	if rooted || ended {
+		err = s.keep(b)
+	}
+	return ended, err
 }
 
 // keep keeps what a boot came to, unless it is not the last one any more.

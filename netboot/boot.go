@@ -32,6 +32,7 @@ type record struct {
 	Given  bool       `json:"given,omitempty"`  // its agent has come: the instructions are given to nobody any more
 	RAM    bool       `json:"ram,omitempty"`    // the root file system is in its memory
 	Rooted bool       `json:"rooted,omitempty"` // it is there: nobody gets it any more
+	Ended  bool       `json:"ended,omitempty"`  // the lab was told how its process ended
 
 	// CommandLine is the kernel's, of a machine that fetches it; "" when it was given
 	// that before it started.

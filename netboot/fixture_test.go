@@ -83,6 +83,10 @@ func (f *fixture) Stopped(n nodes.Name, addr string) {
 	f.told <- fmt.Sprintf("%s stopped at %s", n, addr)
 }
 
+func (f *fixture) Ended(n nodes.Name, how string, again bool) {
+	f.told <- fmt.Sprintf("%s: %s, again %v", n, how, again)
+}
+
 func (f *fixture) Wrote(n nodes.Name, bytes, most int64) {
 	f.told <- fmt.Sprintf("%s wrote %d of %d", n, bytes, most)
 }

@@ -61,6 +61,9 @@ type Lab interface {
 	// Stopped is told when its init answers at addr and goes no further, as the node is
 	// set, or since it failed.
 	Stopped(n nodes.Name, addr string)
+	// Ended is told how the process of an image without an init ended, while the node goes
+	// on; again is that it was told before, too.
+	Ended(n nodes.Name, how string, again bool)
 	// Wrote is told how many bytes it has written since its boot, and how many it may.
 	Wrote(n nodes.Name, bytes, most int64)
 }

@@ -181,6 +181,28 @@ func TestConnectionsOfAServerBefore(t *testing.T) {
 	}
 }
 
+// The lab is told how the process of an image without an init ended, and for the first
+// time only once, also by a server that found the machine running.
+func TestProcessEnds(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, token := f.prepare(one)
+	i, _ := f.ask(one, token)
+	said := report(i, instructions.Init, instructions.Up)
+	said.Ended = "work\x1b ended with status 5"
+	c := f.agent(one, said)
+	f.hears("one up at 127.0.0.2:22")
+	f.hears("one: work ended with status 5, again false")
+	f.report(c, said)
+	f.hears("one: work ended with status 5, again true")
+	if resumed, err := f.Resume(t.Context(), one); err != nil || !resumed {
+		t.Fatal(resumed, err)
+	}
+	f.agent(one, said)
+	f.hears("one up at 127.0.0.2:22")
+	f.hears("one: work ended with status 5, again true")
+}
+
 // The lab is told of each step of a boot once, and nothing by a machine that boots anew.
 func TestSteps(t *testing.T) {
 	t.Parallel()

@@ -1,10 +1,12 @@
 package nodes
 
 import (
+	"context"
 	"strings"
 	"time"
 
 	"walt/fault"
+	"walt/journal"
 )
 
 // StopStep is where a boot is that stopped on purpose, as the node is set.
@@ -39,6 +41,23 @@ func hasStopped(all []DeviceStatus) error {
 	list := strings.Join(names, ",")
 	return fault.Failedf("%s stopped before the root is mounted, as boot.rescue says", strings.Join(names, ", ")).
 		WithHint("look around with: node shell %s\nhave it go on with: node run %s continue", names[0], list)
+}
+
+// Ended is called with how the process ended that a machine runs whose image has no init,
+// in words for users. The machine goes on. again is that it was called before in this
+// boot, too, perhaps before the server started: the log has it.
+func (l *Lab) Ended(n Name, how string, again bool) {
+	l.status.change(n, func(s *Status) {
+		if s.State == Up {
+			s.Why = how
+		}
+	})
+	if again {
+		return
+	}
+	if err := l.Journal.Add(context.Background(), journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: how}); err != nil {
+		l.Log.Error("note that the process of a node has ended", "node", n, "err", err)
+	}
 }
 
 // Wrote is told how many bytes a machine has written since its boot, and how many it

@@ -1,11 +1,13 @@
 package nodes
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"walt/fault"
+	"walt/journal"
 )
 
 // A boot that stopped on purpose is not cut, is no success for who waits, and goes on
@@ -58,6 +60,35 @@ func TestFailedBootAnswers(t *testing.T) {
 	_, err = l.Boot(t.Context(), "v1")
 	ok(t, err)
 	if s := l.state(t, "v1"); s.Stopped() {
+		t.Errorf("it boots anew, and is %+v", s.Status)
+	}
+}
+
+// How the process of a machine ended is the reason that it shows while it is up, and in
+// the log once.
+func TestEnded(t *testing.T) {
+	t.Parallel()
+	l := newPair(t)
+	_, err := l.Boot(t.Context(), "v1")
+	ok(t, err)
+	l.Up("v1", "127.0.0.1:1")
+	for _, again := range []bool{false, true, true} {
+		l.Ended("v1", "work ended with status 5", again)
+	}
+	if s := l.state(t, "v1"); s.State != Up || s.Status.Why != "work ended with status 5" {
+		t.Errorf("it is %+v", s.Status)
+	}
+	count := 0
+	for _, e := range l.events(t, journal.Power) {
+		if strings.Contains(e, "work ended with status 5") {
+			count++
+		}
+	}
+	equal(t, "told", []int{count}, 1)
+	_, err = l.Boot(t.Context(), "v1")
+	ok(t, err)
+	l.Ended("v1", "it ended late", true)
+	if s := l.state(t, "v1"); s.Status.Why != "" {
 		t.Errorf("it boots anew, and is %+v", s.Status)
 	}
 }
