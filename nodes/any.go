@@ -2,7 +2,7 @@ package nodes
 
 import (
 	"context"
-	"slices"
+	"iter"
 
 	"walt/ethernet"
 	"walt/images"
@@ -23,17 +23,27 @@ type candidate struct {
 // They are picked from the pool and a snapshot. The transaction reads and conflicts with
 // no others than those that it takes.
 func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Model) (found []candidate, err error) {
-	by, err := read(ctx, l.view, func() byReadiness { return l.view.pool.list(model) })
+	by, err := read(ctx, l.view, l.view.pool.list)
 	if err != nil {
 		return nil, err
 	}
+	powered := map[*Device]bool{} // of those that are untold: these are startable
 	for how := range readiness(len(by)) {
+		ds := by[how].of(model)
 		if how == startable {
-			if err := l.promote(ctx, &by, n); err != nil {
+			first, err := l.powered(ctx, by[untold].of(model), n)
+			if err != nil {
 				return nil, err
 			}
+			for _, d := range first {
+				powered[d] = true
+			}
+			ds = merged(first, ds)
 		}
-		for _, d := range by[how] {
+		for d := range ds {
+			if how == untold && powered[d] {
+				continue
+			}
 			if found, err = appendFree(found, tx, d, how); err != nil || len(found) == n {
 				return found, err
 			}
@@ -42,30 +52,51 @@ func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Mod
 	return found, nil
 }
 
-// promote makes those that are off and have a port that the server may work startable, the
-// first n of them.
-func (l *Lab) promote(ctx context.Context, by *byReadiness, n int) error {
-	powered, err := state.Read(ctx, l.Store, func(r state.Reader) ([]ethernet.MAC, error) {
+// powered returns the first n of the nodes that have a port that the server may work.
+func (l *Lab) powered(ctx context.Context, ds iter.Seq[*Device], n int) (first []*Device, err error) {
+	macs, err := state.Read(ctx, l.Store, func(r state.Reader) ([]ethernet.MAC, error) {
 		return l.Ports.FirstControlled(r, n, func(yield func(ethernet.MAC) bool) {
-			for _, d := range by[untold] {
+			for d := range ds {
 				if !yield(d.MAC) {
 					return
 				}
 			}
 		})
 	})
-	if err != nil || len(powered) == 0 {
-		return err
+	if err != nil || len(macs) == 0 {
+		return nil, err
 	}
-	by[untold] = slices.DeleteFunc(by[untold], func(d *Device) bool {
-		if len(powered) == 0 || d.MAC != powered[0] {
-			return false
+	for d := range ds {
+		if d.MAC == macs[0] {
+			if first, macs = append(first, d), macs[1:]; len(macs) == 0 {
+				break
+			}
 		}
-		powered, by[startable] = powered[1:], append(by[startable], d)
-		return true
-	})
-	slices.SortFunc(by[startable], longestAgo)
-	return nil
+	}
+	return first, nil
+}
+
+// merged is both in their order: those first that were used the longest ago.
+func merged(some []*Device, others iter.Seq[*Device]) iter.Seq[*Device] {
+	return func(yield func(*Device) bool) {
+		rest := some
+		for d := range others {
+			for len(rest) > 0 && longestAgo(rest[0], d) < 0 {
+				if !yield(rest[0]) {
+					return
+				}
+				rest = rest[1:]
+			}
+			if !yield(d) {
+				return
+			}
+		}
+		for _, d := range rest {
+			if !yield(d) {
+				return
+			}
+		}
+	}
 }
 
 // appendFree adds a node of the view, unless it is not free any more.

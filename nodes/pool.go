@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"iter"
 	"slices"
 	"sync"
 
@@ -18,7 +19,7 @@ const (
 )
 
 // byReadiness are nodes, of each readiness those first that were used the longest ago.
-type byReadiness [unreachable + 1][]*Device
+type byReadiness [unreachable + 1]parts
 
 // pool is the free nodes by their readiness, kept as nodes change and as they are
 // heard of, so that who wants any looks at few. It does not know which nodes have a port
@@ -81,42 +82,88 @@ func (p *pool) replace(was, is *Device) {
 func (p *pool) fill(free []*Device) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.free, p.by = make(map[Name]*Device, len(free)), byReadiness{}
+	p.free = make(map[Name]*Device, len(free))
+	var sorted [len(p.by)][]*Device
 	for _, d := range slices.SortedFunc(slices.Values(free), longestAgo) {
 		p.free[d.Name] = d
 		how := p.readiness(d)
-		p.by[how] = append(p.by[how], d)
+		sorted[how] = append(sorted[how], d)
+	}
+	for how, ds := range sorted {
+		p.by[how] = partsOf(ds)
 	}
 }
 
 func (p *pool) add(d *Device) {
 	if d != nil {
 		how := p.readiness(d)
-		p.by[how] = with(p.by[how], d, longestAgo)
+		p.by[how] = p.by[how].with(d)
 	}
 }
 
 func (p *pool) remove(d *Device) {
 	if d != nil {
 		how := p.readiness(d)
-		p.by[how] = without(p.by[how], d, longestAgo)
+		p.by[how] = p.by[how].without(d)
 	}
 }
 
-// list returns the nodes of a model, or all when it is "".
-func (p *pool) list(model images.Model) (by byReadiness) {
+// list returns all of them, as they are now.
+func (p *pool) list() byReadiness {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for how, ds := range p.by {
-		if model == "" {
-			by[how] = slices.Clone(ds)
-			continue
-		}
-		for _, d := range ds {
-			if d.Model == model {
-				by[how] = append(by[how], d)
+	return p.by
+}
+
+// parts are free nodes, those first that were used the longest ago. No part is ever
+// changed, but replaced: who has them keeps what was there, and many cost no more.
+type parts [][]*Device
+
+// partSize is how many a part has at first; twice as many are made two.
+const partSize = 256
+
+// partsOf makes them of nodes in their order.
+func partsOf(ds []*Device) parts { return slices.Collect(slices.Chunk(ds, partSize)) }
+
+// place is which part a node is in, or belongs into; len(p) when it is behind all.
+func (p parts) place(d *Device) int {
+	i, _ := slices.BinarySearchFunc(p, d, func(part []*Device, d *Device) int { return longestAgo(part[len(part)-1], d) })
+	return i
+}
+
+func (p parts) with(d *Device) parts {
+	if len(p) == 0 {
+		return parts{{d}}
+	}
+	i := min(p.place(d), len(p)-1)
+	part := with(slices.Clone(p[i]), d, longestAgo)
+	if len(part) < 2*partSize {
+		return slices.Concat(p[:i], parts{part}, p[i+1:])
+	}
+	return slices.Concat(p[:i], parts{part[:partSize], part[partSize:]}, p[i+1:])
+}
+
+func (p parts) without(d *Device) parts {
+	i := p.place(d)
+	if i == len(p) {
+		return p
+	}
+	part := without(slices.Clone(p[i]), d, longestAgo)
+	if len(part) == 0 {
+		return slices.Concat(p[:i], p[i+1:])
+	}
+	return slices.Concat(p[:i], parts{part}, p[i+1:])
+}
+
+// of returns those of a model, or all when it is "".
+func (p parts) of(model images.Model) iter.Seq[*Device] {
+	return func(yield func(*Device) bool) {
+		for _, part := range p {
+			for _, d := range part {
+				if (model == "" || d.Model == model) && !yield(d) {
+					return
+				}
 			}
 		}
 	}
-	return by
 }
