@@ -193,8 +193,11 @@ func (nothing) Scan(string, string) iter.Seq2[state.Row, error] {
 func TestMirrorGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &quiet{}
+		var mu sync.Mutex
 		var applied []string
 		m := state.NewMirror(q, numbered, func(all bool, changes []state.Change[int]) {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, c := range changes {
 				text := c.Key + " gone"
 				if c.Row != nil {
@@ -214,7 +217,10 @@ func TestMirrorGathers(t *testing.T) {
 		}
 		want := func(when string, all ...string) {
 			t.Helper()
-			if synctest.Wait(); !slices.Equal(applied, all) {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(applied, all) {
 				t.Errorf("%s: applied %q, want %q", when, applied, all)
 			}
 			applied = nil
