@@ -106,11 +106,11 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 	defer b.running.Done()
 	under := b.disk.setOut()
 	own, err := b.apply(ctx, f)
-	b.disk.arrived(under)
 	if own == nil {
+		b.disk.leave(under)
 		return 0, err
 	}
-	err = b.disk.wait()
+	err = b.disk.wait(under)
 	b.commits.end(own, err, b.watches.Notify)
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)

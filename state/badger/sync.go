@@ -51,7 +51,7 @@ func newRounds(dir string) *rounds {
 	return &rounds{logs: logSync{dir: dir, msync: unix.Msync}, most: patience}
 }
 
-// setOut notes that an update is under way, until arrived is called.
+// setOut notes that an update is under way, until it waits or leaves.
 func (g *rounds) setOut() *arrival {
 	if g == nil {
 		return nil
@@ -65,13 +65,18 @@ func (g *rounds) setOut() *arrival {
 	return g.coming
 }
 
-// arrived notes that an update calls wait now, or will not.
-func (g *rounds) arrived(a *arrival) {
+// leave notes that an update which was under way has nothing to wait for.
+func (g *rounds) leave(a *arrival) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.arrived(a)
+}
+
+// arrived takes an update off those that are under way. Its caller holds the mutex.
+func (g *rounds) arrived(a *arrival) {
 	if a.left--; a.left > 0 {
 		return
 	}
@@ -104,8 +109,9 @@ func (g *rounds) gather() {
 	}
 }
 
-// wait returns when all that badger had written before the call is on disk.
-func (g *rounds) wait() error {
+// wait returns when all that badger had written before the call is on disk, for an
+// update that was under way until now.
+func (g *rounds) wait(a *arrival) error {
 	if g == nil {
 		return nil
 	}
@@ -115,6 +121,7 @@ func (g *rounds) wait() error {
 		r = &round{done: make(chan struct{})}
 		g.next = r
 	}
+	g.arrived(a) // now: a round that waited for it would begin without it
 	g.mu.Unlock()
 	if !first {
 		<-r.done

@@ -245,9 +245,8 @@ func TestRoundGathers(t *testing.T) {
 		}
 		var all sync.WaitGroup
 		come := func(a *arrival) {
-			g.arrived(a)
 			all.Go(func() {
-				if err := g.wait(); err != nil {
+				if err := g.wait(a); err != nil {
 					t.Error(err)
 				}
 			})
@@ -276,7 +275,7 @@ func TestRoundGathers(t *testing.T) {
 		if waited := time.Since(begun); waited > 0 || syncs != 3 {
 			t.Errorf("it waited for that once more, for %v; there were %d synchronisations", waited, syncs)
 		}
-		g.arrived(long)
+		g.leave(long)
 		g.took, begun = time.Minute, time.Now()
 		come(g.setOut()) // it is alone
 		if all.Wait(); time.Since(begun) > 0 {
