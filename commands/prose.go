@@ -60,47 +60,74 @@ func (a *App) fit(s *Session, text string) string {
 }
 
 // fitHelp does it for a text of help: lines of a paragraph are filled, a row of two
-// width is broken in the second, and a listing stays as it is.
+// columns is broken in the second, which begins below the first where little room is
+// beside it, and a listing stays as it is, but for its comments.
 func (a *App) fitHelp(s *Session, text string) string {
 	width := s.width()
 	if width == 0 || !wider(text, width) {
 		return text
 	}
-	var b strings.Builder
-	begun, hang, open := "", 0, false // what is not written yet
-	flush := func() {
-		if begun != "" {
-			b.WriteString(a.fold(begun, width, hang) + "\n")
-		}
-		begun, open = "", false
-	}
+	f := filler{app: a, width: width, column: -1}
 	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\n")
-		words, indent := strings.TrimLeft(line, " "), indentOf(line)
-		column, row := secondColumn(line)
-		bullet := strings.HasPrefix(words, "- ")
-		switch {
-		case words == "":
-			flush()
-			b.WriteByte('\n')
-		case open && indent == hang && !row && !bullet:
-			begun += " " + words
-		case bullet:
-			flush()
-			begun, hang, open = line, indent+len("- "), true
-		case row && column+narrowest <= width:
-			flush()
-			begun, hang, open = line, column, true
-		case indent >= 4:
-			flush()
-			b.WriteString(line + "\n")
-		default:
-			flush()
-			begun, hang, open = line, indent, indent == 0 && line[0] != '#'
+		f.add(strings.TrimRight(line, "\n"))
+	}
+	f.flush()
+	return f.text.String()
+}
+
+// filler fills the lines of a text of help.
+type filler struct {
+	app   *App
+	width int
+	text  strings.Builder
+
+	// What is not written yet.
+	lead   string // stays as it is
+	begun  string // is broken
+	hang   int    // blanks before each line of it but the first
+	mark   string // behind them
+	column int    // where a line begins that goes on with it, -1: none does
+}
+
+// flush writes what is not written yet.
+func (f *filler) flush() {
+	if f.lead+f.begun != "" {
+		f.text.WriteString(f.app.foldBehind(f.lead, f.begun, f.width, strings.Repeat(" ", f.hang)+f.mark) + "\n")
+	}
+	f.lead, f.begun, f.mark, f.column = "", "", "", -1
+}
+
+// add takes the next line of the text.
+func (f *filler) add(line string) {
+	words, indent := strings.TrimLeft(line, " "), indentOf(line)
+	at, mark, row := secondColumn(line)
+	bullet := strings.HasPrefix(words, "- ")
+	if f.column == indent && words != "" && !row && !bullet && strings.HasPrefix(words, f.mark) {
+		f.begun += " " + strings.TrimPrefix(words, f.mark)
+		return
+	}
+	f.flush()
+	switch {
+	case words == "":
+		f.text.WriteByte('\n')
+	case bullet:
+		f.lead, f.begun, f.hang = line[:indent], words, indent+len("- ")
+		f.column = f.hang
+	case row:
+		f.column = utf8.RuneCountInString(line[:at])
+		f.lead, f.begun, f.hang, f.mark = line[:at], line[at:], f.column, mark
+		if f.column+narrowest > f.width {
+			f.hang = indent + 4
+			f.lead = strings.TrimRight(f.lead, " ") + "\n" + strings.Repeat(" ", f.hang)
+		}
+	case indent >= 4:
+		f.text.WriteString(line + "\n")
+	default:
+		f.lead, f.begun, f.hang = line[:indent], words, indent
+		if indent == 0 && line[0] != '#' {
+			f.column = 0
 		}
 	}
-	flush()
-	return b.String()
 }
 
 // wider reports whether a line of a text does not fit a width.
@@ -115,40 +142,46 @@ func wider(text string, width int) bool {
 
 func indentOf(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
 
-// secondColumn returns where the second of two columns begins; a comment of a
-// listing is none.
-func secondColumn(line string) (at int, ok bool) {
+// secondColumn returns where the second of two columns begins, in bytes, and the mark
+// of each of its lines: "# " of the comment in a listing, else none.
+func secondColumn(line string) (at int, mark string, ok bool) {
+	const comment = "# "
 	indent := indentOf(line)
+	if i := strings.Index(line[indent:], " "+comment); i > 0 && indent >= 4 {
+		return indent + i + 1, comment, true
+	}
 	first, second, ok := strings.Cut(line[indent:], "  ")
 	second = strings.TrimLeft(second, " ")
-	if !ok || strings.Contains(second, "  ") || strings.HasPrefix(second, "#") {
-		return 0, false
-	}
-	at = utf8.RuneCountInString(line) - utf8.RuneCountInString(second)
-	return at, first != ""
+	return len(line) - len(second), "", ok && first != "" && !strings.Contains(second, "  ")
 }
 
 // fold breaks a line between words, so that the parts fit a width; all but the
 // first begin with as many blanks as hang says.
 func (a *App) fold(line string, width, hang int) string {
-	if utf8.RuneCountInString(line) <= width {
-		return line
-	}
-	var b strings.Builder
 	indent := indentOf(line)
-	b.WriteString(line[:indent])
-	used, blanks := indent, 0 // of the line that is being written, and before the next part
-	for i := indent; i < len(line); {
-		part := line[i : i+a.unbroken(strings.TrimSpace(line[:i]), line[i:])]
+	return a.foldBehind(line[:indent], line[indent:], width, strings.Repeat(" ", hang))
+}
+
+// foldBehind breaks a text behind a lead, which stays as it is, between words, so that
+// the lines fit a width. All lines that it begins have a prefix.
+func (a *App) foldBehind(lead, text string, width int, prefix string) string {
+	var b strings.Builder
+	b.WriteString(lead)
+	used, blanks := utf8.RuneCountInString(lead[strings.LastIndexByte(lead, '\n')+1:]), 0 // of the line that is being written, and before the next part
+	if used+utf8.RuneCountInString(text) <= width {
+		return lead + text
+	}
+	for i := 0; i < len(text); {
+		part := text[i : i+a.unbroken(strings.TrimSpace(lead+text[:i]), text[i:])]
 		size := utf8.RuneCountInString(part)
-		if i > indent && used+blanks+size > width {
-			b.WriteString("\n" + strings.Repeat(" ", hang))
-			used, blanks = hang, 0
+		if i > 0 && used+blanks+size > width {
+			b.WriteString("\n" + prefix)
+			used, blanks = utf8.RuneCountInString(prefix), 0
 		}
 		b.WriteString(strings.Repeat(" ", blanks) + part)
 		used += blanks + size
 		i += len(part)
-		blanks = indentOf(line[i:])
+		blanks = indentOf(text[i:])
 		i += blanks
 	}
 	b.WriteString(strings.Repeat(" ", blanks)) // behind a question
@@ -175,7 +208,7 @@ func (a *App) unbroken(before, text string) int {
 		return word
 	}
 	end := len(text)
-	for _, stop := range []string{"; ", ")", ", ", " ("} {
+	for _, stop := range []string{"; ", ")", ", ", ": ", " ("} {
 		if i := strings.Index(text[:end], stop); i > 0 {
 			end = i + len(strings.TrimRight(stop, " ("))
 		}
