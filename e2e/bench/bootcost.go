@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"walt/api"
@@ -64,6 +65,58 @@ func (p *pool) acquire() error {
 	p.say("a node boots another image: until it is up", time.Since(begun).Seconds(), 0, "s")
 	p.say("a node boots another image: the server and its machines write", (after-before)/1e6, 1, "MB")
 	return p.do("node on "+debian, "node wait "+debian+" --timeout 300s")
+}
+
+// restart kills the server under machines that are up, and starts it again at once. It
+// measures from then on until all of them have read a file from it for a user.
+func (p *pool) restart(nodes ...string) error {
+	const read = "echo 3 > /proc/sys/vm/drop_caches; wc -c < /bin/busybox; cat /proc/sys/kernel/random/boot_id"
+	set := strings.Join(nodes, ",")
+	if err := p.do("node on "+set, "node wait "+set+" --timeout 300s"); err != nil {
+		return err
+	}
+	before := make([]string, len(nodes))
+	for i, node := range nodes {
+		out, err := p.Run("", lab.Admin, "node", "run", node, read)
+		if err != nil {
+			return err
+		}
+		before[i] = out
+	}
+	worst := time.Duration(0)
+	for range p.rounds {
+		p.client.Close()
+		if err := p.Kill(); err != nil {
+			return err
+		}
+		begun := time.Now()
+		if err := p.Start(); err != nil {
+			return err
+		}
+		var all errgroup.Group
+		for i, node := range nodes {
+			all.Go(func() error {
+				out, err := p.Run("", lab.Admin, "node", "run", node, read)
+				for err != nil && time.Since(begun) < upLimit {
+					out, err = p.Run("", lab.Admin, "node", "run", node, read)
+				}
+				if err == nil && out != before[i] {
+					err = fmt.Errorf("%s was rebooted: %q, before %q", node, out, before[i])
+				}
+				return err
+			})
+		}
+		if err := all.Wait(); err != nil {
+			return err
+		}
+		worst = max(worst, time.Since(begun))
+		var err error
+		if p.client, err = p.Dial(lab.Admin); err != nil {
+			return err
+		}
+	}
+	p.say(fmt.Sprintf("kill -9 of the server under %d machines: until all answer, worst", len(nodes)), worst.Seconds(), 5, "s")
+	return p.do("node off " + set + " --hard")
 }
 
 // startOf is when a process was started, to 10 ms: proc(5).

@@ -60,6 +60,9 @@ func (b *bench) boots(l *lab.Lab) error {
 	if err := p.compare("six tiny at once: power on to the last one up, median", tiny, 1.5, six...); err != nil {
 		return err
 	}
+	if err := p.restart(six...); err != nil {
+		return err
+	}
 	if err := p.acquire(); err != nil {
 		return err
 	}
