@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"walt/api"
 	"walt/e2e/lab"
@@ -111,6 +113,7 @@ func (b *bench) openPool(l *lab.Lab) (p *pool, why string, err error) {
 		}
 	}
 	p = &pool{bench: b, Lab: l}
+	p.endWhenTold()
 	if p.client, err = l.Dial(lab.Admin); err != nil {
 		return nil, "", err
 	}
@@ -147,6 +150,23 @@ func (p *pool) close() {
 func (p *pool) end() {
 	p.client.Close()
 	p.Kill()
+	p.stopMachines()
+}
+
+// endWhenTold ends the program, and all machines with it, when a signal tells it to.
+func (p *pool) endWhenTold() {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, os.Interrupt, unix.SIGTERM)
+	go func() { // ends with the program
+		<-told
+		p.Signal(unix.SIGKILL) // what ended has no need of it
+		p.stopMachines()
+		os.RemoveAll(p.dir)
+		os.Exit(130)
+	}()
+}
+
+func (p *pool) stopMachines() {
 	if out, err := exec.Command(p.Waltd, "stop-machines", "--data", p.Data()).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n%s", err, out)
 	}

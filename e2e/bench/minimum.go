@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"walt/e2e/lab"
@@ -169,6 +170,7 @@ func (s *shop) boot(m model) (time.Duration, error) {
 		"-kernel", m.kernel, "-initrd", initrd,
 		"-append", fmt.Sprintf("%s rdinit=/minimum min.port=%d min.path=/%s min.init=%s", m.params, s.port, m.digest, m.init))
 	c := exec.CommandContext(ctx, m.arguments[0], arguments...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var said bytes.Buffer
 	c.Stderr = &said
 	out, err := c.StdoutPipe()
