@@ -23,8 +23,8 @@ type Node struct {
 	Host  string       `json:"host"`         // what runs it: "simulated", "qemu" or "physical"
 	Owner *auth.Name   `json:"owner"`        // null: free
 	Image images.Ref   `json:"image"`        // that it boots
-	State string       `json:"state"`        // "off", "booting", "up", "unreachable", "failed" or "powersave"
-	Why   *string      `json:"state_reason"` // why it is unreachable or failed; null: not known, or in another state
+	State string       `json:"state"`        // "off", "booting", "up", "unreachable" or "powersave"
+	Why   *string      `json:"state_reason"` // why it is unreachable; null: not known, or in another state
 	IP    *string      `json:"ip"`           // null: not known
 	MAC   ethernet.MAC `json:"mac"`
 	Since time.Time    `json:"since"` // when the owner last changed
@@ -87,9 +87,9 @@ func written(s nodes.Status) *Written {
 	return &Written{s.Written, s.Room}
 }
 
-// wrong is why a node, or a switch, is unreachable or failed, null in another state.
+// wrong is why a node, or a switch, is unreachable, null in another state.
 func wrong(s nodes.Status) *string {
-	if s.State == nodes.Unreachable || s.State == nodes.Failed {
+	if s.State == nodes.Unreachable {
 		return orNull(s.Why)
 	}
 	return nil

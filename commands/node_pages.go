@@ -12,7 +12,7 @@ import (
 // shown is a node that a table shows.
 type shown interface {
 	// Doing returns its name, its state, and why it is in that.
-	Doing() (nodes.Name, nodes.State, string)
+	Doing() (nodes.Name, nodes.Status)
 }
 
 // nodesTable writes nodes as a table, below some rows, and returns what is to be told of

@@ -209,7 +209,7 @@ func (c *Call) waitForShell(ctx context.Context, found []nodes.DeviceStatus) ([]
 func (c *Call) tellWhere(n nodes.DeviceStatus) {
 	switch {
 	case !n.Stopped():
-	case n.State == nodes.Failed:
+	case n.Failed:
 		c.note("%s could not boot: %s. What answers is the server's own init, not the image; its commands: help. It starts again by itself after boot.timeout.", n.Name, n.Why)
 	default:
 		c.note("%s stopped before its root is mounted (boot.rescue=on). What answers is the server's own init, not the image; its commands: help", n.Name)

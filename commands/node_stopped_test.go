@@ -29,7 +29,7 @@ func TestStoppedBoot(t *testing.T) {
 		t.Errorf("waited for: %+v", got)
 	}
 	lab.nodes.Failed("pc-1", fault.Failedf("it has no root"))
-	if got := lab.run("bob", "node run pc-1 log", ""); !strings.Contains(got.stderr, "pc-1 is not up (failed)") {
+	if got := lab.run("bob", "node run pc-1 log", ""); !strings.Contains(got.stderr, "pc-1 is not up (unreachable)") {
 		t.Errorf("nothing answers: %+v", got)
 	}
 	lab.nodes.Stopped("pc-1", closed)

@@ -74,14 +74,14 @@ func TestCannotBoot(t *testing.T) {
 		{
 			user: "carol", line: "device show pc-1", stderr: "pc-1 cannot boot: its content is damaged.\n",
 			stdout: "NAME  TYPE  MODEL      MAC                IP  SWITCH  PORT  STATE\n" +
-				"pc-1  node  pc-x86-64  52:54:00:00:01:01  -   -       -     failed\n",
+				"pc-1  node  pc-x86-64  52:54:00:00:01:01  -   -       -     unreachable\n",
 		},
 	})
 	shown := lab.run("bob", "node show", "")
-	if !strings.Contains(shown.stdout, " failed ") || shown.stderr != "pc-1 cannot boot: its content is damaged.\n" {
+	if !strings.Contains(shown.stdout, " unreachable ") || shown.stderr != "pc-1 cannot boot: its content is damaged.\n" {
 		t.Errorf("shown is %+v", shown)
 	}
-	if got := lab.ok("bob", "node show --json"); !strings.Contains(got, `"state":"failed","state_reason":"its content is damaged"`) {
+	if got := lab.ok("bob", "node show --json"); !strings.Contains(got, `"state":"unreachable","state_reason":"its content is damaged"`) {
 		t.Errorf("got %s", got)
 	}
 	if got := lab.ok("bob", "log show"); !strings.Contains(got, "cannot boot bob/pc-x86-64-default: its content is damaged") {

@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"slices"
+
 	"github.com/dustin/go-humanize/english"
 
 	"walt/fault"
@@ -11,14 +13,23 @@ import (
 // tells the first: the table has them all.
 type troubles struct {
 	of     map[trouble]*troubled
-	others map[nodes.State]int // how many nodes have yet other reasons
-	told   []trouble           // the keys of of, as they came
+	others map[plight]int // how many nodes have yet other reasons
+	told   []trouble      // the keys of of, as they came
 }
 
-// trouble is a state that nodes are in for the same reason.
+// plight is what nodes are in that are not as they should be.
+type plight struct {
+	state  nodes.State
+	failed bool // to boot
+}
+
+// plights are those that are told of, in this order: those of a state together.
+var plights = []plight{{nodes.Off, false}, {nodes.Unreachable, false}, {nodes.Unreachable, true}}
+
+// trouble is what nodes are in for the same reason.
 type trouble struct {
-	state nodes.State
-	why   string
+	plight
+	why string
 }
 
 // troubled are the nodes that have a trouble.
@@ -32,18 +43,19 @@ const mostTroubles = 50
 
 // add adds those of a node that has any.
 func (t *troubles) add(n shown) {
-	name, state, why := n.Doing()
-	if why == "" || state != nodes.Off && state != nodes.Unreachable && state != nodes.Failed {
+	name, s := n.Doing()
+	in := plight{s.State, s.Failed}
+	if s.Why == "" || !slices.Contains(plights, in) {
 		return
 	}
 	if t.of == nil {
-		t.of, t.others = map[trouble]*troubled{}, map[nodes.State]int{}
+		t.of, t.others = map[trouble]*troubled{}, map[plight]int{}
 	}
-	key := trouble{state, why}
+	key := trouble{in, s.Why}
 	who := t.of[key]
 	if who == nil {
 		if len(t.of) == mostTroubles {
-			t.others[state]++
+			t.others[in]++
 			return
 		}
 		who = &troubled{}
@@ -55,32 +67,33 @@ func (t *troubles) add(n shown) {
 }
 
 func (t troubles) tell(c *Call) {
-	for _, state := range []nodes.State{nodes.Off, nodes.Unreachable, nodes.Failed} {
-		others := t.others[state]
-		some := others > 0 // are not named
+	some := map[nodes.State]bool{} // are not named
+	for i, in := range plights {
 		for _, key := range t.told {
-			if key.state == state {
+			if key.plight == in {
 				who := t.of[key]
-				c.note("%s %s: %s.", fault.FewOf(who.first, who.all), doing(state, who.all), key.why)
-				some = some || who.all > len(who.first)
+				c.note("%s %s: %s.", fault.FewOf(who.first, who.all), in.words(who.all), key.why)
+				some[in.state] = some[in.state] || who.all > len(who.first)
 			}
 		}
-		if others > 0 {
-			c.note("%s %s for other reasons.", english.Plural(others, "other node", ""), doing(state, others))
+		if others := t.others[in]; others > 0 {
+			c.note("%s %s for other reasons.", english.Plural(others, "other node", ""), in.words(others))
+			some[in.state] = true
 		}
-		if some {
-			c.note("See all in state %s with: node show --all --state %s; add --json to see why each is.", state, state)
+		last := i == len(plights)-1 || plights[i+1].state != in.state
+		if last && some[in.state] {
+			c.note("See all in state %s with: node show --all --state %s; add --json to see why each is.", in.state, in.state)
 		}
 	}
 }
 
-// doing is what so many nodes do that are in a state.
-func doing(s nodes.State, many int) string {
+// words is what so many nodes do.
+func (p plight) words(many int) string {
 	switch {
-	case s == nodes.Failed:
+	case p.failed:
 		return "cannot boot"
 	case many > 1:
-		return "are " + string(s)
+		return "are " + string(p.state)
 	}
-	return "is " + string(s)
+	return "is " + string(p.state)
 }

@@ -28,17 +28,17 @@ func TestManyTroubles(t *testing.T) {
 	for i := range many {
 		fail(i, "no disk")
 	}
-	const see = "See all in state failed with: node show --all --state failed; add --json to see why each is.\n"
+	const see = "See all in state unreachable with: node show --all --state unreachable; add --json to see why each is.\n"
 	want := "x0, x1, x2, x3, x4 and 15 others cannot boot: no disk.\n" + see
 	for _, line := range []string{"node show --all", "device show"} {
 		if got := lab.run("alice", line, ""); got.stderr != want {
 			t.Errorf("%s: %q, want %q", line, got.stderr, want)
 		}
 	}
-	if got := lab.ok("bob", "node show --all --state failed --names-only"); strings.Count(got, "\n") != many {
-		t.Errorf("the nodes that are failed: %s", got)
+	if got := lab.ok("bob", "node show --all --state unreachable --names-only"); strings.Count(got, "\n") != many {
+		t.Errorf("the nodes that are unreachable: %s", got)
 	}
-	if got := lab.ok("bob", "node show --all --state failed --json"); strings.Count(got, `"no disk"`) < many {
+	if got := lab.ok("bob", "node show --all --state unreachable --json"); strings.Count(got, `"no disk"`) < many {
 		t.Errorf("why they are: %s", got)
 	}
 	for i := range reasons {

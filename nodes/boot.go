@@ -124,7 +124,7 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 		return why // removed meanwhile, or known by another name
 	}
 	l.status.change(n, func(s *Status) {
-		s.State, s.Addr, s.Why, s.runs, s.due, s.untold = Failed, "", why, "", false, false
+		s.State, s.Failed, s.Addr, s.Why, s.runs, s.due, s.untold = Unreachable, true, "", why, "", false, false
 		if s.late.IsZero() { // it was up
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}

@@ -1,7 +1,9 @@
 package nodes
 
 import (
+	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,7 +31,7 @@ func TestNodeThatCannotBoot(t *testing.T) {
 		wantFault(t, <-done, fault.Failed, "v1 cannot boot: its content is damaged; clone the image again", "node reboot v1")
 		_, done = l.await(t.Context(), t) // somebody who comes later
 		wantFault(t, <-done, fault.Failed, "v1")
-		if s := l.state(t, "v1"); s.State != Failed || s.Addr != "" || !strings.HasPrefix(s.Why, "its content is damaged") {
+		if s := l.state(t, "v1"); s.State != Unreachable || !s.Failed || s.Addr != "" || !strings.HasPrefix(s.Why, "its content is damaged") {
 			t.Errorf("it is %+v", s.Status)
 		}
 		equal(t, "log", l.events(t, journal.Power), "server v1:  -> , cannot boot bob/m1-default: its content is damaged; clone the image again")
@@ -51,8 +53,8 @@ func TestNodeThatCannotBoot(t *testing.T) {
 			t.Errorf("it is %+v", s.Status)
 		}
 		l.Failed("v2", errors.New("secret"))
-		if all, err := inFull(l.All(t.Context())); err != nil || len(reasonsOf(all, Failed)) != 1 || len(reasonsOf(all, Failed)[0].Nodes) != 2 {
-			t.Errorf("the same reason is told of each: %v, %v", reasonsOf(all, Failed), err)
+		if all, err := inFull(l.All(t.Context())); err != nil || len(reasonsOf(all, Unreachable)) != 1 || len(reasonsOf(all, Unreachable)[0].Nodes) != 2 {
+			t.Errorf("the same reason is told of each: %v, %v", reasonsOf(all, Unreachable), err)
 		}
 	})
 }
@@ -70,7 +72,7 @@ func TestNodeThatCannotBootIsTriedAgain(t *testing.T) {
 		time.Sleep(4 * time.Minute)
 		equal(t, "started", l.grid.take(), "v1", "v1", "v1", "v1")
 		want := "its content is damaged; clone the image again; not up after 10s: left alone after 3 power cycles"
-		if s := l.state(t, "v1"); s.State != Failed || s.Why != want {
+		if s := l.state(t, "v1"); s.State != Unreachable || !s.Failed || s.Why != want {
 			t.Errorf("it is %+v", s.Status)
 		}
 
@@ -109,7 +111,7 @@ func TestHostThatRefuses(t *testing.T) {
 		if ch.Reboot != (Reboot{Outcome: RebootFailed, Reason: "there is no memory for it"}) {
 			t.Errorf("%s: %+v", what, ch)
 		}
-		if s := l.state(t, "v1"); s.State != Failed || s.Why != "there is no memory for it" {
+		if s := l.state(t, "v1"); s.State != Unreachable || !s.Failed || s.Why != "there is no memory for it" {
 			t.Errorf("%s: it is %+v", what, s.Status)
 		}
 	}
@@ -143,6 +145,31 @@ func TestHostThatRefuses(t *testing.T) {
 	if s := l.status.of("gone"); s.State != Off {
 		t.Errorf("a node that was removed is %+v", s)
 	}
+}
+
+// What answers on a physical node whose boot has failed is the init: that it does is no
+// reason to take the node for up.
+func TestFailedIsNotCalledUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob"}, "n1")
+		l.Dial = func(context.Context, string, string) (net.Conn, error) {
+			here, _ := net.Pipe()
+			return here, nil
+		}
+		_, err := l.Boot(t.Context(), "n1")
+		ok(t, err)
+		l.Failed("n1", errDamaged)
+		l.Stopped("n1", "10.0.0.2:22")
+		l.probeAll(t.Context(), map[Name]bool{})
+		if s := l.state(t, "n1"); s.State != Unreachable || !s.Failed {
+			t.Errorf("it is %+v", s.Status)
+		}
+		_, err = l.Boot(t.Context(), "n1")
+		ok(t, err)
+		if s := l.state(t, "n1"); s.State != Booting || s.Failed {
+			t.Errorf("it boots anew, and is %+v", s.Status)
+		}
+	})
 }
 
 // A free node that cannot boot is given only to who gets no other.

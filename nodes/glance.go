@@ -57,17 +57,20 @@ type Glance struct {
 	Traits unique.Handle[Traits] // the same for many, so that what is made of them can be kept
 	Since  time.Time             // when its owner last changed, UTC
 	State  State
+	Failed bool   // it could not boot, see Status
 	Why    string // it is in its state, in words for users; "" when there is nothing to say
 
 	device *Device
 	at     uint32 // its index in its List
 }
 
-// Doing returns what the node does, and why.
-func (n *Glance) Doing() (Name, State, string) { return n.Name, n.State, n.Why }
+// Doing returns what the node does, and why, as far as a table tells it.
+func (n *Glance) Doing() (Name, Status) {
+	return n.Name, Status{State: n.State, Failed: n.Failed, Why: n.Why}
+}
 
 // Doing returns what the device does, and why.
-func (n *DeviceStatus) Doing() (Name, State, string) { return n.Name, n.State, n.Status.Why }
+func (n *DeviceStatus) Doing() (Name, Status) { return n.Name, n.Status }
 
 func (b brief) glance(at uint32) Glance {
 	g := Glance{Name: b.name, Traits: b.traits, device: b.device, at: at}
@@ -88,7 +91,7 @@ func (l *Lab) addGlances(ctx context.Context, all []Glance) error {
 			n := &all[i]
 			if why, off := w.Off(n.device.MAC); off {
 				s := offStatus(why)
-				n.State, n.Why = s.State, s.Why
+				n.State, n.Failed, n.Why = s.State, false, s.Why
 			}
 		}
 	})
@@ -101,7 +104,7 @@ func (b *board) glance(all []Glance) {
 	for i := range all {
 		n := &all[i]
 		if s := b.all[n.Name]; s != nil {
-			n.State, n.Why = s.State, s.Why
+			n.State, n.Failed, n.Why = s.State, s.Failed, s.Why
 		} else {
 			n.State = Off
 		}

@@ -40,7 +40,7 @@ type imageChange struct {
 func (i imageChange) Booting(ref images.Ref) (using []images.Node, err error) {
 	ds, err := booting(i, ref)
 	for _, d := range ds {
-		using = append(using, images.Node{Claim: d.claim(), Model: d.Model, Visitors: i.change.lab.visitors.Users(string(d.Name)), Failed: i.change.lab.status.of(d.Name).State == Failed})
+		using = append(using, images.Node{Claim: d.claim(), Model: d.Model, Visitors: i.change.lab.visitors.Users(string(d.Name)), Failed: i.change.lab.status.of(d.Name).Failed})
 	}
 	return using, err
 }
@@ -223,7 +223,7 @@ func (l *Lab) Await(ctx context.Context, ref images.Ref, progress func(images.Tr
 			up, falls = false, falls+1
 		}
 		switch {
-		case s.State == Failed && (s.took == "" || s.took == img.Digest):
+		case s.Failed && (s.took == "" || s.took == img.Digest):
 			return fault.Failedf("%s cannot boot it: %s", d.Name, s.Why)
 		case !inTime && !up && falls > 0:
 			return fault.Failedf("%s came up on it, and did not stay up", d.Name)

@@ -119,7 +119,7 @@ func TestDown(t *testing.T) {
 		if l.Crashed("v1", "kernel panic: no root") {
 			t.Error("a boot that crashed goes on")
 		}
-		if s := l.state(t, "v1"); s.State != Failed || s.Why != "kernel panic: no root" {
+		if s := l.state(t, "v1"); s.State != Unreachable || !s.Failed || s.Why != "kernel panic: no root" {
 			t.Errorf("it is %+v", s.Status)
 		}
 

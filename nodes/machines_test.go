@@ -91,6 +91,10 @@ func TestMachinesAreSparedWhatTheyCannotBoot(t *testing.T) {
 	l.image(t, images.Image{Ref: images.DefaultRef("m1"), Digest: sum("hollow"), Models: []images.Model{"m1"}})
 	_, err = l.Release(t.Context(), auth.Name("alice").Actor(), parse("vm1"))
 	ok(t, err)
+	l.Failed("vm1", fault.Failedf("it has no kernel")) // as its host finds
+	if s := l.state(t, "vm1"); !s.Free() || s.State != Unreachable || s.Why != "it has no kernel" {
+		t.Errorf("released, it is %+v", s.Status)
+	}
 	ok(t, boot("vm1", "good", consent.Agreement{}))
 	ok(t, boot("vm1", "default", consent.Agreement{}))
 	l.Creates = func(images.Model) (HostKind, string, error) { return QEMU, "", nil }

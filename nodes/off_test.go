@@ -272,7 +272,7 @@ func TestOnWithoutMeans(t *testing.T) {
 	for _, c := range []struct {
 		state State
 		want  string
-	}{{Off, "none"}, {Unreachable, "none"}, {Failed, "none"}, {Up, "skipped"}, {Booting, "skipped"}} {
+	}{{Off, "none"}, {Unreachable, "none"}, {Up, "skipped"}, {Booting, "skipped"}} {
 		l.status.change("n1", func(s *Status) { s.State = c.state })
 		var all []string
 		ok(t, l.PowerOn(t.Context(), "alice", parse("n1"), consent.Agreement{}, outcomes(&all)))

@@ -39,7 +39,7 @@ func (p *pool) readiness(d *Device) readiness {
 	switch p.doing[d.Name] {
 	case Up:
 		return ready
-	case Unreachable, Failed:
+	case Unreachable:
 		return unreachable
 	case Booting:
 		return startable

@@ -139,7 +139,7 @@ func (l *Lab) calledUp(ctx context.Context) (all []DeviceStatus, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if n.Addr != "" && (n.State == Up || n.State == Unreachable) {
+		if n.Addr != "" && (n.State == Up || n.State == Unreachable && !n.Failed) { // a failed one's init that answers
 			all = append(all, *n)
 		}
 	}

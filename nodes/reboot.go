@@ -239,7 +239,7 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		}
 		if s = l.status.of(d.Name); !d.Virtual() { // whose host tells
 			l.starting(d, 0, why)
-		} else if s.State == Failed { // its host refuses
+		} else if s.Failed { // its host refuses
 			return Reboot{Outcome: RebootFailed, Reason: s.Why}
 		} else if s.State == Up && s.cause == why && why.why != "" { // it was to go off, and had not yet
 			return l.restartBy(ctx, d, power.Port{}, refused, why)

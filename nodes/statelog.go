@@ -84,13 +84,13 @@ func (b *board) wakeLog() {
 
 // lost says why a node is not up any more that nobody made go down.
 func (s Status) lost() string {
-	switch s.State {
-	case Booting:
+	switch {
+	case s.State == Booting:
 		return "started anew by itself"
-	case Unreachable:
-		return "lost: " + s.Why
-	case Failed:
+	case s.Failed:
 		return s.Why
+	case s.State == Unreachable:
+		return "lost: " + s.Why
 	}
 	return "lost its power"
 }

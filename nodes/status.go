@@ -14,13 +14,12 @@ const (
 	Off         State = "off"         // without power, or never heard of
 	Booting     State = "booting"     // asked what to boot, and is not up yet
 	Up          State = "up"          // reported that it runs
-	Unreachable State = "unreachable" // should be up, and does not answer
-	Failed      State = "failed"      // could not boot; it is started again in its boot.timeout
+	Unreachable State = "unreachable" // should be up, and does not answer, or could not boot
 	Powersave   State = "powersave"   // without power, since nobody needs it
 )
 
 // States lists the states that nodes can be in.
-func States() []State { return []State{Off, Booting, Up, Unreachable, Failed, Powersave} }
+func States() []State { return []State{Off, Booting, Up, Unreachable, Powersave} }
 
 // Step is how far a node that boots is. Those between Kernel and being up are told by
 // the agent of a machine, in its words; other nodes are at Kernel until they are up. One
@@ -38,10 +37,11 @@ const unasked State = "not asked yet"
 
 // Status is what the server heard of a node since it started.
 type Status struct {
-	State State
-	Addr  string    // host:port of its SSH server, "" unless up, unreachable or Stopped
-	Heard time.Time // when the state last changed, zero if never
-	Why   string    // it is in its state, in words for users; "" when there is nothing to say
+	State  State
+	Addr   string    // host:port of its SSH server, "" unless up, unreachable or Stopped
+	Failed bool      // it is unreachable since it could not boot, or not run on; it is started again in its boot.timeout
+	Heard  time.Time // when the state last changed, zero if never
+	Why    string    // it is in its state, in words for users; "" when there is nothing to say
 
 	Step      Step      // how far its boot is, "" unless booting
 	StepSince time.Time // when that began
@@ -136,6 +136,7 @@ func (b *board) change(n Name, f func(*Status)) {
 	}
 	before := s
 	f(&s)
+	s.Failed = s.Failed && s.State == Unreachable
 	b.keepStep(before, &s)
 	if s == before && known != nil {
 		return

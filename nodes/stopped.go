@@ -20,7 +20,7 @@ const stopReason = "it stopped before its root is mounted, as boot.rescue says"
 func (l *Lab) Stopped(n Name, addr string) {
 	l.status.change(n, func(s *Status) {
 		switch {
-		case s.State == Failed:
+		case s.Failed:
 			s.Addr = addr
 		case s.State == Booting && !s.due:
 			s.Addr, s.Why, s.Step, s.late, s.tries = addr, stopReason, StopStep, time.Time{}, 0
@@ -30,7 +30,7 @@ func (l *Lab) Stopped(n Name, addr string) {
 
 // Stopped reports whether the init of the machine answers at Addr, in place of what its
 // image runs: its boot has failed, or stopped on purpose.
-func (s Status) Stopped() bool { return s.Addr != "" && (s.State == Failed || s.State == Booting) }
+func (s Status) Stopped() bool { return s.Addr != "" && (s.Failed || s.State == Booting) }
 
 // hasStopped is the fault for nodes that are waited for and stopped on purpose.
 func hasStopped(all []DeviceStatus) error {

@@ -54,7 +54,7 @@ func TestFailedBootAnswers(t *testing.T) {
 		t.Errorf("nothing answers, and it is %+v", s.Status)
 	}
 	l.Stopped("v1", "10.0.0.2:22")
-	if s := l.state(t, "v1"); !s.Stopped() || s.State != Failed || s.Addr != "10.0.0.2:22" {
+	if s := l.state(t, "v1"); !s.Stopped() || s.State != Unreachable || !s.Failed || s.Addr != "10.0.0.2:22" {
 		t.Errorf("it is %+v", s.Status)
 	}
 	_, err = l.Boot(t.Context(), "v1")

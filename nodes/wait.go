@@ -75,7 +75,7 @@ func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed 
 				return isOff(d.Name, s.Why)
 			}
 			missing = append(missing, DeviceStatus{Device: &d, Status: s})
-			if (s.State == Failed || s.State == Unreachable && s.spent) && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
+			if s.State == Unreachable && (s.Failed || s.spent) && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
 				failed = append(failed, missing[len(missing)-1])
 			}
 		}
@@ -105,7 +105,7 @@ func still(r state.Reader, n DeviceStatus) (Device, error) {
 // cannotBoot is the fault for nodes that failed to boot.
 func cannotBoot(failed []DeviceStatus) error {
 	var what, names []string
-	for _, r := range slices.Concat(reasonsOf(failed, Failed), reasonsOf(failed, Unreachable)) {
+	for _, r := range reasonsOf(failed, Unreachable) {
 		what = append(what, fault.Few(r.Nodes)+" cannot boot: "+r.Why)
 		names = append(names, r.Nodes...)
 	}

@@ -84,9 +84,9 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	}
 	if !again {
 		l.status.change(n, func(s *Status) {
-			switch s.State {
-			case Up:
-			case Failed:
+			switch {
+			case s.State == Up:
+			case s.Failed:
 				s.Why += "; " + what
 			default:
 				s.State, s.Addr, s.Why = Unreachable, "", what
