@@ -32,7 +32,7 @@ func helpCommands() []Command {
 				rows = append(rows, []string{name, strings.TrimPrefix(title, "# ")})
 			}
 			var b strings.Builder
-			columns(&b, false, nil, rows)
+			columns(&b, 0, false, nil, rows)
 			_, err := io.WriteString(c.Out, c.fitHelp(c.Session, b.String()))
 			return err
 		},
@@ -119,7 +119,7 @@ func (a *App) list(s *Session, cmds []Command) {
 	for _, cmd := range cmds {
 		rows = append(rows, []string{"  " + cmd.Path, cmd.Short})
 	}
-	columns(&b, false, nil, rows)
+	columns(&b, 0, false, nil, rows)
 	io.WriteString(s.Out, a.fitHelp(s, b.String()))
 }
 

@@ -19,7 +19,7 @@ type shown interface {
 // them then. What appends the cells of a row has to be quick: it is called twice for each
 // node, first to find how wide the columns are.
 func nodesTable[T shown](c *Call, heading []string, before [][]string, found iter.Seq2[T, error], cells func(row []string, n T) []string) (why troubles, err error) {
-	var t table
+	t := table{width: c.width()}
 	t.fit(heading)
 	for _, row := range before {
 		t.fit(row)

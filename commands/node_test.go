@@ -154,7 +154,7 @@ func TestNodeTable(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	heading, rest, _ := strings.Cut(want, "\n")
-	onTerminal := lab.runIn(t.Context(), lab.terminal("bob"), "node show -a")
+	onTerminal := lab.runIn(t.Context(), lab.narrow(100), "node show -a")
 	if want := "\x1b[1m" + heading + "\x1b[0m\n" + rest; onTerminal.stdout != want {
 		t.Errorf("on a terminal %q, want %q", onTerminal.stdout, want)
 	}

@@ -10,6 +10,7 @@ func TestColumns(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
+		width   int
 		bold    bool
 		heading []string
 		rows    [][]string
@@ -27,9 +28,17 @@ func TestColumns(t *testing.T) {
 		{name: "bold", bold: true, heading: []string{"A"}, rows: [][]string{{"a"}}, want: "\x1b[1mA\x1b[0m\na\n"},
 		{name: "nothing to make bold", bold: true, rows: [][]string{{"a"}}, want: "a\n"},
 		{name: "control characters", rows: [][]string{{"a\x1b[2J\r", "b\n"}, {"aaaaaa", "b\xff\u009b"}}, want: "a\uFFFD[2J\uFFFD  b\uFFFD\naaaaaa  b\uFFFD\uFFFD\n"},
+		{
+			name: "broken between columns", width: 10, bold: true, heading: []string{"A", "B", "C"}, rows: [][]string{{"aaaa", "bbbb", "c"}, {"a", "b", "cc"}},
+			want: "\x1b[1mA     B\n  C\x1b[0m\naaaa  bbbb\n  c\na     b\n  cc\n",
+		},
+		{name: "it fits to the last column", width: 10, rows: [][]string{{"aaaa", "bbbb"}}, want: "aaaa  bbbb\n"},
+		{name: "broken more than once", width: 9, rows: [][]string{{"aaaa", "bbbb", "c", "dddd", "e"}}, want: "aaaa\n  bbbb  c\n  dddd  e\n"},
+		{name: "a cell is wider than the terminal", width: 6, rows: [][]string{{"a", "bbbbbbbb", "c"}}, want: "a\n  bbbbbbbb\n  c\n"},
+		{name: "nothing on a line of its own", width: 6, rows: [][]string{{"aaa", "bbb", "c"}, {"a", "", ""}, {"a", "", "c"}}, want: "aaa\n  bbb\n  c\na\na\n  c\n"},
 	} {
 		var out strings.Builder
-		columns(&out, c.bold, c.heading, c.rows)
+		columns(&out, c.width, c.bold, c.heading, c.rows)
 		if out.String() != c.want {
 			t.Errorf("%s:\ngot\n%q\nwant\n%q", c.name, out.String(), c.want)
 		}

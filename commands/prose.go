@@ -10,8 +10,8 @@ import (
 // Sentences are broken between words to fit the width of a terminal, as it is when
 // they are written. A command that the reader is told to type is not broken: it
 // begins a line if it must, and is left to the terminal if it is longer than that,
-// so that it can be copied. Tables, JSON and what nodes print are not touched, and
-// without a terminal nothing is.
+// so that it can be copied. Tables are broken between columns. JSON and what nodes print
+// are not touched, and without a terminal nothing is.
 
 // narrowest is the least width, in characters, that text is broken for.
 const narrowest = 20

@@ -120,8 +120,8 @@ func TestRowsOnNarrowTerminals(t *testing.T) {
 	}
 }
 
-// What a command says fits the terminal as it is when it is said; its tables and
-// documents are what they are without one.
+// What a command says fits the terminal as it is when it is said, and so do its tables;
+// its documents are what they are without one.
 func TestOutputOnNarrowTerminals(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
@@ -135,9 +135,20 @@ func TestOutputOnNarrowTerminals(t *testing.T) {
 			}
 		}
 	}
-	heading := func(text string) string { return strings.NewReplacer("\x1b[1m", "", "\x1b[0m", "").Replace(text) }
-	for _, line := range []string{"node show --all", "node show --all --json", "device show", "log show --json", "image show --all", "user show"} {
-		if got, want := heading(lab.runIn(t.Context(), s, line).stdout), lab.run("bob", line, "").stdout; got != want {
+	unstyled := strings.NewReplacer("\x1b[1m", "", "\x1b[0m", "")
+	for _, line := range []string{"node show --all", "node show pc-1", "device show", "image show --all", "user show"} {
+		got, want := unstyled.Replace(lab.runIn(t.Context(), s, line).stdout), lab.run("bob", line, "").stdout
+		if !slices.Equal(strings.Fields(got), strings.Fields(want)) {
+			t.Errorf("%s in 40 columns is not the same:\n%s\nwithout a terminal:\n%s", line, got, want)
+		}
+		for part := range strings.Lines(got) {
+			if len(part)-1 > 40 && strings.Contains(strings.TrimSpace(part), "  ") {
+				t.Errorf("%s in 40 columns: %q", line, part)
+			}
+		}
+	}
+	for _, line := range []string{"node show --all --json", "log show --json"} {
+		if got, want := lab.runIn(t.Context(), s, line).stdout, lab.run("bob", line, "").stdout; got != want {
 			t.Errorf("%s in 40 columns:\n%s\nwithout a terminal:\n%s", line, got, want)
 		}
 	}

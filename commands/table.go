@@ -8,9 +8,10 @@ import (
 )
 
 // columns writes rows under an optional heading, each column as wide as its
-// widest cell. Control characters in cells are made visible.
-func columns(w io.Writer, bold bool, heading []string, rows [][]string) {
-	var t table
+// widest cell. Control characters in cells are made visible. Rows that are longer than a
+// width are broken between columns; 0: none is.
+func columns(w io.Writer, width int, bold bool, heading []string, rows [][]string) {
+	t := table{width: width}
 	t.fit(heading)
 	for _, row := range rows {
 		t.fit(row)
@@ -29,7 +30,9 @@ func columns(w io.Writer, bold bool, heading []string, rows [][]string) {
 // table aligns the cells of rows, which are all shown to fit before the first is
 // written. It keeps none of them.
 type table struct {
+	width  int // of the terminal, in characters; 0: rows are of any length
 	widths []int
+	begins []bool // which columns begin a line; nil: rows are not broken
 	line   []byte // the row that is written
 }
 
@@ -45,8 +48,26 @@ func (t *table) fit(row []string) {
 	}
 }
 
-// head writes the heading, if there is one.
+// broken decides, when all rows fit their columns, where they are broken to fit the
+// width: the columns that a line has no room for begin another, behind two blanks. One
+// that is wider than that is left to the terminal.
+func (t *table) broken() {
+	const gap = 2
+	t.begins = nil
+	used := -gap
+	for i, width := range t.widths {
+		if used += gap + width; t.width > 0 && used > t.width && i > 0 {
+			if t.begins == nil {
+				t.begins = make([]bool, len(t.widths))
+			}
+			t.begins[i], used = true, gap+width
+		}
+	}
+}
+
+// head writes the heading, if there is one, before all rows.
 func (t *table) head(out *bufio.Writer, bold bool, heading []string) {
+	t.broken()
 	switch {
 	case heading == nil:
 	case bold:
@@ -66,10 +87,16 @@ func (t *table) write(out *bufio.Writer, row []string) {
 
 // append appends the cells of a row.
 func (t *table) append(line []byte, row []string) []byte {
-	gap := 0
+	gap, begins := 0, false
 	for i, cell := range row {
+		if t.begins != nil && t.begins[i] {
+			gap, begins = 2, true
+		}
 		width := len(cell)
 		if cell != "" {
+			if begins {
+				line, begins = append(line, '\n'), false
+			}
 			for range gap {
 				line = append(line, ' ')
 			}
