@@ -29,7 +29,7 @@ func (p *Port) check(frame []byte) (wrong string) {
 	case header.ARPProtocolNumber:
 		return p.checkARP(body)
 	case header.IPv4ProtocolNumber:
-		return p.checkIP(body, eth.DestinationAddress() == serverMAC)
+		return p.checkIP(body, eth.DestinationAddress())
 	}
 	return unheard
 }
@@ -48,8 +48,8 @@ func (p *Port) checkARP(body []byte) (wrong string) {
 	return ""
 }
 
-func (p *Port) checkIP(body []byte, server bool) (wrong string) {
-	h := header.IPv4(body)
+func (p *Port) checkIP(body []byte, link tcpip.LinkAddress) (wrong string) {
+	h, server := header.IPv4(body), link == serverMAC
 	if !h.IsValid(len(body)) {
 		return "broken IPv4"
 	}
@@ -81,6 +81,9 @@ func (p *Port) checkIP(body []byte, server bool) (wrong string) {
 	if to == dhcpServer && !p.asks(h) {
 		return "DHCP for a MAC address that is not its own"
 	}
+	if h.TransportProtocol() == header.ICMPv4ProtocolNumber && (server || header.IsMulticastEthernetAddress(link)) && !echoes(h) {
+		return unheard
+	}
 	switch target := addr(h.DestinationAddress()); {
 	case server && target != p.lan.Server && p.lan.Subnet.Contains(target):
 		return "a packet for another machine, sent to the server"
@@ -95,11 +98,29 @@ func (p *Port) checkIP(body []byte, server bool) (wrong string) {
 }
 
 // asks reports whether a packet to a DHCP server is in the machine's own name. Who asks is
-// at 28, and the length of that at 2, RFC 2131, section 2. In pieces no packet passes: the
-// first one may end before that.
+// at 28, and the length of that at 2, RFC 2131, section 2; the answer goes to the address
+// that it has, at 12, or to that of a relay, at 24, which nobody is here. In pieces no
+// packet passes: the first one may end before that.
 func (p *Port) asks(h header.IPv4) bool {
 	m := h.Payload()[header.UDPMinimumSize:]
-	return !h.More() && len(m) >= 28+len(p.mac) && int(m[2]) == len(p.mac) && tcpip.LinkAddress(m[28:28+len(p.mac)]) == p.mac
+	if h.More() || len(m) < 28+len(p.mac) || int(m[2]) != len(p.mac) || tcpip.LinkAddress(m[28:28+len(p.mac)]) != p.mac {
+		return false
+	}
+	has := ip(m[12:16])
+	return (has == p.ip || has.IsUnspecified()) && ip(m[24:28]).IsUnspecified()
+}
+
+// echoes reports whether a packet of ICMP, or the first piece of one, is of a ping. All else
+// tells of connections, which may be those of another machine, and would be believed.
+func echoes(h header.IPv4) bool {
+	if h.FragmentOffset() > 0 {
+		return true // of no use without the first piece
+	}
+	if h.PayloadLength() < header.ICMPv4MinimumSize {
+		return false
+	}
+	kind := header.ICMPv4(h.Payload()).Type()
+	return kind == header.ICMPv4Echo || kind == header.ICMPv4EchoReply
 }
 
 // forServer reports whether a checked frame to everybody is of interest to the

@@ -1,6 +1,7 @@
 package lan_test
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"testing"
@@ -71,6 +72,9 @@ func TestQuestionsOfDHCP(t *testing.T) {
 	own := evil.question(zero, all, dhcpClient, evil.link(), 240)
 	begin, rest := pieces(evil.question(evil.ip, w.Server, dhcpClient, victim.link(), 240), 24)
 	short, end := pieces(own, 64)
+	about := func(at int, ip netip.Addr) []byte {
+		return changed(own, func(b []byte) { copy(b[inDHCP+at:], ip.AsSlice()) })
+	}
 	for name, bad := range map[string][][]byte{
 		"of another":               {evil.question(zero, all, dhcpClient, victim.link(), 240)},
 		"of nobody":                {evil.question(zero, all, dhcpClient, strange, 240)},
@@ -84,6 +88,9 @@ func TestQuestionsOfDHCP(t *testing.T) {
 		"in pieces":                {begin, rest},
 		"in pieces, the end first": {rest, begin},
 		"its own, in pieces":       {short, end},
+		"answered to another":      {about(12, victim.ip)},
+		"answered to a relay":      {about(24, victim.ip)},
+		"answered to the world":    {about(24, outside.Addr())},
 	} {
 		for _, b := range bad {
 			evil.send(b)
@@ -97,7 +104,7 @@ func TestQuestionsOfDHCP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if tcpip.LinkAddress(b[28:34]) != evil.link() || b[2] != 6 || n != 240 || from.String() != "0.0.0.0:68" {
+		if tcpip.LinkAddress(b[28:34]) != evil.link() || !bytes.Equal(b[12:28], make([]byte, 16)) || b[2] != 6 || n != 240 || from.String() != "0.0.0.0:68" {
 			t.Errorf("a question %s arrives from %s: %x", name, from, b[:n])
 		}
 	}

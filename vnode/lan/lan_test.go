@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ type host struct {
 	conn *net.UnixConn
 	to   *net.UnixAddr
 	*stack.Stack
+	frames atomic.Int64 // that its stack has received
 }
 
 // world is one network of a test, and what its log says.
@@ -166,6 +168,7 @@ func (h *host) run(t *testing.T) {
 			if err != nil {
 				return
 			}
+			h.frames.Add(1)
 			p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b[:n])})
 			wire.InjectInbound(0, p)
 			p.DecRef()

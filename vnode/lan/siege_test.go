@@ -112,6 +112,71 @@ func TestResetBeforeItIsAccepted(t *testing.T) {
 	}
 }
 
+// about is a frame with ICMP that tells of a connection of the server with another machine.
+func (h *host) about(code header.ICMPv4Code, server netip.AddrPort, other netip.AddrPort) []byte {
+	connection := (&host{mac: h.mac, ip: server.Addr()}).segment(other, server.Port(), header.TCPFlagAck, 1, 1)[header.EthernetMinimumSize:]
+	b := append(make([]byte, header.ICMPv4MinimumSize), connection...)
+	m := header.ICMPv4(b)
+	m.SetType(header.ICMPv4DstUnreachable)
+	m.SetCode(code)
+	m.SetChecksum(^checksum.Checksum(b, 0))
+	return h.packet(server.Addr(), header.ICMPv4ProtocolNumber, b)
+}
+
+// What a machine tells of the connections of others is not believed, to whomever it sends
+// that: they have packets as large as before. It may ping the server.
+func TestNewsOfConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	evil, good := w.plug("evil"), w.boot("good")
+	l, err := w.Listen(portNFS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream(t, l)
+	at := netip.AddrPortFrom(w.Server, portNFS)
+	c, err := good.dial(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	n := neighbour{t, c}
+	n.reads(1)
+	other := netip.MustParseAddrPort(c.LocalAddr().String())
+	evil.greet(w.Server)
+	for _, code := range []header.ICMPv4Code{header.ICMPv4FragmentationNeeded, header.ICMPv4PortUnreachable, header.ICMPv4HostUnreachable} {
+		b := evil.about(code, at, other)
+		evil.send(b)
+		evil.send(changed(b, func(b []byte) { copy(b, everybody) }))
+		evil.send(changed(b, func(b []byte) { copy(b, everybody); copy(b[header.EthernetMinimumSize+16:], good.ip.AsSlice()) }))
+	}
+	ping := header.ICMPv4(make([]byte, header.ICMPv4MinimumSize))
+	ping.SetType(header.ICMPv4Echo)
+	ping.SetChecksum(^checksum.Checksum(ping, 0))
+	evil.send(evil.packet(w.Server, header.ICMPv4ProtocolNumber, ping))
+	if err := evil.conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
+	for b := make([]byte, 2000); ; { // it is answered after all that came before
+		size, err := evil.conn.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ip := header.IPv4(b[header.EthernetMinimumSize:size])
+		if header.Ethernet(b).Type() == header.IPv4ProtocolNumber && ip.TransportProtocol() == header.ICMPv4ProtocolNumber {
+			break
+		}
+	}
+	before := good.frames.Load()
+	n.reads(1)
+	if frames := good.frames.Load() - before; frames > 10_000 {
+		t.Errorf("a million bytes come in %d frames", frames)
+	}
+	if strings.Contains(w.log.String(), "may not") {
+		t.Errorf("the log says %s", w.log)
+	}
+}
+
 // One machine has only so many connections to a port; those that are closed count no more.
 func TestConnectionsOfOneMachine(t *testing.T) {
 	t.Parallel()
