@@ -2,12 +2,14 @@ package lan
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -51,13 +53,21 @@ type world struct {
 }
 
 func newWorld(l *LAN) *world {
-	w := &world{lan: l, dial: (&net.Dialer{Timeout: dialLimit}).DialContext, flows: map[netip.Addr]int{}}
+	dialer := &net.Dialer{Timeout: dialLimit, Control: toOne}
+	w := &world{lan: l, dial: dialer.DialContext, flows: map[netip.Addr]int{}}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	l.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(l.stack, 0, handshakes, w.tcp).HandlePacket)
 	l.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(l.stack, func(r *udp.ForwarderRequest) {
 		w.udp(r)
 	}).HandlePacket)
 	return w
+}
+
+// toOne has the host refuse to send to everybody on one of its networks, which are its own
+// services, too. Go's sockets may do that unless they are told.
+func toOne(_, _ string, c syscall.RawConn) (err error) {
+	failed := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_BROADCAST, 0) })
+	return errors.Join(failed, err)
 }
 
 // SetNAT lets machines reach the world, or not. What they have open goes on.

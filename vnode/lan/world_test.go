@@ -168,3 +168,44 @@ func TestThisHostIsNotTheWorld(t *testing.T) {
 		}
 	}
 }
+
+// Nor are those whom this host reaches all at once: it is one of them.
+func TestEverybodyIsNotTheWorld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := []string{"127.255.255.255"} // of the loopback interface, which each host has
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range own {
+		if n, is := a.(*net.IPNet); is && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			if ones, _ := n.Mask.Size(); ones < 31 {
+				last := slices.Clone(n.IP.To4())
+				for i := range last {
+					last[i] |= ^n.Mask[i]
+				}
+				all = append(all, last.String())
+			}
+		}
+	}
+	for _, to := range all {
+		if c, err := w.Dial(t.Context(), "udp4", to+":9"); err == nil {
+			c.Close()
+			t.Errorf("%s can be reached", to)
+		}
+	}
+	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	c, err := w.Dial(t.Context(), "udp4", u.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+}
