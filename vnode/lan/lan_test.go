@@ -266,17 +266,21 @@ func TestNames(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- w.ServeNames(ctx) }()
-	ask := func(network, name string, kind uint16) *dns.Msg {
+	send := func(network string, q *dns.Msg) *dns.Msg {
 		t.Helper()
 		for begun := time.Now(); ; {
-			answer, err := question(a, w.Server, network, name, kind)
+			answer, err := exchange(a, w.Server, network, q)
 			if err == nil {
 				return answer
 			}
 			if time.Since(begun) > limit {
-				t.Fatalf("ask for %s: %v", name, err)
+				t.Fatalf("%v: %v", q, err)
 			}
 		}
+	}
+	ask := func(network, name string, kind uint16) *dns.Msg {
+		t.Helper()
+		return send(network, new(dns.Msg).SetQuestion(name, kind))
 	}
 	for _, network := range []string{"udp", "tcp"} {
 		for name, want := range map[string]string{"a.": a.ip.String(), "SERVER.": w.Server.String()} {
@@ -292,6 +296,13 @@ func TestNames(t *testing.T) {
 	if answer := ask("udp", "b.", dns.TypeA); answer.Rcode != dns.RcodeNameError {
 		t.Errorf("a name that nobody has: %v", answer)
 	}
+	for _, opcode := range []int{dns.OpcodeNotify, dns.OpcodeUpdate} {
+		order := new(dns.Msg).SetQuestion("a.", dns.TypeSOA)
+		order.Opcode = opcode
+		if answer := send("tcp", order); answer.Rcode != dns.RcodeNotImplemented {
+			t.Errorf("%s: %v", dns.OpcodeToString[opcode], answer)
+		}
+	}
 	stop()
 	if err := <-served; err != nil {
 		t.Error(err)
@@ -299,6 +310,10 @@ func TestNames(t *testing.T) {
 }
 
 func question(h *host, server netip.Addr, network, name string, kind uint16) (*dns.Msg, error) {
+	return exchange(h, server, network, new(dns.Msg).SetQuestion(name, kind))
+}
+
+func exchange(h *host, server netip.Addr, network string, q *dns.Msg) (*dns.Msg, error) {
 	at := tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFrom4(server.As4()), Port: 53}
 	var c net.Conn
 	var err error
@@ -315,7 +330,7 @@ func question(h *host, server netip.Addr, network, name string, kind uint16) (*d
 		return nil, err
 	}
 	d := &dns.Conn{Conn: c}
-	if err := d.WriteMsg(new(dns.Msg).SetQuestion(name, kind)); err != nil {
+	if err := d.WriteMsg(q); err != nil {
 		return nil, err
 	}
 	return d.ReadMsg()

@@ -55,7 +55,10 @@ func (l *LAN) ServeNames(ctx context.Context) error {
 // resolvers are asked counts as a connection to the world.
 func (l *LAN) answer(ctx context.Context, from net.Addr, q *dns.Msg) *dns.Msg {
 	a := new(dns.Msg).SetReply(q)
-	if len(q.Question) != 1 {
+	switch {
+	case q.Opcode != dns.OpcodeQuery: // the host's resolvers trust what comes from it
+		return a.SetRcode(q, dns.RcodeNotImplemented)
+	case len(q.Question) != 1:
 		return a.SetRcode(q, dns.RcodeFormatError)
 	}
 	asked := q.Question[0]
