@@ -26,6 +26,13 @@ func (a *App) Complete(ctx context.Context, s *Session, line string) (start int,
 	}
 	if ok {
 		c.cmd = cmd
+		if name, value, with := strings.Cut(word, "="); with && strings.HasPrefix(name, "--") {
+			if f, known := c.flag(name); !known || f.Value == "" {
+				return start, nil
+			}
+			start += len(name) + len("=")
+			rest, word = append(rest, name), value
+		}
 		words = append(words, c.candidates(ctx, rest, word)...)
 	}
 	if i := strings.LastIndexByte(word, ',') + 1; i > 0 {
@@ -35,6 +42,19 @@ func (a *App) Complete(ctx context.Context, s *Session, line string) (start int,
 	words = slices.DeleteFunc(words, func(w string) bool { return !strings.HasPrefix(w, word) })
 	slices.Sort(words)
 	return start, slices.Compact(words)
+}
+
+// InOrder returns the first of the words in natural order, no more than most. It does not
+// sort all of them: there may be very many.
+func InOrder(words []string, most int) (first []string) {
+	naturally := func(a, b string) int { return nodes.Name(a).Compare(nodes.Name(b)) }
+	for _, w := range words {
+		if len(first) < most || most > 0 && naturally(w, first[most-1]) < 0 {
+			at, _ := slices.BinarySearchFunc(first, w, naturally)
+			first = slices.Insert(first[:min(len(first), most-1)], at, w)
+		}
+	}
+	return first
 }
 
 // nextWords returns the words that follow the given ones in command paths.
@@ -117,6 +137,19 @@ func completeName(ctx context.Context, c *Call, kind nodes.Kind, word string) []
 
 func completeSet(ctx context.Context, c *Call, word string) []string {
 	return append(completeNode(ctx, c, word), "my-nodes", "free-nodes", "all-nodes")
+}
+
+// completeOwn completes a set of nodes that may only be the user's own.
+func completeOwn(ctx context.Context, c *Call, _ string) []string {
+	words := []string{"my-nodes"}
+	mine, err := c.Lab.Mine(ctx, c.User)
+	if err != nil {
+		return nil
+	}
+	for name := range mine.Names() {
+		words = append(words, string(name))
+	}
+	return words
 }
 
 func completeDeviceSet(ctx context.Context, c *Call, word string) []string {

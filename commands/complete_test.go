@@ -11,6 +11,7 @@ func TestComplete(t *testing.T) {
 	lab := newTestLab(t)
 	lab.ok("carol", "node acquire rpi-2")
 	lab.ok("bob", "image show")
+	lab.ok("bob", "node acquire pc-1")
 	for _, c := range []struct {
 		line  string
 		words string // joined by blanks
@@ -37,6 +38,12 @@ func TestComplete(t *testing.T) {
 		{"node acquire --any 1 --model r", "rpi-3-b"},
 		{"node acquire --any ", ""},
 		{"node acquire --any 1 rp", "rpi-1 rpi-10 rpi-2"},
+		{"node acquire --model=", "pc-x86-64 rpi-3-b"},
+		{"node acquire --any=1 --model=r", "rpi-3-b"},
+		{"node show --state=off,u", "unreachable up"},
+		{"node show --json=", ""},
+		{"node show --frob=", ""},
+		{"frob --model=", ""},
 		{"user remove bob --heir c", "carol"},
 		{"log show --issuers b", "bob"},
 		{"log show --type ", "boot download image login-refused ownership power registration state user visit"},
@@ -47,6 +54,9 @@ func TestComplete(t *testing.T) {
 		{"node acquire rpi-1", "rpi-1 rpi-10"},
 		{"node acquire pc-1,", "all-nodes free-nodes my-nodes pc-1 rpi-1 rpi-10 rpi-2"},
 		{"node acquire --yes pc-1,my-nodes,f", "free-nodes"},
+		{"node release ", "my-nodes pc-1"},
+		{"node release my-nodes,", "my-nodes pc-1"},
+		{"node release r", ""},
 		{"device show all-", "all-devices all-nodes all-switches"},
 		{"device show rpi-1,se", "server"},
 		{"log show --issuers bob,ca", "carol"},
@@ -78,10 +88,36 @@ func TestComplete(t *testing.T) {
 		if got := strings.Join(words, " "); got != c.words {
 			t.Errorf("%q: %q, want %q", c.line, got, c.words)
 		}
-		begun := strings.LastIndexAny(c.line, " ,") + 1
+		begun := strings.LastIndexAny(c.line, " ,=") + 1
+		if words == nil && strings.HasSuffix(c.line, "=") { // nothing begins there
+			begun = start
+		}
 		if start != begun {
 			t.Errorf("%q: the word begins at %d, want %d", c.line, start, begun)
 		}
+	}
+}
+
+// Of many words the first are found in natural order.
+func TestInOrder(t *testing.T) {
+	t.Parallel()
+	words := []string{"n-1", "n-10", "n-100", "n-11", "n-2", "n-20", "n-3", "all-nodes", "n-2"}
+	for _, c := range []struct {
+		most int
+		want string
+	}{
+		{100, "all-nodes n-1 n-2 n-2 n-3 n-10 n-11 n-20 n-100"},
+		{9, "all-nodes n-1 n-2 n-2 n-3 n-10 n-11 n-20 n-100"},
+		{4, "all-nodes n-1 n-2 n-2"},
+		{1, "all-nodes"},
+		{0, ""},
+	} {
+		if got := strings.Join(InOrder(words, c.most), " "); got != c.want {
+			t.Errorf("the first %d: %q, want %q", c.most, got, c.want)
+		}
+	}
+	if words[1] != "n-10" {
+		t.Errorf("it changed what it was given: %q", words)
 	}
 }
 

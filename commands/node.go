@@ -43,7 +43,7 @@ that were used the longest ago; when too few are free it ends with status 3.`,
 		Long: `Makes nodes of yours free: they reboot on their default image. The images that
 they booted stay in your working set. "node release my-nodes" is fine when you
 have none.`,
-		Args: []Arg{setArg}, Flags: changes,
+		Args: []Arg{{Name: setArg.Name, Complete: completeOwn}}, Flags: changes,
 		Run: nodeRelease,
 	}, {
 		Path: "node boot", Also: []string{"node deploy"}, Short: "make nodes boot an image of yours", Topic: "node-ownership",

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"walt/commands"
 )
 
 // maxListed is how many candidates are listed at once.
@@ -53,36 +55,56 @@ func commonPrefix(words []string) string {
 	return common
 }
 
-// list shows the candidates above the prompt, in columns. What they share up
-// to the last item of a set or the value of an option is left out.
+// list shows the candidates above the prompt.
 func (sh *shell) list(words []string) {
+	width, height := sh.tty.size()
+	fmt.Fprint(sh.base.Err, listing(words, width, height))
+}
+
+// listing is the first of the candidates in columns, as many as a window has room for.
+// What they share up to the last item of a set or the value of an option is left out.
+func listing(words []string, width, height int) string {
 	shared := strings.LastIndexAny(commonPrefix(words), ",=") + 1
-	width, _ := sh.tty.size()
-	var items []string
-	for _, w := range words[:min(len(words), maxListed)] {
-		items = append(items, w[shared:])
+	items := commands.InOrder(words, maxListed)
+	for i, w := range items {
+		items[i] = w[shared:]
+	}
+	room := max(1, height-2) // for the prompt and the number of those that are left out
+	if most := columnsOf(items, width) * room; len(words) > most {
+		items = items[:min(len(items), most)]
 	}
 	text := inColumns(items, width)
 	if more := len(words) - len(items); more > 0 {
 		text += fmt.Sprintf("... and %d more\n", more)
 	}
-	fmt.Fprint(sh.base.Err, text)
+	return text
+}
+
+// columnsOf returns how many columns of items fit the width.
+func columnsOf(items []string, width int) int {
+	return max(1, (width-1+gap)/(longest(items)+gap)) // the last character of a line stays empty
+}
+
+// gap is how many blanks are between two columns.
+const gap = 2
+
+func longest(items []string) (characters int) {
+	for _, item := range items {
+		characters = max(characters, utf8.RuneCountInString(item))
+	}
+	return characters
 }
 
 // inColumns sets items in as many columns as fit the width, down and then
 // across.
 func inColumns(items []string, width int) string {
-	longest := 0
-	for _, item := range items {
-		longest = max(longest, utf8.RuneCountInString(item))
-	}
-	columns := max(1, (width+1)/(longest+2))
+	columns, cell := columnsOf(items, width), longest(items)+gap
 	rows := (len(items) + columns - 1) / columns
 	var text strings.Builder
 	for row := range rows {
 		for i := row; i < len(items); i += rows {
 			if i+rows < len(items) {
-				fmt.Fprintf(&text, "%-*s", longest+2, items[i])
+				fmt.Fprintf(&text, "%-*s", cell, items[i])
 			} else {
 				text.WriteString(items[i] + "\n")
 			}

@@ -226,7 +226,7 @@ func TestCompletion(t *testing.T) {
 		r.out.expect(t, test.want+prompt)
 	}
 	r.send("echo rpi-\t\t")
-	r.out.expect(t, "rpi-1   rpi-10  rpi-2\r\n"+prompt+"echo rpi-")
+	r.out.expect(t, "rpi-1   rpi-2   rpi-10\r\n"+prompt+"echo rpi-")
 	r.send("1\t\r")
 	r.out.expect(t, "\r\nrpi-1\r\n"+prompt)
 }
@@ -251,6 +251,29 @@ func TestColumns(t *testing.T) {
 	} {
 		if got := inColumns([]string{"a", "bb", "ccc", "d", "e"}, test.width); got != test.want {
 			t.Errorf("width %d: %q", test.width, got)
+		}
+	}
+}
+
+// What is listed fits the window, and people find it where they look for it.
+func TestListing(t *testing.T) {
+	var many []string
+	for i := range 30 {
+		many = append(many, fmt.Sprintf("--sets=n%d", i))
+	}
+	slices.Sort(many)
+	for _, test := range []struct {
+		words         []string
+		width, height int
+		want          string
+	}{
+		{many[:4], 40, 10, "n0   n1   n10  n11\n"},
+		{many, 16, 6, "n0   n4   n8\nn1   n5   n9\nn2   n6   n10\nn3   n7   n11\n... and 18 more\n"},
+		{many, 16, 12, "n0   n10  n20\nn1   n11  n21\nn2   n12  n22\nn3   n13  n23\nn4   n14  n24\nn5   n15  n25\nn6   n16  n26\nn7   n17  n27\nn8   n18  n28\nn9   n19  n29\n"},
+		{many, 5, 1, "n0\n... and 29 more\n"},
+	} {
+		if got := listing(test.words, test.width, test.height); got != test.want {
+			t.Errorf("in %d columns and %d rows:\n%swant\n%s", test.width, test.height, got, test.want)
 		}
 	}
 }
