@@ -76,8 +76,8 @@ func (c *Call) showClaims(claims []consent.Claim) {
 		return
 	}
 	for _, n := range claims {
-		if n.Owner == c.User {
-			c.note("%s boots this image.", n.Node)
+		if n.Owner == c.User || n.Uses != "" {
+			c.note("%s %s.", n.Node, cmp.Or(n.Uses, "boots this image"))
 			continue
 		}
 		presence := "is not connected"

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"walt/api"
+	"walt/consent"
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
@@ -88,12 +89,17 @@ this server publishes with the user name that the registry's configuration has.`
 		Run:  imageDuplicate,
 	}, {
 		Path: "image rename", Also: []string{"image mv"}, Short: "rename an image of yours that no node boots", Topic: "images",
-		Args: []Arg{mine, {Name: "NEW"}},
+		Long: `What lends its kernel to images that machines boot ("help show booting") does so
+under its name: that is asked first.`,
+		Args:  []Arg{mine, {Name: "NEW"}},
+		Flags: []Flag{yesFlag, noInputFlag},
 		Run: func(ctx context.Context, c *Call) error {
 			if err := c.seed(ctx); err != nil {
 				return err
 			}
-			if err := c.Images.Rename(ctx, c.User, c.arg(0), c.arg(1), c.justGiven(c.arg(1))); err != nil {
+			terms := c.withdrawal(ctx, "Rename")
+			terms.Force = c.justGiven(c.arg(1))
+			if err := c.Images.Rename(ctx, c.User, c.arg(0), c.arg(1), terms); err != nil {
 				return err
 			}
 			c.say("%s is now called %s", c.arg(0), c.arg(1))
@@ -101,18 +107,29 @@ this server publishes with the user name that the registry's configuration has.`
 		},
 	}, {
 		Path: "image remove", Also: []string{"image rm", "image delete"}, Short: "delete an image of yours that no node boots", Topic: "images",
-		Args: []Arg{mine},
+		Long: `Machines that boot another image with the kernel of this one ("help show
+booting") cannot boot it again: that is asked first.`,
+		Args:  []Arg{mine},
+		Flags: []Flag{yesFlag, noInputFlag},
 		Run: func(ctx context.Context, c *Call) error {
 			if err := c.seed(ctx); err != nil {
 				return err
 			}
-			if err := c.Images.Remove(ctx, c.User, c.arg(0)); err != nil {
+			if err := c.Images.Remove(ctx, c.User, c.arg(0), c.withdrawal(ctx, "Remove")); err != nil {
 				return err
 			}
 			c.say("%s is removed", c.arg(0))
 			return nil
 		},
 	}}
+}
+
+// withdrawal are the terms of taking the name of an image away.
+func (c *Call) withdrawal(ctx context.Context, verb string) images.Terms {
+	return images.Terms{
+		Given: consent.Agreement{Whoever: c.on("yes")},
+		Ask:   func(contest *consent.Error) error { return c.askConsent(ctx, verb, contest) },
+	}
 }
 
 // seed sees to it that the user has the first images, and names those that were

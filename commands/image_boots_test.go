@@ -119,3 +119,32 @@ func TestDescribeBoot(t *testing.T) {
 		}
 	}
 }
+
+// Whoever would take away the kernel that machines boot with is told, and asked.
+func TestRemoveWhatLends(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	digest := func(n int) string { return fmt.Sprintf("sha256:%064d", n) }
+	for n, name := range []string{"red", "bare"} {
+		ref, err := images.ParseName("bob", name)
+		lab.must(err)
+		lab.addImage(images.Image{Ref: ref, Digest: digest(n), Models: []images.Model{"pc-x86-64"}})
+	}
+	_, err := lab.nodes.Register(t.Context(), "alice", nodes.Announcement{Name: "vm1", MAC: "52:54:00:00:02:01", Model: "pc-x86-64", Host: nodes.QEMU})
+	lab.must(err)
+	red, err := images.ParseName("bob", "red")
+	lab.must(err)
+	lab.nodes.Machines = bench{digest(0): {Kernel: "6.1"}, digest(1): {Kernel: "6.1", Lender: red}}
+	lab.run("bob", "node boot vm1 bare", "") // nothing here runs it: it is to boot it
+	const uses = "vm1 boots bob/bare with the kernel of red.\n"
+	lab.tell([]step{
+		{user: "bob", line: "image remove red", stdin: "n\n", status: StatusInUse, stderr: uses + "Remove red anyway? [y/N] \nwalt: not confirmed; nothing changed\n"},
+		{
+			user: "bob", line: "image rename red blue --no-input", status: StatusInUse,
+			stderr: uses + "walt: not confirmed; nothing changed\n  --no-input never asks; --yes answers in advance (see: help show node-ownership)\n",
+		},
+		{user: "bob", line: "image rename red blue --yes", stdout: "red is now called blue\n"},
+		{user: "bob", line: "image rename blue red", stdout: "blue is now called red\n"},
+		{user: "bob", line: "image remove red", stdin: "y\n", stdout: "red is removed\n", stderr: uses + "Remove red anyway? [y/N] \n"},
+	})
+}

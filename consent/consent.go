@@ -23,6 +23,9 @@ type Claim struct {
 	// Of is the device of the request that the node depends on, and Where the port
 	// that it is connected to; "" when it is asked about the node itself.
 	Of, Where string
+	// Uses is what it does with what the request is about, in words for users as in
+	// "boots bob/bare with the kernel of red"; "" when that is known.
+	Uses string
 }
 
 // Agreement is what a user agreed to: to disturb whoever is there, or exactly the

@@ -41,7 +41,7 @@ func newLab(t testing.TB, users ...auth.Name) lab {
 	ok(t, err)
 	t.Cleanup(func() { ok(t, store.Close()) })
 	log := journal.New(store, time.Now)
-	l := lab{users: auth.New(store, log, time.Now), shelf: newShelf(), fleet: &fleet{store: store, nodes: map[string]images.Ref{}}}
+	l := lab{users: auth.New(store, log, time.Now), shelf: newShelf(), fleet: &fleet{store: store, nodes: map[string]images.Ref{}, borrowers: map[images.Ref][]consent.Claim{}}}
 	l.Catalog = images.NewCatalog(images.Config{
 		Store: store, Journal: log, Content: l.shelf, Nodes: l.fleet,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, Retry: time.Second,
@@ -109,11 +109,17 @@ type fleet struct {
 	dark     []string // of these, those that cannot be restarted
 	// unbootable is the digest of what no node can boot.
 	unbootable string
+	// borrowers are those who need the kernel of an image.
+	borrowers map[images.Ref][]consent.Claim
 	// await is what Await does; nil: it comes up.
 	await func(context.Context, images.Ref, func(images.Trial)) error
 
 	mu      sync.Mutex
 	waiting []images.Model
+}
+
+func (f *fleet) Borrowers(_ context.Context, lender images.Ref) ([]consent.Claim, error) {
+	return f.borrowers[lender], nil
 }
 
 func (f *fleet) Models(context.Context) ([]images.Model, error) { return []images.Model{"m1"}, nil }

@@ -15,6 +15,9 @@ import (
 type Nodes interface {
 	// Models returns the models of the nodes that are here.
 	Models(context.Context) ([]Model, error)
+	// Borrowers returns the nodes that boot an image of their users with the kernel of
+	// another one, which that needs to boot again, in natural order.
+	Borrowers(ctx context.Context, lender Ref) ([]consent.Claim, error)
 	// Change runs f in one transaction and then restarts the nodes that f said,
 	// which it returns with what came of it. An error of f leaves everything as it
 	// was. f may run again, so it reads and writes and does nothing else.
@@ -31,8 +34,8 @@ type Change interface {
 	// Booting returns the nodes that boot an image, in natural order.
 	Booting(Ref) ([]Node, error)
 	// CanBoot is a fault when one of the nodes that boot an image could not boot the
-	// content of another, which is here, under its name. A default image is for all nodes
-	// of its model, whatever they boot now.
+	// content of another, which is here, under its name; or with the kernel that it
+	// lends. A default image is for all nodes of its model, whatever they boot now.
 	CanBoot(Ref, Image) error
 	// Restart has a node restarted on its image after the commit.
 	Restart(Node) error

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/journal"
 	"walt/state"
@@ -38,8 +39,9 @@ func Own(r state.Reader, ref Ref, besides ...string) (Image, error) {
 }
 
 // Rename gives an image of the user that no node boots another name. One that has
-// that name, and that no node boots, is replaced only with force.
-func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName string, force bool) error {
+// that name, and that no node boots, is replaced only with force. When nodes need the
+// kernel that it lends under its name the user has to agree.
+func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName string, terms Terms) error {
 	from, err := ParseOwn(user, name)
 	if err != nil {
 		return err
@@ -48,7 +50,7 @@ func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName stri
 	if err != nil {
 		return err
 	}
-	_, err = c.Nodes.Change(ctx, user.Actor(), func(tx Change) error {
+	return c.withdraw(ctx, from, terms, func(tx Change) error {
 		img, err := unused(tx, from, "rename")
 		if err != nil {
 			return err
@@ -57,29 +59,47 @@ func (c *Catalog) Rename(ctx context.Context, user auth.Name, name, newName stri
 			return err
 		} else if using, err := tx.Booting(to); err != nil {
 			return err
-		} else if taken && (!force || from == to || len(using) > 0) {
+		} else if taken && (!terms.Force || from == to || len(using) > 0) {
 			return fault.Failedf("you have an image %s already; nothing changed", to.Short()).WithHint("choose another name")
 		}
 		img.Ref = to
 		e := journal.Event{Type: journal.Image, Actor: user.Actor(), From: from.String(), To: to.String(), Detail: "renamed"}
 		return errors.Join(Delete(tx, from), Put(tx, img), c.Journal.Record(tx, e))
 	})
-	return err
 }
 
 // Remove deletes an image of the user that no node boots. Its content stays
-// while another image shares it.
-func (c *Catalog) Remove(ctx context.Context, user auth.Name, name string) error {
+// while another image shares it. When nodes need the kernel that it lends the user has to
+// agree: they go on with what they have, and cannot boot again.
+func (c *Catalog) Remove(ctx context.Context, user auth.Name, name string, terms Terms) error {
 	ref, err := ParseOwn(user, name)
 	if err != nil {
 		return err
 	}
-	_, err = c.Nodes.Change(ctx, user.Actor(), func(tx Change) error {
+	return c.withdraw(ctx, ref, terms, func(tx Change) error {
 		if _, err := unused(tx, ref, "remove"); err != nil {
 			return err
 		}
 		e := journal.Event{Type: journal.Image, Actor: user.Actor(), From: ref.String(), Detail: "removed"}
 		return errors.Join(Delete(tx, ref), c.Journal.Record(tx, e))
+	})
+}
+
+// withdraw runs f, which takes the name of an image away, once the user agrees to what
+// that does to those who need its kernel.
+func (c *Catalog) withdraw(ctx context.Context, ref Ref, terms Terms, f func(Change) error) error {
+	_, err := consent.Seek(terms.Given, terms.Ask, func(given consent.Agreement) error {
+		borrowers, err := c.Nodes.Borrowers(ctx, ref)
+		if err != nil {
+			return err
+		}
+		_, err = c.Nodes.Change(ctx, ref.User.Actor(), func(tx Change) error {
+			if err := f(tx); err != nil { // nobody is asked about what cannot be
+				return err
+			}
+			return given.Check(borrowers)
+		})
+		return err
 	})
 	return err
 }

@@ -238,9 +238,9 @@ func (m *model) removeImageCommand(user auth.Name) command {
 		do:   func(w *world) string { return w.removeImage(ref, instead) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
 			if instead.IsZero() {
-				return Result{}, l.Images.Remove(ctx, user, ref.Name)
+				return Result{}, l.Images.Remove(ctx, user, ref.Name, images.Terms{})
 			}
-			return Result{}, l.Images.Rename(ctx, user, ref.Name, instead.Name, false)
+			return Result{}, l.Images.Rename(ctx, user, ref.Name, instead.Name, images.Terms{})
 		},
 	}
 }

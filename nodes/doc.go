@@ -34,6 +34,7 @@
 //
 //	lab.go         all of it put together; what runs in the background
 //	machines.go    which images boot on nodes that are machines
+//	lent.go        and which need the kernel that another image lends
 //	boot.go        what a node that starts gets, and what it reports
 //	stopped.go     boots that stopped before the image's own programs run
 //	status.go      what was heard of each node since the server started

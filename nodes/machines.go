@@ -232,8 +232,11 @@ func (i imageChange) CanBoot(ref images.Ref, img images.Image) error {
 		return err
 	}
 	machines, first, err := i.change.lab.unfit(i, ds, img)
-	if err != nil || len(machines) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(machines) == 0 {
+		return i.canLend(ref, img)
 	}
 	return fault.Failedf("%s is booted by %s, and the new content cannot boot it: %s; nothing changed", ref.Short(), fault.Few(machines), first.Why).
 		WithHint("clone it under another name, or: %s", first.Hint)
@@ -253,8 +256,11 @@ func (i imageChange) canBeDefault(ref images.Ref, img images.Image) error {
 		}
 	}
 	machines, first, err := i.change.lab.unfit(i, usual, img)
-	if err != nil || len(machines) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(machines) == 0 {
+		return i.canLend(ref, img)
 	}
 	return fault.Failedf("%s could not boot that version of %s: %s; nothing changed", fault.Few(machines), ref.Short(), first.Why).
 		WithHint("%s", first.Hint)

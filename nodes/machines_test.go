@@ -20,8 +20,9 @@ type bench struct {
 	why   map[string]string
 	seen  map[string]bool
 	looks int
-	err   error // of a look
-	small int   // MiB, with which a machine boots nothing
+	lent  map[string]images.Ref // by digest, which image lends a kernel
+	err   error                 // of a look
+	small int                   // MiB, with which a machine boots nothing
 }
 
 func (b *bench) Known(_ state.Reader, img images.Image, d Device) (Outlook, bool, error) {
@@ -30,7 +31,7 @@ func (b *bench) Known(_ state.Reader, img images.Image, d Device) (Outlook, bool
 	if d.Settings.RAM > 0 && d.Settings.RAM <= b.small {
 		return Outlook{Why: "it is too small", Hint: "mend " + string(d.Name)}, true, nil
 	}
-	return Outlook{Why: b.why[img.Digest], Hint: "mend " + string(d.Name)}, b.seen[img.Digest], nil
+	return Outlook{Why: b.why[img.Digest], Hint: "mend " + string(d.Name), Lender: b.lent[img.Digest]}, b.seen[img.Digest], nil
 }
 
 func (b *bench) Look(_ context.Context, img images.Image) error {
@@ -192,4 +193,38 @@ func TestOutlooksOfABrokenImage(t *testing.T) {
 	if o, known := found[good.Ref]; !known || o.Why != "" || found[bad.Ref].Why != "the server failed to look at it" {
 		t.Errorf("got %+v", found)
 	}
+}
+
+// Who needs the kernel of an image is told to whom would remove it, and its new content
+// has to have one.
+func TestKernelThatIsLent(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	b := &bench{why: map[string]string{sum("hollow"): "it has no kernel"}, seen: map[string]bool{}, lent: map[string]images.Ref{sum("bare"): ref("bob/red")}}
+	l.Machines, l.Hosts[QEMU] = b, l.grid
+	for _, name := range []Name{"vm1", "vm2", "vm3"} {
+		_, err := l.Register(t.Context(), "alice", Announcement{Name: name, MAC: macOf(string(name)), Model: "m1", Host: QEMU})
+		ok(t, err)
+	}
+	for _, name := range []string{"alice/bare", "alice/good", "bob/red", "bob/hollow", "bob/blue"} {
+		l.image(t, images.Image{Ref: ref(name), Digest: sum(ref(name).Name), Models: []images.Model{"m1"}})
+	}
+	for set, name := range map[string]string{"vm1,vm2": "bare", "vm3": "good"} {
+		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), name, consent.Agreement{})
+		ok(t, err)
+	}
+	clear(b.seen) // as in a server that has just started
+	err := l.Images.Remove(t.Context(), "bob", "red", images.Terms{})
+	contest, is := errors.AsType[*consent.Error](err)
+	if !is || len(contest.Nodes) != 2 || contest.Nodes[1].Node != "vm2" || contest.Nodes[1].Uses != "boots alice/bare with the kernel of red" || contest.Nodes[1].Of != "red" {
+		t.Fatalf("nobody is asked: %v, %+v", err, contest)
+	}
+	_, _, err = l.clone(t.Context(), ref("bob/hollow"), ref("bob/red"), true, consent.Agreement{Whoever: true})
+	wantFault(t, err, fault.Failed, "red lends its kernel to alice/bare, which vm", "it has no kernel; nothing changed", "another name")
+	_, _, err = l.clone(t.Context(), ref("bob/blue"), ref("bob/red"), true, consent.Agreement{})
+	ok(t, err) // they have it when they reboot
+
+	ok(t, l.Images.Remove(t.Context(), "bob", "blue", images.Terms{}))
+	ok(t, l.Images.Remove(t.Context(), "bob", "red", images.Terms{Given: consent.Agreement{Whoever: true}}))
+	equal(t, "what they boot", []images.Ref{l.device(t, "vm1").Image, l.device(t, "vm2").Image}, ref("alice/bare"), ref("alice/bare"))
 }
