@@ -124,9 +124,7 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 // apply runs f, again while it conflicts, and has badger write what it wrote,
 // which is not yet on disk then. The commit is nil if there is none.
 func (b *Store) apply(ctx context.Context, f func(state.Tx) error) (*commit, error) {
-	b.turns.RLock()
-	own, err := b.attempt(ctx, f)
-	b.turns.RUnlock()
+	own, err := b.amongOthers(ctx, f)
 	if !errors.Is(err, errConflict) {
 		return own, err
 	}
@@ -136,6 +134,13 @@ func (b *Store) apply(ctx context.Context, f func(state.Tx) error) (*commit, err
 		own, err = b.attempt(ctx, f)
 	}
 	return own, err
+}
+
+// amongOthers is the first attempt.
+func (b *Store) amongOthers(ctx context.Context, f func(state.Tx) error) (*commit, error) {
+	b.turns.RLock()
+	defer b.turns.RUnlock() // also when f panics: who comes later does not wait for ever
+	return b.attempt(ctx, f)
 }
 
 // errConflict means that nothing was written, and that what was read may no longer be true.

@@ -13,15 +13,6 @@ import (
 // conflict checks that a transaction runs again when a row that it read is
 // changed before it commits.
 func conflict(t *testing.T, s state.Store) {
-	get := func(key string) func(state.Reader) error {
-		return func(r state.Reader) error {
-			_, err := r.Get(key)
-			if errors.Is(err, state.ErrNotFound) {
-				return nil
-			}
-			return err
-		}
-	}
 	scan := func(r state.Reader) error { rows(t, r, "n/", ""); return nil }
 	keys := func(r state.Reader) error {
 		for range r.Keys("n/", "n/1") {
@@ -51,6 +42,17 @@ func conflict(t *testing.T, s state.Store) {
 				t.Errorf("ran %d times, want 2", n)
 			}
 		})
+	}
+}
+
+// get returns a function that reads a row, which may not be there.
+func get(key string) func(state.Reader) error {
+	return func(r state.Reader) error {
+		_, err := r.Get(key)
+		if errors.Is(err, state.ErrNotFound) {
+			return nil
+		}
+		return err
 	}
 }
 

@@ -209,6 +209,11 @@ func rollback(t *testing.T, s state.Store) {
 		update(t, s, func(tx state.Tx) error { panic(spoil(tx)) })
 	}()
 	wantRows(t, s, "", "", "a=1")
+	// It left nothing locked: others still find and resolve their conflicts.
+	if n := interrupted(t, s, get("a"), func(tx state.Tx) error { return tx.Put("a", []byte("1")) }); n != 2 {
+		t.Errorf("an update that was in conflict ran %d times, want 2", n)
+	}
+	update(t, s, func(tx state.Tx) error { return tx.Delete("written") })
 	update(t, s, spoil)
 	wantRows(t, s, "", "", "a=2 b=2")
 }
