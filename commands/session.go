@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/fault"
 )
 
 // Session is one channel of one connection: who types, and where the answers
@@ -73,7 +74,7 @@ func (s *Session) waiting(ctx context.Context) (context.Context, context.CancelF
 // Welcome begins a login: it shows the notices that the user has not seen yet.
 func (a *App) Welcome(ctx context.Context, s *Session) {
 	texts, err := a.Journal.Unseen(ctx, string(s.User))
-	if err != nil && ctx.Err() == nil { // else the client is gone
+	if err != nil && ctx.Err() == nil && fault.As(err) == nil { // else the client is gone, or who changes something is told
 		a.Log.Error("read notices", "user", s.User, "err", err)
 	}
 	for _, text := range texts {

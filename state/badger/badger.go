@@ -5,6 +5,7 @@
 package badger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,11 +105,15 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 		return 0, err
 	}
 	defer b.running.Done()
+	if err := b.disk.works(); err != nil {
+		return 0, err
+	}
 	under := b.disk.setOut()
 	own, err := b.apply(ctx, f)
 	if own == nil {
 		b.disk.leave(under)
-		return 0, err
+		b.commits.settle() // what it read, and says by that, lasts
+		return 0, cmp.Or(b.disk.works(), err)
 	}
 	err = b.disk.wait(under)
 	b.commits.end(own, err, b.watches.Notify)
@@ -170,7 +175,8 @@ func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (*commit, e
 		return nil, errConflict
 	}
 	err := <-written
-	if err != nil {
+	if err != nil { // of a log that cannot be begun, after others of a batch were written
+		err = b.disk.fail(err)
 		b.recent.drop(own.changed)
 	}
 	b.commits.wrote(own)
@@ -302,6 +308,19 @@ func (c *commits) wrote(own *commit) {
 // visible is the last commit such that a snapshot which begins now sees it and all
 // before it.
 func (c *commits) visible() state.Version { return state.Version(c.seen.Load()) }
+
+// settle returns when all commits that were sent before are on disk, or failed.
+func (c *commits) settle() {
+	c.mu.Lock()
+	var last *commit
+	if n := len(c.queue); n > 0 {
+		last = c.queue[n-1]
+	}
+	c.mu.Unlock()
+	if last != nil {
+		<-last.told
+	}
+}
 
 // end notes that a commit is on disk, or failed, and returns when it was reported,
 // as all before it. Notify is called with the changed rows of each, one call at a

@@ -37,7 +37,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 		return nil, err
 	}
 	logs := filepath.Join(dir, badgerDir)
-	b := &Store{recent: newRecent(), space: newSpace(dir, logs), disk: newRounds(logs), lock: lock}
+	b := &Store{recent: newRecent(), space: newSpace(dir, logs), disk: newRounds(logs, log), lock: lock}
 	if b.db, err = openClaimed(dir, b.space, b.disk, log); err != nil {
 		return nil, errors.Join(err, release(lock))
 	}

@@ -56,7 +56,7 @@ func load(dir string, space *space, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	s := &Store{db: db, recent: newRecent(), space: space, disk: newRounds(dir), tables: newCompaction(db, space)}
+	s := &Store{db: db, recent: newRecent(), space: space, disk: newRounds(dir, nil), tables: newCompaction(db, space)}
 	if err := errors.Join(found(db), space.reserve()); err != nil {
 		return errors.Join(err, s.Close())
 	}

@@ -3,6 +3,7 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,10 +31,12 @@ type rounds struct {
 	disk sync.Mutex    // held by the round that runs
 	took time.Duration // by the last synchronisation; of who holds disk
 	most time.Duration // that a round waits for updates that are under way
+	log  *slog.Logger  // nil for none
 
 	mu     sync.Mutex
 	next   *round   // has not begun; nil while nobody waits
 	coming *arrival // of those who set out since the last round looked; nil for nobody
+	failed error    // why nothing is written any more
 }
 
 // arrival counts updates that may come to wait.
@@ -47,8 +50,8 @@ type round struct {
 	err  error
 }
 
-func newRounds(dir string) *rounds {
-	return &rounds{logs: logSync{dir: dir, msync: unix.Msync}, most: patience}
+func newRounds(dir string, log *slog.Logger) *rounds {
+	return &rounds{logs: logSync{dir: dir, msync: unix.Msync}, most: patience, log: log}
 }
 
 // setOut notes that an update is under way, until it waits or leaves.
@@ -63,6 +66,41 @@ func (g *rounds) setOut() *arrival {
 	}
 	g.coming.left++
 	return g.coming
+}
+
+const lookAfterDisk = "look after the disk, then start the server again"
+
+// works returns a fault once the disk failed. Then nothing is changed any more: the
+// system may have dropped what it could not write, so what was read meanwhile may not be
+// there after the next start.
+func (g *rounds) works() error {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.failed == nil {
+		return nil
+	}
+	return fault.Failedf("the disk of %s failed: %v; nothing was changed, and nothing will be", g.logs.dir, g.failed).
+		WithHint(lookAfterDisk)
+}
+
+// fail notes that the disk failed and returns what to say of a change that was written.
+func (g *rounds) fail(err error) error {
+	if g == nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.failed == nil {
+		g.failed = err
+		if g.log != nil {
+			g.log.Error("the disk failed: no changes until the server starts again", "dir", g.logs.dir, "err", err)
+		}
+	}
+	return fault.Failedf("the disk of %s failed: %v; whether this change lasts is not known, and there will be no others", g.logs.dir, g.failed).
+		WithHint(lookAfterDisk)
 }
 
 // leave notes that an update which was under way has nothing to wait for.
@@ -132,9 +170,15 @@ func (g *rounds) wait(a *arrival) error {
 	g.gather()
 	g.mu.Lock()
 	g.next = nil // who comes from now on may have written too late
+	r.err = g.failed
 	g.mu.Unlock()
 	begun := time.Now()
-	r.err = g.logs.sync()
+	if r.err == nil {
+		r.err = g.logs.sync()
+	}
+	if r.err != nil {
+		r.err = g.fail(r.err)
+	}
 	g.took = time.Since(begun)
 	close(r.done)
 	return r.err
@@ -163,16 +207,11 @@ type logSync struct {
 	number int    // of the newest log that is known
 	pages  []byte // of that log, mapped as badger maps it; nil while none is known
 	noted  int    // the newest log that is noted as one with a commit
-	err    error  // of the first time that failed
 	msync  func(pages []byte, flags int) error
 }
 
-// sync has the disk take what is in the logs. After it failed once it always
-// does: the system may have dropped what it could not write.
+// sync has the disk take what is in the logs.
 func (l *logSync) sync() error {
-	if l.err != nil {
-		return l.err
-	}
 	number := l.number
 	fresh := l.pages != nil && number > l.noted
 	if fresh {
@@ -180,12 +219,12 @@ func (l *logSync) sync() error {
 		fresh = err == nil && used
 	}
 	if err := l.all(); err != nil {
-		l.err = fault.Failedf("the disk of %s failed: %v; whether this change lasts is not known, and there will be no others", l.dir, err).
-			WithHint("look after the disk, then start the server again")
-	} else if fresh && noteLog(filepath.Dir(l.dir), number) == nil { // else the next time
+		return err
+	}
+	if fresh && noteLog(filepath.Dir(l.dir), number) == nil { // else the next time
 		l.noted = number
 	}
-	return l.err
+	return nil
 }
 
 func (l *logSync) all() error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -56,7 +57,11 @@ func (p *powerCut) cut(t *testing.T, dir string, seed uint64) (left string, rows
 	for file, held := range p.logs {
 		logs[file] = bytes.Clone(held)
 	}
+	noted, err := os.ReadFile(filepath.Join(dir, openFile)) // now: it may soon tell of a log that is not among these
 	p.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
 	source := filepath.Join(dir, badgerDir)
 	for range 100 { // until badger makes and removes no tables meanwhile
 		left = t.TempDir()
@@ -73,7 +78,7 @@ func (p *powerCut) cut(t *testing.T, dir string, seed uint64) (left string, rows
 		time.Sleep(10 * time.Millisecond)
 	}
 	present, err := findLogs(filepath.Join(left, badgerDir))
-	if err != nil {
+	if err := errors.Join(err, os.WriteFile(filepath.Join(left, openFile), noted, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -171,10 +176,12 @@ func (p *powerCut) acknowledged() []string {
 }
 
 // TestDiskFails has synchronising fail once: that change is not reported as done,
-// and there are no others, whatever the disk says afterwards.
+// and there are no others, whatever the disk says afterwards. Who only read, while it
+// failed or later, is told of that, too, rather than of what may not last.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
-	b, err := Open(t.TempDir(), nil)
+	var log bytes.Buffer
+	b, err := Open(t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,16 +190,73 @@ func TestDiskFails(t *testing.T) {
 		_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", nil) })
 		return err
 	}
-	if err := put(); err != nil {
+	read := func() error {
+		_, err := b.Update(t.Context(), func(tx state.Tx) error { _, err := tx.Get("a"); return err })
+		return err
+	}
+	synchronising, fail := make(chan struct{}), make(chan struct{})
+	b.disk.logs.msync = func([]byte, int) error {
+		close(synchronising)
+		<-fail
+		return unix.EIO
+	}
+	var first, during error
+	var both sync.WaitGroup
+	both.Go(func() { first = put() })
+	<-synchronising
+	both.Go(func() {
+		_, during = b.Update(t.Context(), func(tx state.Tx) error {
+			defer close(fail)
+			_, err := tx.Get("a")
+			return err
+		})
+	})
+	both.Wait()
+	b.disk.logs.msync = unix.Msync
+	for says, errs := range map[string][]error{
+		"whether this change lasts is not known": {first},
+		"nothing was changed":                    {during, put(), read()},
+	} {
+		for i, err := range errs {
+			if f := fault.As(err); f == nil || !strings.Contains(f.Error(), "input/output error; "+says) || f.Hint == "" {
+				t.Errorf("error %d, which should say %q: %v", i, says, err)
+			}
+		}
+	}
+	if n := strings.Count(log.String(), "input/output error"); n != 1 {
+		t.Errorf("the log tells of it %d times:\n%s", n, &log)
+	}
+}
+
+// TestNoNextLog has badger fail to begin its next log, as when the disk can only be
+// read any more: whoever it was is told so, and it is not asked again, for which it
+// would end the process.
+func TestNoNextLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b, err := Open(dir, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	b.disk.logs.msync = func([]byte, int) error { return unix.EIO }
-	first := put()
-	b.disk.logs.msync = unix.Msync
-	for _, err := range []error{first, put()} {
-		if f := fault.As(err); f == nil || !strings.Contains(f.Error(), "input/output error") || f.Hint == "" {
-			t.Errorf("after the disk failed: %v", err)
+	defer b.Close()
+	for n := 1; ; n++ {
+		if next := logPath(filepath.Join(dir, badgerDir), 2); os.Remove(next) == nil {
+			if err := os.Mkdir(next, 0o700); err != nil {
+				t.Fatal(err)
+			}
 		}
+		_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", make([]byte, 1<<19)) })
+		if err == nil && n < 3*memTableSize>>19 {
+			continue
+		}
+		if f := fault.As(err); f == nil || !strings.Contains(f.Error(), "is a directory; whether this change lasts is not known") {
+			t.Fatalf("change %d: %v", n, err)
+		}
+		break
+	}
+	_, err = b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", nil) })
+	if f := fault.As(err); f == nil || !strings.Contains(f.Error(), "nothing was changed") {
+		t.Errorf("after that: %v", err)
 	}
 }
 
@@ -208,7 +272,7 @@ func TestNextLog(t *testing.T) {
 	}
 	begin(1)
 	var order []int
-	l := &newRounds(dir).logs
+	l := &newRounds(dir, nil).logs
 	defer l.close()
 	l.msync = func([]byte, int) error {
 		if len(order) == 0 {
@@ -235,7 +299,7 @@ func TestRoundGathers(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		g := newRounds(dir)
+		g := newRounds(dir, nil)
 		defer g.close()
 		g.most = time.Hour
 		syncs := 0
