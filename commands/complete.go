@@ -126,6 +126,15 @@ func completeNode(ctx context.Context, c *Call, word string) []string {
 	return completeName(ctx, c, nodes.Node, word)
 }
 
+// among inserts words into sorted names: sorting very many again takes much longer.
+func among(names []string, words ...string) []string {
+	for _, w := range words {
+		at, _ := slices.BinarySearch(names, w)
+		names = slices.Insert(names, at, w)
+	}
+	return names
+}
+
 // completeName completes the last name of a set, of devices of a kind or of all.
 func completeName(ctx context.Context, c *Call, kind nodes.Kind, word string) []string {
 	names, err := c.Lab.Names(ctx, kind, word[strings.LastIndexByte(word, ',')+1:])
@@ -136,7 +145,7 @@ func completeName(ctx context.Context, c *Call, kind nodes.Kind, word string) []
 }
 
 func completeSet(ctx context.Context, c *Call, word string) []string {
-	return append(completeNode(ctx, c, word), "my-nodes", "free-nodes", "all-nodes")
+	return among(completeNode(ctx, c, word), "my-nodes", "free-nodes", "all-nodes")
 }
 
 // completeOwn completes a set of nodes that may only be the user's own.
@@ -153,11 +162,11 @@ func completeOwn(ctx context.Context, c *Call, _ string) []string {
 }
 
 func completeDeviceSet(ctx context.Context, c *Call, word string) []string {
-	return append(completeDevice(ctx, c, word), nodes.Keywords()...)
+	return among(completeDevice(ctx, c, word), nodes.Keywords()...)
 }
 
 func completeIssuers(ctx context.Context, c *Call, word string) []string {
-	return append(completeDeviceSet(ctx, c, word), completeUser(ctx, c, word)...)
+	return among(completeDeviceSet(ctx, c, word), completeUser(ctx, c, word)...)
 }
 
 func completeModel(ctx context.Context, c *Call, _ string) []string {

@@ -59,3 +59,23 @@ func TestNamesReadNothing(t *testing.T) {
 		t.Errorf("%d rows were read", counted.n)
 	}
 }
+
+// The names of many devices are copied to one place that is large enough.
+func TestNamesAreCopiedOnce(t *testing.T) {
+	l := newLab(t, nil)
+	l.populate(t, 3000)
+	all := testing.AllocsPerRun(20, func() {
+		names, err := l.Names(t.Context(), Node, "n-")
+		ok(t, err)
+		if len(names) != 3000 {
+			t.Errorf("%d names", len(names))
+		}
+	})
+	one := testing.AllocsPerRun(20, func() {
+		_, err := l.Names(t.Context(), Node, "n-2999")
+		ok(t, err)
+	})
+	if all > one+6 { // growing, it is moved more than a dozen times
+		t.Errorf("3000 names take %v allocations, one %v", all, one)
+	}
+}

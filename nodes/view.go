@@ -2,9 +2,9 @@ package nodes
 
 import (
 	"context"
-	"iter"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"sync/atomic"
 	"unique"
@@ -210,16 +210,12 @@ func (v *view) which(wanted func(*Device) bool) []*Device {
 	return found
 }
 
-// under returns the devices whose names begin with the prefix, in the order of bytes.
-func (v *view) under(prefix string) iter.Seq[*Device] {
+// under returns the devices whose names begin with the prefix, in the order of bytes: a
+// part of what the view has, which the caller does not keep.
+func (v *view) under(prefix string) []*Device {
 	from, _ := slices.BinarySearchFunc(v.keyed, &Device{Name: Name(prefix)}, byKey)
-	return func(yield func(*Device) bool) {
-		for _, d := range v.keyed[from:] {
-			if !strings.HasPrefix(string(d.Name), prefix) || !yield(d) {
-				return
-			}
-		}
-	}
+	begun := v.keyed[from:]
+	return begun[:sort.Search(len(begun), func(i int) bool { return !strings.HasPrefix(string(begun[i].Name), prefix) })]
 }
 
 // read returns what pick copies of the view.
@@ -251,7 +247,7 @@ func (s seen) which(wanted func(*Device) bool) ([]*Device, error) {
 
 func (s seen) named(glob string) ([]*Device, error) {
 	return read(s.ctx, s.view, func() (found []*Device) {
-		for d := range s.view.under(glob[:strings.IndexAny(glob, globSigns)]) {
+		for _, d := range s.view.under(glob[:strings.IndexAny(glob, globSigns)]) {
 			if ok, _ := path.Match(glob, string(d.Name)); ok {
 				found = append(found, d)
 			}
