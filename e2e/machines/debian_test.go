@@ -78,7 +78,6 @@ func (w *world) typesReboot(node, why string) {
 func TestDebian(t *testing.T) {
 	boottest.NeedLong(t, "debootstrap")
 	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}})
-	const units = "etc/systemd/system/"
 	const newKeys = "rm -f /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key"
 	o := odd{"debian", with(t, debianLayers(t, "systemd-sysv", "openssh-server", "kmod"), map[string]string{
 		units + "keys.service":                         "[Unit]\nBefore=ssh.service\n[Service]\nType=oneshot\nExecStart=/bin/sh -c \"" + newKeys + "\"\n",

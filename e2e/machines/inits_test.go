@@ -1,0 +1,28 @@
+package machines
+
+import (
+	"testing"
+
+	"walt/netboot/boottest"
+)
+
+// others is a command that says whether the image's own SSH server runs, and systemd.
+const others = "; pgrep -o sshd > /dev/null && echo sshd; test -e /run/systemd/system && echo systemd; true"
+
+// A Debian with OpenRC comes up with its own SSH server, and stays up, also when ifupdown
+// is told to begin anew; a shutdown that hangs is cut short.
+func TestOpenRC(t *testing.T) {
+	boottest.NeedLong(t, "debootstrap")
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}})
+	g := guest{
+		odd{"openrc", with(t, debianLayers(t, "sysvinit-core", "openrc", "openssh-server", "ifupdown", "isc-dhcp-client", "iproute2", "procps"), map[string]string{
+			"etc/network/interfaces":         dhcpOnEth0,
+			"etc/init.d/stubborn":            "#!/sbin/openrc-run\nstart() {\n\treturn 0\n}\nstop() {\n\tsleep 1000\n}\n",
+			"etc/runlevels/default/stubborn": "-> /etc/init.d/stubborn",
+		}), map[string]string{"cat /proc/1/comm; test -d /run/openrc && echo openrc" + others: "init\nopenrc\nsshd\n"}},
+		[]string{"ifdown eth0; ifup eth0", "ifdown --force eth0; ifup eth0", "/etc/init.d/networking restart"},
+	}
+	w.stay(g)
+	w.typesReboot("vm-openrc", "its shutdown hung, and was cut short")
+	w.check(g.odd)
+}
