@@ -44,6 +44,7 @@ type host struct {
 	ip   netip.Addr
 	conn *net.UnixConn
 	to   *net.UnixAddr
+	port *lan.Port
 	*stack.Stack
 	frames atomic.Int64 // that its stack has received
 }
@@ -117,7 +118,7 @@ func (w *world) plug(name string) *host {
 	}
 	w.t.Cleanup(func() { h.conn.Close() })
 	h.to = &net.UnixAddr{Name: peer + ".switch", Net: "unixgram"}
-	if _, err := w.Connect(lan.Cable{Name: name, MAC: h.mac, IP: h.ip, Ours: h.to.Name, Peer: peer}); err != nil {
+	if h.port, err = w.Connect(lan.Cable{Name: name, MAC: h.mac, IP: h.ip, Ours: h.to.Name, Peer: peer}); err != nil {
 		w.t.Fatal(err)
 	}
 	return h

@@ -38,7 +38,7 @@ func (l *LAN) ServeNames(ctx context.Context) error {
 	}
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		// An error means that the machine is gone.
-		_ = w.WriteMsg(l.answer(ctx, w.RemoteAddr(), q))
+		_ = w.WriteMsg(l.answer(w.RemoteAddr(), q))
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range []*dns.Server{{PacketConn: packets, Handler: handler}, {Listener: listener, Handler: handler}} {
@@ -53,7 +53,7 @@ func (l *LAN) ServeNames(ctx context.Context) error {
 
 // answer returns what there is to say to a question of a machine. One that the host's
 // resolvers are asked counts as a connection to the world.
-func (l *LAN) answer(ctx context.Context, from net.Addr, q *dns.Msg) *dns.Msg {
+func (l *LAN) answer(from net.Addr, q *dns.Msg) *dns.Msg {
 	a := new(dns.Msg).SetReply(q)
 	switch {
 	case q.Opcode != dns.OpcodeQuery: // the host's resolvers trust what comes from it
@@ -76,7 +76,7 @@ func (l *LAN) answer(ctx context.Context, from net.Addr, q *dns.Msg) *dns.Msg {
 	if err != nil {
 		return a.SetRcode(q, dns.RcodeServerFailure)
 	}
-	leave := l.world.count(who.Addr().Unmap())
+	ctx, leave := l.world.count(who.Addr().Unmap())
 	if leave == nil {
 		return a.SetRcode(q, dns.RcodeServerFailure)
 	}

@@ -122,6 +122,7 @@ func (p *Port) Close() {
 	p.lan.mu.Unlock()
 	p.close()
 	p.loops.Wait()
+	p.lan.world.hangUp(p.ip)
 }
 
 // read brings the machine's frames to where they go.

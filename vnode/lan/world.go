@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -33,6 +34,8 @@ const (
 	// udpIdle is after how long without a packet a flow of UDP is forgotten,
 	// RFC 4787, section 4.3.
 	udpIdle = 2 * time.Minute
+	// abortAgain is how often is looked for connections that are to end.
+	abortAgain = 10 * time.Millisecond
 )
 
 // world lets machines reach addresses outside of their network, through sockets of
@@ -46,15 +49,22 @@ type world struct {
 	under  sync.WaitGroup // flows
 
 	mu     sync.Mutex
-	flows  map[netip.Addr]int // of each machine
+	flows  map[netip.Addr]*flows // of each machine that has some
 	closed bool
 	own    []netip.Addr // of this host, at the time asked
 	asked  time.Time
 }
 
+// flows are those of one machine, from power on to power off.
+type flows struct {
+	n      int
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
 func newWorld(l *LAN) *world {
 	dialer := &net.Dialer{Timeout: dialLimit, Control: toOne}
-	w := &world{lan: l, dial: dialer.DialContext, flows: map[netip.Addr]int{}}
+	w := &world{lan: l, dial: dialer.DialContext, flows: map[netip.Addr]*flows{}}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	l.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(l.stack, 0, handshakes, w.tcp).HandlePacket)
 	l.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(l.stack, func(r *udp.ForwarderRequest) {
@@ -88,34 +98,84 @@ func (w *world) close() {
 	w.closed = true
 	w.mu.Unlock()
 	w.cancel()
-	w.under.Wait()
+	over := make(chan struct{})
+	go func() { // ends with the flows
+		w.under.Wait()
+		close(over)
+	}()
+	for { // some may only just have come to where they wait for their machine
+		w.abort(func(netip.Addr) bool { return true })
+		select {
+		case <-over:
+			return
+		case <-time.After(abortAgain):
+		}
+	}
 }
 
-// enter counts a flow of a machine and returns where to it leads, and what to call
-// at its end: nil when it may not be.
-func (w *world) enter(id stack.TransportEndpointID) (to netip.AddrPort, leave func()) {
+// hangUp ends the flows of a machine that is off: it ends none of them itself.
+func (w *world) hangUp(machine netip.Addr) {
+	w.mu.Lock()
+	f := w.flows[machine]
+	delete(w.flows, machine)
+	w.mu.Unlock()
+	if f != nil {
+		f.cancel()
+		w.abort(func(a netip.Addr) bool { return a == machine })
+	}
+}
+
+// abort ends the connections to the world of some machines, also those that wait for the
+// machine to accept that they are there, for which the stack takes two minutes.
+func (w *world) abort(of func(machine netip.Addr) bool) {
+	for _, e := range w.lan.stack.RegisteredEndpoints() {
+		told, is := e.(interface{ Info() tcpip.EndpointInfo })
+		if !is {
+			continue
+		}
+		i, is := told.Info().(*stack.TransportEndpointInfo)
+		if is && i.ID.RemotePort != 0 && addr(i.ID.LocalAddress) != w.lan.Server && of(addr(i.ID.RemoteAddress)) {
+			e.Abort()
+		}
+	}
+}
+
+// enter counts a flow of a machine and returns where to it leads, until when it may be,
+// and what to call at its end: nil when it may not be.
+func (w *world) enter(id stack.TransportEndpointID) (ctx context.Context, to netip.AddrPort, leave func()) {
 	to = netip.AddrPortFrom(addr(id.LocalAddress), id.LocalPort)
 	if !w.open.Load() || !w.reachable(to.Addr()) {
-		return to, nil
+		return nil, to, nil
 	}
-	return to, w.count(addr(id.RemoteAddress))
+	ctx, leave = w.count(addr(id.RemoteAddress))
+	return ctx, to, leave
 }
 
-// count counts a flow of a machine until leave is called; nil when there are too many.
-func (w *world) count(from netip.Addr) (leave func()) {
+// count counts a flow of a machine, which may be until ctx ends, until leave is called; nil
+// when there are too many.
+func (w *world) count(from netip.Addr) (ctx context.Context, leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || w.flows[from] >= flowsEach {
-		return nil
+	f := w.flows[from]
+	if w.closed || f != nil && f.n >= flowsEach {
+		return nil, nil
+	}
+	if f == nil {
+		f = new(flows)
+		f.ctx, f.cancel = context.WithCancel(w.ctx)
+		w.flows[from] = f
 	}
 	w.under.Add(1)
-	w.flows[from]++
-	return func() {
+	f.n++
+	return f.ctx, func() {
 		defer w.under.Done()
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.flows[from]--; w.flows[from] == 0 {
-			delete(w.flows, from)
+		if f.n--; f.n == 0 {
+			f.cancel()
+			if w.flows[from] == f {
+				delete(w.flows, from)
+			}
 		}
 	}
 }
@@ -151,14 +211,14 @@ func (w *world) addresses() ([]netip.Addr, error) {
 
 // tcp connects a machine with the world.
 func (w *world) tcp(r *tcp.ForwarderRequest) {
-	to, leave := w.enter(r.ID())
+	ctx, to, leave := w.enter(r.ID())
 	if leave == nil {
 		r.Complete(true)
 		return
 	}
-	go func() { // ends with both sides, or with the network
+	go func() { // ends with both sides, the machine, or the network
 		defer leave()
-		outside, err := w.dial(w.ctx, "tcp4", to.String())
+		outside, err := w.dial(ctx, "tcp4", to.String())
 		if err != nil {
 			r.Complete(true)
 			return
@@ -172,7 +232,7 @@ func (w *world) tcp(r *tcp.ForwarderRequest) {
 		}
 		inside := gonet.NewTCPConn(&queue, endpoint)
 		defer inside.Close()
-		defer context.AfterFunc(w.ctx, func() { inside.Close(); outside.Close() })()
+		defer context.AfterFunc(ctx, func() { inside.Close(); outside.Close() })()
 		join(inside, outside.(duplex))
 	}()
 }
@@ -202,7 +262,7 @@ func pass(to, from duplex) {
 
 // udp passes the packets between one port of a machine and one of the world.
 func (w *world) udp(r *udp.ForwarderRequest) {
-	to, leave := w.enter(r.ID())
+	ctx, to, leave := w.enter(r.ID())
 	if leave == nil {
 		return
 	}
@@ -213,15 +273,15 @@ func (w *world) udp(r *udp.ForwarderRequest) {
 		return
 	}
 	inside := gonet.NewUDPConn(&queue, endpoint)
-	go func() { // ends when nothing passes, or with the network
+	go func() { // ends when nothing passes, with the machine, or with the network
 		defer leave()
 		defer inside.Close()
-		outside, err := w.dial(w.ctx, "udp4", to.String())
+		outside, err := w.dial(ctx, "udp4", to.String())
 		if err != nil {
 			return
 		}
 		hangUp := func() { inside.Close(); outside.Close() }
-		defer context.AfterFunc(w.ctx, hangUp)()
+		defer context.AfterFunc(ctx, hangUp)()
 		idle := time.AfterFunc(udpIdle, hangUp)
 		defer idle.Stop()
 		var both sync.WaitGroup

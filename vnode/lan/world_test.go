@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 )
 
@@ -207,5 +209,88 @@ func TestEverybodyIsNotTheWorld(t *testing.T) {
 	defer c.Close()
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Error(err)
+	}
+}
+
+// ends is a connection that tells of its end.
+type ends struct {
+	*net.TCPConn
+	tell func()
+}
+
+func (e *ends) Close() error {
+	defer e.tell()
+	return e.TCPConn.Close()
+}
+
+// What a machine has open to the world ends with it, and keeps neither its next start nor
+// the end of the network waiting, whether it accepted that or not.
+func TestMachineThatIsGoneFromTheWorld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, l)
+	ended := make(chan bool, 100)
+	w.SetDial(func(ctx context.Context, network, _ string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, l.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		return &ends{c.(*net.TCPConn), sync.OnceFunc(func() { ended <- true })}, nil
+	})
+	if err := w.SetNAT(true); err != nil {
+		t.Fatal(err)
+	}
+	open, half := w.boot("open"), w.plug("half")
+	c, err := open.dial(outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil { // it is there
+		t.Fatal(err)
+	}
+	half.greet(w.Server)
+	begins := func(h *host) {
+		h.send(h.segment(outside, 700, header.TCPFlagSyn, 1000, 0))
+		for b := make([]byte, 2000); ; { // until it is asked to accept
+			if err := h.conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
+				t.Fatal(err)
+			}
+			n, err := h.conn.Read(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ip := header.IPv4(b[header.EthernetMinimumSize:n])
+			if header.Ethernet(b).Type() == header.IPv4ProtocolNumber && ip.TransportProtocol() == header.TCPProtocolNumber {
+				return
+			}
+		}
+	}
+	begins(half)
+	for _, h := range []*host{open, half} {
+		if len(ended) > 0 {
+			t.Error("a connection ends before its machine")
+		}
+		h.port.Close()
+		select {
+		case <-ended:
+		case <-time.After(limit):
+			t.Fatalf("the connection of the machine %s goes on without it", h.name)
+		}
+	}
+	last := w.plug("last")
+	last.greet(w.Server)
+	begins(last)
+	begun := time.Now()
+	w.Close()
+	if took := time.Since(begun); took > limit {
+		t.Errorf("the end of the network takes %v", took)
 	}
 }
