@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"walt/api"
+	"walt/auth"
 	"walt/fault"
 	"walt/journal"
 	"walt/nodes"
@@ -36,11 +37,12 @@ func (c *Call) events(ctx context.Context, usual string, live bool) (from, until
 		return from, until, nil, err
 	}
 	typed, err := c.types()
+	user := auth.User{Name: c.User, Admin: c.Admin, Created: c.Created}
 	return journal.At(begin), journal.At(end), func(e journal.Event) (journal.Event, bool) {
 		if !typed(e) {
 			return e, false
 		}
-		return issued(nodes.Readable(e, c.User, c.Admin))
+		return issued(nodes.Readable(e, user))
 	}, err
 }
 

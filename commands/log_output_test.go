@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"walt/api"
 	"walt/auth"
@@ -138,6 +139,31 @@ func TestLogOfConsoles(t *testing.T) {
 		got := lab.ok(auth.Name(user), "log wait --json --history full cannot boot") // the first of them
 		if strings.Contains(got, "of-bob") != (user != "carol") {
 			t.Errorf("%s waits for it and sees %s", user, got)
+		}
+	}
+}
+
+// What the nodes of a user wrote who was removed is not for another one of that name.
+func TestLogOfConsolesAfterRemoval(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	note := func(what string) {
+		t.Helper()
+		lab.must(lab.journal.Add(t.Context(), journal.Event{Type: journal.Power, Actor: journal.Server, Node: "pc-1", Detail: "cannot boot", Lines: []string{what}, Reader: "bob"}))
+	}
+	note("of-the-first")
+	lab.ok("alice", "user remove bob --force")
+	lab.pass(time.Second)
+	if got := lab.run("alice", "user add bob", publicKey("bob")); got.status != StatusDone {
+		t.Fatalf("user add: %+v", got)
+	}
+	note("of-the-second")
+	for _, line := range []string{"log show --history full", "log show --history full --json"} {
+		if got := lab.ok("bob", line); strings.Contains(got, "of-the-first") || !strings.Contains(got, "of-the-second") {
+			t.Errorf("%s: bob sees %s", line, got)
+		}
+		if got := lab.ok("alice", line); !strings.Contains(got, "of-the-first") {
+			t.Errorf("%s: an administrator sees %s", line, got)
 		}
 	}
 }

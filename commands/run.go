@@ -43,7 +43,7 @@ func (a *App) admit(ctx context.Context, s *Session) (err error) {
 	default:
 		user, err = a.Users.Check(ctx, s.User)
 	}
-	s.Admin = user.Admin
+	s.Admin, s.Created = user.Admin, user.Created
 	if f := fault.As(err); f != nil && s.End != nil {
 		s.End(f.Msg)
 	}

@@ -14,9 +14,10 @@ import (
 // Session is one channel of one connection: who types, and where the answers
 // go. Whoever makes one owns its streams.
 type Session struct {
-	User  auth.Name
-	Admin bool   // at the login or, for a command that runs, when it began
-	Key   string // SHA256 fingerprint of the key that was verified
+	User    auth.Name
+	Admin   bool      // at the login or, for a command that runs, when it began
+	Created time.Time // when the user came to this lab; known while a command runs
+	Key     string    // SHA256 fingerprint of the key that was verified
 	// Certified says that a certificate vouched for the key: it is not among
 	// those of the user.
 	Certified bool

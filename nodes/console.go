@@ -35,9 +35,11 @@ func (l *Lab) lastWritten(d Device) []string {
 func reads(user, owner auth.Name) bool { return owner == user || owner == auth.Nobody }
 
 // Readable is what a user may know of an event: the lines of a console are for whom
-// Detail shows them to.
-func Readable(e journal.Event, user auth.Name, admin bool) journal.Event {
-	if !admin && !reads(user, auth.Name(e.Reader)) {
+// Detail shows them to. Those of a user who was removed are not for one who got the name
+// later.
+func Readable(e journal.Event, user auth.User) journal.Event {
+	later := auth.Name(e.Reader) == user.Name && e.Time.Before(user.Created)
+	if !user.Admin && (later || !reads(user.Name, auth.Name(e.Reader))) {
 		e.Lines = nil
 	}
 	return e
