@@ -268,7 +268,11 @@ func (c *Call) flagFault(err error) *fault.Error {
 	}
 	name := unknown.GetSpecifiedName()
 	if unknown.GetSpecifiedShortnames() != "" {
-		return fault.Usagef("%s: unknown option -%s", c.cmd.Path, name)
+		f := fault.Usagef("%s: unknown option -%s", c.cmd.Path, name)
+		if typed := unknown.GetSpecifiedShortnames(); slices.ContainsFunc(c.cmd.Flags, func(f Flag) bool { return f.Name == typed }) {
+			f.Hint = "did you mean --" + typed + "?"
+		}
+		return f
 	}
 	var known []string
 	for _, f := range c.cmd.Flags {

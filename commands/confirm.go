@@ -36,12 +36,13 @@ func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Err
 		c.note("While you were asked, %s; nothing was done.", changesSince(contest.Shown, contest.Nodes))
 	}
 	c.showClaims(contest.Nodes)
-	object := cmp.Or(contest.Nodes[0].Of, contest.Nodes[0].Node)
+	objects := map[string]bool{}
 	for _, n := range contest.Nodes {
-		if cmp.Or(n.Of, n.Node) != object {
-			object = "them"
-			break
-		}
+		objects[cmp.Or(n.Of, n.Node)] = true
+	}
+	object := cmp.Or(contest.Nodes[0].Of, contest.Nodes[0].Node)
+	if len(objects) > 1 { // the first of them may have left the screen
+		object = fmt.Sprintf("all %d", len(objects))
 	}
 	return c.ask(ctx, verb+" "+object+" anyway?")
 }

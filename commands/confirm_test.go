@@ -72,7 +72,7 @@ func TestEveryQuestion(t *testing.T) {
 		pc  = "pc-1 belongs to bob since 2026-11-22 12:05 UTC (just now); bob is connected now.\n"
 	)
 	for line, question := range map[string]string{
-		"node acquire rpi-1,pc-1,rpi-2":   pc + rpi + "Take them anyway?",
+		"node acquire rpi-1,pc-1,rpi-2":   pc + rpi + "Take all 2 anyway?",
 		"node boot rpi-1 default":         rpi + "Free rpi-1 anyway?",
 		"node boot rpi-1 rpi-3-b-default": rpi + "Take rpi-1 anyway?",
 		"node reboot rpi-1":               rpi + "Reboot rpi-1 anyway?",

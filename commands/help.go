@@ -59,6 +59,9 @@ func help(ctx context.Context, c *Call) error {
 		typed := strings.Join(c.args, " ")
 		return c.noCommand(typed, fault.Nearest(typed, known), "help")
 	case len(c.args) == 1 && len(c.group(c.arg(0))) == 0:
+		if paths := c.pathsEnding(c.arg(0)); len(paths) > 0 {
+			return c.noCommand(c.arg(0), paths, "help")
+		}
 		return fault.Unknown("topic or command", c.args, append(c.firstWords(), Topics()...), "see all topics with: help list; all commands with: help")
 	}
 	return c.unknownCommand(c.Session, append(slices.Clone(c.args), "--help"))
@@ -140,8 +143,7 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 	case len(group) > 0:
 		near := fault.Nearest(words[1], append(verbs(group), "--help"))
 		if words[1] != "" && words[1][0] == '-' { // an option in front of the verb
-			options := func(word string) bool { return strings.HasPrefix(word, "-") }
-			if cmd, _, ok := a.lookup(slices.DeleteFunc(slices.Clone(words), options)); ok {
+			if cmd, _, ok := a.lookup(withoutOptions(words)); ok {
 				return a.noCommand(words[0]+" "+words[1], []string{cmd.Path}, "")
 			}
 		}
@@ -149,6 +151,9 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 			near[i] = words[0] + " " + near[i]
 		}
 		return a.noCommand(words[0]+" "+words[1], near, words[0]+" --help")
+	}
+	if cmd, _, ok := a.lookup(withoutOptions(words)); ok && strings.HasPrefix(words[0], "-") && cmd.Instead == "" {
+		return a.noCommand(words[0], []string{cmd.Path}, "help")
 	}
 	near := fault.Nearest(words[0], a.firstWords())
 	if len(near) == 0 {
@@ -160,6 +165,11 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 		}
 	}
 	return a.noCommand(words[0], near, "help")
+}
+
+// withoutOptions returns the words that do not begin with a minus.
+func withoutOptions(words []string) []string {
+	return slices.DeleteFunc(slices.Clone(words), func(word string) bool { return strings.HasPrefix(word, "-") })
 }
 
 // noCommand is the fault for a command that does not exist. Its hint names the

@@ -26,7 +26,7 @@ TYPE is one or several of these, joined by commas:
 		Flags: []Flag{
 			{Name: "history", Value: "RANGE", Usage: "time range to show"},
 			{Name: "lines", Short: "n", Value: "N", Usage: "only the last N events of that"},
-			{Name: "realtime", Usage: "keep following, until Ctrl-C"},
+			{Name: "realtime", Short: "f", Usage: "keep following, until Ctrl-C"},
 			issuersFlag, typeFlag,
 			{Name: "json", Usage: "print one JSON document; with --realtime, one a line"},
 		},

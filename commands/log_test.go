@@ -252,7 +252,7 @@ func TestLogRealtimeSaysSo(t *testing.T) {
 		line string
 		want string
 	}{
-		{lab.terminal("alice"), "log show --realtime", told},
+		{lab.terminal("alice"), "log show -f", told},
 		{lab.terminal("alice"), "log show --realtime --history 1h --issuers carol", told},
 		{lab.terminal("alice"), "log show --realtime --json", ""},
 		{lab.session("alice", ""), "log show --realtime", "walt: interrupted\n"},

@@ -54,6 +54,10 @@ func TestUsage(t *testing.T) {
 		// Options.
 		{"node acquire --modl x", "walt: node acquire: unknown option --modl\n  did you mean --model?\n" + acquire},
 		{"whoami --frobnicate", "walt: whoami: unknown option --frobnicate\n  usage: whoami [--json]\n"},
+		{"whoami -json", "walt: whoami: unknown option -j\n  did you mean --json?\n  usage: whoami [--json]\n"},
+		{"--json whoami", "walt: unknown command \"--json\"\n  did you mean whoami?\n  usage: whoami [--json]\n"},
+		{"--frobnicate", "walt: unknown command \"--frobnicate\"\n  see what there is with: help\n"},
+		{"help promote", "walt: unknown command \"promote\"\n  did you mean user promote?\n  usage: user promote NAME\n"},
 		{"whoami -z", "walt: whoami: unknown option -z\n  usage: whoami [--json]\n"},
 		{"whoami --json=perhaps", "walt: whoami: --json takes no value\n  usage: whoami [--json]\n"},
 		{"node acquire --any", "walt: node acquire: --any needs a value\n" + acquire},

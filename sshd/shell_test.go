@@ -255,6 +255,23 @@ func TestColumns(t *testing.T) {
 	}
 }
 
+// A line that was erased needs no end.
+func TestErasedLine(t *testing.T) {
+	for _, test := range []struct{ written, want string }{
+		{"waiting ...", "waiting ...\r\n"},
+		{"waiting ...\r\x1b[K", "waiting ...\r\x1b[K"},
+		{"done\n", "done\r\n"},
+	} {
+		var wire strings.Builder
+		tty := newTTY(t.Context(), nil, &wire, "xterm")
+		_, _ = tty.Write([]byte(test.written))
+		tty.freshLine()
+		if wire.String() != test.want {
+			t.Errorf("%q is %q, want %q", test.written, wire.String(), test.want)
+		}
+	}
+}
+
 // What is listed fits the window, and people find it where they look for it.
 func TestListing(t *testing.T) {
 	var many []string

@@ -192,7 +192,7 @@ func (t *tty) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	t.midLine = p[len(p)-1] != '\n'
+	t.midLine = p[len(p)-1] != '\n' && !bytes.HasSuffix(p, []byte("\r\x1b[K")) // that leaves an empty line
 	if raw {
 		return t.wire.Write(p)
 	}
