@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -36,6 +37,7 @@ type Store struct {
 	disk    *rounds     // nil in memory
 	space   *space      // nil in memory
 	tables  *compaction // nil in memory
+	lost    atomic.Bool // badger has nothing to write into, and panics when it is asked for anything
 	lock    *os.File    // the directory, locked for this process; nil in memory
 
 	mu      sync.Mutex
@@ -83,11 +85,12 @@ func tuned(dir string) badger.Options {
 }
 
 // View runs f on a snapshot.
-func (b *Store) View(ctx context.Context, f func(state.Reader) error) error {
+func (b *Store) View(ctx context.Context, f func(state.Reader) error) (err error) {
 	if err := b.begin(ctx); err != nil {
 		return err
 	}
 	defer b.running.Done()
+	defer b.catch(&err)
 	s := b.snapshot(false)
 	defer s.txn.Discard()
 	return f(s)
@@ -100,11 +103,12 @@ func (b *Store) snapshot(update bool) snapshot {
 }
 
 // Update runs f and commits what it wrote, as state.Store says.
-func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
+func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (v state.Version, err error) {
 	if err := b.begin(ctx); err != nil {
 		return 0, err
 	}
 	defer b.running.Done()
+	defer b.catch(&err)
 	if err := b.disk.works(); err != nil {
 		return 0, err
 	}
@@ -115,7 +119,11 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 		b.commits.settle() // what it read, and says by that, lasts
 		return 0, cmp.Or(b.disk.works(), err)
 	}
-	err = b.disk.wait(under)
+	if err == nil {
+		err = b.disk.wait(under)
+	} else {
+		b.disk.leave(under)
+	}
 	b.commits.end(own, err, b.watches.Notify)
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
@@ -127,7 +135,8 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 }
 
 // apply runs f, again while it conflicts, and has badger write what it wrote,
-// which is not yet on disk then. The commit is nil if there is none.
+// which is not yet on disk then. The commit is nil if there is none; beside one, an
+// error says that badger did not write it.
 func (b *Store) apply(ctx context.Context, f func(state.Tx) error) (*commit, error) {
 	own, err := b.amongOthers(ctx, f)
 	if !errors.Is(err, errConflict) {
@@ -146,6 +155,16 @@ func (b *Store) amongOthers(ctx context.Context, f func(state.Tx) error) (*commi
 	b.turns.RLock()
 	defer b.turns.RUnlock() // also when f panics: who comes later does not wait for ever
 	return b.attempt(ctx, f)
+}
+
+// catch makes an error of a panic of badger that it announced.
+func (b *Store) catch(err *error) {
+	if !b.lost.Load() {
+		return // without recovering
+	}
+	if recover() != nil {
+		*err = b.disk.works()
+	}
 }
 
 // errConflict means that nothing was written, and that what was read may no longer be true.
@@ -176,15 +195,13 @@ func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (*commit, e
 	}
 	err := <-written
 	if err != nil { // of a log that cannot be begun, after others of a batch were written
-		err = b.disk.fail(err)
+		b.lost.Store(true)
+		said, _, _ := strings.Cut(err.Error(), "\n") // badger goes on, about the same
+		err = b.disk.fail(errors.New(said))
 		b.recent.drop(own.changed)
 	}
 	b.commits.wrote(own)
-	if err != nil {
-		b.commits.end(own, err, b.watches.Notify)
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	return own, nil
+	return own, err
 }
 
 // Limit is the most that one transaction may write.

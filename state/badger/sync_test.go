@@ -241,7 +241,7 @@ func TestNoNextLog(t *testing.T) {
 	defer b.Close()
 	for n := 1; ; n++ {
 		if next := logPath(filepath.Join(dir, badgerDir), 2); os.Remove(next) == nil {
-			if err := os.Mkdir(next, 0o700); err != nil {
+			if err := os.Symlink("/no such directory/log", next); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -249,14 +249,23 @@ func TestNoNextLog(t *testing.T) {
 		if err == nil && n < 3*memTableSize>>19 {
 			continue
 		}
-		if f := fault.As(err); f == nil || !strings.Contains(f.Error(), "is a directory; whether this change lasts is not known") {
-			t.Fatalf("change %d: %v", n, err)
+		if f := fault.As(err); f == nil || !strings.Contains(f.Error(), "no such file or directory; whether this change lasts is not known") {
+			t.Fatalf("change %d: %q", n, err)
 		}
 		break
 	}
 	_, err = b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", nil) })
 	if f := fault.As(err); f == nil || !strings.Contains(f.Error(), "nothing was changed") {
 		t.Errorf("after that: %v", err)
+	}
+	err = b.View(t.Context(), func(r state.Reader) error {
+		for range r.Keys("", "") {
+			t.Error("there is a key in what badger has lost")
+		}
+		return nil
+	})
+	if f := fault.As(err); f == nil || f.Hint == "" {
+		t.Errorf("reading after that: %v", err)
 	}
 }
 
