@@ -3,6 +3,8 @@ package qemu
 import (
 	"regexp"
 	"strings"
+
+	"walt/nodes"
 )
 
 // ending is why a machine ended.
@@ -41,7 +43,7 @@ func endingOf(reason, complaint string, said []byte) ending {
 	switch {
 	case reason == "":
 		e.why = powerCut
-		if complaint != "" {
+		if complaint = nodes.Plain(complaint); complaint != "" {
 			e.why += " (" + complaint + ")"
 		}
 	case reason == "host-signal":
@@ -50,7 +52,8 @@ func endingOf(reason, complaint string, said []byte) ending {
 		e.why = "power cut: " + reason
 	case panics != nil && e.again: // who switches it off after such words does that
 		e.crashed = true
-		text := strings.TrimSpace(string(panics[1][:min(len(panics[1]), longestPanic)]))
+		text := strings.ToValidUTF8(string(panics[1][:min(len(panics[1]), longestPanic)]), "")
+		text = strings.TrimSpace(nodes.Plain(text))
 		if e.why = "kernel panic: " + text; strings.HasPrefix(text, initEnded) {
 			e.why = "its init ended (" + e.why + ")"
 		}

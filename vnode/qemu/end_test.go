@@ -27,6 +27,11 @@ func TestEnding(t *testing.T) {
 			what: "a long line", reason: "guest-reset", said: []byte("Kernel panic - not syncing: " + strings.Repeat("x", serialTail/2)),
 			want: ending{again: true, crashed: true, why: "kernel panic: " + strings.Repeat("x", longestPanic)},
 		},
+		{
+			what: "words that steer a terminal", reason: "guest-reset", said: []byte("Kernel panic - not syncing: a\x1b[2J\x1b]0;b\a\u009bc\xff\x90 d\te\r\n"),
+			want: ending{again: true, crashed: true, why: "kernel panic: a[2J]0;bc d e"},
+		},
+		{what: "crash of QEMU that steers a terminal", complaint: "\x1b[2Jout of memory", want: ending{why: powerCut + " ([2Jout of memory)"}},
 		{what: "hang", reason: "guest-reset", said: []byte("walt: the shutdown hangs\r\n"), want: ending{again: true, why: hung}},
 		{what: "hang at the end", reason: "guest-shutdown", said: []byte("walt: the shutdown hangs\r\n"), want: ending{why: hung}},
 		{what: "hang that systemd ends", reason: "guest-reset", said: []byte("[\x1b[0;1;31m TIME \x1b[0m] Timed out starting \x1b[0;1;39mreboot.target\x1b[0m - System Reboot.\r\n"), want: ending{again: true, why: hung}},
