@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"context"
 	"net/netip"
 	"time"
 )
@@ -25,5 +26,13 @@ func (s *Server) complain(from netip.Addr, what string, args ...any) {
 	s.mu.Unlock()
 	if !lately {
 		s.Log.Warn(what, append([]any{"from", from}, args...)...)
+	}
+}
+
+// fails logs, as complain does, why a machine does not get what it asked for with ctx,
+// unless it is not waiting for that any more.
+func (s *Server) fails(ctx context.Context, b *boot, what string, err error) {
+	if ctx.Err() == nil {
+		s.complain(b.machine.IP, what, "node", b.machine.Name, "err", err)
 	}
 }

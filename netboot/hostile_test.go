@@ -2,17 +2,21 @@ package netboot_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"walt/netboot"
 	"walt/netboot/instructions"
+	"walt/state"
 )
 
 // lines is a log that tests count the lines of.
@@ -108,6 +112,41 @@ func TestHostileMachine(t *testing.T) {
 	if odd := slices.DeleteFunc(slices.Clone(f.steps), plain.MatchString); len(odd) > 0 || !slices.Contains(f.steps, "one a-step") {
 		t.Errorf("the lab was told the steps %q", f.steps)
 	}
+}
+
+// broken is a store that cannot be read while it fails.
+type broken struct {
+	state.Store
+	fails atomic.Bool
+}
+
+func (b *broken) View(ctx context.Context, f func(state.Reader) error) error {
+	if b.fails.Load() {
+		return errors.New("the disk is gone")
+	}
+	return b.Store.View(ctx, f)
+}
+
+// A machine that asks again and again for what the server cannot give does not fill the log.
+func TestAsksInVain(t *testing.T) {
+	t.Parallel()
+	log := new(lines)
+	f := newFixture(t)
+	store := &broken{Store: f.config.Store}
+	f.config.Log, f.config.Store = slog.New(slog.NewTextHandler(log, nil)), store
+	f.start()
+	_, token := f.prepare(one)
+	store.fails.Store(true)
+	for range 50 {
+		if _, status := f.ask(one, token); status != http.StatusServiceUnavailable {
+			t.Fatalf("status %d", status)
+		}
+	}
+	if log.count("the disk is gone") != 1 || log.count("\n") != 1 {
+		t.Errorf("the log says: %s", log)
+	}
+	store.fails.Store(false)
+	f.ask(one, token)
 }
 
 // An agent that connects again and again is heard as often as another one: its

@@ -27,14 +27,14 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 	}
 	i, err := s.instructions(r.Context(), b)
 	if err != nil {
-		s.Log.Error("make the instructions of a boot", "node", b.machine.Name, "err", err)
+		s.fails(r.Context(), b, "make the instructions of a boot", err)
 		http.Error(w, "not now", http.StatusServiceUnavailable)
 		return
 	}
 	s.Lab.Reached(r.Context(), b.machine.Name, nodes.Step(instructions.Asking)) // before: its agent may be quicker
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(i); err != nil {
-		s.Log.Warn("send the instructions of a boot", "node", b.machine.Name, "err", err) // it asks again
+		s.fails(r.Context(), b, "send the instructions of a boot", err) // it asks again
 	}
 }
 

@@ -85,7 +85,7 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, b *boot, which
 		err = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fileLimit))
 	}
 	if err != nil {
-		s.Log.Error("send what a machine starts with", "node", b.machine.Name, "err", err)
+		s.fails(r.Context(), b, "send what a machine starts with", err)
 		http.Error(w, "not now", http.StatusServiceUnavailable)
 		return
 	}

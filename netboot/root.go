@@ -101,10 +101,8 @@ func (s *Server) sendRoot(w http.ResponseWriter, r *http.Request) {
 	defer context.AfterFunc(ctx, func() { _ = out.control.SetWriteDeadline(time.Unix(1, 0)) })() // if it has none, it ends by itself
 	w.Header().Set("Content-Type", "application/x-tar")
 	if err := archive(ctx, out, b.roots[layer].tree); err != nil {
-		if ctx.Err() == nil {
-			s.Log.Warn("send the files of an image", "node", b.machine.Name, "err", err) // it asks again
-		}
-		panic(http.ErrAbortHandler) // else it would be taken for the end
+		s.fails(ctx, b, "send the files of an image", err) // it asks again
+		panic(http.ErrAbortHandler)                        // else it would be taken for the end
 	}
 }
 
