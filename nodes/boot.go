@@ -38,7 +38,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		return err
 	})
 	if err == nil && tries > d.Settings.bootRetries() {
-		err = fault.Failedf("it rebooted again and again before it was up")
+		err = fault.Failedf("it rebooted again and again before it was up%s", d.littleMemory())
 	}
 	if err == nil && d.Settings.BootDelay > 0 {
 		if err = pause.For(ctx, d.Settings.BootDelay); err == nil {

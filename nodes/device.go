@@ -163,6 +163,15 @@ func (k *HostKind) UnmarshalText(text []byte) error {
 // Virtual reports whether the server itself runs the device.
 func (d Device) Virtual() bool { return d.Host != Physical }
 
+// littleMemory says that a machine has less memory than many kernels need, which then end
+// before they tell anything; "" for other devices.
+func (d Device) littleMemory() string {
+	if d.Host != QEMU || d.Settings.Memory() >= 128<<20 {
+		return ""
+	}
+	return fmt.Sprintf(": %dM of memory is less than many kernels need; see the setting ram", d.Settings.Memory()>>20)
+}
+
 // lasts reports whether the device goes on when the server ends.
 func (d Device) lasts() bool { return d.Host != Simulated }
 

@@ -185,3 +185,16 @@ func TestTakingIsNotStuck(t *testing.T) {
 		equal(t, "cut when it stands still", l.grid.take(), "v1")
 	})
 }
+
+// A kernel for which the memory is too little cannot tell, so it is told of the machine.
+func TestLittleMemory(t *testing.T) {
+	t.Parallel()
+	for host, says := range map[HostKind]string{QEMU: ": 64M of memory is less than many kernels need; see the setting ram", Simulated: "", Physical: ""} {
+		if got := (Device{Host: host, Settings: Settings{RAM: 64}}).littleMemory(); got != says {
+			t.Errorf("%s: %q", host, got)
+		}
+	}
+	if got := (Device{Host: QEMU}).littleMemory(); got != "" {
+		t.Errorf("with as much as usual: %q", got)
+	}
+}
