@@ -154,5 +154,9 @@ func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, d
 	if err := setAside(dir); err != nil {
 		return nil, err
 	}
-	return e.start(ctx, dir, spec)
+	m, err := e.start(ctx, dir, spec)
+	if err != nil && ctx.Err() == nil {
+		h.emulator.doubt()
+	}
+	return m, err
 }

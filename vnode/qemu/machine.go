@@ -123,7 +123,13 @@ func (e Emulator) start(ctx context.Context, dir string, s Spec) (*Machine, erro
 		defer close(m.gone)
 		_ = c.Wait() // why it ended is told by QMP, or not at all
 	}()
-	if m.monitor, err = m.wait(ctx); err != nil {
+	// QEMU does so, too, but late: a server that comes after one which is killed now finds
+	// the machine, and does not start a second one beside it.
+	err = os.WriteFile(filepath.Join(dir, processID), fmt.Appendln(nil, c.Process.Pid), 0o600)
+	if err == nil {
+		m.monitor, err = m.wait(ctx)
+	}
+	if err != nil {
 		m.Kill()
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -235,44 +234,22 @@ func TestMachineThatCannotStart(t *testing.T) {
 	}
 }
 
-func TestProgramsThatDoNotServe(t *testing.T) {
+// A machine is found while it still starts, by the server after one that is killed then.
+func TestMachineThatStartsIsFound(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	for name, c := range map[string]struct{ says, want string }{
-		"old":   {"QEMU emulator version 7.1.9", "7.2 is the oldest"},
-		"older": {"QEMU emulator version 6.9.0", "7.2 is the oldest"},
-		"other": {"hello", "does not tell its version"},
-	} {
-		program := filepath.Join(dir, name)
-		if err := os.WriteFile(program, []byte("#!/bin/sh\necho "+c.says+"\n"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Find(t.Context(), program); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if _, err := Find(t.Context(), filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "there is no program") {
-		t.Errorf("missing: %v", err)
-	}
-}
-
-// A program that does not end, or whose children do not, is no program that serves; whoever
-// waits for it is told soon.
-func TestProgramsThatHang(t *testing.T) {
-	t.Parallel()
-	for name, script := range map[string]string{
-		"silent": "exec sleep 60", "child": "sleep 60", "tells": "echo QEMU emulator version 9.0; sleep 60",
-		"runs": "[ \"$1\" = --version ] || exec sleep 60; echo QEMU emulator version 9.0",
-	} {
-		program := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		begun := time.Now()
-		_, err := find(t.Context(), program, time.Second)
-		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "it has not ended within 1s") || took > 30*time.Second {
-			t.Errorf("%s: %v after %v", name, err, took)
-		}
+	dir, program := place(t), filepath.Join(t.TempDir(), "qemu")
+	script(t, program, "while :; do sleep 1; done")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := Emulator{Program: program}.start(ctx, dir, Spec{MAC: mac, Memory: 64 << 20, CPUs: 1})
+		failed <- err
+	}()
+	until(t, "it is found", func() bool { return process(dir) != nil })
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) || process(dir) != nil {
+		t.Errorf("it is there after %v", err)
 	}
 }
 
@@ -326,43 +303,5 @@ func TestLongPath(t *testing.T) {
 		if err := h.reachable(); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "too long for the sockets of machines") {
 			t.Errorf("%d bytes: %v", length, err)
 		}
-	}
-}
-
-// What machines can do here is found out once, and of a failure a while later again.
-func TestFinder(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	program := filepath.Join(dir, "qemu")
-	f := finder{program: program}
-	if _, err := f.find(); err == nil {
-		t.Fatal("there is none")
-	}
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho >> "+dir+"/ran\necho version 8.0\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.find(); err == nil {
-		t.Error("it looked again at once")
-	}
-	f.looked = f.looked.Add(-findAgain - time.Second)
-	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			if e, err := f.find(); err != nil || e.Program != program {
-				t.Errorf("%+v, %v", e, err)
-			}
-		})
-	}
-	all.Wait()
-	ran, err := os.ReadFile(filepath.Join(dir, "ran"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.looked = f.looked.Add(-findAgain - time.Second)
-	if _, err := f.find(); err != nil {
-		t.Error(err)
-	}
-	if again, err := os.ReadFile(filepath.Join(dir, "ran")); err != nil || len(again) != len(ran) || len(ran) > 2 {
-		t.Errorf("it ran %d times, then %d, %v", len(ran), len(again), err)
 	}
 }

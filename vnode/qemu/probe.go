@@ -87,6 +87,17 @@ func (f *finder) find() (Emulator, error) {
 	return f.found, f.err
 }
 
+// doubt has the program be looked at again before the next machine starts, since one did
+// not: it may be another one than it was, or its host may be. Machines that never start
+// are no reason to do that again and again.
+func (f *finder) doubt() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.looked) > findAgain {
+		f.looked = time.Time{}
+	}
+}
+
 // runs starts a machine and waits for its end: a device file that is there says
 // little. The firmware finds nothing to boot and resets the machine, which ends it.
 func (e Emulator) runs(ctx context.Context, limit time.Duration) error {

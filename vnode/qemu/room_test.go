@@ -64,9 +64,7 @@ func TestFilesArePrivate(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "machines", "one")
 	program := filepath.Join(t.TempDir(), "qemu")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho it complains >&2\nexit 1\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	script(t, program, "echo it complains >&2\nexit 1")
 	_, err := Emulator{Program: program}.start(t.Context(), dir, Spec{MAC: mac, Memory: 64 << 20, CPUs: 1})
 	if err == nil || !strings.Contains(err.Error(), "it complains") {
 		t.Fatal(err)
