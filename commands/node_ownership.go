@@ -176,6 +176,9 @@ func describeChange(ch nodes.Change, several bool) string {
 	next := " at " + its + " next start: "
 	switch ch.Reboot.Outcome {
 	case nodes.RebootOK:
+		if ch.Reboot.Start {
+			return what + ": starting"
+		}
 		return what + ": rebooting"
 	case nodes.RebootNone:
 		return what + next + "the server has no means to reboot " + it

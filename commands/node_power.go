@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -18,6 +19,7 @@ type deed struct {
 	before, after string // its infinitive, around the names of nodes
 	others        string // what nodes are by it that have no line of their own
 	words         map[nodes.RebootOutcome]string
+	start         string // of one that was off; "": as of others
 }
 
 func switching(way string) deed {
@@ -64,6 +66,9 @@ func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.
 		return do(set, given, func(ch nodes.Change) {
 			done = append(done, ch)
 			words := w.words[ch.Reboot.Outcome]
+			if ch.Reboot.Start {
+				words = cmp.Or(w.start, words)
+			}
 			if words == "" || c.on("json") {
 				return
 			}

@@ -13,7 +13,7 @@ import (
 )
 
 func nodeReboot(ctx context.Context, c *Call) error {
-	w := deed{verb: "Reboot", before: "reboot", others: "rebooting", words: map[nodes.RebootOutcome]string{nodes.RebootOK: "is rebooting"}}
+	w := deed{verb: "Reboot", before: "reboot", others: "rebooting", words: map[nodes.RebootOutcome]string{nodes.RebootOK: "is rebooting"}, start: "is starting"}
 	done, err := c.eachNode(ctx, w, func(set nodes.Set, given consent.Agreement, each func(nodes.Change)) error {
 		return c.Lab.Reboot(ctx, c.User, set, c.on("hard"), given, each)
 	})

@@ -204,7 +204,7 @@ func TestVirtualNodes(t *testing.T) {
 	lab := newTestLab(t)
 	lab.tell([]step{
 		{
-			user: "bob", line: "node create n1", stdout: "n1 is yours and boots pc-x86-64-default: rebooting\n",
+			user: "bob", line: "node create n1", stdout: "n1 is yours and boots pc-x86-64-default: starting\n",
 			stderr: "Cloned the default image into your working set as pc-x86-64-default.\n",
 		},
 		{user: "bob", line: "node rename n1 n2", stdout: "n1 is now called n2\n"},
@@ -219,7 +219,7 @@ func TestVirtualNodes(t *testing.T) {
 			user: "bob", line: "node create n3 --simulated --cpus none", status: StatusUsage,
 			stderr: "walt: cpu.cores cannot be \"none\"; nothing changed\n  allowed: 1 to 256\n",
 		},
-		{user: "bob", line: "node create n3 --simulated --ram 1G --cpus 2", stdout: "n3 is yours and boots pc-x86-64-default: rebooting\n"},
+		{user: "bob", line: "node create n3 --simulated --ram 1G --cpus 2", stdout: "n3 is yours and boots pc-x86-64-default: starting\n"},
 		{user: "bob", line: "node config n3 ram cpu.cores", stdout: "NAME  SETTING    VALUE\nn3    ram        1024M\nn3    cpu.cores  2\n"},
 		{user: "bob", line: "node remove n3", stdout: "n3 removed\n"},
 		{user: "bob", line: "device forget rpi-1,rpi-2", stdout: "rpi-1 forgotten\nrpi-2 forgotten\n"},
@@ -254,7 +254,7 @@ func TestOffAndOn(t *testing.T) {
 		},
 		{user: "carol", line: "node on pc-1 --yes", stdout: "pc-1 is on\n"},
 		{user: "carol", line: "node off pc-1 --hard --yes", stdout: "pc-1 is off\n"},
-		{user: "bob", line: "node boot pc-1 pc-x86-64-default", stdout: "pc-1 is yours and boots pc-x86-64-default: rebooting\n"},
+		{user: "bob", line: "node boot pc-1 pc-x86-64-default", stdout: "pc-1 is yours and boots pc-x86-64-default: starting\n"},
 	})
 	if got := lab.ok("bob", "node show pc-1 --json"); !strings.Contains(got, `"switched_off":null`) {
 		t.Errorf("after it was booted: %s", got)

@@ -29,6 +29,7 @@ const (
 type Reboot struct {
 	Outcome RebootOutcome
 	Reason  string // in words for users; "" unless the outcome is RebootFailed
+	Start   bool   // it was off, as far as is known, and starts
 	Again   bool   // the server goes on trying what it was ordered to do with the power
 }
 
@@ -225,12 +226,13 @@ func (l *Lab) quickly(d Device, ordered power.Port) bool {
 // refused is why it did not reboot by itself, nil when it was not asked.
 func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refused error, why cause) Reboot {
 	s := l.status.of(d.Name)
+	done := Reboot{Outcome: RebootOK, Start: s.State == Off && (d.Virtual() || !s.Heard.IsZero())}
 	switch {
 	case d.Virtual() && ordered.IsZero():
 		if refused := l.start(d, 0, why); refused != "" {
 			return Reboot{Outcome: RebootFailed, Reason: refused}
 		}
-		return Reboot{Outcome: RebootOK}
+		return done
 	case !ordered.IsZero():
 		l.status.change(d.Name, func(s *Status) { s.cause = why }) // for when its power goes
 		if err := l.Ports.Execute(ctx, ordered); err != nil {
@@ -244,7 +246,7 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		} else if s.State == Up && s.cause == why && why.why != "" { // it was to go off, and had not yet
 			return l.restartBy(ctx, d, power.Port{}, refused, why)
 		}
-		return Reboot{Outcome: RebootOK}
+		return done
 	case s.State == Up && refused == nil:
 		if refused = l.soft(ctx, d, s, why); refused == nil {
 			return Reboot{Outcome: RebootOK}
