@@ -14,10 +14,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 
+	"walt/fault"
 	"walt/state"
 )
 
@@ -246,19 +248,36 @@ func (b *Store) Close() error {
 	return nil
 }
 
+// closing is how long badger may take to make tables when it is closed.
+const closing = 15 * time.Second
+
 // closeDB has badger make tables of its logs, unless the disk has no room for
-// them: then it is left as a crash would, with all that was committed in its logs.
+// them, or failed: then it is left as a crash would, with all that was committed in
+// its logs. So it is when badger does not come to an end: it tries again for ever.
 func (b *Store) closeDB() error {
 	b.tables.close()
-	if b.space.check() != nil {
+	if b.space.check() != nil || b.disk.works() != nil {
 		return nil
 	}
-	err := b.db.Close()
+	err := inTime(b.db.Close)
 	if err == nil && b.space != nil {
 		b.space.release()
 		err = errors.Join(removeEmpty(b.space.logs), setOpen(b.space.dir, false))
 	}
 	return err
+}
+
+// inTime returns what end does, or an error when that takes too long.
+func inTime(end func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- end() }() // ends with the process at the latest
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(closing):
+		return fault.Failedf("the disk took none of its files for %v; all changes are in its logs", closing).
+			WithHint("look after the disk; the next start goes on from there")
+	}
 }
 
 // begin counts a transaction that Close must wait for, unless ctx ended or the

@@ -223,9 +223,30 @@ func TestDiskFails(t *testing.T) {
 			}
 		}
 	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if logs, err := usedLogs(b.space.logs); err != nil || len(logs) != 1 {
+		t.Errorf("a store whose disk failed was closed with the logs %v, %v: badger may try to make a table for ever", logs, err)
+	}
 	if n := strings.Count(log.String(), "input/output error"); n != 1 {
 		t.Errorf("the log tells of it %d times:\n%s", n, &log)
 	}
+}
+
+// TestCloseInTime closes what does not come to an end.
+func TestCloseInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		defer close(stuck)
+		err := inTime(func() error { <-stuck; return nil })
+		if f := fault.As(err); f == nil || f.Hint == "" {
+			t.Errorf("not ended: %v", err)
+		}
+		if err := inTime(func() error { return unix.EIO }); !errors.Is(err, unix.EIO) {
+			t.Errorf("ended: %v", err)
+		}
+	})
 }
 
 // TestNoNextLog has badger fail to begin its next log, as when the disk can only be
