@@ -3,7 +3,6 @@ package qemu
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -97,7 +96,7 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 		}
 	}()
 	dir := h.place(spec.MAC)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return end, err
 	}
 	if err := h.reachable(); err != nil {

@@ -164,7 +164,7 @@ func EndAll(dir string) (n int, err error) {
 
 // clear makes the directory of a machine, and takes away what an earlier one left.
 func clear(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return err
 	}
 	end(dir)
@@ -172,6 +172,41 @@ func clear(dir string) error {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
+	}
+	return nil
+}
+
+// makeDir makes the directory of a machine. When there is none, a machine may run all the
+// same: somebody took its directory away, and nobody can speak to it any more. It is ended.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(dir, 0o700); {
+	case errors.Is(err, os.ErrExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	all, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	for _, entry := range all {
+		id, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue // it is no process
+		}
+		p := named(id, dir)
+		if at, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", id)); p == nil || err != nil || at != real+" (deleted)" {
+			continue
+		}
+		_ = p.Kill() // an error means that it has just ended
+		await(p, nil)
 	}
 	return nil
 }
@@ -267,12 +302,20 @@ func process(dir string) *os.Process {
 	if err != nil || id <= 1 {
 		return nil
 	}
+	if p := named(id, dir); p != nil && runsIn(id, dir) {
+		return p
+	}
+	return nil
+}
+
+// named returns a process when it is called as that of the machine of a directory, else nil.
+func named(id int, dir string) *os.Process {
 	p, err := os.FindProcess(id) // from here on the number cannot become another's
 	if err != nil {
 		return nil
 	}
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", id))
-	if err != nil || !strings.Contains(string(command), "\x00walt-"+filepath.Base(dir)+"\x00") || !runsIn(id, dir) {
+	if err != nil || !strings.Contains(string(command), "\x00walt-"+filepath.Base(dir)+"\x00") {
 		return nil
 	}
 	return p

@@ -67,6 +67,32 @@ func leftover(t *testing.T, dir string) (ended chan struct{}) {
 	return ended
 }
 
+// A machine whose directory somebody took away is ended when the directory is made anew.
+func TestMachineWithoutDirectory(t *testing.T) {
+	t.Parallel()
+	dir, other := place(t), place(t)
+	ended, beside := leftover(t, dir), leftover(t, other)
+	if err := makeDir(dir); err != nil || process(dir) == nil {
+		t.Fatalf("it ends while it has its directory: %v", err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := makeDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(limit):
+		t.Error("it runs on, and nobody knows of it")
+	}
+	select {
+	case <-beside:
+		t.Error("a machine of the same name elsewhere was ended")
+	default:
+	}
+}
+
 // answer answers every command with the name of the machine.
 func answer(conn net.Conn) {
 	fmt.Fprintln(conn, `{"QMP": {}}`)
