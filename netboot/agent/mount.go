@@ -87,7 +87,7 @@ func mountNFS(r instructions.Root, d *drivers) error {
 	if err := mount("walt-upper", "/upper", "tmpfs", 0, options+",mode=0755"); err != nil {
 		return err
 	}
-	for _, dir := range []string{"/upper/up", "/upper/work"} {
+	for _, dir := range []string{"/upper/up", "/upper/work", "/upper/volumes"} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
@@ -95,7 +95,11 @@ func mountNFS(r instructions.Root, d *drivers) error {
 	if err := likeRoot("/upper/up", lower[0]); err != nil {
 		return err
 	}
-	return mount("walt", newRoot, "overlay", 0, "lowerdir="+strings.Join(lower, ":")+",upperdir=/upper/up,workdir=/upper/work")
+	err = mount("walt", newRoot, "overlay", 0, "lowerdir="+strings.Join(lower, ":")+",upperdir=/upper/up,workdir=/upper/work")
+	if err != nil {
+		return err
+	}
+	return mount("/upper/volumes", newRoot+volumes, "", unix.MS_BIND, "")
 }
 
 // likeRoot gives the upper directory, whose metadata is that of the root, what the

@@ -97,7 +97,9 @@ func TestMachineBootsOverNFS(t *testing.T) {
 	c := b.dial()
 	for command, want := range map[string]string{
 		"busybox su -s /bin/sh worker -c 'id -u'":                                               "1000\n",
-		"grep -E ' (/|/data|/var/[a-z/]*) ' /proc/mounts | grep -v ^o | cut -d' ' -f1-3 | sort": "walt / overlay\nwalt-volume /data tmpfs\nwalt-volume /var/lib/containerd tmpfs\nwalt-volume /var/lib/docker tmpfs\nwalt-volume /var/lib/kubelet tmpfs\n",
+		"grep -E ' (/|/data|/var/[a-z/]*) ' /proc/mounts | grep -v ^o | cut -d' ' -f1-3 | sort": "walt / overlay\nwalt-upper /data tmpfs\nwalt-upper /var/lib/containerd tmpfs\nwalt-upper /var/lib/docker tmpfs\nwalt-upper /var/lib/kubelet tmpfs\n",
+		// They have one limit with the root, and nothing else is left of making them.
+		"busybox df -k / /data /var/lib/docker | busybox tail -n +2 | busybox awk '{print $2}' | busybox uniq | busybox wc -l; ls -d /.walt* 2> /dev/null; true": "1\n",
 		// Overlays, as docker and containerd make them, are refused on the root.
 		overlays("/var/lib/docker", "/var/lib/containerd", "/data", "/root"):                                                "/var/lib/docker\n/var/lib/containerd\n/data\n",
 		"cat /data/file /var/lib/docker/x /var/lib/containerd/io/x /started; echo written > /etc/written; cat /etc/written": "of the image\ntoo\nand\nstarted\nwritten\n",

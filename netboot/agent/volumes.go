@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,9 +24,16 @@ var containers = map[string][]string{
 	"/var/lib/containers": {"/usr/bin/podman"},
 }
 
-// mountVolumes gives directories of the root of its thread a tmpfs of their own, with
-// their content. What fails is left as it is, and noted.
+// volumes is where the root has, until mountVolumes is done, an empty directory of the
+// tmpfs that takes what is written to the overlay.
+const volumes = "/.walt-volumes"
+
+// mountVolumes has directories of the root of its thread be on that tmpfs itself, with
+// their content: what is written to all of them has one limit. What fails is left as it
+// is, and noted.
 func mountVolumes(declared []string, log *record) {
+	defer os.Remove(volumes)
+	defer unix.Unmount(volumes, unix.MNT_DETACH)
 	dirs := slices.Clone(declared)
 	for dir, programs := range containers {
 		if slices.ContainsFunc(append(programs, dir), isThere) {
@@ -36,8 +44,8 @@ func mountVolumes(declared []string, log *record) {
 		dirs[i] = path.Clean(dir)
 	}
 	slices.Sort(dirs) // those within others later
-	for _, dir := range slices.Compact(dirs) {
-		if err := mountVolume(dir); err != nil {
+	for i, dir := range slices.Compact(dirs) {
+		if err := mountVolume(path.Join(volumes, strconv.Itoa(i)), dir); err != nil {
 			log.logf("the directory %s stays on the overlay: %v", dir, err)
 		}
 	}
@@ -48,22 +56,17 @@ func isThere(name string) bool {
 	return err == nil
 }
 
-func mountVolume(dir string) (err error) {
+// mountVolume has a directory be a copy of it.
+func mountVolume(copied, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	const stage = "/.walt-volume"
-	if err := mount("walt-volume", stage, "tmpfs", 0, "size=50%"); err != nil {
-		return err
+	err := copyTree(dir, copied)
+	if err == nil {
+		err = mount(copied, dir, "", unix.MS_BIND, "")
 	}
-	defer os.Remove(stage)
-	if err := copyTree(dir, stage); err != nil {
-		unix.Unmount(stage, unix.MNT_DETACH)
-		return err
-	}
-	if err := unix.Mount(stage, dir, "", unix.MS_MOVE, ""); err != nil {
-		unix.Unmount(stage, unix.MNT_DETACH)
-		return err
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(copied))
 	}
 	return nil
 }
