@@ -19,8 +19,8 @@ const (
 	// oldest is the version of QEMU that knows datagram sockets as networks.
 	oldestMajor, oldestMinor = 7, 2
 	// probeLimit is how long the program may take to tell its version, and a machine that
-	// only starts its firmware.
-	probeLimit = 10 * time.Second
+	// only starts its firmware: as long as others, since the host may be as busy.
+	probeLimit = startLimit
 	// findAgain is for how long it is believed that machines cannot run here:
 	// somebody may install what is missing, and the host may have been too busy.
 	findAgain = time.Minute
