@@ -4,12 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 
 	"walt/ethernet"
+	"walt/fault"
 	"walt/nodes"
 	"walt/vnode/lan"
 )
@@ -91,5 +96,42 @@ func TestMachineThatCannotBeGoneOnWith(t *testing.T) {
 			t.Error("nobody looks after it")
 			m.Kill()
 		}
+	}
+}
+
+// tells is a lab that keeps why a machine does not run.
+type tells struct {
+	known
+	why *error
+}
+
+func (t tells) Failed(_ nodes.Name, err error) { *t.why = err }
+
+func (tells) Limits() (l nodes.Limits) { return l }
+
+// A disk that is full is named to users, and the file to the administrator.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	var why error
+	over := false
+	lab := tells{known{over: &over}, &why}
+	full := &os.PathError{Op: "write", Path: "/x/qemu.log", Err: syscall.ENOSPC}
+	h, err := New(Config{
+		Dir: place(t), Lab: lab, Boots: lab, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		LAN: func(context.Context) (*lan.LAN, error) { return nil, full },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Start("vm1"); err != nil {
+		t.Fatal(err)
+	}
+	h.lives.Wait()
+	if f := fault.As(why); f == nil || !strings.Contains(f.Msg, "is full") || f.Hint == "" {
+		t.Errorf("users are told %v", why)
+	}
+	if !strings.Contains(log.String(), "/x/qemu.log") {
+		t.Errorf("the log says %s", log.String())
 	}
 }

@@ -2,9 +2,11 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 
 	"walt/fault"
 	"walt/netboot"
@@ -55,7 +57,7 @@ func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, m *Machine
 			h.Lab.Down(n, l.again.Load(), "the server cut its power")
 			return
 		case err != nil:
-			h.Lab.Failed(n, err)
+			h.Lab.Failed(n, h.full(n, err))
 			return
 		case end.crashed:
 			if !h.Lab.Crashed(n, end.why) {
@@ -68,6 +70,16 @@ func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, m *Machine
 			return
 		}
 	}
+}
+
+// full is the error of a machine that does not run, in words for users when there is no
+// room for its files.
+func (h *Hypervisor) full(n nodes.Name, err error) error {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	h.Log.Error("make the files of a machine", "node", n, "err", err)
+	return fault.Failedf("the disk for machines of this server is full").WithHint("an administrator must make room on it")
 }
 
 // run is a machine from power on to power off. It returns why that was.
