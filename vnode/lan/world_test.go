@@ -175,27 +175,10 @@ func TestThisHostIsNotTheWorld(t *testing.T) {
 func TestEverybodyIsNotTheWorld(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	all := []string{"127.255.255.255"} // of the loopback interface, which each host has
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range own {
-		if n, is := a.(*net.IPNet); is && n.IP.To4() != nil && !n.IP.IsLoopback() {
-			if ones, _ := n.Mask.Size(); ones < 31 {
-				last := slices.Clone(n.IP.To4())
-				for i := range last {
-					last[i] |= ^n.Mask[i]
-				}
-				all = append(all, last.String())
-			}
-		}
-	}
-	for _, to := range all {
-		if c, err := w.Dial(t.Context(), "udp4", to+":9"); err == nil {
-			c.Close()
-			t.Errorf("%s can be reached", to)
-		}
+	const all = "127.255.255.255:9" // of the loopback interface, which each host has
+	if c, err := w.Dial(t.Context(), "udp4", all); err == nil {
+		c.Close()
+		t.Errorf("%s can be reached", all)
 	}
 	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
