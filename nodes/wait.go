@@ -53,14 +53,21 @@ func (l *Lab) Wait(ctx context.Context, set []DeviceStatus, progress func(missin
 func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed []DeviceStatus, err error) {
 	err = l.Store.View(context.WithoutCancel(ctx), func(r state.Reader) error {
 		missing, failed = nil, nil
+		found := map[images.Ref]images.Image{}
 		for _, n := range set {
+			if err := ctx.Err(); errors.Is(err, context.Canceled) { // nobody wants to know
+				return err
+			}
 			d, err := still(r, n)
 			if err != nil {
 				return err
 			}
-			img, _, err := images.Find(r, d.Image)
-			if err != nil {
-				return err
+			img, known := found[d.Image]
+			if !known {
+				if img, _, err = images.Find(r, d.Image); err != nil {
+					return err
+				}
+				found[d.Image] = img
 			}
 			s := l.status.of(d.Name)
 			if s.isOn(d, img) {

@@ -75,6 +75,9 @@ type Version uint64
 // does not conflict: a rule of the kind "there is none" or "these are all"
 // needs a guard, a row that whoever adds to the range touches and whoever scans
 // it reads. Table.Guarded does that.
+//
+// When the context of a transaction ends, its reads fail with the context's error, so
+// that one which reads much ends soon.
 type Store interface {
 	// View runs f on a snapshot.
 	View(ctx context.Context, f func(Reader) error) error

@@ -93,15 +93,15 @@ func (b *Store) View(ctx context.Context, f func(state.Reader) error) (err error
 	}
 	defer b.running.Done()
 	defer b.catch(&err)
-	s := b.snapshot(false)
+	s := b.snapshot(ctx, false)
 	defer s.txn.Discard()
 	return f(s)
 }
 
-// snapshot begins a transaction of badger.
-func (b *Store) snapshot(update bool) snapshot {
+// snapshot begins a transaction of badger, which reads until ctx ends.
+func (b *Store) snapshot(ctx context.Context, update bool) snapshot {
 	at := b.commits.visible() // first: badger's may see more
-	return snapshot{reader{txn: b.db.NewTransaction(update)}, b.recent, at}
+	return snapshot{reader{txn: b.db.NewTransaction(update), ctx: ctx}, b.recent, at}
 }
 
 // Update runs f and commits what it wrote, as state.Store says.
@@ -174,7 +174,7 @@ var errConflict = errors.New("conflict")
 
 // attempt runs f once. Its error may be errConflict.
 func (b *Store) attempt(ctx context.Context, f func(state.Tx) error) (*commit, error) {
-	t := newTx(b.snapshot(true))
+	t := newTx(b.snapshot(ctx, true))
 	defer t.txn.Discard()
 	if err := f(t); err != nil {
 		return nil, err

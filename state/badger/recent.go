@@ -150,6 +150,9 @@ type snapshot struct {
 func (s snapshot) Get(key string) ([]byte, error) { return s.get(key, s.recent.hash(key)) }
 
 func (s snapshot) get(key string, hash uint64) ([]byte, error) {
+	if err := s.ctx.Err(); err != nil {
+		return nil, err
+	}
 	if a, known := s.recent.find(key, hash, s.at); known {
 		return a.value, a.err
 	}

@@ -2,6 +2,7 @@ package badger
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ var limit = state.Limit{Rows: 52_000, Bytes: 5_000_000, Value: 1_000_000}
 // reader reads one badger transaction.
 type reader struct {
 	txn     *badger.Txn
+	ctx     context.Context  // nothing is read when it ended
 	visited func(key []byte) // is called with each key that is met in an iteration; nil for nothing
 }
 
@@ -49,6 +51,9 @@ func (r reader) Scan(prefix, start string) iter.Seq2[state.Row, error] {
 			if err == nil {
 				row.Value, err = unseal(row.Key, record)
 			}
+			if err == nil {
+				err = r.ctx.Err()
+			}
 			if !yield(row, err) || err != nil {
 				return
 			}
@@ -59,7 +64,7 @@ func (r reader) Scan(prefix, start string) iter.Seq2[state.Row, error] {
 func (r reader) Keys(prefix, start string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for item := range r.items(prefix, start) {
-			if !yield(string(item.Key()), nil) {
+			if err := r.ctx.Err(); !yield(string(item.Key()), err) || err != nil {
 				return
 			}
 		}

@@ -23,6 +23,7 @@ func Test(t *testing.T, open func(t *testing.T) state.Store) {
 		{"own writes", ownWrites},
 		{"snapshot", snapshot},
 		{"rollback", rollback},
+		{"ended", ended},
 		{"too big", tooBig},
 		{"limit", limit},
 		{"touch", touch},
@@ -216,6 +217,46 @@ func rollback(t *testing.T, s state.Store) {
 	update(t, s, func(tx state.Tx) error { return tx.Delete("written") })
 	update(t, s, spoil)
 	wantRows(t, s, "", "", "a=2 b=2")
+}
+
+// A transaction reads nothing any more when its context ended.
+func ended(t *testing.T, s state.Store) {
+	put(t, s, "a", "1")
+	put(t, s, "b", "1")
+	reads := func(r state.Reader, cancel func()) error {
+		for range 2 {
+			if _, err := r.Get("a"); err != nil {
+				t.Errorf("read before the end: %v", err)
+			}
+		}
+		cancel()
+		_, err := r.Get("a")
+		_, missing := r.Get("c")
+		for _, err := range []error{err, missing} {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Get returned %v", err)
+			}
+		}
+		for row, err := range r.Scan("", "") {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Scan visits %s, %v", row.Key, err)
+			}
+		}
+		for key, err := range r.Keys("", "") {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Keys visits %s, %v", key, err)
+			}
+		}
+		return err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := s.View(ctx, func(r state.Reader) error { return reads(r, cancel) }); !errors.Is(err, context.Canceled) {
+		t.Errorf("View returned %v", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	if _, err := s.Update(ctx, func(tx state.Tx) error { return reads(tx, cancel) }); !errors.Is(err, context.Canceled) {
+		t.Errorf("Update returned %v", err)
+	}
 }
 
 func tooBig(t *testing.T, s state.Store) {
