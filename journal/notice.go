@@ -29,8 +29,17 @@ func (j *Journal) Tell(tx state.Tx, user, text string) error {
 
 // Unseen returns the notices that no session of the user was shown yet, and
 // counts them as shown.
-func (j *Journal) Unseen(ctx context.Context, user string) ([]string, error) {
-	texts, _, err := j.collect(ctx, user, nil)
+func (j *Journal) Unseen(ctx context.Context, user string) (texts []string, err error) {
+	some, err := state.Read(ctx, j.store, func(r state.Reader) (bool, error) {
+		for _, err := range notices.Keys(r, user+"/", "") {
+			return true, err
+		}
+		return false, nil
+	})
+	if err != nil || !some { // mostly: who logs in waits for nobody's changes then
+		return nil, err
+	}
+	texts, _, err = j.collect(ctx, user, nil)
 	return texts, err
 }
 

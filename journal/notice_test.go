@@ -94,6 +94,28 @@ func TestNoticeWaitsForTheNextLogin(t *testing.T) {
 	})
 }
 
+// readOnly is a store that fails a test which has it changed.
+type readOnly struct {
+	state.Store
+	t *testing.T
+}
+
+func (s readOnly) Update(context.Context, func(state.Tx) error) (state.Version, error) {
+	s.t.Error("a change was begun")
+	return 0, nil
+}
+
+// TestNoNotices logs in without notices, which begins no change: that might wait for
+// those of others.
+func TestNoNotices(t *testing.T) {
+	j := newJournal(t)
+	j.tell(t, "ann", "for ann")
+	j.store = readOnly{j.store, t}
+	if texts := j.unseen(t, "an"); len(texts) > 0 {
+		t.Errorf("an is shown %q", texts)
+	}
+}
+
 // TestNoticeBetweenLoginAndShell leaves a notice after a login was shown what it
 // missed, before its shell waits for more.
 func TestNoticeBetweenLoginAndShell(t *testing.T) {
