@@ -26,3 +26,18 @@ func TestOpenRC(t *testing.T) {
 	w.typesReboot("vm-openrc", "its shutdown hung, and was cut short")
 	w.check(g.odd)
 }
+
+// The same with runit, and stages as people write them.
+func TestRunit(t *testing.T) {
+	boottest.NeedLong(t, "debootstrap")
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}})
+	g := guest{odd: odd{"runit", with(t, debianLayers(t, "runit-init", "openssh-server", "iproute2", "procps"), map[string]string{
+		"etc/runit/1":     "#!/bin/sh\ninstall -m000 /dev/null /run/runit.stopit\ninstall -m000 /dev/null /run/runit.reboot\n",
+		"etc/runit/2":     "#!/bin/sh\nexec runsvdir -P /etc/own\n",
+		"etc/own/ssh/run": "#!/bin/sh\nmkdir -p /run/sshd\nexec /usr/sbin/sshd -D\n",
+		"etc/runit/3":     "#!/bin/sh\nsleep 1000\n",
+	}), map[string]string{"cat /proc/1/comm" + others: "runit\nsshd\n"}}}
+	w.stay(g)
+	w.typesReboot("vm-runit", "its shutdown hung, and was cut short")
+	w.check(g.odd)
+}

@@ -3,11 +3,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +55,7 @@ func shutdownOf(name, arguments string) string {
 		return instructions.Reboot
 	case strings.HasPrefix(arguments, "init [0]"):
 		return instructions.Poweroff
-	case name == "runit" && marked("stopit"):
+	case name == "runit" && inStage3("/proc"):
 		if marked("reboot") {
 			return instructions.Reboot
 		}
@@ -62,7 +64,29 @@ func shutdownOf(name, arguments string) string {
 	return ""
 }
 
-// marked reports whether one of the files is marked with which runit is told to end, as
+// inStage3 reports whether runit has begun its last stage, whose program it runs as a
+// child; see runit(8). Of the mark that tells it to do so nothing is left by then.
+func inStage3(proc string) bool {
+	all, err := os.ReadDir(proc)
+	if err != nil {
+		return false
+	}
+	for _, e := range all {
+		arguments, err := os.ReadFile(filepath.Join(proc, e.Name(), "cmdline"))
+		if err != nil || !slices.Contains(strings.Split(string(arguments), "\x00"), "/etc/runit/3") {
+			continue
+		}
+		stat, _ := os.ReadFile(filepath.Join(proc, e.Name(), "stat")) // without, it has ended
+		// Behind its name, which may hold anything, are its state and its parent.
+		words := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(words) > 1 && words[1] == "1" {
+			return true
+		}
+	}
+	return false
+}
+
+// marked reports whether one of the files is marked that tell runit what to do, as
 // runit(8) says: its owner may execute it. Debian has them elsewhere.
 func marked(name string) bool {
 	for _, where := range []string{"/run/runit.", "/etc/runit/"} {
