@@ -43,6 +43,7 @@
 //	watchdog.go    nodes that do not come up in time
 //	probe.go       whether nodes that go on without the server still answer
 //	lost.go        and those whose agents are gone
+//	stood.go       time in which the server itself did not run
 //	agents.go      what is asked of agents, or over SSH where there is none
 //	reboot.go      starting nodes anew, by themselves or by their power
 //	off.go         switching nodes off and on

@@ -83,9 +83,14 @@ func (l *Lab) watchLost(ctx context.Context) error {
 }
 
 // call calls the SSH server of a node whose agent is gone until that is back. When
-// nothing comes for some time the node is unreachable.
+// nothing comes for some time the node is unreachable: not before it was asked, and time
+// in which the server itself did not run does not count.
 func (l *Lab) call(ctx context.Context, one loss) {
-	for last := one.since; ; {
+	last := one.since
+	if asked := l.Now().Add(lostEvery - lostLimit); last.Before(asked) {
+		last = asked
+	}
+	for {
 		s := l.status.of(one.node)
 		if s.State != Up || !s.alone.Equal(one.since) { // it was heard of meanwhile
 			return
@@ -98,7 +103,7 @@ func (l *Lab) call(ctx context.Context, one loss) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil:
+		case err == nil, stood(late, now):
 			last = now
 			late = now.Add(lostLimit)
 		case !now.Before(late):
@@ -109,8 +114,12 @@ func (l *Lab) call(ctx context.Context, one loss) {
 			})
 			return
 		}
-		if pause.For(ctx, min(lostEvery, late.Sub(now))) != nil {
+		rest := min(lostEvery, late.Sub(now))
+		if pause.For(ctx, rest) != nil {
 			return
+		}
+		if woke := l.Now(); stood(now.Add(rest), woke) {
+			last = woke
 		}
 	}
 }

@@ -21,7 +21,7 @@ func (b *board) overdue(longest time.Duration) (names []Name, pause time.Duratio
 			continue
 		}
 		if due := s.late.Sub(b.now()); due > 0 {
-			pause = min(pause, due)
+			pause = min(pause, due, standEvery)
 			continue
 		}
 		s.late = time.Time{}
@@ -31,7 +31,8 @@ func (b *board) overdue(longest time.Duration) (names []Name, pause time.Duratio
 }
 
 // watchdog cuts the power of nodes that do not come up in time, and after
-// some tries leaves them alone, until ctx ends.
+// some tries leaves them alone, until ctx ends. Time in which the server itself did not
+// run does not count.
 func (l *Lab) watchdog(ctx context.Context) error {
 	for {
 		changed := l.status.next()
@@ -41,11 +42,15 @@ func (l *Lab) watchdog(ctx context.Context) error {
 				l.Log.Error("help a node that does not come up", "node", n, "err", err)
 			}
 		}
+		asleep := l.Now()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
 		case <-time.After(pause):
+		}
+		if now := l.Now(); stood(asleep.Add(pause), now) {
+			l.status.postpone(now.Sub(asleep))
 		}
 	}
 }
