@@ -153,8 +153,12 @@ func (l List) Glances(ctx context.Context) iter.Seq2[*Glance, error] {
 	})
 }
 
-// now calls add for some of the devices as they are now.
+// now calls add for some of the devices as they are now. Reading memory does not look at
+// ctx, and who sees to many is to be able to stop.
 func (l List) now(ctx context.Context, some []uint32, add func(at uint32, b brief)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	v := l.lab.view
 	return v.Read(ctx, func() {
 		for _, at := range some {

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -134,6 +135,37 @@ func TestListsKeepWhatTheyFound(t *testing.T) {
 	equal(t, "first", slices.Collect(first.Names()), "n-1", "n-2", "n-3")
 	equal(t, "second", slices.Collect(second.Names()), "n-1", "n-3")
 	equal(t, "third", slices.Collect(third.Names()), "n-0", "n-1", "n-3")
+}
+
+// TestListsEnd has the user give up while a list is shown: what follows is not visited.
+func TestListsEnd(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.populate(t, 3*pageSize)
+	all, err := l.All(t.Context())
+	ok(t, err)
+	check := func(what string, visit func(ctx context.Context, each func(err error))) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		visited, last := 0, error(nil)
+		visit(ctx, func(err error) {
+			cancel()
+			visited, last = visited+1, err
+		})
+		if visited > pageSize+1 || !errors.Is(last, context.Canceled) {
+			t.Errorf("%s: %d were visited, the last with %v", what, visited, last)
+		}
+	}
+	check("devices", func(ctx context.Context, each func(error)) {
+		for _, err := range all.Each(ctx) {
+			each(err)
+		}
+	})
+	check("glances", func(ctx context.Context, each func(error)) {
+		for _, err := range all.Glances(ctx) {
+			each(err)
+		}
+	})
 }
 
 // BenchmarkList finds all of 100,000 nodes and shows them.
