@@ -188,7 +188,9 @@ func permissive() error {
 
 // writeRun writes what managers of networks and mounts read in /run before they
 // start. They would leave an interface under a network root alone, but what they see is
-// an overlay.
+// an overlay. Of the two ways to tell NetworkManager one holds when somebody asks it for
+// a connection, the other one also where /etc has a list of its own; see
+// NetworkManager.conf(5).
 func writeRun(p params, iface net.Interface, nfs bool) error {
 	mac := iface.HardwareAddr.String()
 	network := fmt.Sprintf("[Match]\nMACAddress=%s\n\n[Network]\nKeepConfiguration=yes\nDHCP=no\nLLDP=no\nAddress=%s\n", mac, p.addr)
@@ -201,7 +203,7 @@ func writeRun(p params, iface net.Interface, nfs bool) error {
 	}
 	return errors.Join(
 		replace("/run/systemd/network/0-walt.network", []byte(network), 0o644),
-		replace("/run/NetworkManager/conf.d/00-walt.conf", fmt.Appendf(nil, "[device-walt]\nmatch-device=mac:%s\nmanaged=0\n", mac), 0o644),
+		replace("/run/NetworkManager/conf.d/00-walt.conf", fmt.Appendf(nil, "[keyfile]\nunmanaged-devices+=mac:%s\n\n[device-walt]\nmatch-device=mac:%[1]s\nmanaged=0\n", mac), 0o644),
 		replace("/run/mount/utab", []byte(utab), 0o644),
 	)
 }
