@@ -205,6 +205,18 @@ func (c *Call) parse(words []string) error {
 	case len(c.args) > most:
 		return c.withUsage(c.tooMany(most))
 	}
+	return c.noneEmpty()
+}
+
+// noneEmpty refuses arguments without a character, as of a script whose variable is
+// empty: they would pass for ones that were left out. Text for others may be that.
+func (c *Call) noneEmpty() error {
+	for i, word := range c.args {
+		of := min(i, len(c.cmd.Args)-1)
+		if word == "" && !(c.cmd.Passes && c.cmd.Args[of].Many) {
+			return c.withUsage(fault.Usagef("%s: %s is empty", c.cmd.Path, c.cmd.Args[of].Name))
+		}
+	}
 	return nil
 }
 

@@ -191,7 +191,7 @@ func (a *App) noCommand(typed string, near []string, all string) error {
 // pathsEnding returns the paths of the commands that can be called by words whose
 // last is this.
 func (a *App) pathsEnding(word string) (paths []string) {
-	for _, cmd := range a.table {
+	for _, cmd := range a.listed() {
 		ends := func(path string) bool { return strings.HasSuffix(path, " "+word) }
 		if ends(cmd.Path) || slices.ContainsFunc(cmd.Also, ends) {
 			paths = append(paths, cmd.Path)
@@ -224,7 +224,7 @@ func verbs(group []Command) (words []string) {
 
 // group returns the commands whose path begins with the word.
 func (a *App) group(word string) (group []Command) {
-	for _, cmd := range a.table {
+	for _, cmd := range a.listed() {
 		if strings.HasPrefix(cmd.Path, word+" ") {
 			group = append(group, cmd)
 		}

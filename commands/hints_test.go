@@ -61,6 +61,11 @@ type hintCase struct {
 var hintCases = []hintCase{
 	{user: "bob", line: "frobnicate"},
 	{user: "bob", line: "node frobnicate"},
+	{user: "bob", line: "node log"},
+	{user: "bob", line: "node info"},
+	{user: "bob", line: "node status"},
+	{user: "bob", line: "node ps"},
+	{user: "bob", line: "node show ''"},
 	{user: "bob", line: "node"},
 	{user: "bob", line: "help show nothing-like-it"},
 	{user: "bob", line: "node show"},
@@ -152,7 +157,7 @@ var hintCases = []hintCase{
 
 // What stands for something in a hint, and what a user might put there.
 var fillIn = strings.NewReplacer(
-	" SET", " rpi-2", " NAME", " fresh", " MODEL", " rpi-3-b", " USER", " carol", " NEW", " second", " SWITCH", " switch-1", "=NAME", "=switch-1", "=N", "=1",
+	" SET", " rpi-2", " NODE", " rpi-2", " NAME", " fresh", " MODEL", " rpi-3-b", " USER", " carol", " NEW", " second", " SWITCH", " switch-1", "=NAME", "=switch-1", "=N", "=1",
 	" MAC", " 52:54:00:00:00:98", " IMAGE", " spare", " FINGERPRINT", " "+fingerprint("phone"), " < KEY.pub", "",
 )
 

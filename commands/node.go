@@ -133,5 +133,16 @@ ones that are named with a value: all of them, or none when one is not allowed.
 otherwise; else runs the command blink of the image that the node boots.`,
 		Args: []Arg{nodeArg, {Name: "D", Optional: true}}, Flags: confirms,
 		Run: nodeBlink,
+	}, {
+		Path: "node log", Instead: "what happened in the lab: log show\nwhat happened to some nodes: log show --issuers SET",
+	}, {
+		Path: "node info", Instead: aboutNodes,
+	}, {
+		Path: "node status", Instead: aboutNodes,
+	}, {
+		Path: "node ps", Instead: aboutNodes,
 	}}
 }
+
+// aboutNodes is the hint for who asks about nodes with another word.
+const aboutNodes = "your nodes, with their states: node show\nall nodes: node show --all\nmore of one: node show NODE"

@@ -3,6 +3,7 @@ package commands
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"regexp"
 	"slices"
@@ -74,6 +75,40 @@ func TestUsage(t *testing.T) {
 		if got, want := lab.run("bob", c.line, ""), (answer{"", c.stderr, StatusUsage}); got != want {
 			t.Errorf("%.80q:\ngot  %+v\nwant %+v", c.line, got, want)
 		}
+	}
+}
+
+// TestEmptyArguments types each command with an argument that is empty, as a script does
+// whose variable is: it does not pass for one that was left out.
+func TestEmptyArguments(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("alice", "node acquire rpi-1")
+	before := lab.ok("alice", "log show") + lab.ok("alice", "node show --all")
+	for _, cmd := range lab.app.listed() {
+		line := cmd.Path
+		for i, a := range cmd.Args {
+			if cmd.Passes && a.Many {
+				break
+			}
+			want := answer{"", fmt.Sprintf("walt: %s: %s is empty\n  usage: %s\n", cmd.Path, a.Name, cmd.usage()), StatusUsage}
+			with := line + " ''"
+			for _, b := range cmd.Args[i+1:] { // those that must be there
+				if !b.Optional {
+					with += " x"
+				}
+			}
+			if got := lab.run("alice", with, ""); got != want {
+				t.Errorf("%s:\ngot  %+v\nwant %+v", with, got, want)
+			}
+			line += " x"
+		}
+	}
+	if after := lab.ok("alice", "log show") + lab.ok("alice", "node show --all"); after != before {
+		t.Errorf("something changed:\n%s", after)
+	}
+	if got := lab.run("alice", "log wait --history full ''", ""); got.status != StatusDone {
+		t.Errorf("an empty pattern, which matches everything: %+v", got)
 	}
 }
 

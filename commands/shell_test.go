@@ -40,6 +40,18 @@ func TestOtherWords(t *testing.T) {
 		{user: "bob", line: "ls", status: StatusUsage, stderr: "walt: unknown command \"ls\"\n  your nodes: node show\n  your images: image show\n"},
 		{user: "bob", line: "ls -l", status: StatusUsage, stderr: "walt: unknown command \"ls\"\n  your nodes: node show\n  your images: image show\n"},
 		{
+			user: "bob", line: "node status", status: StatusUsage,
+			stderr: "walt: unknown command \"node status\"\n  your nodes, with their states: node show\n  all nodes: node show --all\n  more of one: node show NODE\n",
+		},
+		{
+			user: "bob", line: "node log pc-1", status: StatusUsage,
+			stderr: "walt: unknown command \"node log\"\n  what happened in the lab: log show\n  what happened to some nodes: log show --issuers SET\n",
+		},
+		{
+			user: "bob", line: "info", status: StatusUsage,
+			stderr: "walt: unknown command \"info\"\n  see what there is with: help\n",
+		},
+		{
 			user: "bob", line: "help history", status: StatusUsage,
 			stderr: "walt: unknown command \"history\"\n  what you typed comes back with the Up key\n  what happened in the lab: log show\n",
 		},
