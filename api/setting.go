@@ -15,11 +15,7 @@ type Setting struct {
 	Secret bool    `json:"secret"` // it is set, and never shown
 }
 
-// NewSettings makes a document of settings.
-func NewSettings(all []nodes.Setting) Settings {
-	doc := Settings{[]Setting{}}
-	for _, s := range all {
-		doc.Settings = append(doc.Settings, Setting{Name: string(s.Device), Key: s.Key, Value: orNull(s.Value), Secret: s.Secret})
-	}
-	return doc
+// NewSetting describes a setting.
+func NewSetting(s *nodes.Setting) Setting {
+	return Setting{Name: string(s.Device), Key: s.Key, Value: orNull(s.Value), Secret: s.Secret}
 }

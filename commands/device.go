@@ -82,7 +82,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 	state := func(d *nodes.DeviceStatus) string { return c.stateOf(d, jobs) }
 	switch {
 	case c.on("json"):
-		return nodesList(ctx, c, "devices", first, found, func(d *nodes.DeviceStatus) api.Device { return api.NewDevice(d, state(d)) })
+		return listed(c, "devices", first, found.Each(ctx), func(d *nodes.DeviceStatus) api.Device { return api.NewDevice(d, state(d)) })
 	case c.on("names-only"):
 		return c.nodeNames(first, found)
 	}

@@ -56,10 +56,9 @@ func (c *Call) config(ctx context.Context, nodesOnly bool) error {
 	case err != nil:
 		return err
 	case c.on("json"):
-		return c.print(api.NewSettings(all))
+		return listed(c, "settings", nil, all.Each(ctx), api.NewSetting)
 	}
-	var rows [][]string
-	for _, s := range all {
+	return tabled(c, []string{"NAME", "SETTING", "VALUE"}, nil, all.Each(ctx), func(row []string, s *nodes.Setting) []string {
 		value := cmp.Or(s.Value, "(not set)")
 		if s.Secret {
 			value = "(set, not shown)"
@@ -67,26 +66,29 @@ func (c *Call) config(ctx context.Context, nodesOnly bool) error {
 		if s.Note != "" {
 			value += " (" + s.Note + ")"
 		}
-		rows = append(rows, []string{string(s.Device), s.Key, value})
-	}
-	c.rows([]string{"NAME", "SETTING", "VALUE"}, rows)
-	return nil
+		return append(row, string(s.Device), s.Key, value)
+	}, func(*nodes.Setting) {})
 }
 
 // settingsOf are the keys of those that a device of the set has; of all that there are
 // when there is none, or one that may become a switch.
 func (c *Call) settingsOf(ctx context.Context, set nodes.Set, nodesOnly bool) (keys []string) {
+	every := nodes.SettingKeys(nodesOnly)
 	all, err := c.Lab.Settings(ctx, c.User, set, nodesOnly, nil)
-	undecided := func(s nodes.Setting) bool { return s.Key == "type" && s.Value != string(nodes.Switch) }
-	if err != nil || len(all) == 0 || slices.ContainsFunc(all, undecided) {
-		return nodes.SettingKeys(nodesOnly)
+	if err != nil {
+		return every
 	}
-	for _, key := range nodes.SettingKeys(nodesOnly) {
-		if slices.ContainsFunc(all, func(s nodes.Setting) bool { return s.Key == key }) {
-			keys = append(keys, key)
+	had := map[string]bool{}
+	for s, err := range all.Each(ctx) {
+		if err != nil || s.Key == "type" && s.Value != string(nodes.Switch) {
+			return every
 		}
+		had[s.Key] = true
 	}
-	return keys
+	if len(had) == 0 {
+		return every
+	}
+	return slices.DeleteFunc(every, func(key string) bool { return !had[key] })
 }
 
 func (c *Call) configure(ctx context.Context, set nodes.Set, nodesOnly bool, want []nodes.Assignment) error {

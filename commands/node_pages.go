@@ -2,7 +2,6 @@ package commands
 
 import (
 	"bufio"
-	"context"
 	"iter"
 
 	"walt/api"
@@ -16,20 +15,27 @@ type shown interface {
 }
 
 // nodesTable writes nodes as a table, below some rows, and returns what is to be told of
-// them then. What appends the cells of a row has to be quick: it is called twice for each
-// node, first to find how wide the columns are.
+// them then.
 func nodesTable[T shown](c *Call, heading []string, before [][]string, found iter.Seq2[T, error], cells func(row []string, n T) []string) (why troubles, err error) {
+	err = tabled(c, heading, before, found, cells, func(n T) { why.add(n) })
+	return why, err
+}
+
+// tabled writes what was found as a table, below some rows, and calls each with all of it.
+// What appends the cells of a row has to be quick: it is called twice for each, first to
+// find how wide the columns are.
+func tabled[T any](c *Call, heading []string, before [][]string, found iter.Seq2[T, error], cells func(row []string, one T) []string, each func(one T)) error {
 	t := table{width: c.width()}
 	t.fit(heading)
 	for _, row := range before {
 		t.fit(row)
 	}
 	var row []string
-	for n, err := range found {
+	for one, err := range found {
 		if err != nil {
-			return why, err
+			return err
 		}
-		row = cells(row[:0], n)
+		row = cells(row[:0], one)
 		t.fit(row)
 	}
 	out := bufio.NewWriterSize(c.Out, bufferSize)
@@ -37,30 +43,30 @@ func nodesTable[T shown](c *Call, heading []string, before [][]string, found ite
 	for _, row := range before {
 		t.write(out, row)
 	}
-	for n, err := range found {
+	for one, err := range found {
 		if err != nil {
-			return why, err
+			return err
 		}
-		row = cells(row[:0], n)
+		row = cells(row[:0], one)
 		t.write(out, row)
-		why.add(n)
+		each(one)
 	}
-	return why, out.Flush()
+	return out.Flush()
 }
 
-// nodesList writes nodes as the list of a JSON document.
-func nodesList[T any](ctx context.Context, c *Call, name string, before []T, found nodes.List, from func(*nodes.DeviceStatus) T) error {
+// listed writes what was found as the list of a JSON document, after what stands before.
+func listed[S, T any](c *Call, name string, before []T, found iter.Seq2[S, error], from func(S) T) error {
 	l := newList(bufio.NewWriterSize(c.Out, bufferSize), name)
 	for _, v := range before {
 		if err := l.add(v); err != nil {
 			return err
 		}
 	}
-	for n, err := range found.Each(ctx) {
+	for one, err := range found {
 		if err != nil {
 			return err
 		}
-		if err := l.add(from(n)); err != nil {
+		if err := l.add(from(one)); err != nil {
 			return err
 		}
 	}

@@ -29,7 +29,10 @@ func TestNodesInPages(t *testing.T) {
 		add(i)
 	}
 	last := many - 1
-	for _, line := range []string{"node show --all", "node show --all --json", "device show", "device show --json"} {
+	for _, line := range []string{
+		"node show --all", "node show --all --json", "device show", "device show --json",
+		"node config all-nodes", "device config all-devices", "device config all-devices --json",
+	} {
 		s := lab.session("alice", "")
 		out := &writes{}
 		out.end = func() { // while the first of it is read
@@ -51,6 +54,7 @@ func TestNodesInPages(t *testing.T) {
 			var doc struct {
 				Nodes   []api.Node
 				Devices []api.Device
+				api.Settings
 			}
 			lab.must(json.Unmarshal([]byte(text), &doc))
 			for _, n := range doc.Nodes {
@@ -59,12 +63,18 @@ func TestNodesInPages(t *testing.T) {
 			for _, d := range doc.Devices {
 				shown = append(shown, d.Name)
 			}
+			for _, s := range doc.Settings.Settings {
+				shown = append(shown, s.Name)
+			}
 		} else {
 			for row := range strings.Lines(text) {
 				shown = append(shown, strings.Fields(row)[0])
 			}
 		}
 		shown = slices.DeleteFunc(shown, func(name string) bool { return !strings.HasPrefix(name, "x") })
+		if strings.Contains(line, " config ") { // which tells several settings of each
+			shown = slices.Compact(shown)
+		}
 		for i, name := range shown {
 			if name != fmt.Sprintf("x%d", i) {
 				t.Fatalf("%s: %s comes as number %d", line, name, i)

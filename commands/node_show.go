@@ -21,7 +21,7 @@ func nodeShow(ctx context.Context, c *Call) error {
 	found = found.OwnFirst(c.User)
 	switch none := found.Len() == 0; {
 	case c.on("json"):
-		return nodesList(ctx, c, "nodes", nil, found, api.NewNode)
+		return listed(c, "nodes", nil, found.Each(ctx), api.NewNode)
 	case c.on("names-only"):
 		return c.nodeNames(nil, found)
 	case none && narrowed:

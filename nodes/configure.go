@@ -15,53 +15,6 @@ import (
 	"walt/state"
 )
 
-// Setting is one of a device, as shown.
-type Setting struct {
-	Device Name
-	Key    string
-	Value  string // "" when it is not set, and of a secret
-	Note   string // about the value, for people
-	Secret bool   // it is set, and not shown
-}
-
-// Settings returns the settings of the devices of the set: those with the keys,
-// which each of them must have, or all when there are no keys.
-func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly bool, keys []string) (all []Setting, err error) {
-	err = l.Store.View(ctx, func(r state.Reader) error {
-		all = nil
-		ds, err := set.expand(stored{r}, user, scopeOf(nodesOnly))
-		if err != nil {
-			return err
-		}
-		for _, d := range ds {
-			s, err := subjectOf(r, l.Ports, d)
-			if err != nil {
-				return err
-			}
-			for _, known := range settings {
-				switch {
-				case len(keys) > 0 && !slices.Contains(keys, known.Key):
-					continue
-				case len(keys) > 0 && !known.of(d):
-					return s.lacks(known)
-				case !known.of(d):
-					continue
-				}
-				shown := Setting{Device: d.Name, Key: known.Key, Value: known.Get(s)}
-				if known.Note != nil {
-					shown.Note = known.Note(s)
-				}
-				if known.Secret && shown.Value != "" {
-					shown.Value, shown.Secret = "", true
-				}
-				all = append(all, shown)
-			}
-		}
-		return nil
-	})
-	return all, err
-}
-
 func scopeOf(nodesOnly bool) scope {
 	if nodesOnly {
 		return nodeScope

@@ -16,7 +16,8 @@
 //	create.go      virtual nodes are made
 //	room.go        how much the machines among them may take
 //	settings.go    the settings that devices have, and their values
-//	configure.go   showing and changing them
+//	configure.go   changing them
+//	settinglist.go showing them, of many devices, some at a time
 //
 // How does a node change hands?
 //

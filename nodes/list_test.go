@@ -166,6 +166,13 @@ func TestListsEnd(t *testing.T) {
 			each(err)
 		}
 	})
+	config, err := l.Settings(t.Context(), "alice", parse("all-nodes"), true, []string{"boot.retries"})
+	ok(t, err)
+	check("settings", func(ctx context.Context, each func(error)) {
+		for _, err := range config.Each(ctx) {
+			each(err)
+		}
+	})
 }
 
 // BenchmarkList finds all of 100,000 nodes and shows them.

@@ -1,0 +1,61 @@
+package nodes
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"walt/power"
+	"walt/state"
+)
+
+// TestSettingsOfMany shows what was just changed of one among many devices, of one that is
+// connected to a switch, and of the switch itself, and reads no more of the store for many
+// than for few.
+func TestSettingsOfMany(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	reads := &countedReads{Store: l.Store}
+	l.Store = reads
+	var before int
+	for _, n := range []int{pageSize, 2 * pageSize} {
+		l.populate(t, n)
+		_, err := l.Store.Update(t.Context(), func(tx state.Tx) error {
+			sw := Device{Name: "sw", MAC: "02:00:00:ff:00:01", Kind: Switch}
+			d, err := get(tx, "n-7")
+			d.Settings.Rescue, d.Settings.RAM, d.Host = true, n, Simulated
+			other, more := get(tx, "n-8")
+			return errors.Join(err, more, put(tx, sw), l.Ports.Configure(tx, sw.MAC, power.Switch{PoE: true}), put(tx, d),
+				l.Ports.Connect(tx, "alice", other.MAC, power.Port{Switch: sw.MAC, Number: 4}))
+		})
+		ok(t, err)
+		ok(t, l.view.Read(t.Context(), func() {}))
+		ok(t, l.Ports.Wiring(t.Context(), func(power.Wiring) {}))
+		reads.n = 0
+		all, err := l.Settings(t.Context(), "alice", parse("all-devices"), false, nil)
+		ok(t, err)
+		shown := map[string]string{}
+		for s, err := range all.Each(t.Context()) {
+			ok(t, err)
+			shown[string(s.Device)+" "+s.Key] = s.Value
+		}
+		for what, want := range map[string]string{
+			"n-7 ram": fmt.Sprintf("%dM", n), "n-7 boot.rescue": "on", "n-6 switch": "none", "n-8 switch": "sw", "n-8 port": "4", "n-9 switch": "none", "sw type": "switch",
+			"sw poe.reboots": "true", fmt.Sprintf("n-%d boot.retries", n-1): "9",
+		} {
+			if got := shown[what]; got != want {
+				t.Errorf("%s of %d: %q, want %q", what, n, got, want)
+			}
+		}
+		if len(shown) != 4*(n-1)+9+14 { // of nodes, the one that is virtual, and the switch
+			t.Errorf("%d settings of %d nodes", len(shown), n)
+		}
+		if before != 0 && reads.n > before {
+			t.Errorf("%d rows of the store were read for %d nodes, %d before", reads.n, n, before)
+		}
+		before = reads.n
+		if before == 0 || before > 20 {
+			t.Errorf("%d rows of the store were read for %d nodes", before, n)
+		}
+	}
+}
