@@ -70,6 +70,8 @@ type Bundle struct {
 	kinds   map[likeness]*Event // the others
 	notices []*told
 	same    map[told]*told
+	rows    int // that Write writes
+	bytes   int // of them at most, as state.Limit counts
 }
 
 // likeness is what events that become one have in common.
@@ -105,8 +107,28 @@ func (b *Bundle) Record(e Event) {
 			b.events = append(b.events, b.to)
 		}
 	}
+	if len(b.to.Nodes)%eachEvent == 0 {
+		b.takes(string(e.Type), string(e.Actor), e.From, e.To, e.Detail)
+	}
 	b.to.Nodes = append(b.to.Nodes, e.Node)
+	b.bytes += len(`"",`) + len(e.Node)
 }
+
+// takes counts a row with these texts.
+func (b *Bundle) takes(texts ...string) {
+	const (
+		rest    = 256 // its key, the time, the names of fields
+		escaped = 6   // bytes that one of a text may be in JSON
+	)
+	b.rows++
+	b.bytes += state.RowBytes + rest
+	for _, text := range texts {
+		b.bytes += escaped * len(text)
+	}
+}
+
+// Fits reports whether a transaction that has room for so much has room for the bundle.
+func (b *Bundle) Fits(room state.Limit) bool { return b.rows <= room.Rows && b.bytes <= room.Bytes }
 
 // Tell adds a notice for the owner of a node.
 func (b *Bundle) Tell(user, node string, n Notice) {
@@ -117,6 +139,8 @@ func (b *Bundle) Tell(user, node string, n Notice) {
 	t := b.same[k]
 	if t == nil {
 		t = &told{user, n, new([]string)}
+		b.takes(user, user, n.One, n.Several)
+		b.bytes += fault.MostNames * (len(node) + 64) // the names of nodes are shorter
 		b.same[k], b.notices = t, append(b.notices, t)
 	}
 	*t.nodes = append(*t.nodes, node)

@@ -3,11 +3,43 @@ package journal
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"walt/state"
 )
+
+// TestRoomOfBundle has a bundle say that it fits where it does.
+func TestRoomOfBundle(t *testing.T) {
+	j := newJournal(t)
+	j.write(t, func(b *Bundle) { b.Record(Event{Type: Boot, Actor: "bob", Node: "n-1"}) }) // the journal knows its end
+	name := strings.Repeat("n", 63)
+	for _, n := range []int{1, 2, 8, 9, eachEvent, eachEvent + 1} {
+		var b Bundle
+		for i := range n {
+			b.Record(Event{Type: Ownership, Actor: "bob", Node: name, From: "alice", To: "bob", Detail: "<\"&\x01>"})
+			b.Record(Event{Type: Boot, Actor: "bob", Node: "n", To: "bob/x"})
+			b.Tell([]string{"alice", "carol"}[i%2], name, Notice{"bob took your \"node\" %s", "bob took %s"})
+		}
+		_, err := j.store.Update(t.Context(), func(tx state.Tx) error {
+			before := tx.Room()
+			if err := j.Write(tx, b); err != nil {
+				return err
+			}
+			took, after := state.Limit{}, tx.Room()
+			took.Rows, took.Bytes = before.Rows-after.Rows, before.Bytes-after.Bytes
+			if !b.Fits(before) || b.Fits(state.Limit{Rows: took.Rows - 1, Bytes: before.Bytes}) || b.Fits(state.Limit{Rows: before.Rows, Bytes: took.Bytes - 1}) {
+				t.Errorf("of %d nodes: it takes %+v, and says %d rows and %d bytes", n, took, b.rows, b.bytes)
+			}
+			if spare := b.bytes - took.Bytes; spare > 10_000 {
+				t.Errorf("of %d nodes: %d bytes more than it takes", n, spare)
+			}
+			return nil
+		})
+		ok(t, err)
+	}
+}
 
 // write writes what f puts into a bundle.
 func (j *Journal) write(t testing.TB, f func(*Bundle)) {

@@ -51,6 +51,7 @@ type change struct {
 	result  Result
 	told    journal.Bundle // what the log and the owners are told of nodes
 	moved   []move         // to restart after the commit
+	fitting fitting        // those of the changes that fit one transaction
 	advice  string         // what to do when it is too much for one command; "": name fewer nodes
 	stay    bool           // do not restart them: what they run stays the same
 	instead string         // a hint for who would have machines boot what they cannot; "": what they can
@@ -68,6 +69,19 @@ type move struct {
 
 // change runs f in one transaction, and then restarts the nodes that it moved.
 func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agreement, f func(*change) error) (Result, error) {
+	c, err := l.commit(ctx, actor, given, f)
+	if err != nil {
+		return Result{}, err
+	}
+	for _, d := range c.enrolled {
+		l.startEnrolled(d)
+	}
+	err = c.restart(ctx)
+	return c.result, err
+}
+
+// commit runs f in one transaction, and restarts nothing.
+func (l *Lab) commit(ctx context.Context, actor journal.Actor, given consent.Agreement, f func(*change) error) (*change, error) {
 	var c *change
 	work := func(tx state.Tx) error {
 		if err := auth.Admit(tx, actor); err != nil {
@@ -79,28 +93,36 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 		}
 		return l.Journal.Write(tx, c.told)
 	}
-	if err := l.update(ctx, work); err != nil {
-		if c != nil {
-			err = l.tooMany(err, len(c.result.Changes), c.advice)
-		}
-		return Result{}, err
+	err := l.update(ctx, work)
+	if err != nil && c != nil {
+		err = l.tooMany(err, c.fitting, c.advice)
 	}
-	for _, d := range c.enrolled {
-		l.startEnrolled(d)
-	}
-	err := c.restart(ctx)
-	return c.result, err
+	return c, err
 }
 
-// tooMany makes of state.ErrTooBig what a user is told; done is how many devices the
-// command had changed when it was too much, advice what to do if they were not named.
-func (l *Lab) tooMany(err error, done int, advice string) error {
+// fitting is how many of the devices of one command, from the first on, fit one
+// transaction with what the log and the owners are told of them.
+type fitting int
+
+// add counts a device that is changed and told of.
+func (n *fitting) add(tx state.Tx, told *journal.Bundle) {
+	room := tx.Room()
+	room.Rows -= 10 // for what a command writes in the end
+	room.Bytes -= 10_000
+	if told.Fits(room) {
+		*n++
+	}
+}
+
+// tooMany makes of state.ErrTooBig what a user is told; fit is how many of the devices of
+// the command fit, advice what to do if they were not named.
+func (l *Lab) tooMany(err error, fit fitting, advice string) error {
 	if !errors.Is(err, state.ErrTooBig) {
 		return err
 	}
 	limit := l.Store.Limit()
-	if advice == "" { // half of them: others may cost more, and the log is told of all at the end
-		advice = fmt.Sprintf("name fewer at a time: %d of these fit", max(1, done/2))
+	if advice == "" {
+		advice = fmt.Sprintf("name fewer at a time: %d of these fit", fit)
 	}
 	return fault.Failedf("too much for one command: it changes more than %d rows or %.1f MB of the store; nothing changed", limit.Rows, float64(limit.Bytes)/1e6).
 		WithHint("%s", advice)

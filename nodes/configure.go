@@ -42,8 +42,9 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 	if err := l.learnPorts(ctx, user, set, nodesOnly, want); err != nil {
 		return nil, err
 	}
+	var fit fitting
 	err = l.update(ctx, func(tx state.Tx) error {
-		done = nil
+		done, fit = nil, 0
 		ds, err := set.expand(stored{tx}, user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
@@ -85,10 +86,11 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 				return err
 			}
 			done = append(done, s.Device.Name)
+			fit.add(tx, &told)
 		}
 		return l.Journal.Write(tx, told)
 	})
-	return done, l.tooMany(err, len(done), "")
+	return done, l.tooMany(err, fit, "")
 }
 
 // learnPorts asks switches what they call their ports when a port is told by its

@@ -21,7 +21,8 @@
 //
 // How does a node change hands?
 //
-//	ownership.go   acquire, release, boot: what users may do, and the one place
+//	release.go     nodes become free, very many of them some at a time
+//	ownership.go   acquire, boot: what users may do, and the one place
 //	               where a node changes hands
 //	any.go         which free nodes are given to who wants any
 //	pool.go        the free nodes by how soon they are of use

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"walt/auth"
@@ -111,6 +112,12 @@ type tightTx struct {
 	left int
 }
 
+func (t *tightTx) Room() state.Limit {
+	room := t.Tx.Room()
+	room.Rows = t.left
+	return room
+}
+
 func (t *tightTx) Put(key string, value []byte) error {
 	if t.left--; t.left < 0 {
 		return state.ErrTooBig
@@ -135,14 +142,15 @@ func TestTooMany(t *testing.T) {
 	before := rowsOf(t, l.Store)
 	fits := regexp.MustCompile(`^name fewer at a time: (\d+) of these fit$`)
 	for _, c := range []struct { // forgotten nodes cannot be acquired
-		name string
-		do   func(Set) error
+		name  string
+		least int // that fit: a node takes three rows, and when it is forgotten more
+		do    func(Set) error
 	}{
-		{"acquire", func(s Set) error {
+		{"acquire", 120, func(s Set) error {
 			_, err := l.Acquire(t.Context(), "bob", s, consent.Agreement{})
 			return err
 		}},
-		{"forget", func(s Set) error {
+		{"forget", 30, func(s Set) error {
 			_, err := l.Forget(t.Context(), "alice", s, consent.Agreement{Whoever: true})
 			return err
 		}},
@@ -162,11 +170,106 @@ func TestTooMany(t *testing.T) {
 		for i := range most {
 			some = append(some, fmt.Sprintf("n-%d", i))
 		}
-		if err := do(parse(strings.Join(some, ","))); err != nil || most < 20 {
+		if err := do(parse(strings.Join(some, ","))); err != nil || most < c.least {
 			t.Errorf("%s: %d nodes: %v", name, most, err)
 		}
 		before = rowsOf(t, l.Store)
 	}
+}
+
+// watched is a store that calls before in front of each update, with its number.
+type watched struct {
+	state.Store
+	count  *atomic.Int64
+	before func(number int64)
+}
+
+func (s watched) Update(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
+	s.before(s.count.Add(1))
+	return s.Store.Update(ctx, f)
+}
+
+// TestReleaseInParts gives more nodes back than one transaction takes.
+func TestReleaseInParts(t *testing.T) {
+	t.Parallel()
+	const n, part = 300, 100
+	l := newLab(t, []auth.Name{"bob", "carol"})
+	l.populate(t, n)
+	whole := l.Store
+	acquire := func() {
+		t.Helper()
+		l.works.Wait() // they use the store
+		l.Store = whole
+		_, err := l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Agreement{})
+		ok(t, err)
+		l.Store = tight{whole, 400}
+	}
+	freed := func(what string, got Result, err error, want int) {
+		t.Helper()
+		ok(t, err)
+		var names []Name
+		for _, c := range got.Changes {
+			if c.Changed {
+				names = append(names, c.Node)
+			}
+		}
+		if owned := l.owned(t, auth.Nobody); len(names) != want || len(owned) != n || slices.Contains(names, "") || len(slices.Compact(slices.Sorted(slices.Values(names)))) != want {
+			t.Errorf("%s: %d nodes were given back, and %d are free; want %d", what, len(names), len(owned), want)
+		}
+	}
+
+	acquire()
+	got, err := l.Release(t.Context(), "bob", parse("my-nodes"))
+	freed("release", got, err, n)
+	acquire()
+	got, err = l.SetImage(t.Context(), "bob", parse("n-*"), "default", consent.Agreement{})
+	freed("boot", got, err, n)
+
+	// Ctrl-C in front of the third part: what is told is so, and the hint finishes it.
+	for set, hint := range map[string]string{"my-nodes": "go on with: node release my-nodes", "n-*": "go on with: node boot n-* default"} {
+		acquire()
+		ctx, cancel := context.WithCancel(t.Context())
+		l.Store = watched{l.Store, new(atomic.Int64), func(number int64) {
+			if number == 3 {
+				cancel()
+			}
+		}}
+		_, err := l.Release(ctx, "bob", parse(set))
+		f, free, mine := fault.As(err), len(l.owned(t, auth.Nobody)), len(l.owned(t, "bob"))
+		want := fmt.Sprintf("interrupted: %d nodes are free, and go on rebooting; %d are not yet", free, mine)
+		if f == nil || f.Kind != fault.Interrupted || f.Msg != want || f.Hint != hint || free < 2*part || mine == 0 {
+			t.Fatalf("%s: got %v %+v, want %q %q", set, err, f, want, hint)
+		}
+		if set == "my-nodes" {
+			got, err = l.Release(t.Context(), "bob", parse(set))
+		} else {
+			got, err = l.SetImage(t.Context(), "bob", parse(set), "default", consent.Agreement{})
+		}
+		freed("after that, "+set, got, err, mine)
+	}
+
+	// A node that changes hands between two parts is left alone.
+	acquire()
+	l.Store = watched{l.Store, new(atomic.Int64), func(number int64) {
+		if number == 2 {
+			_, err := l.Acquire(t.Context(), "carol", Only("n-299"), consent.Agreement{Whoever: true})
+			ok(t, err)
+		}
+	}}
+	got, err = l.Release(t.Context(), "bob", parse("my-nodes"))
+	ok(t, err)
+	if carols := l.owned(t, "carol"); len(got.Changes) != n-1 || len(carols) != 1 || len(l.owned(t, auth.Nobody)) != n-1 {
+		t.Errorf("%d nodes were given back, %d are carol's", len(got.Changes), len(carols))
+	}
+	l.works.Wait()
+}
+
+// owned returns the nodes of an owner.
+func (l testLab) owned(t *testing.T, owner auth.Name) []Device {
+	t.Helper()
+	all, err := state.Read(t.Context(), l.Store, func(r state.Reader) ([]Device, error) { return ownedBy(r, owner) })
+	ok(t, err)
+	return all
 }
 
 // TestGlobIsComplete adds a node while another transaction acquires by a glob that

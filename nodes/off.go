@@ -131,8 +131,10 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 // switchAll orders the power of the nodes of a set in one transaction: order is called for
 // each, and done has what came of those that need nothing more.
 func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string, given consent.Agreement, order func(state.Tx, Device) error, done map[Name]Reboot) (ds []Device, err error) {
+	var fit fitting
 	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		clear(done)
+		fit = 0
 		if ds, err = set.expand(stored{tx}, user, nodeScope); err != nil {
 			return err
 		}
@@ -145,14 +147,16 @@ func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string
 				return err
 			}
 			if _, is := done[d.Name]; is {
+				fit.add(tx, &told)
 				continue
 			}
 			told.Record(journal.Event{Type: journal.Power, Actor: user.Actor(), Node: string(d.Name), To: way, Detail: "switched " + way})
 			tell(&told, user, d, journal.Notice{One: string(user) + " switched your node %s " + way, Several: string(user) + " switched %s " + way})
+			fit.add(tx, &told)
 		}
 		return l.Journal.Write(tx, told)
 	})
-	return ds, l.tooMany(err, len(ds), "")
+	return ds, l.tooMany(err, fit, "")
 }
 
 // switchOff carries out the order that a node is off.

@@ -122,7 +122,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 		return err
 	}
 	if before == ref {
-		return c.powerOn(d)
+		return c.made(c.powerOn(d))
 	}
 	e := journal.Event{Type: journal.Boot, Actor: c.actor, Node: string(d.Name), From: before.String(), To: ref.String()}
 	why := "boots another image"
@@ -145,7 +145,15 @@ func (c *change) assignImage(d Device, img images.Image) error {
 	c.told.Record(e)
 	was := d
 	d.Image = ref
-	return errors.Join(c.move(d, true, why), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d))
+	return c.made(errors.Join(c.move(d, true, why), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d)))
+}
+
+// made counts a change that was made unless it failed.
+func (c *change) made(err error) error {
+	if err == nil {
+		c.fitting.add(c.tx, &c.told)
+	}
+	return err
 }
 
 // powerOn has a device that boots its image already get its power if that is off.
@@ -198,57 +206,6 @@ func (c *change) take(ds []Device, user auth.Name) error {
 	return nil
 }
 
-// Release frees nodes of the set: they boot their default images. A user frees
-// only nodes of their own, the server anybody's; one of them that is not fails
-// the whole set. A set that is just my-nodes may be empty.
-func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result, error) {
-	return l.change(ctx, actor, consent.Agreement{}, func(c *change) error {
-		if set.String() == "my-nodes" {
-			mine, err := ownedBy(c.tx, auth.UserOf(actor))
-			if err != nil || len(mine) == 0 {
-				return err
-			}
-		}
-		ds, err := set.expand(stored{c.tx}, auth.UserOf(actor), nodeScope)
-		if err != nil {
-			return err
-		}
-		var not []string
-		others := false
-		for _, d := range ds {
-			switch {
-			case d.Free():
-				not = append(not, string(d.Name)+" (free)")
-			case d.Owner() != auth.UserOf(actor) && actor != journal.Server:
-				others = true
-				not = append(not, fmt.Sprintf("%s (owned by %s)", d.Name, d.Owner()))
-			}
-		}
-		if len(not) > 0 {
-			f := fault.Failedf("not yours: %s; nothing changed", fault.Few(not))
-			if !others {
-				return f.WithHint("what is free has nothing to give back; see your nodes with: node show")
-			}
-			them := "them"
-			if len(ds) == 1 {
-				them = "it"
-			}
-			return f.WithHint("free %s all the same with: node boot %s default (see: help show node-ownership)", them, set)
-		}
-		return c.free(ds)
-	})
-}
-
-// free makes each device boot its default image.
-func (c *change) free(ds []Device) error {
-	for _, d := range ds {
-		if err := c.assign(d, images.DefaultRef(d.Model)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // SetImage makes the nodes of the set boot an image, or their default images
 // when name is "default": an image that a user who acts has under the name, or
 // for the server, a full name. Nodes of others need consent.
@@ -260,21 +217,25 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 			return Result{}, err
 		}
 	}
+	if ref.IsZero() {
+		return l.free(ctx, actor, set, given, func(c *change) ([]Device, error) {
+			ds, err := set.expand(stored{c.tx}, auth.UserOf(actor), nodeScope)
+			if err != nil {
+				return nil, err
+			}
+			return ds, given.Check(claims(ds, auth.UserOf(actor)))
+		})
+	}
 	return l.change(ctx, actor, given, func(c *change) error {
 		ds, err := set.expand(stored{c.tx}, auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return err
 		}
-		if !ref.IsZero() {
-			if err := c.fits(ds, ref); err != nil {
-				return err
-			}
+		if err := c.fits(ds, ref); err != nil {
+			return err
 		}
 		if err := given.Check(claims(ds, auth.UserOf(actor))); err != nil {
 			return err
-		}
-		if ref.IsZero() {
-			return c.free(ds)
 		}
 		for _, d := range ds {
 			if err := c.assign(d, ref); err != nil {

@@ -59,6 +59,7 @@ func (r Reboot) String() string {
 func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Agreement, each func(Change)) error {
 	var ds []Device
 	var woken map[Name]power.Port
+	var fit fitting
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if ds, err = set.expand(stored{tx}, user, nodeScope); err != nil {
 			return err
@@ -66,11 +67,11 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		if err = given.Check(claims(ds, user)); err != nil {
 			return err
 		}
-		woken, err = l.need(tx, ds, l.Ports.PowerOn)
+		woken, fit, err = l.need(tx, ds, l.Ports.PowerOn)
 		return err
 	})
 	if err != nil {
-		return l.tooMany(err, len(ds), "")
+		return l.tooMany(err, fit, "")
 	}
 	notes := rebootNotes{lab: l, user: user, left: len(ds)}
 	restart := func(ctx context.Context, d Device) Reboot {

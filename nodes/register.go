@@ -122,7 +122,7 @@ func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent
 
 func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.Agreement, virtual bool) ([]Device, error) {
 	var gone []Device
-	done := 0
+	var fit fitting
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		ds, err := set.expand(stored{tx}, user, deviceScope)
 		if err != nil {
@@ -145,8 +145,8 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 		}
 		gone = ds
 		var told journal.Bundle
-		for i, d := range ds {
-			done = i
+		fit = 0
+		for _, d := range ds {
 			if err := l.tellCarried(tx, &told, user, d, fmt.Sprintf("%s removed %s, the switch of", user, d.Name)); err != nil {
 				return err
 			}
@@ -157,11 +157,12 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), upSince.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC)); err != nil {
 				return err
 			}
+			fit.add(tx, &told)
 		}
 		return errors.Join(l.Journal.Write(tx, told), abandon(tx, ds))
 	})
 	if err != nil {
-		return nil, l.tooMany(err, done, "")
+		return nil, l.tooMany(err, fit, "")
 	}
 	for _, d := range gone {
 		l.unplug(d, fault.Failedf("%s was removed", d.Name))

@@ -36,6 +36,9 @@ func ParseSet(s string) (Set, error) {
 
 func (s Set) String() string { return strings.Join(s.terms, ",") }
 
+// myNodes stands for the nodes of the user who types it.
+const myNodes = "my-nodes"
+
 // serverKeyword stands for the server, which has no record of its own.
 const serverKeyword = "server"
 
@@ -85,7 +88,7 @@ func (s Set) eachTerm(from source, user auth.Name, sc scope) ([]*Device, error) 
 		match, err := selects(from, term)
 		switch {
 		case err != nil:
-		case term == "my-nodes":
+		case term == myNodes:
 			some, err = from.ownedBy(user)
 		case term == "free-nodes":
 			some, err = from.ownedBy(auth.Nobody)

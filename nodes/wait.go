@@ -10,6 +10,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
+	"walt/journal"
 	"walt/power"
 	"walt/state"
 )
@@ -128,6 +129,7 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 	}
 	var woken map[Name]power.Port
 	var ds []Device
+	var fit fitting
 	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		ds = nil
 		for _, n := range nodes {
@@ -137,11 +139,11 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 			}
 			ds = append(ds, d)
 		}
-		woken, err = l.need(tx, ds, l.Ports.Wake)
+		woken, fit, err = l.need(tx, ds, l.Ports.Wake)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, l.tooMany(err, fit, "")
 	}
 	var asleep []Device
 	for i, n := range nodes {
@@ -161,18 +163,19 @@ func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStat
 }
 
 // need notes within tx that nodes are used now, and orders the power of those
-// that may be off. It returns the ports of these.
-func (l *Lab) need(tx state.Tx, ds []Device, order func(state.Tx, ethernet.MAC) (power.Port, error)) (woken map[Name]power.Port, err error) {
+// that may be off. It returns the ports of these, and how many of the nodes fit tx.
+func (l *Lab) need(tx state.Tx, ds []Device, order func(state.Tx, ethernet.MAC) (power.Port, error)) (woken map[Name]power.Port, fit fitting, err error) {
 	woken = map[Name]power.Port{}
 	for _, d := range ds {
 		if err := l.Ports.NoteUse(tx, d.MAC); err != nil {
-			return nil, err
+			return nil, fit, err
 		}
 		if woken[d.Name], err = order(tx, d.MAC); err != nil {
-			return nil, err
+			return nil, fit, err
 		}
+		fit.add(tx, &journal.Bundle{})
 	}
-	return woken, nil
+	return woken, fit, nil
 }
 
 // UpInTime returns the present state of nodes when the late ones among them are

@@ -49,6 +49,8 @@ type Tx interface {
 	// transaction does not see it, so that who touches a key and then reads it
 	// conflicts with others who touch it.
 	Touch(key string) error
+	// Room is what may yet be written, of Store.Limit.
+	Room() Limit
 }
 
 // Limit is the most that one transaction may write: so much passes, more is

@@ -171,6 +171,10 @@ func (t *tx) Touch(key string) error {
 	return t.err
 }
 
+func (t *tx) Room() state.Limit {
+	return state.Limit{Rows: limit.Rows - len(t.changed), Bytes: limit.Bytes - t.bytes, Value: limit.Value}
+}
+
 // finish writes what was touched, which the transaction must not see, so this comes last.
 func (t *tx) finish() error {
 	for key := range t.touched {

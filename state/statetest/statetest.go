@@ -259,6 +259,8 @@ func ended(t *testing.T, s state.Store) {
 	}
 }
 
+var errUndo = errors.New("nothing of this")
+
 func tooBig(t *testing.T, s state.Store) {
 	value := []byte(strings.Repeat("secret", 1<<19)) // 3 MiB
 	for _, overlook := range []bool{false, true} {
@@ -283,6 +285,24 @@ func tooBig(t *testing.T, s state.Store) {
 		}
 	}
 	_, err := s.Update(t.Context(), func(tx state.Tx) error {
+		if got := tx.Room(); got != s.Limit() {
+			t.Errorf("before the first write there is room for %+v", got)
+		}
+		if err := errors.Join(tx.Put("ab", []byte("123")), tx.Touch("c"), tx.Touch("c"), tx.Delete("d")); err != nil {
+			return err
+		}
+		want := s.Limit()
+		want.Rows -= 3
+		want.Bytes -= 7 + 3*state.RowBytes
+		if got := tx.Room(); got != want {
+			t.Errorf("after three writes there is room for %+v, not %+v", got, want)
+		}
+		return errUndo
+	})
+	if !errors.Is(err, errUndo) {
+		t.Errorf("Update returned %v", err)
+	}
+	_, err = s.Update(t.Context(), func(tx state.Tx) error {
 		for i := range s.Limit().Bytes/50_000 + 1 {
 			if err := tx.Put(strings.Repeat("k", i+1), value[:50_000]); err != nil {
 				return err
