@@ -142,9 +142,9 @@ func (c *change) append(next *change) {
 // halfFree tells what became of a set of which some devices are free and the others not,
 // and how to go on.
 func (l *Lab) halfFree(err error, set Set, free, left int) error {
-	again := "node boot " + set.String() + " default"
+	again := fmt.Sprintf("go on with: node boot %s default", set) // which leaves alone what is free
 	if set.String() == myNodes {
-		again = "node release " + myNodes
+		again = "go on with: node release my-nodes"
 	}
 	kind, why := fault.Failed, ""
 	if errors.Is(err, context.Canceled) {
@@ -152,7 +152,7 @@ func (l *Lab) halfFree(err error, set Set, free, left int) error {
 	} else {
 		why = l.why(err)
 	}
-	return fault.New(kind, "%s: %d nodes are free, and go on rebooting; %d are not yet", why, free, left).WithHint("go on with: %s", again)
+	return fault.New(kind, "%s: %d nodes are free, and go on rebooting; %d are not yet", why, free, left).WithHint("%s", again)
 }
 
 // free makes each device boot its default image, all in this transaction.
