@@ -58,7 +58,11 @@ func (c *Call) config(ctx context.Context, nodesOnly bool) error {
 	case c.on("json"):
 		return listed(c, "settings", nil, all.Each(ctx), api.NewSetting)
 	}
-	return tabled(c, []string{"NAME", "SETTING", "VALUE"}, nil, all.Each(ctx), func(row []string, s *nodes.Setting) []string {
+	outline := all.Outline()
+	if c.width() > 0 { // what is wider is broken
+		outline = all.Each(ctx)
+	}
+	return tabled(c, []string{"NAME", "SETTING", "VALUE"}, nil, outline, all.Each(ctx), func(row []string, s *nodes.Setting) []string {
 		value := cmp.Or(s.Value, "(not set)")
 		if s.Secret {
 			value = "(set, not shown)"

@@ -17,21 +17,21 @@ type shown interface {
 // nodesTable writes nodes as a table, below some rows, and returns what is to be told of
 // them then.
 func nodesTable[T shown](c *Call, heading []string, before [][]string, found iter.Seq2[T, error], cells func(row []string, n T) []string) (why troubles, err error) {
-	err = tabled(c, heading, before, found, cells, func(n T) { why.add(n) })
+	err = tabled(c, heading, before, found, found, cells, func(n T) { why.add(n) })
 	return why, err
 }
 
 // tabled writes what was found as a table, below some rows, and calls each with all of it.
-// What appends the cells of a row has to be quick: it is called twice for each, first to
-// find how wide the columns are.
-func tabled[T any](c *Call, heading []string, before [][]string, found iter.Seq2[T, error], cells func(row []string, one T) []string, each func(one T)) error {
+// The columns are as wide as the outline, which mostly is the same, needs them to be: what
+// appends the cells of a row has to be quick, for it is called for both.
+func tabled[T any](c *Call, heading []string, before [][]string, outline, found iter.Seq2[T, error], cells func(row []string, one T) []string, each func(one T)) error {
 	t := table{width: c.width()}
 	t.fit(heading)
 	for _, row := range before {
 		t.fit(row)
 	}
 	var row []string
-	for one, err := range found {
+	for one, err := range outline {
 		if err != nil {
 			return err
 		}

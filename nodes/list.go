@@ -41,13 +41,13 @@ func (l *List) hold(some []*Device) {
 	}
 }
 
-// listAll returns all devices of the view that are in the scope.
-func (l *Lab) listAll(ctx context.Context, sc scope) (List, error) {
+// listAll returns all devices of the view that are of a kind, or all when it is "".
+func (l *Lab) listAll(ctx context.Context, sc scope, kind Kind) (List, error) {
 	all := List{lab: l, scope: sc}
 	err := l.view.Read(ctx, func() { all.among, all.age = l.view.lend(), l.view.age })
 	all.which = make([]uint32, 0, len(all.among))
 	for i := range all.among {
-		if sc.kind == "" || all.among[i].traits.Value().Kind == sc.kind {
+		if kind == "" || all.among[i].traits.Value().Kind == kind {
 			all.which = append(all.which, uint32(i))
 		}
 	}

@@ -79,6 +79,18 @@ func (s Set) find(from source, user auth.Name, sc scope) ([]*Device, error) {
 	return slices.CompactFunc(found, func(a, b *Device) bool { return a.Name == b.Name }), nil
 }
 
+// all reports whether the set is but a keyword that selects all devices of a kind, or all
+// when that is "": nothing of them needs to be looked for.
+func (s Set) all(sc scope) (Kind, bool) {
+	switch s.String() {
+	case "all-nodes":
+		return Node, true
+	case "all-devices":
+		return sc.kind, true
+	}
+	return "", false
+}
+
 // eachTerm returns the devices of each term, in any order and with repetitions.
 func (s Set) eachTerm(from source, user auth.Name, sc scope) ([]*Device, error) {
 	var found []*Device

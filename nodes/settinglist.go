@@ -57,19 +57,18 @@ func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly b
 // List.Each does. What it points to is another one after that.
 func (l SettingList) Each(ctx context.Context) iter.Seq2[*Setting, error] {
 	return func(yield func(*Setting, error) bool) {
-		var before *subject
+		var before configured
 		var shown []Setting // of before
-		for s, err := range l.of.subjects(ctx) {
+		for d, err := range l.of.configured(ctx) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if before == nil || !s.alike(before) {
-				shown = s.show(shown[:0], l.keys)
-				before = &subject{Device: s.Device, sw: s.sw, outlet: s.outlet}
+			if before.Device == nil || !d.alike(&before) {
+				shown, before = d.subject().show(shown[:0], l.keys), *d
 			}
 			for i := range shown {
-				shown[i].Device = s.Device.Name
+				shown[i].Device = d.Name
 				if !yield(&shown[i], nil) {
 					return
 				}
@@ -78,9 +77,47 @@ func (l SettingList) Each(ctx context.Context) iter.Seq2[*Setting, error] {
 	}
 }
 
+// Outline visits what is as long as any of the settings: the longest name, with all keys
+// that there are. It looks at no device and tells no values.
+func (l SettingList) Outline() iter.Seq2[*Setting, error] {
+	return func(yield func(*Setting, error) bool) {
+		longest, seen := Name(""), map[unique.Handle[Traits]]bool{}
+		for _, i := range l.of.which {
+			b := &l.of.among[i]
+			if len(b.name) > len(longest) {
+				longest = b.name
+			}
+			seen[b.traits] = true
+		}
+		for traits := range seen {
+			for _, s := range (&subject{Device: traits.Value().Device()}).show(nil, l.keys) {
+				if !yield(&Setting{Device: longest, Key: s.Key}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// configured is a device of the view with what others know of it.
+type configured struct {
+	*Device
+	at power.Port    // that it is connected to
+	on power.Outlet  // the same in words
+	sw *power.Switch // of a switch: how to speak to it
+}
+
 // alike reports whether all settings say the same of both. It may miss that they do.
-func (s *subject) alike(other *subject) bool {
-	return s.traits == other.traits && s.Settings == other.Settings && s.sw == other.sw && s.outlet == other.outlet
+func (d *configured) alike(other *configured) bool {
+	return d.traits == other.traits && d.Settings == other.Settings && d.on == other.on && d.sw == other.sw
+}
+
+func (d *configured) subject() *subject {
+	s := &subject{Device: *d.Device, outlet: d.on}
+	if d.sw != nil {
+		s.sw = *d.sw
+	}
+	return s
 }
 
 // show appends the settings with the keys, or all when there are no keys.
@@ -101,10 +138,10 @@ func (s *subject) show(to []Setting, keys []string) []Setting {
 	return to
 }
 
-// subjects visits the devices as Each does, with their settings.
-func (l List) subjects(ctx context.Context) iter.Seq2[*subject, error] {
-	return inPages(l.which, func(to []subject, some []uint32) ([]subject, error) {
-		err := l.now(ctx, some, func(_ uint32, b brief) { to = append(to, subject{Device: *b.device}) })
+// configured visits the devices as Each does, with what their settings say.
+func (l List) configured(ctx context.Context) iter.Seq2[*configured, error] {
+	return inPages(l.which, func(to []configured, some []uint32) ([]configured, error) {
+		err := l.now(ctx, some, func(_ uint32, b brief) { to = append(to, configured{Device: b.device}) })
 		if err != nil {
 			return to, err
 		}
@@ -112,46 +149,47 @@ func (l List) subjects(ctx context.Context) iter.Seq2[*subject, error] {
 	})
 }
 
-// addSettings adds to devices what others know of them: how to speak to switches, and
-// where devices are connected.
-func (l *Lab) addSettings(ctx context.Context, all []subject) error {
-	switches := map[ethernet.MAC]Name{} // that some are connected to
+// addSettings adds to devices what others know of them.
+func (l *Lab) addSettings(ctx context.Context, all []configured) error {
+	carriers := map[ethernet.MAC]Name{} // switches that some are connected to
 	some := false                       // are switches
 	err := l.Ports.Wiring(ctx, func(w power.Wiring) {
 		for i := range all {
-			s := &all[i]
-			some = some || s.Kind == Switch
-			if s.to = w.Port(s.MAC); !s.to.IsZero() {
-				switches[s.to.Switch] = ""
+			d := &all[i]
+			some = some || d.Kind == Switch
+			if d.at = w.Port(d.MAC); !d.at.IsZero() {
+				carriers[d.at.Switch] = ""
 			}
 		}
 	})
-	if err == nil && len(switches) > 0 {
+	if err == nil && len(carriers) > 0 {
 		err = l.view.Read(ctx, func() {
-			for mac := range switches {
-				switches[mac] = cmp.Or(l.view.switches[mac], Name(mac))
+			for mac := range carriers {
+				carriers[mac] = cmp.Or(l.view.switches[mac], Name(mac))
 			}
 		})
 	}
-	if err != nil || !some && len(switches) == 0 {
+	if err != nil || !some && len(carriers) == 0 {
 		return err
 	}
 	return l.Store.View(ctx, func(r state.Reader) (err error) {
 		named := map[ethernet.MAC]map[int]string{}
-		for mac := range switches {
+		for mac := range carriers {
 			if named[mac], err = l.Ports.PortNames(r, mac); err != nil {
 				return err
 			}
 		}
 		for i := range all {
-			s := &all[i]
-			if s.Kind == Switch {
-				if s.sw, err = l.Ports.Settings(r, s.MAC); err != nil {
+			d := &all[i]
+			if d.Kind == Switch {
+				sw, err := l.Ports.Settings(r, d.MAC)
+				if err != nil {
 					return err
 				}
+				d.sw = &sw
 			}
-			if on := s.to; !on.IsZero() {
-				s.outlet = power.Outlet{Switch: string(switches[on.Switch]), Number: on.Number, Name: named[on.Switch][on.Number]}
+			if at := d.at; !at.IsZero() {
+				d.on = power.Outlet{Switch: string(carriers[at.Switch]), Number: at.Number, Name: named[at.Switch][at.Number]}
 			}
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"walt/fault"
 	"walt/power"
 	"walt/state"
 )
@@ -34,6 +35,15 @@ func TestSettingsOfMany(t *testing.T) {
 		reads.n = 0
 		all, err := l.Settings(t.Context(), "alice", parse("all-devices"), false, nil)
 		ok(t, err)
+		outline, widest := 0, 0
+		for s, err := range all.Outline() {
+			ok(t, err)
+			outline++
+			widest = max(widest, len(s.Device)+len(s.Key))
+		}
+		if want := len(fmt.Sprintf("n-%d", n-1) + "snmp.auth-protocol"); widest != want || outline > 50 {
+			t.Errorf("the outline tells %d settings, with %d characters at most, want %d", outline, widest, want)
+		}
 		shown := map[string]string{}
 		for s, err := range all.Each(t.Context()) {
 			ok(t, err)
@@ -57,5 +67,45 @@ func TestSettingsOfMany(t *testing.T) {
 		if before == 0 || before > 20 {
 			t.Errorf("%d rows of the store were read for %d nodes", before, n)
 		}
+	}
+}
+
+// TestSetsOfAll are found without a look at what they select.
+func TestSetsOfAll(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	find := func(set string, sc scope) (names []Name, err error) {
+		found, err := l.show(t.Context(), "alice", parse(set), sc)
+		for name := range found.Names() {
+			names = append(names, name)
+		}
+		return names, err
+	}
+	for _, sc := range []scope{nodeScope, deviceScope} {
+		for _, set := range []string{"all-nodes", "all-devices"} {
+			if _, err := find(set, sc); fault.As(err) == nil || fault.As(err).Msg != fmt.Sprintf("the set %q is empty", set) {
+				t.Errorf("%s without any: %v", set, err)
+			}
+		}
+	}
+	l.node(t, "n-1", "m1")
+	_, err := l.Store.Update(t.Context(), func(tx state.Tx) error {
+		return put(tx, Device{Name: "sw", MAC: "02:00:00:ff:00:01", Kind: Switch})
+	})
+	ok(t, err)
+	for _, c := range []struct {
+		set  string
+		sc   scope
+		want []Name
+	}{
+		{"all-nodes", nodeScope, []Name{"n-1"}},
+		{"all-devices", nodeScope, []Name{"n-1"}},
+		{"all-nodes", deviceScope, []Name{"n-1"}},
+		{"all-devices", deviceScope, []Name{"n-1", "sw"}},
+		{"all-devices,sw", deviceScope, []Name{"n-1", "sw"}},
+	} {
+		found, err := find(c.set, c.sc)
+		ok(t, err)
+		equal(t, c.set, found, c.want...)
 	}
 }

@@ -52,7 +52,7 @@ func (l *Lab) Mine(ctx context.Context, user auth.Name) (List, error) {
 
 // All returns every node.
 func (l *Lab) All(ctx context.Context) (List, error) {
-	return l.listAll(ctx, nodeScope)
+	return l.listAll(ctx, nodeScope, Node)
 }
 
 // Named returns the devices of these names that there are, in the order of the
@@ -86,10 +86,15 @@ func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found List,
 
 // AllDevices returns every device.
 func (l *Lab) AllDevices(ctx context.Context) (List, error) {
-	return l.listAll(ctx, deviceScope)
+	return l.listAll(ctx, deviceScope, "")
 }
 
 func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (List, error) {
+	if kind, all := set.all(sc); all {
+		if found, err := l.listAll(ctx, sc, kind); err != nil || found.Len() > 0 {
+			return found, err
+		}
+	}
 	all, err := l.list(ctx, sc, func() []*Device { return nil })
 	if err != nil {
 		return all, err
