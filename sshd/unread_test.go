@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,6 +81,14 @@ func TestUnreadOutput(t *testing.T) {
 		expectEvent(t, l, "flood ended")
 		l.stuck(t, 2)
 		l.log.expect(t, "the session that waited longest is ended\" user=alice")
+		var told strings.Builder
+		var reading sync.WaitGroup // at once: it is told only for some seconds
+		reading.Go(func() { _, _ = io.Copy(io.Discard, one) })
+		reading.Go(func() {
+			if _, err := io.Copy(&told, one.Stderr()); err != nil {
+				t.Error(err)
+			}
+		})
 		from := func(z *lazy) io.Reader {
 			if line == "flood" {
 				return z
@@ -91,11 +100,7 @@ func TestUnreadOutput(t *testing.T) {
 				t.Errorf("a slow client read %d bytes: %v", n, err)
 			}
 		}
-		var told strings.Builder
-		go func() { _, _ = io.Copy(io.Discard, one) }()
-		if _, err := io.Copy(&told, one.Stderr()); err != nil {
-			t.Error(err)
-		}
+		reading.Wait()
 		if status := <-one.status; status != 130 || !strings.HasSuffix(told.String(), "walt: "+errUnread.Error()+"\n  read it as it comes, or write it to a file and look at that\n") {
 			s := told.String()
 			t.Errorf("%s: status %d, told %q", line, status, s[max(0, len(s)-200):])
