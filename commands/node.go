@@ -42,8 +42,8 @@ that were used the longest ago; when too few are free it ends with status 3.`,
 		Path: "node release", Short: "give nodes back", Topic: "node-ownership",
 		Long: `Makes nodes of yours free: they reboot on their default image. The images that
 they booted stay in your working set. "node release my-nodes" is fine when you
-have none. More than some 17,000 become free in several steps; what ends that in
-between says how to go on.`,
+have none. Very many, more than 10,000, may become free in several steps; what
+ends that in between says how to go on.`,
 		Args: []Arg{{Name: setArg.Name, Complete: completeOwn}}, Flags: changes,
 		Run: nodeRelease,
 	}, {
