@@ -1,9 +1,11 @@
 package commands
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -181,54 +183,50 @@ func deviceTree(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	all, err := found.Now(ctx)
+	t := tree{out: bufio.NewWriterSize(c.Out, bufferSize), below: map[ethernet.MAC][]nodes.DeviceStatus{}, drawn: map[nodes.Name]bool{}}
+	var switches []nodes.DeviceStatus
+	for d, err := range found.Each(ctx) {
+		if err != nil {
+			return err
+		}
+		if !d.Port.IsZero() {
+			t.below[d.Port.Switch] = append(t.below[d.Port.Switch], *d)
+		}
+		if d.Kind == nodes.Switch {
+			switches = append(switches, *d)
+		}
+	}
+	for _, connected := range []bool{false, true} { // those that are left then are connected in a circle
+		for _, d := range switches {
+			if connected != d.Port.IsZero() && !t.drawn[d.Name] {
+				if err := t.draw(ctx, d, "", ""); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	loose, err := t.loose(found.Each(ctx))
 	if err != nil {
 		return err
 	}
-	t := tree{below: map[ethernet.MAC][]nodes.DeviceStatus{}, drawn: map[nodes.Name]bool{}}
-	for _, d := range all {
-		t.below[d.Port.Switch] = append(t.below[d.Port.Switch], d) // under "" those of no known port
-	}
-	for _, d := range t.below[""] {
-		if d.Kind == nodes.Switch {
-			t.draw(c, d, "", "", "")
-		}
-	}
-	for _, d := range all { // switches that are connected in a circle
-		if d.Kind == nodes.Switch && !t.drawn[d.Name] {
-			t.draw(c, d, "", "", "")
-		}
-	}
-	var loose []nodes.DeviceStatus
-	for _, d := range all {
-		if !t.drawn[d.Name] && !d.Virtual() {
-			loose = append(loose, d)
-		}
-	}
-	if len(loose) > 0 {
-		fmt.Fprintln(c.Out, "on no known port")
-	}
-	for i, d := range loose {
-		t.draw(c, d, branch(i, len(loose)), "", "")
-	}
-	if len(t.drawn) == 0 {
+	if !loose && len(t.drawn) == 0 {
 		c.note("There is no device on a port. Add a switch with: device add NAME --mac MAC, then device config NAME type=switch (see: help show power)")
 	}
-	return nil
+	return t.out.Flush()
 }
 
 // tree is what is connected to the ports of each switch.
 type tree struct {
+	out   *bufio.Writer
 	below map[ethernet.MAC][]nodes.DeviceStatus
 	drawn map[nodes.Name]bool
 }
 
 // draw writes a device and what is connected to it; indent stands before the latter.
-func (t tree) draw(c *Call, d nodes.DeviceStatus, before, port, indent string) {
+func (t tree) draw(ctx context.Context, d nodes.DeviceStatus, before, indent string) error {
 	t.drawn[d.Name] = true
-	fmt.Fprintf(c.Out, "%s%s%s (%s, %s)\n", before, port, d.Name, d.Kind, d.State)
-	if d.Kind != nodes.Switch {
-		return
+	if _, err := t.out.WriteString(before + twig(&d)); err != nil || d.Kind != nodes.Switch {
+		return err
 	}
 	var below []nodes.DeviceStatus
 	for _, b := range t.below[d.MAC] {
@@ -238,12 +236,45 @@ func (t tree) draw(c *Call, d nodes.DeviceStatus, before, port, indent string) {
 	}
 	byPort(below)
 	for i, b := range below {
-		more := "│  "
-		if i == len(below)-1 {
+		more, last := "│  ", i == len(below)-1
+		if last {
 			more = "   "
 		}
-		t.draw(c, b, indent+branch(i, len(below)), portLabel(b.Port.Number, &b.PortName)+": ", indent+more)
+		if err := t.draw(ctx, b, indent+branch(last)+portLabel(b.Port.Number, &b.PortName)+": ", indent+more); err != nil {
+			return err
+		}
 	}
+	return ctx.Err()
+}
+
+// loose writes the devices that were not drawn, and reports whether there are any.
+func (t tree) loose(found iter.Seq2[*nodes.DeviceStatus, error]) (any bool, err error) {
+	waits := "" // until it is known whether another one follows
+	for d, err := range found {
+		switch {
+		case err != nil:
+			return any, err
+		case t.drawn[d.Name] || d.Virtual():
+			continue
+		case any:
+			_, err = t.out.WriteString(branch(false) + waits)
+		default:
+			_, err = t.out.WriteString("on no known port\n")
+		}
+		if err != nil {
+			return any, err
+		}
+		any, waits = true, twig(d)
+	}
+	if any {
+		_, err = t.out.WriteString(branch(true) + waits)
+	}
+	return any, err
+}
+
+// twig is the line of a device.
+func twig(d *nodes.DeviceStatus) string {
+	return string(d.Name) + " (" + string(d.Kind) + ", " + string(d.State) + ")\n"
 }
 
 // portLabel is the number of a port and what its switch calls it, if that is known.
@@ -254,8 +285,8 @@ func portLabel(number int, name *string) string {
 	return fmt.Sprintf("%d (%s)", number, *name)
 }
 
-func branch(i, n int) string {
-	if i == n-1 {
+func branch(last bool) string {
+	if last {
 		return "└─ "
 	}
 	return "├─ "

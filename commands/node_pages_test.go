@@ -85,6 +85,14 @@ func TestNodesInPages(t *testing.T) {
 		}
 		add(last)
 	}
+	s, out := lab.session("alice", ""), &writes{}
+	s.Out, s.Err = out, out
+	if status := lab.app.Run(t.Context(), s, "device tree"); status != StatusDone || len(out.all) > 3 {
+		t.Errorf("device tree: status %d, %d writes", status, len(out.all))
+	}
+	if text := strings.Join(out.all, ""); strings.Count(text, "├─ x") != last || !strings.HasSuffix(text, fmt.Sprintf("\n└─ x%d (node, off)\n", last)) {
+		t.Errorf("device tree: %s", text)
+	}
 }
 
 // A row that became wider than its column still stands apart from the next cell.
