@@ -68,14 +68,14 @@ func TestSynchronisedBeforeTheAnswer(t *testing.T) {
 	if err := s.lab.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	events := readTrace(t, s.trace)
+	traced := readTrace(t, s.trace)
 	for _, q := range asked {
-		if err := q.durable(events); err != nil {
+		if err := traced.durable(q); err != nil {
 			t.Error(err)
 		}
 	}
 	logs, syncs := map[string]bool{}, 0
-	for _, e := range events {
+	for _, e := range traced.events {
 		if e.Kind == "sync" && filepath.Ext(e.File) == ".mem" {
 			logs[e.File] = true
 			syncs++
@@ -186,33 +186,35 @@ type question struct {
 	had  int    // bytes that the user had from the server when asking
 }
 
+// trace is what was traced, and where in it the rows and the answers are.
+type trace struct {
+	events  []tracedEvent
+	rows    map[string][]int // by their keys
+	answers map[question]int // by the port and the bytes before alone
+}
+
 // durable returns an error unless the change was on disk before the answer left.
-func (q question) durable(events []tracedEvent) error {
-	var row tracedEvent
-	seen := 0
-	for _, e := range events {
-		if e.Kind == "row" && e.Key == q.key {
-			if seen == q.nth {
-				row = e
-			}
-			seen++
-		}
+func (t trace) durable(q question) error {
+	written := t.rows[q.key]
+	if len(written) <= q.nth {
+		return fmt.Errorf("%s: the row %s was written %d times, not %d", q.line, q.key, len(written), q.nth+1)
 	}
-	if seen <= q.nth {
-		return fmt.Errorf("%s: the row %s was written %d times, not %d", q.line, q.key, seen, q.nth+1)
-	}
+	at := written[q.nth]
+	row := t.events[at]
+	left, answered := t.answers[question{port: q.port, had: q.had}]
 	begun := map[int]bool{} // by thread: synchronisations that will do
-	for _, e := range events {
-		switch {
+	for i := at; i < len(t.events); i++ {
+		switch e := &t.events[i]; {
 		case e.Kind == "sync":
 			begun[e.Thread] = e.File == row.File && e.End >= row.End
 		case e.Kind == "synced" && begun[e.Thread]:
+			if answered && left < i {
+				return fmt.Errorf("%s: the answer left before %s was on disk up to byte %d", q.line, row.File, row.End)
+			}
 			return nil
-		case e.Kind == "answer" && e.Port == q.port && e.Begin == q.had:
-			return fmt.Errorf("%s: the answer left before %s was on disk up to byte %d", q.line, row.File, row.End)
 		}
 	}
-	return fmt.Errorf("%s: neither a synchronisation nor an answer", q.line)
+	return fmt.Errorf("%s: %s was not synchronised up to byte %d", q.line, row.File, row.End)
 }
 
 // changes has a user change things, one after the other, until enough.
@@ -361,19 +363,66 @@ func (c *tracedClient) ask(line string) (had int, err error) {
 	return had, nil
 }
 
-func readTrace(t *testing.T, path string) (events []tracedEvent) {
+func readTrace(t *testing.T, path string) trace {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	all := trace{rows: map[string][]int{}, answers: map[question]int{}}
 	for d := json.NewDecoder(f); d.More(); {
 		var e tracedEvent
 		if err := d.Decode(&e); err != nil {
 			t.Fatal(err)
 		}
-		events = append(events, e)
+		at := len(all.events)
+		all.events = append(all.events, e)
+		switch e.Kind {
+		case "row":
+			all.rows[e.Key] = append(all.rows[e.Key], at)
+		case "answer":
+			all.answers[question{port: e.Port, had: e.Begin}] = at
+		}
 	}
-	return events
+	return all
+}
+
+// A check of a trace fails where an answer leaves too early, whatever else is right.
+func TestTracesAreChecked(t *testing.T) {
+	t.Parallel()
+	const answer, row, begin, end = 0, 1, 2, 3
+	of := []tracedEvent{
+		{Kind: "answer", Port: 7, Begin: 100},
+		{Kind: "row", Key: "a", File: "1.mem", End: 50},
+		{Kind: "sync", Thread: 1, File: "1.mem", End: 50},
+		{Kind: "synced", Thread: 1},
+	}
+	for _, c := range []struct {
+		order []int
+		right bool
+	}{
+		{[]int{row, begin, end, answer}, true},
+		{[]int{row, begin, end}, true},
+		{[]int{answer, row, begin, end}, false},
+		{[]int{row, answer, begin, end}, false},
+		{[]int{row, begin, answer, end}, false},
+		{[]int{begin, row, end, answer}, false},
+		{[]int{row, begin, answer}, false},
+		{[]int{begin, end, answer}, false},
+	} {
+		path := filepath.Join(t.TempDir(), "trace")
+		var text strings.Builder
+		for _, n := range c.order {
+			if err := json.NewEncoder(&text).Encode(of[n]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := readTrace(t, path).durable(question{key: "a", port: 7, had: 100}); (err == nil) != c.right {
+			t.Errorf("%v: %v", c.order, err)
+		}
+	}
 }
