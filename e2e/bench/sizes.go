@@ -120,24 +120,38 @@ func (s *sized) tab() (time.Duration, error) {
 func (b *bench) lists(s *sized) error {
 	const rounds = 20
 	limits := map[int]float64{10000: 10, 100000: 100} // of the processor's time
-	var first []time.Duration
 	before, err := cpu(s.lab.Pid())
 	if err != nil {
 		return err
 	}
-	for range rounds {
-		taken, err := firstByte(s.client, "node show --all")
-		if err != nil {
-			return err
-		}
-		first = append(first, taken)
+	const shown = "node show --all"
+	if err := b.begins(s, shown, rounds); err != nil {
+		return err
 	}
 	after, err := cpu(s.lab.Pid())
 	if err != nil {
 		return err
 	}
-	b.say(fmt.Sprintf("first byte of node show --all, %d nodes, p50", s.nodes), median(first), 20, "ms")
-	b.say(fmt.Sprintf("server CPU of node show --all, %d nodes", s.nodes), ms(after-before)/rounds, limits[s.nodes], "ms")
+	b.say(fmt.Sprintf("server CPU of %s, %d nodes", shown, s.nodes), ms(after-before)/rounds, limits[s.nodes], "ms")
+	for _, command := range []string{"device show", "device config all-devices", "node config all-nodes --json", "device tree"} {
+		if err := b.begins(s, command, rounds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begins measures the time until a long answer begins.
+func (b *bench) begins(s *sized, command string, rounds int) error {
+	var first []time.Duration
+	for range rounds {
+		taken, err := firstByte(s.client, command)
+		if err != nil {
+			return err
+		}
+		first = append(first, taken)
+	}
+	b.say(fmt.Sprintf("first byte of %s, %d nodes, p50", command, s.nodes), median(first), 20, "ms")
 	return nil
 }
 
