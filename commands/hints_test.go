@@ -250,6 +250,7 @@ var metElsewhere = []string{
 	"make a node that is simulated: node create",    // TestMachinesAreSparedWhatTheyCannotBoot
 	"see why with: image inspect NAME",              // TestImagesThatBootMachines
 	"have it go on with: node run",                  // TestStoppedBoot
+	"go on with: node boot %s default",              // TestReleaseInParts, of nodes
 	"See all in state %s with: node show",           // TestManyTroubles
 	"boot.root=",                                    // TestChoiceOfRoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x
