@@ -1,9 +1,12 @@
 package machines
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"walt/netboot/boottest"
 )
 
 const (
@@ -37,9 +40,8 @@ func (w *world) stay(guests ...guest) {
 	before := w.does("alice", "log show --type state")
 	w.reads(30*time.Second, nodes...)
 	for _, g := range guests {
-		for _, command := range g.typed {
-			out, err := w.Run("", "alice", "node", "run", "vm-"+g.name, command)
-			w.t.Logf("%s: %s: %q, %v", g.name, command, out, err)
+		for i, command := range g.typed {
+			w.types("vm-"+g.name, command, fmt.Sprintf("/run/typed.%d", i))
 			w.reads(0, "vm-"+g.name)
 		}
 	}
@@ -53,6 +55,20 @@ func (w *world) stay(guests ...guest) {
 			w.t.Errorf("the interface of %s is %q, want %q", node, words, want)
 		}
 	}
+}
+
+// types has a machine run a command, which writes to a new file, and waits for its end
+// longer than a client is waited for.
+func (w *world) types(node, command, file string) {
+	w.t.Helper()
+	w.does("alice", "node run "+node+" ("+command+"; echo it ended) < /dev/null > "+file+" 2>&1 &")
+	for end := time.Now().Add(5 * boottest.Wait); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if out, err := w.Run("", "alice", "node", "run", node, "cat "+file); err == nil && strings.HasSuffix(out, "it ended\n") {
+			w.t.Logf("%s: %s: %q", node, command, out)
+			return
+		}
+	}
+	w.t.Fatalf("%s: %s did not end", node, command)
 }
 
 // reads has machines read files of their root over the network, again and again for some

@@ -41,3 +41,25 @@ func TestNetworkManager(t *testing.T) {
 		},
 	})
 }
+
+// systemd-networkd holds the interface of the root as it was given, whatever file an image
+// has for all.
+func TestNetworkd(t *testing.T) {
+	boottest.NeedLong(t, "debootstrap")
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}})
+	const waits = "; /lib/systemd/systemd-networkd-wait-online -i eth0 --timeout 0"
+	w.stay(guest{
+		odd{"networkd", managed(t, map[string]string{
+			units + "NetworkManager.service":                           masked,
+			units + "networking.service":                               masked,
+			units + "multi-user.target.wants/systemd-networkd.service": "-> /lib/systemd/system/systemd-networkd.service",
+			"etc/systemd/network/10-dhcp.network":                      "[Match]\nName=*\n[Network]\nDHCP=yes\n",
+			// udev 252 cannot rename what is up, and networkd would wait for that for ever.
+			"etc/systemd/network/99-default.link": masked,
+		}), runs("systemd-networkd")},
+		[]string{"systemctl restart systemd-networkd" + waits, "networkctl renew eth0" + waits, "networkctl reconfigure eth0" + waits},
+	})
+	// The image's file is read, and the one of the root's interface comes first.
+	w.until("alice", "node run vm-networkd networkctl --no-pager status lo eth0 | sed -n 's/ *Network File: //p'",
+		"/etc/systemd/network/10-dhcp.network\n/run/systemd/network/0-walt.network\n")
+}
