@@ -195,11 +195,16 @@ func (s *shop) boot(m model) (time.Duration, error) {
 // initramfs is that of the node behind one archive more, with the init in it: see Linux
 // Documentation/driver-api/early-userspace/buffer-format.rst.
 func (s *shop) initramfs(m model) (string, error) {
+	s.mu.Lock() // several machines begin at once
+	defer s.mu.Unlock()
+	name := filepath.Join(s.dir, filepath.Base(m.initrd))
+	if _, err := os.Stat(name); err == nil { // their names tell them apart
+		return name, nil
+	}
 	theirs, err := os.ReadFile(m.initrd)
 	if err != nil {
 		return "", err
 	}
-	name := filepath.Join(s.dir, filepath.Base(m.initrd))
 	var b bytes.Buffer
 	put := func(name string, mode int, content []byte) {
 		fmt.Fprintf(&b, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\x00",
