@@ -33,14 +33,7 @@ func TestLost(t *testing.T) {
 			return here, nil
 		}
 		l.run(t)
-		is := func(after time.Duration, want State) {
-			t.Helper()
-			time.Sleep(after)
-			synctest.Wait()
-			if s := l.state(t, "v1"); s.State != want {
-				t.Errorf("it is %s, not %s: %+v", s.State, want, s.Status)
-			}
-		}
+		is := func(after time.Duration, want State) { t.Helper(); l.becomes(t, "v1", after, want) }
 		l.Lost("v1", l.Now(), "") // it does not even boot
 		l.comeUp(t, "v1")
 		l.Lost("v1", l.Now(), "")

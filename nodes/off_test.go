@@ -154,14 +154,7 @@ func TestVisitedMachinesStayOn(t *testing.T) {
 		}
 		l.Ports.SetIdle(time.Hour)
 		l.run(t)
-		is := func(after time.Duration, want State) {
-			t.Helper()
-			time.Sleep(after)
-			synctest.Wait()
-			if s := l.state(t, "vm1"); s.State != want {
-				t.Errorf("it is %+v, want %s", s.Status, want)
-			}
-		}
+		is := func(after time.Duration, want State) { t.Helper(); l.becomes(t, "vm1", after, want) }
 		n := l.state(t, "vm1")
 		ctx, leave := l.visitors.Enter(t.Context(), "vm1", "alice")
 		is(3*time.Hour+30*time.Minute, Up)

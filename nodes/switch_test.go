@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"walt/auth"
@@ -61,6 +62,16 @@ func (l testLab) state(t testing.TB, n Name) DeviceStatus {
 	found, err := all.Now(t.Context())
 	ok(t, err)
 	return found[0]
+}
+
+// becomes waits in a bubble and checks the state that a node is in then.
+func (l testLab) becomes(t *testing.T, n Name, after time.Duration, want State) {
+	t.Helper()
+	time.Sleep(after)
+	synctest.Wait()
+	if s := l.state(t, n); s.State != want {
+		t.Errorf("%s is %s, not %s: %+v", n, s.State, want, s.Status)
+	}
 }
 
 // Whatever is done to a switch asks for the consent of those whose nodes it
