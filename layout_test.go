@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/initrd", "nodes", "power", "sshd", "state", "state/badger", "upgrade", "vnode/lan", "vnode/qemu", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "sshd", "state", "state/badger", "upgrade", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "images", "journal", "nodes", "power"},
@@ -33,6 +33,7 @@ var imports = map[string][]string{
 	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/lan"},
 	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "state"},
 	"netboot/dhcp":   {"ethernet"},
+	"netboot/nic":    {"fault"},
 	"netboot/initrd": {},
 	"netboot/nfs":    {"images/content"},
 	"demo":           {"auth", "config", "consent", "ethernet", "fault", "images", "nodes"},

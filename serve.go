@@ -56,6 +56,7 @@ type server struct {
 	qemu     *qemu.Hypervisor
 	ssh      *sshd.Server
 	virtual  config.Virtual // as it is in force
+	segment  config.Network // the same, from the start on
 	hostKeys []ssh.Signer
 	listener net.Listener
 	// reload reads the configuration again, at SIGHUP; nil when it cannot change.
@@ -67,7 +68,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, fault.Failedf("cannot make the data directory: %v", err).WithHint("choose another with --data DIR")
 	}
-	s := &server{data: c.Data, log: log, virtual: c.Virtual}
+	s := &server{data: c.Data, log: log, virtual: c.Virtual, segment: c.Network}
 	if s.store, err = badger.Open(stateDir(c.Data), log); err != nil {
 		return nil, err
 	}
@@ -191,6 +192,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.catalog.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
 	g.Go(func() error { return s.network.run(failing) })
+	g.Go(func() error { return s.serveBoards(failing) })
 	g.Go(func() error {
 		s.qemu.Sweep(failing)
 		return nil
@@ -266,7 +268,11 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 		}
 		notifyReady(s.accepting(), nil)
 		s.warnUnadministered(ctx)
-		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start", s.noteVirtual(c.Virtual)...)
+		told := s.noteVirtual(c.Virtual)
+		if c.Network != s.segment {
+			told = append(told, "network", "changes at the next start")
+		}
+		s.log.Info("configuration read; the data directory, the address and the host keys change at the next start", told...)
 	}
 }
 

@@ -62,6 +62,7 @@ func (k *checker) config(c *Config) {
 	if c.Boot.Kernel != "" && !imageForm.MatchString(c.Boot.Kernel) {
 		k.wrong("boot.kernel", `%q is not the name of an image; want one as in "alice/debian:12" or "pc-x86-64-default"`, c.Boot.Kernel)
 	}
+	k.network(&c.Network)
 	k.virtual(&c.Virtual)
 	if c.SSH.MaxConnections < 1 {
 		k.wrong("ssh.max_connections", "%d is too small; want at least 1", c.SSH.MaxConnections)
@@ -81,6 +82,36 @@ func (k *checker) config(c *Config) {
 var imageForm = regexp.MustCompile(`^([a-z][a-z0-9-]{0,31}/)?` + partForm + `(:` + partForm + `)?$`)
 
 const partForm = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
+
+func (k *checker) network(n *Network) {
+	if n.Interface == "" && *n != (Network{}) {
+		k.wrong("network.interface", "is missing; want the network interface that boards and PCs are on, as in \"eth1\"")
+	}
+	n.Addr = k.address("network.address", n.Address)
+	n.RouterAddr, n.DNSAddr = k.address("network.router", n.Router), k.address("network.dns", n.DNS)
+	if n.Range == "" {
+		return
+	}
+	first, last, _ := strings.Cut(n.Range, "-")
+	var bad [2]error
+	n.First, bad[0] = netip.ParseAddr(strings.TrimSpace(first))
+	n.Last, bad[1] = netip.ParseAddr(strings.TrimSpace(last))
+	if errors.Join(bad[:]...) != nil || !n.First.Is4() || !n.Last.Is4() || n.Last.Less(n.First) {
+		k.wrong("network.range", `%q are no addresses; want two of IPv4, as in "192.168.7.100-192.168.7.199"`, n.Range)
+	}
+}
+
+// address is one of IPv4, the zero Addr for "".
+func (k *checker) address(key, s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || !a.Is4() {
+		k.wrong(key, `%q is no IPv4 address; want one as in "192.168.7.1"`, s)
+	}
+	return a
+}
 
 func (k *checker) virtual(v *Virtual) {
 	if !slices.Contains([]string{"auto", "qemu", "simulated"}, v.Kind) {

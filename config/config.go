@@ -24,6 +24,7 @@ type Config struct {
 	Docker     Docker     `toml:"docker"`
 	Power      Power      `toml:"power"`
 	Boot       Boot       `toml:"boot"`
+	Network    Network    `toml:"network"`
 	Virtual    Virtual    `toml:"virtual"`
 	SSH        SSH        `toml:"ssh"`
 }
@@ -64,6 +65,18 @@ type Boot struct {
 	// Kernel is the image that lends its kernel to images without one: OWNER/NAME, or
 	// the NAME of a default one, with an optional :TAG; "" is none.
 	Kernel string `toml:"kernel"`
+}
+
+// Network is the one that boards and PCs boot from.
+type Network struct {
+	Interface string `toml:"interface"` // of this host; "" for none: nothing listens
+	Address   string `toml:"address"`   // of this host on it; "" for its first one
+	Range     string `toml:"range"`     // that devices get, FIRST-LAST; "" for all of the network
+	Router    string `toml:"router"`    // the way out; "" for none
+	DNS       string `toml:"dns"`       // who answers names; "" for nobody
+
+	// What they say, the zero Addr where they say nothing.
+	Addr, First, Last, RouterAddr, DNSAddr netip.Addr `toml:"-"`
 }
 
 // Virtual is about the nodes that the server itself runs.

@@ -52,6 +52,13 @@ idle = "1h30m"
 
 [boot]
 kernel = "alice/debian:12"
+[network]
+interface = "eth1"
+address = "192.168.7.1"
+range = "192.168.7.100 - 192.168.7.199"
+router = "192.168.7.254"
+dns = "192.168.7.253"
+
 [virtual]
 kind = "qemu"
 qemu = "/opt/qemu"
@@ -92,6 +99,11 @@ func TestLoad(t *testing.T) {
 		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}},
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		Boot:   config.Boot{Kernel: "alice/debian:12"},
+		Network: config.Network{
+			Interface: "eth1", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Router: "192.168.7.254", DNS: "192.168.7.253",
+			Addr: netip.MustParseAddr("192.168.7.1"), First: netip.MustParseAddr("192.168.7.100"), Last: netip.MustParseAddr("192.168.7.199"),
+			RouterAddr: netip.MustParseAddr("192.168.7.254"), DNSAddr: netip.MustParseAddr("192.168.7.253"),
+		},
 		Virtual: config.Virtual{
 			Kind: "qemu", QEMU: "/opt/qemu", Subnet: "192.168.77.0/24", NAT: true, Net: netip.MustParsePrefix("192.168.77.0/24"),
 			Memory: "1536M", RAM: 1536, CPUs: 3, Max: 20, Boot: "pxe",
@@ -157,6 +169,13 @@ func TestProblems(t *testing.T) {
 		{"[ssh]\nlogin_grace = \"0s\"", `:2: ssh.login_grace: 0s is too short`},
 		{"[ssh]\nidle_timeout = \"-1s\"", `:2: ssh.idle_timeout: -1s is too short; want at least 0s`},
 		{"power = { idle = \"-2h\" }", `:1: power.idle: -2h0m0s is too short`},
+		{"[network]\naddress = \"192.168.7.1\"", `:1: network.interface: is missing; want the network interface`},
+		{"[network]\ninterface = \"eth1\"\naddress = \"192.168.7.1/24\"", `:3: network.address: "192.168.7.1/24" is no IPv4 address; want one as in "192.168.7.1"`},
+		{"[network]\ninterface = \"eth1\"\nrouter = \"fd00::1\"", `:3: network.router: "fd00::1" is no IPv4 address`},
+		{"[network]\ninterface = \"eth1\"\ndns = \"dns.lab\"", `:3: network.dns: "dns.lab" is no IPv4 address`},
+		{"[network]\ninterface = \"eth1\"\nrange = \"192.168.7.1\"", `:3: network.range: "192.168.7.1" are no addresses; want two of IPv4`},
+		{"[network]\ninterface = \"eth1\"\nrange = \"192.168.7.9-192.168.7.1\"", `:3: network.range:`},
+		{"[network]\ninterface = \"eth1\"\nrange = \"fd00::1-fd00::9\"", `:3: network.range:`},
 		{"[virtual]\nkind = \"kvm\"", `:2: virtual.kind: "kvm" is no kind of virtual nodes; want "auto", "qemu" or "simulated"`},
 		{"[boot]\nkernel = \"a/b/c\"", `:2: boot.kernel: "a/b/c" is not the name of an image; want one as in`},
 		{"[boot]\nkernel = \"hub:debian/x\"", `:2: boot.kernel: "hub:debian/x" is not`},

@@ -16,11 +16,28 @@ var leases = state.NewTable[netip.Addr]("lease").Guarded(0)
 // Lease returns the address of a machine on a network, of which the first one is the
 // server's.
 func (s *Server) Lease(ctx context.Context, mac ethernet.MAC, on netip.Prefix) (netip.Addr, error) {
+	first, last := Hosts(on)
+	return s.lease(ctx, mac, Segment{Net: on, Server: first, First: first, Last: last})
+}
+
+// Hosts are the first and the last address that somebody on an IPv4 network can have:
+// one is its name, and one is everybody's.
+func Hosts(on netip.Prefix) (first, last netip.Addr) {
+	b := on.Masked().Addr().As4()
+	for i := on.Bits(); i < 32; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	return on.Masked().Addr().Next(), netip.AddrFrom4(b).Prev()
+}
+
+// lease returns the address of a device on a segment: the one that it had there, if it is
+// still one that devices get.
+func (s *Server) lease(ctx context.Context, mac ethernet.MAC, on Segment) (netip.Addr, error) {
 	ip, err := state.Read(ctx, s.Store, func(r state.Reader) (netip.Addr, error) {
 		ip, _, err := leases.Find(r, string(mac))
 		return ip, err
 	})
-	if err != nil || on.Contains(ip) {
+	if err != nil || on.gives(ip) {
 		return ip, err
 	}
 	_, err = s.Store.Update(ctx, func(tx state.Tx) error {
@@ -31,12 +48,17 @@ func (s *Server) Lease(ctx context.Context, mac ethernet.MAC, on netip.Prefix) (
 			}
 			taken[e.Value] = true
 		}
-		for ip = on.Addr().Next().Next(); on.Contains(ip.Next()); ip = ip.Next() { // the last one is everybody
-			if !taken[ip] {
+		for ip = on.First; ip.Compare(on.Last) <= 0; ip = ip.Next() {
+			if on.gives(ip) && !taken[ip] {
 				return leases.Put(tx, string(mac), ip)
 			}
 		}
-		return fault.Failedf("the network %s has no address left for a machine", on)
+		return fault.Failedf("the network %s has no address left for a machine", on.Net)
 	})
 	return ip, err
+}
+
+// gives reports whether devices get an address.
+func (on Segment) gives(ip netip.Addr) bool {
+	return ip.IsValid() && ip.Compare(on.First) >= 0 && ip.Compare(on.Last) <= 0 && ip != on.Server && ip != on.Router && ip != on.DNS
 }

@@ -155,6 +155,21 @@ func (s *Server) Tree(_ context.Context, client netip.Addr, image nfs.ID) (*cont
 
 // Serve serves the machines of one network, until ctx ends.
 func (s *Server) Serve(ctx context.Context, on Network) error {
+	return s.serve(ctx, on, s, s.handlers())
+}
+
+// handlers answer what machines ask for by HTTP.
+func (s *Server) handlers() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /boot/{token}", s.instruct)
+	mux.HandleFunc("GET /root/{token}/{layer}", s.sendRoot)
+	mux.HandleFunc("GET /ipxe/{token}", s.script)
+	mux.HandleFunc("GET /kernel/{token}", s.sendKernel)
+	mux.HandleFunc("GET /initrd/{token}", s.sendInitrd)
+	return mux
+}
+
+func (s *Server) serve(ctx context.Context, on Network, hosts dhcp.Hosts, handlers http.Handler) error {
 	var listeners []net.Listener
 	closeAll := func() {
 		for _, l := range listeners {
@@ -169,14 +184,8 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 		}
 		listeners = append(listeners, l)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /boot/{token}", s.instruct)
-	mux.HandleFunc("GET /root/{token}/{layer}", s.sendRoot)
-	mux.HandleFunc("GET /ipxe/{token}", s.script)
-	mux.HandleFunc("GET /kernel/{token}", s.sendKernel)
-	mux.HandleFunc("GET /initrd/{token}", s.sendInitrd)
 	web := &http.Server{
-		Handler: mux, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
+		Handler: handlers, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	files := &nfs.Server{Exports: s, Log: s.Log, Warn: s.complain}
@@ -193,7 +202,7 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 	})
 	g.Go(func() error { return files.Serve(listeners[1]) })
 	g.Go(func() error { return s.listen(ctx, on, listeners[2]) })
-	g.Go(func() error { return (&dhcp.Server{Hosts: s, Log: s.Log}).Serve(ctx, addresses) })
+	g.Go(func() error { return (&dhcp.Server{Hosts: hosts, Log: s.Log}).Serve(ctx, addresses) })
 	g.Go(func() error {
 		<-ctx.Done()
 		return errors.Join(web.Close(), files.Close(), listeners[2].Close())

@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"walt/ethernet"
 	"walt/netboot/dhcp"
 	"walt/nodes"
 )
@@ -21,12 +20,12 @@ const loader = nodes.Step("loader")
 const fileLimit = 10 * time.Minute
 
 // Host implements dhcp.Hosts: machines are answered as long as they have a boot.
-func (s *Server) Host(mac ethernet.MAC) (dhcp.Host, bool) {
+func (s *Server) Host(_ context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.boots {
-		if m := b.machine; m.MAC == mac {
-			h := dhcp.Host{Name: string(m.Name), IP: m.IP, Net: m.Net, Server: m.Server}
+		if m := b.machine; m.MAC == c.MAC {
+			h := dhcp.Host{Name: string(m.Name), IP: m.IP, Net: m.Net, Server: m.Server, Router: m.Server, DNS: m.Server}
 			if b.CommandLine != "" {
 				h.Script = b.url("ipxe")
 			}
@@ -48,6 +47,10 @@ func (s *Server) script(w http.ResponseWriter, r *http.Request) {
 	if b == nil {
 		return
 	}
+	b.sendScript(w)
+}
+
+func (b *boot) sendScript(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/plain")
 	// An error means that the machine is gone, or asks again.
 	_, _ = fmt.Fprintf(w, "#!ipxe\nkernel %s initrd=initrd %s\ninitrd --name initrd %s\nboot\n", b.url("kernel"), b.CommandLine, b.url("initrd"))

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"walt/netboot"
+	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
 	"walt/nodes"
 )
@@ -25,7 +26,7 @@ func (f *fixture) script(m netboot.Machine) (token, path string) {
 	if b, err := f.Prepare(f.t.Context(), m); err != nil || b != (netboot.Boot{}) {
 		f.t.Fatalf("it starts with %+v, %v", b, err)
 	}
-	h, known := f.Host(m.MAC)
+	h, known := f.Host(f.t.Context(), dhcp.Client{MAC: m.MAC})
 	token, found := strings.CutPrefix(h.Script, fmt.Sprintf("http://%s:80/ipxe/", m.Server))
 	if !known || !found || h.Name != string(m.Name) || h.IP != m.IP || h.Net != m.Net || h.Server != m.Server {
 		f.t.Fatalf("%+v, %v", h, known)
@@ -179,13 +180,13 @@ func TestFetchedIsSecret(t *testing.T) {
 
 	_, token = f.prepare(direct)
 	refused("a machine that begins with it", direct, token)
-	if h, known := f.Host(direct.MAC); !known || h.Script != "" || h.IP != direct.IP {
+	if h, known := f.Host(t.Context(), dhcp.Client{MAC: direct.MAC}); !known || h.Script != "" || h.IP != direct.IP {
 		t.Errorf("DHCP tells it %+v, %v", h, known)
 	}
 	if err := f.Forget(t.Context(), direct.MAC); err != nil {
 		t.Fatal(err)
 	}
-	if h, known := f.Host(direct.MAC); known {
+	if h, known := f.Host(t.Context(), dhcp.Client{MAC: direct.MAC}); known {
 		t.Errorf("DHCP tells a machine that is gone %+v", h)
 	}
 }

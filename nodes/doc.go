@@ -13,6 +13,7 @@
 //	view.go        all of them in memory, for what is shown and to pick among many
 //	set.go         expressions that stand for several devices
 //	register.go    devices come, go and get other names
+//	arrive.go      devices come by themselves, when they ask for their addresses
 //	create.go      virtual nodes are made
 //	room.go        how much the machines among them may take
 //	settings.go    the settings that devices have, and their values

@@ -30,18 +30,28 @@ const (
 
 // Host is who asks, as the lab knows it.
 type Host struct {
-	Name string
-	IP   netip.Addr
-	Net  netip.Prefix
-	// Server is this server on that network: it answers names, and is the way out.
-	Server netip.Addr
+	Name   string
+	IP     netip.Addr
+	Net    netip.Prefix
+	Server netip.Addr // this server on that network
+	// Router is the way out of it, DNS who answers names: the zero Addr when there is none.
+	Router, DNS netip.Addr
 	// Script is the URL of what iPXE runs, "" when there is nothing to boot.
 	Script string
 }
 
+// Client is who asks, as it tells. All of that but the MAC address may be anything.
+type Client struct {
+	MAC   ethernet.MAC
+	Name  string   // that it gives itself; "" when it does not
+	Class string   // of its vendor, as in PXEClient:Arch:00007:UNDI:003016; "" when it tells none
+	Users []string // classes of its user
+	Arch  []uint16 // of its firmware, RFC 4578, section 2.1, and later ones; nil when it does not tell
+}
+
 // Hosts knows who is on the network.
 type Hosts interface {
-	Host(ethernet.MAC) (Host, bool)
+	Host(context.Context, Client) (Host, bool)
 }
 
 // Server answers the machines of one network.
@@ -63,7 +73,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 		if err != nil {
 			return err
 		}
-		answer, to := s.Answer(b[:n])
+		answer, to := s.Answer(ctx, b[:n])
 		if answer == nil {
 			continue
 		}
@@ -74,7 +84,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 }
 
 // Answer returns the answer to a packet, and where it goes; nil when there is none.
-func (s *Server) Answer(packet []byte) (answer []byte, to netip.AddrPort) {
+func (s *Server) Answer(ctx context.Context, packet []byte) (answer []byte, to netip.AddrPort) {
 	q, err := dhcpv4.FromBytes(packet)
 	if err != nil || q.OpCode != dhcpv4.OpcodeBootRequest || q.HWType != iana.HWTypeEthernet || len(q.ClientHWAddr) != 6 {
 		return nil, to
@@ -83,7 +93,7 @@ func (s *Server) Answer(packet []byte) (answer []byte, to netip.AddrPort) {
 	if err != nil {
 		return nil, to
 	}
-	h, known := s.Hosts.Host(mac)
+	h, known := s.Hosts.Host(ctx, client(mac, q))
 	if !known {
 		return nil, to
 	}
@@ -99,6 +109,15 @@ func (s *Server) Answer(packet []byte) (answer []byte, to netip.AddrPort) {
 		h.tell(q, a)
 	}
 	return a.ToBytes(), target(q, a)
+}
+
+// client is who sent a packet.
+func client(mac ethernet.MAC, q *dhcpv4.DHCPv4) Client {
+	c := Client{MAC: mac, Name: q.HostName(), Class: q.ClassIdentifier(), Users: q.UserClass()}
+	for _, a := range q.ClientArch() {
+		c.Arch = append(c.Arch, uint16(a))
+	}
+	return c
 }
 
 // answers is the kind of the answer to a packet; none: it is not for this server.
@@ -127,12 +146,14 @@ func (h Host) answers(q *dhcpv4.DHCPv4) dhcpv4.MessageType {
 
 // tell puts into an answer what the client is to know.
 func (h Host) tell(q, a *dhcpv4.DHCPv4) {
-	server := net.IP(h.Server.AsSlice())
-	a.ServerIPAddr = server
-	for _, o := range []dhcpv4.Option{
-		dhcpv4.OptSubnetMask(net.CIDRMask(h.Net.Bits(), 32)), dhcpv4.OptRouter(server), dhcpv4.OptDNS(server), dhcpv4.OptHostName(h.Name),
-	} {
-		a.UpdateOption(o)
+	a.ServerIPAddr = h.Server.AsSlice()
+	a.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(h.Net.Bits(), 32)))
+	a.UpdateOption(dhcpv4.OptHostName(h.Name))
+	if h.Router.IsValid() {
+		a.UpdateOption(dhcpv4.OptRouter(h.Router.AsSlice()))
+	}
+	if h.DNS.IsValid() {
+		a.UpdateOption(dhcpv4.OptDNS(h.DNS.AsSlice()))
 	}
 	if q.MessageType() != dhcpv4.MessageTypeInform {
 		a.YourIPAddr = h.IP.AsSlice()

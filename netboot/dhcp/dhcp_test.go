@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-
-	"walt/ethernet"
 )
 
 // one is the only machine that is known.
@@ -21,12 +19,12 @@ type one Host
 
 const known = "52:54:00:00:00:01"
 
-func (o one) Host(mac ethernet.MAC) (Host, bool) { return Host(o), mac == known }
+func (o one) Host(_ context.Context, c Client) (Host, bool) { return Host(o), c.MAC == known }
 
 var (
 	host = Host{
 		Name: "vm1", IP: netip.MustParseAddr("10.0.0.7"), Net: netip.MustParsePrefix("10.0.0.0/20"),
-		Server: netip.MustParseAddr("10.0.0.1"), Script: "http://10.0.0.1:80/ipxe/TOKEN",
+		Server: netip.MustParseAddr("10.0.0.1"), Router: netip.MustParseAddr("10.0.0.1"), DNS: netip.MustParseAddr("10.0.0.1"), Script: "http://10.0.0.1:80/ipxe/TOKEN",
 	}
 	everybody = "255.255.255.255:68"
 )
@@ -80,7 +78,7 @@ func TestAnswers(t *testing.T) {
 		"nonsense":                        {[]byte(strings.Repeat("x", 300)), dhcpv4.MessageTypeNone, ""},
 		"nothing":                         {nil, dhcpv4.MessageTypeNone, ""},
 	} {
-		b, to := s.Answer(c.packet)
+		b, to := s.Answer(t.Context(), c.packet)
 		if c.kind == dhcpv4.MessageTypeNone {
 			if b != nil {
 				t.Errorf("%s: it is answered", what)
@@ -108,7 +106,7 @@ func TestAnswerToIPXE(t *testing.T) {
 	for what, class := range map[string]dhcpv4.Modifier{
 		"as iPXE says it": dhcpv4.WithUserClass("iPXE", false), "as RFC 3004 has it": dhcpv4.WithUserClass("iPXE", true),
 	} {
-		b, to := s.Answer(ask(t, known, dhcpv4.MessageTypeDiscover, class))
+		b, to := s.Answer(t.Context(), ask(t, known, dhcpv4.MessageTypeDiscover, class))
 		head := "02010600" + "01020304" + "00000000" + "00000000" + "0a000007" + "0a000001" + "00000000" + "525400000001" + strings.Repeat("00", 10+64+128)
 		options := "63825363" + "0104fffff000" + "03040a000001" + "06040a000001" + "0c03766d31" + "330400015180" + "350102" + "36040a000001" +
 			"431d" + hex.EncodeToString([]byte(host.Script)) + "af03b00101" + "ff"
@@ -118,7 +116,7 @@ func TestAnswerToIPXE(t *testing.T) {
 	}
 	silent := host
 	silent.Script = ""
-	b, _ := (&Server{Hosts: one(silent)}).Answer(ask(t, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithUserClass("iPXE", false)))
+	b, _ := (&Server{Hosts: one(silent)}).Answer(t.Context(), ask(t, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithUserClass("iPXE", false)))
 	if a, err := dhcpv4.FromBytes(b); err != nil || a.Options.Has(dhcpv4.OptionBootfileName) || a.Options.Has(ipxeOptions) {
 		t.Errorf("with nothing to boot: %v, %v", a, err)
 	}
@@ -175,7 +173,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(ask(&testing.T{}, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithUserClass("iPXE", false)))
 	f.Add(ask(&testing.T{}, known, dhcpv4.MessageTypeRequest, wants("10.0.0.7"), chose("10.0.0.1")))
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		b, to := s.Answer(packet)
+		b, to := s.Answer(t.Context(), packet)
 		if b == nil {
 			return
 		}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"walt/fault"
+	"walt/netboot"
+	"walt/netboot/nic"
+	"walt/pause"
+)
+
+// boardsAgain is after how long the server tries again to serve boards and PCs.
+const boardsAgain = time.Minute
+
+// serveBoards serves the boards and PCs on the interface of the configuration, if that
+// names one, until ctx ends. What keeps it from that is in the log, and keeps nobody from
+// logging in: it is tried again every minute.
+func (s *server) serveBoards(ctx context.Context) error {
+	if s.segment.Interface == "" {
+		return nil
+	}
+	for told := ""; ; {
+		err := s.serveInterface(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if why := fmt.Sprint(err); why != told {
+			s.log.Error("boards and PCs cannot boot from here; it is tried again every minute", "interface", s.segment.Interface, "err", err)
+			told = why
+		}
+		if pause.For(ctx, boardsAgain) != nil {
+			return nil
+		}
+	}
+}
+
+func (s *server) serveInterface(ctx context.Context) error {
+	c := s.segment
+	i, err := nic.Open(c.Interface, c.Addr)
+	if err != nil {
+		return err
+	}
+	segment := netboot.Segment{Net: i.Net, Server: i.Addr, First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr}
+	if c.Range == "" {
+		segment.First, segment.Last = netboot.Hosts(i.Net)
+	}
+	for what, a := range map[string]netip.Addr{"range": segment.First, "end of the range": segment.Last, "router": c.RouterAddr} {
+		if a.IsValid() && !i.Net.Contains(a) {
+			return fault.Failedf("[network] %s: %s is not in the network of the interface %s, %s", what, a, c.Interface, i.Net)
+		}
+	}
+	if s.virtual.Net.Overlaps(i.Net) {
+		return fault.Failedf("the network of the interface %s, %s, overlaps with that of machines, %s", c.Interface, i.Net, s.virtual.Net).
+			WithHint("give [virtual] subnet another one")
+	}
+	return s.netboot.ServeBoards(ctx, i, segment, i.MAC, s.lab)
+}

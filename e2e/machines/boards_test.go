@@ -1,0 +1,165 @@
+package machines
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"walt/netboot/boottest"
+)
+
+// inside is set where a test runs in a network of its own.
+const inside = "WALT_TEST_NETWORK"
+
+// inNetwork runs the test once more, in a network of its own, as another process. It
+// reports whether this is the one outside, for which nothing is left to do.
+func inNetwork(t *testing.T) (outside bool) {
+	t.Helper()
+	boottest.Need(t, "docker-registry", "busybox", "ssh", "ip", "dnsmasq")
+	if os.Getenv(inside) != "" {
+		run(t, "ip", "link", "set", "lo", "up")
+		return false
+	}
+	boottest.SmallKernel(t) // which is downloaded
+	c := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.count=1")
+	c.Env = append(os.Environ(), inside+"=1")
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return true
+}
+
+// run runs a program, which must succeed.
+func run(t *testing.T, program string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", program, args, err, out)
+	}
+}
+
+// newSegment makes a network for boards and PCs, of which the host is 192.168.7.1.
+func newSegment(t *testing.T) {
+	t.Helper()
+	run(t, "ip", "link", "add", "lab0", "type", "bridge")
+	run(t, "ip", "address", "add", "192.168.7.1/24", "dev", "lab0")
+	run(t, "ip", "link", "set", "lab0", "up")
+}
+
+// segment is the configuration of a server for it.
+const segment = "[network]\ninterface = \"lab0\"\nrange = \"192.168.7.100-192.168.7.199\"\n"
+
+// pc is a machine of the test's own that is on the network: it has no disk, and does what
+// its firmware does. What its kernel says is in the file that is returned.
+func pc(t *testing.T, name, mac string) (console string) {
+	t.Helper()
+	run(t, "ip", "tuntap", "add", name, "mode", "tap")
+	run(t, "ip", "link", "set", name, "master", "lab0", "up")
+	console = filepath.Join(t.TempDir(), "console")
+	c := exec.Command("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "512", "-serial", "file:"+console,
+		"-netdev", "tap,id=n,ifname="+name+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n,mac="+mac)
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		if b, err := os.ReadFile(console); t.Failed() {
+			t.Logf("%s: %v\n%s", name, err, b[max(0, len(b)-4000):])
+		}
+	})
+	return console
+}
+
+// A PC that nobody told the server of is switched on: it becomes a free node by itself,
+// and boots the default image of its model. It goes on while the server is killed.
+func TestPC(t *testing.T) {
+	t.Parallel()
+	if inNetwork(t) {
+		return
+	}
+	newSegment(t)
+	w := newWorld(t, map[string]map[string]string{
+		"waltplatform/pc-x86-64-default": {"etc/name": "default\n"},
+		"alice/blue":                     {"etc/name": "blue\n"},
+	}, segment)
+	pc(t, "tap0", "52:54:00:4f:2a:1c")
+	w.until("alice", "node show --all --json", `"name":"pc-4f2a1c"`)
+	w.does("alice", "node wait pc-4f2a1c")
+	if out := w.does("alice", "node run pc-4f2a1c hostname; cat /etc/name"); out != "pc-4f2a1c\ndefault\n" {
+		t.Errorf("it is %q", out)
+	}
+
+	// The server is killed and comes back: the node goes on.
+	before := w.bootID("alice", "pc-4f2a1c")
+	if err := w.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.does("alice", "node wait pc-4f2a1c")
+	if after := w.bootID("alice", "pc-4f2a1c"); after != before {
+		t.Error("a restart of the server rebooted the node")
+	}
+
+	// It boots another image, and reboots by itself for that.
+	w.does("alice", "image clone lab:alice/blue")
+	w.does("alice", "node boot pc-4f2a1c blue")
+	w.does("alice", "node wait pc-4f2a1c")
+	if out := w.does("alice", "node run pc-4f2a1c cat /etc/name"); out != "blue\n" {
+		t.Errorf("with another image it is %q", out)
+	}
+}
+
+// A server that would give away the addresses of another one says so, and gives none.
+func TestOtherDHCP(t *testing.T) {
+	t.Parallel()
+	if inNetwork(t) {
+		return
+	}
+	newSegment(t)
+	other := exec.Command("sh", "-c", `until ip link set other1 up 2>/dev/null; do sleep 0.1; done
+ip address add 192.168.7.2/24 dev other1
+exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=other1 --log-facility=- --dhcp-range=192.168.7.50,192.168.7.60`)
+	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	said, err := other.StderrPipe()
+	if err == nil {
+		err = other.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	run(t, "ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1", "netns", strconv.Itoa(other.Process.Pid))
+	run(t, "ip", "link", "set", "other0", "master", "lab0", "up")
+	for lines := bufio.NewScanner(said); !strings.Contains(lines.Text(), "IP range"); {
+		if !lines.Scan() {
+			t.Fatal("the other server does not start")
+		}
+	}
+	w := newWorld(t, map[string]map[string]string{}, segment)
+	for end := time.Now().Add(boottest.Wait); ; time.Sleep(100 * time.Millisecond) {
+		log, err := os.ReadFile(w.Log())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(log), "another DHCP server answers there: [192.168.7.2]") {
+			break
+		}
+		if time.Now().After(end) || strings.Contains(string(log), "boards and PCs boot from here") {
+			t.Fatalf("it does not say that another server is there: %s", log)
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package netboot_test
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/images"
+	"walt/netboot"
+	"walt/netboot/dhcp"
+	"walt/netboot/instructions"
+	"walt/nodes"
+)
+
+// known are the devices of a lab; others stay out.
+type known map[ethernet.MAC]nodes.Device
+
+func (k known) Met(_ context.Context, a nodes.Arrival) (nodes.Device, error) {
+	d, here := k[a.MAC]
+	if !here {
+		return d, fault.Failedf("no strangers")
+	}
+	if d.Model == "" {
+		d.Model = a.Model
+	}
+	k[a.MAC] = d
+	return d, nil
+}
+
+func (k known) Device(_ context.Context, mac ethernet.MAC) (nodes.Device, bool, error) {
+	d, here := k[mac]
+	return d, here, nil
+}
+
+// segment is one with two addresses for devices, of which the first is the server's.
+var segment = netboot.Segment{
+	Net: netip.MustParsePrefix("127.0.0.0/24"), Server: server, Router: netip.MustParseAddr("127.0.0.3"),
+	First: netip.MustParseAddr("127.0.0.1"), Last: netip.MustParseAddr("127.0.0.4"),
+}
+
+func TestBoards(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const again = "; it asks again every 5 s\nsleep 5\nchain --replace --autofree http://127.0.0.1:80/ipxe\n"
+	devices := known{
+		one.MAC:             {Name: "one", MAC: one.MAC, Kind: nodes.Unknown},
+		two.MAC:             {Name: "two", MAC: two.MAC, Kind: nodes.Node, Model: "pc-x86-64", Host: nodes.QEMU},
+		"52:54:00:00:00:03": {Name: "three", MAC: "52:54:00:00:00:03", Kind: nodes.Switch},
+		"52:54:00:00:00:04": {Name: "four", MAC: "52:54:00:00:00:04", Kind: nodes.Unknown},
+	}
+	hosts, script := netboot.Boards(f.Server, segment, devices)
+	asks := func(from string) (int, string) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/ipxe", nil)
+		r.RemoteAddr = from + ":1000"
+		script(w, r)
+		return w.Code, w.Body.String()
+	}
+	host := func(c dhcp.Client) (dhcp.Host, bool) { return hosts.Host(t.Context(), c) }
+
+	// Each gets an address of its own, that of nobody else, for ever.
+	for range 2 {
+		h, ok := host(dhcp.Client{MAC: one.MAC})
+		want := dhcp.Host{Name: "one", IP: one.IP, Net: segment.Net, Server: server, Router: segment.Router, Script: "http://127.0.0.1:80/ipxe"}
+		if !ok || h != want {
+			t.Errorf("it gets %+v, %v, want %+v", h, ok, want)
+		}
+	}
+	if h, ok := host(dhcp.Client{MAC: "52:54:00:00:00:03"}); !ok || h.IP.String() != "127.0.0.4" {
+		t.Errorf("the next one gets %+v, %v", h, ok)
+	}
+	for what, mac := range map[string]ethernet.MAC{
+		"a stranger": "52:54:00:00:00:99", "one that runs on the server": two.MAC, "one more than there are addresses": "52:54:00:00:00:04",
+	} {
+		if h, ok := host(dhcp.Client{MAC: mac}); ok {
+			t.Errorf("%s gets %+v", what, h)
+		}
+	}
+
+	// It waits as long as it cannot boot, and is told why.
+	waits := func(why string) {
+		t.Helper()
+		if _, got := asks("127.0.0.2"); got != "#!ipxe\necho walt: "+why+again {
+			t.Errorf("it is to do %q, want it to show %q", got, why)
+		}
+	}
+	waits("its model is not known, see: device config one model=MODEL")
+	host(dhcp.Client{MAC: one.MAC, Arch: []uint16{7}})
+	waits("the default image of pc-x86-64 is not here yet")
+	for _, from := range []string{"127.0.0.9", "127.0.0.3"} {
+		if status, _ := asks(from); status != 403 {
+			t.Errorf("from %s, which is nobody's: status %d", from, status)
+		}
+	}
+	if _, got := asks("127.0.0.4"); strings.Contains(got, "kernel") {
+		t.Errorf("a switch is to do %q", got)
+	}
+
+	// Then it boots what the node is to boot: each time as if it were the first.
+	d := devices[one.MAC]
+	d.Kind = nodes.Node
+	devices[one.MAC] = d
+	var tokens []string
+	for range 2 {
+		_, got := asks("127.0.0.2")
+		_, token, _ := strings.Cut(got, "/boot/")
+		token, _, _ = strings.Cut(token, "\n")
+		want := "#!ipxe\n" +
+			"kernel http://127.0.0.1:80/kernel/TOKEN initrd=initrd console=ttyS0,115200 console=tty0 panic=10 walt.mac=52:54:00:00:00:01 walt.ip=127.0.0.2/24 walt.gw=127.0.0.1 walt.boot=http://127.0.0.1:80/boot/TOKEN\n" +
+			"initrd --name initrd http://127.0.0.1:80/initrd/TOKEN\nboot\n"
+		if token == "" || strings.ReplaceAll(got, token, "TOKEN") != want {
+			t.Fatalf("it is to do %q, want %q", got, want)
+		}
+		tokens = append(tokens, token)
+	}
+	if _, status := f.ask(one, tokens[0]); status != 403 {
+		t.Errorf("instructions of the boot before: status %d", status)
+	}
+	i, _ := f.ask(one, tokens[1])
+	c := f.agent(one, report(i, instructions.Init))
+	f.report(c, report(i, instructions.Init, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+
+	// What it cannot boot is said in words that iPXE does not take for its own.
+	f.choose("one", "hollow")
+	_, got := asks("127.0.0.2")
+	if want := "#!ipxe\necho walt: the image cannot boot a machine: it has no kernel"; !strings.HasPrefix(got, want) || !strings.Contains(got, "\nsleep 30\nchain ") {
+		t.Errorf("it is to do %q", got)
+	}
+	f.hears("one failed: the image cannot boot a machine: it has no kernel")
+}
+
+// What a device tells of itself makes a model of it, or nothing does.
+func TestModelsOfBoards(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const pc = "PXEClient:Arch:00000:UNDI:002001"
+	for _, c := range []struct {
+		client dhcp.Client
+		want   images.Model
+	}{
+		{dhcp.Client{Class: pc, Arch: []uint16{0}}, "pc-x86-64"},
+		{dhcp.Client{Arch: []uint16{6, 7}}, "pc-x86-64"},
+		{dhcp.Client{Class: "HTTPClient:Arch:00016:UNDI:003001", Arch: []uint16{16}}, "pc-x86-64"},
+		{dhcp.Client{Arch: []uint16{11}}, ""},
+		{dhcp.Client{Class: pc}, ""},
+		{dhcp.Client{MAC: "b8:27:eb:00:00:01", Class: pc, Arch: []uint16{0}}, ""},
+		{dhcp.Client{MAC: "b8:27:eb:00:00:01", Class: "walt.node.rpi-3-b", Arch: []uint16{0}}, "rpi-3-b"},
+		{dhcp.Client{Users: []string{"iPXE", "walt.node.pc-x86-32"}, Arch: []uint16{0}}, "pc-x86-32"},
+		{dhcp.Client{Class: "walt.node.../etc", Arch: []uint16{22}}, ""},
+		{dhcp.Client{Class: "android-dhcp-14"}, ""},
+	} {
+		if c.client.MAC == "" {
+			c.client.MAC = one.MAC
+		}
+		devices := known{c.client.MAC: {Name: "one", MAC: c.client.MAC, Kind: nodes.Unknown}}
+		hosts, _ := netboot.Boards(f.Server, segment, devices)
+		if _, ok := hosts.Host(t.Context(), c.client); !ok || devices[c.client.MAC].Model != c.want {
+			t.Errorf("%+v is %q, %v, want %q", c.client, devices[c.client.MAC].Model, ok, c.want)
+		}
+		if err := f.Forget(t.Context(), c.client.MAC); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestHosts(t *testing.T) {
+	t.Parallel()
+	for on, want := range map[string]string{
+		"192.168.7.0/24": "192.168.7.1 192.168.7.254", "10.0.0.0/20": "10.0.0.1 10.0.15.254", "10.1.2.128/29": "10.1.2.129 10.1.2.134", "10.1.2.3/16": "10.1.0.1 10.1.255.254",
+	} {
+		first, last := netboot.Hosts(netip.MustParsePrefix(on))
+		if got := fmt.Sprint(first, " ", last); got != want {
+			t.Errorf("%s: %s, want %s", on, got, want)
+		}
+	}
+}
+
+var _ netboot.Devices = (*nodes.Lab)(nil)

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package nic
+
+import (
+	"net"
+	"syscall"
+
+	"walt/fault"
+)
+
+// ListenBroadcast fails: it needs sockets of Linux.
+func (i *Interface) ListenBroadcast(uint16) (net.PacketConn, error) {
+	return nil, fault.Failedf("the server boots boards and PCs on Linux alone")
+}
+
+func (i *Interface) bind(string, string, syscall.RawConn) error { return nil }

@@ -1,0 +1,40 @@
+package nic
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// What goes to a client without an address is a packet of IPv4 as RFC 791 and RFC 768
+// have it: its header sums up to nothing.
+func TestDatagram(t *testing.T) {
+	from, to := netip.MustParseAddrPort("192.168.7.1:67"), netip.MustParseAddrPort("192.168.7.200:68")
+	p := datagram(from, to, []byte("odd"))
+	want := []byte{
+		0x45, 0, 0, 31, 0, 0, 0, 0, 64, 17, p[10], p[11], 192, 168, 7, 1, 192, 168, 7, 200,
+		0, 67, 0, 68, 0, 11, 0, 0, 'o', 'd', 'd',
+	}
+	if !bytes.Equal(p, want) {
+		t.Errorf("% x, want % x", p, want)
+	}
+	if sum := checksum(p[:ipHeader]); sum != 0 {
+		t.Errorf("with its checksum the header sums up to %#x, want 0", sum)
+	}
+	if sum := checksum([]byte{0xff, 0xff, 0xff, 0xff, 0, 1}); sum != 0xfffe {
+		t.Errorf("what is carried is lost: %#x", sum)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	i, err := Open("lo", netip.Addr{})
+	if err != nil || i.Addr != netip.MustParseAddr("127.0.0.1") || i.Net != netip.MustParsePrefix("127.0.0.0/8") {
+		t.Errorf("loopback is %+v, %v", i, err)
+	}
+	for name, want := range map[string]string{"nothing0": "there is no network interface nothing0", "lo": "the network interface lo does not have the address 192.0.2.1"} {
+		if _, err := Open(name, netip.MustParseAddr("192.0.2.1")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/images"
+	"walt/journal"
+	"walt/state"
+)
+
+// Arrival is what a device tells of itself when it asks for its address.
+type Arrival struct {
+	MAC   ethernet.MAC
+	Model images.Model // "" when it does not tell
+	Host  string       // the name that it gives itself, any text; "" when it does not
+}
+
+const (
+	// strangers is how many devices whose model is not known come by themselves at most:
+	// anybody on the network can be any number of them.
+	strangers = 256
+	// namesTried is how many names that may be taken are tried for one that comes.
+	namesTried = 100
+)
+
+// Device returns the device with a MAC address, false when there is none.
+func (l *Lab) Device(ctx context.Context, mac ethernet.MAC) (d Device, here bool, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		name, found, err := macs.Find(r, string(mac))
+		if err != nil || !found {
+			here = false
+			return err
+		}
+		d, here, err = devices.Find(r, string(name))
+		return err
+	})
+	return d, here, err
+}
+
+// Met is told of a device that asks for its address, and returns what the lab has it for.
+// One that was never seen is registered, under the name that it gives itself when it can
+// have that, and else under one of its MAC address. One that is known stays as it is,
+// but gets the model that it lacked.
+func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
+	d, here, err := l.Device(ctx, a.MAC)
+	if err != nil || here && (a.Model == "" || d.Model != "" || d.Kind != Unknown) {
+		return d, err
+	}
+	if here {
+		return l.Register(ctx, journal.Server, Announcement{Name: d.Name, MAC: a.MAC, Model: a.Model})
+	}
+	if a.Model == "" {
+		if err := l.takesStrangers(ctx); err != nil {
+			return Device{}, err
+		}
+	}
+	name, err := l.nameFor(ctx, a)
+	if err != nil {
+		return Device{}, err
+	}
+	d, err = l.Register(ctx, journal.Server, Announcement{Name: name, MAC: a.MAC, Model: a.Model})
+	if err != nil { // perhaps it was quicker than itself, or somebody took the name: it asks again
+		return Device{}, fmt.Errorf("register %s: %w", name, err)
+	}
+	return d, nil
+}
+
+// takesStrangers returns a fault when there are too many devices of which nothing is known.
+func (l *Lab) takesStrangers(ctx context.Context) error {
+	n, err := read(ctx, l.view, func() int {
+		return len(l.view.which(func(d *Device) bool { return d.Kind == Unknown && d.Model == "" }))
+	})
+	if err == nil && n >= strangers {
+		err = fault.Failedf("%d devices are here already whose model is not known", n)
+	}
+	return err
+}
+
+// nameFor is a name for a device that comes, which nothing is called.
+func (l *Lab) nameFor(ctx context.Context, a Arrival) (Name, error) {
+	wanted, err := ParseName(a.Host)
+	if err != nil {
+		wanted = automaticName(a)
+	}
+	return state.Read(ctx, l.Store, func(r state.Reader) (Name, error) {
+		name := wanted
+		for i := 2; i < namesTried; i++ {
+			_, taken, err := devices.Find(r, string(name))
+			if err != nil || !taken {
+				return name, err
+			}
+			suffix := fmt.Sprintf("-%d", i)
+			name = wanted[:min(len(wanted), longestName-len(suffix))] + Name(suffix)
+		}
+		return "", errors.New("all names for it are taken")
+	})
+}
+
+// longestName is how many characters a name has at most.
+const longestName = 63
+
+// automaticName is what a device is called that has no name: by the family of its model,
+// and the end of its MAC address, as in rpi-4f2a1c.
+func automaticName(a Arrival) Name {
+	family, _, _ := strings.Cut(string(a.Model), "-")
+	if _, err := ParseName(family + "-0"); err != nil {
+		family = "device"
+	}
+	digits := strings.ReplaceAll(string(a.MAC), ":", "")
+	return Name(family + "-" + digits[len(digits)-6:])
+}
