@@ -206,7 +206,7 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 	case !known:
 		b.refuse(w, r)
 	case d.Model == "":
-		b.again(w, waits, fmt.Sprintf("its model is not known, see: device config %s model=MODEL", d.Name))
+		b.again(w, waits, fmt.Sprintf("its model is not known, tell it: device add %s --mac %s --model MODEL", d.Name, d.MAC))
 	case d.Kind != nodes.Node:
 		b.again(w, waits, fmt.Sprintf("the default image of %s is not here yet", d.Model))
 	case !b.enter(ip):
