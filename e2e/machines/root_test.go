@@ -50,7 +50,7 @@ func withoutNFS(t *testing.T) v1.Layer {
 func TestRootInMemory(t *testing.T) {
 	boottest.NeedLong(t)
 	w := newWorld(t, map[string]map[string]string{
-		"waltplatform/pc-x86-64-default": {"etc/name": "all here\n", bare: "", "bin/beat": `#!/bin/sh
+		"waltplatform/pc-x86-64-default": {"etc/name": "all here\n", bare: "", "big": strings.Repeat("x", 32<<20), "bin/beat": `#!/bin/sh
 while :; do
 	echo 3 > /proc/sys/vm/drop_caches
 	cat /bin/busybox > /dev/null && echo "beat: $(cat /etc/name)"
