@@ -37,7 +37,8 @@ test: parts ## run all tests, the stories through the real ssh client among them
 	$(if $(RACE),$(GO) test -timeout 10m ./state/badger)
 
 MACHINES := ./vnode/qemu ./netboot/agent ./e2e/machines
-MACHINE_PARTS := ssh docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd ip dnsmasq
+MACHINE_PARTS := ssh docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd ip dnsmasq \
+	/usr/lib/ipxe/snponly.efi /usr/share/ovmf/OVMF.fd
 
 test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines, two at a time
 	scripts/parts $(MACHINE_PARTS)
@@ -77,7 +78,7 @@ cross: agents ## build bin/waltd-OS-ARCH for every platform
 	done
 
 parts: ## install, or name, the real programs that the tests use
-	scripts/parts ssh ssh-keygen docker-registry dockerd podman skopeo snmpd snmpget puttygen openssl $(if $(RACE),gcc)
+	scripts/parts ssh ssh-keygen docker-registry dockerd podman skopeo snmpd snmpget puttygen openssl curl tftp $(if $(RACE),gcc)
 
 clean: ## remove what was built
 	rm -rf bin netboot/initrd/agents/*.zst

@@ -43,7 +43,7 @@ func (s *server) serveInterface(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	segment := netboot.Segment{Net: i.Net, Server: i.Addr, First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr}
+	segment := netboot.Segment{Net: i.Net, Server: i.Addr, First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Loaders: c.Loaders}
 	if c.Range == "" {
 		segment.First, segment.Last = netboot.Hosts(i.Net)
 	}

@@ -84,7 +84,8 @@ var imageForm = regexp.MustCompile(`^([a-z][a-z0-9-]{0,31}/)?` + partForm + `(:`
 const partForm = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
 
 func (k *checker) network(n *Network) {
-	if n.Interface == "" && *n != (Network{}) {
+	n.Loaders = k.path(n.Loaders)
+	if n.Interface == "" && *n != (Network{Loaders: defaultLoaders}) {
 		k.wrong("network.interface", "is missing; want the network interface that boards and PCs are on, as in \"eth1\"")
 	}
 	n.Addr = k.address("network.address", n.Address)

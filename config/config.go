@@ -74,6 +74,7 @@ type Network struct {
 	Range     string `toml:"range"`     // that devices get, FIRST-LAST; "" for all of the network
 	Router    string `toml:"router"`    // the way out; "" for none
 	DNS       string `toml:"dns"`       // who answers names; "" for nobody
+	Loaders   string `toml:"loaders"`   // directory with iPXE for other firmware
 
 	// What they say, the zero Addr where they say nothing.
 	Addr, First, Last, RouterAddr, DNSAddr netip.Addr `toml:"-"`
@@ -126,6 +127,9 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // that nobody in the lab has the same.
 const defaultSubnet = "10.217.0.0/20"
 
+// defaultLoaders is where Debian's package of iPXE has its files.
+const defaultLoaders = "/usr/lib/ipxe"
+
 // hub is Docker Hub, which serves when no registry is listed.
 var hub = Registry{Label: "hub", URL: "https://registry-1.docker.io"}
 
@@ -142,6 +146,7 @@ func base() Config {
 		Data:    "/var/lib/walt",
 		Docker:  Docker{Host: "unix:///var/run/docker.sock"},
 		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
+		Network: Network{Loaders: defaultLoaders},
 		Virtual: Virtual{Kind: "auto", Boot: "direct", Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{
 			MaxConnections: 1000,

@@ -58,6 +58,7 @@ address = "192.168.7.1"
 range = "192.168.7.100 - 192.168.7.199"
 router = "192.168.7.254"
 dns = "192.168.7.253"
+loaders = "ipxe"
 
 [virtual]
 kind = "qemu"
@@ -100,7 +101,7 @@ func TestLoad(t *testing.T) {
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		Boot:   config.Boot{Kernel: "alice/debian:12"},
 		Network: config.Network{
-			Interface: "eth1", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Router: "192.168.7.254", DNS: "192.168.7.253",
+			Interface: "eth1", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Router: "192.168.7.254", DNS: "192.168.7.253", Loaders: filepath.Join(dir, "ipxe"),
 			Addr: netip.MustParseAddr("192.168.7.1"), First: netip.MustParseAddr("192.168.7.100"), Last: netip.MustParseAddr("192.168.7.199"),
 			RouterAddr: netip.MustParseAddr("192.168.7.254"), DNSAddr: netip.MustParseAddr("192.168.7.253"),
 		},

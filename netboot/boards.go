@@ -3,18 +3,25 @@ package netboot
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/netboot/dhcp"
+	"walt/netboot/tftp"
 	"walt/nodes"
 	"walt/state"
 )
@@ -22,8 +29,8 @@ import (
 const (
 	// boardParams are of the kernel of boards and PCs: they show what they do on both, and
 	// start anew by themselves after a panic.
-	boardParams    = "console=ttyS0,115200 console=tty0 panic=10"
-	portDHCPClient = 68
+	boardParams              = "console=ttyS0,115200 console=tty0 panic=10"
+	portDHCPClient, portTFTP = 68, 69
 	// meetLimit is how long the lab may take to say what a device is.
 	meetLimit = 5 * time.Second
 	// waits and failed are for how long, in seconds, a board sleeps before it asks again:
@@ -49,6 +56,15 @@ type Segment struct {
 	First, Last netip.Addr // what devices get
 	// Router is the way out, DNS who answers names: the zero Addr when there is none.
 	Router, DNS netip.Addr
+	// Loaders is the directory with iPXE for firmware that is something else.
+	Loaders string
+}
+
+// BoardNetwork is how boards and PCs reach the server.
+type BoardNetwork interface {
+	Network
+	ListenUDP(port uint16) (net.PacketConn, error)
+	DialUDP(netip.AddrPort) (net.Conn, error)
 }
 
 // boards are the devices of a segment. They start when somebody switches them on, and
@@ -65,7 +81,7 @@ type boards struct {
 
 // ServeBoards serves the devices of a segment, until ctx ends. It fails when another
 // server gives addresses there: mac is who asks for that.
-func (s *Server) ServeBoards(ctx context.Context, on Network, segment Segment, mac net.HardwareAddr, devices Devices) error {
+func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) error {
 	if err := alone(ctx, on, mac); err != nil {
 		return err
 	}
@@ -75,8 +91,16 @@ func (s *Server) ServeBoards(ctx context.Context, on Network, segment Segment, m
 	}
 	web := s.handlers()
 	web.HandleFunc("GET /ipxe", b.script)
+	files, err := on.ListenUDP(portTFTP)
+	if err != nil {
+		return fmt.Errorf("serve boards on port %d: %w", portTFTP, err)
+	}
+	defer files.Close()
 	s.Log.Info("boards and PCs boot from here", "network", segment.Net, "address", segment.Server)
-	return s.serve(ctx, on, b, web)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.serve(ctx, on, b, web) })
+	g.Go(func() error { return (&tftp.Server{Files: b, Dial: on.DialUDP, Log: s.Log}).Serve(ctx, files) })
+	return g.Wait()
 }
 
 // alone returns a fault when another server gives addresses on a network: two of them would
@@ -155,8 +179,50 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	b.mu.Unlock()
 	return dhcp.Host{
 		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.DNS,
-		Script: fmt.Sprintf("http://%s/ipxe", netip.AddrPortFrom(b.Segment.Server, PortHTTP)),
+		Script: fmt.Sprintf("http://%s/ipxe", netip.AddrPortFrom(b.Segment.Server, PortHTTP)), Loader: loaderFor(c),
 	}, true
+}
+
+// loaders are iPXE for the architectures of firmware that ask for it by TFTP. They use the
+// drivers of that firmware: those of iPXE itself hang on some boards.
+var loaders = map[uint16]string{0: "undionly.kpxe", 7: "snponly.efi", 9: "snponly.efi"}
+
+// loaderFor is the loader of a client, "" when it does not look for one that there is.
+func loaderFor(c dhcp.Client) string {
+	if !strings.HasPrefix(c.Class, "PXEClient") || isRaspberry(c.MAC) {
+		return ""
+	}
+	for _, a := range c.Arch {
+		if name := loaders[a]; name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// Open implements tftp.Files: there are loaders, for devices that have an address.
+func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
+	b.mu.Lock()
+	_, known := b.holders[client]
+	b.mu.Unlock()
+	if !known {
+		return tftp.File{}, fmt.Errorf("%s is the address of no device", client)
+	}
+	name = strings.TrimPrefix(name, "/")
+	if !slices.Contains(slices.Collect(maps.Values(loaders)), name) {
+		return tftp.File{}, fs.ErrNotExist
+	}
+	f, err := os.Open(filepath.Join(b.Loaders, name))
+	if err != nil {
+		b.Log.Error("a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "to", client, "err", err)
+		return tftp.File{}, err
+	}
+	i, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return tftp.File{}, err
+	}
+	return tftp.File{ReaderAt: f, Closer: f, Size: i.Size()}, nil
 }
 
 // pcs are the architectures of firmware, RFC 4578 and IANA's list, whose devices are PCs
@@ -166,6 +232,10 @@ var pcs = []uint16{0, 7, 9, 16}
 // raspberries are what MAC addresses of Raspberry Pi boards begin with. Their firmware
 // says that it is that of a PC.
 var raspberries = []string{"b8:27:eb:", "dc:a6:32:", "e4:5f:01:", "d8:3a:dd:", "2c:cf:67:", "28:cd:c1:"}
+
+func isRaspberry(mac ethernet.MAC) bool {
+	return slices.ContainsFunc(raspberries, func(prefix string) bool { return strings.HasPrefix(string(mac), prefix) })
+}
 
 // modelOf is the model of a device as it tells, or as its firmware does; "" when neither
 // says enough.
@@ -177,8 +247,7 @@ func modelOf(c dhcp.Client) images.Model {
 			}
 		}
 	}
-	raspberry := slices.ContainsFunc(raspberries, func(prefix string) bool { return strings.HasPrefix(string(c.MAC), prefix) })
-	if !raspberry && slices.ContainsFunc(c.Arch, func(a uint16) bool { return slices.Contains(pcs, a) }) {
+	if !isRaspberry(c.MAC) && slices.ContainsFunc(c.Arch, func(a uint16) bool { return slices.Contains(pcs, a) }) {
 		return "pc-x86-64"
 	}
 	return ""

@@ -2,9 +2,13 @@ package netboot_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,6 +18,7 @@ import (
 	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
+	"walt/netboot/tftp"
 	"walt/nodes"
 )
 
@@ -167,6 +172,73 @@ func TestModelsOfBoards(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// Firmware that is not iPXE gets that, by its architecture, and no file beside it.
+func TestLoaders(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	on := segment
+	on.Loaders = t.TempDir()
+	if err := os.WriteFile(filepath.Join(on.Loaders, "snponly.efi"), []byte("uefi"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(on.Loaders, "other"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Unknown}, "b8:27:eb:00:00:01": {Name: "pi", MAC: "b8:27:eb:00:00:01", Kind: nodes.Unknown}}
+	hosts, _ := netboot.Boards(f.Server, on, devices)
+	files := hosts.(tftp.Files)
+	if _, err := files.Open(one.IP, "snponly.efi"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("before it has an address: %v", err)
+	}
+	for _, c := range []struct {
+		client dhcp.Client
+		want   string
+	}{
+		{dhcp.Client{MAC: "b8:27:eb:00:00:01", Class: "PXEClient:Arch:00000:UNDI:002001", Arch: []uint16{0}}, ""},
+		{dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00000:UNDI:002001", Arch: []uint16{0}}, "undionly.kpxe"},
+		{dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00007:UNDI:003000", Arch: []uint16{7}}, "snponly.efi"},
+		{dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00009:UNDI:003016", Arch: []uint16{9}}, "snponly.efi"},
+		{dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00011:UNDI:003000", Arch: []uint16{11}}, ""},
+		{dhcp.Client{MAC: one.MAC, Class: "PXEClient"}, ""},
+		{dhcp.Client{MAC: one.MAC, Class: "Linux", Arch: []uint16{7}}, ""},
+	} {
+		if h, ok := hosts.Host(t.Context(), c.client); !ok || h.Loader != c.want {
+			t.Errorf("%+v loads %q, %v, want %q", c.client, h.Loader, ok, c.want)
+		}
+	}
+	for name, want := range map[string]string{
+		"snponly.efi": "uefi", "/snponly.efi": "uefi", "undionly.kpxe": "not installed",
+		"other": "none", "../secret": "none", "": "none", ".": "none", "//snponly.efi": "none", "snponly.efi/": "none",
+	} {
+		file, err := files.Open(hostOf(t, hosts, one.MAC), name)
+		got := "not installed"
+		switch {
+		case err == nil:
+			b := make([]byte, file.Size)
+			if _, err := file.ReadAt(b, 0); err != nil {
+				t.Error(err)
+			}
+			got = string(b)
+			file.Close()
+		case errors.Is(err, fs.ErrNotExist) && !strings.Contains(err.Error(), on.Loaders):
+			got = "none"
+		}
+		if got != want {
+			t.Errorf("%q is %q, %v, want %q", name, got, err, want)
+		}
+	}
+}
+
+// hostOf is the address that a device gets.
+func hostOf(t *testing.T, hosts dhcp.Hosts, mac ethernet.MAC) netip.Addr {
+	t.Helper()
+	h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: mac})
+	if !ok {
+		t.Fatalf("%s gets no address", mac)
+	}
+	return h.IP
 }
 
 func TestHosts(t *testing.T) {

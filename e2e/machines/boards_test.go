@@ -56,15 +56,24 @@ func newSegment(t *testing.T) {
 // segment is the configuration of a server for it.
 const segment = "[network]\ninterface = \"lab0\"\nrange = \"192.168.7.100-192.168.7.199\"\n"
 
+// What firmware of a PC is in QEMU: a BIOS with a network card that has iPXE, and UEFI,
+// which knows the network itself.
+var (
+	ipxe = []string{"-device", "virtio-net-pci,netdev=n,mac="}
+	uefi = []string{"-bios", "/usr/share/ovmf/OVMF.fd", "-device", "virtio-net-pci,netdev=n,romfile=,mac="}
+)
+
 // pc is a machine of the test's own that is on the network: it has no disk, and does what
-// its firmware does. What its kernel says is in the file that is returned.
-func pc(t *testing.T, name, mac string) (console string) {
+// its firmware does.
+func pc(t *testing.T, name, mac string, firmware []string) {
 	t.Helper()
 	run(t, "ip", "tuntap", "add", name, "mode", "tap")
 	run(t, "ip", "link", "set", name, "master", "lab0", "up")
-	console = filepath.Join(t.TempDir(), "console")
-	c := exec.Command("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "512", "-serial", "file:"+console,
-		"-netdev", "tap,id=n,ifname="+name+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n,mac="+mac)
+	console := filepath.Join(t.TempDir(), "console")
+	firmware = append(firmware[:len(firmware)-1:len(firmware)-1], firmware[len(firmware)-1]+mac)
+	c := exec.Command("qemu-system-x86_64", append([]string{
+		"-nodefaults", "-display", "none", "-m", "512", "-serial", "file:" + console, "-netdev", "tap,id=n,ifname=" + name + ",script=no,downscript=no",
+	}, firmware...)...)
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -76,7 +85,6 @@ func pc(t *testing.T, name, mac string) (console string) {
 			t.Logf("%s: %v\n%s", name, err, b[max(0, len(b)-4000):])
 		}
 	})
-	return console
 }
 
 // A PC that nobody told the server of is switched on: it becomes a free node by itself,
@@ -91,7 +99,7 @@ func TestPC(t *testing.T) {
 		"waltplatform/pc-x86-64-default": {"etc/name": "default\n"},
 		"alice/blue":                     {"etc/name": "blue\n"},
 	}, segment)
-	pc(t, "tap0", "52:54:00:4f:2a:1c")
+	pc(t, "tap0", "52:54:00:4f:2a:1c", ipxe)
 	w.until("alice", "node show --all --json", `"name":"pc-4f2a1c"`)
 	w.does("alice", "node wait pc-4f2a1c")
 	if out := w.does("alice", "node run pc-4f2a1c hostname; cat /etc/name"); out != "pc-4f2a1c\ndefault\n" {
@@ -117,6 +125,22 @@ func TestPC(t *testing.T) {
 	w.does("alice", "node wait pc-4f2a1c")
 	if out := w.does("alice", "node run pc-4f2a1c cat /etc/name"); out != "blue\n" {
 		t.Errorf("with another image it is %q", out)
+	}
+}
+
+// A PC whose firmware is UEFI gets iPXE first.
+func TestUEFI(t *testing.T) {
+	t.Parallel()
+	if inNetwork(t) {
+		return
+	}
+	newSegment(t)
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {"etc/name": "default\n"}}, segment)
+	pc(t, "tap0", "52:54:00:4f:2a:1c", uefi)
+	w.until("alice", "node show --all --json", `"name":"pc-4f2a1c"`)
+	w.does("alice", "node wait pc-4f2a1c")
+	if out := w.does("alice", "node run pc-4f2a1c hostname; cat /etc/name"); out != "pc-4f2a1c\ndefault\n" {
+		t.Errorf("it is %q", out)
 	}
 }
 

@@ -38,6 +38,8 @@ type Host struct {
 	Router, DNS netip.Addr
 	// Script is the URL of what iPXE runs, "" when there is nothing to boot.
 	Script string
+	// Loader is the file that other firmware gets from the server by TFTP, "" for none.
+	Loader string
 }
 
 // Client is who asks, as it tells. All of that but the MAC address may be anything.
@@ -159,9 +161,15 @@ func (h Host) tell(q, a *dhcpv4.DHCPv4) {
 		a.YourIPAddr = h.IP.AsSlice()
 		a.UpdateOption(dhcpv4.OptIPAddressLeaseTime(lease))
 	}
-	if h.Script != "" && isIPXE(q) {
+	switch ipxe := isIPXE(q); {
+	case ipxe && h.Script != "":
 		a.UpdateOption(dhcpv4.OptBootFileName(h.Script))
 		a.UpdateOption(dhcpv4.OptGeneric(ipxeOptions, noProxy))
+	case !ipxe && h.Loader != "":
+		// Each firmware looks at another of these places.
+		a.BootFileName = h.Loader
+		a.UpdateOption(dhcpv4.OptBootFileName(h.Loader))
+		a.UpdateOption(dhcpv4.OptTFTPServerName(h.Server.String()))
 	}
 }
 

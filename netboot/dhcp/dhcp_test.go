@@ -122,6 +122,33 @@ func TestAnswerToIPXE(t *testing.T) {
 	}
 }
 
+// Other firmware is told its loader wherever it looks for that, and never that the server
+// is one of PXE: without option 43 UEFI would ask that at port 4011.
+func TestAnswerToFirmware(t *testing.T) {
+	h := host
+	h.Loader = "snponly.efi"
+	s := &Server{Hosts: one(h)}
+	for what, c := range map[string]struct {
+		client dhcpv4.Modifier
+		file   string // in the header
+		option string
+	}{
+		"UEFI": {dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003000")), "snponly.efi", "snponly.efi"},
+		"iPXE": {dhcpv4.WithUserClass("iPXE", false), "", host.Script},
+	} {
+		b, _ := s.Answer(t.Context(), ask(t, known, dhcpv4.MessageTypeDiscover, c.client))
+		a, err := dhcpv4.FromBytes(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := a.TFTPServerName()
+		if a.BootFileName != c.file || a.BootFileNameOption() != c.option || (server == "10.0.0.1") != (c.file != "") ||
+			a.ServerIPAddr.String() != "10.0.0.1" || a.Options.Has(dhcpv4.OptionClassIdentifier) {
+			t.Errorf("%s: %s", what, a.Summary())
+		}
+	}
+}
+
 func TestServe(t *testing.T) {
 	server, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {

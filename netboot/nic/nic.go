@@ -55,6 +55,18 @@ func (i *Interface) Listen(port uint16) (net.Listener, error) {
 	return c.Listen(context.Background(), "tcp4", netip.AddrPortFrom(i.Addr, port).String())
 }
 
+// ListenUDP opens a UDP port of the host for who is on the interface.
+func (i *Interface) ListenUDP(port uint16) (net.PacketConn, error) {
+	c := net.ListenConfig{Control: i.bind}
+	return c.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(i.Addr, port).String())
+}
+
+// DialUDP opens a UDP socket of the host to somebody on the interface.
+func (i *Interface) DialUDP(to netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(i.Addr, 0)), Control: i.bind}
+	return d.Dial("udp4", to.String())
+}
+
 // Prod does nothing: the host itself tells machines that connections to a server which
 // has ended are over.
 func (i *Interface) Prod(uint16, netip.AddrPort) {}

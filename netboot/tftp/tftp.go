@@ -1,0 +1,146 @@
+// Package tftp sends files to firmware that knows nothing better: TFTP, read-only, as in
+// RFC 1350, 2347 to 2349 and 7440. Which files there are, and for whom, is not its
+// business. Its one surprising rule: a file without end to be sent again is not sent on
+// because a client repeats itself, but when it has been silent.
+package tftp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// transfers is how many files are sent at once, and transfersEach how many of them to
+	// one client: those beyond are not answered, and asked for again.
+	transfers, transfersEach = 1024, 8
+	// requestSize is how many bytes a request has at most.
+	requestSize = 1500
+)
+
+// File is what a client asked for.
+type File struct {
+	io.ReaderAt
+	io.Closer
+	Size int64
+}
+
+// Files are what clients ask for.
+type Files interface {
+	// Open opens a file for the client with an address. Of an error that is
+	// fs.ErrNotExist the client is told that there is none, of others that it cannot have it.
+	Open(client netip.Addr, name string) (File, error)
+}
+
+// Server sends files.
+type Server struct {
+	Files Files
+	// Dial opens a UDP socket of the server to a client: each transfer has its own.
+	Dial func(netip.AddrPort) (net.Conn, error)
+	Log  *slog.Logger
+
+	mu   sync.Mutex
+	busy map[netip.Addr]int // transfers to each client
+	all  int                // of busy
+}
+
+// Serve answers the requests that come from conn, a socket of port 69, until ctx ends or
+// that is closed. It returns when all transfers have ended.
+func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	ctx, cancel := context.WithCancel(ctx)
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer cancel()
+	b := make([]byte, requestSize)
+	for {
+		n, from, err := conn.ReadFrom(b)
+		if err != nil && (ctx.Err() != nil || errors.Is(err, net.ErrClosed)) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		client, is := from.(*net.UDPAddr)
+		if !is {
+			continue
+		}
+		to := client.AddrPort()
+		r, wrong := parseRequest(b[:n])
+		if wrong == nil && r == nil || !s.enter(to.Addr()) {
+			continue
+		}
+		sending.Go(func() { // ends with ctx, or when the client is silent
+			defer s.leave(to.Addr())
+			s.answer(ctx, to, r, wrong)
+		})
+	}
+}
+
+// enter counts a transfer, unless there are too many.
+func (s *Server) enter(client netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == transfers || s.busy[client] == transfersEach {
+		return false
+	}
+	if s.busy == nil {
+		s.busy = map[netip.Addr]int{}
+	}
+	s.all++
+	s.busy[client]++
+	return true
+}
+
+func (s *Server) leave(client netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.busy[client]--; s.busy[client] == 0 {
+		delete(s.busy, client)
+	}
+}
+
+// answer answers a request, or says what is wrong with it.
+func (s *Server) answer(ctx context.Context, to netip.AddrPort, r *request, wrong *failure) {
+	conn, err := s.Dial(to)
+	if err != nil {
+		s.Log.Warn("answer who asks for a file", "to", to, "err", err)
+		return
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if wrong == nil {
+		wrong = s.send(conn, to.Addr().Unmap(), r)
+	}
+	if wrong != nil {
+		_, _ = conn.Write(wrong.packet()) // who does not hear it asks again
+	}
+}
+
+// send sends the file that is asked for, and returns what the client is to be told else.
+func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
+	f, err := s.Files.Open(client, r.file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &failure{notFound, "there is no such file"}
+	case err != nil:
+		s.Log.Warn("open a file for who asks", "for", client, "file", r.file, "err", err)
+		return &failure{denied, "this file is not for you"}
+	}
+	defer f.Close()
+	began := time.Now()
+	t := transfer{conn: conn, file: f, terms: r.terms()}
+	if err := t.run(r); err != nil {
+		s.Log.Debug("a file was not sent to its end", "to", client, "file", r.file, "bytes", t.sent(), "of", f.Size, "err", err)
+		return nil
+	}
+	s.Log.Debug("sent a file", "to", client, "file", r.file, "bytes", f.Size, "took", time.Since(began))
+	return nil
+}

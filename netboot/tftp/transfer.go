@@ -1,0 +1,128 @@
+package tftp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// tries is how often what a client does not confirm is sent.
+const tries = 8
+
+// errSilent says that a client confirms nothing any more.
+var errSilent = errors.New("the client is silent")
+
+// transfer is the sending of a file. Blocks have numbers from 1 on; on the wire these
+// begin anew at 0 after 65535.
+type transfer struct {
+	conn net.Conn
+	file File
+	terms
+	confirmed int64 // blocks
+}
+
+// sent is how many bytes the client has confirmed.
+func (t *transfer) sent() int64 { return min(t.confirmed*int64(t.block), t.file.Size) }
+
+// run sends the whole file.
+func (t *transfer) run(r *request) error {
+	if accepted := r.accepted(t.terms, t.file.Size); accepted != nil {
+		if err := t.agree(accepted); err != nil {
+			return err
+		}
+	}
+	last := t.file.Size/int64(t.block) + 1 // which is not full: that says that it is the last
+	packet := make([]byte, headerSize+t.block)
+	for try := 0; t.confirmed < last; try++ {
+		if try == tries {
+			return errSilent
+		}
+		end := min(t.confirmed+int64(t.window), last)
+		for n := t.confirmed + 1; n <= end; n++ {
+			if err := t.sendBlock(packet, n); err != nil {
+				return err
+			}
+		}
+		before := t.confirmed
+		if err := t.await(end); err != nil {
+			return err
+		}
+		if t.confirmed > before {
+			try = -1
+		}
+	}
+	return nil
+}
+
+// agree sends what both agree on until the client confirms that.
+func (t *transfer) agree(accepted []byte) error {
+	for range tries {
+		if _, err := t.conn.Write(accepted); err != nil {
+			return err
+		}
+		n, err := t.confirm(time.Now().Add(t.wait), func(n uint16) bool { return n == 0 })
+		if n >= 0 || err != nil {
+			return err
+		}
+	}
+	return errSilent
+}
+
+func (t *transfer) sendBlock(packet []byte, n int64) error {
+	at := (n - 1) * int64(t.block)
+	b := packet[:headerSize+min(int64(t.block), t.file.Size-at)]
+	binary.BigEndian.PutUint16(b, opData)
+	binary.BigEndian.PutUint16(b[2:], uint16(n))
+	if read, err := t.file.ReadAt(b[headerSize:], at); read < len(b)-headerSize {
+		_, _ = t.conn.Write((&failure{undefined, "the server cannot read the file"}).packet()) // it gives up
+		return fmt.Errorf("read the file: %w", errors.Join(err, io.ErrUnexpectedEOF))
+	}
+	_, err := t.conn.Write(b)
+	return err
+}
+
+// await waits until the client confirms one of the blocks up to end that were sent: the
+// last of them, or one before a block that it lacks. It does nothing when the client is silent.
+func (t *transfer) await(end int64) error {
+	n, err := t.confirm(time.Now().Add(t.wait), func(n uint16) bool {
+		ahead := int64(n - uint16(t.confirmed)) // over the end of the numbers, too
+		return ahead >= 1 && ahead <= end-t.confirmed
+	})
+	if n >= 0 {
+		t.confirmed += int64(uint16(n) - uint16(t.confirmed))
+	}
+	return err
+}
+
+// confirm returns the number of the block that the client confirms, when that is wanted:
+// others are of what was sent twice. It is -1 when nothing came until then.
+func (t *transfer) confirm(until time.Time, wanted func(uint16) bool) (int, error) {
+	if err := t.conn.SetReadDeadline(until); err != nil {
+		return -1, err
+	}
+	var b [requestSize]byte
+	for {
+		n, err := t.conn.Read(b[:])
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return -1, nil
+		case err != nil:
+			return -1, err
+		case n < headerSize:
+			continue
+		}
+		number := binary.BigEndian.Uint16(b[2:])
+		switch binary.BigEndian.Uint16(b[:]) {
+		case opAck:
+			if wanted(number) {
+				return int(number), nil
+			}
+		case opError: // as firmware does that only wanted to know the size
+			return -1, fmt.Errorf("the client gave up: error %d", number)
+		}
+	}
+}
