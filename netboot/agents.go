@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -237,19 +236,17 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 	}
 }
 
-// stepForm is what a step may be called: whoever is root on a machine can tell anything.
-var stepForm = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
-
-// step is where a machine is, "" when it tells nothing that could be a step.
+// step is where a machine is, "" when it tells no step at which an agent can be that has
+// its instructions: whoever is root on a machine can tell anything.
 func step(r instructions.Report) instructions.Step {
 	if len(r.Steps) == 0 {
 		return ""
 	}
-	last := r.Steps[len(r.Steps)-1].Step
-	if !stepForm.MatchString(string(last)) {
-		return ""
+	switch last := r.Steps[len(r.Steps)-1].Step; last {
+	case instructions.Asking, instructions.Rescue, instructions.Mounts, instructions.Init, instructions.Up:
+		return last
 	}
-	return last
+	return ""
 }
 
 // full is what share of its memory for files a machine may have used.

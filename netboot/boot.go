@@ -115,7 +115,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	step := nodes.Kernel
 	if s.loaderOf(m) == nodes.PXE { // it fetches all that
 		b.CommandLine = files.CommandLine
-		files, step = Boot{}, loader
+		files, step = Boot{}, nodes.Loading
 	}
 	_, err = s.Store.Update(ctx, func(tx state.Tx) error { return records.Put(tx, string(m.MAC), b.record) })
 	if err != nil {

@@ -211,6 +211,9 @@ func TestSteps(t *testing.T) {
 	i, _ := f.ask(one, token)
 	c := f.agent(one, report(i, instructions.Modules, instructions.Asking, instructions.Mounts))
 	f.report(c, report(i, instructions.Mounts))
+	for _, other := range []instructions.Step{instructions.Modules, instructions.Network, instructions.Step(nodes.Preparing), "dancing"} {
+		f.report(c, report(i, other)) // of nobody who is asked in earnest
+	}
 	f.report(c, report(i, instructions.Init))
 	f.report(c, report(i, instructions.Up))
 	f.hears("one up at 127.0.0.2:22")

@@ -12,10 +12,6 @@ import (
 	"walt/nodes"
 )
 
-// loader is the step of a boot at which the machine fetches over the network what others
-// begin with.
-const loader = nodes.Step("loader")
-
 // fileLimit is how long a machine may take for one of these files.
 const fileLimit = 10 * time.Minute
 

@@ -22,13 +22,13 @@ const (
 func States() []State { return []State{Off, Booting, Up, Unreachable, Powersave} }
 
 // Step is how far a node that boots is. Those between Kernel and being up are told by
-// the agent of a machine, in its words; other nodes are at Kernel until they are up. One
-// that fetches its kernel is at a step of its own before that.
+// the agent of a machine, in its words; other nodes are at Kernel until they are up.
 type Step string
 
 const (
 	Started   Step = "start"  // told to start, and has not asked what to boot
 	Preparing Step = "image"  // the server makes ready what it boots
+	Loading   Step = "loader" // fetches over the network what others begin with
 	Kernel    Step = "kernel" // was given what it boots, and has not been heard of since
 )
 
