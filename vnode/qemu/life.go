@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -108,7 +109,7 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 		}
 	}()
 	dir := h.place(spec.MAC)
-	if err := makeDir(dir); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return end, err
 	}
 	if err := h.reachable(); err != nil {
@@ -164,6 +165,12 @@ func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, d
 	spec.Kernel, spec.Initrd, spec.CommandLine = b.Kernel, b.Initrd, b.CommandLine
 	if err := setAside(dir); err != nil {
 		return nil, err
+	}
+	switch was, err := end(dir); {
+	case err != nil:
+		return nil, err
+	case was:
+		h.Log.Warn("a machine that ran unseen was ended: its node starts anew", "node", who.Name)
 	}
 	m, err := e.start(ctx, dir, spec)
 	if err != nil && ctx.Err() == nil {

@@ -136,15 +136,38 @@ func (e Emulator) start(ctx context.Context, dir string, s Spec) (*Machine, erro
 	return m, nil
 }
 
-// end cuts the power of the machine in a directory, if one runs there.
-func end(dir string) (was bool) {
-	p := process(dir)
-	if p == nil {
-		return false
+// end cuts the power of the machine in a directory, if one runs there, whatever became of
+// its files and of the directory: two machines of one node must never run.
+func end(dir string) (was bool, err error) {
+	real, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		real, err = filepath.Dir(dir), nil
 	}
-	_ = p.Kill() // an error means that it has just ended
-	await(p, nil)
-	return true
+	if err != nil {
+		return false, err
+	}
+	all, err := os.ReadDir("/proc")
+	if err != nil {
+		return false, err
+	}
+	taken := filepath.Join(real, filepath.Base(dir)) + " (deleted)" // as /proc says when somebody took it away
+	for _, entry := range all {
+		id, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue // it is no process
+		}
+		p := named(id, dir)
+		if p == nil {
+			continue
+		}
+		if at, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", id)); !runsIn(id, dir) && (err != nil || at != taken) {
+			continue
+		}
+		_ = p.Kill() // an error means that it has just ended
+		await(p, nil)
+		was = true
+	}
+	return was, nil
 }
 
 // EndAll cuts the power of all machines in a directory for files of machines, and
@@ -155,7 +178,11 @@ func EndAll(dir string) (n int, err error) {
 		return 0, nil
 	}
 	for _, d := range dirs {
-		if end(filepath.Join(dir, d.Name())) {
+		was, err := end(filepath.Join(dir, d.Name()))
+		if err != nil {
+			return n, err
+		}
+		if was {
 			n++
 		}
 	}
@@ -164,49 +191,16 @@ func EndAll(dir string) (n int, err error) {
 
 // clear makes the directory of a machine, and takes away what an earlier one left.
 func clear(dir string) error {
-	if err := makeDir(dir); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	end(dir)
+	if _, err := end(dir); err != nil {
+		return err
+	}
 	for _, name := range []string{controlSocket, serialSocket, wireSocket, processID} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-	}
-	return nil
-}
-
-// makeDir makes the directory of a machine. When there is none, a machine may run all the
-// same: somebody took its directory away, and nobody can speak to it any more. It is ended.
-func makeDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return err
-	}
-	switch err := os.Mkdir(dir, 0o700); {
-	case errors.Is(err, os.ErrExist):
-		return nil
-	case err != nil:
-		return err
-	}
-	real, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return err
-	}
-	all, err := os.ReadDir("/proc")
-	if err != nil {
-		return err
-	}
-	for _, entry := range all {
-		id, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue // it is no process
-		}
-		p := named(id, dir)
-		if at, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", id)); p == nil || err != nil || at != real+" (deleted)" {
-			continue
-		}
-		_ = p.Kill() // an error means that it has just ended
-		await(p, nil)
 	}
 	return nil
 }
@@ -249,7 +243,7 @@ func adopt(ctx context.Context, dir string, mac ethernet.MAC) (*Machine, error) 
 	}
 	q, err := attach(ctx, filepath.Join(dir, controlSocket))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("it does not answer: %v", err) // whose socket is gone may run
 	}
 	var is struct{ Name string }
 	if err = q.do(ctx, "query-name", nil, &is); err == nil && is.Name != guestName(mac) {

@@ -208,7 +208,7 @@ func TestMachineOfACopy(t *testing.T) {
 	if process(own) == nil || process(copied) != nil {
 		t.Error("it is not told whose it is")
 	}
-	if end(copied) || process(own) == nil {
+	if was, err := end(copied); was || err != nil || process(own) == nil {
 		t.Error("it is ended by the other server")
 	}
 	if err := errors.Join(hold.Close(), c.Wait()); err != nil && c.ProcessState == nil {

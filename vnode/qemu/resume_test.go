@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,29 +68,89 @@ func leftover(t *testing.T, dir string) (ended chan struct{}) {
 	return ended
 }
 
-// A machine whose directory somebody took away is ended when the directory is made anew.
-func TestMachineWithoutDirectory(t *testing.T) {
+// A machine of which somebody took files away, or all of them, is ended before another one
+// is started in its place.
+func TestMachineWithoutFiles(t *testing.T) {
 	t.Parallel()
-	dir, other := place(t), place(t)
-	ended, beside := leftover(t, dir), leftover(t, other)
-	if err := makeDir(dir); err != nil || process(dir) == nil {
-		t.Fatalf("it ends while it has its directory: %v", err)
+	for _, gone := range []string{".", processID, controlSocket} {
+		t.Run(gone, func(t *testing.T) {
+			t.Parallel()
+			dir, other := place(t), place(t)
+			ended, beside := leftover(t, dir), leftover(t, other)
+			if err := os.RemoveAll(filepath.Join(dir, gone)); err != nil {
+				t.Fatal(err)
+			}
+			if err := clear(dir); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-ended:
+			case <-time.After(limit):
+				t.Error("it runs on, and nobody knows of it")
+			}
+			select {
+			case <-beside:
+				t.Error("a machine of the same name elsewhere was ended")
+			default:
+			}
+		})
 	}
-	if err := os.RemoveAll(dir); err != nil {
+}
+
+// With all machines of a server ends one that its files do not tell of.
+func TestEndAllWithoutFiles(t *testing.T) {
+	t.Parallel()
+	dir := place(t)
+	ended := leftover(t, dir)
+	if err := os.Remove(filepath.Join(dir, processID)); err != nil {
 		t.Fatal(err)
 	}
-	if err := makeDir(dir); err != nil {
+	if n, err := EndAll(filepath.Dir(dir)); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	<-ended
+}
+
+// A server that cannot speak to a machine which runs says so, and does not take it for one
+// that is off.
+func TestMachineWithoutSocket(t *testing.T) {
+	t.Parallel()
+	h, _, ended, _ := newSlow(t)
+	log := new(strings.Builder)
+	h.Log = slog.New(slog.NewTextHandler(log, nil))
+	dir := filepath.Join(h.Dir, folder(mac))
+	if err := os.Remove(filepath.Join(dir, controlSocket)); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-ended:
-	case <-time.After(limit):
-		t.Error("it runs on, and nobody knows of it")
+	if h.Resume(t.Context(), "vm1") {
+		t.Error("the server went on with it")
 	}
-	select {
-	case <-beside:
-		t.Error("a machine of the same name elsewhere was ended")
-	default:
+	if !strings.Contains(log.String(), "it does not answer") {
+		t.Errorf("the log says %q", log)
+	}
+	h.Stop("vm1")
+	<-ended
+}
+
+func (slow) Prepare(context.Context, netboot.Machine) (b netboot.Boot, err error) { return b, nil }
+
+// It is told when a machine is ended because its node starts.
+func TestStartTellsOfAMachineUnseen(t *testing.T) {
+	t.Parallel()
+	h, _, ended, _ := newSlow(t)
+	log := new(strings.Builder)
+	h.Log = slog.New(slog.NewTextHandler(log, nil))
+	h.emulator.found, h.emulator.looked = Emulator{Program: "/bin/false"}, time.Now()
+	dir := filepath.Join(h.Dir, folder(mac))
+	if err := os.Remove(filepath.Join(dir, processID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.boot(t.Context(), netboot.Machine{Name: "vm1"}, Spec{MAC: mac}, dir); err == nil {
+		t.Error("a machine runs that ends at once")
+	}
+	<-ended
+	if !strings.Contains(log.String(), "ran unseen was ended") {
+		t.Errorf("the log says %q", log)
 	}
 }
 

@@ -19,7 +19,9 @@ func (h *Hypervisor) stopLeftover(n nodes.Name) {
 		h.Log.Error("look for the machine of a node", "node", n, "err", err)
 	}
 	for _, d := range found {
-		end(h.place(d.MAC))
+		if _, err := end(h.place(d.MAC)); err != nil {
+			h.Log.Error("end the machine of a node", "node", n, "err", err)
+		}
 	}
 }
 
