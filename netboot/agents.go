@@ -92,26 +92,26 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 				break
 			}
 			if err != nil {
-				s.Log.Error("note that an agent has come", "node", b.machine.Name, "err", err)
+				s.Log.Error("note that an agent has come", "node", b.node(), "err", err)
 				break
 			}
 			prod(on, b.machine.IP, said.Conns)
 		}
 		ended, err := s.note(b, said)
 		if err != nil {
-			s.Log.Error("note what a machine came to", "node", b.machine.Name, "err", err)
+			s.Log.Error("note what a machine came to", "node", b.node(), "err", err)
 			break
 		}
 		s.heed(ctx, b, a, said)
 		if said.Ended != "" {
-			s.Lab.Ended(b.machine.Name, fmt.Sprintf("%.*s", failedLimit, nodes.Plain(said.Ended)), !ended)
+			s.Lab.Ended(b.node(), fmt.Sprintf("%.*s", failedLimit, nodes.Plain(said.Ended)), !ended)
 		}
 		if s.answer(a, said) != nil { // the connection is broken
 			break
 		}
 	}
 	if b != nil && b.dismiss(a) && ctx.Err() == nil {
-		s.Lab.Lost(b.machine.Name, heard, trouble(a.said))
+		s.Lab.Lost(b.node(), heard, trouble(a.said))
 	}
 }
 
@@ -215,7 +215,7 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 	}
 	before := a.said
 	a.said = said
-	n, now := b.machine.Name, step(said)
+	n, now := b.node(), step(said)
 	addr := netip.AddrPortFrom(b.machine.IP, portSSH).String()
 	switch {
 	case said.Failed != "":

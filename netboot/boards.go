@@ -153,7 +153,7 @@ func (b *boards) resume(ctx context.Context) error {
 
 // machine is a node as who boots.
 func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
-	m := Machine{Name: d.Name, MAC: d.MAC, IP: ip, Server: b.Segment.Server, Net: b.Net, Params: boardParams, Settings: d.Settings}
+	m := Machine{Name: d.Name, MAC: d.MAC, IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.DNS, Params: boardParams, Settings: d.Settings}
 	m.Settings.Loader = nodes.PXE // it comes with nothing
 	return m
 }

@@ -20,6 +20,7 @@ import (
 	"walt/netboot/instructions"
 	"walt/netboot/tftp"
 	"walt/nodes"
+	"walt/state"
 )
 
 // known are the devices of a lab; others stay out.
@@ -116,7 +117,7 @@ func TestBoards(t *testing.T) {
 		_, token, _ := strings.Cut(got, "/boot/")
 		token, _, _ = strings.Cut(token, "\n")
 		want := "#!ipxe\n" +
-			"kernel http://127.0.0.1:80/kernel/TOKEN initrd=initrd console=ttyS0,115200 console=tty0 panic=10 walt.mac=52:54:00:00:00:01 walt.ip=127.0.0.2/24 walt.gw=127.0.0.1 walt.boot=http://127.0.0.1:80/boot/TOKEN\n" +
+			"kernel http://127.0.0.1:80/kernel/TOKEN initrd=initrd console=ttyS0,115200 console=tty0 panic=10 walt.mac=52:54:00:00:00:01 walt.ip=127.0.0.2/24 walt.gw=127.0.0.3 walt.boot=http://127.0.0.1:80/boot/TOKEN\n" +
 			"initrd --name initrd http://127.0.0.1:80/initrd/TOKEN\nboot\n"
 		if token == "" || strings.ReplaceAll(got, token, "TOKEN") != want {
 			t.Fatalf("it is to do %q, want %q", got, want)
@@ -131,6 +132,15 @@ func TestBoards(t *testing.T) {
 	f.report(c, report(i, instructions.Init, instructions.Up))
 	f.hears("one up at 127.0.0.2:22")
 
+	// It is called otherwise while it runs.
+	f.Renamed(one.MAC, "bench")
+	f.report(c, report(i, instructions.Init))
+	f.report(c, report(i, instructions.Init, instructions.Up))
+	f.hears("bench up at 127.0.0.2:22")
+	if ip, found := f.Find("bench"); !found || ip != one.IP {
+		t.Errorf("by its new name it is at %v, %v", ip, found)
+	}
+
 	// What it cannot boot is said in words that iPXE does not take for its own.
 	f.choose("one", "hollow")
 	_, got := asks("127.0.0.2")
@@ -138,6 +148,22 @@ func TestBoards(t *testing.T) {
 		t.Errorf("it is to do %q", got)
 	}
 	f.hears("one failed: the image cannot boot a machine: it has no kernel")
+
+	// One that is removed has nothing any more, and its address is another one's.
+	f.choose("one", "red")
+	if _, got := asks("127.0.0.2"); !strings.Contains(got, "\nboot\n") {
+		t.Errorf("it is to do %q", got)
+	}
+	if _, err := f.config.Store.Update(t.Context(), func(tx state.Tx) error { return f.Forgo(tx, one.MAC) }); err != nil {
+		t.Fatal(err)
+	}
+	f.Gone(one.MAC)
+	if _, found := f.Find("one"); found {
+		t.Error("it is removed, and has its boot")
+	}
+	if h, ok := host(dhcp.Client{MAC: "52:54:00:00:00:04"}); !ok || h.IP != one.IP {
+		t.Errorf("the next one gets %+v, %v", h, ok)
+	}
 }
 
 // What a device tells of itself makes a model of it, or nothing does.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/time/rate"
 
@@ -16,6 +17,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/images/content"
+	"walt/netboot/instructions"
 	"walt/netboot/nfs"
 	"walt/nodes"
 	"walt/state"
@@ -45,6 +47,7 @@ var records = state.NewTable[record]("boot")
 type boot struct {
 	record
 	machine Machine
+	called  atomic.Pointer[nodes.Name] // by now, see node
 	run     images.Runtime
 	roots   []root // the upper one first
 	init    string
@@ -61,8 +64,13 @@ type boot struct {
 }
 
 func newBoot(m Machine, r record) *boot {
-	return &boot{machine: m, record: r, pace: rate.NewLimiter(reports, reportsAtOnce), taken: map[int]int64{}}
+	b := &boot{machine: m, record: r, pace: rate.NewLimiter(reports, reportsAtOnce), taken: map[int]int64{}}
+	b.called.Store(&m.Name)
+	return b
 }
+
+// node is the name of the machine's node, which may have another one than when it started.
+func (b *boot) node() nodes.Name { return *b.called.Load() }
 
 // root is a layer of the root file system.
 type root struct {
@@ -107,8 +115,12 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	if err != nil {
 		return Boot{}, err
 	}
-	files.CommandLine = fmt.Sprintf("%s walt.mac=%s walt.ip=%s walt.gw=%s walt.boot=%s",
-		m.Params, m.MAC, netip.PrefixFrom(m.IP, m.Net.Bits()), m.Server, b.url("boot"))
+	files.CommandLine = fmt.Sprintf("%s %s=%s %s=%s", m.Params,
+		instructions.ParamMAC, m.MAC, instructions.ParamIP, netip.PrefixFrom(m.IP, m.Net.Bits()))
+	if m.Router.IsValid() {
+		files.CommandLine += fmt.Sprintf(" %s=%s", instructions.ParamGW, m.Router)
+	}
+	files.CommandLine += fmt.Sprintf(" %s=%s", instructions.ParamBoot, b.url("boot"))
 	if b.permissive {
 		files.CommandLine += " enforcing=0"
 	}
@@ -165,20 +177,46 @@ func (s *Server) Over(ip netip.Addr) { s.replace(ip, nil) }
 
 // Forget forgets a machine that is off, and will not come back.
 func (s *Server) Forget(ctx context.Context, mac ethernet.MAC) error {
+	s.Gone(mac)
+	_, err := s.Store.Update(ctx, func(tx state.Tx) error { return s.Forgo(tx, mac) })
+	return err
+}
+
+// Forgo implements nodes.Agents.
+func (s *Server) Forgo(tx state.Tx, mac ethernet.MAC) error {
+	key := string(mac)
+	_, leased, err := leases.Find(tx, key)
+	_, booted, bad := records.Find(tx, key)
+	if err := errors.Join(err, bad); err != nil || !leased && !booted { // it is none of ours
+		return err
+	}
+	return errors.Join(records.Delete(tx, key), identities.Delete(tx, key), leases.Delete(tx, key))
+}
+
+// Gone implements nodes.Agents.
+func (s *Server) Gone(mac ethernet.MAC) {
+	if b := s.bootBy(mac); b != nil {
+		s.replace(b.machine.IP, nil)
+	}
+}
+
+// Renamed implements nodes.Agents.
+func (s *Server) Renamed(mac ethernet.MAC, name nodes.Name) {
+	if b := s.bootBy(mac); b != nil {
+		b.called.Store(&name)
+	}
+}
+
+// bootBy returns the last boot of the machine with a MAC address, nil when it has none.
+func (s *Server) bootBy(mac ethernet.MAC) *boot {
 	s.mu.Lock()
-	var at netip.Addr
-	for ip, b := range s.boots {
+	defer s.mu.Unlock()
+	for _, b := range s.boots {
 		if b.machine.MAC == mac {
-			at = ip
+			return b
 		}
 	}
-	s.mu.Unlock()
-	s.replace(at, nil)
-	_, err := s.Store.Update(ctx, func(tx state.Tx) error {
-		key := string(mac)
-		return errors.Join(records.Delete(tx, key), identities.Delete(tx, key), leases.Delete(tx, key))
-	})
-	return err
+	return nil
 }
 
 // Find returns the address of a machine that runs, by the name of its node.
@@ -195,7 +233,7 @@ func (s *Server) bootOf(n nodes.Name) *boot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.boots {
-		if b.machine.Name == n {
+		if b.node() == n {
 			return b
 		}
 	}

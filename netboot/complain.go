@@ -33,6 +33,6 @@ func (s *Server) complain(from netip.Addr, what string, args ...any) {
 // unless it is not waiting for that any more.
 func (s *Server) fails(ctx context.Context, b *boot, what string, err error) {
 	if ctx.Err() == nil {
-		s.complain(b.machine.IP, what, "node", b.machine.Name, "err", err)
+		s.complain(b.machine.IP, what, "node", b.node(), "err", err)
 	}
 }

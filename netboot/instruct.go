@@ -31,7 +31,7 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not now", http.StatusServiceUnavailable)
 		return
 	}
-	s.Lab.Reached(r.Context(), b.machine.Name, nodes.Step(instructions.Asking)) // before: its agent may be quicker
+	s.Lab.Reached(r.Context(), b.node(), nodes.Step(instructions.Asking)) // before: its agent may be quicker
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(i); err != nil {
 		s.fails(r.Context(), b, "send the instructions of a boot", err) // it asks again
@@ -67,12 +67,14 @@ func (s *Server) instructions(ctx context.Context, b *boot) (*instructions.Instr
 	rand.Read(seed) // never fails, see its documentation
 	i := &instructions.Instructions{
 		Boot: b.ID, Digest: b.Digest, Server: netip.AddrPortFrom(m.Server, PortAgent).String(), Token: b.Token,
-		Host: string(m.Name), HostKey: is.HostKey, MachineID: machineID(m.MAC),
+		Host: string(b.node()), HostKey: is.HostKey, MachineID: machineID(m.MAC),
 		AuthorizedKeys: []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.Trust)))},
-		ResolvConf:     fmt.Sprintf("nameserver %s\n", m.Server),
-		Hosts:          fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n%s\tserver\n", m.IP, m.Name, m.Server),
+		Hosts:          fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n%s\tserver\n", m.IP, b.node(), m.Server),
 		Clock:          s.Now().UTC(), Seed: seed,
 		Volumes: b.run.Volumes, Permissive: b.permissive, Init: b.init, Root: b.root(), Rescue: b.machine.Settings.Rescue,
+	}
+	if m.DNS.IsValid() {
+		i.ResolvConf = fmt.Sprintf("nameserver %s\n", m.DNS)
 	}
 	if !b.RAM { // there they come with the files
 		var left int

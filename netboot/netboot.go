@@ -97,6 +97,10 @@ type Machine struct {
 	// network that both are on.
 	Server netip.Addr
 	Net    netip.Prefix
+	// Router is the way out of that, DNS who answers names there: the zero Addr when there
+	// is none.
+	Router, DNS netip.Addr
+
 	Memory int64 // bytes that it has, 0 when that is not known
 
 	Params string // of its kernel, beside those that a boot needs

@@ -17,18 +17,16 @@ const fileLimit = 10 * time.Minute
 
 // Host implements dhcp.Hosts: machines are answered as long as they have a boot.
 func (s *Server) Host(_ context.Context, c dhcp.Client) (dhcp.Host, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, b := range s.boots {
-		if m := b.machine; m.MAC == c.MAC {
-			h := dhcp.Host{Name: string(m.Name), IP: m.IP, Net: m.Net, Server: m.Server, Router: m.Server, DNS: m.Server}
-			if b.CommandLine != "" {
-				h.Script = b.url("ipxe")
-			}
-			return h, true
-		}
+	b := s.bootBy(c.MAC)
+	if b == nil {
+		return dhcp.Host{}, false
 	}
-	return dhcp.Host{}, false
+	m := b.machine
+	h := dhcp.Host{Name: string(m.Name), IP: m.IP, Net: m.Net, Server: m.Server, Router: m.Router, DNS: m.DNS}
+	if b.CommandLine != "" {
+		h.Script = b.url("ipxe")
+	}
+	return h, true
 }
 
 // url is where the machine of a boot finds a part of it.
@@ -60,7 +58,7 @@ func (s *Server) sendKernel(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) sendInitrd(w http.ResponseWriter, r *http.Request) {
 	if b := s.fetches(w, r); b != nil {
-		s.Lab.Reached(r.Context(), b.machine.Name, nodes.Kernel) // the script has nothing behind it
+		s.Lab.Reached(r.Context(), b.node(), nodes.Kernel) // the script has nothing behind it
 		s.sendFile(w, r, b, func(f Boot) string { return f.Initrd })
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"walt/auth"
 	"walt/ethernet"
 	"walt/remote"
+	"walt/state"
 )
 
 // ErrNoAgent says that no agent of ours does it on a node.
@@ -30,6 +31,12 @@ type Agents interface {
 	// Taken is how many bytes of its root file system a node has taken into its memory in
 	// this boot.
 	Taken(Name) int64
+	// Renamed is told that the node with a MAC address is called otherwise.
+	Renamed(ethernet.MAC, Name)
+	// Forgo drops within tx what is kept of a device that is removed, and Gone is told after
+	// the commit.
+	Forgo(state.Tx, ethernet.MAC) error
+	Gone(ethernet.MAC)
 	// HostKey is what the SSH server of a node shows, nil when that is not known.
 	HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error)
 }

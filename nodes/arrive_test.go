@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
@@ -66,4 +67,26 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%+v: %v", a, err)
 		}
 	}
+}
+
+// What boots devices that start by themselves is told when they are called otherwise, and
+// when they are removed: of those that are hardware.
+func TestBootsFollowTheirDevices(t *testing.T) {
+	t.Parallel()
+	l := newPair(t)
+	agents := &ordered{}
+	l.Agents = agents
+	l.node(t, "board", "m1")
+	mac := string(macOf("board"))
+	_, err := l.Rename(t.Context(), "alice", "board", "bench", consent.Agreement{})
+	ok(t, err)
+	_, err = l.Rename(t.Context(), "bob", "v1", "v3", consent.Agreement{})
+	ok(t, err)
+	equal(t, "told of names", agents.did, "call "+mac+" bench")
+	agents.did = nil
+	_, err = l.Forget(t.Context(), "alice", parse("bench"), consent.Agreement{})
+	ok(t, err)
+	_, err = l.Remove(t.Context(), "bob", parse("v3"), consent.Agreement{})
+	ok(t, err)
+	equal(t, "told of ends", agents.did, "forgo "+mac, "end "+mac)
 }

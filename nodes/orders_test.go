@@ -13,6 +13,7 @@ import (
 	"walt/consent"
 	"walt/ethernet"
 	"walt/journal"
+	"walt/state"
 )
 
 // ordered is agents of nodes, which note what is asked of them.
@@ -34,6 +35,12 @@ func (o *ordered) PowerOff(_ context.Context, n Name) error { return o.do("power
 func (o *ordered) Blink(n Name, d time.Duration) error {
 	return o.do("blink " + string(n) + " " + d.String())
 }
+
+func (o *ordered) Renamed(mac ethernet.MAC, n Name) {
+	_ = o.do("call " + string(mac) + " " + string(n))
+}
+func (o *ordered) Forgo(_ state.Tx, mac ethernet.MAC) error { return o.do("forgo " + string(mac)) }
+func (o *ordered) Gone(mac ethernet.MAC)                    { _ = o.do("end " + string(mac)) }
 
 func (o *ordered) Taken(Name) int64 { return o.taken.Load() }
 

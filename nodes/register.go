@@ -154,7 +154,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 			e.From, e.To = string(d.Kind), ""
 			told.Record(e)
 			tell(&told, user, d, journal.Notice{One: string(user) + " removed your node %s", Several: string(user) + " removed %s"})
-			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), upSince.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC)); err != nil {
+			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), upSince.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC), l.forgo(tx, d)); err != nil {
 				return err
 			}
 			fit.add(tx, &told)
@@ -166,8 +166,20 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 	}
 	for _, d := range gone {
 		l.unplug(d, fault.Failedf("%s was removed", d.Name))
+		if !d.Virtual() && l.Agents != nil {
+			l.Agents.Gone(d.MAC)
+		}
 	}
 	return gone, nil
+}
+
+// forgo drops within tx what is kept of the boots of a device that is removed. Of one that
+// runs on the server its host does that, when it has ended.
+func (l *Lab) forgo(tx state.Tx, d Device) error {
+	if d.Virtual() || l.Agents == nil {
+		return nil
+	}
+	return l.Agents.Forgo(tx, d.MAC)
 }
 
 // tell has the owner of a node that somebody else disturbed told of it.
@@ -244,6 +256,9 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		}
 		l.start(after, 0, cause{user.Actor(), "renamed"})
 	default:
+		if l.Agents != nil {
+			l.Agents.Renamed(after.MAC, name)
+		}
 		l.status.change(name, func(now *Status) { *now = s })
 	}
 	return after, nil

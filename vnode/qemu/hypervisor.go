@@ -170,7 +170,8 @@ func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machin
 		return netboot.Machine{}, Spec{}, err
 	}
 	s := Spec{MAC: d.MAC, Memory: d.Settings.Memory(), CPUs: d.Settings.CPUs()}
-	who := netboot.Machine{Name: n, MAC: d.MAC, IP: ip, Server: lan.ServerOf(h.Subnet), Net: h.Subnet, Memory: s.Memory, Settings: d.Settings}
+	server := lan.ServerOf(h.Subnet) // it is the way out, too, and answers names
+	who := netboot.Machine{Name: n, MAC: d.MAC, IP: ip, Server: server, Net: h.Subnet, Router: server, DNS: server, Memory: s.Memory, Settings: d.Settings}
 	return who, s, nil
 }
 
