@@ -31,7 +31,7 @@ var imports = map[string][]string{
 	"vnode/sim":      {"fault", "images", "images/content", "nodes", "pause"},
 	"vnode/lan":      {"ethernet"},
 	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/lan"},
-	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "netboot/tftp", "nodes", "state"},
+	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "netboot/tftp", "nodes", "pause", "state"},
 	"netboot/dhcp":   {"ethernet"},
 	"netboot/nic":    {"fault"},
 	"netboot/tftp":   {},

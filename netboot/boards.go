@@ -3,14 +3,9 @@ package netboot
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,10 +14,10 @@ import (
 
 	"walt/ethernet"
 	"walt/fault"
-	"walt/images"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
 	"walt/nodes"
+	"walt/pause"
 	"walt/state"
 )
 
@@ -31,6 +26,8 @@ const (
 	// start anew by themselves after a panic.
 	boardParams              = "console=ttyS0,115200 console=tty0 panic=10"
 	portDHCPClient, portTFTP = 68, 69
+	// beginAgain is after how long the server looks again whether it may give addresses.
+	beginAgain = time.Minute
 	// meetLimit is how long the lab may take to say what a device is.
 	meetLimit = 5 * time.Second
 	// waits and failed are for how long, in seconds, a board sleeps before it asks again:
@@ -79,27 +76,56 @@ type boards struct {
 	busy    map[netip.Addr]bool         // whose boots are being prepared
 }
 
-// ServeBoards serves the devices of a segment, until ctx ends. It fails when another
-// server gives addresses there: mac is who asks for that.
+// ServeBoards serves the devices of a segment, until ctx ends. It gives them addresses
+// unless another server does: mac is who asks for that.
 func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) error {
-	if err := alone(ctx, on, mac); err != nil {
-		return err
-	}
 	b := &boards{Server: s, Segment: segment, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}}
 	if err := b.resume(ctx); err != nil {
 		return err
 	}
 	web := s.handlers()
 	web.HandleFunc("GET /ipxe", b.script)
+	return s.serve(ctx, on, web, func(ctx context.Context) error { return b.begin(ctx, on, mac) })
+}
+
+// begin serves what devices begin to boot with: addresses and loaders. While it cannot, or
+// another server gives addresses, those go on that run already, and it tries again.
+func (b *boards) begin(ctx context.Context, on BoardNetwork, mac net.HardwareAddr) error {
+	for told := ""; ; {
+		err := alone(ctx, on, mac)
+		if err == nil {
+			b.Log.Info("boards and PCs boot from here", "network", b.Net, "address", b.Segment.Server)
+			told = ""
+			err = b.serveFirmware(ctx, on)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if why := fmt.Sprint(err); why != told {
+			b.Log.Error("boards and PCs cannot begin to boot from here; it is tried again every minute", "network", b.Net, "err", err)
+			told = why
+		}
+		if pause.For(ctx, beginAgain) != nil {
+			return nil
+		}
+	}
+}
+
+// serveFirmware serves addresses and loaders until ctx ends, or one of them fails.
+func (b *boards) serveFirmware(ctx context.Context, on BoardNetwork) error {
 	files, err := on.ListenUDP(portTFTP)
 	if err != nil {
-		return fmt.Errorf("serve boards on port %d: %w", portTFTP, err)
+		return fmt.Errorf("serve files on port %d: %w", portTFTP, err)
 	}
 	defer files.Close()
-	s.Log.Info("boards and PCs boot from here", "network", segment.Net, "address", segment.Server)
+	addresses, err := on.ListenBroadcast(PortDHCP)
+	if err != nil {
+		return fmt.Errorf("serve addresses on port %d: %w", PortDHCP, err)
+	}
+	defer addresses.Close()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.serve(ctx, on, b, web) })
-	g.Go(func() error { return (&tftp.Server{Files: b, Dial: on.DialUDP, Log: s.Log}).Serve(ctx, files) })
+	g.Go(func() error { return (&dhcp.Server{Hosts: b, Log: b.Log}).Serve(ctx, addresses) })
+	g.Go(func() error { return (&tftp.Server{Files: b, Dial: on.DialUDP, Log: b.Log}).Serve(ctx, files) })
 	return g.Wait()
 }
 
@@ -181,76 +207,6 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.DNS,
 		Script: fmt.Sprintf("http://%s/ipxe", netip.AddrPortFrom(b.Segment.Server, PortHTTP)), Loader: loaderFor(c),
 	}, true
-}
-
-// loaders are iPXE for the architectures of firmware that ask for it by TFTP. They use the
-// drivers of that firmware: those of iPXE itself hang on some boards.
-var loaders = map[uint16]string{0: "undionly.kpxe", 7: "snponly.efi", 9: "snponly.efi"}
-
-// loaderFor is the loader of a client, "" when it does not look for one that there is.
-func loaderFor(c dhcp.Client) string {
-	if !strings.HasPrefix(c.Class, "PXEClient") || isRaspberry(c.MAC) {
-		return ""
-	}
-	for _, a := range c.Arch {
-		if name := loaders[a]; name != "" {
-			return name
-		}
-	}
-	return ""
-}
-
-// Open implements tftp.Files: there are loaders, for devices that have an address.
-func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
-	b.mu.Lock()
-	_, known := b.holders[client]
-	b.mu.Unlock()
-	if !known {
-		return tftp.File{}, fmt.Errorf("%s is the address of no device", client)
-	}
-	name = strings.TrimPrefix(name, "/")
-	if !slices.Contains(slices.Collect(maps.Values(loaders)), name) {
-		return tftp.File{}, fs.ErrNotExist
-	}
-	f, err := os.Open(filepath.Join(b.Loaders, name))
-	if err != nil {
-		b.Log.Error("a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "to", client, "err", err)
-		return tftp.File{}, err
-	}
-	i, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return tftp.File{}, err
-	}
-	return tftp.File{ReaderAt: f, Closer: f, Size: i.Size()}, nil
-}
-
-// pcs are the architectures of firmware, RFC 4578 and IANA's list, whose devices are PCs
-// of 64 bits unless they are told otherwise: BIOS, UEFI, and UEFI over HTTP.
-var pcs = []uint16{0, 7, 9, 16}
-
-// raspberries are what MAC addresses of Raspberry Pi boards begin with. Their firmware
-// says that it is that of a PC.
-var raspberries = []string{"b8:27:eb:", "dc:a6:32:", "e4:5f:01:", "d8:3a:dd:", "2c:cf:67:", "28:cd:c1:"}
-
-func isRaspberry(mac ethernet.MAC) bool {
-	return slices.ContainsFunc(raspberries, func(prefix string) bool { return strings.HasPrefix(string(mac), prefix) })
-}
-
-// modelOf is the model of a device as it tells, or as its firmware does; "" when neither
-// says enough.
-func modelOf(c dhcp.Client) images.Model {
-	for _, class := range append(slices.Clone(c.Users), c.Class) {
-		if told, is := strings.CutPrefix(class, "walt.node."); is {
-			if m, err := images.ParseModel(told); err == nil {
-				return m
-			}
-		}
-	}
-	if !isRaspberry(c.MAC) && slices.ContainsFunc(c.Arch, func(a uint16) bool { return slices.Contains(pcs, a) }) {
-		return "pc-x86-64"
-	}
-	return ""
 }
 
 // script sends a device what iPXE is to do there: to boot what the node is to boot now,

@@ -159,7 +159,13 @@ func (s *Server) Tree(_ context.Context, client netip.Addr, image nfs.ID) (*cont
 
 // Serve serves the machines of one network, until ctx ends.
 func (s *Server) Serve(ctx context.Context, on Network) error {
-	return s.serve(ctx, on, s, s.handlers())
+	addresses, err := on.ListenBroadcast(PortDHCP)
+	if err != nil {
+		return fmt.Errorf("serve machines on port %d: %w", PortDHCP, err)
+	}
+	return s.serve(ctx, on, s.handlers(), func(ctx context.Context) error {
+		return (&dhcp.Server{Hosts: s, Log: s.Log}).Serve(ctx, addresses)
+	})
 }
 
 // handlers answer what machines ask for by HTTP.
@@ -173,7 +179,8 @@ func (s *Server) handlers() *http.ServeMux {
 	return mux
 }
 
-func (s *Server) serve(ctx context.Context, on Network, hosts dhcp.Hosts, handlers http.Handler) error {
+// serve serves what machines boot, and their agents, beside what gives them addresses.
+func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, addresses func(context.Context) error) error {
 	var listeners []net.Listener
 	closeAll := func() {
 		for _, l := range listeners {
@@ -193,10 +200,6 @@ func (s *Server) serve(ctx context.Context, on Network, hosts dhcp.Hosts, handle
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	files := &nfs.Server{Exports: s, Log: s.Log, Warn: s.complain}
-	addresses, err := on.ListenBroadcast(PortDHCP)
-	if err != nil {
-		return fmt.Errorf("serve machines on port %d: %w", PortDHCP, err)
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := web.Serve(listeners[0]); !errors.Is(err, http.ErrServerClosed) {
@@ -206,7 +209,7 @@ func (s *Server) serve(ctx context.Context, on Network, hosts dhcp.Hosts, handle
 	})
 	g.Go(func() error { return files.Serve(listeners[1]) })
 	g.Go(func() error { return s.listen(ctx, on, listeners[2]) })
-	g.Go(func() error { return (&dhcp.Server{Hosts: hosts, Log: s.Log}).Serve(ctx, addresses) })
+	g.Go(func() error { return addresses(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		return errors.Join(web.Close(), files.Close(), listeners[2].Close())
