@@ -81,7 +81,7 @@ func (l *LAN) answer(from net.Addr, q *dns.Msg) *dns.Msg {
 		return a.SetRcode(q, dns.RcodeServerFailure)
 	}
 	defer leave()
-	theirs, err := ask(ctx, q)
+	theirs, err := ask(ctx, q, from.Network() == "tcp")
 	if err != nil {
 		return a.SetRcode(q, dns.RcodeServerFailure)
 	}
@@ -97,19 +97,29 @@ func (l *LAN) find(name string) (netip.Addr, bool) {
 	return l.Lookup(name)
 }
 
-// ask passes a question on to the host's resolvers.
-func ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+// ask passes a question on to the host's resolvers. An answer may be truncated, unless it
+// has to be whole: a machine that asked by UDP asks again by TCP then.
+func ask(ctx context.Context, q *dns.Msg, whole bool) (*dns.Msg, error) {
 	c, err := dns.ClientConfigFromFile("/etc/resolv.conf")
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	err = errors.New("the host has no resolver")
+	return askOne(ctx, c, q, whole)
+}
+
+// askOne returns what the first of several resolvers answers that does.
+func askOne(ctx context.Context, c *dns.ClientConfig, q *dns.Msg, whole bool) (*dns.Msg, error) {
+	err := errors.New("the host has no resolver")
 	for _, server := range c.Servers {
 		at := net.JoinHostPort(server, c.Port)
 		var a *dns.Msg
-		if a, _, err = new(dns.Client).ExchangeContext(ctx, q, at); err == nil {
+		a, _, err = new(dns.Client).ExchangeContext(ctx, q, at)
+		if err == nil && a.Truncated && whole {
+			a, _, err = (&dns.Client{Net: "tcp"}).ExchangeContext(ctx, q, at)
+		}
+		if err == nil {
 			return a, nil
 		}
 	}

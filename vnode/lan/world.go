@@ -180,10 +180,18 @@ func (w *world) count(from netip.Addr) (ctx context.Context, leave func()) {
 	}
 }
 
+// clouds are where providers of hosts tell each its secrets, beside the addresses of the
+// link: Azure, Alibaba Cloud, and Oracle Cloud.
+var clouds = []netip.Addr{
+	netip.AddrFrom4([4]byte{168, 63, 129, 16}),
+	netip.AddrFrom4([4]byte{100, 100, 100, 200}),
+	netip.AddrFrom4([4]byte{192, 0, 0, 192}),
+}
+
 // reachable reports whether an address is of the world: neither of this host,
-// whose services trust what comes from it, nor of a link or a group.
+// whose services trust what comes from it, nor of a link, a group, or its provider.
 func (w *world) reachable(to netip.Addr) bool {
-	if !to.IsGlobalUnicast() || w.lan.Subnet.Contains(to) || to.As4()[0] == 0 {
+	if !to.Is4() || !to.IsGlobalUnicast() || w.lan.Subnet.Contains(to) || to.As4()[0] == 0 || slices.Contains(clouds, to) {
 		return false
 	}
 	own, err := w.addresses()

@@ -149,7 +149,10 @@ func TestThisHostIsNotTheWorld(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	never := []netip.Addr{w.Server, subnet.Addr(), netip.IPv4Unspecified()}
-	for _, s := range []string{"127.0.0.1", "127.9.9.9", "0.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255", "10.99.0.77"} {
+	for _, s := range []string{
+		"127.0.0.1", "127.9.9.9", "0.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255", "10.99.0.77",
+		"168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254",
+	} {
 		never = append(never, netip.MustParseAddr(s))
 	}
 	own, err := net.InterfaceAddrs()
@@ -164,7 +167,7 @@ func TestThisHostIsNotTheWorld(t *testing.T) {
 	if i := slices.IndexFunc(never, w.Reachable); i >= 0 {
 		t.Errorf("%s can be reached", never[i])
 	}
-	for _, s := range []string{"192.0.2.7", "9.9.9.9", "10.98.0.1", "192.168.77.5"} {
+	for _, s := range []string{"192.0.2.7", "9.9.9.9", "10.98.0.1", "192.168.77.5", "168.63.129.17", "100.100.100.201"} {
 		if !w.Reachable(netip.MustParseAddr(s)) {
 			t.Errorf("%s cannot be reached", s)
 		}

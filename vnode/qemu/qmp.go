@@ -56,7 +56,10 @@ func attach(ctx context.Context, file string) (*monitor, error) {
 	var greeting message
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	err = from.Decode(&greeting)
-	if stop(); err == nil && greeting.QMP == nil {
+	switch {
+	case !stop() && ctx.Err() != nil:
+		err = fmt.Errorf("it says nothing: %w", ctx.Err())
+	case err == nil && greeting.QMP == nil:
 		err = errors.New("no QMP")
 	}
 	if err != nil {
