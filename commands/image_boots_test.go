@@ -148,3 +148,29 @@ func TestRemoveWhatLends(t *testing.T) {
 		{user: "bob", line: "image remove red", stdin: "y\n", stdout: "red is removed\n", stderr: uses + "Remove red anyway? [y/N] \n"},
 	})
 }
+
+// So is whoever removes the user whose image that is, with what becomes of it.
+func TestRemoveUserWhoseImageLends(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	digest := func(n int) string { return fmt.Sprintf("sha256:%064d", n) }
+	for n, name := range []string{"bob/red", "carol/bare"} {
+		ref, err := images.ParseRef(name)
+		lab.must(err)
+		lab.addImage(images.Image{Ref: ref, Digest: digest(n), Models: []images.Model{"pc-x86-64"}})
+	}
+	_, err := lab.nodes.Register(t.Context(), "alice", nodes.Announcement{Name: "vm1", MAC: "52:54:00:00:02:01", Model: "pc-x86-64", Host: nodes.QEMU})
+	lab.must(err)
+	red, err := images.ParseRef("bob/red")
+	lab.must(err)
+	lab.nodes.Machines = bench{digest(0): {Kernel: "6.1"}, digest(1): {Kernel: "6.1", Lender: red}}
+	lab.run("carol", "node boot vm1 bare", "") // nothing here runs it: it is to boot it
+	const uses = "vm1 boots carol/bare with the kernel of bob/red.\n"
+	const refused = uses + "walt: not confirmed; nothing changed\n  --no-input never asks; --yes answers in advance (see: help show node-ownership)\n"
+	lab.tell([]step{
+		{user: "alice", line: "user remove bob --force", stdin: "n\n", status: StatusInUse, stderr: uses + "Remove bob anyway? [y/N] \nwalt: not confirmed; nothing changed\n"},
+		{user: "alice", line: "user remove bob --force --no-input", status: StatusInUse, stderr: refused},
+		{user: "alice", line: "user remove bob --heir carol --no-input", status: StatusInUse, stderr: refused},
+		{user: "alice", line: "user remove bob --force", stdin: "y\n", stdout: "bob/red is deleted\nbob is removed\n", stderr: uses + "Remove bob anyway? [y/N] \n"},
+	})
+}

@@ -9,6 +9,7 @@ import (
 
 	"walt/api"
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/nodes"
 )
@@ -56,11 +57,13 @@ unless an administrator names somebody else:
 		Path: "user remove", Also: []string{"user rm", "user delete"}, Short: "remove a user", Topic: "admin",
 		Long: `A user who still has nodes or images is removed only with --force (the nodes
 are released, the images deleted) or --heir (the images, and so the nodes, pass
-to that user).`,
+to that user). Machines that boot with the kernel of such an image under its
+name ("help show booting") cannot boot again: that is asked first.`,
 		Args: []Arg{nameArg},
 		Flags: []Flag{
 			{Name: "force", Short: "f", Usage: "release the nodes and delete the images"},
 			{Name: "heir", Value: "USER", Usage: "who gets the images and nodes", Complete: completeUser},
+			yesFlag, noInputFlag,
 		},
 		Run: userRemove,
 	}, {
@@ -269,7 +272,12 @@ func userRemove(ctx context.Context, c *Call) error {
 	if err := c.mayManageKeys(); err != nil {
 		return err
 	}
-	left, err := c.Lab.RemoveUser(ctx, c.User, name, legacy)
+	var left nodes.Estate
+	err = c.withConsent(ctx, "Remove", func(given consent.Agreement) (err error) {
+		legacy.Given = given
+		left, err = c.Lab.RemoveUser(ctx, c.User, name, legacy)
+		return err
+	})
 	if err != nil {
 		return err
 	}

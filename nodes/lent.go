@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"walt/auth"
 	"walt/consent"
 	"walt/fault"
 	"walt/images"
@@ -14,6 +15,28 @@ import (
 // Borrowers returns the machines that could not boot their images again without the
 // kernel that another one lends these.
 func (l *Lab) Borrowers(ctx context.Context, lender images.Ref) (all []consent.Claim, err error) {
+	found, err := l.borrowers(ctx, func(ref images.Ref) bool { return ref == lender })
+	for _, b := range found {
+		all = append(all, b.claim(lender.Short(), lender.Short()))
+	}
+	return all, err
+}
+
+// borrower is a machine that boots its image with the kernel of another one.
+type borrower struct {
+	Device
+	lender images.Ref
+}
+
+// claim is that it needs that kernel, of what a request takes away.
+func (b borrower) claim(of, lender string) consent.Claim {
+	c := b.Device.claim()
+	c.Of, c.Uses = of, fmt.Sprintf("boots %s with the kernel of %s", b.Image, lender)
+	return c
+}
+
+// borrowers returns those of such lenders, in natural order.
+func (l *Lab) borrowers(ctx context.Context, lends func(images.Ref) bool) (all []borrower, err error) {
 	ds, err := l.machines(ctx)
 	if err != nil || len(ds) == 0 {
 		return nil, err
@@ -41,13 +64,48 @@ func (l *Lab) Borrowers(ctx context.Context, lender images.Ref) (all []consent.C
 		return nil, err
 	}
 	for _, d := range ds {
-		if o := found[d.Image]; o.Lender == lender && o.Why == "" {
-			c := d.claim()
-			c.Of, c.Uses = lender.Short(), fmt.Sprintf("boots %s with the kernel of %s", d.Image, lender.Short())
-			all = append(all, c)
+		if o := found[d.Image]; o.Why == "" && lends(o.Lender) {
+			all = append(all, borrower{d, o.Lender})
 		}
 	}
 	return all, nil
+}
+
+// stranded returns which of the borrowers have no kernel any more, now that the images
+// of a user are gone or are called otherwise.
+func (c *change) stranded(all []borrower, user auth.Name) (claims []consent.Claim, err error) {
+	for _, b := range all {
+		d, here, err := devices.Find(c.tx, string(b.Name))
+		if err != nil {
+			return nil, err
+		}
+		if !here || b.Owner() == user && d.Free() { // a release is never refused
+			continue
+		}
+		lent, err := c.lent(d)
+		if err != nil {
+			return nil, err
+		}
+		if !lent {
+			claims = append(claims, b.claim(string(user), b.lender.String()))
+		}
+	}
+	return claims, nil
+}
+
+// lent reports whether it is known that a machine can boot its image, and with which
+// kernel that is here.
+func (c *change) lent(d Device) (bool, error) {
+	img, here, err := images.Find(c.tx, d.Image)
+	if err != nil || !here {
+		return false, err
+	}
+	o, known, err := c.lab.Machines.Known(c.tx, img, Device{})
+	if err != nil || !known || o.Why != "" || o.Lender == (images.Ref{}) {
+		return known && o.Why == "", err
+	}
+	_, here, err = images.Find(c.tx, o.Lender)
+	return here, err
 }
 
 // machines returns the nodes that are machines of this server, in natural order.

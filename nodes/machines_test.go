@@ -228,3 +228,67 @@ func TestKernelThatIsLent(t *testing.T) {
 	ok(t, l.Images.Remove(t.Context(), "bob", "red", images.Terms{Given: consent.Agreement{Whoever: true}}))
 	equal(t, "what they boot", []images.Ref{l.device(t, "vm1").Image, l.device(t, "vm2").Image}, ref("alice/bare"), ref("alice/bare"))
 }
+
+// labels are what lends the images of these digests their kernel, by the names that
+// their labels have.
+type labels map[string]string
+
+func (b labels) Known(r state.Reader, img images.Image, _ Device) (Outlook, bool, error) {
+	name := b[img.Digest]
+	if name == "" {
+		return Outlook{}, true, nil
+	}
+	lender, found, err := images.Lender(r, img.Ref.User, name)
+	if err != nil || !found {
+		return Outlook{Why: "it has no kernel"}, true, err
+	}
+	return Outlook{Lender: lender.Ref}, true, nil
+}
+
+func (labels) Look(context.Context, images.Image) error { return nil }
+
+func (labels) Firmware(context.Context, images.Image) ([]Firmware, error) { return nil, nil }
+
+// When a user is removed it is asked about the machines that could not boot again, and
+// about no others: not those that find the kernel with the heir, nor those that are free
+// by that.
+func TestRemoveUserWhoLends(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		image, label string // of the machine, and what lends it its kernel
+		legacy       Legacy
+		want         string // what is told of it
+	}{
+		"another's":         {"carol/bare", "bob/red", Legacy{Force: true}, "boots carol/bare with the kernel of bob/red"},
+		"another's, heir":   {"carol/bare", "bob/red", Legacy{Heir: "alice"}, "boots carol/bare with the kernel of bob/red"},
+		"own, heir":         {"bob/bare", "red", Legacy{Heir: "alice"}, ""},
+		"own by name, heir": {"bob/bare", "bob/red", Legacy{Heir: "alice"}, "boots bob/bare with the kernel of bob/red"},
+		"own, released":     {"bob/bare", "bob/red", Legacy{Force: true}, ""},
+		"another lender":    {"carol/bare", "red", Legacy{Force: true}, ""},
+	} {
+		l := newLab(t, []auth.Name{"bob", "carol"})
+		l.Machines, l.Hosts[QEMU] = labels{sum("bare"): c.label}, l.grid
+		_, err := l.Register(t.Context(), "alice", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
+		ok(t, err)
+		for _, name := range []string{"bob/bare", "bob/red", "carol/bare", "carol/red"} {
+			l.image(t, images.Image{Ref: ref(name), Digest: sum(ref(name).Name), Models: []images.Model{"m1"}})
+		}
+		booted := ref(c.image)
+		_, err = l.SetImage(t.Context(), booted.User.Actor(), Only("vm1"), booted.Short(), consent.Agreement{})
+		ok(t, err)
+		_, err = l.RemoveUser(t.Context(), "alice", "bob", c.legacy)
+		if contest, is := errors.AsType[*consent.Error](err); is && c.want != "" {
+			if len(contest.Nodes) != 1 || contest.Nodes[0].Uses != c.want || contest.Nodes[0].Of != "bob" {
+				t.Errorf("%s: asked about %+v", name, contest.Nodes)
+			}
+			c.legacy.Given.Shown = contest.Nodes
+			_, err = l.RemoveUser(t.Context(), "alice", "bob", c.legacy)
+		} else if c.want != "" {
+			t.Errorf("%s: nobody is asked: %v", name, err)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		sound(t, l.Store)
+	}
+}

@@ -17,6 +17,8 @@ import (
 type Legacy struct {
 	Force bool      // nodes are released, images deleted
 	Heir  auth.Name // images, and so the nodes, pass to this user
+	// Given is which machines of others may lose the kernel that the images lend them.
+	Given consent.Agreement
 }
 
 // Estate is what became of a user's nodes and images.
@@ -27,15 +29,26 @@ type Estate struct {
 }
 
 // RemoveUser removes a user of the lab and, in the same transaction, what the
-// user leaves behind. Who may do that is a rule of auth.
+// user leaves behind. Who may do that is a rule of auth. It fails with a *consent.Error
+// when machines could not boot their images again without what the user's images lend
+// them, unless the legacy has that agreed to: these go on with what they have.
 func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Legacy) (Estate, error) {
 	var left Estate
-	_, err := l.change(ctx, actor.Actor(), consent.Agreement{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
+	borrowers, err := l.borrowers(ctx, func(ref images.Ref) bool { return ref.User == name })
+	if err != nil {
+		return Estate{}, err
+	}
+	_, err = l.change(ctx, actor.Actor(), consent.Agreement{Whoever: true, Because: "since " + string(name) + " was removed"}, func(c *change) (err error) {
 		c.advice = "free some of their nodes first"
 		if err := l.Users.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
 		if left, err = c.bequeath(name, legacy); err != nil {
+			return err
+		}
+		if claims, err := c.stranded(borrowers, name); err != nil {
+			return err
+		} else if err := legacy.Given.Check(claims); err != nil {
 			return err
 		}
 		if err := l.Journal.Write(c.tx, c.told); err != nil { // before what the user was told is forgotten

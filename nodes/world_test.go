@@ -430,7 +430,7 @@ func (w *world) removeUser(actor, name auth.Name, legacy Legacy) string {
 		}
 	}
 	slices.SortFunc(mine, func(a, b images.Ref) int { return cmp.Compare(a.String(), b.String()) })
-	if last || legacy.Heir != "" && !w.here(legacy.Heir) || len(mine) > 0 && legacy == (Legacy{}) {
+	if last || legacy.Heir != "" && !w.here(legacy.Heir) || len(mine) > 0 && !legacy.Force && legacy.Heir == "" {
 		return failed
 	}
 	for _, from := range mine {
