@@ -255,7 +255,7 @@ const full = 0.97
 // trouble is what a report tells of that may end a machine.
 func trouble(r instructions.Report) string {
 	if r.Size > 0 && float64(r.Used) >= full*float64(r.Size) {
-		return fmt.Sprintf("its memory for files was full (%d of %d MB)", r.Used/1e6, r.Size/1e6)
+		return fmt.Sprintf("its memory for files was full (%d of %d MiB)", r.Used>>20, r.Size>>20)
 	}
 	return ""
 }
