@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"walt/config"
 	"walt/fault"
 	"walt/netboot"
 	"walt/netboot/nic"
@@ -38,10 +39,30 @@ func (s *server) serveBoards(ctx context.Context) error {
 }
 
 func (s *server) serveInterface(ctx context.Context) error {
-	c := s.segment
-	i, err := nic.Open(c.Interface, c.Addr)
+	i, segment, err := openSegment(s.segment, s.virtual.Net)
 	if err != nil {
 		return err
+	}
+	return s.netboot.ServeBoards(ctx, i, segment, i.MAC, s.lab)
+}
+
+// checkNetwork looks whether a server could serve the boards and PCs of a configuration.
+func checkNetwork(ctx context.Context, c config.Config) error {
+	if c.Network.Interface == "" {
+		return nil
+	}
+	i, _, err := openSegment(c.Network, c.Virtual.Net)
+	if err != nil {
+		return err
+	}
+	return netboot.CheckBoards(ctx, i, i.MAC)
+}
+
+// openSegment finds the interface of a configuration, and what that says of its network.
+func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, netboot.Segment, error) {
+	i, err := nic.Open(c.Interface, c.Addr)
+	if err != nil {
+		return nil, netboot.Segment{}, err
 	}
 	segment := netboot.Segment{Net: i.Net, Server: i.Addr, First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Loaders: c.Loaders}
 	if c.Range == "" {
@@ -49,12 +70,12 @@ func (s *server) serveInterface(ctx context.Context) error {
 	}
 	for what, a := range map[string]netip.Addr{"range": segment.First, "end of the range": segment.Last, "router": c.RouterAddr} {
 		if a.IsValid() && !i.Net.Contains(a) {
-			return fault.Failedf("[network] %s: %s is not in the network of the interface %s, %s", what, a, c.Interface, i.Net)
+			return nil, segment, fault.Failedf("[network] %s: %s is not in the network of the interface %s, %s", what, a, c.Interface, i.Net)
 		}
 	}
-	if s.virtual.Net.Overlaps(i.Net) {
-		return fault.Failedf("the network of the interface %s, %s, overlaps with that of machines, %s", c.Interface, i.Net, s.virtual.Net).
+	if machines.Overlaps(i.Net) {
+		return nil, segment, fault.Failedf("the network of the interface %s, %s, overlaps with that of machines, %s", c.Interface, i.Net, machines).
 			WithHint("give [virtual] subnet another one")
 	}
-	return s.netboot.ServeBoards(ctx, i, segment, i.MAC, s.lab)
+	return i, segment, nil
 }

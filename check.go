@@ -43,14 +43,14 @@ func checkCommand(ctx context.Context, args []string) error {
 	running, err := checkData(c)
 	errs := []error{badAdmins, err}
 	if !running {
-		errs = append(errs, checkListen(ctx, c.Listen))
+		errs = append(errs, checkListen(ctx, c.Listen), checkNetwork(ctx, c))
 	}
 	if err := together(errs); err != nil {
 		return err
 	}
 	fmt.Printf("waltd: the server can start: data in %s, logins on %s\n", c.Data, c.Listen)
 	if running {
-		fmt.Printf("  one runs on these data now: its data and its address were not looked at\n")
+		fmt.Printf("  one runs on these data now: its data and its addresses were not looked at\n")
 	}
 	return nil
 }

@@ -2,12 +2,16 @@ package netboot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -115,12 +119,12 @@ func (b *boards) begin(ctx context.Context, on BoardNetwork, mac net.HardwareAdd
 func (b *boards) serveFirmware(ctx context.Context, on BoardNetwork) error {
 	files, err := on.ListenUDP(portTFTP)
 	if err != nil {
-		return fmt.Errorf("serve files on port %d: %w", portTFTP, err)
+		return unopened(portTFTP, err)
 	}
 	defer files.Close()
 	addresses, err := on.ListenBroadcast(PortDHCP)
 	if err != nil {
-		return fmt.Errorf("serve addresses on port %d: %w", PortDHCP, err)
+		return unopened(PortDHCP, err)
 	}
 	defer addresses.Close()
 	g, ctx := errgroup.WithContext(ctx)
@@ -129,12 +133,49 @@ func (b *boards) serveFirmware(ctx context.Context, on BoardNetwork) error {
 	return g.Wait()
 }
 
+// CheckBoards returns what keeps this process from serving boards and PCs on a network.
+func CheckBoards(ctx context.Context, on BoardNetwork, mac net.HardwareAddr) error {
+	var errs []error
+	for _, port := range []uint16{PortHTTP, PortNFS, PortAgent} {
+		l, err := on.Listen(port)
+		if err == nil {
+			err = l.Close()
+		}
+		errs = append(errs, unopened(port, err))
+	}
+	for port, open := range map[uint16]func(uint16) (net.PacketConn, error){portTFTP: on.ListenUDP, PortDHCP: on.ListenBroadcast} {
+		c, err := open(port)
+		if err == nil {
+			err = c.Close()
+		}
+		errs = append(errs, unopened(port, err))
+	}
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return errs[i]
+	}
+	return alone(ctx, on, mac)
+}
+
+// unopened is why a port of the server cannot be opened, in words for who runs it.
+func unopened(port uint16, err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fault.Failedf("boards and PCs cannot be served: this process may not open port %d", port).
+			WithHint("run it as root, or with the capabilities CAP_NET_BIND_SERVICE and CAP_NET_RAW")
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fault.Failedf("boards and PCs cannot be served: another program has port %d", port)
+	case err != nil:
+		return fmt.Errorf("serve boards and PCs on port %d: %w", port, err)
+	}
+	return nil
+}
+
 // alone returns a fault when another server gives addresses on a network: two of them would
 // each give away what the other one has.
 func alone(ctx context.Context, on Network, mac net.HardwareAddr) error {
 	conn, err := on.ListenBroadcast(portDHCPClient)
 	if err != nil {
-		return fmt.Errorf("look for other servers of DHCP: %w", err)
+		return unopened(portDHCPClient, err)
 	}
 	defer conn.Close()
 	others, err := dhcp.Others(ctx, conn, mac)

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"walt/ethernet"
@@ -280,3 +282,46 @@ func TestHosts(t *testing.T) {
 }
 
 var _ netboot.Devices = (*nodes.Lab)(nil)
+
+// closedPorts is a network of which ports cannot be opened, for a reason each.
+type closedPorts struct {
+	loopback
+	why map[uint16]error
+}
+
+func (c *closedPorts) Listen(port uint16) (net.Listener, error) {
+	if err := c.why[port]; err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	return c.loopback.Listen(port)
+}
+
+func (c *closedPorts) ListenBroadcast(port uint16) (net.PacketConn, error) {
+	if err := c.why[port]; err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	return c.loopback.ListenBroadcast(port)
+}
+
+func (c *closedPorts) ListenUDP(port uint16) (net.PacketConn, error) { return c.ListenBroadcast(port) }
+
+func (c *closedPorts) DialUDP(netip.AddrPort) (net.Conn, error) { return nil, errors.New("not here") }
+
+func TestCheckBoards(t *testing.T) {
+	t.Parallel()
+	for port, c := range map[uint16]struct {
+		why  error
+		want string
+	}{
+		80: {syscall.EADDRINUSE, "boards and PCs cannot be served: another program has port 80"},
+		69: {syscall.EACCES, "boards and PCs cannot be served: this process may not open port 69"},
+		67: {syscall.EPERM, "boards and PCs cannot be served: this process may not open port 67"},
+		68: {syscall.EADDRINUSE, "boards and PCs cannot be served: another program has port 68"},
+	} {
+		on := &closedPorts{loopback: loopback{of: map[uint16]string{}}, why: map[uint16]error{port: c.why}}
+		err := netboot.CheckBoards(t.Context(), on, net.HardwareAddr{2, 0, 0, 0, 0, 1})
+		if f := fault.As(err); f == nil || f.Msg != c.want || (f.Hint != "") != errors.Is(c.why, os.ErrPermission) {
+			t.Errorf("port %d: %v, want %q", port, err, c.want)
+		}
+	}
+}

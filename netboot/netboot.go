@@ -191,7 +191,7 @@ func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, a
 	for _, port := range []uint16{PortHTTP, PortNFS, PortAgent} {
 		l, err := on.Listen(port)
 		if err != nil {
-			return fmt.Errorf("serve machines on port %d: %w", port, err)
+			return unopened(port, err)
 		}
 		listeners = append(listeners, l)
 	}
