@@ -60,3 +60,17 @@ func enforces(t fs.FS) bool {
 	found, err := fs.ReadDir(t, path.Join(dir, policy, "policy"))
 	return err == nil && slices.ContainsFunc(found, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), "policy.") })
 }
+
+// cloudInitParams has cloud-init run only where an image says where its data are, as in
+// /var/lib/cloud/seed: else it would ask for minutes, where it does not know the hardware.
+// And it leaves the network alone, which the root comes over: the configuration of that
+// is "{config: disabled}", in the form that all versions understand. See
+// https://docs.cloud-init.io/en/latest/explanation/kernel-command-line.html and the
+// beginning of its tools/ds-identify.
+const cloudInitParams = "ci.di.policy=search,found=all,maybe=none,notfound=disabled network-config=e2NvbmZpZzogZGlzYWJsZWR9"
+
+// hasCloudInit reports whether an image has cloud-init.
+func hasCloudInit(t fs.FS) bool {
+	_, err := fs.Stat(t, "usr/bin/cloud-init")
+	return err == nil
+}

@@ -1,6 +1,7 @@
 package netboot_test
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
@@ -44,5 +45,30 @@ func TestWhatFilesHaveBeyondNFS(t *testing.T) {
 	}
 	if want := []string{"/bin/ping", "/bin/ping6"}; !slices.Equal(got, want) {
 		t.Errorf("capabilities of %v, want those of %v", got, want)
+	}
+}
+
+// cloud-init searches no further than its image, and does not touch the network.
+func TestCloudInit(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b, _ := f.prepare(one)
+	if strings.Contains(b.CommandLine, "ci.di") || strings.Contains(b.CommandLine, "network-config") {
+		t.Errorf("of an image without: %s", b.CommandLine)
+	}
+	f.add(f.config.Library.(*images.Library), "cloudy", bootable(t, "cloudy", imagetest.Regular("usr/bin/cloud-init", "#!/usr/bin/python3\n")))
+	f.choose("one", "cloudy")
+	b, _ = f.prepare(one)
+	words := strings.Fields(b.CommandLine)
+	if !slices.Contains(words, "ci.di.policy=search,found=all,maybe=none,notfound=disabled") {
+		t.Errorf("it searches further: %s", b.CommandLine)
+	}
+	at := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "network-config=") })
+	if at < 0 {
+		t.Fatalf("it touches the network: %s", b.CommandLine)
+	}
+	text, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(words[at], "network-config="))
+	if err != nil || string(text) != "{config: disabled}" {
+		t.Errorf("the network is %q, %v", text, err)
 	}
 }

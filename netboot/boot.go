@@ -55,6 +55,7 @@ type boot struct {
 	pace    *rate.Limiter // of its agent
 
 	permissive bool // it has a policy of SELinux, which cannot be enforced
+	cloudInit  bool // it has cloud-init
 
 	mu    sync.Mutex
 	over  bool               // there is another one, or none: what its agent says does not count
@@ -123,6 +124,9 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	files.CommandLine += fmt.Sprintf(" %s=%s", instructions.ParamBoot, b.url("boot"))
 	if b.permissive {
 		files.CommandLine += " enforcing=0"
+	}
+	if b.cloudInit {
+		files.CommandLine += " " + cloudInitParams
 	}
 	step := nodes.Kernel
 	if s.loaderOf(m) == nodes.PXE { // it fetches all that
@@ -252,7 +256,7 @@ func (s *Server) hold(ctx context.Context, b *boot) error {
 	}
 	b.run, b.release = run, release
 	b.roots = []root{{nfs.IDOf(digest), nfs.Path(digest), tree}}
-	b.init, b.permissive = findInit(tree), enforces(tree)
+	b.init, b.permissive, b.cloudInit = findInit(tree), enforces(tree), hasCloudInit(tree)
 	if b.Lender == "" {
 		return nil
 	}

@@ -212,7 +212,7 @@ func TestSteps(t *testing.T) {
 	c := f.agent(one, report(i, instructions.Modules, instructions.Asking, instructions.Mounts))
 	f.report(c, report(i, instructions.Mounts))
 	for _, other := range []instructions.Step{instructions.Modules, instructions.Network, instructions.Step(nodes.Preparing), "dancing"} {
-		f.report(c, report(i, other)) // of nobody who is asked in earnest
+		f.report(c, report(i, other)) // no agent is there
 	}
 	f.report(c, report(i, instructions.Init))
 	f.report(c, report(i, instructions.Up))
