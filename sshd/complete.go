@@ -22,7 +22,7 @@ func (sh *shell) complete(line string, pos int) (newLine string, newPos int, ok 
 	defer sh.recoverPanic(&status)
 	ctx, cancel := context.WithTimeout(sh.ctx, 2*time.Second)
 	defer cancel()
-	start, words := sh.srv.runner.Complete(ctx, &sh.base, line[:pos])
+	start, words := sh.candidates(ctx, line[:pos])
 	if len(words) == 0 || start < 0 || start > pos {
 		return line, pos, true
 	}
@@ -41,6 +41,18 @@ func (sh *shell) complete(line string, pos int) (newLine string, newPos int, ok 
 	}
 	sh.tabbed = line
 	return line, pos, true
+}
+
+// candidates are what the runner offers for the end of a line, when it is its turn; none
+// when that takes too long.
+func (sh *shell) candidates(ctx context.Context, line string) (start int, words []string) {
+	select {
+	case sh.srv.completing <- struct{}{}:
+		defer func() { <-sh.srv.completing }()
+		return sh.srv.runner.Complete(ctx, &sh.base, line)
+	case <-ctx.Done():
+		return 0, nil
+	}
 }
 
 // commonPrefix returns what all words begin with.

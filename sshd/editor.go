@@ -51,6 +51,10 @@ func (e *editor) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// mostTabs is how many Tabs in a row that wait to be read are of use: the first completes,
+// the second lists what there is.
+const mostTabs = 2
+
 // readKeys waits for something typed, or a change of the window.
 func (e *editor) readKeys() error {
 	t := e.tty
@@ -74,9 +78,15 @@ func (e *editor) readKeys() error {
 		}
 		t.typed = []byte{'\r'} // for a last line that nothing ends
 	}
+	tabs := 0 // in a row
 	for line := false; len(t.typed) > 0 && !line; {
 		b := t.typed[0]
 		t.typed = t.typed[1:]
+		if b != '\t' {
+			tabs = 0
+		} else if tabs++; tabs > mostTabs {
+			continue
+		}
 		if b == '\n' && t.afterCR {
 			t.afterCR = false
 			continue

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,6 +81,9 @@ type Server struct {
 	backlog   *backlog
 	files     int       // that may be open at once
 	chunks    sync.Pool // what was written of output, see outlet
+	// completing holds one for each completion that is being worked out: Tabs of some must
+	// not keep the logins of others waiting.
+	completing chan struct{}
 
 	keepAlive   time.Duration // between keepalives to a client whose command runs
 	cancelGrace time.Duration // for a cancelled command to end before its client is cut off
@@ -115,6 +119,7 @@ func New(c Config) (*Server, error) {
 		rateLimit:   newRateLimit(time.Now),
 		backlog:     newBacklog(),
 		chunks:      sync.Pool{New: func() any { return new([maxChunk]byte) }},
+		completing:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		keepAlive:   30 * time.Second,
 		cancelGrace: 10 * time.Second,
 		conns:       map[*conn]struct{}{},

@@ -315,6 +315,8 @@ type fakeRunner struct {
 	later   chan struct{}
 	notices chan string
 	untold  chan string
+
+	completing, completed, mostCompleting atomic.Int64
 }
 
 func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) int {
@@ -413,8 +415,16 @@ func (f *fakeRunner) Leaves(line string) bool { return line == "exit" }
 
 func (f *fakeRunner) Complete(_ context.Context, _ *commands.Session, line string) (int, []string) {
 	start := strings.LastIndexByte(line, ' ') + 1
-	if line[start:] == "bug" {
+	switch line[start:] {
+	case "bug":
 		panic("a bug")
+	case "slow":
+		now := f.completing.Add(1)
+		for most := f.mostCompleting.Load(); now > most && !f.mostCompleting.CompareAndSwap(most, now); most = f.mostCompleting.Load() {
+		}
+		time.Sleep(time.Millisecond)
+		f.completing.Add(-1)
+		f.completed.Add(1)
 	}
 	var words []string
 	for _, w := range []string{"echo", "fail", "node", "note", "notify", "acquire", "--model=", "rpi-1", "rpi-10", "rpi-2"} {
