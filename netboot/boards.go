@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -150,8 +150,8 @@ func CheckBoards(ctx context.Context, on BoardNetwork, mac net.HardwareAddr) err
 		}
 		errs = append(errs, unopened(port, err))
 	}
-	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return errs[i]
+	if err := cmp.Or(errs...); err != nil {
+		return err
 	}
 	return alone(ctx, on, mac)
 }

@@ -2,6 +2,7 @@ package machines
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,39 +88,41 @@ func pc(t *testing.T, name, mac string, firmware []string) {
 	})
 }
 
-// A PC that nobody told the server of is switched on: it becomes a free node by itself,
-// and boots the default image of its model. It goes on while the server is killed.
-func TestPC(t *testing.T) {
-	t.Parallel()
+// plugIn switches a PC on that nobody told the server of, in a network of the test's own:
+// it becomes a free node by itself, which is called pc-4f2a1c, and boots the default image
+// of its model. More images are of users. It returns nil where nothing is left to do.
+func plugIn(t *testing.T, firmware []string, images map[string]map[string]string) *world {
+	t.Helper()
 	if inNetwork(t) {
-		return
+		return nil
 	}
 	newSegment(t)
-	w := newWorld(t, map[string]map[string]string{
-		"waltplatform/pc-x86-64-default": {"etc/name": "default\n"},
-		"alice/blue":                     {"etc/name": "blue\n"},
-	}, segment)
-	pc(t, "tap0", "52:54:00:4f:2a:1c", ipxe)
+	images["waltplatform/pc-x86-64-default"] = map[string]string{"etc/name": "default\n"}
+	w := newWorld(t, images, segment)
+	pc(t, "tap0", "52:54:00:4f:2a:1c", firmware)
 	w.until("alice", "node show --all --json", `"name":"pc-4f2a1c"`)
 	w.does("alice", "node wait pc-4f2a1c")
 	if out := w.does("alice", "node run pc-4f2a1c hostname; cat /etc/name"); out != "pc-4f2a1c\ndefault\n" {
 		t.Errorf("it is %q", out)
 	}
+	return w
+}
 
-	// The server is killed and comes back: the node goes on.
-	before := w.bootID("alice", "pc-4f2a1c")
-	if err := w.Kill(); err != nil {
-		t.Fatal(err)
+// A PC goes on while the server is killed, and reboots by itself into another image.
+func TestPC(t *testing.T) {
+	t.Parallel()
+	w := plugIn(t, ipxe, map[string]map[string]string{"alice/blue": {"etc/name": "blue\n"}})
+	if w == nil {
+		return
 	}
-	if err := w.Start(); err != nil {
+	before := w.bootID("alice", "pc-4f2a1c")
+	if err := errors.Join(w.Kill(), w.Start()); err != nil {
 		t.Fatal(err)
 	}
 	w.does("alice", "node wait pc-4f2a1c")
 	if after := w.bootID("alice", "pc-4f2a1c"); after != before {
 		t.Error("a restart of the server rebooted the node")
 	}
-
-	// It boots another image, and reboots by itself for that.
 	w.does("alice", "image clone lab:alice/blue")
 	w.does("alice", "node boot pc-4f2a1c blue")
 	w.does("alice", "node wait pc-4f2a1c")
@@ -131,17 +134,7 @@ func TestPC(t *testing.T) {
 // A PC whose firmware is UEFI gets iPXE first.
 func TestUEFI(t *testing.T) {
 	t.Parallel()
-	if inNetwork(t) {
-		return
-	}
-	newSegment(t)
-	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {"etc/name": "default\n"}}, segment)
-	pc(t, "tap0", "52:54:00:4f:2a:1c", uefi)
-	w.until("alice", "node show --all --json", `"name":"pc-4f2a1c"`)
-	w.does("alice", "node wait pc-4f2a1c")
-	if out := w.does("alice", "node run pc-4f2a1c hostname; cat /etc/name"); out != "pc-4f2a1c\ndefault\n" {
-		t.Errorf("it is %q", out)
-	}
+	plugIn(t, uefi, map[string]map[string]string{})
 }
 
 // A server that would give away the addresses of another one says so, and gives none.

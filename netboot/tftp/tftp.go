@@ -1,7 +1,7 @@
 // Package tftp sends files to firmware that knows nothing better: TFTP, read-only, as in
 // RFC 1350, 2347 to 2349 and 7440. Which files there are, and for whom, is not its
-// business. Its one surprising rule: a file without end to be sent again is not sent on
-// because a client repeats itself, but when it has been silent.
+// business. Its one surprising rule: what a client confirms twice changes nothing. Blocks
+// are sent again when it was silent, or confirmed only some of a window.
 package tftp
 
 import (
