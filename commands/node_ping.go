@@ -105,7 +105,7 @@ func nodeBlink(ctx context.Context, c *Call) error {
 	if len(found) > 1 {
 		return c.withUsage(fault.Usagef("node blink: one node at a time"))
 	}
-	if found, err = c.wake(ctx, found, true); err != nil {
+	if found, err = c.wake(ctx, found); err != nil {
 		return err
 	}
 	n := found[0]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"walt/consent"
@@ -70,17 +71,6 @@ func nodeWait(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	named, err := c.Lab.Show(ctx, c.User, set)
-	if err != nil {
-		return err
-	}
-	wanted, err := named.Now(ctx)
-	if err != nil {
-		return err
-	}
-	if wanted, err = c.wake(ctx, wanted, false); err != nil {
-		return err
-	}
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
 	limited, cancel, err := c.limited(ctx)
@@ -88,6 +78,14 @@ func nodeWait(ctx context.Context, c *Call) error {
 		return err
 	}
 	defer cancel()
+	named, err := c.Lab.Show(ctx, c.User, set)
+	if err != nil {
+		return err
+	}
+	wanted := slices.AppendSeq(make([]*nodes.Device, 0, named.Len()), named.Found())
+	if _, err := c.wakeUp(limited, wanted); err != nil && limited.Err() == nil { // of an end, Wait tells
+		return err
+	}
 	show, end := c.waitingFor()
 	missing, err := c.Lab.Wait(limited, wanted, show)
 	end()
@@ -129,15 +127,15 @@ func (c *Call) limited(ctx context.Context) (context.Context, context.CancelFunc
 
 // waitingFor shows, until end is called, what is waited for: on a terminal a
 // line that changes, without one a line whenever there are fewer.
-func (c *Call) waitingFor() (show func([]nodes.DeviceStatus), end func()) {
+func (c *Call) waitingFor() (show func([]nodes.Missing), end func()) {
 	if c.fancy() {
-		return func(missing []nodes.DeviceStatus) {
+		return func(missing []nodes.Missing) {
 				c.fleeting("Waiting for %s ...", listStates(missing))
 			},
 			func() { fmt.Fprint(c.Err, "\r\x1b[K") }
 	}
 	last := 0
-	return func(missing []nodes.DeviceStatus) {
+	return func(missing []nodes.Missing) {
 		if len(missing) != last {
 			c.note("Waiting for %s.", listStates(missing))
 		}
@@ -146,7 +144,7 @@ func (c *Call) waitingFor() (show func([]nodes.DeviceStatus), end func()) {
 }
 
 // listStates lists nodes with their states, the first few of many.
-func listStates(some []nodes.DeviceStatus) string {
+func listStates(some []nodes.Missing) string {
 	const most = 5
 	var words []string
 	for _, n := range some[:min(most, len(some))] {
@@ -158,26 +156,37 @@ func listStates(some []nodes.DeviceStatus) string {
 	return strings.Join(words, ", ")
 }
 
-// wake gives nodes that are off to save power their power back. With wait, it
-// returns when these are up, or when they should have been.
-func (c *Call) wake(ctx context.Context, found []nodes.DeviceStatus, wait bool) ([]nodes.DeviceStatus, error) {
-	woke, err := c.Lab.Wake(ctx, found)
-	if len(woke) > 0 {
-		c.note("Waking %s, which had been switched off to save power.", nameList(woke))
-	}
-	if err != nil || len(woke) == 0 || !wait {
+// wake gives nodes that are off to save power their power back, and returns them when these
+// are up, or should have been.
+func (c *Call) wake(ctx context.Context, found []nodes.DeviceStatus) ([]nodes.DeviceStatus, error) {
+	all := devicesOf(found)
+	woke, err := c.wakeUp(ctx, all)
+	if err != nil || len(woke) == 0 {
 		return found, err
 	}
-	return c.Lab.UpInTime(ctx, found, woke, func([]nodes.DeviceStatus) {})
+	return c.Lab.UpInTime(ctx, all, woke, func([]nodes.Missing) {})
+}
+
+// wakeUp is wake without waiting. It returns those that it woke.
+func (c *Call) wakeUp(ctx context.Context, all []*nodes.Device) ([]*nodes.Device, error) {
+	woke, err := c.Lab.Wake(ctx, all)
+	if len(woke) > 0 {
+		var names []string
+		for _, n := range woke {
+			names = append(names, string(n.Name))
+		}
+		c.note("Waking %s, which had been switched off to save power.", fault.Few(names))
+	}
+	return woke, err
 }
 
 // waitForBoot returns the nodes when those that are booting are up, or should
 // have been.
 func (c *Call) waitForBoot(ctx context.Context, found []nodes.DeviceStatus) ([]nodes.DeviceStatus, error) {
-	var booting []nodes.DeviceStatus
+	var booting []*nodes.Device
 	for _, n := range found {
 		if n.State == nodes.Booting {
-			booting = append(booting, n)
+			booting = append(booting, n.Device)
 		}
 	}
 	if len(booting) == 0 {
@@ -185,13 +194,12 @@ func (c *Call) waitForBoot(ctx context.Context, found []nodes.DeviceStatus) ([]n
 	}
 	show, end := c.waitingFor()
 	defer end()
-	return c.Lab.UpInTime(ctx, found, booting, show)
+	return c.Lab.UpInTime(ctx, devicesOf(found), booting, show)
 }
 
-func nameList(some []nodes.DeviceStatus) string {
-	var names []string
-	for _, n := range some {
-		names = append(names, string(n.Name))
+func devicesOf(found []nodes.DeviceStatus) (all []*nodes.Device) {
+	for _, n := range found {
+		all = append(all, n.Device)
 	}
-	return fault.Few(names)
+	return all
 }

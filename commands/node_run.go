@@ -38,7 +38,7 @@ func nodeRun(ctx context.Context, c *Call) error {
 	}
 	found, err := c.nodesWithConsent(ctx, "Run the command on")
 	if err == nil {
-		found, err = c.wake(ctx, found, true)
+		found, err = c.wake(ctx, found)
 	}
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func nodeShell(ctx context.Context, c *Call) error {
 	if c.Terminal == nil {
 		c.note("Without a terminal the shell reads commands from standard input, to its end. For a prompt, ssh needs -t.")
 	}
-	if found, err = c.wake(ctx, found, true); err != nil {
+	if found, err = c.wake(ctx, found); err != nil {
 		return err
 	}
 	if found, err = c.waitForShell(ctx, found); err != nil {
@@ -198,7 +198,7 @@ func (c *Call) waitForShell(ctx context.Context, found []nodes.DeviceStatus) ([]
 	if late == nil || ctx.Err() != nil {
 		return up, late
 	}
-	now, err := c.Lab.Again(ctx, found)
+	now, err := c.Lab.Again(ctx, devicesOf(found))
 	if err != nil || !now[0].Stopped() {
 		return nil, late
 	}

@@ -22,6 +22,7 @@ type outlets struct {
 	refuses map[int]error
 	seen    []snmp.Neighbour
 	called  []snmp.PortName
+	takes   time.Duration // to switch one
 }
 
 func (o *outlets) Power(_ context.Context, port int) (bool, error) {
@@ -31,6 +32,7 @@ func (o *outlets) Power(_ context.Context, port int) (bool, error) {
 }
 
 func (o *outlets) SetPower(_ context.Context, port int, on bool) error {
+	time.Sleep(o.takes) // in a bubble
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.off == nil {
@@ -97,9 +99,23 @@ func TestPower(t *testing.T) {
 				stdout: `{"ports":[{"switch":"sw-1","port":1,"port_name":null,"node":"rpi-1","power":"off","since":"2026-11-22T13:00:00Z","error":null},` +
 					`{"switch":"sw-1","port":2,"port_name":null,"node":"rpi-2","power":"off","since":"2026-11-22T13:00:00Z","error":null}],"saved_port_hours":1}` + "\n",
 			},
+		})
+		lab.outlets.takes = 10 * time.Second
+		begun := time.Now()
+		lab.tell([]step{{
+			user: "bob", line: "node wait rpi-1 --timeout 3s", status: StatusFailed,
+			stderr: "Waking rpi-1, which had been switched off to save power.\nWaiting for rpi-1 (off).\n" +
+				"walt: not up after 3s: rpi-1 (off)\n  see what goes on with: node show --all\n",
+		}})
+		if waited := time.Since(begun); waited != 3*time.Second {
+			t.Errorf("waited %v", waited)
+		}
+		time.Sleep(lab.outlets.takes)
+		lab.outlets.takes = 0
+		lab.tell([]step{
 			{
 				user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
-				stderr: "Waking rpi-1, which had been switched off to save power.\nWaiting for rpi-1 (booting).\n" +
+				stderr: "Waiting for rpi-1 (booting).\n" +
 					"walt: not up after 1s: rpi-1 (booting)\n  see what goes on with: node show --all\n",
 			},
 			{

@@ -46,7 +46,7 @@ func TestNodeThatNeverBoots(t *testing.T) {
 		equal(t, "told", told, "1m0s: power cycle 1 of 2", "1m0s: power cycle 2 of 2", "1m0s: left alone after 2 power cycles")
 
 		// Who waits for it is told, and does not wait.
-		_, err = l.Wait(t.Context(), []DeviceStatus{l.state(t, "n1")}, func([]DeviceStatus) {})
+		_, err = l.Wait(t.Context(), []*Device{l.state(t, "n1").Device}, func([]Missing) {})
 		wantFault(t, err, fault.Failed, "n1 cannot boot: not up after 1m0s: left alone after 2 power cycles", "node reboot n1")
 
 		// A user's reboot begins anew.

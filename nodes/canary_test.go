@@ -122,7 +122,7 @@ func TestCanaryGoesOn(t *testing.T) {
 		if d := l.device(t, "v1"); d.Image != def || d.Booted != def || d.Digest != sum("new") {
 			t.Errorf("afterwards it is %+v", d)
 		}
-		now, err := l.Wait(t.Context(), []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
+		now, err := l.Wait(t.Context(), []*Device{l.state(t, "v1").Device}, func([]Missing) {})
 		if err != nil || len(now) > 0 || !idle() {
 			t.Errorf("a reboot is due, or it is not free: %v, %v", now, err)
 		}

@@ -214,10 +214,10 @@ func (m *model) restarted(t *testing.T, text string) {
 	defer cancel()
 	stopped := make(chan error)
 	go func() { stopped <- m.lab.serve(ctx) }()
-	all, err := inFull(m.lab.All(ctx))
+	all, err := m.lab.All(ctx)
 	ok(t, err)
-	all = slices.DeleteFunc(all, func(n DeviceStatus) bool { return !n.Virtual() })
-	if _, err := m.lab.Wait(ctx, all, func([]DeviceStatus) {}); err != nil {
+	set := slices.DeleteFunc(slices.Collect(all.Found()), func(d *Device) bool { return !d.Virtual() })
+	if _, err := m.lab.Wait(ctx, set, func([]Missing) {}); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
 	cancel()

@@ -77,11 +77,11 @@ func offAndOn(t *testing.T) {
 	equal(t, "off again", got, "v1 skipped")
 
 	// Nobody who only uses it wakes it, and it is said who wants it off.
-	_, err = l.Wait(t.Context(), []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
+	_, err = l.Wait(t.Context(), []*Device{l.state(t, "v1").Device}, func([]Missing) {})
 	wantFault(t, err, fault.Failed, "v1 is off: bob switched it off at", "node on v1")
 	_, err = l.RunSession(t.Context(), "alice", l.state(t, "v1"), "", remote.Session{})
 	wantFault(t, err, fault.Failed, "v1 is off: bob switched it off at", "node on v1")
-	woke, err := l.Wake(t.Context(), []DeviceStatus{l.state(t, "v1")})
+	woke, err := l.Wake(t.Context(), []*Device{l.state(t, "v1").Device})
 	if err != nil || len(woke) > 0 {
 		t.Errorf("woken: %v, %v", woke, err)
 	}
@@ -224,12 +224,12 @@ func TestOffByHand(t *testing.T) {
 	l.Down("v1", false, "")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	_, err = l.Wait(ctx, []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
+	_, err = l.Wait(ctx, []*Device{l.state(t, "v1").Device}, func([]Missing) {})
 	wantFault(t, err, fault.Failed, "v1 is off: switched off by hand", "node on v1")
 	_, err = l.RunSession(t.Context(), "bob", l.state(t, "v1"), "", remote.Session{})
 	wantFault(t, err, fault.Failed, "v1 is off: switched off by hand", "node on v1")
 	ok(t, l.PowerOn(t.Context(), "bob", parse("v1"), consent.Agreement{}, func(Change) {}))
-	_, err = l.Wait(ctx, []DeviceStatus{l.state(t, "v1")}, func([]DeviceStatus) {})
+	_, err = l.Wait(ctx, []*Device{l.state(t, "v1").Device}, func([]Missing) {})
 	ok(t, err)
 }
 

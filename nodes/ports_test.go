@@ -59,9 +59,7 @@ func TestPowerSaving(t *testing.T) {
 		if how := result.Changes[0].Reboot; how.Outcome != RebootOK {
 			t.Errorf("the reboot of n1: %s", how)
 		}
-		all, err := inFull(l.Show(t.Context(), "bob", parse("n3")))
-		ok(t, err)
-		woke, err := l.Wake(t.Context(), all)
+		woke, err := l.Wake(t.Context(), []*Device{l.state(t, "n3").Device})
 		ok(t, err)
 		equal(t, "woken", []Name{woke[0].Name}, "n3")
 		equal(t, "ports off after a wait", r.Dark(), "one:161/2")

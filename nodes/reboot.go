@@ -195,7 +195,7 @@ func atOnce[D any](ctx context.Context, works *sync.WaitGroup, ds []D, quick fun
 }
 
 // slow is for restarts of which each waits for a switch, or for what is written of it.
-func slow(Device) bool { return false }
+func slow[D any](D) bool { return false }
 
 // restart makes a node start anew by the means that there are, and returns what
 // came of it. ordered is its port when that has its order already.

@@ -108,12 +108,10 @@ func (l lab) up(t *testing.T) nodes.DeviceStatus {
 	defer cancel()
 	list, err := l.Show(ctx, "bob", nodes.Only("v1"))
 	ok(t, err)
-	all, err := list.Now(ctx)
-	ok(t, err)
-	if missing, err := l.Wait(ctx, all, func([]nodes.DeviceStatus) {}); err != nil {
+	if missing, err := l.Wait(ctx, slices.Collect(list.Found()), func([]nodes.Missing) {}); err != nil {
 		t.Fatalf("%v: %v", missing, err)
 	}
-	all, err = list.Now(ctx)
+	all, err := list.Now(ctx)
 	ok(t, err)
 	return all[0]
 }

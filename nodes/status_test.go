@@ -18,7 +18,7 @@ import (
 // missing has Wait tell of the nodes that it waits for.
 type missing struct{ lines []string }
 
-func (m *missing) progress(ns []DeviceStatus) {
+func (m *missing) progress(ns []Missing) {
 	line := ""
 	for _, n := range ns {
 		line += fmt.Sprintf("%s %s;", n.Name, n.State)
@@ -29,12 +29,12 @@ func (m *missing) progress(ns []DeviceStatus) {
 // await starts to wait for the nodes of bob.
 func (l testLab) await(ctx context.Context, t *testing.T) (*missing, <-chan error) {
 	t.Helper()
-	all, err := inFull(l.Mine(ctx, "bob"))
+	mine, err := l.Mine(ctx, "bob")
 	ok(t, err)
 	var m missing
 	done := make(chan error, 1)
 	go func() {
-		_, err := l.Wait(ctx, all, m.progress)
+		_, err := l.Wait(ctx, slices.Collect(mine.Found()), m.progress)
 		done <- err
 	}()
 	synctest.Wait()
@@ -110,9 +110,9 @@ func TestWaitEnds(t *testing.T) {
 		l.comeUp(t, "v1")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		all, err := inFull(l.Mine(ctx, "bob"))
+		mine, err := l.Mine(ctx, "bob")
 		ok(t, err)
-		left, err := l.Wait(ctx, all, func([]DeviceStatus) {})
+		left, err := l.Wait(ctx, slices.Collect(mine.Found()), func([]Missing) {})
 		if !errors.Is(err, context.DeadlineExceeded) || len(left) != 1 || left[0].Name != "v2" {
 			t.Errorf("got %v, %v", left, err)
 		}

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -15,81 +16,152 @@ import (
 	"walt/state"
 )
 
+// Missing is a node that is waited for and not up yet.
+type Missing struct {
+	Name  Name
+	State State
+}
+
 // Wait returns when every node of the set is up on the image that it should
-// boot, calling progress with those that are not yet whenever that changed. One
-// that gets another name is still waited for; one that is removed is a fault.
-// When ctx ends first it returns the nodes that were not up, with ctx's error. One
+// boot, calling progress with those that are not yet whenever that changed, which it
+// does not keep. One that gets another name is still waited for; one that is removed is
+// a fault. When ctx ends first it returns the nodes that were not up, with ctx's error. One
 // that cannot boot that image, stopped on purpose, or is off until a user wants it on ends
 // it at once with a fault: what was in its way seldom goes by itself, and until the next
 // try is a long time.
-func (l *Lab) Wait(ctx context.Context, set []DeviceStatus, progress func(missing []DeviceStatus)) ([]DeviceStatus, error) {
-	same := func(a, b DeviceStatus) bool { return a.Name == b.Name && a.State == b.State }
-	var shown []DeviceStatus
+func (l *Lab) Wait(ctx context.Context, set []*Device, progress func(missing []Missing)) ([]Missing, error) {
+	var shown []Missing
 	for {
 		changed := l.status.next()
-		missing, failed, err := l.missing(ctx, set)
-		if err != nil || len(missing) == 0 {
-			return missing, err
+		found, err := l.look(ctx, set)
+		if err != nil || len(found.missing) == 0 {
+			return found.missing, err
 		}
-		if stopped := slices.DeleteFunc(slices.Clone(missing), func(n DeviceStatus) bool { return n.State != Booting || !n.Stopped() }); len(stopped) > 0 {
-			return missing, hasStopped(stopped)
+		if len(found.stopped) > 0 {
+			return found.missing, hasStopped(found.stopped)
 		}
-		if len(failed) > 0 {
-			return missing, cannotBoot(failed)
+		if len(found.failed) > 0 {
+			return found.missing, cannotBoot(found.failed)
 		}
-		if !slices.EqualFunc(missing, shown, same) {
-			progress(missing)
-			shown = missing
+		if !slices.Equal(found.missing, shown) {
+			progress(found.missing)
+			shown = found.missing
 		}
 		select {
 		case <-ctx.Done():
-			return missing, ctx.Err()
+			return found.missing, ctx.Err()
 		case <-changed:
 		}
 	}
 }
 
-// missing returns those of the nodes that are not up on their image, and which of
-// these failed to boot it.
-func (l *Lab) missing(ctx context.Context, set []DeviceStatus) (missing, failed []DeviceStatus, err error) {
-	err = l.Store.View(context.WithoutCancel(ctx), func(r state.Reader) error {
-		missing, failed = nil, nil
-		found := map[images.Ref]images.Image{}
-		for _, n := range set {
+// look is one look at nodes that are waited for.
+type look struct {
+	lab    *Lab
+	r      state.Reader
+	images map[images.Ref]images.Image // that were read
+
+	missing         []Missing      // the nodes that are not up on their image
+	stopped, failed []DeviceStatus // those of them that stopped on purpose, or failed to boot it
+}
+
+// look finds out which of the nodes are up. They may be very many, and it is done again
+// at every change: what they are comes from memory.
+func (l *Lab) look(ctx context.Context, set []*Device) (found look, err error) {
+	over := context.WithoutCancel(ctx) // who waited long enough is told what is missing
+	err = l.Store.View(over, func(r state.Reader) error {
+		found = look{lab: l, r: r, images: map[images.Ref]images.Image{}}
+		for some := range slices.Chunk(set, pageSize) {
 			if err := ctx.Err(); errors.Is(err, context.Canceled) { // nobody wants to know
 				return err
 			}
-			d, err := still(r, n)
+			ds, err := l.present(over, some)
 			if err != nil {
 				return err
 			}
-			img, known := found[d.Image]
-			if !known {
-				if img, _, err = images.Find(r, d.Image); err != nil {
+			offs, err := l.offs(over, ds)
+			if err != nil {
+				return err
+			}
+			for i, n := range some {
+				if err := found.add(n, ds[i], offs[i]); err != nil {
 					return err
 				}
-				found[d.Image] = img
-			}
-			s := l.status.of(d.Name)
-			if s.isOn(d, img) {
-				continue
-			}
-			switch why, off, err := l.Ports.Off(r, d.MAC); {
-			case err != nil:
-				return err
-			case off && why.By != "":
-				return isOff(d.Name, offWords(why))
-			case !off && s.isOffByHand(&d):
-				return isOff(d.Name, s.Why)
-			}
-			missing = append(missing, DeviceStatus{Device: &d, Status: s})
-			if s.State == Unreachable && (s.Failed || s.spent) && (s.took == "" || s.took == img.Digest) { // else it is about to start on another one
-				failed = append(failed, missing[len(missing)-1])
 			}
 		}
 		return nil
 	})
-	return missing, failed, err
+	return found, err
+}
+
+// add looks at one node: d is what it is now, as far as memory has it, and off is that it
+// is off. A change of what nodes boot may be in one of memory and the snapshot alone; when
+// that could make the difference, all is read there.
+func (f *look) add(n, d *Device, off *power.Off) error {
+	if d != nil {
+		img, err := f.image(d)
+		if err != nil {
+			return err
+		}
+		s := f.lab.status.of(d.Name)
+		if s.isOn(*d, img) {
+			return nil
+		}
+		if s.State != Up && !(s.gaveUp() && s.took != "" && s.took != img.Digest) {
+			return f.miss(d, s, img, off)
+		}
+	}
+	now, err := still(f.r, n)
+	if err != nil {
+		return err
+	}
+	img, err := f.image(&now)
+	if err != nil {
+		return err
+	}
+	s := f.lab.status.of(now.Name)
+	if s.isOn(now, img) {
+		return nil
+	}
+	why, isOff, err := f.lab.Ports.Off(f.r, now.MAC)
+	if err != nil {
+		return err
+	}
+	if off = nil; isOff {
+		off = &why
+	}
+	return f.miss(&now, s, img, off)
+}
+
+// miss notes that a node is not up. One that is off until a user wants it on is a fault.
+func (f *look) miss(d *Device, s Status, img images.Image, off *power.Off) error {
+	switch {
+	case off != nil && off.By != "":
+		return isOff(d.Name, offWords(*off))
+	case off == nil && s.isOffByHand(d):
+		return isOff(d.Name, s.Why)
+	}
+	f.missing = append(f.missing, Missing{d.Name, s.State})
+	switch {
+	case s.State == Booting && s.Stopped():
+		f.stopped = append(f.stopped, DeviceStatus{Device: d, Status: s})
+	case s.gaveUp() && (s.took == "" || s.took == img.Digest): // else it is about to start on another one
+		f.failed = append(f.failed, DeviceStatus{Device: d, Status: s})
+	}
+	return nil
+}
+
+// image returns what a device is to boot.
+func (f *look) image(d *Device) (images.Image, error) {
+	img, known := f.images[d.Image]
+	if known {
+		return img, nil
+	}
+	img, _, err := images.Find(f.r, d.Image)
+	if err == nil {
+		f.images[d.Image] = img
+	}
+	return img, err
 }
 
 // isOn reports whether a node is up on an image: under that name it took what runs there.
@@ -97,9 +169,45 @@ func (s Status) isOn(d Device, img images.Image) bool {
 	return s.State == Up && d.Booted == img.Ref && s.runs == img.Digest
 }
 
+// gaveUp reports whether a node failed to boot.
+func (s Status) gaveUp() bool { return s.State == Unreachable && (s.Failed || s.spent) }
+
+// present returns what devices that were looked at before are now, as the view has them;
+// nil for one that is not there under its name.
+func (l *Lab) present(ctx context.Context, some []*Device) ([]*Device, error) {
+	ds := make([]*Device, len(some))
+	err := l.view.Read(ctx, func() {
+		for i, n := range some {
+			if d := l.view.named[n.Name]; d != nil && d.MAC == n.MAC {
+				ds[i] = d
+			}
+		}
+	})
+	return ds, err
+}
+
+// offs returns why devices are off, nil for those that are not, and for nil.
+func (l *Lab) offs(ctx context.Context, ds []*Device) ([]*power.Off, error) {
+	offs := make([]*power.Off, len(ds))
+	err := l.Ports.Wiring(ctx, func(w power.Wiring) {
+		if w.Quiet() {
+			return
+		}
+		for i, d := range ds {
+			if d == nil {
+				continue
+			}
+			if why, off := w.Off(d.MAC); off {
+				offs[i] = &why
+			}
+		}
+	})
+	return offs, err
+}
+
 // still returns a device that was looked at before, whatever it is called by now,
 // or a fault that says that it is gone, also when another one got its name.
-func still(r state.Reader, n DeviceStatus) (Device, error) {
+func still(r state.Reader, n *Device) (Device, error) {
 	name, known, err := macs.Find(r, string(n.MAC))
 	if err == nil && !known {
 		err = fault.Failedf("%s was removed meanwhile", n.Name).WithHint("see all devices with: device show")
@@ -121,45 +229,65 @@ func cannotBoot(failed []DeviceStatus) error {
 		WithHint("when that is mended, start again with: node reboot %s", strings.Join(names, ","))
 }
 
+// wokenAtOnce is how many nodes are woken in one transaction: they are far from too many.
+const wokenAtOnce = 1000
+
 // Wake gives those of the nodes that are off to save power their power back, and
-// notes that all of them are used now. It returns the ones that it woke.
-func (l *Lab) Wake(ctx context.Context, nodes []DeviceStatus) (woke []DeviceStatus, err error) {
-	if len(nodes) == 0 {
-		return nil, nil
-	}
-	var woken map[Name]power.Port
-	var ds []Device
-	var fit fitting
-	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		ds = nil
-		for _, n := range nodes {
-			d, err := get(tx, n.Name)
-			if err != nil {
-				return err
-			}
-			ds = append(ds, d)
-		}
-		woken, fit, err = l.need(tx, ds, l.Ports.Wake)
-		return err
-	})
+// notes that all of them are used now. It returns the ones that it woke, also when it fails
+// or ctx ends before the others had their turn.
+func (l *Lab) Wake(ctx context.Context, nodes []*Device) (woke []*Device, err error) {
+	saving, err := l.savesPower(ctx, nodes)
 	if err != nil {
-		return nil, l.tooMany(err, fit, "")
+		return nil, err
 	}
-	var asleep []Device
-	for i, n := range nodes {
-		if !woken[n.Name].IsZero() {
-			asleep, woke = append(asleep, ds[i]), append(woke, n)
+	ports := map[Name]power.Port{}
+	for some := range slices.Chunk(saving, wokenAtOnce) {
+		var part []*Device
+		var woken map[Name]power.Port
+		_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
+			var ds []Device
+			for _, n := range some {
+				d, err := get(tx, n.Name)
+				if err != nil {
+					return err
+				}
+				ds = append(ds, d)
+			}
+			part = pointers(ds)
+			woken, _, err = l.need(tx, ds, l.Ports.Wake)
+			return err
+		})
+		if err != nil {
+			break
+		}
+		for _, d := range part {
+			if port := woken[d.Name]; !port.IsZero() {
+				woke, ports[d.Name] = append(woke, d), port
+			}
 		}
 	}
 	var failed error
-	err = atOnce(ctx, &l.works, asleep, slow, func(ctx context.Context, d Device) Reboot {
-		return l.restart(ctx, d, woken[d.Name], false, cause{})
-	}, func(d Device, r Reboot) {
+	late := atOnce(ctx, &l.works, woke, slow, func(ctx context.Context, d *Device) Reboot {
+		return l.restart(ctx, *d, ports[d.Name], false, cause{})
+	}, func(d *Device, r Reboot) {
 		if r.Outcome != RebootOK {
 			failed = errors.Join(failed, fault.Failedf("%s could not be woken: %s", d.Name, r))
 		}
 	})
-	return woke, errors.Join(err, failed)
+	return woke, cmp.Or(err, errors.Join(late, failed))
+}
+
+// savesPower returns those of the nodes whose power may be saved, or of which something is
+// ordered: of the others nobody asks when they are used.
+func (l *Lab) savesPower(ctx context.Context, nodes []*Device) (some []*Device, err error) {
+	err = l.Ports.Wiring(ctx, func(w power.Wiring) {
+		for _, d := range nodes {
+			if d.Host == QEMU || !w.Port(d.MAC).IsZero() || w.Ordered(d.MAC) {
+				some = append(some, d)
+			}
+		}
+	})
+	return some, err
 }
 
 // need notes within tx that nodes are used now, and orders the power of those
@@ -181,7 +309,7 @@ func (l *Lab) need(tx state.Tx, ds []Device, order func(state.Tx, ethernet.MAC) 
 // UpInTime returns the present state of nodes when the late ones among them are
 // up, calling progress as Wait does. One that does not come up within its
 // boot.timeout is a fault.
-func (l *Lab) UpInTime(ctx context.Context, nodes, late []DeviceStatus, progress func(missing []DeviceStatus)) ([]DeviceStatus, error) {
+func (l *Lab) UpInTime(ctx context.Context, nodes, late []*Device, progress func(missing []Missing)) ([]DeviceStatus, error) {
 	var longest time.Duration
 	for _, n := range late {
 		longest = max(longest, n.Settings.bootTimeout())
@@ -203,17 +331,23 @@ func (l *Lab) UpInTime(ctx context.Context, nodes, late []DeviceStatus, progress
 
 // Again returns the present state of nodes that were looked at before, whatever
 // they are called by now. One that was removed is a fault.
-func (l *Lab) Again(ctx context.Context, nodes []DeviceStatus) (now []DeviceStatus, err error) {
+func (l *Lab) Again(ctx context.Context, nodes []*Device) (now []DeviceStatus, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		var ds []Device
-		for _, n := range nodes {
-			d, err := still(r, n)
+		ds, err := l.present(ctx, nodes)
+		if err != nil {
+			return err
+		}
+		for i, d := range ds {
+			if d != nil {
+				continue
+			}
+			renamed, err := still(r, nodes[i])
 			if err != nil {
 				return err
 			}
-			ds = append(ds, d)
+			ds[i] = &renamed
 		}
-		now, err = l.statusOf(ctx, pointers(ds))
+		now, err = l.statusOf(ctx, ds)
 		return err
 	})
 	return now, err
