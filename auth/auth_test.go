@@ -60,7 +60,7 @@ func (l lab) delete(t testing.TB, actor, name Name) error {
 // history returns the events, one "type actor to: detail [from from]" each.
 func (l lab) history(t testing.TB) (all []string) {
 	t.Helper()
-	ok(t, l.journal.History(t.Context(), journal.At(time.Time{}), journal.At(noon.Add(time.Hour)), journal.Each(func(e journal.Event) error {
+	ok(t, l.journal.History(t.Context(), journal.At(time.Time{}), journal.At(noon.Add(time.Hour)), nil, journal.Each(func(e journal.Event) error {
 		if e.From != "" {
 			e.Detail += " from " + e.From
 		}

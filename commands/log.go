@@ -76,10 +76,7 @@ func logShow(ctx context.Context, c *Call) error {
 		}
 		return context.Cause(waiting)
 	}
-	err = c.Journal.History(ctx, from, until, func(page []journal.Event) error {
-		return out.show(wanted.Of(page))
-	})
-	if err != nil {
+	if err := c.Journal.History(ctx, from, until, wanted, out.show); err != nil {
 		return err
 	}
 	if follow {

@@ -158,7 +158,7 @@ func TestRunCollects(t *testing.T) {
 			t.Errorf("%+v is left", left)
 		}
 		told := 0
-		err := l.log.History(t.Context(), journal.At(time.Time{}), journal.At(real.Add(time.Hour)), journal.Each(func(e journal.Event) error { told++; return nil }))
+		err := l.log.History(t.Context(), journal.At(time.Time{}), journal.At(real.Add(time.Hour)), nil, journal.Each(func(e journal.Event) error { told++; return nil }))
 		if err != nil || told != 1 {
 			t.Errorf("%d events, %v", told, err)
 		}

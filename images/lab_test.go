@@ -90,7 +90,7 @@ func (l lab) names(t testing.TB, user auth.Name) (all []string) {
 // events are those of a type, each "actor: from -> to, detail".
 func (l lab) events(t testing.TB, which journal.Type) (all []string) {
 	t.Helper()
-	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
+	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), nil, journal.Each(func(e journal.Event) error {
 		if e.Type == which {
 			all = append(all, fmt.Sprintf("%s: %s -> %s, %s", e.Actor, e.From, e.To, e.Detail))
 		}

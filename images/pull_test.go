@@ -196,7 +196,7 @@ func TestDamagedContentComesAnew(t *testing.T) {
 		t.Errorf("set aside: %v, %v", aside, err)
 	}
 	n := 0
-	err = l.log.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
+	err = l.log.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), nil, journal.Each(func(e journal.Event) error {
 		if strings.Contains(e.Detail, "was damaged on the disk") {
 			n++
 		}

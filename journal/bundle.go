@@ -50,16 +50,6 @@ func (e Event) One(node string) Event {
 // several devices, perhaps what it says of some of them.
 type Filter func(Event) (some Event, ok bool)
 
-// Of returns what of the events is wanted.
-func (f Filter) Of(events []Event) (wanted []Event) {
-	for _, e := range events {
-		if some, ok := f(e); ok {
-			wanted = append(wanted, some)
-		}
-	}
-	return wanted
-}
-
 // Bundle gathers what one command does to several devices: events that differ in
 // nothing but their device become one, and so do notices to a user that differ in
 // nothing but the node. The zero Bundle is empty.

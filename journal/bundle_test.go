@@ -68,7 +68,7 @@ func TestBundle(t *testing.T) {
 		b.Tell("carol", "n-9", Notice{"bob took your node %s", "bob took %s"})
 	})
 	var got []Event
-	ok(t, j.History(t.Context(), At(time.Time{}), Mark{key: forever}, Each(func(e Event) error { got = append(got, e); return nil })))
+	ok(t, j.History(t.Context(), At(time.Time{}), Mark{key: forever}, nil, Each(func(e Event) error { got = append(got, e); return nil })))
 	if len(got) != 3 {
 		t.Fatalf("%d events: %+v", len(got), got)
 	}
@@ -106,7 +106,7 @@ func TestLargeEvents(t *testing.T) {
 		})
 	}
 	read := func(from Mark) (details []string, nodes, most int) {
-		ok(t, j.History(t.Context(), from, Mark{key: forever}, func(page []Event) error {
+		ok(t, j.History(t.Context(), from, Mark{key: forever}, nil, func(page []Event) error {
 			held := 0
 			for _, e := range page {
 				details, held = append(details, e.Detail), held+len(e.About())

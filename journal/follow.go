@@ -50,13 +50,13 @@ type follower struct {
 
 func (f *follower) follow(ctx context.Context, from Mark) error {
 	mark := func(page []state.Entry[Event]) error { f.fresh(page); return nil }
-	if err := f.journal.pages(ctx, f.horizon(), from.key, mark); err != nil { // older, and there already
+	if err := f.journal.pages(ctx, f.horizon(), from.key, nil, mark); err != nil { // older, and there already
 		return err
 	}
 	w := f.journal.store.Watch(events.Prefix(""))
 	defer w.Close()
 	past := func(page []state.Entry[Event]) error { return f.show(f.fresh(page), 0) }
-	if err := f.journal.pages(ctx, f.horizon(), forever, past); err != nil {
+	if err := f.journal.pages(ctx, f.horizon(), forever, nil, past); err != nil {
 		return err
 	}
 	for {
@@ -98,7 +98,7 @@ func (f *follower) showChanged(batch state.Batch) error {
 // reader is too slow.
 func (f *follower) catchUp(ctx context.Context) error {
 	missed := 0
-	err := f.journal.pages(ctx, f.horizon(), forever, func(page []state.Entry[Event]) error {
+	err := f.journal.pages(ctx, f.horizon(), forever, nil, func(page []state.Entry[Event]) error {
 		fresh := f.fresh(page)
 		if f.slow {
 			missed += len(fresh)

@@ -9,7 +9,6 @@ package journal
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -153,10 +152,10 @@ func At(t time.Time) Mark { return Mark{t.UTC(), timeKey(t)} }
 // After reports whether m is a later place than another.
 func (m Mark) After(other Mark) bool { return m.key > other.key }
 
-// History shows the events from one place until another, in order, a page of some
-// at a time, until show fails.
-func (j *Journal) History(ctx context.Context, from, until Mark, show func(page []Event) error) error {
-	return j.pages(ctx, from.key, until.key, func(page []state.Entry[Event]) error {
+// History shows the events from one place until another that are wanted, in order, a page
+// of some at a time, until show fails; nil: all are.
+func (j *Journal) History(ctx context.Context, from, until Mark, wanted Filter, show func(page []Event) error) error {
+	return j.pages(ctx, from.key, until.key, wanted, func(page []state.Entry[Event]) error {
 		all := make([]Event, len(page))
 		for i, e := range page {
 			all[i] = e.Value
@@ -192,33 +191,54 @@ func (j *Journal) Last(ctx context.Context, from, until Mark, n int, wanted Filt
 	if err != nil {
 		return from, err
 	}
-	for len(keys) > 0 {
+	for most := historyPage; len(keys) > 0; {
 		first, devices := len(keys)-1, weight(keys[len(keys)-1])
-		for first > 0 && len(keys)-first < historyPage && devices+weight(keys[first-1]) < historyNodes {
+		for first > 0 && len(keys)-first < most && devices+weight(keys[first-1]) < historyNodes {
 			first--
 			devices += weight(keys[first])
 		}
-		page, _, err := j.page(ctx, keys[first], keys[len(keys)-1]+"\x00")
+		found, err := j.marks(ctx, keys[first], keys[len(keys)-1]+"\x00", wanted)
 		if err != nil {
 			return from, err
 		}
-		keys = keys[:first]
-		for _, e := range slices.Backward(page) {
-			if _, ok := wanted(e.Value); !ok {
-				continue
-			}
-			if n--; n == 0 {
-				return Mark{e.Value.Time, e.Key}, nil
-			}
+		if len(found) >= n {
+			return found[len(found)-n], nil
 		}
+		if n -= len(found); 2*len(found) < len(keys)-first { // few are wanted: look at more at once
+			most *= 2
+		}
+		keys = keys[:first]
 	}
 	return from, nil
 }
 
-// pages shows the events whose keys are from start until before end, in order.
-func (j *Journal) pages(ctx context.Context, start, end string, show func([]state.Entry[Event]) error) error {
+// marks returns the places of the events from start until before end that are wanted.
+func (j *Journal) marks(ctx context.Context, start, end string, wanted Filter) (found []Mark, err error) {
+	err = j.store.View(ctx, func(r state.Reader) error {
+		look := func(key string, e *Event) bool {
+			if _, ok := wanted(*e); ok && key < end {
+				found = append(found, Mark{e.Time, key})
+			}
+			return key >= end
+		}
+		for e, err := range events.Select(r, "", start, look) {
+			if err != nil || e.Key >= end {
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// pages shows what is wanted of the events whose keys are from start until before end, in
+// order; nil: all of it. A page is valid until show returns.
+func (j *Journal) pages(ctx context.Context, start, end string, wanted Filter, show func([]state.Entry[Event]) error) error {
+	var page []state.Entry[Event]
 	for {
-		page, more, err := j.page(ctx, start, end)
+		var more bool
+		var err error
+		page, more, err = j.page(ctx, page[:0], start, end, wanted)
 		if err == nil && len(page) > 0 {
 			err = show(page)
 		}
@@ -229,16 +249,27 @@ func (j *Journal) pages(ctx context.Context, start, end string, show func([]stat
 	}
 }
 
-// page returns events from start until before end, and whether there may be more.
-func (j *Journal) page(ctx context.Context, start, end string) (page []state.Entry[Event], more bool, err error) {
+// page appends to one what is wanted of the events from start until before end, and
+// returns whether there may be more.
+func (j *Journal) page(ctx context.Context, page []state.Entry[Event], start, end string, wanted Filter) (_ []state.Entry[Event], more bool, err error) {
+	var look func(key string, e *Event) bool
+	if wanted != nil {
+		look = func(key string, e *Event) bool {
+			_, ok := wanted(*e)
+			return ok || key >= end
+		}
+	}
 	err = j.store.View(ctx, func(r state.Reader) error {
 		devices := 0
-		for e, err := range events.Scan(r, "", start) {
+		for e, err := range events.Select(r, "", start, look) {
 			if err != nil {
 				return err
 			}
 			if e.Key >= end {
 				break
+			}
+			if wanted != nil {
+				e.Value, _ = wanted(e.Value)
 			}
 			page, devices = append(page, e), devices+weight(e.Key)
 			if more = len(page) == historyPage || devices >= historyNodes; more {

@@ -45,7 +45,7 @@ func (j *Journal) add(t testing.TB, details ...string) {
 // history returns the details of the events.
 func (j *Journal) history(t testing.TB, from, until time.Time) (details []string) {
 	t.Helper()
-	ok(t, j.History(t.Context(), At(from), At(until), Each(func(e Event) error {
+	ok(t, j.History(t.Context(), At(from), At(until), nil, Each(func(e Event) error {
 		details = append(details, e.Detail)
 		return nil
 	})))
@@ -87,7 +87,7 @@ func TestEventIsKeptWhole(t *testing.T) {
 		e := Event{Type: Ownership, Actor: "alice", Node: "rpi-1", From: "bob", To: "alice", Detail: "why"}
 		ok(t, j.Add(t.Context(), e))
 		e.Time = time.Now().UTC()
-		ok(t, j.History(t.Context(), At(e.Time), At(e.Time.Add(1)), Each(func(got Event) error {
+		ok(t, j.History(t.Context(), At(e.Time), At(e.Time.Add(1)), nil, Each(func(got Event) error {
 			if !reflect.DeepEqual(got, e) {
 				t.Errorf("got %+v, want %+v", got, e)
 			}
@@ -143,7 +143,7 @@ func TestHistoryEndsWhenShowFails(t *testing.T) {
 	j := newJournal(t)
 	j.add(t, "a", "b")
 	gone, shown := errors.New("gone"), 0
-	err := j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), Each(func(Event) error { shown++; return gone }))
+	err := j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), nil, Each(func(Event) error { shown++; return gone }))
 	if !errors.Is(err, gone) || shown != 1 {
 		t.Errorf("got %v after %d events", err, shown)
 	}
@@ -155,7 +155,7 @@ func TestSlowReaderHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	j := newJournal(t)
 	j.add(t, "a")
-	ok(t, j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), Each(func(Event) error { return j.store.Close() })))
+	ok(t, j.History(t.Context(), At(time.Time{}), At(time.Now().Add(time.Hour)), nil, Each(func(Event) error { return j.store.Close() })))
 }
 
 // trim deletes the oldest of each kind beyond the newest of so many.
@@ -300,6 +300,54 @@ func TestClockSetBack(t *testing.T) {
 	want(t, "since the clock is right", j.history(t, clock, clock.Add(1)), "seven")
 }
 
+// countedViews is a store that counts how often it is read.
+type countedViews struct {
+	state.Store
+	n int
+}
+
+func (s *countedViews) View(ctx context.Context, f func(state.Reader) error) error {
+	s.n++
+	return s.Store.View(ctx, f)
+}
+
+// Who looks for few among many reads on until there is a page of them.
+func TestFewOfMany(t *testing.T) {
+	j := newJournal(t)
+	j.write(t, func(b *Bundle) {
+		for i := range 10 * historyPage {
+			b.Record(Event{Type: Power, Node: "n", Detail: fmt.Sprint(i)})
+		}
+	})
+	counted := &countedViews{Store: j.store}
+	j.store = counted
+	begin, end := At(time.Time{}), Mark{key: forever}
+	few := func(e Event) (Event, bool) {
+		e.To = "wanted"
+		return e, e.Detail == "0" || e.Detail == "700" || e.Detail == "1999"
+	}
+	var got []string
+	ok(t, j.History(t.Context(), begin, end, few, Each(func(e Event) error {
+		got = append(got, e.Detail+" "+e.To)
+		return nil
+	})))
+	want(t, "of many", got, "0 wanted", "700 wanted", "1999 wanted")
+	if counted.n != 1 {
+		t.Errorf("the store was read %d times", counted.n)
+	}
+	counted.n, got = 0, nil
+	from, err := j.Last(t.Context(), begin, end, 2, few)
+	ok(t, err)
+	if counted.n > 5 { // the keys, and twice as many events each time
+		t.Errorf("the store was read %d times for the last ones", counted.n)
+	}
+	ok(t, j.History(t.Context(), from, end, few, Each(func(e Event) error {
+		got = append(got, e.Detail)
+		return nil
+	})))
+	want(t, "the last two", got, "700", "1999")
+}
+
 // The place before the last events is exact, also among events of one instant, and
 // however many of them nobody wants.
 func TestLast(t *testing.T) {
@@ -328,7 +376,7 @@ func TestLast(t *testing.T) {
 			from, err := j.Last(t.Context(), begin, end, c.n, c.wanted)
 			ok(t, err)
 			var got []string
-			ok(t, j.History(t.Context(), from, end, Each(func(e Event) error { got = append(got, e.Detail); return nil })))
+			ok(t, j.History(t.Context(), from, end, nil, Each(func(e Event) error { got = append(got, e.Detail); return nil })))
 			want(t, fmt.Sprintf("the last %d from %d on", c.n, c.first), got, all[c.first:]...)
 		}
 		from, err := j.Last(t.Context(), begin, At(time.Time{}), 1, any)

@@ -15,7 +15,7 @@ func (j *Journal) refuse(t testing.TB, source, login string) {
 // counts returns whom the events are of, and how often.
 func (j *Journal) counts(t testing.TB) (all []string) {
 	t.Helper()
-	ok(t, j.History(t.Context(), At(time.Time{}), At(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), Each(func(e Event) error {
+	ok(t, j.History(t.Context(), At(time.Time{}), At(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), nil, Each(func(e Event) error {
 		all = append(all, fmt.Sprintf("%s %s %d", e.From, e.To, e.Count))
 		return nil
 	})))

@@ -56,7 +56,10 @@ func kindOf(key string) kind {
 // weight is how many events an event counts as.
 func weight(key string) int {
 	_, devices, several := strings.Cut(key, setMark)
-	if n, err := strconv.Atoi(devices); several && err == nil {
+	if !several {
+		return 1 // most are: an error of Atoi would be garbage of each
+	}
+	if n, err := strconv.Atoi(devices); err == nil {
 		return n
 	}
 	return 1

@@ -71,7 +71,7 @@ func TestConsole(t *testing.T) {
 		t.Helper()
 		user, admin := strings.CutSuffix(who, " the administrator")
 		var told []string
-		ok(t, l.Journal.History(t.Context(), journal.Mark{}, journal.At(l.Now().Add(1e9)), journal.Each(func(e journal.Event) error {
+		ok(t, l.Journal.History(t.Context(), journal.Mark{}, journal.At(l.Now().Add(1e9)), nil, journal.Each(func(e journal.Event) error {
 			told = append(told, Readable(e, auth.User{Name: auth.Name(user), Admin: admin}).Lines...)
 			return nil
 		})))

@@ -147,7 +147,7 @@ func (l testLab) owners(t testing.TB, names ...Name) (all []auth.Name) {
 // events are those of a type, for each of its devices "actor node: from -> to, detail".
 func (l testLab) events(t testing.TB, which journal.Type) (all []string) {
 	t.Helper()
-	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
+	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), nil, journal.Each(func(e journal.Event) error {
 		if e.Type != which {
 			return nil
 		}

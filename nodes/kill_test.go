@@ -150,7 +150,7 @@ func (l testLab) checkStorm(t *testing.T, reported map[string]int) {
 	t.Helper()
 	is := map[string]int{}
 	last := map[Name]auth.Name{}
-	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
+	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), nil, journal.Each(func(e journal.Event) error {
 		if e.Type == journal.Ownership {
 			from, to := auth.Nobody, auth.Nobody
 			if e.From != "" {

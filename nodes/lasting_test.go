@@ -67,7 +67,7 @@ func TestNodesThatOutliveTheServer(t *testing.T) {
 	}
 	events := func() (n int) {
 		log := journal.New(store, time.Now)
-		ok(t, log.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
+		ok(t, log.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), nil, journal.Each(func(e journal.Event) error {
 			if e.Type == journal.State {
 				n++
 			}

@@ -75,7 +75,7 @@ func TestTenThousandNodes(t *testing.T) {
 	})
 
 	var names [][]string
-	ok(t, l.Journal.History(t.Context(), journal.At(l.Now().AddDate(-1, 0, 0)), journal.At(l.Now().AddDate(1, 0, 0)), journal.Each(func(e journal.Event) error {
+	ok(t, l.Journal.History(t.Context(), journal.At(l.Now().AddDate(-1, 0, 0)), journal.At(l.Now().AddDate(1, 0, 0)), nil, journal.Each(func(e journal.Event) error {
 		if e.Type == journal.Ownership {
 			names = append(names, e.About())
 		}

@@ -316,7 +316,7 @@ func (m *model) read(t *testing.T) *world {
 func (m *model) told(t *testing.T, text string, start time.Time, before *world) {
 	t.Helper()
 	var got, want []string
-	ok(t, m.lab.Journal.History(t.Context(), journal.At(start), journal.At(m.now().Add(1)), journal.Each(func(e journal.Event) error {
+	ok(t, m.lab.Journal.History(t.Context(), journal.At(start), journal.At(m.now().Add(1)), nil, journal.Each(func(e journal.Event) error {
 		if e.Type == journal.Ownership {
 			for _, n := range e.About() {
 				got = append(got, fmt.Sprintf("%s: %s -> %s", n, e.From, e.To))

@@ -283,7 +283,7 @@ func TestVisitsAreTold(t *testing.T) {
 
 	long := strings.Repeat("é", 200) + "..."
 	var logged []string
-	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
+	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), nil, journal.Each(func(e journal.Event) error {
 		if e.Type == journal.Visit {
 			logged = append(logged, fmt.Sprintf("%s %s %s: %s", e.Actor, e.Node, e.From, e.Detail))
 		}

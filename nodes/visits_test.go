@@ -55,7 +55,7 @@ func TestVisitsOfSeveral(t *testing.T) {
 		t.Error("a visitor did not leave")
 	}
 	var logged [][]string
-	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), journal.Each(func(e journal.Event) error {
+	ok(t, l.Journal.History(t.Context(), journal.At(time.Time{}), journal.At(time.Now().Add(time.Hour)), nil, journal.Each(func(e journal.Event) error {
 		if e.Type == journal.Visit {
 			logged = append(logged, append(e.About(), e.Detail))
 		}

@@ -189,6 +189,13 @@ func (t Table[T]) Delete(tx Tx, key string) error {
 
 // Scan visits the rows whose key begins with under, in key order, from start on.
 func (t Table[T]) Scan(r Reader, under, start string) iter.Seq2[Entry[T], error] {
+	return t.Select(r, under, start, nil)
+}
+
+// Select is Scan of those rows that are wanted; nil: of all. It is for who looks for few
+// among many: the others leave next to nothing to collect. What wanted is shown is valid
+// only until it returns.
+func (t Table[T]) Select(r Reader, under, start string, wanted func(key string, row *T) bool) iter.Seq2[Entry[T], error] {
 	return func(yield func(Entry[T], error) bool) {
 		if err := t.rely(r, under); err != nil {
 			yield(Entry[T]{}, err)
@@ -197,10 +204,19 @@ func (t Table[T]) Scan(r Reader, under, start string) iter.Seq2[Entry[T], error]
 		if start != "" {
 			start = t.prefix + start
 		}
+		var seen, none T
 		for row, err := range r.Scan(t.prefix+under, start) {
 			var e Entry[T]
 			if err == nil {
 				e.Key = row.Key[len(t.prefix):]
+				if wanted != nil {
+					seen = none
+					if err = t.decodeTo(&seen, e.Key, row.Value, fast.ZeroCopy); err == nil && !wanted(e.Key, &seen) {
+						continue
+					}
+				}
+			}
+			if err == nil {
 				e.Value, err = t.decode(e.Key, row.Value)
 			}
 			if !yield(e, err) || err != nil {
@@ -258,10 +274,18 @@ func (t Table[T]) Changes(b Batch) ([]Change[T], error) {
 	return all, nil
 }
 
-func (t Table[T]) decode(key string, b []byte) (T, error) {
-	var v T
-	if err := fast.Unmarshal(b, &v); err != nil {
-		return v, fmt.Errorf("decode %s%s: %w", t.prefix, key, err)
+func (t Table[T]) decode(key string, b []byte) (v T, err error) {
+	err = t.decodeTo(&v, key, b, 0)
+	return v, err
+}
+
+func (t Table[T]) decodeTo(v *T, key string, b []byte, flags fast.ParseFlags) error {
+	rest, err := fast.Parse(b, v, flags)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes too many", len(rest))
 	}
-	return v, nil
+	if err != nil {
+		return fmt.Errorf("decode %s%s: %w", t.prefix, key, err)
+	}
+	return nil
 }

@@ -2,7 +2,10 @@ package state_test
 
 import (
 	"errors"
+	"fmt"
+	"iter"
 	"slices"
+	"strings"
 	"testing"
 
 	"walt/state"
@@ -54,5 +57,60 @@ func TestTable(t *testing.T) {
 		if err := s.View(t.Context(), read); err == nil || errors.Is(err, state.ErrNotFound) {
 			t.Errorf("%s of a row that is no JSON: %v", name, err)
 		}
+	}
+}
+
+// rows is a reader of these rows, in order, which makes no garbage.
+type rows struct {
+	state.Reader
+	all []state.Row
+}
+
+func (r rows) Scan(_, start string) iter.Seq2[state.Row, error] {
+	return func(yield func(state.Row, error) bool) {
+		for _, row := range r.all {
+			if row.Key >= start && !yield(row, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Select finds what is wanted, fails where Scan does, and makes no garbage of the rest.
+func TestSelect(t *testing.T) {
+	var r rows
+	for i := range 1000 {
+		r.all = append(r.all, state.Row{Key: fmt.Sprintf("word/%03d", i), Value: fmt.Appendf(nil, "%q", fmt.Sprintf("word %d \\", i))})
+	}
+	find := func(start string, wanted func(string, *string) bool) (found []string, err error) {
+		for e, err := range words.Select(r, "", start, wanted) {
+			if err != nil {
+				return found, err
+			}
+			found = append(found, e.Key+" "+e.Value)
+		}
+		return found, nil
+	}
+	got, err := find("500", func(key string, row *string) bool { return key == "600" || strings.HasSuffix(*row, "77 \\") })
+	want := []string{"577 word 577 \\", "600 word 600 \\", "677 word 677 \\", "777 word 777 \\", "877 word 877 \\", "977 word 977 \\"}
+	if !slices.Equal(got, want) || err != nil {
+		t.Errorf("found %q, %v", got, err)
+	}
+	r.all[700].Value = []byte(`"a" b`)
+	if got, err := find("600", func(key string, _ *string) bool { return key == "650" }); len(got) != 1 || err == nil {
+		t.Errorf("beside a row that is no JSON: %q, %v", got, err)
+	}
+
+	plain := rows{all: r.all[:700]}
+	for i := range plain.all {
+		plain.all[i].Value = []byte(`"a word that is long enough to be a piece of memory of its own"`)
+	}
+	made := testing.AllocsPerRun(3, func() {
+		for range words.Select(plain, "", "", func(string, *string) bool { return false }) {
+			t.Error("found what nobody wanted")
+		}
+	})
+	if made > 350 {
+		t.Errorf("%v pieces of memory for %d rows that nobody wanted", made, len(plain.all))
 	}
 }

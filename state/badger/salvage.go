@@ -77,7 +77,7 @@ func (s *salvage) rows() (rows []state.Row) {
 		if e.deleted || key == schemaKey || key == endOfTransaction {
 			continue
 		}
-		value, err := unseal(key, e.record)
+		value, err := unseal([]byte(key), e.record)
 		if err != nil {
 			s.lose("a row: %v", err)
 			continue

@@ -40,7 +40,7 @@ func (r reader) Get(key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unseal(key, record)
+	return unseal(item.Key(), record)
 }
 
 func (r reader) Scan(prefix, start string) iter.Seq2[state.Row, error] {
@@ -49,7 +49,7 @@ func (r reader) Scan(prefix, start string) iter.Seq2[state.Row, error] {
 			row := state.Row{Key: string(item.Key())}
 			record, err := item.ValueCopy(nil)
 			if err == nil {
-				row.Value, err = unseal(row.Key, record)
+				row.Value, err = unseal(item.Key(), record)
 			}
 			if err == nil {
 				err = r.ctx.Err()
@@ -209,10 +209,10 @@ func (t *tx) wrote(key string, err error) {
 func seal(key string, value []byte) []byte {
 	record := make([]byte, 0, len(value)+crc32.Size)
 	record = append(record, value...)
-	return binary.LittleEndian.AppendUint32(record, checksum(key, value))
+	return binary.LittleEndian.AppendUint32(record, checksum([]byte(key), value))
 }
 
-func unseal(key string, record []byte) ([]byte, error) {
+func unseal(key, record []byte) ([]byte, error) {
 	n := len(record) - crc32.Size
 	if n < 0 || binary.LittleEndian.Uint32(record[n:]) != checksum(key, record[:n]) {
 		return nil, fmt.Errorf("state: the record of %q is damaged", key)
@@ -222,6 +222,6 @@ func unseal(key string, record []byte) ([]byte, error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func checksum(key string, value []byte) uint32 {
-	return crc32.Update(crc32.Checksum([]byte(key), castagnoli), castagnoli, value)
+func checksum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
