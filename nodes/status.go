@@ -101,6 +101,20 @@ func (b *board) of(n Name) Status {
 	return Status{State: Off}
 }
 
+// each returns what each of the devices is doing.
+func (b *board) each(all []*Device) []Status {
+	doing := make([]Status, len(all))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, d := range all {
+		doing[i] = Status{State: Off}
+		if s := b.all[d.Name]; s != nil {
+			doing[i] = *s
+		}
+	}
+	return doing
+}
+
 // fill adds what devices are doing.
 func (b *board) fill(all []DeviceStatus) {
 	b.mu.Lock()

@@ -55,82 +55,110 @@ func (l *Lab) Wait(ctx context.Context, set []*Device, progress func(missing []M
 	}
 }
 
-// look is one look at nodes that are waited for.
+// look is one look at nodes that are waited for. What a node is doing is always looked up
+// before what it is: it tells that it is up after its record says what it booted.
 type look struct {
-	lab    *Lab
-	r      state.Reader
-	images map[images.Ref]images.Image // that were read
-
-	missing         []Missing      // the nodes that are not up on their image
-	stopped, failed []DeviceStatus // those of them that stopped on purpose, or failed to boot it
+	lab     *Lab
+	missing []Missing      // the nodes that are not up on their image, in natural order
+	stopped []DeviceStatus // those of them that stopped on purpose
+	failed  []DeviceStatus // and that failed to boot it
 }
 
 // look finds out which of the nodes are up. They may be very many, and it is done again
-// at every change: what they are comes from memory.
-func (l *Lab) look(ctx context.Context, set []*Device) (found look, err error) {
+// at every change: what they are comes from memory. A change of images may be in the view
+// and not yet in what was read of them, or the other way round: where that could make the
+// difference, both are read in one transaction.
+func (l *Lab) look(ctx context.Context, set []*Device) (look, error) {
+	found := look{lab: l}
 	over := context.WithoutCancel(ctx) // who waited long enough is told what is missing
-	err = l.Store.View(over, func(r state.Reader) error {
-		found = look{lab: l, r: r, images: map[images.Ref]images.Image{}}
-		for some := range slices.Chunk(set, pageSize) {
-			if err := ctx.Err(); errors.Is(err, context.Canceled) { // nobody wants to know
-				return err
+	var doubtful []*Device
+	known := map[images.Ref]images.Image{}
+	for some := range slices.Chunk(set, pageSize) {
+		if err := ctx.Err(); errors.Is(err, context.Canceled) { // nobody wants to know
+			return found, err
+		}
+		doing := l.status.each(some)
+		ds, err := l.present(over, some)
+		if err != nil {
+			return found, err
+		}
+		offs, err := l.offs(over, ds)
+		if err != nil {
+			return found, err
+		}
+		for i, d := range ds {
+			if d == nil {
+				doubtful = append(doubtful, some[i])
+				continue
 			}
-			ds, err := l.present(over, some)
-			if err != nil {
-				return err
+			img, is := known[d.Image]
+			if !is {
+				if img, err = l.image(over, d.Image); err != nil {
+					return found, err
+				}
+				known[d.Image] = img
 			}
-			offs, err := l.offs(over, ds)
-			if err != nil {
-				return err
-			}
-			for i, n := range some {
-				if err := found.add(n, ds[i], offs[i]); err != nil {
-					return err
+			switch s := doing[i]; {
+			case s.isOn(*d, img):
+			case s.State == Up, s.gaveUp() && s.took != "" && s.took != img.Digest:
+				doubtful = append(doubtful, d)
+			default:
+				if err := found.miss(d, s, img, offs[i]); err != nil {
+					return found, err
 				}
 			}
 		}
-		return nil
-	})
+	}
+	if len(doubtful) == 0 {
+		return found, nil
+	}
+	err := found.lookInStore(over, doubtful)
+	slices.SortFunc(found.missing, func(a, b Missing) int { return a.Name.Compare(b.Name) })
 	return found, err
 }
 
-// add looks at one node: d is what it is now, as far as memory has it, and off is that it
-// is off. A change of what nodes boot may be in one of memory and the snapshot alone; when
-// that could make the difference, all is read there.
-func (f *look) add(n, d *Device, off *power.Off) error {
-	if d != nil {
-		img, err := f.image(d)
+// lookInStore looks at nodes whatever they are called by now.
+func (f *look) lookInStore(ctx context.Context, set []*Device) error {
+	for len(set) > 0 {
+		var renamed []*Device
+		doing := f.lab.status.each(set)
+		err := f.lab.Store.View(ctx, func(r state.Reader) error {
+			for i, n := range set {
+				d, err := still(r, n)
+				if err != nil {
+					return err
+				}
+				if d.Name != n.Name { // what that is doing is not looked up yet
+					renamed = append(renamed, &d)
+					continue
+				}
+				img, _, err := images.Find(r, d.Image)
+				if err != nil {
+					return err
+				}
+				why, off, err := f.lab.Ports.Off(r, d.MAC)
+				if err != nil {
+					return err
+				}
+				if doing[i].isOn(d, img) {
+					continue
+				}
+				var o *power.Off
+				if off {
+					o = &why
+				}
+				if err := f.miss(&d, doing[i], img, o); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		s := f.lab.status.of(d.Name)
-		if s.isOn(*d, img) {
-			return nil
-		}
-		if s.State != Up && !(s.gaveUp() && s.took != "" && s.took != img.Digest) {
-			return f.miss(d, s, img, off)
-		}
+		set = renamed
 	}
-	now, err := still(f.r, n)
-	if err != nil {
-		return err
-	}
-	img, err := f.image(&now)
-	if err != nil {
-		return err
-	}
-	s := f.lab.status.of(now.Name)
-	if s.isOn(now, img) {
-		return nil
-	}
-	why, isOff, err := f.lab.Ports.Off(f.r, now.MAC)
-	if err != nil {
-		return err
-	}
-	if off = nil; isOff {
-		off = &why
-	}
-	return f.miss(&now, s, img, off)
+	return nil
 }
 
 // miss notes that a node is not up. One that is off until a user wants it on is a fault.
@@ -151,17 +179,12 @@ func (f *look) miss(d *Device, s Status, img images.Image, off *power.Off) error
 	return nil
 }
 
-// image returns what a device is to boot.
-func (f *look) image(d *Device) (images.Image, error) {
-	img, known := f.images[d.Image]
-	if known {
-		return img, nil
-	}
-	img, _, err := images.Find(f.r, d.Image)
-	if err == nil {
-		f.images[d.Image] = img
-	}
-	return img, err
+// image reads an image; the zero one if there is none.
+func (l *Lab) image(ctx context.Context, ref images.Ref) (images.Image, error) {
+	return state.Read(ctx, l.Store, func(r state.Reader) (images.Image, error) {
+		img, _, err := images.Find(r, ref)
+		return img, err
+	})
 }
 
 // isOn reports whether a node is up on an image: under that name it took what runs there.

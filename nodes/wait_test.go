@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"walt/consent"
 	"walt/images"
 	"walt/state"
 )
@@ -40,6 +41,40 @@ func TestWaitForManyEnds(t *testing.T) {
 	if _, err := l.Wait(given, set, func([]Missing) {}); !errors.Is(err, context.Canceled) || counted.n > 0 {
 		t.Errorf("given up: %d rows were read, %v", counted.n, err)
 	}
+}
+
+// meanwhile is a store of which something happens in the middle of the first read.
+type meanwhile struct {
+	state.Store
+	does func() // nil: it has happened
+}
+
+func (s *meanwhile) View(ctx context.Context, f func(state.Reader) error) error {
+	return s.Store.View(ctx, func(r state.Reader) error {
+		if does := s.does; does != nil {
+			s.does = nil // it reads, too
+			does()
+		}
+		return f(r)
+	})
+}
+
+// A node that comes up while it is looked at is not said to be up and waited for.
+func TestWaitForWhatComesUp(t *testing.T) {
+	t.Parallel()
+	l := newPair(t)
+	d := l.state(t, "v1").Device
+	_, err := l.Rename(t.Context(), "bob", "v1", "v3", consent.Agreement{})
+	ok(t, err)
+	l.Store = &meanwhile{Store: l.Store, does: func() { l.comeUp(t, "v3") }}
+	_, err = l.Wait(t.Context(), []*Device{d}, func(missing []Missing) {
+		for _, n := range missing {
+			if n.State == Up {
+				t.Errorf("waited for %s, which is up", n.Name)
+			}
+		}
+	})
+	ok(t, err)
 }
 
 // Machines that are used save no power, more of them than one transaction takes, too. Of
