@@ -45,7 +45,7 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 	var fit fitting
 	err = l.update(ctx, func(tx state.Tx) error {
 		done, fit = nil, 0
-		ds, err := set.expand(stored{tx}, user, scopeOf(nodesOnly))
+		ds, err := set.expand(stored{r: tx}, user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (l *Lab) learnPorts(ctx context.Context, user auth.Name, set Set, nodesOnly
 	asked := map[Name]ethernet.MAC{}
 	err := l.Store.View(ctx, func(r state.Reader) error {
 		clear(asked)
-		ds, err := set.expand(stored{r}, user, scopeOf(nodesOnly))
+		ds, err := set.expand(stored{r: r}, user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
 		}

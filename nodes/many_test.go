@@ -177,6 +177,52 @@ func TestTooMany(t *testing.T) {
 	}
 }
 
+// Of nodes that are too many to be taken, no more are read than are needed to tell how many
+// fit, and nobody is asked about them.
+func TestTooManyAreNotRead(t *testing.T) {
+	t.Parallel()
+	const n, rows = 2000, 300
+	l := newLab(t, []auth.Name{"bob"})
+	l.populate(t, n)
+	counted := &countedReads{Store: l.Store}
+	l.Store = tight{counted, rows}
+	ok(t, l.view.Read(t.Context(), func() {}))
+	refused := func(what string, most int, err error) {
+		t.Helper()
+		f := fault.As(err)
+		if f == nil || !strings.HasPrefix(f.Msg, "too much for one command") || !strings.HasPrefix(f.Hint, "name fewer at a time: ") {
+			t.Errorf("%s: %+v", what, f)
+		}
+		if counted.n > most {
+			t.Errorf("%s: %d rows were read, want %d at most", what, counted.n, most)
+		}
+		counted.n = 0
+	}
+	counted.n = 0
+	_, err := l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Agreement{})
+	refused("free nodes", n+10*rows/3, err) // the names of all, and a few rows of each that could fit
+	_, err = l.AcquireAny(t.Context(), "bob", n, "")
+	refused("any", 10*rows/3, err)
+}
+
+// A reboot of nodes that have no port is one look at each.
+func TestRebootOfManyWithoutPorts(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	l := newLab(t, []auth.Name{"bob"})
+	l.populate(t, n)
+	counted := &countedReads{Store: l.Store}
+	l.Store = counted
+	outcomes := map[RebootOutcome]int{}
+	ok(t, l.Reboot(t.Context(), "bob", parse("all-nodes"), false, consent.Agreement{}, func(ch Change) { outcomes[ch.Reboot.Outcome]++ }))
+	if outcomes[RebootNone] != n {
+		t.Errorf("%v", outcomes)
+	}
+	if most := 6*n + 20; counted.n > most {
+		t.Errorf("%d rows were read of %d nodes, want %d", counted.n, n, most)
+	}
+}
+
 // watched is a store that calls before in front of each update, with its number.
 type watched struct {
 	state.Store
@@ -279,7 +325,7 @@ func TestGlobIsComplete(t *testing.T) {
 	l := newLab(t, []auth.Name{"bob"}, "n-1", "n-2", "other")
 	runs := 0
 	_, err := l.change(t.Context(), "bob", consent.Agreement{}, func(c *change) error {
-		ds, err := parse("n-*").expand(stored{c.tx}, "bob", nodeScope)
+		ds, err := parse("n-*").expand(stored{r: c.tx}, "bob", nodeScope)
 		if err != nil {
 			return err
 		}

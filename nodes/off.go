@@ -81,7 +81,7 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 	if err != nil {
 		return err
 	}
-	return atOnce(ctx, &l.works, ds, slow, func(ctx context.Context, d Device) Reboot {
+	return atOnce(ctx, &l.works, ds, isIn(done), func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			return r
 		}
@@ -118,7 +118,7 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 	if err != nil {
 		return err
 	}
-	return atOnce(ctx, &l.works, ds, slow, func(ctx context.Context, d Device) Reboot {
+	return atOnce(ctx, &l.works, ds, isIn(done), func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			return r
 		}
@@ -128,6 +128,14 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 	})
 }
 
+// isIn reports whether it is known already what came of a device.
+func isIn(done map[Name]Reboot) func(Device) bool {
+	return func(d Device) bool {
+		_, is := done[d.Name]
+		return is
+	}
+}
+
 // switchAll orders the power of the nodes of a set in one transaction: order is called for
 // each, and done has what came of those that need nothing more.
 func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string, given consent.Agreement, order func(state.Tx, Device) error, done map[Name]Reboot) (ds []Device, err error) {
@@ -135,7 +143,7 @@ func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string
 	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		clear(done)
 		fit = 0
-		if ds, err = set.expand(stored{tx}, user, nodeScope); err != nil {
+		if ds, err = set.expand(stored{r: tx}, user, nodeScope); err != nil {
 			return err
 		}
 		if err = given.Check(claims(ds, user)); err != nil {

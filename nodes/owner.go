@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"errors"
+	"math"
 	"slices"
 
 	"walt/auth"
@@ -52,18 +53,28 @@ func reindex(tx state.Tx, was, is Device) error {
 // ownedBy returns the nodes of a user, or of auth.Nobody the free ones, in
 // natural order.
 func ownedBy(r state.Reader, owner auth.Name) ([]Device, error) {
-	var all []Device
+	return firstOwnedBy(r, owner, math.MaxInt)
+}
+
+// firstOwnedBy returns the first of them, at most so many.
+func firstOwnedBy(r state.Reader, owner auth.Name, most int) ([]Device, error) {
+	var names []Name
 	for key, err := range owners.Keys(r, ownedKey(owner, ""), "") {
 		if err != nil {
 			return nil, err
 		}
-		d, err := devices.Get(r, key[len(owner)+1:])
+		names = append(names, Name(key[len(owner)+1:]))
+	}
+	slices.SortFunc(names, Name.Compare)
+	var all []Device
+	for _, n := range names[:min(most, len(names))] {
+		d, err := devices.Get(r, string(n))
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, d)
 	}
-	return inOrder(all), nil
+	return all, nil
 }
 
 // booting returns the nodes that boot an image, in natural order: they are all of

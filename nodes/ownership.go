@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,14 +13,16 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/journal"
+	"walt/state"
 )
 
 // Acquire makes the nodes of the set the user's: each boots the user's clone of
 // its default image. Nodes of others need consent (a *consent.Error says whose
 // they are); one that is the user's already fails the whole set.
 func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (Result, error) {
+	most := l.tooManyToTake()
 	return l.change(ctx, user.Actor(), given, func(c *change) error {
-		ds, err := set.expand(stored{c.tx}, user, nodeScope)
+		ds, err := set.expand(stored{c.tx, most}, user, nodeScope)
 		if err != nil {
 			return err
 		}
@@ -30,6 +33,9 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 		if err := c.able(ds, user); err != nil { // nobody is asked about what cannot be
 			return err
 		}
+		if len(ds) >= most {
+			return c.takeTooMany(ds, user)
+		}
 		if err := given.Check(claims(ds, user)); err != nil {
 			return err
 		}
@@ -37,16 +43,26 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consen
 	})
 }
 
+// tooManyToTake is how many nodes are certainly too many for one command that takes them:
+// each writes its row, and moves in the index of owners.
+func (l *Lab) tooManyToTake() int { return l.Store.Limit().Rows/3 + 1 }
+
+// takeTooMany finds out how many nodes fit, of which there are too many.
+func (c *change) takeTooMany(ds []Device, user auth.Name) error {
+	return cmp.Or(c.take(ds, user), state.ErrTooBig)
+}
+
 // AcquireAny makes n free nodes the user's, of the given model or of any when
 // it is "": the readiest ones (see someFree). It never takes anybody's node: when
 // fewer are free, it fails with fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
+	most := l.tooManyToTake()
 	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
-		free, err := l.someFree(ctx, c.tx, n, model)
+		free, err := l.someFree(ctx, c.tx, min(n, most), model)
 		if err != nil {
 			return err
 		}
-		if len(free) < n {
+		if len(free) < min(n, most) {
 			wanted := "nodes"
 			if model != "" {
 				known, err := l.Models(ctx)
@@ -68,10 +84,14 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model image
 				c.result.Unreachable = append(c.result.Unreachable, d.Name)
 			}
 		}
-		if err := c.able(inOrder(ds), user); err != nil {
+		ds = inOrder(ds)
+		if err := c.able(ds, user); err != nil {
 			return err
 		}
-		return c.take(inOrder(ds), user)
+		if len(ds) >= most {
+			return c.takeTooMany(ds, user)
+		}
+		return c.take(ds, user)
 	})
 }
 
@@ -219,7 +239,7 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 	}
 	if ref.IsZero() {
 		return l.free(ctx, actor, set, given, func(c *change) ([]Device, error) {
-			ds, err := set.expand(stored{c.tx}, auth.UserOf(actor), nodeScope)
+			ds, err := set.expand(stored{r: c.tx}, auth.UserOf(actor), nodeScope)
 			if err != nil {
 				return nil, err
 			}
@@ -227,7 +247,7 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 		})
 	}
 	return l.change(ctx, actor, given, func(c *change) error {
-		ds, err := set.expand(stored{c.tx}, auth.UserOf(actor), nodeScope)
+		ds, err := set.expand(stored{r: c.tx}, auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/journal"
 	"walt/power"
@@ -60,22 +61,38 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 	var ds []Device
 	var woken map[Name]power.Port
 	var fit fitting
+	portless := map[ethernet.MAC]bool{} // no port that the server may work
+	order := func(tx state.Tx, mac ethernet.MAC) (power.Port, error) {
+		port, err := l.Ports.PowerOn(tx, mac)
+		if err == nil && port.IsZero() {
+			var may bool
+			may, err = l.Ports.Controls(tx, mac)
+			portless[mac] = !may
+		}
+		return port, err
+	}
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		if ds, err = set.expand(stored{tx}, user, nodeScope); err != nil {
+		if ds, err = set.expand(stored{r: tx}, user, nodeScope); err != nil {
 			return err
 		}
 		if err = given.Check(claims(ds, user)); err != nil {
 			return err
 		}
-		woken, fit, err = l.need(tx, ds, l.Ports.PowerOn)
+		clear(portless)
+		woken, fit, err = l.need(tx, ds, order)
 		return err
 	})
 	if err != nil {
 		return l.tooMany(err, fit, "")
 	}
 	notes := rebootNotes{lab: l, user: user, left: len(ds)}
-	restart := func(ctx context.Context, d Device) Reboot {
-		r := l.restart(ctx, d, woken[d.Name], !hard, cause{user.Actor(), "rebooted"})
+	restart := func(ctx context.Context, d Device) (r Reboot) {
+		why := cause{user.Actor(), "rebooted"}
+		if !d.Virtual() && portless[d.MAC] { // nothing is ordered of it
+			r = l.restartBy(ctx, d, power.Port{}, nil, why)
+		} else {
+			r = l.restart(ctx, d, woken[d.Name], !hard, why)
+		}
 		notes.add(ctx, d, r)
 		return r
 	}

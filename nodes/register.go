@@ -124,7 +124,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.A
 	var gone []Device
 	var fit fitting
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-		ds, err := set.expand(stored{tx}, user, deviceScope)
+		ds, err := set.expand(stored{r: tx}, user, deviceScope)
 		if err != nil {
 			return err
 		}

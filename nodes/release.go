@@ -24,7 +24,7 @@ func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result
 				return nil, err
 			}
 		}
-		ds, err := set.expand(stored{c.tx}, auth.UserOf(actor), nodeScope)
+		ds, err := set.expand(stored{r: c.tx}, auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,8 @@
 package nodes
 
 import (
+	"cmp"
+	"math"
 	"path"
 	"regexp"
 	"slices"
@@ -179,7 +181,10 @@ type source interface {
 
 // stored are the devices that a transaction reads. It is no Reader itself: tables
 // have to see whether they are read by an update.
-type stored struct{ r state.Reader }
+type stored struct {
+	r    state.Reader
+	most int // of the nodes of one owner no more are read than the first so many; 0: all are
+}
 
 func (s stored) reader() state.Reader { return s.r }
 
@@ -192,7 +197,7 @@ func (s stored) device(n Name) (*Device, error) {
 }
 
 func (s stored) ownedBy(owner auth.Name) ([]*Device, error) {
-	all, err := ownedBy(s.r, owner)
+	all, err := firstOwnedBy(s.r, owner, cmp.Or(s.most, math.MaxInt))
 	return pointers(all), err
 }
 

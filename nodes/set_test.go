@@ -56,7 +56,7 @@ func (l testLab) expand(t testing.TB, user auth.Name, set string, sc scope) (nam
 	t.Helper()
 	ok(t, l.Store.View(t.Context(), func(r state.Reader) error {
 		var ds []Device
-		ds, err = parse(set).expand(stored{r}, user, sc)
+		ds, err = parse(set).expand(stored{r: r}, user, sc)
 		for _, d := range ds {
 			names = append(names, d.Name)
 		}
@@ -199,7 +199,7 @@ func FuzzSet(f *testing.F) {
 		}
 		for _, sc := range []scope{nodeScope, deviceScope} {
 			err := l.Store.View(t.Context(), func(r state.Reader) error {
-				ds, err := set.expand(stored{r}, "bob", sc)
+				ds, err := set.expand(stored{r: r}, "bob", sc)
 				if err == nil && (len(ds) == 0 || !slices.IsSortedFunc(ds, func(a, b Device) int { return a.Name.Compare(b.Name) })) {
 					t.Errorf("%q stands for %v", s, ds)
 				}

@@ -163,7 +163,7 @@ type Reason struct {
 // owners of contested ones: a *consent.Error unless the user agreed to that.
 func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (found []DeviceStatus, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		ds, err := set.expand(stored{r}, user, nodeScope)
+		ds, err := set.expand(stored{r: r}, user, nodeScope)
 		if err != nil {
 			return err
 		}
