@@ -129,8 +129,14 @@ func (l *Lab) probeAll(ctx context.Context, missed map[Name]bool) (missing map[N
 
 // calledUp returns the nodes that go on without the server and should answer.
 func (l *Lab) calledUp(ctx context.Context) (all []DeviceStatus, err error) {
-	lasting, err := l.list(ctx, nodeScope, func() []*Device {
-		return l.view.which(func(d *Device) bool { return d.Kind == Node && d.lasts() })
+	names := l.status.shouldAnswer()
+	lasting, err := l.list(ctx, nodeScope, func() (some []*Device) {
+		for _, n := range names {
+			if d := l.view.named[n]; d != nil && d.Kind == Node && d.lasts() {
+				some = append(some, d)
+			}
+		}
+		return some
 	})
 	if err != nil {
 		return nil, err
@@ -139,9 +145,26 @@ func (l *Lab) calledUp(ctx context.Context) (all []DeviceStatus, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if n.Addr != "" && (n.State == Up || n.State == Unreachable && !n.Failed) { // a failed one's init that answers
+		if n.shouldAnswer() {
 			all = append(all, *n)
 		}
 	}
 	return all, nil
+}
+
+// shouldAnswer reports whether what a node boots should answer at its address.
+func (s Status) shouldAnswer() bool {
+	return s.Addr != "" && (s.State == Up || s.State == Unreachable && !s.Failed) // a failed one's init that answers
+}
+
+// shouldAnswer returns the devices that should answer: mostly few of all.
+func (b *board) shouldAnswer() (names []Name) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for n, s := range b.all {
+		if s.shouldAnswer() {
+			names = append(names, n)
+		}
+	}
+	return names
 }

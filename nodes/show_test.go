@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
 	"testing"
 )
@@ -77,5 +78,20 @@ func TestNamesAreCopiedOnce(t *testing.T) {
 	})
 	if all > one+6 { // growing, it is moved more than a dozen times
 		t.Errorf("3000 names take %v allocations, one %v", all, one)
+	}
+}
+
+// A look whether nodes still answer, twice a minute, takes no memory for those that are off.
+func TestProbeOfManyIsSmall(t *testing.T) {
+	const most = 100_000
+	l := newLab(t, nil)
+	l.populate(t, 5000)
+	l.probeAll(t.Context(), nil) // which reads all
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	l.probeAll(t.Context(), nil)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > most {
+		t.Errorf("it took %d bytes, want %d at most", took, most)
 	}
 }
