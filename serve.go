@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -198,6 +199,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		return nil
 	})
 	g.Go(func() error { return s.reloadAtHangup(failing) })
+	g.Go(func() error { return giveBack(failing, debug.FreeOSMemory) })
 	if s.qemu.Left() {
 		select { // before anybody is told that they are off
 		case <-s.lab.Found():
