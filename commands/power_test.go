@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,7 @@ type outlets struct {
 	refuses map[int]error
 	seen    []snmp.Neighbour
 	called  []snmp.PortName
-	takes   time.Duration // to switch one
+	takes   atomic.Int64 // nanoseconds to switch one
 }
 
 func (o *outlets) Power(_ context.Context, port int) (bool, error) {
@@ -32,7 +33,7 @@ func (o *outlets) Power(_ context.Context, port int) (bool, error) {
 }
 
 func (o *outlets) SetPower(_ context.Context, port int, on bool) error {
-	time.Sleep(o.takes) // in a bubble
+	time.Sleep(time.Duration(o.takes.Load())) // in a bubble
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.off == nil {
@@ -100,7 +101,8 @@ func TestPower(t *testing.T) {
 					`{"switch":"sw-1","port":2,"port_name":null,"node":"rpi-2","power":"off","since":"2026-11-22T13:00:00Z","error":null}],"saved_port_hours":1}` + "\n",
 			},
 		})
-		lab.outlets.takes = 10 * time.Second
+		const slow = 10 * time.Second
+		lab.outlets.takes.Store(int64(slow))
 		begun := time.Now()
 		lab.tell([]step{{
 			user: "bob", line: "node wait rpi-1 --timeout 3s", status: StatusFailed,
@@ -110,8 +112,8 @@ func TestPower(t *testing.T) {
 		if waited := time.Since(begun); waited != 3*time.Second {
 			t.Errorf("waited %v", waited)
 		}
-		time.Sleep(lab.outlets.takes)
-		lab.outlets.takes = 0
+		time.Sleep(slow)
+		lab.outlets.takes.Store(0)
 		lab.tell([]step{
 			{
 				user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
