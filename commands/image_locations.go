@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -103,14 +104,16 @@ func imagePublish(ctx context.Context, c *Call) error {
 func imageSearch(ctx context.Context, c *Call) error {
 	var found []images.Match
 	asItComes := c.Terminal != nil && !c.on("json")
+	out, rows := bufio.NewWriter(c.Out), table{width: c.width(), widths: foundWidths}
 	wholly := map[string]string{} // "wholly " for the locations that showed something
 	add := func(f images.Match) {
 		wholly[f.Link.Location] = "wholly "
 		if asItComes {
 			if len(found) == 0 {
-				c.foundLine(foundHeading)
+				rows.head(out, c.fancy(), foundHeading)
 			}
-			c.foundLine(foundCells(f))
+			rows.write(out, foundCells(f))
+			out.Flush()
 		}
 		found = append(found, f)
 	}
@@ -139,16 +142,13 @@ func imageSearch(ctx context.Context, c *Call) error {
 	return nil
 }
 
-var foundHeading = []string{"LINK", "MODELS", "SIZE", "CREATED"}
+var (
+	foundHeading = []string{"LINK", "MODELS", "SIZE", "CREATED"}
+	foundWidths  = []int{38, 16, 9, 10} // that most fit in, where the others are not known; a row of 79 cells
+)
 
 func foundCells(f images.Match) []string {
 	return []string{f.Link.String(), strings.Join(images.ModelNames(f.Models), ","), size(f.Size), day(f.Created)}
-}
-
-// foundLine shows one result before the others are known: the columns have
-// widths that most fit in.
-func (c *Call) foundLine(cells []string) {
-	fmt.Fprintf(c.Out, "%-42s  %-16s  %-9s  %s\n", clean(cells[0]), clean(cells[1]), clean(cells[2]), clean(cells[3]))
 }
 
 func byLink(a, b images.Match) int { return cmp.Compare(a.Link.String(), b.Link.String()) }

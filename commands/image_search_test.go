@@ -32,6 +32,7 @@ func TestImageSearch(t *testing.T) {
 	t.Parallel()
 	lab := withRegistry(t)
 	const missed = "down was not searched: registry down (http://127.0.0.1:1) cannot be reached: connection refused\n"
+	bold := regexp.MustCompile(`\x1b\[\d*m`)
 	sizes := regexp.MustCompile(`\d+ B  |"size":\d+`)
 	search := func(s *Session, line string) answer {
 		got := lab.runIn(t.Context(), s, line)
@@ -61,8 +62,16 @@ func TestImageSearch(t *testing.T) {
 		t.Errorf("one's own is in\n%s", got.stdout)
 	}
 	got = lab.runIn(t.Context(), lab.terminal("bob"), "image search rpi")
-	if lines := strings.Split(got.stdout, "\n"); len(lines) != 4 || !strings.HasPrefix(lines[0], "LINK ") || strings.Index(lines[0], "MODELS") != strings.Index(lines[1], "rpi-3-b ") {
+	if lines := strings.Split(bold.ReplaceAllString(got.stdout, ""), "\n"); len(lines) != 4 || !strings.HasPrefix(lines[0], "LINK ") || strings.Index(lines[0], "MODELS") != strings.Index(lines[1], "rpi-3-b ") {
 		t.Errorf("on a terminal:\n%s", got.stdout)
+	}
+	for _, width := range []int{80, 40} {
+		shown := lab.runIn(t.Context(), lab.narrow(width), "image search rpi").stdout
+		for line := range strings.Lines(shown) {
+			if cellsOf(bold.ReplaceAllString(strings.TrimSuffix(line, "\n"), "")) > width {
+				t.Errorf("a line is longer than %d:\n%s", width, shown)
+			}
+		}
 	}
 }
 

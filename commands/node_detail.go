@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"walt/images"
 	"walt/nodes"
@@ -75,10 +74,10 @@ func (c *Call) runs(d nodes.Detail) string {
 func (c *Call) facts(w io.Writer, rows [][2]string) {
 	column := 0
 	for _, r := range rows {
-		column = max(column, utf8.RuneCountInString(r[0])+2)
+		column = max(column, cellsOf(r[0])+2)
 	}
 	for _, r := range rows {
-		line := r[0] + strings.Repeat(" ", column-utf8.RuneCountInString(r[0])) + clean(r[1])
+		line := r[0] + strings.Repeat(" ", column-cellsOf(r[0])) + clean(r[1])
 		if width := c.width(); width > 0 {
 			line = c.fold(line, width, column)
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clipperhouse/displaywidth"
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 
@@ -142,11 +143,11 @@ func (c *Call) note(format string, args ...any) {
 // fleeting shows what the next output takes the place of: a line of a terminal that
 // leaves room for "^C".
 func (c *Call) fleeting(format string, args ...any) {
-	line := []rune(clean(fmt.Sprintf(format, args...)))
+	line := clean(fmt.Sprintf(format, args...))
 	if width, _ := c.Terminal.Size(); width > 0 {
-		line = line[:min(len(line), max(width-len("^C")-1, 0))]
+		line = displaywidth.TruncateString(line, max(width-len("^C")-1, 0), "")
 	}
-	fmt.Fprintf(c.Err, "\r\x1b[K%s", string(line))
+	fmt.Fprintf(c.Err, "\r\x1b[K%s", line)
 }
 
 // progress shows how a transfer goes, until end is called: a bar on a terminal,

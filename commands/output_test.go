@@ -25,6 +25,8 @@ func TestColumns(t *testing.T) {
 		{name: "empty cells leave no blanks at the end", rows: [][]string{{"a", "b", "c"}, {"a", "", ""}, {"", "", "c"}}, want: "a  b  c\na\n      c\n"},
 		{name: "rows of several lengths", rows: [][]string{{"a"}, {"aa", "b"}}, want: "a\naa  b\n"},
 		{name: "characters, not bytes", rows: [][]string{{"é", "b"}, {"ee", "b"}}, want: "é   b\nee  b\n"},
+		{name: "of two cells, and of none", rows: [][]string{{"王小明", "b"}, {"👍🏽 e\u0301", "b"}, {"seven c", "b"}}, want: "王小明   b\n👍🏽 e\u0301     b\nseven c  b\n"},
+		{name: "broken where they are wide", width: 10, rows: [][]string{{"王小明", "明明"}, {"a", "b"}}, want: "王小明\n  明明\na\n  b\n"},
 		{name: "bold", bold: true, heading: []string{"A"}, rows: [][]string{{"a"}}, want: "\x1b[1mA\x1b[0m\na\n"},
 		{name: "nothing to make bold", bold: true, rows: [][]string{{"a"}}, want: "a\n"},
 		{name: "control characters", rows: [][]string{{"a\x1b[2J\r", "b\n"}, {"aaaaaa", "b\xff\u009b"}}, want: "a\uFFFD[2J\uFFFD  b\uFFFD\naaaaaa  b\uFFFD\uFFFD\n"},

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 )
 
 // Sentences are broken between words to fit the width of a terminal, as it is when
@@ -13,7 +12,7 @@ import (
 // so that it can be copied. Tables are broken between columns. JSON and what nodes print
 // are not touched, and without a terminal nothing is.
 
-// narrowest is the least width, in characters, that text is broken for.
+// narrowest is the least width, in cells, that text is broken for.
 const narrowest = 20
 
 // width is the width that sentences are broken for, 0 for none.
@@ -114,7 +113,7 @@ func (f *filler) add(line string) {
 		f.lead, f.begun, f.hang = line[:indent], words, indent+len("- ")
 		f.column = f.hang
 	case row:
-		f.column = utf8.RuneCountInString(line[:at])
+		f.column = cellsOf(line[:at])
 		f.lead, f.begun, f.hang, f.mark = line[:at], line[at:], f.column, mark
 		if f.column+narrowest > f.width {
 			f.hang = indent + 4
@@ -133,7 +132,7 @@ func (f *filler) add(line string) {
 // wider reports whether a line of a text does not fit a width.
 func wider(text string, width int) bool {
 	for line := range strings.Lines(text) {
-		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > width {
+		if cellsOf(strings.TrimSuffix(line, "\n")) > width {
 			return true
 		}
 	}
@@ -167,16 +166,16 @@ func (a *App) fold(line string, width, hang int) string {
 func (a *App) foldBehind(lead, text string, width int, prefix string) string {
 	var b strings.Builder
 	b.WriteString(lead)
-	used, blanks := utf8.RuneCountInString(lead[strings.LastIndexByte(lead, '\n')+1:]), 0 // of the line that is being written, and before the next part
-	if used+utf8.RuneCountInString(text) <= width {
+	used, blanks := cellsOf(lead[strings.LastIndexByte(lead, '\n')+1:]), 0 // of the line that is being written, and before the next part
+	if used+cellsOf(text) <= width {
 		return lead + text
 	}
 	for i := 0; i < len(text); {
 		part := text[i : i+a.unbroken(strings.TrimSpace(lead+text[:i]), text[i:])]
-		size := utf8.RuneCountInString(part)
+		size := cellsOf(part)
 		if i > 0 && used+blanks+size > width {
 			b.WriteString("\n" + prefix)
-			used, blanks = utf8.RuneCountInString(prefix), 0
+			used, blanks = cellsOf(prefix), 0
 		}
 		b.WriteString(strings.Repeat(" ", blanks) + part)
 		used += blanks + size

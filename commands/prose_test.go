@@ -35,6 +35,8 @@ func TestSentences(t *testing.T) {
 		{"usage", "usage: node show [--all] [--model MODEL] [SET]", "usage: node show [--all]\n  [--model MODEL] [SET]", 30},
 		{"a question", "Take rpi-1, rpi-2, rpi-3 anyway? [y/N] ", "Take rpi-1, rpi-2, rpi-3\n  anyway? [y/N] ", 30},
 		{"not a command", "pc-1 cannot boot: power is missing, they say", "pc-1 cannot boot: power is\n  missing, they say", 26},
+		{"characters of two cells", "王小明 王小明 王小明 王", "王小明 王小明 王小明\n  王", 21},
+		{"marks that combine", "e\u0301e\u0301e\u0301e\u0301 e\u0301e\u0301e\u0301e\u0301 e\u0301e\u0301e\u0301e\u0301e\u0301 e\u0301e\u0301e\u0301e\u0301", "e\u0301e\u0301e\u0301e\u0301 e\u0301e\u0301e\u0301e\u0301 e\u0301e\u0301e\u0301e\u0301e\u0301 e\u0301e\u0301e\u0301e\u0301", 20},
 		{"characters", "ééééé ééééé ééééé ééé", "ééééé ééééé ééééé\n  ééé", 20},
 	} {
 		s := &Session{Terminal: &Terminal{Name: "dumb", Size: func() (int, int) { return c.width, 24 }}}

@@ -4,7 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"unicode/utf8"
+
+	"github.com/clipperhouse/displaywidth"
 )
 
 // columns writes rows under an optional heading, each column as wide as its
@@ -27,10 +28,14 @@ func columns(w io.Writer, width int, bold bool, heading []string, rows [][]strin
 	_, _ = w.Write(text.Bytes())
 }
 
+// cellsOf returns how many cells of a terminal a clean text takes: letters of Chinese and
+// most emoji take two, marks that combine with the letter before them none.
+func cellsOf(text string) int { return displaywidth.String(text) }
+
 // table aligns the cells of rows, which are all shown to fit before the first is
 // written. It keeps none of them.
 type table struct {
-	width  int // of the terminal, in characters; 0: rows are of any length
+	width  int // of the terminal, in its cells; 0: rows are of any length
 	widths []int
 	begins []bool // which columns begin a line; nil: rows are not broken
 	line   []byte // the row that is written
@@ -42,8 +47,8 @@ func (t *table) fit(row []string) {
 		if i == len(t.widths) {
 			t.widths = append(t.widths, 0)
 		}
-		if len(cell) > t.widths[i] { // in bytes, which are no fewer than characters
-			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(cell))
+		if len(cell) > t.widths[i] { // in bytes, which are no fewer than cells
+			t.widths[i] = max(t.widths[i], cellsOf(clean(cell)))
 		}
 	}
 }
@@ -102,7 +107,7 @@ func (t *table) append(line []byte, row []string) []byte {
 			}
 			if !plain(cell) {
 				cell = clean(cell)
-				width = utf8.RuneCountInString(cell)
+				width = cellsOf(cell)
 			}
 			line = append(line, cell...)
 			gap = 0

@@ -186,6 +186,7 @@ func TestTerminal(t *testing.T) {
 	x.see("hostx\x7fname\r", "hostx\b \bname\r\nrpi-1\r\n"+prompt)
 	x.see("\x7fé\x7fecho é\r", "é\b \becho é\r\né\r\n"+prompt)
 	x.see("nö\x15pwd\r", "nö\b \b\b \bpwd\r\n/root\r\n"+prompt)
+	x.see("世\x7fe\u0301\x7fé👍x\x7f\x15pwd\r", "世\b \b\b \be\u0301\b \bé👍x\b \b\b \b\b \b\b \bpwd\r\n/root\r\n"+prompt)
 	x.see("\x1b[A\x1b[1;5C\x1bOP\tpwd\r", "pwd\r\n/root\r\n"+prompt)
 	x.see("nope\r", "nope\r\nsh: nope: command not found\r\n"+prompt)
 	x.see("half a line\x03", "half a line^C\r\n"+prompt)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync"
-	"unicode/utf8"
+
+	"github.com/clipperhouse/displaywidth"
 )
 
 // errInterrupted is what reading a terminal fails with after Ctrl-C.
@@ -140,16 +142,13 @@ func (t *tty) key(b byte) string {
 		if len(t.line) == 0 {
 			return ""
 		}
-		_, n := utf8.DecodeLastRune(t.line)
-		t.line = t.line[:len(t.line)-n]
-		return "\b \b"
-	case ctrlU:
-		var echo string
-		for range utf8.RuneCount(t.line) {
-			echo += "\b \b"
+		last := 0
+		for all := displaywidth.BytesGraphemes(t.line); all.Next(); {
+			last = len(all.Value())
 		}
-		t.line = nil
-		return echo
+		return t.erase(last)
+	case ctrlU:
+		return t.erase(len(t.line))
 	}
 	if b < ' ' {
 		return ""
@@ -159,6 +158,14 @@ func (t *tty) key(b byte) string {
 	}
 	t.line = append(t.line, b)
 	return string([]byte{b})
+}
+
+// erase takes away the last n bytes of the line that is typed, and returns what takes them
+// from the screen.
+func (t *tty) erase(n int) string {
+	shown := displaywidth.Bytes(t.line)
+	t.line = t.line[:len(t.line)-n]
+	return strings.Repeat("\b \b", max(0, shown-displaywidth.Bytes(t.line)))
 }
 
 // enter makes the line that is typed readable and returns its echo, the end.
