@@ -90,7 +90,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 	for _, d := range first {
 		before = append(before, []string{d.Name, d.Type, "-", "-", orDash(d.IP), "-", "-", d.State})
 	}
-	why, err := nodesTable(c, []string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, before, found.Each(ctx),
+	why, err := nodesTable(c, []string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, before, found.Outline(ctx), found.Each(ctx),
 		func(row []string, d *nodes.DeviceStatus) []string {
 			port := "-"
 			if d.Port.Number != 0 {

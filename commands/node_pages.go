@@ -14,10 +14,9 @@ type shown interface {
 	Doing() (nodes.Name, nodes.Status)
 }
 
-// nodesTable writes nodes as a table, below some rows, and returns what is to be told of
-// them then.
-func nodesTable[T shown](c *Call, heading []string, before [][]string, found iter.Seq2[T, error], cells func(row []string, n T) []string) (why troubles, err error) {
-	err = tabled(c, heading, before, found, found, cells, func(n T) { why.add(n) })
+// nodesTable writes nodes as tabled does, and returns what is to be told of them then.
+func nodesTable[T shown](c *Call, heading []string, before [][]string, outline, found iter.Seq2[T, error], cells func(row []string, n T) []string) (why troubles, err error) {
+	err = tabled(c, heading, before, outline, found, cells, func(n T) { why.add(n) })
 	return why, err
 }
 

@@ -34,7 +34,8 @@ func nodeShow(ctx context.Context, c *Call) error {
 		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
 		return nil
 	}
-	why, err := nodesTable(c, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, found.Glances(ctx), c.nodeCells(c.Now()))
+	glances := found.Glances(ctx)
+	why, err := nodesTable(c, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, glances, glances, c.nodeCells(c.Now()))
 	if err != nil {
 		return err
 	}

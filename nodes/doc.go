@@ -58,6 +58,7 @@
 //	show.go        which devices are to be shown
 //	list.go        all of that, of many devices, some at a time
 //	glance.go      and what tables show of many nodes
+//	outline.go     and which of them a table is as wide as
 //	detail.go      and of one node
 //	console.go     the last that nodes wrote on their consoles
 package nodes

@@ -62,6 +62,7 @@ type Glance struct {
 
 	device *Device
 	at     uint32 // its index in its List
+	ip     int    // how long its IP address is, in characters
 }
 
 // Doing returns what the node does, and why, as far as a table tells it.
@@ -91,7 +92,7 @@ func (l *Lab) addGlances(ctx context.Context, all []Glance) error {
 			n := &all[i]
 			if why, off := w.Off(n.device.MAC); off {
 				s := offStatus(why)
-				n.State, n.Failed, n.Why = s.State, false, s.Why
+				n.State, n.Failed, n.Why, n.ip = s.State, false, s.Why, 0
 			}
 		}
 	})
@@ -104,7 +105,7 @@ func (b *board) glance(all []Glance) {
 	for i := range all {
 		n := &all[i]
 		if s := b.all[n.Name]; s != nil {
-			n.State, n.Failed, n.Why = s.State, s.Failed, s.Why
+			n.State, n.Failed, n.Why, n.ip = s.State, s.Failed, s.Why, len(s.IP())
 		} else {
 			n.State = Off
 		}

@@ -144,13 +144,15 @@ func (l List) Each(ctx context.Context) iter.Seq2[*DeviceStatus, error] {
 
 // Glances visits the nodes as Each does, and looks at less of them: for tables of many.
 func (l List) Glances(ctx context.Context) iter.Seq2[*Glance, error] {
-	return inPages(l.which, func(to []Glance, some []uint32) ([]Glance, error) {
-		err := l.now(ctx, some, func(at uint32, b brief) { to = append(to, b.glance(at)) })
-		if err != nil {
-			return to, err
-		}
-		return to, l.lab.addGlances(ctx, to)
-	})
+	return inPages(l.which, func(to []Glance, some []uint32) ([]Glance, error) { return l.glances(ctx, to, some) })
+}
+
+func (l List) glances(ctx context.Context, to []Glance, some []uint32) ([]Glance, error) {
+	err := l.now(ctx, some, func(at uint32, b brief) { to = append(to, b.glance(at)) })
+	if err != nil {
+		return to, err
+	}
+	return to, l.lab.addGlances(ctx, to)
 }
 
 // now calls add for some of the devices as they are now. Reading memory does not look at

@@ -128,7 +128,10 @@ func (l *Lab) Models(ctx context.Context) ([]images.Model, error) {
 }
 
 // IP is the address of the node, "" when it is not known.
-func (n DeviceStatus) IP() string {
+func (n *Status) IP() string {
+	if n.Addr == "" { // of which net makes an error, with care
+		return ""
+	}
 	if host, _, err := net.SplitHostPort(n.Addr); err == nil {
 		return host
 	}

@@ -24,6 +24,9 @@ func (w Wiring) Off(mac ethernet.MAC) (why Off, off bool) {
 	return Off{o.By, o.Since}, o.Will == turnOff
 }
 
+// Bare reports whether no device is connected to a port, as far as is known.
+func (w Wiring) Bare() bool { return len(w.ports) == 0 }
+
 // Quiet reports whether nothing is to become of the power of any device.
 func (w Wiring) Quiet() bool { return len(w.open) == 0 }
 
