@@ -259,10 +259,25 @@ func (b *Store) closeDB() error {
 	if b.space.check() != nil || b.disk.works() != nil {
 		return nil
 	}
-	err := inTime(b.db.Close)
-	if err == nil && b.space != nil {
-		b.space.release()
-		err = errors.Join(removeEmpty(b.space.logs), setOpen(b.space.dir, false))
+	return inTime(func() error { return closeBadger(b.db, b.space) })
+}
+
+// closeBadger has badger make tables of its logs, and removes these. A kill or a disk
+// that fails meanwhile leaves a store without a log, which then is no damage: so the
+// store counts as closed before that begins.
+func closeBadger(db *badger.DB, space *space) error {
+	if space == nil {
+		return db.Close()
+	}
+	if err := setOpen(space.dir, false); err != nil {
+		return err // all is in the logs
+	}
+	end := space.guardTables()
+	err := db.Close()
+	end()
+	if err == nil {
+		space.release()
+		err = removeEmpty(space.logs)
 	}
 	return err
 }

@@ -2,14 +2,17 @@ package badger_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"walt/state/badger"
@@ -251,5 +254,50 @@ func TestCheckOfNothing(t *testing.T) {
 		if rows, running, err := badger.Check(dir); err != nil || running || len(rows) > 0 {
 			t.Errorf("%d rows, running %v, %v", len(rows), running, err)
 		}
+	}
+}
+
+// whenLogged is called with every message of a log, before who wrote it goes on.
+type whenLogged func()
+
+func (whenLogged) Enabled(context.Context, slog.Level) bool    { return true }
+func (f whenLogged) Handle(context.Context, slog.Record) error { f(); return nil }
+func (f whenLogged) WithAttrs([]slog.Attr) slog.Handler        { return f }
+func (f whenLogged) WithGroup(string) slog.Handler             { return f }
+
+// TestKillWhileClosing opens what a kill leaves after badger, which is being closed, made
+// a table of its log and removed that.
+func TestKillWhileClosing(t *testing.T) {
+	t.Parallel()
+	dir, left := t.TempDir(), t.TempDir()
+	var closing, copied bool
+	var mu sync.Mutex
+	log := slog.New(whenLogged(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		logs, err := filepath.Glob(dir + "/badger/00001.mem")
+		if !closing || copied || err != nil || len(logs) > 0 {
+			return
+		}
+		copied = true
+		if err := os.CopyFS(left, os.DirFS(dir)); err != nil {
+			t.Error(err)
+		}
+	}))
+	b, err := badger.Open(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := put(b, "a", "1"); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	closing = true
+	mu.Unlock()
+	if err := b.Close(); err != nil || !copied {
+		t.Fatal("closed, and was seen without its log:", copied, err)
+	}
+	if got, err := get(open(t, left), "a"); got != "1" {
+		t.Errorf("kept %q, %v", got, err)
 	}
 }

@@ -104,20 +104,35 @@ func openClaimed(dir string, space *space, disk *rounds, log *slog.Logger) (*bad
 	}
 	db, err := openBadger(filepath.Join(dir, badgerDir), log)
 	if err != nil {
-		return nil, cannot("open", dir, err).WithHint("if it is damaged, %s", remedy)
+		return nil, cannot("open", dir, err).WithHint("%s\nif the store is damaged, %s", lookAfterDisk, remedy)
 	}
-	err = postcheck(db, dir, marked)
-	if err == nil { // what a killed server had not reported is visible, and must last
-		err = errors.Join(disk.begin(), setOpen(dir, true), space.reserve())
+	if err = postcheck(db, dir, marked); err == nil {
+		err = settle(dir, space, disk)
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		_ = closeBadger(db, space) // fails for the same reason, and leaves all as it is
+		return nil, err
 	}
 	return db, nil
 }
 
+// settle makes durable what a killed server had not reported: it is visible now.
+func settle(dir string, space *space, disk *rounds) error {
+	err := disk.begin()
+	if err == nil {
+		err = setOpen(dir, true)
+	}
+	if err == nil {
+		err = space.reserve()
+	}
+	if err != nil {
+		return cannot("open", dir, err)
+	}
+	return nil
+}
+
 // openFile stands beside badger's directory from when a store was opened until
-// it is closed: one that is found tells of a crash, after which there is a log.
+// badger begins to close it: one that is found tells of a crash, after which there is a log.
 // It holds the number of the newest log with a commit that was reported; nothing
 // before the first, or when a crash or a full disk cut that off.
 const openFile = "open"
@@ -283,7 +298,8 @@ func flush(path string) error {
 }
 
 func cannot(verb, dir string, err error) *fault.Error {
-	return fault.Failedf("cannot %s the store %s: %v", verb, dir, err)
+	return fault.Failedf("cannot %s the store %s: %v", verb, dir, err).
+		WithHint("look after the disk, and whether the server may use that directory")
 }
 
 const remedy = "move the data directory away and restore a backup into an empty one: waltd restore FILE\nwithout a backup, what can be read of it becomes one: waltd salvage DIR FILE (DIR is the data directory)"

@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"walt/fault"
 )
@@ -33,6 +36,8 @@ const (
 	brim = 1 << 20
 	// glance is how often the disk is looked at while tables are in the making.
 	glance = time.Millisecond
+	// blockSize is how many bytes the system counts as a block of a file.
+	blockSize = 512
 )
 
 // space watches over the disk of a store.
@@ -46,6 +51,7 @@ type space struct {
 	log   string      // the log that takes the commits, or the one before
 	found os.FileInfo // what it was
 	next  string      // the one after it, reserved
+	short bool        // there was no room to reserve them
 }
 
 func newSpace(dir, logs string) *space {
@@ -70,12 +76,22 @@ func (s *space) check() error {
 		return fault.Failedf("the data in %s cannot be reached any more: %v; nothing was changed", s.dir, err).
 			WithHint("look after the disk and who may read that; reading still works")
 	}
-	if free < floor {
-		return fault.Failedf("the disk of %s is nearly full: %d MiB are free, %d MiB are needed; nothing was changed", s.dir, free>>20, floor>>20).
-			WithHint("free some space there; reading still works")
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.short {
+		if err := s.reserveLogs(); err != nil {
+			return cannot("write to", s.dir, err)
+		}
+		free, err = s.free(s.dir)
+	}
+	needed := uint64(floor)
+	if s.short {
+		needed += logSize
+	}
+	if err != nil || free < needed {
+		return fault.Failedf("the disk of %s is nearly full: %d MiB are free, %d MiB are needed; nothing was changed", s.dir, free>>20, needed>>20).
+			WithHint("free some space there; reading still works")
+	}
 	if s.held < spares && free >= floor+spareSize {
 		if allocate(s.spare(s.held), spareSize) == nil {
 			s.held++
@@ -142,7 +158,9 @@ func (s *space) committed() (full bool) {
 	if info, err := os.Stat(s.next); err != nil || info.Size() == 0 {
 		return false
 	}
-	_ = s.reserve() // fails for lack of room, which the next check finds
+	if s.reserveLogs() != nil {
+		s.short = true // the next check tries again
+	}
 	return true
 }
 
@@ -184,9 +202,17 @@ func (s *space) spareAtBrim() {
 	}
 }
 
-// reserve gives the newest log, and the one after it, all their blocks. Badger
-// takes an empty file of that name for its own.
+// reserve gives the newest log, and the one after it, all their blocks. When the disk
+// has no room for that, nothing is written until it has.
 func (s *space) reserve() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reserveLogs()
+}
+
+// reserveLogs is reserve for who holds the mutex. Badger takes an empty file of the name
+// of a log for its own.
+func (s *space) reserveLogs() error {
 	logs, err := findLogs(s.logs)
 	if err != nil {
 		return err
@@ -201,5 +227,35 @@ func (s *space) reserve() error {
 	if s.found, err = os.Stat(s.log); err != nil {
 		return err
 	}
-	return errors.Join(allocate(logPath(s.logs, last), logSize), allocate(s.next, logSize))
+	err = s.reserveLog(s.log)
+	if err == nil {
+		err = s.reserveLog(s.next)
+	}
+	s.short = errors.Is(err, errShort)
+	if s.short {
+		return nil
+	}
+	return err
+}
+
+// errShort is the error of reserveLog when the disk has no room for a log.
+var errShort = errors.New("no room for a log")
+
+// reserveLog leaves as much of the disk as a start needs.
+func (s *space) reserveLog(file string) error {
+	if info, err := os.Stat(file); err == nil && info.Sys().(*syscall.Stat_t).Blocks*blockSize >= logSize {
+		return nil // it was reserved before
+	}
+	free, err := s.free(s.dir)
+	if err != nil {
+		return err
+	}
+	if free < floor+logSize {
+		return errShort
+	}
+	err = allocate(file, logSize)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) { // of a quota, or others were faster
+		return errShort
+	}
+	return err
 }

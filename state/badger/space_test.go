@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"walt/fault"
 	"walt/state"
 )
@@ -141,5 +143,66 @@ func TestDamagedRecord(t *testing.T) {
 		if err := state.Backup(t.Context(), b, io.Discard); err == nil {
 			t.Errorf("%s: was backed up", name)
 		}
+	}
+}
+
+// TestNoRoomForLogs opens a store on a disk that has room for a commit and not for a log:
+// nothing is written until it has. The next start finds as much room as this one.
+func TestNoRoomForLogs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	logs := filepath.Join(dir, badgerDir)
+	free := uint64(floor + 1<<20)
+	space := newSpace(dir, logs)
+	space.free = func(string) (uint64, error) { return free, nil }
+	db, err := openClaimed(dir, space, newRounds(logs, nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserved := func() bool {
+		_, err := os.Stat(logPath(logs, 2))
+		return err == nil
+	}
+	if f := fault.As(space.check()); f == nil || !strings.Contains(f.Msg, "33 MiB are free, 72 MiB are needed") || reserved() {
+		t.Errorf("with room for a commit: %v, reserved %v", f, reserved())
+	}
+	free = 1 << 40
+	if err := space.check(); err != nil || !reserved() {
+		t.Errorf("with room again: %v, reserved %v", err, reserved())
+	}
+	if err := closeBadger(db, space); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStartFails has the disk fail in the last step of a start: the next one opens the
+// store, with all that was in it.
+func TestStartFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open := func() *Store {
+		b, err := Open(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b := open()
+	_, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", nil) })
+	if err := errors.Join(err, b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	logs := filepath.Join(dir, badgerDir)
+	disk := newRounds(logs, nil)
+	disk.logs.msync = func([]byte, int) error { return unix.EIO }
+	if _, err := openClaimed(dir, newSpace(dir, logs), disk, nil); fault.As(err) == nil || fault.As(err).Hint == "" || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a start whose disk fails: %v", err)
+	}
+	b = open()
+	if err := b.View(t.Context(), func(r state.Reader) error { _, err := r.Get("a"); return err }); err != nil {
+		t.Error(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
 	}
 }
