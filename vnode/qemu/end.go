@@ -30,7 +30,9 @@ const (
 	initEnded = "Attempted to kill init!"  // of the kernel
 	hangs     = "walt: the shutdown hangs" // of the agent, which then cuts it short
 	hung      = "its shutdown hung, and was cut short"
-	powerCut  = "power cut: its process on the server was killed, or crashed"
+	// unanswered is of a machine that an earlier server left.
+	unanswered = "power cut: it did not answer the server, which had started anew"
+	powerCut   = "power cut: its process on the server was killed, or crashed"
 )
 
 // endingOf reads why a machine ended: reason is that of QEMU's event SHUTDOWN, see

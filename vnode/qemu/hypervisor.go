@@ -94,7 +94,7 @@ func (h *Hypervisor) Start(n nodes.Name) error {
 	go func() { // ends with ctx: Start, Stop and Close end it
 		defer h.lives.Done()
 		defer close(l.off)
-		h.live(ctx, l, n, nil)
+		h.live(ctx, l, n, false)
 	}()
 	return nil
 }

@@ -2,13 +2,11 @@ package qemu
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,17 +34,6 @@ func (known) Lease(context.Context, ethernet.MAC, netip.Prefix) (netip.Addr, err
 	return netip.MustParseAddr("10.0.0.2"), nil
 }
 
-// deaf is the monitor of a machine that hears nothing.
-func deaf() *monitor {
-	ours, theirs := net.Pipe()
-	m := &monitor{conn: ours, gone: make(chan struct{}), waiting: map[int]chan message{}}
-	go func() { // ends with the connection
-		defer theirs.Close()
-		m.listen(json.NewDecoder(ours))
-	}()
-	return m
-}
-
 // A machine that a server finds and cannot go on with does not run on unseen; one that
 // it leaves goes on.
 func TestMachineThatCannotBeGoneOnWith(t *testing.T) {
@@ -54,8 +41,8 @@ func TestMachineThatCannotBeGoneOnWith(t *testing.T) {
 	none := errors.New("no network")
 	for _, leave := range []bool{false, true} {
 		dir := place(t)
-		over := false
-		h, err := New(Config{Dir: dir, Lab: known{}, Boots: known{over: &over}, LAN: func(context.Context) (*lan.LAN, error) { return nil, none }})
+		ended, over := leftover(t, dir), false
+		h, err := New(Config{Dir: filepath.Dir(dir), Lab: known{}, Boots: known{over: &over}, LAN: func(context.Context) (*lan.LAN, error) { return nil, none }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,37 +51,17 @@ func TestMachineThatCannotBeGoneOnWith(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.leave.Store(leave)
-		c := exec.Command("/bin/sh", "-c", "read line")
-		if _, err := c.StdinPipe(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		m := &Machine{process: c.Process, monitor: deaf(), gone: make(chan struct{}), left: make(chan struct{})}
-		go func() { // ends with the process
-			defer close(m.gone)
-			c.Wait()
-		}()
-		if _, err := h.run(ctx, l, "vm1", m); !errors.Is(err, none) {
+		if _, err := h.run(ctx, l, "vm1", true); !errors.Is(err, none) {
 			t.Errorf("it goes on: %v", err)
 		}
 		if over == leave {
 			t.Errorf("its boot is over: %v", over)
 		}
-		select {
-		case <-m.gone:
-			if leave {
-				t.Error("it was ended")
-			}
-		case <-m.left:
-			if !leave {
-				t.Error("it was left")
-			}
-			m.Kill()
-		default:
-			t.Error("nobody looks after it")
-			m.Kill()
+		if p := process(dir); (p != nil) != leave {
+			t.Errorf("when it was to be left is %v, it is %v", leave, p)
+		}
+		if !leave {
+			<-ended
 		}
 	}
 }

@@ -46,16 +46,15 @@ func (h *Hypervisor) beginLocked(n nodes.Name) (_ context.Context, l, before *li
 }
 
 // live runs a node, with a new machine after each reboot that it does by itself,
-// until its power is cut or it switches itself off. m runs already, unless it is nil.
-func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, m *Machine) {
-	for {
-		end, err := h.run(ctx, l, n, m)
-		m = nil
+// until its power is cut or it switches itself off. The first one runs already if found.
+func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, found bool) {
+	for ; ; found = false {
+		end, err := h.run(ctx, l, n, found)
 		switch {
 		case l.leave.Load():
 			return
 		case ctx.Err() != nil:
-			h.Lab.Down(n, l.again.Load(), "the server cut its power")
+			h.Lab.Down(n, l.again.Load(), cutWords(err))
 			return
 		case err != nil:
 			h.Lab.Failed(n, h.full(n, err))
@@ -83,32 +82,55 @@ func (h *Hypervisor) full(n nodes.Name, err error) error {
 	return fault.Failedf("the disk for machines of this server is full").WithHint("an administrator must make room on it")
 }
 
-// run is a machine from power on to power off. It returns why that was.
-func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine) (end ending, err error) {
+// cutWords are for users, of a machine whose power the server cut, with what came of that.
+func cutWords(err error) string {
+	const cut = "the server cut its power"
+	if s, is := errors.AsType[stuck](err); is {
+		return cut + "; " + s.Error()
+	}
+	return cut
+}
+
+// run is a machine from power on to power off, or what is left of that if it is found
+// running. It returns why it ended.
+func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, found bool) (end ending, err error) {
 	l.line.Store(nil) // what it says from here on is of another boot
-	defer func() {    // whatever is wrong, no machine runs that nobody looks after
+	var m *Machine
+	defer func() { // whatever is wrong, no machine runs that nobody looks after
 		switch {
 		case m == nil || err == nil:
 		case l.leave.Load():
 			m.Leave()
 		default:
-			m.Kill()
+			err = errors.Join(err, m.Kill())
 		}
 	}()
 	who, spec, err := h.describe(ctx, n)
 	if err != nil {
 		return end, err
 	}
-	if err := h.enter(l, n, spec, m != nil); err != nil {
-		return end, err
-	}
-	defer h.exit(l)
 	defer func() {
 		if !l.leave.Load() {
 			h.Boots.Over(who.IP)
 		}
 	}()
+	if err := h.enter(l, n, spec, found); err != nil {
+		return end, err
+	}
+	defer h.exit(l)
 	dir := h.place(spec.MAC)
+	if found {
+		m, err = h.takeOver(ctx, l, dir, spec.MAC)
+		switch {
+		case errors.Is(err, os.ErrNotExist): // it ended just now
+			return ending{again: true, why: powerCut}, nil
+		case err != nil && ctx.Err() == nil:
+			h.Log.Warn("a machine that runs is started anew", "node", n, "err", err)
+			return ending{again: true, why: unanswered}, nil
+		case err != nil:
+			return end, err
+		}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return end, err
 	}
@@ -127,7 +149,7 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, m *Machine)
 		return end, err
 	}
 	defer port.Close()
-	if m == nil {
+	if !found {
 		if m, err = h.boot(ctx, who, spec, dir); err != nil {
 			return end, err
 		}

@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"walt/ethernet"
 	"walt/pause"
 )
@@ -130,63 +128,9 @@ func (e Emulator) start(ctx context.Context, dir string, s Spec) (*Machine, erro
 		m.monitor, err = m.wait(ctx)
 	}
 	if err != nil {
-		m.Kill()
-		return nil, err
+		return nil, errors.Join(err, m.Kill())
 	}
 	return m, nil
-}
-
-// end cuts the power of the machine in a directory, if one runs there, whatever became of
-// its files and of the directory: two machines of one node must never run.
-func end(dir string) (was bool, err error) {
-	real, err := filepath.EvalSymlinks(filepath.Dir(dir))
-	if errors.Is(err, os.ErrNotExist) {
-		real, err = filepath.Dir(dir), nil
-	}
-	if err != nil {
-		return false, err
-	}
-	all, err := os.ReadDir("/proc")
-	if err != nil {
-		return false, err
-	}
-	taken := filepath.Join(real, filepath.Base(dir)) + " (deleted)" // as /proc says when somebody took it away
-	for _, entry := range all {
-		id, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue // it is no process
-		}
-		p := named(id, dir)
-		if p == nil {
-			continue
-		}
-		if at, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", id)); !runsIn(id, dir) && (err != nil || at != taken) {
-			continue
-		}
-		_ = p.Kill() // an error means that it has just ended
-		await(p, nil)
-		was = true
-	}
-	return was, nil
-}
-
-// EndAll cuts the power of all machines in a directory for files of machines, and
-// returns how many there were. No Hypervisor may be at work there.
-func EndAll(dir string) (n int, err error) {
-	dirs, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	for _, d := range dirs {
-		was, err := end(filepath.Join(dir, d.Name()))
-		if err != nil {
-			return n, err
-		}
-		if was {
-			n++
-		}
-	}
-	return n, err
 }
 
 // clear makes the directory of a machine, and takes away what an earlier one left.
@@ -256,82 +200,27 @@ func adopt(ctx context.Context, dir string, mac ethernet.MAC) (*Machine, error) 
 	m := &Machine{dir: dir, monitor: q, process: p, gone: make(chan struct{}), left: make(chan struct{})}
 	go func() { // ends with the process, or with Leave
 		<-q.gone
-		if await(p, m.left) {
+		if await(p, m.left, 0) {
 			close(m.gone)
 		}
 	}()
 	return m, nil
 }
 
-// await waits until a process that may be nobody's child of ours has ended. It
-// returns false when left is closed before.
-func await(p *os.Process, left <-chan struct{}) bool {
-	for !over(p) {
-		select {
-		case <-left:
-			return false
-		case <-time.After(poll):
-		}
-	}
-	return true
-}
-
-// over reports whether a process has ended, also one that nobody has asked why.
-func over(p *os.Process) (is bool) {
-	err := p.WithHandle(func(pidfd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		is = err == nil && n > 0
-	})
-	return is || err != nil
-}
-
-// process finds the process of the machine in a directory, nil when there is none.
-func process(dir string) *os.Process {
-	text, err := os.ReadFile(filepath.Join(dir, processID))
-	if err != nil {
-		return nil
-	}
-	id, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || id <= 1 {
-		return nil
-	}
-	if p := named(id, dir); p != nil && runsIn(id, dir) {
-		return p
-	}
-	return nil
-}
-
-// named returns a process when it is called as that of the machine of a directory, else nil.
-func named(id int, dir string) *os.Process {
-	p, err := os.FindProcess(id) // from here on the number cannot become another's
-	if err != nil {
-		return nil
-	}
-	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", id))
-	if err != nil || !strings.Contains(string(command), "\x00walt-"+filepath.Base(dir)+"\x00") {
-		return nil
-	}
-	return p
-}
-
-// runsIn reports whether a process runs in a directory, as that of a machine does. Who
-// copies the data of a server copies the number of the process, too.
-func runsIn(id int, dir string) bool {
-	is, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", id))
-	if err != nil {
-		return false
-	}
-	want, err := os.Stat(dir)
-	return err == nil && os.SameFile(is, want)
-}
-
-// Kill cuts the power, and returns when the process has ended.
-func (m *Machine) Kill() {
-	_ = m.process.Kill() // an error means that it ended already
-	<-m.gone
+// Kill cuts the power, and returns when the process has ended. The error is a fault when
+// it does not in time.
+func (m *Machine) Kill() error {
 	if m.monitor != nil {
-		m.monitor.close()
+		defer m.monitor.close()
+	}
+	if err := kill(m.process); err != nil {
+		return err
+	}
+	select {
+	case <-m.gone:
+		return nil
+	case <-time.After(killLimit):
+		return noEnd(m.process)
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// answerLimit is how long a machine may take to answer a command.
-const answerLimit = 5 * time.Second
+// answerLimit is how long a machine may take to answer: as long as to start, since its
+// host may be as busy.
+const answerLimit = startLimit
 
 // errGone is the error of commands to a machine that ended.
 var errGone = errors.New("the machine ended")

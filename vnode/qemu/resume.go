@@ -3,9 +3,8 @@ package qemu
 import (
 	"context"
 	"errors"
-	"os"
 
-	"walt/netboot"
+	"walt/ethernet"
 	"walt/nodes"
 )
 
@@ -34,40 +33,32 @@ func (h *Hypervisor) resume(ctx context.Context, n nodes.Name) (bool, error) {
 	if l == nil {
 		return err == nil, err
 	}
-	m, err := h.takeOver(ctx, who, dir)
-	if m == nil {
+	known, err := h.Boots.Resume(ctx, who)
+	if !known {
+		if ctx.Err() == nil { // else it goes on
+			_, hangs := end(dir)
+			err = errors.Join(err, hangs)
+		}
 		h.drop(n, l)
 		return false, err
 	}
 	go func() { // ends with living: Start, Stop and Close end it
 		defer h.lives.Done()
 		defer close(l.off)
-		h.live(living, l, n, m)
+		h.live(living, l, n, true)
 	}()
 	return true, nil
 }
 
-// takeOver finds the machine that runs in a directory, and what it booted. It is nil
-// when there is none: one that booted something else is ended. When ctx ends before
-// that is known, the machine goes on.
-func (h *Hypervisor) takeOver(ctx context.Context, who netboot.Machine, dir string) (*Machine, error) {
-	m, err := adopt(ctx, dir, who.MAC)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+// takeOver finds the machine that runs in a directory since before the server started. One
+// that does not answer is ended, unless it is left.
+func (h *Hypervisor) takeOver(ctx context.Context, l *life, dir string, mac ethernet.MAC) (*Machine, error) {
+	m, err := adopt(ctx, dir, mac)
+	if err != nil && !l.leave.Load() {
+		_, hangs := end(dir)
+		err = errors.Join(err, hangs)
 	}
-	if err != nil {
-		return nil, err
-	}
-	known, err := h.Boots.Resume(ctx, who)
-	switch {
-	case err == nil && known:
-		return m, nil
-	case ctx.Err() != nil:
-		m.Leave()
-	default:
-		m.Kill()
-	}
-	return nil, err
+	return m, err
 }
 
 // beginFirst begins the first life of a node; it is nil when there is one already.

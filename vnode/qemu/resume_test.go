@@ -97,39 +97,107 @@ func TestMachineWithoutFiles(t *testing.T) {
 	}
 }
 
-// With all machines of a server ends one that its files do not tell of.
+// With all machines of a server ends one that its files do not tell of, or nothing at all
+// any more.
 func TestEndAllWithoutFiles(t *testing.T) {
 	t.Parallel()
-	dir := place(t)
-	ended := leftover(t, dir)
-	if err := os.Remove(filepath.Join(dir, processID)); err != nil {
-		t.Fatal(err)
+	for _, gone := range []string{processID, ".", ".."} {
+		t.Run(gone, func(t *testing.T) {
+			t.Parallel()
+			data, err := os.MkdirTemp("", "vm")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(data) })
+			all := filepath.Join(data, "m")
+			dir, beside := filepath.Join(all, folder(mac)), place(t)
+			ended, goesOn := leftover(t, dir), leftover(t, beside)
+			if err := os.RemoveAll(filepath.Join(dir, gone)); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := EndAll(all); n != 1 || err != nil {
+				t.Errorf("%d, %v", n, err)
+			}
+			select {
+			case <-ended:
+			case <-time.After(limit):
+				t.Error("it runs on")
+			}
+			select {
+			case <-goesOn:
+				t.Error("a machine of another server was ended")
+			default:
+			}
+		})
 	}
-	if n, err := EndAll(filepath.Dir(dir)); n != 1 || err != nil {
-		t.Errorf("%d, %v", n, err)
-	}
-	<-ended
 }
 
-// A server that cannot speak to a machine which runs says so, and does not take it for one
-// that is off.
-func TestMachineWithoutSocket(t *testing.T) {
+// A server goes on with a machine that says nothing yet, and does not wait for that.
+func TestMachineThatAnswersLate(t *testing.T) {
 	t.Parallel()
-	h, _, ended, _ := newSlow(t)
-	log := new(strings.Builder)
-	h.Log = slog.New(slog.NewTextHandler(log, nil))
-	dir := filepath.Join(h.Dir, folder(mac))
+	h, s, ended, asked := newSlow(t)
+	h.LAN = func(ctx context.Context) (*lan.LAN, error) {
+		asked <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	dir := h.place(mac)
 	if err := os.Remove(filepath.Join(dir, controlSocket)); err != nil {
 		t.Fatal(err)
 	}
-	if h.Resume(t.Context(), "vm1") {
-		t.Error("the server went on with it")
+	silent, err := net.Listen("unix", filepath.Join(dir, controlSocket))
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer silent.Close()
+	close(s.found)
+	if !h.Resume(t.Context(), "vm1") {
+		t.Fatal("the server does not go on with it")
+	}
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	select {
+	case <-ended:
+		t.Fatal("it was ended")
+	case <-asked:
+		t.Fatal("the server goes on though nothing came")
+	default:
+	}
+	go answer(conn) // ends with the connection
+	<-asked         // as it is found
+	h.Close()
+	select {
+	case <-ended:
+		t.Error("it was ended")
+	default:
+	}
+}
+
+// A server that cannot speak to a machine which runs says so, and starts it anew.
+func TestMachineWithoutSocket(t *testing.T) {
+	t.Parallel()
+	h, s, ended, asked := newSlow(t)
+	log := new(strings.Builder)
+	h.Log = slog.New(slog.NewTextHandler(log, nil))
+	if err := os.Remove(filepath.Join(h.place(mac), controlSocket)); err != nil {
+		t.Fatal(err)
+	}
+	close(s.found)
+	if !h.Resume(t.Context(), "vm1") {
+		t.Error("it is taken for one that is off")
+	}
+	<-ended
+	<-asked // by the one in its place
+	h.lives.Wait()
 	if !strings.Contains(log.String(), "it does not answer") {
 		t.Errorf("the log says %q", log)
 	}
-	h.Stop("vm1")
-	<-ended
+	if want := "again: " + unanswered; s.down.String() != want {
+		t.Errorf("users are told %q, want %q", s.down, want)
+	}
 }
 
 func (slow) Prepare(context.Context, netboot.Machine) (b netboot.Boot, err error) { return b, nil }
@@ -172,6 +240,7 @@ func answer(conn net.Conn) {
 type slow struct {
 	known
 	entered, found chan struct{}
+	down           *strings.Builder // what users are told
 }
 
 func (s slow) Resume(ctx context.Context, _ netboot.Machine) (bool, error) {
@@ -184,15 +253,21 @@ func (s slow) Resume(ctx context.Context, _ netboot.Machine) (bool, error) {
 	}
 }
 
-func (slow) Down(nodes.Name, bool, string) {}
-func (slow) Failed(nodes.Name, error)      {}
-func (slow) Limits() (l nodes.Limits)      { return l }
+func (s slow) Down(_ nodes.Name, again bool, why string) {
+	if again {
+		s.down.WriteString("again: ")
+	}
+	s.down.WriteString(why)
+}
+
+func (slow) Failed(nodes.Name, error) {}
+func (slow) Limits() (l nodes.Limits) { return l }
 
 func newSlow(t *testing.T) (h *Hypervisor, s slow, ended, asked chan struct{}) {
 	t.Helper()
 	dir := place(t)
 	ended = leftover(t, dir)
-	s = slow{known{over: new(bool)}, make(chan struct{}), make(chan struct{})}
+	s = slow{known{over: new(bool)}, make(chan struct{}), make(chan struct{}), new(strings.Builder)}
 	asked = make(chan struct{}, 10)
 	h, err := New(Config{
 		Dir: filepath.Dir(dir), Lab: s, Boots: s, Log: slog.New(slog.DiscardHandler),

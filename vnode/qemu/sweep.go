@@ -58,6 +58,7 @@ func (h *Hypervisor) sweep(ctx context.Context) error {
 	for d := range all.Found() {
 		here[folder(d.MAC)] = d.Host == nodes.QEMU
 	}
+	var failed error // one that does not end keeps no other
 	for _, d := range dirs {
 		if here[d.Name()] {
 			continue
@@ -67,9 +68,13 @@ func (h *Hypervisor) sweep(ctx context.Context) error {
 			continue // it is nothing of ours
 		}
 		dir := filepath.Join(h.Dir, d.Name())
-		if err := errors.Join(clear(dir), os.RemoveAll(dir), h.Boots.Forget(ctx, mac)); err != nil {
-			return err
+		if err := clear(dir); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		if err := errors.Join(os.RemoveAll(dir), h.Boots.Forget(ctx, mac)); err != nil {
+			return errors.Join(failed, err)
 		}
 	}
-	return nil
+	return failed
 }
