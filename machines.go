@@ -59,16 +59,22 @@ func stopMachinesCommand(args []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(c.Data); err != nil {
-		return fault.Failedf("there are no data: %v", err).WithHint("name the data directory with --data DIR")
-	}
-	if _, running, _ := badger.Check(stateDir(c.Data)); running { // what else is wrong there keeps no machine on
+	unlock, running, err := badger.Lock(stateDir(c.Data))
+	switch {
+	case running:
 		return fault.Failedf("a server runs on the data in %s, and would start its machines again; nothing changed", c.Data).
 			WithHint("stop it first; or switch machines off as a user does, with \"node off\"")
+	case unlock != nil: // no server starts meanwhile
+		defer unlock()
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "waltd: a server that starts meanwhile is not kept from that: %v\n", err)
 	}
 	n, err := qemu.EndAll(machinesDir(c.Data))
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(c.Data); err != nil && n == 0 { // machines may run on that had their files there
+		return fault.Failedf("there are no data: %v", err).WithHint("name the data directory with --data DIR")
 	}
 	switch n {
 	case 0:

@@ -9,21 +9,32 @@ import (
 	"walt/state"
 )
 
-// Check looks for what Open would refuse in the store in dir, and changes nothing.
-// It returns the rows, in the order of their keys; running says that a server has
-// the store open, which is not looked at then. No store is fine: Open makes one.
-func Check(dir string) (rows []state.Row, running bool, err error) {
+// Lock keeps servers from opening the store in dir until unlock is called. It is nil when
+// there is no store, and when a server has it open: running says so.
+func Lock(dir string) (unlock func() error, running bool, err error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
 	lock, err := tryLock(dir)
-	if errors.Is(err, errLocked) {
-		return nil, true, nil
-	}
 	if err != nil {
-		return nil, false, err
+		running = errors.Is(err, errLocked)
+		if running {
+			err = nil
+		}
+		return nil, running, err
 	}
-	defer func() { err = errors.Join(err, release(lock)) }()
+	return func() error { return release(lock) }, false, nil
+}
+
+// Check looks for what Open would refuse in the store in dir, and changes nothing.
+// It returns the rows, in the order of their keys; running says that a server has
+// the store open, which is not looked at then. No store is fine: Open makes one.
+func Check(dir string) (rows []state.Row, running bool, err error) {
+	unlock, running, err := Lock(dir)
+	if unlock == nil || err != nil {
+		return nil, running, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	marked, err := precheck(dir)
 	if err != nil {
 		return nil, false, err
