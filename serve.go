@@ -113,7 +113,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if err := s.openMachines(c, nodeKey.PublicKey()); err != nil {
 		return nil, err
 	}
-	s.lab.Machines = s.netboot
+	s.lab.Machines, s.lab.Boards = s.netboot, c.Network.Interface != ""
 	s.lab.Agents = s.netboot
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim, nodes.QEMU: s.qemu}
 	app := commands.New(commands.Services{

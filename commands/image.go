@@ -175,7 +175,7 @@ func (c *Call) warnUnbootable(all []images.Image, outlooks map[images.Ref]nodes.
 		return
 	}
 	for _, img := range bad {
-		c.note("%s boots no machine: %s.", c.nameOf(img), outlooks[img.Ref].Why)
+		c.note("%s boots no %s: %s.", c.nameOf(img), kindOf(img, outlooks[img.Ref]), outlooks[img.Ref].Why)
 	}
 }
 

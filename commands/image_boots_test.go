@@ -20,12 +20,14 @@ func (b bench) Known(_ state.Reader, img images.Image, _ nodes.Device) (nodes.Ou
 	return o, known, nil
 }
 
-func (bench) Look(ctx context.Context, _ images.Image) error {
+func (bench) Look(ctx context.Context, _ images.Image, _ images.Model) error {
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
-func (bench) Firmware(context.Context, images.Image) ([]nodes.Firmware, error) { return nil, nil }
+func (bench) Firmware(context.Context, images.Image, images.Model) ([]nodes.Firmware, error) {
+	return nil, nil
+}
 
 // In a lab with machines, images for them are shown with whether they boot, and why not.
 func TestImagesThatBootMachines(t *testing.T) {
@@ -106,12 +108,17 @@ func TestDescribeBoot(t *testing.T) {
 		missing []nodes.Firmware
 		want    string
 	}{
+		{nodes.Outlook{Model: "rpi-2-b", Why: "it is for PCs"}, nil, "boots: no rpi-2-b: it is for PCs"},
 		{nodes.Outlook{Why: "it has no kernel"}, nil, "boots: no machine: it has no kernel"},
 		{nodes.Outlook{Kernel: "6.1"}, nil, "boots: machines, with its kernel 6.1"},
 		{nodes.Outlook{Kernel: "6.1", Lender: lender}, missing, "boots: machines, with the kernel 6.1 of walt:bob/kernel; no firmware: bnx2: bnx2/a.fw; no firmware: r8169: rtl_nic/a.fw, rtl_nic/b.fw"},
 	} {
+		img := images.Image{Models: []images.Model{"pc-x86-64"}}
+		if c.o.Model != "" {
+			img.Models = append(img.Models, c.o.Model)
+		}
 		var got []string
-		for _, row := range describeBoot(c.o, c.missing) {
+		for _, row := range describeBoot(img, c.o, c.missing) {
 			got = append(got, strings.Join(row, ": "))
 		}
 		if got := strings.Join(got, "; "); got != c.want {

@@ -125,7 +125,7 @@ func imageInspect(ctx context.Context, c *Call) error {
 	o, known := outlooks[img.Ref]
 	var missing []nodes.Firmware
 	if known && o.Why == "" {
-		if missing, err = c.Lab.Firmware(ctx, img); err != nil {
+		if missing, err = c.Lab.Firmware(ctx, img, o.Model); err != nil {
 			return err
 		}
 	}
@@ -134,17 +134,17 @@ func imageInspect(ctx context.Context, c *Call) error {
 	}
 	var booted [][]string
 	if known {
-		booted = describeBoot(o, missing)
+		booted = describeBoot(img, o, missing)
 	}
 	c.describeImage(img, d, shared, booted)
 	return nil
 }
 
 // describeBoot tells what comes of booting an image on a machine.
-func describeBoot(o nodes.Outlook, missing []nodes.Firmware) (rows [][]string) {
+func describeBoot(img images.Image, o nodes.Outlook, missing []nodes.Firmware) (rows [][]string) {
 	switch {
 	case o.Why != "":
-		return [][]string{{"boots", "no machine: " + o.Why}}
+		return [][]string{{"boots", "no " + kindOf(img, o) + ": " + o.Why}}
 	case o.Lender.IsZero():
 		rows = [][]string{{"boots", "machines, with its kernel " + o.Kernel}}
 	default:
@@ -162,6 +162,15 @@ func describeBoot(o nodes.Outlook, missing []nodes.Firmware) (rows [][]string) {
 		rows = append(rows, []string{"no firmware", driver + ": " + fault.Few(files[driver])})
 	}
 	return rows
+}
+
+// kindOf names the machines that an outlook is about: their model, when the image is for
+// others, too.
+func kindOf(img images.Image, o nodes.Outlook) string {
+	if len(img.Models) > 1 {
+		return string(o.Model)
+	}
+	return "machine"
 }
 
 func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Image, booted [][]string) {

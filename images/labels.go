@@ -78,7 +78,7 @@ func (l *Library) machines(ctx context.Context, repository string, labels map[st
 		models = append([]Model{Model(called)}, models...)
 	}
 	for _, m := range models {
-		if runs := l.runs(m); len(runs) > 0 {
+		if runs := l.Runs(m); len(runs) > 0 {
 			all = append(all, source.Machine{Model: string(m), Runs: runs})
 		}
 	}
@@ -93,7 +93,7 @@ func (l *Library) Unfit(img Image) (platform string, models []Model) {
 		return "", nil
 	}
 	for _, m := range img.Models {
-		if runs := l.runs(m); len(runs) > 0 && !slices.Contains(runs, platform) {
+		if runs := l.Runs(m); len(runs) > 0 && !slices.Contains(runs, platform) {
 			models = append(models, m)
 		}
 	}

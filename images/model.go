@@ -92,9 +92,9 @@ func (l *Library) SetModels(platforms map[Model]string) {
 	l.models = all
 }
 
-// runs returns the platforms of a model, or none when nobody tells: those that the
-// configuration tells go first.
-func (l *Library) runs(m Model) []string {
+// Runs returns the platforms of a model, the best first, or none when nobody tells: those
+// that the configuration tells go first.
+func (l *Library) Runs(m Model) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if all, ok := l.models[m]; ok {

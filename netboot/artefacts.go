@@ -26,9 +26,6 @@ const (
 	artefactsRest  = time.Minute
 )
 
-// arch is the architecture of all machines.
-const arch = "amd64"
-
 // artefacts are kernels and initramfs, made when they are first needed. Their names
 // tell all that they are made of, so they are never out of date.
 type artefacts struct {
@@ -61,7 +58,7 @@ func (t turns) take(ctx context.Context) (leave func(), err error) {
 
 // of returns the files that a boot starts with.
 func (a *artefacts) of(ctx context.Context, b *boot, agent func(arch string) ([]byte, error)) (Boot, error) {
-	program, err := agent(arch)
+	program, err := agent(b.arch())
 	if errors.Is(err, initrd.ErrNoAgent) {
 		err = fault.Failedf("%v", err)
 	}
@@ -88,7 +85,7 @@ func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Bo
 		return err
 	}
 	defer leave()
-	p, err := b.plan()
+	p, err := b.plan(b.arch())
 	if err != nil {
 		return err
 	}

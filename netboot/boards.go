@@ -26,9 +26,9 @@ import (
 )
 
 const (
-	// boardParams are of the kernel of boards and PCs: they show what they do on both, and
-	// start anew by themselves after a panic.
-	boardParams              = "console=ttyS0,115200 console=tty0 panic=10"
+	// boardParams are of the kernel of boards and PCs: they start anew by themselves after a
+	// panic. PCs show what they do on both consoles; of boards the device tree tells where.
+	boardParams, pcConsoles  = "panic=10", "console=ttyS0,115200 console=tty0"
 	portDHCPClient, portTFTP = 68, 69
 	// beginAgain is after how long the server looks again whether it may give addresses.
 	beginAgain = time.Minute
@@ -220,7 +220,7 @@ func (b *boards) resume(ctx context.Context) error {
 
 // machine is a node as who boots.
 func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
-	m := Machine{Name: d.Name, MAC: d.MAC, IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.DNS, Params: boardParams, Settings: d.Settings}
+	m := Machine{Name: d.Name, MAC: d.MAC, Model: d.Model, IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.DNS, Params: boardParams, Settings: d.Settings}
 	m.Settings.Loader = nodes.PXE // it comes with nothing
 	return m
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -32,6 +33,7 @@ type record struct {
 	Lender string     `json:"lender,omitempty"` // of the image that lends it its kernel
 	IP     netip.Addr `json:"ip"`
 	Given  bool       `json:"given,omitempty"`  // its agent has come: the instructions are given to nobody any more
+	Arch   string     `json:"arch,omitempty"`   // of the kernel, as Go names it; "" is amd64
 	RAM    bool       `json:"ram,omitempty"`    // the root file system is in its memory
 	Rooted bool       `json:"rooted,omitempty"` // it is there: nobody gets it any more
 	Ended  bool       `json:"ended,omitempty"`  // the lab was told how its process ended
@@ -70,6 +72,9 @@ func newBoot(m Machine, r record) *boot {
 	return b
 }
 
+// arch is the architecture of the boot's kernel.
+func (b *boot) arch() string { return cmp.Or(b.Arch, "amd64") }
+
 // node is the name of the machine's node, which may have another one than when it started.
 func (b *boot) node() nodes.Name { return *b.called.Load() }
 
@@ -95,7 +100,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 		return Boot{}, err
 	}
 	s.Lab.Reached(ctx, m.Name, nodes.Preparing)
-	o, err := s.look(ctx, img)
+	o, err := s.look(ctx, img, m.Model)
 	if err != nil {
 		return Boot{}, err
 	}
@@ -103,7 +108,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	if why != "" {
 		return Boot{}, fault.Failedf("the image cannot boot a machine: %s", why).WithHint("%s", hint)
 	}
-	b := newBoot(m, record{ID: rand.Text(), Token: rand.Text(), Digest: o.at.image, Lender: o.at.lender, IP: m.IP, RAM: ram})
+	b := newBoot(m, record{ID: rand.Text(), Token: rand.Text(), Digest: o.at.image, Lender: o.at.lender, Arch: o.arch, IP: m.IP, RAM: ram})
 	if err := s.hold(ctx, b); err != nil {
 		return Boot{}, err
 	}
@@ -115,6 +120,9 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	files, err := s.files.of(ctx, b, s.Agent)
 	if err != nil {
 		return Boot{}, err
+	}
+	if b.arch() == "amd64" && !m.Virtual {
+		m.Params = strings.TrimSpace(pcConsoles + " " + m.Params)
 	}
 	files.CommandLine = fmt.Sprintf("%s %s=%s %s=%s", m.Params,
 		instructions.ParamMAC, m.MAC, instructions.ParamIP, netip.PrefixFrom(m.IP, m.Net.Bits()))

@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 
@@ -13,4 +14,9 @@ import (
 func Boards(s *Server, segment Segment, devices Devices) (dhcp.Hosts, http.HandlerFunc) {
 	b := &boards{Server: s, Segment: segment, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}}
 	return b, b.script
+}
+
+// Files returns what the last boot of a machine starts with, made again when it is gone.
+func Files(ctx context.Context, s *Server, m Machine) (Boot, error) {
+	return s.files.of(ctx, s.bootBy(m.MAC), s.Agent)
 }

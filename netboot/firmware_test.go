@@ -35,7 +35,7 @@ func (m *meeting) Hold(ctx context.Context, digest string) (*content.Tree, image
 func TestFirmwareIsReadInTurn(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	if err := f.Look(t.Context(), f.images["red"]); err != nil {
+	if err := f.Look(t.Context(), f.images["red"], "pc-x86-64"); err != nil {
 		t.Fatal(err)
 	}
 	m := &meeting{Library: f.config.Library}
@@ -43,7 +43,7 @@ func TestFirmwareIsReadInTurn(t *testing.T) {
 	var g errgroup.Group
 	for range 4 {
 		g.Go(func() error {
-			_, err := f.Firmware(t.Context(), f.images["red"])
+			_, err := f.Firmware(t.Context(), f.images["red"], "pc-x86-64")
 			return err
 		})
 	}
@@ -55,7 +55,7 @@ func TestFirmwareIsReadInTurn(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := f.Firmware(ctx, f.images["red"]); err == nil {
+	if _, err := f.Firmware(ctx, f.images["red"], "pc-x86-64"); err == nil {
 		t.Error("who does not wait gets something all the same")
 	}
 }

@@ -39,8 +39,8 @@ var (
 // Two machines on two addresses of loopback, where the server is on a third.
 var (
 	server = netip.MustParseAddr("127.0.0.1")
-	one    = netboot.Machine{Name: "one", MAC: "52:54:00:00:00:01", IP: netip.MustParseAddr("127.0.0.2"), Server: server, Net: netip.MustParsePrefix("127.0.0.0/24"), Router: server, DNS: server}
-	two    = netboot.Machine{Name: "two", MAC: "52:54:00:00:00:02", IP: netip.MustParseAddr("127.0.0.3"), Server: server, Net: netip.MustParsePrefix("127.0.0.0/24"), Router: server, DNS: server}
+	one    = netboot.Machine{Virtual: true, Name: "one", MAC: "52:54:00:00:00:01", IP: netip.MustParseAddr("127.0.0.2"), Server: server, Net: netip.MustParsePrefix("127.0.0.0/24"), Router: server, DNS: server}
+	two    = netboot.Machine{Virtual: true, Name: "two", MAC: "52:54:00:00:00:02", IP: netip.MustParseAddr("127.0.0.3"), Server: server, Net: netip.MustParsePrefix("127.0.0.0/24"), Router: server, DNS: server}
 )
 
 // fixture is a server of machines, and a lab that notes what it is told.

@@ -73,6 +73,9 @@ type Library interface {
 	// Hold returns the files of the image with the manifest digest, which stay until
 	// release is called, and what it is configured to run.
 	Hold(ctx context.Context, digest string) (t *content.Tree, run images.Runtime, release func(), err error)
+	// Runs returns the platforms that machines of a model run, the best first, or none when
+	// nobody tells.
+	Runs(images.Model) []string
 }
 
 // Config is what a Server is made of.
@@ -100,6 +103,9 @@ type Machine struct {
 	// Router is the way out of that, DNS who answers names there: the zero Addr when there
 	// is none.
 	Router, DNS netip.Addr
+
+	Model   images.Model // "" when it is not known: it may be any
+	Virtual bool         // it runs on the server: its devices are virtio
 
 	Memory int64 // bytes that it has, 0 when that is not known
 

@@ -17,14 +17,17 @@ import (
 // noKernel is why an image cannot boot that has none, and borrows none.
 const noKernel = "it has no kernel"
 
-// pair is an image and the one that lends it its kernel, "" when it has one: digests.
-type pair struct{ image, lender string }
+// pair is an image, the one that lends it its kernel, "" when it has one, by their digests,
+// and the architectures that the machine runs, the best first.
+type pair struct{ image, lender, archs string }
 
 // finding is what came of a look at a pair. It stays true: what has a digest does not
 // change.
 type finding struct {
 	why    string   // it cannot boot any machine, in words for users; "" when it can
+	arch   string   // of its kernel, as Go names it
 	kernel string   // version
+	virtio []string // what the kernel lacks for the network of a machine of the server
 	nfs    []string // what the kernel lacks for a root file system over NFS
 	takes  int64    // bytes that all files take in the memory of a machine
 	hollow bool     // the image has no kernel: another may lend it one
@@ -54,14 +57,24 @@ const findingsLimit = 10_000
 
 // Known implements nodes.Machines.
 func (s *Server) Known(r state.Reader, img images.Image, d nodes.Device) (nodes.Outlook, bool, error) {
-	o, known, err := s.known(r, img)
-	return o.of(Machine{Name: d.Name, Memory: d.Settings.Memory(), Settings: d.Settings}), known, err
+	m := Machine{Name: d.Name, Model: d.Model, Virtual: d.Virtual(), Settings: d.Settings}
+	if m.Virtual {
+		m.Memory = d.Settings.Memory()
+	}
+	o, known, err := s.known(r, img, d.Model)
+	return o.of(m), known, err
 }
 
-// known returns what is known of an image, or else has only the pair that has to be
-// looked at for that.
-func (s *Server) known(r state.Reader, img images.Image) (o outlook, known bool, err error) {
+// known returns what is known of an image for machines of a model, or else has only the
+// pair that has to be looked at for that.
+func (s *Server) known(r state.Reader, img images.Image, model images.Model) (o outlook, known bool, err error) {
 	o.at.image = img.Digest
+	archs := s.archs(model)
+	if len(archs) == 0 {
+		o.why = fmt.Sprintf("machines of the model %s run %s, for which this server has no program", model, strings.Join(s.Library.Runs(model), ", "))
+		return o, true, nil
+	}
+	o.at.archs = strings.Join(archs, " ")
 	if o.finding, known = s.found(o.at); !known || !o.hollow {
 		return o, known, nil
 	}
@@ -76,6 +89,22 @@ func (s *Server) known(r state.Reader, img images.Image) (o outlook, known bool,
 	return o, known, nil
 }
 
+// archs are the architectures of which a machine of a model can boot kernels from here,
+// the best first, as Go names them: all, when nobody tells what it runs.
+func (s *Server) archs(model images.Model) (all []string) {
+	runs := s.Library.Runs(model)
+	if len(runs) == 0 {
+		return initrd.Archs
+	}
+	for _, platform := range runs {
+		arch, _, _ := strings.Cut(strings.TrimPrefix(platform, "linux/"), "/")
+		if slices.Contains(initrd.Archs, arch) && !slices.Contains(all, arch) {
+			all = append(all, arch)
+		}
+	}
+	return all
+}
+
 func (s *Server) found(at pair) (f finding, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,23 +113,23 @@ func (s *Server) found(at pair) (f finding, known bool) {
 }
 
 // Look implements nodes.Machines.
-func (s *Server) Look(ctx context.Context, img images.Image) error {
-	_, err := s.look(ctx, img)
+func (s *Server) Look(ctx context.Context, img images.Image, model images.Model) error {
+	_, err := s.look(ctx, img, model)
 	return err
 }
 
-// look finds out what comes of booting an image.
-func (s *Server) look(ctx context.Context, img images.Image) (o outlook, err error) {
+// look finds out what comes of booting an image on machines of a model.
+func (s *Server) look(ctx context.Context, img images.Image, model images.Model) (o outlook, err error) {
 	for {
 		known := false
 		err = s.Store.View(ctx, func(r state.Reader) (err error) {
-			o, known, err = s.known(r, img)
+			o, known, err = s.known(r, img, model)
 			return err
 		})
 		if known || err != nil {
 			return o, err
 		}
-		_, err = s.looks.Do(ctx, o.at.image+o.at.lender, func(ctx context.Context) (struct{}, error) {
+		_, err = s.looks.Do(ctx, fmt.Sprint(o.at), func(ctx context.Context) (struct{}, error) {
 			f, err := s.examine(ctx, o.at)
 			if err == nil {
 				s.remember(o.at, f)
@@ -129,7 +158,7 @@ func (s *Server) examine(ctx context.Context, at pair) (f finding, err error) {
 		return f, err
 	}
 	defer b.release()
-	p, err := b.plan()
+	p, err := b.plan(strings.Fields(at.archs)...)
 	f.hollow = at.lender == "" && errors.Is(err, initrd.ErrNoKernel)
 	switch {
 	case f.hollow:
@@ -139,9 +168,9 @@ func (s *Server) examine(ctx context.Context, at pair) (f finding, err error) {
 	case err != nil:
 		return f, fmt.Errorf("look at the kernel of %s: %w", at.image, err)
 	default:
-		f.kernel, f.nfs, f.takes = p.Version, p.Lacks(initrd.NFSRoot...), b.takes()
-		if lacks := p.Lacks(slices.Concat(initrd.Always, initrd.Virtio)...); len(lacks) > 0 {
-			f.why = f.lacking(append(lacks, f.nfs...))
+		f.arch, f.kernel, f.nfs, f.virtio, f.takes = p.Arch, p.Version, p.Lacks(initrd.NFSRoot...), p.Lacks(initrd.Virtio...), b.takes()
+		if lacks := p.Lacks(initrd.Always...); len(lacks) > 0 {
+			f.why = f.lacking(slices.Concat(lacks, f.nfs))
 		} else if gone := p.Gone(); len(gone) > 0 {
 			f.why = fmt.Sprintf("its modules.dep lists /%s, which is not there", gone[0])
 		}
@@ -149,19 +178,19 @@ func (s *Server) examine(ctx context.Context, at pair) (f finding, err error) {
 	return f, nil
 }
 
-// plan finds out with what a boot begins.
-func (b *boot) plan() (*initrd.Plan, error) {
+// plan finds out with what a boot begins on a machine that runs some architectures.
+func (b *boot) plan(archs ...string) (*initrd.Plan, error) {
 	var lender fs.FS
 	if len(b.roots) > 1 {
 		lender = b.roots[1].tree
 	}
-	return initrd.Inspect(arch, b.roots[0].tree, lender)
+	return initrd.Inspect(archs, b.roots[0].tree, lender)
 }
 
 // Firmware implements nodes.Machines. It takes as much memory as an image has modules:
 // who asks waits for their turn.
-func (s *Server) Firmware(ctx context.Context, img images.Image) ([]nodes.Firmware, error) {
-	o, err := s.look(ctx, img)
+func (s *Server) Firmware(ctx context.Context, img images.Image, model images.Model) ([]nodes.Firmware, error) {
+	o, err := s.look(ctx, img, model)
 	if err != nil || o.why != "" {
 		return nil, err
 	}
@@ -175,7 +204,7 @@ func (s *Server) Firmware(ctx context.Context, img images.Image) ([]nodes.Firmwa
 		return nil, err
 	}
 	defer b.release()
-	p, err := b.plan()
+	p, err := b.plan(o.arch)
 	if err != nil {
 		return nil, err
 	}

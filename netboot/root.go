@@ -33,6 +33,8 @@ func (f finding) root(m Machine) (ram bool, why, hint string) {
 	switch {
 	case f.why != "":
 		return ram, f.why, hint
+	case m.Virtual && len(f.virtio) > 0:
+		return ram, f.lacking(slices.Concat(f.virtio, f.nfs)), hint
 	case ram && !fits:
 		why = fmt.Sprintf("it takes %d MiB of memory, and the machine has %d MiB: it would need %d", mebibytes(f.takes), m.Memory>>20, mebibytes(wants))
 		return ram, why, fmt.Sprintf("give it more, with: node config %[1]s ram=%[2]dM\nor leave the image on the server, with: node config %[1]s boot.root=nfs", m.Name, mebibytes(wants))

@@ -32,13 +32,15 @@ type Config struct {
 	// Machines knows what nodes that are machines can boot; nil: anything. It may be set
 	// after New, as Hosts.
 	Machines Machines
-	Agents   Agents      // of machines; may be set as Hosts are; nil: none
-	Key      ssh.Signer  // that nodes trust: the lab's own way into them
-	IP       string      // of the server, "" when it has several
-	Creates  Creates     // what Create makes; nil: simulated nodes
-	Dial     remote.Dial // the way to nodes; nil: that of the host
-	Log      *slog.Logger
-	Now      func() time.Time
+	// Boards says that physical nodes boot from this server, too.
+	Boards  bool
+	Agents  Agents      // of machines; may be set as Hosts are; nil: none
+	Key     ssh.Signer  // that nodes trust: the lab's own way into them
+	IP      string      // of the server, "" when it has several
+	Creates Creates     // what Create makes; nil: simulated nodes
+	Dial    remote.Dial // the way to nodes; nil: that of the host
+	Log     *slog.Logger
+	Now     func() time.Time
 	// Duties says which of the background work this server does; nil: all of it.
 	Duties state.Duties
 }

@@ -59,16 +59,28 @@ func (l *Lab) borrowers(ctx context.Context, lends func(images.Ref) bool) (all [
 	if err != nil {
 		return nil, err
 	}
-	found, _, err := l.Outlooks(ctx, booted)
-	if err != nil {
+	if _, _, err := l.Outlooks(ctx, booted); err != nil { // which looks at them
 		return nil, err
 	}
-	for _, d := range ds {
-		if o := found[d.Image]; o.Why == "" && lends(o.Lender) {
-			all = append(all, borrower{d, o.Lender})
+	return state.Read(ctx, l.Store, func(r state.Reader) (all []borrower, err error) {
+		for _, d := range ds {
+			img, here, err := images.Find(r, d.Image)
+			if err != nil || !here {
+				if err != nil {
+					return nil, err
+				}
+				continue
+			}
+			o, known, err := l.Machines.Known(r, img, d.usual())
+			if err != nil {
+				return nil, err
+			}
+			if known && o.Why == "" && lends(o.Lender) {
+				all = append(all, borrower{d, o.Lender})
+			}
 		}
-	}
-	return all, nil
+		return all, nil
+	})
 }
 
 // stranded returns which of the borrowers have no kernel any more, now that the images
@@ -100,7 +112,7 @@ func (c *change) lent(d Device) (bool, error) {
 	if err != nil || !here {
 		return false, err
 	}
-	o, known, err := c.lab.Machines.Known(c.tx, img, Device{})
+	o, known, err := c.lab.Machines.Known(c.tx, img, d.usual())
 	if err != nil || !known || o.Why != "" || o.Lender == (images.Ref{}) {
 		return known && o.Why == "", err
 	}
@@ -108,13 +120,13 @@ func (c *change) lent(d Device) (bool, error) {
 	return here, err
 }
 
-// machines returns the nodes that are machines of this server, in natural order.
+// machines returns the nodes that are machines, in natural order.
 func (l *Lab) machines(ctx context.Context) ([]Device, error) {
 	if l.Machines == nil {
 		return nil, nil
 	}
 	return read(ctx, l.view, func() (all []Device) {
-		for _, d := range l.view.which(func(d *Device) bool { return d.Kind == Node && d.Host == QEMU }) {
+		for _, d := range l.view.which(l.isMachine) {
 			all = append(all, *d)
 		}
 		return inOrder(all)
@@ -129,15 +141,11 @@ func (i imageChange) canLend(ref images.Ref, img images.Image) error {
 	if l.Machines == nil {
 		return nil
 	}
-	on, err := power.Machines(i)
+	on, err := i.on()
 	if err != nil {
 		return err
 	}
-	for _, mac := range on {
-		d, err := withMAC(i, mac)
-		if err != nil {
-			return err
-		}
+	for _, d := range on {
 		booted, here, err := images.Find(i, d.Image)
 		if err != nil {
 			return err
@@ -145,14 +153,14 @@ func (i imageChange) canLend(ref images.Ref, img images.Image) error {
 		if !here {
 			continue
 		}
-		o, _, err := l.Machines.Known(i, booted, Device{})
+		o, _, err := l.Machines.Known(i, booted, d.usual())
 		if err != nil {
 			return err
 		}
 		if o.Lender != ref || o.Why != "" {
 			continue
 		}
-		bad, o, err := l.unfit(i, []Device{{Name: d.Name, Host: d.Host}}, img)
+		bad, o, err := l.unfit(i, []Device{d.usual()}, img)
 		if err != nil || len(bad) == 0 {
 			return err
 		}
@@ -160,4 +168,29 @@ func (i imageChange) canLend(ref images.Ref, img images.Image) error {
 			WithHint("clone it under another name, or: %s", o.Hint)
 	}
 	return nil
+}
+
+// on returns the machines that are on: of boards and PCs all, for nobody knows that.
+func (i imageChange) on() (on []Device, err error) {
+	macs, err := power.Machines(i)
+	if err != nil {
+		return nil, err
+	}
+	for _, mac := range macs {
+		d, err := withMAC(i, mac)
+		if err != nil {
+			return nil, err
+		}
+		on = append(on, d)
+	}
+	if !i.change.lab.Boards {
+		return on, nil
+	}
+	all, err := everything(i)
+	for _, d := range inOrder(all) {
+		if d.Kind == Node && d.Host == Physical {
+			on = append(on, d)
+		}
+	}
+	return on, err
 }

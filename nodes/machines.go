@@ -14,25 +14,27 @@ import (
 	"walt/state"
 )
 
-// Outlook is what comes of booting an image on a machine of this server.
+// Outlook is what comes of booting an image on a machine that boots from this server.
 type Outlook struct {
-	Why    string     // it cannot boot it, in words for users, as in "it has no kernel"; "" when it can
-	Hint   string     // what to do then
-	Kernel string     // the version of the kernel
-	Lender images.Ref // the image whose kernel that is; zero when it is its own
+	Model  images.Model // of the machine
+	Why    string       // it cannot boot it, in words for users, as in "it has no kernel"; "" when it can
+	Hint   string       // what to do then
+	Kernel string       // the version of the kernel
+	Lender images.Ref   // the image whose kernel that is; zero when it is its own
 }
 
-// Machines tells which images boot on nodes that are machines of this server.
+// Machines tells which images boot on nodes that are machines.
 type Machines interface {
 	// Known returns what comes of booting an image on a machine, from memory; false when
 	// Look has to find it out before. Transactions call it.
 	Known(r state.Reader, img images.Image, machine Device) (Outlook, bool, error)
-	// Look finds out what Known then knows, which may take a second, or longer when the
-	// image was not used for a while. It fails when its content cannot be read.
-	Look(context.Context, images.Image) error
-	// Firmware returns what network drivers of an image that boots name and do not find,
-	// ordered by driver. It reads these drivers: that may take seconds.
-	Firmware(context.Context, images.Image) ([]Firmware, error)
+	// Look finds out what Known then knows of machines of a model, which may take a second,
+	// or longer when the image was not used for a while. It fails when its content cannot be
+	// read.
+	Look(context.Context, images.Image, images.Model) error
+	// Firmware returns what network drivers of an image that boots machines of a model name
+	// and do not find, ordered by driver. It reads these drivers: that may take seconds.
+	Firmware(context.Context, images.Image, images.Model) ([]Firmware, error)
 }
 
 // Firmware is a file that a driver names, and that its image does not have.
@@ -45,77 +47,115 @@ type Firmware struct {
 // lookLimit is for how long Outlooks looks at images that nobody looked at before.
 const lookLimit = time.Second
 
+// isMachine reports whether a device boots from this server: it can boot some images only.
+func (l *Lab) isMachine(d *Device) bool {
+	return l.Machines != nil && d.Kind == Node && (d.Host == QEMU || l.Boards && d.Host == Physical)
+}
+
+// usual is a machine of the same kind with usual settings.
+func (d Device) usual() Device { return Device{Name: d.Name, Kind: Node, Host: d.Host, Model: d.Model} }
+
 // Outlooks returns what comes of booting images on a machine with usual settings, by
 // their names: of those for models that machines here are of, and that could be looked
-// at in a moment. ok is false when no machine is here.
+// at in a moment; of one for several of these, on the first that it cannot boot. ok is
+// false when no machine is here.
 func (l *Lab) Outlooks(ctx context.Context, all []images.Image) (found map[images.Ref]Outlook, ok bool, err error) {
 	if l.Machines == nil {
 		return nil, false, nil
 	}
-	models, err := read(ctx, l.view, func() map[images.Model]bool {
-		models := map[images.Model]bool{}
-		for _, d := range l.view.which(func(d *Device) bool { return d.Host == QEMU }) {
-			models[d.Model] = true
-		}
-		return models
-	})
-	if err != nil || len(models) == 0 {
+	kinds, err := read(ctx, l.view, l.kinds)
+	if err != nil || len(kinds) == 0 {
 		return nil, false, err
 	}
 	found = map[images.Ref]Outlook{}
-	unseen, err := l.known(ctx, all, models, found)
+	unseen, err := l.known(ctx, all, kinds, found)
 	if err != nil || len(unseen) == 0 {
 		return found, true, err
 	}
 	limited, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	for _, img := range unseen {
-		err := l.Machines.Look(limited, img)
+	var again []images.Image
+	for _, u := range unseen {
+		err := l.Machines.Look(limited, u.image, u.model)
 		if limited.Err() != nil {
 			break
 		}
 		if f := fault.As(err); f != nil {
-			found[img.Ref] = Outlook{Why: f.Msg, Hint: f.Hint}
+			found[u.image.Ref] = Outlook{Model: u.model, Why: f.Msg, Hint: f.Hint}
 		} else if err != nil { // of one image: the others can be told of
-			l.Log.Error("look what an image boots", "image", img.Ref, "err", err)
-			found[img.Ref] = Outlook{Why: "the server failed to look at it"}
+			l.Log.Error("look what an image boots", "image", u.image.Ref, "err", err)
+			found[u.image.Ref] = Outlook{Model: u.model, Why: "the server failed to look at it"}
+		} else if !slices.ContainsFunc(again, func(img images.Image) bool { return img.Ref == u.image.Ref }) {
+			again = append(again, u.image)
 		}
 	}
-	_, err = l.known(ctx, unseen, models, found)
+	_, err = l.known(ctx, again, kinds, found)
 	return found, true, err
 }
 
-// known puts into found what is known of images for the models, and returns those of
-// which nothing is.
-func (l *Lab) known(ctx context.Context, all []images.Image, models map[images.Model]bool, found map[images.Ref]Outlook) (unseen []images.Image, err error) {
+// kinds are machines, of each model and host one. The caller holds the view's lock.
+func (l *Lab) kinds() (all []Device) {
+	type kind struct {
+		model images.Model
+		host  HostKind
+	}
+	seen := map[kind]bool{}
+	for _, d := range l.view.which(l.isMachine) {
+		if k := (kind{d.Model, d.Host}); !seen[k] {
+			seen[k] = true
+			all = append(all, Device{Kind: Node, Host: d.Host, Model: d.Model})
+		}
+	}
+	slices.SortFunc(all, func(a, b Device) int {
+		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Host, b.Host))
+	})
+	return all
+}
+
+// known puts into found what is known of images on these machines, and returns those of
+// which something is not.
+func (l *Lab) known(ctx context.Context, all []images.Image, kinds []Device, found map[images.Ref]Outlook) (unknown []*unseen, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		unseen = nil
+		unknown = nil
 		for _, img := range all {
-			if !slices.ContainsFunc(img.Models, func(m images.Model) bool { return models[m] }) {
-				continue
+			var first *Outlook
+			before := len(unknown)
+			for _, d := range kinds {
+				if !slices.Contains(img.Models, d.Model) {
+					continue
+				}
+				o, known, err := l.Machines.Known(r, img, d)
+				if err != nil {
+					return err
+				}
+				o.Model = d.Model
+				switch {
+				case !known:
+					unknown = append(unknown, &unseen{img, d.Model})
+				case first == nil || first.Why == "" && o.Why != "":
+					first = &o
+				}
 			}
-			o, known, err := l.Machines.Known(r, img, Device{})
-			if err != nil {
-				return err
-			}
-			if known {
-				found[img.Ref] = o
-			} else {
-				unseen = append(unseen, img)
+			if first != nil && (first.Why != "" || len(unknown) == before) {
+				found[img.Ref] = *first
 			}
 		}
 		return nil
 	})
-	return unseen, err
+	return unknown, err
 }
 
-// Firmware returns what network drivers of an image that boots do not find.
-func (l *Lab) Firmware(ctx context.Context, img images.Image) ([]Firmware, error) {
-	return l.Machines.Firmware(ctx, img)
+// Firmware returns what network drivers of an image that boots machines of a model do not
+// find.
+func (l *Lab) Firmware(ctx context.Context, img images.Image, model images.Model) ([]Firmware, error) {
+	return l.Machines.Firmware(ctx, img, model)
 }
 
 // unseen says that a transaction came to an image that has to be looked at first.
-type unseen struct{ image images.Image }
+type unseen struct {
+	image images.Image
+	model images.Model
+}
 
 func (u *unseen) Error() string { return fmt.Sprintf("nodes: %s was not looked at", u.image.Ref) }
 
@@ -128,7 +168,7 @@ func (l *Lab) update(ctx context.Context, work func(state.Tx) error) error {
 		if !is {
 			return err
 		}
-		if err := l.Machines.Look(ctx, u.image); err != nil {
+		if err := l.Machines.Look(ctx, u.image, u.model); err != nil {
 			return err
 		}
 	}
@@ -138,12 +178,12 @@ func (l *Lab) update(ctx context.Context, work func(state.Tx) error) error {
 // what comes of it on the first of them.
 func (l *Lab) unfit(r state.Reader, ds []Device, img images.Image) (machines []string, first Outlook, err error) {
 	for _, d := range ds {
-		if d.Host != QEMU || l.Machines == nil {
+		if !l.isMachine(&d) {
 			continue
 		}
 		o, known, err := l.Machines.Known(r, img, d)
 		if err == nil && !known {
-			err = &unseen{img}
+			err = &unseen{img, d.Model}
 		}
 		if err != nil {
 			return nil, first, err
@@ -172,7 +212,7 @@ func (c *change) boots(ds []Device, img images.Image) error {
 // stillBoots checks that a device which is a machine can boot its image with other
 // settings, if it can with those that it has.
 func (l *Lab) stillBoots(r state.Reader, before, after Device) error {
-	if before.Host != QEMU || before.Kind != Node || before.Settings == after.Settings {
+	if !l.isMachine(&before) || before.Settings == after.Settings {
 		return nil
 	}
 	img, err := images.Get(r, before.Image)
@@ -195,7 +235,7 @@ func (l *Lab) stillBoots(r state.Reader, before, after Device) error {
 func (c *change) able(ds []Device, user auth.Name) error {
 	machines := map[images.Model][]Device{}
 	for _, d := range ds {
-		if d.Host == QEMU {
+		if c.lab.isMachine(&d) {
 			machines[d.Model] = append(machines[d.Model], d)
 		}
 	}
@@ -252,7 +292,7 @@ func (i imageChange) canBeDefault(ref images.Ref, img images.Image) error {
 	var usual []Device
 	for _, d := range inOrder(all) {
 		if d.Kind == Node && images.DefaultRef(d.Model) == ref {
-			usual = append(usual, Device{Name: d.Name, Host: d.Host})
+			usual = append(usual, d.usual())
 		}
 	}
 	machines, first, err := i.change.lab.unfit(i, usual, img)

@@ -34,7 +34,7 @@ func (b *bench) Known(_ state.Reader, img images.Image, d Device) (Outlook, bool
 	return Outlook{Why: b.why[img.Digest], Hint: "mend " + string(d.Name), Lender: b.lent[img.Digest]}, b.seen[img.Digest], nil
 }
 
-func (b *bench) Look(_ context.Context, img images.Image) error {
+func (b *bench) Look(_ context.Context, img images.Image, _ images.Model) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.looks++
@@ -42,7 +42,9 @@ func (b *bench) Look(_ context.Context, img images.Image) error {
 	return b.err
 }
 
-func (b *bench) Firmware(context.Context, images.Image) ([]Firmware, error) { return nil, nil }
+func (b *bench) Firmware(context.Context, images.Image, images.Model) ([]Firmware, error) {
+	return nil, nil
+}
 
 // What a machine cannot boot is refused before anything changes or anybody is asked;
 // nodes that are simulated are not concerned, and a release is never refused.
@@ -245,9 +247,11 @@ func (b labels) Known(r state.Reader, img images.Image, _ Device) (Outlook, bool
 	return Outlook{Lender: lender.Ref}, true, nil
 }
 
-func (labels) Look(context.Context, images.Image) error { return nil }
+func (labels) Look(context.Context, images.Image, images.Model) error { return nil }
 
-func (labels) Firmware(context.Context, images.Image) ([]Firmware, error) { return nil, nil }
+func (labels) Firmware(context.Context, images.Image, images.Model) ([]Firmware, error) {
+	return nil, nil
+}
 
 // When a user is removed it is asked about the machines that could not boot again, and
 // about no others: not those that find the kernel with the heir, nor those that are free
@@ -291,4 +295,57 @@ func TestRemoveUserWhoLends(t *testing.T) {
 		}
 		sound(t, l.Store)
 	}
+}
+
+// chips plays what knows of kernels: the digest of an image that boots is its model's name.
+type chips struct{}
+
+func (chips) Known(_ state.Reader, img images.Image, d Device) (Outlook, bool, error) {
+	if img.Digest != sum(string(d.Model)) {
+		return Outlook{Why: "its kernel is not for " + string(d.Model)}, true, nil
+	}
+	return Outlook{}, true, nil
+}
+
+func (chips) Look(context.Context, images.Image, images.Model) error { return nil }
+
+func (chips) Firmware(context.Context, images.Image, images.Model) ([]Firmware, error) {
+	return nil, nil
+}
+
+// Where boards boot from the server, they are spared as well what their model cannot boot;
+// an image for several models is shown as what it is for the first that it does not serve.
+func TestBoardsAreSparedWhatTheyCannotBoot(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	l.Machines = chips{}
+	for name, model := range map[Name]images.Model{"b1": "m1", "b2": "m2"} {
+		l.image(t, images.Image{Ref: images.DefaultRef(model), Digest: sum(string(model)), Models: []images.Model{model}})
+		_, err := l.Register(t.Context(), "alice", Announcement{Name: name, MAC: macOf(string(name)), Model: model})
+		ok(t, err)
+	}
+	l.image(t, images.Image{Ref: ref("alice/both"), Digest: sum("m1"), Models: []images.Model{"m1", "m2"}})
+	boot := func(set string) error {
+		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), "both", consent.Agreement{})
+		return err
+	}
+	both, err := l.Images.Own(t.Context(), "alice", "both")
+	ok(t, err)
+	if _, here, err := l.Outlooks(t.Context(), []images.Image{both}); here || err != nil {
+		t.Errorf("what boots elsewhere is a machine: %v", err)
+	}
+	ok(t, boot("b2"))
+	_, err = l.Release(t.Context(), auth.Name("alice").Actor(), parse("b2"))
+	ok(t, err)
+
+	l.Boards = true
+	wantFault(t, boot("b1,b2"), fault.Failed, "both cannot boot b2: its kernel is not for m2; nothing changed")
+	ok(t, boot("b1"))
+	found, here, err := l.Outlooks(t.Context(), []images.Image{both})
+	ok(t, err)
+	if o := found[both.Ref]; !here || o.Model != "m2" || o.Why != "its kernel is not for m2" {
+		t.Errorf("it is shown as %+v, %v", o, here)
+	}
+	err = l.Images.SetDefault(t.Context(), "alice", "both", images.Terms{}, func(images.Default) {})
+	wantFault(t, err, fault.Failed, "its kernel is not for m2")
 }

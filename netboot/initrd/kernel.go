@@ -14,9 +14,9 @@ import (
 	"syscall"
 )
 
-// findKernel sets what is known of the newest kernel of the plan's architecture,
-// one with modules if there is one.
-func (p *Plan) findKernel() error {
+// findKernel sets what is known of the newest kernel of the first of the architectures
+// that has any, one with modules if there is one.
+func (p *Plan) findKernel(archs []string) error {
 	dirs, err := moduleDirs(p.Tree)
 	if err != nil {
 		return err
@@ -25,6 +25,27 @@ func (p *Plan) findKernel() error {
 	if err != nil {
 		return err
 	}
+	var other *ArchError
+	for _, arch := range archs {
+		found, err := p.findKernelOf(arch, dirs, boot)
+		if wrong, is := errors.AsType[*ArchError](err); is {
+			other = wrong
+			continue
+		}
+		if found || err != nil {
+			return err
+		}
+	}
+	if other != nil {
+		other.Want = archs
+		return other
+	}
+	return ErrNoKernel
+}
+
+// findKernelOf is findKernel of one architecture, with the directories of modules and the
+// kernels in /boot. The error is an ArchError when all kernels are of others.
+func (p *Plan) findKernelOf(wanted string, dirs, boot []string) (found bool, err error) {
 	var other *ArchError
 	try := func(file, dir string) (bool, error) {
 		head, err := readHead(p.Tree, file)
@@ -35,8 +56,8 @@ func (p *Plan) findKernel() error {
 			return false, err
 		}
 		arch, version := identify(head)
-		if arch != p.Arch {
-			other = &ArchError{file, arch, p.Arch}
+		if arch != wanted {
+			other = &ArchError{Kernel: file, Arch: arch}
 			return false, nil
 		}
 		if dir != "" && version != "" && version != path.Base(dir) {
@@ -45,25 +66,25 @@ func (p *Plan) findKernel() error {
 		if dir != "" {
 			version = path.Base(dir)
 		}
-		p.Kernel, p.Version, p.dir = file, version, dir
+		p.Kernel, p.Version, p.Arch, p.dir = file, version, arch, dir
 		return true, nil
 	}
 	for _, dir := range dirs {
 		for _, file := range kernelsFor(dir, boot, len(dirs) == 1) {
 			if ok, err := try(file, dir); ok || err != nil {
-				return err
+				return ok, err
 			}
 		}
 	}
 	for _, file := range boot {
 		if ok, err := try(file, ""); ok || err != nil {
-			return err
+			return ok, err
 		}
 	}
 	if other != nil {
-		return other
+		return false, other
 	}
-	return ErrNoKernel
+	return false, nil
 }
 
 // moduleDirs returns the directories of modules, that of the newest kernel first.

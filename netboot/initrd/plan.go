@@ -29,18 +29,22 @@ var (
 // /boot/vmlinuz* (Image*, zImage*, kernel-*) and /lib/modules/VERSION/vmlinuz.
 var ErrNoKernel = errors.New("it has no kernel")
 
-// ArchError says that all kernels of an image are of another architecture.
+// Archs are the architectures of which there is a program for machines, as Go names them.
+var Archs = []string{"amd64", "arm64", "arm"}
+
+// ArchError says that all kernels of an image are of other architectures.
 type ArchError struct {
-	Kernel string // the path of one, without a leading slash
-	Arch   string // its architecture as Go names it, empty when it is none of those that are known
-	Want   string
+	Kernel string   // the path of one, without a leading slash
+	Arch   string   // its architecture as Go names it, empty when it is none of those that are known
+	Want   []string // those that the machine runs
 }
 
 func (e *ArchError) Error() string {
+	want := strings.Join(e.Want, " or ")
 	if e.Arch == "" {
-		return fmt.Sprintf("/%s is no kernel for %s", e.Kernel, e.Want)
+		return fmt.Sprintf("/%s is no kernel for %s", e.Kernel, want)
 	}
-	return fmt.Sprintf("the kernel /%s is for %s, not for %s", e.Kernel, e.Arch, e.Want)
+	return fmt.Sprintf("the kernel /%s is for %s, not for %s", e.Kernel, e.Arch, want)
 }
 
 // IndexError says that nobody wrote down which modules there are in a directory.
@@ -73,16 +77,16 @@ type Plan struct {
 	config   config
 }
 
-// Inspect finds the newest kernel of the architecture in an image, and what its
-// initramfs needs. When the image has no kernel at all, those of the lender, if there
+// Inspect finds in an image the newest kernel of the first of some architectures of which
+// it has one, and what its initramfs needs. When the image has no kernel at all, those of the lender, if there
 // is one, are taken. Trees resolve symbolic links by themselves, as content.Tree does.
 // It reads no module: it is fast. See Unfit about the error.
-func Inspect(arch string, image, lender fs.FS) (*Plan, error) {
-	p := &Plan{Arch: arch, Tree: image, firmware: []fs.FS{image}}
-	err := p.findKernel()
+func Inspect(archs []string, image, lender fs.FS) (*Plan, error) {
+	p := &Plan{Tree: image, firmware: []fs.FS{image}}
+	err := p.findKernel(archs)
 	if errors.Is(err, ErrNoKernel) && lender != nil {
-		p = &Plan{Arch: arch, Tree: lender, borrowed: true, firmware: []fs.FS{lender, image}}
-		err = p.findKernel()
+		p = &Plan{Tree: lender, borrowed: true, firmware: []fs.FS{lender, image}}
+		err = p.findKernel(archs)
 	}
 	if err != nil {
 		return nil, err
@@ -96,7 +100,7 @@ func Inspect(arch string, image, lender fs.FS) (*Plan, error) {
 	if p.set, err = readModules(p.Tree, p.dir); err != nil {
 		return nil, err
 	}
-	p.picked = p.set.pick(arch)
+	p.picked = p.set.pick(p.Arch)
 	return p, nil
 }
 
