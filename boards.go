@@ -51,11 +51,11 @@ func checkNetwork(ctx context.Context, c config.Config) error {
 	if c.Network.Interface == "" {
 		return nil
 	}
-	i, _, err := openSegment(c.Network, c.Virtual.Net)
+	i, segment, err := openSegment(c.Network, c.Virtual.Net)
 	if err != nil {
 		return err
 	}
-	return netboot.CheckBoards(ctx, i, i.MAC)
+	return netboot.CheckBoards(ctx, i, segment, i.MAC)
 }
 
 // openSegment finds the interface of a configuration, and what that says of its network.
@@ -64,7 +64,7 @@ func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, netbo
 	if err != nil {
 		return nil, netboot.Segment{}, err
 	}
-	segment := netboot.Segment{Net: i.Net, Server: i.Addr, First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Loaders: c.Loaders}
+	segment := netboot.Segment{Net: i.Net, Server: i.Addr, DHCP: netboot.DHCP(c.DHCP), First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Loaders: c.Loaders}
 	if c.Range == "" {
 		segment.First, segment.Last = netboot.Hosts(i.Net)
 	}

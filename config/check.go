@@ -85,8 +85,14 @@ const partForm = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
 
 func (k *checker) network(n *Network) {
 	n.Loaders = k.path(n.Loaders)
-	if n.Interface == "" && *n != (Network{Loaders: defaultLoaders}) {
+	if n.Interface == "" && *n != base().Network {
 		k.wrong("network.interface", "is missing; want the network interface that boards and PCs are on, as in \"eth1\"")
+	}
+	if !slices.Contains([]string{"full", "proxy", "off"}, n.DHCP) {
+		k.wrong("network.dhcp", `%q is nothing to do of DHCP; want "full" to give addresses, "proxy" to tell only what to boot, beside a server that gives them, or "off"`, n.DHCP)
+	}
+	if n.Range != "" && n.DHCP != "full" {
+		k.wrong("network.range", "is for dhcp = \"full\" alone, which gives addresses; remove it")
 	}
 	n.Addr = k.address("network.address", n.Address)
 	n.RouterAddr, n.DNSAddr = k.address("network.router", n.Router), k.address("network.dns", n.DNS)

@@ -71,6 +71,7 @@ type Boot struct {
 type Network struct {
 	Interface string `toml:"interface"` // of this host; "" for none: nothing listens
 	Address   string `toml:"address"`   // of this host on it; "" for its first one
+	DHCP      string `toml:"dhcp"`      // what the server does of it there: full, proxy or off
 	Range     string `toml:"range"`     // that devices get, FIRST-LAST; "" for all of the network
 	Router    string `toml:"router"`    // the way out; "" for none
 	DNS       string `toml:"dns"`       // who answers names; "" for nobody
@@ -146,7 +147,7 @@ func base() Config {
 		Data:    "/var/lib/walt",
 		Docker:  Docker{Host: "unix:///var/run/docker.sock"},
 		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
-		Network: Network{Loaders: defaultLoaders},
+		Network: Network{DHCP: "full", Loaders: defaultLoaders},
 		Virtual: Virtual{Kind: "auto", Boot: "direct", Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{
 			MaxConnections: 1000,

@@ -54,6 +54,7 @@ idle = "1h30m"
 kernel = "alice/debian:12"
 [network]
 interface = "eth1"
+dhcp = "full"
 address = "192.168.7.1"
 range = "192.168.7.100 - 192.168.7.199"
 router = "192.168.7.254"
@@ -101,7 +102,7 @@ func TestLoad(t *testing.T) {
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		Boot:   config.Boot{Kernel: "alice/debian:12"},
 		Network: config.Network{
-			Interface: "eth1", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Router: "192.168.7.254", DNS: "192.168.7.253", Loaders: filepath.Join(dir, "ipxe"),
+			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Router: "192.168.7.254", DNS: "192.168.7.253", Loaders: filepath.Join(dir, "ipxe"),
 			Addr: netip.MustParseAddr("192.168.7.1"), First: netip.MustParseAddr("192.168.7.100"), Last: netip.MustParseAddr("192.168.7.199"),
 			RouterAddr: netip.MustParseAddr("192.168.7.254"), DNSAddr: netip.MustParseAddr("192.168.7.253"),
 		},
@@ -172,6 +173,9 @@ func TestProblems(t *testing.T) {
 		{"power = { idle = \"-2h\" }", `:1: power.idle: -2h0m0s is too short`},
 		{"[network]\naddress = \"192.168.7.1\"", `:1: network.interface: is missing; want the network interface`},
 		{"[network]\ninterface = \"eth1\"\naddress = \"192.168.7.1/24\"", `:3: network.address: "192.168.7.1/24" is no IPv4 address; want one as in "192.168.7.1"`},
+		{"[network]\ndhcp = \"proxy\"", `:1: network.interface: is missing`},
+		{"[network]\ninterface = \"eth1\"\ndhcp = \"on\"", `:3: network.dhcp: "on" is nothing to do of DHCP; want "full" to give`},
+		{"[network]\ninterface = \"eth1\"\ndhcp = \"off\"\nrange = \"192.168.7.1-192.168.7.9\"", `:4: network.range: is for dhcp = "full" alone`},
 		{"[network]\ninterface = \"eth1\"\nrouter = \"fd00::1\"", `:3: network.router: "fd00::1" is no IPv4 address`},
 		{"[network]\ninterface = \"eth1\"\ndns = \"dns.lab\"", `:3: network.dns: "dns.lab" is no IPv4 address`},
 		{"[network]\ninterface = \"eth1\"\nrange = \"192.168.7.1\"", `:3: network.range: "192.168.7.1" are no addresses; want two of IPv4`},

@@ -47,7 +47,7 @@ func (k known) Device(_ context.Context, mac ethernet.MAC) (nodes.Device, bool, 
 
 // segment is one with two addresses for devices, of which the first is the server's.
 var segment = netboot.Segment{
-	Net: netip.MustParsePrefix("127.0.0.0/24"), Server: server, Router: netip.MustParseAddr("127.0.0.3"),
+	DHCP: netboot.Full, Net: netip.MustParsePrefix("127.0.0.0/24"), Server: server, Router: netip.MustParseAddr("127.0.0.3"),
 	First: netip.MustParseAddr("127.0.0.1"), Last: netip.MustParseAddr("127.0.0.4"),
 }
 
@@ -61,7 +61,7 @@ func TestBoards(t *testing.T) {
 		"52:54:00:00:00:03": {Name: "three", MAC: "52:54:00:00:00:03", Kind: nodes.Switch},
 		"52:54:00:00:00:04": {Name: "four", MAC: "52:54:00:00:00:04", Kind: nodes.Unknown},
 	}
-	hosts, script := netboot.Boards(f.Server, segment, devices)
+	hosts, script := netboot.Boards(f.Server, nil, segment, devices)
 	asks := func(from string) (int, string) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "GET", "/ipxe", nil)
@@ -192,7 +192,7 @@ func TestModelsOfBoards(t *testing.T) {
 			c.client.MAC = one.MAC
 		}
 		devices := known{c.client.MAC: {Name: "one", MAC: c.client.MAC, Kind: nodes.Unknown}}
-		hosts, _ := netboot.Boards(f.Server, segment, devices)
+		hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
 		if _, ok := hosts.Host(t.Context(), c.client); !ok || devices[c.client.MAC].Model != c.want {
 			t.Errorf("%+v is %q, %v, want %q", c.client, devices[c.client.MAC].Model, ok, c.want)
 		}
@@ -215,7 +215,7 @@ func TestLoaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Unknown}, "b8:27:eb:00:00:01": {Name: "pi", MAC: "b8:27:eb:00:00:01", Kind: nodes.Unknown}}
-	hosts, _ := netboot.Boards(f.Server, on, devices)
+	hosts, _ := netboot.Boards(f.Server, nil, on, devices)
 	files := hosts.(tftp.Files)
 	if _, err := files.Open(one.IP, "snponly.efi"); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("before it has an address: %v", err)
@@ -305,6 +305,8 @@ func (c *closedPorts) ListenBroadcast(port uint16) (net.PacketConn, error) {
 
 func (c *closedPorts) ListenUDP(port uint16) (net.PacketConn, error) { return c.ListenBroadcast(port) }
 
+func (c *closedPorts) Neighbour(netip.Addr) net.HardwareAddr { return nil }
+
 func (c *closedPorts) DialUDP(netip.AddrPort) (net.Conn, error) { return nil, errors.New("not here") }
 
 func TestCheckBoards(t *testing.T) {
@@ -319,7 +321,7 @@ func TestCheckBoards(t *testing.T) {
 		68: {syscall.EADDRINUSE, "boards and PCs cannot be served: another program has port 68"},
 	} {
 		on := &closedPorts{loopback: loopback{of: map[uint16]string{}}, why: map[uint16]error{port: c.why}}
-		err := netboot.CheckBoards(t.Context(), on, net.HardwareAddr{2, 0, 0, 0, 0, 1})
+		err := netboot.CheckBoards(t.Context(), on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1})
 		if f := fault.As(err); f == nil || f.Msg != c.want || (f.Hint != "") != errors.Is(c.why, os.ErrPermission) {
 			t.Errorf("port %d: %v, want %q", port, err, c.want)
 		}

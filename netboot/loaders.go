@@ -35,10 +35,7 @@ func loaderFor(c dhcp.Client) string {
 
 // Open implements tftp.Files: there are loaders, for devices that have an address.
 func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
-	b.mu.Lock()
-	_, known := b.holders[client]
-	b.mu.Unlock()
-	if !known {
+	if _, known := b.holder(client); !known {
 		return tftp.File{}, fmt.Errorf("%s is the address of no device", client)
 	}
 	name = strings.TrimPrefix(name, "/")
@@ -62,6 +59,9 @@ func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
 // of 64 bits unless they are told otherwise: BIOS, UEFI, and UEFI over HTTP.
 var pcs = []uint16{0, 7, 9, 16}
 
+// pc is the model of these.
+const pc images.Model = "pc-x86-64"
+
 // raspberries are what MAC addresses of Raspberry Pi boards begin with. Their firmware
 // says that it is that of a PC.
 var raspberries = []string{"b8:27:eb:", "dc:a6:32:", "e4:5f:01:", "d8:3a:dd:", "2c:cf:67:", "28:cd:c1:"}
@@ -81,7 +81,7 @@ func modelOf(c dhcp.Client) images.Model {
 		}
 	}
 	if !isRaspberry(c.MAC) && slices.ContainsFunc(c.Arch, func(a uint16) bool { return slices.Contains(pcs, a) }) {
-		return "pc-x86-64"
+		return pc
 	}
 	return ""
 }

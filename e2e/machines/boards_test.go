@@ -3,6 +3,7 @@ package machines
 import (
 	"bufio"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,6 +98,12 @@ func plugIn(t *testing.T, firmware []string, images map[string]map[string]string
 		return nil
 	}
 	newSegment(t)
+	return plugInto(t, segment, firmware, images)
+}
+
+// plugInto does so where the network is there, with a configuration of the server.
+func plugInto(t *testing.T, segment string, firmware []string, images map[string]map[string]string) *world {
+	t.Helper()
 	images["waltplatform/pc-x86-64-default"] = map[string]string{"etc/name": "default\n"}
 	w := newWorld(t, images, segment)
 	pc(t, "tap0", "52:54:00:4f:2a:1c", firmware)
@@ -144,9 +151,28 @@ func TestOtherDHCP(t *testing.T) {
 		return
 	}
 	newSegment(t)
+	other := otherServer(t, "--dhcp-range=192.168.7.50,192.168.7.60")
+	w := newWorld(t, map[string]map[string]string{}, segment)
+	const begins = "boards and PCs boot from here"
+	if log := w.untilLogged("another DHCP server answers there: [192.168.7.2]"); strings.Contains(log, begins) {
+		t.Errorf("it gives addresses: %s", log)
+	}
+	if os.Getenv("WALT_MACHINES") != "long" {
+		return
+	}
+	if err := other.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	w.untilLogged(begins)
+}
+
+// otherServer is a server of DHCP on the network, 192.168.7.2, with some more options.
+func otherServer(t *testing.T, options ...string) *exec.Cmd {
+	t.Helper()
 	other := exec.Command("sh", "-c", `until ip link set other1 up 2>/dev/null; do sleep 0.1; done
 ip address add 192.168.7.2/24 dev other1
-exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=other1 --log-facility=- --dhcp-range=192.168.7.50,192.168.7.60`)
+exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=other1 --log-facility=- --dhcp-leasefile=/dev/null "$@"`, "sh")
+	other.Args = append(other.Args, options...)
 	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	said, err := other.StderrPipe()
 	if err == nil {
@@ -166,18 +192,10 @@ exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=oth
 			t.Fatal("the other server does not start")
 		}
 	}
-	w := newWorld(t, map[string]map[string]string{}, segment)
-	const begins = "boards and PCs boot from here"
-	if log := w.untilLogged("another DHCP server answers there: [192.168.7.2]"); strings.Contains(log, begins) {
-		t.Errorf("it gives addresses: %s", log)
-	}
-	if os.Getenv("WALT_MACHINES") != "long" {
-		return
-	}
-	if err := other.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	w.untilLogged(begins)
+	go func() { // ends with the other server
+		_, _ = io.Copy(io.Discard, said)
+	}()
+	return other
 }
 
 // untilLogged waits until the server has logged some words, and returns its log.

@@ -1,7 +1,8 @@
 // Package dhcp tells the machines of a network their addresses, and iPXE what it runs:
-// RFC 2131 and 2132. Packets come in and answers go out; which network that is, and who
-// is on it, is not its business. Its one surprising rule: only who is known is answered,
-// always with the same address. It keeps nothing, and does no harm to others.
+// RFC 2131 and 2132; or the latter alone, beside a server that gives the addresses: PXE
+// 2.1. Packets come in and answers go out; which network that is, and who is on it, is not
+// its business. Its one surprising rule: only who is known is answered, always with the
+// same address. It keeps nothing, and does no harm to others.
 package dhcp
 
 import (
@@ -59,27 +60,38 @@ type Hosts interface {
 // Server answers the machines of one network.
 type Server struct {
 	Hosts Hosts
+	// Proxy has it tell firmware what to boot, and nobody an address: another server on
+	// the network does that.
+	Proxy bool
 	Log   *slog.Logger
 }
 
 // Serve answers what comes from conn, a socket of port 67 that may send to everybody,
 // until that is closed.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
+	return s.serve(ctx, conn, func(packet []byte, _ net.Addr) ([]byte, net.Addr) {
+		answer, to := s.Answer(ctx, packet)
+		return answer, net.UDPAddrFromAddrPort(to)
+	})
+}
+
+// serve sends the answers to what comes from conn, until that is closed.
+func (s *Server) serve(ctx context.Context, conn net.PacketConn, answers func(packet []byte, from net.Addr) (answer []byte, to net.Addr)) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	b := make([]byte, mostPacket)
 	for {
-		n, _, err := conn.ReadFrom(b)
+		n, from, err := conn.ReadFrom(b)
 		if err != nil && (ctx.Err() != nil || errors.Is(err, net.ErrClosed)) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		answer, to := s.Answer(ctx, b[:n])
+		answer, to := answers(b[:n], from)
 		if answer == nil {
 			continue
 		}
-		if _, err := conn.WriteTo(answer, net.UDPAddrFromAddrPort(to)); err != nil && ctx.Err() == nil {
+		if _, err := conn.WriteTo(answer, to); err != nil && ctx.Err() == nil {
 			s.Log.Warn("answer a machine that asks for its address", "to", to, "err", err) // it asks again
 		}
 	}
@@ -87,15 +99,18 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 
 // Answer returns the answer to a packet, and where it goes; nil when there is none.
 func (s *Server) Answer(ctx context.Context, packet []byte) (answer []byte, to netip.AddrPort) {
-	q, err := dhcpv4.FromBytes(packet)
-	if err != nil || q.OpCode != dhcpv4.OpcodeBootRequest || q.HWType != iana.HWTypeEthernet || len(q.ClientHWAddr) != 6 {
+	q := question(packet)
+	if q == nil || s.Proxy && q.MessageType() != dhcpv4.MessageTypeDiscover {
 		return nil, to
 	}
-	mac, err := ethernet.ParseMAC(q.ClientHWAddr.String())
-	if err != nil {
-		return nil, to
+	if s.Proxy {
+		a := s.point(ctx, q, dhcpv4.MessageTypeOffer)
+		if a == nil {
+			return nil, to
+		}
+		return a.ToBytes(), target(q, a)
 	}
-	h, known := s.Hosts.Host(ctx, client(mac, q))
+	h, known := s.Hosts.Host(ctx, client(q))
 	if !known {
 		return nil, to
 	}
@@ -103,8 +118,8 @@ func (s *Server) Answer(ctx context.Context, packet []byte) (answer []byte, to n
 	if kind == dhcpv4.MessageTypeNone {
 		return nil, to
 	}
-	a, err := dhcpv4.NewReplyFromRequest(q, dhcpv4.WithMessageType(kind), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(h.Server.AsSlice())))
-	if err != nil {
+	a := h.reply(q, kind)
+	if a == nil {
 		return nil, to
 	}
 	if kind != dhcpv4.MessageTypeNak {
@@ -113,9 +128,30 @@ func (s *Server) Answer(ctx context.Context, packet []byte) (answer []byte, to n
 	return a.ToBytes(), target(q, a)
 }
 
-// client is who sent a packet.
-func client(mac ethernet.MAC, q *dhcpv4.DHCPv4) Client {
-	c := Client{MAC: mac, Name: q.HostName(), Class: q.ClassIdentifier(), Users: q.UserClass()}
+// question is what a client on Ethernet asks, nil when a packet is none of that.
+func question(packet []byte) *dhcpv4.DHCPv4 {
+	q, err := dhcpv4.FromBytes(packet)
+	if err != nil || q.OpCode != dhcpv4.OpcodeBootRequest || q.HWType != iana.HWTypeEthernet || len(q.ClientHWAddr) != 6 {
+		return nil
+	}
+	if _, err := ethernet.ParseMAC(q.ClientHWAddr.String()); err != nil {
+		return nil
+	}
+	return q
+}
+
+// reply is an answer of a kind that says nothing yet, nil when there is none.
+func (h Host) reply(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType) *dhcpv4.DHCPv4 {
+	a, err := dhcpv4.NewReplyFromRequest(q, dhcpv4.WithMessageType(kind), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(h.Server.AsSlice())))
+	if err != nil {
+		return nil
+	}
+	return a
+}
+
+// client is who asks a question.
+func client(q *dhcpv4.DHCPv4) Client {
+	c := Client{MAC: ethernet.MAC(q.ClientHWAddr.String()), Name: q.HostName(), Class: q.ClassIdentifier(), Users: q.UserClass()}
 	for _, a := range q.ClientArch() {
 		c.Arch = append(c.Arch, uint16(a))
 	}
@@ -161,16 +197,25 @@ func (h Host) tell(q, a *dhcpv4.DHCPv4) {
 		a.YourIPAddr = h.IP.AsSlice()
 		a.UpdateOption(dhcpv4.OptIPAddressLeaseTime(lease))
 	}
+	if h.boots(q, a) && isIPXE(q) {
+		a.UpdateOption(dhcpv4.OptGeneric(ipxeOptions, noProxy))
+	}
+}
+
+// boots puts into an answer what the client boots, if there is something for it.
+func (h Host) boots(q, a *dhcpv4.DHCPv4) bool {
 	switch ipxe := isIPXE(q); {
 	case ipxe && h.Script != "":
 		a.UpdateOption(dhcpv4.OptBootFileName(h.Script))
-		a.UpdateOption(dhcpv4.OptGeneric(ipxeOptions, noProxy))
 	case !ipxe && h.Loader != "":
 		// Each firmware looks at another of these places.
 		a.BootFileName = h.Loader
 		a.UpdateOption(dhcpv4.OptBootFileName(h.Loader))
 		a.UpdateOption(dhcpv4.OptTFTPServerName(h.Server.String()))
+	default:
+		return false
 	}
+	return true
 }
 
 // ipxeOptions are options of iPXE in an option: number, length and value of each. noProxy
@@ -193,7 +238,7 @@ func target(q, a *dhcpv4.DHCPv4) netip.AddrPort {
 	case !q.GatewayIPAddr.IsUnspecified():
 		relay, _ := netip.AddrFromSlice(q.GatewayIPAddr.To4())
 		return netip.AddrPortFrom(relay, serverPort)
-	case a.MessageType() == dhcpv4.MessageTypeNak:
+	case a.MessageType() == dhcpv4.MessageTypeNak, ip.IsUnspecified() && q.ClientIPAddr.IsUnspecified():
 		return everybody
 	case !q.ClientIPAddr.IsUnspecified():
 		ip = q.ClientIPAddr

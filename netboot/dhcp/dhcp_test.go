@@ -200,6 +200,16 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(ask(&testing.T{}, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithUserClass("iPXE", false)))
 	f.Add(ask(&testing.T{}, known, dhcpv4.MessageTypeRequest, wants("10.0.0.7"), chose("10.0.0.1")))
 	f.Fuzz(func(t *testing.T, packet []byte) {
+		proxy := &Server{Hosts: s.Hosts, Proxy: true}
+		pointed, _ := proxy.Answer(t.Context(), packet)
+		for _, b := range [][]byte{pointed, proxy.AnswerDirectly(t.Context(), packet)} {
+			if b == nil {
+				continue
+			}
+			if a, err := dhcpv4.FromBytes(b); err != nil || a.OpCode != dhcpv4.OpcodeBootReply || !a.YourIPAddr.IsUnspecified() || a.ClientHWAddr.String() != known {
+				t.Errorf("a proxy answers %v, %v", a, err)
+			}
+		}
 		b, to := s.Answer(t.Context(), packet)
 		if b == nil {
 			return

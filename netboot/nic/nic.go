@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"time"
 
 	"walt/fault"
 )
@@ -65,6 +66,38 @@ func (i *Interface) ListenUDP(port uint16) (net.PacketConn, error) {
 func (i *Interface) DialUDP(to netip.AddrPort) (net.Conn, error) {
 	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(i.Addr, 0)), Control: i.bind}
 	return d.Dial("udp4", to.String())
+}
+
+const (
+	// askFor is how long an address may take to answer who it is, and lookEvery how often
+	// is looked for that.
+	askFor, lookEvery = time.Second, 10 * time.Millisecond
+	// discard is a port at which nobody answers, RFC 863.
+	discard = 9
+)
+
+// Neighbour returns who has an address on the network, as the host knows it, which asks
+// when it does not: nil when nobody answers within a second.
+func (i *Interface) Neighbour(ip netip.Addr) net.HardwareAddr {
+	for asked, end := false, time.Now().Add(askFor); ; asked = true {
+		if mac := i.seen(ip); mac != nil || time.Now().After(end) {
+			return mac
+		}
+		if !asked {
+			i.ask(ip)
+		}
+		time.Sleep(lookEvery)
+	}
+}
+
+// ask has the host ask who has an address: it wants to send something there.
+func (i *Interface) ask(ip netip.Addr) {
+	c, err := i.DialUDP(netip.AddrPortFrom(ip, discard))
+	if err != nil {
+		return // there is no way to it
+	}
+	defer c.Close()
+	_, _ = c.Write(nil) // it may be lost: what counts is that it was asked
 }
 
 // Prod does nothing: the host itself tells machines that connections to a server which

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +45,34 @@ func (i *Interface) bind(_, _ string, c syscall.RawConn) (err error) {
 		return bad
 	}
 	return err
+}
+
+// resolved is the flag of an address of which is known who has it, ATF_COM of if_arp.h.
+const resolved = 2
+
+// seen returns who has an address, as the host knows it at this moment; nil, if it does not.
+func (i *Interface) seen(ip netip.Addr) net.HardwareAddr {
+	table, err := os.ReadFile("/proc/net/arp")
+	if err != nil {
+		return nil
+	}
+	return neighbour(string(table), i.Name, ip)
+}
+
+// neighbour looks an address up in a table of proc_pid_net(5): IP address, type, flags, MAC
+// address, mask, device.
+func neighbour(table, device string, ip netip.Addr) net.HardwareAddr {
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) != 6 || f[0] != ip.String() || f[5] != device {
+			continue
+		}
+		mac, err := net.ParseMAC(f[3])
+		if flags, bad := strconv.ParseUint(f[2], 0, 16); err == nil && bad == nil && flags&resolved != 0 {
+			return mac
+		}
+	}
+	return nil
 }
 
 // clients is a socket whose answers reach clients that have no address yet.

@@ -1,0 +1,153 @@
+package netboot_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"walt/ethernet"
+	"walt/netboot"
+	"walt/netboot/dhcp"
+	"walt/netboot/instructions"
+	"walt/netboot/tftp"
+	"walt/nodes"
+)
+
+// neighbours are who has which address on a network whose addresses another server gives.
+type neighbours struct {
+	loopback
+	at map[string]string
+}
+
+func (n *neighbours) Neighbour(ip netip.Addr) net.HardwareAddr {
+	mac, _ := net.ParseMAC(n.at[ip.String()]) // nil for nobody
+	return mac
+}
+
+func (n *neighbours) ListenUDP(uint16) (net.PacketConn, error) { return nil, errors.New("not here") }
+
+func (n *neighbours) DialUDP(netip.AddrPort) (net.Conn, error) { return nil, errors.New("not here") }
+
+// open takes every stranger.
+type open struct{ known }
+
+func (o open) Met(ctx context.Context, a nodes.Arrival) (nodes.Device, error) {
+	if _, here := o.known[a.MAC]; !here {
+		o.known[a.MAC] = nodes.Device{Name: nodes.Name("new-" + a.MAC[15:]), MAC: a.MAC, Kind: nodes.Unknown}
+	}
+	return o.known.Met(ctx, a)
+}
+
+// iPXE is what a device at an address is to do, where the server does this of DHCP.
+func (f *fixture) iPXE(on *neighbours, how netboot.DHCP, devices netboot.Devices, from, query string) (int, string) {
+	f.t.Helper()
+	s := segment
+	s.DHCP = how
+	_, script := netboot.Boards(f.Server, on, s, devices)
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(f.t.Context(), "GET", "/ipxe"+query, nil)
+	r.RemoteAddr = from + ":1000"
+	script(w, r)
+	return w.Code, w.Body.String()
+}
+
+// Beside another server of DHCP a device boots at the address that it has from there, also
+// when it has another one the next time, and whoever had that before.
+func TestAddressesOfAnother(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	devices := known{
+		one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"},
+		two.MAC: {Name: "two", MAC: two.MAC, Kind: nodes.Node, Model: "pc-x86-64"},
+	}
+	on := &neighbours{at: map[string]string{"127.0.0.2": string(one.MAC)}}
+	s := segment
+	s.DHCP = netboot.Proxy
+	hosts, _ := netboot.Boards(f.Server, on, s, devices)
+	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC}); !ok || h.IP.IsValid() || h.Script != "http://127.0.0.1:80/ipxe" {
+		t.Errorf("it is given %+v, %v", h, ok)
+	}
+	boots := func(from string) (token string) {
+		t.Helper()
+		_, got := f.iPXE(on, netboot.Proxy, devices, from, "")
+		if !strings.Contains(got, " walt.ip="+from+"/24 ") || !strings.Contains(got, "\nboot\n") {
+			t.Fatalf("at %s it is to do %q", from, got)
+		}
+		_, token, _ = strings.Cut(got, "/boot/")
+		token, _, _ = strings.Cut(token, "\n")
+		return token
+	}
+	token := boots("127.0.0.2")
+	i, _ := f.ask(one, token)
+	c := f.agent(one, report(i, instructions.Init))
+	f.report(c, report(i, instructions.Init, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+
+	// It comes back at another address, where it is found from then on.
+	on.at["127.0.0.9"] = string(one.MAC)
+	boots("127.0.0.9")
+	if ip, found := f.Find("one"); !found || ip.String() != "127.0.0.9" {
+		t.Errorf("it is at %v, %v", ip, found)
+	}
+
+	// Another one has that then, and the server that starts anew knows the last one there.
+	on.at["127.0.0.9"] = string(two.MAC)
+	boots("127.0.0.9")
+	f.hears("one lost two has its address")
+	if ip, found := f.Find("one"); found {
+		t.Errorf("the first one is still at %v", ip)
+	}
+	m := one
+	m.IP = netip.MustParseAddr("127.0.0.9")
+	if here, err := f.Resume(t.Context(), m); here || err != nil {
+		t.Errorf("a new server has a boot of the first one there, %v", err)
+	}
+	m.Name, m.MAC = two.Name, two.MAC
+	if here, err := f.Resume(t.Context(), m); !here || err != nil {
+		t.Errorf("a new server has no boot of the second one, %v", err)
+	}
+	if status, _ := f.iPXE(on, netboot.Proxy, devices, "127.0.0.4", ""); status != 403 {
+		t.Errorf("an address at which nobody is: status %d", status)
+	}
+	on.at["10.0.0.1"] = string(one.MAC)
+	if status, _ := f.iPXE(on, netboot.Proxy, devices, "10.0.0.1", ""); status != 403 {
+		t.Errorf("an address of another network: status %d", status)
+	}
+}
+
+// Where the server is not asked for addresses, iPXE is the first that it hears of a device.
+func TestDHCPOff(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	devices := open{known{two.MAC: {Name: "two", MAC: two.MAC, Kind: nodes.Node, Model: "pc-x86-64", Host: nodes.QEMU}}}
+	on := &neighbours{at: map[string]string{"127.0.0.2": string(one.MAC), "127.0.0.3": string(two.MAC), "127.0.0.4": "52:54:00:00:00:04"}}
+	for _, c := range []struct {
+		from, query string
+		mac         ethernet.MAC
+		want        string
+		model       string
+	}{
+		{"127.0.0.2", "", one.MAC, "#!ipxe\nchain --replace --autofree http://127.0.0.1:80/ipxe?arch=${buildarch}\n", ""},
+		{"127.0.0.2", "?arch=i386", one.MAC, "#!ipxe\necho walt: the default image of pc-x86-64 is not here yet;", "pc-x86-64"},
+		{"127.0.0.2", "", one.MAC, "#!ipxe\necho walt: the default image of pc-x86-64 is not here yet;", "pc-x86-64"},
+		{"127.0.0.4", "?arch=arm64", "52:54:00:00:00:04", "#!ipxe\necho walt: its model is not known, tell it: device add new-04", ""},
+		{"127.0.0.3", "", two.MAC, "this is not for you\n", "pc-x86-64"},
+	} {
+		_, got := f.iPXE(on, netboot.Off, devices, c.from, c.query)
+		if d := devices.known[c.mac]; !strings.HasPrefix(got, c.want) || string(d.Model) != c.model {
+			t.Errorf("from %s%s: it is a %q, and to do %q, want %q", c.from, c.query, d.Model, got, c.want)
+		}
+	}
+	s := segment
+	s.DHCP = netboot.Off
+	hosts, _ := netboot.Boards(f.Server, on, s, devices)
+	for ip, there := range map[string]bool{"127.0.0.2": true, "127.0.0.9": false} {
+		if _, err := hosts.(tftp.Files).Open(netip.MustParseAddr(ip), "none"); (err.Error() == "file does not exist") != there {
+			t.Errorf("%s asks for a file: %v", ip, err)
+		}
+	}
+}

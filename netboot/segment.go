@@ -1,0 +1,198 @@
+package netboot
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/netboot/dhcp"
+	"walt/netboot/tftp"
+	"walt/pause"
+)
+
+const (
+	portDHCPClient, portTFTP, portProxy = 68, 69, 4011
+	// beginAgain is after how long the server looks again whether it may give addresses.
+	beginAgain = time.Minute
+)
+
+// DHCP is what the server does of that on a segment.
+type DHCP string
+
+const (
+	Full  DHCP = "full"  // it gives addresses, and says what to boot
+	Proxy DHCP = "proxy" // it says what to boot, and another server gives addresses
+	Off   DHCP = "off"   // another server does both
+)
+
+// Segment is a network of boards and PCs.
+type Segment struct {
+	Net         netip.Prefix
+	Server      netip.Addr // this server on it
+	DHCP        DHCP       // what the server does of it there
+	First, Last netip.Addr // what devices get, where it gives addresses
+	// Router is the way out, DNS who answers names: the zero Addr when there is none.
+	Router, DNS netip.Addr
+	// Loaders is the directory with iPXE for firmware that is something else.
+	Loaders string
+}
+
+// BoardNetwork is how boards and PCs reach the server.
+type BoardNetwork interface {
+	Network
+	ListenUDP(port uint16) (net.PacketConn, error)
+	DialUDP(netip.AddrPort) (net.Conn, error)
+	// Neighbour is who has an address on the network, nil when nobody seems to.
+	Neighbour(netip.Addr) net.HardwareAddr
+}
+
+// ServeBoards serves the devices of a segment, until ctx ends. It gives them addresses
+// unless another server does: mac is who asks for that.
+func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) error {
+	b := newBoards(s, on, segment, devices)
+	if err := b.resume(ctx); err != nil {
+		return err
+	}
+	web := s.handlers()
+	web.HandleFunc("GET /ipxe", b.script)
+	return s.serve(ctx, on, web, func(ctx context.Context) error { return b.begin(ctx, mac) })
+}
+
+// begin serves what devices begin to boot with: addresses and loaders. While it cannot, or
+// another server gives addresses, those go on that run already, and it tries again.
+func (b *boards) begin(ctx context.Context, mac net.HardwareAddr) error {
+	for told := ""; ; {
+		var err error
+		if b.DHCP == Full {
+			err = alone(ctx, b.on, mac)
+		}
+		if err == nil {
+			b.Log.Info("boards and PCs boot from here", "network", b.Net, "address", b.Segment.Server, "dhcp", b.DHCP)
+			told = ""
+			err = b.serveFirmware(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if why := fmt.Sprint(err); why != told {
+			b.Log.Error("boards and PCs cannot begin to boot from here; it is tried again every minute", "network", b.Net, "err", err)
+			told = why
+		}
+		if pause.For(ctx, beginAgain) != nil {
+			return nil
+		}
+	}
+}
+
+// serveFirmware serves loaders, and what of DHCP the server does, until ctx ends, or one
+// of them fails.
+func (b *boards) serveFirmware(ctx context.Context) error {
+	ports := b.Segment.ports(b.on)
+	conns := make([]net.PacketConn, len(ports))
+	for i, p := range ports {
+		c, err := p.open(p.port)
+		if err != nil {
+			return unopened(p.port, err)
+		}
+		defer c.Close()
+		conns[i] = c
+	}
+	answers := &dhcp.Server{Hosts: b, Proxy: b.DHCP == Proxy, Log: b.Log}
+	g, ctx := errgroup.WithContext(ctx)
+	for i, p := range ports {
+		g.Go(func() error {
+			switch p.port {
+			case PortDHCP:
+				return answers.Serve(ctx, conns[i])
+			case portProxy:
+				return answers.ServeProxy(ctx, conns[i])
+			}
+			return (&tftp.Server{Files: b, Dial: b.on.DialUDP, Log: b.Log}).Serve(ctx, conns[i])
+		})
+	}
+	return g.Wait()
+}
+
+// opening is how a port of UDP is opened.
+type opening struct {
+	port uint16
+	open func(uint16) (net.PacketConn, error)
+}
+
+// ports are those that firmware asks the server at.
+func (on Segment) ports(network BoardNetwork) []opening {
+	all := []opening{{portTFTP, network.ListenUDP}}
+	if on.DHCP != Off {
+		all = append(all, opening{PortDHCP, network.ListenBroadcast})
+	}
+	if on.DHCP == Proxy {
+		all = append(all, opening{portProxy, network.ListenUDP})
+	}
+	return all
+}
+
+// CheckBoards returns what keeps this process from serving boards and PCs on a segment.
+func CheckBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr) error {
+	var errs []error
+	for _, port := range []uint16{PortHTTP, PortNFS, PortAgent} {
+		l, err := on.Listen(port)
+		if err == nil {
+			err = l.Close()
+		}
+		errs = append(errs, unopened(port, err))
+	}
+	for _, p := range segment.ports(on) {
+		c, err := p.open(p.port)
+		if err == nil {
+			err = c.Close()
+		}
+		errs = append(errs, unopened(p.port, err))
+	}
+	if err := cmp.Or(errs...); err != nil || segment.DHCP != Full {
+		return err
+	}
+	return alone(ctx, on, mac)
+}
+
+// unopened is why a port of the server cannot be opened, in words for who runs it.
+func unopened(port uint16, err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fault.Failedf("boards and PCs cannot be served: this process may not open port %d", port).
+			WithHint("run it as root, or with the capabilities CAP_NET_BIND_SERVICE and CAP_NET_RAW")
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fault.Failedf("boards and PCs cannot be served: another program has port %d", port)
+	case err != nil:
+		return fmt.Errorf("serve boards and PCs on port %d: %w", port, err)
+	}
+	return nil
+}
+
+// alone returns a fault when another server gives addresses on a network: two of them would
+// each give away what the other one has.
+func alone(ctx context.Context, on Network, mac net.HardwareAddr) error {
+	conn, err := on.ListenBroadcast(portDHCPClient)
+	if err != nil {
+		return unopened(portDHCPClient, err)
+	}
+	defer conn.Close()
+	others, err := dhcp.Others(ctx, conn, mac)
+	if err == nil && len(others) > 0 {
+		err = fault.Failedf("another DHCP server answers there: %v", others)
+	}
+	return err
+}
+
+func newBoards(s *Server, on BoardNetwork, segment Segment, devices Devices) *boards {
+	return &boards{Server: s, Segment: segment, on: on, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}}
+}
