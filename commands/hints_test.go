@@ -243,6 +243,7 @@ func TestHints(t *testing.T) {
 // metElsewhere are parts of hints that need more than these cases have; what they
 // name is checked only to be a command.
 var metElsewhere = []string{
+	"soon after it was up: it starts after a pause",                                   // of a machine that reboots again and again
 	"its model is not known, tell it",                                                 // on the screen of a board
 	"Usage:\n  waltd serve", "of a running server: ssh", "a backup is made by: waltd", // of waltd itself
 	"\nMore: help show %s\n",

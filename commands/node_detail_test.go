@@ -52,5 +52,5 @@ func TestNodeDetail(t *testing.T) {
 		t.Errorf("as JSON it is %s", got)
 	}
 	lab.nodes.Down("rpi-1", false, "")
-	show("rpi-1", "host    physical", "mac     52:54:00:00:00:01", "reason  switched off by hand")
+	show("rpi-1", "host    physical", "mac     52:54:00:00:00:01", "reason  switched off from inside")
 }

@@ -23,7 +23,7 @@ func TestStoppedBoot(t *testing.T) {
 	}
 	_, err := lab.nodes.Boot(t.Context(), "pc-1")
 	lab.must(err)
-	lab.nodes.Stopped("pc-1", closed)
+	lab.nodes.Stopped("pc-1", closed, nil)
 	enters("pc-1 stopped before its root is mounted (boot.rescue=on). What answers is the server's own init, not the image; its commands: help\n", "node run pc-1 log", "node shell pc-1")
 	if got := lab.run("bob", "node wait pc-1", ""); got.status != StatusFailed || !strings.Contains(got.stderr, "stopped before the root is mounted, as boot.rescue says\n  look around with: node shell pc-1\n  have it go on with: node run pc-1 continue") {
 		t.Errorf("waited for: %+v", got)
@@ -32,6 +32,6 @@ func TestStoppedBoot(t *testing.T) {
 	if got := lab.run("bob", "node run pc-1 log", ""); !strings.Contains(got.stderr, "pc-1 is not up (unreachable)") {
 		t.Errorf("nothing answers: %+v", got)
 	}
-	lab.nodes.Stopped("pc-1", closed)
+	lab.nodes.Stopped("pc-1", closed, fault.Failedf("it has no root"))
 	enters("pc-1 could not boot: it has no root. What answers is the server's own init, not the image; its commands: help.", "node run pc-1 log", "node shell pc-1")
 }

@@ -42,11 +42,11 @@ func TestWordsOfANode(t *testing.T) {
 		{"rpi-1", func() {}, "off physical - - -"},
 		{"pc-1", func() {}, "booting simulated start - -"},
 		{"vm-1", func() {}, "booting qemu start - -"},
-		{"vm-1", at(nodes.Preparing), "booting qemu image - -"},
+		{"vm-1", func() { boots(); at(nodes.Preparing)() }, "booting qemu image - -"},
 		{"vm-1", at(nodes.Loading), "booting qemu loader - -"},
-		{"vm-1", boots, "booting qemu kernel - -"},
+		{"vm-1", at(nodes.Kernel), "booting qemu kernel - -"},
 		{"vm-1", told(instructions.Asking), "booting qemu instructions - -"},
-		{"vm-1", func() { lab.nodes.Stopped("vm-1", closed) }, "booting qemu rescue - it stopped before its root is mounted, as boot.rescue says"},
+		{"vm-1", func() { lab.nodes.Stopped("vm-1", closed, nil) }, "booting qemu rescue - it stopped before its root is mounted, as boot.rescue says"},
 		{"vm-1", told(instructions.Mounts), "booting qemu root - -"},
 		{"vm-1", told(instructions.Init), "booting qemu init - -"},
 		{"vm-1", func() { lab.nodes.Up("vm-1", closed) }, "up qemu - " + present + " -"},
@@ -55,8 +55,8 @@ func TestWordsOfANode(t *testing.T) {
 			lab.addImage(images.Image{Ref: images.DefaultRef("pc-x86-64"), Models: []images.Model{"pc-x86-64"}, Digest: "sha256:new"})
 		}, "up qemu - " + present + " it ended"},
 		{"vm-1", func() { lab.nodes.Failed("vm-1", fault.Failedf("it is broken")) }, "unreachable qemu - - it is broken"},
-		{"vm-1", func() { lab.nodes.Down("vm-1", true, "") }, "booting qemu start - rebooted by hand"},
-		{"vm-1", func() { boots(); lab.nodes.Down("vm-1", false, "") }, "off qemu - - switched off by hand"},
+		{"vm-1", func() { lab.nodes.Down("vm-1", true, "") }, "booting qemu start - rebooted from inside"},
+		{"vm-1", func() { boots(); lab.nodes.Down("vm-1", false, "") }, "off qemu - - switched off from inside"},
 		{"pc-1", func() {
 			_, err := lab.store.Update(t.Context(), func(tx state.Tx) error {
 				_, err := lab.nodes.Ports.PowerOff(tx, "52:54:00:00:01:01", true, "")

@@ -220,14 +220,13 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 	switch {
 	case said.Failed != "":
 		if said.Failed != before.Failed {
-			s.Lab.Failed(n, fault.Failedf("%.*s", failedLimit, nodes.Plain(said.Failed)))
-			s.Lab.Stopped(n, addr)
+			s.Lab.Stopped(n, addr, fault.Failedf("%.*s", failedLimit, nodes.Plain(said.Failed)))
 		}
 	case now == "", now == step(before):
 	case now == instructions.Up:
 		s.Lab.Up(n, addr)
 	case now == instructions.Rescue:
-		s.Lab.Stopped(n, addr)
+		s.Lab.Stopped(n, addr, nil)
 	default:
 		s.Lab.Reached(ctx, n, nodes.Step(now))
 	}

@@ -79,7 +79,10 @@ func (f *fixture) Failed(n nodes.Name, reason error) {
 	f.told <- fmt.Sprintf("%s failed: %v", n, reason)
 }
 
-func (f *fixture) Stopped(n nodes.Name, addr string) {
+func (f *fixture) Stopped(n nodes.Name, addr string, failed error) {
+	if failed != nil {
+		f.Failed(n, failed)
+	}
 	f.told <- fmt.Sprintf("%s stopped at %s", n, addr)
 }
 

@@ -58,9 +58,9 @@ type Lab interface {
 	Lost(n nodes.Name, heard time.Time, about string)
 	// Failed is told when it cannot boot.
 	Failed(nodes.Name, error)
-	// Stopped is told when its init answers at addr and goes no further, as the node is
-	// set, or since it failed.
-	Stopped(n nodes.Name, addr string)
+	// Stopped is told when its init answers at addr and goes no further, since it failed,
+	// or as the node is set: failed is nil then.
+	Stopped(n nodes.Name, addr string, failed error)
 	// Ended is told how the process of an image without an init ended, while the node goes
 	// on; again is that it was told before, too.
 	Ended(n nodes.Name, how string, again bool)

@@ -40,8 +40,12 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 	if err == nil && tries > d.Settings.bootRetries() {
 		err = fault.Failedf("it rebooted again and again before it was up%s", d.littleMemory())
 	}
-	if err == nil && d.Settings.BootDelay > 0 {
-		if err = pause.For(ctx, d.Settings.BootDelay); err == nil {
+	wait := d.Settings.BootDelay
+	if err == nil && d.Host == QEMU { // the others cost little
+		wait += l.calm(n)
+	}
+	if err == nil && wait > 0 {
+		if err = pause.For(ctx, wait); err == nil {
 			err = l.Store.View(ctx, read)
 		}
 	}
@@ -86,7 +90,7 @@ func (l *Lab) Reached(ctx context.Context, n Name, step Step) {
 		return
 	}
 	l.status.change(n, func(s *Status) {
-		if s.State != Booting || s.Step == step {
+		if s.State != Booting || s.due || s.Step == step { // what is due is another boot
 			return
 		}
 		if s.Stopped() { // no more
@@ -99,11 +103,22 @@ func (l *Lab) Reached(ctx context.Context, n Name, step Step) {
 }
 
 // Up is called when a node runs; addr is host:port of its SSH server. That of one
-// which was removed meanwhile, or is known by another name, is nobody's.
+// which was removed meanwhile, or is known by another name, is nobody's; of one that was
+// told to start anew, it is of the boot that ends by that.
 func (l *Lab) Up(n Name, addr string) {
-	if l.keepAddress(n, addr) {
-		l.status.set(n, Up, addr)
+	if !l.keepAddress(n, addr) {
+		return
 	}
+	now := l.Now()
+	l.status.change(n, func(s *Status) {
+		if s.due {
+			return
+		}
+		if s.State != Up {
+			s.came = now
+		}
+		s.is(Up, addr)
+	})
 }
 
 // Failed is called when a node that was started cannot boot, or cannot run on: of a
@@ -146,8 +161,8 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 
 // What a node did that nobody ordered, as far as its host knows.
 const (
-	rebootedByHand = "rebooted by hand"
-	switchedOff    = "switched off by hand"
+	rebooted    = "rebooted from inside"
+	switchedOff = "switched off from inside"
 )
 
 // Down is called when a node lost its power, with the reason in words for users; "" when
@@ -164,8 +179,8 @@ func (l *Lab) Down(n Name, again bool, why string) {
 			s.Addr = ""
 			s.tries++
 		case again:
-			why = cmp.Or(why, rebootedByHand)
-			*s = Status{State: Booting, due: true, began: l.Now(), Why: why, cause: cause{journal.Server, why}, seen: s.seen}
+			why = cmp.Or(why, rebooted)
+			*s = Status{State: Booting, due: true, began: l.Now(), Why: why, cause: cause{journal.Server, why}, seen: s.seen, hasty: s.hastily(l.Now())}
 		default:
 			why = cmp.Or(l.status.expected[n].why, why, switchedOff) // it is locked
 			*s = Status{State: Off, Why: why, cause: cause{journal.Server, why}, seen: s.seen}

@@ -158,8 +158,7 @@ func TestFailedIsNotCalledUp(t *testing.T) {
 		}
 		_, err := l.Boot(t.Context(), "n1")
 		ok(t, err)
-		l.Failed("n1", errDamaged)
-		l.Stopped("n1", "10.0.0.2:22")
+		l.Stopped("n1", "10.0.0.2:22", errDamaged)
 		l.probeAll(t.Context(), map[Name]bool{})
 		if s := l.state(t, "n1"); s.State != Unreachable || !s.Failed {
 			t.Errorf("it is %+v", s.Status)

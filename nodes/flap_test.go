@@ -25,6 +25,8 @@ func TestFlapping(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		}
+		_, err := l.Boot(t.Context(), "v1")
+		ok(t, err)
 		flap(1000)
 		l.comeUp(t, "v2")
 		synctest.Wait()
@@ -38,7 +40,7 @@ func TestFlapping(t *testing.T) {
 
 		l.Down("v1", false, "")
 		synctest.Wait()
-		equal(t, "alone", l.states(t, &told), "server v1: up -> off, switched off by hand")
+		equal(t, "alone", l.states(t, &told), "server v1: up -> off, switched off from inside")
 		flap(100)
 		l.Up("v1", "127.0.0.1:1")
 		synctest.Wait()

@@ -80,8 +80,8 @@ func TestDown(t *testing.T) {
 			do        func()
 			why, told string
 		}{
-			{func() { l.Down("v1", true, "") }, "rebooted by hand", "up -> booting"},
-			{func() { l.Down("v1", false, "") }, "switched off by hand", "up -> off"},
+			{func() { l.Down("v1", true, "") }, "rebooted from inside", "up -> booting"},
+			{func() { l.Down("v1", false, "") }, "switched off from inside", "up -> off"},
 			{func() { l.Down("v1", false, "power cut") }, "power cut", "up -> off"},
 			{func() {
 				if !l.Crashed("v1", "kernel panic: bug") {

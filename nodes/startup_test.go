@@ -101,7 +101,7 @@ func TestMachinesStartInTurn(t *testing.T) {
 		if s := l.state(t, "a1"); s.State != Off || s.Why != "it waits for its turn to start" {
 			t.Errorf("a1 is %+v", s.Status)
 		}
-		l.Up("b1", "127.0.0.1:1")
+		l.comeUp(t, "b1")
 		started("after one is up, but for one that is to be off", "b4")
 		l.Failed("b2", errDamaged)
 		started("after one failed", "a1")

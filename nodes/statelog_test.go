@@ -52,7 +52,7 @@ func TestLogTellsOfVirtualNodes(t *testing.T) {
 				return errorOf3(l.clone(t.Context(), images.DefaultRef("m1"), ref("carol/other"), true, whoever))
 			}},
 			{"release", "carol v1: up -> booting, released", func() error { return errorOf(l.Release(t.Context(), "carol", parse("v1"))) }},
-			{"reboot on the node", "server v1: up -> booting, rebooted by hand", func() error { l.Down("v1", true, ""); return nil }},
+			{"reboot on the node", "server v1: up -> booting, rebooted from inside", func() error { l.Down("v1", true, ""); return nil }},
 			{"damage", "server v1: up -> unreachable, its disk is gone", func() error { l.Failed("v1", fault.Failedf("its disk is gone")); return nil }},
 		} {
 			ok(t, step.do())

@@ -52,6 +52,9 @@ type Status struct {
 	alone time.Time // when its agent, which is gone, was heard last; zero when it is there, or there is none
 	Off   power.Off // that a user wants it off; the zero Off if nobody does
 
+	came  time.Time // when it came up in this boot; zero when it did not
+	hasty int       // how often in a row it rebooted by itself soon after it was up
+
 	seen   bool      // it was up since the server started
 	took   string    // digest of the image that it took at its last start, "" when it did not come that far
 	cause  cause     // that it is started anew; zero when nobody is known to make it
@@ -129,14 +132,17 @@ func (b *board) fill(all []DeviceStatus) {
 	}
 }
 
-func (b *board) set(n Name, s State, addr string) {
-	b.change(n, func(st *Status) {
-		st.State, st.Addr, st.Why, st.due, st.untold = s, addr, "", false, false
-		if s == Up {
-			st.runs, st.alone, st.spent = st.took, time.Time{}, false
-			st.late, st.tries, st.began, st.cause, st.seen = time.Time{}, 0, time.Time{}, cause{}, true
-		}
-	})
+func (b *board) set(n Name, in State, addr string) {
+	b.change(n, func(s *Status) { s.is(in, addr) })
+}
+
+// is makes s that of a node which was heard of.
+func (s *Status) is(in State, addr string) {
+	s.State, s.Addr, s.Why, s.due, s.untold = in, addr, "", false, false
+	if in == Up {
+		s.runs, s.alone, s.spent = s.took, time.Time{}, false
+		s.late, s.tries, s.began, s.cause, s.seen = time.Time{}, 0, time.Time{}, cause{}, true
+	}
 }
 
 // change changes the status of a node, unless f leaves it as it is.

@@ -93,7 +93,7 @@ func TestWaitIsForTheImage(t *testing.T) {
 		ok(t, err)
 		l.Up("v1", "127.0.0.1:1") // the run from before the change, late
 		m, done := l.await(t.Context(), t)
-		equal(t, "told", m.lines, "v1 up;v2 booting;")
+		equal(t, "told", m.lines, "v1 booting;v2 booting;")
 		l.Down("v2", false, "") // the run from before the change ends
 		if got := l.state(t, "v2").State; got != Booting {
 			t.Errorf("cut off to start anew, it is %s", got)

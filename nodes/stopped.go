@@ -15,9 +15,16 @@ const StopStep Step = "rescue"
 const stopReason = "it stopped before its root is mounted, as boot.rescue says"
 
 // Stopped is called when the init of a machine answers at addr, host:port of its SSH
-// server, and goes no further: the boot stopped on purpose, or Failed was called before.
-// One that stopped on purpose is not cut for it.
-func (l *Lab) Stopped(n Name, addr string) {
+// server, and goes no further: the boot failed, or stopped on purpose if failed is nil.
+// One that stopped on purpose is not cut for it. Of a node that was told to start anew, it
+// is of the boot that ends by that.
+func (l *Lab) Stopped(n Name, addr string, failed error) {
+	if l.status.of(n).due {
+		return
+	}
+	if failed != nil {
+		l.failed(n, failed)
+	}
 	l.status.change(n, func(s *Status) {
 		switch {
 		case s.Failed:

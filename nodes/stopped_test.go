@@ -21,7 +21,7 @@ func TestBootThatStopsOnPurpose(t *testing.T) {
 		_, err := l.Boot(t.Context(), "v1")
 		ok(t, err)
 		_, done := l.await(t.Context(), t)
-		l.Stopped("v1", "10.0.0.2:22")
+		l.Stopped("v1", "10.0.0.2:22", nil)
 		wantFault(t, <-done, fault.Failed, "v1 stopped before the root is mounted", "node shell v1", "node run v1 continue")
 		if s := l.state(t, "v1"); !s.Stopped() || s.State != Booting || s.IP() != "10.0.0.2" || s.Step != StopStep || s.Why == "" {
 			t.Errorf("it is %+v", s.Status)
@@ -36,7 +36,7 @@ func TestBootThatStopsOnPurpose(t *testing.T) {
 		}
 		l.isCutInTime(t, "v1")
 		l.comeUp(t, "v1")
-		l.Stopped("v1", "10.0.0.2:22") // late
+		l.Stopped("v1", "10.0.0.2:22", nil) // late
 		if s := l.state(t, "v1"); s.Stopped() || s.State != Up {
 			t.Errorf("up, it is %+v", s.Status)
 		}
@@ -53,7 +53,7 @@ func TestFailedBootAnswers(t *testing.T) {
 	if s := l.state(t, "v1"); s.Stopped() {
 		t.Errorf("nothing answers, and it is %+v", s.Status)
 	}
-	l.Stopped("v1", "10.0.0.2:22")
+	l.Stopped("v1", "10.0.0.2:22", errDamaged)
 	if s := l.state(t, "v1"); !s.Stopped() || s.State != Unreachable || !s.Failed || s.Addr != "10.0.0.2:22" {
 		t.Errorf("it is %+v", s.Status)
 	}

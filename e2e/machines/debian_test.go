@@ -95,7 +95,7 @@ func TestDebian(t *testing.T) {
 	if out := w.does("alice", "node run vm-debian "+own); out != "inactive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\nanother\n" {
 		t.Errorf("its host keys: %s", out)
 	}
-	w.typesReboot("vm-debian", "rebooted by hand")
+	w.typesReboot("vm-debian", "rebooted from inside")
 	w.does("alice", "node run vm-debian systemctl start stubborn")
 	w.typesReboot("vm-debian", "its shutdown hung, and was cut short")
 	w.check(o)

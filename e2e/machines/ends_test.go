@@ -44,11 +44,11 @@ func TestEndsOfAMachine(t *testing.T) {
 	if _, err := w.Run("", "alice", "node", "run", "vm1", "poweroff"); err != nil {
 		t.Log("poweroff:", err) // the connection may end first
 	}
-	w.until("alice", "log show --type state", "up -> off: switched off by hand")
+	w.until("alice", "log show --type state", "up -> off: switched off from inside")
 	var doc struct {
 		Nodes []struct{ State, Reason string }
 	}
-	if err := json.Unmarshal([]byte(w.does("alice", "node show vm1 --json")), &doc); err != nil || doc.Nodes[0].State != "off" || doc.Nodes[0].Reason != "switched off by hand" {
+	if err := json.Unmarshal([]byte(w.does("alice", "node show vm1 --json")), &doc); err != nil || doc.Nodes[0].State != "off" || doc.Nodes[0].Reason != "switched off from inside" {
 		t.Errorf("it is %+v, %v", doc, err)
 	}
 }

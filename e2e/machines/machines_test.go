@@ -248,7 +248,7 @@ func TestLifeOfAMachine(t *testing.T) {
 	if _, err := w.Run("", "alice", "node", "run", "vm1", "reboot"); err != nil {
 		t.Log("reboot:", err) // the connection may end first
 	}
-	w.until("alice", "log show --type state", "rebooted by hand")
+	w.until("alice", "log show --type state", "rebooted from inside")
 	w.does("alice", "node wait vm1")
 	if after := w.bootID("alice", "vm1"); after == before {
 		t.Error("it did not reboot")
