@@ -8,7 +8,6 @@ package backup
 import (
 	"archive/tar"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -68,17 +67,25 @@ func Write(ctx context.Context, data string, store func(context.Context, io.Writ
 }
 
 // addStore adds the store. A tar header tells the size of what follows, so the
-// store is written to a temporary file first.
-func addStore(ctx context.Context, archive *tar.Writer, data string, store func(context.Context, io.Writer) error) (err error) {
+// store is written to a temporary file first, which has no name: a kill leaves
+// nothing of it.
+func addStore(ctx context.Context, archive *tar.Writer, data string, store func(context.Context, io.Writer) error) error {
 	temp, err := os.CreateTemp(data, "backup-")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, temp.Close(), os.Remove(temp.Name())) }()
-	if err := store(ctx, temp); err != nil {
+	defer temp.Close()
+	err = os.Remove(temp.Name())
+	if err == nil {
+		err = store(ctx, temp)
+	}
+	if err == nil {
+		_, err = temp.Seek(0, io.SeekStart)
+	}
+	if err != nil {
 		return err
 	}
-	_, err = addFile(archive, storeEntry, temp.Name())
+	_, err = addFile(archive, storeEntry, temp)
 	return err
 }
 
@@ -95,18 +102,18 @@ func (c *Contents) addFolder(ctx context.Context, archive *tar.Writer, data, fol
 		if err != nil {
 			return err
 		}
-		n, err := addFile(archive, filepath.ToSlash(name), file)
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		n, err := addFile(archive, filepath.ToSlash(name), f)
 		c.Files, c.Bytes = c.Files+1, c.Bytes+n
 		return err
 	})
 }
 
-func addFile(archive *tar.Writer, name, file string) (size int64, err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
+func addFile(archive *tar.Writer, name string, f *os.File) (size int64, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err

@@ -60,6 +60,25 @@ func content(t *testing.T, dir string) map[string]string {
 	return found
 }
 
+// TestKillLeavesNothing looks at the directory while the store is written, as a kill would
+// leave it: what is written then has no name.
+func TestKillLeavesNothing(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	files := map[string]string{"keys/ssh_host_ed25519_key": "secret", blob + digest("layer"): "layer"}
+	fill(t, data, files)
+	_, err := backup.Write(t.Context(), data, func(_ context.Context, w io.Writer) error {
+		_, err := io.WriteString(w, "rows")
+		if left := content(t, data); !maps.Equal(left, files) {
+			t.Errorf("a kill would leave %q", left)
+		}
+		return err
+	}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func writeStore(_ context.Context, w io.Writer) error {
 	_, err := io.WriteString(w, "rows")
 	return err

@@ -71,7 +71,11 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 		f = fault.New(fault.Interrupted, "interrupted")
 	}
 	if f == nil {
-		return Internal(s.Err, a.Log, "command failed", "user", s.User, "line", Conceal(line), "err", err)
+		details := []any{"user", s.User, "line", Conceal(line), "err", err}
+		if f = fault.Disk(err); f == nil {
+			return Internal(s.Err, a.Log, "command failed", details...)
+		}
+		a.Log.Error("command failed", details...)
 	}
 	a.Tell(s, "walt: "+clean(f.Msg)+"\n")
 	for hint := range strings.Lines(f.Hint) {

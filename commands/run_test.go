@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
@@ -206,6 +208,22 @@ func TestInternalError(t *testing.T) {
 		if !strings.Contains(lab.serverLog.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, lab.serverLog)
 		}
+	}
+}
+
+// TestDiskFails has the disk fail: the user is told, and the log has the rest.
+func TestDiskFails(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.app.Backup = func(context.Context, io.Writer) (string, error) {
+		return "", fmt.Errorf("back up the store: %w", &fs.PathError{Op: "write", Path: "/data/backup-1", Err: syscall.EIO})
+	}
+	lab.tell([]step{{
+		user: "alice", line: "advanced backup", status: StatusFailed,
+		stderr: "walt: the disk of the server fails: input/output error\n  an administrator must look after it\n",
+	}})
+	if got := lab.serverLog.String(); strings.Count(got, "/data/backup-1") != 1 {
+		t.Errorf("the log has not this file, once:\n%s", got)
 	}
 }
 

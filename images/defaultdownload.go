@@ -150,12 +150,10 @@ func (c *Catalog) try(ctx context.Context, model Model) {
 	if err == nil || ctx.Err() != nil {
 		return
 	}
-	reason := "internal error"
-	if f := fault.As(err); f != nil {
-		reason = f.Msg
-	} else {
+	if fault.As(err) == nil {
 		c.Log.Error("download of a default image", "model", model, "err", err)
 	}
+	reason := fault.Reason(err)
 	_, err = c.Store.Update(ctx, func(tx state.Tx) error { return c.postpone(tx, model, reason) })
 	if err == nil || ctx.Err() != nil {
 		return

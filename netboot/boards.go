@@ -123,11 +123,7 @@ func (b *boards) boot(w http.ResponseWriter, r *http.Request, m Machine) {
 	}
 	if err != nil {
 		b.Lab.Failed(m.Name, err)
-		why := "internal error"
-		if f := fault.As(err); f != nil {
-			why = f.Msg
-		}
-		b.again(w, failed, why)
+		b.again(w, failed, fault.Reason(err))
 		return
 	}
 	if made := b.bootOf(m.Name); made != nil {

@@ -128,7 +128,7 @@ func (l *Lab) Failed(n Name, reason error) { l.failed(n, reason) }
 
 // failed is Failed, and returns the reason in words for users.
 func (l *Lab) failed(n Name, reason error) (why string) {
-	why = l.why(reason)
+	why = l.why(n, reason)
 	if f := fault.As(reason); f != nil && f.Hint != "" {
 		why += "; " + strings.ReplaceAll(f.Hint, "\n", " ")
 	}

@@ -174,7 +174,7 @@ func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard 
 		l.shutDown(ctx, d, s.Addr)
 	}
 	if err := l.Ports.Execute(ctx, ordered); err != nil {
-		return Reboot{Outcome: RebootFailed, Reason: l.why(err), Again: true}
+		return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: true}
 	}
 	off, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.IsOff(r, d.MAC) })
 	if err == nil && !off && d.Virtual() && l.status.of(d.Name).State == Off { // somebody wanted it on while it shut down

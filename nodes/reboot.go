@@ -229,7 +229,7 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 			return err
 		})
 		if err != nil {
-			return Reboot{Outcome: RebootFailed, Reason: l.why(err)}
+			return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err)}
 		}
 	}
 	return l.restartBy(ctx, d, ordered, refused, why)
@@ -255,7 +255,7 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		l.status.change(d.Name, func(s *Status) { s.cause = why }) // for when its power goes
 		if err := l.Ports.Execute(ctx, ordered); err != nil {
 			l.status.change(d.Name, func(s *Status) { s.cause = cause{} })
-			return Reboot{Outcome: RebootFailed, Reason: l.why(err), Again: true}
+			return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: true}
 		}
 		if s = l.status.of(d.Name); !d.Virtual() { // whose host tells
 			l.starting(d, 0, why)
@@ -291,12 +291,11 @@ func (l *Lab) canRestart(r state.Reader, d Device) (bool, error) {
 }
 
 // why is an error in words for users; what is none of theirs goes to the log.
-func (l *Lab) why(err error) string {
-	if f := fault.As(err); f != nil {
-		return f.Msg
+func (l *Lab) why(n Name, err error) string {
+	if fault.As(err) == nil {
+		l.Log.Error("start a node", "node", n, "err", err)
 	}
-	l.Log.Error("start a node", "err", err)
-	return "internal error"
+	return fault.Reason(err)
 }
 
 // soft has a node that is up reboot by itself.

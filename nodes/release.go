@@ -150,7 +150,7 @@ func (l *Lab) halfFree(err error, set Set, free, left int) error {
 	if errors.Is(err, context.Canceled) {
 		kind, why = fault.Interrupted, "interrupted"
 	} else {
-		why = l.why(err)
+		why = l.why(Name(set.String()), err)
 	}
 	return fault.New(kind, "%s: %d nodes are free, and go on rebooting; %d are not yet", why, free, left).WithHint("%s", again)
 }

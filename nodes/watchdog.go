@@ -108,7 +108,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 		defer cancel()
 		if err := l.Ports.Execute(limited, ordered); err != nil {
-			l.why(err)
+			l.why(d.Name, err)
 		}
 		l.starting(d, tries+1, cause{})
 	})

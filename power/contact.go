@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"walt/ethernet"
+	"walt/fault"
 	"walt/state"
 )
 
@@ -45,7 +46,7 @@ func (c *contacts) of(sw ethernet.MAC) Contact {
 func (c *contacts) note(sw ethernet.MAC, err error) {
 	why := ""
 	if err != nil {
-		why = reason(err)
+		why = fault.Reason(err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

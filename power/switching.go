@@ -87,7 +87,7 @@ func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, fai
 		}
 		switch {
 		case failure != nil:
-			return p.writeFailure(tx, sw, port, o, did, reason(failure))
+			return p.writeFailure(tx, sw, port, o, did, fault.Reason(failure))
 		case did.Will == turnOff:
 			return p.writeOff(tx, sw, port, o)
 		default:
@@ -178,12 +178,4 @@ func (p *Ports) name(r state.Reader, mac ethernet.MAC) (string, error) {
 		return string(mac), err
 	}
 	return d.Name, err
-}
-
-// reason is an error in words for users.
-func reason(err error) string {
-	if f := fault.As(err); f != nil {
-		return f.Msg
-	}
-	return "internal error"
 }

@@ -50,7 +50,7 @@ func (s *Store) layer(ctx context.Context, d Digest) (string, error) {
 			r, err = Decompress(blob)
 		}
 		if err != nil {
-			return "", &LayerError{d, err}
+			return "", layerError(d, err)
 		}
 		defer r.Close()
 		return s.unpackedPath(d), s.unpack(ctx, d, r)
@@ -65,7 +65,7 @@ func (s *Store) unpack(ctx context.Context, d Digest, r io.Reader) error {
 		return err
 	})
 	if in.err != nil {
-		return &LayerError{d, in.err}
+		return layerError(d, in.err)
 	}
 	if full := DiskFull(err); full != nil {
 		return fault.Failedf("the image cannot be unpacked: %s", full.Msg).WithHint("%s", full.Hint)
@@ -162,6 +162,14 @@ func compression(head []byte) Compression {
 type LayerError struct {
 	Layer Digest
 	Err   error
+}
+
+// layerError is what came of reading a layer: an error of the disk is none of the layer.
+func layerError(d Digest, err error) error {
+	if fault.Disk(err) != nil {
+		return err
+	}
+	return &LayerError{d, err}
 }
 
 func (e *LayerError) Error() string { return fmt.Sprintf("layer %s: %v", e.Layer, e.Err) }

@@ -98,7 +98,7 @@ func (s *Store) merge(ctx context.Context, layers []Blob) (*Tree, error) {
 			if ctx.Err() != nil || fault.As(err) != nil {
 				return nil, err
 			}
-			return nil, &LayerError{d, err}
+			return nil, layerError(d, err)
 		}
 	}
 	t.weight = treeBudget - int(left)
