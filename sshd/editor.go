@@ -20,6 +20,7 @@ const maxTyped = 4096
 type editor struct {
 	ctx       context.Context
 	tty       *tty
+	*screen   // what x/term draws on
 	term      *term.Terminal
 	keys      keyDecoder
 	decoded   []byte        // keys for x/term that it had no room for
@@ -28,7 +29,7 @@ type editor struct {
 }
 
 func newEditor(ctx context.Context, t *tty, prompt string) *editor {
-	e := &editor{ctx: ctx, tty: t}
+	e := &editor{ctx: ctx, tty: t, screen: newScreen(t)}
 	e.term = term.NewTerminal(e, prompt)
 	e.term.History = noHistory{}
 	e.fitWindow()
@@ -36,7 +37,11 @@ func newEditor(ctx context.Context, t *tty, prompt string) *editor {
 }
 
 // fitWindow tells x/term how wide the window is.
-func (e *editor) fitWindow() { _ = e.term.SetSize(e.tty.size()) }
+func (e *editor) fitWindow() {
+	width, height := e.tty.size()
+	e.screen.resize(width)
+	_ = e.term.SetSize(width, height)
+}
 
 // Read gives x/term the next keys.
 func (e *editor) Read(p []byte) (int, error) {
@@ -97,17 +102,6 @@ func (e *editor) readKeys() error {
 		e.lineBegun = !line
 	}
 	return nil
-}
-
-// Write shows what x/term draws.
-func (e *editor) Write(p []byte) (int, error) {
-	if e.tty.name != "dumb" {
-		return e.tty.wire.Write(p)
-	}
-	if _, err := e.tty.wire.Write(plain(p)); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 var (

@@ -99,7 +99,7 @@ func (d *keyDecoder) character() string {
 	switch {
 	case r == utf8.RuneError:
 		d.notUTF8 = true
-	case unicode.IsPrint(r):
+	case unicode.IsPrint(r), unicode.Is(unicode.Join_Control, r): // the latter join letters, and emoji
 		return string(r)
 	}
 	return ""

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
 )
 
 const (
@@ -40,8 +38,8 @@ type tty struct {
 
 	editLock chan struct{} // holds one while a line is edited
 	out      sync.Mutex
-	editing  *term.Terminal // while a line is being edited
-	midLine  bool           // output did not end its line
+	editing  *screen // while a line is being edited
+	midLine  bool    // output did not end its line
 }
 
 func newTTY(ctx context.Context, keys io.Reader, wire io.Writer, name string) *tty {
@@ -197,7 +195,7 @@ func (t *tty) Write(p []byte) (int, error) {
 		return t.wire.Write(p)
 	}
 	if t.editing != nil {
-		return t.editing.Write(p)
+		return t.editing.above(p)
 	}
 	if _, err := t.wire.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n"))); err != nil {
 		return 0, err
@@ -244,15 +242,15 @@ func (t *tty) edit(e *editor) (string, error) {
 	case <-e.ctx.Done(): // left over from a command that ended
 		return "", e.ctx.Err()
 	}
-	t.setEditing(e.term)
+	t.setEditing(e.screen)
 	defer t.setEditing(nil)
 	return e.term.ReadLine()
 }
 
-func (t *tty) setEditing(e *term.Terminal) {
+func (t *tty) setEditing(s *screen) {
 	t.out.Lock()
 	defer t.out.Unlock()
-	t.editing, t.midLine = e, false
+	t.editing, t.midLine = s, false
 }
 
 // ask asks the user for a line. The line editor knows prompts of one line
