@@ -2,6 +2,7 @@ package badger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -26,6 +27,7 @@ type reader struct {
 	txn     *badger.Txn
 	ctx     context.Context  // nothing is read when it ended
 	visited func(key []byte) // is called with each key that is met in an iteration; nil for nothing
+	open    *int             // counts the iterations that are under way; nil: nobody asks
 }
 
 func (r reader) Get(key string) ([]byte, error) {
@@ -83,6 +85,10 @@ func (r reader) items(prefix, start string) iter.Seq[*badger.Item] {
 	return func(yield func(*badger.Item) bool) {
 		it := r.txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix), AllVersions: true})
 		defer it.Close()
+		if r.open != nil {
+			*r.open++
+			defer func() { *r.open-- }()
+		}
 		it.Seek([]byte(max(prefix, start)))
 		for key := []byte(nil); it.Valid(); leave(it, key) {
 			item := it.Item()
@@ -111,6 +117,7 @@ func leave(it *badger.Iterator, key []byte) {
 
 type tx struct {
 	snapshot
+	absent  absent
 	read    []uint64    // hashes of the keys that may conflict
 	changed []state.Row // as a watch is told
 	bytes   int         // as Limit counts them
@@ -121,6 +128,7 @@ type tx struct {
 
 func newTx(s snapshot) *tx {
 	t := &tx{snapshot: s}
+	t.open = new(int)
 	t.visited = func(key []byte) { t.read = append(t.read, maphash.Bytes(t.recent.seed, key)) }
 	return t
 }
@@ -131,7 +139,14 @@ func (t *tx) Get(key string) ([]byte, error) {
 	}
 	hash := t.recent.hash(key)
 	t.read = append(t.read, hash)
-	return t.get(key, hash)
+	if !t.absent.has(key) {
+		return nil, cmp.Or(t.ctx.Err(), state.ErrNotFound)
+	}
+	value, err := t.get(key, hash)
+	if err == state.ErrNotFound {
+		t.absent.miss(key, t.reader)
+	}
+	return value, err
 }
 
 func (t *tx) Put(key string, value []byte) error {
