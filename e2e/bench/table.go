@@ -2,7 +2,10 @@
 
 package main
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // line is one line of the table: a figure, beside what it is compared with, and
 // the promise about it.
@@ -11,6 +14,7 @@ type line struct {
 	got    float64
 	unit   string
 	base   float64 // of what the figure is compared with; 0: with nothing
+	ratio  float64 // to that, where it was found turn by turn; 0: of the two
 	to     string  // what that is
 	most   float64 // that is promised: of the ratio if there is one; 0: nothing is
 	least  float64
@@ -20,7 +24,7 @@ type line struct {
 func (b *bench) print(l line) {
 	value, ratio := l.got, ""
 	if l.base != 0 {
-		value = l.got / l.base
+		value = cmp.Or(l.ratio, l.got/l.base)
 		ratio = fmt.Sprintf("%.2f of %s (%.2f)", value, l.to, l.base)
 	}
 	promise, kept := "", true

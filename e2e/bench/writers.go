@@ -73,11 +73,20 @@ func (b *bench) writers(l *lab.Lab) error {
 		return err
 	}
 	groups := []int{1, 8, most}
-	var turns []func() (float64, error) // of the store, then of the users, in each group
-	for _, k := range groups {
+	var turns []func() (float64, error)      // of the store, then of the users, in each group
+	shares := make([][]float64, len(groups)) // of the users' rate in the store's just before: the disk's pace changes
+	for i, k := range groups {
+		var alone float64
 		turns = append(turns,
-			func() (float64, error) { return storeRate(beside, rows, k) },
-			func() (float64, error) { return insideRate(clients[:k]) })
+			func() (_ float64, err error) {
+				alone, err = storeRate(beside, rows, k)
+				return alone, err
+			},
+			func() (float64, error) {
+				rate, err := insideRate(clients[:k])
+				shares[i] = append(shares[i], rate/alone)
+				return rate, err
+			})
 	}
 	rates, err := inTurns(turns...)
 	if err != nil {
@@ -86,7 +95,7 @@ func (b *bench) writers(l *lab.Lab) error {
 	for i, k := range groups {
 		base, got := rates[2*i], rates[2*i+1]
 		b.say(fmt.Sprintf("the same rows into the store alone, %d writers", k), base, 0, "changes/s")
-		b.print(line{figure: fmt.Sprintf("durable acquire and release, %d users", k), got: got, unit: "changes/s", base: base, to: "the store", least: 0.6})
+		b.print(line{figure: fmt.Sprintf("durable acquire and release, %d users", k), got: got, unit: "changes/s", base: base, ratio: middle(shares[i]), to: "the store", least: 0.6})
 	}
 	b.print(line{figure: fmt.Sprintf("durable acquire and release, %d users", most), got: rates[5], unit: "changes/s", base: rates[1], to: "1 user", least: 4})
 	return nil

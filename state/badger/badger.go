@@ -121,8 +121,9 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (v state.Ver
 		b.commits.settle() // what it read, and says by that, lasts
 		return 0, cmp.Or(b.disk.works(), err)
 	}
+	first := false
 	if err == nil {
-		err = b.disk.wait(under)
+		first, err = b.disk.wait(under)
 	} else {
 		b.disk.leave(under)
 	}
@@ -130,7 +131,7 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (v state.Ver
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
-	if b.space.committed() {
+	if first && b.space.committed() { // of others who came at that time nobody needs to look
 		b.tables.begin()
 	}
 	return own.version, nil

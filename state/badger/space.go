@@ -105,18 +105,19 @@ func (s *space) check() error {
 // fs.ErrNotExist also when another file is there.
 func (s *space) inPlace() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.found == nil {
+	log, found, next := s.log, s.found, s.next
+	s.mu.Unlock() // the others, who look too, do not wait for it
+	if found == nil {
 		return nil
 	}
-	now, err := os.Stat(s.log)
+	now, err := os.Stat(log)
 	switch {
-	case err == nil && os.SameFile(now, s.found):
+	case err == nil && os.SameFile(now, found):
 		return nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if next, err := os.Stat(s.next); err == nil && next.Size() > 0 { // it became a table
+	if next, err := os.Stat(next); err == nil && next.Size() > 0 { // it became a table
 		return nil
 	}
 	return fs.ErrNotExist
@@ -147,7 +148,7 @@ func (s *space) release() {
 	}
 }
 
-// committed is called after each commit, and reports whether it was the first of
+// committed is called after each round of commits, and reports whether it was the first of
 // the next log: then tables are being made of the one before.
 func (s *space) committed() (full bool) {
 	if s == nil {

@@ -148,13 +148,14 @@ func (g *rounds) gather() {
 }
 
 // wait returns when all that badger had written before the call is on disk, for an
-// update that was under way until now.
-func (g *rounds) wait(a *arrival) error {
+// update that was under way until now, and whether it was the first of its round.
+func (g *rounds) wait(a *arrival) (first bool, _ error) {
 	if g == nil {
-		return nil
+		return true, nil
 	}
 	g.mu.Lock()
-	r, first := g.next, g.next == nil
+	r := g.next
+	first = r == nil
 	if first {
 		r = &round{done: make(chan struct{})}
 		g.next = r
@@ -163,7 +164,7 @@ func (g *rounds) wait(a *arrival) error {
 	g.mu.Unlock()
 	if !first {
 		<-r.done
-		return r.err
+		return false, r.err
 	}
 	g.disk.Lock()
 	defer g.disk.Unlock()
@@ -181,7 +182,7 @@ func (g *rounds) wait(a *arrival) error {
 	}
 	g.took = time.Since(begun)
 	close(r.done)
-	return r.err
+	return true, r.err
 }
 
 // begin is wait for a store that was just opened, to which nobody commits yet.

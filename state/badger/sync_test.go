@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -338,10 +339,15 @@ func TestRoundGathers(t *testing.T) {
 			t.Fatal(err)
 		}
 		var all sync.WaitGroup
+		var firsts atomic.Int32
 		come := func(a *arrival) {
 			all.Go(func() {
-				if err := g.wait(a); err != nil {
+				first, err := g.wait(a)
+				if err != nil {
 					t.Error(err)
+				}
+				if first {
+					firsts.Add(1)
 				}
 			})
 			synctest.Wait()
@@ -374,6 +380,9 @@ func TestRoundGathers(t *testing.T) {
 		come(g.setOut()) // it is alone
 		if all.Wait(); time.Since(begun) > 0 {
 			t.Errorf("a single update took %v", time.Since(begun))
+		}
+		if firsts.Load() != 4 || syncs != 4 {
+			t.Errorf("%d updates were the first of their round, of %d", firsts.Load(), syncs)
 		}
 	})
 }
