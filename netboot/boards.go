@@ -48,6 +48,7 @@ type boards struct {
 	mu      sync.Mutex
 	holders map[netip.Addr]ethernet.MAC // of addresses that the server gave
 	busy    map[netip.Addr]bool         // whose boots are being prepared
+	roms    map[ethernet.MAC]*rom       // of Raspberry Pis
 }
 
 // machine is a node as who boots.
@@ -75,10 +76,14 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 		b.complain(netip.Addr{}, "a device that asks for its address is not answered", "mac", c.MAC, "err", err)
 		return dhcp.Host{}, false
 	}
-	return dhcp.Host{
+	h := dhcp.Host{
 		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.DNS,
 		Script: b.scriptURL(), Loader: loaderFor(c),
-	}, true
+	}
+	if isROM(c) {
+		h.Menu, h.Delay = b.menuFor(c), replyDelay(c, d)
+	}
+	return h, true
 }
 
 // script sends a device what iPXE is to do there: to boot what the node is to boot now,

@@ -307,7 +307,11 @@ func (c *closedPorts) ListenUDP(port uint16) (net.PacketConn, error) { return c.
 
 func (c *closedPorts) Neighbour(netip.Addr) net.HardwareAddr { return nil }
 
-func (c *closedPorts) DialUDP(netip.AddrPort) (net.Conn, error) { return nil, errors.New("not here") }
+func (c *closedPorts) DialUDP(netip.AddrPort, net.HardwareAddr) (net.Conn, error) {
+	return nil, errors.New("not here")
+}
+
+func (c *closedPorts) AskWho(netip.Addr) error { return errors.New("not here") }
 
 func TestCheckBoards(t *testing.T) {
 	t.Parallel()

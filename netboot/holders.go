@@ -32,10 +32,13 @@ func (b *boards) holder(ip netip.Addr) (mac ethernet.MAC, known bool) {
 		mac, known = b.holders[ip]
 		return mac, known
 	}
-	if !b.Net.Contains(ip) {
-		return "", false
+	if mac := b.romAt(ip); mac != "" || !b.Net.Contains(ip) {
+		return mac, mac != ""
 	}
 	mac, err := ethernet.ParseMAC(b.on.Neighbour(ip).String())
+	if err == nil && isRaspberry(mac) { // it may answer no more
+		b.holds(ip, mac)
+	}
 	return mac, err == nil
 }
 

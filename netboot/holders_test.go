@@ -30,7 +30,11 @@ func (n *neighbours) Neighbour(ip netip.Addr) net.HardwareAddr {
 
 func (n *neighbours) ListenUDP(uint16) (net.PacketConn, error) { return nil, errors.New("not here") }
 
-func (n *neighbours) DialUDP(netip.AddrPort) (net.Conn, error) { return nil, errors.New("not here") }
+func (n *neighbours) DialUDP(netip.AddrPort, net.HardwareAddr) (net.Conn, error) {
+	return nil, errors.New("not here")
+}
+
+func (n *neighbours) AskWho(netip.Addr) error { return errors.New("not here") }
 
 // open takes every stranger.
 type open struct{ known }

@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -22,7 +23,7 @@ var loaders = map[uint16]string{0: "undionly.kpxe", 7: "snponly.efi", 9: "snponl
 
 // loaderFor is the loader of a client, "" when it does not look for one that there is.
 func loaderFor(c dhcp.Client) string {
-	if !strings.HasPrefix(c.Class, "PXEClient") || isRaspberry(c.MAC) {
+	if !strings.HasPrefix(c.Class, "PXEClient") || isROM(c) {
 		return ""
 	}
 	for _, a := range c.Arch {
@@ -33,14 +34,30 @@ func loaderFor(c dhcp.Client) string {
 	return ""
 }
 
-// Open implements tftp.Files: there are loaders, for devices that have an address.
+// Open implements tftp.Files: there are loaders and what ROMs of boards ask for, for devices
+// that have an address.
 func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
-	if _, known := b.holder(client); !known {
+	mac, known := b.holder(client)
+	if !known {
 		return tftp.File{}, fmt.Errorf("%s is the address of no device", client)
 	}
 	name = strings.TrimPrefix(name, "/")
+	for _, find := range []func(netip.Addr, ethernet.MAC, string) (tftp.File, error){b.loaderFile, b.raspberryFile} {
+		if f, err := find(client, mac, name); !errors.Is(err, errOthers) {
+			return f, err
+		}
+	}
+	return tftp.File{}, fs.ErrNotExist
+}
+
+// errOthers says that a file is none of those that are looked for in one place: perhaps it
+// is in another one.
+var errOthers = errors.New("there is no such file here")
+
+// loaderFile is iPXE.
+func (b *boards) loaderFile(client netip.Addr, _ ethernet.MAC, name string) (tftp.File, error) {
 	if !slices.Contains(slices.Collect(maps.Values(loaders)), name) {
-		return tftp.File{}, fs.ErrNotExist
+		return tftp.File{}, errOthers
 	}
 	f, err := os.Open(filepath.Join(b.Loaders, name))
 	if err != nil {
@@ -62,14 +79,6 @@ var pcs = []uint16{0, 7, 9, 16}
 // pc is the model of these.
 const pc images.Model = "pc-x86-64"
 
-// raspberries are what MAC addresses of Raspberry Pi boards begin with. Their firmware
-// says that it is that of a PC.
-var raspberries = []string{"b8:27:eb:", "dc:a6:32:", "e4:5f:01:", "d8:3a:dd:", "2c:cf:67:", "28:cd:c1:"}
-
-func isRaspberry(mac ethernet.MAC) bool {
-	return slices.ContainsFunc(raspberries, func(prefix string) bool { return strings.HasPrefix(string(mac), prefix) })
-}
-
 // modelOf is the model of a device as it tells, or as its firmware does; "" when neither
 // says enough.
 func modelOf(c dhcp.Client) images.Model {
@@ -79,6 +88,9 @@ func modelOf(c dhcp.Client) images.Model {
 				return m
 			}
 		}
+	}
+	if isROM(c) {
+		return romModel(c)
 	}
 	if !isRaspberry(c.MAC) && slices.ContainsFunc(c.Arch, func(a uint16) bool { return slices.Contains(pcs, a) }) {
 		return pc

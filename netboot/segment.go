@@ -51,7 +51,11 @@ type Segment struct {
 type BoardNetwork interface {
 	Network
 	ListenUDP(port uint16) (net.PacketConn, error)
-	DialUDP(netip.AddrPort) (net.Conn, error)
+	// DialUDP opens a socket to somebody. What is written goes to the MAC address, without
+	// asking who has the other one; with a nil one as usual.
+	DialUDP(netip.AddrPort, net.HardwareAddr) (net.Conn, error)
+	// AskWho asks everybody who has an address, and waits for no answer.
+	AskWho(netip.Addr) error
 	// Neighbour is who has an address on the network, nil when nobody seems to.
 	Neighbour(netip.Addr) net.HardwareAddr
 }
@@ -107,7 +111,8 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 		defer c.Close()
 		conns[i] = c
 	}
-	answers := &dhcp.Server{Hosts: b, Proxy: b.DHCP == Proxy, Log: b.Log}
+	answers := &dhcp.Server{Hosts: b, Proxy: b.DHCP == Proxy, Ask: b.on.AskWho, Log: b.Log}
+	dial := func(to netip.AddrPort) (net.Conn, error) { return b.on.DialUDP(to, b.direct(to.Addr().Unmap())) }
 	g, ctx := errgroup.WithContext(ctx)
 	for i, p := range ports {
 		g.Go(func() error {
@@ -117,7 +122,7 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 			case portProxy:
 				return answers.ServeProxy(ctx, conns[i])
 			}
-			return (&tftp.Server{Files: b, Dial: b.on.DialUDP, Log: b.Log}).Serve(ctx, conns[i])
+			return (&tftp.Server{Files: b, Dial: dial, Log: b.Log}).Serve(ctx, conns[i])
 		})
 	}
 	return g.Wait()
@@ -194,5 +199,5 @@ func alone(ctx context.Context, on Network, mac net.HardwareAddr) error {
 }
 
 func newBoards(s *Server, on BoardNetwork, segment Segment, devices Devices) *boards {
-	return &boards{Server: s, Segment: segment, on: on, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}}
+	return &boards{Server: s, Segment: segment, on: on, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}, roms: map[ethernet.MAC]*rom{}}
 }

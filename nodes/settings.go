@@ -17,6 +17,10 @@ type Settings struct {
 	BootTimeout time.Duration `json:"boot_timeout,omitzero"`
 	BootRetries *int          `json:"boot_retries,omitempty"`
 
+	// ReplyDelay is how long a board waits for the offer of its address; nil: as its model
+	// needs it. Of devices that are neither virtual nor switches.
+	ReplyDelay *time.Duration `json:"reply_delay,omitempty"`
+
 	// Of virtual nodes.
 	BootDelay time.Duration `json:"boot_delay,omitzero"`
 	RAM       int           `json:"ram,omitzero"` // MiB; it and Cores are for machines, simulated nodes ignore them
@@ -140,6 +144,7 @@ func isSwitch(d Device) bool   { return d.Kind == Switch }
 func isNode(d Device) bool     { return d.Kind == Node }
 func isVirtual(d Device) bool  { return d.Kind == Node && d.Virtual() }
 func isPhysical(d Device) bool { return !d.Virtual() }
+func isBoard(d Device) bool    { return !d.Virtual() && d.Kind != Switch }
 
 const seconds = "a length of time, as in 90s or 3m"
 
@@ -149,6 +154,7 @@ var settings = slices.Concat(
 	settingsOf(power.SwitchSettings(), isSwitch, func(s *subject) *power.Switch { return &s.sw }),
 	settingsOf(power.OutletSettings(), isPhysical, func(s *subject) *power.Outlet { return &s.outlet }),
 	settingsOf(nodeSettings, isNode, func(s *subject) *Settings { return &s.Settings }),
+	settingsOf(boardSettings, isBoard, func(s *subject) *Settings { return &s.Settings }),
 	settingsOf(virtualSettings, isVirtual, func(s *subject) *Settings { return &s.Settings }),
 )
 
@@ -201,6 +207,33 @@ var nodeSettings = []power.Setting[Settings]{
 		Set: func(s *Settings, v string) error {
 			n, err := whole(v, 0, 100)
 			s.BootRetries = &n
+			return err
+		},
+	},
+}
+
+// mostReplyDelay is less than after how long firmware asks again.
+const mostReplyDelay = 4 * time.Second
+
+var boardSettings = []power.Setting[Settings]{
+	{
+		Key: "boot.reply-delay", Allowed: "auto, or a length of time up to 4s",
+		Get: func(s *Settings) string {
+			if s.ReplyDelay == nil {
+				return "auto"
+			}
+			return s.ReplyDelay.String()
+		},
+		Set: func(s *Settings, v string) error {
+			if v == "auto" {
+				s.ReplyDelay = nil
+				return nil
+			}
+			d, err := length(v, 0)
+			if err == nil && d > mostReplyDelay {
+				err = power.ErrNotAllowed
+			}
+			s.ReplyDelay = &d
 			return err
 		},
 	},

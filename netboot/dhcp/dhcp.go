@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -41,6 +43,11 @@ type Host struct {
 	Script string
 	// Loader is the file that other firmware gets from the server by TFTP, "" for none.
 	Loader string
+	// Menu is for the ROM of a Raspberry Pi: the words that it looks for in an answer, see
+	// menu; "" for others.
+	Menu string
+	// Delay is how long it is waited before an offer: some firmware misses what comes at once.
+	Delay time.Duration
 }
 
 // Client is who asks, as it tells. All of that but the MAC address may be anything.
@@ -50,6 +57,9 @@ type Client struct {
 	Class string   // of its vendor, as in PXEClient:Arch:00007:UNDI:003016; "" when it tells none
 	Users []string // classes of its user
 	Arch  []uint16 // of its firmware, RFC 4578, section 2.1, and later ones; nil when it does not tell
+	GUID  []byte   // of the machine, as in RFC 4578, section 2.3, without its type; nil when it does not tell
+	// Discovers says that it looks for an address, rather than for more about one that it has.
+	Discovers bool
 }
 
 // Hosts knows who is on the network.
@@ -63,21 +73,41 @@ type Server struct {
 	// Proxy has it tell firmware what to boot, and nobody an address: another server on
 	// the network does that.
 	Proxy bool
-	Log   *slog.Logger
+	// Ask asks the network who has an address, before that is offered with a delay; nil: it
+	// does not. Nobody waits for an answer.
+	Ask func(netip.Addr) error
+	Log *slog.Logger
+
+	late atomic.Int64 // answers that wait for their delay
+}
+
+// mostLate is how many answers may wait for their delay: who asks beyond that asks again.
+const mostLate = 4096
+
+// answer is one to a packet; with an empty packet there is none.
+type answer struct {
+	packet []byte
+	to     net.Addr
+	offers netip.Addr // the zero Addr: none
+	delay  time.Duration
 }
 
 // Serve answers what comes from conn, a socket of port 67 that may send to everybody,
 // until that is closed.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
-	return s.serve(ctx, conn, func(packet []byte, _ net.Addr) ([]byte, net.Addr) {
-		answer, to := s.Answer(ctx, packet)
-		return answer, net.UDPAddrFromAddrPort(to)
+	return s.serve(ctx, conn, func(packet []byte, _ net.Addr) answer {
+		p, to, h := s.answer(ctx, packet)
+		return answer{p, net.UDPAddrFromAddrPort(to), h.IP, h.Delay}
 	})
 }
 
 // serve sends the answers to what comes from conn, until that is closed.
-func (s *Server) serve(ctx context.Context, conn net.PacketConn, answers func(packet []byte, from net.Addr) (answer []byte, to net.Addr)) error {
+func (s *Server) serve(ctx context.Context, conn net.PacketConn, answers func(packet []byte, from net.Addr) answer) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	ctx, cancel := context.WithCancel(ctx)
+	var late sync.WaitGroup
+	defer late.Wait()
+	defer cancel()
 	b := make([]byte, mostPacket)
 	for {
 		n, from, err := conn.ReadFrom(b)
@@ -87,45 +117,81 @@ func (s *Server) serve(ctx context.Context, conn net.PacketConn, answers func(pa
 		if err != nil {
 			return err
 		}
-		answer, to := answers(b[:n], from)
-		if answer == nil {
-			continue
-		}
-		if _, err := conn.WriteTo(answer, to); err != nil && ctx.Err() == nil {
-			s.Log.Warn("answer a machine that asks for its address", "to", to, "err", err) // it asks again
+		a := answers(b[:n], from)
+		switch {
+		case a.packet == nil:
+		case a.delay == 0:
+			s.send(ctx, conn, a)
+		case s.late.Add(1) > mostLate:
+			s.late.Add(-1)
+		default:
+			late.Go(func() { // ends with its delay, or with ctx
+				defer s.late.Add(-1)
+				s.sendLate(ctx, conn, a)
+			})
 		}
 	}
 }
 
+func (s *Server) send(ctx context.Context, conn net.PacketConn, a answer) {
+	if _, err := conn.WriteTo(a.packet, a.to); err != nil && ctx.Err() == nil {
+		s.Log.Warn("answer a machine that asks for its address", "to", a.to, "err", err) // it asks again
+	}
+}
+
+// sendLate sends an answer after its delay, at the beginning of which the network is asked
+// who has the address, as ROMs expect it of a server.
+func (s *Server) sendLate(ctx context.Context, conn net.PacketConn, a answer) {
+	if s.Ask != nil && a.offers.IsValid() {
+		if err := s.Ask(a.offers); err != nil {
+			s.Log.Warn("ask who has an address", "ip", a.offers, "err", err)
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(a.delay):
+		s.send(ctx, conn, a)
+	}
+}
+
 // Answer returns the answer to a packet, and where it goes; nil when there is none.
-func (s *Server) Answer(ctx context.Context, packet []byte) (answer []byte, to netip.AddrPort) {
+func (s *Server) Answer(ctx context.Context, packet []byte) ([]byte, netip.AddrPort) {
+	b, to, _ := s.answer(ctx, packet)
+	return b, to
+}
+
+// answer is Answer, and returns for whom it is: without a delay, unless it is an offer.
+func (s *Server) answer(ctx context.Context, packet []byte) (b []byte, to netip.AddrPort, h Host) {
 	q := question(packet)
 	if q == nil || s.Proxy && q.MessageType() != dhcpv4.MessageTypeDiscover {
-		return nil, to
+		return nil, to, h
 	}
 	if s.Proxy {
-		a := s.point(ctx, q, dhcpv4.MessageTypeOffer)
+		a, h := s.point(ctx, q, dhcpv4.MessageTypeOffer)
 		if a == nil {
-			return nil, to
+			return nil, to, h
 		}
-		return a.ToBytes(), target(q, a)
+		return a.ToBytes(), h.target(q, a), h
 	}
 	h, known := s.Hosts.Host(ctx, client(q))
 	if !known {
-		return nil, to
+		return nil, to, h
 	}
 	kind := h.answers(q)
 	if kind == dhcpv4.MessageTypeNone {
-		return nil, to
+		return nil, to, h
 	}
 	a := h.reply(q, kind)
 	if a == nil {
-		return nil, to
+		return nil, to, h
 	}
 	if kind != dhcpv4.MessageTypeNak {
 		h.tell(q, a)
 	}
-	return a.ToBytes(), target(q, a)
+	if kind != dhcpv4.MessageTypeOffer {
+		h.Delay = 0
+	}
+	return a.ToBytes(), h.target(q, a), h
 }
 
 // question is what a client on Ethernet asks, nil when a packet is none of that.
@@ -151,7 +217,10 @@ func (h Host) reply(q *dhcpv4.DHCPv4, kind dhcpv4.MessageType) *dhcpv4.DHCPv4 {
 
 // client is who asks a question.
 func client(q *dhcpv4.DHCPv4) Client {
-	c := Client{MAC: ethernet.MAC(q.ClientHWAddr.String()), Name: q.HostName(), Class: q.ClassIdentifier(), Users: q.UserClass()}
+	c := Client{MAC: ethernet.MAC(q.ClientHWAddr.String()), Name: q.HostName(), Class: q.ClassIdentifier(), Users: q.UserClass(), Discovers: q.MessageType() == dhcpv4.MessageTypeDiscover}
+	if id := q.Options.Get(dhcpv4.OptionClientMachineIdentifier); len(id) > 1 && id[0] == 0 {
+		c.GUID = id[1:]
+	}
 	for _, a := range q.ClientArch() {
 		c.Arch = append(c.Arch, uint16(a))
 	}
@@ -205,6 +274,12 @@ func (h Host) tell(q, a *dhcpv4.DHCPv4) {
 // boots puts into an answer what the client boots, if there is something for it.
 func (h Host) boots(q, a *dhcpv4.DHCPv4) bool {
 	switch ipxe := isIPXE(q); {
+	case h.Menu != "":
+		a.UpdateOption(dhcpv4.OptClassIdentifier(pxeClient))
+		a.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, menu(h.Menu)))
+		if id := q.Options.Get(dhcpv4.OptionClientMachineIdentifier); id != nil {
+			a.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, id))
+		}
 	case ipxe && h.Script != "":
 		a.UpdateOption(dhcpv4.OptBootFileName(h.Script))
 	case !ipxe && h.Loader != "":
@@ -229,12 +304,23 @@ var (
 // isIPXE reports whether a client is iPXE, which says so in a form of its own.
 func isIPXE(q *dhcpv4.DHCPv4) bool { return slices.Contains(q.UserClass(), "iPXE") }
 
+// menu is option 43 with a menu of one entry, as PXE 2.1, table 2-1, has it: do as the
+// first entry says without asking other servers; the prompt is "PXE", shown for no time;
+// and the entry, which is local boot, has a text.
+func menu(text string) []byte {
+	b := []byte{6, 1, 3, 10, 4, 0, 'P', 'X', 'E', 9, byte(3 + len(text)), 0, 0, byte(len(text))}
+	return append(append(b, text...), 255)
+}
+
 // target is where an answer goes, RFC 2131, section 4.1. To a client without an address
-// it goes to the one that it gets: the network must know whose that is without asking.
-func target(q, a *dhcpv4.DHCPv4) netip.AddrPort {
+// it goes to the one that it gets: the network must know whose that is without asking. To
+// the ROM of a Raspberry Pi it always does, and to the zero address when another server
+// gives one: boards have the same transaction number, and take what others are offered.
+func (h Host) target(q, a *dhcpv4.DHCPv4) netip.AddrPort {
 	everybody := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), clientPort)
 	ip := a.YourIPAddr
 	switch {
+	case h.Menu != "" && q.GatewayIPAddr.IsUnspecified() && q.ClientIPAddr.IsUnspecified() && a.MessageType() != dhcpv4.MessageTypeNak:
 	case !q.GatewayIPAddr.IsUnspecified():
 		relay, _ := netip.AddrFromSlice(q.GatewayIPAddr.To4())
 		return netip.AddrPortFrom(relay, serverPort)

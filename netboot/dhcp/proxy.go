@@ -11,7 +11,9 @@ import (
 // ServeProxy answers firmware that has its address from another server and asks this one
 // what it boots, PXE 2.1, section 2.2: conn is a socket of port 4011. It ends as Serve does.
 func (s *Server) ServeProxy(ctx context.Context, conn net.PacketConn) error {
-	return s.serve(ctx, conn, func(packet []byte, from net.Addr) ([]byte, net.Addr) { return s.AnswerDirectly(ctx, packet), from })
+	return s.serve(ctx, conn, func(packet []byte, from net.Addr) answer {
+		return answer{packet: s.AnswerDirectly(ctx, packet), to: from}
+	})
 }
 
 // AnswerDirectly returns the answer to a packet that came to port 4011, nil when there is
@@ -21,7 +23,7 @@ func (s *Server) AnswerDirectly(ctx context.Context, packet []byte) []byte {
 	if q == nil || q.MessageType() != dhcpv4.MessageTypeRequest && q.MessageType() != dhcpv4.MessageTypeInform {
 		return nil
 	}
-	a := s.point(ctx, q, dhcpv4.MessageTypeAck)
+	a, _ := s.point(ctx, q, dhcpv4.MessageTypeAck)
 	if a == nil {
 		return nil
 	}
@@ -37,23 +39,26 @@ const pxeClient = "PXEClient"
 
 // point is the answer of a proxy: what to boot, to firmware that looks for that. Others
 // are no business of this server, on a network that is another one's.
-func (s *Server) point(ctx context.Context, q *dhcpv4.DHCPv4, kind dhcpv4.MessageType) *dhcpv4.DHCPv4 {
+func (s *Server) point(ctx context.Context, q *dhcpv4.DHCPv4, kind dhcpv4.MessageType) (*dhcpv4.DHCPv4, Host) {
 	if !strings.HasPrefix(q.ClassIdentifier(), pxeClient) {
-		return nil
+		return nil, Host{}
 	}
 	h, known := s.Hosts.Host(ctx, client(q))
 	if !known {
-		return nil
+		return nil, h
 	}
 	a := h.reply(q, kind)
 	if a == nil || !h.boots(q, a) {
-		return nil
+		return nil, h
 	}
 	a.ServerIPAddr = h.Server.AsSlice()
+	if h.Menu != "" {
+		return a, h
+	}
 	a.UpdateOption(dhcpv4.OptClassIdentifier(pxeClient))
 	a.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, noDiscovery))
 	if id := q.Options.Get(dhcpv4.OptionClientMachineIdentifier); id != nil {
 		a.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, id))
 	}
-	return a
+	return a, h
 }

@@ -1,7 +1,7 @@
 // Package nic makes an interface of this host the network that boards and PCs boot
 // from: sockets that hear nobody else. It knows no device. Its one surprising rule: what
-// answers a client that has no address yet goes to its MAC address, since such a client
-// answers nobody who asks where the address is.
+// goes to a client that boots is sent to its MAC address: it has no address yet, or its
+// firmware answers nobody who asks where that is.
 package nic
 
 import (
@@ -62,8 +62,8 @@ func (i *Interface) ListenUDP(port uint16) (net.PacketConn, error) {
 	return c.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(i.Addr, port).String())
 }
 
-// DialUDP opens a UDP socket of the host to somebody on the interface.
-func (i *Interface) DialUDP(to netip.AddrPort) (net.Conn, error) {
+// dialUDP opens a UDP socket of the host to somebody on the interface.
+func (i *Interface) dialUDP(to netip.AddrPort) (net.Conn, error) {
 	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(i.Addr, 0)), Control: i.bind}
 	return d.Dial("udp4", to.String())
 }
@@ -92,7 +92,7 @@ func (i *Interface) Neighbour(ip netip.Addr) net.HardwareAddr {
 
 // ask has the host ask who has an address: it wants to send something there.
 func (i *Interface) ask(ip netip.Addr) {
-	c, err := i.DialUDP(netip.AddrPortFrom(ip, discard))
+	c, err := i.dialUDP(netip.AddrPortFrom(ip, discard))
 	if err != nil {
 		return // there is no way to it
 	}
@@ -104,14 +104,21 @@ func (i *Interface) ask(ip netip.Addr) {
 // has ended are over.
 func (i *Interface) Prod(uint16, netip.AddrPort) {}
 
+// question is a packet of ARP, RFC 826, that asks who has an address of IPv4.
+func question(mac net.HardwareAddr, from, who netip.Addr) []byte {
+	b := []byte{0, 1, 8, 0, 6, 4, 0, 1} // Ethernet, IPv4, the lengths of their addresses, a request
+	b = append(append(b, mac...), from.AsSlice()...)
+	return append(append(b, make([]byte, 6)...), who.AsSlice()...)
+}
+
 const (
 	ipHeader, udpHeader = 20, 8 // bytes
 
 	protocolUDP = 17
 )
 
-// datagram is an IPv4 packet with one of UDP, without a checksum of the latter, which
-// RFC 768 leaves to the sender.
+// datagram is an IPv4 packet with one of UDP. That has its checksum, too, which RFC 768
+// leaves to the sender: firmware may not.
 func datagram(from, to netip.AddrPort, b []byte) []byte {
 	p := make([]byte, ipHeader+udpHeader, ipHeader+udpHeader+len(b))
 	put := binary.BigEndian.PutUint16
@@ -124,14 +131,27 @@ func datagram(from, to netip.AddrPort, b []byte) []byte {
 	put(p[ipHeader:], from.Port())
 	put(p[ipHeader+2:], to.Port())
 	put(p[ipHeader+4:], uint16(udpHeader+len(b)))
-	return append(p, b...)
+	p = append(p, b...)
+	// With what RFC 768 calls its pseudo header: the addresses are in the packet.
+	sum := checksum(p[12:ipHeader], p[ipHeader:], []byte{0, protocolUDP, p[ipHeader+4], p[ipHeader+5]})
+	if sum == 0 { // which would say that there is none
+		sum = 0xffff
+	}
+	put(p[ipHeader+6:], sum)
+	return p
 }
 
-// checksum is that of a header of IPv4, RFC 791, section 3.1.
-func checksum(header []byte) uint16 {
+// checksum is that of RFC 1071 over parts of a packet. One that has an odd number of bytes
+// counts as if a zero followed it.
+func checksum(parts ...[]byte) uint16 {
 	var sum uint32
-	for i := 0; i < len(header); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(header[i:]))
+	for _, b := range parts {
+		for ; len(b) > 1; b = b[2:] {
+			sum += uint32(b[0])<<8 | uint32(b[1])
+		}
+		if len(b) == 1 {
+			sum += uint32(b[0]) << 8
+		}
 	}
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +18,8 @@ import (
 
 // ListenBroadcast opens a UDP port for what is sent to everybody on the interface. What
 // is written to an address of its network must be an answer of DHCP: it goes to the
-// client whose MAC address is in there.
+// client whose MAC address is in there. So does what is written to the zero address, which
+// is that of a client whose address the server does not know.
 func (i *Interface) ListenBroadcast(port uint16) (net.PacketConn, error) {
 	c := net.ListenConfig{Control: i.bind}
 	conn, err := c.ListenPacket(context.Background(), "udp4", ":"+strconv.Itoa(int(port)))
@@ -92,17 +94,86 @@ func (c *clients) WriteTo(b []byte, to net.Addr) (int, error) {
 		return 0, net.InvalidAddrError("want a packet of DHCP, and an address of UDP")
 	}
 	client := u.AddrPort()
-	if !c.on.Net.Contains(client.Addr()) {
+	switch ip := client.Addr().Unmap(); {
+	case ip.IsUnspecified():
+		client = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), client.Port())
+	case !c.on.Net.Contains(ip):
 		return c.PacketConn.WriteTo(b, to)
 	}
-	at := unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IP), Ifindex: c.on.index, Halen: macTo - macFrom}
-	copy(at.Addr[:], b[macFrom:macTo])
-	return len(b), unix.Sendto(c.raw, datagram(netip.AddrPortFrom(c.on.Addr, c.port), client, b), 0, &at)
+	return len(b), c.on.sendTo(c.raw, b[macFrom:macTo], unix.ETH_P_IP, datagram(netip.AddrPortFrom(c.on.Addr, c.port), client, b))
 }
 
 func (c *clients) Close() error {
 	defer unix.Close(c.raw)
 	return c.PacketConn.Close()
+}
+
+// sendTo sends a packet of a protocol to a MAC address, through a packet socket.
+func (i *Interface) sendTo(raw int, mac net.HardwareAddr, protocol uint16, packet []byte) error {
+	at := unix.SockaddrLinklayer{Protocol: bigEndian(protocol), Ifindex: i.index, Halen: uint8(len(mac))}
+	copy(at.Addr[:], mac)
+	return unix.Sendto(raw, packet, 0, &at)
+}
+
+// AskWho asks everybody on the interface who has an address. An answer is for the kernel.
+func (i *Interface) AskWho(ip netip.Addr) error {
+	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("send to MAC addresses: %w", err)
+	}
+	defer unix.Close(raw)
+	everybody := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	return i.sendTo(raw, everybody, unix.ETH_P_ARP, question(i.MAC, i.Addr, ip))
+}
+
+// DialUDP opens a UDP socket of the host to somebody on the interface. What is written to
+// it goes to the MAC address, without asking who has the IP address; with a nil one it is
+// a socket like others.
+func (i *Interface) DialUDP(to netip.AddrPort, mac net.HardwareAddr) (net.Conn, error) {
+	conn, err := i.dialUDP(to)
+	if err != nil || mac == nil {
+		return conn, err
+	}
+	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("send to MAC addresses: %w", err)
+	}
+	from := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	return &direct{Conn: conn, on: i, from: from, to: to, mac: mac, raw: raw}, nil
+}
+
+// direct is a socket to a client at a MAC address.
+type direct struct {
+	net.Conn
+	on       *Interface
+	from, to netip.AddrPort
+	mac      net.HardwareAddr
+
+	mu  sync.Mutex
+	raw int // a packet socket, -1 when it is closed
+}
+
+func (d *direct) Write(b []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.raw < 0 {
+		return 0, net.ErrClosed
+	}
+	if err := d.on.sendTo(d.raw, d.mac, unix.ETH_P_IP, datagram(d.from, d.to, b)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func (d *direct) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.raw >= 0 {
+		unix.Close(d.raw)
+		d.raw = -1
+	}
+	return d.Conn.Close()
 }
 
 // bigEndian is a number as the kernel wants it of the network.

@@ -17,4 +17,14 @@ func (i *Interface) ListenBroadcast(uint16) (net.PacketConn, error) {
 
 func (i *Interface) seen(netip.Addr) net.HardwareAddr { return nil }
 
+// AskWho fails, too.
+func (i *Interface) AskWho(netip.Addr) error {
+	return fault.Failedf("the server boots boards and PCs on Linux alone")
+}
+
+// DialUDP opens a UDP socket of the host to somebody on the interface.
+func (i *Interface) DialUDP(to netip.AddrPort, _ net.HardwareAddr) (net.Conn, error) {
+	return i.dialUDP(to)
+}
+
 func (i *Interface) bind(string, string, syscall.RawConn) error { return nil }

@@ -2,6 +2,7 @@ package nic
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -14,13 +15,21 @@ func TestDatagram(t *testing.T) {
 	p := datagram(from, to, []byte("odd"))
 	want := []byte{
 		0x45, 0, 0, 31, 0, 0, 0, 0, 64, 17, p[10], p[11], 192, 168, 7, 1, 192, 168, 7, 200,
-		0, 67, 0, 68, 0, 11, 0, 0, 'o', 'd', 'd',
+		0, 67, 0, 68, 0, 11, p[26], p[27], 'o', 'd', 'd',
 	}
 	if !bytes.Equal(p, want) {
 		t.Errorf("% x, want % x", p, want)
 	}
 	if sum := checksum(p[:ipHeader]); sum != 0 {
 		t.Errorf("with its checksum the header sums up to %#x, want 0", sum)
+	}
+	// The sum of all that UDP checks, with its checksum, is nothing, too: addresses, protocol
+	// and length, and the packet.
+	if sum := checksum(p[12:20], []byte{0, 17, 0, 11}, p[20:]); sum != 0 || p[26] == 0 && p[27] == 0 {
+		t.Errorf("with its checksum % x what UDP has sums up to %#x, want 0", p[26:28], sum)
+	}
+	if p := datagram(from, to, []byte{0x6f, 0x39}); p[26] != 0xff || p[27] != 0xff {
+		t.Errorf("a checksum that is nothing is % x, want ff ff", p[26:28])
 	}
 	if sum := checksum([]byte{0xff, 0xff, 0xff, 0xff, 0, 1}); sum != 0xfffe {
 		t.Errorf("what is carried is lost: %#x", sum)
@@ -54,5 +63,14 @@ func TestOpen(t *testing.T) {
 		if _, err := Open(name, netip.MustParseAddr("192.0.2.1")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
+	}
+}
+
+// Who has an address is asked as RFC 826 has it.
+func TestQuestion(t *testing.T) {
+	got := question(net.HardwareAddr{2, 0, 0, 0, 0, 1}, netip.MustParseAddr("192.168.7.1"), netip.MustParseAddr("192.168.7.200"))
+	want := []byte{0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 192, 168, 7, 1, 0, 0, 0, 0, 0, 0, 192, 168, 7, 200}
+	if !bytes.Equal(got, want) {
+		t.Errorf("% x, want % x", got, want)
 	}
 }
