@@ -121,10 +121,8 @@ func (m *machine) boot() error {
 
 // begin sets what belongs to the kernel.
 func (m *machine) begin() error {
-	if wrong, err := setClock(m.in.Clock, tolerance); err != nil {
-		m.log.logf("clock: %v", err)
-	} else if wrong != 0 {
-		m.log.logf("the clock was wrong by %v", -wrong.Round(time.Second))
+	if !m.in.Clock.IsZero() && wrongBy(m.in.Clock).Abs() >= tolerance {
+		m.orders.clock.set(m.in.Clock)
 	}
 	if err := seed(m.in.Seed); err != nil {
 		m.log.logf("random numbers: %v", err)

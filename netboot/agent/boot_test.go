@@ -316,17 +316,25 @@ func (b *bench) terminal(c *ssh.Client) {
 	}
 }
 
-// clock has the server set the clock, after a report.
+// clock has the server set the clock, after a report. It stays so when somebody sets it by
+// hand, whatever else the server says.
 func (b *bench) clock(c *ssh.Client, r instructions.Report) {
 	then := time.Date(2033, 3, 3, 3, 3, 0, 0, time.UTC)
 	b.orders <- instructions.Order{Clock: &then, After: r.Uptime}
-	for end := time.Now().Add(boottest.Wait); ; time.Sleep(50 * time.Millisecond) {
-		out, err := b.run(c, "date -u +%Y-%m-%d")
-		if out == "2033-03-03\n" {
-			return
+	for _, wrong := range []string{"", "2001-01-01", "2044-04-04"} {
+		if wrong != "" {
+			if out, err := b.run(c, "date -u -s '"+wrong+" 00:00:00'"); err != nil {
+				b.t.Fatalf("set the clock: %q, %v", out, err)
+			}
 		}
-		if time.Now().After(end) {
-			b.t.Fatalf("clock: %q, %v", out, err)
+		for end := time.Now().Add(boottest.Wait); ; time.Sleep(50 * time.Millisecond) {
+			out, err := b.run(c, "date -u +%Y-%m-%d")
+			if out == "2033-03-03\n" {
+				break
+			}
+			if time.Now().After(end) {
+				b.t.Fatalf("clock, set to %q: %q, %v", wrong, out, err)
+			}
 		}
 	}
 }

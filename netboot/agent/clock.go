@@ -3,42 +3,120 @@
 package main
 
 import (
+	"sync"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// uptime is how many seconds ago the kernel started.
-func uptime() float64 {
+// since is how long ago the kernel started.
+func since() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
 		return 0
 	}
-	return time.Duration(t.Nano()).Seconds()
+	return time.Duration(t.Nano())
 }
 
-// disciplined reports whether something on the machine keeps the clock right by itself,
-// as an NTP client does.
+// uptime is the same in seconds.
+func uptime() float64 { return since().Seconds() }
+
+// disciplined reports whether something on the machine says that it keeps the clock right
+// by itself, as an NTP client does. Who sets the clock takes that back.
 func disciplined() bool {
 	var t unix.Timex
 	_, err := unix.Adjtimex(&t)
 	return err == nil && t.Status&unix.STA_UNSYNC == 0
 }
 
-// tolerance is how wrong the clock may be before it is set.
-const tolerance = 500 * time.Millisecond
+const (
+	// tolerance is how wrong the clock may be before it is set.
+	tolerance = 500 * time.Millisecond
+	// distrust is how wrong it may be while something says that it keeps it right.
+	distrust = time.Second
+	// mostDisputes is how often it is set all the same. What then sets it wrong again is
+	// there, and knows another time.
+	mostDisputes = 3
+	// noteEvery is how often it is noted at most that it was set.
+	noteEvery = time.Minute
+)
 
-// setClock sets the clock if it is wrong by more than a tolerance, and says by how much
-// it was.
-func setClock(to time.Time, tolerance time.Duration) (wrong time.Duration, err error) {
-	if to.IsZero() {
-		return 0, nil
+// clock keeps the clock of the machine as the server's is.
+type clock struct {
+	log *record
+
+	mu       sync.Mutex
+	known    bool
+	ahead    time.Duration // of the kernel's start, when the clock is right and known
+	disputes int
+	noted    time.Duration // after the kernel's start
+}
+
+// told is called with what time it was, on average, and how long the answer took.
+func (c *clock) told(at time.Time, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sets(wrongBy(at), took, disciplined()) {
+		c.set(at)
 	}
-	wrong = time.Since(to.Round(0)) // not by the monotonic clock, which the server does not have
-	if wrong.Abs() < tolerance {
-		return 0, nil
+	c.ahead, c.known = time.Duration(time.Now().UnixNano())-since(), true
+}
+
+// sets reports whether a clock that is wrong is to be set.
+func (c *clock) sets(wrong, took time.Duration, disciplined bool) bool {
+	limit := max(tolerance, took)
+	if disciplined {
+		limit = max(distrust, took)
 	}
+	switch {
+	case wrong.Abs() < limit:
+		if disciplined {
+			c.disputes = 0
+		}
+		return false
+	case !disciplined:
+		return true
+	}
+	c.disputes++
+	if c.disputes == mostDisputes+1 {
+		c.log.logf("the clock is %v ahead of the server's: something here insists on that", wrong.Round(time.Millisecond))
+	}
+	return c.disputes <= mostDisputes
+}
+
+// watch is called all the time: a clock that somebody sets by hand is wrong until the
+// server is heard next.
+func (c *clock) watch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.known || disciplined() {
+		return
+	}
+	if right := time.Unix(0, int64(since()+c.ahead)); wrongBy(right).Abs() >= tolerance {
+		c.set(right)
+	}
+}
+
+func (c *clock) set(to time.Time) {
+	wrong, err := setClock(to)
+	if err != nil {
+		c.log.logf("clock: %v", err)
+		return
+	}
+	if now := since(); c.noted == 0 || now-c.noted >= noteEvery {
+		c.noted = now
+		c.log.logf("the clock was wrong by %v", -wrong.Round(time.Millisecond))
+	}
+}
+
+// wrongBy is how far ahead the clock is when it is that late. It does not ask the monotonic
+// clock, which the server does not have.
+func wrongBy(at time.Time) time.Duration { return time.Since(at.Round(0)) }
+
+// setClock sets the clock, and returns how wrong it was.
+func setClock(to time.Time) (wrong time.Duration, err error) {
+	wrong = wrongBy(to)
 	tv := unix.NsecToTimeval(to.UnixNano())
 	return wrong, unix.Settimeofday(&tv)
 }

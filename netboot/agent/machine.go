@@ -38,7 +38,7 @@ type machine struct {
 
 func newMachine(log *record) *machine {
 	m := &machine{log: log, changed: make(chan struct{}, 1), resume: make(chan struct{}), root: -1}
-	m.orders = orders{log: log, begun: func(what string) { m.set(func() { m.ending = what }) }}
+	m.orders = orders{log: log, clock: clock{log: log}, begun: func(what string) { m.set(func() { m.ending = what }) }}
 	return m
 }
 

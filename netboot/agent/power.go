@@ -20,20 +20,17 @@ const hangs = 20 * time.Second
 // orders follows what the server orders.
 type orders struct {
 	log   *record
+	clock clock
 	begun func(what string) // tells the server that what it ordered has begun
 	mu    sync.Mutex
 	ends  bool // a shutdown has begun
 }
 
 func (o *orders) follow(order instructions.Order) {
-	if order.Clock != nil && order.After > 0 && !disciplined() {
+	if order.Clock != nil && order.After > 0 {
 		// It was said somewhere between the report and now.
 		took := time.Duration((uptime() - order.After) * float64(time.Second))
-		if wrong, err := setClock(order.Clock.Add(took/2), max(tolerance, took)); err != nil {
-			o.log.logf("clock: %v", err)
-		} else if wrong != 0 {
-			o.log.logf("the clock was wrong by %v", -wrong.Round(time.Millisecond))
-		}
+		o.clock.told(order.Clock.Add(took/2), took)
 	}
 	if order.Blink > 0 {
 		go blink(time.Duration(order.Blink)*time.Second, o.log) // ends after that time

@@ -33,6 +33,7 @@ func (m *machine) watchShutdown() {
 				m.orders.resetIfItHangs(instructions.Reboot)
 			}
 		case <-tick.C:
+			m.orders.clock.watch()
 			line, _ := os.ReadFile("/proc/1/cmdline") // there is a process 1
 			if what := shutdownOf(initName(), string(line)); what != "" {
 				m.orders.resetIfItHangs(what)
