@@ -64,6 +64,7 @@ func (l *lab) tourOfMachines(ctx context.Context, dir string) error {
 		{"A free node is yours at once. It reboots on your copy of its default image:", "node acquire vm1", ""},
 		{"Wait until it is up, and run something on it:", "node wait vm1", ""},
 		{"", "node run vm1 'uname -a; free -m'", ""},
+		{"A Debian may take longer than the 3 minutes in which a node should be up, where QEMU has no help of the hardware:", "node config vm1 boot.timeout=10m", ""},
 		{"Have it boot another image:", "node boot vm1 debian", ""},
 		{"", "node wait vm1", ""},
 		{"", "node run vm1 'head -1 /etc/os-release; cat /proc/1/comm'", ""},

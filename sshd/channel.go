@@ -103,7 +103,7 @@ func (x *session) openTerminal(payload []byte) bool {
 		x.denied = true
 		return false
 	}
-	x.tty = newTTY(x.ctx, x.in, stream{x.out, x.ch}, printable(r.Term, 64))
+	x.tty = newTTY(x.ctx, x.in, stream{x.out, x.ch}, terminalName(r.Term))
 	x.tty.resize(r.Columns, r.Rows)
 	return true
 }

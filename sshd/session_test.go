@@ -2,6 +2,7 @@ package sshd
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -220,6 +221,20 @@ func TestWindow(t *testing.T) {
 	}
 	if status := r.status(); status != 0 || r.out.String() != "vt100?[2J 149x79\r\n" {
 		t.Errorf("status %d, out %q", status, r.out)
+	}
+
+	for _, term := range []string{"", "unknown", "dumb"} {
+		if s, err = c.NewSession(); err != nil {
+			t.Fatal(err)
+		}
+		r = &running{Session: s, t: t, out: &buffer{}, err: &buffer{}}
+		s.Stdout = r.out
+		if err := errors.Join(s.RequestPty(term, 0, 0, nil), s.Start("size")); err != nil {
+			t.Fatal(err)
+		}
+		if status := r.status(); status != 0 || r.out.String() != "dumb 80x24\r\n" {
+			t.Errorf("TERM=%s: status %d, out %q", term, status, r.out)
+		}
 	}
 
 	r = start(t, c, true, "resized")

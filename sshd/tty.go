@@ -49,6 +49,15 @@ func newTTY(ctx context.Context, keys io.Reader, wire io.Writer, name string) *t
 	}
 }
 
+// terminalName is what a client calls its terminal. One without a name, or of an unknown
+// type, is taken to know no escape sequences.
+func terminalName(term string) string {
+	if name := printable(term, 64); name != "" && name != "unknown" {
+		return name
+	}
+	return "dumb"
+}
+
 // pump moves what is typed to whoever reads, until that or the session ends.
 func (t *tty) pump() {
 	p := make([]byte, 512)

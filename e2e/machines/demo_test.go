@@ -50,7 +50,7 @@ func TestDemoOfMachines(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"All are up after ", "Linux vm1 ", "NAME=debian\n", "vm1 is free and boots its default image", "All machines are ended."} {
+	for _, want := range []string{"All are up after ", "Linux vm1 ", "vm1 is configured\n", "NAME=debian\n", "vm1 is free and boots its default image", "All machines are ended."} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}
