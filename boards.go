@@ -10,6 +10,7 @@ import (
 	"walt/fault"
 	"walt/netboot"
 	"walt/netboot/nic"
+	"walt/nodes"
 	"walt/pause"
 )
 
@@ -31,6 +32,7 @@ func (s *server) serveBoards(ctx context.Context) error {
 		if why := fmt.Sprint(err); why != told {
 			s.log.Error("boards and PCs cannot boot from here; it is tried again every minute", "interface", s.segment.Interface, "err", err)
 			told = why
+			s.lab.Troubled(ctx, netboot.BootTrouble, nodes.Trouble{Text: "boards and PCs cannot boot from here: " + why})
 		}
 		if pause.For(ctx, boardsAgain) != nil {
 			return nil

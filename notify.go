@@ -21,8 +21,13 @@ func notifyReady(status string, failed error) {
 	if failed != nil {
 		errno = int(unix.EINVAL)
 	}
-	notify(fmt.Sprintf("READY=1\nSTATUS=%s\nERRNO=%d", strings.ReplaceAll(status, "\n", "; "), errno))
+	notify(fmt.Sprintf("READY=1\nSTATUS=%s\nERRNO=%d", oneLine(status), errno))
 }
+
+// notifyStatus says how the server is.
+func notifyStatus(status string) { notify("STATUS=" + oneLine(status)) }
+
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
 
 // notifyReloading says that the configuration is about to be read again. The time
 // tells systemd which of several reloads it is.

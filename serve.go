@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -58,6 +59,8 @@ type server struct {
 	ssh      *sshd.Server
 	virtual  config.Virtual // as it is in force
 	segment  config.Network // the same, from the start on
+	ready    atomic.Bool
+	unread   atomic.Pointer[string] // what is wrong with the configuration that was last read
 	hostKeys []ssh.Signer
 	listener net.Listener
 	// reload reads the configuration again, at SIGHUP; nil when it cannot change.
@@ -115,6 +118,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	}
 	s.lab.Machines, s.lab.Boards = s.netboot, c.Network.Interface != ""
 	s.lab.Agents = s.netboot
+	s.lab.OnTroubles = s.tellTroubles
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim, nodes.QEMU: s.qemu}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal,
@@ -175,8 +179,25 @@ func (s *server) online(user auth.Name) bool { return s.ssh.Online(user) }
 
 func (s *server) cut(user auth.Name, key string) { s.ssh.Cut(user, key) }
 
-// accepting says that it is, and where.
-func (s *server) accepting() string { return "accepting logins on " + s.listener.Addr().String() }
+// accepting says that it is, and where, and what is wrong: on the network of boards and
+// PCs, and with the configuration that was last read.
+func (s *server) accepting() string {
+	all := []string{"accepting logins on " + s.listener.Addr().String()}
+	for _, t := range s.lab.Troubles() {
+		all = append(all, t.Text)
+	}
+	if wrong := s.unread.Load(); wrong != nil {
+		all = append(all, "the configuration stays as it was: "+*wrong)
+	}
+	return strings.Join(all, "; ")
+}
+
+// tellTroubles tells systemd what is wrong, once logins are accepted.
+func (s *server) tellTroubles() {
+	if s.ready.Load() {
+		notifyStatus(s.accepting())
+	}
+}
 
 func (s *server) fingerprint() string { return ssh.FingerprintSHA256(s.hostKeys[0].PublicKey()) }
 
@@ -211,6 +232,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
 	ready()
+	s.ready.Store(true)
 	notifyReady(s.accepting(), nil)
 
 	var err error
@@ -265,9 +287,12 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 		}
 		if err != nil {
 			s.log.Error("the configuration stays as it was", "err", err)
-			notifyReady(fmt.Sprintf("%s; the configuration stays as it was: %v", s.accepting(), err), err)
+			wrong := err.Error()
+			s.unread.Store(&wrong)
+			notifyReady(s.accepting(), err)
 			continue
 		}
+		s.unread.Store(nil)
 		notifyReady(s.accepting(), nil)
 		s.warnUnadministered(ctx)
 		told := s.noteVirtual(c.Virtual)

@@ -44,7 +44,7 @@ func TestDocuments(t *testing.T) {
 			`{"images":[{"link":"lab:bob/mine","models":["rpi-3-b"],"size":7,"created":"2026-11-20T12:00:00Z"}]}`,
 		},
 		"the server": {
-			ServerDevice("192.0.2.1"),
+			ServerDevice("192.0.2.1", ""),
 			`{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null}`,
 		},
 	} {

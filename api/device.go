@@ -15,7 +15,7 @@ type Device struct {
 	MAC    *string `json:"mac"`          // null: of the server
 	IP     *string `json:"ip"`           // null: not known
 	State  string  `json:"state"`        // of a node as in Node; of others a text for people
-	Why    *string `json:"state_reason"` // of a node or switch as in Node
+	Why    *string `json:"state_reason"` // of a node or switch as in Node; of the server, what is wrong on the network of boards and PCs
 	Switch *string `json:"switch"`       // that it is connected to; null: not known
 	Port   *int    `json:"port"`         // of that switch; null: not known
 	// PortName is what that switch calls the port; null: not known.
@@ -30,7 +30,8 @@ func NewDevice(d *nodes.DeviceStatus, state string) Device {
 	}
 }
 
-// ServerDevice is the server itself among the devices.
-func ServerDevice(ip string) Device {
-	return Device{Name: "server", Type: "server", IP: orNull(ip), State: string(nodes.Up)}
+// ServerDevice is the server itself among the devices; wrong is what is wrong on its
+// network, "" when nothing is.
+func ServerDevice(ip, wrong string) Device {
+	return Device{Name: "server", Type: "server", IP: orNull(ip), State: string(nodes.Up), Why: orNull(wrong)}
 }

@@ -46,7 +46,7 @@ func TestComplete(t *testing.T) {
 		{"frob --model=", ""},
 		{"user remove bob --heir c", "carol"},
 		{"log show --issuers b", "bob"},
-		{"log show --type ", "boot download image login-refused ownership power registration state user visit"},
+		{"log show --type ", "boot download image login-refused network ownership power registration state user visit"},
 		{"log show --type user,bo", "boot"},
 
 		// Sets, also after commas.

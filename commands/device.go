@@ -3,6 +3,7 @@ package commands
 import (
 	"cmp"
 	"context"
+	"strings"
 
 	"walt/api"
 	"walt/auth"
@@ -76,8 +77,12 @@ func deviceShow(ctx context.Context, c *Call) error {
 		return err
 	}
 	var first []api.Device
+	var wrong []string
 	if server {
-		first = append(first, api.ServerDevice(c.Lab.IP))
+		for _, t := range c.Lab.Troubles() {
+			wrong = append(wrong, t.Text)
+		}
+		first = append(first, api.ServerDevice(c.Lab.IP, strings.Join(wrong, "; ")))
 	}
 	state := func(d *nodes.DeviceStatus) string { return c.stateOf(d, jobs) }
 	switch {
@@ -102,6 +107,9 @@ func deviceShow(ctx context.Context, c *Call) error {
 		return err
 	}
 	why.tell(c)
+	for _, text := range wrong {
+		c.note("Network: %s.", text)
+	}
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"walt/nodes"
 )
 
 func TestDevices(t *testing.T) {
@@ -76,5 +78,30 @@ func TestDeviceThatWaits(t *testing.T) {
 	lab.testJobs()
 	if got := lab.ok("bob", "device show esp-1"); !strings.HasSuffix(got, ": about to begin (see: advanced jobs)\n") {
 		t.Errorf("when it is retried: %s", got)
+	}
+}
+
+// What is wrong on the network of boards and PCs stands below all devices, while it is so.
+func TestTroublesOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	const text = "another DHCP server answers: 192.168.7.2"
+	lab.nodes.Troubled(t.Context(), "dhcp", nodes.Trouble{Text: text})
+	if got := lab.run("bob", "device show", "").stderr; !strings.HasSuffix(got, "Network: "+text+".\n") {
+		t.Errorf("it is told %q", got)
+	}
+	lab.tell([]step{
+		{user: "bob", line: "log show --type network", stdout: "2026-11-22 12:00:00 network server: " + text + "\n"},
+		{
+			user: "bob", line: "device show server --json",
+			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":"` + text + `","switch":null,"port":null,"port_name":null}]}` + "\n",
+		},
+	})
+	if got := lab.run("bob", "device show rpi-1", "").stderr; strings.Contains(got, text) {
+		t.Errorf("of another device it is told %q", got)
+	}
+	lab.nodes.Calmed("dhcp")
+	if got := lab.run("bob", "device show", "").stderr; strings.Contains(got, text) {
+		t.Errorf("when it is over it is told %q", got)
 	}
 }

@@ -38,6 +38,21 @@ func startSystemd(t *testing.T) (s systemd, path string) {
 // and no other.
 func (s systemd) hears(variables ...string) map[string]string {
 	s.t.Helper()
+	told := s.next()
+	for _, name := range variables {
+		if told[name] == "" {
+			s.t.Errorf("%q lacks %s", told, name)
+		}
+	}
+	if len(told) != len(variables) {
+		s.t.Errorf("%q, want %v", told, variables)
+	}
+	return told
+}
+
+// next returns what the next message assigns.
+func (s systemd) next() map[string]string {
+	s.t.Helper()
 	s.socket.SetReadDeadline(time.Now().Add(patience()))
 	b := make([]byte, 4096)
 	n, err := s.socket.Read(b)
@@ -48,14 +63,6 @@ func (s systemd) hears(variables ...string) map[string]string {
 	for line := range strings.SplitSeq(string(b[:n]), "\n") {
 		name, value, _ := strings.Cut(line, "=")
 		told[name] = value
-	}
-	for _, name := range variables {
-		if told[name] == "" {
-			s.t.Errorf("%q lacks %s", b[:n], name)
-		}
-	}
-	if len(told) != len(variables) {
-		s.t.Errorf("%q, want %v", b[:n], variables)
 	}
 	return told
 }
@@ -149,5 +156,40 @@ func TestNobodyAdministers(t *testing.T) {
 	}
 	if err := l.Stop(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What keeps boards and PCs from booting is told by systemd, and with the devices.
+func TestServiceWithoutItsNetwork(t *testing.T) {
+	t.Parallel()
+	l, err := newLab(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { endLab(t, l) })
+	config, err := os.ReadFile(l.Config)
+	if err == nil {
+		err = os.WriteFile(l.Config, append(config, "\n[network]\ninterface = \"nothing0\"\n"...), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, path := startSystemd(t)
+	l.Env = []string{"NOTIFY_SOCKET=" + path}
+	if err := l.Start(); err != nil {
+		t.Fatal(err)
+	}
+	const why = "boards and PCs cannot boot from here: there is no network interface nothing0"
+	for { // it may be ready before it has tried
+		told := s.next()
+		if strings.HasSuffix(told["STATUS"], "; "+why) {
+			break
+		}
+	}
+	if err := l.Add("", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.SSH("alice", nil, "device", "show").CombinedOutput(); err != nil || !strings.Contains(string(got), "Network: "+why+".") {
+		t.Errorf("device show tells %s, %v", got, err)
 	}
 }

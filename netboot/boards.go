@@ -3,6 +3,7 @@ package netboot
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -35,6 +36,9 @@ type Devices interface {
 	Met(context.Context, nodes.Arrival) (nodes.Device, error)
 	// Device returns the one with a MAC address, false when there is none.
 	Device(context.Context, ethernet.MAC) (nodes.Device, bool, error)
+	// Troubled is told of what is wrong on the network, under a key, until Calmed is.
+	Troubled(ctx context.Context, key string, t nodes.Trouble)
+	Calmed(key string)
 }
 
 // boards are the devices of a segment. They start when somebody switches them on, and
@@ -43,12 +47,15 @@ type boards struct {
 	*Server
 	Segment
 	on      BoardNetwork
+	mac     net.HardwareAddr // of this host on it
 	devices Devices
 
 	mu      sync.Mutex
 	holders map[netip.Addr]ethernet.MAC // of addresses that the server gave
 	busy    map[netip.Addr]bool         // whose boots are being prepared
 	roms    map[ethernet.MAC]*rom       // of Raspberry Pis
+	foreign map[netip.Addr]*foreigner   // other servers of DHCP that were heard
+	look    chan netip.Addr             // one that may be there
 }
 
 // machine is a node as who boots.
@@ -60,6 +67,9 @@ func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
 
 // Host implements dhcp.Hosts: who asks is a device of the lab from then on.
 func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
+	if string(c.MAC) == b.mac.String() {
+		return dhcp.Host{}, false // it looks for other servers
+	}
 	ctx, cancel := context.WithTimeout(ctx, meetLimit)
 	defer cancel()
 	d, err := b.devices.Met(ctx, nodes.Arrival{MAC: c.MAC, Model: modelOf(c), Host: c.Name})

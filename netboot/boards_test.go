@@ -45,6 +45,10 @@ func (k known) Device(_ context.Context, mac ethernet.MAC) (nodes.Device, bool, 
 	return d, here, nil
 }
 
+// Troubled and Calmed take no notice.
+func (k known) Troubled(context.Context, string, nodes.Trouble) {}
+func (k known) Calmed(string)                                   {}
+
 // segment is one with two addresses for devices, of which the first is the server's.
 var segment = netboot.Segment{
 	DHCP: netboot.Full, Net: netip.MustParsePrefix("127.0.0.0/24"), Server: server, Router: netip.MustParseAddr("127.0.0.3"),
@@ -312,6 +316,8 @@ func (c *closedPorts) DialUDP(netip.AddrPort, net.HardwareAddr) (net.Conn, error
 }
 
 func (c *closedPorts) AskWho(netip.Addr) error { return errors.New("not here") }
+
+func (c *closedPorts) HearServers(context.Context, func(net.HardwareAddr, []byte)) error { return nil }
 
 func TestCheckBoards(t *testing.T) {
 	t.Parallel()

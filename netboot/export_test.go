@@ -2,6 +2,7 @@ package netboot
 
 import (
 	"context"
+	"net"
 	"net/http"
 
 	"walt/netboot/dhcp"
@@ -10,9 +11,29 @@ import (
 // Boards returns what answers the devices of a segment: by DHCP, and what iPXE on them is
 // to do.
 func Boards(s *Server, on BoardNetwork, segment Segment, devices Devices) (dhcp.Hosts, http.HandlerFunc) {
-	b := newBoards(s, on, segment, devices)
+	b := newBoards(s, on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1}, devices)
 	return b, b.script
 }
+
+// Hears has what answers the devices of a segment hear a server of DHCP.
+func Hears(hosts dhcp.Hosts, from net.HardwareAddr, packet []byte) {
+	hosts.(*boards).hears(from, packet)
+}
+
+// Heard tells of the server that it heard last, if there is one.
+func Heard(ctx context.Context, hosts dhcp.Hosts) bool {
+	b := hosts.(*boards)
+	select {
+	case ip := <-b.look:
+		b.meetsServer(ctx, ip)
+		return true
+	default:
+		return false
+	}
+}
+
+// ForgetServers forgets servers of DHCP that are gone.
+func ForgetServers(hosts dhcp.Hosts) { hosts.(*boards).forgetServers() }
 
 // Files returns what the last boot of a machine starts with, made again when it is gone.
 func Files(ctx context.Context, s *Server, m Machine) (Boot, error) {

@@ -28,6 +28,8 @@ func (n *neighbours) Neighbour(ip netip.Addr) net.HardwareAddr {
 	return mac
 }
 
+func (n *neighbours) HearServers(context.Context, func(net.HardwareAddr, []byte)) error { return nil }
+
 func (n *neighbours) ListenUDP(uint16) (net.PacketConn, error) { return nil, errors.New("not here") }
 
 func (n *neighbours) DialUDP(netip.AddrPort, net.HardwareAddr) (net.Conn, error) {

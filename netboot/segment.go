@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"walt/fault"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
+	"walt/nodes"
 	"walt/pause"
 )
 
@@ -24,6 +26,8 @@ const (
 	portDHCPClient, portTFTP, portProxy = 68, 69, 4011
 	// beginAgain is after how long the server looks again whether it may give addresses.
 	beginAgain = time.Minute
+	// BootTrouble is the key of what keeps boards and PCs from beginning to boot.
+	BootTrouble = "boot"
 )
 
 // DHCP is what the server does of that on a segment.
@@ -58,31 +62,40 @@ type BoardNetwork interface {
 	AskWho(netip.Addr) error
 	// Neighbour is who has an address on the network, nil when nobody seems to.
 	Neighbour(netip.Addr) net.HardwareAddr
+	// HearServers calls heard with what servers of DHCP send that reaches this host, and
+	// whose MAC address sent it, until ctx ends.
+	HearServers(ctx context.Context, heard func(from net.HardwareAddr, packet []byte)) error
 }
 
 // ServeBoards serves the devices of a segment, until ctx ends. It gives them addresses
 // unless another server does: mac is who asks for that.
 func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) error {
-	b := newBoards(s, on, segment, devices)
+	b := newBoards(s, on, segment, mac, devices)
 	if err := b.resume(ctx); err != nil {
 		return err
 	}
 	web := s.handlers()
 	web.HandleFunc("GET /ipxe", b.script)
-	return s.serve(ctx, on, web, func(ctx context.Context) error { return b.begin(ctx, mac) })
+	return s.serve(ctx, on, web, func(ctx context.Context) error { return b.begin(ctx) })
 }
 
 // begin serves what devices begin to boot with: addresses and loaders. While it cannot, or
 // another server gives addresses, those go on that run already, and it tries again.
-func (b *boards) begin(ctx context.Context, mac net.HardwareAddr) error {
+func (b *boards) begin(ctx context.Context) error {
+	if b.DHCP == Full {
+		var hearing sync.WaitGroup
+		defer hearing.Wait()
+		hearing.Go(func() { b.overhear(ctx) }) // ends with ctx
+	}
 	for told := ""; ; {
 		var err error
 		if b.DHCP == Full {
-			err = alone(ctx, b.on, mac)
+			err = b.alone(ctx)
 		}
 		if err == nil {
 			b.Log.Info("boards and PCs boot from here", "network", b.Net, "address", b.Segment.Server, "dhcp", b.DHCP)
 			told = ""
+			b.devices.Calmed(BootTrouble)
 			err = b.serveFirmware(ctx)
 		}
 		if ctx.Err() != nil {
@@ -91,6 +104,7 @@ func (b *boards) begin(ctx context.Context, mac net.HardwareAddr) error {
 		if why := fmt.Sprint(err); why != told {
 			b.Log.Error("boards and PCs cannot begin to boot from here; it is tried again every minute", "network", b.Net, "err", err)
 			told = why
+			b.devices.Troubled(ctx, BootTrouble, nodes.Trouble{Text: "boards and PCs cannot begin to boot from here: " + why})
 		}
 		if pause.For(ctx, beginAgain) != nil {
 			return nil
@@ -111,9 +125,12 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 		defer c.Close()
 		conns[i] = c
 	}
-	answers := &dhcp.Server{Hosts: b, Proxy: b.DHCP == Proxy, Ask: b.on.AskWho, Log: b.Log}
+	answers := &dhcp.Server{Hosts: b, Proxy: b.DHCP == Proxy, Ask: b.on.AskWho, Chosen: b.chooses, Log: b.Log}
 	dial := func(to netip.AddrPort) (net.Conn, error) { return b.on.DialUDP(to, b.direct(to.Addr().Unmap())) }
 	g, ctx := errgroup.WithContext(ctx)
+	if b.DHCP == Full {
+		g.Go(func() error { return b.watch(ctx) })
+	}
 	for i, p := range ports {
 		g.Go(func() error {
 			switch p.port {
@@ -166,7 +183,7 @@ func CheckBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.
 	if err := cmp.Or(errs...); err != nil || segment.DHCP != Full {
 		return err
 	}
-	return alone(ctx, on, mac)
+	return newBoards(nil, on, segment, mac, nil).alone(ctx)
 }
 
 // unopened is why a port of the server cannot be opened, in words for who runs it.
@@ -183,21 +200,9 @@ func unopened(port uint16, err error) error {
 	return nil
 }
 
-// alone returns a fault when another server gives addresses on a network: two of them would
-// each give away what the other one has.
-func alone(ctx context.Context, on Network, mac net.HardwareAddr) error {
-	conn, err := on.ListenBroadcast(portDHCPClient)
-	if err != nil {
-		return unopened(portDHCPClient, err)
+func newBoards(s *Server, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) *boards {
+	return &boards{
+		Server: s, Segment: segment, on: on, mac: mac, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}, roms: map[ethernet.MAC]*rom{},
+		foreign: map[netip.Addr]*foreigner{}, look: make(chan netip.Addr, 1),
 	}
-	defer conn.Close()
-	others, err := dhcp.Others(ctx, conn, mac)
-	if err == nil && len(others) > 0 {
-		err = fault.Failedf("another DHCP server answers there: %v", others)
-	}
-	return err
-}
-
-func newBoards(s *Server, on BoardNetwork, segment Segment, devices Devices) *boards {
-	return &boards{Server: s, Segment: segment, on: on, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}, roms: map[ethernet.MAC]*rom{}}
 }

@@ -46,6 +46,7 @@
 //	flap.go        and how many of that it is told of a node at most
 //	watchdog.go    nodes that do not come up in time
 //	probe.go       whether nodes that go on without the server still answer
+//	network.go     what is wrong on the network of boards and PCs
 //	lost.go        and those whose agents are gone
 //	stood.go       time in which the server itself did not run
 //	agents.go      what is asked of agents, or over SSH where there is none

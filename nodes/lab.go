@@ -39,8 +39,10 @@ type Config struct {
 	IP      string      // of the server, "" when it has several
 	Creates Creates     // what Create makes; nil: simulated nodes
 	Dial    remote.Dial // the way to nodes; nil: that of the host
-	Log     *slog.Logger
-	Now     func() time.Time
+	// OnTroubles is called when Troubles returns something else; may be set as Hosts are.
+	OnTroubles func()
+	Log        *slog.Logger
+	Now        func() time.Time
 	// Duties says which of the background work this server does; nil: all of it.
 	Duties state.Duties
 }
@@ -52,6 +54,7 @@ type Lab struct {
 	view     *view
 	stateLog *stateLog
 	losses   *losses
+	troubles troubles
 	visitors remote.Visitors
 	limits   atomic.Pointer[Limits] // nil: none
 	found    chan struct{}          // see Found
@@ -70,7 +73,7 @@ func New(c Config) *Lab {
 	pool := newPool()
 	status := newBoard(c.Now, pool)
 	return &Lab{
-		Config: c, status: status, view: newView(c.Store, pool), losses: newLosses(), found: make(chan struct{}),
+		Config: c, status: status, view: newView(c.Store, pool), losses: newLosses(), troubles: troubles{now: map[string]Trouble{}, told: map[string]time.Time{}}, found: make(chan struct{}),
 		stateLog: &stateLog{store: c.Store, journal: c.Journal, status: status, log: c.Log, now: c.Now},
 	}
 }

@@ -154,7 +154,7 @@ func TestOtherDHCP(t *testing.T) {
 	other := otherServer(t, "--dhcp-range=192.168.7.50,192.168.7.60")
 	w := newWorld(t, map[string]map[string]string{}, segment)
 	const begins = "boards and PCs boot from here"
-	if log := w.untilLogged("another DHCP server answers there: [192.168.7.2]"); strings.Contains(log, begins) {
+	if log := w.untilLogged("another DHCP server answers there: 192.168.7.2 (52:54:00:00:00:02)"); strings.Contains(log, begins) {
 		t.Errorf("it gives addresses: %s", log)
 	}
 	if os.Getenv("WALT_MACHINES") != "long" {
@@ -164,6 +164,42 @@ func TestOtherDHCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.untilLogged(begins)
+}
+
+// One that is connected later is told with its addresses, in the log and beside the
+// devices; what is served goes on.
+func TestOtherDHCPLater(t *testing.T) {
+	t.Parallel()
+	if inNetwork(t) {
+		return
+	}
+	newSegment(t)
+	w := newWorld(t, map[string]map[string]string{}, segment)
+	w.untilLogged("boards and PCs boot from here")
+	if out, err := w.SSH("alice", nil, "device", "show").CombinedOutput(); err != nil || strings.Contains(string(out), "Network:") {
+		t.Errorf("before it is there: %s, %v", out, err)
+	}
+	otherServer(t, addresses)
+	asks(t, "52:54:00:00:00:55") // which the other one answers, too
+	const words = "another DHCP server answers beside this one, from which devices may get addresses: 192.168.7.2 (52:54:00:00:00:02)"
+	w.until("alice", "log show --type network", words)
+	if out, err := w.SSH("alice", nil, "device", "show").CombinedOutput(); err != nil || !strings.Contains(string(out), "\nNetwork: "+words+".\n") {
+		t.Errorf("beside the devices: %s, %v", out, err)
+	}
+	if asks(t, "52:54:00:00:00:56"); !strings.Contains(w.does("alice", "device show --json"), "52:54:00:00:00:56") {
+		t.Error("who asks for an address is no device any more")
+	}
+}
+
+// asks has a client on the network ask for an address, as one that hears what is sent to
+// everybody.
+func asks(t *testing.T, mac string) {
+	t.Helper()
+	name := "c" + mac[15:]
+	run(t, "ip", "link", "add", name, "address", mac, "type", "veth", "peer", "name", name+"p")
+	run(t, "ip", "link", "set", name, "up")
+	run(t, "ip", "link", "set", name+"p", "master", "lab0", "up")
+	run(t, "busybox", "udhcpc", "-i", name, "-B", "-q", "-n", "-f", "-s", "/bin/true", "-t", "20", "-T", "1")
 }
 
 // otherServer is a server of DHCP on the network, 192.168.7.2, with some more options.
@@ -185,7 +221,7 @@ exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=oth
 		_ = other.Process.Kill()
 		_ = other.Wait()
 	})
-	run(t, "ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1", "netns", strconv.Itoa(other.Process.Pid))
+	run(t, "ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1", "address", "52:54:00:00:00:02", "netns", strconv.Itoa(other.Process.Pid))
 	run(t, "ip", "link", "set", "other0", "master", "lab0", "up")
 	for lines := bufio.NewScanner(said); !strings.Contains(lines.Text(), "IP range"); {
 		if !lines.Scan() {

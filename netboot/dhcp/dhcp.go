@@ -73,6 +73,8 @@ type Server struct {
 	// Proxy has it tell firmware what to boot, and nobody an address: another server on
 	// the network does that.
 	Proxy bool
+	// Chosen is told when a client takes its address from another server; nil: it is not.
+	Chosen func(server netip.Addr)
 	// Ask asks the network who has an address, before that is offered with a delay; nil: it
 	// does not. Nobody waits for an answer.
 	Ask func(netip.Addr) error
@@ -165,6 +167,11 @@ func (s *Server) answer(ctx context.Context, packet []byte) (b []byte, to netip.
 	q := question(packet)
 	if q == nil || s.Proxy && q.MessageType() != dhcpv4.MessageTypeDiscover {
 		return nil, to, h
+	}
+	if s.Chosen != nil && q.MessageType() == dhcpv4.MessageTypeRequest {
+		if other, is := netip.AddrFromSlice(q.ServerIdentifier().To4()); is {
+			s.Chosen(other)
+		}
 	}
 	if s.Proxy {
 		a, h := s.point(ctx, q, dhcpv4.MessageTypeOffer)

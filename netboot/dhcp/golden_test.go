@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -107,5 +108,20 @@ func TestProxyIsSilent(t *testing.T) {
 	h.Loader = ""
 	if b, _ := (&Server{Hosts: one(h), Proxy: true}).Answer(t.Context(), ask(t, known, dhcpv4.MessageTypeDiscover, uefi...)); b != nil {
 		t.Error("firmware for which there is no loader is answered")
+	}
+}
+
+// Who takes its address from another server tells which.
+func TestChosen(t *testing.T) {
+	var chosen []string
+	s := &Server{Hosts: one(host), Chosen: func(a netip.Addr) { chosen = append(chosen, a.String()) }}
+	for _, packet := range [][]byte{
+		ask(t, known, dhcpv4.MessageTypeDiscover), ask(t, known, dhcpv4.MessageTypeRequest, wants("10.0.0.7")),
+		ask(t, known, dhcpv4.MessageTypeRequest, wants("10.0.0.7"), chose("10.0.0.2")), ask(t, "52:54:00:00:00:02", dhcpv4.MessageTypeRequest, wants("10.0.0.7"), chose("10.0.0.3")),
+	} {
+		s.Answer(t.Context(), packet)
+	}
+	if !slices.Equal(chosen, []string{"10.0.0.2", "10.0.0.3"}) {
+		t.Errorf("the others are %v", chosen)
 	}
 }

@@ -21,6 +21,20 @@ const (
 	askEvery = 2 * time.Second
 )
 
+// ServerOf is the server that offers or confirms an address in a packet, or denies it;
+// false when that is no such packet.
+func ServerOf(packet []byte) (netip.Addr, bool) {
+	a, err := dhcpv4.FromBytes(packet)
+	if err != nil || a.OpCode != dhcpv4.OpcodeBootReply {
+		return netip.Addr{}, false
+	}
+	switch a.MessageType() {
+	case dhcpv4.MessageTypeOffer, dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak:
+		return netip.AddrFromSlice(a.ServerIdentifier().To4())
+	}
+	return netip.Addr{}, false
+}
+
 // Others returns the servers that answer who looks for an address on a network, as one
 // with a MAC address does there through conn, a socket of port 68 that may send to
 // everybody. It takes six seconds.

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"walt/fault"
@@ -112,10 +113,29 @@ func question(mac net.HardwareAddr, from, who netip.Addr) []byte {
 }
 
 const (
-	ipHeader, udpHeader = 20, 8 // bytes
+	ethernetHeader, ipHeader, udpHeader = 14, 20, 8 // bytes
 
 	protocolUDP = 17
+	dhcpServer  = 67 // the port
 )
+
+// udpOf is whose MAC address sent a frame of IPv4, and what it holds in a packet of UDP;
+// nil when there is no such packet.
+func udpOf(frame []byte) (from net.HardwareAddr, data []byte) {
+	if len(frame) < ethernetHeader+ipHeader {
+		return nil, nil
+	}
+	p := frame[ethernetHeader:]
+	header := int(p[0]&0xf) * 4
+	if header < ipHeader || len(p) < header+udpHeader {
+		return nil, nil
+	}
+	size := int(binary.BigEndian.Uint16(p[header+4:]))
+	if size < udpHeader || len(p) < header+size {
+		return nil, nil
+	}
+	return slices.Clone(frame[6:12]), p[header+udpHeader : header+size]
+}
 
 // datagram is an IPv4 packet with one of UDP. That has its checksum, too, which RFC 768
 // leaves to the sender: firmware may not.

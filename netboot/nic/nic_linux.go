@@ -77,6 +77,55 @@ func neighbour(table, device string, ip netip.Addr) net.HardwareAddr {
 	return nil
 }
 
+// HearServers calls heard with what servers of DHCP send that reaches this host, and whose
+// MAC address sent it, until ctx ends.
+func (i *Interface) HearServers(ctx context.Context, heard func(from net.HardwareAddr, packet []byte)) error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0) // 0: nothing yet
+	if err != nil {
+		return fmt.Errorf("hear packets: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "packets")
+	defer f.Close()
+	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(fromServers)), Filter: &fromServers[0]})
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IP), Ifindex: i.index})
+	}
+	if err != nil {
+		return fmt.Errorf("hear packets: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { f.Close() })()
+	b := make([]byte, mostFrame)
+	for {
+		n, err := f.Read(b)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("hear packets: %w", err)
+		}
+		if from, packet := udpOf(b[:n]); packet != nil {
+			heard(from, packet)
+		}
+	}
+}
+
+// mostFrame is how many bytes of a frame are looked at.
+const mostFrame = 2048
+
+// fromServers has the kernel keep frames of IPv4 alone that hold a whole packet of UDP
+// from the port of servers of DHCP, see Documentation/networking/filter.rst.
+var fromServers = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: ethernetHeader + 9}, // the protocol
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: protocolUDP, Jf: 6},
+	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: ethernetHeader + 6}, // where this piece belongs
+	{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x3fff, Jt: 4},
+	{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: ethernetHeader}, // how long the header is
+	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: ethernetHeader},  // the port that it comes from
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: dhcpServer, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: mostFrame},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+}
+
 // clients is a socket whose answers reach clients that have no address yet.
 type clients struct {
 	net.PacketConn

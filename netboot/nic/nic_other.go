@@ -3,6 +3,7 @@
 package nic
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"syscall"
@@ -13,6 +14,11 @@ import (
 // ListenBroadcast fails: it needs sockets of Linux.
 func (i *Interface) ListenBroadcast(uint16) (net.PacketConn, error) {
 	return nil, fault.Failedf("the server boots boards and PCs on Linux alone")
+}
+
+// HearServers fails in the same way.
+func (i *Interface) HearServers(context.Context, func(net.HardwareAddr, []byte)) error {
+	return fault.Failedf("the server boots boards and PCs on Linux alone")
 }
 
 func (i *Interface) seen(netip.Addr) net.HardwareAddr { return nil }

@@ -1,0 +1,99 @@
+package netboot_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"walt/netboot"
+	"walt/netboot/dhcp"
+	"walt/nodes"
+)
+
+// worried is a lab that notes what is wrong on its network.
+type worried struct {
+	known
+	now map[string]string
+}
+
+func (w worried) Troubled(_ context.Context, key string, t nodes.Trouble) { w.now[key] = t.Text }
+func (w worried) Calmed(key string)                                       { delete(w.now, key) }
+
+// answered is what a server of DHCP sends.
+func answered(t *testing.T, server string, kind dhcpv4.MessageType) []byte {
+	t.Helper()
+	q, err := dhcpv4.NewDiscovery(net.HardwareAddr{2, 0, 0, 0, 0, 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := dhcpv4.NewReplyFromRequest(q, dhcpv4.WithMessageType(kind), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.ParseIP(server))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.ToBytes()
+}
+
+// Another server of DHCP is told with its address and MAC address as long as it answers,
+// and a stranger that pretends to be many fills no memory.
+func TestForeignServers(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	now := time.Now()
+	f.Now = func() time.Time { return now }
+	lab := worried{known{}, map[string]string{}}
+	hosts, _ := netboot.Boards(f.Server, &neighbours{at: map[string]string{}}, segment, lab)
+	hears := func(mac, server string, kind dhcpv4.MessageType) bool {
+		from, err := net.ParseMAC(mac)
+		if err != nil {
+			t.Fatal(err)
+		}
+		netboot.Hears(hosts, from, answered(t, server, kind))
+		return netboot.Heard(t.Context(), hosts)
+	}
+	if hears("02:00:00:00:00:01", "127.0.0.1", dhcpv4.MessageTypeOffer) {
+		t.Error("the server takes itself for another one")
+	}
+	if hears("02:00:00:00:00:07", "192.168.0.1", dhcpv4.MessageTypeDiscover) || len(lab.now) > 0 {
+		t.Errorf("a question passes for an answer: %v", lab.now)
+	}
+	const words = "another DHCP server answers beside this one, from which devices may get addresses: 192.168.0.1 (02:00:00:00:00:07)"
+	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeOffer, dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak} {
+		if !hears("02:00:00:00:00:07", "192.168.0.1", kind) || len(lab.now) != 1 || lab.now["dhcp 192.168.0.1"] != words {
+			t.Errorf("after %s it is told %q", kind, lab.now)
+		}
+	}
+	now = now.Add(3 * time.Minute)
+	netboot.ForgetServers(hosts)
+	if len(lab.now) != 1 {
+		t.Error("it is forgotten after 3 minutes")
+	}
+	now = now.Add(time.Minute)
+	if netboot.ForgetServers(hosts); len(lab.now) > 0 {
+		t.Errorf("it is not forgotten: %v", lab.now)
+	}
+	for i := range 100 {
+		hears("02:00:00:00:00:07", fmt.Sprintf("10.0.0.%d", i), dhcpv4.MessageTypeOffer)
+	}
+	if len(lab.now) > 10 {
+		t.Errorf("it tells of %d servers", len(lab.now))
+	}
+}
+
+// What the server itself asks for, to find others, is no device.
+func TestAsksNotItself(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	devices := open{known{}}
+	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: "02:00:00:00:00:01"}); ok || len(devices.known) > 0 {
+		t.Errorf("it gives itself %+v", h)
+	}
+	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: "02:00:00:00:00:02"}); !ok || !strings.HasPrefix(h.Name, "new-") {
+		t.Errorf("another one gets %+v, %v", h, ok)
+	}
+}

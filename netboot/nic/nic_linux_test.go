@@ -1,0 +1,24 @@
+package nic
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// Who has an address is looked up on the interface alone, and only once it has answered.
+func TestNeighbour(t *testing.T) {
+	const table = `IP address       HW type     Flags       HW address            Mask     Device
+192.168.7.51     0x1         0x2         52:54:00:4f:2a:1c     *        lab0
+192.168.7.5      0x1         0x2         52:54:00:00:00:05     *        lab0
+192.168.7.52     0x1         0x0         00:00:00:00:00:00     *        lab0
+192.168.7.53     0x1         0x2         52:54:00:00:00:53     *        eth0
+192.168.7.53     0x1         0x6         52:54:00:00:00:54     *        lab0
+broken`
+	for ip, want := range map[string]string{
+		"192.168.7.5": "52:54:00:00:00:05", "192.168.7.51": "52:54:00:4f:2a:1c", "192.168.7.52": "", "192.168.7.53": "52:54:00:00:00:54", "192.168.7.54": "",
+	} {
+		if got := neighbour(table, "lab0", netip.MustParseAddr(ip)); got.String() != want {
+			t.Errorf("%s is %s, want %q", ip, got, want)
+		}
+	}
+}
