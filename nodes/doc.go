@@ -51,6 +51,7 @@
 //	stood.go       time in which the server itself did not run
 //	agents.go      what is asked of agents, or over SSH where there is none
 //	reboot.go      starting nodes anew, by themselves or by their power
+//	rebootnotes.go what the log and owners are told of that
 //	off.go         switching nodes off and on
 //	startup.go     machines when the server starts: it goes on with those that run, and
 //	               starts the others, a few at a time

@@ -205,14 +205,15 @@ func TestTooManyAreNotRead(t *testing.T) {
 	refused("any", 10*rows/3, err)
 }
 
-// A reboot of nodes that have no port is one look at each.
+// A reboot of nodes that have no port is one look at each, and one note for the log.
 func TestRebootOfManyWithoutPorts(t *testing.T) {
 	t.Parallel()
 	const n = 100
 	l := newLab(t, []auth.Name{"bob"})
 	l.populate(t, n)
 	counted := &countedReads{Store: l.Store}
-	l.Store = counted
+	var updates atomic.Int64
+	l.Store = watched{counted, &updates, func(int64) {}}
 	outcomes := map[RebootOutcome]int{}
 	ok(t, l.Reboot(t.Context(), "bob", parse("all-nodes"), false, consent.Agreement{}, func(ch Change) { outcomes[ch.Reboot.Outcome]++ }))
 	if outcomes[RebootNone] != n {
@@ -220,6 +221,13 @@ func TestRebootOfManyWithoutPorts(t *testing.T) {
 	}
 	if most := 6*n + 20; counted.n > most {
 		t.Errorf("%d rows were read of %d nodes, want %d", counted.n, n, most)
+	}
+	if n := updates.Load(); n != 2 {
+		t.Errorf("%d transactions", n)
+	}
+	l.Store = counted.Store
+	if events := l.events(t, journal.Power); len(events) != n || !strings.Contains(events[0], "reboot: none") {
+		t.Errorf("the log tells %q", events)
 	}
 }
 

@@ -72,12 +72,15 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 			done[d.Name] = Reboot{Outcome: RebootSkipped}
 			return nil
 		}
-		if ports[d.Name], err = l.Ports.PowerOff(tx, d.MAC, d.Virtual(), string(user)); err == nil && ports[d.Name].IsZero() {
+		port, err := l.Ports.PowerOff(tx, d.MAC, d.Virtual(), string(user))
+		if port.IsZero() {
 			done[d.Name] = Reboot{Outcome: RebootNone}
+			return err
 		}
+		ports[d.Name] = port
 		return err
 	}
-	ds, err := l.switchAll(ctx, user, set, "off", given, off, done)
+	ds, err := l.switchAll(ctx, user, set, "off", given, off, ports, done)
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,9 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 		if err := l.Ports.NoteUse(tx, d.MAC); err != nil {
 			return err
 		}
-		if ports[d.Name], err = l.Ports.PowerOn(tx, d.MAC); err != nil || !ports[d.Name].IsZero() {
+		port, err := l.Ports.PowerOn(tx, d.MAC)
+		if err != nil || !port.IsZero() {
+			ports[d.Name] = port
 			return err
 		}
 		s := l.status.of(d.Name).State
@@ -114,7 +119,7 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 		}
 		return nil
 	}
-	ds, err := l.switchAll(ctx, user, set, "on", given, on, done)
+	ds, err := l.switchAll(ctx, user, set, "on", given, on, ports, done)
 	if err != nil {
 		return err
 	}
@@ -137,10 +142,12 @@ func isIn(done map[Name]Reboot) func(Device) bool {
 }
 
 // switchAll orders the power of the nodes of a set in one transaction: order is called for
-// each, and done has what came of those that need nothing more.
-func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string, given consent.Agreement, order func(state.Tx, Device) error, done map[Name]Reboot) (ds []Device, err error) {
+// each, and notes in ports what is ordered, or in done what came of one that needs nothing
+// more.
+func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string, given consent.Agreement, order func(state.Tx, Device) error, ports map[Name]power.Port, done map[Name]Reboot) (ds []Device, err error) {
 	var fit fitting
 	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
+		clear(ports)
 		clear(done)
 		fit = 0
 		if ds, err = set.expand(stored{r: tx}, user, nodeScope); err != nil {

@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
-	"walt/journal"
 	"walt/power"
 	"walt/state"
 )
@@ -61,13 +59,16 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 	var ds []Device
 	var woken map[Name]power.Port
 	var fit fitting
-	portless := map[ethernet.MAC]bool{} // no port that the server may work
+	worked := map[ethernet.MAC]bool{} // on ports that the server may work
 	order := func(tx state.Tx, mac ethernet.MAC) (power.Port, error) {
 		port, err := l.Ports.PowerOn(tx, mac)
-		if err == nil && port.IsZero() {
-			var may bool
-			may, err = l.Ports.Controls(tx, mac)
-			portless[mac] = !may
+		if err != nil || !port.IsZero() {
+			worked[mac] = true
+			return port, err
+		}
+		may, err := l.Ports.Controls(tx, mac)
+		if may {
+			worked[mac] = true
 		}
 		return port, err
 	}
@@ -78,17 +79,22 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		if err = given.Check(claims(ds, user)); err != nil {
 			return err
 		}
-		clear(portless)
+		clear(worked)
 		woken, fit, err = l.need(tx, ds, order)
 		return err
 	})
 	if err != nil {
 		return l.tooMany(err, fit, "")
 	}
+	portless := func(d Device) bool { return !d.Virtual() && !worked[d.MAC] }
+	told := func(d Device, r Reboot) {
+		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
+	}
 	notes := rebootNotes{lab: l, user: user, left: len(ds)}
+	ds = notes.none(ctx, ds, func(d Device) bool { return portless(d) && l.status.of(d.Name).State != Up }, told)
 	restart := func(ctx context.Context, d Device) (r Reboot) {
 		why := cause{user.Actor(), "rebooted"}
-		if !d.Virtual() && portless[d.MAC] { // nothing is ordered of it
+		if portless(d) { // nothing is ordered of it
 			r = l.restartBy(ctx, d, power.Port{}, nil, why)
 		} else {
 			r = l.restart(ctx, d, woken[d.Name], !hard, why)
@@ -96,75 +102,7 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		notes.add(ctx, d, r)
 		return r
 	}
-	return atOnce(ctx, &l.works, ds, slow, restart, func(d Device, r Reboot) {
-		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
-	})
-}
-
-// rebootNotes tell the log what came of the reboots of one command, those that end
-// while others are written in one transaction, and after the last of them the owners.
-type rebootNotes struct {
-	lab  *Lab
-	user auth.Name
-
-	writing sync.Mutex // held by who writes
-	told    journal.Bundle
-	left    int // that are not written yet; with told, of who writes
-
-	mu   sync.Mutex
-	next *noteRound // whom nobody writes yet; nil when there is none
-}
-
-// noteRound is reboots that are written together.
-type noteRound struct {
-	devices []Device
-	reboots []Reboot
-	done    chan struct{} // closed when they are written
-}
-
-// add returns when it is written what came of a reboot.
-func (n *rebootNotes) add(ctx context.Context, d Device, r Reboot) {
-	n.mu.Lock()
-	first := n.next == nil
-	if first {
-		n.next = &noteRound{done: make(chan struct{})}
-	}
-	round := n.next
-	round.devices, round.reboots = append(round.devices, d), append(round.reboots, r)
-	n.mu.Unlock()
-	if !first {
-		<-round.done
-		return
-	}
-	n.writing.Lock()
-	defer n.writing.Unlock()
-	n.mu.Lock()
-	n.next = nil
-	n.mu.Unlock()
-	defer close(round.done)
-	if err := n.write(ctx, round); err != nil {
-		n.lab.Log.Error("note reboots", "node", d.Name, "nodes", len(round.devices), "err", err)
-	}
-}
-
-func (n *rebootNotes) write(ctx context.Context, round *noteRound) error {
-	for i, d := range round.devices {
-		if round.reboots[i].Outcome == RebootOK {
-			tell(&n.told, n.user, d, journal.Notice{One: string(n.user) + " rebooted your node %s", Several: string(n.user) + " rebooted %s"})
-		}
-	}
-	n.left -= len(round.devices)
-	_, err := n.lab.Store.Update(ctx, func(tx state.Tx) error {
-		var events journal.Bundle
-		for i, d := range round.devices {
-			events.Record(journal.Event{Type: journal.Power, Actor: n.user.Actor(), Node: string(d.Name), Detail: "reboot: " + round.reboots[i].String()})
-		}
-		if n.left > 0 {
-			return n.lab.Journal.Write(tx, events)
-		}
-		return errors.Join(n.lab.Journal.Write(tx, events), n.lab.Journal.Write(tx, n.told))
-	})
-	return err
+	return atOnce(ctx, &l.works, ds, slow, restart, told)
 }
 
 // atOnce restarts all devices at the same time, as works, and calls each with what came
@@ -172,25 +110,25 @@ func (n *rebootNotes) write(ctx context.Context, round *noteRound) error {
 // wait for nothing, have their turns here.
 func atOnce[D any](ctx context.Context, works *sync.WaitGroup, ds []D, quick func(D) bool, restart func(context.Context, D) Reboot, each func(D, Reboot)) error {
 	type restarted struct {
-		device D
+		at     int // in ds: a device is large, and there may be very many
 		reboot Reboot
 	}
-	var rest []D
-	for _, d := range ds {
+	var rest []int
+	for i, d := range ds {
 		if quick(d) {
 			each(d, restart(context.WithoutCancel(ctx), d))
 		} else {
-			rest = append(rest, d)
+			rest = append(rest, i)
 		}
 	}
 	if len(rest) == 0 {
 		return nil
 	}
 	done := make(chan restarted, len(rest))
-	work := func(d D) { // ends within its limit
+	work := func(i int) { // ends within its limit
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 		defer cancel()
-		done <- restarted{d, restart(limited, d)}
+		done <- restarted{i, restart(limited, ds[i])}
 	}
 	var next atomic.Int64
 	for range min(restartsAtOnce, len(rest)) {
@@ -203,7 +141,7 @@ func atOnce[D any](ctx context.Context, works *sync.WaitGroup, ds []D, quick fun
 	for range rest {
 		select {
 		case r := <-done:
-			each(r.device, r.reboot)
+			each(ds[r.at], r.reboot)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

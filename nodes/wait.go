@@ -321,8 +321,12 @@ func (l *Lab) need(tx state.Tx, ds []Device, order func(state.Tx, ethernet.MAC) 
 		if err := l.Ports.NoteUse(tx, d.MAC); err != nil {
 			return nil, fit, err
 		}
-		if woken[d.Name], err = order(tx, d.MAC); err != nil {
+		port, err := order(tx, d.MAC)
+		if err != nil {
 			return nil, fit, err
+		}
+		if !port.IsZero() {
+			woken[d.Name] = port
 		}
 		fit.add(tx, &journal.Bundle{})
 	}
