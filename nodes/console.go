@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"context"
 	"regexp"
 	"strings"
 	"unicode"
@@ -65,6 +66,47 @@ func Plain(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// panicForm is what the kernel of a machine writes there when it gives up, however quiet it
+// is.
+var panicForm = regexp.MustCompile(`Kernel panic - not syncing: ([^\r\n]+)`)
+
+const (
+	// longestPanic is how many bytes of that are kept: it writes no longer lines, but
+	// whatever runs on a machine does.
+	longestPanic = 500
+	initEnded    = "Attempted to kill init!" // of the kernel
+)
+
+// Panic is why the kernel of a machine gave up, by what the machine wrote, in words for
+// users; "" when it wrote nothing of that.
+func Panic(written []byte) string {
+	first := panicForm.FindSubmatch(written) // of several
+	if first == nil {
+		return ""
+	}
+	text := strings.ToValidUTF8(string(first[1][:min(len(first[1]), longestPanic)]), "")
+	text = strings.TrimSpace(Plain(text))
+	why := "kernel panic: " + text
+	if strings.HasPrefix(text, initEnded) {
+		return "its init ended (" + why + ")"
+	}
+	return why
+}
+
+// panicked is Panic of a node.
+func (l *Lab) panicked(ctx context.Context, n Name) string {
+	kind, err := read(ctx, l.view, func() HostKind {
+		if d := l.view.named[n]; d != nil {
+			return d.Host
+		}
+		return Physical
+	})
+	if host, has := l.Hosts[kind].(Speaker); err == nil && has {
+		return Panic(host.Console(n))
+	}
+	return ""
 }
 
 // steering is what makes a terminal do something, see ECMA-48.

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -107,6 +108,7 @@ func (l *Lab) call(ctx context.Context, one loss) {
 			last = now
 			late = now.Add(lostLimit)
 		case !now.Before(late):
+			one.about = cmp.Or(l.panicked(ctx, one.node), one.about) // some stand then
 			l.status.change(one.node, func(s *Status) {
 				if s.State == Up && s.alone.Equal(one.since) {
 					s.State, s.Why = Unreachable, silence(one.about)

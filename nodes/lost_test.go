@@ -191,3 +191,20 @@ func TestLittleMemory(t *testing.T) {
 		t.Errorf("with as much as usual: %q", got)
 	}
 }
+
+// Of a machine that stands with a panic, as its image may have it, that is the reason.
+func TestLostToAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		l.Hosts[Simulated] = &speaking{grid: l.grid, wrote: "login: \r\nKernel panic - not syncing: bug\r\nCPU: 0\r\n"}
+		l.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }
+		l.run(t)
+		l.comeUp(t, "v1")
+		l.Lost("v1", l.Now(), "")
+		time.Sleep(lostLimit + time.Second)
+		synctest.Wait()
+		if s := l.state(t, "v1"); s.State != Unreachable || !strings.HasSuffix(s.Why, "; kernel panic: bug") {
+			t.Errorf("it is %+v", s.Status)
+		}
+	})
+}

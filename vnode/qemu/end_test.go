@@ -25,7 +25,7 @@ func TestEnding(t *testing.T) {
 		{what: "poweroff after such words", reason: "guest-shutdown", said: panicked, want: ending{}},
 		{
 			what: "a long line", reason: "guest-reset", said: []byte("Kernel panic - not syncing: " + strings.Repeat("x", serialTail/2)),
-			want: ending{again: true, crashed: true, why: "kernel panic: " + strings.Repeat("x", longestPanic)},
+			want: ending{again: true, crashed: true, why: "kernel panic: " + strings.Repeat("x", 500)},
 		},
 		{
 			what: "words that steer a terminal", reason: "guest-reset", said: []byte("Kernel panic - not syncing: a\x1b[2J\x1b]0;b\a\u009bc\xff\x90 d\te\r\n"),
