@@ -21,7 +21,7 @@ func imageLoad(ctx context.Context, c *Call) error {
 	}
 	if c.Terminal != nil {
 		return fault.Usagef("an archive is read from standard input, and nobody can type one").
-			WithHint("send it instead: docker save IMAGE | ssh walt@SERVER image load %s", to.Short())
+			WithHint("send it instead: docker save IMAGE | ssh walt@SERVER %s", strings.TrimPrefix(c.line, "walt "))
 	}
 	if err := c.seed(ctx); err != nil {
 		return err

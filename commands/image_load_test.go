@@ -60,7 +60,7 @@ func TestImageLoad(t *testing.T) {
 	if got := lab.ok("bob", "log show --type image"); !strings.Contains(got, "bob/os") || !strings.Contains(got, "loaded from an archive, sha256:") {
 		t.Error(got)
 	}
-	lab.loads("image load os", both, StatusFailed, "", "you have an image os already\n  overwrite it with: image load --force os\n")
+	lab.loads("image load os", both, StatusFailed, "", "you have an image os already\n  overwrite it with: docker save IMAGE | ssh walt@SERVER image load --force os\n")
 	lab.loads("image load --force os", both, StatusDone, "for rpi-3-b, pc-x86-64\n", "os is for linux/amd64, which rpi-3-b cannot run.")
 
 	several := packed(t, "a pc-x86-64", "b pc-x86-64")
@@ -95,10 +95,12 @@ func TestImageLoadOverNodes(t *testing.T) {
 func TestImageLoadOnTerminal(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
-	got := lab.runIn(t.Context(), lab.terminal("bob"), "image load os")
-	want := "walt: an archive is read from standard input, and nobody can type one\n  send it instead: docker save IMAGE | ssh walt@SERVER image load os\n"
-	if got.status != StatusUsage || got.stderr != want {
-		t.Errorf("got %+v", got)
+	for line, begins := range map[string]string{"image load os": " ", "image load --force --image b os": "\n    "} {
+		got := lab.runIn(t.Context(), lab.terminal("bob"), "walt "+line)
+		want := "walt: an archive is read from standard input, and nobody can type one\n  send it instead:" + begins + "docker save IMAGE | ssh walt@SERVER " + line + "\n"
+		if got.status != StatusUsage || got.stderr != want {
+			t.Errorf("got %+v", got)
+		}
 	}
 }
 

@@ -223,11 +223,12 @@ func wordEnd(text string, at int) int {
 	return len(text)
 }
 
-// isCommand reports whether a text begins with a command line, here or of ssh or
-// waltd.
+// isCommand reports whether a text begins with a command line, here or of a shell.
 func (a *App) isCommand(text string) bool {
-	if strings.HasPrefix(text, "ssh ") || strings.HasPrefix(text, "waltd ") {
-		return true
+	for _, program := range []string{"ssh ", "waltd ", "docker "} {
+		if strings.HasPrefix(text, program) {
+			return true
+		}
 	}
 	cmd, _, ok := a.lookup(strings.Fields(text))
 	return ok && cmd.Instead == ""

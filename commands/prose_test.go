@@ -33,6 +33,7 @@ func TestSentences(t *testing.T) {
 		{"commands, one or another", "There is none. Add one: node create NAME, or device add NAME", "There is none. Add one:\n  node create NAME, or\n  device add NAME", 30},
 		{"a reference", "  free it with: node boot n1 default (see: help show images)", "  free it with: node boot n1 default\n    (see: help show images)", 45},
 		{"usage", "usage: node show [--all] [--model MODEL] [SET]", "usage: node show [--all]\n  [--model MODEL] [SET]", 30},
+		{"a command of a shell", "  send it again: docker save IMAGE | ssh walt@SERVER image load os", "  send it again:\n    docker save IMAGE | ssh walt@SERVER image load os", 30},
 		{"a question", "Take rpi-1, rpi-2, rpi-3 anyway? [y/N] ", "Take rpi-1, rpi-2, rpi-3\n  anyway? [y/N] ", 30},
 		{"not a command", "pc-1 cannot boot: power is missing, they say", "pc-1 cannot boot: power is\n  missing, they say", 26},
 		{"characters of two cells", "王小明 王小明 王小明 王", "王小明 王小明 王小明\n  王", 21},

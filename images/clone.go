@@ -215,7 +215,7 @@ func (cl *cloning) put(tx Change, img Image) error {
 	case !cl.Force:
 		f := fault.Failedf("you have an image %s already", cl.to.Short())
 		if cl.from == (Link{}) {
-			return f.WithHint("overwrite it with: image load --force %s", cl.to.Short())
+			return f.WithHint("overwrite it with: docker save IMAGE | ssh walt@SERVER image load --force %s", cl.to.Short())
 		}
 		return f.WithHint("overwrite it with: image clone --force %s %s", cl.from, cl.to.Short())
 	default:

@@ -249,7 +249,7 @@ var virtualSettings = []power.Setting[Settings]{
 		},
 	},
 	{
-		Key: "ram", Allowed: "a size, as in 512M or 2G",
+		Key: "ram", Allowed: "a size in M or G, as in 512M or 2G, up to 1024G",
 		Get: func(s *Settings) string { return fmt.Sprintf("%dM", s.Memory()>>20) },
 		Set: func(s *Settings, v string) (err error) {
 			s.RAM, err = mebibytes(v)
@@ -311,7 +311,7 @@ var virtualSettings = []power.Setting[Settings]{
 		},
 	},
 	{
-		Key: "ram.overlay", Allowed: "1% to 90% of what the image leaves, or as in 512M or 2G",
+		Key: "ram.overlay", Allowed: "1% to 90% of what the image leaves, or a size as in 512M or 2G, up to 1024G",
 		Get: func(s *Settings) string { return cmp.Or(s.Overlay, "60%") },
 		Set: func(s *Settings, v string) (err error) {
 			if percent, ok := strings.CutSuffix(v, "%"); ok {
