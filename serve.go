@@ -153,6 +153,7 @@ func (s *server) apply(c config.Config) error {
 	s.library.SetModels(models)
 	s.ports.SetIdle(c.Power.Idle.Duration)
 	s.netboot.SetKernel(c.Boot.Kernel)
+	s.netboot.SetFirmware(c.Boot.Firmware)
 	s.netboot.SetLoader(nodes.Loader(c.Virtual.Boot))
 	s.lab.SetLimits(limitsOf(c.Virtual))
 	if err := s.network.setNAT(c.Virtual.NAT); err != nil {

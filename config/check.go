@@ -59,8 +59,10 @@ func (k *checker) config(c *Config) {
 	}
 	k.docker(c.Docker.Host)
 	k.duration("power.idle", c.Power.Idle, 0)
-	if c.Boot.Kernel != "" && !imageForm.MatchString(c.Boot.Kernel) {
-		k.wrong("boot.kernel", `%q is not the name of an image; want one as in "alice/debian:12" or "pc-x86-64-default"`, c.Boot.Kernel)
+	for _, of := range []struct{ key, image string }{{"boot.kernel", c.Boot.Kernel}, {"boot.firmware", c.Boot.Firmware}} {
+		if of.image != "" && !imageForm.MatchString(of.image) {
+			k.wrong(of.key, `%q is not the name of an image; want one as in "alice/debian:12" or "pc-x86-64-default"`, of.image)
+		}
 	}
 	k.network(&c.Network)
 	k.virtual(&c.Virtual)

@@ -65,6 +65,9 @@ type Boot struct {
 	// Kernel is the image that lends its kernel to images without one: OWNER/NAME, or
 	// the NAME of a default one, with an optional :TAG; "" is none.
 	Kernel string `toml:"kernel"`
+	// Firmware is the image that lends boards the firmware which theirs does not have, in
+	// the same form; "" is none.
+	Firmware string `toml:"firmware"`
 }
 
 // Network is the one that boards and PCs boot from.

@@ -52,6 +52,7 @@ idle = "1h30m"
 
 [boot]
 kernel = "alice/debian:12"
+firmware = "rpi-firmware"
 [network]
 interface = "eth1"
 dhcp = "full"
@@ -100,7 +101,7 @@ func TestLoad(t *testing.T) {
 		},
 		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}},
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
-		Boot:   config.Boot{Kernel: "alice/debian:12"},
+		Boot:   config.Boot{Kernel: "alice/debian:12", Firmware: "rpi-firmware"},
 		Network: config.Network{
 			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Router: "192.168.7.254", DNS: "192.168.7.253", Loaders: filepath.Join(dir, "ipxe"),
 			Addr: netip.MustParseAddr("192.168.7.1"), First: netip.MustParseAddr("192.168.7.100"), Last: netip.MustParseAddr("192.168.7.199"),
@@ -185,6 +186,7 @@ func TestProblems(t *testing.T) {
 		{"[boot]\nkernel = \"a/b/c\"", `:2: boot.kernel: "a/b/c" is not the name of an image; want one as in`},
 		{"[boot]\nkernel = \"hub:debian/x\"", `:2: boot.kernel: "hub:debian/x" is not`},
 		{"[boot]\nkernel = \"Debian\"", `:2: boot.kernel: "Debian" is not`},
+		{"[boot]\nfirmware = \"a/b/c\"", `:2: boot.firmware: "a/b/c" is not the name of an image`},
 		{"[boot]\nkernel = 1", `:2: boot.kernel: want text in quotes`},
 		{"[virtual]\nboot = \"ipxe\"", `:2: virtual.boot: "ipxe" is no way for machines to boot; want "direct" or "pxe"`},
 		{"[virtual]\nboot = \"\"", `:2: virtual.boot: "" is no way`},

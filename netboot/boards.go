@@ -29,6 +29,9 @@ const (
 	reasonLimit = 200
 )
 
+// preparing is why a board that asks again does not boot yet.
+const preparing = "its boot is being prepared"
+
 // Devices are those of the lab.
 type Devices interface {
 	// Met is told of a device that asks for its address, and returns what the lab has it
@@ -117,33 +120,45 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 		b.refuse(w, r)
 	case d.Model == "" && b.DHCP != Full && !r.URL.Query().Has(archParam):
 		b.askArch(w)
-	case d.Model == "":
-		b.again(w, waits, fmt.Sprintf("its model is not known, tell it: device add %s --mac %s --model MODEL", d.Name, d.MAC))
-	case d.Kind != nodes.Node:
-		b.again(w, waits, fmt.Sprintf("the default image of %s is not here yet", d.Model))
-	case !b.enter(ip):
-		b.again(w, waits, "its boot is being prepared")
 	default:
-		defer b.leave(ip)
-		b.boot(w, r, b.machine(d, ip))
+		made, why, seconds := b.next(context.WithoutCancel(r.Context()), d, ip) // what is begun is made, whoever waits for it
+		if made == nil {
+			b.again(w, seconds, why)
+			return
+		}
+		made.sendScript(w)
 	}
 }
 
-// boot prepares a boot, and sends the script that begins it.
-func (b *boards) boot(w http.ResponseWriter, r *http.Request, m Machine) {
-	ctx := context.WithoutCancel(r.Context()) // what is begun is made, whoever waits for it
+// next prepares what a device at an address boots now; nil: it cannot yet, for that reason,
+// and is to ask again after some seconds.
+func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made *boot, why string, seconds int) {
+	switch {
+	case d.Model == "":
+		return nil, fmt.Sprintf("its model is not known, tell it: device add %s --mac %s --model MODEL", d.Name, d.MAC), waits
+	case d.Kind != nodes.Node:
+		return nil, fmt.Sprintf("the default image of %s is not here yet", d.Model), waits
+	case !b.enter(ip):
+		return nil, preparing, waits
+	}
+	defer b.leave(ip)
+	m := b.machine(d, ip)
 	err := b.moves(ctx, m)
 	if err == nil {
 		_, err = b.Prepare(ctx, m)
 	}
-	if err != nil {
-		b.Lab.Failed(m.Name, err)
-		b.again(w, failed, fault.Reason(err))
-		return
+	if err == nil {
+		if made = b.bootOf(m.Name); made != nil {
+			return made, "", 0
+		}
+		return nil, "its boot was given up", waits // it was removed meanwhile
 	}
-	if made := b.bootOf(m.Name); made != nil {
-		made.sendScript(w)
+	b.Lab.Failed(m.Name, err)
+	why = "internal error"
+	if f := fault.As(err); f != nil {
+		why = f.Msg
 	}
+	return nil, why, failed
 }
 
 // enter begins to prepare the boot of the device at an address, unless that goes on already.

@@ -125,6 +125,7 @@ type Server struct {
 	mu       sync.Mutex
 	boots    map[netip.Addr]*boot // the last one of each machine
 	kernel   string               // see SetKernel
+	firmware string               // see SetFirmware
 	loader   nodes.Loader         // see SetLoader
 	findings map[pair]finding
 

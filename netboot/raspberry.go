@@ -1,7 +1,6 @@
 package netboot
 
 import (
-	"context"
 	"encoding/binary"
 	"maps"
 	"net"
@@ -14,7 +13,6 @@ import (
 	"walt/ethernet"
 	"walt/images"
 	"walt/netboot/dhcp"
-	"walt/netboot/tftp"
 	"walt/nodes"
 )
 
@@ -98,18 +96,20 @@ func fileModel(name string) images.Model {
 	return ""
 }
 
+// isLater reports whether boards of a model have an EEPROM, as those after the model 3+.
+func isLater(m images.Model) bool {
+	return m != "" && !slices.ContainsFunc([]string{"rpi-1", "rpi-2", "rpi-3"}, func(p string) bool { return strings.HasPrefix(string(m), p) })
+}
+
 // defaultReplyDelay is for boards of the models up to 3+, whose ROMs miss what comes sooner.
 const defaultReplyDelay = time.Second
 
 // replyDelay is how long a board waits for the offer of its address.
 func replyDelay(c dhcp.Client, d nodes.Device) time.Duration {
-	later := func(m images.Model) bool {
-		return m != "" && !slices.ContainsFunc([]string{"rpi-1", "rpi-2", "rpi-3"}, func(p string) bool { return strings.HasPrefix(string(m), p) })
-	}
 	switch {
 	case d.Settings.ReplyDelay != nil:
 		return *d.Settings.ReplyDelay
-	case generation(c.GUID) != 0, later(d.Model):
+	case generation(c.GUID) != 0, isLater(d.Model):
 		return 0
 	}
 	return defaultReplyDelay
@@ -117,7 +117,9 @@ func replyDelay(c dhcp.Client, d nodes.Device) time.Duration {
 
 // rom is what the ROM of a board does.
 type rom struct {
-	asked int // for its address, since it last asked for a file
+	asked int  // for its address, since it last asked for a file
+	fresh bool // it did that since its last boot was prepared
+	begun bool // that is being prepared
 }
 
 // bootText is what ROMs look for in an answer. Some of the boards of the model 3 want more
@@ -132,6 +134,7 @@ func (b *boards) menuFor(c dhcp.Client) string {
 	r := b.rom(c.MAC)
 	if c.Discovers {
 		r.asked++
+		r.fresh = true
 		if b.DHCP != Full { // another server may give it another address
 			maps.DeleteFunc(b.holders, func(_ netip.Addr, mac ethernet.MAC) bool { return mac == c.MAC })
 		}
@@ -171,25 +174,15 @@ func (b *boards) direct(ip netip.Addr) net.HardwareAddr {
 	return hw
 }
 
-// raspberryFile is what the ROM of a board asks for.
-func (b *boards) raspberryFile(_ netip.Addr, mac ethernet.MAC, name string) (tftp.File, error) {
+// romAsks notes that the ROM of a board asks for a file, and returns what it does; nil, if
+// that is none of them.
+func (b *boards) romAsks(mac ethernet.MAC) *rom {
 	b.mu.Lock()
-	is := isRaspberry(mac) || b.roms[mac] != nil
-	if is {
-		b.rom(mac).asked = 0
+	defer b.mu.Unlock()
+	if !isRaspberry(mac) && b.roms[mac] == nil {
+		return nil
 	}
-	b.mu.Unlock()
-	if !is {
-		return tftp.File{}, errOthers
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), meetLimit)
-	defer cancel()
-	d, here, err := b.devices.Device(ctx, mac)
-	if m := fileModel(name); err == nil && here && d.Model == "" && m != "" {
-		_, err = b.devices.Met(ctx, nodes.Arrival{MAC: mac, Model: m})
-	}
-	if err != nil {
-		return tftp.File{}, err
-	}
-	return tftp.File{}, errOthers
+	r := b.rom(mac)
+	r.asked = 0
+	return r
 }

@@ -58,7 +58,7 @@ func TestModelsOfPis(t *testing.T) {
 		hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
 		h, ok := hosts.Host(t.Context(), c.client)
 		for name := range strings.FieldsSeq(c.files) {
-			if _, err := hosts.(tftp.Files).Open(h.IP, name); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := hosts.(tftp.Files).Open(h.IP, name); !errors.Is(err, fs.ErrNotExist) && (err != nil || !strings.HasSuffix(name, "config.txt")) {
 				t.Errorf("%s: %s: %v", what, name, err)
 			}
 		}

@@ -7,6 +7,7 @@ package tftp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -29,7 +30,13 @@ type File struct {
 	io.ReaderAt
 	io.Closer
 	Size int64
+	// Blocks is how many blocks of it the client can count, 0 for any number: there is
+	// firmware for which they do not begin anew at 0.
+	Blocks int64
 }
+
+// ErrLater says that a file is being made. The client is not answered: it asks again.
+var ErrLater = errors.New("the file is being made")
 
 // Files are what clients ask for.
 type Files interface {
@@ -128,6 +135,8 @@ func (s *Server) answer(ctx context.Context, to netip.AddrPort, r *request, wron
 func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
 	f, err := s.Files.Open(client, r.file)
 	switch {
+	case errors.Is(err, ErrLater):
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return &failure{notFound, "there is no such file"}
 	case err != nil:
@@ -137,6 +146,10 @@ func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
 	defer f.Close()
 	began := time.Now()
 	t := transfer{conn: conn, file: f, terms: r.terms()}
+	if f.Blocks > 0 && f.Size/int64(t.block)+1 > f.Blocks {
+		s.Log.Warn("a file is too large for who asks", "for", client, "file", r.file, "bytes", f.Size, "block", t.block, "blocks", f.Blocks)
+		return &failure{denied, fmt.Sprintf("this file of %d MiB is too large for your firmware", f.Size>>20)}
+	}
 	if err := t.run(r); err != nil {
 		s.Log.Debug("a file was not sent to its end", "to", client, "file", r.file, "bytes", t.sent(), "of", f.Size, "err", err)
 		return nil

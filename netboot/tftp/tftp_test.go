@@ -33,13 +33,19 @@ func (f files) Open(client netip.Addr, name string) (tftp.File, error) {
 	switch {
 	case client != netip.MustParseAddr("127.0.0.1"):
 		return tftp.File{}, errors.New("another client")
+	case name == "later":
+		return tftp.File{}, tftp.ErrLater
 	case name == "secret":
 		return tftp.File{}, errors.New("not for anybody")
 	case !here:
 		return tftp.File{}, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
 	}
 	c := content{bytes.NewReader(b)}
-	return tftp.File{ReaderAt: c, Closer: c, Size: int64(len(b))}, nil
+	file := tftp.File{ReaderAt: c, Closer: c, Size: int64(len(b))}
+	if name == "counted" {
+		file.Blocks = 2
+	}
+	return file, nil
 }
 
 // serve serves files on loopback until the test ends, and returns where.
@@ -345,4 +351,20 @@ func FuzzRequest(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { tftp.CheckRequest(t, b) })
+}
+
+// Who cannot count the blocks of a file gets none of it, and one with larger blocks does.
+// Who asks for what is not there yet hears nothing, and asks again.
+func TestCountedAndLater(t *testing.T) {
+	server := serve(t, files{"counted": random(1024), "other": []byte("x")})
+	c := newClient(t, server)
+	c.says("\x00\x01counted\x00octet\x00")
+	c.wants("\x00\x05\x00\x02this file of 0 MiB is too large for your firmware\x00")
+	c = newClient(t, server)
+	c.says("\x00\x01counted\x00octet\x00blksize\x001024\x00")
+	c.wants("\x00\x06blksize\x001024\x00")
+	c = newClient(t, server)
+	c.says("\x00\x01later\x00octet\x00")
+	c.says("\x00\x01other\x00octet\x00")
+	c.wants("\x00\x03\x00\x01x")
 }

@@ -1,0 +1,332 @@
+package netboot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/images"
+	"walt/images/content"
+	"walt/netboot/tftp"
+	"walt/nodes"
+	"walt/state"
+)
+
+// What ROMs of Raspberry Pis ask for, see
+// https://www.raspberrypi.com/documentation/computers/config_txt.html. Two files are made
+// for each boot, and name two others, which are its kernel and initramfs; all others are
+// of the image.
+const (
+	romConfig, romCommandLine = "config.txt", "cmdline.txt"
+	romKernel, romInitrd      = "walt-kernel.img", "walt-initrd.img"
+)
+
+// mostBlocks is how many blocks ROMs count: they do not begin anew at 0.
+const mostBlocks = 65535
+
+// romBlock is how many bytes the ROM of a board of a model asks for at once.
+func romBlock(m images.Model) int64 {
+	if isLater(m) {
+		return 1024
+	}
+	return 512
+}
+
+// romPrefix is what ROMs put before names: the serial number of the board, or its MAC
+// address.
+var romPrefix = regexp.MustCompile(`^([0-9a-f]{8}|[0-9a-f]{16}|[0-9a-f]{2}(-[0-9a-f]{2}){5})/+`)
+
+// raspberryFile is what the ROM of a board asks for.
+func (b *boards) raspberryFile(ip netip.Addr, mac ethernet.MAC, name string) (tftp.File, error) {
+	r := b.romAsks(mac)
+	if r == nil {
+		return tftp.File{}, errOthers
+	}
+	ctx := context.Background() // what is begun is made, whoever waits for it
+	d, here, err := b.devices.Device(ctx, mac)
+	if err != nil || !here {
+		return tftp.File{}, errors.Join(err, errOthers)
+	}
+	name = romPrefix.ReplaceAllString(name, "")
+	if m := fileModel(name); d.Model == "" && m != "" {
+		if d, err = b.devices.Met(ctx, nodes.Arrival{MAC: mac, Model: m}); err != nil {
+			return tftp.File{}, err
+		}
+	}
+	if d.Model == "" && name == romConfig { // with it a board asks for what tells its model
+		return text([]byte("# Its model is not known yet.\n"))
+	}
+	made, err := b.romBoot(ctx, r, d, ip)
+	if made == nil {
+		return tftp.File{}, err
+	}
+	f, err := b.romPart(ctx, made, name)
+	f.Blocks = mostBlocks
+	return f, err
+}
+
+// romBoot is the boot of which a board asks for a file: a new one for the first file after
+// it asked for its address. nil: there is none.
+func (b *boards) romBoot(ctx context.Context, r *rom, d nodes.Device, ip netip.Addr) (*boot, error) {
+	b.mu.Lock()
+	fresh, begun := r.fresh, r.begun
+	made := b.bootBy(d.MAC)
+	if made == nil || made.given() || made.CommandLine == "" {
+		fresh = true
+	}
+	r.begun = fresh
+	b.mu.Unlock()
+	switch {
+	case begun:
+		return nil, tftp.ErrLater
+	case !fresh:
+		return made, nil
+	}
+	made, err := b.romBegins(ctx, d, ip)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.begun, r.fresh = false, made == nil
+	return made, err
+}
+
+// romBegins prepares the boot of a board.
+func (b *boards) romBegins(ctx context.Context, d nodes.Device, ip netip.Addr) (*boot, error) {
+	made, why, _ := b.next(ctx, d, ip)
+	if made == nil {
+		if why == preparing {
+			return nil, tftp.ErrLater
+		}
+		b.complain(ip, "a board cannot boot yet", "device", d.Name, "why", why)
+		return nil, fs.ErrNotExist
+	}
+	if err := b.fits(ctx, made); err != nil {
+		b.Lab.Failed(made.node(), err)
+		b.Over(ip)
+		return nil, err
+	}
+	return made, nil
+}
+
+// fits returns a fault when the ROM of a board cannot load a boot, since it counts too few
+// blocks.
+func (b *boards) fits(ctx context.Context, made *boot) error {
+	files, err := b.files.of(ctx, made, b.Agent)
+	if err != nil {
+		return err
+	}
+	most := mostBlocks * romBlock(made.machine.Model)
+	for what, name := range map[string]string{"kernel": files.Kernel, "initramfs": files.Initrd} {
+		i, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		if i.Size() >= most {
+			return fault.Failedf("the image cannot boot a %s: its %s has %d MiB, and the board's firmware loads less than %d", made.machine.Model, what, i.Size()>>20, (most+1<<20)>>20).
+				WithHint("give the image a kernel with fewer modules, or one that is compressed")
+		}
+	}
+	return nil
+}
+
+// romPart is a file of a boot.
+func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.File, error) {
+	switch name {
+	case romConfig:
+		own, err := b.readRomFile(ctx, made, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return tftp.File{}, err
+		}
+		return text(romSettings(made, own))
+	case romCommandLine:
+		return text([]byte("console=serial0,115200 console=tty1 " + made.CommandLine + "\n"))
+	case romKernel:
+		return b.romArtefact(ctx, made, func(f Boot) string { return f.Kernel })
+	case romInitrd:
+		b.Lab.Reached(ctx, made.node(), nodes.Kernel) // nothing follows it
+		return b.romArtefact(ctx, made, func(f Boot) string { return f.Initrd })
+	}
+	return b.romFile(ctx, made, name)
+}
+
+func (b *boards) romArtefact(ctx context.Context, made *boot, which func(Boot) string) (tftp.File, error) {
+	f, err := b.openFile(ctx, made, which)
+	if err != nil {
+		b.fails(ctx, made, "send what a machine starts with", err)
+		return tftp.File{}, err
+	}
+	i, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return tftp.File{}, err
+	}
+	return tftp.File{ReaderAt: f, Closer: f, Size: i.Size()}, nil
+}
+
+// ours are settings of config.txt that say what is booted.
+var ours = []string{"kernel", "initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs", "cmdline", "os_prefix", "arm_64bit"}
+
+// romSettings is config.txt: what the image says in its own, but for what is booted.
+func romSettings(made *boot, own []byte) []byte {
+	var s strings.Builder
+	fmt.Fprintf(&s, "# for this boot of %s, with what its image has in config.txt\n", made.node())
+	for line := range strings.Lines(string(own)) {
+		key, _, _ := strings.Cut(strings.TrimSpace(line), "=")
+		key, _, _ = strings.Cut(key, " ")
+		if !slices.Contains(ours, key) {
+			s.WriteString(strings.TrimRight(line, "\r\n") + "\n")
+		}
+	}
+	wide := 0
+	if made.arch() == "arm64" {
+		wide = 1
+	}
+	fmt.Fprintf(&s, "[all]\narm_64bit=%d\nkernel=%s\ninitramfs %s followkernel\ncmdline=%s\nenable_uart=1\n", wide, romKernel, romInitrd, romCommandLine)
+	return []byte(s.String())
+}
+
+// romConfigLimit is how many bytes of a config.txt are read.
+const romConfigLimit = 64 << 10
+
+// readRomFile reads a small file of an image.
+func (b *boards) readRomFile(ctx context.Context, made *boot, name string) ([]byte, error) {
+	f, err := b.romFile(ctx, made, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.NewSectionReader(f, 0, min(f.Size, romConfigLimit)))
+}
+
+// romFile is a file of the image of a boot, or of the one that lends it its kernel, or
+// else of the one that lends firmware.
+func (b *boards) romFile(ctx context.Context, made *boot, name string) (tftp.File, error) {
+	dirs := []string{"boot/firmware", path.Join("boot", string(made.machine.Model)), "boot", "usr/lib/raspi-firmware"}
+	for _, r := range made.roots {
+		if f, err := findIn(r.tree, dirs, name); !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	lender, found, err := b.firmwareImage(ctx)
+	if err != nil {
+		b.complain(made.machine.IP, "a board gets no firmware that its image does not have", "node", made.node(), "err", err)
+	}
+	if err != nil || !found {
+		return tftp.File{}, fs.ErrNotExist
+	}
+	tree, _, release, err := b.Library.Hold(ctx, lender.Digest)
+	if err != nil {
+		return tftp.File{}, err
+	}
+	f, err := findIn(tree, dirs, name)
+	if err != nil {
+		release()
+		return f, err
+	}
+	f.Closer = closers{f.Closer, release}
+	return f, nil
+}
+
+// closers closes a file, and lets what it is of go.
+type closers struct {
+	io.Closer
+	release func()
+}
+
+func (c closers) Close() error {
+	defer c.release()
+	return c.Closer.Close()
+}
+
+// firmwareImage is the image that lends boards the firmware which theirs does not have,
+// false when there is none.
+func (s *Server) firmwareImage(ctx context.Context) (img images.Image, found bool, err error) {
+	s.mu.Lock()
+	name := s.firmware
+	s.mu.Unlock()
+	if name == "" {
+		return img, false, nil
+	}
+	err = s.Store.View(ctx, func(r state.Reader) (err error) {
+		img, found, err = images.Lender(r, images.DefaultRef("").User, name)
+		return err
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("the image %q, which [boot] firmware names, is not here", name)
+	}
+	return img, found, err
+}
+
+// SetFirmware says which image lends boards the firmware that theirs does not have:
+// OWNER/NAME, or the NAME of a default image; "" is none.
+func (s *Server) SetFirmware(image string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.firmware = image
+}
+
+// findIn looks for a regular file in directories, one after the other. Upper and lower case
+// are the same there, as in the file systems that ROMs read; a name that is as asked for
+// goes before others.
+func findIn(tree *content.Tree, dirs []string, name string) (tftp.File, error) {
+	if !fs.ValidPath(name) {
+		return tftp.File{}, fs.ErrNotExist
+	}
+	for _, dir := range dirs {
+		found, ok := spelled(tree, dir, name)
+		if !ok {
+			continue
+		}
+		f, err := tree.Open(found)
+		if err != nil {
+			return tftp.File{}, err
+		}
+		i, err := f.Stat()
+		reader, is := f.(io.ReaderAt)
+		if err != nil || !is || !i.Mode().IsRegular() {
+			f.Close()
+			continue
+		}
+		return tftp.File{ReaderAt: reader, Closer: f, Size: i.Size()}, nil
+	}
+	return tftp.File{}, fs.ErrNotExist
+}
+
+// spelled returns the path of a file in a directory, as it is spelled there.
+func spelled(tree *content.Tree, dir, name string) (string, bool) {
+	if full := path.Join(dir, name); isThere(tree, full) {
+		return full, true
+	}
+	for elem := range strings.SplitSeq(name, "/") {
+		all, err := tree.ReadDir(dir)
+		if err != nil {
+			return "", false
+		}
+		i := slices.IndexFunc(all, func(e fs.DirEntry) bool { return strings.EqualFold(e.Name(), elem) })
+		if i < 0 {
+			return "", false
+		}
+		dir = path.Join(dir, all[i].Name())
+	}
+	return dir, isThere(tree, dir)
+}
+
+func isThere(tree *content.Tree, name string) bool {
+	_, err := tree.Stat(name)
+	return err == nil
+}
+
+// text is a file with a content.
+func text(b []byte) (tftp.File, error) {
+	return tftp.File{ReaderAt: bytes.NewReader(b), Closer: io.NopCloser(nil), Size: int64(len(b))}, nil
+}
