@@ -218,10 +218,10 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 	n, now := b.node(), step(said)
 	addr := netip.AddrPortFrom(b.machine.IP, portSSH).String()
 	switch {
+	case b.dead: // and does not become another by what else is said
 	case said.Failed != "":
-		if said.Failed != before.Failed {
-			s.Lab.Stopped(n, addr, fault.Failedf("%.*s", failedLimit, nodes.Plain(said.Failed)))
-		}
+		b.dead = true
+		s.Lab.Stopped(n, addr, fault.Failedf("%.*s", failedLimit, nodes.Plain(said.Failed)))
 	case now == "", now == step(before):
 	case now == instructions.Up:
 		s.Lab.Up(n, addr)

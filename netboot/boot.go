@@ -60,6 +60,7 @@ type boot struct {
 	cloudInit  bool // it has cloud-init
 
 	mu    sync.Mutex
+	dead  bool               // it has failed, as its agent said
 	over  bool               // there is another one, or none: what its agent says does not count
 	agent *agent             // nil until it comes
 	stop  context.CancelFunc // ends the sending of the root file system; nil before the first

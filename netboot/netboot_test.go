@@ -98,13 +98,6 @@ func TestAgents(t *testing.T) {
 	c := f.agent(one, up)
 	f.report(c, up)
 	f.hears("one up at 127.0.0.2:22")
-	down := report(i, instructions.Mounts)
-	down.Failed = "no root"
-	f.report(c, down)
-	f.report(c, down)
-	f.hears("one failed: no root")
-	f.hears("one stopped at 127.0.0.2:22")
-
 	again := f.agent(one, up) // it lost its connection, and the server does not know yet
 	f.hears("one up at 127.0.0.2:22")
 	closed(t, c)
@@ -157,6 +150,35 @@ func TestAgents(t *testing.T) {
 	if len(f.told) > 0 {
 		t.Errorf("the lab was told %q", <-f.told)
 	}
+}
+
+// A boot that has failed stays so, whatever else its agent says, and is told once: the log
+// must not be filled by that.
+func TestFailedOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, token := f.prepare(one)
+	i, _ := f.ask(one, token)
+	up, down := report(i, instructions.Up), report(i, instructions.Mounts)
+	c := f.agent(one, up)
+	f.hears("one up at 127.0.0.2:22")
+	for _, why := range []string{"no root", "no root", "no land"} {
+		down.Failed = why
+		f.report(c, down)
+		f.report(c, up)
+	}
+	f.hears("one failed: no root")
+	f.hears("one stopped at 127.0.0.2:22")
+	f.agent(one, up)
+	closed(t, c)
+	down.Failed, down.Size, down.Used = "again", 2, 1
+	f.agent(one, down)
+	f.hears("one wrote 1 of 2")
+
+	_, token = f.prepare(one)
+	i, _ = f.ask(one, token)
+	f.agent(one, report(i, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
 }
 
 // A machine that comes to another server is made to look after what it waits for: the

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -101,4 +102,25 @@ func TestWordsAfterTheOrder(t *testing.T) {
 	if s := l.state(t, "vm1"); s.State != Up {
 		t.Errorf("up anew, it is %+v", s.Status)
 	}
+}
+
+// liars say that they reboot, and do not.
+type liars struct{ Agents }
+
+func (liars) Reboot(context.Context, Name) error { return nil }
+func (liars) Taken(Name) int64                   { return 0 }
+
+// A machine that only says that it reboots is not up by saying so: its power is cut when
+// its time is over.
+func TestOnlySaysThatItReboots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newMachine(t)
+		l.Agents = liars{}
+		l.run(t)
+		l.comeUp(t, "vm1")
+		l.grid.take()
+		ok(t, l.Reboot(t.Context(), "bob", parse("vm1"), false, consent.Agreement{}, func(Change) {}))
+		l.Up("vm1", "127.0.0.1:1")
+		l.isCutInTime(t, "vm1")
+	})
 }
