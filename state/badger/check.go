@@ -43,12 +43,12 @@ func Check(dir string) (rows []state.Row, running bool, err error) {
 	if err != nil {
 		return nil, false, cannot("read", dir, err)
 	}
-	if err := verify(dir, crash); err != nil {
+	if _, err := verify(dir, crash); err != nil {
 		return nil, false, damaged(dir, err.Error())
 	}
 	// Badger reads the tables that its manifest lists, which may be none.
 	s, files := salvage{newest: map[string]entry{}}, filepath.Join(dir, badgerDir)
-	tables, err := listedTables(files)
+	tables, _, err := listedTables(files)
 	if err == nil && len(tables) > 0 {
 		err = s.readTables(files)
 	}

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/table"
 )
 
 const logSuffix = ".mem"
@@ -68,12 +67,29 @@ func examine(dir string, c crash) error {
 	if err := removeEmpty(filepath.Join(dir, badgerDir)); err != nil {
 		return err
 	}
-	return verify(dir, c)
+	mended, err := verify(dir, c)
+	if err == nil && mended != nil {
+		err = replaceFile(filepath.Join(dir, badgerDir, badger.ManifestFilename), mended)
+	}
+	return err
 }
 
-// verify is examine without the removal: it changes nothing.
-func verify(dir string, c crash) error {
+// verify is examine without the changes: mended is what the manifest should be, nil for
+// what it is.
+func verify(dir string, c crash) (mended []byte, err error) {
 	dir = filepath.Join(dir, badgerDir)
+	if err := verifyRecords(dir, c); err != nil {
+		return nil, err
+	}
+	tables, mended, err := listedTables(dir)
+	if err != nil {
+		return nil, err
+	}
+	return mended, verifyTables(tables)
+}
+
+// verifyRecords is verify of all but the tables.
+func verifyRecords(dir string, c crash) error {
 	if err := verifyFiles(dir); err != nil {
 		return err
 	}
@@ -93,14 +109,7 @@ func verify(dir string, c crash) error {
 			return fmt.Errorf("%s: %w", filepath.Base(l.path), err)
 		}
 	}
-	if err := verifyLast(dir, logs, c.last); err != nil {
-		return err
-	}
-	tables, err := listedTables(dir)
-	if err != nil {
-		return err
-	}
-	return verifyTables(tables)
+	return verifyLast(dir, logs, c.last)
 }
 
 // verifyFiles looks at what badger would read besides the records: what kind of files
@@ -205,27 +214,4 @@ func removeUnused(dir string) error {
 		return err
 	}
 	return os.Remove(newest)
-}
-
-// listedTables returns the files of the tables that make up the store; badger
-// deletes others that are there.
-func listedTables(dir string) ([]string, error) {
-	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	manifest, _, err := badger.ReplayManifestFile(f, 0, tuned(dir))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", badger.ManifestFilename, err)
-	}
-	var files []string
-	for id := range manifest.Tables {
-		files = append(files, table.NewFilename(id, dir))
-	}
-	slices.Sort(files)
-	return files, nil
 }

@@ -92,7 +92,9 @@ func openClaimed(dir string, space *space, disk *rounds, log *slog.Logger) (*bad
 	if err != nil {
 		return nil, cannot("open", dir, err)
 	}
-	if err := examine(dir, crash); err != nil {
+	if err := examine(dir, crash); fault.Disk(err) != nil {
+		return nil, cannot("open", dir, err)
+	} else if err != nil {
 		return nil, damaged(dir, err.Error())
 	}
 	if err := space.prepare(); err != nil {
@@ -271,21 +273,26 @@ func inspect(db *badger.DB) (known, empty bool, err error) {
 
 // mark writes the marker, whole or not at all.
 func mark(dir string) error {
-	temp := filepath.Join(dir, markerFile+".new")
-	err := os.WriteFile(temp, []byte(schema), 0o600)
+	if err := replaceFile(filepath.Join(dir, markerFile), []byte(schema)); err != nil {
+		return cannot("mark", dir, err)
+	}
+	return nil
+}
+
+// replaceFile writes a file, whole or not at all, and makes it durable.
+func replaceFile(file string, content []byte) error {
+	temp := file + ".new"
+	err := os.WriteFile(temp, content, 0o600)
 	for _, step := range []func() error{
 		func() error { return flush(temp) },
-		func() error { return os.Rename(temp, filepath.Join(dir, markerFile)) },
-		func() error { return flush(dir) },
+		func() error { return os.Rename(temp, file) },
+		func() error { return flush(filepath.Dir(file)) },
 	} {
 		if err == nil {
 			err = step()
 		}
 	}
-	if err != nil {
-		return cannot("mark", dir, err)
-	}
-	return nil
+	return err
 }
 
 // flush makes a file, or the names in a directory, durable.

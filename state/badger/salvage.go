@@ -108,7 +108,7 @@ func (s *salvage) note(key []byte, meta byte, record []byte) {
 }
 
 func (s *salvage) readTables(dir string) error {
-	files, err := listedTables(dir)
+	files, _, err := listedTables(dir)
 	if err != nil || len(files) == 0 {
 		if err != nil {
 			s.lose("%v: rows that were deleted may be back", err)
