@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,6 +164,27 @@ func TestVisitedMachinesStayOn(t *testing.T) {
 		is(59*time.Minute, Up)
 		is(2*time.Minute, Powersave)
 	})
+}
+
+// That a session ends is written of a node that may lose its power for it, not of one that
+// is somebody's: one that becomes free is used then.
+func TestSessionsOfOwnersAreNotWritten(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"})
+	l.Hosts[QEMU] = l.grid
+	_, err := l.Register(t.Context(), "alice", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
+	ok(t, err)
+	var updates atomic.Int64
+	l.Store = watched{l.Store, &updates, func(int64) {}}
+	if l.left(t.Context(), l.state(t, "vm1")); updates.Load() != 1 {
+		t.Errorf("of a free node: %d transactions", updates.Load())
+	}
+	_, err = l.Acquire(t.Context(), "bob", parse("vm1"), consent.Agreement{})
+	ok(t, err)
+	updates.Store(0)
+	if l.left(t.Context(), l.state(t, "vm1")); updates.Load() != 0 {
+		t.Errorf("of bob's node: %d transactions", updates.Load())
+	}
 }
 
 // What is ordered off is not started because it does not come up.

@@ -100,9 +100,10 @@ func (l *Lab) cut(n Name, why string) {
 	})
 }
 
-// left notes that a node was used until now, if it is one that saves power.
+// left notes that a node was used until now, if it is one that saves power: of one that is
+// somebody's, that is noted when it becomes free.
 func (l *Lab) left(ctx context.Context, n DeviceStatus) {
-	if n.Port.IsZero() && n.Host != QEMU {
+	if !n.Free() || n.Port.IsZero() && n.Host != QEMU {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), softLimit)
