@@ -157,14 +157,15 @@ func (c *Call) issuers(ctx context.Context) (journal.Filter, error) {
 	if !c.given("issuers") {
 		return func(e journal.Event) (journal.Event, bool) { return e, true }, nil
 	}
-	known, err := c.knownIssuers(ctx)
+	users, err := c.knownUsers(ctx)
 	if err != nil {
 		return nil, err
 	}
+	users = append(users, string(journal.Server))
 	chosen := map[string]bool{}
 	var bad []string
 	for term := range strings.SplitSeq(c.option("issuers"), ",") {
-		found, err := c.issuer(ctx, term, known)
+		found, err := c.issuer(ctx, term, users)
 		if err != nil {
 			return nil, err
 		}
@@ -176,6 +177,11 @@ func (c *Call) issuers(ctx context.Context) (journal.Filter, error) {
 		}
 	}
 	if len(bad) > 0 {
+		known, err := c.Lab.Names(ctx, "", "")
+		if err != nil {
+			return nil, err
+		}
+		known = append(known, users...)
 		return nil, fault.Unknown("issuer", bad, known, "see all users with: user show; all devices with: device show")
 	}
 	return func(e journal.Event) (journal.Event, bool) {
@@ -186,18 +192,9 @@ func (c *Call) issuers(ctx context.Context) (journal.Filter, error) {
 	}, nil
 }
 
-// knownIssuers lists the users and the devices that there are, and the server.
-func (c *Call) knownIssuers(ctx context.Context) ([]string, error) {
-	users, err := c.knownUsers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	devices, err := c.Lab.Names(ctx, "", "")
-	return append(append(devices, users...), string(journal.Server)), err
-}
-
-// issuer returns the names that one term of --issuers stands for.
-func (c *Call) issuer(ctx context.Context, term string, known []string) (found []string, err error) {
+// issuer returns the names that one term of --issuers stands for: of the users, the server
+// among them, and of the devices.
+func (c *Call) issuer(ctx context.Context, term string, users []string) (found []string, err error) {
 	if nodes.IsKeyword(term) && term != string(journal.Server) {
 		set, err := nodes.ParseSet(term)
 		if err != nil {
@@ -212,7 +209,15 @@ func (c *Call) issuer(ctx context.Context, term string, known []string) (found [
 	if term == "" {
 		return nil, fault.Usagef("--issuers: %q has an empty name", c.option("issuers"))
 	}
-	for _, name := range known {
+	begin := term // of the names that may match
+	if end := strings.IndexAny(term, `*?[\`); end >= 0 {
+		begin = term[:end]
+	}
+	devices, err := c.Lab.Names(ctx, "", begin)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Concat(devices, users) {
 		ok, err := path.Match(term, name)
 		if err != nil {
 			return nil, fault.Usagef("--issuers: %q is not a glob", term).WithHint("see: help show device-sets")

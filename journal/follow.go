@@ -49,12 +49,23 @@ type follower struct {
 }
 
 func (f *follower) follow(ctx context.Context, from Mark) error {
-	mark := func(page []state.Entry[Event]) error { f.fresh(page); return nil }
-	if err := f.journal.pages(ctx, f.horizon(), from.key, nil, mark); err != nil { // older, and there already
-		return err
+	settled := At(f.journal.now().Add(-slack)) // what is before that comes no more
+	old := settled.After(from)
+	if !old {
+		mark := func(page []state.Entry[Event]) error { f.fresh(page); return nil }
+		if err := f.journal.pages(ctx, f.horizon(), from.key, nil, mark); err != nil { // older, and there already
+			return err
+		}
 	}
 	w := f.journal.store.Watch(events.Prefix(""))
 	defer w.Close()
+	if old {
+		show := func(page []state.Entry[Event]) error { return f.show(values(page), 0) }
+		if err := f.journal.pages(ctx, from.key, settled.key, f.Wanted, show); err != nil {
+			return err
+		}
+		f.newest = settled.time.Add(slack)
+	}
 	past := func(page []state.Entry[Event]) error { return f.show(f.fresh(page), 0) }
 	if err := f.journal.pages(ctx, f.horizon(), forever, nil, past); err != nil {
 		return err

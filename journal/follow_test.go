@@ -103,6 +103,50 @@ func TestFollowFromThePast(t *testing.T) {
 	})
 }
 
+// views is a store that counts how often it is looked into.
+type views struct {
+	state.Store
+	n int
+}
+
+func (v *views) View(ctx context.Context, f func(state.Reader) error) error {
+	v.n++
+	return v.Store.View(ctx, f)
+}
+
+// Of a long past only what is wanted is looked at closely, and each event is shown once,
+// also when more comes meanwhile than a watch holds.
+func TestFollowFromLongAgo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal(t)
+		j.add(t, "first")
+		j.add(t, slices.Repeat([]string{"unwanted"}, 20*historyPage)...)
+		j.add(t, "second")
+		time.Sleep(slack + time.Second)
+		j.add(t, "young")
+		time.Sleep(slack / 2)
+		counted := &views{Store: j.store}
+		j.store = counted
+		s := &screen{paused: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- j.Follow(ctx, At(time.Time{}), s.reader()) }()
+		synctest.Wait() // it shows the first ones
+		j.add(t, "next")
+		j.add(t, slices.Repeat([]string{"unwanted"}, 2000)...)
+		close(s.paused)
+		synctest.Wait()
+		j.behind(slack/2).add(t, "late")
+		synctest.Wait()
+		want(t, "shown", s.shown(), "first", "second", "young", "next", "late")
+		if most := 2 + 2*(1+2000/historyPage); counted.n > most {
+			t.Errorf("it looked into the store %d times, want %d at most", counted.n, most)
+		}
+		cancel()
+		ok(t, <-done)
+	})
+}
+
 func TestFollowEndsWhenShowFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newJournal(t)

@@ -156,13 +156,15 @@ func (m Mark) After(other Mark) bool { return m.key > other.key }
 // History shows the events from one place until another that are wanted, in order, a page
 // of some at a time, until show fails; nil: all are.
 func (j *Journal) History(ctx context.Context, from, until Mark, wanted Filter, show func(page []Event) error) error {
-	return j.pages(ctx, from.key, until.key, wanted, func(page []state.Entry[Event]) error {
-		all := make([]Event, len(page))
-		for i, e := range page {
-			all[i] = e.Value
-		}
-		return show(all)
-	})
+	return j.pages(ctx, from.key, until.key, wanted, func(page []state.Entry[Event]) error { return show(values(page)) })
+}
+
+func values(page []state.Entry[Event]) []Event {
+	all := make([]Event, len(page))
+	for i, e := range page {
+		all[i] = e.Value
+	}
+	return all
 }
 
 // Each shows a page one by one.
