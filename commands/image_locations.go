@@ -28,15 +28,18 @@ func imageClone(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.seed(ctx); err != nil {
+		return err
+	}
 	if from.Location == images.Here && from.Ref == to {
+		if _, err := c.Images.Own(ctx, c.User, to.Short()); err != nil {
+			return err
+		}
 		return fault.Failedf("%s is your image %s already; nothing changed", from, to.Short()).
 			WithHint("copy it under a second name with: image duplicate %s NEW", to.Short())
 	}
 	if changed {
 		c.note("%s is no valid name here: the clone is called %s.", strings.TrimPrefix(from.Ref.String(), string(from.Ref.User)+"/"), to.Short())
-	}
-	if err := c.seed(ctx); err != nil {
-		return err
 	}
 	report, end := c.progress(from.String())
 	cloned, err := c.Images.CloneFrom(ctx, from, to, images.Terms{

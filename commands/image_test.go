@@ -58,6 +58,14 @@ func TestImageClone(t *testing.T) {
 			stderr: "walt: unknown image carol/debain:v2\n  did you mean carol/debian:v2 or bob/debian:v2 instead of carol/debain:v2?\n",
 		},
 		{
+			user: "bob", line: "image clone walt:bob/mine", status: StatusFailed,
+			stderr: "walt: walt:bob/mine is your image mine already; nothing changed\n  copy it under a second name with: image duplicate mine NEW\n",
+		},
+		{
+			user: "bob", line: "image clone walt:bob/minus", status: StatusFailed,
+			stderr: "walt: unknown image minus\n  see your images with: image show\n",
+		},
+		{
 			user: "bob", line: "image clone hub:carol/debian", status: StatusFailed,
 			stderr: "walt: unknown image location hub\n  the locations are: walt\n",
 		},
