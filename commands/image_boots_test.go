@@ -119,7 +119,7 @@ func TestDescribeBoot(t *testing.T) {
 		}
 		var got []string
 		for _, row := range describeBoot(img, c.o, c.missing) {
-			got = append(got, strings.Join(row, ": "))
+			got = append(got, strings.Join(row[:], ": "))
 		}
 		if got := strings.Join(got, "; "); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)

@@ -117,6 +117,12 @@ func TestImageTravels(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, inspected)
 		}
 	}
+	narrow := lab.runIn(t.Context(), lab.narrow(40), "image inspect copy").stdout
+	for _, want := range []string{"name         copy\n", "digest\n             sha256:", "shared with  it:v1\n", "label        walt.node.models=rpi-4-b\n"} {
+		if !strings.Contains(narrow, want) {
+			t.Errorf("in 40 columns %q is not in\n%s", want, narrow)
+		}
+	}
 	if got := lab.ok("carol", "image clone lab:bob/copy"); got != "copy is a clone of lab:bob/copy\n" {
 		t.Errorf("what was published is cloned: %s", got)
 	}

@@ -132,7 +132,7 @@ func imageInspect(ctx context.Context, c *Call) error {
 	if c.on("json") {
 		return c.print(api.NewImageDetail(img, inUse, d, shared, outlooks, missing))
 	}
-	var booted [][]string
+	var booted [][2]string
 	if known {
 		booted = describeBoot(img, o, missing)
 	}
@@ -141,14 +141,14 @@ func imageInspect(ctx context.Context, c *Call) error {
 }
 
 // describeBoot tells what comes of booting an image on a machine.
-func describeBoot(img images.Image, o nodes.Outlook, missing []nodes.Firmware) (rows [][]string) {
+func describeBoot(img images.Image, o nodes.Outlook, missing []nodes.Firmware) (rows [][2]string) {
 	switch {
 	case o.Why != "":
-		return [][]string{{"boots", "no " + kindOf(img, o) + ": " + o.Why}}
+		return [][2]string{{"boots", "no " + kindOf(img, o) + ": " + o.Why}}
 	case o.Lender.IsZero():
-		rows = [][]string{{"boots", "machines, with its kernel " + o.Kernel}}
+		rows = [][2]string{{"boots", "machines, with its kernel " + o.Kernel}}
 	default:
-		rows = [][]string{{"boots", "machines, with the kernel " + o.Kernel + " of walt:" + o.Lender.String()}}
+		rows = [][2]string{{"boots", "machines, with the kernel " + o.Kernel + " of walt:" + o.Lender.String()}}
 	}
 	var drivers []string
 	files := map[string][]string{}
@@ -159,7 +159,7 @@ func describeBoot(img images.Image, o nodes.Outlook, missing []nodes.Firmware) (
 		files[f.Driver] = append(files[f.Driver], f.File)
 	}
 	for _, driver := range drivers {
-		rows = append(rows, []string{"no firmware", driver + ": " + fault.Few(files[driver])})
+		rows = append(rows, [2]string{"no firmware", driver + ": " + fault.Few(files[driver])})
 	}
 	return rows
 }
@@ -173,7 +173,7 @@ func kindOf(img images.Image, o nodes.Outlook) string {
 	return "machine"
 }
 
-func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Image, booted [][]string) {
+func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.Image, booted [][2]string) {
 	platform := cmp.Or(d.Platform, "-")
 	if len(d.Unfit) > 0 {
 		platform += ", which " + strings.Join(images.ModelNames(d.Unfit), ", ") + " cannot run: clone it again"
@@ -185,7 +185,7 @@ func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.
 	if !undated(img.Created) {
 		created = img.Created.UTC().Format("2006-01-02 15:04:05 UTC")
 	}
-	rows := [][]string{
+	rows := [][2]string{
 		{"name", img.Ref.Short()},
 		{"digest", img.Digest},
 		{"created", created},
@@ -195,16 +195,16 @@ func (c *Call) describeImage(img images.Image, d images.Detail, shared []images.
 	}
 	rows = append(rows, booted...)
 	for _, other := range shared {
-		rows = append(rows, []string{"shared with", c.nameOf(other)})
+		rows = append(rows, [2]string{"shared with", c.nameOf(other)})
 	}
 	for _, l := range d.Layers {
-		rows = append(rows, []string{"layer", shortDigest(l.Digest) + "  " + size(l.Size)})
+		rows = append(rows, [2]string{"layer", shortDigest(l.Digest) + "  " + size(l.Size)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Labels)) {
-		rows = append(rows, []string{"label", name + "=" + d.Labels[name]})
+		rows = append(rows, [2]string{"label", name + "=" + d.Labels[name]})
 	}
 	for _, step := range d.History {
-		rows = append(rows, []string{"history", step})
+		rows = append(rows, [2]string{"history", step})
 	}
-	c.rows(nil, rows)
+	c.lines(func(w io.Writer) { c.facts(w, rows) })
 }

@@ -77,7 +77,7 @@ func (c *Call) facts(w io.Writer, rows [][2]string) {
 		column = max(column, cellsOf(r[0])+2)
 	}
 	for _, r := range rows {
-		line := r[0] + strings.Repeat(" ", column-cellsOf(r[0])) + clean(r[1])
+		line := strings.TrimRight(r[0]+strings.Repeat(" ", column-cellsOf(r[0]))+clean(r[1]), " ")
 		if width := c.width(); width > 0 {
 			line = c.fold(line, width, column)
 		}
