@@ -106,15 +106,7 @@ func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Bo
 
 // make writes the files of a boot.
 func (a *artefacts) make(ctx context.Context, p *initrd.Plan, program []byte, files Boot) error {
-	err := a.disk.WriteFile(files.Kernel, a.dir, func(w io.Writer) error {
-		k, err := p.Tree.Open(p.Kernel)
-		if err != nil {
-			return err
-		}
-		defer k.Close()
-		_, err = io.Copy(w, k)
-		return err
-	})
+	err := a.disk.WriteFile(files.Kernel, a.dir, p.WriteKernel)
 	if err == nil {
 		err = a.disk.WriteFile(files.Initrd, a.dir, func(w io.Writer) error {
 			_, err := p.Build(ctx, w, program)

@@ -154,11 +154,7 @@ func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made 
 		return nil, "its boot was given up", waits // it was removed meanwhile
 	}
 	b.Lab.Failed(m.Name, err)
-	why = "internal error"
-	if f := fault.As(err); f != nil {
-		why = f.Msg
-	}
-	return nil, why, failed
+	return nil, fault.Reason(err), failed
 }
 
 // enter begins to prepare the boot of the device at an address, unless that goes on already.

@@ -3,6 +3,8 @@ package netboot
 import (
 	"context"
 	"fmt"
+	"path"
+	"strings"
 
 	"walt/images"
 	"walt/images/content"
@@ -23,6 +25,23 @@ var lent = []content.Place{
 	{From: "usr/lib/firmware", To: "lib/firmware"},
 	{From: "lib/firmware", To: "usr/lib/firmware"},
 	{From: "usr/lib/firmware", To: "usr/lib/firmware"},
+}
+
+// deviceTrees are where Debian's kernels have theirs, which is lent, too.
+func deviceTrees(tree *content.Tree) (places []content.Place) {
+	for _, parent := range []string{"usr/lib", "lib"} {
+		all, err := tree.ReadDir(parent)
+		if err != nil { // there is none
+			continue
+		}
+		for _, e := range all {
+			if strings.HasPrefix(e.Name(), "linux-image-") {
+				name := path.Join(parent, e.Name())
+				places = append(places, content.Place{From: name, To: name})
+			}
+		}
+	}
+	return places
 }
 
 // lending is the file system with what the image with the digest lends, by a digest
@@ -69,7 +88,7 @@ func (s *Server) borrow(ctx context.Context, b *boot) error {
 	}
 	part := s.lentBefore(b.Lender)
 	if part == nil {
-		part = tree.Part(lent...)
+		part = tree.Part(append(deviceTrees(tree), lent...)...)
 	}
 	own := b.release
 	b.release = func() {

@@ -23,6 +23,9 @@ var loaders = map[uint16]string{0: "undionly.kpxe", 7: "snponly.efi", 9: "snponl
 
 // loaderFor is the loader of a client, "" when it does not look for one that there is.
 func loaderFor(c dhcp.Client) string {
+	if isUBoot(c) {
+		return ubootScript
+	}
 	if !strings.HasPrefix(c.Class, "PXEClient") || isROM(c) {
 		return ""
 	}
@@ -34,15 +37,15 @@ func loaderFor(c dhcp.Client) string {
 	return ""
 }
 
-// Open implements tftp.Files: there are loaders and what ROMs of boards ask for, for devices
-// that have an address.
+// Open implements tftp.Files: there are loaders, what U-Boot asks for, and what ROMs of
+// boards do, for devices that have an address.
 func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
 	mac, known := b.holder(client)
 	if !known {
 		return tftp.File{}, fmt.Errorf("%s is the address of no device", client)
 	}
 	name = strings.TrimPrefix(name, "/")
-	for _, find := range []func(netip.Addr, ethernet.MAC, string) (tftp.File, error){b.loaderFile, b.raspberryFile} {
+	for _, find := range []func(netip.Addr, ethernet.MAC, string) (tftp.File, error){b.loaderFile, b.ubootFile, b.raspberryFile} {
 		if f, err := find(client, mac, name); !errors.Is(err, errOthers) {
 			return f, err
 		}

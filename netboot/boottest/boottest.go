@@ -126,6 +126,12 @@ func Busybox(t testing.TB, init bool, more map[string]string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return BusyboxOf(t, program, init, more)
+}
+
+// BusyboxOf is Busybox with the program in a file, which may be for other machines.
+func BusyboxOf(t testing.TB, program string, init bool, more map[string]string) []byte {
+	t.Helper()
 	b, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)

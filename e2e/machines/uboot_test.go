@@ -1,0 +1,88 @@
+package machines
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"walt/images/imagetest"
+	"walt/netboot/boottest"
+)
+
+// A board with U-Boot for arm64, of which nobody knows the model: it shows that and waits.
+// Told the model, it becomes a free node, boots Debian's kernel with the agent for arm64,
+// and does so again when it is rebooted.
+func TestUBoot(t *testing.T) {
+	boottest.NeedLong(t, "qemu-system-aarch64")
+	files := boottest.ARM64(t) // which is downloaded
+	if inNetwork(t) {
+		return
+	}
+	newSegment(t)
+	w := newWorld(t, map[string]map[string]string{}, segment)
+	imagetest.Push(t, w.registry, "waltplatform/virt-arm64-default:latest", imagetest.Image(t, []v1.Layer{
+		static.NewLayer(boottest.BusyboxOf(t, filepath.Join(files, "bin/busybox"), false, nil), types.OCIUncompressedLayer), layerOf(t, files),
+	}, "walt.node.models", "virt-arm64"))
+
+	console := board(t, "tap0", "52:52:52:52:52:52") // which this U-Boot has, whatever the machine tells
+	began := time.Now()
+	awaitConsole(t, console, "its model is not known, tell it: device add device-525252 --mac 52:52:52:52:52:52 --model MODEL; it asks again every 5 s")
+	t.Logf("it is known after %s", time.Since(began))
+	w.does("alice", "device add device-525252 --mac 52:52:52:52:52:52 --model virt-arm64")
+	w.until("alice", "node show --all --json", `"name":"device-525252"`)
+	began = time.Now()
+	w.does("alice", "node wait device-525252")
+	t.Logf("it is up %s later", time.Since(began))
+	if out := w.does("alice", "node run device-525252 hostname; uname -m"); out != "device-525252\naarch64\n" {
+		t.Errorf("it is %q", out)
+	}
+	before := w.bootID("alice", "device-525252")
+	w.does("alice", "node reboot device-525252")
+	w.does("alice", "node wait device-525252")
+	if after := w.bootID("alice", "device-525252"); after == before {
+		t.Error("it was not rebooted")
+	}
+}
+
+// board is a board with U-Boot that is on the network. It returns the file of its console.
+func board(t *testing.T, name, mac string) (console string) {
+	t.Helper()
+	run(t, "ip", "tuntap", "add", name, "mode", "tap")
+	run(t, "ip", "link", "set", name, "master", "lab0", "up")
+	console = filepath.Join(t.TempDir(), "console")
+	c := exec.Command("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-accel", "tcg,thread=multi", "-m", "512",
+		"-nodefaults", "-display", "none", "-serial", "file:"+console, "-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin",
+		"-netdev", "tap,id=n,ifname="+name+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n,romfile=,mac="+mac)
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		if b, err := os.ReadFile(console); t.Failed() {
+			t.Logf("%s: %v\n%s", name, err, b[max(0, len(b)-4000):])
+		}
+	})
+	return console
+}
+
+// awaitConsole waits until a machine writes some words.
+func awaitConsole(t *testing.T, console, words string) {
+	t.Helper()
+	var b []byte
+	for end := time.Now().Add(boottest.Wait); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		b, _ = os.ReadFile(console) // there is none yet
+		if strings.Contains(string(b), words) {
+			return
+		}
+	}
+	t.Fatalf("it does not show %q in time: %s", words, b)
+}

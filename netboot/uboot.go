@@ -1,0 +1,248 @@
+package netboot
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"walt/ethernet"
+	"walt/netboot/dhcp"
+	"walt/netboot/tftp"
+	"walt/nodes"
+)
+
+// U-Boot asks for a script by TFTP, or, before that or instead, for a configuration as
+// extlinux has it. Both name what the board boots. See https://docs.u-boot.org, "U-Boot
+// Standard Boot", and cmd/pxe.c and include/config_distro_bootcmd.h there.
+
+// ubootScript is the script that U-Boot asks for by itself.
+const ubootScript = "boot.scr.uimg"
+
+// ubootScripts are the names under which it is asked for: by U-Boot, and by older ones.
+var ubootScripts = []string{ubootScript, "boot.scr"}
+
+// uboots are architectures of firmware, IANA's list, that are U-Boot: of ARM with 32 and 64
+// bits. Which board that is they do not tell.
+var uboots = []uint16{21, 22}
+
+// isUBoot reports whether a client is U-Boot, as it tells.
+func isUBoot(c dhcp.Client) bool {
+	return strings.HasPrefix(c.Class, "U-Boot") || slices.ContainsFunc(c.Arch, func(a uint16) bool { return slices.Contains(uboots, a) })
+}
+
+// ubootFile is a file that U-Boot asks for: the script with which a boot begins, or a part
+// of the boot that it began.
+func (b *boards) ubootFile(ip netip.Addr, mac ethernet.MAC, name string) (tftp.File, error) {
+	switch {
+	case slices.Contains(ubootScripts, name):
+		return b.ubootAsks(mac, ip, name)
+	case name == "pxelinux.cfg/01-"+strings.ReplaceAll(string(mac), ":", "-"):
+		return b.extlinux(mac, ip)
+	case strings.HasPrefix(name, ubootDir):
+		return b.ubootPart(ip, strings.TrimPrefix(name, ubootDir))
+	}
+	return tftp.File{}, errOthers
+}
+
+// ubootAsks is the script that boots what the node is to boot now, or that shows why it
+// cannot and asks again.
+func (b *boards) ubootAsks(mac ethernet.MAC, ip netip.Addr, name string) (tftp.File, error) {
+	ctx := context.Background() // what is begun is made, whoever waits for it
+	d, err := b.asks(ctx, mac)
+	if err != nil {
+		return tftp.File{}, err
+	}
+	made, why, seconds := b.next(ctx, d, ip)
+	if made != nil {
+		kind := ""
+		if kind, why = made.starts(b.kernelOf(ctx, made)); why == "" {
+			return text(scriptImage(made.ubootScript(name, kind)))
+		}
+		seconds = failed
+	}
+	return text(scriptImage(ubootAgain(name, seconds, why)))
+}
+
+// asks is the device that asks what it boots. Where another server gives the addresses, this
+// may be the first that is heard of it.
+func (b *boards) asks(ctx context.Context, mac ethernet.MAC) (nodes.Device, error) {
+	ctx, cancel := context.WithTimeout(ctx, meetLimit)
+	defer cancel()
+	d, here, err := b.devices.Device(ctx, mac)
+	if err == nil && !here && b.DHCP != Full {
+		d, err = b.devices.Met(ctx, nodes.Arrival{MAC: mac})
+		here = err == nil
+	}
+	if err == nil && (!here || d.Virtual()) {
+		err = fs.ErrNotExist
+	}
+	return d, err
+}
+
+// extlinux is the configuration of the same. Who cannot boot yet gets none, and goes on to
+// ask for the script, which can wait.
+func (b *boards) extlinux(mac ethernet.MAC, ip netip.Addr) (tftp.File, error) {
+	ctx := context.Background()
+	d, err := b.asks(ctx, mac)
+	if err != nil {
+		return tftp.File{}, err
+	}
+	made, _, _ := b.next(ctx, d, ip)
+	if made == nil {
+		return tftp.File{}, fs.ErrNotExist
+	}
+	if _, why := made.starts(b.kernelOf(ctx, made)); why != "" {
+		return tftp.File{}, fs.ErrNotExist
+	}
+	dir := "/" + made.ubootDir()
+	c := fmt.Sprintf("DEFAULT walt\nLABEL walt\n\tKERNEL %[1]skernel\n\tINITRD %[1]sinitrd\n\tAPPEND %[2]s\n", dir, made.CommandLine)
+	if made.hasDeviceTrees() {
+		c += "\tFDTDIR " + dir + "dtb\n"
+	}
+	return text([]byte(c))
+}
+
+// ubootDir is where the parts of boots are, by the token of each.
+const ubootDir = "walt/"
+
+func (b *boot) ubootDir() string { return ubootDir + b.Token + "/" }
+
+// ubootPart is a part of the boot of the device at an address: TOKEN/kernel, initrd, or
+// dtb/FILE.
+func (b *boards) ubootPart(ip netip.Addr, name string) (tftp.File, error) {
+	token, part, _ := strings.Cut(name, "/")
+	made := b.at(ip, token)
+	if made == nil || made.CommandLine == "" || made.given() {
+		return tftp.File{}, fmt.Errorf("this is not of the boot of the device at %s", ip)
+	}
+	ctx := context.Background() // it is made for who asks again, too
+	which := func(f Boot) string { return f.Kernel }
+	switch {
+	case part == "kernel":
+	case part == "initrd":
+		b.Lab.Reached(ctx, made.node(), nodes.Kernel) // nothing follows it
+		which = func(f Boot) string { return f.Initrd }
+	case part == "dtb" || strings.HasPrefix(part, "dtb/"):
+		p, err := made.plan(made.arch())
+		if err != nil {
+			return tftp.File{}, err
+		}
+		tree, err := p.DeviceTree(string(made.machine.Model), strings.TrimPrefix(strings.TrimPrefix(part, "dtb"), "/"))
+		if err != nil {
+			return tftp.File{}, err
+		}
+		return text(tree)
+	default:
+		return tftp.File{}, fs.ErrNotExist
+	}
+	return b.romArtefact(ctx, made, which)
+}
+
+// hasDeviceTrees reports whether there is a part of the boot that is a device tree.
+func (b *boot) hasDeviceTrees() bool {
+	p, err := b.plan(b.arch())
+	return err == nil && p.HasDeviceTrees(string(b.machine.Model))
+}
+
+// kernelOf is what the kernel of a boot begins with; nil when that cannot be read.
+func (b *boards) kernelOf(ctx context.Context, made *boot) []byte {
+	f, err := b.openFile(ctx, made, func(f Boot) string { return f.Kernel })
+	if err != nil {
+		b.Log.Error("read the kernel of a boot", "node", made.node(), "err", err)
+		return nil
+	}
+	defer f.Close()
+	head := make([]byte, 64)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return nil
+	}
+	return head
+}
+
+// starts is the command of U-Boot for a kernel that begins so, or why it has none.
+func (b *boot) starts(head []byte) (command, why string) {
+	is := func(offset int, magic string) bool {
+		return len(head) >= offset+len(magic) && string(head[offset:offset+len(magic)]) == magic
+	}
+	switch {
+	case is(0x38, "ARM\x64"):
+		return "booti", ""
+	case is(0x24, "\x18\x28\x6f\x01"):
+		return "bootz", ""
+	case is(0, "\x27\x05\x19\x56"):
+		return "bootm", ""
+	case is(4, "zimg"):
+		return "", "its kernel is compressed in a way that only UEFI knows"
+	}
+	return "", "its kernel for " + b.arch() + " is none that U-Boot starts"
+}
+
+// ubootScript is the script of a boot. What the board has loaded before is in variables
+// whose names are those of U-Boot's own scripts.
+func (b *boot) ubootScript(name, command string) string {
+	var s strings.Builder
+	dir := b.ubootDir()
+	fmt.Fprintf(&s, "echo walt: %s boots over the network\n", b.node())
+	if strings.HasPrefix(string(b.machine.Model), "rpi-") { // whose network cards have no address of their own
+		fmt.Fprintf(&s, "setenv bootargs '%s smsc95xx.macaddr=%s'\n", b.CommandLine, b.machine.MAC)
+	} else {
+		fmt.Fprintf(&s, "setenv bootargs '%s'\n", b.CommandLine)
+	}
+	// The device tree is the board's own, unless the image has a better one.
+	s.WriteString(`setenv walt_fdt ${fdtcontroladdr}
+if test -n "${fdt_addr}"; then
+	if fdt addr ${fdt_addr}; then setenv walt_fdt ${fdt_addr}; fi
+fi
+`)
+	if b.hasDeviceTrees() {
+		fmt.Fprintf(&s, `if test -n "${fdt_addr_r}"; then
+	if tftpboot ${fdt_addr_r} %sdtb/${fdtfile}; then setenv walt_fdt ${fdt_addr_r}; fi
+fi
+`, dir)
+	}
+	ramdisk := "${ramdisk_addr_r}:${filesize}"
+	fmt.Fprintf(&s, `if tftpboot ${kernel_addr_r} %[1]skernel && tftpboot ${ramdisk_addr_r} %[1]sinitrd; then
+	%[2]s ${kernel_addr_r} %[3]s ${walt_fdt}
+	echo walt: U-Boot did not start the kernel for %[4]s
+fi
+`, dir, command, ramdisk, b.arch())
+	return s.String() + ubootAgain(name, failed, "it did not boot")
+}
+
+// ubootAgain is a script that shows why a board does not boot, and asks again after some
+// seconds. That goes round in the first of these scripts: the others end in it.
+func ubootAgain(name string, seconds int, why string) string {
+	return fmt.Sprintf(`echo "walt: %[1]s; it asks again every %[2]d s"
+sleep %[2]d
+if test -z "${walt_again}"; then
+	setenv walt_again 1
+	while true; do
+		if tftpboot ${scriptaddr} %[3]s; then source ${scriptaddr}; else sleep %[2]d; fi
+	done
+fi
+`, shown(why), seconds, name)
+}
+
+// scriptImage is a script in the form in which U-Boot loads it: a header of 64 bytes, and
+// the sizes of all scripts in it, up to 0. See include/image.h there.
+func scriptImage(script string) []byte {
+	const magic, linux, arm64, kind = 0x27051956, 5, 22, 6
+	be := binary.BigEndian
+	data := be.AppendUint32(nil, uint32(len(script)))
+	data = be.AppendUint32(data, 0)
+	data = append(data, script...)
+	h := make([]byte, 64)
+	be.PutUint32(h, magic)
+	be.PutUint32(h[12:], uint32(len(data)))
+	be.PutUint32(h[24:], crc32.ChecksumIEEE(data))
+	h[28], h[29], h[30] = linux, arm64, kind
+	copy(h[32:], "walt")
+	be.PutUint32(h[4:], crc32.ChecksumIEEE(h)) // of the header without it
+	return append(h, data...)
+}

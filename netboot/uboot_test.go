@@ -1,0 +1,181 @@
+package netboot_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"walt/images"
+	"walt/images/imagetest"
+	"walt/netboot"
+	"walt/netboot/dhcp"
+	"walt/netboot/instructions"
+	"walt/netboot/tftp"
+	"walt/nodes"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// readFile is a file that a board gets, or why it does not.
+func readFile(files tftp.Files, ip netip.Addr, name string) (string, error) {
+	f, err := files.Open(ip, name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size))
+	return string(b), err
+}
+
+// unscript is a script for U-Boot, out of the form in which that loads it.
+func unscript(t *testing.T, image string) string {
+	t.Helper()
+	if len(image) < 72 {
+		t.Fatalf("it is %q", image)
+	}
+	h, data := []byte(image[:64]), []byte(image[64:])
+	be := binary.BigEndian
+	sum := be.Uint32(h[4:])
+	clear(h[4:8])
+	if be.Uint32(h) != 0x27051956 || sum != crc32.ChecksumIEEE(h) || int(be.Uint32(h[12:])) != len(data) || be.Uint32(h[24:]) != crc32.ChecksumIEEE(data) || h[30] != 6 {
+		t.Errorf("the header is %x", h)
+	}
+	if int(be.Uint32(data)) != len(data)-8 || be.Uint32(data[4:]) != 0 {
+		t.Errorf("the sizes are %x", data[:8])
+	}
+	return string(data[8:])
+}
+
+// The conversation of a board with U-Boot: it waits until its model is told, and gets a
+// script that loads the parts of its boot, until its agent has come.
+func TestUBoot(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	library := f.config.Library.(*images.Library)
+	const dir = "lib/modules/6.1.0/"
+	f.add(library, "board", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
+		imagetest.Regular("boot/vmlinuz-6.1.0", kernelARM64),
+		imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.builtin", "nfs.ko\nnfsv3.ko\noverlay.ko\n"), imagetest.Regular(dir+"modules.alias", ""),
+		imagetest.Regular("usr/lib/linux-image-6.1.0/rockchip/rk3399-x.dtb", "tree"), imagetest.Regular("etc/shadow", "secret"),
+	)}, "walt.node.models", "rockpro-64"))
+	f.add(library, "pc", boardImage(t, kernelARM))
+	f.choose("one", "board")
+	devices := known{
+		one.MAC:             {Name: "one", MAC: one.MAC, Kind: nodes.Unknown},
+		"52:54:00:00:00:03": {Name: "three", MAC: "52:54:00:00:00:03", Kind: nodes.Unknown},
+	}
+	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+	files := hosts.(tftp.Files)
+	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC, Class: "U-Boot.armv8", Arch: []uint16{22}}); !ok || h.Loader != "boot.scr.uimg" || devices[one.MAC].Model != "" {
+		t.Errorf("it gets %+v, %v, and is %q", h, ok, devices[one.MAC].Model)
+	}
+	other := hostOf(t, hosts, "52:54:00:00:00:03")
+
+	asks := func() string {
+		t.Helper()
+		s, err := readFile(files, one.IP, "boot.scr.uimg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unscript(t, s)
+	}
+	shows := func(why, seconds string) {
+		t.Helper()
+		s := asks()
+		if !strings.HasPrefix(s, `echo "walt: `+why+`; it asks again every `+seconds+" s\"\nsleep "+seconds+"\n") || !strings.Contains(s, "tftpboot ${scriptaddr} boot.scr.uimg; then source ${scriptaddr};") {
+			t.Errorf("it is to do %q, want it to show %q", s, why)
+		}
+		if _, err := readFile(files, one.IP, "pxelinux.cfg/01-52-54-00-00-00-01"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it has a configuration: %v", err)
+		}
+	}
+	shows("its model is not known, tell it: device add one --mac 52:54:00:00:00:01 --model MODEL", "5")
+	d := nodes.Device{Name: "one", MAC: one.MAC, Kind: nodes.Unknown, Model: "rockpro-64"}
+	devices[one.MAC] = d
+	shows("the default image of rockpro-64 is not here yet", "5")
+	d.Kind = nodes.Node
+	devices[one.MAC] = d
+
+	script := asks()
+	_, token, _ := strings.Cut(script, "/boot/")
+	token, _, _ = strings.Cut(token, "'")
+	for _, want := range []string{
+		"setenv bootargs 'panic=10 walt.mac=52:54:00:00:00:01 walt.ip=127.0.0.2/24 walt.gw=127.0.0.3 walt.boot=http://127.0.0.1:80/boot/" + token + "'\n",
+		"tftpboot ${fdt_addr_r} walt/" + token + "/dtb/${fdtfile};",
+		"if tftpboot ${kernel_addr_r} walt/" + token + "/kernel && tftpboot ${ramdisk_addr_r} walt/" + token + "/initrd; then\n\tbooti ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${walt_fdt}\n",
+	} {
+		if !strings.Contains(script, want) {
+			t.Errorf("it is to do %q, want %q there", script, want)
+		}
+	}
+	part := func(ip netip.Addr, name string) string {
+		t.Helper()
+		s, err := readFile(files, ip, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return "none"
+		case err != nil:
+			return "refused"
+		}
+		return s
+	}
+	of := "walt/" + token + "/"
+	for name, want := range map[string]string{
+		of + "kernel": kernelARM64, "/" + of + "kernel": kernelARM64, of + "dtb/rockchip/rk3399-x.dtb": "tree", of + "dtb/rk3399-x.dtb": "none",
+		of + "dtb/": "none", of + "dtb": "none", of + "dtb/../../../etc/shadow": "none", of + "dtb/../../../../etc/shadow.dtb": "none", of + "etc/shadow": "none", of: "none",
+		"walt/": "refused", "walt/x/kernel": "refused", "walt/../etc/shadow": "refused", "boot.scr.uimg/": "none", "pxelinux.cfg/default": "none",
+		"pxelinux.cfg/01-52-54-00-00-00-03": "none",
+	} {
+		if got := part(one.IP, name); got != want {
+			t.Errorf("%s is %.40q, want %.40q", name, got, want)
+		}
+	}
+	if got := part(other, of+"kernel"); got != "refused" {
+		t.Errorf("another board gets %.40q", got)
+	}
+	initrd := part(one.IP, of+"initrd")
+	name := t.TempDir() + "/initrd"
+	if err := os.WriteFile(name, []byte(initrd), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(unpacked(t, name), "agent for arm64") {
+		t.Error("it is not the agent's initramfs")
+	}
+
+	// The same as extlinux has it, which is another boot.
+	config := part(one.IP, "pxelinux.cfg/01-52-54-00-00-00-01")
+	_, next, _ := strings.Cut(config, "/boot/")
+	next, _, _ = strings.Cut(next, "\n")
+	want := "DEFAULT walt\nLABEL walt\n\tKERNEL /walt/TOKEN/kernel\n\tINITRD /walt/TOKEN/initrd\n\tAPPEND panic=10 walt.mac=52:54:00:00:00:01 walt.ip=127.0.0.2/24 walt.gw=127.0.0.3 walt.boot=http://127.0.0.1:80/boot/TOKEN\n\tFDTDIR /walt/TOKEN/dtb\n"
+	if next == "" || strings.ReplaceAll(config, next, "TOKEN") != want {
+		t.Errorf("its configuration is %q, want %q", config, want)
+	}
+	if got := part(one.IP, of+"kernel"); got != "refused" {
+		t.Errorf("of the boot before it gets %.40q", got)
+	}
+	i, _ := f.ask(one, next)
+	f.agent(one, report(i, instructions.Init, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+	if got := part(one.IP, "walt/"+next+"/kernel"); got != "refused" {
+		t.Errorf("when its agent has come it gets %.40q", got)
+	}
+
+	// What it cannot boot is said there, too.
+	d.Model = "rpi-2-b"
+	devices[one.MAC] = d
+	const why = "the image cannot boot a machine: the kernel /boot/vmlinuz-6.1.0 is for arm64, not for arm"
+	shows(why, "30")
+	for range 2 {
+		f.hears("one failed: " + why)
+	}
+	f.choose("one", "pc")
+	if s := asks(); !strings.Contains(s, "\tbootz ${kernel_addr_r} ") || !strings.Contains(s, " smsc95xx.macaddr=52:54:00:00:00:01'\n") || strings.Contains(s, "/dtb/") {
+		t.Errorf("with a kernel for arm it is to do %q", s)
+	}
+}
