@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -79,6 +80,9 @@ func run(args []string) int {
 	return commands.StatusOf(f.Kind)
 }
 
+// programs are the commands of dispatch.
+var programs = []string{"serve", "demo", "backup", "restore", "salvage", "stop-machines", "check-config", "version", "help"}
+
 // dispatch runs the command that the first argument names.
 func dispatch(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -107,16 +111,22 @@ func dispatch(ctx context.Context, args []string) error {
 		return helpCommand(rest)
 	}
 	f := fault.Usagef("unknown command %q", args[0]).WithHint("see: waltd help")
-	if near := fault.Nearest(args[0], []string{"serve", "demo", "backup", "restore", "salvage", "stop-machines", "check-config", "version", "help"}); len(near) > 0 {
+	if near := fault.Nearest(args[0], programs); len(near) > 0 {
 		f.Hint = "did you mean waltd " + near[0] + "?"
 	}
 	return f
 }
 
-// helpCommand is "waltd help [TOPIC]": what users read with "help show", without
-// a server.
+// helpCommand is "waltd help [TOPIC]": what users read with "help show", as which topics
+// name each other, without a server.
 func helpCommand(args []string) error {
+	if len(args) > 1 && args[0] == "show" {
+		args = args[1:]
+	}
 	switch {
+	case len(args) == 1 && slices.Contains(programs, args[0]):
+		fmt.Print(usage)
+		return nil
 	case len(args) == 0:
 		fmt.Print(usage)
 		fmt.Println("Topics:")
