@@ -17,6 +17,3 @@ func (l *LAN) Reachable(a netip.Addr) bool { return l.world.reachable(a) }
 func (l *LAN) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return l.world.dial(ctx, network, addr)
 }
-
-// AskOne asks resolvers of the host.
-var AskOne = askOne

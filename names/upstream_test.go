@@ -1,4 +1,4 @@
-package lan_test
+package names
 
 import (
 	"net"
@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
-
-	"walt/vnode/lan"
 )
 
 // resolvers listens as one resolver does by UDP and TCP, and as another one by UDP alone, at
@@ -65,17 +63,17 @@ func TestLongAnswerOfAResolver(t *testing.T) {
 	serve(&dns.Server{Listener: both, Handler: handler})
 
 	q := new(dns.Msg).SetQuestion("long.example.", dns.TypeTXT)
-	c := &dns.ClientConfig{Servers: []string{"127.0.0.2", "127.0.0.1"}, Port: port}
-	a, err := lan.AskOne(t.Context(), c, q, true)
+	c := []string{net.JoinHostPort("127.0.0.2", port), net.JoinHostPort("127.0.0.1", port)}
+	a, err := askOne(t.Context(), c, q, true)
 	if err != nil || a.Truncated || len(a.Answer) != 10 {
 		t.Errorf("by TCP: %v, %v", a, err)
 	}
-	a, err = lan.AskOne(t.Context(), c, q, false)
+	a, err = askOne(t.Context(), c, q, false)
 	if err != nil || !a.Truncated {
 		t.Errorf("by UDP: %v, %v", a, err)
 	}
-	c.Servers = c.Servers[:1]
-	if a, err := lan.AskOne(t.Context(), c, q, true); err == nil {
+	c = c[:1]
+	if a, err := askOne(t.Context(), c, q, true); err == nil {
 		t.Errorf("a part passes for the whole answer: %v", a)
 	}
 }
