@@ -85,6 +85,15 @@ var imageForm = regexp.MustCompile(`^([a-z][a-z0-9-]{0,31}/)?` + partForm + `(:`
 
 const partForm = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
 
+// domainForm is a domain of DNS. With the name of a node before it, it must be a name, too:
+// of at most 253 characters.
+var domainForm = regexp.MustCompile(`^` + labelOfDomain + `(\.` + labelOfDomain + `)*$`)
+
+const (
+	labelOfDomain = `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
+	longestDomain = 253 - 64
+)
+
 func (k *checker) network(n *Network) {
 	n.Loaders = k.path(n.Loaders)
 	if n.Interface == "" && *n != base().Network {
@@ -92,6 +101,9 @@ func (k *checker) network(n *Network) {
 	}
 	if !slices.Contains([]string{"full", "proxy", "off"}, n.DHCP) {
 		k.wrong("network.dhcp", `%q is nothing to do of DHCP; want "full" to give addresses, "proxy" to tell only what to boot, beside a server that gives them, or "off"`, n.DHCP)
+	}
+	if n.Domain != "" && (!domainForm.MatchString(n.Domain) || len(n.Domain) > longestDomain) {
+		k.wrong("network.domain", `%q is no domain; want one in lower case, as in "lab.example"`, n.Domain)
 	}
 	if n.Range != "" && n.DHCP != "full" {
 		k.wrong("network.range", "is for dhcp = \"full\" alone, which gives addresses; remove it")

@@ -76,6 +76,7 @@ type Network struct {
 	Address   string `toml:"address"`   // of this host on it; "" for its first one
 	DHCP      string `toml:"dhcp"`      // what the server does of it there: full, proxy or off
 	Range     string `toml:"range"`     // that devices get, FIRST-LAST; "" for all of the network
+	Domain    string `toml:"domain"`    // behind the names of nodes, as in lab.example; "" for none
 	Router    string `toml:"router"`    // the way out; "" for none
 	DNS       string `toml:"dns"`       // who answers names; "" for nobody
 	Loaders   string `toml:"loaders"`   // directory with iPXE for other firmware

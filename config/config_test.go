@@ -58,6 +58,7 @@ interface = "eth1"
 dhcp = "full"
 address = "192.168.7.1"
 range = "192.168.7.100 - 192.168.7.199"
+domain = "lab.example"
 router = "192.168.7.254"
 dns = "192.168.7.253"
 loaders = "ipxe"
@@ -103,7 +104,7 @@ func TestLoad(t *testing.T) {
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		Boot:   config.Boot{Kernel: "alice/debian:12", Firmware: "rpi-firmware"},
 		Network: config.Network{
-			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Router: "192.168.7.254", DNS: "192.168.7.253", Loaders: filepath.Join(dir, "ipxe"),
+			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Domain: "lab.example", Router: "192.168.7.254", DNS: "192.168.7.253", Loaders: filepath.Join(dir, "ipxe"),
 			Addr: netip.MustParseAddr("192.168.7.1"), First: netip.MustParseAddr("192.168.7.100"), Last: netip.MustParseAddr("192.168.7.199"),
 			RouterAddr: netip.MustParseAddr("192.168.7.254"), DNSAddr: netip.MustParseAddr("192.168.7.253"),
 		},
@@ -177,6 +178,8 @@ func TestProblems(t *testing.T) {
 		{"[network]\ndhcp = \"proxy\"", `:1: network.interface: is missing`},
 		{"[network]\ninterface = \"eth1\"\ndhcp = \"on\"", `:3: network.dhcp: "on" is nothing to do of DHCP; want "full" to give`},
 		{"[network]\ninterface = \"eth1\"\ndhcp = \"off\"\nrange = \"192.168.7.1-192.168.7.9\"", `:4: network.range: is for dhcp = "full" alone`},
+		{"[network]\ninterface = \"eth1\"\ndomain = \"Lab\"", `:3: network.domain: "Lab" is no domain; want one in lower case, as in "lab.example"`},
+		{"[network]\ninterface = \"eth1\"\ndomain = \"lab.\"", `:3: network.domain:`},
 		{"[network]\ninterface = \"eth1\"\nrouter = \"fd00::1\"", `:3: network.router: "fd00::1" is no IPv4 address`},
 		{"[network]\ninterface = \"eth1\"\ndns = \"dns.lab\"", `:3: network.dns: "dns.lab" is no IPv4 address`},
 		{"[network]\ninterface = \"eth1\"\nrange = \"192.168.7.1\"", `:3: network.range: "192.168.7.1" are no addresses; want two of IPv4`},

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"walt/ethernet"
@@ -39,6 +40,8 @@ type Devices interface {
 	Met(context.Context, nodes.Arrival) (nodes.Device, error)
 	// Device returns the one with a MAC address, false when there is none.
 	Device(context.Context, ethernet.MAC) (nodes.Device, bool, error)
+	// Called returns the one with a name, false when there is none.
+	Called(context.Context, nodes.Name) (nodes.Device, bool, error)
 	// Troubled is told of what is wrong on the network, under a key, until Calmed is.
 	Troubled(ctx context.Context, key string, t nodes.Trouble)
 	Calmed(key string)
@@ -53,6 +56,8 @@ type boards struct {
 	mac     net.HardwareAddr // of this host on it
 	devices Devices
 
+	named atomic.Bool // that it answers what devices ask about names
+
 	mu      sync.Mutex
 	holders map[netip.Addr]ethernet.MAC // of addresses that the server gave
 	busy    map[netip.Addr]bool         // whose boots are being prepared
@@ -63,7 +68,7 @@ type boards struct {
 
 // machine is a node as who boots.
 func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
-	m := Machine{Name: d.Name, MAC: d.MAC, Model: d.Model, IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.DNS, Params: boardParams, Settings: d.Settings}
+	m := Machine{Name: d.Name, MAC: d.MAC, Model: d.Model, IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Params: boardParams, Settings: d.Settings}
 	m.Settings.Loader = nodes.PXE // it comes with nothing
 	return m
 }
@@ -90,7 +95,7 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 		return dhcp.Host{}, false
 	}
 	h := dhcp.Host{
-		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.DNS,
+		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.dns(), Domain: b.Domain,
 		Script: b.scriptURL(), Loader: loaderFor(c),
 	}
 	if isROM(c) {

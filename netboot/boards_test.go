@@ -45,6 +45,15 @@ func (k known) Device(_ context.Context, mac ethernet.MAC) (nodes.Device, bool, 
 	return d, here, nil
 }
 
+func (k known) Called(_ context.Context, n nodes.Name) (nodes.Device, bool, error) {
+	for _, d := range k {
+		if d.Name == n {
+			return d, true, nil
+		}
+	}
+	return nodes.Device{}, false, nil
+}
+
 // Troubled and Calmed take no notice.
 func (k known) Troubled(context.Context, string, nodes.Trouble) {}
 func (k known) Calmed(string)                                   {}

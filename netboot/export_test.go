@@ -15,6 +15,10 @@ func Boards(s *Server, on BoardNetwork, segment Segment, devices Devices) (dhcp.
 	return b, b.script
 }
 
+// ServeNames has what answers the devices of a segment answer what they ask about names,
+// until ctx ends.
+func ServeNames(ctx context.Context, hosts dhcp.Hosts) { hosts.(*boards).serveNames(ctx) }
+
 // Hears has what answers the devices of a segment hear a server of DHCP.
 func Hears(hosts dhcp.Hosts, from net.HardwareAddr, packet []byte) {
 	hosts.(*boards).hears(from, packet)

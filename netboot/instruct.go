@@ -75,6 +75,9 @@ func (s *Server) instructions(ctx context.Context, b *boot) (*instructions.Instr
 	}
 	if m.DNS.IsValid() {
 		i.ResolvConf = fmt.Sprintf("nameserver %s\n", m.DNS)
+		if m.Domain != "" {
+			i.ResolvConf += fmt.Sprintf("search %s\n", m.Domain)
+		}
 	}
 	if !b.RAM { // there they come with the files
 		var left int

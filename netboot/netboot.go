@@ -103,6 +103,7 @@ type Machine struct {
 	// Router is the way out of that, DNS who answers names there: the zero Addr when there
 	// is none.
 	Router, DNS netip.Addr
+	Domain      string // behind the names of machines there, "" for none
 
 	Model   images.Model // "" when it is not known: it may be any
 	Virtual bool         // it runs on the server: its devices are virtio

@@ -45,8 +45,9 @@ type Segment struct {
 	Server      netip.Addr // this server on it
 	DHCP        DHCP       // what the server does of it there
 	First, Last netip.Addr // what devices get, where it gives addresses
-	// Router is the way out, DNS who answers names: the zero Addr when there is none.
+	// Router is the way out, DNS who answers names of others: the zero Addr when there is none.
 	Router, DNS netip.Addr
+	Domain      string // behind the names of devices, "" for none
 	// Loaders is the directory with iPXE for firmware that is something else.
 	Loaders string
 }
@@ -76,7 +77,12 @@ func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segme
 	}
 	web := s.handlers()
 	web.HandleFunc("GET /ipxe", b.script)
-	return s.serve(ctx, on, web, func(ctx context.Context) error { return b.begin(ctx) })
+	return s.serve(ctx, on, web, func(ctx context.Context) error {
+		var answering sync.WaitGroup
+		defer answering.Wait()
+		answering.Go(func() { b.serveNames(ctx) }) // ends with ctx
+		return b.begin(ctx)
+	})
 }
 
 // begin serves what devices begin to boot with: addresses and loaders. While it cannot, or

@@ -42,6 +42,15 @@ func (l *Lab) Device(ctx context.Context, mac ethernet.MAC) (d Device, here bool
 	return d, here, err
 }
 
+// Called returns the device with a name, false when there is none.
+func (l *Lab) Called(ctx context.Context, n Name) (d Device, here bool, err error) {
+	err = l.Store.View(ctx, func(r state.Reader) error {
+		d, here, err = devices.Find(r, string(n))
+		return err
+	})
+	return d, here, err
+}
+
 // Met is told of a device that asks for its address, and returns what the lab has it for.
 // One that was never seen is registered, under the name that it gives itself when it can
 // have that, and else under one of its MAC address. One that is known stays as it is,

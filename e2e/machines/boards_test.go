@@ -56,7 +56,7 @@ func newSegment(t *testing.T) {
 }
 
 // segment is the configuration of a server for it.
-const segment = "[network]\ninterface = \"lab0\"\nrange = \"192.168.7.100-192.168.7.199\"\n"
+const segment = "[network]\ninterface = \"lab0\"\nrange = \"192.168.7.100-192.168.7.199\"\ndomain = \"lab.example\"\n"
 
 // What firmware of a PC is in QEMU: a BIOS with a network card that has iPXE, and UEFI,
 // which knows the network itself.
@@ -121,6 +121,11 @@ func TestPC(t *testing.T) {
 	w := plugIn(t, ipxe, map[string]map[string]string{"alice/blue": {"etc/name": "blue\n"}})
 	if w == nil {
 		return
+	}
+	for name, want := range map[string]string{"server": "192.168.7.1", "pc-4f2a1c.lab.example": "192.168.7.100", "192.168.7.100": "pc-4f2a1c.lab.example"} {
+		if out := w.does("alice", "node run pc-4f2a1c nslookup "+name); !strings.Contains(out, want) {
+			t.Errorf("%s is %s, want %s", name, out, want)
+		}
 	}
 	before := w.bootID("alice", "pc-4f2a1c")
 	if err := errors.Join(w.Kill(), w.Start()); err != nil {

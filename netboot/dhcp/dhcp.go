@@ -39,6 +39,7 @@ type Host struct {
 	Server netip.Addr // this server on that network
 	// Router is the way out of it, DNS who answers names: the zero Addr when there is none.
 	Router, DNS netip.Addr
+	Domain      string // behind the names there, "" for none
 	// Script is the URL of what iPXE runs, "" when there is nothing to boot.
 	Script string
 	// Loader is the file that other firmware gets from the server by TFTP, "" for none.
@@ -265,6 +266,9 @@ func (h Host) tell(q, a *dhcpv4.DHCPv4) {
 	a.UpdateOption(dhcpv4.OptHostName(h.Name))
 	if h.Router.IsValid() {
 		a.UpdateOption(dhcpv4.OptRouter(h.Router.AsSlice()))
+	}
+	if h.Domain != "" {
+		a.UpdateOption(dhcpv4.OptDomainName(h.Domain))
 	}
 	if h.DNS.IsValid() {
 		a.UpdateOption(dhcpv4.OptDNS(h.DNS.AsSlice()))

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
+	"walt/crowd"
 	"walt/fault"
 )
 
@@ -51,10 +53,50 @@ func Open(name string, want netip.Addr) (*Interface, error) {
 	return nil, fault.Failedf("the network interface %s has no IPv4 address", name).WithHint("give it one: ip address add ADDRESS/BITS dev %s", name)
 }
 
-// Listen opens a TCP port of the host for who is on the interface.
+// connsEach is how many connections one address may have to one port, and conns how many
+// all together may. The next ones are closed at once.
+const connsEach, conns = 64, 16384
+
+// Listen opens a TCP port of the host for who is on the interface, for each only so many
+// connections at a time.
 func (i *Interface) Listen(port uint16) (net.Listener, error) {
 	c := net.ListenConfig{Control: i.bind}
-	return c.Listen(context.Background(), "tcp4", netip.AddrPortFrom(i.Addr, port).String())
+	all, err := c.Listen(context.Background(), "tcp4", netip.AddrPortFrom(i.Addr, port).String())
+	if err != nil {
+		return nil, err
+	}
+	return &listener{all.(*net.TCPListener), crowd.New(connsEach, conns)}, nil
+}
+
+type listener struct {
+	*net.TCPListener
+	crowd *crowd.Crowd
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		from := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+		if l.crowd.Enter(from) {
+			return &counted{c, sync.OnceFunc(func() { l.crowd.Leave(from) })}, nil
+		}
+		c.Close()
+	}
+}
+
+// counted is a connection that counts until it is closed. It is still one of TCP, which
+// files are sent to by the kernel.
+type counted struct {
+	*net.TCPConn
+	leave func()
+}
+
+func (c *counted) Close() error {
+	defer c.leave()
+	return c.TCPConn.Close()
 }
 
 // ListenUDP opens a UDP port of the host for who is on the interface.

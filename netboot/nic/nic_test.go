@@ -2,10 +2,13 @@ package nic
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"walt/crowd"
 )
 
 // What goes to a client without an address is a packet of IPv4 as RFC 791 and RFC 768
@@ -34,6 +37,52 @@ func TestDatagram(t *testing.T) {
 	if sum := checksum([]byte{0xff, 0xff, 0xff, 0xff, 0, 1}); sum != 0xfffe {
 		t.Errorf("what is carried is lost: %#x", sum)
 	}
+}
+
+// Who has too many connections gets no more until one is closed; others do.
+func TestConnectionsEach(t *testing.T) {
+	t.Parallel()
+	all, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &listener{all.(*net.TCPListener), crowd.New(1, 2)}
+	defer l.Close()
+	dial := func(from string) net.Conn {
+		t.Helper()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		c, err := d.Dial("tcp4", all.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	accept := func() net.Conn {
+		t.Helper()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	dial("127.0.0.1")
+	first := accept()
+	if _, is := first.(io.ReaderFrom); !is {
+		t.Error("files are not sent to it by the kernel")
+	}
+	more := dial("127.0.0.1")
+	dial("127.0.0.2")
+	if c := accept(); c.RemoteAddr().(*net.TCPAddr).IP.String() != "127.0.0.2" {
+		t.Errorf("%s has a second connection", c.RemoteAddr())
+	}
+	if _, err := more.Read(make([]byte, 1)); err == nil {
+		t.Error("a second connection is open")
+	}
+	first.Close()
+	first.Close() // which counts once
+	dial("127.0.0.1")
+	accept()
 }
 
 func TestOpen(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"walt/crowd"
 )
 
 const (
@@ -51,10 +53,6 @@ type Server struct {
 	// Dial opens a UDP socket of the server to a client: each transfer has its own.
 	Dial func(netip.AddrPort) (net.Conn, error)
 	Log  *slog.Logger
-
-	mu   sync.Mutex
-	busy map[netip.Addr]int // transfers to each client
-	all  int                // of busy
 }
 
 // Serve answers the requests that come from conn, a socket of port 69, until ctx ends or
@@ -65,7 +63,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	var sending sync.WaitGroup
 	defer sending.Wait()
 	defer cancel()
-	b := make([]byte, requestSize)
+	b, busy := make([]byte, requestSize), crowd.New(transfersEach, transfers)
 	for {
 		n, from, err := conn.ReadFrom(b)
 		if err != nil && (ctx.Err() != nil || errors.Is(err, net.ErrClosed)) {
@@ -80,37 +78,13 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 		}
 		to := client.AddrPort()
 		r, wrong := parseRequest(b[:n])
-		if wrong == nil && r == nil || !s.enter(to.Addr()) {
+		if wrong == nil && r == nil || !busy.Enter(to.Addr()) {
 			continue
 		}
 		sending.Go(func() { // ends with ctx, or when the client is silent
-			defer s.leave(to.Addr())
+			defer busy.Leave(to.Addr())
 			s.answer(ctx, to, r, wrong)
 		})
-	}
-}
-
-// enter counts a transfer, unless there are too many.
-func (s *Server) enter(client netip.Addr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all == transfers || s.busy[client] == transfersEach {
-		return false
-	}
-	if s.busy == nil {
-		s.busy = map[netip.Addr]int{}
-	}
-	s.all++
-	s.busy[client]++
-	return true
-}
-
-func (s *Server) leave(client netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if s.busy[client]--; s.busy[client] == 0 {
-		delete(s.busy, client)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -27,6 +28,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"walt/crowd"
 )
 
 const (
@@ -142,7 +145,7 @@ func (l *LAN) Listen(port uint16) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &listener{TCPListener: all, open: map[string]int{}}, nil
+	return &listener{all, crowd.New(connsEach, math.MaxInt)}, nil
 }
 
 // ListenPacket receives the UDP packets of machines to a port of the server.

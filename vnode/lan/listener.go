@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+
+	"walt/crowd"
 )
 
 // connsEach is how many connections one machine may have to one port of the server.
@@ -14,9 +16,7 @@ const connsEach = 64
 // listener accepts connections, but no more than connsEach from one address.
 type listener struct {
 	*gonet.TCPListener
-
-	mu   sync.Mutex
-	open map[string]int // by address
+	crowd *crowd.Crowd
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -28,29 +28,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		// The stack does not know the address of a connection that was reset before
 		// it is accepted.
 		from, known := c.RemoteAddr().(*net.TCPAddr)
-		if known && l.enter(from.IP.String()) {
-			leave := sync.OnceFunc(func() { l.leave(from.IP.String()) })
+		if ip := from.AddrPort().Addr().Unmap(); known && l.crowd.Enter(ip) {
+			leave := sync.OnceFunc(func() { l.crowd.Leave(ip) })
 			return &counted{c.(*gonet.TCPConn), from, leave}, nil
 		}
 		c.Close()
-	}
-}
-
-func (l *listener) enter(from string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[from] == connsEach {
-		return false
-	}
-	l.open[from]++
-	return true
-}
-
-func (l *listener) leave(from string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[from]--; l.open[from] == 0 {
-		delete(l.open, from)
 	}
 }
 
