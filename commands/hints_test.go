@@ -247,13 +247,14 @@ var metElsewhere = []string{
 	"its model is not known, tell it",                                                 // on the screen of a board
 	"Usage:\n  waltd serve", "of a running server: ssh", "a backup is made by: waltd", // of waltd itself
 	"\nMore: help show %s\n",
-	"try again with: node reboot %s",                // a reboot that failed may fail again
-	"start again with: node reboot %s",              // TestCannotBoot
-	"make a node that is simulated: node create",    // TestMachinesAreSparedWhatTheyCannotBoot
-	"see why with: image inspect NAME",              // TestImagesThatBootMachines
-	"have it go on with: node run",                  // TestStoppedBoot
-	"go on with: node boot %s default",              // TestReleaseInParts, of nodes
-	"See all in state %s with: node show",           // TestManyTroubles
+	"try again with: node reboot %s",             // a reboot that failed may fail again
+	"start again with: node reboot %s",           // TestCannotBoot
+	"make a node that is simulated: node create", // TestMachinesAreSparedWhatTheyCannotBoot
+	"see why with: image inspect NAME",           // TestImagesThatBootMachines
+	"have it go on with: node run",               // TestStoppedBoot
+	"go on with: node boot %s default",           // TestReleaseInParts, of nodes
+	"See all in state %s with: node show",        // TestManyTroubles
+	"give it more, with: node config NODE ram=",  // TestTooLittleMemory
 	"boot.root=",                                    // TestChoiceOfRoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x
 	"write it to a file: ssh",                         // only on a terminal

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"walt/ethernet"
+	"walt/fault"
 	"walt/pause"
 )
 
@@ -160,13 +161,22 @@ func (m *Machine) wait(ctx context.Context) (*monitor, error) {
 		}
 		select {
 		case <-m.gone:
-			return nil, fmt.Errorf("QEMU ended at once: %s", m.complaint())
+			return nil, refused(m.complaint())
 		default:
 		}
 		if late := pause.For(ctx, poll); late != nil {
 			return nil, fmt.Errorf("start QEMU: %w", errors.Join(late, err))
 		}
 	}
+}
+
+// refused is what QEMU ended with at once: a fault when the machine has too little memory for
+// its kernel and initramfs to be put there.
+func refused(complaint string) error {
+	if strings.Contains(complaint, "initrd is too large") {
+		return fault.Failedf("its memory has no room for its kernel").WithHint("give it more, with: node config NODE ram=512M")
+	}
+	return fmt.Errorf("QEMU ended at once: %s", complaint)
 }
 
 // complaint is the last that the process said.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"walt/fault"
 	"walt/netboot"
 )
 
@@ -102,6 +103,21 @@ type prepared struct{ Boots }
 
 func (prepared) Prepare(context.Context, netboot.Machine) (netboot.Boot, error) {
 	return netboot.Boot{}, nil
+}
+
+// A machine with less memory than its kernel takes is told so, not called an internal error.
+func TestTooLittleMemory(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "qemu")
+	script(t, program, "[ \"$7\" = -name ] && { echo 'qemu: initrd is too large, cannot support.(max: 884735, need 3384775)' >&2; exit 1; }\necho version 8.0")
+	h, err := New(Config{Dir: t.TempDir(), Program: program, Boots: prepared{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.boot(t.Context(), netboot.Machine{}, Spec{MAC: mac, Memory: 1 << 20, CPUs: 1}, place(t))
+	if f := fault.As(err); f == nil || f.Msg != "its memory has no room for its kernel" {
+		t.Errorf("it fails with %v", err)
+	}
 }
 
 // A program that starts no machine any more is looked at again, but not for each machine.
