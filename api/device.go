@@ -1,6 +1,10 @@
 package api
 
-import "walt/nodes"
+import (
+	"time"
+
+	"walt/nodes"
+)
 
 // Devices is the document of "device show".
 type Devices struct {
@@ -20,6 +24,9 @@ type Device struct {
 	Port   *int    `json:"port"`         // of that switch; null: not known
 	// PortName is what that switch calls the port; null: not known.
 	PortName *string `json:"port_name"`
+
+	Step      *string    `json:"step"`       // as in Node, of what is no node yet, too
+	StepSince *time.Time `json:"step_since"` // the same
 }
 
 // NewDevice makes a device; state is what its State says.
@@ -27,6 +34,7 @@ func NewDevice(d *nodes.DeviceStatus, state string) Device {
 	return Device{
 		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
 		State: state, Why: wrong(d.Status), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number), PortName: orNull(d.PortName),
+		Step: orNull(d.Step.Word()), StepSince: orNull(d.StepSince),
 	}
 }
 

@@ -24,6 +24,7 @@ type Event struct {
 	Detail string        `json:"detail"` // a text for people
 	Count  int           `json:"count"`  // how often it happened: refused logins that repeat are one event
 	Lines  []string      `json:"lines"`  // the last of the console of a node that could not boot, for those who may see it
+	Step   string        `json:"step"`   // that the boot of a node reached last which does not come up, as in Node
 }
 
 // NewEvent makes an event for programs. Images in it are named as people write
@@ -31,6 +32,6 @@ type Event struct {
 func NewEvent(e journal.Event) Event {
 	return Event{
 		Time: e.Time, Type: e.Type, Actor: e.Actor, Node: e.Node, Nodes: append([]string{}, e.About()...),
-		From: e.From, To: e.To, Detail: e.Detail, Count: max(1, e.Count), Lines: append([]string{}, e.Lines...),
+		From: e.From, To: e.To, Detail: e.Detail, Count: max(1, e.Count), Lines: append([]string{}, e.Lines...), Step: e.Step,
 	}
 }

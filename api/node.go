@@ -30,8 +30,8 @@ type Node struct {
 	Since time.Time    `json:"since"` // when the owner last changed
 
 	Reason    *string    `json:"reason"`     // why it is in its state, whichever that is; null: nothing to say
-	Step      *string    `json:"step"`       // how far its boot is; null: it does not boot
-	StepSince *time.Time `json:"step_since"` // when that step began; null: it does not boot
+	Step      *string    `json:"step"`       // the last that its last boot reached; null: it is off, or was not heard of
+	StepSince *time.Time `json:"step_since"` // when it did; null as step
 	Running   *Running   `json:"running"`    // null: nothing, or not known what
 	Written   *Written   `json:"written"`    // null: not known, as of nodes that are no machines
 
@@ -61,7 +61,7 @@ func NewNode(n *nodes.DeviceStatus) Node {
 	return Node{
 		Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
-		Reason: orNull(n.Why), Step: orNull(string(n.Step)), StepSince: orNull(n.StepSince), Running: running(n.Running()),
+		Reason: orNull(n.Why), Step: orNull(n.Step.Word()), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
 	}
 }

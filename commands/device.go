@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"strings"
+	"time"
 
 	"walt/api"
 	"walt/auth"
@@ -92,6 +93,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 		return c.nodeNames(first, found)
 	}
 	var before [][]string
+	now := c.Now()
 	for _, d := range first {
 		before = append(before, []string{d.Name, d.Type, "-", "-", orDash(d.IP), "-", "-", d.State})
 	}
@@ -101,7 +103,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 			if d.Port.Number != 0 {
 				port = portLabel(d.Port.Number, &d.PortName)
 			}
-			return append(row, string(d.Name), string(d.Kind), cmp.Or(string(d.Model), "-"), cmp.Or(string(d.MAC), "-"), cmp.Or(d.IP(), "-"), cmp.Or(string(d.Switch), "-"), port, state(d))
+			return append(row, string(d.Name), string(d.Kind), cmp.Or(string(d.Model), "-"), cmp.Or(string(d.MAC), "-"), cmp.Or(d.IP(), "-"), cmp.Or(string(d.Switch), "-"), port, state(d)+lastStep(d.Status, now))
 		})
 	if err != nil {
 		return err
@@ -143,6 +145,18 @@ func (c *Call) stateOf(d *nodes.DeviceStatus, jobs []images.Job) string {
 		return "downloading " + j.What + ": " + c.progressOf(j)
 	}
 	return "no model known"
+}
+
+// lastStep follows the state of a device that boots, or could not, or is no node yet: the
+// last step that it reached, and when.
+func lastStep(s nodes.Status, now time.Time) string {
+	switch {
+	case s.Step == "", s.State == nodes.Up, s.Step == nodes.StepNone && s.Failed:
+		return ""
+	case s.Step == nodes.StepNone:
+		return ", asked for nothing for " + since(now.Sub(s.StepSince))
+	}
+	return ", " + s.Step.Word() + " " + since(now.Sub(s.StepSince)) + " ago"
 }
 
 func deviceAdd(ctx context.Context, c *Call) error {

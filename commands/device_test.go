@@ -28,7 +28,7 @@ func TestDevices(t *testing.T) {
 			stdout: "thing is registered; it stays unknown until its model is told: device add thing --mac 52:54:00:00:00:77 --model MODEL\n",
 			stderr: "If it is a switch: device config thing type=switch (see: help show power)\n",
 		},
-		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","state_reason":null,"switch":null,"port":null,"port_name":null}]}` + "\n"},
+		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null}]}` + "\n"},
 		{user: "bob", line: "node acquire thing", status: StatusFailed, stderr: "walt: not a node: thing\n  see what each device is with: device show\n"},
 		{user: "bob", line: "device add thing --mac 52:54:00:00:00:77 --model rpi-3-b", stdout: "thing is a free node and boots waltplatform/rpi-3-b-default\n"},
 		{
@@ -39,7 +39,7 @@ func TestDevices(t *testing.T) {
 		{user: "bob", line: "device show server,rpi-3 --names-only", stdout: "server\nrpi-3\n"},
 		{
 			user: "bob", line: "device show server --json",
-			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null}]}` + "\n",
+			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null}]}` + "\n",
 		},
 		{
 			user: "bob", line: "device show all-switches", status: StatusFailed,

@@ -11,6 +11,7 @@ import (
 	"walt/api"
 	"walt/fault"
 	"walt/journal"
+	"walt/nodes"
 )
 
 func logCommands() []Command {
@@ -123,6 +124,10 @@ func line(e journal.Event) string {
 		what = "a node of " + e.From + ": " + e.Detail
 		if len(e.Nodes) > 1 {
 			what = "nodes of " + e.From + ": " + e.Detail
+		}
+	case journal.Power:
+		if at := nodes.Step(e.Step).Stands(); at != "" {
+			what += " (" + at + ")"
 		}
 	case journal.Registration:
 		if e.From != "" && e.To != "" {

@@ -71,8 +71,8 @@ func TestLogLeavesOut(t *testing.T) {
 		"log show --realtime": "2026-11-22 12:00:00 skipped server: 1,042 lines left out, since the output was not read in time (see: log show)\n" +
 			"2026-11-22 12:00:00 power bob rpi-1: reboot: ok\n",
 		"log show --realtime --json": `{"time":"2026-11-22T12:00:00Z","type":"skipped","actor":"server","node":"","nodes":[],"from":"","to":"",` +
-			`"detail":"1,042 lines left out, since the output was not read in time (see: log show)","count":1042,"lines":[]}` + "\n" +
-			`{"time":"2026-11-22T12:00:00Z","type":"power","actor":"bob","node":"rpi-1","nodes":["rpi-1"],"from":"","to":"","detail":"reboot: ok","count":1,"lines":[]}` + "\n",
+			`"detail":"1,042 lines left out, since the output was not read in time (see: log show)","count":1042,"lines":[],"step":""}` + "\n" +
+			`{"time":"2026-11-22T12:00:00Z","type":"power","actor":"bob","node":"rpi-1","nodes":["rpi-1"],"from":"","to":"","detail":"reboot: ok","count":1,"lines":[],"step":""}` + "\n",
 	} {
 		var out strings.Builder
 		c := lab.call(line, &out)

@@ -203,7 +203,7 @@ func TestLogDocument(t *testing.T) {
 		{user: "bob", line: "log show --json --history none", stdout: `{"events":[]}` + "\n"},
 		{
 			user: "bob", line: "log show --json --history 2026-11-22T17:00.. --issuers rpi-1",
-			stdout: `{"events":[{"time":"2026-11-22T17:00:00Z","type":"ownership","actor":"bob","node":"rpi-1","nodes":["rpi-1"],"from":"bob","to":"","detail":"boots waltplatform/rpi-3-b-default","count":1,"lines":[]}]}` + "\n",
+			stdout: `{"events":[{"time":"2026-11-22T17:00:00Z","type":"ownership","actor":"bob","node":"rpi-1","nodes":["rpi-1"],"from":"bob","to":"","detail":"boots waltplatform/rpi-3-b-default","count":1,"lines":[],"step":""}]}` + "\n",
 		},
 	})
 }
@@ -228,7 +228,7 @@ func TestLogRealtime(t *testing.T) {
 	}
 	lab.ok("bob", "node acquire rpi-1")
 	lab.ok("bob", "node acquire rpi-2")
-	const want = `{"time":"2026-11-22T12:00:00Z","type":"ownership","actor":"bob","node":"rpi-2","nodes":["rpi-2"],"from":"","to":"bob","detail":"boots bob/rpi-3-b-default","count":1,"lines":[]}` + "\n"
+	const want = `{"time":"2026-11-22T12:00:00Z","type":"ownership","actor":"bob","node":"rpi-2","nodes":["rpi-2"],"from":"","to":"bob","detail":"boots bob/rpi-3-b-default","count":1,"lines":[],"step":""}` + "\n"
 	for !strings.Contains(out.String(), want) {
 		<-out.wrote
 	}

@@ -33,7 +33,7 @@ func TestLogWait(t *testing.T) {
 		`rpi-2: free -> \w+`:                   "ownership bob rpi-2: free -> bob: boots bob/rpi-3-b-default\n",
 		`"rpi-2: bob -> free"`:                 "ownership bob rpi-2: bob -> free: boots waltplatform/rpi-3-b-default\n",
 		"--type ownership rpi":                 "ownership bob rpi-2: free -> bob: boots bob/rpi-3-b-default\n",
-		"--json --type ownership rpi-2: free":  `"to":"bob","detail":"boots bob/rpi-3-b-default","count":1,"lines":[]}` + "\n",
+		"--json --type ownership rpi-2: free":  `"to":"bob","detail":"boots bob/rpi-3-b-default","count":1,"lines":[],"step":""}` + "\n",
 		"-- --yes":                             "ownership carol rpi-2: bob -> carol: boots carol/rpi-3-b-default, confirmed in advance with --yes\n",
 		"--history 2026-11-22T16:30.. reboot:": "power bob pc-2: reboot: ok\n",
 	} {

@@ -32,9 +32,7 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 	}
 	add("address", d.IP())
 	add("runs", c.runs(d))
-	if d.Step != "" {
-		add("step", fmt.Sprintf("%s, for %s", d.Step, c.Now().Sub(d.StepSince).Round(time.Second)))
-	}
+	add("step", stepOf(d.Status, c.Now()))
 	if d.Room > 0 {
 		add("written", fmt.Sprintf("%s of %s", size(d.Written), size(d.Room)))
 	}
@@ -50,6 +48,35 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		}
 	})
 	return nil
+}
+
+// stepOf is how far the boot of a node is that is not up, as in "loaded its kernel 12 s ago,
+// has not mounted its root"; "" of others.
+func stepOf(s nodes.Status, now time.Time) string {
+	done, still := s.Step.Reached()
+	switch {
+	case s.Step == "", s.State == nodes.Up:
+		return ""
+	case still != "":
+		still = ", " + still
+	}
+	if s.Preparing {
+		still = ", and the server makes ready what it boots"
+	}
+	return done + " " + since(now.Sub(s.StepSince)) + " ago" + still
+}
+
+// since is a length of time for people, as in 12 s or 3 min.
+func since(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
 // runs says what runs on a node, and what it is to boot when that is something else.

@@ -21,11 +21,11 @@ func TestNodeDetail(t *testing.T) {
 			t.Errorf("%s:\n%s\nwant %q", name, out, want)
 		}
 	}
-	show("pc-1", "host  simulated", "mac   52:54:00:00:01:01", "step  start, for 0s")
+	show("pc-1", "host  simulated", "mac   52:54:00:00:01:01", "step  was told to start 0 s ago, has not asked for anything")
 	_, err := lab.nodes.Boot(t.Context(), "pc-1")
 	lab.must(err)
 	lab.pass(time.Minute)
-	show("pc-1", "host  simulated", "mac   52:54:00:00:01:01", "step  kernel, for 1m0s")
+	show("pc-1", "host  simulated", "mac   52:54:00:00:01:01", "step  loaded its kernel 1 min ago, has not mounted its root")
 	if got := lab.ok("bob", "node show pc-1 --json"); !strings.Contains(got, `"step":"kernel","step_since":"2026-11-22T12:00:00Z","running":null`) {
 		t.Errorf("as JSON it is %s", got)
 	}

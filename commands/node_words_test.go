@@ -12,7 +12,6 @@ import (
 
 	"walt/fault"
 	"walt/images"
-	"walt/netboot/instructions"
 	"walt/nodes"
 	"walt/state"
 )
@@ -32,7 +31,6 @@ func TestWordsOfANode(t *testing.T) {
 		lab.must(err)
 	}
 	at := func(s nodes.Step) func() { return func() { lab.nodes.Reached(t.Context(), "vm-1", s) } }
-	told := func(s instructions.Step) func() { return at(nodes.Step(s)) }
 	seen := map[string]map[string]bool{"state": {}, "host": {}, "step": {}}
 	for _, c := range []struct {
 		node string
@@ -40,22 +38,24 @@ func TestWordsOfANode(t *testing.T) {
 		want string // state, host, step, what runs there, reason
 	}{
 		{"rpi-1", func() {}, "off physical - - -"},
-		{"pc-1", func() {}, "booting simulated start - -"},
-		{"vm-1", func() {}, "booting qemu start - -"},
-		{"vm-1", func() { boots(); at(nodes.Preparing)() }, "booting qemu image - -"},
-		{"vm-1", at(nodes.Loading), "booting qemu loader - -"},
-		{"vm-1", at(nodes.Kernel), "booting qemu kernel - -"},
-		{"vm-1", told(instructions.Asking), "booting qemu instructions - -"},
-		{"vm-1", func() { lab.nodes.Stopped("vm-1", closed, nil) }, "booting qemu rescue - it stopped before its root is mounted, as boot.rescue says"},
-		{"vm-1", told(instructions.Mounts), "booting qemu root - -"},
-		{"vm-1", told(instructions.Init), "booting qemu init - -"},
-		{"vm-1", func() { lab.nodes.Up("vm-1", closed) }, "up qemu - " + present + " -"},
-		{"vm-1", func() { lab.nodes.Ended("vm-1", "it ended", false) }, "up qemu - " + present + " it ended"},
+		{"pc-1", func() {}, "booting simulated none - -"},
+		{"vm-1", func() {}, "booting qemu none - -"},
+		{"vm-1", boots, "booting qemu none - -"},
+		{"vm-1", at(nodes.StepAddress), "booting qemu address - -"},
+		{"vm-1", at(nodes.StepLoader), "booting qemu loader - -"},
+		{"vm-1", at(nodes.StepChained), "booting qemu loader - -"},
+		{"vm-1", at(nodes.StepKernel), "booting qemu kernel - -"},
+		{"vm-1", at(nodes.StepInitramfs), "booting qemu initramfs - -"},
+		{"vm-1", func() { lab.nodes.Stopped("vm-1", closed, nil) }, "booting qemu initramfs - it stopped before its root is mounted, as boot.rescue says"},
+		{"vm-1", at(nodes.StepMounting), "booting qemu initramfs - -"},
+		{"vm-1", at(nodes.StepRoot), "booting qemu root - -"},
+		{"vm-1", func() { lab.nodes.Up("vm-1", closed) }, "up qemu up " + present + " -"},
+		{"vm-1", func() { lab.nodes.Ended("vm-1", "it ended", false) }, "up qemu up " + present + " it ended"},
 		{"vm-1", func() {
 			lab.addImage(images.Image{Ref: images.DefaultRef("pc-x86-64"), Models: []images.Model{"pc-x86-64"}, Digest: "sha256:new"})
-		}, "up qemu - " + present + " it ended"},
-		{"vm-1", func() { lab.nodes.Failed("vm-1", fault.Failedf("it is broken")) }, "unreachable qemu - - it is broken"},
-		{"vm-1", func() { lab.nodes.Down("vm-1", true, "") }, "booting qemu start - rebooted from inside"},
+		}, "up qemu up " + present + " it ended"},
+		{"vm-1", func() { lab.nodes.Failed("vm-1", fault.Failedf("it is broken")) }, "unreachable qemu up - it is broken"},
+		{"vm-1", func() { lab.nodes.Down("vm-1", true, "") }, "booting qemu none - rebooted from inside"},
 		{"vm-1", func() { boots(); lab.nodes.Down("vm-1", false, "") }, "off qemu - - switched off from inside"},
 		{"pc-1", func() {
 			_, err := lab.store.Update(t.Context(), func(tx state.Tx) error {
@@ -70,7 +70,7 @@ func TestWordsOfANode(t *testing.T) {
 		if got := n.String(); got != c.want {
 			t.Errorf("%s is %q, want %q", c.node, got, c.want)
 		}
-		if (n.Step == nil) != (n.State != "booting") || (n.Step == nil) != (n.StepSince == nil) || (n.StateReason == nil) != (n.State != "unreachable") {
+		if (n.Step == nil) != (n.State == "off" || n.State == "powersave") || (n.Step == nil) != (n.StepSince == nil) || (n.StateReason == nil) != (n.State != "unreachable") {
 			t.Errorf("%s has a null that it should not have, or not the other way round: %+v", c.node, n)
 		}
 		seen["state"][n.State], seen["host"][n.Host] = true, true

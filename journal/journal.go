@@ -50,6 +50,7 @@ type Event struct {
 	To     string    `json:"to"`
 	Detail string    `json:"detail"`           // for people
 	Count  int       `json:"count,omitempty"`  // how often it happened, when repeats became one event
+	Step   string    `json:"step,omitempty"`   // that the boot of a node reached last which does not come up
 	Lines  []string  `json:"lines,omitempty"`  // of the console of a node that could not boot, the last ones
 	Reader string    `json:"reader,omitempty"` // the user whose console that was: it is for nobody else's eyes
 }

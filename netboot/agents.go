@@ -228,11 +228,16 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 	case now == instructions.Rescue:
 		s.Lab.Stopped(n, addr, nil)
 	default:
-		s.Lab.Reached(ctx, n, nodes.Step(now))
+		s.Lab.Reached(ctx, n, reached[now])
 	}
 	if said.Size > 0 {
 		s.Lab.Wrote(n, max(0, said.Used), said.Size)
 	}
+}
+
+// reached are the steps of agents that are not up, as the lab knows them.
+var reached = map[instructions.Step]nodes.Step{
+	instructions.Asking: nodes.StepInitramfs, instructions.Mounts: nodes.StepMounting, instructions.Init: nodes.StepRoot,
 }
 
 // step is where a machine is, "" when it tells no step at which an agent can be that has

@@ -64,6 +64,7 @@ type boards struct {
 	roms    map[ethernet.MAC]*rom       // of Raspberry Pis
 	foreign map[netip.Addr]*foreigner   // other servers of DHCP that were heard
 	look    chan netip.Addr             // one that may be there
+	loaded  map[ethernet.MAC]bool       // that have a loader since they last asked for an address
 }
 
 // machine is a node as who boots.
@@ -94,6 +95,7 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 		b.complain(netip.Addr{}, "a device that asks for its address is not answered", "mac", c.MAC, "err", err)
 		return dhcp.Host{}, false
 	}
+	b.asked(ctx, c, d)
 	h := dhcp.Host{
 		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.dns(), Domain: b.Domain,
 		Script: b.scriptURL(), Loader: loaderFor(c),
@@ -116,6 +118,9 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 	var d nodes.Device
 	if known {
 		d, known, err = b.comes(r, mac)
+	}
+	if known && d.Kind != nodes.Node {
+		b.Lab.Reached(r.Context(), d.Name, nodes.StepChained)
 	}
 	switch {
 	case err != nil:

@@ -100,7 +100,8 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	if err != nil {
 		return Boot{}, err
 	}
-	s.Lab.Reached(ctx, m.Name, nodes.Preparing)
+	s.Lab.Prepares(ctx, m.Name, true)
+	defer s.Lab.Prepares(ctx, m.Name, false)
 	o, err := s.look(ctx, img, m.Model)
 	if err != nil {
 		return Boot{}, err
@@ -137,17 +138,18 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	if b.cloudInit {
 		files.CommandLine += " " + cloudInitParams
 	}
-	step := nodes.Kernel
 	if s.loaderOf(m) == nodes.PXE { // it fetches all that
 		b.CommandLine = files.CommandLine
-		files, step = Boot{}, nodes.Loading
+		files = Boot{}
 	}
 	_, err = s.Store.Update(ctx, func(tx state.Tx) error { return records.Put(tx, string(m.MAC), b.record) })
 	if err != nil {
 		return Boot{}, err
 	}
 	s.replace(m.IP, b)
-	s.Lab.Reached(ctx, m.Name, step)
+	if b.CommandLine == "" {
+		s.Lab.Reached(ctx, m.Name, nodes.StepKernel)
+	}
 	return files, nil
 }
 

@@ -6,12 +6,14 @@ import (
 	"net/http"
 
 	"walt/netboot/dhcp"
+	"walt/netboot/tftp"
 )
 
 // Boards returns what answers the devices of a segment: by DHCP, and what iPXE on them is
 // to do.
 func Boards(s *Server, on BoardNetwork, segment Segment, devices Devices) (dhcp.Hosts, http.HandlerFunc) {
 	b := newBoards(s, on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1}, devices)
+	b.beCalled()
 	return b, b.script
 }
 
@@ -38,6 +40,9 @@ func Heard(ctx context.Context, hosts dhcp.Hosts) bool {
 
 // ForgetServers forgets servers of DHCP that are gone.
 func ForgetServers(hosts dhcp.Hosts) { hosts.(*boards).forgetServers() }
+
+// Told are the files that devices ask for by TFTP.
+func Told(hosts dhcp.Hosts) tftp.Files { return told{hosts.(*boards)} }
 
 // Files returns what the last boot of a machine starts with, made again when it is gone.
 func Files(ctx context.Context, s *Server, m Machine) (Boot, error) {

@@ -56,6 +56,7 @@ type fixture struct {
 	mu     sync.Mutex
 	boots  map[nodes.Name]images.Image // what nodes are to boot
 	steps  []string                    // that boots reached
+	files  []string                    // that were sent, or refused
 	images map[string]images.Image
 }
 
@@ -336,4 +337,23 @@ func report(i *instructions.Instructions, steps ...instructions.Step) instructio
 		r.Steps = append(r.Steps, instructions.Begun{Step: s})
 	}
 	return r
+}
+
+func (f *fixture) Prepares(context.Context, nodes.Name, bool) {}
+
+func (f *fixture) Sent(_ context.Context, n nodes.Name, step nodes.Step, bytes int64, _ time.Duration) {
+	f.notes(fmt.Sprintf("%s sent %d for %s", n, bytes, step))
+}
+
+func (f *fixture) Refused(_ context.Context, n nodes.Name, file, why string) {
+	f.notes(fmt.Sprintf("%s refused %s: %s", n, file, why))
+}
+
+func (f *fixture) Strayed(_ context.Context, n nodes.Name) { f.Reached(nil, n, "strayed") }
+
+// notes notes something that the lab was told of files.
+func (f *fixture) notes(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.files = append(f.files, what)
 }

@@ -107,7 +107,7 @@ func TestHostileMachine(t *testing.T) {
 	f.hears("one failed: [2Jfailed " + strings.Repeat("x", 1000-len("[2Jfailed ")))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	known := regexp.MustCompile("^(one|two) (image|kernel|instructions|root)$")
+	known := regexp.MustCompile("^(one|two) (kernel|initramfs|mounting)$")
 	if odd := slices.DeleteFunc(slices.Clone(f.steps), known.MatchString); len(odd) > 0 {
 		t.Errorf("the lab was told the steps %q", f.steps)
 	}

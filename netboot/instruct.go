@@ -31,7 +31,7 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not now", http.StatusServiceUnavailable)
 		return
 	}
-	s.Lab.Reached(r.Context(), b.node(), nodes.Step(instructions.Asking)) // before: its agent may be quicker
+	s.Lab.Reached(r.Context(), b.node(), nodes.StepInitramfs) // before: its agent may be quicker
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(i); err != nil {
 		s.fails(r.Context(), b, "send the instructions of a boot", err) // it asks again
@@ -52,6 +52,7 @@ func (s *Server) who(r *http.Request) *boot {
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request) {
 	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		s.complain(from.Addr().Unmap(), "refused what boots a machine to who has no right to it")
+		s.refused(r.Context(), from.Addr().Unmap(), "HTTP "+what(r), "it is of another boot, or was given already")
 	}
 	http.Error(w, "this is not for you", http.StatusForbidden)
 }

@@ -49,8 +49,17 @@ const (
 type Lab interface {
 	// Boot says which image the node is to boot now, and records that it took it.
 	Boot(context.Context, nodes.Name) (images.Image, error)
-	// Reached is told of each step of its boot.
+	// Reached is told of each step of its boot, Prepares of when the server begins to make
+	// ready what it boots, and has.
 	Reached(context.Context, nodes.Name, nodes.Step)
+	Prepares(ctx context.Context, n nodes.Name, begins bool)
+	// Sent is told of a file that was sent for a step, and Refused of one that it does not
+	// get.
+	Sent(ctx context.Context, n nodes.Name, step nodes.Step, bytes int64, took time.Duration)
+	Refused(ctx context.Context, n nodes.Name, file, why string)
+	// Strayed is told when its operating system asks for its address, and is none that it
+	// booted here.
+	Strayed(context.Context, nodes.Name)
 	// Up is told when its SSH server answers, at addr.
 	Up(n nodes.Name, addr string)
 	// Lost is told when the connection of its agent has ended, when the agent said
@@ -131,6 +140,9 @@ type Server struct {
 	findings map[pair]finding
 
 	complained map[netip.Addr]time.Time // when something of it was last logged
+
+	// called are how segments know whose an address is.
+	called []func(context.Context, netip.Addr) (nodes.Name, bool)
 }
 
 // New makes a server, which Serve makes live.
@@ -184,6 +196,7 @@ func (s *Server) handlers() *http.ServeMux {
 	mux.HandleFunc("GET /ipxe/{token}", s.script)
 	mux.HandleFunc("GET /kernel/{token}", s.sendKernel)
 	mux.HandleFunc("GET /initrd/{token}", s.sendInitrd)
+	mux.HandleFunc("GET /{rest...}", s.noFile)
 	return mux
 }
 
@@ -207,7 +220,7 @@ func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, a
 		Handler: handlers, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
-	files := &nfs.Server{Exports: s, Log: s.Log, Warn: s.complain}
+	files := &nfs.Server{Exports: s, Log: s.Log, Warn: s.refuseFiles}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := web.Serve(listeners[0]); !errors.Is(err, http.ErrServerClosed) {

@@ -233,7 +233,7 @@ func TestSteps(t *testing.T) {
 	i, _ := f.ask(one, token)
 	c := f.agent(one, report(i, instructions.Modules, instructions.Asking, instructions.Mounts))
 	f.report(c, report(i, instructions.Mounts))
-	for _, other := range []instructions.Step{instructions.Modules, instructions.Network, instructions.Step(nodes.Preparing), "dancing"} {
+	for _, other := range []instructions.Step{instructions.Modules, instructions.Network, instructions.Step(nodes.StepMounting), "dancing"} {
 		f.report(c, report(i, other)) // no agent is there
 	}
 	f.report(c, report(i, instructions.Init))
@@ -242,7 +242,7 @@ func TestSteps(t *testing.T) {
 	f.mu.Lock()
 	got := strings.Join(f.steps, ", ")
 	f.mu.Unlock()
-	if want := "one image, one kernel, one instructions, one root, one init"; got != want {
+	if want := "one kernel, one initramfs, one mounting, one root"; got != want {
 		t.Errorf("the lab was told of %q, want %q", got, want)
 	}
 	late := f.agent(one, report(i, instructions.Init))

@@ -16,10 +16,13 @@ import (
 const fileLimit = 10 * time.Minute
 
 // Host implements dhcp.Hosts: machines are answered as long as they have a boot.
-func (s *Server) Host(_ context.Context, c dhcp.Client) (dhcp.Host, bool) {
+func (s *Server) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	b := s.bootBy(c.MAC)
 	if b == nil {
 		return dhcp.Host{}, false
+	}
+	if isFirmware(c) {
+		s.Lab.Reached(ctx, b.node(), nodes.StepAddress)
 	}
 	m := b.machine
 	h := dhcp.Host{Name: string(m.Name), IP: m.IP, Net: m.Net, Server: m.Server, Router: m.Router, DNS: m.DNS}
@@ -41,6 +44,7 @@ func (s *Server) script(w http.ResponseWriter, r *http.Request) {
 	if b == nil {
 		return
 	}
+	s.Lab.Reached(r.Context(), b.node(), nodes.StepChained)
 	b.sendScript(w)
 }
 
@@ -52,14 +56,14 @@ func (b *boot) sendScript(w http.ResponseWriter) {
 
 func (s *Server) sendKernel(w http.ResponseWriter, r *http.Request) {
 	if b := s.fetches(w, r); b != nil {
-		s.sendFile(w, r, b, func(f Boot) string { return f.Kernel })
+		s.sendFile(w, r, b, nodes.StepKernel, func(f Boot) string { return f.Kernel })
 	}
 }
 
 func (s *Server) sendInitrd(w http.ResponseWriter, r *http.Request) {
 	if b := s.fetches(w, r); b != nil {
-		s.Lab.Reached(r.Context(), b.node(), nodes.Kernel) // the script has nothing behind it
-		s.sendFile(w, r, b, func(f Boot) string { return f.Initrd })
+		s.Lab.Reached(r.Context(), b.node(), nodes.StepKernel) // the script has that before
+		s.sendFile(w, r, b, nodes.StepInitramfs, func(f Boot) string { return f.Initrd })
 	}
 }
 
@@ -75,7 +79,7 @@ func (s *Server) fetches(w http.ResponseWriter, r *http.Request) *boot {
 }
 
 // sendFile sends one of the files of a boot, made again when it is gone, or a range of it.
-func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, b *boot, which func(Boot) string) {
+func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, b *boot, step nodes.Step, which func(Boot) string) {
 	f, err := s.openFile(r.Context(), b, which)
 	if err == nil {
 		defer f.Close()
@@ -87,7 +91,9 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, b *boot, which
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	http.ServeContent(w, r, "", time.Time{}, f)
+	began, out := time.Now(), &counter{ResponseWriter: w}
+	http.ServeContent(out, r, "", time.Time{}, f)
+	s.Lab.Sent(r.Context(), b.node(), step, out.bytes, time.Since(began))
 }
 
 func (s *Server) openFile(ctx context.Context, b *boot, which func(Boot) string) (*os.File, error) {

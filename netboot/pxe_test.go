@@ -113,7 +113,7 @@ func TestFetched(t *testing.T) {
 			steps = append(steps, s)
 		}
 	}
-	if got := strings.Join(steps, ", "); got != "image, loader, kernel, instructions, init" {
+	if got := strings.Join(steps, ", "); got != "chained, kernel, initramfs, root" {
 		t.Errorf("the lab was told of %q", got)
 	}
 }

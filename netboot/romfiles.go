@@ -153,7 +153,7 @@ func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.Fil
 	case romKernel:
 		return b.romArtefact(ctx, made, func(f Boot) string { return f.Kernel })
 	case romInitrd:
-		b.Lab.Reached(ctx, made.node(), nodes.Kernel) // nothing follows it
+		b.Lab.Reached(ctx, made.node(), nodes.StepKernel) // nothing follows it
 		return b.romArtefact(ctx, made, func(f Boot) string { return f.Initrd })
 	}
 	return b.romFile(ctx, made, name)

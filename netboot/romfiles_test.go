@@ -121,7 +121,7 @@ func TestFilesOfPis(t *testing.T) {
 	f.mu.Lock()
 	steps := strings.Join(f.steps, ", ")
 	f.mu.Unlock()
-	if steps != "one image, one loader, one kernel" {
+	if steps != "one address, one kernel" {
 		t.Errorf("it was at %s", steps)
 	}
 

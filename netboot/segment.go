@@ -72,6 +72,7 @@ type BoardNetwork interface {
 // unless another server does: mac is who asks for that.
 func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) error {
 	b := newBoards(s, on, segment, mac, devices)
+	b.beCalled()
 	if err := b.resume(ctx); err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 			case portProxy:
 				return answers.ServeProxy(ctx, conns[i])
 			}
-			return (&tftp.Server{Files: b, Dial: dial, Log: b.Log}).Serve(ctx, conns[i])
+			return (&tftp.Server{Files: told{b}, Dial: dial, Log: b.Log}).Serve(ctx, conns[i])
 		})
 	}
 	return g.Wait()
@@ -210,5 +211,6 @@ func newBoards(s *Server, on BoardNetwork, segment Segment, mac net.HardwareAddr
 	return &boards{
 		Server: s, Segment: segment, on: on, mac: mac, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}, roms: map[ethernet.MAC]*rom{},
 		foreign: map[netip.Addr]*foreigner{}, look: make(chan netip.Addr, 1),
+		loaded: map[ethernet.MAC]bool{},
 	}
 }

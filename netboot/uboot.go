@@ -126,7 +126,7 @@ func (b *boards) ubootPart(ip netip.Addr, name string) (tftp.File, error) {
 	switch {
 	case part == "kernel":
 	case part == "initrd":
-		b.Lab.Reached(ctx, made.node(), nodes.Kernel) // nothing follows it
+		b.Lab.Reached(ctx, made.node(), nodes.StepKernel) // nothing follows it
 		which = func(f Boot) string { return f.Initrd }
 	case part == "dtb" || strings.HasPrefix(part, "dtb/"):
 		p, err := made.plan(made.arch())

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"walt/fault"
 	"walt/images"
@@ -61,12 +60,23 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 	if err != nil {
 		return img, fmt.Errorf("boot %s: %w", n, err)
 	}
+	if d.Host != Simulated {
+		l.status.follow(n, func(*trail) {})
+	}
 	l.status.change(n, func(s *Status) {
 		if s.State != Booting { // else it is known why
 			s.began, s.Why = l.Now(), ""
 		}
 		s.State, s.Addr, s.due, s.took, s.untold = Booting, "", false, img.Digest, false
-		s.Step, s.runs, s.Written, s.Room, s.spent = Kernel, "", 0, 0, false
+		s.runs, s.Written, s.Room, s.spent = "", 0, 0, false
+		switch d.Host {
+		case Simulated: // of which nothing more is heard before it is up
+			s.Step = StepKernel
+		case Physical: // what runs there asked
+			s.Step = StepChained
+		default:
+			s.Step = StepNone
+		}
 		if s.late.IsZero() { // it started by itself
 			s.late = l.Now().Add(d.Settings.bootTimeout())
 		}
@@ -75,31 +85,6 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		l.Ports.Rediscover()
 	}
 	return img, nil
-}
-
-// Reached is called when the boot of a node is at another step. Its boot.timeout begins
-// anew by that: what goes on is not stuck.
-func (l *Lab) Reached(ctx context.Context, n Name, step Step) {
-	timeout, err := read(ctx, l.view, func() time.Duration {
-		if d := l.view.named[n]; d != nil {
-			return d.Settings.bootTimeout()
-		}
-		return 0
-	})
-	if err != nil || timeout == 0 { // it is gone
-		return
-	}
-	l.status.change(n, func(s *Status) {
-		if s.State != Booting || s.due || s.Step == step { // what is due is another boot
-			return
-		}
-		if s.Stopped() { // no more
-			s.Addr, s.Why, s.late = "", "", l.Now()
-		}
-		if s.Step = step; !s.late.IsZero() {
-			s.late = l.Now().Add(timeout)
-		}
-	})
 }
 
 // Up is called when a node runs; addr is host:port of its SSH server. That of one
@@ -138,7 +123,11 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 	if errors.Is(err, state.ErrNotFound) {
 		return why // removed meanwhile, or known by another name
 	}
+	var at Step
 	l.status.change(n, func(s *Status) {
+		if at = s.Step; at == StepNone { // nothing is to be told of it
+			at = ""
+		}
 		s.State, s.Failed, s.Addr, s.Why, s.runs, s.due, s.untold = Unreachable, true, "", why, "", false, false
 		if s.late.IsZero() { // it was up
 			s.late = l.Now().Add(d.Settings.bootTimeout())
@@ -150,7 +139,7 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 			if err != nil || !here {
 				return err
 			}
-			return l.Journal.Record(tx, l.giveUp(d, fmt.Sprintf("cannot boot %s: %s%s", d.Image, why, more)))
+			return l.Journal.Record(tx, l.giveUp(d, at, fmt.Sprintf("cannot boot %s: %s%s", d.Image, why, more)))
 		})
 	}
 	if err != nil {
@@ -175,7 +164,7 @@ func (l *Lab) Down(n Name, again bool, why string) {
 		case s.due:
 			s.runs, why = "", cmp.Or(s.cause.why, why, "it starts anew")
 		case again && s.State == Booting: // in the middle of it
-			s.due, s.Step, s.Why = true, Started, cmp.Or(why, "rebooted before it was up")
+			s.due, s.Step, s.Why = true, StepNone, cmp.Or(why, "rebooted before it was up")
 			s.Addr = ""
 			s.tries++
 		case again:

@@ -48,9 +48,9 @@ func Readable(e journal.Event, user auth.User) journal.Event {
 
 // giveUp is the event that a node does not come up, with the last that it wrote. The
 // device is read in the transaction that records it: it wrote that in this very boot.
-func (l *Lab) giveUp(d Device, detail string) journal.Event {
+func (l *Lab) giveUp(d Device, at Step, detail string) journal.Event {
 	return journal.Event{
-		Type: journal.Power, Actor: journal.Server, Node: string(d.Name), Detail: detail,
+		Type: journal.Power, Actor: journal.Server, Node: string(d.Name), Detail: detail, Step: at.Word(),
 		Lines: l.lastWritten(d), Reader: string(d.Booted.User),
 	}
 }

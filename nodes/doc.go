@@ -40,6 +40,8 @@
 //	lent.go        and which need the kernel that another image lends
 //	boot.go        what a node that starts gets, and what it reports
 //	hasty.go       machines that reboot as soon as they are up
+//	steps.go       how far boots are
+//	trail.go       what the last boot of a node left: its steps, and files
 //	stopped.go     boots that stopped before the image's own programs run
 //	status.go      what was heard of each node since the server started
 //	statelog.go    which nodes came up and went down, for the log

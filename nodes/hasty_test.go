@@ -93,7 +93,7 @@ func TestWordsAfterTheOrder(t *testing.T) {
 		"rescue": func() { l.Stopped("vm1", "127.0.0.1:1", nil) },
 		"failed": func() { l.Stopped("vm1", "127.0.0.1:1", errDamaged) },
 	} {
-		if says(); l.state(t, "vm1").State != Booting || l.state(t, "vm1").Step != Started {
+		if says(); l.state(t, "vm1").State != Booting || l.state(t, "vm1").Step != StepNone {
 			t.Errorf("it says %s: %+v", what, l.state(t, "vm1").Status)
 		}
 	}

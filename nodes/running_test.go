@@ -50,7 +50,7 @@ func TestStepsGiveTime(t *testing.T) {
 		l.grid.take()
 		_, err := l.Boot(t.Context(), "v1")
 		ok(t, err)
-		for _, step := range []Step{"instructions", "root", "init"} {
+		for _, step := range []Step{StepInitramfs, StepMounting, StepRoot} {
 			time.Sleep(170 * time.Second)
 			synctest.Wait()
 			l.Reached(t.Context(), "v1", step)
@@ -58,14 +58,15 @@ func TestStepsGiveTime(t *testing.T) {
 				t.Errorf("at step %s it is %+v", step, s.Status)
 			}
 		}
-		l.Reached(t.Context(), "v1", "init") // again
+		l.Reached(t.Context(), "v1", StepRoot)     // again
+		l.Reached(t.Context(), "v1", StepMounting) // late
 		l.isCutInTime(t, "v1")
-		if s := l.state(t, "v1"); s.Step != Started {
+		if s := l.state(t, "v1"); s.Step != StepNone {
 			t.Errorf("started anew, it is at %q", s.Step)
 		}
 		l.comeUp(t, "v1")
-		l.Reached(t.Context(), "v1", "root") // late
-		if s := l.state(t, "v1"); s.State != Up || s.Step != "" {
+		l.Reached(t.Context(), "v1", StepMounting) // late
+		if s := l.state(t, "v1"); s.State != Up || s.Step != StepUp {
 			t.Errorf("up, it is %+v", s.Status)
 		}
 	})

@@ -74,7 +74,7 @@ func (l *Lab) resume(ctx context.Context, d Device) bool {
 			*s = Status{State: Up, Addr: addr, took: d.Digest, runs: d.Digest, alone: now, seen: true}
 		default:
 			l.begin(s, d, 0, cause{})
-			s.due, s.took, s.untold, s.Step = false, d.Digest, true, Kernel
+			s.due, s.took, s.untold, s.Step = false, d.Digest, true, StepKernel
 		}
 	})
 	if up {

@@ -21,17 +21,6 @@ const (
 // States lists the states that nodes can be in.
 func States() []State { return []State{Off, Booting, Up, Unreachable, Powersave} }
 
-// Step is how far a node that boots is. Those between Kernel and being up are told by
-// the agent of a machine, in its words; other nodes are at Kernel until they are up.
-type Step string
-
-const (
-	Started   Step = "start"  // told to start, and has not asked what to boot
-	Preparing Step = "image"  // the server makes ready what it boots
-	Loading   Step = "loader" // fetches over the network what others begin with
-	Kernel    Step = "kernel" // was given what it boots, and has not been heard of since
-)
-
 // unasked is the state of a switch that the server had nothing to ask yet.
 const unasked State = "not asked yet"
 
@@ -43,8 +32,9 @@ type Status struct {
 	Heard  time.Time // when the state last changed, zero if never
 	Why    string    // it is in its state, in words for users; "" when there is nothing to say
 
-	Step      Step      // how far its boot is, "" unless booting
-	StepSince time.Time // when that began
+	Step      Step      // the last that its last boot reached, "" when that is not known, or it is off
+	StepSince time.Time // when it did
+	Preparing bool      // the server makes ready what it boots
 	Written   int64     // bytes that a machine wrote since its boot, as it last told
 	Room      int64     // bytes that it may write; 0 when that is not known
 	runs      string    // digest of what runs there, "" when that is not known
@@ -85,6 +75,8 @@ type board struct {
 	flaps map[Name]flap // of nodes that came up or went down lately
 	fails map[Name]flap // of nodes that failed to start
 
+	trails map[Name]*trail // of the last boots of those that were heard of in them
+
 	expected map[Name]cause // of nodes that are just being switched off
 }
 
@@ -92,6 +84,7 @@ func newBoard(now func() time.Time, p *pool) *board {
 	return &board{
 		now: now, pool: p, all: map[Name]*Status{}, changed: make(chan struct{}),
 		up: map[Name]bool{}, edged: make(chan struct{}, 1), flaps: map[Name]flap{}, fails: map[Name]flap{}, expected: map[Name]cause{},
+		trails: map[Name]*trail{},
 	}
 }
 
@@ -157,7 +150,7 @@ func (b *board) change(n Name, f func(*Status)) {
 	before := s
 	f(&s)
 	s.Failed = s.Failed && s.State == Unreachable
-	b.keepStep(before, &s)
+	b.keepStep(n, before, &s)
 	if s == before && known != nil {
 		return
 	}
@@ -170,17 +163,23 @@ func (b *board) change(n Name, f func(*Status)) {
 	b.wake()
 }
 
-// keepStep has a node that boots, and no other, be at a step.
-func (b *board) keepStep(before Status, s *Status) {
-	if s.State != Booting {
-		s.Step, s.StepSince = "", time.Time{}
-		return
+// keepStep has a node that boots, or is up, be at a step, and notes that it reached it.
+func (b *board) keepStep(n Name, before Status, s *Status) {
+	switch {
+	case s.State == Up:
+		s.Step = StepUp
+	case s.State == Booting && s.Step == "":
+		s.Step = StepNone
 	}
-	if s.Step == "" {
-		s.Step = Started
-	}
-	if s.Step != before.Step || s.StepSince.IsZero() {
+	s.Preparing = s.Preparing && s.State == Booting
+	switch {
+	case s.Step == "":
+		s.StepSince = time.Time{}
+	case s.Step != before.Step || s.StepSince.IsZero():
 		s.StepSince = b.now().UTC()
+		if t := b.trails[n]; t != nil {
+			t.reach(s.Step, s.StepSince)
+		}
 	}
 }
 
@@ -192,6 +191,7 @@ func (b *board) forget(n Name) {
 	delete(b.up, n)
 	delete(b.flaps, n)
 	delete(b.fails, n)
+	delete(b.trails, n)
 	b.wake()
 }
 

@@ -9,9 +9,6 @@ import (
 	"walt/journal"
 )
 
-// StopStep is where a boot is that stopped on purpose, as the node is set.
-const StopStep Step = "rescue"
-
 const stopReason = "it stopped before its root is mounted, as boot.rescue says"
 
 // Stopped is called when the init of a machine answers at addr, host:port of its SSH
@@ -30,7 +27,7 @@ func (l *Lab) Stopped(n Name, addr string, failed error) {
 		case s.Failed:
 			s.Addr = addr
 		case s.State == Booting && !s.due:
-			s.Addr, s.Why, s.Step, s.late, s.tries = addr, stopReason, StopStep, time.Time{}, 0
+			s.Addr, s.Why, s.Step, s.late, s.tries = addr, stopReason, StepRescue, time.Time{}, 0
 		}
 	})
 }

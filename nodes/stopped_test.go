@@ -23,7 +23,7 @@ func TestBootThatStopsOnPurpose(t *testing.T) {
 		_, done := l.await(t.Context(), t)
 		l.Stopped("v1", "10.0.0.2:22", nil)
 		wantFault(t, <-done, fault.Failed, "v1 stopped before the root is mounted", "node shell v1", "node run v1 continue")
-		if s := l.state(t, "v1"); !s.Stopped() || s.State != Booting || s.IP() != "10.0.0.2" || s.Step != StopStep || s.Why == "" {
+		if s := l.state(t, "v1"); !s.Stopped() || s.State != Booting || s.IP() != "10.0.0.2" || s.Step != StepRescue || s.Why == "" {
 			t.Errorf("it is %+v", s.Status)
 		}
 		time.Sleep(time.Hour)

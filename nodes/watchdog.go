@@ -75,7 +75,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 			return err
 		}
 		what = fmt.Sprintf("not up after %v: %s", d.Settings.bootTimeout(), what)
-		return l.Journal.Record(tx, l.giveUp(d, what))
+		return l.Journal.Record(tx, l.giveUp(d, s.Step, what))
 	})
 	if errors.Is(err, state.ErrNotFound) {
 		return nil // forgotten meanwhile
@@ -121,7 +121,7 @@ func (l *Lab) goesOn(n Name, s Status) (taken int64, is bool) {
 	if l.Agents != nil {
 		taken = l.Agents.Taken(n)
 	}
-	return taken, s.Step == Preparing || taken > 0 && taken != s.taken
+	return taken, s.Preparing || taken > 0 && taken != s.taken
 }
 
 // retryBoot orders within tx that the power of a node that does not come up is cut

@@ -29,7 +29,7 @@ func TestRescue(t *testing.T) {
 	w.does("alice", "node reboot vm1 --hard")
 	fails("node wait vm1", "", "vm1 stopped before the root is mounted, as boot.rescue says", "node shell vm1")
 	fails("node shell vm1", "help\nmounts\nls\nexit\n", "What answers is the server's own init", "walt: [", "This is no shell of the image: type help", "goes on with the boot", "devtmpfs /dev", `no command "ls" here`)
-	w.until("alice", "node show vm1", "rescue, for")
+	w.until("alice", "node show vm1", "stopped in its initramfs")
 	if out := w.does("alice", "node run vm1 network"); !strings.Contains(out, "10.217.0.") {
 		t.Errorf("network: %q", out)
 	}

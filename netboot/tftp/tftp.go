@@ -35,6 +35,12 @@ type File struct {
 	// Blocks is how many blocks of it the client can count, 0 for any number: there is
 	// firmware for which they do not begin anew at 0.
 	Blocks int64
+	// Sent is called, unless it is nil, when sending has ended: with how many bytes the
+	// client has confirmed, and how long that took.
+	Sent func(bytes int64, took time.Duration)
+	// Refused is called, unless it is nil, when the client does not get the file after all:
+	// with the reason.
+	Refused func(why string)
 }
 
 // ErrLater says that a file is being made. The client is not answered: it asks again.
@@ -122,9 +128,17 @@ func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
 	t := transfer{conn: conn, file: f, terms: r.terms()}
 	if f.Blocks > 0 && f.Size/int64(t.block)+1 > f.Blocks {
 		s.Log.Warn("a file is too large for who asks", "for", client, "file", r.file, "bytes", f.Size, "block", t.block, "blocks", f.Blocks)
-		return &failure{denied, fmt.Sprintf("this file of %d MiB is too large for your firmware", f.Size>>20)}
+		why := fmt.Sprintf("this file of %d MiB is too large for your firmware", f.Size>>20)
+		if f.Refused != nil {
+			f.Refused(why)
+		}
+		return &failure{denied, why}
 	}
-	if err := t.run(r); err != nil {
+	err = t.run(r)
+	if f.Sent != nil {
+		f.Sent(t.sent(), time.Since(began))
+	}
+	if err != nil {
 		s.Log.Debug("a file was not sent to its end", "to", client, "file", r.file, "bytes", t.sent(), "of", f.Size, "err", err)
 		return nil
 	}

@@ -1,0 +1,210 @@
+package netboot
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/netboot/dhcp"
+	"walt/netboot/tftp"
+	"walt/nodes"
+)
+
+// isFirmware reports whether who asks for an address is about to boot: it looks for more
+// than an address, as no operating system does.
+func isFirmware(c dhcp.Client) bool {
+	boots := func(class string) bool {
+		return slices.ContainsFunc([]string{"PXEClient", "HTTPClient", "U-Boot", "iPXE", "walt.node."}, func(p string) bool { return strings.HasPrefix(class, p) })
+	}
+	return len(c.Arch) > 0 || boots(c.Class) || slices.ContainsFunc(c.Users, boots)
+}
+
+// asked tells the lab of a device that asks for its address.
+func (b *boards) asked(ctx context.Context, c dhcp.Client, d nodes.Device) {
+	switch {
+	case !isFirmware(c):
+		if boot := b.bootBy(c.MAC); boot == nil || !boot.hasAgent() {
+			b.Lab.Strayed(ctx, d.Name)
+		}
+	case slices.Contains(c.Users, "iPXE") && b.isLoaded(c.MAC): // what it loaded runs
+		b.Lab.Reached(ctx, d.Name, nodes.StepChained)
+	default:
+		b.setLoaded(c.MAC, false)
+		b.Lab.Reached(ctx, d.Name, nodes.StepAddress)
+	}
+}
+
+// hasAgent reports whether the agent of a boot is connected.
+func (b *boot) hasAgent() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.agent != nil
+}
+
+func (b *boards) isLoaded(mac ethernet.MAC) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.loaded[mac]
+}
+
+// setLoaded notes whether a device has got a loader since its firmware asked for an address.
+func (b *boards) setLoaded(mac ethernet.MAC, is bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.loaded[mac] = is; !is {
+		delete(b.loaded, mac)
+	}
+}
+
+// beCalled has the server find the devices of the segment by their addresses.
+func (b *boards) beCalled() {
+	b.Server.mu.Lock()
+	defer b.Server.mu.Unlock()
+	b.called = append(b.called, b.calls)
+}
+
+// calls returns what the device at an address is called.
+func (b *boards) calls(ctx context.Context, ip netip.Addr) (nodes.Name, bool) {
+	mac, known := b.holder(ip)
+	if !known {
+		return "", false
+	}
+	d, here, err := b.devices.Device(ctx, mac)
+	return d.Name, here && err == nil
+}
+
+// told are the files that devices ask for by TFTP, while the lab is told of them.
+type told struct{ *boards }
+
+// Open implements tftp.Files.
+func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
+	ctx := context.Background() // nobody waits for it
+	asked := "TFTP " + name
+	if rest, is := strings.CutPrefix(strings.TrimPrefix(name, "/"), ubootDir); is { // what follows is a secret
+		_, part, _ := strings.Cut(rest, "/")
+		asked = "TFTP " + ubootDir + ".../" + part
+	}
+	f, err := t.boards.Open(client, name)
+	if errors.Is(err, tftp.ErrLater) { // it asks again
+		return f, err
+	}
+	if err != nil {
+		t.refused(ctx, client, asked, reason(err))
+		return f, err
+	}
+	mac, _ := t.holder(client) // it has one, or it got nothing
+	f.Refused = func(why string) { t.refused(ctx, client, asked, why) }
+	f.Sent = func(bytes int64, took time.Duration) {
+		n, here := t.calls(ctx, client)
+		if !here {
+			return
+		}
+		step := stepOf(name)
+		t.Lab.Sent(ctx, n, step, bytes, took)
+		if bytes < f.Size || step == nodes.StepInitramfs { // which is reached when it runs
+			return
+		}
+		if step == nodes.StepLoader {
+			t.setLoaded(mac, true)
+		}
+		t.Lab.Reached(ctx, n, step)
+	}
+	return f, nil
+}
+
+// stepOf is the step that a file is for, by its name.
+func stepOf(name string) nodes.Step {
+	begins := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(strings.TrimPrefix(path.Base(name), "walt-"), w) })
+	}
+	switch {
+	case begins("kernel", "vmlinu", "Image", "zImage", "uImage"):
+		return nodes.StepKernel
+	case begins("initr"):
+		return nodes.StepInitramfs
+	}
+	return nodes.StepLoader
+}
+
+// reason is why a file is refused, in words for users.
+func reason(err error) string {
+	if f := fault.As(err); f != nil {
+		return f.Msg
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "there is no such file"
+	}
+	return "it is of another boot, or the server failed to read it"
+}
+
+// refused tells the lab of a file that who has an address does not get.
+func (s *Server) refused(ctx context.Context, from netip.Addr, file, why string) {
+	s.mu.Lock()
+	b, called := s.boots[from], s.called
+	s.mu.Unlock()
+	if b != nil {
+		s.Lab.Refused(ctx, b.node(), file, why)
+		return
+	}
+	for _, calls := range called {
+		if n, here := calls(ctx, from); here {
+			s.Lab.Refused(ctx, n, file, why)
+			return
+		}
+	}
+}
+
+// refuseFiles tells what a machine does wrong that reads files by NFS.
+func (s *Server) refuseFiles(from netip.Addr, why string, args ...any) {
+	s.complain(from, why, args...)
+	if what, is := strings.CutPrefix(why, "nfs: refused "); is { // else it may be no boot's
+		s.refused(context.Background(), from, "NFS", "refused "+what)
+	}
+}
+
+// noFile answers who asks by HTTP for what there is not.
+func (s *Server) noFile(w http.ResponseWriter, r *http.Request) {
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		s.refused(r.Context(), from.Addr().Unmap(), "HTTP "+what(r), "there is no such file")
+	}
+	http.NotFound(w, r)
+}
+
+// what is what is asked for by HTTP, without the secret of a boot.
+func what(r *http.Request) string {
+	if token := r.PathValue("token"); token != "" {
+		return strings.ReplaceAll(r.URL.Path, token, "...")
+	}
+	return r.URL.Path
+}
+
+// counter counts the bytes of an answer.
+type counter struct {
+	http.ResponseWriter
+	bytes int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b)
+	c.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom has the system send files by itself.
+func (c *counter) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(c.ResponseWriter, r)
+	c.bytes += n
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }

@@ -1,0 +1,125 @@
+package nodes
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Leg is a step that a boot reached, and what it took over the network on the way there.
+type Leg struct {
+	Step  Step          // as its Word
+	At    time.Time     // when it was reached, UTC; zero: it was not yet
+	Bytes int64         // of files that were sent for it
+	Took  time.Duration // for which they were sent
+}
+
+// Refusal is a file that a node asked for and did not get.
+type Refusal struct {
+	At    time.Time // the last time, UTC
+	File  string
+	Why   string // in words for users
+	Times int
+}
+
+const (
+	refusals    = 8   // that are kept of a boot, the last ones
+	refusedName = 120 // characters of each file, and of why
+)
+
+// trail is what the last boot of a node left.
+type trail struct {
+	legs    []Leg
+	refused []Refusal
+}
+
+// reach notes that a step was reached. One that comes before others that were belongs to
+// another boot.
+func (t *trail) reach(step Step, at time.Time) {
+	word := Step(step.Word())
+	before := slices.ContainsFunc(t.legs, func(l Leg) bool {
+		return !l.At.IsZero() && (l.Step.order() > word.order() || l.Step == StepAddress && step == StepAddress)
+	})
+	if before || word == StepNone {
+		*t = trail{}
+	}
+	if l := t.leg(word); l.At.IsZero() {
+		l.At = at
+	}
+}
+
+// leg returns that of a step, in the order of which they are.
+func (t *trail) leg(word Step) *Leg {
+	at, found := slices.BinarySearchFunc(t.legs, word, func(l Leg, s Step) int { return l.Step.order() - s.order() })
+	if !found {
+		t.legs = slices.Insert(t.legs, at, Leg{Step: word})
+	}
+	return &t.legs[at]
+}
+
+// refuse notes a file that was refused.
+func (t *trail) refuse(r Refusal) {
+	if i := slices.IndexFunc(t.refused, func(o Refusal) bool { return o.File == r.File && o.Why == r.Why }); i >= 0 {
+		r.Times += t.refused[i].Times
+		t.refused = slices.Delete(t.refused, i, i+1)
+	}
+	if len(t.refused) == refusals {
+		t.refused = slices.Delete(t.refused, 0, 1)
+	}
+	t.refused = append(t.refused, r)
+}
+
+// follow has the board keep the trail of a node from now on, and calls f with it.
+func (b *board) follow(n Name, f func(*trail)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.trails[n]
+	if t == nil {
+		t = &trail{}
+		b.trails[n] = t
+		if s := b.all[n]; s != nil && s.Step != "" {
+			t.reach(s.Step, s.StepSince)
+		}
+	}
+	f(t)
+}
+
+// trail returns the trail of a node.
+func (b *board) trail(n Name) trail {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t := b.trails[n]; t != nil {
+		return trail{slices.Clone(t.legs), slices.Clone(t.refused)}
+	}
+	return trail{}
+}
+
+// Sent is called when a file was sent to a node, or a part of one, with the step that it
+// is for, the bytes and how long that took.
+func (l *Lab) Sent(ctx context.Context, n Name, step Step, bytes int64, took time.Duration) {
+	if _, here := l.inView(ctx, n); !here {
+		return
+	}
+	l.status.follow(n, func(t *trail) {
+		leg := t.leg(Step(step.Word()))
+		leg.Bytes += bytes
+		leg.Took += took
+	})
+}
+
+// Refused is called when a node asked for a file that it does not get. Of a boot the last
+// ones are kept, each of them once; no log tells them.
+func (l *Lab) Refused(ctx context.Context, n Name, file, why string) {
+	if _, here := l.inView(ctx, n); !here {
+		return
+	}
+	l.status.follow(n, func(t *trail) {
+		t.refuse(Refusal{At: l.Now().UTC(), File: short(file), Why: short(why), Times: 1})
+	})
+}
+
+// short is the begin of a text that a node chose, on one line.
+func short(text string) string {
+	r := []rune(Plain(text))
+	return string(r[:min(len(r), refusedName)])
+}
