@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"walt/config"
@@ -45,19 +49,47 @@ func (s *server) serveInterface(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if much := crowdedHere(segment); much != "" {
+		s.log.Warn(much)
+	}
 	return s.netboot.ServeBoards(ctx, i, segment, i.MAC, s.lab)
 }
 
 // checkNetwork looks whether a server could serve the boards and PCs of a configuration.
-func checkNetwork(ctx context.Context, c config.Config) error {
+// What does not keep it from that, but may later, is the note.
+func checkNetwork(ctx context.Context, c config.Config) (note string, err error) {
 	if c.Network.Interface == "" {
-		return nil
+		return "", nil
 	}
 	i, segment, err := openSegment(c.Network, c.Virtual.Net)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return netboot.CheckBoards(ctx, i, segment, i.MAC)
+	return crowdedHere(segment), netboot.CheckBoards(ctx, i, segment, i.MAC)
+}
+
+// crowded is what to tell when a segment has room for more devices than the host
+// remembers the MAC addresses of, "" when it has not: sending to those beyond fails now
+// and then. limit is what the host says of that, see arp(7).
+func crowded(segment netboot.Segment, limit string) string {
+	const name = "net.ipv4.neigh.default.gc_thresh"
+	most, err := strconv.Atoi(strings.TrimSpace(limit))
+	first, last := segment.First.As4(), segment.Last.As4()
+	room := int(binary.BigEndian.Uint32(last[:])) - int(binary.BigEndian.Uint32(first[:])) + 1
+	if err != nil || room <= most {
+		return ""
+	}
+	return fmt.Sprintf("the network of boards and PCs has room for %d, and this host remembers at most %d neighbours; for more: sysctl -w %s1=%d %s2=%d %s3=%d",
+		room, most, name, room, name, room+room/4, name, room+room/2)
+}
+
+// crowdedHere is crowded of this host.
+func crowdedHere(segment netboot.Segment) string {
+	limit, err := os.ReadFile("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+	if err != nil { // another system
+		return ""
+	}
+	return crowded(segment, string(limit))
 }
 
 // openSegment finds the interface of a configuration, and what that says of its network.
@@ -66,6 +98,7 @@ func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, netbo
 	if err != nil {
 		return nil, netboot.Segment{}, err
 	}
+	i.FirstPort, i.LastPort = c.FirstPort, c.LastPort
 	segment := netboot.Segment{Net: i.Net, Server: i.Addr, DHCP: netboot.DHCP(c.DHCP), First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Domain: c.Domain, Loaders: c.Loaders}
 	if c.Range == "" {
 		segment.First, segment.Last = netboot.Hosts(i.Net)

@@ -42,13 +42,19 @@ func checkCommand(ctx context.Context, args []string) error {
 	}
 	running, err := checkData(c)
 	errs := []error{badAdmins, err}
+	note := ""
 	if !running {
-		errs = append(errs, checkListen(ctx, c.Listen), checkNetwork(ctx, c))
+		var bad error
+		note, bad = checkNetwork(ctx, c)
+		errs = append(errs, checkListen(ctx, c.Listen), bad)
 	}
 	if err := together(errs); err != nil {
 		return err
 	}
 	fmt.Printf("waltd: the server can start: data in %s, logins on %s\n", c.Data, c.Listen)
+	if note != "" {
+		fmt.Printf("  but %s\n", note)
+	}
 	if running {
 		fmt.Printf("  one runs on these data now: its data and its addresses were not looked at\n")
 	}

@@ -108,6 +108,7 @@ func (k *checker) network(n *Network) {
 	if n.Range != "" && n.DHCP != "full" {
 		k.wrong("network.range", "is for dhcp = \"full\" alone, which gives addresses; remove it")
 	}
+	k.tftpPorts(n)
 	n.Addr = k.address("network.address", n.Address)
 	n.RouterAddr, n.DNSAddr = k.address("network.router", n.Router), k.address("network.dns", n.DNS)
 	if n.Range == "" {
@@ -120,6 +121,21 @@ func (k *checker) network(n *Network) {
 	if errors.Join(bad[:]...) != nil || !n.First.Is4() || !n.Last.Is4() || n.Last.Less(n.First) {
 		k.wrong("network.range", `%q are no addresses; want two of IPv4, as in "192.168.7.100-192.168.7.199"`, n.Range)
 	}
+}
+
+func (k *checker) tftpPorts(n *Network) {
+	if n.TFTPPorts == "" {
+		return
+	}
+	const least = 1024 // below are ports of services
+	first, last, _ := strings.Cut(n.TFTPPorts, "-")
+	from, bad := strconv.ParseUint(strings.TrimSpace(first), 10, 16)
+	to, worse := strconv.ParseUint(strings.TrimSpace(last), 10, 16)
+	if errors.Join(bad, worse) != nil || from < least || to < from {
+		k.wrong("network.tftp_ports", `%q are no ports; want two from %d on, as in "30000-30099"`, n.TFTPPorts, least)
+		return
+	}
+	n.FirstPort, n.LastPort = uint16(from), uint16(to)
 }
 
 // address is one of IPv4, the zero Addr for "".

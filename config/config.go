@@ -72,17 +72,20 @@ type Boot struct {
 
 // Network is the one that boards and PCs boot from.
 type Network struct {
-	Interface string `toml:"interface"` // of this host; "" for none: nothing listens
-	Address   string `toml:"address"`   // of this host on it; "" for its first one
-	DHCP      string `toml:"dhcp"`      // what the server does of it there: full, proxy or off
-	Range     string `toml:"range"`     // that devices get, FIRST-LAST; "" for all of the network
-	Domain    string `toml:"domain"`    // behind the names of nodes, as in lab.example; "" for none
-	Router    string `toml:"router"`    // the way out; "" for none
-	DNS       string `toml:"dns"`       // who answers names; "" for nobody
-	Loaders   string `toml:"loaders"`   // directory with iPXE for other firmware
+	Interface string `toml:"interface"`  // of this host; "" for none: nothing listens
+	Address   string `toml:"address"`    // of this host on it; "" for its first one
+	DHCP      string `toml:"dhcp"`       // what the server does of it there: full, proxy or off
+	Range     string `toml:"range"`      // that devices get, FIRST-LAST; "" for all of the network
+	Domain    string `toml:"domain"`     // behind the names of nodes, as in lab.example; "" for none
+	Router    string `toml:"router"`     // the way out; "" for none
+	DNS       string `toml:"dns"`        // who answers names; "" for nobody
+	TFTPPorts string `toml:"tftp_ports"` // that files are sent from by TFTP, FIRST-LAST; "" for any
+	Loaders   string `toml:"loaders"`    // directory with iPXE for other firmware
 
 	// What they say, the zero Addr where they say nothing.
 	Addr, First, Last, RouterAddr, DNSAddr netip.Addr `toml:"-"`
+	// What TFTPPorts says, 0 where it says nothing.
+	FirstPort, LastPort uint16 `toml:"-"`
 }
 
 // Virtual is about the nodes that the server itself runs.

@@ -61,6 +61,7 @@ range = "192.168.7.100 - 192.168.7.199"
 domain = "lab.example"
 router = "192.168.7.254"
 dns = "192.168.7.253"
+tftp_ports = "30000 - 30099"
 loaders = "ipxe"
 
 [virtual]
@@ -104,7 +105,7 @@ func TestLoad(t *testing.T) {
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		Boot:   config.Boot{Kernel: "alice/debian:12", Firmware: "rpi-firmware"},
 		Network: config.Network{
-			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Domain: "lab.example", Router: "192.168.7.254", DNS: "192.168.7.253", Loaders: filepath.Join(dir, "ipxe"),
+			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Domain: "lab.example", Router: "192.168.7.254", DNS: "192.168.7.253", TFTPPorts: "30000 - 30099", FirstPort: 30000, LastPort: 30099, Loaders: filepath.Join(dir, "ipxe"),
 			Addr: netip.MustParseAddr("192.168.7.1"), First: netip.MustParseAddr("192.168.7.100"), Last: netip.MustParseAddr("192.168.7.199"),
 			RouterAddr: netip.MustParseAddr("192.168.7.254"), DNSAddr: netip.MustParseAddr("192.168.7.253"),
 		},
@@ -180,6 +181,10 @@ func TestProblems(t *testing.T) {
 		{"[network]\ninterface = \"eth1\"\ndhcp = \"off\"\nrange = \"192.168.7.1-192.168.7.9\"", `:4: network.range: is for dhcp = "full" alone`},
 		{"[network]\ninterface = \"eth1\"\ndomain = \"Lab\"", `:3: network.domain: "Lab" is no domain; want one in lower case, as in "lab.example"`},
 		{"[network]\ninterface = \"eth1\"\ndomain = \"lab.\"", `:3: network.domain:`},
+		{"[network]\ninterface = \"eth1\"\ntftp_ports = \"30000\"", `:3: network.tftp_ports: "30000" are no ports; want two from 1024 on, as in "30000-30099"`},
+		{"[network]\ninterface = \"eth1\"\ntftp_ports = \"69-100\"", `:3: network.tftp_ports:`},
+		{"[network]\ninterface = \"eth1\"\ntftp_ports = \"3000-2000\"", `:3: network.tftp_ports:`},
+		{"[network]\ninterface = \"eth1\"\ntftp_ports = \"60000-70000\"", `:3: network.tftp_ports:`},
 		{"[network]\ninterface = \"eth1\"\nrouter = \"fd00::1\"", `:3: network.router: "fd00::1" is no IPv4 address`},
 		{"[network]\ninterface = \"eth1\"\ndns = \"dns.lab\"", `:3: network.dns: "dns.lab" is no IPv4 address`},
 		{"[network]\ninterface = \"eth1\"\nrange = \"192.168.7.1\"", `:3: network.range: "192.168.7.1" are no addresses; want two of IPv4`},

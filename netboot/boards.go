@@ -97,7 +97,7 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	}
 	b.asked(ctx, c, d)
 	h := dhcp.Host{
-		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.dns(), Domain: b.Domain,
+		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Time: b.Segment.Server,
 		Script: b.scriptURL(), Loader: loaderFor(c),
 	}
 	if isROM(c) {

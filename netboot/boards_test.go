@@ -87,7 +87,7 @@ func TestBoards(t *testing.T) {
 	// Each gets an address of its own, that of nobody else, for ever.
 	for range 2 {
 		h, ok := host(dhcp.Client{MAC: one.MAC})
-		want := dhcp.Host{Name: "one", IP: one.IP, Net: segment.Net, Server: server, Router: segment.Router, Script: "http://127.0.0.1:80/ipxe"}
+		want := dhcp.Host{Name: "one", IP: one.IP, Net: segment.Net, Server: server, Time: server, Router: segment.Router, Script: "http://127.0.0.1:80/ipxe"}
 		if !ok || h != want {
 			t.Errorf("it gets %+v, %v, want %+v", h, ok, want)
 		}

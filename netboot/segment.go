@@ -82,6 +82,7 @@ func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segme
 		var answering sync.WaitGroup
 		defer answering.Wait()
 		answering.Go(func() { b.serveNames(ctx) }) // ends with ctx
+		answering.Go(func() { b.serveTime(ctx) })  // so does this
 		return b.begin(ctx)
 	})
 }

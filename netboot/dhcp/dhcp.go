@@ -39,7 +39,8 @@ type Host struct {
 	Server netip.Addr // this server on that network
 	// Router is the way out of it, DNS who answers names: the zero Addr when there is none.
 	Router, DNS netip.Addr
-	Domain      string // behind the names there, "" for none
+	Domain      string     // behind the names there, "" for none
+	Time        netip.Addr // who tells the time, the zero Addr when nobody does
 	// Script is the URL of what iPXE runs, "" when there is nothing to boot.
 	Script string
 	// Loader is the file that other firmware gets from the server by TFTP, "" for none.
@@ -266,6 +267,9 @@ func (h Host) tell(q, a *dhcpv4.DHCPv4) {
 	a.UpdateOption(dhcpv4.OptHostName(h.Name))
 	if h.Router.IsValid() {
 		a.UpdateOption(dhcpv4.OptRouter(h.Router.AsSlice()))
+	}
+	if h.Time.IsValid() {
+		a.UpdateOption(dhcpv4.OptNTPServers(h.Time.AsSlice()))
 	}
 	if h.Domain != "" {
 		a.UpdateOption(dhcpv4.OptDomainName(h.Domain))

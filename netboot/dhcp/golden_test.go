@@ -49,7 +49,7 @@ func (l loading) Host(_ context.Context, c Client) (Host, bool) {
 // question, and to the one at the port of a proxy.
 func TestGolden(t *testing.T) {
 	h := host
-	h.Loader, h.Domain = "snponly.efi", "lab.example"
+	h.Loader, h.Domain, h.Time = "snponly.efi", "lab.example", h.Server
 	var got strings.Builder
 	tell := func(what string, b []byte) {
 		fmt.Fprintf(&got, "== %s\n", what)

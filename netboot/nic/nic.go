@@ -7,6 +7,7 @@ package nic
 import (
 	"context"
 	"encoding/binary"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -23,6 +24,9 @@ type Interface struct {
 	Addr netip.Addr   // of this host
 	Net  netip.Prefix // that Addr is in
 	MAC  net.HardwareAddr
+
+	// FirstPort and LastPort bound from which ports DialUDP sends; 0: from any.
+	FirstPort, LastPort uint16
 
 	index int
 }
@@ -105,9 +109,14 @@ func (i *Interface) ListenUDP(port uint16) (net.PacketConn, error) {
 	return c.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(i.Addr, port).String())
 }
 
-// dialUDP opens a UDP socket of the host to somebody on the interface.
+// dialUDP opens a UDP socket of the host to somebody on the interface. Several may have the
+// same port: what comes is of the one whose client sent it.
 func (i *Interface) dialUDP(to netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(i.Addr, 0)), Control: i.bind}
+	var port uint16
+	if i.FirstPort > 0 {
+		port = i.FirstPort + uint16(rand.IntN(int(i.LastPort-i.FirstPort)+1))
+	}
+	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(i.Addr, port)), Control: i.bind}
 	return d.Dial("udp4", to.String())
 }
 

@@ -1,6 +1,7 @@
 package nic
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 )
@@ -19,6 +20,27 @@ broken`
 	} {
 		if got := neighbour(table, "lab0", netip.MustParseAddr(ip)); got.String() != want {
 			t.Errorf("%s is %s, want %q", ip, got, want)
+		}
+	}
+}
+
+// What is sent by UDP comes from the ports that it may, several from one if need be.
+func TestPortsOfDialUDP(t *testing.T) {
+	t.Parallel()
+	i, err := Open("lo", netip.Addr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.FirstPort, i.LastPort = 31970, 31971
+	for n := range 6 {
+		to := netip.AddrPortFrom(i.Addr, uint16(40000+n))
+		c, err := i.DialUDP(to, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if from := c.LocalAddr().(*net.UDPAddr).Port; from < 31970 || from > 31971 {
+			t.Errorf("it is sent from %d", from)
 		}
 	}
 }

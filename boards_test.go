@@ -1,0 +1,25 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+
+	"walt/netboot"
+)
+
+// A host that remembers fewer neighbours than may be there says so, with what to type.
+func TestCrowded(t *testing.T) {
+	segment := func(first, last string) netboot.Segment {
+		return netboot.Segment{First: netip.MustParseAddr(first), Last: netip.MustParseAddr(last)}
+	}
+	const want = "the network of boards and PCs has room for 1025, and this host remembers at most 1024 neighbours; for more: " +
+		"sysctl -w net.ipv4.neigh.default.gc_thresh1=1025 net.ipv4.neigh.default.gc_thresh2=1281 net.ipv4.neigh.default.gc_thresh3=1537"
+	if got := crowded(segment("10.0.0.1", "10.0.4.1"), "1024\n"); got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
+	for _, c := range [][3]string{{"10.0.0.1", "10.0.4.0", "1024\n"}, {"10.0.0.1", "10.0.255.254", "65536"}, {"10.0.0.1", "10.0.255.254", ""}} {
+		if got := crowded(segment(c[0], c[1]), c[2]); got != "" {
+			t.Errorf("of %v it says %q", c, got)
+		}
+	}
+}
