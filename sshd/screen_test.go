@@ -192,6 +192,8 @@ func (p *typist) Read(buf []byte) (int, error) {
 		}
 	case "\x15": // all before the cursor
 		p.line, p.pos = slices.Clone(p.line[p.pos:]), 0
+	case "\t": // completes to this
+		p.line, p.pos = []rune("a界 b"), 2
 	case "\x0c": // clear
 		p.begins = 0
 	default:
@@ -227,6 +229,9 @@ func typeKeys(t *testing.T, width int, dumb bool, keys []string) {
 		io.Reader
 		io.Writer
 	}{p, s}, "> ")
+	p.editor.AutoCompleteCallback = func(_ string, _ int, key rune) (string, int, bool) {
+		return "a界 b", len("a界"), key == tab
+	}
 	_ = p.editor.SetSize(width, 24)
 	if _, err := p.editor.ReadLine(); err != io.EOF {
 		t.Fatal(err)
@@ -243,6 +248,7 @@ func TestWideLines(t *testing.T) {
 		{"👍", "above", "👍", left, "above", "a", "above", rubout, rubout},
 		{"世", "界", left, clear, "a", end, clear, "b"},
 		{"a", "b", left, "above", rubout, "above"},
+		{"世", "世", "世", "\t", "界", "\t", rubout, left},
 	} {
 		typeKeys(t, 40, false, keys)
 		typeKeys(t, 5, false, keys)
@@ -256,8 +262,8 @@ func TestWideLines(t *testing.T) {
 
 // The screen shows the line, whatever is typed.
 func FuzzScreen(f *testing.F) {
-	alphabet := []string{"a", "é", "世", "👍", "\u0301", " ", "\x02", "\x02", "\x06", "\x01", "\x05", "\x7f", "\x7f", "\x15", "above", "\x0c"}
-	for _, seed := range []string{"0123456789abcdef", "2222222266662222", "22222d7777777", "0222077710ce07"} {
+	alphabet := []string{"a", "é", "世", "👍", "\u0301", " ", "\x02", "\x02", "\x06", "\x01", "\x05", "\x7f", "\x7f", "\x15", "above", "\x0c", "\t"}
+	for _, seed := range []string{"0123456789abcdef", "2222222266662222", "22222d7777777", "0222077710ce07", "23232:2222:77:"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, choices string) {
