@@ -245,8 +245,8 @@ func (c *Call) parseFlags(words []string) error {
 // is done here.
 func (c *Call) tooMany(most int) *fault.Error {
 	f := fault.Usagef("%s: too many arguments, from %q on", c.cmd.Path, c.args[most])
-	if i := slices.IndexFunc(c.args, func(word string) bool { return slices.Contains(shellSigns, word) }); i >= 0 {
-		return f.WithHint("%q is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)", c.args[i])
+	if sign := shellSign(c.args); sign != "" {
+		return f.WithHint(forOwnShell, sign)
 	}
 	first := slices.IndexFunc(c.cmd.Args, func(a Arg) bool { return a.Name == setArg.Name })
 	if first < 0 {
@@ -265,6 +265,22 @@ func (c *Call) tooMany(most int) *fault.Error {
 
 // shellSigns are words that mean something to a shell of Unix.
 var shellSigns = []string{"|", "||", "&", "&&", ";", ">", ">>", "<"}
+
+// forOwnShell is the hint about such a sign.
+const forOwnShell = "%q is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)"
+
+// shellSign returns the first such sign among words, or ";" at the end of one; "" for none.
+func shellSign(words []string) string {
+	for _, word := range words {
+		switch {
+		case slices.Contains(shellSigns, word):
+			return word
+		case strings.HasSuffix(word, ";"):
+			return ";"
+		}
+	}
+	return ""
+}
 
 // flagFault words what pflag found.
 func (c *Call) flagFault(err error) *fault.Error {

@@ -137,6 +137,8 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 	case len(group) > 0 && len(words) > 1 && (isHelp(words[1]) || words[1] == "?" || words[1] == "help"):
 		a.list(s, group)
 		return nil
+	case len(words) > 1 && shellSign(words[:2]) != "":
+		return fault.Usagef("unknown command %q", strings.Join(words[:2], " ")).WithHint(forOwnShell, shellSign(words[:2]))
 	case len(group) > 0 && len(words) == 1:
 		return fault.Usagef("%q needs a second word: %s", words[0], strings.Join(verbs(group), ", ")).
 			WithHint("more with: %s --help", words[0])
