@@ -36,6 +36,42 @@ type Node struct {
 	Written   *Written   `json:"written"`    // null: not known, as of nodes that are no machines
 
 	SwitchedOff *SwitchedOff `json:"switched_off"` // null: nobody wants it off
+
+	*Boot // of a node that is asked for by its name alone
+}
+
+// Boot is what the last boot of a node left.
+type Boot struct {
+	Steps   []Step    `json:"steps"`
+	Refused []Refusal `json:"refused"` // the last files that it asked for and did not get
+}
+
+// Step is one that a boot reached, and what was sent to the node for it.
+type Step struct {
+	Step  string     `json:"step"`
+	At    *time.Time `json:"at"` // null: it was not reached yet
+	Bytes int64      `json:"bytes"`
+	Rate  int64      `json:"rate"` // of them, bytes a second; 0 when there are none
+}
+
+// Refusal is a file that a node did not get.
+type Refusal struct {
+	At    time.Time `json:"at"` // the last time
+	File  string    `json:"file"`
+	Why   string    `json:"reason"`
+	Times int       `json:"times"`
+}
+
+// NewBoot makes a boot for programs.
+func NewBoot(t nodes.Trail) *Boot {
+	b := &Boot{[]Step{}, []Refusal{}}
+	for _, l := range t.Legs {
+		b.Steps = append(b.Steps, Step{string(l.Step), orNull(l.At), l.Bytes, l.Rate()})
+	}
+	for _, r := range t.Refused {
+		b.Refused = append(b.Refused, Refusal(r))
+	}
+	return b
 }
 
 // SwitchedOff is that somebody switched a node off, and nobody on again.

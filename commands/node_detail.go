@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 	c.lines(func(w io.Writer) {
 		fmt.Fprintln(w)
 		c.facts(w, rows)
+		c.trail(w, d.Trail)
 		if len(d.Console) > 0 {
 			fmt.Fprintln(w, "\nThe last of its console:")
 		}
@@ -77,6 +79,47 @@ func since(d time.Duration) string {
 		return fmt.Sprintf("%d h", int(d.Hours()))
 	}
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// trail tells the steps of a node's last boot and what was sent for each, and which files
+// it did not get.
+func (c *Call) trail(w io.Writer, t nodes.Trail) {
+	var begun time.Time
+	var rows [][]string
+	for _, l := range t.Legs {
+		row := []string{"    " + string(l.Step), "", "", ""}
+		switch {
+		case l.At.IsZero():
+			row[1] = "not yet"
+		case begun.IsZero():
+			begun = l.At
+			row[1] = l.At.Format("2006-01-02 15:04:05")
+		default:
+			row[1] = fmt.Sprintf("%.1f s later", l.At.Sub(begun).Seconds())
+		}
+		if l.Bytes > 0 {
+			row[2] = size(l.Bytes)
+		}
+		if rate := l.Rate(); rate > 0 {
+			row[3] = size(rate) + "/s"
+		}
+		rows = append(rows, row)
+	}
+	told := func(l nodes.Leg) bool { return l.Step != nodes.StepNone && l.Step != nodes.StepUp } // else there is nothing new in it
+	if slices.ContainsFunc(t.Legs, told) {
+		fmt.Fprintln(w, "\nThe steps of its last boot:")
+		columns(w, c.width(), false, nil, rows)
+	}
+	if len(t.Refused) > 0 {
+		fmt.Fprintln(w, "\nWhat it asked for in vain:")
+	}
+	for _, r := range t.Refused {
+		times := ""
+		if r.Times > 1 {
+			times = fmt.Sprintf(" (%d times)", r.Times)
+		}
+		fmt.Fprintf(w, "    %s  %s: %s%s\n", r.At.Format("15:04:05"), clean(r.File), clean(r.Why), times)
+	}
 }
 
 // runs says what runs on a node, and what it is to boot when that is something else.

@@ -6,7 +6,47 @@ import (
 	"time"
 
 	"walt/images"
+	"walt/nodes"
 )
+
+// What was sent to a node in its last boot, and what was not, is told of it alone.
+func TestTrailOfANode(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	reached := func(s nodes.Step) { lab.nodes.Reached(t.Context(), "rpi-1", s) }
+	reached(nodes.StepAddress)
+	lab.pass(1500 * time.Millisecond)
+	lab.nodes.Sent(t.Context(), "rpi-1", nodes.StepLoader, 2<<20, 2*time.Second)
+	reached(nodes.StepLoader)
+	lab.nodes.Sent(t.Context(), "rpi-1", nodes.StepKernel, 300, 0)
+	lab.nodes.Refused(t.Context(), "rpi-1", "TFTP bootsig.bin", "there is no such file")
+	lab.nodes.Refused(t.Context(), "rpi-1", "TFTP bootsig.bin", "there is no such file")
+	_, got, _ := strings.Cut(lab.ok("bob", "node show rpi-1"), "\nstep ")
+	const want = ` loaded its loader 0 s ago, has not asked what to boot
+
+The steps of its last boot:
+    address  2026-11-22 12:00:00
+    loader   1.5 s later          2.0 MiB  1.0 MiB/s
+    kernel   not yet              300 B
+
+What it asked for in vain:
+    12:00:01  TFTP bootsig.bin: there is no such file (2 times)
+`
+	if got != want {
+		t.Errorf("it is %q, want %q", got, want)
+	}
+	const doc = `,"steps":[{"step":"address","at":"2026-11-22T12:00:00Z","bytes":0,"rate":0},{"step":"loader","at":"2026-11-22T12:00:01.5Z","bytes":2097152,"rate":1048576},` +
+		`{"step":"kernel","at":null,"bytes":300,"rate":0}],"refused":[{"at":"2026-11-22T12:00:01.5Z","file":"TFTP bootsig.bin","reason":"there is no such file","times":2}]}]}`
+	if got := lab.ok("bob", "node show rpi-1 --json"); !strings.HasSuffix(got, doc+"\n") {
+		t.Errorf("as JSON it is %s", got)
+	}
+	if got := lab.ok("bob", "node show rpi-* --json"); strings.Contains(got, "refused") {
+		t.Errorf("of several it tells %s", got)
+	}
+	if got := lab.ok("bob", "device show rpi-1"); !strings.Contains(got, "booting, loader 0 s ago\n") {
+		t.Errorf("device show tells %s", got)
+	}
+}
 
 // What is told of one node alone: what runs there, and how far its boot is.
 func TestNodeDetail(t *testing.T) {
@@ -17,6 +57,7 @@ func TestNodeDetail(t *testing.T) {
 		t.Helper()
 		out := lab.ok("bob", "node show "+name)
 		_, facts, _ := strings.Cut(out, "\n\n")
+		facts, _, _ = strings.Cut(facts, "\n\nThe steps ")
 		if got := strings.Join(strings.Split(strings.TrimSuffix(facts, "\n"), "\n"), "|"); got != strings.Join(want, "|") {
 			t.Errorf("%s:\n%s\nwant %q", name, out, want)
 		}

@@ -20,6 +20,12 @@ func nodeShow(ctx context.Context, c *Call) error {
 	}
 	found = found.OwnFirst(c.User)
 	switch none := found.Len() == 0; {
+	case c.on("json") && c.showsOne():
+		return listed(c, "nodes", nil, found.Each(ctx), func(n *nodes.DeviceStatus) api.Node {
+			doc := api.NewNode(n)
+			doc.Boot = api.NewBoot(c.Lab.Trail(n.Name))
+			return doc
+		})
 	case c.on("json"):
 		return listed(c, "nodes", nil, found.Each(ctx), api.NewNode)
 	case c.on("names-only"):

@@ -15,11 +15,12 @@ type Detail struct {
 	// Console is the last that a node wrote there which is not up, for those who may see
 	// it: administrators, and the user whose image it booted; all, if that is nobody's.
 	Console []string
+	Trail
 }
 
 // Detail looks closer at a node, for a user.
 func (l *Lab) Detail(ctx context.Context, user auth.Name, admin bool, n DeviceStatus) (Detail, error) {
-	d := Detail{DeviceStatus: n}
+	d := Detail{DeviceStatus: n, Trail: l.Trail(n.Name)}
 	if n.State != Up {
 		d.Console = l.lastWritten(*n.Device)
 	}

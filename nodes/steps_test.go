@@ -120,7 +120,7 @@ func TestTrail(t *testing.T) {
 		legs := func(want ...string) {
 			t.Helper()
 			var got []string
-			for _, leg := range l.status.trail("n1").legs {
+			for _, leg := range l.Trail("n1").Legs {
 				text := string(leg.Step)
 				if leg.At.IsZero() {
 					text += " not yet"
@@ -143,7 +143,7 @@ func TestTrail(t *testing.T) {
 			l.Refused(t.Context(), "n1", "TFTP file"+strings.Repeat("x", i), "there is no such file")
 			l.Refused(t.Context(), "n1", "TFTP bootsig.bin\n\x1b[2J", "there is no such file")
 		}
-		refused := l.status.trail("n1").refused
+		refused := l.Trail("n1").Refused
 		last := refused[len(refused)-1]
 		if len(refused) != refusals || last.Times != 20 || last.File != "TFTP bootsig.bin [2J" {
 			t.Errorf("%d are kept, the last of them is %+v", len(refused), last)
@@ -151,7 +151,7 @@ func TestTrail(t *testing.T) {
 		l.Reached(t.Context(), "n1", StepAddress) // the next boot
 		legs("address")
 		l.Sent(t.Context(), "gone", StepLoader, 1, 0)
-		if slices.Contains([]bool{len(l.status.trail("n1").refused) == 0, l.status.trails["gone"] == nil}, false) {
+		if slices.Contains([]bool{len(l.Trail("n1").Refused) == 0, l.status.trails["gone"] == nil}, false) {
 			t.Error("something is left of another one")
 		}
 	})

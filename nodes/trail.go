@@ -14,6 +14,14 @@ type Leg struct {
 	Took  time.Duration // for which they were sent
 }
 
+// Rate is how many bytes were sent in a second, 0 when there were none.
+func (l Leg) Rate() int64 {
+	if l.Bytes == 0 || l.Took <= 0 {
+		return 0
+	}
+	return int64(float64(l.Bytes) / l.Took.Seconds())
+}
+
 // Refusal is a file that a node asked for and did not get.
 type Refusal struct {
 	At    time.Time // the last time, UTC
@@ -27,17 +35,21 @@ const (
 	refusedName = 120 // characters of each file, and of why
 )
 
-// trail is what the last boot of a node left.
-type trail struct {
-	legs    []Leg
-	refused []Refusal
+// Trail is what the last boot of a node left: in the order of its steps, and of the times
+// at which it was refused something.
+type Trail struct {
+	Legs    []Leg
+	Refused []Refusal
 }
+
+// trail is that of a node, as the board keeps it.
+type trail struct{ Trail }
 
 // reach notes that a step was reached. One that comes before others that were belongs to
 // another boot.
 func (t *trail) reach(step Step, at time.Time) {
 	word := Step(step.Word())
-	before := slices.ContainsFunc(t.legs, func(l Leg) bool {
+	before := slices.ContainsFunc(t.Legs, func(l Leg) bool {
 		return !l.At.IsZero() && (l.Step.order() > word.order() || l.Step == StepAddress && step == StepAddress)
 	})
 	if before || word == StepNone {
@@ -50,23 +62,23 @@ func (t *trail) reach(step Step, at time.Time) {
 
 // leg returns that of a step, in the order of which they are.
 func (t *trail) leg(word Step) *Leg {
-	at, found := slices.BinarySearchFunc(t.legs, word, func(l Leg, s Step) int { return l.Step.order() - s.order() })
+	at, found := slices.BinarySearchFunc(t.Legs, word, func(l Leg, s Step) int { return l.Step.order() - s.order() })
 	if !found {
-		t.legs = slices.Insert(t.legs, at, Leg{Step: word})
+		t.Legs = slices.Insert(t.Legs, at, Leg{Step: word})
 	}
-	return &t.legs[at]
+	return &t.Legs[at]
 }
 
 // refuse notes a file that was refused.
 func (t *trail) refuse(r Refusal) {
-	if i := slices.IndexFunc(t.refused, func(o Refusal) bool { return o.File == r.File && o.Why == r.Why }); i >= 0 {
-		r.Times += t.refused[i].Times
-		t.refused = slices.Delete(t.refused, i, i+1)
+	if i := slices.IndexFunc(t.Refused, func(o Refusal) bool { return o.File == r.File && o.Why == r.Why }); i >= 0 {
+		r.Times += t.Refused[i].Times
+		t.Refused = slices.Delete(t.Refused, i, i+1)
 	}
-	if len(t.refused) == refusals {
-		t.refused = slices.Delete(t.refused, 0, 1)
+	if len(t.Refused) == refusals {
+		t.Refused = slices.Delete(t.Refused, 0, 1)
 	}
-	t.refused = append(t.refused, r)
+	t.Refused = append(t.Refused, r)
 }
 
 // follow has the board keep the trail of a node from now on, and calls f with it.
@@ -84,14 +96,15 @@ func (b *board) follow(n Name, f func(*trail)) {
 	f(t)
 }
 
-// trail returns the trail of a node.
-func (b *board) trail(n Name) trail {
+// Trail returns what the last boot of a node left, as far as the server was there.
+func (l *Lab) Trail(n Name) Trail {
+	b := l.status
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if t := b.trails[n]; t != nil {
-		return trail{slices.Clone(t.legs), slices.Clone(t.refused)}
+		return Trail{slices.Clone(t.Legs), slices.Clone(t.Refused)}
 	}
-	return trail{}
+	return Trail{}
 }
 
 // Sent is called when a file was sent to a node, or a part of one, with the step that it
