@@ -42,6 +42,8 @@ type Devices interface {
 	Device(context.Context, ethernet.MAC) (nodes.Device, bool, error)
 	// Called returns the one with a name, false when there is none.
 	Called(context.Context, nodes.Name) (nodes.Device, bool, error)
+	// Asleep is told of one whose firmware has stopped, and goes on when its power was cut.
+	Asleep(ctx context.Context, mac ethernet.MAC, why string) error
 	// Troubled is told of what is wrong on the network, under a key, until Calmed is.
 	Troubled(ctx context.Context, key string, t nodes.Trouble)
 	Calmed(key string)

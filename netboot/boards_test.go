@@ -40,6 +40,8 @@ func (k known) Met(_ context.Context, a nodes.Arrival) (nodes.Device, error) {
 	return d, nil
 }
 
+func (k known) Asleep(context.Context, ethernet.MAC, string) error { return nil }
+
 func (k known) Device(_ context.Context, mac ethernet.MAC) (nodes.Device, bool, error) {
 	d, here := k[mac]
 	return d, here, nil

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 
+	"walt/ethernet"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
 )
@@ -48,3 +49,6 @@ func Told(hosts dhcp.Hosts) tftp.Files { return told{hosts.(*boards)} }
 func Files(ctx context.Context, s *Server, m Machine) (Boot, error) {
 	return s.files.of(ctx, s.bootBy(m.MAC), s.Agent)
 }
+
+// Stopped returns the boards whose ROMs have stopped, and why.
+func Stopped(hosts dhcp.Hosts) map[ethernet.MAC]string { return hosts.(*boards).stopped() }

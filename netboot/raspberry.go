@@ -120,6 +120,11 @@ type rom struct {
 	asked int  // for its address, since it last asked for a file
 	fresh bool // it did that since its last boot was prepared
 	begun bool // that is being prepared
+
+	files  int       // how many it asked for
+	loaded bool      // it has its kernel
+	late   time.Time // when it has stopped, unless it does something until then; zero: it need not
+	why    string    // is what it did then, in words
 }
 
 // bootText is what ROMs look for in an answer. Some of the boards of the model 3 want more
@@ -133,8 +138,7 @@ func (b *boards) menuFor(c dhcp.Client) string {
 	defer b.mu.Unlock()
 	r := b.rom(c.MAC)
 	if c.Discovers {
-		r.asked++
-		r.fresh = true
+		r.hasAsked(b.Now())
 		if b.DHCP != Full { // another server may give it another address
 			maps.DeleteFunc(b.holders, func(_ netip.Addr, mac ethernet.MAC) bool { return mac == c.MAC })
 		}
@@ -183,6 +187,6 @@ func (b *boards) romAsks(mac ethernet.MAC) *rom {
 		return nil
 	}
 	r := b.rom(mac)
-	r.asked = 0
+	r.asked, r.late = 0, time.Time{}
 	return r
 }

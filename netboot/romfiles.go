@@ -72,8 +72,11 @@ func (b *boards) raspberryFile(ip netip.Addr, mac ethernet.MAC, name string) (tf
 		return tftp.File{}, err
 	}
 	f, err := b.romPart(ctx, made, name)
+	if err != nil {
+		return f, err
+	}
 	f.Blocks = mostBlocks
-	return f, err
+	return b.watched(r, name, f), nil
 }
 
 // romBoot is the boot of which a board asks for a file: a new one for the first file after

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -193,4 +194,67 @@ func TestLargeKernelOfPi(t *testing.T) {
 		t.Errorf("a 3 gets %q", got)
 	}
 	f.hears("one failed: the image cannot boot a rpi-3-b: its kernel has 40 MiB, and the board's firmware loads less than 32")
+}
+
+// A ROM that asked five times for its address and for no file sleeps, and one that is
+// silent in the middle of a file has stopped: that is told once. Others go on.
+func TestStoppedROM(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	now := time.Now()
+	f.config.Now = func() time.Time { return now }
+	f.Server = netboot.New(f.config)
+	f.add(f.config.Library.(*images.Library), "pi", piImage(t, kernelARM64, imagetest.Regular("boot/start.elf", "start"), imagetest.Regular("boot/fixup.dat", "fixup")))
+	f.choose("one", "pi")
+	b := newBoard(f, "rpi-3-b")
+	is := func(after time.Duration, want string) {
+		t.Helper()
+		now = now.Add(after)
+		if got := netboot.Stopped(b.hosts)[b.mac]; got != want {
+			t.Errorf("it is told %q, want %q", got, want)
+		}
+	}
+	reads := func(name string, bytes int) (close func()) {
+		t.Helper()
+		f, err := b.hosts.(tftp.Files).Open(b.ip, name)
+		if err == nil {
+			_, err = f.ReadAt(make([]byte, bytes), 0)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return func() { f.Close() }
+	}
+	for range 3 {
+		b.begins()
+	}
+	is(time.Hour, "")
+	b.begins()
+	is(9*time.Second, "")
+	const sleeps = "its firmware asked 5 times for its address, and for no file"
+	is(time.Second, sleeps)
+	is(time.Hour, "")
+	for range 5 {
+		b.begins()
+	}
+	b.gets("bootcode.bin") // which there is not, but it asked
+	is(time.Hour, "")
+
+	reads("start.elf", 2)()
+	is(59*time.Second, "")
+	is(time.Second, "its firmware stopped in the middle of the file start.elf")
+	is(time.Hour, "")
+	reads("start.elf", 5)()
+	is(time.Hour, "")
+	probe := reads("start.elf", 2) // which ends after the next file began
+	b.gets("fixup.dat")
+	probe()
+	is(time.Hour, "")
+	reads("start.elf", 2)()
+	b.begins()
+	is(time.Hour, "")
+
+	b.gets("walt-kernel.img")
+	reads("fixup.dat", 2)() // it looked what there is, and begins with its kernel
+	is(time.Hour, "")
 }

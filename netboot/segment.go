@@ -136,6 +136,7 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 	answers := &dhcp.Server{Hosts: b, Proxy: b.DHCP == Proxy, Ask: b.on.AskWho, Chosen: b.chooses, Log: b.Log}
 	dial := func(to netip.AddrPort) (net.Conn, error) { return b.on.DialUDP(to, b.direct(to.Addr().Unmap())) }
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return b.watchROMs(ctx) })
 	if b.DHCP == Full {
 		g.Go(func() error { return b.watch(ctx) })
 	}

@@ -57,6 +57,9 @@ func (l *Lab) Called(ctx context.Context, n Name) (d Device, here bool, err erro
 // but gets the model that it lacked.
 func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 	d, here, err := l.Device(ctx, a.MAC)
+	if here {
+		l.wakes(d)
+	}
 	if err != nil || here && (a.Model == "" || d.Model != "" || d.Kind != Unknown) {
 		return d, err
 	}

@@ -47,6 +47,7 @@
 //	statelog.go    which nodes came up and went down, for the log
 //	flap.go        and how many of that it is told of a node at most
 //	watchdog.go    nodes that do not come up in time
+//	asleep.go      and boards whose firmware has stopped
 //	probe.go       whether nodes that go on without the server still answer
 //	network.go     what is wrong on the network of boards and PCs
 //	lost.go        and those whose agents are gone

@@ -128,9 +128,15 @@ func (l *Lab) goesOn(n Name, s Status) (taken int64, is bool) {
 // once more, if that may help, and says what is done. ordered is the port of a
 // physical one.
 func (l *Lab) retryBoot(tx state.Tx, d Device, tries int) (again bool, ordered power.Port, what string, err error) {
-	switch retries := d.Settings.bootRetries(); {
-	case !d.Virtual() && d.Booted.IsZero(): // it is booted by something else
+	if !d.Virtual() && d.Booted.IsZero() { // it is booted by something else
 		return false, ordered, "left alone, since it has never asked this server what to boot", nil
+	}
+	return l.cycle(tx, d, tries)
+}
+
+// cycle is retryBoot of a device that certainly wants to boot from this server.
+func (l *Lab) cycle(tx state.Tx, d Device, tries int) (again bool, ordered power.Port, what string, err error) {
+	switch retries := d.Settings.bootRetries(); {
 	case tries >= retries:
 		return false, ordered, fmt.Sprintf("left alone after %d power cycles", tries), nil
 	default:
