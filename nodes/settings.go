@@ -311,7 +311,7 @@ var virtualSettings = []power.Setting[Settings]{
 		},
 	},
 	{
-		Key: "ram.overlay", Allowed: "1% to 90% of what the image leaves, or a size as in 512M or 2G, up to 1024G",
+		Key: "ram.overlay", Allowed: "1% to 90% of what the image leaves, or 1M to 1024G",
 		Get: func(s *Settings) string { return cmp.Or(s.Overlay, "60%") },
 		Set: func(s *Settings, v string) (err error) {
 			if percent, ok := strings.CutSuffix(v, "%"); ok {
