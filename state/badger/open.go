@@ -104,7 +104,7 @@ func openClaimed(dir string, space *space, disk *rounds, log *slog.Logger) (*bad
 	if err := errors.Join(setOpen(dir, false), removeUnused(dir)); err != nil {
 		return nil, cannot("open", dir, err)
 	}
-	db, err := openBadger(filepath.Join(dir, badgerDir), log)
+	db, err := openBadger(filepath.Join(dir, badgerDir), newLogger(log, space.unwritten))
 	if err != nil {
 		return nil, cannot("open", dir, err).WithHint("%s\nif the store is damaged, %s", lookAfterDisk, remedy)
 	}
@@ -186,12 +186,8 @@ func setOpen(dir string, open bool) error {
 	return flush(dir)
 }
 
-func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
-	opts := tuned(dir).WithBypassLockGuard(true)
-	if log != nil {
-		opts.Logger = logger{log}
-	}
-	return badger.Open(opts)
+func openBadger(dir string, log *logger) (*badger.DB, error) {
+	return badger.Open(tuned(dir).WithBypassLockGuard(true).WithLogger(log))
 }
 
 // precheck looks at the directory before badger does, which deletes tables

@@ -52,7 +52,7 @@ func load(dir string, space *space, r io.Reader) error {
 	if err := space.prepare(); err != nil {
 		return err
 	}
-	db, err := openBadger(dir, nil)
+	db, err := openBadger(dir, newLogger(nil, nil))
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type space struct {
 	found os.FileInfo // what it was
 	next  string      // the one after it, reserved
 	short bool        // there was no room to reserve them
+	fails error       // why no table could be made of a log; nil when it could
 }
 
 func newSpace(dir, logs string) *space {
@@ -78,6 +79,11 @@ func (s *space) check() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.fails != nil && !s.flushed() {
+		return fault.Failedf("the disk of %s takes no new files: %v; nothing was changed", s.dir, s.fails).
+			WithHint("look after the disk; reading still works")
+	}
+	s.fails = nil
 	if s.short {
 		if err := s.reserveLogs(); err != nil {
 			return cannot("write to", s.dir, err)
@@ -98,6 +104,20 @@ func (s *space) check() error {
 		}
 	}
 	return nil
+}
+
+// unwritten notes that badger could not make a table of a log. It tries again, and commits
+// that fill its memory until it can would wait for that: so there are none.
+func (s *space) unwritten(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fails = err
+}
+
+// flushed reports whether all logs are tables but the one that takes the commits.
+func (s *space) flushed() bool {
+	logs, err := usedLogs(s.logs)
+	return err == nil && len(logs) <= 1
 }
 
 // inPlace returns an error when the log that takes the commits is not where the next
