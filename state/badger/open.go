@@ -38,6 +38,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	}
 	logs := filepath.Join(dir, badgerDir)
 	b := &Store{recent: newRecent(), space: newSpace(dir, logs), disk: newRounds(logs, log), lock: lock}
+	b.space.tells = log
 	if b.db, err = openClaimed(dir, b.space, b.disk, log); err != nil {
 		return nil, errors.Join(err, release(lock))
 	}

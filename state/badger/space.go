@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -42,9 +43,10 @@ const (
 
 // space watches over the disk of a store.
 type space struct {
-	dir  string // of the store
-	logs string // the directory of badger's logs
-	free func(dir string) (uint64, error)
+	dir   string // of the store
+	logs  string // the directory of badger's logs
+	free  func(dir string) (uint64, error)
+	tells *slog.Logger // the server's log; nil for none
 
 	mu    sync.Mutex
 	held  int         // spare files that hold their blocks
@@ -52,6 +54,7 @@ type space struct {
 	found os.FileInfo // what it was
 	next  string      // the one after it, reserved
 	short bool        // there was no room to reserve them
+	full  bool        // there was too little room for a commit
 	fails error       // why no table could be made of a log; nil when it could
 }
 
@@ -94,6 +97,7 @@ func (s *space) check() error {
 	if s.short {
 		needed += logSize
 	}
+	s.tell(err == nil && free < needed, free, needed)
 	if err != nil || free < needed {
 		return fault.Failedf("the disk of %s is nearly full: %d MiB are free, %d MiB are needed; nothing was changed", s.dir, free>>20, needed>>20).
 			WithHint("free some space there; reading still works")
@@ -104,6 +108,17 @@ func (s *space) check() error {
 		}
 	}
 	return nil
+}
+
+// tell has the log say when the disk gets too full for commits, and when it no longer is.
+func (s *space) tell(full bool, free, needed uint64) {
+	if s.tells != nil && full && !s.full {
+		s.tells.Error("the disk is nearly full: no changes until there is room", "dir", s.dir, "free_mib", free>>20, "needed_mib", needed>>20)
+	}
+	if s.tells != nil && !full && s.full {
+		s.tells.Info("the disk has room again", "dir", s.dir)
+	}
+	s.full = full
 }
 
 // unwritten notes that badger could not make a table of a log. It tries again, and commits

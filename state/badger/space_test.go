@@ -3,6 +3,7 @@ package badger
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,8 @@ func TestFloor(t *testing.T) {
 	free := uint64(1 << 40)
 	dir := t.TempDir()
 	b.space = newSpace(dir, dir)
+	var log strings.Builder
+	b.space.tells = slog.New(slog.NewTextHandler(&log, nil))
 	b.space.free = func(string) (uint64, error) { return free, nil }
 	spare := func() bool { _, err := os.Stat(filepath.Join(dir, "spare-0")); return err == nil }
 	write := func() error {
@@ -41,9 +44,15 @@ func TestFloor(t *testing.T) {
 	if err != nil {
 		t.Errorf("an update that only reads: %v", err)
 	}
+	if fault.As(write()) == nil {
+		t.Error("a second write below the floor was taken")
+	}
 	free = floor + spareSize
 	if err := write(); err != nil || !spare() {
 		t.Errorf("with space again: %v, spare file %v", err, spare())
+	}
+	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "nearly full") || !strings.Contains(got, "has room again") {
+		t.Errorf("the log has:\n%s", got)
 	}
 }
 
