@@ -43,7 +43,8 @@ func TestNetworkManager(t *testing.T) {
 }
 
 // systemd-networkd holds the interface of the root as it was given, whatever file an image
-// has for all.
+// has for all. udev 252 cannot rename what is up, as the files of Debian and of this image
+// want it, and networkd would wait for that for ever.
 func TestNetworkd(t *testing.T) {
 	boottest.NeedLong(t, "debootstrap")
 	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}})
@@ -54,8 +55,7 @@ func TestNetworkd(t *testing.T) {
 			units + "networking.service":                               masked,
 			units + "multi-user.target.wants/systemd-networkd.service": "-> /lib/systemd/system/systemd-networkd.service",
 			"etc/systemd/network/10-dhcp.network":                      "[Match]\nName=*\n[Network]\nDHCP=yes\n",
-			// udev 252 cannot rename what is up, and networkd would wait for that for ever.
-			"etc/systemd/network/99-default.link": masked,
+			"etc/systemd/network/10-all.link":                          "[Match]\nOriginalName=*\n[Link]\nNamePolicy=path\nMACAddressPolicy=random\nMTUBytes=1280\n",
 		}), runs("systemd-networkd")},
 		[]string{"systemctl restart systemd-networkd" + waits, "networkctl renew eth0" + waits, "networkctl reconfigure eth0" + waits},
 	})

@@ -188,7 +188,8 @@ func permissive() error {
 
 // writeRun writes what managers of networks and mounts read in /run before they
 // start. They would leave an interface under a network root alone, but what they see is
-// an overlay. Of the two ways to tell NetworkManager one holds when somebody asks it for
+// an overlay. udev leaves it the name and the address that it has, whatever the image has
+// for all: it could not rename what is up, and networkd would wait for that. Of the two ways to tell NetworkManager one holds when somebody asks it for
 // a connection, the other one also where /etc has a list of its own; see
 // NetworkManager.conf(5).
 func writeRun(p params, iface net.Interface, nfs bool) error {
@@ -197,12 +198,14 @@ func writeRun(p params, iface net.Interface, nfs bool) error {
 	if p.gw.IsValid() {
 		network += fmt.Sprintf("Gateway=%s\n", p.gw)
 	}
+	link := fmt.Sprintf("[Match]\nMACAddress=%s\n\n[Link]\nNamePolicy=keep\nAlternativeNamesPolicy=database onboard slot path\n", mac)
 	utab := ""
 	if nfs {
 		utab = "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n"
 	}
 	return errors.Join(
 		replace("/run/systemd/network/0-walt.network", []byte(network), 0o644),
+		replace("/run/systemd/network/0-walt.link", []byte(link), 0o644),
 		replace("/run/NetworkManager/conf.d/00-walt.conf", fmt.Appendf(nil, "[keyfile]\nunmanaged-devices+=mac:%s\n\n[device-walt]\nmatch-device=mac:%[1]s\nmanaged=0\n", mac), 0o644),
 		replace("/run/mount/utab", []byte(utab), 0o644),
 	)
