@@ -34,6 +34,7 @@ func (w *world) stay(guests ...guest) {
 	}
 	for _, g := range guests {
 		w.up("alice", "vm-"+g.name)
+		w.types("vm-"+g.name, "systemctl is-system-running --wait", "/run/all.started") // if it has that
 		w.check(g.odd)
 		w.t.Logf("%s is up %v after it began", g.name, time.Since(begun).Round(time.Second))
 	}
