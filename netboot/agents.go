@@ -80,6 +80,7 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 		now := s.at(from.Addr().Unmap(), said.Token)
 		if now == nil || said.Boot != now.ID || said.Digest != now.Digest || b != nil && b != now {
 			s.complain(from.Addr(), "an agent is not of this boot")
+			s.speaksOn(ctx, from.Addr().Unmap(), said.Token)
 			break
 		}
 		if now.turn(ctx) != nil {
@@ -97,6 +98,7 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 			}
 			prod(on, b.machine.IP, said.Conns)
 		}
+		s.goesOn(ctx, b)
 		ended, err := s.note(b, said)
 		if err != nil {
 			s.Log.Error("note what a machine came to", "node", b.node(), "err", err)

@@ -44,9 +44,6 @@ type Devices interface {
 	Called(context.Context, nodes.Name) (nodes.Device, bool, error)
 	// Asleep is told of one whose firmware has stopped, and goes on when its power was cut.
 	Asleep(ctx context.Context, mac ethernet.MAC, why string) error
-	// Troubled is told of what is wrong on the network, under a key, until Calmed is.
-	Troubled(ctx context.Context, key string, t nodes.Trouble)
-	Calmed(key string)
 }
 
 // boards are the devices of a segment. They start when somebody switches them on, and
@@ -80,6 +77,9 @@ func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
 func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	if string(c.MAC) == b.mac.String() {
 		return dhcp.Host{}, false // it looks for other servers
+	}
+	if c.Class != "" && len(c.Arch) > 0 {
+		b.firmwareAsks(c.MAC)
 	}
 	ctx, cancel := context.WithTimeout(ctx, meetLimit)
 	defer cancel()

@@ -56,10 +56,6 @@ func (k known) Called(_ context.Context, n nodes.Name) (nodes.Device, bool, erro
 	return nodes.Device{}, false, nil
 }
 
-// Troubled and Calmed take no notice.
-func (k known) Troubled(context.Context, string, nodes.Trouble) {}
-func (k known) Calmed(string)                                   {}
-
 // segment is one with two addresses for devices, of which the first is the server's.
 var segment = netboot.Segment{
 	DHCP: netboot.Full, Net: netip.MustParsePrefix("127.0.0.0/24"), Server: server, Router: netip.MustParseAddr("127.0.0.3"),

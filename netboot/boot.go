@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -59,7 +60,10 @@ type boot struct {
 	permissive bool // it has a policy of SELinux, which cannot be enforced
 	cloudInit  bool // it has cloud-init
 
+	former former // the one of the machine before it
+
 	mu    sync.Mutex
+	asked time.Time          // when firmware asked for the address of the machine beside its agent; zero: it did not
 	dead  bool               // it has failed, as its agent said
 	over  bool               // there is another one, or none: what its agent says does not count
 	agent *agent             // nil until it comes
@@ -95,6 +99,7 @@ type Boot struct {
 // Prepare makes the next boot of a machine: what the node is to boot now. What it
 // booted before is over.
 func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
+	last := s.bootBy(m.MAC)
 	s.replace(m.IP, nil) // before: what it still has to say is not of this boot
 	img, err := s.Lab.Boot(ctx, m.Name)
 	if err != nil {
@@ -145,6 +150,9 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	_, err = s.Store.Update(ctx, func(tx state.Tx) error { return records.Put(tx, string(m.MAC), b.record) })
 	if err != nil {
 		return Boot{}, err
+	}
+	if last != nil {
+		b.former = former{last.Token, s.Now()}
 	}
 	s.replace(m.IP, b)
 	if b.CommandLine == "" {

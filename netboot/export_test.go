@@ -45,6 +45,16 @@ func ForgetServers(hosts dhcp.Hosts) { hosts.(*boards).forgetServers() }
 // Told are the files that devices ask for by TFTP.
 func Told(hosts dhcp.Hosts) tftp.Files { return told{hosts.(*boards)} }
 
+// ForgetDoubles forgets that devices have the same MAC address.
+func ForgetDoubles(s *Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for mac, timer := range s.doubles {
+		timer.Stop()
+		delete(s.doubles, mac)
+	}
+}
+
 // Files returns what the last boot of a machine starts with, made again when it is gone.
 func Files(ctx context.Context, s *Server, m Machine) (Boot, error) {
 	return s.files.of(ctx, s.bootBy(m.MAC), s.Agent)

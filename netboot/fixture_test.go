@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -58,6 +59,7 @@ type fixture struct {
 	steps  []string                    // that boots reached
 	files  []string                    // that were sent, or refused
 	images map[string]images.Image
+	wrong  map[string]string // on the network, by key
 }
 
 func (f *fixture) Boot(_ context.Context, n nodes.Name) (images.Image, error) {
@@ -356,4 +358,26 @@ func (f *fixture) notes(what string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.files = append(f.files, what)
+}
+
+func (f *fixture) Troubled(_ context.Context, key string, t nodes.Trouble) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.wrong == nil {
+		f.wrong = map[string]string{}
+	}
+	f.wrong[key] = strings.TrimSpace(string(t.Node) + " " + t.Text)
+}
+
+func (f *fixture) Calmed(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.wrong, key)
+}
+
+// worries are what is wrong on the network.
+func (f *fixture) worries() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.wrong)
 }

@@ -170,7 +170,7 @@ func (b *boards) meetsServer(ctx context.Context, ip netip.Addr) {
 	if news {
 		b.Log.Warn("another DHCP server has begun to answer; what is served goes on", "network", b.Net, "server", words)
 	}
-	b.devices.Troubled(ctx, serverKey(ip), nodes.Trouble{Text: "another DHCP server answers beside this one, from which devices may get addresses: " + words})
+	b.Lab.Troubled(ctx, serverKey(ip), nodes.Trouble{Text: "another DHCP server answers beside this one, from which devices may get addresses: " + words})
 }
 
 // forgetServers forgets those that have not answered for a while.
@@ -184,7 +184,7 @@ func (b *boards) forgetServers() {
 		delete(b.foreign, ip)
 		if f.told {
 			b.Log.Info("another DHCP server does not answer any more", "network", b.Net, "server", ip)
-			b.devices.Calmed(serverKey(ip))
+			b.Lab.Calmed(serverKey(ip))
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package netboot_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -12,17 +11,7 @@ import (
 
 	"walt/netboot"
 	"walt/netboot/dhcp"
-	"walt/nodes"
 )
-
-// worried is a lab that notes what is wrong on its network.
-type worried struct {
-	known
-	now map[string]string
-}
-
-func (w worried) Troubled(_ context.Context, key string, t nodes.Trouble) { w.now[key] = t.Text }
-func (w worried) Calmed(key string)                                       { delete(w.now, key) }
 
 // answered is what a server of DHCP sends.
 func answered(t *testing.T, server string, kind dhcpv4.MessageType) []byte {
@@ -45,8 +34,7 @@ func TestForeignServers(t *testing.T) {
 	f := newFixture(t)
 	now := time.Now()
 	f.Now = func() time.Time { return now }
-	lab := worried{known{}, map[string]string{}}
-	hosts, _ := netboot.Boards(f.Server, &neighbours{at: map[string]string{}}, segment, lab)
+	hosts, _ := netboot.Boards(f.Server, &neighbours{at: map[string]string{}}, segment, known{})
 	hears := func(mac, server string, kind dhcpv4.MessageType) bool {
 		from, err := net.ParseMAC(mac)
 		if err != nil {
@@ -58,29 +46,29 @@ func TestForeignServers(t *testing.T) {
 	if hears("02:00:00:00:00:01", "127.0.0.1", dhcpv4.MessageTypeOffer) {
 		t.Error("the server takes itself for another one")
 	}
-	if hears("02:00:00:00:00:07", "192.168.0.1", dhcpv4.MessageTypeDiscover) || len(lab.now) > 0 {
-		t.Errorf("a question passes for an answer: %v", lab.now)
+	if hears("02:00:00:00:00:07", "192.168.0.1", dhcpv4.MessageTypeDiscover) || len(f.worries()) > 0 {
+		t.Errorf("a question passes for an answer: %v", f.worries())
 	}
 	const words = "another DHCP server answers beside this one, from which devices may get addresses: 192.168.0.1 (02:00:00:00:00:07)"
 	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeOffer, dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak} {
-		if !hears("02:00:00:00:00:07", "192.168.0.1", kind) || len(lab.now) != 1 || lab.now["dhcp 192.168.0.1"] != words {
-			t.Errorf("after %s it is told %q", kind, lab.now)
+		if !hears("02:00:00:00:00:07", "192.168.0.1", kind) || len(f.worries()) != 1 || f.worries()["dhcp 192.168.0.1"] != words {
+			t.Errorf("after %s it is told %q", kind, f.worries())
 		}
 	}
 	now = now.Add(3 * time.Minute)
 	netboot.ForgetServers(hosts)
-	if len(lab.now) != 1 {
+	if len(f.worries()) != 1 {
 		t.Error("it is forgotten after 3 minutes")
 	}
 	now = now.Add(time.Minute)
-	if netboot.ForgetServers(hosts); len(lab.now) > 0 {
-		t.Errorf("it is not forgotten: %v", lab.now)
+	if netboot.ForgetServers(hosts); len(f.worries()) > 0 {
+		t.Errorf("it is not forgotten: %v", f.worries())
 	}
 	for i := range 100 {
 		hears("02:00:00:00:00:07", fmt.Sprintf("10.0.0.%d", i), dhcpv4.MessageTypeOffer)
 	}
-	if len(lab.now) > 10 {
-		t.Errorf("it tells of %d servers", len(lab.now))
+	if len(f.worries()) > 10 {
+		t.Errorf("it tells of %d servers", len(f.worries()))
 	}
 }
 

@@ -31,7 +31,7 @@ func (b *boards) serveNames(ctx context.Context) {
 		}
 		if why := fmt.Sprint(err); why != told {
 			b.Log.Error("devices do not learn each other's names from here; it is tried again every minute", "network", b.Net, "err", err)
-			b.devices.Troubled(ctx, namesTrouble, nodes.Trouble{Text: "devices do not learn each other's names: " + why})
+			b.Lab.Troubled(ctx, namesTrouble, nodes.Trouble{Text: "devices do not learn each other's names: " + why})
 			told = why
 		}
 		if pause.For(ctx, beginAgain) != nil {
@@ -51,7 +51,7 @@ func (b *boards) openNames(ctx context.Context) error {
 		return unopened(names.Port, err)
 	}
 	b.named.Store(true)
-	b.devices.Calmed(namesTrouble)
+	b.Lab.Calmed(namesTrouble)
 	n := names.Network{Net: b.Net, Server: b.Segment.Server, Domain: b.Domain, Lookup: b.addressOf, Name: b.nameAt}
 	if b.DNS.IsValid() && b.DNS != b.Segment.Server {
 		n.Resolvers = b.resolvers(ctx)

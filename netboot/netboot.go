@@ -73,6 +73,9 @@ type Lab interface {
 	// Ended is told how the process of an image without an init ended, while the node goes
 	// on; again is that it was told before, too.
 	Ended(n nodes.Name, how string, again bool)
+	// Troubled is told of what is wrong on a network, under a key, until Calmed is.
+	Troubled(ctx context.Context, key string, t nodes.Trouble)
+	Calmed(key string)
 	// Wrote is told how many bytes it has written since its boot, and how many it may.
 	Wrote(n nodes.Name, bytes, most int64)
 }
@@ -139,6 +142,8 @@ type Server struct {
 	loader   nodes.Loader         // see SetLoader
 	findings map[pair]finding
 
+	doubles map[ethernet.MAC]*time.Timer // until two devices with a MAC address are forgotten
+
 	complained map[netip.Addr]time.Time // when something of it was last logged
 
 	// called are how segments know whose an address is.
@@ -148,7 +153,7 @@ type Server struct {
 // New makes a server, which Serve makes live.
 func New(c Config) *Server {
 	t := make(turns, modulesAtOnce)
-	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, findings: map[pair]finding{}, files: newArtefacts(c.Dir, t)}
+	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, findings: map[pair]finding{}, files: newArtefacts(c.Dir, t)}
 }
 
 // Network is how machines reach the server: sockets of a network of theirs.

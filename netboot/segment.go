@@ -103,7 +103,7 @@ func (b *boards) begin(ctx context.Context) error {
 		if err == nil {
 			b.Log.Info("boards and PCs boot from here", "network", b.Net, "address", b.Segment.Server, "dhcp", b.DHCP)
 			told = ""
-			b.devices.Calmed(BootTrouble)
+			b.Lab.Calmed(BootTrouble)
 			err = b.serveFirmware(ctx)
 		}
 		if ctx.Err() != nil {
@@ -112,7 +112,7 @@ func (b *boards) begin(ctx context.Context) error {
 		if why := fmt.Sprint(err); why != told {
 			b.Log.Error("boards and PCs cannot begin to boot from here; it is tried again every minute", "network", b.Net, "err", err)
 			told = why
-			b.devices.Troubled(ctx, BootTrouble, nodes.Trouble{Text: "boards and PCs cannot begin to boot from here: " + why})
+			b.Lab.Troubled(ctx, BootTrouble, nodes.Trouble{Text: "boards and PCs cannot begin to boot from here: " + why})
 		}
 		if pause.For(ctx, beginAgain) != nil {
 			return nil

@@ -1,0 +1,88 @@
+package netboot_test
+
+import (
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"walt/images/imagetest"
+	"walt/netboot"
+	"walt/netboot/dhcp"
+	"walt/netboot/instructions"
+	"walt/nodes"
+)
+
+// A second device with the MAC address of one that runs is told: when its firmware asks for
+// an address and the first one goes on, and when it has booted and the first one goes on. A
+// machine that reboots is no second one.
+func TestSameMAC(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	began := time.Now()
+	var ahead atomic.Int64 // seconds
+	f.config.Now = func() time.Time { return began.Add(time.Duration(ahead.Load()) * time.Second) }
+	f.start()
+	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}}
+	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+	asks := func() {
+		t.Helper()
+		h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00007:UNDI:003000", Arch: []uint16{7}})
+		if !ok || h.IP != one.IP {
+			t.Fatalf("it gets %+v, %v", h, ok)
+		}
+	}
+	boots := func() (net.Conn, *instructions.Instructions) {
+		t.Helper()
+		_, token := f.prepare(one)
+		i, status := f.ask(one, token)
+		if i == nil {
+			t.Fatalf("no instructions: status %d", status)
+		}
+		c := f.agent(one, report(i, instructions.Init))
+		f.report(c, report(i, instructions.Init, instructions.Up))
+		f.hears("one up at 127.0.0.2:22")
+		return c, i
+	}
+	const key, words = "twice 52:54:00:00:00:01", "one two devices have the MAC address 52:54:00:00:00:01, which is that of one: one of them has to go"
+
+	// It reboots: nothing of the boot before speaks.
+	first, _ := boots()
+	asks()
+	first.Close()
+	f.hears("one lost")
+	ahead.Add(60)
+	first, i := boots()
+	if wrong := f.worries(); len(wrong) > 0 {
+		t.Errorf("it reboots: %v", wrong)
+	}
+
+	// Firmware asks, and it goes on: for a moment that may be what it said before.
+	asks()
+	f.report(first, report(i, instructions.Init))
+	f.report(first, report(i, instructions.Init, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+	if wrong := f.worries(); len(wrong) > 0 {
+		t.Errorf("at once: %v", wrong)
+	}
+	ahead.Add(31)
+	f.report(first, report(i, instructions.Init))
+	f.report(first, report(i, instructions.Init, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+	if wrong := f.worries(); wrong[key] != words {
+		t.Errorf("it goes on: %v", wrong)
+	}
+
+	// The second one boots, and the first one goes on.
+	f.Calmed(key)
+	_, _ = boots()
+	again := f.agent(one, report(i, instructions.Init))
+	closed(t, again)
+	if wrong := f.worries(); len(wrong) > 0 {
+		t.Errorf("at once: %v", wrong)
+	}
+	netboot.ForgetDoubles(f.Server)
+	ahead.Add(31)
+	closed(t, f.agent(one, report(i, instructions.Init)))
+	imagetest.Until(t, "it is told", func() bool { return f.worries()[key] == words })
+}
