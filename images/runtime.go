@@ -19,6 +19,7 @@ type Runtime struct {
 	User    string   // USER or USER:GROUP, names or numbers; "" for root
 	Volumes []string // directories whose content is not the image's to keep, by name
 	Kernel  string   // the label KernelLabel, "" when there is none
+	Boot    string   // the label BootArgsLabel, as it is
 }
 
 // Hold returns the files of an image that is here, and what it is configured to
@@ -58,6 +59,6 @@ func (l *Library) runtime(m content.Manifest) (r Runtime, err error) {
 	c := is.Config
 	return Runtime{
 		Args: slices.Concat(c.Entrypoint, c.Cmd), Env: c.Env, Dir: c.WorkingDir, User: c.User,
-		Volumes: slices.Sorted(maps.Keys(c.Volumes)), Kernel: c.Labels[KernelLabel],
+		Volumes: slices.Sorted(maps.Keys(c.Volumes)), Kernel: c.Labels[KernelLabel], Boot: c.Labels[BootArgsLabel],
 	}, nil
 }

@@ -65,7 +65,7 @@ func (a *artefacts) of(ctx context.Context, b *boot, agent func(arch string) ([]
 	if err != nil {
 		return Boot{}, err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %x", b.Digest, b.Lender, sha256.Sum256(program)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %x", b.Digest, b.Lender, b.Model, sha256.Sum256(program)))
 	name := filepath.Join(a.dir, hex.EncodeToString(sum[:16]))
 	files := Boot{Kernel: name + ".kernel", Initrd: name + ".initrd"}
 	_, err = a.builds.Do(ctx, name, func(ctx context.Context) (struct{}, error) {

@@ -34,6 +34,7 @@ type record struct {
 	Lender string     `json:"lender,omitempty"` // of the image that lends it its kernel
 	IP     netip.Addr `json:"ip"`
 	Given  bool       `json:"given,omitempty"`  // its agent has come: the instructions are given to nobody any more
+	Model  string     `json:"model,omitempty"`  // for which the image has a kernel of its own; "" when it has none such
 	Arch   string     `json:"arch,omitempty"`   // of the kernel, as Go names it; "" is amd64
 	RAM    bool       `json:"ram,omitempty"`    // the root file system is in its memory
 	Rooted bool       `json:"rooted,omitempty"` // it is there: nobody gets it any more
@@ -115,7 +116,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	if why != "" {
 		return Boot{}, fault.Failedf("the image cannot boot a machine: %s", why).WithHint("%s", hint)
 	}
-	b := newBoot(m, record{ID: rand.Text(), Token: rand.Text(), Digest: o.at.image, Lender: o.at.lender, Arch: o.arch, IP: m.IP, RAM: ram})
+	b := newBoot(m, record{ID: rand.Text(), Token: rand.Text(), Digest: o.at.image, Lender: o.at.lender, Model: o.model, Arch: o.arch, IP: m.IP, RAM: ram})
 	if err := s.hold(ctx, b); err != nil {
 		return Boot{}, err
 	}
@@ -142,6 +143,11 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	}
 	if b.cloudInit {
 		files.CommandLine += " " + cloudInitParams
+	}
+	for _, args := range []string{o.args, m.Settings.BootArgs} { // the last one counts
+		if args != "" {
+			files.CommandLine += " " + args
+		}
 	}
 	if s.loaderOf(m) == nodes.PXE { // it fetches all that
 		b.CommandLine = files.CommandLine

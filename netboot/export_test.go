@@ -62,3 +62,6 @@ func Files(ctx context.Context, s *Server, m Machine) (Boot, error) {
 
 // Stopped returns the boards whose ROMs have stopped, and why.
 func Stopped(hosts dhcp.Hosts) map[ethernet.MAC]string { return hosts.(*boards).stopped() }
+
+// SendUBoot sends the script for U-Boot to a device that asks by HTTP.
+func SendUBoot(h dhcp.Hosts, w http.ResponseWriter, r *http.Request) { h.(*boards).sendUBoot(w, r) }

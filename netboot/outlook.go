@@ -18,14 +18,16 @@ import (
 const noKernel = "it has no kernel"
 
 // pair is an image, the one that lends it its kernel, "" when it has one, by their digests,
-// and the architectures that the machine runs, the best first.
-type pair struct{ image, lender, archs string }
+// and what the machine is: the architectures that it runs, the best first, and its model.
+type pair struct{ image, lender, archs, model string }
 
 // finding is what came of a look at a pair. It stays true: what has a digest does not
 // change.
 type finding struct {
 	why    string   // it cannot boot any machine, in words for users; "" when it can
 	arch   string   // of its kernel, as Go names it
+	model  string   // for which the image has that kernel; "" when it is for all
+	args   string   // more for the kernel, from the label of the image
 	kernel string   // version
 	virtio []string // what the kernel lacks for the network of a machine of the server
 	nfs    []string // what the kernel lacks for a root file system over NFS
@@ -74,7 +76,7 @@ func (s *Server) known(r state.Reader, img images.Image, model images.Model) (o 
 		o.why = fmt.Sprintf("machines of the model %s run %s, for which this server has no program", model, strings.Join(s.Library.Runs(model), ", "))
 		return o, true, nil
 	}
-	o.at.archs = strings.Join(archs, " ")
+	o.at.archs, o.at.model = strings.Join(archs, " "), string(model)
 	if o.finding, known = s.found(o.at); !known || !o.hollow {
 		return o, known, nil
 	}
@@ -153,7 +155,7 @@ func (s *Server) remember(at pair, f finding) {
 
 // examine looks at a pair.
 func (s *Server) examine(ctx context.Context, at pair) (f finding, err error) {
-	b := &boot{record: record{Digest: at.image, Lender: at.lender}}
+	b := &boot{record: record{Digest: at.image, Lender: at.lender, Model: at.model}}
 	if err := s.hold(ctx, b); err != nil {
 		return f, err
 	}
@@ -168,11 +170,18 @@ func (s *Server) examine(ctx context.Context, at pair) (f finding, err error) {
 	case err != nil:
 		return f, fmt.Errorf("look at the kernel of %s: %w", at.image, err)
 	default:
+		if p.OfModel {
+			f.model = at.model
+		}
 		f.arch, f.kernel, f.nfs, f.virtio, f.takes = p.Arch, p.Version, p.Lacks(initrd.NFSRoot...), p.Lacks(initrd.Virtio...), b.takes()
 		if lacks := p.Lacks(initrd.Always...); len(lacks) > 0 {
 			f.why = f.lacking(slices.Concat(lacks, f.nfs))
 		} else if gone := p.Gone(); len(gone) > 0 {
 			f.why = fmt.Sprintf("its modules.dep lists /%s, which is not there", gone[0])
+		}
+		args, bad := images.ParseBootArgs(b.run.Boot)
+		if f.args = args; bad != nil {
+			f.why = fmt.Sprintf("its label %s has %v", images.BootArgsLabel, bad)
 		}
 	}
 	return f, nil
@@ -184,7 +193,7 @@ func (b *boot) plan(archs ...string) (*initrd.Plan, error) {
 	if len(b.roots) > 1 {
 		lender = b.roots[1].tree
 	}
-	return initrd.Inspect(archs, b.roots[0].tree, lender)
+	return initrd.Inspect(archs, b.Model, b.roots[0].tree, lender)
 }
 
 // Firmware implements nodes.Machines. It takes as much memory as an image has modules:
@@ -199,7 +208,7 @@ func (s *Server) Firmware(ctx context.Context, img images.Image, model images.Mo
 		return nil, err
 	}
 	defer leave()
-	b := &boot{record: record{Digest: o.at.image, Lender: o.at.lender}}
+	b := &boot{record: record{Digest: o.at.image, Lender: o.at.lender, Model: o.model}}
 	if err := s.hold(ctx, b); err != nil {
 		return nil, err
 	}

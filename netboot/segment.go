@@ -78,6 +78,8 @@ func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segme
 	}
 	web := s.handlers()
 	web.HandleFunc("GET /ipxe", b.script)
+	web.HandleFunc("GET /boot/start.ipxe", b.script)
+	web.HandleFunc("GET /boot/start.uboot", b.sendUBoot)
 	return s.serve(ctx, on, web, func(ctx context.Context) error {
 		var answering sync.WaitGroup
 		defer answering.Wait()

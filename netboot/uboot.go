@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,8 +25,24 @@ import (
 // ubootScript is the script that U-Boot asks for by itself.
 const ubootScript = "boot.scr.uimg"
 
-// ubootScripts are the names under which it is asked for: by U-Boot, and by older ones.
-var ubootScripts = []string{ubootScript, "boot.scr"}
+// waltScript and waltIPXE are the scripts that SD cards and sticks of WalT ask for, with
+// U-Boot and with iPXE.
+const waltScript, waltIPXE = "start.uboot", "start.ipxe"
+
+// ubootScripts are the names under which the script is asked for.
+var ubootScripts = []string{ubootScript, "boot.scr", waltScript}
+
+// today is the name of a file under which later cards and sticks of WalT ask for what the
+// first of them called otherwise.
+func today(name string) string {
+	switch {
+	case strings.HasPrefix(name, "boot/rpi-") && strings.HasSuffix(name, ".uboot"):
+		return waltScript
+	case name == "boot/pc-x86-64.ipxe":
+		return waltIPXE
+	}
+	return name
+}
 
 // uboots are architectures of firmware, IANA's list, that are U-Boot: of ARM with 32 and 64
 // bits. Which board that is they do not tell.
@@ -39,9 +56,16 @@ func isUBoot(c dhcp.Client) bool {
 // ubootFile is a file that U-Boot asks for: the script with which a boot begins, or a part
 // of the boot that it began.
 func (b *boards) ubootFile(ip netip.Addr, mac ethernet.MAC, name string) (tftp.File, error) {
+	name = today(name)
 	switch {
 	case slices.Contains(ubootScripts, name):
-		return b.ubootAsks(mac, ip, name)
+		script, err := b.ubootAsks(mac, ip, name)
+		if err != nil {
+			return tftp.File{}, err
+		}
+		return text(script)
+	case name == waltIPXE:
+		return text(fmt.Appendf(nil, "#!ipxe\nchain --replace --autofree %s\n", b.scriptURL()))
 	case name == "pxelinux.cfg/01-"+strings.ReplaceAll(string(mac), ":", "-"):
 		return b.extlinux(mac, ip)
 	case strings.HasPrefix(name, ubootDir):
@@ -52,21 +76,41 @@ func (b *boards) ubootFile(ip netip.Addr, mac ethernet.MAC, name string) (tftp.F
 
 // ubootAsks is the script that boots what the node is to boot now, or that shows why it
 // cannot and asks again.
-func (b *boards) ubootAsks(mac ethernet.MAC, ip netip.Addr, name string) (tftp.File, error) {
+func (b *boards) ubootAsks(mac ethernet.MAC, ip netip.Addr, name string) ([]byte, error) {
 	ctx := context.Background() // what is begun is made, whoever waits for it
 	d, err := b.asks(ctx, mac)
 	if err != nil {
-		return tftp.File{}, err
+		return nil, err
 	}
 	made, why, seconds := b.next(ctx, d, ip)
 	if made != nil {
 		kind := ""
 		if kind, why = made.starts(b.kernelOf(ctx, made)); why == "" {
-			return text(scriptImage(made.ubootScript(name, kind)))
+			return scriptImage(made.ubootScript(name, kind)), nil
 		}
 		seconds = failed
 	}
-	return text(scriptImage(ubootAgain(name, seconds, why)))
+	return scriptImage(ubootAgain(name, seconds, why)), nil
+}
+
+// sendUBoot sends the script to one that asks for it by HTTP.
+func (b *boards) sendUBoot(w http.ResponseWriter, r *http.Request) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return
+	}
+	ip := from.Addr().Unmap()
+	mac, known := b.holder(ip)
+	if !known {
+		b.refuse(w, r)
+		return
+	}
+	script, err := b.ubootAsks(mac, ip, waltScript)
+	if err != nil {
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write(script) // who does not hear it asks again
 }
 
 // asks is the device that asks what it boots. Where another server gives the addresses, this
@@ -189,10 +233,15 @@ func (b *boot) ubootScript(name, command string) string {
 	var s strings.Builder
 	dir := b.ubootDir()
 	fmt.Fprintf(&s, "echo walt: %s boots over the network\n", b.node())
-	if strings.HasPrefix(string(b.machine.Model), "rpi-") { // whose network cards have no address of their own
-		fmt.Fprintf(&s, "setenv bootargs '%s smsc95xx.macaddr=%s'\n", b.CommandLine, b.machine.MAC)
-	} else {
-		fmt.Fprintf(&s, "setenv bootargs '%s'\n", b.CommandLine)
+	args := b.CommandLine
+	raspberry := strings.HasPrefix(string(b.machine.Model), "rpi-")
+	if raspberry { // its network card has no address of its own
+		args += " smsc95xx.macaddr=" + string(b.machine.MAC)
+	}
+	fmt.Fprintf(&s, "setenv bootargs '%s'\n", args)
+	if raspberry && name == waltScript {
+		// U-Boot of WalT's cards has addresses with less room for each part.
+		s.WriteString("setenv kernel_addr_r 0x00080000\nsetenv fdt_addr_r 0x02600000\nsetenv ramdisk_addr_r 0x02700000\n")
 	}
 	// The device tree is the board's own, unless the image has a better one.
 	s.WriteString(`setenv walt_fdt ${fdtcontroladdr}

@@ -1,11 +1,13 @@
 package netboot_test
 
 import (
+	"archive/tar"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -177,5 +179,85 @@ func TestUBoot(t *testing.T) {
 	f.choose("one", "pc")
 	if s := asks(); !strings.Contains(s, "\tbootz ${kernel_addr_r} ") || !strings.Contains(s, " smsc95xx.macaddr=52:54:00:00:00:01'\n") || strings.Contains(s, "/dtb/") {
 		t.Errorf("with a kernel for arm it is to do %q", s)
+	}
+}
+
+// Cards and sticks of WalT ask for scripts of its images: they get the server's own, which
+// boot the kernel that the image has for the model, with its device tree, its modules and
+// the words of its label and of the node.
+func TestCardsOfWalT(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	library := f.config.Library.(*images.Library)
+	modules := func(version string) []*tar.Header {
+		dir := "lib/modules/" + version + "/"
+		return []*tar.Header{imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.builtin", "nfs.ko\nnfsv3.ko\noverlay.ko\n"), imagetest.Regular(dir+"modules.alias", "")}
+	}
+	all := append(modules("6.1-v7+"), modules("6.1+")...)
+	all = append(
+		all,
+		imagetest.Regular("boot/kernel7.img", kernelARM), imagetest.Regular("boot/kernel.img", kernelARM+"old"), imagetest.Regular("boot/start.uboot", "walt's"),
+		imagetest.Symlink("boot/rpi-3-b/kernel", "../kernel7.img"), imagetest.Regular("boot/rpi-3-b/kernel.extension", "-v7+\n"), imagetest.Symlink("boot/rpi-3-b/start.uboot", "../start.uboot"),
+		imagetest.Regular("boot/rpi-3-b/dtb", "tree of a 3"),
+		imagetest.Symlink("boot/rpi-b/kernel", "../kernel.img"), imagetest.Regular("boot/rpi-b/kernel.extension", "+\n"),
+	)
+	f.add(library, "walt", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, all...)}, "walt.node.models", "rpi-b,rpi-3-b", images.BootArgsLabel, "quiet splash"))
+	f.choose("one", "walt")
+	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node}}
+	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+	files := hosts.(tftp.Files)
+	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC, Class: "walt.node.rpi-3-b"}); !ok || h.Loader != "" || devices[one.MAC].Model != "rpi-3-b" {
+		t.Errorf("it gets %+v, %v, and is %q", h, ok, devices[one.MAC].Model)
+	}
+	if _, err := readFile(files, one.IP, "fit-start.uboot"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it gets a FIT image: %v", err)
+	}
+	d := devices[one.MAC]
+	d.Settings.BootArgs = "loglevel=7"
+	devices[one.MAC] = d
+	for _, c := range []struct{ model, name, kernel, tree string }{
+		{"rpi-3-b", "start.uboot", kernelARM, "tree of a 3"}, {"rpi-b", "boot/rpi-b.uboot", kernelARM + "old", ""}, {"rpi-3-b", "http", kernelARM, "tree of a 3"},
+	} {
+		d.Model = images.Model(c.model)
+		devices[one.MAC] = d
+		var image string
+		if c.name == "http" {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(t.Context(), "GET", "/boot/start.uboot", nil)
+			r.RemoteAddr = "127.0.0.2:1000"
+			netboot.SendUBoot(hosts, w, r)
+			image = w.Body.String()
+		} else {
+			var err error
+			if image, err = readFile(files, one.IP, c.name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		script := unscript(t, image)
+		_, token, _ := strings.Cut(script, "/boot/")
+		token, _, _ = strings.Cut(token, " ")
+		for _, want := range []string{" quiet splash loglevel=7 smsc95xx.macaddr=52:54:00:00:00:01'\n", "setenv kernel_addr_r 0x00080000\n", "bootz ", "tftpboot ${scriptaddr} start.uboot;"} {
+			if !strings.Contains(script, want) {
+				t.Errorf("%+v: it is to do %q, want %q there", c, script, want)
+			}
+		}
+		if got, err := readFile(files, one.IP, "walt/"+token+"/kernel"); got != c.kernel {
+			t.Errorf("%+v: its kernel is %q, %v", c, got, err)
+		}
+		if got, err := readFile(files, one.IP, "walt/"+token+"/dtb/"); got != c.tree {
+			t.Errorf("%+v: its device tree is %q, %v", c, got, err)
+		}
+		if o := f.knows("walt", d); o.Why != "" || o.Kernel != map[string]string{"rpi-b": "6.1+", "rpi-3-b": "6.1-v7+"}[c.model] {
+			t.Errorf("%+v: known is %+v", c, o)
+		}
+	}
+	for _, name := range []string{"start.ipxe", "boot/pc-x86-64.ipxe"} {
+		if got, err := readFile(files, one.IP, name); got != "#!ipxe\nchain --replace --autofree http://127.0.0.1:80/ipxe\n" {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
+	}
+	f.add(library, "odd", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, all...)}, "walt.node.models", "rpi-3-b", images.BootArgsLabel, "quiet; reset"))
+	if o := f.knows("odd", d); o.Why != `its label walt.boot.args has invalid words for the kernel: ";" cannot be among them` {
+		t.Errorf("known is %q", o.Why)
 	}
 }

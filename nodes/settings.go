@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walt/fault"
+	"walt/images"
 	"walt/power"
 )
 
@@ -16,6 +17,7 @@ import (
 type Settings struct {
 	BootTimeout time.Duration `json:"boot_timeout,omitzero"`
 	BootRetries *int          `json:"boot_retries,omitempty"`
+	BootArgs    string        `json:"boot_args,omitempty"` // for the kernel of a machine, see images.ParseBootArgs
 
 	// ReplyDelay is how long a board waits for the offer of its address; nil: as its model
 	// needs it. Of devices that are neither virtual nor switches.
@@ -207,6 +209,17 @@ var nodeSettings = []power.Setting[Settings]{
 		Set: func(s *Settings, v string) error {
 			n, err := whole(v, 0, 100)
 			s.BootRetries = &n
+			return err
+		},
+	},
+	{
+		Key: "boot.args", Allowed: "none, or words for the kernel, as in console=ttyS1",
+		Get: func(s *Settings) string { return cmp.Or(s.BootArgs, "none") },
+		Set: func(s *Settings, v string) (err error) {
+			if v == "none" {
+				v = ""
+			}
+			s.BootArgs, err = images.ParseBootArgs(v)
 			return err
 		},
 	},

@@ -152,7 +152,7 @@ func (b *bench) start(memory int) {
 		b.t.Fatal(err)
 	}
 	defer tree.Close()
-	plan, err := initrd.Inspect([]string{"amd64"}, tree.FS(), nil)
+	plan, err := initrd.Inspect([]string{"amd64"}, "", tree.FS(), nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -16,13 +16,16 @@ import (
 
 // findKernel sets what is known of the newest kernel of the first of the architectures
 // that has any, one with modules if there is one.
-func (p *Plan) findKernel(archs []string) error {
+func (p *Plan) findKernel(archs []string, model string) error {
 	dirs, err := moduleDirs(p.Tree)
 	if err != nil {
 		return err
 	}
 	boot, err := bootKernels(p.Tree)
 	if err != nil {
+		return err
+	}
+	if found, err := p.findOfModel(archs, model, dirs); found || err != nil {
 		return err
 	}
 	var other *ArchError

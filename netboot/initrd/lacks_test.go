@@ -20,7 +20,7 @@ func TestWhatIsLackingIsKnownBefore(t *testing.T) {
 	files := image(t)
 	files[dir+"modules.dep"] = strings.ReplaceAll(files[dir+"modules.dep"], "kernel/net/sunrpc/sunrpc.ko.zst:\n", "")
 	delete(files, dir+"kernel/lib/loop.ko")
-	p, err := Inspect([]string{"amd64"}, tree(files), nil)
+	p, err := Inspect([]string{"amd64"}, "", tree(files), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestWhatIsLackingIsKnownBefore(t *testing.T) {
 	if got := p.Gone(); !slices.Equal(got, []string{dir + "kernel/lib/loop.ko"}) {
 		t.Errorf("not there: %v", got)
 	}
-	whole, err := Inspect([]string{"amd64"}, tree(image(t)), nil)
+	whole, err := Inspect([]string{"amd64"}, "", tree(image(t)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestUnfit(t *testing.T) {
 			t.Errorf("%v: %v", err, !want)
 		}
 	}
-	_, err := Inspect([]string{"amd64"}, tree(map[string]string{"boot/vmlinuz-5.4.1": boottest.Header("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}), nil)
+	_, err := Inspect([]string{"amd64"}, "", tree(map[string]string{"boot/vmlinuz-5.4.1": boottest.Header("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}), nil)
 	if !Unfit(err) {
 		t.Errorf("modules that nobody indexed: %v", err)
 	}
@@ -66,11 +66,11 @@ func TestHugeKernel(t *testing.T) {
 	copy(huge, boottest.Header("5.4.1"))
 	files := tree(map[string]string{"lib/modules/5.4.1/modules.dep": ""})
 	files["boot/vmlinuz-5.4.1"] = &fstest.MapFile{Data: huge, Mode: 0o644}
-	if _, err := Inspect([]string{"amd64"}, files, nil); !Unfit(err) || !strings.Contains(err.Error(), "/boot/vmlinuz-5.4.1: file too large") {
+	if _, err := Inspect([]string{"amd64"}, "", files, nil); !Unfit(err) || !strings.Contains(err.Error(), "/boot/vmlinuz-5.4.1: file too large") {
 		t.Errorf("got %v", err)
 	}
 	files["boot/vmlinuz-5.4.1"].Data = huge[:kernelLimit]
-	if p, err := Inspect([]string{"amd64"}, files, nil); err != nil || p.Kernel != "boot/vmlinuz-5.4.1" {
+	if p, err := Inspect([]string{"amd64"}, "", files, nil); err != nil || p.Kernel != "boot/vmlinuz-5.4.1" {
 		t.Errorf("got %+v, %v", p, err)
 	}
 }

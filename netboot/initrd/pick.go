@@ -27,7 +27,7 @@ var wantedOnBoards = []string{
 // wantedNames are the modules that are packed wherever they are.
 var wantedNames = []string{
 	"nfs", "nfsv3", "overlay", "af_packet", "unix", "virtio_net", "virtio_pci", "virtio_mmio", "virtio_rng",
-	"xen_netfront", "hv_vmbus", "hid_hyperv", "i6300esb", "rtc_cmos",
+	"xen_netfront", "hv_vmbus", "hid_hyperv", "i6300esb", "bcm2835_wdt", "rtc_cmos",
 }
 
 // unwanted are directories in those above that are of no use: the chips of switches,

@@ -67,6 +67,7 @@ type Plan struct {
 	Kernel   string // its path in Tree, without a leading slash
 	Version  string // as uname -r will tell it; empty when a kernel without modules does not tell
 	Arch     string // as Go names it: amd64, arm64 or arm
+	OfModel  bool   // the image has this kernel for boards of the model
 	borrowed bool   // kernel, modules and firmware are those of the lender
 	Tree     fs.FS  // that has Kernel
 
@@ -78,15 +79,16 @@ type Plan struct {
 }
 
 // Inspect finds in an image the newest kernel of the first of some architectures of which
-// it has one, and what its initramfs needs. When the image has no kernel at all, those of the lender, if there
+// it has one, and what its initramfs needs. The kernel that it has for boards of the model,
+// in boot/MODEL as WalT's images do, comes before others. When the image has no kernel at all, those of the lender, if there
 // is one, are taken. Trees resolve symbolic links by themselves, as content.Tree does.
 // It reads no module: it is fast. See Unfit about the error.
-func Inspect(archs []string, image, lender fs.FS) (*Plan, error) {
+func Inspect(archs []string, model string, image, lender fs.FS) (*Plan, error) {
 	p := &Plan{Tree: image, firmware: []fs.FS{image}}
-	err := p.findKernel(archs)
+	err := p.findKernel(archs, model)
 	if errors.Is(err, ErrNoKernel) && lender != nil {
 		p = &Plan{Tree: lender, borrowed: true, firmware: []fs.FS{lender, image}}
-		err = p.findKernel(archs)
+		err = p.findKernel(archs, model)
 	}
 	if err != nil {
 		return nil, err

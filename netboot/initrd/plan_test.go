@@ -119,7 +119,7 @@ func image(t testing.TB) map[string]string {
 }
 
 func TestInitramfsHasWhatANetworkNeeds(t *testing.T) {
-	p, err := Inspect([]string{"amd64"}, tree(image(t)), nil)
+	p, err := Inspect([]string{"amd64"}, "", tree(image(t)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestSameImageMakesTheSameBytes(t *testing.T) {
 	for i := range two {
 		files := image(t)
 		files["boot/config-6.6.30-0-lts"] = "CONFIG_RD_ZSTD=y\nCONFIG_DEVTMPFS=y\n# CONFIG_BLK_DEV_INITRD is not set\n"
-		p, err := Inspect([]string{"amd64"}, tree(files), nil)
+		p, err := Inspect([]string{"amd64"}, "", tree(files), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestKernelIsFound(t *testing.T) {
 		{"boot is a file", "amd64", map[string]string{"boot": "", "lib": ""}, "", "", "it has no kernel"},
 		{"modules that nobody indexed", "amd64", map[string]string{"boot/vmlinuz-5.4.1": boottest.Header("5.4.1"), "lib/modules/5.4.1/kernel/a.ko": ""}, "", "", "/lib/modules/5.4.1 has no modules.dep; depmod makes it"},
 	} {
-		p, err := Inspect([]string{test.arch}, tree(test.files), nil)
+		p, err := Inspect([]string{test.arch}, "", tree(test.files), nil)
 		switch {
 		case err != nil && err.Error() != test.err, err == nil && test.err != "":
 			t.Errorf("%s: %v", test.what, err)
@@ -237,7 +237,7 @@ func TestKernelIsFound(t *testing.T) {
 
 func TestKernelIsBorrowed(t *testing.T) {
 	bare := tree(map[string]string{"bin/sh": "sh", "lib/firmware/rtl_nic/none.fw": "the image's own"})
-	p, err := Inspect([]string{"amd64"}, bare, tree(image(t)))
+	p, err := Inspect([]string{"amd64"}, "", bare, tree(image(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,11 +248,11 @@ func TestKernelIsBorrowed(t *testing.T) {
 	if err != nil || slices.ContainsFunc(missing, func(m Missing) bool { return m.File == "rtl_nic/none.fw" }) {
 		t.Errorf("missing %v, %v", missing, err)
 	}
-	if _, err := Inspect([]string{"amd64"}, bare, bare); !errors.Is(err, ErrNoKernel) {
+	if _, err := Inspect([]string{"amd64"}, "", bare, bare); !errors.Is(err, ErrNoKernel) {
 		t.Errorf("a lender without a kernel: %v", err)
 	}
 	other := tree(map[string]string{"boot/vmlinuz-1": arm64})
-	if _, err := Inspect([]string{"amd64"}, other, tree(image(t))); err == nil || errors.Is(err, ErrNoKernel) {
+	if _, err := Inspect([]string{"amd64"}, "", other, tree(image(t))); err == nil || errors.Is(err, ErrNoKernel) {
 		t.Errorf("an image of another architecture: %v", err)
 	}
 }
@@ -262,7 +262,7 @@ func TestLackingModulesAreNamed(t *testing.T) {
 	name := "lib/modules/6.6.30-0-lts/modules.dep"
 	files[name] = strings.ReplaceAll(files[name], "kernel/fs/nfs/nfsv3.ko.gz", "kernel/fs/nfs/other.ko.gz")
 	files["lib/modules/6.6.30-0-lts/modules.builtin"] = ""
-	p, err := Inspect([]string{"amd64"}, tree(files), nil)
+	p, err := Inspect([]string{"amd64"}, "", tree(files), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestDamagedModuleIsAnError(t *testing.T) {
 	} {
 		files := image(t)
 		files["lib/modules/6.6.30-0-lts/"+file] = content
-		p, err := Inspect([]string{"amd64"}, tree(files), nil)
+		p, err := Inspect([]string{"amd64"}, "", tree(files), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -292,7 +292,7 @@ func TestDamagedModuleIsAnError(t *testing.T) {
 	}
 	files := image(t)
 	delete(files, "lib/modules/6.6.30-0-lts/kernel/lib/loop.ko")
-	p, err := Inspect([]string{"amd64"}, tree(files), nil)
+	p, err := Inspect([]string{"amd64"}, "", tree(files), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
