@@ -280,6 +280,12 @@ func TestMachineBootsIntoMemory(t *testing.T) {
 	}
 	b.terminal(c)
 	b.clock(c, r)
+	if out, err := b.run(c, "umount -l /proc; ls /proc | wc -l"); out != "0\n" {
+		t.Errorf("unmount /proc: %q, %v", out, err)
+	}
+	if out, err := b.run(c, "echo in"); out != "in\n" {
+		t.Errorf("without /proc: %q, %v", out, err)
+	}
 	if _, err := ssh.Dial("tcp", b.machine.SSH, &ssh.ClientConfig{User: "worker", Auth: []ssh.AuthMethod{ssh.PublicKeys(b.user)}, HostKeyCallback: ssh.FixedHostKey(b.host)}); err == nil {
 		t.Error("another user came in")
 	}

@@ -179,7 +179,7 @@ func runAgent() {
 	unix.CloseOnExec(wordsFD)
 	os.WriteFile("/proc/self/comm", []byte("walt-agent"), 0) // for ps
 	m.in, m.steps, m.taken, log.text = got.Instructions, got.Steps, got.Taken, []byte(got.Log)
-	if err := os.WriteFile(scoreFile, []byte(spared), 0); err != nil {
+	if err := setScore(spared); err != nil {
 		log.logf("the kernel may end the agent when memory is short: %v", err)
 	}
 	if fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {

@@ -3,9 +3,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -39,11 +42,21 @@ var scoring sync.Mutex
 func startKillable(c *exec.Cmd) error {
 	scoring.Lock()
 	defer scoring.Unlock()
-	if err := os.WriteFile(scoreFile, []byte("0"), 0); err != nil {
+	if err := setScore("0"); err != nil {
 		return err
 	}
-	defer os.WriteFile(scoreFile, []byte(spared), 0) // root may do both
+	defer setScore(spared) // root may do both
 	return c.Start()
+}
+
+// setScore sets the score of this process, also when somebody unmounted /proc, in which
+// the agent works.
+func setScore(score string) error {
+	err := os.WriteFile(scoreFile, []byte(score), 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.WriteFile(strings.TrimPrefix(scoreFile, "/proc/"), []byte(score), 0)
+	}
+	return err
 }
 
 // memfile makes a file in memory, open at its beginning.
