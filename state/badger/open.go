@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
@@ -48,12 +49,29 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 
 // claim makes the directory if need be and locks it for this process until
 // release. It stands in for badger's own lock, which comes too late for what
-// is checked before, and which a program started meanwhile keeps for a moment.
+// is checked before, and which a program started meanwhile keeps for a moment. Nor is a
+// server that was killed gone at once: it takes the kernel some time to give its memory
+// back, and the lock comes after that.
 func claim(dir string) (*os.File, error) {
+	limit := time.Now().Add(dying)
+	return claimAgain(dir, func() bool {
+		time.Sleep(dying / 100)
+		return time.Now().Before(limit)
+	})
+}
+
+// dying is for how long the end of another server is waited for.
+const dying = 2 * time.Second
+
+// claimAgain is claim, which tries again as long as that is wanted.
+func claimAgain(dir string, again func() bool) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, cannot("open", dir, err)
 	}
 	lock, err := tryLock(dir)
+	for errors.Is(err, errLocked) && again() {
+		lock, err = tryLock(dir)
+	}
 	if errors.Is(err, errLocked) {
 		return nil, fault.Failedf("the store %s is in use by another server", dir).
 			WithHint("stop that server first, or choose another data directory")
