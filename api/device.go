@@ -27,12 +27,14 @@ type Device struct {
 
 	Step      *string    `json:"step"`       // as in Node, of what is no node yet, too
 	StepSince *time.Time `json:"step_since"` // the same
+	// Reports is the model that it says that it is, when that is another one; null: it does not.
+	Reports *string `json:"reports_itself_as"`
 }
 
 // NewDevice makes a device; state is what its State says.
 func NewDevice(d *nodes.DeviceStatus, state string) Device {
 	return Device{
-		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
+		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), Reports: orNull(string(d.Reports)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
 		State: state, Why: wrong(d.Status), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number), PortName: orNull(d.PortName),
 		Step: orNull(d.Step.Word()), StepSince: orNull(d.StepSince),
 	}

@@ -3,6 +3,7 @@ package commands
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -94,11 +95,15 @@ func deviceShow(ctx context.Context, c *Call) error {
 	}
 	var before [][]string
 	now := c.Now()
+	var others []string // that say that they are something else
 	for _, d := range first {
 		before = append(before, []string{d.Name, d.Type, "-", "-", orDash(d.IP), "-", "-", d.State})
 	}
 	why, err := nodesTable(c, []string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, before, found.Outline(ctx), found.Each(ctx),
 		func(row []string, d *nodes.DeviceStatus) []string {
+			if d.Reports != "" && len(others) < fault.MostNames {
+				others = append(others, fmt.Sprintf("%s, a %s, reports itself as %s.", d.Name, d.Model, d.Reports))
+			}
 			port := "-"
 			if d.Port.Number != 0 {
 				port = portLabel(d.Port.Number, &d.PortName)
@@ -109,6 +114,9 @@ func deviceShow(ctx context.Context, c *Call) error {
 		return err
 	}
 	why.tell(c)
+	for _, line := range others {
+		c.note("%s", line)
+	}
 	for _, text := range wrong {
 		c.note("Network: %s.", text)
 	}

@@ -28,7 +28,7 @@ func TestDevices(t *testing.T) {
 			stdout: "thing is registered; it stays unknown until its model is told: device add thing --mac 52:54:00:00:00:77 --model MODEL\n",
 			stderr: "If it is a switch: device config thing type=switch (see: help show power)\n",
 		},
-		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null}]}` + "\n"},
+		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}]}` + "\n"},
 		{user: "bob", line: "node acquire thing", status: StatusFailed, stderr: "walt: not a node: thing\n  see what each device is with: device show\n"},
 		{user: "bob", line: "device add thing --mac 52:54:00:00:00:77 --model rpi-3-b", stdout: "thing is a free node and boots waltplatform/rpi-3-b-default\n"},
 		{
@@ -39,7 +39,7 @@ func TestDevices(t *testing.T) {
 		{user: "bob", line: "device show server,rpi-3 --names-only", stdout: "server\nrpi-3\n"},
 		{
 			user: "bob", line: "device show server --json",
-			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null}]}` + "\n",
+			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}]}` + "\n",
 		},
 		{
 			user: "bob", line: "device show all-switches", status: StatusFailed,
@@ -103,5 +103,21 @@ func TestTroublesOfTheNetwork(t *testing.T) {
 	lab.nodes.Calmed("dhcp")
 	if got := lab.run("bob", "device show", "").stderr; strings.Contains(got, text) {
 		t.Errorf("when it is over it is told %q", got)
+	}
+}
+
+// A board that says that it is of another model is told about below the table.
+func TestDeviceThatReportsItself(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	if err := lab.nodes.Itself(t.Context(), "rpi-1", "rpi-400"); err != nil {
+		t.Fatal(err)
+	}
+	got := lab.run("bob", "device show rpi-1", "")
+	if !strings.Contains(got.stderr, "rpi-1, a rpi-3-b, reports itself as rpi-400.\n") {
+		t.Errorf("it is told %+v", got)
+	}
+	if got := lab.run("bob", "device show rpi-1 --json", ""); !strings.Contains(got.stdout, `"reports_itself_as":"rpi-400"}`) {
+		t.Errorf("for programs it is %+v", got)
 	}
 }

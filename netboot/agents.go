@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"walt/fault"
+	"walt/images"
 	"walt/netboot/instructions"
 	"walt/nodes"
 	"walt/state"
@@ -48,6 +49,7 @@ type agent struct {
 	lines *bufio.Scanner
 	mu    sync.Mutex // of writing
 	said  instructions.Report
+	model images.Model // that it says it is on, until the lab was told; of who hears it
 
 	told   time.Time     // when it was told the time; of who hears it
 	leds   atomic.Int64  // that it has
@@ -97,6 +99,7 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 				break
 			}
 			prod(on, b.machine.IP, said.Conns)
+			a.model = boardModel(said.Board)
 		}
 		s.goesOn(ctx, b)
 		ended, err := s.note(b, said)
@@ -105,6 +108,12 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 			break
 		}
 		s.heed(ctx, b, a, said)
+		if a.model != "" && step(said) == instructions.Up {
+			if err := s.Lab.Itself(ctx, b.node(), a.model); err != nil && ctx.Err() == nil {
+				s.Log.Error("note which model a board is", "node", b.node(), "err", err)
+			}
+			a.model = ""
+		}
 		if said.Ended != "" {
 			s.Lab.Ended(b.node(), fmt.Sprintf("%.*s", failedLimit, nodes.Plain(said.Ended)), !ended)
 		}

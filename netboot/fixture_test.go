@@ -381,3 +381,8 @@ func (f *fixture) worries() map[string]string {
 	defer f.mu.Unlock()
 	return maps.Clone(f.wrong)
 }
+
+func (f *fixture) Itself(_ context.Context, n nodes.Name, m images.Model) error {
+	f.told <- fmt.Sprintf("%s reports itself as %s", n, m)
+	return nil
+}

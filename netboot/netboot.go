@@ -65,6 +65,8 @@ type Lab interface {
 	// Lost is told when the connection of its agent has ended, when the agent said
 	// something last, and what may be the reason.
 	Lost(n nodes.Name, heard time.Time, about string)
+	// Itself is told which model it says that it is, when it is up.
+	Itself(context.Context, nodes.Name, images.Model) error
 	// Failed is told when it cannot boot.
 	Failed(nodes.Name, error)
 	// Stopped is told when its init answers at addr and goes no further, since it failed,

@@ -12,6 +12,7 @@ import (
 	"walt/images"
 	"walt/netboot"
 	"walt/netboot/dhcp"
+	"walt/netboot/instructions"
 	"walt/netboot/tftp"
 	"walt/nodes"
 )
@@ -147,4 +148,27 @@ func TestPiBesideAnotherServer(t *testing.T) {
 		t.Error("it is not answered")
 	}
 	asks(errors.New("nobody is there"))
+}
+
+// What a board says that it is on is told to the lab once it is up.
+func TestBoardModel(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for name, want := range map[string]string{
+		"Raspberry Pi 4 Model B Rev 1.4": "rpi-4-b", "Raspberry Pi 3 Model B Plus Rev 1.3": "rpi-3-b-plus", "Raspberry Pi 400 Rev 1.0": "rpi-400",
+		"Raspberry Pi Compute Module 4 Rev 1.0": "rpi-cm-4", "Raspberry Pi Zero 2 W Rev 1.0": "rpi-zero-2-w", "Raspberry Pi Model B Plus Rev 1.2": "rpi-b-plus",
+		"Radxa ROCK 5B": "", "Raspberry Pi ": "", "Raspberry Pi ../../x": "",
+	} {
+		_, token := f.prepare(one)
+		i, _ := f.ask(one, token)
+		r := report(i, instructions.Init)
+		r.Board = name
+		c := f.agent(one, r)
+		f.report(c, report(i, instructions.Init, instructions.Up))
+		f.hears("one up at 127.0.0.2:22")
+		if want != "" {
+			f.hears("one reports itself as " + want)
+		}
+		f.report(c, report(i, instructions.Init, instructions.Up)) // of which nothing more is told
+	}
 }

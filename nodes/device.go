@@ -34,6 +34,8 @@ type Device struct {
 	Kind  Kind         `json:"kind"`
 	Model images.Model `json:"model,omitempty"` // "" until it announced one
 	Host  HostKind     `json:"host,omitempty"`
+	// Reports is the model that a board says that it is, when that is another one.
+	Reports images.Model `json:"reports,omitempty"`
 
 	// Image is what the node boots; only enroll and assign set it. It is the one record
 	// of ownership. The zero Ref unless Kind is Node.

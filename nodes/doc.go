@@ -14,6 +14,7 @@
 //	set.go         expressions that stand for several devices
 //	register.go    devices come, go and get other names
 //	arrive.go      devices come by themselves, when they ask for their addresses
+//	itself.go      and tell what they are, when they run
 //	create.go      virtual nodes are made
 //	room.go        how much the machines among them may take
 //	settings.go    the settings that devices have, and their values

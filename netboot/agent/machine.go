@@ -135,7 +135,7 @@ func (m *machine) converse(conn net.Conn) error {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	said := m.report()
-	said.Conns = waiting(conn)
+	said.Conns, said.Board = waiting(conn), boardName()
 	for out := json.NewEncoder(conn); ; said = m.report() {
 		conn.SetWriteDeadline(time.Now().Add(silence))
 		if err := out.Encode(said); err != nil {

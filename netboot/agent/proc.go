@@ -74,3 +74,13 @@ func (m *machine) up() {
 	m.step(instructions.Up)
 	debug.SetGCPercent(20)
 }
+
+// boardName is what the device tree calls the board, as Raspberry Pi 4 Model B Rev 1.4; ""
+// without one.
+func boardName() string {
+	b, err := os.ReadFile("/proc/device-tree/model")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(string(b[:min(len(b), 100)]), "\x00\n")
+}

@@ -149,6 +149,7 @@ type Report struct {
 	Size   int64   `json:"size"`   // bytes that they may take
 	Ending string  `json:"ending"` // Reboot or Poweroff: it has begun to, as it was ordered
 	LEDs   int     `json:"leds"`   // that it has
+	Board  string  `json:"board"`  // in the first report of a connection: what the device tree calls it; "" without one
 	Conns  []Conn  `json:"conns"`  // in the first report of a connection: the other ones to the server
 }
 
