@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "demo", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "sshd", "state", "state/badger", "upgrade", "vnode/lan", "vnode/qemu", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "sshd", "state", "state/badger", "upgrade", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "images", "journal", "nodes", "power"},

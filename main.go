@@ -40,12 +40,16 @@ const usage = `Usage:
                            a backup; says what is lost
   waltd stop-machines      cut the power of all machines of a stopped server, which
                            go on without it; one that starts starts them again
+  waltd import-walt [--apply] FILE
+                           devices of a WalT lab, for a stopped server: FILE has
+                           what "walt device show" and "walt node show --all"
+                           print, or CSV; says what it would do, or does it
   waltd check-config [FILE]
                            whether a server could start with this file; changes
                            nothing, and takes the options of serve too
   waltd help [TOPIC]       this, or a topic of those below
   waltd version
-backup, restore and stop-machines take --config and --data too.
+backup, restore, import-walt and stop-machines take --config and --data too.
 `
 
 func main() {
@@ -81,7 +85,7 @@ func run(args []string) int {
 }
 
 // programs are the commands of dispatch.
-var programs = []string{"serve", "demo", "backup", "restore", "salvage", "stop-machines", "check-config", "version", "help"}
+var programs = []string{"serve", "demo", "backup", "restore", "salvage", "stop-machines", "import-walt", "check-config", "version", "help"}
 
 // dispatch runs the command that the first argument names.
 func dispatch(ctx context.Context, args []string) error {
@@ -102,6 +106,8 @@ func dispatch(ctx context.Context, args []string) error {
 		return salvageCommand(ctx, rest)
 	case "stop-machines":
 		return stopMachinesCommand(rest)
+	case "import-walt":
+		return importCommand(ctx, rest)
 	case "check-config":
 		return checkCommand(ctx, rest)
 	case "version", "--version":

@@ -13,6 +13,7 @@
 //	view.go        all of them in memory, for what is shown and to pick among many
 //	set.go         expressions that stand for several devices
 //	register.go    devices come, go and get other names
+//	import.go      many are added at once, or none
 //	arrive.go      devices come by themselves, when they ask for their addresses
 //	itself.go      and tell what they are, when they run
 //	create.go      virtual nodes are made

@@ -34,27 +34,34 @@ func (l *Lab) Register(ctx context.Context, actor journal.Actor, a Announcement)
 		if same = same && d.MAC == a.MAC && d.Host == a.Host && (a.Model == "" || a.Model == d.Model); same || err != nil {
 			return err
 		}
-		if d, err = l.admit(tx, actor, a); err != nil {
-			return err
-		}
-		if d.Model != "" {
-			img, here, err := images.Find(tx, images.DefaultRef(d.Model))
-			if here {
-				l.enroll(&d, img)
-			} else if err == nil {
-				err = l.Images.Want(tx, d.Model)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return errors.Join(put(tx, d), l.Journal.Record(tx, registration(actor, d, "")))
+		d, err = l.add(tx, actor, a)
+		return err
 	})
 	if err != nil || same {
 		return d, err
 	}
 	l.startEnrolled(d)
 	return d, nil
+}
+
+// add writes a device that was announced, and is not known as it is.
+func (l *Lab) add(tx state.Tx, actor journal.Actor, a Announcement) (Device, error) {
+	d, err := l.admit(tx, actor, a)
+	if err != nil {
+		return d, err
+	}
+	if d.Model != "" {
+		img, here, err := images.Find(tx, images.DefaultRef(d.Model))
+		if here {
+			l.enroll(&d, img)
+		} else if err == nil {
+			err = l.Images.Want(tx, d.Model)
+		}
+		if err != nil {
+			return d, err
+		}
+	}
+	return d, errors.Join(put(tx, d), l.Journal.Record(tx, registration(actor, d, "")))
 }
 
 // admit checks that an announced device is new, or is the one that is known
