@@ -56,16 +56,31 @@ func (s *server) serveInterface(ctx context.Context) error {
 }
 
 // checkNetwork looks whether a server could serve the boards and PCs of a configuration.
-// What does not keep it from that, but may later, is the note.
-func checkNetwork(ctx context.Context, c config.Config) (note string, err error) {
+// It returns what it would do, and what does not keep it from that but may be wanted.
+func checkNetwork(ctx context.Context, c config.Config) (notes []string, err error) {
 	if c.Network.Interface == "" {
-		return "", nil
+		return nil, nil
 	}
 	i, segment, err := openSegment(c.Network, c.Virtual.Net)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return crowdedHere(segment), netboot.CheckBoards(ctx, i, segment, i.MAC)
+	if err := netboot.CheckBoards(ctx, i, segment, i.MAC); err != nil {
+		return nil, err
+	}
+	serves := fmt.Sprintf("boards and PCs on %s, to which the server is %s", i.Name, i.Addr)
+	if segment.DHCP == netboot.Full {
+		serves += fmt.Sprintf("; they get addresses from %s to %s", segment.First, segment.Last)
+	}
+	notes = append(notes, serves)
+	if lacking := netboot.LackingLoaders(segment.Loaders); len(lacking) > 0 {
+		notes = append(notes, fmt.Sprintf("but PCs whose firmware is not iPXE do not boot: %s has no %s; install the distribution's package ipxe, or name another directory in [network] loaders",
+			segment.Loaders, strings.Join(lacking, " and no ")))
+	}
+	if much := crowdedHere(segment); much != "" {
+		notes = append(notes, "but "+much)
+	}
+	return notes, nil
 }
 
 // crowded is what to tell when a segment has room for more devices than the host
@@ -97,6 +112,9 @@ func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, netbo
 	i, err := nic.Open(c.Interface, c.Addr)
 	if err != nil {
 		return nil, netboot.Segment{}, err
+	}
+	if i.Addr.IsLoopback() {
+		return nil, netboot.Segment{}, fault.Failedf("boards and PCs are not on the interface %s, which leads to this host itself", c.Interface)
 	}
 	i.FirstPort, i.LastPort = c.FirstPort, c.LastPort
 	segment := netboot.Segment{Net: i.Net, Server: i.Addr, DHCP: netboot.DHCP(c.DHCP), First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Domain: c.Domain, Loaders: c.Loaders}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
+	"walt/config"
+	"walt/fault"
 	"walt/netboot"
 )
 
@@ -20,6 +23,19 @@ func TestCrowded(t *testing.T) {
 	for _, c := range [][3]string{{"10.0.0.1", "10.0.4.0", "1024\n"}, {"10.0.0.1", "10.0.255.254", "65536"}, {"10.0.0.1", "10.0.255.254", ""}} {
 		if got := crowded(segment(c[0], c[1]), c[2]); got != "" {
 			t.Errorf("of %v it says %q", c, got)
+		}
+	}
+}
+
+// Loopback leads to nobody else, and of what is not there is said what is.
+func TestOpenSegment(t *testing.T) {
+	for name, want := range map[string]string{
+		"lo": "boards and PCs are not on the interface lo, which leads to this host itself", "nothing0": "there is no network interface nothing0",
+	} {
+		_, _, err := openSegment(config.Network{Interface: name, DHCP: "full"}, netip.MustParsePrefix("10.217.0.0/20"))
+		f := fault.As(err)
+		if f == nil || f.Msg != want || f.Hint != "" && (name == "lo" || !strings.HasPrefix(f.Hint, "this host has: ")) {
+			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
 }

@@ -42,18 +42,18 @@ func checkCommand(ctx context.Context, args []string) error {
 	}
 	running, err := checkData(c)
 	errs := []error{badAdmins, err}
-	note := ""
+	var notes []string
 	if !running {
 		var bad error
-		note, bad = checkNetwork(ctx, c)
+		notes, bad = checkNetwork(ctx, c)
 		errs = append(errs, checkListen(ctx, c.Listen), bad)
 	}
 	if err := together(errs); err != nil {
 		return err
 	}
 	fmt.Printf("waltd: the server can start: data in %s, logins on %s\n", c.Data, c.Listen)
-	if note != "" {
-		fmt.Printf("  but %s\n", note)
+	for _, note := range notes {
+		fmt.Printf("  %s\n", note)
 	}
 	if running {
 		fmt.Printf("  one runs on these data now: its data and its addresses were not looked at\n")

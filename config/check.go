@@ -118,8 +118,11 @@ func (k *checker) network(n *Network) {
 	var bad [2]error
 	n.First, bad[0] = netip.ParseAddr(strings.TrimSpace(first))
 	n.Last, bad[1] = netip.ParseAddr(strings.TrimSpace(last))
-	if errors.Join(bad[:]...) != nil || !n.First.Is4() || !n.Last.Is4() || n.Last.Less(n.First) {
-		k.wrong("network.range", `%q are no addresses; want two of IPv4, as in "192.168.7.100-192.168.7.199"`, n.Range)
+	switch {
+	case errors.Join(bad[:]...) != nil || !n.First.Is4() || !n.Last.Is4():
+		k.wrong("network.range", `%q is no range; want two addresses of IPv4, as in "192.168.7.100-192.168.7.199"`, n.Range)
+	case n.Last.Less(n.First):
+		k.wrong("network.range", `%q ends before it begins; want the lower address first`, n.Range)
 	}
 }
 

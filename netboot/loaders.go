@@ -21,6 +21,16 @@ import (
 // drivers of that firmware: those of iPXE itself hang on some boards.
 var loaders = map[uint16]string{0: "undionly.kpxe", 7: "snponly.efi", 9: "snponly.efi"}
 
+// LackingLoaders are the files for firmware of PCs that are not in a directory.
+func LackingLoaders(dir string) (lacking []string) {
+	for _, name := range slices.Compact(slices.Sorted(maps.Values(loaders))) {
+		if i, err := os.Stat(filepath.Join(dir, name)); err != nil || !i.Mode().IsRegular() {
+			lacking = append(lacking, name)
+		}
+	}
+	return lacking
+}
+
 // loaderFor is the loader of a client, "" when it does not look for one that there is.
 func loaderFor(c dhcp.Client) string {
 	if isUBoot(c) {

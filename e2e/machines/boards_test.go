@@ -228,9 +228,10 @@ exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=oth
 	})
 	run(t, "ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1", "address", "52:54:00:00:00:02", "netns", strconv.Itoa(other.Process.Pid))
 	run(t, "ip", "link", "set", "other0", "master", "lab0", "up")
-	for lines := bufio.NewScanner(said); !strings.Contains(lines.Text(), "IP range"); {
+	var all []string
+	for lines := bufio.NewScanner(said); !strings.Contains(lines.Text(), "IP range"); all = append(all, lines.Text()) {
 		if !lines.Scan() {
-			t.Fatal("the other server does not start")
+			t.Fatalf("the other server does not start: %q", all)
 		}
 	}
 	go func() { // ends with the other server

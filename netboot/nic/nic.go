@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +37,11 @@ type Interface struct {
 func Open(name string, want netip.Addr) (*Interface, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
-		return nil, fault.Failedf("there is no network interface %s", name)
+		f := fault.Failedf("there is no network interface %s", name)
+		if all := others(); len(all) > 0 {
+			f = f.WithHint("this host has: %s", strings.Join(all, ", "))
+		}
+		return nil, f
 	}
 	if i.Flags&net.FlagUp == 0 {
 		return nil, fault.Failedf("the network interface %s is down", name).WithHint("set it up: ip link set %s up", name)
@@ -55,6 +60,17 @@ func Open(name string, want netip.Addr) (*Interface, error) {
 		return nil, fault.Failedf("the network interface %s does not have the address %s", name, want)
 	}
 	return nil, fault.Failedf("the network interface %s has no IPv4 address", name).WithHint("give it one: ip address add ADDRESS/BITS dev %s", name)
+}
+
+// others are the interfaces of this host that others can be on.
+func others() (names []string) {
+	all, _ := net.Interfaces() // without them there is less of a hint
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback == 0 {
+			names = append(names, i.Name)
+		}
+	}
+	return names
 }
 
 // connsEach is how many connections one address may have to one port, and conns how many
