@@ -212,7 +212,7 @@ func otherServer(t *testing.T, options ...string) *exec.Cmd {
 	t.Helper()
 	other := exec.Command("sh", "-c", `until ip link set other1 up 2>/dev/null; do sleep 0.1; done
 ip address add 192.168.7.2/24 dev other1
-exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=other1 --log-facility=- --dhcp-leasefile=/dev/null "$@"`, "sh")
+exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=other1 --log-facility=- --pid-file= --dhcp-leasefile=/dev/null "$@"`, "sh")
 	other.Args = append(other.Args, options...)
 	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	said, err := other.StderrPipe()
