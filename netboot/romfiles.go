@@ -220,6 +220,17 @@ func (b *boards) romFile(ctx context.Context, made *boot, name string) (tftp.Fil
 			return f, err
 		}
 	}
+	if strings.HasSuffix(name, ".dtb") { // that of the kernel goes before one that is lent
+		p, err := made.plan(made.arch())
+		if err != nil {
+			return tftp.File{}, err
+		}
+		tree, err := p.DeviceTree("", path.Join("broadcom", path.Base(name)))
+		if !errors.Is(err, fs.ErrNotExist) {
+			f, bad := text(tree)
+			return f, errors.Join(err, bad)
+		}
+	}
 	lender, found, err := b.firmwareImage(ctx)
 	if err != nil {
 		b.complain(made.machine.IP, "a board gets no firmware that its image does not have", "node", made.node(), "err", err)

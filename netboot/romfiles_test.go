@@ -163,9 +163,10 @@ func TestFirmwareOfPis(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	library := f.config.Library.(*images.Library)
-	f.add(library, "pi", piImage(t, kernelARM, imagetest.Regular("boot/start.elf", "own")))
+	f.add(library, "pi", piImage(t, kernelARM, imagetest.Regular("boot/start.elf", "own"), imagetest.Regular("usr/lib/linux-image-6.1.0/broadcom/bcm2711-rpi-4-b.dtb", "tree of its kernel")))
 	f.add(library, "firmware", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
 		imagetest.Regular("boot/start.elf", "lent"), imagetest.Regular("boot/fixup.dat", "lent"), imagetest.Regular("usr/lib/raspi-firmware/bootcode.bin", "lent"),
+		imagetest.Regular("boot/bcm2711-rpi-4-b.dtb", "lent"),
 	)}, "walt.node.models", "rpi-3-b"))
 	f.choose("one", "pi")
 	b := newBoard(f, "rpi-2-b")
@@ -174,6 +175,10 @@ func TestFirmwareOfPis(t *testing.T) {
 		if got := b.gets("start.elf") + " " + b.gets("fixup.dat") + " " + b.gets("bootcode.bin"); got != want {
 			t.Errorf("with the firmware of %q it gets %s, want %s", lender, got, want)
 		}
+	}
+	f.SetFirmware("alice/firmware")
+	if got := b.gets("1234abcd/bcm2711-rpi-4-b.dtb"); got != "tree of its kernel" {
+		t.Errorf("its device tree is %q", got)
 	}
 	if got := b.gets("config.txt"); !strings.Contains(got, "\narm_64bit=0\n") {
 		t.Errorf("with a kernel of 32 bits its settings are %q", got)
