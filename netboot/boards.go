@@ -64,6 +64,8 @@ type boards struct {
 	foreign map[netip.Addr]*foreigner   // other servers of DHCP that were heard
 	look    chan netip.Addr             // one that may be there
 	loaded  map[ethernet.MAC]bool       // that have a loader since they last asked for an address
+	ran     map[ethernet.MAC]bool       // those of them whose loaders were heard of
+	silent  map[ethernet.MAC]int        // how often in a row they took one that was not heard of
 }
 
 // machine is a node as who boots.
@@ -100,7 +102,7 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	b.asked(ctx, c, d)
 	h := dhcp.Host{
 		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Time: b.Segment.Server,
-		Script: b.scriptURL(), Loader: loaderFor(c),
+		Script: b.scriptURL(), Loader: loaderFor(c, b.drivers(d)),
 	}
 	if isROM(c) {
 		h.Menu, h.Delay = b.menuFor(c), replyDelay(c, d)

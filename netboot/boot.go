@@ -129,7 +129,11 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	if err != nil {
 		return Boot{}, err
 	}
-	if b.arch() == "amd64" && !m.Virtual {
+	switch {
+	case m.Virtual:
+	case m.Settings.Console != "":
+		m.Params = strings.TrimSpace("console=tty0 console=" + m.Settings.Console + " " + m.Params)
+	case b.arch() == "amd64":
 		m.Params = strings.TrimSpace(pcConsoles + " " + m.Params)
 	}
 	files.CommandLine = fmt.Sprintf("%s %s=%s %s=%s", m.Params,

@@ -15,6 +15,7 @@ import (
 	"walt/images"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
+	"walt/nodes"
 )
 
 // loaders are iPXE for the architectures of firmware that ask for it by TFTP. They use the
@@ -31,8 +32,26 @@ func LackingLoaders(dir string) (lacking []string) {
 	return lacking
 }
 
-// loaderFor is the loader of a client, "" when it does not look for one that there is.
-func loaderFor(c dhcp.Client) string {
+// ownDrivers are iPXE with drivers of its own, where those of the firmware do not serve.
+var ownDrivers = map[uint16]string{0: "ipxe.pxe", 7: "ipxe.efi", 9: "ipxe.efi"}
+
+// mostSilent is how often in a row a loader may be taken and never heard of before the
+// other one is tried.
+const mostSilent = 2
+
+// drivers are the loaders for a device: those with its firmware's drivers, unless it is set
+// to others, or they were taken again and again and never heard of.
+func (b *boards) drivers(d nodes.Device) map[uint16]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if d.Settings.Loader == nodes.IPXE || b.silent[d.MAC]/mostSilent%2 == 1 {
+		return ownDrivers
+	}
+	return loaders
+}
+
+// loaderFor is the loader of a client among some, "" when it does not look for one of them.
+func loaderFor(c dhcp.Client, loaders map[uint16]string) string {
 	if isUBoot(c) {
 		return ubootScript
 	}
@@ -69,7 +88,7 @@ var errOthers = errors.New("there is no such file here")
 
 // loaderFile is iPXE.
 func (b *boards) loaderFile(client netip.Addr, _ ethernet.MAC, name string) (tftp.File, error) {
-	if !slices.Contains(slices.Collect(maps.Values(loaders)), name) {
+	if !slices.Contains(slices.Collect(maps.Values(loaders)), name) && !slices.Contains(slices.Collect(maps.Values(ownDrivers)), name) {
 		return tftp.File{}, errOthers
 	}
 	f, err := os.Open(filepath.Join(b.Loaders, name))

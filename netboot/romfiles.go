@@ -152,7 +152,11 @@ func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.Fil
 		}
 		return text(romSettings(made, own))
 	case romCommandLine:
-		return text([]byte("console=serial0,115200 console=tty1 " + made.CommandLine + "\n"))
+		consoles := "console=serial0,115200 console=tty1 "
+		if made.machine.Settings.Console != "" { // which its line has
+			consoles = ""
+		}
+		return text([]byte(consoles + made.CommandLine + "\n"))
 	case romKernel:
 		return b.romArtefact(ctx, made, func(f Boot) string { return f.Kernel })
 	case romInitrd:

@@ -36,6 +36,7 @@ func (b *boards) asked(ctx context.Context, c dhcp.Client, d nodes.Device) {
 			b.Lab.Strayed(ctx, d.Name)
 		}
 	case slices.Contains(c.Users, "iPXE") && b.isLoaded(c.MAC): // what it loaded runs
+		b.heard(c.MAC)
 		b.Lab.Reached(ctx, d.Name, nodes.StepChained)
 	default:
 		b.setLoaded(c.MAC, false)
@@ -56,12 +57,29 @@ func (b *boards) isLoaded(mac ethernet.MAC) bool {
 	return b.loaded[mac]
 }
 
+// heard notes that the loader runs which a device took.
+func (b *boards) heard(mac ethernet.MAC) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n, is := b.silent[mac]; is && !b.ran[mac] {
+		b.ran[mac] = true
+		if b.silent[mac] = (n - 1) / mostSilent * mostSilent; b.silent[mac] == 0 { // that loader serves
+			delete(b.silent, mac)
+		}
+	}
+}
+
 // setLoaded notes whether a device has got a loader since its firmware asked for an address.
+// One that took it is silent until it is heard of.
 func (b *boards) setLoaded(mac ethernet.MAC, is bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if is && !b.loaded[mac] {
+		b.silent[mac]++
+	}
 	if b.loaded[mac] = is; !is {
 		delete(b.loaded, mac)
+		delete(b.ran, mac)
 	}
 }
 
@@ -113,7 +131,7 @@ func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 		if bytes < f.Size || step == nodes.StepInitramfs { // which is reached when it runs
 			return
 		}
-		if step == nodes.StepLoader {
+		if step == nodes.StepLoader || step == nodes.StepEFI {
 			t.setLoaded(mac, true)
 		}
 		t.Lab.Reached(ctx, n, step)
@@ -131,6 +149,8 @@ func stepOf(name string) nodes.Step {
 		return nodes.StepKernel
 	case begins("initr"):
 		return nodes.StepInitramfs
+	case strings.HasSuffix(name, ".efi"):
+		return nodes.StepEFI
 	}
 	return nodes.StepLoader
 }

@@ -2,9 +2,11 @@ package netboot_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,12 +59,12 @@ func TestStepsOfBoards(t *testing.T) {
 	load("/walt/AAAABBBB/kernel", 0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	want := []string{"one address", "one address", "one loader", "one chained", "one strayed", "one address"}
+	want := []string{"one address", "one address", "one efi", "one chained", "one strayed", "one address"}
 	if !slices.Equal(f.steps, want) {
 		t.Errorf("the lab was told the steps %q, want %q", f.steps, want)
 	}
 	want = []string{
-		"one sent 0 for loader", "one sent 4 for loader", "one refused TFTP grubx64.efi: there is no such file", "one refused TFTP ../secret: there is no such file",
+		"one sent 0 for efi", "one sent 4 for efi", "one refused TFTP grubx64.efi: there is no such file", "one refused TFTP ../secret: there is no such file",
 		"one refused TFTP walt/.../kernel: it is of another boot, or the server failed to read it",
 	}
 	if !slices.Equal(f.files, want) {
@@ -89,5 +91,59 @@ func TestRefusedFiles(t *testing.T) {
 	}
 	if !slices.Equal(f.files, want) {
 		t.Errorf("the lab was told of the files %q, want %q", f.files, want)
+	}
+}
+
+// A PC that takes a loader again and again and is never heard of then gets the one with
+// drivers of its own, and keeps it when it is heard of with that.
+func TestSilentLoader(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	on := segment
+	on.Loaders = t.TempDir()
+	for _, name := range []string{"snponly.efi", "ipxe.efi"} {
+		if err := os.WriteFile(filepath.Join(on.Loaders, name), []byte("uefi"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}}
+	hosts, script := netboot.Boards(f.Server, nil, on, devices)
+	files := netboot.Told(hosts)
+	boots := func(want string, runs bool) {
+		t.Helper()
+		uefi := dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00007:UNDI:003000", Arch: []uint16{7}}
+		for range 2 { // DISCOVER and REQUEST
+			if h, ok := hosts.Host(t.Context(), uefi); !ok || h.Loader != want {
+				t.Errorf("it loads %q, %v, want %q", h.Loader, ok, want)
+			}
+		}
+		file, err := files.Open(one.IP, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file.Sent(4, time.Second)
+		file.Close()
+		if uefi.Users = []string{"iPXE"}; runs {
+			hosts.Host(t.Context(), uefi)
+		}
+	}
+	boots("snponly.efi", true)
+	boots("snponly.efi", false)
+	boots("snponly.efi", true)
+	boots("snponly.efi", false)
+	boots("snponly.efi", false)
+	boots("ipxe.efi", true)
+	boots("ipxe.efi", false)
+	boots("ipxe.efi", false)
+	boots("snponly.efi", true)
+
+	d := devices[one.MAC]
+	d.Settings.Loader, d.Settings.Console = nodes.IPXE, "ttyS1,9600"
+	devices[one.MAC] = d
+	boots("ipxe.efi", true)
+	w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/ipxe", nil)
+	r.RemoteAddr = "127.0.0.2:1000"
+	if script(w, r); !strings.Contains(w.Body.String(), " console=tty0 console=ttyS1,9600 panic=10 ") {
+		t.Errorf("it is to do %q", w.Body)
 	}
 }

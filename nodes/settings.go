@@ -3,6 +3,7 @@ package nodes
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,17 +30,20 @@ type Settings struct {
 	Cores     int           `json:"cores,omitzero"`
 	Loader    Loader        `json:"loader,omitempty"`
 	Root      RootKind      `json:"root,omitempty"`
+	Console   string        `json:"console,omitempty"` // of boards and PCs: that of their kernels; "" where that is known
 	Rescue    bool          `json:"rescue,omitempty"`  // its boots stop before the root is mounted
 	Overlay   string        `json:"overlay,omitempty"` // what a machine may write, as 512M, or as 60% of the memory that its image leaves
 }
 
-// Loader is how the kernel of a virtual machine comes into its memory.
+// Loader is how the kernel of a virtual machine comes into its memory, or what a PC loads
+// over the network that loads its kernel.
 type Loader string
 
 const (
 	AutoLoader Loader = ""       // as the server's configuration says
 	Direct     Loader = "direct" // it starts with it
 	PXE        Loader = "pxe"    // iPXE fetches it over the network, as on other machines
+	IPXE       Loader = "ipxe"   // of a PC: iPXE with drivers of its own, rather than those of the firmware
 )
 
 // RootKind is where the root file system of a machine is.
@@ -157,6 +161,7 @@ var settings = slices.Concat(
 	settingsOf(power.OutletSettings(), isPhysical, func(s *subject) *power.Outlet { return &s.outlet }),
 	settingsOf(nodeSettings, isNode, func(s *subject) *Settings { return &s.Settings }),
 	settingsOf(boardSettings, isBoard, func(s *subject) *Settings { return &s.Settings }),
+	[]setting{loaderSetting},
 	settingsOf(virtualSettings, isVirtual, func(s *subject) *Settings { return &s.Settings }),
 )
 
@@ -194,6 +199,29 @@ var typeSetting = setting{
 	},
 }
 
+// loaderSetting is of all nodes, and means something else to those that run on the server.
+var loaderSetting = setting{
+	of: isNode,
+	Setting: power.Setting[subject]{
+		Key: "boot.loader", Allowed: "auto; of virtual nodes direct or pxe, of others ipxe",
+		Get: func(s *subject) string { return cmp.Or(string(s.Settings.Loader), "auto") },
+		Set: func(s *subject, v string) error {
+			switch l := Loader(v); {
+			case v == "auto":
+				s.Settings.Loader = AutoLoader
+			case s.Virtual() && (l == Direct || l == PXE), !s.Virtual() && l == IPXE:
+				s.Settings.Loader = l
+			default:
+				return power.ErrNotAllowed
+			}
+			return nil
+		},
+	},
+}
+
+// consoleForm is that of a console of Linux, with what its line is set to.
+var consoleForm = regexp.MustCompile(`^tty[A-Za-z]{0,12}[0-9]{0,3}(,[0-9]{2,7}[noe]?[5-8]?)?$`)
+
 var nodeSettings = []power.Setting[Settings]{
 	{
 		Key: "boot.timeout", Allowed: seconds,
@@ -229,6 +257,21 @@ var nodeSettings = []power.Setting[Settings]{
 const mostReplyDelay = 4 * time.Second
 
 var boardSettings = []power.Setting[Settings]{
+	{
+		Key: "boot.console", Allowed: "auto, or a console as in ttyS1,115200 or ttyAMA0",
+		Get: func(s *Settings) string { return cmp.Or(s.Console, "auto") },
+		Set: func(s *Settings, v string) error {
+			switch {
+			case v == "auto":
+				s.Console = ""
+			case consoleForm.MatchString(v):
+				s.Console = v
+			default:
+				return power.ErrNotAllowed
+			}
+			return nil
+		},
+	},
 	{
 		Key: "boot.reply-delay", Allowed: "auto, or a length of time up to 4s",
 		Get: func(s *Settings) string {
@@ -286,21 +329,6 @@ var virtualSettings = []power.Setting[Settings]{
 				s.Root = k
 			case "auto":
 				s.Root = AutoRoot
-			default:
-				return power.ErrNotAllowed
-			}
-			return nil
-		},
-	},
-	{
-		Key: "boot.loader", Allowed: "auto, direct or pxe",
-		Get: func(s *Settings) string { return cmp.Or(string(s.Loader), "auto") },
-		Set: func(s *Settings, v string) error {
-			switch k := Loader(v); k {
-			case Direct, PXE:
-				s.Loader = k
-			case "auto":
-				s.Loader = AutoLoader
 			default:
 				return power.ErrNotAllowed
 			}

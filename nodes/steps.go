@@ -19,6 +19,7 @@ const (
 	StepNone      Step = "none"      // told to start, and has asked for nothing
 	StepAddress   Step = "address"   // asked for its address
 	StepLoader    Step = "loader"    // took a loader over the network
+	StepEFI       Step = "efi"       // the same, of UEFI, which may refuse to run it
 	StepChained   Step = "chained"   // that runs, or another one that speaks to the server
 	StepKernel    Step = "kernel"    // took its kernel, or was given it
 	StepInitramfs Step = "initramfs" // its first program runs, and was told what to do
@@ -40,6 +41,7 @@ var milestones = []milestone{
 	{StepNone, StepNone, "was told to start", "has not asked for anything"},
 	{StepAddress, StepAddress, "asked for its address", "has not loaded anything"},
 	{StepLoader, StepLoader, "loaded its loader", "has not asked what to boot"},
+	{StepEFI, StepLoader, "loaded its loader", "has not run it: Secure Boot?"},
 	{StepChained, StepLoader, "asked what to boot", "has not loaded its kernel"},
 	{StepKernel, StepKernel, "loaded its kernel", "has not mounted its root"},
 	{StepInitramfs, StepInitramfs, "began its initramfs", "has not mounted its root"},
