@@ -94,7 +94,7 @@ func TestTroublesOfTheNetwork(t *testing.T) {
 		{user: "bob", line: "log show --type network", stdout: "2026-11-22 12:00:00 network server: " + text + "\n"},
 		{
 			user: "bob", line: "device show server --json",
-			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":"` + text + `","switch":null,"port":null,"port_name":null,"step":null,"step_since":null}]}` + "\n",
+			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":"` + text + `","switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}]}` + "\n",
 		},
 	})
 	if got := lab.run("bob", "device show rpi-1", "").stderr; strings.Contains(got, text) {
