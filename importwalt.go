@@ -109,7 +109,7 @@ func counted(n int, what string) string {
 func readWalT(name string) ([]*waltDevice, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fault.Failedf("cannot read the list of devices: %v", err).WithHint("name a file with what these print: walt device show; walt node show --all")
+		return nil, fault.Failedf("cannot read the list of devices: %v", err).WithHint("name a file with what \"device show\" and \"node show --all\" of WalT print")
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, waltLimit+1))
@@ -129,7 +129,7 @@ func readWalT(name string) ([]*waltDevice, error) {
 	}
 	if err == nil && len(found) == 0 {
 		err = fault.Failedf("%s has no devices", name).
-			WithHint("it is to have what these print: walt device show; walt node show --all\nor CSV whose first line is: name,mac,model")
+			WithHint("it is to have what \"device show\" and \"node show --all\" of WalT print,\nor CSV whose first line is: name,mac,model")
 	}
 	return found, err
 }
@@ -274,7 +274,7 @@ func (d *waltDevice) announce() (a nodes.Announcement, err error) {
 		return a, err
 	}
 	if d.mac == "" {
-		return a, fault.Usagef("%s has no MAC address", d.name).WithHint("add what this prints: walt device show")
+		return a, fault.Usagef("%s has no MAC address", d.name).WithHint("add what \"device show\" of WalT prints")
 	}
 	if a.MAC, err = ethernet.ParseMAC(d.mac); err != nil {
 		return a, err

@@ -125,11 +125,11 @@ func TestWrongLinesOfWalT(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"name,mac,model\n-x,b8:27:eb:2e:94:39,rpi-3-b\n":                                                `line 2: invalid device name "-x"; `,
-		"name,mac,model\nrpi-1,,rpi-3-b\n":                                                              "line 2: rpi-1 has no MAC address; add what this prints: walt device show",
+		"name,mac,model\nrpi-1,,rpi-3-b\n":                                                              `line 2: rpi-1 has no MAC address; add what "device show" of WalT prints`,
 		"name,mac,model\n\nrpi-1,b8:27:eb:2e:94:39,RPI 3\n":                                             `line 3: invalid model "RPI 3"; `,
 		"name,mac\nrpi-1,b8:27:eb:2e:94:39\nRPI-1,b8:27:eb:2e:94:40\n":                                  "line 3: rpi-1 is in line 2, too; leave one of them out",
 		"name,mac\nrpi-1,b8:27:eb:2e:94:39\nrpi-2,B8:27:EB:2E:94:39\n":                                  "line 3: b8:27:eb:2e:94:39 is in line 2, too; leave one of them out",
-		"name   type      model\n-----  --------  -------\nrpi-1  physical  rpi-3-b\n":                  "line 3: rpi-1 has no MAC address; add what this prints: walt device show",
+		"name   type      model\n-----  --------  -------\nrpi-1  physical  rpi-3-b\n":                  `line 3: rpi-1 has no MAC address; add what "device show" of WalT prints`,
 		"name  mac                type\n----  -----------------  ----\na1    xx                 node\n": `line 3: invalid MAC address`,
 	} {
 		name := filepath.Join(t.TempDir(), "list")
