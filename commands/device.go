@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,8 +43,9 @@ downloaded, which goes on in the background. One without a model stays unknown;
 		Run: renameDevice,
 	}, {
 		Path: "device forget", Also: []string{"device remove", "device rm", "device delete"}, Short: "remove devices that are gone from the lab",
-		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}}, Flags: confirms,
-		Run: func(ctx context.Context, c *Call) error { return c.removeDevices(ctx, c.Lab.Forget, "forgotten") },
+		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
+		Flags: append(slices.Clone(confirms), Flag{Name: "unknown", Usage: "all devices whose model nobody knows"}),
+		Run:   forgetDevices,
 	}, {
 		Path: "device config", Short: "show or change settings of devices", Topic: "power",
 		Long: `Shows the settings of the devices, all or those that are named, or gives them
@@ -198,6 +200,33 @@ func deviceAdd(ctx context.Context, c *Call) error {
 	default:
 		c.say("%s is registered; it stays unknown until its model is told: device add %s --mac %s --model MODEL", d.Name, d.Name, d.MAC)
 		c.note("If it is a switch: device config %s type=switch (see: help show power)", d.Name)
+	}
+	return nil
+}
+
+// forgetDevices forgets the devices of the first argument, or those that nobody knows.
+func forgetDevices(ctx context.Context, c *Call) error {
+	switch {
+	case c.on("unknown") && c.arg(0) != "":
+		return c.withUsage(fault.Usagef("device forget: SET or --unknown, not both"))
+	case c.arg(0) != "":
+		return c.removeDevices(ctx, c.Lab.Forget, "forgotten")
+	case !c.on("unknown"):
+		return c.withUsage(fault.Usagef("device forget: SET is missing"))
+	}
+	var gone []nodes.Device
+	err := c.withConsent(ctx, "Remove", func(given consent.Agreement) (err error) {
+		gone, err = c.Lab.ForgetUnknown(ctx, c.User, given)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(gone) == 0 {
+		c.note("There is no device whose model is not known.")
+	}
+	for _, d := range gone {
+		c.say("%s forgotten", d.Name)
 	}
 	return nil
 }

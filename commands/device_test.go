@@ -121,3 +121,27 @@ func TestDeviceThatReportsItself(t *testing.T) {
 		t.Errorf("for programs it is %+v", got)
 	}
 }
+
+// All devices whose model nobody knows are forgotten at once, and no others.
+func TestForgetUnknown(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("bob", "device add thing-1 --mac 52:54:00:00:00:77")
+	lab.ok("bob", "device add thing-10 --mac 52:54:00:00:00:78")
+	lab.ok("bob", "device add thing-2 --mac 52:54:00:00:00:79")
+	lab.ok("bob", "device add later --mac 52:54:00:00:00:80 --model rpi-5-b")
+	before := lab.ok("bob", "device show --names-only")
+	if out := lab.ok("bob", "device forget --unknown"); out != "thing-1 forgotten\nthing-2 forgotten\nthing-10 forgotten\n" {
+		t.Errorf("it says %q", out)
+	}
+	want := strings.NewReplacer("thing-1\n", "", "thing-2\n", "", "thing-10\n", "").Replace(before)
+	if after := lab.ok("bob", "device show --names-only"); after != want {
+		t.Errorf("left are %q, want %q", after, want)
+	}
+	usage := "  usage: device forget [--yes] [--no-input] [--unknown] [SET]\n"
+	lab.tell([]step{
+		{user: "bob", line: "device forget --unknown", stderr: "There is no device whose model is not known.\n"},
+		{user: "bob", line: "device forget", status: StatusUsage, stderr: "walt: device forget: SET is missing\n" + usage},
+		{user: "bob", line: "device forget rpi-1 --unknown", status: StatusUsage, stderr: "walt: device forget: SET or --unknown, not both\n" + usage},
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"walt/auth"
 	"walt/consent"
@@ -119,19 +120,32 @@ func registration(actor journal.Actor, d Device, detail string) journal.Event {
 // Forget removes the devices of the set that are not virtual nodes, contested
 // ones with consent.
 func (l *Lab) Forget(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]Device, error) {
-	return l.drop(ctx, user, set, given, false)
+	return l.drop(ctx, user, set.devices(user), given, false)
+}
+
+// ForgetUnknown removes the devices whose model nobody knows; there may be none.
+func (l *Lab) ForgetUnknown(ctx context.Context, user auth.Name, given consent.Agreement) ([]Device, error) {
+	return l.drop(ctx, user, func(r state.Reader) ([]Device, error) {
+		all, err := everything(r)
+		return inOrder(slices.DeleteFunc(all, func(d Device) bool { return d.Kind != Unknown || d.Model != "" })), err
+	}, given, false)
+}
+
+// devices returns what finds those of the set, as a user names them.
+func (s Set) devices(user auth.Name) func(state.Reader) ([]Device, error) {
+	return func(r state.Reader) ([]Device, error) { return s.expand(stored{r: r}, user, deviceScope) }
 }
 
 // Remove removes the virtual nodes of the set, contested ones with consent.
 func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]Device, error) {
-	return l.drop(ctx, user, set, given, true)
+	return l.drop(ctx, user, set.devices(user), given, true)
 }
 
-func (l *Lab) drop(ctx context.Context, user auth.Name, set Set, given consent.Agreement, virtual bool) ([]Device, error) {
+func (l *Lab) drop(ctx context.Context, user auth.Name, which func(state.Reader) ([]Device, error), given consent.Agreement, virtual bool) ([]Device, error) {
 	var gone []Device
 	var fit fitting
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-		ds, err := set.expand(stored{r: tx}, user, deviceScope)
+		ds, err := which(tx)
 		if err != nil {
 			return err
 		}
