@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,6 +97,21 @@ func (b *boards) loaderFile(client netip.Addr, _ ethernet.MAC, name string) (tft
 		b.Log.Error("a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "to", client, "err", err)
 		return tftp.File{}, err
 	}
+	return whole(f)
+}
+
+// bootFile is one of the files that a boot starts with.
+func (b *boards) bootFile(ctx context.Context, made *boot, which func(Boot) string) (tftp.File, error) {
+	f, err := b.openFile(ctx, made, which)
+	if err != nil {
+		b.fails(ctx, made, "send what a machine starts with", err)
+		return tftp.File{}, err
+	}
+	return whole(f)
+}
+
+// whole is all that a file has; closing it closes that.
+func whole(f *os.File) (tftp.File, error) {
 	i, err := f.Stat()
 	if err != nil {
 		f.Close()

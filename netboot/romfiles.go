@@ -158,26 +158,12 @@ func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.Fil
 		}
 		return text([]byte(consoles + made.CommandLine + "\n"))
 	case romKernel:
-		return b.romArtefact(ctx, made, func(f Boot) string { return f.Kernel })
+		return b.bootFile(ctx, made, func(f Boot) string { return f.Kernel })
 	case romInitrd:
 		b.Lab.Reached(ctx, made.node(), nodes.StepKernel) // nothing follows it
-		return b.romArtefact(ctx, made, func(f Boot) string { return f.Initrd })
+		return b.bootFile(ctx, made, func(f Boot) string { return f.Initrd })
 	}
 	return b.romFile(ctx, made, name)
-}
-
-func (b *boards) romArtefact(ctx context.Context, made *boot, which func(Boot) string) (tftp.File, error) {
-	f, err := b.openFile(ctx, made, which)
-	if err != nil {
-		b.fails(ctx, made, "send what a machine starts with", err)
-		return tftp.File{}, err
-	}
-	i, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return tftp.File{}, err
-	}
-	return tftp.File{ReaderAt: f, Closer: f, Size: i.Size()}, nil
 }
 
 // ours are settings of config.txt that say what is booted.

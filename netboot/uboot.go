@@ -185,7 +185,7 @@ func (b *boards) ubootPart(ip netip.Addr, name string) (tftp.File, error) {
 	default:
 		return tftp.File{}, fs.ErrNotExist
 	}
-	return b.romArtefact(ctx, made, which)
+	return b.bootFile(ctx, made, which)
 }
 
 // hasDeviceTrees reports whether there is a part of the boot that is a device tree.
