@@ -44,7 +44,7 @@ downloaded, which goes on in the background. One without a model stays unknown;
 	}, {
 		Path: "device forget", Also: []string{"device remove", "device rm", "device delete"}, Short: "remove devices that are gone from the lab",
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
-		Flags: append(slices.Clone(confirms), Flag{Name: "unknown", Usage: "all devices whose model nobody knows"}),
+		Flags: append(slices.Clone(confirms), Flag{Name: "unknown", Usage: "all of unknown model, and those that came and never booted"}),
 		Run:   forgetDevices,
 	}, {
 		Path: "device config", Short: "show or change settings of devices", Topic: "power",
@@ -223,7 +223,7 @@ func forgetDevices(ctx context.Context, c *Call) error {
 		return err
 	}
 	if len(gone) == 0 {
-		c.note("There is no device whose model is not known.")
+		c.note("All devices are known.")
 	}
 	for _, d := range gone {
 		c.say("%s forgotten", d.Name)

@@ -140,7 +140,7 @@ func TestForgetUnknown(t *testing.T) {
 	}
 	usage := "  usage: device forget [--yes] [--no-input] [--unknown] [SET]\n"
 	lab.tell([]step{
-		{user: "bob", line: "device forget --unknown", stderr: "There is no device whose model is not known.\n"},
+		{user: "bob", line: "device forget --unknown", stderr: "All devices are known.\n"},
 		{user: "bob", line: "device forget", status: StatusUsage, stderr: "walt: device forget: SET is missing\n" + usage},
 		{user: "bob", line: "device forget rpi-1 --unknown", status: StatusUsage, stderr: "walt: device forget: SET or --unknown, not both\n" + usage},
 	})

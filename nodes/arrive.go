@@ -21,8 +21,8 @@ type Arrival struct {
 }
 
 const (
-	// strangers is how many devices whose model is not known come by themselves at most:
-	// anybody on the network can be any number of them.
+	// strangers is how many devices come by themselves at most before some of them have
+	// booted: anybody on the network can be any number of them.
 	strangers = 256
 	// namesTried is how many names that may be taken are tried for one that comes.
 	namesTried = 100
@@ -66,10 +66,8 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 	if here {
 		return l.Register(ctx, journal.Server, Announcement{Name: d.Name, MAC: a.MAC, Model: a.Model})
 	}
-	if a.Model == "" {
-		if err := l.takesStrangers(ctx); err != nil {
-			return Device{}, err
-		}
+	if err := l.takesStrangers(ctx); err != nil {
+		return Device{}, err
 	}
 	name, err := l.nameFor(ctx, a)
 	if err != nil {
@@ -84,11 +82,10 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 
 // takesStrangers returns a fault when there are too many devices of which nothing is known.
 func (l *Lab) takesStrangers(ctx context.Context) error {
-	n, err := read(ctx, l.view, func() int {
-		return len(l.view.which(func(d *Device) bool { return d.Kind == Unknown && d.Model == "" }))
-	})
+	n, err := read(ctx, l.view, func() int { return len(l.view.which((*Device).strange)) })
 	if err == nil && n >= strangers {
-		err = fault.Failedf("%d devices are here already whose model is not known", n)
+		err = fault.Failedf("%d devices are here already that came by themselves and have booted nothing", n).
+			WithHint("remove all of them with: device forget --unknown")
 	}
 	return err
 }

@@ -49,22 +49,52 @@ func TestMet(t *testing.T) {
 	}
 }
 
-// Anybody can be any number of strangers: there is an end to that, which keeps out nobody
-// who is known, or who tells what it is.
+// Anybody can be any number of strangers, of any model: there is an end to that, which keeps
+// out nobody who is known. One that boots is none any more, nor is one that a user took; the
+// others are forgotten at once.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, nil)
+	l.image(t, defaultOf("rpi-3-b"))
 	mac := func(i int) ethernet.MAC { return ethernet.MAC(fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&0xff)) }
+	models := []images.Model{"", "rpi-3-b", "pc-x86-64"}
 	for i := range strangers {
-		if _, err := l.Met(t.Context(), Arrival{MAC: mac(i)}); err != nil {
-			t.Fatal(err)
+		_, err := l.Met(t.Context(), Arrival{MAC: mac(i), Model: models[i%len(models)]})
+		ok(t, err)
+	}
+	refused := func(i int) {
+		t.Helper()
+		for _, m := range models {
+			_, err := l.Met(t.Context(), Arrival{MAC: mac(i), Model: m})
+			wantFault(t, err, fault.Failed, fmt.Sprint(strangers, " devices"))
 		}
 	}
-	_, err := l.Met(t.Context(), Arrival{MAC: mac(strangers)})
-	wantFault(t, err, fault.Failed, fmt.Sprint(strangers, " devices"))
-	for _, a := range []Arrival{{MAC: mac(0)}, {MAC: mac(strangers), Model: images.Model("rpi-3-b")}} {
-		if _, err := l.Met(t.Context(), a); err != nil {
-			t.Errorf("%+v: %v", a, err)
+	refused(strangers)
+	_, err := l.Met(t.Context(), Arrival{MAC: mac(0), Model: "rpi-3-b"})
+	ok(t, err)
+	_, err = l.Register(t.Context(), "alice", Announcement{Name: "board", MAC: macOf("board"), Model: "rpi-3-b"})
+	ok(t, err)
+
+	booted, _, err := l.Device(t.Context(), mac(1))
+	ok(t, err)
+	_, err = l.Boot(t.Context(), booted.Name)
+	ok(t, err)
+	_, err = l.Met(t.Context(), Arrival{MAC: mac(strangers), Model: "rpi-3-b"})
+	ok(t, err)
+	refused(strangers + 1)
+	taken, _, err := l.Device(t.Context(), mac(4))
+	ok(t, err)
+	_, err = l.Acquire(t.Context(), "alice", parse(string(taken.Name)), consent.Agreement{})
+	ok(t, err)
+
+	gone, err := l.ForgetUnknown(t.Context(), "alice", consent.Agreement{})
+	ok(t, err)
+	if len(gone) != strangers-1 { // one is a node of alice
+		t.Errorf("%d devices are forgotten", len(gone))
+	}
+	for _, m := range []ethernet.MAC{booted.MAC, taken.MAC, macOf("board")} {
+		if _, here, err := l.Device(t.Context(), m); !here || err != nil {
+			t.Errorf("%s is forgotten, %v", m, err)
 		}
 	}
 }

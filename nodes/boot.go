@@ -53,7 +53,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 			if err := errors.Join(read(tx), l.Ports.NoteBoot(tx, d.MAC)); err != nil {
 				return err
 			}
-			d.Booted, d.Digest = img.Ref, img.Digest
+			d.Booted, d.Digest, d.Stranger = img.Ref, img.Digest, false
 			return devices.Put(tx, string(n), d)
 		})
 	}

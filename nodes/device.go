@@ -36,6 +36,8 @@ type Device struct {
 	Host  HostKind     `json:"host,omitempty"`
 	// Reports is the model that a board says that it is, when that is another one.
 	Reports images.Model `json:"reports,omitempty"`
+	// Stranger says that it came by itself, and has booted nothing yet.
+	Stranger bool `json:"stranger,omitempty"`
 
 	// Image is what the node boots; only enroll and assign set it. It is the one record
 	// of ownership. The zero Ref unless Kind is Node.
@@ -58,6 +60,12 @@ var (
 	devices = state.NewTable[Device]("device").Guarded(0)
 	macs    = state.NewTable[Name]("mac") // of each device, so that none is there twice
 )
+
+// strange reports whether nothing shows that a device is one of the lab, and not just
+// what somebody on the network pretends to be.
+func (d *Device) strange() bool {
+	return d.Stranger && (d.Kind != Node || d.Free()) || d.Kind == Unknown && d.Model == ""
+}
 
 // put writes a device that is new, has a new name, or became a node.
 func put(tx state.Tx, d Device) error {

@@ -68,7 +68,7 @@ func (l *Lab) add(tx state.Tx, actor journal.Actor, a Announcement) (Device, err
 // admit checks that an announced device is new, or is the one that is known
 // under its name and address and lacked only its model.
 func (l *Lab) admit(tx state.Tx, actor journal.Actor, a Announcement) (Device, error) {
-	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host}
+	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host, Stranger: actor == journal.Server}
 	holder, _, err := macs.Find(tx, string(a.MAC))
 	if err != nil {
 		return fresh, err
@@ -83,7 +83,7 @@ func (l *Lab) admit(tx state.Tx, actor journal.Actor, a Announcement) (Device, e
 	case !found:
 		return fresh, nil
 	case known.MAC == a.MAC && known.Kind == Unknown && known.Model == "" && a.Model != "":
-		known.Model = a.Model
+		known.Model, known.Stranger = a.Model, fresh.Stranger
 		return known, nil
 	}
 	taken := fault.Failedf("there is a device %s already (%s)", a.Name, known.MAC)
@@ -123,11 +123,12 @@ func (l *Lab) Forget(ctx context.Context, user auth.Name, set Set, given consent
 	return l.drop(ctx, user, set.devices(user), given, false)
 }
 
-// ForgetUnknown removes the devices whose model nobody knows; there may be none.
+// ForgetUnknown removes the devices whose model nobody knows, and those that came by
+// themselves and have booted nothing; there may be none.
 func (l *Lab) ForgetUnknown(ctx context.Context, user auth.Name, given consent.Agreement) ([]Device, error) {
 	return l.drop(ctx, user, func(r state.Reader) ([]Device, error) {
 		all, err := everything(r)
-		return inOrder(slices.DeleteFunc(all, func(d Device) bool { return d.Kind != Unknown || d.Model != "" })), err
+		return inOrder(slices.DeleteFunc(all, func(d Device) bool { return !d.strange() })), err
 	}, given, false)
 }
 
