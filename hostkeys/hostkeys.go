@@ -135,9 +135,11 @@ func try(key ssh.Signer) error {
 // read refuses a key that others than its owner can read or write, and what is no
 // file: to open a pipe would wait for somebody who writes into it.
 func read(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if _, link := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && link == nil {
-		return nil, fault.Failedf("the key %s cannot be used: it is a symbolic link to what does not exist", path).WithHint("%s", replace)
+	info, err := os.Lstat(path) // first: another server may make the key at this moment
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if info, err = os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fault.Failedf("the key %s cannot be used: it is a symbolic link to what does not exist", path).WithHint("%s", replace)
+		}
 	}
 	if err != nil {
 		return nil, err
