@@ -351,7 +351,7 @@ func (f *fixture) Refused(_ context.Context, n nodes.Name, file, why string) {
 	f.notes(fmt.Sprintf("%s refused %s: %s", n, file, why))
 }
 
-func (f *fixture) Strayed(_ context.Context, n nodes.Name) { f.Reached(context.TODO(), n, "strayed") }
+func (f *fixture) Strayed(ctx context.Context, n nodes.Name) { f.Reached(ctx, n, "strayed") }
 
 // notes notes something that the lab was told of files.
 func (f *fixture) notes(what string) {

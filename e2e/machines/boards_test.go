@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,17 +66,24 @@ var (
 	uefi = []string{"-bios", "/usr/share/ovmf/OVMF.fd", "-device", "virtio-net-pci,netdev=n,romfile=,mac="}
 )
 
-// pc is a machine of the test's own that is on the network: it has no disk, and does what
-// its firmware does.
+// pc is a PC of the test's own that is on the network: it has no disk, and does what its
+// firmware does.
 func pc(t *testing.T, name, mac string, firmware []string) {
+	t.Helper()
+	last := len(firmware) - 1
+	plug(t, name, "qemu-system-x86_64", append(slices.Clone(firmware[:last]), firmware[last]+mac)...)
+}
+
+// plug starts a machine on the network, as a program of QEMU whose device has the network
+// n. It returns the file of its console.
+func plug(t *testing.T, name, program string, args ...string) (console string) {
 	t.Helper()
 	run(t, "ip", "tuntap", "add", name, "mode", "tap")
 	run(t, "ip", "link", "set", name, "master", "lab0", "up")
-	console := filepath.Join(t.TempDir(), "console")
-	firmware = append(firmware[:len(firmware)-1:len(firmware)-1], firmware[len(firmware)-1]+mac)
-	c := exec.Command("qemu-system-x86_64", append([]string{
+	console = filepath.Join(t.TempDir(), "console")
+	c := exec.Command(program, append([]string{
 		"-nodefaults", "-display", "none", "-m", "512", "-serial", "file:" + console, "-netdev", "tap,id=n,ifname=" + name + ",script=no,downscript=no",
-	}, firmware...)...)
+	}, args...)...)
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -87,6 +95,7 @@ func pc(t *testing.T, name, mac string, firmware []string) {
 			t.Logf("%s: %v\n%s", name, err, b[max(0, len(b)-4000):])
 		}
 	})
+	return console
 }
 
 // plugIn switches a PC on that nobody told the server of, in a network of the test's own:

@@ -2,7 +2,6 @@ package machines
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,24 +53,8 @@ func TestUBoot(t *testing.T) {
 // board is a board with U-Boot that is on the network. It returns the file of its console.
 func board(t *testing.T, name, mac string) (console string) {
 	t.Helper()
-	run(t, "ip", "tuntap", "add", name, "mode", "tap")
-	run(t, "ip", "link", "set", name, "master", "lab0", "up")
-	console = filepath.Join(t.TempDir(), "console")
-	c := exec.Command("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-accel", "tcg,thread=multi", "-m", "512",
-		"-nodefaults", "-display", "none", "-serial", "file:"+console, "-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin",
-		"-netdev", "tap,id=n,ifname="+name+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n,romfile=,mac="+mac)
-	c.Stderr = os.Stderr
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = c.Process.Kill()
-		_ = c.Wait()
-		if b, err := os.ReadFile(console); t.Failed() {
-			t.Logf("%s: %v\n%s", name, err, b[max(0, len(b)-4000):])
-		}
-	})
-	return console
+	return plug(t, name, "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-accel", "tcg,thread=multi",
+		"-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin", "-device", "virtio-net-pci,netdev=n,romfile=,mac="+mac)
 }
 
 // awaitConsole waits until a machine writes some words.
