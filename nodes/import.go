@@ -40,7 +40,7 @@ func (l *Lab) Import(ctx context.Context, actor journal.Actor, all []Announcemen
 // importOne adds a device that is not known yet.
 func (l *Lab) importOne(tx state.Tx, actor journal.Actor, a Announcement) error {
 	d, here, err := devices.Find(tx, string(a.Name))
-	if err != nil || here && d.MAC == a.MAC && (a.Model == "" || a.Model == d.Model) {
+	if err != nil || here && a.tells(d) {
 		return err
 	}
 	_, err = l.add(tx, actor, a)

@@ -23,6 +23,11 @@ type Announcement struct {
 	Host  HostKind
 }
 
+// tells reports whether a device is known as it is announced.
+func (a Announcement) tells(d Device) bool {
+	return d.Name == a.Name && d.MAC == a.MAC && d.Host == a.Host && (a.Model == "" || a.Model == d.Model)
+}
+
 // Register adds a device, or the model of one that is known without. If the
 // default image of its model is here it is a free node at once; else that image
 // is downloaded in the background, and the device becomes a free node when it
@@ -32,7 +37,7 @@ func (l *Lab) Register(ctx context.Context, actor journal.Actor, a Announcement)
 	var same bool
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		d, same, err = devices.Find(tx, string(a.Name))
-		if same = same && d.MAC == a.MAC && d.Host == a.Host && (a.Model == "" || a.Model == d.Model); same || err != nil {
+		if same = same && a.tells(d); same || err != nil {
 			return err
 		}
 		d, err = l.add(tx, actor, a)
