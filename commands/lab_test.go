@@ -232,12 +232,16 @@ type rack struct {
 
 	mu      sync.Mutex
 	started []nodes.Name
-	refuses error // to start any, if not nil
+	refuses error  // to start any, if not nil
+	takes   func() // called at each start, if not nil
 }
 
 func (r *rack) Start(n nodes.Name) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.takes != nil {
+		r.takes()
+	}
 	if r.refuses == nil {
 		r.started = append(r.started, n)
 	}

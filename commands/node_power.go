@@ -3,7 +3,9 @@ package commands
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dustin/go-humanize/english"
 
@@ -62,9 +64,11 @@ func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.
 		return nil, err
 	}
 	told := 0
+	count, end := c.counting()
 	err = c.withConsent(ctx, w.verb, func(given consent.Agreement) error {
 		return do(set, given, func(ch nodes.Change) {
 			done = append(done, ch)
+			defer func() { count(len(done)) }()
 			words := w.words[ch.Reboot.Outcome]
 			if ch.Reboot.Start {
 				words = cmp.Or(w.start, words)
@@ -77,6 +81,7 @@ func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.
 			}
 		})
 	})
+	end()
 	if told > manyLines {
 		c.say("%s %s", english.Plural(told-manyLines, "other is", "others are"), w.others)
 	}
@@ -85,6 +90,33 @@ func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.
 		err = c.print(api.NewChanges(nodes.Result{Changes: done}))
 	}
 	return done, err
+}
+
+// countEvery is how often a user without a terminal is told how far a long command is.
+const countEvery = 10 * time.Second
+
+// counting shows, until end is called, with how many nodes a command is done that have no
+// line each: on a terminal in a line that changes, without one now and then.
+func (c *Call) counting() (count func(done int), end func()) {
+	last, shown := c.Now(), false
+	return func(done int) {
+			now := c.Now()
+			switch {
+			case done <= manyLines:
+			case c.fancy():
+				if now.Sub(last) >= barEvery {
+					last, shown = now, true
+					c.fleeting("Done with %d nodes so far ...", done)
+				}
+			case now.Sub(last) >= countEvery:
+				last = now
+				c.note("Done with %d nodes so far.", done)
+			}
+		}, func() {
+			if shown {
+				fmt.Fprint(c.Err, "\r\x1b[K")
+			}
+		}
 }
 
 // undone is the fault for nodes to which it could not be done, nil without any: failed is

@@ -2,11 +2,14 @@ package commands
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"walt/ethernet"
 	"walt/images"
+	"walt/nodes"
 )
 
 func TestBar(t *testing.T) {
@@ -64,5 +67,53 @@ func TestProgress(t *testing.T) {
 	}
 	if !strings.Contains(got, "100 %") || !strings.HasSuffix(got, "\r\x1b[K") {
 		t.Errorf("at the end: %q", got)
+	}
+}
+
+// What is done to many nodes shows how far it is: on a terminal in a line that changes and is
+// wiped in the end, without one in a line now and then.
+func TestCounting(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	show := func(s *Session, nodes int, each time.Duration) string {
+		var errs bytes.Buffer
+		s.Err = &errs
+		c := &Call{App: lab.app, Session: s}
+		count, end := c.counting()
+		for n := range nodes {
+			lab.pass(each)
+			count(n + 1)
+		}
+		end()
+		return errs.String()
+	}
+	for _, s := range []*Session{lab.session("bob", ""), lab.terminal("bob")} {
+		if got := show(s, manyLines, time.Hour); got != "" {
+			t.Errorf("nodes that have lines of their own are counted, too: %q", got)
+		}
+	}
+	want := "Done with 21 nodes so far.\nDone with 31 nodes so far.\n"
+	if got := show(lab.session("bob", ""), 40, time.Second); got != want {
+		t.Errorf("without a terminal: %q", got)
+	}
+	want = "\r\x1b[KDone with 21 nodes so far ...\r\x1b[KDone with 25 nodes so far ...\r\x1b[K"
+	if got := show(lab.terminal("bob"), 28, barEvery/4); got != want {
+		t.Errorf("on a terminal: %q", got)
+	}
+}
+
+func TestCountingOfReboots(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	for n := range manyLines + 1 {
+		_, err := lab.nodes.Register(t.Context(), "alice", nodes.Announcement{
+			Name: nodes.Name(fmt.Sprintf("many-%d", n)), MAC: ethernet.MAC(fmt.Sprintf("52:54:00:00:02:%02x", n)), Model: "pc-x86-64", Host: nodes.Simulated,
+		})
+		lab.must(err)
+	}
+	lab.rack.takes = func() { lab.pass(time.Second) }
+	got := lab.run("bob", "node reboot many-*", "")
+	if got.stderr != "Done with 21 nodes so far.\n" || !strings.HasSuffix(got.stdout, "1 other is rebooting\n") {
+		t.Errorf("%+v", got)
 	}
 }
