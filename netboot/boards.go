@@ -70,7 +70,7 @@ type boards struct {
 
 // machine is a node as who boots.
 func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
-	m := Machine{Name: d.Name, MAC: d.MAC, Model: d.Model, IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Params: boardParams, Settings: d.Settings}
+	m := Machine{Name: d.Name, MAC: d.MAC, Model: d.Model, IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Params: boardParams, Settings: d.Settings()}
 	m.Settings.Loader = nodes.PXE // it comes with nothing
 	return m
 }

@@ -45,7 +45,7 @@ const mostSilent = 2
 func (b *boards) drivers(d nodes.Device) map[uint16]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if d.Settings.Loader == nodes.IPXE || b.silent[d.MAC]/mostSilent%2 == 1 {
+	if d.Settings().Loader == nodes.IPXE || b.silent[d.MAC]/mostSilent%2 == 1 {
 		return ownDrivers
 	}
 	return loaders

@@ -59,9 +59,9 @@ const findingsLimit = 10_000
 
 // Known implements nodes.Machines.
 func (s *Server) Known(r state.Reader, img images.Image, d nodes.Device) (nodes.Outlook, bool, error) {
-	m := Machine{Name: d.Name, Model: d.Model, Virtual: d.Virtual(), Settings: d.Settings}
+	m := Machine{Name: d.Name, Model: d.Model, Virtual: d.Virtual(), Settings: d.Settings()}
 	if m.Virtual {
-		m.Memory = d.Settings.Memory()
+		m.Memory = d.Settings().Memory()
 	}
 	o, known, err := s.known(r, img, d.Model)
 	return o.of(m), known, err

@@ -107,8 +107,8 @@ const defaultReplyDelay = time.Second
 // replyDelay is how long a board waits for the offer of its address.
 func replyDelay(c dhcp.Client, d nodes.Device) time.Duration {
 	switch {
-	case d.Settings.ReplyDelay != nil:
-		return *d.Settings.ReplyDelay
+	case d.Settings().ReplyDelay != nil:
+		return *d.Settings().ReplyDelay
 	case generation(c.GUID) != 0, isLater(d.Model):
 		return 0
 	}

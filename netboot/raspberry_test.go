@@ -99,7 +99,7 @@ func TestReplyDelay(t *testing.T) {
 		{"rpi-3-b", "odd", new(time.Duration), 0},
 		{"rpi-4-b", "odd", &half, half},
 	} {
-		devices := known{mac: {Name: "pi", MAC: mac, Kind: nodes.Unknown, Model: c.model, Settings: nodes.Settings{ReplyDelay: c.set}}}
+		devices := known{mac: {Name: "pi", MAC: mac, Kind: nodes.Unknown, Model: c.model, Own: &nodes.Settings{ReplyDelay: c.set}}}
 		hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
 		if h, ok := hosts.Host(t.Context(), pi(mac, c.guid)); !ok || h.Delay != c.want {
 			t.Errorf("%q, %q: %v, want %v", c.model, c.guid, h.Delay, c.want)

@@ -138,7 +138,7 @@ func TestSilentLoader(t *testing.T) {
 	boots("snponly.efi", true)
 
 	d := devices[one.MAC]
-	d.Settings.Loader, d.Settings.Console = nodes.IPXE, "ttyS1,9600"
+	d.Own = &nodes.Settings{Loader: nodes.IPXE, Console: "ttyS1,9600"}
 	devices[one.MAC] = d
 	boots("ipxe.efi", true)
 	w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/ipxe", nil)

@@ -213,7 +213,7 @@ func TestCardsOfWalT(t *testing.T) {
 		t.Errorf("it gets a FIT image: %v", err)
 	}
 	d := devices[one.MAC]
-	d.Settings.BootArgs = "loglevel=7"
+	d.Own = &nodes.Settings{BootArgs: "loglevel=7"}
 	devices[one.MAC] = d
 	for _, c := range []struct{ model, name, kernel, tree string }{
 		{"rpi-3-b", "start.uboot", kernelARM, "tree of a 3"}, {"rpi-b", "boot/rpi-b.uboot", kernelARM + "old", ""}, {"rpi-3-b", "http", kernelARM, "tree of a 3"},

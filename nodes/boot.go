@@ -36,10 +36,10 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 		}
 		return err
 	})
-	if err == nil && tries > d.Settings.bootRetries() {
+	if err == nil && tries > d.Settings().bootRetries() {
 		err = fault.Failedf("it rebooted again and again before it was up%s", d.littleMemory())
 	}
-	wait := d.Settings.BootDelay
+	wait := d.Settings().BootDelay
 	if err == nil && d.Host == QEMU { // the others cost little
 		wait += l.calm(n)
 	}
@@ -78,7 +78,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 			s.Step = StepNone
 		}
 		if s.late.IsZero() { // it started by itself
-			s.late = l.Now().Add(d.Settings.bootTimeout())
+			s.late = l.Now().Add(d.Settings().bootTimeout())
 		}
 	})
 	if !d.Virtual() {
@@ -130,7 +130,7 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 		}
 		s.State, s.Failed, s.Addr, s.Why, s.runs, s.due, s.untold = Unreachable, true, "", why, "", false, false
 		if s.late.IsZero() { // it was up
-			s.late = l.Now().Add(d.Settings.bootTimeout())
+			s.late = l.Now().Add(d.Settings().bootTimeout())
 		}
 	})
 	if more, tell := l.status.fail(n); err == nil && tell {

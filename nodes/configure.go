@@ -24,7 +24,7 @@ func scopeOf(nodesOnly bool) scope {
 
 // subjectOf reads a device with its settings.
 func subjectOf(r state.Reader, ports *power.Ports, d Device) (*subject, error) {
-	s := &subject{Device: d}
+	s := newSubject(d)
 	var err error
 	if d.Kind == Switch {
 		if s.sw, err = ports.Settings(r, d.MAC); err != nil {
@@ -195,6 +195,7 @@ func (s *subject) assign(want []Assignment) error {
 			return fault.Usagef("%s cannot be %s; nothing changed", known.Key, known.shown(want[i].Value)).WithHint("allowed: %s", known.Allowed)
 		}
 	}
+	s.Own = s.set.own()
 	if s.Kind == Switch {
 		return s.sw.Check()
 	}

@@ -35,7 +35,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, v Virtual, report func
 			return Result{}, err
 		}
 	}
-	s := &subject{Device: Device{Name: v.Name, Kind: Node, Model: v.Model, Host: host}}
+	s := newSubject(Device{Name: v.Name, Kind: Node, Model: v.Model, Host: host})
 	if err := s.assign(v.Settings); err != nil {
 		return Result{}, err
 	}
@@ -51,7 +51,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, v Virtual, report func
 		if err != nil {
 			return err
 		}
-		d.Settings = s.Settings
+		d.Own = s.Own
 		if err := l.room(c.tx, d); err != nil {
 			return err
 		}

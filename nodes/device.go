@@ -49,7 +49,7 @@ type Device struct {
 	Booted images.Ref `json:"booted,omitzero"`
 	Digest string     `json:"digest,omitempty"`
 
-	Settings Settings `json:"settings,omitzero"`
+	Own *Settings `json:"settings,omitempty"` // see Settings; most have none, which takes no memory
 
 	traits unique.Handle[Traits] // of a record of the view
 }
@@ -176,10 +176,10 @@ func (d Device) Virtual() bool { return d.Host != Physical }
 // littleMemory says that a machine has less memory than many kernels need, which then end
 // before they tell anything; "" for other devices.
 func (d Device) littleMemory() string {
-	if d.Host != QEMU || d.Settings.Memory() >= 128<<20 {
+	if d.Host != QEMU || d.Settings().Memory() >= 128<<20 {
 		return ""
 	}
-	return fmt.Sprintf(": %dM of memory is less than many kernels need; see the setting ram", d.Settings.Memory()>>20)
+	return fmt.Sprintf(": %dM of memory is less than many kernels need; see the setting ram", d.Settings().Memory()>>20)
 }
 
 // lasts reports whether the device goes on when the server ends.

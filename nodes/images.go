@@ -205,7 +205,7 @@ func (l *Lab) Await(ctx context.Context, ref images.Ref, progress func(images.Tr
 			return err
 		}
 		if late == nil {
-			limit = d.Settings.BootDelay + d.Settings.bootTimeout()
+			limit = d.Settings().BootDelay + d.Settings().bootTimeout()
 			timer := time.NewTimer(limit)
 			defer timer.Stop()
 			late = timer.C

@@ -183,7 +183,7 @@ func TestTakingIsNotStuck(t *testing.T) {
 func TestLittleMemory(t *testing.T) {
 	t.Parallel()
 	for host, says := range map[HostKind]string{QEMU: ": 64M of memory is less than many kernels need; see the setting ram", Simulated: "", Physical: ""} {
-		if got := (Device{Host: host, Settings: Settings{RAM: 64}}).littleMemory(); got != says {
+		if got := (Device{Host: host, Own: &Settings{RAM: 64}}).littleMemory(); got != says {
 			t.Errorf("%s: %q", host, got)
 		}
 	}

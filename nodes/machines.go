@@ -212,7 +212,7 @@ func (c *change) boots(ds []Device, img images.Image) error {
 // stillBoots checks that a device which is a machine can boot its image with other
 // settings, if it can with those that it has.
 func (l *Lab) stillBoots(r state.Reader, before, after Device) error {
-	if !l.isMachine(&before) || before.Settings == after.Settings {
+	if !l.isMachine(&before) || before.Settings() == after.Settings() {
 		return nil
 	}
 	img, err := images.Get(r, before.Image)

@@ -28,7 +28,7 @@ type bench struct {
 func (b *bench) Known(_ state.Reader, img images.Image, d Device) (Outlook, bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if d.Settings.RAM > 0 && d.Settings.RAM <= b.small {
+	if d.Settings().RAM > 0 && d.Settings().RAM <= b.small {
 		return Outlook{Why: "it is too small", Hint: "mend " + string(d.Name)}, true, nil
 	}
 	return Outlook{Why: b.why[img.Digest], Hint: "mend " + string(d.Name), Lender: b.lent[img.Digest]}, b.seen[img.Digest], nil
@@ -119,8 +119,8 @@ func TestMachinesAreSparedWhatTheyCannotBoot(t *testing.T) {
 	ok(t, boot("vm1", "good", consent.Agreement{}))
 	b.small = 64
 	wantFault(t, config("vm1", "ram=64M"), fault.Failed, "vm1 could not boot good any more: it is too small; nothing changed", "mend vm1")
-	if d := l.device(t, "vm1"); d.Settings.RAM != 0 {
-		t.Errorf("it has %d MiB", d.Settings.RAM)
+	if d := l.device(t, "vm1"); d.Settings().RAM != 0 {
+		t.Errorf("it has %d MiB", d.Settings().RAM)
 	}
 	ok(t, config("vm1", "ram=65M"))
 	ok(t, config("sim", "ram=64M"))
@@ -162,7 +162,7 @@ func TestDefaultThatMachinesCannotBoot(t *testing.T) {
 	ok(t, err)
 	_, err = l.Store.Update(t.Context(), func(tx state.Tx) error { // as it was set before
 		d, err := devices.Get(tx, "vm1")
-		s := &subject{Device: d}
+		s := newSubject(d)
 		return errors.Join(err, s.assign(want), devices.Put(tx, "vm1", s.Device))
 	})
 	ok(t, err)

@@ -286,6 +286,6 @@ func (l *Lab) starting(d Device, tries int, why cause) {
 // begin makes s the status of a node that was just told to start.
 func (l *Lab) begin(s *Status, d Device, tries int, why cause) {
 	now := l.Now()
-	late := now.Add(d.Settings.BootDelay + d.Settings.bootTimeout())
+	late := now.Add(d.Settings().BootDelay + d.Settings().bootTimeout())
 	*s = Status{State: Booting, due: true, began: now, late: late, tries: tries, cause: why, seen: s.seen}
 }

@@ -29,11 +29,11 @@ func (x Limits) Check(others, taken int, more ...Device) error {
 	var names []string
 	need := 0
 	for _, d := range more {
-		if x.CPUs > 0 && d.Settings.CPUs() > x.CPUs {
-			return fault.Failedf("%s would have %d processors, and a machine of this server may have %d", d.Name, d.Settings.CPUs(), x.CPUs).
+		if x.CPUs > 0 && d.Settings().CPUs() > x.CPUs {
+			return fault.Failedf("%s would have %d processors, and a machine of this server may have %d", d.Name, d.Settings().CPUs(), x.CPUs).
 				WithHint("give it fewer, or see [virtual] in: help show admin")
 		}
-		names, need = append(names, string(d.Name)), need+d.Settings.mebibytes()
+		names, need = append(names, string(d.Name)), need+d.Settings().mebibytes()
 	}
 	free := "switch some off that nobody needs with \"node off\", or see [virtual] in: help show admin"
 	switch {
@@ -105,7 +105,7 @@ func (l *Lab) room(r state.Reader, more ...Device) error {
 		if err != nil {
 			return err
 		}
-		others, taken = others+1, taken+d.Settings.mebibytes()
+		others, taken = others+1, taken+d.Settings().mebibytes()
 	}
 	return unchanged(l.Limits().Check(others, taken, machines...))
 }
@@ -140,7 +140,7 @@ func withMAC(r state.Reader, mac ethernet.MAC) (Device, error) {
 func (l *Lab) grown(r state.Reader, was []Device, subjects []*subject) (all []Device, err error) {
 	for i, s := range subjects {
 		is := s.Device
-		if is.Host != QEMU || is.Settings.mebibytes() <= was[i].Settings.mebibytes() && is.Settings.CPUs() <= was[i].Settings.CPUs() {
+		if is.Host != QEMU || is.Settings().mebibytes() <= was[i].Settings().mebibytes() && is.Settings().CPUs() <= was[i].Settings().CPUs() {
 			continue
 		}
 		off, err := l.Ports.IsOff(r, is.MAC)

@@ -69,7 +69,7 @@ func TestRoomForMachines(t *testing.T) {
 	ok(t, on("vm1"))
 	l.Creates = nil
 	ok(t, create("simulated"))
-	if s := l.device(t, "vm1").Settings; s.mebibytes() != 256 || s.CPUs() != 1 {
+	if s := l.device(t, "vm1").Settings(); s.mebibytes() != 256 || s.CPUs() != 1 {
 		t.Errorf("vm1 has %+v", s)
 	}
 }

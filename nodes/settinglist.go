@@ -45,7 +45,7 @@ func (l *Lab) Settings(ctx context.Context, user auth.Name, set Set, nodesOnly b
 		}
 		for _, known := range settings {
 			if slices.Contains(keys, known.Key) && !known.of(*b.device) {
-				return all, (&subject{Device: *b.device}).lacks(known)
+				return all, newSubject(*b.device).lacks(known)
 			}
 		}
 		fit[b.traits] = true
@@ -90,7 +90,7 @@ func (l SettingList) Outline() iter.Seq2[*Setting, error] {
 			seen[b.traits] = true
 		}
 		for traits := range seen {
-			for _, s := range (&subject{Device: traits.Value().Device()}).show(nil, l.keys) {
+			for _, s := range newSubject(traits.Value().Device()).show(nil, l.keys) {
 				if !yield(&Setting{Device: longest, Key: s.Key}, nil) {
 					return
 				}
@@ -109,11 +109,12 @@ type configured struct {
 
 // alike reports whether all settings say the same of both. It may miss that they do.
 func (d *configured) alike(other *configured) bool {
-	return d.traits == other.traits && d.Settings == other.Settings && d.on == other.on && d.sw == other.sw
+	return d.traits == other.traits && d.Settings() == other.Settings() && d.on == other.on && d.sw == other.sw
 }
 
 func (d *configured) subject() *subject {
-	s := &subject{Device: *d.Device, outlet: d.on}
+	s := newSubject(*d.Device)
+	s.outlet = d.on
 	if d.sw != nil {
 		s.sw = *d.sw
 	}

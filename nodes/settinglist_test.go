@@ -24,7 +24,7 @@ func TestSettingsOfMany(t *testing.T) {
 		_, err := l.Store.Update(t.Context(), func(tx state.Tx) error {
 			sw := Device{Name: "sw", MAC: "02:00:00:ff:00:01", Kind: Switch}
 			d, err := get(tx, "n-7")
-			d.Settings.Rescue, d.Settings.RAM, d.Host = true, n, Simulated
+			d.Own, d.Host = &Settings{Rescue: true, RAM: n}, Simulated
 			other, more := get(tx, "n-8")
 			return errors.Join(err, more, put(tx, sw), l.Ports.Configure(tx, sw.MAC, power.Switch{PoE: true}), put(tx, d),
 				l.Ports.Connect(tx, "alice", other.MAC, power.Port{Switch: sw.MAC, Number: 4}))

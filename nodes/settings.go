@@ -57,6 +57,22 @@ const (
 	RAMRoot  RootKind = "ram" // in the machine's memory
 )
 
+// Settings returns those of the node.
+func (d Device) Settings() Settings {
+	if d.Own == nil {
+		return Settings{}
+	}
+	return *d.Own
+}
+
+// own is what a device with the settings has for its own.
+func (s Settings) own() *Settings {
+	if s == (Settings{}) {
+		return nil
+	}
+	return &s
+}
+
 // Memory is how many bytes of memory a machine has.
 func (s Settings) Memory() int64 { return int64(cmp.Or(s.RAM, 512)) << 20 }
 
@@ -129,11 +145,14 @@ func settingKeys(among func(setting) bool) (keys []string) {
 // subject is a device with its settings, while they are shown or changed.
 type subject struct {
 	Device
+	set    Settings // of the device, or that it is to have
 	sw     power.Switch
 	outlet power.Outlet
 	moves  bool       // a user tells where it is connected
 	to     power.Port // there; the zero Port is nowhere
 }
+
+func newSubject(d Device) *subject { return &subject{Device: d, set: d.Settings()} }
 
 // setting is one that some devices have.
 type setting struct {
@@ -159,10 +178,10 @@ var settings = slices.Concat(
 	[]setting{typeSetting},
 	settingsOf(power.SwitchSettings(), isSwitch, func(s *subject) *power.Switch { return &s.sw }),
 	settingsOf(power.OutletSettings(), isPhysical, func(s *subject) *power.Outlet { return &s.outlet }),
-	settingsOf(nodeSettings, isNode, func(s *subject) *Settings { return &s.Settings }),
-	settingsOf(boardSettings, isBoard, func(s *subject) *Settings { return &s.Settings }),
+	settingsOf(nodeSettings, isNode, func(s *subject) *Settings { return &s.set }),
+	settingsOf(boardSettings, isBoard, func(s *subject) *Settings { return &s.set }),
 	[]setting{loaderSetting},
-	settingsOf(virtualSettings, isVirtual, func(s *subject) *Settings { return &s.Settings }),
+	settingsOf(virtualSettings, isVirtual, func(s *subject) *Settings { return &s.set }),
 )
 
 // settingsOf makes settings of what is part of a subject settings of subjects.
@@ -204,13 +223,13 @@ var loaderSetting = setting{
 	of: isNode,
 	Setting: power.Setting[subject]{
 		Key: "boot.loader", Allowed: "auto; of virtual nodes direct or pxe, of others ipxe",
-		Get: func(s *subject) string { return cmp.Or(string(s.Settings.Loader), "auto") },
+		Get: func(s *subject) string { return cmp.Or(string(s.set.Loader), "auto") },
 		Set: func(s *subject, v string) error {
 			switch l := Loader(v); {
 			case v == "auto":
-				s.Settings.Loader = AutoLoader
+				s.set.Loader = AutoLoader
 			case s.Virtual() && (l == Direct || l == PXE), !s.Virtual() && l == IPXE:
-				s.Settings.Loader = l
+				s.set.Loader = l
 			default:
 				return power.ErrNotAllowed
 			}

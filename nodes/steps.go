@@ -137,8 +137,8 @@ func (s *Status) reach(step Step, d Device, now time.Time) {
 
 // allow gives a boot that goes on its boot.timeout anew, unless it does so in circles.
 func (s *Status) allow(d Device, now time.Time) {
-	if !s.late.IsZero() && s.tries <= d.Settings.bootRetries() {
-		s.late = now.Add(d.Settings.bootTimeout())
+	if !s.late.IsZero() && s.tries <= d.Settings().bootRetries() {
+		s.late = now.Add(d.Settings().bootTimeout())
 	}
 }
 

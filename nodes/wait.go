@@ -339,7 +339,7 @@ func (l *Lab) need(tx state.Tx, ds []Device, order func(state.Tx, ethernet.MAC) 
 func (l *Lab) UpInTime(ctx context.Context, nodes, late []*Device, progress func(missing []Missing)) ([]DeviceStatus, error) {
 	var longest time.Duration
 	for _, n := range late {
-		longest = max(longest, n.Settings.bootTimeout())
+		longest = max(longest, n.Settings().bootTimeout())
 	}
 	waiting, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()

@@ -74,7 +74,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		if again, ordered, what, err = l.retryBoot(tx, d, tries); err != nil {
 			return err
 		}
-		what = fmt.Sprintf("not up after %v: %s", d.Settings.bootTimeout(), what)
+		what = fmt.Sprintf("not up after %v: %s", d.Settings().bootTimeout(), what)
 		return l.Journal.Record(tx, l.giveUp(d, s.Step, what))
 	})
 	if errors.Is(err, state.ErrNotFound) {
@@ -84,7 +84,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		return err
 	}
 	if goesOn {
-		l.status.change(n, func(s *Status) { s.late, s.taken = l.Now().Add(d.Settings.bootTimeout()), taken })
+		l.status.change(n, func(s *Status) { s.late, s.taken = l.Now().Add(d.Settings().bootTimeout()), taken })
 		return nil
 	}
 	if !again {
@@ -95,7 +95,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 				s.Why += "; " + what
 			default:
 				s.State, s.Addr, s.Why = Unreachable, "", what
-				s.spent = (d.Virtual() || !d.Booted.IsZero()) && tries >= d.Settings.bootRetries()
+				s.spent = (d.Virtual() || !d.Booted.IsZero()) && tries >= d.Settings().bootRetries()
 			}
 		})
 		return nil
@@ -136,7 +136,7 @@ func (l *Lab) retryBoot(tx state.Tx, d Device, tries int) (again bool, ordered p
 
 // cycle is retryBoot of a device that certainly wants to boot from this server.
 func (l *Lab) cycle(tx state.Tx, d Device, tries int) (again bool, ordered power.Port, what string, err error) {
-	switch retries := d.Settings.bootRetries(); {
+	switch retries := d.Settings().bootRetries(); {
 	case tries >= retries:
 		return false, ordered, fmt.Sprintf("left alone after %d power cycles", tries), nil
 	default:

@@ -169,9 +169,9 @@ func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machin
 	if err != nil {
 		return netboot.Machine{}, Spec{}, err
 	}
-	s := Spec{MAC: d.MAC, Memory: d.Settings.Memory(), CPUs: d.Settings.CPUs()}
+	s := Spec{MAC: d.MAC, Memory: d.Settings().Memory(), CPUs: d.Settings().CPUs()}
 	server := lan.ServerOf(h.Subnet) // it is the way out, too, and answers names
-	who := netboot.Machine{Name: n, MAC: d.MAC, Model: d.Model, Virtual: true, IP: ip, Server: server, Net: h.Subnet, Router: server, DNS: server, Memory: s.Memory, Settings: d.Settings}
+	who := netboot.Machine{Name: n, MAC: d.MAC, Model: d.Model, Virtual: true, IP: ip, Server: server, Net: h.Subnet, Router: server, DNS: server, Memory: s.Memory, Settings: d.Settings()}
 	return who, s, nil
 }
 

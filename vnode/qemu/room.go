@@ -15,7 +15,7 @@ func (h *Hypervisor) enter(l *life, n nodes.Name, s Spec, runs bool) error {
 	}
 	takes := int(s.Memory >> 20)
 	if !runs {
-		d := nodes.Device{Name: n, Settings: nodes.Settings{RAM: takes, Cores: s.CPUs}}
+		d := nodes.Device{Name: n, Own: &nodes.Settings{RAM: takes, Cores: s.CPUs}}
 		if err := h.Lab.Limits().Check(others, taken, d); err != nil {
 			return err
 		}
