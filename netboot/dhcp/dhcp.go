@@ -177,7 +177,7 @@ func (s *Server) answer(ctx context.Context, packet []byte) (b []byte, to netip.
 	}
 	if s.Proxy {
 		a, h := s.point(ctx, q, dhcpv4.MessageTypeOffer)
-		if a == nil {
+		if a == nil || !h.reaches(h.target(q, a)) {
 			return nil, to, h
 		}
 		return a.ToBytes(), h.target(q, a), h
@@ -191,7 +191,7 @@ func (s *Server) answer(ctx context.Context, packet []byte) (b []byte, to netip.
 		return nil, to, h
 	}
 	a := h.reply(q, kind)
-	if a == nil {
+	if a == nil || !h.reaches(h.target(q, a)) {
 		return nil, to, h
 	}
 	if kind != dhcpv4.MessageTypeNak {
@@ -327,12 +327,21 @@ func menu(text string) []byte {
 	return append(append(b, text...), 255)
 }
 
+// reaches reports whether somebody on the network has an address, or all have it: others
+// get nothing from here because a packet says that it comes from them.
+func (h Host) reaches(to netip.AddrPort) bool {
+	return to.Addr().IsUnspecified() || to.Addr() == everybody || h.Net.Contains(to.Addr())
+}
+
+// everybody is the address of all on a network.
+var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // target is where an answer goes, RFC 2131, section 4.1. To a client without an address
 // it goes to the one that it gets: the network must know whose that is without asking. To
 // the ROM of a Raspberry Pi it always does, and to the zero address when another server
 // gives one: boards have the same transaction number, and take what others are offered.
 func (h Host) target(q, a *dhcpv4.DHCPv4) netip.AddrPort {
-	everybody := netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), clientPort)
+	all := netip.AddrPortFrom(everybody, clientPort)
 	ip := a.YourIPAddr
 	switch {
 	case h.Menu != "" && q.GatewayIPAddr.IsUnspecified() && q.ClientIPAddr.IsUnspecified() && a.MessageType() != dhcpv4.MessageTypeNak:
@@ -340,11 +349,11 @@ func (h Host) target(q, a *dhcpv4.DHCPv4) netip.AddrPort {
 		relay, _ := netip.AddrFromSlice(q.GatewayIPAddr.To4())
 		return netip.AddrPortFrom(relay, serverPort)
 	case a.MessageType() == dhcpv4.MessageTypeNak, ip.IsUnspecified() && q.ClientIPAddr.IsUnspecified():
-		return everybody
+		return all
 	case !q.ClientIPAddr.IsUnspecified():
 		ip = q.ClientIPAddr
 	case q.IsBroadcast():
-		return everybody
+		return all
 	}
 	addr, _ := netip.AddrFromSlice(ip.To4())
 	return netip.AddrPortFrom(addr, clientPort)

@@ -26,7 +26,7 @@ var (
 		Name: "vm1", IP: netip.MustParseAddr("10.0.0.7"), Net: netip.MustParsePrefix("10.0.0.0/20"),
 		Server: netip.MustParseAddr("10.0.0.1"), Router: netip.MustParseAddr("10.0.0.1"), DNS: netip.MustParseAddr("10.0.0.1"), Script: "http://10.0.0.1:80/ipxe/TOKEN",
 	}
-	everybody = "255.255.255.255:68"
+	toAll = "255.255.255.255:68"
 )
 
 // ask is a packet of a client.
@@ -60,15 +60,17 @@ func TestAnswers(t *testing.T) {
 		to     string
 	}{
 		"a machine looks for an address":  {ask(t, known, dhcpv4.MessageTypeDiscover), dhcpv4.MessageTypeOffer, "10.0.0.7:68"},
-		"and hears what is for everybody": {ask(t, known, dhcpv4.MessageTypeDiscover, broadcast), dhcpv4.MessageTypeOffer, everybody},
+		"and hears what is for everybody": {ask(t, known, dhcpv4.MessageTypeDiscover, broadcast), dhcpv4.MessageTypeOffer, toAll},
 		"it takes it":                     {ask(t, known, dhcpv4.MessageTypeRequest, wants("10.0.0.7"), chose("10.0.0.1")), dhcpv4.MessageTypeAck, "10.0.0.7:68"},
 		"it takes that of another server": {ask(t, known, dhcpv4.MessageTypeRequest, wants("10.0.0.7"), chose("10.0.0.2")), dhcpv4.MessageTypeNone, ""},
 		"it had the address":              {ask(t, known, dhcpv4.MessageTypeRequest, wants("10.0.0.7")), dhcpv4.MessageTypeAck, "10.0.0.7:68"},
-		"it had another address":          {ask(t, known, dhcpv4.MessageTypeRequest, wants("10.0.0.8")), dhcpv4.MessageTypeNak, everybody},
+		"it had another address":          {ask(t, known, dhcpv4.MessageTypeRequest, wants("10.0.0.8")), dhcpv4.MessageTypeNak, toAll},
 		"it goes on with its address":     {ask(t, known, dhcpv4.MessageTypeRequest, at), dhcpv4.MessageTypeAck, "10.0.0.7:68"},
-		"it wants no address":             {ask(t, known, dhcpv4.MessageTypeRequest), dhcpv4.MessageTypeNak, everybody},
+		"it wants no address":             {ask(t, known, dhcpv4.MessageTypeRequest), dhcpv4.MessageTypeNak, toAll},
 		"it asks for the rest":            {ask(t, known, dhcpv4.MessageTypeInform, at), dhcpv4.MessageTypeAck, "10.0.0.7:68"},
-		"through a relay":                 {ask(t, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithGatewayIP(net.IPv4(10, 9, 9, 9))), dhcpv4.MessageTypeOffer, "10.9.9.9:67"},
+		"through a relay":                 {ask(t, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithGatewayIP(net.IPv4(10, 0, 9, 9))), dhcpv4.MessageTypeOffer, "10.0.9.9:67"},
+		"through one of another network":  {ask(t, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithGatewayIP(net.IPv4(192, 0, 2, 9))), dhcpv4.MessageTypeNone, ""},
+		"the rest is for somebody else":   {ask(t, known, dhcpv4.MessageTypeInform, dhcpv4.WithClientIP(net.IPv4(192, 0, 2, 9))), dhcpv4.MessageTypeNone, ""},
 		"it gives the address back":       {ask(t, known, dhcpv4.MessageTypeRelease, at), dhcpv4.MessageTypeNone, ""},
 		"it does not like it":             {ask(t, known, dhcpv4.MessageTypeDecline, wants("10.0.0.7")), dhcpv4.MessageTypeNone, ""},
 		"another server":                  {ask(t, known, dhcpv4.MessageTypeOffer), dhcpv4.MessageTypeNone, ""},
@@ -198,10 +200,14 @@ func FuzzAnswer(f *testing.F) {
 	s := &Server{Hosts: one(host)}
 	f.Add([]byte("nonsense"))
 	f.Add(ask(&testing.T{}, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithUserClass("iPXE", false)))
+	f.Add(ask(&testing.T{}, known, dhcpv4.MessageTypeDiscover, dhcpv4.WithClientIP(net.IPv4(192, 0, 2, 9)), dhcpv4.WithOption(dhcpv4.OptClassIdentifier(pxeClient)), dhcpv4.WithUserClass("iPXE", false)))
 	f.Add(ask(&testing.T{}, known, dhcpv4.MessageTypeRequest, wants("10.0.0.7"), chose("10.0.0.1")))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		proxy := &Server{Hosts: s.Hosts, Proxy: true}
-		pointed, _ := proxy.Answer(t.Context(), packet)
+		pointed, to := proxy.Answer(t.Context(), packet)
+		if pointed != nil && !host.reaches(to) {
+			t.Errorf("a proxy answers to %s", to)
+		}
 		for _, b := range [][]byte{pointed, proxy.AnswerDirectly(t.Context(), packet)} {
 			if b == nil {
 				continue
@@ -214,7 +220,7 @@ func FuzzAnswer(f *testing.F) {
 		if b == nil {
 			return
 		}
-		if a, err := dhcpv4.FromBytes(b); err != nil || a.OpCode != dhcpv4.OpcodeBootReply || !to.IsValid() || a.ClientHWAddr.String() != known {
+		if a, err := dhcpv4.FromBytes(b); err != nil || a.OpCode != dhcpv4.OpcodeBootReply || !host.reaches(to) || a.ClientHWAddr.String() != known {
 			t.Errorf("to %s: %v, %v", to, a, err)
 		}
 	})

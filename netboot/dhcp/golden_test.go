@@ -72,7 +72,7 @@ func TestGolden(t *testing.T) {
 		tell("full, "+c.who, b)
 		proxy := &Server{Hosts: loading(h), Proxy: true}
 		b, to := proxy.Answer(t.Context(), ask(t, known, dhcpv4.MessageTypeDiscover, c.says...))
-		if b != nil && to.String() != everybody {
+		if b != nil && to.String() != toAll {
 			t.Errorf("%s is told by a proxy at %s", c.who, to)
 		}
 		tell("proxy, "+c.who, b)

@@ -119,10 +119,30 @@ func (c *counted) Close() error {
 	return c.TCPConn.Close()
 }
 
-// ListenUDP opens a UDP port of the host for who is on the interface.
+// ListenUDP opens a UDP port of the host for who is on the interface, with an address of
+// its network: who pretends to have another one would have the server send to strangers.
 func (i *Interface) ListenUDP(port uint16) (net.PacketConn, error) {
 	c := net.ListenConfig{Control: i.bind}
-	return c.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(i.Addr, port).String())
+	conn, err := c.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(i.Addr, port).String())
+	if err != nil {
+		return nil, err
+	}
+	return &insiders{conn.(*net.UDPConn), i.Net}, nil
+}
+
+// insiders is a socket that hears who has an address of a network.
+type insiders struct {
+	*net.UDPConn
+	net netip.Prefix
+}
+
+func (c *insiders) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := c.ReadFromUDPAddrPort(b)
+		if err != nil || c.net.Contains(from.Addr().Unmap()) {
+			return n, net.UDPAddrFromAddrPort(from), err
+		}
+	}
 }
 
 // dialUDP opens a UDP socket of the host to somebody on the interface. Several may have the

@@ -85,6 +85,34 @@ func TestConnectionsEach(t *testing.T) {
 	accept()
 }
 
+// Who pretends to be of another network is not heard.
+func TestInsiders(t *testing.T) {
+	t.Parallel()
+	i := &Interface{Addr: netip.MustParseAddr("127.0.0.1"), Net: netip.MustParsePrefix("127.0.0.0/24")}
+	all, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(i.Addr, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &insiders{all, i.Net}
+	defer c.Close()
+	for _, from := range []string{"127.0.1.1", "127.0.0.7"} {
+		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
+		s, err := d.Dial("udp4", c.LocalAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if _, err := s.Write([]byte(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := make([]byte, 100)
+	n, from, err := c.ReadFrom(b)
+	if err != nil || string(b[:n]) != "127.0.0.7" || from.(*net.UDPAddr).IP.String() != "127.0.0.7" {
+		t.Errorf("%q of %v, %v", b[:n], from, err)
+	}
+}
+
 func TestOpen(t *testing.T) {
 	i, err := Open("lo", netip.Addr{})
 	if err != nil || i.Addr != netip.MustParseAddr("127.0.0.1") || i.Net != netip.MustParsePrefix("127.0.0.0/8") {
