@@ -94,7 +94,7 @@ func (b *boards) loaderFile(client netip.Addr, _ ethernet.MAC, name string) (tft
 	}
 	f, err := os.Open(filepath.Join(b.Loaders, name))
 	if err != nil {
-		b.Log.Error("a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "to", client, "err", err)
+		b.complain(client, "a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "err", err)
 		return tftp.File{}, err
 	}
 	return whole(f)

@@ -136,7 +136,13 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 		conns[i] = c
 	}
 	answers := &dhcp.Server{Hosts: b, Proxy: b.DHCP == Proxy, Ask: b.on.AskWho, Chosen: b.chooses, Log: b.Log}
-	dial := func(to netip.AddrPort) (net.Conn, error) { return b.on.DialUDP(to, b.direct(to.Addr().Unmap())) }
+	dial := func(to netip.AddrPort) (net.Conn, error) {
+		c, err := b.on.DialUDP(to, b.direct(to.Addr().Unmap()))
+		if err != nil {
+			b.complain(to.Addr(), "answer who asks for a file", "err", err)
+		}
+		return c, err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return b.watchROMs(ctx) })
 	if b.DHCP == Full {

@@ -116,6 +116,9 @@ func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 		return f, err
 	}
 	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.complain(client, "a device does not get a file", "file", asked, "err", err)
+		}
 		t.refused(ctx, client, asked, reason(err))
 		return f, err
 	}

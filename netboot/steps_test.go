@@ -1,8 +1,13 @@
 package netboot_test
 
 import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +17,7 @@ import (
 
 	"walt/netboot"
 	"walt/netboot/dhcp"
+	"walt/netboot/tftp"
 	"walt/nodes"
 )
 
@@ -145,5 +151,45 @@ func TestSilentLoader(t *testing.T) {
 	r.RemoteAddr = "127.0.0.2:1000"
 	if script(w, r); !strings.Contains(w.Body.String(), " console=tty0 console=ttyS1,9600 panic=10 ") {
 		t.Errorf("it is to do %q", w.Body)
+	}
+}
+
+// Who asks for files again and again that are not for it does not fill the server's log.
+func TestLogOfRefusedFiles(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var log bytes.Buffer // read when all is over
+	f.config.Log = slog.New(slog.NewTextHandler(&log, nil))
+	hosts, _ := netboot.Boards(netboot.New(f.config), nil, segment, known{})
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	dial := func(to netip.AddrPort) (net.Conn, error) { return net.Dial("udp4", to.String()) }
+	done := make(chan error, 1)
+	go func() {
+		done <- (&tftp.Server{Files: netboot.Told(hosts), Dial: dial, Log: f.config.Log}).Serve(ctx, conn)
+	}()
+	client, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	b := make([]byte, 100)
+	for range 20 {
+		if _, err := client.WriteTo([]byte("\x00\x01undionly.kpxe\x00octet\x00"), conn.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := client.ReadFrom(b); err != nil || !strings.HasPrefix(string(b[:n]), "\x00\x05") {
+			t.Fatalf("a stranger is answered %q, %v", b[:n], err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), "is the address of no device") {
+		t.Errorf("the log has %d lines:\n%s", lines, &log)
 	}
 }

@@ -33,7 +33,9 @@ const (
 	largeBlock  = 1468 // bytes, with which a packet fits into a frame of Ethernet
 	largeWindow = 64   // blocks that are sent before one waits, RFC 7440
 	usualWait   = time.Second
-	longestWait = 255 // seconds, RFC 2349
+	// longestWait is how many seconds of silence of a client the server agrees to before it
+	// sends again. RFC 2349 lets clients ask for 255: some of those would keep all others out.
+	longestWait = 10
 )
 
 // failure is what a client is told instead of a file.

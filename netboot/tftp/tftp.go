@@ -21,8 +21,9 @@ import (
 
 const (
 	// transfers is how many files are sent at once, and transfersEach how many of them to
-	// one client: those beyond are not answered, and asked for again.
-	transfers, transfersEach = 1024, 8
+	// one client: those beyond are not answered, and asked for again. That is room for more
+	// clients than a lab takes strangers in: all of these together keep nobody out.
+	transfers, transfersEach = 4096, 8
 	// requestSize is how many bytes a request has at most.
 	requestSize = 1500
 )
@@ -98,7 +99,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 func (s *Server) answer(ctx context.Context, to netip.AddrPort, r *request, wrong *failure) {
 	conn, err := s.Dial(to)
 	if err != nil {
-		s.Log.Warn("answer who asks for a file", "to", to, "err", err)
+		s.Log.Debug("answer who asks for a file", "to", to, "err", err)
 		return
 	}
 	defer conn.Close()
@@ -120,14 +121,14 @@ func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
 	case errors.Is(err, fs.ErrNotExist):
 		return &failure{notFound, "there is no such file"}
 	case err != nil:
-		s.Log.Warn("open a file for who asks", "for", client, "file", r.file, "err", err)
+		s.Log.Debug("open a file for who asks", "for", client, "file", r.file, "err", err)
 		return &failure{denied, "this file is not for you"}
 	}
 	defer f.Close()
 	began := time.Now()
 	t := transfer{conn: conn, file: f, terms: r.terms()}
 	if f.Blocks > 0 && f.Size/int64(t.block)+1 > f.Blocks {
-		s.Log.Warn("a file is too large for who asks", "for", client, "file", r.file, "bytes", f.Size, "block", t.block, "blocks", f.Blocks)
+		s.Log.Debug("a file is too large for who asks", "for", client, "file", r.file, "bytes", f.Size, "block", t.block, "blocks", f.Blocks)
 		why := fmt.Sprintf("this file of %d MiB is too large for your firmware", f.Size>>20)
 		if f.Refused != nil {
 			f.Refused(why)
