@@ -228,6 +228,7 @@ func (s *Server) Forgo(tx state.Tx, mac ethernet.MAC) error {
 
 // Gone implements nodes.Agents.
 func (s *Server) Gone(mac ethernet.MAC) {
+	s.Lab.Calmed(fullTrouble) // its address is free
 	if b := s.bootBy(mac); b != nil {
 		s.replace(b.machine.IP, nil)
 	}

@@ -2,16 +2,24 @@ package netboot
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 
 	"walt/ethernet"
 	"walt/fault"
+	"walt/nodes"
 	"walt/state"
 )
 
 // leases are the IP addresses of machines, by their MAC: for ever, so that nothing
 // that remembers one is wrong later. Who looks for a free one has to see all.
 var leases = state.NewTable[netip.Addr]("lease").Guarded(0)
+
+// fullTrouble is the key of that there are no more of them.
+const fullTrouble = "full"
+
+var errFull = errors.New("all addresses are taken")
 
 // Lease returns the address of a machine on a network, of which the first one is the
 // server's.
@@ -53,8 +61,16 @@ func (s *Server) lease(ctx context.Context, mac ethernet.MAC, on Segment) (netip
 				return leases.Put(tx, string(mac), ip)
 			}
 		}
-		return fault.Failedf("the network %s has no address left for a machine", on.Net)
+		return errFull
 	})
+	switch {
+	case errors.Is(err, errFull):
+		why := fmt.Sprintf("the network %s has no address left for a machine", on.Net)
+		s.Lab.Troubled(ctx, fullTrouble, nodes.Trouble{Text: why + "; forget devices that came by themselves and booted nothing: device forget --unknown"})
+		return ip, fault.Failedf("%s", why)
+	case err == nil:
+		s.Lab.Calmed(fullTrouble)
+	}
 	return ip, err
 }
 

@@ -376,8 +376,14 @@ func TestLeases(t *testing.T) {
 	if ip, err := f.Lease(t.Context(), "52:54:00:00:00:66", small); err == nil {
 		t.Errorf("%v of a network that is full", ip)
 	}
+	if why := f.worries()["full"]; !strings.HasPrefix(why, "the network 10.0.0.0/29 has no address left") {
+		t.Errorf("the lab is told %q", why)
+	}
 	if err := f.Forget(t.Context(), "52:54:00:00:00:02"); err != nil {
 		t.Fatal(err)
+	}
+	if why := f.worries()["full"]; why != "" {
+		t.Errorf("there is an address, and the lab is told %q", why)
 	}
 	if _, err := f.Lease(t.Context(), "52:54:00:00:00:66", small); err != nil {
 		t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"walt/ethernet"
@@ -90,10 +91,14 @@ func (l *Lab) takesStrangers(ctx context.Context) error {
 	return err
 }
 
+// sought are names that programs look for by themselves, and trust: their own host, who
+// tells them a proxy (WPAD), a tunnel (RFC 5214). No device becomes one of them by saying so.
+var sought = []string{"localhost", "wpad", "isatap"}
+
 // nameFor is a name for a device that comes, which nothing is called.
 func (l *Lab) nameFor(ctx context.Context, a Arrival) (Name, error) {
 	wanted, err := ParseName(a.Host)
-	if err != nil {
+	if err != nil || slices.Contains(sought, string(wanted)) {
 		wanted = automaticName(a)
 	}
 	return state.Read(ctx, l.Store, func(r state.Reader) (Name, error) {

@@ -34,6 +34,9 @@ func TestMet(t *testing.T) {
 		{Arrival{MAC: "52:54:02:4f:2a:1c", Model: "rpi-3-b"}, "printer", Node}, // it tells its model later
 		{Arrival{MAC: "52:54:09:4f:2a:1c", Model: "pc-x86-64"}, "pc-4f2a1c", Unknown},
 		{Arrival{MAC: "52:54:0a:4f:2a:1c", Model: "3d-printer"}, "device-4f2a1c-3", Unknown},
+		{Arrival{MAC: "52:54:0b:4f:2a:1c", Host: "server"}, "device-4f2a1c-4", Unknown},
+		{Arrival{MAC: "52:54:0c:4f:2a:1c", Host: "WPAD"}, "device-4f2a1c-5", Unknown},
+		{Arrival{MAC: "52:54:0d:4f:2a:1c", Host: "localhost"}, "device-4f2a1c-6", Unknown},
 	} {
 		d, err := l.Met(t.Context(), c.arrival)
 		if err != nil || d.Name != c.name || d.Kind != c.kind || d.MAC != c.arrival.MAC {
