@@ -211,25 +211,33 @@ func (t *trimmer) drop(ctx context.Context, k kind, n int) error {
 	var dropped, heavy int
 	var next string
 	_, err := t.journal.store.Update(ctx, func(tx state.Tx) error {
-		page, err := keys(tx, t.from[k], forever)
-		if err == nil && len(page) == 0 {
-			err = errors.New("there are fewer events than were counted")
-		}
 		dropped, heavy, next = 0, 0, t.from[k]
-		for _, key := range page {
-			if dropped >= n {
+		var old []string
+		looked := 0
+		for key, err := range events.Keys(tx, "", t.from[k]) {
+			if err != nil {
+				return err
+			}
+			if looked++; dropped >= n || looked > trimPage {
 				break
 			}
 			if kindOf(key) == k {
 				if heavy = weight(key); t.held[k]-dropped-heavy < t.keep[k] {
 					break
 				}
-				dropped, heavy = dropped+heavy, 0
-				err = errors.Join(err, events.Delete(tx, key))
+				old, dropped, heavy = append(old, key), dropped+heavy, 0
 			}
 			next = key + "\x00"
 		}
-		return err
+		if looked == 0 {
+			return errors.New("there are fewer events than were counted")
+		}
+		for _, key := range old {
+			if err := events.Delete(tx, key); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err == nil {
 		t.from[k], t.held[k], t.own[k], t.oldest[k] = next, t.held[k]-dropped, t.own[k]+dropped, heavy
