@@ -29,6 +29,9 @@ type Device struct {
 	StepSince *time.Time `json:"step_since"` // the same
 	// Reports is the model that it says that it is, when that is another one; null: it does not.
 	Reports *string `json:"reports_itself_as"`
+	// Test is what came of its last test, of a device that is asked for by its name alone; nil
+	// when there was none.
+	Test *Test `json:"test,omitempty"`
 }
 
 // NewDevice makes a device; state is what its State says.

@@ -58,6 +58,26 @@ characters.
 		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, settingArg(false)}, Flags: append(confirms, jsonFlag),
 		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, false) },
 	}, {
+		Path: "device test", Short: "boot a node again and again, and tell how that went", Topic: "hardware",
+		Long: `Has a node start anew, waits until it is up, and does so again, as "node reboot"
+does. It tells for each round how long every step took, or at which it failed,
+and in the end the shortest, the middle and the longest time of each; that stays
+with the node ("device show", "node show", "log show"). A round has failed when
+the node cannot boot, would be switched off and on since it is late (see the
+setting boot.timeout), or takes longer than --timeout.
+
+The status is 0 when all rounds came up, else 1. The test ends when the node
+changes hands, somebody else starts it anew or switches it off, or the server
+has no means to start it; Ctrl-C ends it, too.`,
+		Args: []Arg{{Name: "NODE", Complete: completeNode}},
+		Flags: []Flag{
+			{Name: "rounds", Value: "N", Usage: "how often it boots; 20 unless told"},
+			hardFlag,
+			{Name: "timeout", Value: "D", Usage: "how long a round may take, as in 5m; 15m unless told"},
+			yesFlag, noInputFlag, jsonFlag,
+		},
+		Run: deviceTest,
+	}, {
 		Path: "device rescan", Short: "ask switches what is connected to their ports", Topic: "power",
 		Long: `Asks all explorable switches, or those of the set, and notes which device is
 connected to which port. Of the ports where several switches see a device, it
@@ -88,10 +108,20 @@ func deviceShow(ctx context.Context, c *Call) error {
 		}
 		first = append(first, api.ServerDevice(c.Lab.IP, strings.Join(wrong, "; ")))
 	}
+	tested, err := c.testedOne(ctx, found)
+	if err != nil {
+		return err
+	}
 	state := func(d *nodes.DeviceStatus) string { return c.stateOf(d, jobs) }
 	switch {
 	case c.on("json"):
-		return listed(c, "devices", first, found.Each(ctx), func(d *nodes.DeviceStatus) api.Device { return api.NewDevice(d, state(d)) })
+		return listed(c, "devices", first, found.Each(ctx), func(d *nodes.DeviceStatus) api.Device {
+			doc := api.NewDevice(d, state(d))
+			if tested != nil {
+				doc.Test = api.NewTest(*tested)
+			}
+			return doc
+		})
 	case c.on("names-only"):
 		return c.nodeNames(first, found)
 	}
@@ -118,6 +148,9 @@ func deviceShow(ctx context.Context, c *Call) error {
 	why.tell(c)
 	for _, line := range others {
 		c.note("%s", line)
+	}
+	if tested != nil {
+		c.note("Tested %s.", testWords(*tested))
 	}
 	for _, text := range wrong {
 		c.note("Network: %s.", text)

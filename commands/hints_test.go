@@ -83,6 +83,8 @@ var hintCases = []hintCase{
 	{user: "bob", line: "device config server"},
 	{user: "bob", line: "device rescan"},
 	{before: []string{"bob device forget rpi-*"}, user: "bob", line: "device tree"},
+	{user: "bob", line: "device test rpi-1"},
+	{user: "bob", line: "device test pc-1 --rounds 1 --timeout 1ms"},
 	{user: "bob", line: "node run rpi-1,rpi-2 ls"},
 	{before: []string{"bob node create n1"}, user: "bob", line: "node create n1"},
 	{before: []string{"bob node create n1"}, user: "carol", line: "node create n1"},
@@ -247,6 +249,8 @@ var metElsewhere = []string{
 	"its model is not known, tell it",                                                 // on the screen of a board
 	"Usage:\n  waltd serve", "of a running server: ssh", "a backup is made by: waltd", // of waltd itself
 	"\nMore: help show %s\n",
+	"see what it is doing with: node show %s", "test it with: device test %s", // TestTestsThatEnd, as the next two
+	"see who with: log show --issuers %s", "see how that goes with: log show --issuers",
 	"try again with: node reboot %s",             // a reboot that failed may fail again
 	"start again with: node reboot %s",           // TestCannotBoot
 	"make a node that is simulated: node create", // TestMachinesAreSparedWhatTheyCannotBoot

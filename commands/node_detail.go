@@ -38,6 +38,9 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		add("written", fmt.Sprintf("%s of %s", size(d.Written), size(d.Room)))
 	}
 	add("reason", d.Why)
+	if d.Verdict.Rounds > 0 {
+		add("tested", testWords(d.Verdict))
+	}
 	c.lines(func(w io.Writer) {
 		fmt.Fprintln(w)
 		c.facts(w, rows)

@@ -16,6 +16,7 @@ type Detail struct {
 	// it: administrators, and the user whose image it booted; all, if that is nobody's.
 	Console []string
 	Trail
+	Verdict Verdict // of its last test, the zero Verdict when there was none
 }
 
 // Detail looks closer at a node, for a user.
@@ -32,6 +33,9 @@ func (l *Lab) Detail(ctx context.Context, user auth.Name, admin bool, n DeviceSt
 		// What was written may be of a later boot than n tells of: both must be open to the user.
 		if !admin && !(reads(user, n.Booted.User) && reads(user, now.Booted.User)) {
 			d.Console = nil
+		}
+		if d.Verdict, _, err = verdicts.Find(r, string(n.MAC)); err != nil {
+			return err
 		}
 		d.Next, _, err = images.Find(r, n.Image)
 		return err

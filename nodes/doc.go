@@ -57,6 +57,8 @@
 //	agents.go      what is asked of agents, or over SSH where there is none
 //	reboot.go      starting nodes anew, by themselves or by their power
 //	rebootnotes.go what the log and owners are told of that
+//	rounds.go      booting a node again and again
+//	verdict.go     what came of that
 //	off.go         switching nodes off and on
 //	startup.go     machines when the server starts: it goes on with those that run, and
 //	               starts the others, a few at a time

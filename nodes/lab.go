@@ -56,6 +56,7 @@ type Lab struct {
 	losses   *losses
 	troubles troubles
 	visitors remote.Visitors
+	tests    sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits   atomic.Pointer[Limits] // nil: none
 	found    chan struct{}          // see Found
 	seen     sync.Once              // of closing it

@@ -56,6 +56,21 @@ func (r Reboot) String() string {
 // fails is its power cut. each is called with every node as soon as it is known
 // what came of it. When ctx ends, the reboots that were begun go on.
 func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Agreement, each func(Change)) error {
+	may := func(ds []Device) error { return given.Check(claims(ds, user)) }
+	return l.reboot(ctx, restarts{user: user, set: set, hard: hard, may: may}, each)
+}
+
+// restarts are those that a user asked for.
+type restarts struct {
+	user  auth.Name
+	set   Set
+	hard  bool
+	may   func([]Device) error // an error says that they may not be
+	quiet bool                 // the owners are not told
+}
+
+// reboot is Reboot of devices as they are in the transaction that asks whether it may.
+func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error {
 	var ds []Device
 	var woken map[Name]power.Port
 	var fit fitting
@@ -73,10 +88,10 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 		return port, err
 	}
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		if ds, err = set.expand(stored{r: tx}, user, nodeScope); err != nil {
+		if ds, err = how.set.expand(stored{r: tx}, how.user, nodeScope); err != nil {
 			return err
 		}
-		if err = given.Check(claims(ds, user)); err != nil {
+		if err = how.may(ds); err != nil {
 			return err
 		}
 		clear(worked)
@@ -90,14 +105,14 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 	told := func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	}
-	notes := rebootNotes{lab: l, user: user, left: len(ds)}
+	notes := rebootNotes{lab: l, user: how.user, quiet: how.quiet, left: len(ds)}
 	ds = notes.none(ctx, ds, func(d Device) bool { return portless(d) && l.status.of(d.Name).State != Up }, told)
 	restart := func(ctx context.Context, d Device) (r Reboot) {
-		why := cause{user.Actor(), "rebooted"}
+		why := cause{how.user.Actor(), "rebooted"}
 		if portless(d) { // nothing is ordered of it
 			r = l.restartBy(ctx, d, power.Port{}, nil, why)
 		} else {
-			r = l.restart(ctx, d, woken[d.Name], !hard, why)
+			r = l.restart(ctx, d, woken[d.Name], !how.hard, why)
 		}
 		notes.add(ctx, d, r)
 		return r

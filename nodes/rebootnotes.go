@@ -13,8 +13,9 @@ import (
 // rebootNotes tell the log what came of the reboots of one command, those that end
 // while others are written in one transaction, and after the last of them the owners.
 type rebootNotes struct {
-	lab  *Lab
-	user auth.Name
+	lab   *Lab
+	user  auth.Name
+	quiet bool // the owners are not told
 
 	writing sync.Mutex // held by who writes
 	told    journal.Bundle
@@ -85,7 +86,7 @@ func (n *rebootNotes) add(ctx context.Context, d Device, r Reboot) {
 
 func (n *rebootNotes) write(ctx context.Context, round *noteRound) {
 	for i, d := range round.devices {
-		if round.reboots[i].Outcome == RebootOK {
+		if round.reboots[i].Outcome == RebootOK && !n.quiet {
 			tell(&n.told, n.user, d, journal.Notice{One: string(n.user) + " rebooted your node %s", Several: string(n.user) + " rebooted %s"})
 		}
 	}

@@ -181,7 +181,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, which func(state.Reader)
 			e.From, e.To = string(d.Kind), ""
 			told.Record(e)
 			tell(&told, user, d, journal.Notice{One: string(user) + " removed your node %s", Several: string(user) + " removed %s"})
-			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), upSince.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC), l.forgo(tx, d)); err != nil {
+			if err := errors.Join(remove(tx, d), addresses.Delete(tx, string(d.MAC)), upSince.Delete(tx, string(d.MAC)), verdicts.Delete(tx, string(d.MAC)), l.Ports.Forget(tx, d.MAC), l.forgo(tx, d)); err != nil {
 				return err
 			}
 			fit.add(tx, &told)
