@@ -40,7 +40,7 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 	x.ctx, x.cancel = context.WithCancelCause(context.Background())
 	x.serving, x.stop = context.WithCancelCause(context.Background())
 	defer x.stop(nil)
-	x.out = newOutlet(c, x.tooMuchUnread)
+	x.out = newOutlet(c, x.tooMuchUnread, func() { x.cancel(errGone) })
 	defer x.out.giveUp()
 	x.in = newInflow(c, login.User, x.inputUnread)
 	defer x.in.discard()

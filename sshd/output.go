@@ -28,12 +28,13 @@ type outlet struct {
 	over    context.Context            // nobody waits for the client any more
 	giveUp  context.CancelFunc         // ends over
 	tooMuch func(waited time.Duration) // ends the session, since others need the memory
+	gone    func()                     // ends it, since its client takes nothing any more
 	turn    chan struct{}              // holds one while something is on its way to the client
 	chunks  *sync.Pool                 // of *[maxChunk]byte, for all
 }
 
-func newOutlet(c *conn, tooMuch func(waited time.Duration)) *outlet {
-	o := &outlet{conn: c, backlog: c.srv.backlog, tooMuch: tooMuch, turn: make(chan struct{}, 1), chunks: &c.srv.chunks}
+func newOutlet(c *conn, tooMuch func(waited time.Duration), gone func()) *outlet {
+	o := &outlet{conn: c, backlog: c.srv.backlog, tooMuch: tooMuch, gone: gone, turn: make(chan struct{}, 1), chunks: &c.srv.chunks}
 	o.over, o.giveUp = context.WithCancel(context.Background())
 	return o
 }
@@ -76,6 +77,9 @@ func (o *outlet) write(ctx context.Context, to io.Writer, p []byte, took func())
 			if rest = rest[size:]; err != nil || len(rest) == 0 {
 				o.chunks.Put(chunk)
 				<-o.turn
+				if err != nil { // this may be noticed before the end of the channel
+					o.gone()
+				}
 				return len(p) - len(rest), err
 			}
 			took()

@@ -3,6 +3,7 @@ package sshd
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -509,6 +510,22 @@ func TestCut(t *testing.T) {
 	bob.in.Close()
 	if status := bob.status(); status != 0 {
 		t.Errorf("bob: status %d", status)
+	}
+}
+
+// A command that cannot write since its client is gone is cancelled by then: that is no
+// failure of the server.
+func TestWriteToNobody(t *testing.T) {
+	t.Parallel()
+	c := &conn{srv: newLab(t).Server}
+	c.sent.init()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	out := newOutlet(c, func(time.Duration) {}, func() { cancel(errGone) })
+	defer out.giveUp()
+	closed, nobody := io.Pipe()
+	closed.Close()
+	if _, err := (stream{out, nobody}).Write([]byte("x")); err == nil || context.Cause(ctx) != errGone {
+		t.Errorf("written: %v; the session ends for %v", err, context.Cause(ctx))
 	}
 }
 
