@@ -53,12 +53,12 @@ func TestDeviceTest(t *testing.T) {
 		{
 			user: "bob", line: "device test pc-1 --rounds 2",
 			stdout: "Round 1 of 2: up after 0.0 s (kernel 0.0, up 0.0)\nRound 2 of 2: up after 0.0 s (kernel 0.0, up 0.0)\n" +
-				table + "pc-1 came up in all of 2 rounds (median 0.0 s)\n",
+				table + "pc-1 came up in all 2 rounds (median 0.0 s)\n",
 		},
 		{user: "bob", line: "log show --type power", stdout: "2026-11-22 12:00:00 power bob rpi-1: reboot: none\n" +
 			"2026-11-22 12:00:00 power bob pc-1: reboot: ok\n" +
 			"2026-11-22 12:00:00 power bob pc-1: reboot: ok\n" +
-			"2026-11-22 12:00:00 power bob pc-1: tested: it came up in all of 2 rounds (median 0.0 s)\n"},
+			"2026-11-22 12:00:00 power bob pc-1: tested: it came up in all 2 rounds (median 0.0 s)\n"},
 	})
 	host.fails, host.boots = true, 0
 	const words = "came up in 1 of 2 rounds (median 0.0 s); once it went no further than kernel: its image has no init"

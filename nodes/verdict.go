@@ -108,8 +108,8 @@ func spread(all []time.Duration) Spread {
 func (v Verdict) Words() string {
 	var b strings.Builder
 	switch {
-	case v.Up == v.Wanted:
-		fmt.Fprintf(&b, "came up in all of %d rounds", v.Wanted)
+	case v.Up == v.Wanted && v.Up > 1:
+		fmt.Fprintf(&b, "came up in all %d rounds", v.Wanted)
 	default:
 		fmt.Fprintf(&b, "came up in %d of %d rounds", v.Up, v.Rounds)
 	}
