@@ -29,7 +29,7 @@ func boot() {
 	}()
 	signal.Ignore(unix.SIGPIPE)
 	err := mountKernel()
-	log.out = console()
+	log.out = openConsoles()
 	if err == nil {
 		err = m.boot()
 	}
@@ -68,7 +68,7 @@ func (m *machine) boot() error {
 	if err := bringUp(iface, p); err != nil {
 		return err
 	}
-	waitLink(iface)
+	waitLink(iface, m.log)
 	m.step(instructions.Asking)
 	m.in = askInstructions(p.url, m.log)
 	if err := m.begin(); err != nil {
@@ -155,8 +155,9 @@ func rebootOnPanic() {
 
 // askInstructions asks until it is told: the server may be away.
 func askInstructions(url string, log *record) *instructions.Instructions {
+	defer log.tell("nothing answers yet: the port of its switch may look for loops first (spanning tree), or the server is away")()
 	told := ""
-	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for pause := 200 * time.Millisecond; ; pause = min(2*pause, longestPause) {
 		in, err := oneAsk(url)
 		if err == nil {
 			return in

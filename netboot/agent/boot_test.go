@@ -36,6 +36,7 @@ type bench struct {
 	host    ssh.PublicKey
 	web     *httptest.Server
 	files   map[string][]byte // that it has beside the instructions
+	silent  chan struct{}     // closed when it begins to answer; nil: it does at once
 	reports chan instructions.Report
 	orders  chan instructions.Order
 	machine *boottest.Machine
@@ -66,6 +67,12 @@ func newBench(t *testing.T) *bench {
 	}
 	b.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/boot/token" {
+			if b.silent != nil {
+				select {
+				case <-b.silent:
+				case <-r.Context().Done():
+				}
+			}
 			b.in.Clock = time.Now()
 			json.NewEncoder(w).Encode(b.in)
 			return
@@ -143,8 +150,8 @@ func (b *bench) listen() string {
 	return l.Addr().String()
 }
 
-// start boots the machine.
-func (b *bench) start(memory int) {
+// start boots the machine, with more options of QEMU.
+func (b *bench) start(memory int, options ...string) {
 	b.t.Helper()
 	dir := boottest.Kernel(b.t)
 	tree, err := os.OpenRoot(dir)
@@ -165,7 +172,7 @@ func (b *bench) start(memory int) {
 		b.t.Fatal(err)
 	}
 	b.t.Logf("initramfs of %d bytes, with building the agent in %v", archive.Len(), time.Since(begun))
-	b.machine = boottest.Start(b.t, filepath.Join(dir, plan.Kernel), archive.Bytes(), memory, "walt.boot="+b.url("/boot/token"))
+	b.machine = boottest.Start(b.t, filepath.Join(dir, plan.Kernel), archive.Bytes(), memory, "walt.boot="+b.url("/boot/token"), options...)
 }
 
 // wait waits for a report.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,19 +37,54 @@ func (r *record) logf(format string, args ...any) {
 	}
 }
 
+// tellEvery is how often is said what a boot waits for: where it does not take long, nobody
+// reads of it.
+const tellEvery = 10 * time.Second
+
+// tell says what the boot waits for, again and again, until it is stopped, or linkWait is over.
+func (r *record) tell(what string) (stop func()) {
+	done := make(chan struct{})
+	go func() { // ends when it is stopped
+		for waited := tellEvery; waited <= linkWait; waited += tellEvery {
+			select {
+			case <-done:
+				return
+			case <-time.After(tellEvery):
+				r.logf("%s (it has waited %.0f s)", what, waited.Seconds())
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
 func (r *record) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return string(r.text)
 }
 
-// console is the kernel's console, or nothing.
-func console() io.Writer {
-	f, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+// consoles are all that the kernel writes on, as the screen and a serial line of a PC:
+// /dev/console is but one of them.
+type consoles []*os.File
+
+func openConsoles() (all consoles) {
+	names, err := os.ReadFile("/sys/class/tty/console/active")
 	if err != nil {
-		return io.Discard
+		names = []byte("console")
 	}
-	return f
+	for name := range strings.FieldsSeq(string(names)) {
+		if f, err := os.OpenFile("/dev/"+name, os.O_WRONLY|unix.O_NOCTTY, 0); err == nil {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+func (c consoles) Write(b []byte) (int, error) {
+	for _, f := range c {
+		f.Write(b) // one may have nobody at its end
+	}
+	return len(b), nil
 }
 
 // kernelLog is the kernel's log, which is in memory, on the console, and in the

@@ -16,9 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linkWait is how long a link may take before the boot goes on without: what is asked
-// then is asked again until it is answered.
-const linkWait = 10 * time.Second
+// linkWait is for how long the boot waits for its link, and says what it waits for: the port
+// of a switch that looks for loops first passes nothing for 30 to 50 s. Then it goes on
+// without: what is asked is asked again until it is answered.
+const linkWait = 2 * time.Minute
 
 // findInterface waits for the interface with the address, whose driver may come late,
 // as on USB.
@@ -78,7 +79,8 @@ func bringUp(i net.Interface, p params) error {
 }
 
 // waitLink waits until something is at the other end of the cable.
-func waitLink(i net.Interface) {
+func waitLink(i net.Interface, log *record) {
+	defer log.tell(i.Name + " has no link: is its cable in, and the port of its switch on?")()
 	for end := time.Now().Add(linkWait); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if b, err := os.ReadFile(path.Join("/sys/class/net", i.Name, "carrier")); err == nil && len(b) > 0 && b[0] == '1' {
 			return

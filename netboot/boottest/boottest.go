@@ -181,10 +181,10 @@ const MAC = "52:54:00:12:34:56"
 // Server is the address that machines have for the loopback of the test.
 const Server = "10.0.2.2"
 
-// Start starts a machine with a kernel, an initramfs and the rest of a command line.
-// Its memory is in megabytes. It is gone when the test ends; its console is in the log
+// Start starts a machine with a kernel, an initramfs, the rest of a command line, and more
+// options of QEMU, whose network is called n0. Its memory is in megabytes. It is gone when the test ends; its console is in the log
 // of a test that fails.
-func Start(t testing.TB, kernel string, initramfs []byte, memory int, params string) *Machine {
+func Start(t testing.TB, kernel string, initramfs []byte, memory int, params string, options ...string) *Machine {
 	t.Helper()
 	dir := t.TempDir()
 	initrd := filepath.Join(dir, "initrd")
@@ -197,11 +197,11 @@ func Start(t testing.TB, kernel string, initramfs []byte, memory int, params str
 	}
 	m := &Machine{SSH: l.Addr().String(), Ended: make(chan struct{}), serial: filepath.Join(dir, "serial")}
 	l.Close()
-	c := exec.Command("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", "q35,graphics=off", "-cpu", "max",
+	c := exec.Command("qemu-system-x86_64", append(options, "-accel", "tcg,thread=multi", "-machine", "q35,graphics=off", "-cpu", "max",
 		"-m", fmt.Sprint(memory), "-nodefaults", "-display", "none", "-no-reboot",
 		"-netdev", "user,id=n0,restrict=off,hostfwd=tcp:"+m.SSH+"-:22", "-device", "virtio-net-pci,netdev=n0,romfile=,mac="+MAC,
 		"-serial", "file:"+m.serial, "-kernel", kernel, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet mitigations=off nokaslr panic=1 walt.mac="+MAC+" walt.ip=10.0.2.15/24 walt.gw="+Server+" "+params)
+		"-append", "console=ttyS0 quiet mitigations=off nokaslr panic=1 walt.mac="+MAC+" walt.ip=10.0.2.15/24 walt.gw="+Server+" "+params)...)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	if err := c.Start(); err != nil {
