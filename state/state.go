@@ -86,7 +86,8 @@ type Store interface {
 	// Update runs f, commits what it wrote, durably, and tells every Watch of it
 	// before it returns nil; an error of f, or a context that ended before the
 	// commit, leaves everything as it was. On a conflict f runs again from fresh
-	// reads. The version is that of the commit, 0 when f wrote nothing.
+	// reads. The version is that of the commit, 0 when f wrote nothing. When the disk
+	// fails at a commit, reads and watches agree on whether it is there.
 	Update(ctx context.Context, f func(Tx) error) (Version, error)
 	// Limit is the most that one Update may write.
 	Limit() Limit

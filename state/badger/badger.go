@@ -120,13 +120,13 @@ func (b *Store) Update(ctx context.Context, f func(state.Tx) error) (v state.Ver
 		b.commits.settle() // what it read, and says by that, lasts
 		return 0, cmp.Or(b.disk.works(), err)
 	}
-	first := false
-	if err == nil {
+	first, seen := false, err == nil // by who reads, even if it may not last
+	if seen {
 		first, err = b.disk.wait(under)
 	} else {
 		b.disk.leave(under)
 	}
-	b.commits.end(own, err, b.watches.Notify)
+	b.commits.end(own, seen, b.watches.Notify)
 	if err != nil {
 		return 0, fmt.Errorf("commit: %w", err)
 	}
@@ -325,7 +325,7 @@ type commit struct {
 	version state.Version
 	changed []state.Row
 	written bool          // or failed
-	ended   bool          // durable or failed; failed ones have changed nil
+	ended   bool          // durable or failed; what nobody sees has changed nil
 	told    chan struct{} // closed when it was reported
 }
 
@@ -375,11 +375,12 @@ func (c *commits) settle() {
 
 // end notes that a commit is on disk, or failed, and returns when it was reported,
 // as all before it. Notify is called with the changed rows of each, one call at a
-// time.
-func (c *commits) end(own *commit, err error, notify func(state.Version, []state.Row)) {
+// time: of one that failed, too, if it is seen. What is kept in memory then says the same
+// as the store.
+func (c *commits) end(own *commit, seen bool, notify func(state.Version, []state.Row)) {
 	c.mu.Lock()
 	own.ended = true
-	if err != nil {
+	if !seen {
 		own.changed = nil
 	}
 	for len(c.queue) > 0 && c.queue[0].ended {

@@ -195,6 +195,7 @@ func TestDiskFails(t *testing.T) {
 		_, err := b.Update(t.Context(), func(tx state.Tx) error { _, err := tx.Get("a"); return err })
 		return err
 	}
+	watch := b.Watch("a")
 	synchronising, fail := make(chan struct{}), make(chan struct{})
 	b.disk.logs.msync = func([]byte, int) error {
 		close(synchronising)
@@ -214,6 +215,10 @@ func TestDiskFails(t *testing.T) {
 	})
 	both.Wait()
 	b.disk.logs.msync = unix.Msync
+	there := b.View(t.Context(), func(r state.Reader) error { _, err := r.Get("a"); return err }) == nil
+	if _, told, err := watch.Take(); !there || !told || err != nil {
+		t.Errorf("of what may not last, reads see %v, a watch was told: %v, %v", there, told, err)
+	}
 	for says, errs := range map[string][]error{
 		"whether this change lasts is not known": {first},
 		"nothing was changed":                    {during, put(), read()},
