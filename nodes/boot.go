@@ -133,7 +133,11 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 			s.late = l.Now().Add(d.Settings().bootTimeout())
 		}
 	})
-	if more, tell := l.status.fail(n); err == nil && tell {
+	more, tell := l.status.fail(n)
+	if err == nil && !tell {
+		return why
+	}
+	if err == nil {
 		_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 			d, here, err := devices.Find(tx, string(n))
 			if err != nil || !here {
@@ -142,9 +146,7 @@ func (l *Lab) failed(n Name, reason error) (why string) {
 			return l.Journal.Record(tx, l.giveUp(d, at, fmt.Sprintf("cannot boot %s: %s%s", d.Image, why, more)))
 		})
 	}
-	if err != nil {
-		l.Log.Error("note that a node cannot boot", "node", n, "err", err)
-	}
+	l.unnoted.because(l.Log, err, "note that a node cannot boot", n)
 	return why
 }
 

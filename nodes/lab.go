@@ -55,6 +55,7 @@ type Lab struct {
 	stateLog *stateLog
 	losses   *losses
 	troubles troubles
+	unnoted  unnoted
 	visitors remote.Visitors
 	tests    sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits   atomic.Pointer[Limits] // nil: none

@@ -28,9 +28,7 @@ func (l *Lab) keepAddress(n Name, addr string) (known bool) {
 		}
 		return addresses.Put(tx, string(d.MAC), addr)
 	})
-	if err != nil {
-		l.Log.Error("remember the address of a node", "node", n, "err", err)
-	}
+	l.unnoted.because(l.Log, err, "remember the address of a node", n)
 	return known || err != nil
 }
 

@@ -108,9 +108,8 @@ func (l *Lab) left(ctx context.Context, n DeviceStatus) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), softLimit)
 	defer cancel()
-	if _, err := l.Store.Update(ctx, func(tx state.Tx) error { return l.Ports.NoteUse(tx, n.MAC) }); err != nil {
-		l.Log.Error("note the use of a node", "node", n.Name, "err", err)
-	}
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error { return l.Ports.NoteUse(tx, n.MAC) })
+	l.unnoted.because(l.Log, err, "note the use of a node", n.Name)
 }
 
 // announce checks that the nodes did not change hands before their sessions were noted:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walt/ethernet"
+	"walt/fault"
 	"walt/journal"
 	"walt/state"
 )
@@ -141,7 +142,15 @@ type stateLog struct {
 	status  *board
 	log     *slog.Logger
 	now     func() time.Time
+	late    []edge // that the store did not take yet
 }
+
+const (
+	// tellAgain is after how long the store is asked again to take what it did not.
+	tellAgain = 10 * time.Second
+	// latest is how many edges are kept for it, the last ones.
+	latest = 10_000
+)
 
 // recall finds the nodes that were up when the server ended: the simulated ones went
 // down with it, if that was not told then; of the others it remains to be seen.
@@ -172,7 +181,8 @@ func (s *stateLog) recall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.tell(ctx, ended)
+	_, err = s.tell(ctx, ended)
+	return err
 }
 
 // endHosts has the log told that the simulated nodes go down with the server.
@@ -182,18 +192,21 @@ func (s *stateLog) endHosts(ctx context.Context) error {
 		return err
 	}
 	s.status.release(true)
-	edges := s.status.takeEdges()
+	edges := append(s.late, s.status.takeEdges()...)
 	for _, d := range all {
 		if !d.lasts() && s.status.isUp(d.Name) {
 			s.status.keepUp(d.Name, false)
 			edges = append(edges, edge{node: d.Name, from: Up, to: Off, cause: hostStopped})
 		}
 	}
-	return s.tell(ctx, edges)
+	_, err = s.tell(ctx, edges)
+	return err
 }
 
-// run tells the log which nodes come up and go down until ctx ends.
+// run tells the log which nodes come up and go down until ctx ends. What the store does
+// not take, as when its disk is full, is told when it does.
 func (s *stateLog) run(ctx context.Context) error {
+	var again <-chan time.Time
 	for {
 		var due <-chan time.Time
 		if pause, held := s.status.release(false); held {
@@ -203,11 +216,22 @@ func (s *stateLog) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.status.edged:
+		case <-again:
 		case <-due:
 			s.status.release(false)
 		}
-		if err := s.tell(context.WithoutCancel(ctx), s.status.takeEdges()); err != nil {
-			s.log.Error("tell the log which nodes came up or went down", "err", err)
+		edges := append(s.late, s.status.takeEdges()...)
+		told, err := s.tell(context.WithoutCancel(ctx), edges)
+		if err != nil && again == nil {
+			s.log.Error("the log cannot be told which nodes came up or went down: it will be when that is possible", "err", err)
+		}
+		again = nil
+		if s.late = edges[told:]; fault.As(err) == nil { // that would not help
+			s.late = nil
+		}
+		if len(s.late) > 0 {
+			s.late = s.late[max(0, len(s.late)-latest):]
+			again = time.After(tellAgain)
 		}
 	}
 }
@@ -215,8 +239,9 @@ func (s *stateLog) run(ctx context.Context) error {
 // edgesAtOnce is how many edges one transaction tells of.
 const edgesAtOnce = 200
 
-// tell writes edges to the log, but not of nodes that are gone.
-func (s *stateLog) tell(ctx context.Context, edges []edge) error {
+// tell writes edges to the log, but not of nodes that are gone, and returns how many it
+// is done with.
+func (s *stateLog) tell(ctx context.Context, edges []edge) (done int, err error) {
 	for some := range slices.Chunk(edges, edgesAtOnce) {
 		addresses := make([]ethernet.MAC, len(some))
 		err := s.store.View(ctx, func(r state.Reader) error {
@@ -230,7 +255,7 @@ func (s *stateLog) tell(ctx context.Context, edges []edge) error {
 			return nil
 		})
 		if err != nil {
-			return err
+			return done, err
 		}
 		_, err = s.store.Update(ctx, func(tx state.Tx) error {
 			for i, e := range some {
@@ -241,10 +266,11 @@ func (s *stateLog) tell(ctx context.Context, edges []edge) error {
 			return nil
 		})
 		if err != nil {
-			return err
+			return done, err
 		}
+		done += len(some)
 	}
-	return nil
+	return done, nil
 }
 
 func (s *stateLog) tellOne(tx state.Tx, e edge, mac ethernet.MAC) error {

@@ -1,6 +1,10 @@
 package nodes
 
 import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,14 +134,16 @@ func TestLogTellsOfPhysicalNodes(t *testing.T) {
 		told = len(l.events(t, journal.State))
 		answers("n1")
 		silent("n2")
-		ok(t, l.stateLog.tell(t.Context(), l.status.takeEdges()))
+		_, err = l.stateLog.tell(t.Context(), l.status.takeEdges())
+		ok(t, err)
 		equal(t, "after the start", l.states(t, &told), "server n2: up -> unreachable, lost: not heard of since the server started")
 		silent("n1")
 		answers("n1")
 		answers("n2")
 		_, err = l.Boot(t.Context(), "n2")
 		ok(t, err)
-		ok(t, l.stateLog.tell(t.Context(), l.status.takeEdges()))
+		_, err = l.stateLog.tell(t.Context(), l.status.takeEdges())
+		ok(t, err)
 		equal(t, "later", l.states(t, &told), "server n1: up -> unreachable, lost: not heard of since the server started", "server n1: unreachable -> up, answers again",
 			"server n2: unreachable -> up, answers again", "server n2: up -> booting, started anew by itself")
 	})
@@ -172,5 +178,53 @@ func TestLogTellsNothingOfWhatDidNotHappen(t *testing.T) {
 			t.Fatal("it accepted")
 		}
 		equal(t, "refused", l.states(t, &told))
+	})
+}
+
+// full is a store that takes nothing while it is full.
+type full struct {
+	state.Store
+	now atomic.Bool
+}
+
+func (f *full) Update(ctx context.Context, work func(state.Tx) error) (state.Version, error) {
+	if f.now.Load() {
+		return 0, fault.Failedf("the disk is full")
+	}
+	return f.Store.Update(ctx, work)
+}
+
+// What happens to nodes while the disk is full is in the log when that has room again. The
+// server's own log tells once that it cannot be written.
+func TestLogOfAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPair(t)
+		disk := &full{Store: l.Store}
+		var log strings.Builder
+		l.Store, l.stateLog.store = disk, disk
+		l.Log = slog.New(slog.NewTextHandler(&log, nil))
+		l.stateLog.log = l.Log
+		var told int
+		stop := l.run(t)
+		l.comeUp(t, "v1")
+		l.comeUp(t, "v2")
+		equal(t, "up", l.states(t, &told), "server v1: booting -> up, after 0s", "server v2: booting -> up, after 0s")
+
+		disk.now.Store(true)
+		for _, n := range []Name{"v1", "v2", "v1", "v2"} {
+			l.Failed(n, fault.Failedf("its disk is gone"))
+			synctest.Wait()
+		}
+		time.Sleep(3 * tellAgain)
+		equal(t, "while the disk is full", l.states(t, &told))
+		disk.now.Store(false)
+		time.Sleep(tellAgain)
+		equal(t, "when it has room", l.states(t, &told), "server v1: up -> unreachable, its disk is gone", "server v2: up -> unreachable, its disk is gone")
+		stop()
+		for _, what := range []string{"which nodes came up or went down", "note that a node cannot boot"} {
+			if n := strings.Count(log.String(), what); n != 1 {
+				t.Errorf("the log has %d times %q:\n%s", n, what, &log)
+			}
+		}
 	})
 }

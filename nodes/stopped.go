@@ -59,9 +59,8 @@ func (l *Lab) Ended(n Name, how string, again bool) {
 	if again {
 		return
 	}
-	if err := l.Journal.Add(context.Background(), journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: how}); err != nil {
-		l.Log.Error("note that the process of a node has ended", "node", n, "err", err)
-	}
+	err := l.Journal.Add(context.Background(), journal.Event{Type: journal.Power, Actor: journal.Server, Node: string(n), Detail: how})
+	l.unnoted.because(l.Log, err, "note that the process of a node has ended", n)
 }
 
 // Wrote is told how many bytes a machine has written since its boot, and how many it
