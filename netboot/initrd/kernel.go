@@ -28,6 +28,9 @@ func (p *Plan) findKernel(archs []string, model string) error {
 	if found, err := p.findOfModel(archs, model, dirs); found || err != nil {
 		return err
 	}
+	if archs, dirs, boot, err = p.ofBoard(archs, model, dirs, boot); err != nil {
+		return err
+	}
 	var other *ArchError
 	for _, arch := range archs {
 		found, err := p.findKernelOf(arch, dirs, boot)
@@ -144,8 +147,9 @@ func kernelsFor(dir string, boot []string, only bool) (found []string) {
 	}
 	found = append(found, path.Join(dir, "vmlinuz"))
 	for _, file := range boot {
-		_, flavour, ok := strings.Cut(path.Base(file), "-")
-		if ok && flavour != version && strings.HasSuffix(version, "-"+flavour) || only && !slices.Contains(found, file) {
+		_, name, ok := strings.Cut(path.Base(file), "-")
+		mine := ok && name != version && strings.HasSuffix(version, "-"+name) || flavourFiles[flavour(version)] == path.Base(file)
+		if f := flavourOf(file); mine || only && (f == "" || f == flavour(version)) && !slices.Contains(found, file) {
 			found = append(found, file)
 		}
 	}

@@ -58,8 +58,9 @@ func (e *IndexError) Error() string {
 // not be read.
 func Unfit(err error) bool {
 	_, arch := errors.AsType[*ArchError](err)
+	_, board := errors.AsType[*BoardError](err)
 	_, index := errors.AsType[*IndexError](err)
-	return arch || index || errors.Is(err, ErrNoKernel) || errors.Is(err, syscall.EFBIG)
+	return arch || board || index || errors.Is(err, ErrNoKernel) || errors.Is(err, syscall.EFBIG)
 }
 
 // Plan is which kernel boots an image, and what its initramfs is made of.
@@ -80,7 +81,8 @@ type Plan struct {
 
 // Inspect finds in an image the newest kernel of the first of some architectures of which
 // it has one, and what its initramfs needs. The kernel that it has for boards of the model,
-// in boot/MODEL as WalT's images do, comes before others. When the image has no kernel at all, those of the lender, if there
+// in boot/MODEL as WalT's images do, comes before others, and of those of Raspberry Pi OS
+// only that counts which a board runs. When the image has no kernel at all, those of the lender, if there
 // is one, are taken. Trees resolve symbolic links by themselves, as content.Tree does.
 // It reads no module: it is fast. See Unfit about the error.
 func Inspect(archs []string, model string, image, lender fs.FS) (*Plan, error) {
