@@ -2,20 +2,19 @@ package netboot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 
 	"walt/ethernet"
-	"walt/fault"
 	"walt/images"
 	"walt/images/content"
 	"walt/netboot/tftp"
@@ -28,20 +27,9 @@ import (
 // for each boot, and name two others, which are its kernel and initramfs; all others are
 // of the image.
 const (
-	romConfig, romCommandLine = "config.txt", "cmdline.txt"
-	romKernel, romInitrd      = "walt-kernel.img", "walt-initrd.img"
+	romConfig, romCommandLine    = "config.txt", "cmdline.txt"
+	romKernelFile, romInitrdFile = "walt-kernel.img", "walt-initrd.img"
 )
-
-// mostBlocks is how many blocks ROMs count: they do not begin anew at 0.
-const mostBlocks = 65535
-
-// romBlock is how many bytes the ROM of a board of a model asks for at once.
-func romBlock(m images.Model) int64 {
-	if isLater(m) {
-		return 1024
-	}
-	return 512
-}
 
 // romPrefix is what ROMs put before names: the serial number of the board, or its MAC
 // address.
@@ -121,27 +109,6 @@ func (b *boards) romBegins(ctx context.Context, d nodes.Device, ip netip.Addr) (
 	return made, nil
 }
 
-// fits returns a fault when the ROM of a board cannot load a boot, since it counts too few
-// blocks.
-func (b *boards) fits(ctx context.Context, made *boot) error {
-	files, err := b.files.of(ctx, made, b.Agent)
-	if err != nil {
-		return err
-	}
-	most := mostBlocks * romBlock(made.machine.Model)
-	for what, name := range map[string]string{"kernel": files.Kernel, "initramfs": files.Initrd} {
-		i, err := os.Stat(name)
-		if err != nil {
-			return err
-		}
-		if i.Size() >= most {
-			return fault.Failedf("the image cannot boot a %s: its %s has %d MiB, and the board's firmware loads less than %d", made.machine.Model, what, i.Size()>>20, (most+1<<20)>>20).
-				WithHint("give the image a kernel with fewer modules, or one that is compressed")
-		}
-	}
-	return nil
-}
-
 // romPart is a file of a boot.
 func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.File, error) {
 	switch name {
@@ -157,11 +124,11 @@ func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.Fil
 			consoles = ""
 		}
 		return text([]byte(consoles + made.CommandLine + "\n"))
-	case romKernel:
-		return b.bootFile(ctx, made, func(f Boot) string { return f.Kernel })
-	case romInitrd:
+	case romKernelFile:
+		return b.romKernel(ctx, made)
+	case romInitrdFile:
 		b.Lab.Reached(ctx, made.node(), nodes.StepKernel) // nothing follows it
-		return b.bootFile(ctx, made, func(f Boot) string { return f.Initrd })
+		return b.romInitrd(ctx, made)
 	}
 	return b.romFile(ctx, made, name)
 }
@@ -184,7 +151,7 @@ func romSettings(made *boot, own []byte) []byte {
 	if made.arch() == "arm64" {
 		wide = 1
 	}
-	fmt.Fprintf(&s, "[all]\narm_64bit=%d\nkernel=%s\ninitramfs %s followkernel\ncmdline=%s\nenable_uart=1\n", wide, romKernel, romInitrd, romCommandLine)
+	fmt.Fprintf(&s, "[all]\narm_64bit=%d\nkernel=%s\ninitramfs %s followkernel\ncmdline=%s\nenable_uart=1\n", wide, romKernelFile, romInitrdFile, romCommandLine)
 	return []byte(s.String())
 }
 
@@ -291,19 +258,31 @@ func findIn(tree *content.Tree, dirs []string, name string) (tftp.File, error) {
 		if !ok {
 			continue
 		}
-		f, err := tree.Open(found)
-		if err != nil {
-			return tftp.File{}, err
-		}
-		i, err := f.Stat()
-		reader, is := f.(io.ReaderAt)
-		if err != nil || !is || !i.Mode().IsRegular() {
-			f.Close()
+		f, err := openAt(tree, found)
+		if errors.Is(err, errIrregular) {
 			continue
 		}
-		return tftp.File{ReaderAt: reader, Closer: f, Size: i.Size()}, nil
+		return f, err
 	}
 	return tftp.File{}, fs.ErrNotExist
+}
+
+// errIrregular says that something is no file that can be read at any place.
+var errIrregular = errors.New("it is no regular file")
+
+// openAt opens a regular file.
+func openAt(tree fs.FS, name string) (tftp.File, error) {
+	f, err := tree.Open(name)
+	if err != nil {
+		return tftp.File{}, err
+	}
+	i, err := f.Stat()
+	reader, is := f.(io.ReaderAt)
+	if err != nil || !is || !i.Mode().IsRegular() {
+		f.Close()
+		return tftp.File{}, cmp.Or(err, errIrregular)
+	}
+	return tftp.File{ReaderAt: reader, Closer: f, Size: i.Size()}, nil
 }
 
 // spelled returns the path of a file in a directory, as it is spelled there.

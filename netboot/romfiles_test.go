@@ -2,6 +2,8 @@ package netboot_test
 
 import (
 	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -199,6 +201,20 @@ func TestLargeKernelOfPi(t *testing.T) {
 		t.Errorf("a 3 gets %q", got)
 	}
 	f.hears("one failed: the image cannot boot a rpi-3-b: its kernel has 40 MiB, and the board's firmware loads less than 32")
+
+	// Compressed, which the hint advises, it is sent as it is.
+	var small bytes.Buffer
+	z := gzip.NewWriter(&small)
+	_, err := z.Write([]byte(kernelARM64 + strings.Repeat("\x00", 40<<20)))
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	f.add(library, "packed", piImage(t, small.String(), imagetest.Regular("boot/start.elf", "start")))
+	f.choose("one", "packed")
+	b := newBoard(f, "rpi-3-b")
+	if got := b.gets("start.elf") + " " + b.gets("walt-kernel.img"); got != "start "+small.String() {
+		t.Errorf("with a kernel that is compressed a 3 gets %.40q", got)
+	}
 }
 
 // A ROM that asked five times for its address and for no file sleeps, and one that is

@@ -61,7 +61,7 @@ func (b *boards) watched(r *rom, name string, f tftp.File) tftp.File {
 	reader := &romReader{File: f, ended: func(whole bool) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		r.loaded = r.loaded || whole && name == romKernel
+		r.loaded = r.loaded || whole && name == romKernelFile
 		if !whole && !r.loaded && r.files == file {
 			r.late, r.why = b.Now().Add(romSilent), fmt.Sprintf("its firmware stopped in the middle of the file %.100s", nodes.Plain(name))
 		}
