@@ -6,9 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +17,6 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/images/content"
-	"walt/netboot/instructions"
 	"walt/netboot/nfs"
 	"walt/nodes"
 	"walt/state"
@@ -129,30 +126,7 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	if err != nil {
 		return Boot{}, err
 	}
-	switch {
-	case m.Virtual:
-	case m.Settings.Console != "":
-		m.Params = strings.TrimSpace("console=tty0 console=" + m.Settings.Console + " " + m.Params)
-	case b.arch() == "amd64":
-		m.Params = strings.TrimSpace(pcConsoles + " " + m.Params)
-	}
-	files.CommandLine = fmt.Sprintf("%s %s=%s %s=%s", m.Params,
-		instructions.ParamMAC, m.MAC, instructions.ParamIP, netip.PrefixFrom(m.IP, m.Net.Bits()))
-	if m.Router.IsValid() {
-		files.CommandLine += fmt.Sprintf(" %s=%s", instructions.ParamGW, m.Router)
-	}
-	files.CommandLine += fmt.Sprintf(" %s=%s", instructions.ParamBoot, b.url("boot"))
-	if b.permissive {
-		files.CommandLine += " enforcing=0"
-	}
-	if b.cloudInit {
-		files.CommandLine += " " + cloudInitParams
-	}
-	for _, args := range []string{o.args, m.Settings.BootArgs} { // the last one counts
-		if args != "" {
-			files.CommandLine += " " + args
-		}
-	}
+	files.CommandLine = b.commandLine(o.args)
 	if s.loaderOf(m) == nodes.PXE { // it fetches all that
 		b.CommandLine = files.CommandLine
 		files = Boot{}

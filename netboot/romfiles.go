@@ -123,7 +123,7 @@ func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.Fil
 		if made.machine.Settings.Console != "" { // which its line has
 			consoles = ""
 		}
-		return text([]byte(consoles + made.CommandLine + "\n"))
+		return text([]byte(eachConsoleOnce(consoles+made.CommandLine) + "\n"))
 	case romKernelFile:
 		return b.romKernel(ctx, made)
 	case romInitrdFile:
