@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"walt/ethernet"
 	"walt/fault"
@@ -55,6 +56,8 @@ type Hypervisor struct {
 	nodes  map[nodes.Name]*life
 	closed bool
 	lives  sync.WaitGroup
+
+	noRoom atomic.Bool // on the disk for a machine; one that started since has some
 }
 
 // longestDir is how long the path of Dir may be: with what is below it, it must not

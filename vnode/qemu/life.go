@@ -78,7 +78,9 @@ func (h *Hypervisor) full(n nodes.Name, err error) error {
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
-	h.Log.Error("make the files of a machine", "node", n, "err", err)
+	if !h.noRoom.Swap(true) { // that is so for all of them
+		h.Log.Error("make the files of a machine; others that have no room are not told until one starts", "node", n, "err", err)
+	}
 	return fault.Failedf("the disk for machines of this server is full").WithHint("an administrator must make room on it")
 }
 
@@ -153,6 +155,7 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, found bool)
 		if m, err = h.boot(ctx, who, spec, dir); err != nil {
 			return end, err
 		}
+		h.noRoom.Store(false)
 	}
 	line, err := listen(dir, h.Log.With("node", n))
 	if err != nil {

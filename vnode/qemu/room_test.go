@@ -1,11 +1,15 @@
 package qemu
 
 import (
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"walt/fault"
 	"walt/nodes"
 )
 
@@ -87,5 +91,24 @@ func TestFilesArePrivate(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
+	}
+}
+
+// A disk without room for any of many machines is in the log once, until one starts.
+func TestNoRoomIsToldOnce(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	h, err := New(Config{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		why := h.full("v1", fmt.Errorf("write: %w", syscall.ENOSPC))
+		if f := fault.As(why); f == nil || !strings.Contains(f.Msg, "is full") {
+			t.Errorf("users are told %v", why)
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("the log has %d lines:\n%s", n, &log)
 	}
 }
