@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "sshd", "state", "state/badger", "upgrade", "vnode/lan", "vnode/qemu", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "images", "journal", "nodes", "power"},
@@ -30,9 +30,10 @@ var imports = map[string][]string{
 	"journal":        {"fault", "state"},
 	"vnode/sim":      {"fault", "images", "images/content", "nodes", "pause"},
 	"vnode/lan":      {"crowd", "ethernet", "names"},
+	"vnode/bridge":   {"ethernet", "fault"},
 	"names":          {},
 	"crowd":          {},
-	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/lan"},
+	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/bridge", "vnode/lan"},
 	"netboot":        {"crowd", "ethernet", "fault", "images", "images/content", "images/flight", "names", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "netboot/sntp", "netboot/tftp", "nodes", "pause", "state"},
 	"netboot/dhcp":   {"ethernet"},
 	"netboot/nic":    {"crowd", "fault"},

@@ -1,0 +1,161 @@
+package bridge
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"walt/fault"
+)
+
+// inside is set where a test runs in a network of its own.
+const inside = "WALT_TEST_NETWORK"
+
+// inNetwork runs the test once more, in a network of its own that has the bridge lab0, as
+// another process. It reports whether this is the one outside, for which nothing is left to
+// do.
+func inNetwork(t *testing.T) (outside bool) {
+	t.Helper()
+	if os.Getenv(inside) != "" {
+		run(t, "ip", "link", "add", "lab0", "type", "bridge")
+		run(t, "ip", "link", "set", "lab0", "up")
+		return false
+	}
+	if _, err := exec.LookPath("ip"); err != nil || os.Geteuid() != 0 {
+		t.Skip("it needs root, and ip")
+	}
+	c := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.count=1")
+	c.Env = append(os.Environ(), inside+"=1")
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return true
+}
+
+func run(t *testing.T, program string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", program, args, err, out)
+	}
+}
+
+const (
+	mac = "52:54:00:4f:2a:1c"
+	own = "vm-5254004f2a1c"
+)
+
+// A tap is on the bridge as long as somebody has its file open, and leaves nothing behind;
+// the bridge keeps its MAC address and its MTU.
+func TestTap(t *testing.T) {
+	if inNetwork(t) {
+		return
+	}
+	run(t, "ip", "link", "set", "lab0", "mtu", "4000")
+	before := link(t, "lab0")
+	tap, err := Name("lab0").Connect(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is := link(t, own); !connected(t) || is.HardwareAddr.String() != "fe:54:00:4f:2a:1c" {
+		t.Errorf("it is not connected: %+v", is)
+	}
+	if after := link(t, "lab0"); after.HardwareAddr.String() != before.HardwareAddr.String() || after.MTU != before.MTU {
+		t.Errorf("the bridge was %+v, and is %+v", before, after)
+	}
+	if _, err := Name("lab0").Connect(mac); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("a second one of its name: %v", err)
+	}
+
+	// A machine that runs has it open, too.
+	machine, err := unix.Dup(int(tap.Fd()))
+	if err == nil {
+		err = tap.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "ip", "link", "set", own, "nomaster", "down")
+	if err := Name("lab0").Reconnect(mac); err != nil {
+		t.Error(err)
+	}
+	if !connected(t) {
+		t.Error("it is not connected again")
+	}
+	unix.Close(machine)
+	if _, err := net.InterfaceByName(own); err == nil {
+		t.Error("it is left")
+	}
+	if err := Name("lab0").Reconnect(mac); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("one that is gone: %v", err)
+	}
+}
+
+// says reports whether an error is a fault that says so.
+func says(err error, what string) bool {
+	f := fault.As(err)
+	return f != nil && f.Msg == what
+}
+
+// connected reports whether the tap is a port of the bridge, and up.
+func connected(t *testing.T) bool {
+	t.Helper()
+	out, err := exec.Command("ip", "link", "show", "master", "lab0", "up").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(out), " "+own+": ")
+}
+
+func link(t *testing.T, name string) *net.Interface {
+	t.Helper()
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// What keeps machines from a bridge is said, with what to do; looking leaves nothing.
+func TestAble(t *testing.T) {
+	if inNetwork(t) {
+		return
+	}
+	run(t, "ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+	run(t, "ip", "link", "add", "lab1", "type", "bridge") // which has no port, and is down
+	for name, want := range map[Name]string{
+		"lab0": "", "lab1": "", "eth1": "eth1 is no bridge, which machines in the lab's network are connected to", "lab2": "there is no bridge lab2",
+	} {
+		if err := name.Able(); want == "" && err != nil || want != "" && !says(err, want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+		if want == "" {
+			continue
+		}
+		if _, err := name.Connect(mac); !says(err, want) {
+			t.Errorf("connect to %s: %v, want %q", name, err, want)
+		}
+	}
+	all, err := net.Interfaces()
+	if err != nil || len(all) != 5 {
+		t.Errorf("there is %v, %v", all, err)
+	}
+
+	// Without the right to it.
+	runtime.LockOSThread() // which is not unlocked: the thread ends with the test
+	none := [2]unix.CapUserData{}
+	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+		t.Fatal(err)
+	}
+	if f := fault.As(Name("lab0").Able()); f == nil || f.Msg != "this process may not connect machines to a bridge" || !strings.Contains(f.Hint, "CAP_NET_ADMIN") {
+		t.Errorf("without the right: %v", f)
+	}
+}
