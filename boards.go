@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"walt/netboot/nic"
 	"walt/nodes"
 	"walt/pause"
+	"walt/vnode/bridge"
 )
 
 // boardsAgain is after how long the server tries again to serve boards and PCs.
@@ -33,10 +35,13 @@ func (s *server) serveBoards(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if why := fmt.Sprint(err); why != told {
+		why := fmt.Sprint(err)
+		trouble := "boards and PCs cannot boot from here: " + why
+		s.netboot.Unserved(fault.Failedf("%s", trouble))
+		if why != told {
 			s.log.Error("boards and PCs cannot boot from here; it is tried again every minute", "interface", s.segment.Interface, "err", err)
 			told = why
-			s.lab.Troubled(ctx, netboot.BootTrouble, nodes.Trouble{Text: "boards and PCs cannot boot from here: " + why})
+			s.lab.Troubled(ctx, netboot.BootTrouble, nodes.Trouble{Text: trouble})
 		}
 		if pause.For(ctx, boardsAgain) != nil {
 			return nil
@@ -65,10 +70,16 @@ func checkNetwork(ctx context.Context, c config.Config) (notes []string, err err
 	if err != nil {
 		return nil, err
 	}
-	if err := netboot.CheckBoards(ctx, i, segment, i.MAC); err != nil {
+	who := "boards and PCs"
+	err = netboot.CheckBoards(ctx, i, segment, i.MAC)
+	if c.Virtual.Network == config.InLab {
+		who = "boards, PCs and machines"
+		err = errors.Join(err, bridge.Name(i.Name).Able())
+	}
+	if err != nil {
 		return nil, err
 	}
-	serves := fmt.Sprintf("boards and PCs on %s, to which the server is %s", i.Name, i.Addr)
+	serves := fmt.Sprintf("%s on %s, to which the server is %s", who, i.Name, i.Addr)
 	if segment.DHCP == netboot.Full {
 		serves += fmt.Sprintf("; they get addresses from %s to %s", segment.First, segment.Last)
 	}

@@ -25,6 +25,7 @@ import (
 	"walt/netboot/initrd"
 	"walt/nodes"
 	"walt/state/badger"
+	"walt/vnode/bridge"
 	"walt/vnode/lan"
 	"walt/vnode/qemu"
 )
@@ -43,10 +44,17 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) 
 		return g.Wait()
 	})
 	s.qemu, err = qemu.New(qemu.Config{
-		Dir: machinesDir(c.Data), Program: c.Virtual.QEMU,
-		Lab: s.lab, Boots: s.netboot, Subnet: c.Virtual.Net, LAN: s.network.get, Log: s.log,
+		Dir: machinesDir(c.Data), Program: c.Virtual.QEMU, Lab: s.lab, Boots: s.netboot, Network: s.networkOf(c), Log: s.log,
 	})
 	return err
+}
+
+// networkOf is the network that machines are on.
+func (s *server) networkOf(c config.Config) qemu.Network {
+	if c.Virtual.Network == config.InLab {
+		return qemu.Bridged{Bridge: bridge.Name(c.Network.Interface), Segment: s.netboot}
+	}
+	return qemu.Private{Subnet: c.Virtual.Net, Leases: s.netboot, LAN: s.network.get}
 }
 
 // machinesDir is where a data directory holds the files of machines.
@@ -102,7 +110,7 @@ func limitsOf(v config.Virtual) nodes.Limits {
 func (s *server) noteVirtual(v config.Virtual) (told []any) {
 	was := s.virtual
 	s.virtual = v
-	s.virtual.Kind, s.virtual.QEMU, s.virtual.Subnet, s.virtual.Net = was.Kind, was.QEMU, was.Subnet, was.Net
+	s.virtual.Kind, s.virtual.QEMU, s.virtual.Network, s.virtual.Subnet, s.virtual.Net = was.Kind, was.QEMU, was.Network, was.Subnet, was.Net
 	for _, part := range []struct {
 		what string
 		keys map[string]bool
@@ -110,7 +118,7 @@ func (s *server) noteVirtual(v config.Virtual) (told []any) {
 		{"changed", map[string]bool{
 			"boot": v.Boot != was.Boot, "cpus": v.CPUs != was.CPUs, "max": v.Max != was.Max, "memory": v.RAM != was.RAM, "nat": v.NAT != was.NAT,
 		}},
-		{"needs_restart", map[string]bool{"kind": v.Kind != was.Kind, "qemu": v.QEMU != was.QEMU, "subnet": v.Net != was.Net}},
+		{"needs_restart", map[string]bool{"kind": v.Kind != was.Kind, "network": v.Network != was.Network, "qemu": v.QEMU != was.QEMU, "subnet": v.Subnet != was.Subnet}},
 	} {
 		maps.DeleteFunc(part.keys, func(_ string, differs bool) bool { return !differs })
 		if len(part.keys) > 0 {

@@ -116,7 +116,7 @@ func TestWhatVirtualNodesAre(t *testing.T) {
 		var log bytes.Buffer
 		s := &server{log: slog.New(slog.NewTextHandler(&log, nil))}
 		var err error
-		if s.qemu, err = qemu.New(qemu.Config{Dir: "/m", Program: c.program}); err != nil {
+		if s.qemu, err = qemu.New(qemu.Config{Dir: "/m", Program: c.program, Network: qemu.Private{}}); err != nil {
 			t.Fatal(err)
 		}
 		creates := s.creates(c.kind)
@@ -223,10 +223,10 @@ func TestNoteVirtual(t *testing.T) {
 	}
 	tell(was, "")
 	v := was
-	v.Boot, v.RAM, v.NAT, v.Kind, v.Net = "pxe", 512, true, "qemu", netip.MustParsePrefix("10.0.0.0/24")
-	tell(v, fmt.Sprint("changed", "[virtual] boot, memory, nat", "needs_restart", "[virtual] kind, subnet"))
+	v.Boot, v.RAM, v.NAT, v.Kind, v.Subnet, v.Network = "pxe", 512, true, "qemu", "10.0.0.0/24", config.InLab
+	tell(v, fmt.Sprint("changed", "[virtual] boot, memory, nat", "needs_restart", "[virtual] kind, network, subnet"))
 	v.Max = 3
-	tell(v, fmt.Sprint("changed", "[virtual] max", "needs_restart", "[virtual] kind, subnet"))
+	tell(v, fmt.Sprint("changed", "[virtual] max", "needs_restart", "[virtual] kind, network, subnet"))
 	v = was
 	tell(v, fmt.Sprint("changed", "[virtual] boot, max, memory, nat"))
 	v.CPUs, v.QEMU = 2, "/opt/qemu"

@@ -65,6 +65,7 @@ func (k *checker) config(c *Config) {
 	}
 	k.network(&c.Network)
 	k.virtual(&c.Virtual)
+	k.machines(&c.Virtual, c.Network)
 	if c.SSH.MaxConnections < 1 {
 		k.wrong("ssh.max_connections", "%d is too small; want at least 1", c.SSH.MaxConnections)
 	}

@@ -90,18 +90,23 @@ type Network struct {
 
 // Virtual is about the nodes that the server itself runs.
 type Virtual struct {
-	Kind   string `toml:"kind"`   // what new ones are: auto, simulated or qemu
-	QEMU   string `toml:"qemu"`   // program, "" to look for it in PATH
-	Subnet string `toml:"subnet"` // IPv4 network of machines, as in 10.217.0.0/20
-	NAT    bool   `toml:"nat"`    // machines reach the world
-	Memory string `toml:"memory"` // that all machines may take together, as in 8G; "" for most of the host's
-	CPUs   int    `toml:"cpus"`   // that one machine may have, 0 for as many as the host has
-	Max    int    `toml:"max"`    // machines that may be on, 0 for any number
-	Boot   string `toml:"boot"`   // how the kernel of a machine comes into its memory, unless it is set itself: direct or pxe
+	Kind    string `toml:"kind"`    // what new ones are: auto, simulated or qemu
+	QEMU    string `toml:"qemu"`    // program, "" to look for it in PATH
+	Network string `toml:"network"` // that machines are on: InServer or InLab
+	Subnet  string `toml:"subnet"`  // IPv4 network of machines, as in 10.217.0.0/20, in the former
+	NAT     bool   `toml:"nat"`     // machines reach the world, from the former
+	Memory  string `toml:"memory"`  // that all machines may take together, as in 8G; "" for most of the host's
+	CPUs    int    `toml:"cpus"`    // that one machine may have, 0 for as many as the host has
+	Max     int    `toml:"max"`     // machines that may be on, 0 for any number
+	Boot    string `toml:"boot"`    // how the kernel of a machine comes into its memory, unless it is set itself: direct or pxe
 
-	Net netip.Prefix `toml:"-"` // what Subnet says
+	Net netip.Prefix `toml:"-"` // what Subnet says; the zero Prefix InLab
 	RAM int          `toml:"-"` // what Memory says, in MiB; 0 when it says nothing
 }
+
+// The networks of machines: one of their own, inside of the server, or that of boards and
+// PCs, on a bridge of the host.
+const InServer, InLab = "private", "lab"
 
 // SSH is about connections and logins.
 type SSH struct {
@@ -155,7 +160,7 @@ func base() Config {
 		Docker:  Docker{Host: "unix:///var/run/docker.sock"},
 		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
 		Network: Network{DHCP: "full", Loaders: defaultLoaders},
-		Virtual: Virtual{Kind: "auto", Boot: "direct", Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
+		Virtual: Virtual{Kind: "auto", Boot: "direct", Network: InServer, Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{
 			MaxConnections: 1000,
 			LoginGrace:     Duration{Duration: 30 * time.Second},

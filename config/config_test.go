@@ -110,7 +110,7 @@ func TestLoad(t *testing.T) {
 			RouterAddr: netip.MustParseAddr("192.168.7.254"), DNSAddr: netip.MustParseAddr("192.168.7.253"),
 		},
 		Virtual: config.Virtual{
-			Kind: "qemu", QEMU: "/opt/qemu", Subnet: "192.168.77.0/24", NAT: true, Net: netip.MustParsePrefix("192.168.77.0/24"),
+			Kind: "qemu", QEMU: "/opt/qemu", Network: config.InServer, Subnet: "192.168.77.0/24", NAT: true, Net: netip.MustParsePrefix("192.168.77.0/24"),
 			Memory: "1536M", RAM: 1536, CPUs: 3, Max: 20, Boot: "pxe",
 		},
 		SSH: config.SSH{
@@ -210,6 +210,10 @@ func TestProblems(t *testing.T) {
 		{"[virtual]\nsubnet = \"fd00::/64\"", `:2: virtual.subnet: "fd00::/64" is not a private`},
 		{"[virtual]\nsubnet = \"10.0.0.0/30\"", `:2: virtual.subnet:`},
 		{"[virtual]\nsubnet = \"\"", `:2: virtual.subnet:`},
+		{"[virtual]\nnetwork = \"bridge\"", `:2: virtual.network: "bridge" is no network of machines; want "private" for one inside of the server, or "lab" for`},
+		{"[virtual]\nnetwork = \"lab\"", `:2: virtual.network: "lab" is the network of boards and PCs, and there is none; name a bridge in [network] interface, as in "lab0"`},
+		{"[virtual]\nnetwork = \"lab\"\n[network]\ninterface = \"lab0\"\ndhcp = \"proxy\"", `:2: virtual.network: "lab" is for dhcp = "full" below [network] alone`},
+		{"[virtual]\nnetwork = \"lab\"\nnat = true\n[network]\ninterface = \"lab0\"", `:3: virtual.nat: is for network = "private" alone; the way out of the lab's network is [network] router`},
 		{"[docker]\nhost = \"/var/run/docker.sock\"", `:2: docker.host: "/var/run/docker.sock" is not an address of a docker daemon`},
 		{"[docker]\nhost = \"unix://relative\"", `:2: docker.host:`},
 

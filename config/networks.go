@@ -99,6 +99,24 @@ func (k *checker) virtual(v *Virtual) {
 	}
 }
 
+// machines checks which network machines are on.
+func (k *checker) machines(v *Virtual, n Network) {
+	if v.Network == InServer {
+		return
+	}
+	switch {
+	case v.Network != InLab:
+		k.wrong("virtual.network", `%q is no network of machines; want "private" for one inside of the server, or "lab" for that of boards and PCs`, v.Network)
+	case n.Interface == "":
+		k.wrong("virtual.network", `"lab" is the network of boards and PCs, and there is none; name a bridge in [network] interface, as in "lab0"`)
+	case n.DHCP != "full":
+		k.wrong("virtual.network", `"lab" is for dhcp = "full" below [network] alone: machines know their addresses before they start`)
+	case v.NAT:
+		k.wrong("virtual.nat", `is for network = "private" alone; the way out of the lab's network is [network] router`)
+	}
+	v.Net = netip.Prefix{}
+}
+
 // mebibytes is a size as in 512M or 8G, 0 when it is none.
 func mebibytes(s string) int {
 	number, gigabytes := strings.CutSuffix(strings.ToUpper(s), "G")

@@ -55,7 +55,8 @@ type boards struct {
 	mac     net.HardwareAddr // of this host on it
 	devices Devices
 
-	named atomic.Bool // that it answers what devices ask about names
+	named atomic.Bool        // that it answers what devices ask about names
+	begun *verdict[struct{}] // whether devices can begin to boot
 
 	mu      sync.Mutex
 	holders map[netip.Addr]ethernet.MAC // of addresses that the server gave
@@ -70,9 +71,15 @@ type boards struct {
 
 // machine is a node as who boots.
 func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
-	m := Machine{Name: d.Name, MAC: d.MAC, Model: d.Model, IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Params: boardParams, Settings: d.Settings()}
+	m := b.place(ip)
+	m.Name, m.MAC, m.Model, m.Params, m.Settings = d.Name, d.MAC, d.Model, boardParams, d.Settings()
 	m.Settings.Loader = nodes.PXE // it comes with nothing
 	return m
+}
+
+// place is what somebody with an address reaches from there.
+func (b *boards) place(ip netip.Addr) Machine {
+	return Machine{IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.dns(), Domain: b.Domain}
 }
 
 // Host implements dhcp.Hosts: who asks is a device of the lab from then on.
@@ -87,6 +94,10 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	defer cancel()
 	d, err := b.devices.Met(ctx, nodes.Arrival{MAC: c.MAC, Model: modelOf(c), Host: c.Name})
 	if err == nil && d.Virtual() {
+		if h, runs := b.Server.Host(ctx, c); runs && b.Net.Contains(h.IP) {
+			h.Time, h.DNS = b.Segment.Server, b.dns()
+			return h, true
+		}
 		err = fault.Failedf("it has the MAC address of %s, which runs on the server", d.Name)
 	}
 	var ip netip.Addr

@@ -18,6 +18,9 @@ func Boards(s *Server, on BoardNetwork, segment Segment, devices Devices) (dhcp.
 	return b, b.script
 }
 
+// Begin says why nobody begins to boot on a segment, nil when they do.
+func Begin(hosts dhcp.Hosts, why error) { hosts.(*boards).begun.set(struct{}{}, why) }
+
 // ServeNames has what answers the devices of a segment answer what they ask about names,
 // until ctx ends.
 func ServeNames(ctx context.Context, hosts dhcp.Hosts) { hosts.(*boards).serveNames(ctx) }

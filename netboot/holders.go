@@ -139,7 +139,7 @@ func (b *boards) resume(ctx context.Context) error {
 		}
 		b.holds(k.ip, k.mac)
 		d, here, err := b.devices.Device(ctx, k.mac)
-		if err == nil && here && d.Kind == nodes.Node {
+		if err == nil && here && d.Kind == nodes.Node && !d.Virtual() { // whose host does that
 			_, err = b.Resume(ctx, b.machine(d, k.ip))
 		}
 		if err != nil {

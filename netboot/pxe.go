@@ -25,7 +25,7 @@ func (s *Server) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 		s.Lab.Reached(ctx, b.node(), nodes.StepAddress)
 	}
 	m := b.machine
-	h := dhcp.Host{Name: string(m.Name), IP: m.IP, Net: m.Net, Server: m.Server, Router: m.Router, DNS: m.DNS}
+	h := dhcp.Host{Name: string(m.Name), IP: m.IP, Net: m.Net, Server: m.Server, Router: m.Router, DNS: m.DNS, Domain: m.Domain}
 	if b.CommandLine != "" {
 		h.Script = b.url("ipxe")
 	}

@@ -105,12 +105,14 @@ func (b *boards) begin(ctx context.Context) error {
 		if err == nil {
 			b.Log.Info("boards and PCs boot from here", "network", b.Net, "address", b.Segment.Server, "dhcp", b.DHCP)
 			told = ""
+			b.begun.set(struct{}{}, nil)
 			b.Lab.Calmed(BootTrouble)
 			err = b.serveFirmware(ctx)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
+		b.begun.set(struct{}{}, fault.Failedf("boards and PCs cannot begin to boot from here: %v", err))
 		if why := fmt.Sprint(err); why != told {
 			b.Log.Error("boards and PCs cannot begin to boot from here; it is tried again every minute", "network", b.Net, "err", err)
 			told = why
@@ -222,5 +224,6 @@ func newBoards(s *Server, on BoardNetwork, segment Segment, mac net.HardwareAddr
 		Server: s, Segment: segment, on: on, mac: mac, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}, roms: map[ethernet.MAC]*rom{},
 		foreign: map[netip.Addr]*foreigner{}, look: make(chan netip.Addr, 1),
 		loaded: map[ethernet.MAC]bool{}, ran: map[ethernet.MAC]bool{}, silent: map[ethernet.MAC]int{},
+		begun: newVerdict[struct{}](),
 	}
 }

@@ -83,8 +83,10 @@ func (b *boards) setLoaded(mac ethernet.MAC, is bool) {
 	}
 }
 
-// beCalled has the server find the devices of the segment by their addresses.
+// beCalled has the server find the devices of the segment by their addresses, and know
+// where its own machines are there.
 func (b *boards) beCalled() {
+	b.segment.set(b, nil)
 	b.Server.mu.Lock()
 	defer b.Server.mu.Unlock()
 	b.called = append(b.called, b.calls)

@@ -23,7 +23,9 @@ const (
 	hung  = "its shutdown hung, and was cut short"
 	// unanswered is of a machine that an earlier server left.
 	unanswered = "power cut: it did not answer the server, which had started anew"
-	powerCut   = "power cut: its process on the server was killed, or crashed"
+	// unconnected is of one whose tap somebody removed meanwhile.
+	unconnected = "power cut: it was not connected to the network any more"
+	powerCut    = "power cut: its process on the server was killed, or crashed"
 )
 
 // endingOf reads why a machine ended: reason is that of QEMU's event SHUTDOWN, see

@@ -13,7 +13,6 @@ import (
 	"walt/fault"
 	"walt/netboot"
 	"walt/nodes"
-	"walt/vnode/lan"
 )
 
 // Lab is what the machines are nodes of.
@@ -28,7 +27,6 @@ type Lab interface {
 
 // Boots is what machines boot.
 type Boots interface {
-	Lease(context.Context, ethernet.MAC, netip.Prefix) (netip.Addr, error)
 	Prepare(context.Context, netboot.Machine) (netboot.Boot, error)
 	Resume(context.Context, netboot.Machine) (bool, error)
 	Over(netip.Addr)
@@ -41,10 +39,8 @@ type Config struct {
 	Program string // of QEMU, "" for where it usually is
 	Lab     Lab
 	Boots   Boots
-	Subnet  netip.Prefix // of the network that they are on
-	// LAN returns that network, when it is there.
-	LAN func(context.Context) (*lan.LAN, error)
-	Log *slog.Logger
+	Network Network
+	Log     *slog.Logger
 }
 
 // Hypervisor runs the virtual nodes that are machines.
@@ -78,8 +74,10 @@ func (h *Hypervisor) Able() error {
 	if err := h.reachable(); err != nil {
 		return err
 	}
-	_, err := h.emulator.find()
-	return err
+	if _, err := h.emulator.find(); err != nil {
+		return err
+	}
+	return h.Network.Able()
 }
 
 // Start powers the node on. If it is on, its power is cut first, and Start returns
@@ -158,8 +156,8 @@ func (h *Hypervisor) reachable() error {
 		WithHint("the server needs a data directory whose path is %d bytes shorter", over)
 }
 
-// describe says who a node is, and what it consists of.
-func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machine, Spec, error) {
+// describe says who a node is, whose machine may run already, and what it consists of.
+func (h *Hypervisor) describe(ctx context.Context, n nodes.Name, runs bool) (netboot.Machine, Spec, error) {
 	found, err := h.Lab.Named(ctx, []nodes.Name{n})
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("there is no node %s", n)
@@ -168,13 +166,12 @@ func (h *Hypervisor) describe(ctx context.Context, n nodes.Name) (netboot.Machin
 		return netboot.Machine{}, Spec{}, err
 	}
 	d := found[0]
-	ip, err := h.Boots.Lease(ctx, d.MAC, h.Subnet)
+	who, err := h.Network.Place(ctx, d.MAC, runs)
 	if err != nil {
 		return netboot.Machine{}, Spec{}, err
 	}
 	s := Spec{MAC: d.MAC, Memory: d.Settings().Memory(), CPUs: d.Settings().CPUs()}
-	server := lan.ServerOf(h.Subnet) // it is the way out, too, and answers names
-	who := netboot.Machine{Name: n, MAC: d.MAC, Model: d.Model, Virtual: true, IP: ip, Server: server, Net: h.Subnet, Router: server, DNS: server, Memory: s.Memory, Settings: d.Settings()}
+	who.Name, who.MAC, who.Model, who.Virtual, who.Memory, who.Settings = n, d.MAC, d.Model, true, s.Memory, d.Settings()
 	return who, s, nil
 }
 

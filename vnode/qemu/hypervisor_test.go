@@ -13,8 +13,8 @@ import (
 
 	"walt/ethernet"
 	"walt/fault"
+	"walt/netboot"
 	"walt/nodes"
-	"walt/vnode/lan"
 )
 
 // known is a lab with one node, and what leases it an address.
@@ -34,6 +34,20 @@ func (known) Lease(context.Context, ethernet.MAC, netip.Prefix) (netip.Addr, err
 	return netip.MustParseAddr("10.0.0.2"), nil
 }
 
+// offline is a network that no machine gets connected to: it calls connect, which fails.
+type offline struct {
+	Private
+	connect func(context.Context) error
+}
+
+func (offline) Place(context.Context, ethernet.MAC, bool) (netboot.Machine, error) {
+	return netboot.Machine{IP: netip.MustParseAddr("10.0.0.2")}, nil
+}
+
+func (o offline) Connect(ctx context.Context, _ netboot.Machine, _ string, _ bool) (Cable, error) {
+	return Cable{}, o.connect(ctx)
+}
+
 // A machine that a server finds and cannot go on with does not run on unseen; one that
 // it leaves goes on.
 func TestMachineThatCannotBeGoneOnWith(t *testing.T) {
@@ -42,7 +56,7 @@ func TestMachineThatCannotBeGoneOnWith(t *testing.T) {
 	for _, leave := range []bool{false, true} {
 		dir := place(t)
 		ended, over := leftover(t, dir), false
-		h, err := New(Config{Dir: filepath.Dir(dir), Lab: known{}, Boots: known{over: &over}, LAN: func(context.Context) (*lan.LAN, error) { return nil, none }})
+		h, err := New(Config{Dir: filepath.Dir(dir), Lab: known{}, Boots: known{over: &over}, Network: offline{connect: func(context.Context) error { return none }}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,6 +80,26 @@ func TestMachineThatCannotBeGoneOnWith(t *testing.T) {
 	}
 }
 
+// One whose tap somebody removed, or that began on another network, is started anew.
+func TestMachineThatLostItsNetwork(t *testing.T) {
+	t.Parallel()
+	dir := place(t)
+	ended := leftover(t, dir)
+	lab := known{over: new(bool)}
+	h, err := New(Config{Dir: filepath.Dir(dir), Lab: lab, Boots: lab, Network: Private{Leases: lab}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, l, _, err := h.begin("vm1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := h.run(ctx, l, "vm1", true); err != nil || got != (ending{again: true, why: unconnected}) {
+		t.Errorf("it ended as %+v, %v", got, err)
+	}
+	<-ended
+}
+
 // tells is a lab that keeps why a machine does not run.
 type tells struct {
 	known
@@ -86,7 +120,7 @@ func TestFullDisk(t *testing.T) {
 	full := &os.PathError{Op: "write", Path: "/x/qemu.log", Err: syscall.ENOSPC}
 	h, err := New(Config{
 		Dir: place(t), Lab: lab, Boots: lab, Log: slog.New(slog.NewTextHandler(&log, nil)),
-		LAN: func(context.Context) (*lan.LAN, error) { return nil, full },
+		Network: offline{connect: func(context.Context) error { return full }},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"syscall"
 
 	"walt/fault"
 	"walt/netboot"
 	"walt/nodes"
-	"walt/vnode/lan"
 )
 
 // life is the time for which one node is on, over reboots that it does by itself.
@@ -107,7 +105,7 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, found bool)
 			err = errors.Join(err, m.Kill())
 		}
 	}()
-	who, spec, err := h.describe(ctx, n)
+	who, spec, err := h.describe(ctx, n, found)
 	if err != nil {
 		return end, err
 	}
@@ -139,19 +137,21 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, found bool)
 	if err := h.reachable(); err != nil {
 		return end, err
 	}
-	network, err := h.LAN(ctx)
-	if err != nil {
-		return end, err
-	}
-	port, err := network.Connect(lan.Cable{
-		Name: string(n), MAC: spec.MAC, IP: who.IP,
-		Ours: filepath.Join(dir, switchSocket), Peer: filepath.Join(dir, wireSocket),
-	})
-	if err != nil {
-		return end, err
-	}
-	defer port.Close()
 	if !found {
+		if err := h.endUnseen(dir, n); err != nil {
+			return end, err
+		}
+	}
+	cable, err := h.Network.Connect(ctx, who, dir, found)
+	if errors.Is(err, errCut) && !l.leave.Load() {
+		h.Log.Warn("a machine that runs is started anew", "node", n, "err", err)
+		return ending{again: true, why: unconnected}, m.Kill()
+	}
+	if err != nil {
+		return end, err
+	}
+	defer cable.Close()
+	if spec.Tap = cable.Tap; !found {
 		if m, err = h.boot(ctx, who, spec, dir); err != nil {
 			return end, err
 		}
@@ -173,6 +173,16 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, found bool)
 	}
 }
 
+// endUnseen ends a machine that runs in a directory though none should: it would have the
+// connection to the network that the next one gets.
+func (h *Hypervisor) endUnseen(dir string, n nodes.Name) error {
+	was, err := end(dir)
+	if was && err == nil {
+		h.Log.Warn("a machine that ran unseen was ended: its node starts anew", "node", n)
+	}
+	return err
+}
+
 // boot starts the machine of a node with what it is to boot now.
 func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, dir string) (*Machine, error) {
 	e, err := h.emulator.find()
@@ -190,12 +200,6 @@ func (h *Hypervisor) boot(ctx context.Context, who netboot.Machine, spec Spec, d
 	spec.Kernel, spec.Initrd, spec.CommandLine = b.Kernel, b.Initrd, b.CommandLine
 	if err := setAside(dir); err != nil {
 		return nil, err
-	}
-	switch was, err := end(dir); {
-	case err != nil:
-		return nil, err
-	case was:
-		h.Log.Warn("a machine that ran unseen was ended: its node starts anew", "node", who.Name)
 	}
 	m, err := e.start(ctx, dir, spec)
 	if err != nil && ctx.Err() == nil {

@@ -45,6 +45,7 @@ type Spec struct {
 	MAC    ethernet.MAC
 	Memory int64 // bytes
 	CPUs   int
+	Tap    *os.File // that its network card is connected to; nil: to sockets in its directory
 
 	// Kernel and Initrd are files that it starts with at once; without them it boots
 	// over the network, by iPXE. CommandLine is the kernel's.
@@ -64,7 +65,7 @@ func (e Emulator) arguments(s Spec) []string {
 		"-m", strconv.FormatInt(s.Memory>>20, 10), "-smp", strconv.Itoa(s.CPUs),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-netdev", "dgram,id=n0,local.type=unix,local.path="+wireSocket+",remote.type=unix,remote.path="+switchSocket,
+		"-netdev", s.network(),
 		"-device", "virtio-net-pci,netdev=n0,bootindex=1,mac="+string(s.MAC),
 		"-device", "virtio-rng-pci",
 		"-chardev", "socket,id=s0,server=on,wait=off,path="+serialSocket, "-serial", "chardev:s0",
@@ -74,6 +75,14 @@ func (e Emulator) arguments(s Spec) []string {
 		return append(a, "-boot", "reboot-timeout=5000") // else the firmware gives up for ever
 	}
 	return append(a, "-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.CommandLine)
+}
+
+// network is the argument that says what the network card n0 is connected to.
+func (s Spec) network() string {
+	if s.Tap != nil {
+		return "tap,id=n0,fd=3" // the first of those that start passes on
+	}
+	return "dgram,id=n0,local.type=unix,local.path=" + wireSocket + ",remote.type=unix,remote.path=" + switchSocket
 }
 
 // processor are the arguments that say what a machine runs on.
@@ -112,6 +121,9 @@ func (e Emulator) start(ctx context.Context, dir string, s Spec) (*Machine, erro
 	defer log.Close()
 	c := exec.Command(e.Program, e.arguments(s)...)
 	c.Dir, c.Stdout, c.Stderr = dir, log, log
+	if s.Tap != nil {
+		c.ExtraFiles = []*os.File{s.Tap}
+	}
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it goes on when the server's terminal is closed
 	if err := c.Start(); err != nil {

@@ -19,7 +19,7 @@ func (h *Hypervisor) Resume(ctx context.Context, n nodes.Name) bool {
 }
 
 func (h *Hypervisor) resume(ctx context.Context, n nodes.Name) (bool, error) {
-	who, spec, err := h.describe(ctx, n)
+	who, spec, err := h.describe(ctx, n, true)
 	if err != nil {
 		return false, err
 	}

@@ -17,7 +17,6 @@ import (
 
 	"walt/netboot"
 	"walt/nodes"
-	"walt/vnode/lan"
 )
 
 // leftover is a process that a server left, which answers as a machine does.
@@ -136,11 +135,11 @@ func TestEndAllWithoutFiles(t *testing.T) {
 func TestMachineThatAnswersLate(t *testing.T) {
 	t.Parallel()
 	h, s, ended, asked := newSlow(t)
-	h.LAN = func(ctx context.Context) (*lan.LAN, error) {
+	h.Network = offline{connect: func(ctx context.Context) error {
 		asked <- struct{}{}
 		<-ctx.Done()
-		return nil, ctx.Err()
-	}
+		return ctx.Err()
+	}}
 	dir := h.place(mac)
 	if err := os.Remove(filepath.Join(dir, controlSocket)); err != nil {
 		t.Fatal(err)
@@ -200,23 +199,17 @@ func TestMachineWithoutSocket(t *testing.T) {
 	}
 }
 
-func (slow) Prepare(context.Context, netboot.Machine) (b netboot.Boot, err error) { return b, nil }
-
 // It is told when a machine is ended because its node starts.
 func TestStartTellsOfAMachineUnseen(t *testing.T) {
 	t.Parallel()
 	h, _, ended, _ := newSlow(t)
 	log := new(strings.Builder)
 	h.Log = slog.New(slog.NewTextHandler(log, nil))
-	h.emulator.found, h.emulator.looked = Emulator{Program: "/bin/false"}, time.Now()
-	dir := filepath.Join(h.Dir, folder(mac))
-	if err := os.Remove(filepath.Join(dir, processID)); err != nil {
+	if err := errors.Join(os.Remove(filepath.Join(h.place(mac), processID)), h.Start("vm1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.boot(t.Context(), netboot.Machine{Name: "vm1"}, Spec{MAC: mac}, dir); err == nil {
-		t.Error("a machine runs that ends at once")
-	}
 	<-ended
+	h.lives.Wait()
 	if !strings.Contains(log.String(), "ran unseen was ended") {
 		t.Errorf("the log says %q", log)
 	}
@@ -271,10 +264,10 @@ func newSlow(t *testing.T) (h *Hypervisor, s slow, ended, asked chan struct{}) {
 	asked = make(chan struct{}, 10)
 	h, err := New(Config{
 		Dir: filepath.Dir(dir), Lab: s, Boots: s, Log: slog.New(slog.DiscardHandler),
-		LAN: func(context.Context) (*lan.LAN, error) {
+		Network: offline{connect: func(context.Context) error {
 			asked <- struct{}{}
-			return nil, errors.New("no network")
-		},
+			return errors.New("no network")
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)
