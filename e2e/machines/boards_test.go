@@ -100,14 +100,15 @@ func plug(t *testing.T, name, program string, args ...string) (console string) {
 
 // plugIn switches a PC on that nobody told the server of, in a network of the test's own:
 // it becomes a free node by itself, which is called pc-4f2a1c, and boots the default image
-// of its model. More images are of users. It returns nil where nothing is left to do.
-func plugIn(t *testing.T, firmware []string, images map[string]map[string]string) *world {
+// of its model. More images are of users, and more lines for the section [virtual]. It
+// returns nil where nothing is left to do.
+func plugIn(t *testing.T, firmware []string, images map[string]map[string]string, virtual ...string) *world {
 	t.Helper()
 	if inNetwork(t) {
 		return nil
 	}
 	newSegment(t)
-	return plugInto(t, segment, firmware, images)
+	return plugInto(t, strings.Join(append(virtual, segment), "\n"), firmware, images)
 }
 
 // plugInto does so where the network is there, with a configuration of the server.
