@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"walt/fault"
@@ -33,10 +34,36 @@ type artefacts struct {
 	disk   *content.Disk
 	turns  turns
 	builds flight.Group[struct{}]
+
+	mu   sync.Mutex
+	sums map[string][sha256.Size]byte // of the programs of ours that were needed, by architecture
 }
 
-func newArtefacts(dir string, t turns) artefacts {
-	return artefacts{dir: dir, disk: content.NewDisk(dir), turns: t}
+func newArtefacts(dir string, t turns) *artefacts {
+	return &artefacts{dir: dir, disk: content.NewDisk(dir), turns: t, sums: map[string][sha256.Size]byte{}}
+}
+
+// programs returns the program of ours for an architecture, always the same.
+type programs func(arch string) ([]byte, error)
+
+// sum is that of a program, which takes long to read.
+func (a *artefacts) sum(of programs, arch string) (sum [sha256.Size]byte, err error) {
+	a.mu.Lock() // whoever asks meanwhile waits for that
+	defer a.mu.Unlock()
+	sum, known := a.sums[arch]
+	if known {
+		return sum, nil
+	}
+	program, err := of(arch)
+	if errors.Is(err, initrd.ErrNoAgent) {
+		err = fault.Failedf("%v", err)
+	}
+	if err != nil {
+		return sum, err
+	}
+	sum = sha256.Sum256(program)
+	a.sums[arch] = sum
+	return sum, nil
 }
 
 // turns are for those who have the modules of an image in memory, which may be 250 MB:
@@ -57,25 +84,22 @@ func (t turns) take(ctx context.Context) (leave func(), err error) {
 }
 
 // of returns the files that a boot starts with.
-func (a *artefacts) of(ctx context.Context, b *boot, agent func(arch string) ([]byte, error)) (Boot, error) {
-	program, err := agent(b.arch())
-	if errors.Is(err, initrd.ErrNoAgent) {
-		err = fault.Failedf("%v", err)
-	}
+func (a *artefacts) of(ctx context.Context, b *boot, agent programs) (Boot, error) {
+	program, err := a.sum(agent, b.arch())
 	if err != nil {
 		return Boot{}, err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %x", b.Digest, b.Lender, b.Model, sha256.Sum256(program)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %x", b.Digest, b.Lender, b.Model, program))
 	name := filepath.Join(a.dir, hex.EncodeToString(sum[:16]))
 	files := Boot{Kernel: name + ".kernel", Initrd: name + ".initrd"}
 	_, err = a.builds.Do(ctx, name, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, a.build(ctx, b, program, files)
+		return struct{}{}, a.build(ctx, b, agent, files)
 	})
 	return files, err
 }
 
 // build makes the files of a boot that are not there.
-func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Boot) error {
+func (a *artefacts) build(ctx context.Context, b *boot, agent programs, files Boot) error {
 	now := time.Now()
 	if os.Chtimes(files.Kernel, now, now) == nil && os.Chtimes(files.Initrd, now, now) == nil {
 		return nil
@@ -86,6 +110,10 @@ func (a *artefacts) build(ctx context.Context, b *boot, program []byte, files Bo
 	}
 	defer leave()
 	p, err := b.plan(b.arch())
+	if err != nil {
+		return err
+	}
+	program, err := agent(b.arch())
 	if err != nil {
 		return err
 	}

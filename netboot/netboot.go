@@ -98,7 +98,7 @@ type Config struct {
 	Lab     Lab
 	Library Library
 	Dir     string // for kernels and initramfs, which can be made again
-	// Agent returns the program of ours for an architecture.
+	// Agent returns the program of ours for an architecture, always the same.
 	Agent func(arch string) ([]byte, error)
 	Trust ssh.PublicKey // that may log in to machines
 	Log   *slog.Logger
@@ -132,7 +132,7 @@ type Machine struct {
 // Server serves machines. Its methods may be called at the same time.
 type Server struct {
 	Config
-	files artefacts
+	files *artefacts
 
 	looks flight.Group[struct{}]
 	turns turns
