@@ -63,7 +63,7 @@ format: ## rewrite the code in its standard format
 	$(TOOL) gofumpt -w .
 
 bench: build ## measure what the server promises, ONLY='boots' booting machines: 15 minutes more
-	scripts/parts ssh ssh-keygen sshd docker-registry skopeo
+	scripts/parts ssh ssh-keygen sshd docker-registry skopeo ip in.tftpd
 	$(GO) run ./e2e/bench -waltd bin/waltd $(if $(ONLY),-only '$(ONLY)')
 
 powercut: build ## cut the power of a virtual machine with the server CUTS times: 10 s each

@@ -66,7 +66,7 @@ var imports = map[string][]string{
 	"images/imagetest": {},
 	"power/powertest":  {"pause", "power", "power/snmp"},
 	"e2e/lab":          {},
-	"e2e/bench":        {"api", "auth", "commands", "e2e/lab", "images", "images/content", "journal", "netboot/nfs", "nodes", "power", "state", "state/badger"},
+	"e2e/bench":        {"api", "auth", "commands", "e2e/lab", "images", "images/content", "journal", "netboot/boottest", "netboot/instructions", "netboot/nfs", "nodes", "power", "state", "state/badger"},
 	"netboot/boottest": {},
 	"e2e/powercut":     {"e2e/lab"},
 }

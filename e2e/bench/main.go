@@ -42,7 +42,13 @@ func main() {
 	changes := flag.Int("changes", 100000, "so many `changes` make the lab of age old")
 	rounds := flag.Int("rounds", 10, "so many `times` machines boot of each kind")
 	wish := flag.String("bare-wish", "", "be the wish server of the comparison, with this host `key`")
+	bare := flag.String("bare-http", "", "be the HTTP server of the comparison, of this `file`")
+	inside := flag.Bool("inside", false, "measure the part network: this is a network of its own")
 	flag.Parse()
+	if *bare != "" {
+		fmt.Fprintln(os.Stderr, "bench:", bareHTTP(*bare))
+		os.Exit(1)
+	}
 	if *wish != "" {
 		fmt.Fprintln(os.Stderr, "bench:", bareWish(*wish))
 		os.Exit(1)
@@ -54,7 +60,11 @@ func main() {
 	}
 	b := &bench{only: pattern, nodes: *nodes, changes: *changes, rounds: *rounds}
 	if b.waltd, err = filepath.Abs(*waltd); err == nil {
-		err = b.run()
+		if *inside {
+			err = b.insideNetwork()
+		} else {
+			err = b.run()
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -87,6 +97,7 @@ var parts = []struct {
 	{"images", 1, (*bench).images, false},
 	{"sizes", 10, (*bench).sizes, false},
 	{"nfs", 0, (*bench).nfs, false},
+	{"network", 0, (*bench).network, false},
 	{"boots", 0, (*bench).boots, true},
 }
 

@@ -144,6 +144,7 @@ type Image struct {
 	Bulk      int // KiB of noise in each of Layers more layers
 	Layers    int
 	Platforms []string // architectures: a list of one image for each
+	Files     []string // more of them: the path and the content of each, of directories "" behind a path that ends with "/"
 }
 
 // Push puts the image into the registry, as waltplatform/<model>-default for
@@ -235,7 +236,11 @@ func (i Image) build(arch string) (v1.Image, error) {
 	for _, files := range [][]string{
 		{"etc/", "", "etc/os-release", "ID=walt\n", "root/", "", "tmp/", ""},
 		{"etc/image", i.Models[0] + "-default\n", "etc/version", i.Version, "etc/arch", arch},
+		i.Files,
 	} {
+		if len(files) == 0 {
+			continue
+		}
 		content, err := archive(files)
 		if err != nil {
 			return nil, err
