@@ -47,6 +47,7 @@
 //	stopped.go     boots that stopped before the image's own programs run
 //	status.go      what was heard of each node since the server started
 //	statelog.go    which nodes came up and went down, for the log
+//	unnoted.go     and what of that the store does not take
 //	flap.go        and how many of that it is told of a node at most
 //	watchdog.go    nodes that do not come up in time
 //	asleep.go      and boards whose firmware has stopped
