@@ -30,7 +30,7 @@ func deviceCommands() []Command {
 		Long: `Registers a device by its MAC address. One with a model is a node: free at once
 when the default image of the model is here, else as soon as that was
 downloaded, which goes on in the background. One without a model stays unknown;
-"device add" again with the same name and MAC and a model tells it later.`,
+"device config NAME model=MODEL" tells it later.`,
 		Args: []Arg{{Name: "NAME"}},
 		Flags: []Flag{
 			{Name: "mac", Value: "MAC", Usage: "its MAC address"},
@@ -187,6 +187,9 @@ func (c *Call) stateOf(d *nodes.DeviceStatus, jobs []images.Job) string {
 		}
 		return "downloading " + j.What + ": " + c.progressOf(j)
 	}
+	if told := c.Lab.ArchOf(d.MAC); told != "" {
+		return "no model known, firmware of " + string(told)
+	}
 	return "no model known"
 }
 
@@ -223,6 +226,12 @@ func deviceAdd(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	c.sayWhatIs(d)
+	return nil
+}
+
+// sayWhatIs says what a device is by its model.
+func (c *Call) sayWhatIs(d nodes.Device) {
 	switch {
 	case d.Kind == nodes.Node && !d.Free():
 		c.say("%s is known already: a node of %s that boots %s", d.Name, d.Owner(), d.Image)
@@ -231,10 +240,9 @@ func deviceAdd(ctx context.Context, c *Call) error {
 	case d.Model != "":
 		c.say("%s becomes a free node when %s is here: the download goes on in the background (see: device show)", d.Name, images.DefaultRef(d.Model))
 	default:
-		c.say("%s is registered; it stays unknown until its model is told: device add %s --mac %s --model MODEL", d.Name, d.Name, d.MAC)
+		c.say("%s is registered; it stays unknown until its model is told: device config %s model=MODEL", d.Name, d.Name)
 		c.note("If it is a switch: device config %s type=switch (see: help show power)", d.Name)
 	}
-	return nil
 }
 
 // forgetDevices forgets the devices of the first argument, or those that nobody knows.

@@ -106,7 +106,17 @@ func (c *Call) configure(ctx context.Context, set nodes.Set, nodesOnly bool, wan
 	if err != nil {
 		return err
 	}
-	if !c.on("json") {
+	switch modelled := slices.ContainsFunc(want, func(a nodes.Assignment) bool { return a.Key == "model" }); {
+	case c.on("json"):
+	case modelled:
+		now, err := c.Lab.Named(ctx, done)
+		if err != nil {
+			return err
+		}
+		for _, d := range now {
+			c.sayWhatIs(*d.Device)
+		}
+	default:
 		for _, n := range done {
 			c.say("%s is configured", n)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"walt/images"
 	"walt/nodes"
 )
 
@@ -25,7 +26,7 @@ func TestDevices(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device add thing --mac 52-54-00-00-00-77",
-			stdout: "thing is registered; it stays unknown until its model is told: device add thing --mac 52:54:00:00:00:77 --model MODEL\n",
+			stdout: "thing is registered; it stays unknown until its model is told: device config thing model=MODEL\n",
 			stderr: "If it is a switch: device config thing type=switch (see: help show power)\n",
 		},
 		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}]}` + "\n"},
@@ -120,6 +121,37 @@ func TestDeviceThatReportsItself(t *testing.T) {
 	if got := lab.run("bob", "device show rpi-1 --json", ""); !strings.Contains(got.stdout, `"reports_itself_as":"rpi-400"}`) {
 		t.Errorf("for programs it is %+v", got)
 	}
+}
+
+// A device whose model is told is a free node, or becomes one.
+func TestModelOfDevices(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	_, err := lab.nodes.Met(t.Context(), nodes.Arrival{MAC: "52:54:00:00:00:77", Arch: nodes.X86, Host: "thing"})
+	lab.must(err)
+	_, err = lab.nodes.Met(t.Context(), nodes.Arrival{MAC: "52:54:00:00:00:78", Host: "other"})
+	lab.must(err)
+	lab.nodes.Platforms = images.KnownPlatforms().Of
+	if got := lab.ok("bob", "device show thing"); !strings.HasSuffix(got, " no model known, firmware of PCs (x86)\n") {
+		t.Errorf("before, it is shown as %q", got)
+	}
+	lab.tell([]step{
+		{user: "bob", line: "device config thing model=x_86", status: StatusUsage, stderr: "walt: invalid model \"x_86\"\n  a model is 1 to 54 lower-case letters, digits or -, as in rpi-3-b or pc-x86-64\n"},
+		{
+			user: "bob", line: "device config thing model=rpi-3-b", status: StatusFailed,
+			stderr: "walt: thing cannot be a rpi-3-b, which runs linux/arm64, linux/arm/v7, linux/arm/v6, linux/arm/v5: its firmware is one of PCs (x86); nothing changed\n" +
+				"  see what is known of it with: device show thing\n",
+		},
+		{user: "bob", line: "device config thing model=pc-x86-64", stdout: "thing is a free node and boots waltplatform/pc-x86-64-default\n"},
+		{user: "bob", line: "device config thing model", stdout: "NAME   SETTING  VALUE\nthing  model    pc-x86-64\n"},
+		{
+			user: "bob", line: "device config other model=rpi-5-b",
+			stdout: "other becomes a free node when waltplatform/rpi-5-b-default is here: the download goes on in the background (see: device show)\n",
+		},
+		{user: "carol", line: "log show --type registration --issuers thing --history 1s", stdout: "2026-11-22 12:00:00 registration server thing: unknown , 52:54:00:00:00:77\n" +
+			"2026-11-22 12:00:00 registration bob thing: configured: model=pc-x86-64\n" +
+			"2026-11-22 12:00:00 registration bob thing: node pc-x86-64\n"},
+	})
 }
 
 // All devices whose model nobody knows are forgotten at once, and no others.

@@ -105,6 +105,8 @@ var hintCases = []hintCase{
 	{user: "bob", line: "node ping pc-1"},
 	{user: "bob", line: "node run rpi-1 ls"},
 	{user: "bob", line: "node run pc-1 ls"},
+	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "device config rpi-1 model=rpi-4-b"},
+	{user: "bob", line: "device config rpi-1 model=rpi-9"},
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node acquire rpi-1"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node release rpi-1"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node release rpi-*"},
@@ -159,7 +161,7 @@ var hintCases = []hintCase{
 
 // What stands for something in a hint, and what a user might put there.
 var fillIn = strings.NewReplacer(
-	" SET", " rpi-2", " NODE", " rpi-2", " NAME", " fresh", " MODEL", " rpi-3-b", " USER", " carol", " NEW", " second", " SWITCH", " switch-1", "=NAME", "=switch-1", "=N", "=1",
+	" SET", " rpi-2", " NODE", " rpi-2", " NAME", " fresh", " MODEL", " rpi-3-b", "=MODEL", "=rpi-3-b", " USER", " carol", " NEW", " second", " SWITCH", " switch-1", "=NAME", "=switch-1", "=N", "=1",
 	" MAC", " 52:54:00:00:00:98", " IMAGE", " spare", " FINGERPRINT", " "+fingerprint("phone"), " < KEY.pub", "",
 )
 
@@ -249,6 +251,7 @@ var metElsewhere = []string{
 	"its model is not known, tell it",                                                 // on the screen of a board
 	"Usage:\n  waltd serve", "of a running server: ssh", "a backup is made by: waltd", // of waltd itself
 	"\nMore: help show %s\n",
+	"see what is known of it with: device show %s",                            // TestModelThatDoesNotFit
 	"see what it is doing with: node show %s", "test it with: device test %s", // TestTestsThatEnd, as the next two
 	"see who with: log show --issuers %s", "see how that goes with: log show --issuers",
 	"try again with: node reboot %s",             // a reboot that failed may fail again

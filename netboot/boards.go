@@ -92,7 +92,7 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, meetLimit)
 	defer cancel()
-	d, err := b.devices.Met(ctx, nodes.Arrival{MAC: c.MAC, Model: modelOf(c), Host: c.Name})
+	d, err := b.devices.Met(ctx, nodes.Arrival{MAC: c.MAC, Model: modelOf(c), Arch: archOf(c), Host: c.Name})
 	if err == nil && d.Virtual() {
 		if h, runs := b.Server.Host(ctx, c); runs && b.Net.Contains(h.IP) {
 			h.Time, h.DNS = b.Segment.Server, b.dns()
@@ -160,7 +160,7 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made *boot, why string, seconds int) {
 	switch {
 	case d.Model == "":
-		return nil, fmt.Sprintf("its model is not known, tell it: device add %s --mac %s --model MODEL", d.Name, d.MAC), waits
+		return nil, fmt.Sprintf("its model is not known, tell it: device config %s model=MODEL", d.Name), waits
 	case d.Kind != nodes.Node:
 		return nil, fmt.Sprintf("the default image of %s is not here yet", d.Model), waits
 	case !b.enter(ip):

@@ -108,7 +108,7 @@ func TestBoards(t *testing.T) {
 			t.Errorf("it is to do %q, want it to show %q", got, why)
 		}
 	}
-	waits("its model is not known, tell it: device add one --mac 52:54:00:00:00:01 --model MODEL")
+	waits("its model is not known, tell it: device config one model=MODEL")
 	host(dhcp.Client{MAC: one.MAC, Arch: []uint16{7}})
 	waits("the default image of pc-x86-64 is not here yet")
 	for _, from := range []string{"127.0.0.9", "127.0.0.3"} {

@@ -140,7 +140,7 @@ func TestDHCPOff(t *testing.T) {
 		{"127.0.0.2", "", one.MAC, "#!ipxe\nchain --replace --autofree http://127.0.0.1:80/ipxe?arch=${buildarch}\n", ""},
 		{"127.0.0.2", "?arch=i386", one.MAC, "#!ipxe\necho walt: the default image of pc-x86-64 is not here yet;", "pc-x86-64"},
 		{"127.0.0.2", "", one.MAC, "#!ipxe\necho walt: the default image of pc-x86-64 is not here yet;", "pc-x86-64"},
-		{"127.0.0.4", "?arch=arm64", "52:54:00:00:00:04", "#!ipxe\necho walt: its model is not known, tell it: device add new-04", ""},
+		{"127.0.0.4", "?arch=arm64", "52:54:00:00:00:04", "#!ipxe\necho walt: its model is not known, tell it: device config new-04", ""},
 		{"127.0.0.3", "", two.MAC, "this is not for you\n", "pc-x86-64"},
 	} {
 		_, got := f.iPXE(on, netboot.Off, devices, c.from, c.query)

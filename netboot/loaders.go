@@ -145,3 +145,26 @@ func modelOf(c dhcp.Client) images.Model {
 	}
 	return ""
 }
+
+// archsOf are the kinds of machines that firmware tells, by IANA's list of its
+// architectures.
+var archsOf = map[nodes.Arch][]uint16{
+	nodes.X86:   {0, 6, 7, 9, 15, 16, 20},
+	nodes.ARM:   {10, 18, 21, 23},
+	nodes.ARM64: {11, 19, 22, 24},
+	nodes.RISCV: {27, 28},
+}
+
+// archOf is the kind of machine that the firmware of a client is for, "" when it does not
+// tell: ROMs of Raspberry Pis say that they are PCs.
+func archOf(c dhcp.Client) nodes.Arch {
+	if isROM(c) || isRaspberry(c.MAC) {
+		return ""
+	}
+	for arch, all := range archsOf {
+		if slices.ContainsFunc(c.Arch, func(a uint16) bool { return slices.Contains(all, a) }) {
+			return arch
+		}
+	}
+	return ""
+}

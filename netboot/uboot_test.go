@@ -97,7 +97,7 @@ func TestUBoot(t *testing.T) {
 			t.Errorf("it has a configuration: %v", err)
 		}
 	}
-	shows("its model is not known, tell it: device add one --mac 52:54:00:00:00:01 --model MODEL", "5")
+	shows("its model is not known, tell it: device config one model=MODEL", "5")
 	d := nodes.Device{Name: "one", MAC: one.MAC, Kind: nodes.Unknown, Model: "rockpro-64"}
 	devices[one.MAC] = d
 	shows("the default image of rockpro-64 is not here yet", "5")

@@ -18,6 +18,7 @@ import (
 type Arrival struct {
 	MAC   ethernet.MAC
 	Model images.Model // "" when it does not tell
+	Arch  Arch         // of its firmware; "" when that does not tell
 	Host  string       // the name that it gives itself, any text; "" when it does not
 }
 
@@ -60,6 +61,7 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 	d, here, err := l.Device(ctx, a.MAC)
 	if here {
 		l.wakes(d)
+		l.firmwareTells(a)
 	}
 	if err != nil || here && (a.Model == "" || d.Model != "" || d.Kind != Unknown) {
 		return d, err
@@ -78,7 +80,15 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 	if err != nil { // perhaps it was quicker than itself, or somebody took the name: it asks again
 		return Device{}, fmt.Errorf("register %s: %w", name, err)
 	}
+	l.firmwareTells(a)
 	return d, nil
+}
+
+// firmwareTells notes what kind of machine the firmware of a device is for.
+func (l *Lab) firmwareTells(a Arrival) {
+	if a.Arch != "" {
+		l.archs.Store(a.MAC, a.Arch)
+	}
 }
 
 // takesStrangers returns a fault when there are too many devices of which nothing is known.

@@ -42,9 +42,9 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 	if err := l.learnPorts(ctx, user, set, nodesOnly, want); err != nil {
 		return nil, err
 	}
-	var fit fitting
-	err = l.update(ctx, func(tx state.Tx) error {
-		done, fit = nil, 0
+	c, err := l.commit(ctx, user.Actor(), given, func(c *change) error {
+		tx := c.tx
+		done = nil
 		ds, err := set.expand(stored{r: tx}, user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
@@ -80,17 +80,22 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		if err := given.Check(disturbed); err != nil {
 			return err
 		}
-		var told journal.Bundle
-		for _, s := range subjects {
-			if err := l.configure(tx, &told, user, s, want); err != nil {
+		for i, s := range subjects {
+			if err := l.configure(tx, &c.told, user, s, want); err != nil {
+				return err
+			}
+			if err := c.remodel(ds[i], s.Device); err != nil {
 				return err
 			}
 			done = append(done, s.Device.Name)
-			fit.add(tx, &told)
+			c.fitting.add(tx, &c.told)
 		}
-		return l.Journal.Write(tx, told)
+		return nil
 	})
-	return done, l.tooMany(err, fit, "")
+	if err != nil {
+		return nil, err
+	}
+	return done, c.restart(ctx)
 }
 
 // learnPorts asks switches what they call their ports when a port is told by its

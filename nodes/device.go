@@ -38,6 +38,8 @@ type Device struct {
 	Reports images.Model `json:"reports,omitempty"`
 	// Stranger says that it came by itself, and has booted nothing yet.
 	Stranger bool `json:"stranger,omitempty"`
+	// Told says that a user set its model: what it reports does not change that.
+	Told bool `json:"told,omitempty"`
 
 	// Image is what the node boots; only enroll and assign set it. It is the one record
 	// of ownership. The zero Ref unless Kind is Node.

@@ -14,6 +14,7 @@
 //	set.go         expressions that stand for several devices
 //	register.go    devices come, go and get other names
 //	import.go      many are added at once, or none
+//	remodel.go     what becomes of devices whose model a user tells
 //	arrive.go      devices come by themselves, when they ask for their addresses
 //	itself.go      and tell what they are, when they run
 //	create.go      virtual nodes are made

@@ -13,8 +13,8 @@ import (
 
 // Itself is told which model a board says that it is which is up. One that was taken for
 // another one becomes that while it is free, in the transaction that gives it the default
-// image of that model, when this is here. Else it stays what it is, and is shown as one
-// that reports itself as something else.
+// image of that model, when this is here. Else, and when a user told its model, it stays what
+// it is, and is shown as one that reports itself as something else.
 func (l *Lab) Itself(ctx context.Context, n Name, model images.Model) error {
 	d, err := state.Read(ctx, l.Store, func(r state.Reader) (Device, error) {
 		d, _, err := devices.Find(r, string(n))
@@ -45,7 +45,7 @@ func (c *change) become(n Name, model images.Model) error {
 	if err != nil {
 		return err
 	}
-	if d.Model == model || !found || !def.Boots(model) || !d.Image.IsDefault(d.Model) {
+	if d.Model == model || d.Told || !found || !def.Boots(model) || !d.Image.IsDefault(d.Model) {
 		reports := model
 		if d.Model == model {
 			reports = ""

@@ -33,12 +33,15 @@ type Config struct {
 	// after New, as Hosts.
 	Machines Machines
 	// Boards says that physical nodes boot from this server, too.
-	Boards  bool
-	Agents  Agents      // of machines; may be set as Hosts are; nil: none
-	Key     ssh.Signer  // that nodes trust: the lab's own way into them
-	IP      string      // of the server, "" when it has several
-	Creates Creates     // what Create makes; nil: simulated nodes
-	Dial    remote.Dial // the way to nodes; nil: that of the host
+	Boards bool
+	Agents Agents     // of machines; may be set as Hosts are; nil: none
+	Key    ssh.Signer // that nodes trust: the lab's own way into them
+	// Platforms are what machines of a model run, as in linux/arm/v7, the best first; none: not
+	// known. nil knows none.
+	Platforms func(images.Model) []string
+	IP        string      // of the server, "" when it has several
+	Creates   Creates     // what Create makes; nil: simulated nodes
+	Dial      remote.Dial // the way to nodes; nil: that of the host
 	// OnTroubles is called when Troubles returns something else; may be set as Hosts are.
 	OnTroubles func()
 	Log        *slog.Logger
@@ -57,6 +60,7 @@ type Lab struct {
 	troubles troubles
 	unnoted  unnoted
 	visitors remote.Visitors
+	archs    sync.Map               // of MAC addresses: what firmware told, see ArchOf
 	tests    sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits   atomic.Pointer[Limits] // nil: none
 	found    chan struct{}          // see Found

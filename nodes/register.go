@@ -193,6 +193,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, which func(state.Reader)
 	}
 	for _, d := range gone {
 		l.unplug(d, fault.Failedf("%s was removed", d.Name))
+		l.archs.Delete(d.MAC)
 		if !d.Virtual() && l.Agents != nil {
 			l.Agents.Gone(d.MAC)
 		}

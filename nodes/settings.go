@@ -175,7 +175,7 @@ const seconds = "a length of time, as in 90s or 3m"
 
 // settings in the order in which they are shown and made.
 var settings = slices.Concat(
-	[]setting{typeSetting},
+	[]setting{typeSetting, modelSetting},
 	settingsOf(power.SwitchSettings(), isSwitch, func(s *subject) *power.Switch { return &s.sw }),
 	settingsOf(power.OutletSettings(), isPhysical, func(s *subject) *power.Outlet { return &s.outlet }),
 	settingsOf(nodeSettings, isNode, func(s *subject) *Settings { return &s.set }),

@@ -32,9 +32,9 @@ func TestUBoot(t *testing.T) {
 
 	console := board(t, "tap0", "52:52:52:52:52:52") // which this U-Boot has, whatever the machine tells
 	began := time.Now()
-	awaitConsole(t, console, "its model is not known, tell it: device add device-525252 --mac 52:52:52:52:52:52 --model MODEL; it asks again every 5 s")
+	awaitConsole(t, console, "its model is not known, tell it: device config device-525252 model=MODEL; it asks again every 5 s")
 	t.Logf("it is known after %s", time.Since(began))
-	w.does("alice", "device add device-525252 --mac 52:52:52:52:52:52 --model virt-arm64")
+	w.does("alice", "device config device-525252 model=virt-arm64")
 	w.until("alice", "node show --all --json", `"name":"device-525252"`)
 	began = time.Now()
 	w.does("alice", "node wait device-525252")

@@ -1,0 +1,117 @@
+package nodes
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/images"
+	"walt/power"
+)
+
+// modelSetting is told of devices of which nothing tells it, or which tell it wrong. A node
+// has another one only while it is free: whose it is says what it boots.
+var modelSetting = setting{
+	of: isBoard,
+	Setting: power.Setting[subject]{
+		Key: "model", Allowed: "a model, as in rpi-4-b; of nodes while they are free",
+		Get: func(s *subject) string { return string(s.Model) },
+		Set: func(s *subject, v string) error {
+			m, err := images.ParseModel(v)
+			if err != nil {
+				return err
+			}
+			if s.Kind == Node && !s.Free() && m != s.Model {
+				return fault.Failedf("%s belongs to %s, and its model changes only while it is free; nothing changed", s.Device.Name, s.Owner()).
+					WithHint("who owns it frees it with: node release %s", s.Device.Name)
+			}
+			if m != s.Model {
+				s.Reports = ""
+			}
+			s.Model, s.Told, s.Stranger = m, true, false
+			return nil
+		},
+	},
+}
+
+// remodel follows a device, as it is written, to another model than it had: a free node
+// boots the default image of that, another device becomes a free node by it.
+func (c *change) remodel(was, d Device) error {
+	if d.Model == was.Model {
+		return nil
+	}
+	if err := c.lab.canBe(d); err != nil {
+		return err
+	}
+	def, here, err := images.Find(c.tx, images.DefaultRef(d.Model))
+	switch {
+	case err != nil:
+		return err
+	case was.Kind == Node && !here:
+		return fault.Failedf("the default image of %s, %s, is not here; nothing changed", d.Model, images.DefaultRef(d.Model)).
+			WithHint("it is downloaded when the device is registered anew: device forget %s, then device add %s --mac %s --model %s", d.Name, d.Name, d.MAC, d.Model)
+	case was.Kind == Node:
+		return errors.Join(index(c.tx, d), c.assignImage(d, def))
+	case here:
+		c.lab.enroll(&d, def)
+		c.told.Record(registration(c.actor, d, fmt.Sprintf("%s %s", d.Kind, d.Model)))
+		err = errors.Join(put(c.tx, d), c.lab.Ports.PowerCycleSoon(c.tx, d.MAC)) // it found nothing to boot so far
+	default:
+		err = c.lab.Images.Want(c.tx, d.Model)
+	}
+	return errors.Join(err, abandon(c.tx, []Device{was}))
+}
+
+// canBe returns a fault when the firmware of a device told that it is no machine of the
+// model that it is to be.
+func (l *Lab) canBe(d Device) error {
+	told := l.ArchOf(d.MAC)
+	if told == "" || l.Platforms == nil {
+		return nil
+	}
+	runs := l.Platforms(d.Model)
+	if len(runs) == 0 || slices.ContainsFunc(runs, told.runs) {
+		return nil
+	}
+	return fault.Failedf("%s cannot be a %s, which runs %s: its firmware is one of %s; nothing changed", d.Name, d.Model, strings.Join(runs, ", "), told).
+		WithHint("see what is known of it with: device show %s", d.Name)
+}
+
+// Arch is the kind of machines that a firmware is for, in words for users, as far as
+// it tells; "" when it does not.
+type Arch string
+
+// The kinds of machines, as firmware tells them.
+const (
+	X86   Arch = "PCs (x86)"
+	ARM   Arch = "ARM with 32 bits"
+	ARM64 Arch = "ARM with 64 bits"
+	RISCV Arch = "RISC-V with 64 bits"
+)
+
+// runs reports whether machines with the firmware may run a platform.
+func (a Arch) runs(platform string) bool {
+	arch, _, _ := strings.Cut(strings.TrimPrefix(platform, "linux/"), "/")
+	switch a {
+	case X86:
+		return arch == "386" || arch == "amd64"
+	case ARM: // processors of 64 bits may have that, too
+		return arch == "arm" || arch == "arm64"
+	case ARM64:
+		return arch == "arm64"
+	case RISCV:
+		return arch == "riscv64"
+	}
+	return true
+}
+
+// ArchOf is what the firmware of a device told since the server started, "" if it did
+// not.
+func (l *Lab) ArchOf(mac ethernet.MAC) Arch {
+	told, _ := l.archs.Load(mac)
+	a, _ := told.(Arch)
+	return a
+}

@@ -1,0 +1,125 @@
+package nodes
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walt/consent"
+	"walt/fault"
+	"walt/images"
+)
+
+// told configures the model of a device, for bob.
+func (l testLab) told(t *testing.T, n Name, model string) error {
+	t.Helper()
+	_, err := l.Configure(t.Context(), "bob", Only(n), false, []Assignment{{"model", model}}, consent.Agreement{})
+	return err
+}
+
+// A device whose model nobody knew becomes a free node by it: at once, or when its default
+// image is here, which is downloaded for it.
+func TestModelOfUnknownDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, nil)
+		l.user(t, "bob")
+		l.run(t)
+		l.node(t, "d1", "")
+		l.node(t, "d2", "")
+		ok(t, l.told(t, "d1", "m1"))
+		if d := l.device(t, "d1"); d.Kind != Node || !d.Free() || d.Model != "m1" || d.Image != images.DefaultRef("m1") {
+			t.Errorf("with a default image here it is %+v", d)
+		}
+		release := l.library.hold()
+		ok(t, l.told(t, "d2", "m5")) // of which no registry has an image
+		if d := l.device(t, "d2"); d.Kind != Unknown || d.Model != "m5" {
+			t.Errorf("without one it is %+v", d)
+		}
+		ok(t, l.told(t, "d2", "m2")) // m5 was wrong
+		jobs, err := l.Images.Jobs(t.Context())
+		ok(t, err)
+		if len(jobs) != 1 || jobs[0].ID != images.DownloadID("m2") {
+			t.Errorf("what is downloaded is %+v", jobs)
+		}
+		release()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if d := l.device(t, "d2"); d.Kind != Node || !d.Free() || d.Model != "m2" {
+			t.Errorf("when its image is here it is %+v", d)
+		}
+		equal(t, "free", l.owners(t, "d1", "d2"), "waltplatform", "waltplatform")
+		taken, err := l.AcquireAny(t.Context(), "bob", 1, "m2")
+		if err != nil || len(taken.Changes) != 1 || taken.Changes[0].Node != "d2" {
+			t.Errorf("who wants one gets %v, %v", taken, err)
+		}
+	})
+}
+
+// A free node becomes one of another model whose default image is here, and goes on to be
+// that whatever it reports. One that is somebody's stays what it is.
+func TestModelOfNode(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil, "n1")
+	l.user(t, "bob")
+	wantFault(t, l.told(t, "n1", "m2"), fault.Failed, "the default image of m2", "not here", "device forget n1")
+	wantFault(t, l.told(t, "n1", "M 2"), fault.Usage, `invalid model "M 2"`)
+	l.image(t, defaultOf("m2"))
+	before := l.device(t, "n1")
+	_, err := l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
+	ok(t, err)
+	wantFault(t, l.told(t, "n1", "m2"), fault.Failed, "n1 belongs to bob", "node release n1")
+	_, err = l.Release(t.Context(), "bob", Only("n1"))
+	ok(t, err)
+	if d := l.device(t, "n1"); d.Model != "m1" || d.Image != before.Image {
+		t.Errorf("refused, it is %+v", d)
+	}
+	ok(t, l.told(t, "n1", "m2"))
+	if d := l.device(t, "n1"); d.Model != "m2" || !d.Free() || d.Image != images.DefaultRef("m2") {
+		t.Errorf("told, it is %+v", d)
+	}
+	ok(t, l.Itself(t.Context(), "n1", "m1"))
+	if d := l.device(t, "n1"); d.Model != "m2" || d.Reports != "m1" {
+		t.Errorf("when it reports something else it is %+v", d)
+	}
+	taken, err := l.AcquireAny(t.Context(), "bob", 1, "m2")
+	if err != nil || len(taken.Changes) != 1 {
+		t.Errorf("who wants one gets %v, %v", taken, err)
+	}
+	_, err = l.Register(t.Context(), "alice", Announcement{Name: "v1", MAC: macOf("v1"), Model: "m1", Host: Simulated})
+	ok(t, err)
+	wantFault(t, l.told(t, "v1", "m2"), fault.Failed, "v1, which is a virtual node, has no setting model")
+}
+
+// What firmware tells of its machine keeps a device from being of a model that does not
+// fit; where nobody knows what a model runs, nothing does.
+func TestModelThatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.user(t, "bob")
+	l.Platforms = images.KnownPlatforms().Of
+	for _, m := range []images.Model{"pc-x86-64", "pc-x86-32", "rpi-3-b", "rpi-2-b", "own"} {
+		l.image(t, defaultOf(m))
+	}
+	for arch, fits := range map[Arch]string{
+		"":    "pc-x86-64 pc-x86-32 rpi-3-b rpi-2-b own",
+		X86:   "pc-x86-64 pc-x86-32 own",
+		ARM:   "rpi-3-b rpi-2-b own",
+		ARM64: "rpi-3-b own",
+		RISCV: "own",
+	} {
+		d, err := l.Met(t.Context(), Arrival{MAC: macOf("of " + string(arch)), Arch: arch})
+		ok(t, err)
+		var can []string
+		for _, m := range []string{"pc-x86-64", "pc-x86-32", "rpi-3-b", "rpi-2-b", "own"} {
+			if err := l.told(t, d.Name, m); err == nil {
+				can = append(can, m)
+			} else {
+				wantFault(t, err, fault.Failed, "cannot be a "+m, string(arch), "device show "+string(d.Name))
+			}
+		}
+		if got := strings.Join(can, " "); got != fits {
+			t.Errorf("firmware of %q: it can be %q, want %q", arch, got, fits)
+		}
+	}
+}
