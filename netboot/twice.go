@@ -66,7 +66,8 @@ func (s *Server) speaksOn(ctx context.Context, ip netip.Addr, token string) {
 	}
 }
 
-// twice tells that two machines have a MAC address, until that was not seen for a while.
+// twice tells that two machines have a MAC address, until that was not seen for a while, or
+// the server ends, which ends ctx.
 func (s *Server) twice(ctx context.Context, b *boot) {
 	mac := b.machine.MAC
 	key := "twice " + string(mac)
@@ -75,12 +76,22 @@ func (s *Server) twice(ctx context.Context, b *boot) {
 	if before != nil {
 		before.Reset(twiceGone)
 	} else {
-		s.doubles[mac] = time.AfterFunc(twiceGone, func() {
+		forget := func() {
 			s.mu.Lock()
+			defer s.mu.Unlock()
 			delete(s.doubles, mac)
-			s.mu.Unlock()
-			s.Lab.Calmed(key)
+		}
+		var served func() bool // stops that the end of ctx ends the timer
+		timer := time.AfterFunc(twiceGone, func() {
+			if forget(); served() {
+				s.Lab.Calmed(key)
+			}
 		})
+		served = context.AfterFunc(ctx, func() {
+			timer.Stop()
+			forget()
+		})
+		s.doubles[mac] = timer
 	}
 	s.mu.Unlock()
 	if before != nil {

@@ -22,6 +22,9 @@ func TestSameMAC(t *testing.T) {
 	began := time.Now()
 	var ahead atomic.Int64 // seconds
 	f.config.Now = func() time.Time { return began.Add(time.Duration(ahead.Load()) * time.Second) }
+	t.Cleanup(func() { // after the end of the server
+		imagetest.Until(t, "it is forgotten", func() bool { return netboot.Doubles(f.Server) == 0 })
+	})
 	f.start()
 	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}}
 	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
@@ -85,4 +88,7 @@ func TestSameMAC(t *testing.T) {
 	ahead.Add(31)
 	closed(t, f.agent(one, report(i, instructions.Init)))
 	imagetest.Until(t, "it is told", func() bool { return f.worries()[key] == words })
+	if netboot.Doubles(f.Server) != 1 {
+		t.Error("nothing is to be forgotten")
+	}
 }
