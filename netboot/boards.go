@@ -3,6 +3,7 @@ package netboot
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -151,8 +152,16 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 			b.again(w, seconds, why)
 			return
 		}
-		made.sendScript(w)
+		b.sendScript(w, made)
 	}
+}
+
+// sendScript sends iPXE the script of a boot. What the server fails to send, as it was
+// started anew meanwhile, is asked for again: many a firmware gives up for good.
+func (b *boards) sendScript(w http.ResponseWriter, made *boot) {
+	w.Header().Set("Content-Type", "text/plain")
+	// An error means that the device is gone, or asks again.
+	_, _ = io.WriteString(w, "#!ipxe\n"+made.script(" || goto walt")+b.retry(waits, "it did not boot"))
 }
 
 // next prepares what a device at an address boots now; nil: it cannot yet, for that reason,
@@ -204,7 +213,14 @@ func (b *boards) leave(ip netip.Addr) {
 func (b *boards) again(w http.ResponseWriter, seconds int, why string) {
 	w.Header().Set("Content-Type", "text/plain")
 	// An error means that the device is gone, or asks again.
-	_, _ = fmt.Fprintf(w, "#!ipxe\necho walt: %s; it asks again every %d s\nsleep %d\nchain --replace --autofree %s\n",
+	_, _ = io.WriteString(w, "#!ipxe\n"+b.retry(seconds, why))
+}
+
+// retry is the end of scripts of iPXE: it shows why a device does not boot, and asks again
+// after some seconds. One that is not answered then looks for its address once more, and goes
+// on asking: the server may be away, and the port of a switch pass nothing.
+func (b *boards) retry(seconds int, why string) string {
+	return fmt.Sprintf(":walt\nimgfree\necho walt: %s; it asks again every %d s\nsleep %d\nchain --replace --autofree %s ||\ndhcp ||\ngoto walt\n",
 		shown(why), seconds, seconds, b.scriptURL())
 }
 

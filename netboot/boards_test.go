@@ -65,7 +65,7 @@ var segment = netboot.Segment{
 func TestBoards(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	const again = "; it asks again every 5 s\nsleep 5\nchain --replace --autofree http://127.0.0.1:80/ipxe\n"
+	const again = "; it asks again every 5 s\nsleep 5\nchain --replace --autofree http://127.0.0.1:80/ipxe ||\ndhcp ||\ngoto walt\n"
 	devices := known{
 		one.MAC:             {Name: "one", MAC: one.MAC, Kind: nodes.Unknown},
 		two.MAC:             {Name: "two", MAC: two.MAC, Kind: nodes.Node, Model: "pc-x86-64", Host: nodes.QEMU},
@@ -104,7 +104,7 @@ func TestBoards(t *testing.T) {
 	// It waits as long as it cannot boot, and is told why.
 	waits := func(why string) {
 		t.Helper()
-		if _, got := asks("127.0.0.2"); got != "#!ipxe\necho walt: "+why+again {
+		if _, got := asks("127.0.0.2"); got != "#!ipxe\n:walt\nimgfree\necho walt: "+why+again {
 			t.Errorf("it is to do %q, want it to show %q", got, why)
 		}
 	}
@@ -128,10 +128,10 @@ func TestBoards(t *testing.T) {
 	for range 2 {
 		_, got := asks("127.0.0.2")
 		_, token, _ := strings.Cut(got, "/boot/")
-		token, _, _ = strings.Cut(token, "\n")
+		token, _, _ = strings.Cut(token, " ")
 		want := "#!ipxe\n" +
-			"kernel http://127.0.0.1:80/kernel/TOKEN initrd=initrd console=ttyS0,115200 console=tty0 panic=10 walt.mac=52:54:00:00:00:01 walt.ip=127.0.0.2/24 walt.gw=127.0.0.3 walt.boot=http://127.0.0.1:80/boot/TOKEN\n" +
-			"initrd --name initrd http://127.0.0.1:80/initrd/TOKEN\nboot\n"
+			"kernel http://127.0.0.1:80/kernel/TOKEN initrd=initrd console=ttyS0,115200 console=tty0 panic=10 walt.mac=52:54:00:00:00:01 walt.ip=127.0.0.2/24 walt.gw=127.0.0.3 walt.boot=http://127.0.0.1:80/boot/TOKEN || goto walt\n" +
+			"initrd --name initrd http://127.0.0.1:80/initrd/TOKEN || goto walt\nboot || goto walt\n:walt\nimgfree\necho walt: it did not boot" + again
 		if token == "" || strings.ReplaceAll(got, token, "TOKEN") != want {
 			t.Fatalf("it is to do %q, want %q", got, want)
 		}
@@ -157,14 +157,14 @@ func TestBoards(t *testing.T) {
 	// What it cannot boot is said in words that iPXE does not take for its own.
 	f.choose("one", "hollow")
 	_, got := asks("127.0.0.2")
-	if want := "#!ipxe\necho walt: the image cannot boot a machine: it has no kernel"; !strings.HasPrefix(got, want) || !strings.Contains(got, "\nsleep 30\nchain ") {
+	if want := "#!ipxe\n:walt\nimgfree\necho walt: the image cannot boot a machine: it has no kernel"; !strings.HasPrefix(got, want) || !strings.Contains(got, "\nsleep 30\nchain ") {
 		t.Errorf("it is to do %q", got)
 	}
 	f.hears("one failed: the image cannot boot a machine: it has no kernel")
 
 	// One that is removed has nothing any more, and its address is another one's.
 	f.choose("one", "red")
-	if _, got := asks("127.0.0.2"); !strings.Contains(got, "\nboot\n") {
+	if _, got := asks("127.0.0.2"); !strings.Contains(got, "\nboot || goto walt\n") {
 		t.Errorf("it is to do %q", got)
 	}
 	if _, err := f.config.Store.Update(t.Context(), func(tx state.Tx) error { return f.Forgo(tx, one.MAC) }); err != nil {

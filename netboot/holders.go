@@ -72,7 +72,7 @@ func modelOfArch(arch string) images.Model {
 // askArch sends a script that asks again, and tells what iPXE was built for.
 func (b *boards) askArch(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/plain")
-	_, _ = fmt.Fprintf(w, "#!ipxe\nchain --replace --autofree %s?%s=${buildarch}\n", b.scriptURL(), archParam) // or the device is gone
+	_, _ = fmt.Fprintf(w, "#!ipxe\nchain --replace --autofree %s?%s=${buildarch} ||\n%s", b.scriptURL(), archParam, b.retry(waits, "it is not answered")) // or the device is gone
 }
 
 // scriptURL is where iPXE finds what it is to do.

@@ -80,11 +80,11 @@ func TestAddressesOfAnother(t *testing.T) {
 	boots := func(from string) (token string) {
 		t.Helper()
 		_, got := f.iPXE(on, netboot.Proxy, devices, from, "")
-		if !strings.Contains(got, " walt.ip="+from+"/24 ") || !strings.Contains(got, "\nboot\n") {
+		if !strings.Contains(got, " walt.ip="+from+"/24 ") || !strings.Contains(got, "\nboot ||") {
 			t.Fatalf("at %s it is to do %q", from, got)
 		}
 		_, token, _ = strings.Cut(got, "/boot/")
-		token, _, _ = strings.Cut(token, "\n")
+		token, _, _ = strings.Cut(token, " ")
 		return token
 	}
 	token := boots("127.0.0.2")
@@ -137,10 +137,10 @@ func TestDHCPOff(t *testing.T) {
 		want        string
 		model       string
 	}{
-		{"127.0.0.2", "", one.MAC, "#!ipxe\nchain --replace --autofree http://127.0.0.1:80/ipxe?arch=${buildarch}\n", ""},
-		{"127.0.0.2", "?arch=i386", one.MAC, "#!ipxe\necho walt: the default image of pc-x86-64 is not here yet;", "pc-x86-64"},
-		{"127.0.0.2", "", one.MAC, "#!ipxe\necho walt: the default image of pc-x86-64 is not here yet;", "pc-x86-64"},
-		{"127.0.0.4", "?arch=arm64", "52:54:00:00:00:04", "#!ipxe\necho walt: its model is not known, tell it: device config new-04", ""},
+		{"127.0.0.2", "", one.MAC, "#!ipxe\nchain --replace --autofree http://127.0.0.1:80/ipxe?arch=${buildarch} ||\n:walt\nimgfree\necho walt: it is not answered;", ""},
+		{"127.0.0.2", "?arch=i386", one.MAC, "#!ipxe\n:walt\nimgfree\necho walt: the default image of pc-x86-64 is not here yet;", "pc-x86-64"},
+		{"127.0.0.2", "", one.MAC, "#!ipxe\n:walt\nimgfree\necho walt: the default image of pc-x86-64 is not here yet;", "pc-x86-64"},
+		{"127.0.0.4", "?arch=arm64", "52:54:00:00:00:04", "#!ipxe\n:walt\nimgfree\necho walt: its model is not known, tell it: device config new-04", ""},
 		{"127.0.0.3", "", two.MAC, "this is not for you\n", "pc-x86-64"},
 	} {
 		_, got := f.iPXE(on, netboot.Off, devices, c.from, c.query)

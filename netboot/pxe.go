@@ -3,6 +3,7 @@ package netboot
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
@@ -45,13 +46,13 @@ func (s *Server) script(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.Lab.Reached(r.Context(), b.node(), nodes.StepChained)
-	b.sendScript(w)
+	w.Header().Set("Content-Type", "text/plain")
+	_, _ = io.WriteString(w, "#!ipxe\n"+b.script("")) // an error means that the machine is gone, or asks again
 }
 
-func (b *boot) sendScript(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "text/plain")
-	// An error means that the machine is gone, or asks again.
-	_, _ = fmt.Fprintf(w, "#!ipxe\nkernel %s initrd=initrd %s\ninitrd --name initrd %s\nboot\n", b.url("kernel"), b.CommandLine, b.url("initrd"))
+// script is what iPXE does to begin a boot, with what follows each line that may fail.
+func (b *boot) script(failing string) string {
+	return fmt.Sprintf("kernel %[1]s initrd=initrd %[2]s%[4]s\ninitrd --name initrd %[3]s%[4]s\nboot%[4]s\n", b.url("kernel"), b.CommandLine, b.url("initrd"), failing)
 }
 
 func (s *Server) sendKernel(w http.ResponseWriter, r *http.Request) {

@@ -65,7 +65,7 @@ func (b *boards) ubootFile(ip netip.Addr, mac ethernet.MAC, name string) (tftp.F
 		}
 		return text(script)
 	case name == waltIPXE:
-		return text(fmt.Appendf(nil, "#!ipxe\nchain --replace --autofree %s\n", b.scriptURL()))
+		return text(fmt.Appendf(nil, "#!ipxe\nchain --replace --autofree %s ||\n%s", b.scriptURL(), b.retry(waits, "it is not answered")))
 	case name == "pxelinux.cfg/01-"+strings.ReplaceAll(string(mac), ":", "-"):
 		return b.extlinux(mac, ip)
 	case strings.HasPrefix(name, ubootDir):

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,6 +158,37 @@ func TestPC(t *testing.T) {
 func TestUEFI(t *testing.T) {
 	t.Parallel()
 	plugIn(t, uefi, map[string]map[string]string{})
+}
+
+// A PC that waits for its image goes on to ask while nobody answers, and boots when the
+// server is back and has that.
+func TestPCAsksOn(t *testing.T) {
+	t.Parallel()
+	boottest.NeedLong(t)
+	if inNetwork(t) {
+		return
+	}
+	newSegment(t)
+	w := newWorld(t, map[string]map[string]string{}, segment)
+	pc(t, "tap0", "52:54:00:4f:2a:1c", ipxe)
+	w.until("alice", "device show --json", `"step":"loader"`)
+	if err := w.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "192.168.7.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.(*net.TCPListener).SetDeadline(time.Now().Add(boottest.Wait))
+	if err == nil {
+		_, err = l.Accept()
+	}
+	if err := errors.Join(err, l.Close(), w.Start()); err != nil { // it is not answered, and looks for its address
+		t.Fatal(err)
+	}
+	push(t, w.registry, "waltplatform/pc-x86-64-default", map[string]string{})
+	w.until("alice", "node show --all --json", `"name":"pc-4f2a1c"`)
+	w.does("alice", "node wait pc-4f2a1c")
 }
 
 // A server that would give away the addresses of another one says so, and gives none.

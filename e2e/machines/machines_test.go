@@ -57,16 +57,8 @@ func newWorld(t *testing.T, images map[string]map[string]string, more ...string)
 			t.Error(err)
 		}
 	})
-	kernel := layerOf(t, boottest.SmallKernel(t))
 	for name, files := range images {
-		layers := []v1.Layer{static.NewLayer(boottest.Busybox(t, false, files), types.OCIUncompressedLayer)}
-		if !strings.Contains(name, "hollow") {
-			layers = append(layers, kernel)
-		}
-		if _, bare := files[bare]; bare {
-			layers = append(layers, withoutNFS(t))
-		}
-		imagetest.Push(t, registry.URL(), name+":latest", imagetest.Image(t, layers, "walt.node.models", "pc-x86-64", "walt.image.preferred-name", "os"))
+		push(t, registry.URL(), name, files)
 	}
 	waltd, err := build()
 	if err != nil {
@@ -91,6 +83,20 @@ func newWorld(t *testing.T, images map[string]map[string]string, more ...string)
 		t.Fatal(err)
 	}
 	return w
+}
+
+// push makes an image with a kernel, unless its name says that it is hollow, and with some
+// content by path.
+func push(t *testing.T, registry, name string, files map[string]string) {
+	t.Helper()
+	layers := []v1.Layer{static.NewLayer(boottest.Busybox(t, false, files), types.OCIUncompressedLayer)}
+	if !strings.Contains(name, "hollow") {
+		layers = append(layers, layerOf(t, boottest.SmallKernel(t)))
+	}
+	if _, bare := files[bare]; bare {
+		layers = append(layers, withoutNFS(t))
+	}
+	imagetest.Push(t, registry, name+":latest", imagetest.Image(t, layers, "walt.node.models", "pc-x86-64", "walt.image.preferred-name", "os"))
 }
 
 // build builds the server, once for all stories.
