@@ -81,7 +81,11 @@ func logShow(ctx context.Context, c *Call) error {
 		return err
 	}
 	if follow {
-		if err := c.Journal.Follow(waiting, journal.At(c.Now()), live); err != nil {
+		now, err := c.Journal.Now(ctx)
+		if err == nil {
+			err = c.Journal.Follow(waiting, journal.At(now), live)
+		}
+		if err != nil {
 			return err
 		}
 		return context.Cause(waiting)

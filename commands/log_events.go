@@ -28,7 +28,7 @@ var (
 // asks for, usually the range of that name, and which of those. With live, what
 // is to come is asked for, too.
 func (c *Call) events(ctx context.Context, usual string, live bool) (from, until journal.Mark, wanted journal.Filter, err error) {
-	begin, end, err := c.history(usual, live)
+	begin, end, err := c.history(ctx, usual, live)
 	if err != nil {
 		return from, until, nil, err
 	}
@@ -52,7 +52,7 @@ func anyEvent(journal.Event) bool { return true }
 var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // history returns the bounds of what --history asks for.
-func (c *Call) history(usual string, live bool) (from, until time.Time, err error) {
+func (c *Call) history(ctx context.Context, usual string, live bool) (from, until time.Time, err error) {
 	now := c.Now()
 	until = endOfTime // clocks may have been ahead
 	s := c.option("history")
@@ -63,7 +63,8 @@ func (c *Call) history(usual string, live bool) (from, until time.Time, err erro
 	case s == "none" && !live:
 		return now, now, nil
 	case s == "none":
-		return now, until, nil
+		from, err = c.Journal.Now(ctx)
+		return from, until, err
 	case s == "full":
 		return from, until, nil
 	}

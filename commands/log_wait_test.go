@@ -49,6 +49,20 @@ func TestLogWait(t *testing.T) {
 	}
 }
 
+// What happened while the clock of the server was ahead is over all the same.
+func TestLogWaitAfterTheClockWasAhead(t *testing.T) {
+	t.Parallel()
+	lab := eventful(t)
+	lab.pass(30 * 24 * time.Hour)
+	lab.ok("bob", "node acquire rpi-2")
+	lab.pass(-30 * 24 * time.Hour)
+	w := lab.wait(t.Context(), "log wait rpi-2:")
+	lab.ok("bob", "node release rpi-2")
+	if status := <-w.ended; status != StatusDone || !strings.Contains(w.out.String(), " -> free: ") || strings.Count(w.out.String(), "\n") != 1 {
+		t.Errorf("status %d: %s", status, w.out)
+	}
+}
+
 func TestLogWaitInVain(t *testing.T) {
 	t.Parallel()
 	lab := eventful(t)

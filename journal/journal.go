@@ -106,12 +106,31 @@ func (j *Journal) Record(tx state.Tx, e Event) (err error) {
 	return events.Put(tx, key, e)
 }
 
+// Now is the present time, but after all events that there are: the clock may have been
+// ahead when they happened.
+func (j *Journal) Now(ctx context.Context) (time.Time, error) {
+	return state.Read(ctx, j.store, func(r state.Reader) (time.Time, error) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return j.present(r)
+	})
+}
+
 // stamp is the present time, but never before the latest event: a clock that was
 // set back does not put what happens behind what happened.
 func (j *Journal) stamp(r state.Reader) (time.Time, error) {
-	now := j.now().UTC()
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	now, err := j.present(r)
+	if err == nil {
+		j.latest = now
+	}
+	return now, err
+}
+
+// present is the time for an event that comes next. j.mu is held.
+func (j *Journal) present(r state.Reader) (time.Time, error) {
+	now := j.now().UTC()
 	if !j.read {
 		for e, err := range events.Scan(r, "", timeKey(now)) {
 			if err != nil {
@@ -124,7 +143,6 @@ func (j *Journal) stamp(r state.Reader) (time.Time, error) {
 	if now.Before(j.latest) {
 		now = j.latest.Add(1)
 	}
-	j.latest = now
 	return now, nil
 }
 

@@ -293,7 +293,11 @@ func TestClockSetBack(t *testing.T) {
 	clock = clock.Add(-24 * time.Hour)
 	j.add(t, "three", "four")
 	j = New(store, now) // the server starts again
+	before, err := j.Now(t.Context())
+	ok(t, err)
+	want(t, "from now on", j.history(t, before, before.Add(time.Second)))
 	j.add(t, "five", "six")
+	want(t, "since then", j.history(t, before, before.Add(time.Second)), "five", "six")
 	clock = clock.Add(48 * time.Hour)
 	j.add(t, "seven")
 	want(t, "all", j.all(t), "one", "two", "three", "four", "five", "six", "seven")
