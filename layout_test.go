@@ -46,7 +46,7 @@ var imports = map[string][]string{
 	"backup":         {"fault"},
 	"power":          {"ethernet", "fault", "journal", "pause", "power/snmp", "state"},
 	"power/snmp":     {"fault", "pause"},
-	"config":         {"fault"},
+	"config":         {"fault", "images"},
 	"remote":         {"auth"},
 	"ethernet":       {"fault"},
 	"state":          {"fault"},

@@ -146,11 +146,15 @@ func (s *server) apply(c config.Config) error {
 	if err := s.library.SetDocker(c.Docker.Host); err != nil {
 		return err
 	}
-	models := map[images.Model]string{}
+	models, boots := map[images.Model]string{}, map[images.Model]netboot.ModelBoot{}
 	for _, m := range c.Models {
-		models[images.Model(m.Name)] = m.Platform
+		boots[images.Model(m.Name)] = netboot.ModelBoot{Args: m.Args, Console: m.Console}
+		if m.Platform != "" {
+			models[images.Model(m.Name)] = m.Platform
+		}
 	}
 	s.library.SetModels(models)
+	s.netboot.SetModels(boots)
 	s.ports.SetIdle(c.Power.Idle.Duration)
 	s.netboot.SetKernel(c.Boot.Kernel)
 	s.netboot.SetFirmware(c.Boot.Firmware)

@@ -18,6 +18,9 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"walt/fault"
+	"walt/images"
 )
 
 // checker collects what is wrong with values that have the right type, and
@@ -114,22 +117,29 @@ var (
 	locations   = []string{"walt", "docker"} // that links name besides registries
 )
 
-var (
-	modelForm    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$`)
-	platformForm = regexp.MustCompile(`^linux/[a-z0-9]+(/v[0-9]+)?$`)
-)
+var platformForm = regexp.MustCompile(`^linux/[a-z0-9]+(/v[0-9]+)?$`)
 
 func (k *checker) model(key string, m Model, before []Model) {
 	switch {
-	case !modelForm.MatchString(m.Name):
+	case bad(images.ParseModel(m.Name)):
 		k.wrong(key+"name", "%q is not a model; want lower-case letters, digits or -, 1 to 54 in all", m.Name)
 	case slices.ContainsFunc(before, func(b Model) bool { return b.Name == m.Name }):
 		k.wrong(key+"name", "%q is the name of another model too; names must differ", m.Name)
 	}
-	if !platformForm.MatchString(m.Platform) {
+	known := len(images.KnownPlatforms().Of(images.Model(m.Name))) > 0
+	if !platformForm.MatchString(m.Platform) && !(known && m.Platform == "") {
 		k.wrong(key+"platform", `%q is not a platform; want one like "linux/arm/v7" or "linux/riscv64"`, m.Platform)
 	}
+	if _, err := images.ParseBootArgs(m.Args); err != nil {
+		k.wrong(key+"boot_args", "%s", fault.Reason(err))
+	}
+	if _, err := images.ParseConsole(m.Console); err != nil {
+		k.wrong(key+"boot_console", `%q is no console; want one as in "ttyS1,115200" or "ttyAMA0"`, m.Console)
+	}
 }
+
+// bad reports whether a text could not be parsed.
+func bad[T any](_ T, err error) bool { return err != nil }
 
 func (k *checker) registry(key string, r *Registry, before []Registry) {
 	r.URL, r.SearchURL = strings.TrimSuffix(r.URL, "/"), strings.TrimSuffix(r.SearchURL, "/")

@@ -46,8 +46,10 @@ type Registry struct {
 
 // Model is a kind of node that the server does not know, or knows otherwise.
 type Model struct {
-	Name     string `toml:"name"`     // as in labels of images
-	Platform string `toml:"platform"` // that its machines run, as in linux/arm/v7
+	Name     string `toml:"name"`         // as in labels of images
+	Platform string `toml:"platform"`     // that its machines run, as in linux/arm/v7; "" for one that is known
+	Args     string `toml:"boot_args"`    // words for the kernels of its machines, "" for none
+	Console  string `toml:"boot_console"` // of those of boards and PCs, "" where that is known
 }
 
 // Docker is the docker daemon on the server.

@@ -44,6 +44,11 @@ ca_file = "keys/ca.pem"
 name = "visionfive-2"
 platform = "linux/riscv64"
 
+[[model]]
+name = "rpi-4-b"
+boot_args = "loglevel=7 quiet"
+boot_console = "ttyAMA0,115200"
+
 [docker]
 host = ""
 
@@ -101,7 +106,7 @@ func TestLoad(t *testing.T) {
 			{Label: "hub", URL: "https://registry-1.docker.io", Accounts: []string{"alice", "my_org"}, SearchURL: "http://127.0.0.1:8080"},
 			{Label: "far", URL: "https://far.example/images", CAFile: filepath.Join(dir, "keys/ca.pem")},
 		},
-		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}},
+		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}, {Name: "rpi-4-b", Args: "loglevel=7 quiet", Console: "ttyAMA0,115200"}},
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		Boot:   config.Boot{Kernel: "alice/debian:12", Firmware: "rpi-firmware"},
 		Network: config.Network{
@@ -150,6 +155,9 @@ func TestProblems(t *testing.T) {
 
 		{"[[model]]\nname = \"Board\"\nplatform = \"linux/riscv64\"", `:2: model.name: "Board" is not a model`},
 		{"[[model]]\nname = \"a\"\nplatform = \"arm\"", `:3: model.platform: "arm" is not a platform; want one like "linux/arm/v7"`},
+		{"[[model]]\nname = \"a\"", `:1: model.platform: "" is not a platform`},
+		{"[[model]]\nname = \"rpi-4-b\"\nboot_args = \"quiet; reboot\"", `:3: model.boot_args: invalid words for the kernel: ";" cannot be among them`},
+		{"[[model]]\nname = \"rpi-4-b\"\nboot_console = \"COM1\"", `:3: model.boot_console: "COM1" is no console; want one as in "ttyS1,115200"`},
 		{"model = 1", `:1: model: want tables, as in [[model]]`},
 		{"\nlisten = 22", `:2: listen: want text in quotes`},
 		{"[ssh]\nmax_connections = \"10\"", `:2: ssh.max_connections: want a whole number`},

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"regexp"
 	"strings"
 
 	"walt/fault"
@@ -40,4 +41,15 @@ const bootArgMarks = "_-.,:=/+@%*"
 
 func isBootArg(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(bootArgMarks, r)
+}
+
+// consoleForm is that of a console of Linux, with what its line is set to.
+var consoleForm = regexp.MustCompile(`^tty[A-Za-z]{0,12}[0-9]{0,3}(,[0-9]{2,7}[noe]?[5-8]?)?$`)
+
+// ParseConsole checks the form of a console of Linux, as in ttyS1,115200; "" is none.
+func ParseConsole(s string) (string, error) {
+	if s != "" && !consoleForm.MatchString(s) {
+		return "", fault.Usagef("invalid console %.40q", s).WithHint("a console looks like ttyS1,115200 or ttyAMA0")
+	}
+	return s, nil
 }

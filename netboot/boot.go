@@ -97,6 +97,7 @@ type Boot struct {
 // Prepare makes the next boot of a machine: what the node is to boot now. What it
 // booted before is over.
 func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
+	m = s.ofModel(m)
 	last := s.bootBy(m.MAC)
 	s.replace(m.IP, nil) // before: what it still has to say is not of this boot
 	img, err := s.Lab.Boot(ctx, m.Name)
@@ -170,7 +171,7 @@ func (s *Server) Resume(ctx context.Context, m Machine) (bool, error) {
 	if err != nil || r.IP != m.IP {
 		return false, err
 	}
-	b := newBoot(m, r)
+	b := newBoot(s.ofModel(m), r)
 	if err := s.hold(ctx, b); err != nil {
 		return false, err
 	}

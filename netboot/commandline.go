@@ -1,13 +1,42 @@
 package netboot
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"walt/images"
 	"walt/netboot/instructions"
 )
+
+// ModelBoot is what the kernels of all machines of a model are told.
+type ModelBoot struct {
+	Args    string // words, as images.ParseBootArgs has them; "" for none
+	Console string // of boards and PCs, as in ttyS1,115200; "" where that is known
+}
+
+// SetModels says what is told to the kernels of machines of some models that start from now
+// on.
+func (s *Server) SetModels(all map[images.Model]ModelBoot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.models = all
+}
+
+// ofModel is a machine with what those of its model are told; what it is set to itself comes
+// last, or instead.
+func (s *Server) ofModel(m Machine) Machine {
+	s.mu.Lock()
+	told := s.models[m.Model]
+	s.mu.Unlock()
+	m.Settings.BootArgs = strings.TrimSpace(told.Args + " " + m.Settings.BootArgs)
+	if !m.Virtual {
+		m.Settings.Console = cmp.Or(m.Settings.Console, told.Console)
+	}
+	return m
+}
 
 // commandLine is what the kernel of a boot is told, with more from the label of its image. Of
 // what is there twice the last one counts: what the node is set to comes after the label.

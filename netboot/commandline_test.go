@@ -7,6 +7,7 @@ import (
 
 	"walt/images"
 	"walt/images/imagetest"
+	"walt/netboot"
 	"walt/netboot/boottest"
 	"walt/nodes"
 
@@ -44,6 +45,35 @@ func TestConsoles(t *testing.T) {
 		words := slices.DeleteFunc(strings.Fields(b.CommandLine), func(w string) bool { return !strings.HasPrefix(w, "console=") })
 		if got := strings.ReplaceAll(strings.Join(words, " "), "console=", ""); got != c.want {
 			t.Errorf("%+v: its consoles are %s", c, got)
+		}
+	}
+}
+
+// All machines of a model are told what the configuration has for it; what a node is set to
+// comes after that, or instead.
+func TestModelBoots(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.SetModels(map[images.Model]netboot.ModelBoot{one.Model: {Args: "loglevel=7 quiet", Console: "ttyS1,9600"}, "other": {Args: "wrong", Console: "ttyS9"}})
+	f.choose("one", "red")
+	board := one
+	board.Virtual, board.Settings.Loader = false, nodes.Direct
+	for _, c := range []struct {
+		m             netboot.Machine
+		args, console string
+		want          string // how it ends
+	}{
+		{board, "", "", " loglevel=7 quiet console=ttyS1,9600"},
+		{board, "loglevel=3", "ttyS2", " loglevel=7 quiet loglevel=3 console=ttyS2"},
+		{one, "loglevel=3", "", " loglevel=7 quiet loglevel=3"},
+	} {
+		c.m.Settings.BootArgs, c.m.Settings.Console = c.args, c.console
+		b, err := f.Prepare(t.Context(), c.m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(b.CommandLine, c.want) || strings.Contains(b.CommandLine, "wrong") {
+			t.Errorf("set to %q and %q it is told %q", c.args, c.console, b.CommandLine)
 		}
 	}
 }

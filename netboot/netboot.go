@@ -138,10 +138,11 @@ type Server struct {
 	turns turns
 
 	mu       sync.Mutex
-	boots    map[netip.Addr]*boot // the last one of each machine
-	kernel   string               // see SetKernel
-	firmware string               // see SetFirmware
-	loader   nodes.Loader         // see SetLoader
+	boots    map[netip.Addr]*boot       // the last one of each machine
+	kernel   string                     // see SetKernel
+	models   map[images.Model]ModelBoot // see SetModels
+	firmware string                     // see SetFirmware
+	loader   nodes.Loader               // see SetLoader
 	findings map[pair]finding
 
 	doubles map[ethernet.MAC]*time.Timer // until two devices with a MAC address are forgotten

@@ -3,7 +3,6 @@ package nodes
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -238,9 +237,6 @@ var loaderSetting = setting{
 	},
 }
 
-// consoleForm is that of a console of Linux, with what its line is set to.
-var consoleForm = regexp.MustCompile(`^tty[A-Za-z]{0,12}[0-9]{0,3}(,[0-9]{2,7}[noe]?[5-8]?)?$`)
-
 var nodeSettings = []power.Setting[Settings]{
 	{
 		Key: "boot.timeout", Allowed: seconds,
@@ -280,14 +276,15 @@ var boardSettings = []power.Setting[Settings]{
 		Key: "boot.console", Allowed: "auto, or a console as in ttyS1,115200 or ttyAMA0",
 		Get: func(s *Settings) string { return cmp.Or(s.Console, "auto") },
 		Set: func(s *Settings, v string) error {
-			switch {
-			case v == "auto":
+			if v == "auto" {
 				s.Console = ""
-			case consoleForm.MatchString(v):
-				s.Console = v
-			default:
+				return nil
+			}
+			console, err := images.ParseConsole(v)
+			if err != nil || console == "" {
 				return power.ErrNotAllowed
 			}
+			s.Console = console
 			return nil
 		},
 	},
