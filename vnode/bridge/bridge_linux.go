@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -83,6 +84,9 @@ func open(name string) (*os.File, error) {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return nil, fault.Failedf("there is no %s, by which machines are connected to a bridge", taps).
 			WithHint("load the module for it: modprobe tun; in a container, give it that device")
+	case errors.Is(err, os.ErrPermission):
+		return nil, fault.Failedf("this process may not open %s, by which machines are connected to a bridge", taps).
+			WithHint("on most systems everybody may: chmod 666 %s", taps)
 	case err != nil:
 		return nil, unmade(err)
 	}
@@ -105,7 +109,7 @@ func unmade(err error) error {
 	}
 	if errors.Is(err, os.ErrPermission) {
 		return fault.Failedf("this process may not connect machines to a bridge").
-			WithHint("run it as root, or with the capability CAP_NET_ADMIN, and let it write to %s", taps)
+			WithHint("run it as root, or with the capability CAP_NET_ADMIN")
 	}
 	return fmt.Errorf("connect a machine to a bridge: %w", err)
 }
@@ -126,8 +130,13 @@ func (b Name) join(mac ethernet.MAC) error {
 		return err
 	}
 	own[0] = 0xfe // of this end: the machine has the other one, and the lowest one of all ports may become the bridge's
+	keeps := on.HardwareAddr
+	if len(keeps) == 0 { // it has had ports, and has none now
+		keeps = slices.Clone(own)
+		keeps[0] = 0x02 // a locally administered one, as that of the tap
+	}
 	return unmade(errors.Join(
-		setLink(on.Index, attribute{unix.IFLA_ADDRESS, on.HardwareAddr}), // once it was set it stays
+		setLink(on.Index, attribute{unix.IFLA_ADDRESS, keeps}), // once it was set it stays
 		setLink(tap.Index, attribute{unix.IFLA_ADDRESS, own}, attribute{unix.IFLA_MTU, number(on.MTU)}, attribute{unix.IFLA_MASTER, number(on.Index)}),
 	))
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"walt/ethernet"
 	"walt/fault"
 )
 
@@ -113,6 +114,29 @@ func connected(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	return strings.Contains(string(out), " "+own+": ")
+}
+
+// A bridge that has lost its last port has no MAC address. It gets one, which stays when a
+// machine comes with a lower one.
+func TestBridgeWithoutMAC(t *testing.T) {
+	if inNetwork(t) {
+		return
+	}
+	run(t, "ip", "link", "add", "eth1", "master", "lab0", "type", "veth", "peer", "name", "eth2")
+	run(t, "ip", "link", "del", "eth1")
+	if is := link(t, "lab0").HardwareAddr.String(); is != "" {
+		t.Fatalf("it has %s", is)
+	}
+	for _, mac := range []ethernet.MAC{mac, "00:00:00:00:00:01"} {
+		tap, err := Name("lab0").Connect(mac)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tap.Close()
+		if is := link(t, "lab0").HardwareAddr.String(); is != "02:54:00:4f:2a:1c" {
+			t.Errorf("with %s it has %s", mac, is)
+		}
+	}
 }
 
 func link(t *testing.T, name string) *net.Interface {
