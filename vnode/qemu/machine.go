@@ -126,7 +126,7 @@ func (e Emulator) start(ctx context.Context, dir string, s Spec) (*Machine, erro
 	}
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it goes on when the server's terminal is closed
-	if err := c.Start(); err != nil {
+	if err := launch(c); err != nil {
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	m := &Machine{dir: dir, process: c.Process, gone: make(chan struct{}), left: make(chan struct{})}
