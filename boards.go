@@ -91,6 +91,9 @@ func checkNetwork(ctx context.Context, c config.Config) (notes []string, err err
 	if much := crowdedHere(segment); much != "" {
 		notes = append(notes, "but "+much)
 	}
+	if c.Virtual.Network == config.InLab && filtersBridges() {
+		notes = append(notes, fmt.Sprintf("but what machines and boards send each other is dropped unless the firewall of this host lets it through from %s to %s (net.bridge.bridge-nf-call-iptables is 1)", i.Name, i.Name))
+	}
 	return notes, nil
 }
 
@@ -116,6 +119,13 @@ func crowdedHere(segment netboot.Segment) string {
 		return ""
 	}
 	return crowded(segment, string(limit))
+}
+
+// filtersBridges reports whether the firewall of this host sees what goes from port to port
+// of a bridge, as docker has it.
+func filtersBridges() bool {
+	is, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
+	return err == nil && strings.TrimSpace(string(is)) == "1"
 }
 
 // openSegment finds the interface of a configuration, and what that says of its network.

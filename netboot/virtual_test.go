@@ -3,6 +3,8 @@ package netboot_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -19,7 +21,7 @@ import (
 func TestMachineOnTheSegment(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	hosts, _ := netboot.Boards(f.Server, nil, segment, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64", Host: nodes.QEMU}})
+	hosts, script := netboot.Boards(f.Server, nil, segment, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64", Host: nodes.QEMU}})
 	m, err := f.OnSegment(t.Context(), one.MAC)
 	if want := (netboot.Machine{IP: one.IP, Server: server, Net: segment.Net, Router: segment.Router}); err != nil || m != want {
 		t.Fatalf("it is %+v, %v, want %+v", m, err, want)
@@ -32,18 +34,36 @@ func TestMachineOnTheSegment(t *testing.T) {
 	}
 	silent("while it is off")
 	m.Name, m.MAC, m.Virtual = "one", one.MAC, true
-	for _, script := range []bool{false, true} {
-		if script {
+	for _, fetches := range []bool{false, true} {
+		if fetches {
 			m.Settings.Loader = nodes.PXE
 		}
 		if _, err := f.Prepare(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
 		h, is := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC})
-		if !is || h.Name != "one" || h.IP != one.IP || h.Router != segment.Router || h.Time != server || strings.Contains(h.Script, "/ipxe/") != script {
-			t.Errorf("it gets %+v, %v; a script: %v", h, is, script)
+		if !is || h.Name != "one" || h.IP != one.IP || h.Router != segment.Router || h.Time != server || strings.Contains(h.Script, "/ipxe/") != fetches {
+			t.Errorf("it gets %+v, %v; a script: %v", h, is, fetches)
 		}
 	}
+
+	// What boards ask for begins no other boot of it.
+	before, _ := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/ipxe", nil)
+	r.RemoteAddr = m.IP.String() + ":1000"
+	if script(w, r); w.Code != http.StatusForbidden {
+		t.Errorf("it is to do %q", w.Body)
+	}
+	for _, name := range []string{"boot.scr.uimg", "start.uboot", "config.txt", "extlinux/extlinux.conf", "pxelinux.cfg/default"} {
+		if _, err := netboot.Told(hosts).Open(m.IP, name); err == nil {
+			t.Errorf("it gets %s", name)
+		}
+	}
+	if after, is := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC}); !is || after != before {
+		t.Errorf("after that it gets %+v, %v", after, is)
+	}
+
 	f.Over(m.IP)
 	silent("after it was switched off")
 	m.IP, m.Net = netip.MustParseAddr("10.217.0.2"), netip.MustParsePrefix("10.217.0.0/20")

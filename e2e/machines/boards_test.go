@@ -199,10 +199,15 @@ func TestOtherDHCP(t *testing.T) {
 	}
 	newSegment(t)
 	other := otherServer(t, "--dhcp-range=192.168.7.50,192.168.7.60")
-	w := newWorld(t, map[string]map[string]string{}, segment)
-	const begins = "boards and PCs boot from here"
-	if log := w.untilLogged("another DHCP server answers there: 192.168.7.2 (52:54:00:00:00:02)"); strings.Contains(log, begins) {
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}}, "network = \"lab\"", segment)
+	const begins, others = "boards and PCs boot from here", "another DHCP server answers there: 192.168.7.2 (52:54:00:00:00:02)"
+	if log := w.untilLogged(others); strings.Contains(log, begins) {
 		t.Errorf("it gives addresses: %s", log)
+	}
+	w.does("alice", "node create vm1 --model pc-x86-64") // which has one, that the other server may give away
+	w.until("alice", "node show vm1", "boards and PCs cannot begin to boot from here: "+others)
+	if all := taps(t); len(all) > 0 {
+		t.Errorf("there is %q", all)
 	}
 	if os.Getenv("WALT_MACHINES") != "long" {
 		return
@@ -211,6 +216,8 @@ func TestOtherDHCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.untilLogged(begins)
+	w.does("alice", "node reboot vm1")
+	w.does("alice", "node wait vm1")
 }
 
 // One that is connected later is told with its addresses, in the log and beside the
