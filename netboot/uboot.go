@@ -129,29 +129,6 @@ func (b *boards) asks(ctx context.Context, mac ethernet.MAC) (nodes.Device, erro
 	return d, err
 }
 
-// extlinux is the configuration of the same. Who cannot boot yet gets none, and goes on to
-// ask for the script, which can wait.
-func (b *boards) extlinux(mac ethernet.MAC, ip netip.Addr) (tftp.File, error) {
-	ctx := context.Background()
-	d, err := b.asks(ctx, mac)
-	if err != nil {
-		return tftp.File{}, err
-	}
-	made, _, _ := b.next(ctx, d, ip)
-	if made == nil {
-		return tftp.File{}, fs.ErrNotExist
-	}
-	if _, why := made.starts(b.kernelOf(ctx, made)); why != "" {
-		return tftp.File{}, fs.ErrNotExist
-	}
-	dir := "/" + made.ubootDir()
-	c := fmt.Sprintf("DEFAULT walt\nLABEL walt\n\tKERNEL %[1]skernel\n\tINITRD %[1]sinitrd\n\tAPPEND %[2]s\n", dir, made.CommandLine)
-	if made.hasDeviceTrees() {
-		c += "\tFDTDIR " + dir + "dtb\n"
-	}
-	return text([]byte(c))
-}
-
 // ubootDir is where the parts of boots are, by the token of each.
 const ubootDir = "walt/"
 

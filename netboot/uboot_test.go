@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"walt/images"
 	"walt/images/imagetest"
@@ -59,6 +60,8 @@ func unscript(t *testing.T, image string) string {
 func TestUBoot(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	now := time.Now()
+	f.Now = func() time.Time { return now }
 	library := f.config.Library.(*images.Library)
 	const dir = "lib/modules/6.1.0/"
 	f.add(library, "board", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
@@ -93,16 +96,39 @@ func TestUBoot(t *testing.T) {
 		if !strings.HasPrefix(s, `echo "walt: `+why+`; it asks again every `+seconds+" s\"\nsleep "+seconds+"\n") || !strings.Contains(s, "tftpboot ${scriptaddr} boot.scr.uimg; then source ${scriptaddr};") {
 			t.Errorf("it is to do %q, want it to show %q", s, why)
 		}
-		if _, err := readFile(files, one.IP, "pxelinux.cfg/01-52-54-00-00-00-01"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("it has a configuration: %v", err)
+		// As extlinux has it that cannot be said: there are comments for now.
+		if f, err := files.Open(one.IP, "pxelinux.cfg/01-52-54-00-00-00-01"); err != nil || f.Size != tftp.Unknown || f.Block != 8 {
+			t.Errorf("its configuration is %+v, %v", f, err)
+		} else {
+			b := make([]byte, 8)
+			for i := range int64(6) {
+				if n, err := f.ReadAt(b, i/2*8); i%2 == 0 && err != tftp.ErrLater || i%2 == 1 && (err != nil || string(b[:n]) != "#......\n") {
+					t.Errorf("its configuration goes on with %q, %v", b[:n], err)
+				}
+			}
 		}
 	}
 	shows("its model is not known, tell it: device config one model=MODEL", "5")
 	d := nodes.Device{Name: "one", MAC: one.MAC, Kind: nodes.Unknown, Model: "rockpro-64"}
 	devices[one.MAC] = d
 	shows("the default image of rockpro-64 is not here yet", "5")
+	waiting, err := files.Open(one.IP, "pxelinux.cfg/01-52-54-00-00-00-01")
+	if err != nil {
+		t.Fatal(err)
+	}
 	d.Kind = nodes.Node
 	devices[one.MAC] = d
+	now = now.Add(6 * time.Second)
+	var late []byte
+	for err == nil || err == tftp.ErrLater {
+		var n int
+		b := make([]byte, 8)
+		n, err = waiting.ReadAt(b, int64(len(late)))
+		late = append(late, b[:n]...)
+	}
+	if err != io.EOF || !strings.HasPrefix(string(late), "DEFAULT walt\nLABEL walt\n\tKERNEL /walt/") || !strings.HasSuffix(string(late), "/dtb\n") {
+		t.Errorf("one that waited is configured with %q, %v", late, err)
+	}
 
 	script := asks()
 	_, token, _ := strings.Cut(script, "/boot/")

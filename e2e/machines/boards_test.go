@@ -76,14 +76,14 @@ func pc(t *testing.T, name, mac string, firmware []string) {
 }
 
 // plug starts a machine on the network, as a program of QEMU whose device has the network
-// n. It returns the file of its console.
+// n. It returns the file of its console, at whose keyboard enters types.
 func plug(t *testing.T, name, program string, args ...string) (console string) {
 	t.Helper()
 	run(t, "ip", "tuntap", "add", name, "mode", "tap")
 	run(t, "ip", "link", "set", name, "master", "lab0", "up")
 	console = filepath.Join(t.TempDir(), "console")
 	c := exec.Command(program, append([]string{
-		"-nodefaults", "-display", "none", "-m", "512", "-serial", "file:" + console, "-netdev", "tap,id=n,ifname=" + name + ",script=no,downscript=no",
+		"-nodefaults", "-display", "none", "-m", "512", "-chardev", "socket,id=c,server=on,wait=off,path=" + console + keyboard + ",logfile=" + console, "-serial", "chardev:c", "-netdev", "tap,id=n,ifname=" + name + ",script=no,downscript=no",
 	}, args...)...)
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
@@ -97,6 +97,22 @@ func plug(t *testing.T, name, program string, args ...string) (console string) {
 		}
 	})
 	return console
+}
+
+// keyboard is what the name of the keyboard at a console ends with.
+const keyboard = ".keyboard"
+
+// enters types some words at a console.
+func enters(t *testing.T, console, words string) {
+	t.Helper()
+	c, err := net.Dial("unix", console+keyboard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, words); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // plugIn switches a PC on that nobody told the server of, in a network of the test's own:

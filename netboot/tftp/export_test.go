@@ -8,7 +8,7 @@ func CheckRequest(t *testing.T, b []byte) {
 	if r == nil {
 		return
 	}
-	x := r.terms()
+	x := r.terms(0)
 	if wrong != nil || r.file == "" || x.block < leastBlock || x.block > largeBlock || x.window < 1 || x.window > largeWindow || x.wait <= 0 {
 		t.Errorf("%q: %+v, %+v, %+v", b, r, x, wrong)
 	}

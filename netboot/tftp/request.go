@@ -91,8 +91,9 @@ type terms struct {
 	wait   time.Duration
 }
 
-// terms are those that a request asks for, as far as the server takes part.
-func (r *request) terms() terms {
+// terms are those that a request asks for, as far as the server takes part, with blocks of
+// no more than most bytes, unless that is 0.
+func (r *request) terms(most int) terms {
 	t := terms{block: usualBlock, window: 1, wait: usualWait}
 	for _, o := range r.options {
 		n, err := strconv.Atoi(o[1])
@@ -102,6 +103,9 @@ func (r *request) terms() terms {
 		switch {
 		case o[0] == "blksize" && n >= leastBlock:
 			t.block = min(n, largeBlock)
+			if most > 0 {
+				t.block = min(t.block, most)
+			}
 		case o[0] == "windowsize" && n >= 1:
 			t.window = min(n, largeWindow)
 		case o[0] == "timeout" && n >= 1 && n <= longestWait:
@@ -116,6 +120,9 @@ func (r *request) accepted(t terms, size int64) []byte {
 	values := map[string]string{
 		"blksize": strconv.Itoa(t.block), "windowsize": strconv.Itoa(t.window),
 		"timeout": strconv.Itoa(int(t.wait / time.Second)), "tsize": strconv.FormatInt(size, 10),
+	}
+	if size == Unknown {
+		delete(values, "tsize")
 	}
 	var b bytes.Buffer
 	for _, o := range r.options {

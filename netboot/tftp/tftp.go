@@ -32,7 +32,13 @@ const (
 type File struct {
 	io.ReaderAt
 	io.Closer
-	Size int64
+	// Size is how many bytes it has, Unknown as long as it grows: it ends where ReadAt says
+	// io.EOF, and where that says ErrLater it is read again after Pause.
+	Size  int64
+	Pause time.Duration
+	// Block is how many bytes the client gets at once at most, if it lets the server choose;
+	// 0 for as many as it asks for.
+	Block int
 	// Blocks is how many blocks of it the client can count, 0 for any number: there is
 	// firmware for which they do not begin anew at 0.
 	Blocks int64
@@ -43,6 +49,9 @@ type File struct {
 	// with the reason.
 	Refused func(why string)
 }
+
+// Unknown is the size of a file that grows.
+const Unknown = -1
 
 // ErrLater says that a file is being made. The client is not answered: it asks again.
 var ErrLater = errors.New("the file is being made")
@@ -126,7 +135,7 @@ func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
 	}
 	defer f.Close()
 	began := time.Now()
-	t := transfer{conn: conn, file: f, terms: r.terms()}
+	t := transfer{conn: conn, file: f, terms: r.terms(f.Block)}
 	if f.Blocks > 0 && f.Size/int64(t.block)+1 > f.Blocks {
 		s.Log.Debug("a file is too large for who asks", "for", client, "file", r.file, "bytes", f.Size, "block", t.block, "blocks", f.Blocks)
 		why := fmt.Sprintf("this file of %d MiB is too large for your firmware", f.Size>>20)

@@ -37,6 +37,8 @@ func (f files) Open(client netip.Addr, name string) (tftp.File, error) {
 		return tftp.File{}, tftp.ErrLater
 	case name == "secret":
 		return tftp.File{}, errors.New("not for anybody")
+	case name == "grows":
+		return tftp.File{ReaderAt: &growing{}, Closer: content{}, Size: tftp.Unknown, Pause: time.Millisecond, Block: 8}, nil
 	case !here:
 		return tftp.File{}, fmt.Errorf("open %s: %w", name, fs.ErrNotExist)
 	}
@@ -46,6 +48,16 @@ func (f files) Open(client netip.Addr, name string) (tftp.File, error) {
 		file.Blocks = 2
 	}
 	return file, nil
+}
+
+// growing is a file of 19 bytes, each part of which is there when it is asked for twice.
+type growing struct{ asked bool }
+
+func (g *growing) ReadAt(p []byte, at int64) (int, error) {
+	if g.asked = !g.asked; g.asked {
+		return 0, tftp.ErrLater
+	}
+	return strings.NewReader("what is not yet all").ReadAt(p, at)
 }
 
 // serve serves files on loopback until the test ends, and returns where.
@@ -224,6 +236,20 @@ func TestConversations(t *testing.T) {
 			c.confirms(4)
 			c.wants(data(5, nil))
 			c.confirms(5)
+		},
+		"a file that grows": func(c *client) {
+			c.says(request("grows", "octet", "tsize", "0", "blksize", "1468", "windowsize", "4"))
+			c.wants("\x00\x06blksize\x008\x00windowsize\x004\x00")
+			c.confirms(0)
+			c.wants(data(1, []byte("what is ")))
+			c.wants(data(2, []byte("not yet ")))
+			c.wants(data(3, []byte("all")))
+			c.confirms(3)
+		},
+		"a file that grows, in blocks as usual": func(c *client) {
+			c.says(request("grows", "octet"))
+			c.wants(data(1, []byte("what is not yet all")))
+			c.confirms(1)
 		},
 		"no such file": func(c *client) { c.says(request("g", "octet")); c.wants("\x00\x05\x00\x01there is no such file\x00") },
 		"one of another": func(c *client) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"time"
@@ -26,7 +27,20 @@ type transfer struct {
 }
 
 // sent is how many bytes the client has confirmed.
-func (t *transfer) sent() int64 { return min(t.confirmed*int64(t.block), t.file.Size) }
+func (t *transfer) sent() int64 {
+	if bytes := t.confirmed * int64(t.block); bytes < t.file.Size || t.file.Size == Unknown {
+		return bytes
+	}
+	return t.file.Size
+}
+
+// last is the number of the last block, which is not full: that says that it is the last.
+func (t *transfer) last() int64 {
+	if t.file.Size == Unknown {
+		return math.MaxInt64
+	}
+	return t.file.Size/int64(t.block) + 1
+}
 
 // run sends the whole file.
 func (t *transfer) run(r *request) error {
@@ -35,15 +49,15 @@ func (t *transfer) run(r *request) error {
 			return err
 		}
 	}
-	last := t.file.Size/int64(t.block) + 1 // which is not full: that says that it is the last
 	packet := make([]byte, headerSize+t.block)
-	for try := 0; t.confirmed < last; try++ {
+	for try := 0; t.confirmed < t.last(); try++ {
 		if try == tries {
 			return errSilent
 		}
-		end := min(t.confirmed+int64(t.window), last)
-		for n := t.confirmed + 1; n <= end; n++ {
-			if err := t.sendBlock(packet, n); err != nil {
+		end := t.confirmed
+		for end < min(t.confirmed+int64(t.window), t.last()) {
+			end++
+			if err := t.sendBlock(packet, end); err != nil {
 				return err
 			}
 		}
@@ -73,16 +87,41 @@ func (t *transfer) agree(accepted []byte) error {
 }
 
 func (t *transfer) sendBlock(packet []byte, n int64) error {
-	at := (n - 1) * int64(t.block)
-	b := packet[:headerSize+min(int64(t.block), t.file.Size-at)]
+	read, err := t.read(packet[headerSize:], (n-1)*int64(t.block))
+	if err != nil {
+		_, _ = t.conn.Write((&failure{undefined, "the server cannot read the file"}).packet()) // it gives up
+		return fmt.Errorf("read the file: %w", err)
+	}
+	b := packet[:headerSize+read]
 	binary.BigEndian.PutUint16(b, opData)
 	binary.BigEndian.PutUint16(b[2:], uint16(n))
-	if read, err := t.file.ReadAt(b[headerSize:], at); read < len(b)-headerSize {
-		_, _ = t.conn.Write((&failure{undefined, "the server cannot read the file"}).packet()) // it gives up
-		return fmt.Errorf("read the file: %w", errors.Join(err, io.ErrUnexpectedEOF))
-	}
-	_, err := t.conn.Write(b)
+	_, err = t.conn.Write(b)
 	return err
+}
+
+// read reads a block, and waits for it if the file grows.
+func (t *transfer) read(block []byte, at int64) (int, error) {
+	for t.file.Size == Unknown {
+		n, err := t.file.ReadAt(block, at)
+		switch {
+		case errors.Is(err, ErrLater):
+			// The client may give up meanwhile.
+			if _, err := t.confirm(time.Now().Add(t.file.Pause), func(uint16) bool { return false }); err != nil {
+				return 0, err
+			}
+		case errors.Is(err, io.EOF):
+			t.file.Size = at + int64(n)
+			return n, nil
+		default:
+			return n, err
+		}
+	}
+	block = block[:min(int64(len(block)), t.file.Size-at)]
+	n, err := t.file.ReadAt(block, at)
+	if n < len(block) {
+		return n, errors.Join(err, io.ErrUnexpectedEOF)
+	}
+	return n, nil
 }
 
 // await waits until the client confirms one of the blocks up to end that were sent: the
