@@ -61,10 +61,11 @@ func (k *checker) config(c *Config) {
 	}
 	k.docker(c.Docker.Host)
 	k.duration("power.idle", c.Power.Idle, 0)
-	for _, of := range []struct{ key, image string }{{"boot.kernel", c.Boot.Kernel}, {"boot.firmware", c.Boot.Firmware}} {
-		if of.image != "" && !imageForm.MatchString(of.image) {
-			k.wrong(of.key, `%q is not the name of an image; want one as in "alice/debian:12" or "pc-x86-64-default"`, of.image)
-		}
+	for _, image := range strings.Fields(c.Boot.Kernel) {
+		k.image("boot.kernel", image)
+	}
+	if c.Boot.Firmware != "" {
+		k.image("boot.firmware", c.Boot.Firmware)
 	}
 	k.network(&c.Network)
 	k.virtual(&c.Virtual)
@@ -80,6 +81,13 @@ func (k *checker) config(c *Config) {
 		if c.SSH.UserCA, err = readKeys(c.SSH.UserCAFile); err != nil {
 			k.wrong("ssh.user_ca", "%v", err)
 		}
+	}
+}
+
+// image checks the name of an image on the server.
+func (k *checker) image(key, name string) {
+	if !imageForm.MatchString(name) {
+		k.wrong(key, `%q is not the name of an image; want one as in "alice/debian:12" or "pc-x86-64-default"`, name)
 	}
 }
 

@@ -64,8 +64,9 @@ type Power struct {
 
 // Boot is about what machines boot.
 type Boot struct {
-	// Kernel is the image that lends its kernel to images without one: OWNER/NAME, or
-	// the NAME of a default one, with an optional :TAG; "" is none.
+	// Kernel are the images, with spaces between, of which the first one that fits lends its
+	// kernel to images without one: OWNER/NAME, or the NAME of a default one, with an optional
+	// :TAG; "" is none.
 	Kernel string `toml:"kernel"`
 	// Firmware is the image that lends boards the firmware which theirs does not have, in
 	// the same form; "" is none.

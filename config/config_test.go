@@ -56,7 +56,7 @@ host = ""
 idle = "1h30m"
 
 [boot]
-kernel = "alice/debian:12"
+kernel = "alice/debian:12 rpi-4-b-default"
 firmware = "rpi-firmware"
 [network]
 interface = "eth1"
@@ -108,7 +108,7 @@ func TestLoad(t *testing.T) {
 		},
 		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}, {Name: "rpi-4-b", Args: "loglevel=7 quiet", Console: "ttyAMA0,115200"}},
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
-		Boot:   config.Boot{Kernel: "alice/debian:12", Firmware: "rpi-firmware"},
+		Boot:   config.Boot{Kernel: "alice/debian:12 rpi-4-b-default", Firmware: "rpi-firmware"},
 		Network: config.Network{
 			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Domain: "lab.example", Router: "192.168.7.254", DNS: "192.168.7.253", TFTPPorts: "30000 - 30099", FirstPort: 30000, LastPort: 30099, Loaders: filepath.Join(dir, "ipxe"),
 			Addr: netip.MustParseAddr("192.168.7.1"), First: netip.MustParseAddr("192.168.7.100"), Last: netip.MustParseAddr("192.168.7.199"),
@@ -201,6 +201,7 @@ func TestProblems(t *testing.T) {
 		{"[virtual]\nkind = \"kvm\"", `:2: virtual.kind: "kvm" is no kind of virtual nodes; want "auto", "qemu" or "simulated"`},
 		{"[boot]\nkernel = \"a/b/c\"", `:2: boot.kernel: "a/b/c" is not the name of an image; want one as in`},
 		{"[boot]\nkernel = \"hub:debian/x\"", `:2: boot.kernel: "hub:debian/x" is not`},
+		{"[boot]\nkernel = \"alice/debian Debian\"", `:2: boot.kernel: "Debian" is not`},
 		{"[boot]\nkernel = \"Debian\"", `:2: boot.kernel: "Debian" is not`},
 		{"[boot]\nfirmware = \"a/b/c\"", `:2: boot.firmware: "a/b/c" is not the name of an image`},
 		{"[boot]\nkernel = 1", `:2: boot.kernel: want text in quotes`},

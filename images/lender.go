@@ -7,8 +7,8 @@ import (
 	"walt/state"
 )
 
-// KernelLabel names the image that lends its kernel to one that has none, as Lender
-// understands it.
+// KernelLabel names the images that lend their kernels to one that has none, with spaces
+// between, as Lender understands each.
 const KernelLabel = "walt.kernel"
 
 // Lender returns the image that a name means as the one that lends its kernel to an

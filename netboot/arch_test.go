@@ -54,6 +54,9 @@ func TestArchitectureOfABoot(t *testing.T) {
 		{"rpi-2-b", "arm64", "", "", "the kernel /boot/vmlinuz-6.1.0 is for arm64, not for arm"},
 		{"rpi-4-b", "pc", "", "", "the kernel /boot/vmlinuz-6.1.0 is for amd64, not for arm64 or arm"},
 		{"pc-x86-64", "arm", "", "", "the kernel /boot/vmlinuz-6.1.0 is for arm, not for amd64"},
+		{"rpi-4-b", "bare", "alice/pc alice/none alice/arm alice/arm64", "arm", ""},
+		{"pc-x86-64", "bare", "alice/arm64 alice/pc", "amd64", ""},
+		{"rpi-4-b", "bare", "alice/none alice/pc", "", "it has no kernel, and there is no image \"alice/none\" here, which the server's configuration names to lend one, and that of alice/pc does not serve: the kernel /boot/vmlinuz-6.1.0 is for amd64, not for arm64 or arm"},
 		{"rpi-4-b", "bare", "alice/pc", "", "it has no kernel, and that of alice/pc does not serve: the kernel /boot/vmlinuz-6.1.0 is for amd64, not for arm64 or arm"},
 		{"pc-x86-32", "pc", "", "", "machines of the model pc-x86-32 run linux/386, for which this server has no program"},
 	} {

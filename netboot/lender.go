@@ -51,33 +51,44 @@ func lending(digest string, part *content.Tree) root {
 	return root{nfs.IDOf(d), nfs.Path(d), part}
 }
 
-// SetKernel says which image lends its kernel to those that have none and do not name
-// another: OWNER/NAME, or the NAME of a default image; "" is none. Machines that run
-// go on with what they have.
-func (s *Server) SetKernel(image string) {
+// SetKernel says which images lend their kernels to those that have none and do not name
+// others: names with spaces between, each OWNER/NAME, or the NAME of a default image; "" is
+// none. Machines that run go on with what they have.
+func (s *Server) SetKernel(images string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kernel = image
+	s.kernel = images
 }
 
-// lender returns the image that lends its kernel to one that has none, whose label
-// names it unless that is "". Without one it returns why.
-func (s *Server) lender(r state.Reader, img images.Image, label string) (lender images.Image, why string, err error) {
-	owner, name, who := img.Ref.User, label, "its label "+images.KernelLabel
-	if name == "" {
+// borrows completes the outlook for an image that has no kernel, whose label names those that
+// lend it one unless that is "": the first of them counts whose kernel serves. known is false
+// when one has to be looked at for that, which the pair then tells.
+func (s *Server) borrows(r state.Reader, img images.Image, o outlook) (_ outlook, known bool, err error) {
+	owner, names, who := img.Ref.User, o.label, "its label "+images.KernelLabel
+	if names == "" {
 		s.mu.Lock()
-		name, who = s.kernel, "the server's configuration"
+		names, who = s.kernel, "the server's configuration"
 		s.mu.Unlock()
 		owner = images.DefaultRef("").User
 	}
-	if name == "" {
-		return lender, noKernel, nil
+	whys := []string{noKernel}
+	for name := range strings.FieldsSeq(names) {
+		lender, found, err := images.Lender(r, owner, name)
+		if err != nil {
+			return o, false, err
+		}
+		if !found {
+			whys = append(whys, fmt.Sprintf("there is no image %.100q here, which %s names to lend one", name, who))
+			continue
+		}
+		o.at.lender, o.lender = lender.Digest, lender.Ref
+		if o.finding, known = s.found(o.at); !known || o.why == "" {
+			return o, known, nil
+		}
+		whys = append(whys, fmt.Sprintf("that of %s does not serve: %s", lender.Ref, o.why))
 	}
-	lender, found, err := images.Lender(r, owner, name)
-	if err == nil && !found {
-		why = fmt.Sprintf("%s, and there is no image %.100q here, which %s names to lend one", noKernel, name, who)
-	}
-	return lender, why, err
+	o.why = strings.Join(whys, ", and ")
+	return o, true, nil
 }
 
 // borrow takes hold of the image that lends a boot its kernel.

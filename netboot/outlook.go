@@ -80,15 +80,7 @@ func (s *Server) known(r state.Reader, img images.Image, model images.Model) (o 
 	if o.finding, known = s.found(o.at); !known || !o.hollow {
 		return o, known, nil
 	}
-	lender, why, err := s.lender(r, img, o.label)
-	if o.why = why; err != nil || why != "" {
-		return o, true, err
-	}
-	o.at.lender, o.lender = lender.Digest, lender.Ref
-	if o.finding, known = s.found(o.at); o.why != "" {
-		o.why = fmt.Sprintf("%s, and that of %s does not serve: %s", noKernel, lender.Ref, o.why)
-	}
-	return o, known, nil
+	return s.borrows(r, img, o)
 }
 
 // archs are the architectures of which a machine of a model can boot kernels from here,
