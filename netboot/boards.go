@@ -114,7 +114,7 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	b.asked(ctx, c, d)
 	h := dhcp.Host{
 		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Time: b.Segment.Server,
-		Script: b.scriptURL(), Loader: loaderFor(c, b.drivers(d)),
+		Script: b.scriptURL(), Loader: loaderFor(c, b.drivers(ctx, d)),
 	}
 	if isROM(c) {
 		h.Menu, h.Delay = b.menuFor(c), replyDelay(c, d)
@@ -224,7 +224,7 @@ func (b *boards) retry(seconds int, why string) string {
 		shown(why), seconds, seconds, b.scriptURL())
 }
 
-// shown is a text that iPXE shows as it is: nothing in it is a word of its language.
+// shown is a text that loaders show as it is: nothing in it is a word of their languages.
 func shown(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(" .,:;=/()-_", r) {

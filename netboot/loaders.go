@@ -41,14 +41,25 @@ var ownDrivers = map[uint16]string{0: "ipxe.pxe", 7: "ipxe.efi", 9: "ipxe.efi"}
 const mostSilent = 2
 
 // drivers are the loaders for a device: those with its firmware's drivers, unless it is set
-// to others, or they were taken again and again and never heard of.
-func (b *boards) drivers(d nodes.Device) map[uint16]string {
+// to others, or they were taken again and again and never heard of. Then it is the turn of
+// those that are signed, where there are any, and of those with drivers of their own.
+func (b *boards) drivers(ctx context.Context, d nodes.Device) map[uint16]string {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if d.Settings().Loader == nodes.IPXE || b.silent[d.MAC]/mostSilent%2 == 1 {
+	turn := b.silent[d.MAC] / mostSilent
+	b.mu.Unlock()
+	switch {
+	case d.Settings().Loader == nodes.IPXE:
 		return ownDrivers
+	case d.Settings().Loader == nodes.Signed:
+		return signed
+	case turn == 0:
+		return loaders
 	}
-	return loaders
+	turns := []map[uint16]string{loaders, signed, ownDrivers}
+	if !b.hasSigned(ctx, d) {
+		turns = []map[uint16]string{loaders, ownDrivers}
+	}
+	return turns[turn%len(turns)]
 }
 
 // loaderFor is the loader of a client among some, "" when it does not look for one of them.
@@ -75,7 +86,7 @@ func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
 		return tftp.File{}, fmt.Errorf("%s is the address of no device", client)
 	}
 	name = strings.TrimPrefix(name, "/")
-	for _, find := range []func(netip.Addr, ethernet.MAC, string) (tftp.File, error){b.loaderFile, b.ubootFile, b.raspberryFile} {
+	for _, find := range []func(netip.Addr, ethernet.MAC, string) (tftp.File, error){b.loaderFile, b.signedFile, b.ubootFile, b.raspberryFile} {
 		if f, err := find(client, mac, name); !errors.Is(err, errOthers) {
 			return f, err
 		}

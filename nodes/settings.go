@@ -43,6 +43,7 @@ const (
 	Direct     Loader = "direct" // it starts with it
 	PXE        Loader = "pxe"    // iPXE fetches it over the network, as on other machines
 	IPXE       Loader = "ipxe"   // of a PC: iPXE with drivers of its own, rather than those of the firmware
+	Signed     Loader = "signed" // of a PC: what Secure Boot starts
 )
 
 // RootKind is where the root file system of a machine is.
@@ -221,13 +222,13 @@ var typeSetting = setting{
 var loaderSetting = setting{
 	of: isNode,
 	Setting: power.Setting[subject]{
-		Key: "boot.loader", Allowed: "auto; of virtual nodes direct or pxe, of others ipxe",
+		Key: "boot.loader", Allowed: "auto; virtual nodes: direct, pxe; others: ipxe, signed",
 		Get: func(s *subject) string { return cmp.Or(string(s.set.Loader), "auto") },
 		Set: func(s *subject, v string) error {
 			switch l := Loader(v); {
 			case v == "auto":
 				s.set.Loader = AutoLoader
-			case s.Virtual() && (l == Direct || l == PXE), !s.Virtual() && l == IPXE:
+			case s.Virtual() && (l == Direct || l == PXE), !s.Virtual() && (l == IPXE || l == Signed):
 				s.set.Loader = l
 			default:
 				return power.ErrNotAllowed

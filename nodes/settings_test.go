@@ -14,7 +14,6 @@ func TestSettingsOfMachines(t *testing.T) {
 		bad  []string
 	}{
 		{"boot.root", map[string]string{"auto": "auto", "nfs": "nfs", "ram": "ram"}, []string{"", "RAM", "disk", "nfs "}},
-		{"boot.loader", map[string]string{"auto": "auto", "direct": "direct", "pxe": "pxe"}, []string{"", "PXE", "ipxe", "direct "}},
 		{"boot.rescue", map[string]string{"on": "on", "off": "off"}, []string{"", "yes", "On", "1"}},
 		{"ram.overlay", map[string]string{"60%": "60%", "1%": "1%", "90%": "90%", "512m": "512M", "2G": "2G"}, []string{"", "%", "0%", "91%", "100%", "5", "0M", "60%%", "1.5G", "60 %", "-1%", "1%M"}},
 	} {
@@ -32,6 +31,26 @@ func TestSettingsOfMachines(t *testing.T) {
 				if err := s.Set(&is, value); !errors.Is(err, power.ErrNotAllowed) {
 					t.Errorf("%s=%s: %v", c.key, value, err)
 				}
+			}
+		}
+	}
+}
+
+// What a node may load depends on whether it runs on the server.
+func TestLoaderSetting(t *testing.T) {
+	for host, c := range map[HostKind]struct{ good, bad []string }{
+		QEMU:     {[]string{"auto", "direct", "pxe"}, []string{"", "PXE", "ipxe", "signed", "direct "}},
+		Physical: {[]string{"auto", "ipxe", "signed"}, []string{"", "IPXE", "direct", "pxe", "signed "}},
+	} {
+		is := newSubject(Device{Kind: Node, Host: host})
+		for _, value := range c.good {
+			if err := loaderSetting.Set(is, value); err != nil || loaderSetting.Get(is) != value {
+				t.Errorf("%s: %s: %s, %v", host, value, loaderSetting.Get(is), err)
+			}
+		}
+		for _, value := range c.bad {
+			if err := loaderSetting.Set(is, value); !errors.Is(err, power.ErrNotAllowed) {
+				t.Errorf("%s: %s: %v", host, value, err)
 			}
 		}
 	}
