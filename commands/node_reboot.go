@@ -126,7 +126,7 @@ func (c *Call) limited(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 // waitingFor shows, until end is called, what is waited for: on a terminal a
-// line that changes, without one a line whenever there are fewer.
+// line that changes, without one a line whenever there are fewer, or the power of one is cut.
 func (c *Call) waitingFor() (show func([]nodes.Missing), end func()) {
 	if c.fancy() {
 		return func(missing []nodes.Missing) {
@@ -134,9 +134,14 @@ func (c *Call) waitingFor() (show func([]nodes.Missing), end func()) {
 			},
 			func() { fmt.Fprint(c.Err, "\r\x1b[K") }
 	}
-	last := 0
+	last, cut := 0, 0
 	return func(missing []nodes.Missing) {
-		if len(missing) != last {
+		before := cut
+		cut = 0
+		for _, n := range missing {
+			cut += n.Cycles
+		}
+		if len(missing) != last || cut > before {
 			c.note("Waiting for %s.", listStates(missing))
 		}
 		last = len(missing)
@@ -148,7 +153,11 @@ func listStates(some []nodes.Missing) string {
 	const most = 5
 	var words []string
 	for _, n := range some[:min(most, len(some))] {
-		words = append(words, fmt.Sprintf("%s (%s)", n.Name, n.State))
+		state := string(n.State)
+		if n.Cycles > 0 {
+			state += ", after " + count(n.Cycles, "power cycle")
+		}
+		words = append(words, fmt.Sprintf("%s (%s)", n.Name, state))
 	}
 	if len(some) > most {
 		words = append(words, fmt.Sprintf("and %d more", len(some)-most))

@@ -265,3 +265,10 @@ func TestLinesOfOneRead(t *testing.T) {
 		}
 	}
 }
+
+func TestListStates(t *testing.T) {
+	got := listStates([]nodes.Missing{{Name: "a", State: nodes.Off}, {Name: "b", State: nodes.Booting, Cycles: 1}, {Name: "c", State: nodes.Booting, Cycles: 2}})
+	if want := "a (off), b (booting, after 1 power cycle), c (booting, after 2 power cycles)"; got != want {
+		t.Errorf("it is %q, want %q", got, want)
+	}
+}

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -63,5 +64,33 @@ func TestAsleep(t *testing.T) {
 			t.Errorf("when it asks again it is %+v", s.Status)
 		}
 		ok(t, l.Asleep(t.Context(), "b8:27:eb:00:00:ff", why)) // which nobody knows
+	})
+}
+
+// Who waits for a node is told how often its power was cut meanwhile.
+func TestWaitTellsOfPowerCycles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := wired(t, 2*time.Hour, []auth.Name{"bob"}, "n1")
+		stop := l.run(t)
+		defer stop()
+		ctx, cancel := context.WithCancel(t.Context())
+		set := l.state(t, "n1").Device
+		waited := make(chan []Missing)
+		go func() { // ends with ctx
+			var told []Missing
+			_, _ = l.Wait(ctx, []*Device{set}, func(m []Missing) { told = append(told, m...) })
+			waited <- told
+		}()
+		for range 2 {
+			synctest.Wait()
+			ok(t, l.Asleep(t.Context(), macOf("n1"), "it sleeps"))
+			time.Sleep(10 * time.Second)
+		}
+		cancel()
+		told := <-waited
+		if last := told[len(told)-1]; last != (Missing{"n1", Booting, 2}) || told[0].Cycles != 0 {
+			t.Errorf("it is told %v", told)
+		}
 	})
 }

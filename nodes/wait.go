@@ -18,8 +18,9 @@ import (
 
 // Missing is a node that is waited for and not up yet.
 type Missing struct {
-	Name  Name
-	State State
+	Name   Name
+	State  State
+	Cycles int // how often its power was cut since it did not come up
 }
 
 // Wait returns when every node of the set is up on the image that it should
@@ -169,7 +170,7 @@ func (f *look) miss(d *Device, s Status, img images.Image, off *power.Off) error
 	case off == nil && s.isOffByHand(d):
 		return isOff(d.Name, s.Why)
 	}
-	f.missing = append(f.missing, Missing{d.Name, s.State})
+	f.missing = append(f.missing, Missing{d.Name, s.State, s.tries})
 	switch {
 	case s.State == Booting && s.Stopped():
 		f.stopped = append(f.stopped, DeviceStatus{Device: d, Status: s})
