@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -57,18 +58,23 @@ func (s *server) serveInterface(ctx context.Context) error {
 	if much := crowdedHere(segment); much != "" {
 		s.log.Warn(much)
 	}
-	return s.netboot.ServeBoards(ctx, i, segment, i.MAC, s.lab)
+	err = s.netboot.ServeBoards(ctx, i, segment, i.MAC, s.lab)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return cmp.Or(netboot.Openable(i, segment, i.MAC), err) // that tells all that is in the way, and not the first of it
 }
 
 // checkNetwork looks whether a server could serve the boards and PCs of a configuration.
-// It returns what it would do, and what does not keep it from that but may be wanted.
-func checkNetwork(ctx context.Context, c config.Config) (notes []string, err error) {
+// It returns what it would do, and what does not keep it from that but may be wanted. file
+// is where that configuration is from.
+func checkNetwork(ctx context.Context, file string, c config.Config) (notes []string, err error) {
 	if c.Network.Interface == "" {
 		return nil, nil
 	}
 	i, segment, err := openSegment(c.Network, c.Virtual.Net)
 	if err != nil {
-		return nil, err
+		return nil, located(file, err)
 	}
 	who := "boards and PCs"
 	err = netboot.CheckBoards(ctx, i, segment, i.MAC)
@@ -128,28 +134,65 @@ func filtersBridges() bool {
 	return err == nil && strings.TrimSpace(string(is)) == "1"
 }
 
+// misfit is what is wrong with the value of a key of the configuration, on this host.
+type misfit struct {
+	key  string
+	what *fault.Error
+}
+
+func (m misfit) Error() string { return m.what.Msg }
+
+// Unwrap has it be a fault.
+func (m misfit) Unwrap() error { return m.what }
+
+// located is an error in which misfits tell where in a file their keys are, as faults do
+// of what is wrong in the file itself; without a file it stays what it is.
+func located(file string, err error) error {
+	m, is := errors.AsType[misfit](err)
+	if !is || file == "" {
+		return err
+	}
+	f := *m.what
+	f.Msg = config.At(file, m.key) + ": " + f.Msg
+	return &f
+}
+
 // openSegment finds the interface of a configuration, and what that says of its network.
 func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, netboot.Segment, error) {
-	i, err := nic.Open(c.Interface, c.Addr)
+	key := "network.interface"
+	i, err := nic.Open(c.Interface, netip.Addr{})
+	if err == nil && c.Addr.IsValid() {
+		key = "network.address"
+		i, err = nic.Open(c.Interface, c.Addr)
+	}
+	if f := fault.As(err); f != nil {
+		err = misfit{key, f}
+	}
 	if err != nil {
 		return nil, netboot.Segment{}, err
 	}
+	wrong := func(key, format string, args ...any) error {
+		return misfit{"network." + key, fault.Failedf(format, args...)}
+	}
 	if i.Addr.IsLoopback() {
-		return nil, netboot.Segment{}, fault.Failedf("boards and PCs are not on the interface %s, which leads to this host itself", c.Interface)
+		return nil, netboot.Segment{}, wrong("interface", "boards and PCs are not on the interface %s, which leads to this host itself", c.Interface)
 	}
 	i.FirstPort, i.LastPort = c.FirstPort, c.LastPort
 	segment := netboot.Segment{Net: i.Net, Server: i.Addr, DHCP: netboot.DHCP(c.DHCP), First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Domain: c.Domain, Loaders: c.Loaders}
 	if c.Range == "" {
 		segment.First, segment.Last = netboot.Hosts(i.Net)
 	}
-	for what, a := range map[string]netip.Addr{"range": segment.First, "end of the range": segment.Last, "router": c.RouterAddr} {
-		if a.IsValid() && !i.Net.Contains(a) {
-			return nil, segment, fault.Failedf("[network] %s: %s is not in the network of the interface %s, %s", what, a, c.Interface, i.Net)
+	for _, at := range []struct {
+		key string
+		netip.Addr
+	}{{"range", segment.First}, {"range", segment.Last}, {"router", c.RouterAddr}} {
+		if at.IsValid() && !i.Net.Contains(at.Addr) {
+			return nil, segment, wrong(at.key, "%s is not in the network of the interface %s, %s", at.Addr, c.Interface, i.Net)
 		}
 	}
 	if machines.Overlaps(i.Net) {
-		return nil, segment, fault.Failedf("the network of the interface %s, %s, overlaps with that of machines, %s", c.Interface, i.Net, machines).
-			WithHint("give [virtual] subnet another one")
+		f := fault.Failedf("the network of the interface %s, %s, overlaps with that of machines, %s", c.Interface, i.Net, machines)
+		return nil, segment, misfit{"network.interface", f.WithHint("give [virtual] subnet another one")}
 	}
 	return i, segment, nil
 }

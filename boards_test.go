@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -37,5 +39,21 @@ func TestOpenSegment(t *testing.T) {
 		if f == nil || f.Msg != want || f.Hint != "" && (name == "lo" || !strings.HasPrefix(f.Hint, "this host has: ")) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
+	}
+}
+
+// What is wrong with the network of a configuration is told with its place in the file.
+func TestLocated(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "walt.toml")
+	if err := os.WriteFile(file, []byte("[network]\ninterface = \"nothing0\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = checkNetwork(t.Context(), file, c)
+	if f := fault.As(err); f == nil || f.Msg != file+":2: network.interface: there is no network interface nothing0" {
+		t.Errorf("it says %v", err)
 	}
 }

@@ -45,7 +45,7 @@ func checkCommand(ctx context.Context, args []string) error {
 	var notes []string
 	if !running {
 		var bad error
-		notes, bad = checkNetwork(ctx, c)
+		notes, bad = checkNetwork(ctx, s.file, c)
 		errs = append(errs, checkListen(ctx, c.Listen), bad)
 	}
 	if err := together(errs); err != nil {

@@ -34,13 +34,17 @@ type checker struct {
 // wrong notes a problem with the value of a key, or of the table that has no
 // such key.
 func (k *checker) wrong(key, format string, args ...any) {
+	k.problems = append(k.problems, k.at(key)+": "+fmt.Sprintf(format, args...))
+}
+
+// at is where a key is, or the table that has no such key.
+func (k *checker) at(key string) string {
 	line, at := 0, key
 	for line == 0 && at != "" {
 		line = k.lines[at]
 		at = at[:max(0, strings.LastIndexAny(at, ".["))]
 	}
-	name := index.ReplaceAllString(key, "")
-	k.problems = append(k.problems, fmt.Sprintf("%s:%d: %s: %s", k.file, max(1, line), name, fmt.Sprintf(format, args...)))
+	return fmt.Sprintf("%s:%d: %s", k.file, max(1, line), index.ReplaceAllString(key, ""))
 }
 
 var index = regexp.MustCompile(`\[\d+\]`)

@@ -171,6 +171,14 @@ func base() Config {
 	}
 }
 
+// At says where the value of a key is in a file that was loaded, as the faults of Load do,
+// as in "walt.toml:3: network.interface". Of a key that is not there it is where its table is.
+func At(path, key string) string {
+	text, _ := os.ReadFile(path) // it was read a moment ago
+	k := checker{file: path, lines: lines(text)}
+	return k.at(key)
+}
+
 // Load reads and checks the file. What is wrong is a fault with a line for each
 // problem, which names the file, the line and the key, and says what is allowed.
 func Load(path string) (Config, error) {

@@ -131,6 +131,21 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// Faults that are found later name the file and the line as those of Load do; and who has a
+// section for boards, and says that there is no interface, has none.
+func TestAt(t *testing.T) {
+	t.Parallel()
+	file := write(t, folder(t), "listen = \":1\"\n[network]\n\ninterface = \"\"\n")
+	if _, err := config.Load(file); err != nil {
+		t.Error(err)
+	}
+	for key, want := range map[string]string{"network.interface": ":4: network.interface", "network.router": ":2: network.router", "virtual.subnet": ":1: virtual.subnet"} {
+		if got := config.At(file, key); got != file+want {
+			t.Errorf("%s is at %s, want %s", key, got, file+want)
+		}
+	}
+}
+
 func TestDefault(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load(write(t, folder(t), "# nothing\n"))
@@ -158,6 +173,8 @@ func TestProblems(t *testing.T) {
 		{"[[model]]\nname = \"a\"", `:1: model.platform: "" is not a platform`},
 		{"[[model]]\nname = \"rpi-4-b\"\nboot_args = \"quiet; reboot\"", `:3: model.boot_args: invalid words for the kernel: ";" cannot be among them`},
 		{"[[model]]\nname = \"rpi-4-b\"\nboot_console = \"COM1\"", `:3: model.boot_console: "COM1" is no console; want one as in "ttyS1,115200"`},
+		{"\n[network]\n", `:2: network.interface: is missing; want the network interface that boards and PCs are on`},
+		{"[network]\ndhcp = \"off\"", `:1: network.interface: is missing`},
 		{"model = 1", `:1: model: want tables, as in [[model]]`},
 		{"\nlisten = 22", `:2: listen: want text in quotes`},
 		{"[ssh]\nmax_connections = \"10\"", `:2: ssh.max_connections: want a whole number`},

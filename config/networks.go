@@ -17,7 +17,9 @@ const longestDomain = 253 - 64
 
 func (k *checker) network(n *Network) {
 	n.Loaders = k.path(n.Loaders)
-	if n.Interface == "" && *n != base().Network {
+	_, section := k.lines["network"]
+	_, none := k.lines["network.interface"] // it is said that there is none
+	if n.Interface == "" && (section && !none || *n != base().Network) {
 		k.wrong("network.interface", "is missing; want the network interface that boards and PCs are on, as in \"eth1\"")
 	}
 	if !slices.Contains([]string{"full", "proxy", "off"}, n.DHCP) {

@@ -333,8 +333,8 @@ func TestCheckBoards(t *testing.T) {
 		want string
 	}{
 		80: {syscall.EADDRINUSE, "boards and PCs cannot be served: another program has port 80"},
-		69: {syscall.EACCES, "boards and PCs cannot be served: this process may not open port 69"},
-		67: {syscall.EPERM, "boards and PCs cannot be served: this process may not open port 67"},
+		69: {syscall.EACCES, "boards and PCs cannot be served: this process may not open port 69: it lacks CAP_NET_BIND_SERVICE"},
+		67: {syscall.EPERM, "boards and PCs cannot be served: this process may not open port 67: it lacks CAP_NET_RAW"},
 		68: {syscall.EADDRINUSE, "boards and PCs cannot be served: another program has port 68"},
 	} {
 		on := &closedPorts{loopback: loopback{of: map[uint16]string{}}, why: map[uint16]error{port: c.why}}
@@ -342,5 +342,20 @@ func TestCheckBoards(t *testing.T) {
 		if f := fault.As(err); f == nil || f.Msg != c.want || (f.Hint != "") != errors.Is(c.why, os.ErrPermission) {
 			t.Errorf("port %d: %v, want %q", port, err, c.want)
 		}
+	}
+}
+
+// All that is in the way is told at once, with the rights that are missing.
+func TestOpenable(t *testing.T) {
+	t.Parallel()
+	on := &closedPorts{loopback: loopback{of: map[uint16]string{}}, why: map[uint16]error{
+		80: syscall.EACCES, 2049: syscall.EADDRINUSE, 69: syscall.EACCES, 67: syscall.EPERM,
+	}}
+	f := fault.As(netboot.Openable(on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1}))
+	const msg = "boards and PCs cannot be served: this process may not open port 80, port 69 and port 67: " +
+		"it lacks CAP_NET_BIND_SERVICE and CAP_NET_RAW; another program has port 2049"
+	const hint = "run it as root, or with the capabilities CAP_NET_BIND_SERVICE and CAP_NET_RAW (see: waltd help admin)"
+	if f == nil || f.Msg != msg || f.Hint != hint {
+		t.Errorf("it says %+v", f)
 	}
 }

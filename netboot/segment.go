@@ -1,13 +1,15 @@
 package netboot
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -184,33 +186,92 @@ func (on Segment) ports(network BoardNetwork) []opening {
 
 // CheckBoards returns what keeps this process from serving boards and PCs on a segment.
 func CheckBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr) error {
-	var errs []error
-	for _, port := range []uint16{PortHTTP, PortNFS, PortAgent} {
-		l, err := on.Listen(port)
-		if err == nil {
-			err = l.Close()
-		}
-		errs = append(errs, unopened(port, err))
-	}
-	for _, p := range segment.ports(on) {
-		c, err := p.open(p.port)
-		if err == nil {
-			err = c.Close()
-		}
-		errs = append(errs, unopened(p.port, err))
-	}
-	if err := cmp.Or(errs...); err != nil || segment.DHCP != Full {
+	if err := Openable(on, segment, mac); err != nil || segment.DHCP != Full {
 		return err
 	}
 	return newBoards(nil, on, segment, mac, nil).alone(ctx)
+}
+
+// The rights of Linux that serving a segment takes, see capabilities(7).
+const (
+	bindLow    = "CAP_NET_BIND_SERVICE" // without it opening such a port is EACCES
+	rawPackets = "CAP_NET_RAW"          // without it opening a socket for packets is EPERM
+)
+
+const withRights = "run it as root, or with the capabilities " + bindLow + " and " + rawPackets + " (see: waltd help admin)"
+
+// rightFor is the right whose lack an error tells of.
+func rightFor(err error) string {
+	if errors.Is(err, syscall.EACCES) {
+		return bindLow
+	}
+	return rawPackets
+}
+
+// Openable returns a fault with all that keeps this process from opening what boards and
+// PCs ask on a segment: every port, and every right that it lacks. It opens each for a
+// moment.
+func Openable(on BoardNetwork, segment Segment, mac net.HardwareAddr) error {
+	var why, denied, lacking []string
+	note := func(what string, err error) {
+		switch {
+		case errors.Is(err, os.ErrPermission):
+			denied = append(denied, what)
+			if right := rightFor(err); !slices.Contains(lacking, right) {
+				lacking = append(lacking, right)
+			}
+		case errors.Is(err, syscall.EADDRINUSE):
+			why = append(why, "another program has "+what)
+		case err != nil:
+			why = append(why, fmt.Sprintf("%s: %v", what, err))
+		}
+	}
+	opened := func(port uint16, c io.Closer, err error) {
+		if err == nil {
+			err = c.Close()
+		}
+		note(fmt.Sprintf("port %d", port), err)
+	}
+	for _, port := range []uint16{PortHTTP, PortNFS, PortAgent} {
+		l, err := on.Listen(port)
+		opened(port, l, err)
+	}
+	for _, p := range segment.ports(on) {
+		c, err := p.open(p.port)
+		opened(p.port, c, err)
+	}
+	if c, err := on.DialUDP(netip.AddrPortFrom(segment.Server, portDHCPClient), mac); err == nil {
+		c.Close()
+	} else if errors.Is(err, os.ErrPermission) {
+		note("sockets for packets", err)
+	}
+	if len(denied) > 0 {
+		why = slices.Insert(why, 0, fmt.Sprintf("this process may not open %s: it lacks %s", listed(denied), listed(lacking)))
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	f := fault.Failedf("boards and PCs cannot be served: %s", strings.Join(why, "; "))
+	if len(lacking) > 0 {
+		f = f.WithHint(withRights)
+	}
+	return f
+}
+
+// listed joins some words, as in "a, b and c".
+func listed(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
 // unopened is why a port of the server cannot be opened, in words for who runs it.
 func unopened(port uint16, err error) error {
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return fault.Failedf("boards and PCs cannot be served: this process may not open port %d", port).
-			WithHint("run it as root, or with the capabilities CAP_NET_BIND_SERVICE and CAP_NET_RAW")
+		return fault.Failedf("boards and PCs cannot be served: this process may not open port %d: it lacks %s", port, rightFor(err)).WithHint(withRights)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fault.Failedf("boards and PCs cannot be served: another program has port %d", port)
 	case err != nil:
