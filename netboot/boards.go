@@ -114,7 +114,7 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	b.asked(ctx, c, d)
 	h := dhcp.Host{
 		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Time: b.Segment.Server,
-		Script: b.scriptURL(), Loader: loaderFor(c, b.drivers(ctx, d)),
+		Script: b.scriptURL(), Loader: loaderFor(c, b.drivers(ctx, c, d)),
 	}
 	if isROM(c) {
 		h.Menu, h.Delay = b.menuFor(c), replyDelay(c, d)

@@ -43,20 +43,22 @@ const mostSilent = 2
 // drivers are the loaders for a device: those with its firmware's drivers, unless it is set
 // to others, or they were taken again and again and never heard of. Then it is the turn of
 // those that are signed, where there are any, and of those with drivers of their own.
-func (b *boards) drivers(ctx context.Context, d nodes.Device) map[uint16]string {
+func (b *boards) drivers(ctx context.Context, c dhcp.Client, d nodes.Device) map[uint16]string {
 	b.mu.Lock()
 	turn := b.silent[d.MAC] / mostSilent
 	b.mu.Unlock()
+	set := d.Settings().Loader
+	maySign := loaderFor(c, signed) != ""
 	switch {
-	case d.Settings().Loader == nodes.IPXE:
+	case set == nodes.IPXE:
 		return ownDrivers
-	case d.Settings().Loader == nodes.Signed:
+	case set == nodes.Signed && maySign:
 		return signed
 	case turn == 0:
 		return loaders
 	}
 	turns := []map[uint16]string{loaders, signed, ownDrivers}
-	if !b.hasSigned(ctx, d) {
+	if !maySign || !b.hasSigned(ctx, d) {
 		turns = []map[uint16]string{loaders, ownDrivers}
 	}
 	return turns[turn%len(turns)]

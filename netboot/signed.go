@@ -32,7 +32,7 @@ import (
 const shimFile, grubFile = "shimx64.efi", "grubx64.efi"
 
 // signed are the loaders for firmware that may have Secure Boot, which a BIOS has not.
-var signed = map[uint16]string{0: "undionly.kpxe", 7: shimFile, 9: shimFile}
+var signed = map[uint16]string{7: shimFile, 9: shimFile}
 
 // signedFiles are where the packages of Debian and Ubuntu have these files.
 var signedFiles = map[string]string{
