@@ -118,7 +118,10 @@ func (l *Lab) round(ctx context.Context, user auth.Name, n *Device, t Trial, num
 		case s.State == Up:
 			return r, nil
 		case s.tries > 0:
-			r.Why = cmp.Or(s.Why, fmt.Sprintf("not up after %v", n.Settings().bootTimeout()))
+			r.Why = s.Why
+			if r.Why == "" || !s.began.Equal(began) { // it was late, and is started anew for that
+				r.Why = fmt.Sprintf("not up after %v", n.Settings().bootTimeout())
+			}
 			return r, nil
 		case s.State != Booting, s.Stopped():
 			r.Why = cmp.Or(s.Why, "it is "+string(s.State))

@@ -63,6 +63,50 @@ func TestStepsOfBoards(t *testing.T) {
 	})
 }
 
+// A board that stays at a step on a port that the server may work is told by that step, in
+// its status and the log, its power is cut, and it comes up.
+func TestBoardStuckAtAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, r := wired(t, 0, nil, "n1")
+		defer l.run(t)()
+		boot := func(steps ...Step) {
+			for _, s := range append([]Step{StepAddress, StepLoader, StepChained}, steps...) {
+				l.Reached(t.Context(), "n1", s)
+				if s == StepChained {
+					_, err := l.Boot(t.Context(), "n1")
+					ok(t, err)
+				}
+			}
+		}
+		boot(StepKernel)
+		time.Sleep(12 * time.Second)
+		s := l.state(t, "n1")
+		if done, still := s.Step.Reached(); s.State != Booting || done+", "+still != "loaded its kernel, has not mounted its root" || time.Since(s.StepSince) != 12*time.Second {
+			t.Errorf("after 12 s it is %+v", s.Status)
+		}
+		equal(t, "power cycles before its time is over", r.Cycles())
+		time.Sleep(175 * time.Second)
+		synctest.Wait()
+		equal(t, "power cycles", r.Cycles(), "one:161/1")
+		const why = "in its last boot it loaded its kernel, and has not mounted its root; not up after 3m0s: power cycle 1 of 9"
+		if s := l.state(t, "n1"); s.State != Booting || s.Step != StepNone || s.Why != why {
+			t.Errorf("after that it is %+v", s.Status)
+		}
+		told := l.gaveUp(t)
+		if len(told) != 1 || told[0].Step != "kernel" || told[0].Detail != "not up after 3m0s: power cycle 1 of 9" {
+			t.Errorf("the log has %+v", told)
+		}
+		boot(StepKernel, StepInitramfs, StepMounting, StepRoot)
+		l.Up("n1", "192.0.2.1:22")
+		synctest.Wait()
+		if s := l.state(t, "n1"); s.State != Up || s.Why != "" {
+			t.Errorf("in the end it is %+v", s.Status)
+		}
+		time.Sleep(time.Hour)
+		equal(t, "power cycles later", r.Cycles())
+	})
+}
+
 // A board that reboots in circles is given up though each round is quick.
 func TestBoardInCircles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -100,17 +100,24 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		})
 		return nil
 	}
+	if at := s.Step.Stands(); at != "" {
+		what = "in its last boot " + at + "; " + what
+	}
 	l.works.Go(func() { // ends within its limit; Run waits for it
+		if !d.Virtual() {
+			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
+			defer cancel()
+			if err := l.Ports.Execute(limited, ordered); err != nil {
+				l.why(d.Name, err)
+			}
+		}
+		l.status.change(n, func(s *Status) {
+			l.begin(s, d, tries+1, cause{})
+			s.Why = what // until it is up
+		})
 		if d.Virtual() {
-			l.start(d, tries+1, cause{})
-			return
+			l.give(d)
 		}
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
-		defer cancel()
-		if err := l.Ports.Execute(limited, ordered); err != nil {
-			l.why(d.Name, err)
-		}
-		l.starting(d, tries+1, cause{})
 	})
 	return nil
 }
