@@ -79,6 +79,25 @@ rwuser walt priv
 	return s, os.WriteFile(filepath.Join(dir, "snmpd.conf"), []byte(config.String()), 0o600)
 }
 
+// Worked has a program decide on the power of all ports in the place of the agent, and hear
+// what is written to them: one that speaks pass_persist, see snmpd.conf(5). It is for a
+// switch that does not run.
+func (s *Switch) Worked(program string) error {
+	name := filepath.Join(s.dir, "snmpd.conf")
+	config, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for line := range strings.Lines(string(config)) {
+		if !strings.HasPrefix(line, "override -rw "+poeAdmin) {
+			lines = append(lines, line)
+		}
+	}
+	lines = append(lines, fmt.Sprintf("pass_persist %s %s\n", strings.TrimSuffix(poeAdmin, "."), program))
+	return os.WriteFile(name, []byte(strings.Join(lines, "")), 0o600)
+}
+
 // Start starts the agent and returns when it answers.
 func (s *Switch) Start() error {
 	if s.process != nil {

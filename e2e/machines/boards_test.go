@@ -79,8 +79,7 @@ func pc(t *testing.T, name, mac string, firmware []string) {
 // n. It returns the file of its console, at whose keyboard enters types.
 func plug(t *testing.T, name, program string, args ...string) (console string) {
 	t.Helper()
-	run(t, "ip", "tuntap", "add", name, "mode", "tap")
-	run(t, "ip", "link", "set", name, "master", "lab0", "up")
+	tap(t, name)
 	console = filepath.Join(t.TempDir(), "console")
 	c := exec.Command(program, append([]string{
 		"-nodefaults", "-display", "none", "-m", "512", "-chardev", "socket,id=c,server=on,wait=off,path=" + console + keyboard + ",logfile=" + console, "-serial", "chardev:c", "-netdev", "tap,id=n,ifname=" + name + ",script=no,downscript=no",
@@ -113,6 +112,13 @@ func enters(t *testing.T, console, words string) {
 	if _, err := io.WriteString(c, words); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// tap makes an end of the network for a machine.
+func tap(t *testing.T, name string) {
+	t.Helper()
+	run(t, "ip", "tuntap", "add", name, "mode", "tap")
+	run(t, "ip", "link", "set", name, "master", "lab0", "up")
 }
 
 // plugIn switches a PC on that nobody told the server of, in a network of the test's own:
@@ -265,11 +271,19 @@ func TestOtherDHCPLater(t *testing.T) {
 // everybody.
 func asks(t *testing.T, mac string) {
 	t.Helper()
+	if !isGiven(t, mac) {
+		t.Fatalf("%s gets no address", mac)
+	}
+}
+
+// isGiven reports whether such a client gets one.
+func isGiven(t *testing.T, mac string) bool {
+	t.Helper()
 	name := "c" + mac[15:]
 	run(t, "ip", "link", "add", name, "address", mac, "type", "veth", "peer", "name", name+"p")
 	run(t, "ip", "link", "set", name, "up")
 	run(t, "ip", "link", "set", name+"p", "master", "lab0", "up")
-	run(t, "busybox", "udhcpc", "-i", name, "-B", "-q", "-n", "-f", "-s", "/bin/true", "-t", "20", "-T", "1")
+	return exec.Command("busybox", "udhcpc", "-i", name, "-B", "-q", "-n", "-f", "-s", "/bin/true", "-t", "20", "-T", "1").Run() == nil
 }
 
 // otherServer is a server of DHCP on the network, 192.168.7.2, with some more options.
