@@ -114,8 +114,9 @@ func unmade(err error) error {
 	return fmt.Errorf("connect a machine to a bridge: %w", err)
 }
 
-// join makes the tap of a machine a port of the bridge, and sets it up. The bridge keeps
-// its MAC address: else it had the lowest one of its ports, which others know as its own.
+// join makes the tap of a machine a port of the bridge, which is for the MAC address of the
+// machine alone, and sets it up. The bridge keeps its own: else it had the lowest one of its
+// ports, while others know it by another one.
 func (b Name) join(mac ethernet.MAC) error {
 	on, err := b.find()
 	if err != nil {
@@ -125,10 +126,11 @@ func (b Name) join(mac ethernet.MAC) error {
 	if err != nil {
 		return unmade(err)
 	}
-	own, err := net.ParseMAC(string(mac))
+	machine, err := net.ParseMAC(string(mac))
 	if err != nil {
 		return err
 	}
+	own := slices.Clone(machine)
 	own[0] = 0xfe // of this end: the machine has the other one, and the lowest one of all ports may become the bridge's
 	keeps := on.HardwareAddr
 	if len(keeps) == 0 { // it has had ports, and has none now
@@ -138,5 +140,6 @@ func (b Name) join(mac ethernet.MAC) error {
 	return unmade(errors.Join(
 		setLink(on.Index, attribute{unix.IFLA_ADDRESS, keeps}), // once it was set it stays
 		setLink(tap.Index, attribute{unix.IFLA_ADDRESS, own}, attribute{unix.IFLA_MTU, number(on.MTU)}, attribute{unix.IFLA_MASTER, number(on.Index)}),
+		bind(tap.Index, machine),
 	))
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -137,6 +139,99 @@ func TestBridgeWithoutMAC(t *testing.T) {
 			t.Errorf("with %s it has %s", mac, is)
 		}
 	}
+}
+
+// A machine can send as nobody else, also after its tap was connected again, and nobody else
+// gets what is sent to it.
+func TestForeignMAC(t *testing.T) {
+	if inNetwork(t) {
+		return
+	}
+	run(t, "ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+	run(t, "ip", "link", "set", "eth1", "master", "lab0", "up")
+	run(t, "ip", "link", "set", "eth2", "up")
+	tap, err := Name("lab0").Connect(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tap.Close()
+	machine, board := []byte{0x52, 0x54, 0, 0x4f, 0x2a, 0x1c}, []byte{0x52, 0x54, 0, 0, 0, 0x99}
+	hears := packets(t, "lab0")
+	for n := range byte(2) {
+		for _, from := range [][]byte{board, machine} {
+			frame := append(append(bytes.Repeat([]byte{255}, 6), from...), 0x88, 0xb5, n)
+			if _, err := tap.Write(append(make([]byte, 10), frame...)); err != nil { // behind its header
+				t.Fatal(err)
+			}
+		}
+		// They come in turn.
+		if b := next(t, hears); !bytes.Equal(b[6:12], machine) || b[14] != n {
+			t.Errorf("a frame comes in from % x: % x", b[6:12], b)
+		}
+		run(t, "ip", "link", "set", own, "nomaster")
+		if err := Name("lab0").Reconnect(mac); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// A board takes its MAC address.
+	sends := packets(t, "eth2")
+	frame := append(append(bytes.Repeat([]byte{255}, 6), machine...), 0x88, 0xb5, 7)
+	if _, err := unix.Write(sends, frame); err != nil {
+		t.Fatal(err)
+	}
+	next(t, hears)
+	if _, err := unix.Write(hears, append(append(append([]byte(nil), machine...), board...), 0x88, 0xb5, 8)); err != nil {
+		t.Fatal(err)
+	}
+	arrives := make(chan error, 1)
+	go func() { // ends with the frame, or when the tap is closed
+		b := make([]byte, 2000)
+		for {
+			n, err := tap.Read(b)
+			if err != nil || n > 24 && bytes.Equal(b[10:16], machine) && b[24] == 8 {
+				arrives <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-arrives:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("what is sent to it goes to the board")
+	}
+}
+
+// packets is a socket for frames of the experimental protocol 88b5 on an interface.
+func packets(t *testing.T, name string) (fd int) {
+	t.Helper()
+	const protocol = 0xb588 // in the order of the network, on hosts of the usual order
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: link(t, name).Index})
+	}
+	if err == nil {
+		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 20})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// next is the next frame that comes.
+func next(t *testing.T, fd int) []byte {
+	t.Helper()
+	b := make([]byte, 2000)
+	n, err := unix.Read(fd, b)
+	if err != nil || n < 15 {
+		t.Fatalf("%d bytes come, %v", n, err)
+	}
+	return b[:n]
 }
 
 func link(t *testing.T, name string) *net.Interface {
