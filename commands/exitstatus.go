@@ -40,6 +40,7 @@ func StatusOf(kind fault.Kind) int {
 type passedOn struct {
 	fault  *fault.Error
 	status int
+	seen   bool // by who sat there: nothing is said of it
 }
 
 func (p passedOn) Error() string { return p.fault.Error() }
@@ -59,6 +60,10 @@ func Internal(w io.Writer, log *slog.Logger, what string, details ...any) int {
 func (a *App) report(ctx context.Context, s *Session, line string, err error) int {
 	if err == nil {
 		return StatusDone
+	}
+	passed, ended := errors.AsType[passedOn](err)
+	if passed.seen {
+		return passed.status
 	}
 	f := fault.As(err)
 	if f == nil && ctx.Err() != nil {
@@ -81,8 +86,8 @@ func (a *App) report(ctx context.Context, s *Session, line string, err error) in
 	for hint := range strings.Lines(f.Hint) {
 		a.Tell(s, "  "+clean(strings.TrimSuffix(hint, "\n"))+"\n")
 	}
-	if p, ok := errors.AsType[passedOn](err); ok {
-		return p.status
+	if ended {
+		return passed.status
 	}
 	return StatusOf(f.Kind)
 }

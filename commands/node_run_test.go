@@ -21,7 +21,8 @@ import (
 
 // machine is the SSH server of a node. Its programs are: "fail N", which ends
 // with that status; "die NAME", which a signal ends; "both", which writes two lines, the last without an end, and
-// one to its standard error; "cat"; and anything else, which is echoed.
+// one to its standard error; "cat"; and anything else, which is echoed, and ends with the
+// status N on a terminal that is called failN.
 func machine(t *testing.T, name string) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,6 +54,7 @@ func machine(t *testing.T, name string) (addr string) {
 			default:
 				pty, _, terminal := s.Pty()
 				fmt.Fprintf(s, "%s as %s, terminal %v %s\n", line, s.User(), terminal, pty.Term)
+				fmt.Sscanf(pty.Term, "fail%d", &status)
 			}
 			s.Exit(status)
 		},
@@ -108,6 +110,11 @@ func TestRunOnOneNode(t *testing.T) {
 	s.Terminal.Raw = func(on bool) { raw = append(raw, on) }
 	if got := lab.runIn(t.Context(), s, "node shell pc-1"); got != (answer{" as root, terminal true xterm\r\n", "", StatusDone}) || !slices.Equal(raw, []bool{true, false}) {
 		t.Errorf("on a terminal, raw %v: %+v", raw, got)
+	}
+	s = lab.terminal("bob")
+	s.Terminal.Name = "fail130"
+	if got := lab.runIn(t.Context(), s, "node shell pc-1"); got != (answer{" as root, terminal true fail130\r\n", "", 130}) {
+		t.Errorf("with ^C typed last: %+v", got)
 	}
 }
 
