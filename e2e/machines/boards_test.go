@@ -76,7 +76,7 @@ func pc(t *testing.T, name, mac string, firmware []string) {
 }
 
 // plug starts a machine on the network, as a program of QEMU whose device has the network
-// n. It returns the file of its console, at whose keyboard enters types.
+// n. It returns the file of its console, at whose keyboard a typist may sit.
 func plug(t *testing.T, name, program string, args ...string) (console string) {
 	t.Helper()
 	tap(t, name)
@@ -101,16 +101,22 @@ func plug(t *testing.T, name, program string, args ...string) (console string) {
 // keyboard is what the name of the keyboard at a console ends with.
 const keyboard = ".keyboard"
 
-// enters types some words at a console.
-func enters(t *testing.T, console, words string) {
+// typist is who sits at a console, and types what it returns is called with.
+func typist(t *testing.T, console string) func(words string) {
 	t.Helper()
 	c, err := net.Dial("unix", console+keyboard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if _, err := io.WriteString(c, words); err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { c.Close() })
+	go func() { // ends with the connection: what is shown must be read
+		_, _ = io.Copy(io.Discard, c)
+	}()
+	return func(words string) {
+		t.Helper()
+		if _, err := io.WriteString(c, words); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -69,9 +69,10 @@ func TestExtlinux(t *testing.T) {
 	}
 	console := board(t, "tap0", "52:52:52:52:52:52")
 	awaitConsole(t, console, 1, "Hit any key to stop autoboot")
-	enters(t, console, "\n")
+	enters := typist(t, console)
+	enters("\n")
 	awaitConsole(t, console, 1, "=> ")
-	enters(t, console, "setenv autoload no; dhcp; pxe get && pxe boot\n")
+	enters("setenv autoload no; dhcp; pxe get && pxe boot\n")
 	awaitConsole(t, console, 1, "Loading: *\b###") // a mark for 30 s: it would not ask longer than 50
 	w.does("alice", "device config device-525252 model=virt-arm64")
 	w.until("alice", "node show --all --json", `"name":"device-525252"`)
