@@ -80,7 +80,11 @@ func checkNetwork(ctx context.Context, file string, c config.Config) (notes []st
 	err = netboot.CheckBoards(ctx, i, segment, i.MAC)
 	if c.Virtual.Network == config.InLab {
 		who = "boards, PCs and machines"
-		err = errors.Join(err, bridge.Name(i.Name).Able())
+		unable := bridge.Name(i.Name).Able()
+		if f := fault.As(unable); f != nil {
+			unable = located(file, misfit{"virtual.network", f})
+		}
+		err = errors.Join(err, unable)
 	}
 	if err != nil {
 		return nil, err
