@@ -235,10 +235,14 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 		s.Lab.Stopped(n, addr, fault.Failedf("%.*s", failedLimit, nodes.Plain(said.Failed)))
 	case now == "", now == step(before):
 	case now == instructions.Up:
+		s.tellRoot(ctx, b, nodes.StepUp)
 		s.Lab.Up(n, addr)
 	case now == instructions.Rescue:
 		s.Lab.Stopped(n, addr, nil)
 	default:
+		if now == instructions.Init {
+			s.tellRoot(ctx, b, nodes.StepRoot)
+		}
 		s.Lab.Reached(ctx, n, reached[now])
 	}
 	if said.Size > 0 {

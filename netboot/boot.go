@@ -67,6 +67,8 @@ type boot struct {
 	agent *agent             // nil until it comes
 	stop  context.CancelFunc // ends the sending of the root file system; nil before the first
 	taken map[int]int64      // bytes of each layer of that in the machine's memory
+	had   int64              // bytes of the root file system that it was sent until its last step
+	since time.Time          // when it reached that; zero: before the server started
 }
 
 func newBoot(m Machine, r record) *boot {

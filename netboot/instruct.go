@@ -32,6 +32,9 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.Lab.Reached(r.Context(), b.node(), nodes.StepInitramfs) // before: its agent may be quicker
+	b.mu.Lock()
+	b.had, b.since = s.sentRoot(b), s.Now()
+	b.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(i); err != nil {
 		s.fails(r.Context(), b, "send the instructions of a boot", err) // it asks again

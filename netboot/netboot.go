@@ -145,6 +145,8 @@ type Server struct {
 	loader   nodes.Loader               // see SetLoader
 	findings map[pair]finding
 
+	roots map[*nfs.Server]struct{} // that serve root file systems
+
 	doubles map[ethernet.MAC]*time.Timer // until two devices with a MAC address are forgotten
 
 	complained map[netip.Addr]time.Time // when something of it was last logged
@@ -157,7 +159,7 @@ type Server struct {
 // New makes a server, which Serve makes live.
 func New(c Config) *Server {
 	t := make(turns, modulesAtOnce)
-	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, findings: map[pair]finding{}, segment: newVerdict[*boards](), files: newArtefacts(c.Dir, t)}
+	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, roots: map[*nfs.Server]struct{}{}, findings: map[pair]finding{}, segment: newVerdict[*boards](), files: newArtefacts(c.Dir, t)}
 }
 
 // Network is how machines reach the server: sockets of a network of theirs.
@@ -230,6 +232,7 @@ func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, a
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	files := &nfs.Server{Exports: s, Log: s.Log, Warn: s.refuseFiles}
+	defer s.servesRoots(files)()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := web.Serve(listeners[0]); !errors.Is(err, http.ErrServerClosed) {

@@ -13,6 +13,7 @@ import (
 
 	"walt/images/content"
 	"walt/netboot/instructions"
+	"walt/netboot/nfs"
 	"walt/nodes"
 )
 
@@ -141,6 +142,42 @@ func (s *Server) Taken(n nodes.Name) (sum int64) {
 		sum += bytes
 	}
 	return sum
+}
+
+// servesRoots notes that root file systems come from a server, until over is called.
+func (s *Server) servesRoots(files *nfs.Server) (over func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roots[files] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.roots, files)
+	}
+}
+
+// sentRoot is how many bytes of root file systems a machine was sent, from wherever it
+// counts. b is locked.
+func (s *Server) sentRoot(b *boot) (sum int64) {
+	for _, bytes := range b.taken {
+		sum += bytes
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for files := range s.roots {
+		sum += files.Read(b.machine.IP)
+	}
+	return sum
+}
+
+// tellRoot tells the lab what a machine was sent of its root file system since the step
+// before. b is locked.
+func (s *Server) tellRoot(ctx context.Context, b *boot, step nodes.Step) {
+	sum, now := s.sentRoot(b), s.Now()
+	if sum > b.had && !b.since.IsZero() {
+		s.Lab.Sent(ctx, b.node(), step, sum-b.had, now.Sub(b.since))
+	}
+	b.had, b.since = sum, now
 }
 
 // sender writes to a machine that must take something in time, and nothing of what it

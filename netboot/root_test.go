@@ -286,3 +286,23 @@ func withHint(err error) string {
 	}
 	return f.Msg + "; " + f.Hint
 }
+
+// What a machine was sent of its root is told with the step that it was sent for.
+func TestRootIsTold(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.choose("one", "red")
+	one := inMemory(one)
+	_, token := f.prepare(one)
+	i, _ := f.ask(one, token)
+	whole, _ := f.get(one, rootOf(t, i))
+	c := f.agent(one, report(i, instructions.Asking, instructions.Mounts))
+	f.report(c, report(i, instructions.Asking, instructions.Mounts, instructions.Init))
+	f.report(c, report(i, instructions.Asking, instructions.Mounts, instructions.Init, instructions.Up))
+	f.hears("one up at 127.0.0.2:22")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if want := fmt.Sprintf("one sent %d for root", len(whole)); !slices.Equal(f.files, []string{want}) {
+		t.Errorf("the lab was told of the files %q, want %q", f.files, want)
+	}
+}

@@ -209,6 +209,7 @@ func (c *call) content(f file, offset uint64, count uint32) error {
 		if _, err := f.ReadAt(c.res.grow(n), int64(offset)); err != nil {
 			return err
 		}
+		c.read.Add(int64(n))
 	}
 	c.res.pad(n)
 	return nil

@@ -3,6 +3,7 @@ package nfs
 import (
 	"errors"
 	"net/netip"
+	"sync/atomic"
 )
 
 // The programs that are served here, and their versions.
@@ -50,6 +51,8 @@ type call struct {
 	who    credentials
 	args   decoder
 	res    encoder // the answer; what it begins with belongs to others
+
+	read atomic.Int64 // bytes of contents that are in answers
 }
 
 // credentials are who a client says that it acts for.

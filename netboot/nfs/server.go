@@ -55,6 +55,7 @@ type Server struct {
 	closed    bool
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
+	ended     map[netip.Addr]int64 // bytes of contents that were sent on connections that are no more
 	running   sync.WaitGroup
 	ctx       context.Context // ends with the server
 	cancel    context.CancelFunc
@@ -106,7 +107,7 @@ func (s *Server) begin(l net.Listener) bool {
 	}
 	if s.ctx == nil {
 		s.ctx, s.cancel = context.WithCancel(context.Background())
-		s.listeners, s.conns = map[net.Listener]struct{}{}, map[*conn]struct{}{}
+		s.listeners, s.conns, s.ended = map[net.Listener]struct{}{}, map[*conn]struct{}{}, map[netip.Addr]int64{}
 	}
 	s.listeners[l] = struct{}{}
 	s.running.Add(1)
@@ -160,7 +161,24 @@ func (s *Server) admit(nc net.Conn) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.conns, c)
+		if n := c.call.read.Load(); n > 0 {
+			s.ended[c.from] += n
+		}
 	}()
+}
+
+// Read is how many bytes of the contents of files the client with an address was sent since
+// the server began.
+func (s *Server) Read(client netip.Addr) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := s.ended[client]
+	for c := range s.conns {
+		if c.from == client {
+			sum += c.call.read.Load()
+		}
+	}
+	return sum
 }
 
 // surplus returns the connection that has to go when there is one more from the

@@ -226,3 +226,23 @@ func TestClientsWaitForWhatIsNotReady(t *testing.T) {
 		t.Errorf("%d lines in the log, want one of each", n)
 	}
 }
+
+// What a client was sent of contents is known on all its connections, those that ended
+// among them.
+func TestReadIsCounted(t *testing.T) {
+	t.Parallel()
+	d, tree := image(t, imagetest.Archive(t, regular("f", "hello"), regular("g", "")))
+	addr, s, _ := start(t, open{tree})
+	for range 2 {
+		c := dial(t, addr, home)
+		root := c.mount(d)
+		for _, name := range []string{"f", "g", "f"} {
+			h, _ := c.lookup(root, name)
+			c.read(h, 0, 100)
+		}
+		c.conn.Close()
+	}
+	if got, other := s.Read(netip.MustParseAddr(home)), s.Read(netip.MustParseAddr("127.0.0.9")); got != 20 || other != 0 {
+		t.Errorf("it was sent %d bytes, and another one %d", got, other)
+	}
+}
