@@ -179,6 +179,9 @@ func (l *Lab) Down(n Name, again bool, why string) {
 	})
 }
 
+// ToStart reports whether a node was told to start, and has not asked yet what it boots.
+func (l *Lab) ToStart(n Name) bool { return l.status.of(n).due }
+
 // Crashed is called when the kernel of a node gave up. It reports whether the node is to
 // start again at once, as after a reboot: one that was up. A boot has failed by that.
 func (l *Lab) Crashed(n Name, why string) (again bool) {

@@ -1,6 +1,7 @@
 package machines
 
 import (
+	"strings"
 	"testing"
 
 	"walt/netboot/boottest"
@@ -40,4 +41,26 @@ func TestRunit(t *testing.T) {
 	w.stay(g)
 	w.typesReboot("vm-runit", "its shutdown hung, and was cut short")
 	w.check(g.odd)
+}
+
+// A machine whose init shuts it down when it is to reboot starts again at once.
+func TestInitThatShutsDown(t *testing.T) {
+	t.Parallel()
+	boottest.NeedLong(t)
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {
+		"sbin/init":   "#!/bin/sh\nexec busybox init\n",
+		"etc/inittab": "::sysinit:/bin/true\n::shutdown:/bin/busybox poweroff -f\n",
+	}})
+	w.does("alice", "node create vm1 --model pc-x86-64")
+	w.does("alice", "node config vm1 boot.timeout=1h") // after which it would be started in any case
+	w.does("alice", "node wait vm1")
+	before := w.bootID("alice", "vm1")
+	w.does("alice", "node reboot vm1")
+	w.does("alice", "node wait vm1")
+	if after := w.bootID("alice", "vm1"); after == before {
+		t.Error("it was not rebooted")
+	}
+	if log := w.does("alice", "log show --type power"); strings.Contains(log, "not up after") {
+		t.Errorf("the log says: %s", log)
+	}
 }

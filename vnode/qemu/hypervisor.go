@@ -23,6 +23,9 @@ type Lab interface {
 	Limits() nodes.Limits
 	Down(n nodes.Name, again bool, why string)
 	Crashed(n nodes.Name, why string) (again bool)
+	// ToStart reports whether a node was told to start, and did not begin to: its machine is to be
+	// one that runs, however it ended.
+	ToStart(nodes.Name) bool
 }
 
 // Boots is what machines boot.

@@ -63,6 +63,7 @@ func (h *Hypervisor) live(ctx context.Context, l *life, n nodes.Name, found bool
 			}
 		default:
 			h.Lab.Down(n, end.again, end.why)
+			end.again = end.again || h.Lab.ToStart(n) // it was asked to reboot, and shut down
 		}
 		if !end.again {
 			return

@@ -253,6 +253,7 @@ func (s slow) Down(_ nodes.Name, again bool, why string) {
 	s.down.WriteString(why)
 }
 
+func (slow) ToStart(nodes.Name) bool  { return false }
 func (slow) Failed(nodes.Name, error) {}
 func (slow) Limits() (l nodes.Limits) { return l }
 
