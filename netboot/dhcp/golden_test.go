@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -45,8 +46,20 @@ func (l loading) Host(_ context.Context, c Client) (Host, bool) {
 	return Host(l), c.MAC == known
 }
 
+// meeting are hosts that know everybody, and of boards what their ROMs look for.
+type meeting Host
+
+func (m meeting) Host(_ context.Context, c Client) (Host, bool) {
+	m.Loader = ""
+	if strings.HasPrefix(c.Class, "PXEClient") {
+		m.Menu = "Raspberry Pi Boot"
+	}
+	return Host(m), true
+}
+
 // The answers to each kind of client are those of testdata/answers.txt: to its first
-// question, and to the one at the port of a proxy.
+// question, and to the one at the port of a proxy; and to the bytes in testdata/packets: of
+// udhcpc as it was captured, of the ROMs of boards as they are known.
 func TestGolden(t *testing.T) {
 	h := host
 	h.Loader, h.Domain, h.Time = "snponly.efi", "lab.example", h.Server
@@ -77,6 +90,22 @@ func TestGolden(t *testing.T) {
 		}
 		tell("proxy, "+c.who, b)
 		tell("proxy at its port, "+c.who, proxy.AnswerDirectly(t.Context(), ask(t, known, dhcpv4.MessageTypeRequest, append(c.says, dhcpv4.WithClientIP(net.IPv4(10, 0, 0, 9)))...)))
+	}
+	files, err := filepath.Glob("testdata/packets/*.hex")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no packets: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packet := unhex(t, strings.Join(strings.Fields(string(text)), ""))
+		who := strings.TrimSuffix(filepath.Base(file), ".hex")
+		for kind, s := range []*Server{{Hosts: meeting(h)}, {Hosts: meeting(h), Proxy: true}} {
+			b, to := s.Answer(t.Context(), packet)
+			tell(fmt.Sprintf("%s, %s, to %s", []string{"full", "proxy"}[kind], who, to), b)
+		}
 	}
 	const file = "testdata/answers.txt"
 	want, err := os.ReadFile(file)
