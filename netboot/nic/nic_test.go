@@ -133,3 +133,18 @@ func TestQuestion(t *testing.T) {
 		t.Errorf("% x, want % x", got, want)
 	}
 }
+
+// Whatever comes as a frame, what it holds is in it.
+func FuzzFrame(f *testing.F) {
+	from, to := netip.MustParseAddrPort("192.168.7.1:67"), netip.MustParseAddrPort("192.168.7.200:68")
+	f.Add(append(make([]byte, ethernetHeader), datagram(from, to, []byte("offer"))...))
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		from, data := udpOf(frame)
+		if data == nil {
+			return
+		}
+		if len(from) != 6 || !bytes.Equal(from, frame[6:12]) || len(data)+ethernetHeader+ipHeader+udpHeader > len(frame) || !bytes.Contains(frame, data) {
+			t.Errorf("% x holds % x of %s", frame, data, from)
+		}
+	})
+}

@@ -71,3 +71,16 @@ func TestServe(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An answer is no longer than its question, and is not answered itself: nobody has the server
+// send more than was sent to it, or talk to itself.
+func FuzzAnswer(f *testing.F) {
+	f.Add(asks(4))
+	f.Add(Answer(asks(3), noon))
+	f.Fuzz(func(t *testing.T, q []byte) {
+		a := Answer(q, noon)
+		if a != nil && (len(a) > len(q) || Answer(a, noon) != nil) {
+			t.Errorf("%x is answered %x", q, a)
+		}
+	})
+}
