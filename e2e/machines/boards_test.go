@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,6 +166,9 @@ func TestPC(t *testing.T) {
 		if out := w.does("alice", "node run pc-4f2a1c nslookup "+name); !strings.Contains(out, want) {
 			t.Errorf("%s is %s, want %s", name, out, want)
 		}
+	}
+	if out := w.does("alice", "node show pc-4f2a1c --json"); !regexp.MustCompile(`"step":"root","at":"[^"]+","bytes":[1-9]`).MatchString(out) {
+		t.Errorf("nothing is told of what was sent of its root: %s", out)
 	}
 	before := w.bootID("alice", "pc-4f2a1c")
 	if err := errors.Join(w.Kill(), w.Start()); err != nil {
