@@ -121,6 +121,9 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 			break
 		}
 	}
+	if a.said.Denied {
+		s.Lab.Calmed(leaseKey(b))
+	}
 	if b != nil && b.dismiss(a) && ctx.Err() == nil {
 		s.Lab.Lost(b.node(), heard, trouble(a.said))
 	}
@@ -245,6 +248,7 @@ func (s *Server) heed(ctx context.Context, b *boot, a *agent, said instructions.
 		}
 		s.Lab.Reached(ctx, n, reached[now])
 	}
+	s.renewed(ctx, b, before, said)
 	if said.Size > 0 {
 		s.Lab.Wrote(n, max(0, said.Used), said.Size)
 	}

@@ -73,6 +73,7 @@ type boards struct {
 // machine is a node as who boots.
 func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
 	m := b.place(ip)
+	m.Leased = b.DHCP != Full
 	m.Name, m.MAC, m.Model, m.Params, m.Settings = d.Name, d.MAC, d.Model, boardParams, d.Settings()
 	m.Settings.Loader = nodes.PXE // it comes with nothing
 	return m

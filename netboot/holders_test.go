@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"walt/ethernet"
+	"walt/images/imagetest"
 	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
@@ -89,9 +90,21 @@ func TestAddressesOfAnother(t *testing.T) {
 	}
 	token := boots("127.0.0.2")
 	i, _ := f.ask(one, token)
+	if i.Leased.String() != "127.0.0.2" {
+		t.Errorf("it is to renew the lease of %s", i.Leased)
+	}
 	c := f.agent(one, report(i, instructions.Init))
 	f.report(c, report(i, instructions.Init, instructions.Up))
 	f.hears("one up at 127.0.0.2:22")
+
+	// The server of the site does not leave it its address, for a while.
+	const key, words = "lease 52:54:00:00:00:01", "one one goes on with the address 127.0.0.2, which the DHCP server of the site does not leave it: reboot it"
+	denied := report(i, instructions.Init, instructions.Up)
+	denied.Denied = true
+	f.report(c, denied)
+	imagetest.Until(t, "it is told", func() bool { return f.worries()[key] == words })
+	f.report(c, report(i, instructions.Init, instructions.Up))
+	imagetest.Until(t, "it is over", func() bool { return len(f.worries()) == 0 })
 
 	// It comes back at another address, where it is found from then on.
 	on.at["127.0.0.9"] = string(one.MAC)

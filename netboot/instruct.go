@@ -77,6 +77,9 @@ func (s *Server) instructions(ctx context.Context, b *boot) (*instructions.Instr
 		Clock:          s.Now().UTC(), Seed: seed,
 		Volumes: b.run.Volumes, Permissive: b.permissive, Init: b.init, Root: b.root(), Rescue: b.machine.Settings.Rescue,
 	}
+	if m.Leased {
+		i.Leased = m.IP
+	}
 	if m.DNS.IsValid() {
 		i.ResolvConf = fmt.Sprintf("nameserver %s\n", m.DNS)
 		if m.Domain != "" {

@@ -8,6 +8,7 @@ import (
 
 	"walt/ethernet"
 	"walt/fault"
+	"walt/netboot/instructions"
 	"walt/nodes"
 	"walt/state"
 )
@@ -78,3 +79,18 @@ func (s *Server) lease(ctx context.Context, mac ethernet.MAC, on Segment) (netip
 func (on Segment) gives(ip netip.Addr) bool {
 	return ip.IsValid() && ip.Compare(on.First) >= 0 && ip.Compare(on.Last) <= 0 && ip != on.Server && ip != on.Router && ip != on.DNS
 }
+
+// renewed notes what a machine says of the lease that another server gave it.
+func (s *Server) renewed(ctx context.Context, b *boot, before, said instructions.Report) {
+	switch n := b.node(); {
+	case said.Denied == before.Denied:
+	case !said.Denied:
+		s.Lab.Calmed(leaseKey(b))
+	default:
+		text := fmt.Sprintf("%s goes on with the address %s, which the DHCP server of the site does not leave it: reboot it", n, b.machine.IP)
+		s.Lab.Troubled(ctx, leaseKey(b), nodes.Trouble{Node: n, Text: text})
+	}
+}
+
+// leaseKey is that of the trouble that a machine may have with its lease.
+func leaseKey(b *boot) string { return "lease " + string(b.machine.MAC) }

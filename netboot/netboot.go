@@ -118,6 +118,7 @@ type Machine struct {
 	// is none.
 	Router, DNS netip.Addr
 	Domain      string // behind the names of machines there, "" for none
+	Leased      bool   // another server gave it its address, for a while
 
 	Model   images.Model // "" when it is not known: it may be any
 	Virtual bool         // it runs on the server: its devices are virtio

@@ -2,8 +2,10 @@ package machines
 
 import (
 	"errors"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"walt/netboot/boottest"
 )
@@ -66,4 +68,33 @@ func TestServerOfTheSiteWithIPXE(t *testing.T) {
 	t.Parallel()
 	boottest.NeedLong(t)
 	besides(t, "off", ipxe, "--dhcp-boot=http://192.168.7.1/ipxe")
+}
+
+// The only address that the server of the site has, for two minutes, stays that of a PC: it
+// renews its lease. When that server gives it another one, it goes on, and that is told.
+func TestLeaseOfTheSite(t *testing.T) {
+	t.Parallel()
+	boottest.NeedLong(t)
+	if inNetwork(t) {
+		return
+	}
+	newSegment(t)
+	other := otherServer(t, "--no-ping", "--dhcp-range=192.168.7.50,192.168.7.50,2m")
+	w := plugInto(t, "[network]\ninterface = \"lab0\"\ndhcp = \"proxy\"\n", ipxe, map[string]map[string]string{})
+	<-time.After(150 * time.Second) // more than the lease that its loader took
+	if isGiven(t, "52:54:00:00:00:55") {
+		t.Error("its lease is over: another one got its address")
+	}
+	if out, err := w.SSH("alice", nil, "device", "show").CombinedOutput(); err != nil || strings.Contains(string(out), "Network:") {
+		t.Errorf("device show: %s, %v", out, err)
+	}
+
+	if err := other.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = other.Wait()
+	_ = exec.Command("ip", "link", "delete", "other0").Run() // it may be gone with the other one
+	otherServer(t, "--no-ping", "--dhcp-range=192.168.7.70,192.168.7.70,2m")
+	w.until("alice", "log show --type network", "pc-4f2a1c goes on with the address 192.168.7.50, which the DHCP server of the site does not leave it: reboot it")
+	w.does("alice", "node run pc-4f2a1c true")
 }

@@ -27,6 +27,7 @@ type machine struct {
 	failed  string
 	ended   string
 	ending  string
+	denied  string        // why it may not have its address any more
 	changed chan struct{} // has a value when the server is to be told
 
 	resume chan struct{} // closed when somebody says so to a machine that stopped on purpose
@@ -65,7 +66,7 @@ func (m *machine) report() instructions.Report {
 	defer m.mu.Unlock()
 	r := instructions.Report{
 		Token: m.in.Token, Boot: m.in.Boot, Digest: m.in.Digest, Kernel: kernelVersion(),
-		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended, Ending: m.ending, LEDs: len(leds()),
+		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended, Ending: m.ending, Denied: m.denied != "", LEDs: len(leds()),
 	}
 	var st unix.Statfs_t
 	if m.root >= 0 && unix.Fstatfs(m.root, &st) == nil { // of what is in memory: no question to the network
@@ -185,9 +186,12 @@ func runAgent() {
 	if fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
 		m.root = fd
 	}
-	os.Chdir("/proc")    // so that the root can be unmounted; it is there
-	go m.talk()          // these end with the program
-	go m.hear()          //
+	os.Chdir("/proc") // so that the root can be unmounted; it is there
+	go m.talk()       // these end with the program
+	go m.hear()       //
+	if m.in.Leased.IsValid() {
+		go m.keepAddress(m.in.Leased) // so does this, or it has nothing to do
+	}
 	go m.watchShutdown() //
 	m.serveOrWait(got.SSHD)
 	forever()

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -39,6 +40,8 @@ type Instructions struct {
 	MachineID      string    `json:"machine_id"`  // 32 hexadecimal digits
 	Clock          time.Time `json:"clock"`
 	Seed           []byte    `json:"seed"` // for the kernel's random numbers
+
+	Leased netip.Addr `json:"leased,omitzero"` // its address, which it has to renew by DHCP; none: it has it for ever
 
 	Root         Root         `json:"root"`
 	Capabilities []Capability `json:"capabilities"` // of files, which NFS does not carry
@@ -148,6 +151,7 @@ type Report struct {
 	Used   int64   `json:"used"`   // bytes of memory that files written since the boot take
 	Size   int64   `json:"size"`   // bytes that they may take
 	Ending string  `json:"ending"` // Reboot or Poweroff: it has begun to, as it was ordered
+	Denied bool    `json:"denied"` // the server of its site does not leave it its address any more
 	LEDs   int     `json:"leds"`   // that it has
 	Board  string  `json:"board"`  // in the first report of a connection: what the device tree calls it; "" without one
 	Conns  []Conn  `json:"conns"`  // in the first report of a connection: the other ones to the server
