@@ -3,6 +3,7 @@ package machines
 import (
 	"errors"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -27,6 +28,12 @@ func TestPowerOfMachines(t *testing.T) {
 	w.refuses("alice", "node run vm1 true", "vm1 is off: alice switched it off")
 	w.does("alice", "node on vm1")
 	w.does("alice", "node wait vm1")
+	for _, how := range []string{"", " --hard"} {
+		out := w.does("alice", "device test vm1 --rounds 2"+how)
+		if !regexp.MustCompile(`(?m)^Round 2 of 2: up after [0-9.]+ s \(kernel .*, initramfs .*, root .*, up .*\)$`).MatchString(out) || !strings.Contains(out, "vm1 came up in all 2 rounds (median ") {
+			t.Errorf("a test says: %s", out)
+		}
+	}
 	if log := w.does("alice", "log show --type state"); !strings.Contains(log, "vm1: up -> off: switched off") {
 		t.Errorf("the log says: %s", log)
 	}
