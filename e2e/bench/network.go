@@ -261,7 +261,7 @@ func (s *segment) startTFTP() (stop func(), err error) {
 	var said bytes.Buffer
 	c.Stdout, c.Stderr = &said, &said
 	if err := c.Start(); err != nil {
-		return nil, fmt.Errorf("Debian's tftpd-hpa: %w", err)
+		return nil, fmt.Errorf("start tftpd-hpa beside: %w", err)
 	}
 	stop = func() {
 		c.Process.Kill()
@@ -274,7 +274,7 @@ func (s *segment) startTFTP() (stop func(), err error) {
 		}
 		if time.Now().After(deadline) {
 			stop()
-			return nil, fmt.Errorf("Debian's tftpd-hpa: %w: %s", err, said.Bytes())
+			return nil, fmt.Errorf("start tftpd-hpa beside: %w: %s", err, said.Bytes())
 		}
 	}
 }
