@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,10 +74,16 @@ func (l *Lab) ask(ctx context.Context, d Device, addr, command string) error {
 	switch {
 	case errors.Is(err, remote.ErrEnded):
 		return nil
-	case err == nil && status != 0:
+	case err == nil && !wentDown(status):
 		return fmt.Errorf("its command %s ended with status %d", command, status)
 	}
 	return err
+}
+
+// wentDown reports whether a command that is to end a node did: it went well, or was ended
+// with everything else, by SIGHUP, SIGKILL or SIGTERM.
+func wentDown(status int) bool {
+	return slices.Contains([]int{0, 128 + 1, 128 + 9, 128 + 15}, status)
 }
 
 // run runs a session on a node, if it is that which answers at the address.

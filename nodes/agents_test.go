@@ -117,3 +117,11 @@ func BenchmarkRescan(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+func TestWentDown(t *testing.T) {
+	for status, want := range map[int]bool{0: true, 143: true, 137: true, 129: true, 1: false, 127: false, 130: false, 255: false} {
+		if wentDown(status) != want {
+			t.Errorf("status %d: %v", status, !want)
+		}
+	}
+}

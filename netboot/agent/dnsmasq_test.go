@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net/netip"
@@ -20,12 +21,13 @@ import (
 // inside is set where the test runs in a network of its own.
 const inside = "WALT_TEST_NETWORK"
 
-// dnsmasq is a server with the addresses that the last line of its input has.
+// dnsmasq is a server with the addresses that the last line of its input has. It says when it
+// has them.
 const dnsmasq = `until ip link set s0 up 2>/dev/null; do sleep 0.1; done
 ip address add 192.168.7.2/24 dev s0
 while read -r range; do
 	[ -z "$pid" ] || { kill $pid; wait $pid; }
-	dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=s0 --no-ping --pid-file= --dhcp-leasefile=/dev/null --log-facility=/dev/null --dhcp-range="$range" &
+	dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --interface=s0 --no-ping --pid-file= --dhcp-leasefile=/dev/null --log-facility=- --dhcp-range="$range" 2>&1 &
 	pid=$!
 done
 kill $pid`
@@ -53,12 +55,11 @@ func TestRenewAtDnsmasq(t *testing.T) {
 	server := exec.Command("sh", "-c", dnsmasq)
 	server.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	gives, err := server.StdinPipe()
-	if err == nil {
-		err = server.Start()
-	}
-	if err != nil {
+	says, bad := server.StdoutPipe()
+	if err := errors.Join(err, bad, server.Start()); err != nil {
 		t.Fatal(err)
 	}
+	said := bufio.NewScanner(says)
 	t.Cleanup(func() {
 		gives.Close()
 		_ = server.Wait()
@@ -70,6 +71,12 @@ func TestRenewAtDnsmasq(t *testing.T) {
 		if _, err := io.WriteString(gives, addr+","+addr+",2m\n"); err != nil {
 			t.Fatal(err)
 		}
+		for said.Scan() {
+			if strings.Contains(said.Text(), "IP range "+addr) {
+				return
+			}
+		}
+		t.Fatalf("dnsmasq ended: %v", said.Err())
 	}
 	give("192.168.7.50")
 	run("busybox", "udhcpc", "-i", "n0", "-q", "-n", "-f", "-s", "/bin/true", "-t", "60", "-T", "1")
