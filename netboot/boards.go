@@ -117,6 +117,9 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 		Name: string(d.Name), IP: ip, Net: b.Net, Server: b.Segment.Server, Router: b.Router, DNS: b.dns(), Domain: b.Domain, Time: b.Segment.Server,
 		Script: b.scriptURL(), Loader: loaderFor(c, b.drivers(ctx, c, d)),
 	}
+	if h.Loader != "" && loadsByHTTP(c) {
+		h.Loader = b.loaderURL(h.Loader)
+	}
 	if isROM(c) {
 		h.Menu, h.Delay = b.menuFor(c), replyDelay(c, d)
 	}

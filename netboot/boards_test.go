@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -239,6 +242,8 @@ func TestLoaders(t *testing.T) {
 		{dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00000:UNDI:002001", Arch: []uint16{0}}, "undionly.kpxe"},
 		{dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00007:UNDI:003000", Arch: []uint16{7}}, "snponly.efi"},
 		{dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00009:UNDI:003016", Arch: []uint16{9}}, "snponly.efi"},
+		{dhcp.Client{MAC: one.MAC, Class: "HTTPClient:Arch:00016:UNDI:003001", Arch: []uint16{16}}, "http://127.0.0.1:80/loader/snponly.efi"},
+		{dhcp.Client{MAC: one.MAC, Class: "HTTPClient:Arch:00019:UNDI:003001", Arch: []uint16{19}}, ""},
 		{dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00011:UNDI:003000", Arch: []uint16{11}}, ""},
 		{dhcp.Client{MAC: one.MAC, Class: "PXEClient"}, ""},
 		{dhcp.Client{MAC: one.MAC, Class: "Linux", Arch: []uint16{7}}, ""},
@@ -267,6 +272,61 @@ func TestLoaders(t *testing.T) {
 		if got != want {
 			t.Errorf("%q is %q, %v, want %q", name, got, err, want)
 		}
+	}
+}
+
+// UEFI that loads by HTTP asks for the size of a loader, and then for that; the lab is told
+// when it has it.
+func TestLoaderByHTTP(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	on := segment
+	on.Loaders = t.TempDir()
+	if err := os.WriteFile(filepath.Join(on.Loaders, "snponly.efi"), []byte("uefi"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hosts, _ := netboot.Boards(f.Server, nil, on, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}})
+	from := hostOf(t, hosts, one.MAC)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /loader/{name}", func(w http.ResponseWriter, r *http.Request) { netboot.SendLoader(hosts, w, r) })
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.RemoteAddr = r.Header.Get("From")
+		mux.ServeHTTP(w, r)
+	}))
+	defer web.Close()
+	for _, c := range []struct {
+		method, name, from string
+		status             int
+		body               string
+	}{
+		{"HEAD", "snponly.efi", from.String(), 200, ""},
+		{"GET", "snponly.efi", from.String(), 200, "uefi"},
+		{"GET", "snponly.efi", "127.0.0.9", 404, "404 page not found\n"}, // which is nobody's
+		{"GET", "ipxe.efi", from.String(), 404, "404 page not found\n"},
+		{"GET", "boot.scr.uimg", from.String(), 404, "404 page not found\n"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, web.URL+"/loader/"+c.name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("From", c.from+":1000")
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode != c.status || string(body) != c.body || c.status == 200 && answer.ContentLength != 4 {
+			t.Errorf("%s %s from %s: status %d, %d bytes, %q, %v", c.method, c.name, c.from, answer.StatusCode, answer.ContentLength, body, err)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if want := []string{"one strayed", "one efi"}; !slices.Equal(f.steps, want) {
+		t.Errorf("the lab was told the steps %q, want %q", f.steps, want)
+	}
+	if len(f.files) == 0 || f.files[0] != "one sent 4 for efi" {
+		t.Errorf("the lab was told of the files %q", f.files)
 	}
 }
 

@@ -46,7 +46,12 @@ func Heard(ctx context.Context, hosts dhcp.Hosts) bool {
 func ForgetServers(hosts dhcp.Hosts) { hosts.(*boards).forgetServers() }
 
 // Told are the files that devices ask for by TFTP.
-func Told(hosts dhcp.Hosts) tftp.Files { return told{hosts.(*boards)} }
+func Told(hosts dhcp.Hosts) tftp.Files { return told{hosts.(*boards), "TFTP"} }
+
+// SendLoader sends a loader to a device that asks by HTTP.
+func SendLoader(h dhcp.Hosts, w http.ResponseWriter, r *http.Request) {
+	h.(*boards).sendLoader(w, r)
+}
 
 // ForgetDoubles forgets that devices have the same MAC address.
 func ForgetDoubles(s *Server) {

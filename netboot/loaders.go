@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"walt/ethernet"
 	"walt/images"
@@ -19,9 +22,10 @@ import (
 	"walt/nodes"
 )
 
-// loaders are iPXE for the architectures of firmware that ask for it by TFTP. They use the
-// drivers of that firmware: those of iPXE itself hang on some boards.
-var loaders = map[uint16]string{0: "undionly.kpxe", 7: "snponly.efi", 9: "snponly.efi"}
+// loaders are iPXE for the architectures of firmware that ask for it: BIOS, UEFI, and UEFI
+// that loads by HTTP. They use the drivers of that firmware: those of iPXE itself hang on
+// some boards.
+var loaders = map[uint16]string{0: "undionly.kpxe", 7: "snponly.efi", 9: "snponly.efi", 16: "snponly.efi"}
 
 // LackingLoaders are the files for firmware of PCs that are not in a directory.
 func LackingLoaders(dir string) (lacking []string) {
@@ -34,7 +38,7 @@ func LackingLoaders(dir string) (lacking []string) {
 }
 
 // ownDrivers are iPXE with drivers of its own, where those of the firmware do not serve.
-var ownDrivers = map[uint16]string{0: "ipxe.pxe", 7: "ipxe.efi", 9: "ipxe.efi"}
+var ownDrivers = map[uint16]string{0: "ipxe.pxe", 7: "ipxe.efi", 9: "ipxe.efi", 16: "ipxe.efi"}
 
 // mostSilent is how often in a row a loader may be taken and never heard of before the
 // other one is tried.
@@ -69,7 +73,7 @@ func loaderFor(c dhcp.Client, loaders map[uint16]string) string {
 	if isUBoot(c) {
 		return ubootScript
 	}
-	if !strings.HasPrefix(c.Class, "PXEClient") || isROM(c) {
+	if !strings.HasPrefix(c.Class, "PXEClient") && !loadsByHTTP(c) || isROM(c) {
 		return ""
 	}
 	for _, a := range c.Arch {
@@ -78,6 +82,43 @@ func loaderFor(c dhcp.Client, loaders map[uint16]string) string {
 		}
 	}
 	return ""
+}
+
+// loadsByHTTP reports whether the firmware of a client asks for its loader by HTTP.
+func loadsByHTTP(c dhcp.Client) bool { return strings.HasPrefix(c.Class, dhcp.HTTPClient) }
+
+// loaderURL is where that finds one.
+func (b *boards) loaderURL(name string) string {
+	return fmt.Sprintf("http://%s/loader/%s", netip.AddrPortFrom(b.Segment.Server, PortHTTP), name)
+}
+
+// sendLoader sends such firmware iPXE. It asks for the size first.
+func (b *boards) sendLoader(w http.ResponseWriter, r *http.Request) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return
+	}
+	name := r.PathValue("name")
+	if !isLoader(name) {
+		b.noFile(w, r)
+		return
+	}
+	f, err := told{b, "HTTP"}.Open(from.Addr().Unmap(), name)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer f.Close()
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fileLimit)); err != nil {
+		b.Log.Error("send a loader", "to", from, "err", err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/efi")
+	began, out := time.Now(), &counter{ResponseWriter: w}
+	http.ServeContent(out, r, "", time.Time{}, io.NewSectionReader(f, 0, f.Size))
+	if r.Method == http.MethodGet {
+		f.Sent(out.bytes, time.Since(began))
+	}
 }
 
 // Open implements tftp.Files: there are loaders, what U-Boot asks for, and what ROMs of
@@ -100,9 +141,14 @@ func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
 // is in another one.
 var errOthers = errors.New("there is no such file here")
 
+// isLoader reports whether a file is iPXE, by its name.
+func isLoader(name string) bool {
+	return slices.Contains(slices.Collect(maps.Values(loaders)), name) || slices.Contains(slices.Collect(maps.Values(ownDrivers)), name)
+}
+
 // loaderFile is iPXE.
 func (b *boards) loaderFile(client netip.Addr, _ ethernet.MAC, name string) (tftp.File, error) {
-	if !slices.Contains(slices.Collect(maps.Values(loaders)), name) && !slices.Contains(slices.Collect(maps.Values(ownDrivers)), name) {
+	if !isLoader(name) {
 		return tftp.File{}, errOthers
 	}
 	f, err := os.Open(filepath.Join(b.Loaders, name))

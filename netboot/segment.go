@@ -80,6 +80,7 @@ func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segme
 	}
 	web := s.handlers()
 	web.HandleFunc("GET /ipxe", b.script)
+	web.HandleFunc("GET /loader/{name}", b.sendLoader)
 	web.HandleFunc("GET /boot/start.ipxe", b.script)
 	web.HandleFunc("GET /boot/start.uboot", b.sendUBoot)
 	return s.serve(ctx, on, web, func(ctx context.Context) error {
@@ -160,7 +161,7 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 			case portProxy:
 				return answers.ServeProxy(ctx, conns[i])
 			}
-			return (&tftp.Server{Files: told{b}, Dial: dial, Log: b.Log}).Serve(ctx, conns[i])
+			return (&tftp.Server{Files: told{b, "TFTP"}, Dial: dial, Log: b.Log}).Serve(ctx, conns[i])
 		})
 	}
 	return g.Wait()

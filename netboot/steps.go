@@ -102,16 +102,20 @@ func (b *boards) calls(ctx context.Context, ip netip.Addr) (nodes.Name, bool) {
 	return d.Name, here && err == nil
 }
 
-// told are the files that devices ask for by TFTP, while the lab is told of them.
-type told struct{ *boards }
+// told are the files that devices ask for in a way, TFTP or HTTP, while the lab is told of
+// them.
+type told struct {
+	*boards
+	way string
+}
 
 // Open implements tftp.Files.
 func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 	ctx := context.Background() // nobody waits for it
-	asked := "TFTP " + name
+	asked := t.way + " " + name
 	if rest, is := strings.CutPrefix(strings.TrimPrefix(name, "/"), ubootDir); is { // what follows is a secret
 		_, part, _ := strings.Cut(rest, "/")
-		asked = "TFTP " + ubootDir + ".../" + part
+		asked = t.way + " " + ubootDir + ".../" + part
 	}
 	f, err := t.boards.Open(client, name)
 	if errors.Is(err, tftp.ErrLater) { // it asks again

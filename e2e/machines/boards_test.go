@@ -69,11 +69,11 @@ var (
 )
 
 // pc is a PC of the test's own that is on the network: it has no disk, and does what its
-// firmware does.
-func pc(t *testing.T, name, mac string, firmware []string) {
+// firmware does. It returns the file of its console.
+func pc(t *testing.T, name, mac string, firmware []string) (console string) {
 	t.Helper()
 	last := len(firmware) - 1
-	plug(t, name, "qemu-system-x86_64", append(slices.Clone(firmware[:last]), firmware[last]+mac)...)
+	return plug(t, name, "qemu-system-x86_64", append(slices.Clone(firmware[:last]), firmware[last]+mac)...)
 }
 
 // plug starts a machine on the network, as a program of QEMU whose device has the network
@@ -190,6 +190,24 @@ func TestPC(t *testing.T) {
 func TestUEFI(t *testing.T) {
 	t.Parallel()
 	plugIn(t, uefi, map[string]map[string]string{})
+}
+
+// One that loads by HTTP does so, too.
+func TestUEFIByHTTP(t *testing.T) {
+	t.Parallel()
+	boottest.NeedLong(t)
+	if inNetwork(t) {
+		return
+	}
+	newSegment(t)
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}}, segment)
+	console := pc(t, "tap0", "52:54:00:4f:2a:1c", append([]string{"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no"}, uefi...))
+	w.until("alice", "node show --all --json", `"name":"pc-4f2a1c"`)
+	w.does("alice", "node wait pc-4f2a1c")
+	shown, err := os.ReadFile(console)
+	if err != nil || !strings.Contains(string(shown), "Start HTTP Boot over IPv4") || strings.Contains(string(shown), "Start PXE over IPv4") {
+		t.Errorf("its firmware did not load by HTTP: %.3000s, %v", shown, err)
+	}
 }
 
 // A PC that waits for its image goes on to ask while nobody answers, and boots when the

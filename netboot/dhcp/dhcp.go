@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,7 +44,8 @@ type Host struct {
 	Time        netip.Addr // who tells the time, the zero Addr when nobody does
 	// Script is the URL of what iPXE runs, "" when there is nothing to boot.
 	Script string
-	// Loader is the file that other firmware gets from the server by TFTP, "" for none.
+	// Loader is the file that other firmware gets from the server by TFTP, or the URL of it
+	// for firmware that loads by HTTP; "" for none.
 	Loader string
 	// Menu is for the ROM of a Raspberry Pi: the words that it looks for in an answer, see
 	// menu; "" for others.
@@ -297,6 +299,9 @@ func (h Host) boots(q, a *dhcpv4.DHCPv4) bool {
 		}
 	case ipxe && h.Script != "":
 		a.UpdateOption(dhcpv4.OptBootFileName(h.Script))
+	case !ipxe && h.Loader != "" && strings.HasPrefix(q.ClassIdentifier(), HTTPClient): // see UEFI 2.10, section 24.7
+		a.UpdateOption(dhcpv4.OptClassIdentifier(HTTPClient))
+		a.UpdateOption(dhcpv4.OptBootFileName(h.Loader))
 	case !ipxe && h.Loader != "":
 		// Each firmware looks at another of these places.
 		a.BootFileName = h.Loader
@@ -315,6 +320,10 @@ var (
 	ipxeOptions = dhcpv4.GenericOptionCode(175)
 	noProxy     = []byte{176, 1, 1}
 )
+
+// HTTPClient is what the class of firmware begins with that loads by HTTP, and that of its
+// servers.
+const HTTPClient = "HTTPClient"
 
 // isIPXE reports whether a client is iPXE, which says so in a form of its own.
 func isIPXE(q *dhcpv4.DHCPv4) bool { return slices.Contains(q.UserClass(), "iPXE") }

@@ -36,11 +36,14 @@ func firmware(class string, arch byte) []dhcpv4.Modifier {
 	}
 }
 
-// loading are hosts with a loader for those that look for one by TFTP.
+// loading are hosts with a loader for those that look for one.
 type loading Host
 
 func (l loading) Host(_ context.Context, c Client) (Host, bool) {
-	if !strings.HasPrefix(c.Class, "PXEClient") {
+	switch {
+	case strings.HasPrefix(c.Class, HTTPClient):
+		l.Loader = "http://10.0.0.1:80/loader/" + l.Loader
+	case !strings.HasPrefix(c.Class, pxeClient):
 		l.Loader = ""
 	}
 	return Host(l), c.MAC == known

@@ -40,7 +40,8 @@ const pxeClient = "PXEClient"
 // point is the answer of a proxy: what to boot, to firmware that looks for that. Others
 // are no business of this server, on a network that is another one's.
 func (s *Server) point(ctx context.Context, q *dhcpv4.DHCPv4, kind dhcpv4.MessageType) (*dhcpv4.DHCPv4, Host) {
-	if !strings.HasPrefix(q.ClassIdentifier(), pxeClient) {
+	byHTTP := strings.HasPrefix(q.ClassIdentifier(), HTTPClient)
+	if !byHTTP && !strings.HasPrefix(q.ClassIdentifier(), pxeClient) {
 		return nil, Host{}
 	}
 	h, known := s.Hosts.Host(ctx, client(q))
@@ -52,7 +53,7 @@ func (s *Server) point(ctx context.Context, q *dhcpv4.DHCPv4, kind dhcpv4.Messag
 		return nil, h
 	}
 	a.ServerIPAddr = h.Server.AsSlice()
-	if h.Menu != "" {
+	if h.Menu != "" || byHTTP {
 		return a, h
 	}
 	a.UpdateOption(dhcpv4.OptClassIdentifier(pxeClient))
