@@ -20,6 +20,7 @@
 //	create.go      virtual nodes are made
 //	room.go        how much the machines among them may take
 //	settings.go    the settings that devices have, and their values
+//	assignment.go  settings and values as users give them
 //	configure.go   changing them
 //	settinglist.go showing them, of many devices, some at a time
 //
