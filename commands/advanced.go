@@ -344,7 +344,7 @@ func (c *Call) tries() (show func(images.Trial), end func()) {
 			c.fleeting("Trying the new %s on %s: %s, %v of %v ...", t.Image.Short(), t.Node, t.State, t.Took.Truncate(time.Second), t.Limit)
 		}, func() {
 			if last != "" {
-				fmt.Fprint(c.Err, "\r\x1b[K")
+				c.wipe()
 			}
 			last = ""
 		}

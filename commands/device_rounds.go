@@ -82,7 +82,7 @@ func (c *Call) roundGoesOn(t nodes.Trial) (show func(int, nodes.Status), hide fu
 	return func(number int, s nodes.Status) {
 		done, _ := s.Step.Reached()
 		c.fleeting("Round %d of %d: it %s ...", number, t.Rounds, done)
-	}, func() { fmt.Fprint(c.Err, "\r\x1b[K") }
+	}, c.wipe
 }
 
 // wordsOf says what came of a round, as in "up after 12.3 s (address 4.0, up 8.3)".

@@ -3,7 +3,6 @@ package commands
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -114,7 +113,7 @@ func (c *Call) counting() (count func(done int), end func()) {
 			}
 		}, func() {
 			if shown {
-				fmt.Fprint(c.Err, "\r\x1b[K")
+				c.wipe()
 			}
 		}
 }

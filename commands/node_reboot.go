@@ -132,7 +132,7 @@ func (c *Call) waitingFor() (show func([]nodes.Missing), end func()) {
 		return func(missing []nodes.Missing) {
 				c.fleeting("Waiting for %s ...", listStates(missing))
 			},
-			func() { fmt.Fprint(c.Err, "\r\x1b[K") }
+			c.wipe
 	}
 	last, cut := 0, 0
 	return func(missing []nodes.Missing) {

@@ -147,8 +147,14 @@ func (c *Call) fleeting(format string, args ...any) {
 	if width, _ := c.Terminal.Size(); width > 0 {
 		line = displaywidth.TruncateString(line, max(width-len("^C")-1, 0), "")
 	}
-	fmt.Fprintf(c.Err, "\r\x1b[K%s", line)
+	fmt.Fprint(c.Err, wiped+line)
 }
+
+// wiped empties the line of a terminal.
+const wiped = "\r\x1b[K"
+
+// wipe takes away what is shown in the line of a terminal.
+func (c *Call) wipe() { fmt.Fprint(c.Err, wiped) }
 
 // progress shows how a transfer goes, until end is called: a bar on a terminal,
 // a line for each finished layer without one.
@@ -166,7 +172,7 @@ func (c *Call) progress(what string) (report func(images.Progress), end func()) 
 	var last time.Time
 	return func(p images.Progress) {
 			if p.Note != "" {
-				fmt.Fprint(c.Err, "\r\x1b[K")
+				c.wipe()
 				c.note("%s", p.Note)
 				return
 			}
@@ -176,10 +182,10 @@ func (c *Call) progress(what string) (report func(images.Progress), end func()) 
 			}
 			last = now
 			width, _ := c.Terminal.Size()
-			fmt.Fprintf(c.Err, "\r\x1b[K%s", bar(what, p, now.Sub(began), width))
+			fmt.Fprint(c.Err, wiped+bar(what, p, now.Sub(began), width))
 		}, func() {
 			if !last.IsZero() {
-				fmt.Fprint(c.Err, "\r\x1b[K")
+				c.wipe()
 			}
 		}
 }
