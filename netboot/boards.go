@@ -56,8 +56,8 @@ type boards struct {
 	mac     net.HardwareAddr // of this host on it
 	devices Devices
 
-	named atomic.Bool        // that it answers what devices ask about names
-	begun *verdict[struct{}] // whether devices can begin to boot
+	named atomic.Bool       // that it answers what devices ask about names
+	begun *latest[struct{}] // whether devices can begin to boot
 
 	mu      sync.Mutex
 	holders map[netip.Addr]ethernet.MAC // of addresses that the server gave

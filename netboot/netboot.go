@@ -152,7 +152,7 @@ type Server struct {
 
 	complained map[netip.Addr]time.Time // when something of it was last logged
 
-	segment *verdict[*boards] // that is served
+	segment *latest[*boards] // that is served
 	// called are how segments know whose an address is.
 	called []func(context.Context, netip.Addr) (nodes.Name, bool)
 }
@@ -160,7 +160,7 @@ type Server struct {
 // New makes a server, which Serve makes live.
 func New(c Config) *Server {
 	t := make(turns, modulesAtOnce)
-	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, roots: map[*nfs.Server]struct{}{}, findings: map[pair]finding{}, segment: newVerdict[*boards](), files: newArtefacts(c.Dir, t)}
+	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, roots: map[*nfs.Server]struct{}{}, findings: map[pair]finding{}, segment: newLatest[*boards](), files: newArtefacts(c.Dir, t)}
 }
 
 // Network is how machines reach the server: sockets of a network of theirs.

@@ -286,6 +286,6 @@ func newBoards(s *Server, on BoardNetwork, segment Segment, mac net.HardwareAddr
 		Server: s, Segment: segment, on: on, mac: mac, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}, roms: map[ethernet.MAC]*rom{},
 		foreign: map[netip.Addr]*foreigner{}, look: make(chan netip.Addr, 1),
 		loaded: map[ethernet.MAC]bool{}, ran: map[ethernet.MAC]bool{}, silent: map[ethernet.MAC]int{},
-		begun: newVerdict[struct{}](),
+		begun: newLatest[struct{}](),
 	}
 }

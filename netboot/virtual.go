@@ -2,43 +2,9 @@ package netboot
 
 import (
 	"context"
-	"sync"
 
 	"walt/ethernet"
 )
-
-// verdict is what was found out last about something that is looked at again and again.
-// Who asks before the first time waits for that.
-type verdict[T any] struct {
-	mu    sync.Mutex
-	is    T
-	err   error
-	known chan struct{} // closed after the first time
-}
-
-func newVerdict[T any]() *verdict[T] { return &verdict[T]{known: make(chan struct{})} }
-
-func (v *verdict[T]) set(is T, err error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.is, v.err = is, err
-	select {
-	case <-v.known:
-	default:
-		close(v.known)
-	}
-}
-
-func (v *verdict[T]) get(ctx context.Context) (is T, err error) {
-	select {
-	case <-v.known:
-	case <-ctx.Done():
-		return is, ctx.Err()
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.is, v.err
-}
 
 // Unserved is told why boards and PCs cannot be served: machines of the server that are on
 // their network cannot either.
