@@ -109,15 +109,13 @@ func (b *boards) sendLoader(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fileLimit)); err != nil {
+	err = send(w, r, "application/efi", io.NewSectionReader(f, 0, f.Size), func(bytes int64, took time.Duration) {
+		if r.Method == http.MethodGet {
+			f.Sent(bytes, took)
+		}
+	})
+	if err != nil {
 		b.Log.Error("send a loader", "to", from, "err", err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/efi")
-	began, out := time.Now(), &counter{ResponseWriter: w}
-	http.ServeContent(out, r, "", time.Time{}, io.NewSectionReader(f, 0, f.Size))
-	if r.Method == http.MethodGet {
-		f.Sent(out.bytes, time.Since(began))
 	}
 }
 

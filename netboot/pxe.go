@@ -84,17 +84,27 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, b *boot, step 
 	f, err := s.openFile(r.Context(), b, which)
 	if err == nil {
 		defer f.Close()
-		err = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fileLimit))
+		err = send(w, r, "application/octet-stream", f, func(bytes int64, took time.Duration) {
+			s.Lab.Sent(r.Context(), b.node(), step, bytes, took)
+		})
 	}
 	if err != nil {
 		s.fails(r.Context(), b, "send what a machine starts with", err)
 		http.Error(w, "not now", http.StatusServiceUnavailable)
-		return
 	}
-	w.Header().Set("Content-Type", "application/octet-stream")
+}
+
+// send sends a file, or the range of it that is asked for, and says how many bytes that were.
+// When it fails nothing was sent.
+func send(w http.ResponseWriter, r *http.Request, kind string, f io.ReadSeeker, sent func(bytes int64, took time.Duration)) error {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fileLimit)); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", kind)
 	began, out := time.Now(), &counter{ResponseWriter: w}
 	http.ServeContent(out, r, "", time.Time{}, f)
-	s.Lab.Sent(r.Context(), b.node(), step, out.bytes, time.Since(began))
+	sent(out.bytes, time.Since(began))
+	return nil
 }
 
 func (s *Server) openFile(ctx context.Context, b *boot, which func(Boot) string) (*os.File, error) {
