@@ -90,12 +90,14 @@ func TestNewestStartWins(t *testing.T) {
 func TestDownIsSaidToBeForAMoment(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, shelf{"one": release("one")})
+	l.hold = make(chan struct{})
 	l.sim.Start("rpi-1")
 	l.expect(t, "boot")
-	l.sim.Start("rpi-1")
+	l.sim.Start("rpi-1") // while it is asking
 	if e := l.expect(t, "down"); e.addr != "again" {
 		t.Errorf("cut while it boots: %+v", e)
 	}
+	close(l.hold)
 	addr := l.expect(t, "boot", "up").addr
 	run(t, l.login(t, addr), "reboot", "")
 	if e := l.expect(t, "down"); e.addr != "again" {
