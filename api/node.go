@@ -37,6 +37,9 @@ type Node struct {
 
 	SwitchedOff *SwitchedOff `json:"switched_off"` // null: nobody wants it off
 
+	Job  *nodes.Job `json:"job"`  // that its owner has it for; null: none was named
+	Note *string    `json:"note"` // of its owner; null: none
+
 	*Boot // of a node that is asked for by its name alone
 }
 
@@ -94,11 +97,13 @@ type Written struct {
 
 // NewNode makes a node for programs.
 func NewNode(n *nodes.DeviceStatus) Node {
+	said := n.Remarks()
 	return Node{
 		Name: n.Name, Model: n.Model, Type: NodeType(n.Device), Host: n.Host.String(), Owner: ownerOrNull(n.Owner()),
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		Reason: orNull(n.Why), Step: orNull(n.Step.Word()), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
+		Job: orNull(said.Job), Note: orNull(said.Note),
 	}
 }
 

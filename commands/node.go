@@ -14,6 +14,7 @@ func nodeCommands() []Command {
 	nodeArg := Arg{Name: "NODE", Complete: completeNode}
 	confirms := []Flag{yesFlag, noInputFlag}
 	changes := []Flag{yesFlag, noInputFlag, namesFlag, jsonFlag}
+	takes := slices.Concat(remarkFlags, changes)
 	return []Command{{
 		Path: "node show", Also: []string{"node list", "node ls"}, Short: "show your nodes, or all", Topic: "node-ownership",
 		Long: `Shows the nodes that boot your images, or those of the set. With --all, the free
@@ -36,7 +37,7 @@ that were used the longest ago; when too few are free it ends with status 3.`,
 		Flags: append([]Flag{
 			{Name: "any", Value: "N", Usage: "take N free nodes, instead of a set"},
 			{Name: "model", Value: "MODEL", Usage: "with --any: of this model", Complete: completeModel},
-		}, changes...),
+		}, takes...),
 		Run: nodeAcquire,
 	}, {
 		Path: "node release", Short: "give nodes back", Topic: "node-ownership",
@@ -52,7 +53,7 @@ ends that in between says how to go on.`,
 default image, with the word "default", and so are free. Nodes of others are
 taken only after you confirmed it.`,
 		Args:  []Arg{setArg, {Name: "IMAGE", Complete: completeBootable}},
-		Flags: changes,
+		Flags: takes,
 		Run:   nodeBoot,
 	}, {
 		Path: "node create", Short: "make a virtual node, which is yours at once", Topic: "node-ownership",
@@ -62,13 +63,12 @@ kernel of its image, where the server can run machines and the model is
 of its image. The answer says so when a node is not what others are. Memory and
 processors are those of machines (see: help show booting).`,
 		Args: []Arg{{Name: "NAME"}},
-		Flags: []Flag{
+		Flags: append([]Flag{
 			{Name: "model", Value: "MODEL", Usage: "its model (default " + string(virtualModel) + ")", Complete: completeModel},
 			{Name: "ram", Value: "SIZE", Usage: "its memory, as in 512M or 2G (default 512M)"},
 			{Name: "cpus", Value: "N", Usage: "its processors (default 1)"},
 			{Name: "simulated", Usage: "simulate it, though the server can run machines"},
-			namesFlag, jsonFlag,
-		},
+		}, slices.Concat(remarkFlags, []Flag{namesFlag, jsonFlag})...),
 		Run: nodeCreate,
 	}, {
 		Path: "node remove", Also: []string{"node rm", "node delete"}, Short: "remove virtual nodes",

@@ -38,6 +38,8 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		add("written", fmt.Sprintf("%s of %s", size(d.Written), size(d.Room)))
 	}
 	add("reason", d.Why)
+	add("job", string(d.Remarks().Job))
+	add("note", d.Remarks().Note)
 	if d.Verdict.Rounds > 0 {
 		add("tested", testWords(d.Verdict))
 	}

@@ -14,6 +14,10 @@ import (
 )
 
 func nodeAcquire(ctx context.Context, c *Call) error {
+	remarks, err := c.remarks()
+	if err != nil {
+		return err
+	}
 	if !c.given("any") {
 		if c.given("model") {
 			return c.withUsage(fault.Usagef("node acquire: --model goes with --any"))
@@ -22,7 +26,7 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 			return c.withUsage(fault.Usagef("node acquire: SET is missing"))
 		}
 		return c.change(ctx, "Take", func(set nodes.Set, given consent.Agreement) (nodes.Result, error) {
-			return c.Lab.Acquire(ctx, c.User, set, given)
+			return c.Lab.Acquire(ctx, c.User, set, remarks, given)
 		})
 	}
 	if c.arg(0) != "" {
@@ -38,11 +42,28 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 			return err
 		}
 	}
-	result, err := c.Lab.AcquireAny(ctx, c.User, n, model)
+	result, err := c.Lab.AcquireAny(ctx, c.User, nodes.Some{N: n, Model: model}, remarks)
 	if err != nil {
 		return err
 	}
 	return c.showResult(ctx, result)
+}
+
+// remarkFlags are what commands that make nodes the user's have others know of them.
+var remarkFlags = []Flag{
+	{Name: "job", Value: "ID", Usage: "for this job, as a run of CI: job:ID is the set of them"},
+	{Name: "note", Value: "TEXT", Usage: "with a note for others, of at most 80 characters"},
+}
+
+// remarks returns what remarkFlags say.
+func (c *Call) remarks() (r nodes.Remarks, err error) {
+	if c.given("job") {
+		if r.Job, err = nodes.ParseJob(c.option("job")); err != nil {
+			return r, err
+		}
+	}
+	r.Note, err = nodes.ParseNote(c.option("note"))
+	return r, err
 }
 
 func nodeRelease(ctx context.Context, c *Call) error {
@@ -52,6 +73,10 @@ func nodeRelease(ctx context.Context, c *Call) error {
 }
 
 func nodeBoot(ctx context.Context, c *Call) error {
+	remarks, err := c.remarks()
+	if err != nil {
+		return err
+	}
 	verb := "Take"
 	if c.arg(1) == "default" {
 		verb = "Free"
@@ -59,7 +84,7 @@ func nodeBoot(ctx context.Context, c *Call) error {
 		return err
 	}
 	return c.change(ctx, verb, func(set nodes.Set, given consent.Agreement) (nodes.Result, error) {
-		return c.Lab.SetImage(ctx, c.User.Actor(), set, c.arg(1), given)
+		return c.Lab.SetImage(ctx, c.User.Actor(), set, c.arg(1), remarks, given)
 	})
 }
 
@@ -196,7 +221,11 @@ func nodeCreate(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	v := nodes.Virtual{Name: name, Model: virtualModel, Simulated: c.on("simulated")}
+	remarks, err := c.remarks()
+	if err != nil {
+		return err
+	}
+	v := nodes.Virtual{Name: name, Model: virtualModel, Simulated: c.on("simulated"), Remarks: remarks}
 	if c.given("model") {
 		if v.Model, err = images.ParseModel(c.option("model")); err != nil {
 			return err

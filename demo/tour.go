@@ -75,7 +75,7 @@ func (l *lab) furnish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.server.Lab.Acquire(ctx, guest, set, consent.Agreement{}); err != nil {
+	if _, err := l.server.Lab.Acquire(ctx, guest, set, nodes.Remarks{}, consent.Agreement{}); err != nil {
 		return err
 	}
 	return l.settle(ctx, 30*time.Second)

@@ -66,7 +66,7 @@ func TestRealSwitches(t *testing.T) {
 	if len(links) != 6 || l.state(t, "s2n3").Port != (power.Port{Switch: macOf("s2"), Number: 3}) {
 		t.Errorf("links: %+v", links)
 	}
-	_, err = l.Acquire(t.Context(), "bob", parse("s1n1"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", parse("s1n1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	stop := l.live(t)
 	defer func() { stop() }()
@@ -76,7 +76,7 @@ func TestRealSwitches(t *testing.T) {
 		eventually(t, sw, 2, false)
 	}
 	eventually(t, switches[0], 1, true)
-	result, err := l.Acquire(t.Context(), "bob", parse("s1n2,s2n3"), consent.Agreement{})
+	result, err := l.Acquire(t.Context(), "bob", parse("s1n2,s2n3"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	for _, ch := range result.Changes {
 		if ch.Reboot.Outcome != RebootOK {

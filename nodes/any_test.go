@@ -28,7 +28,7 @@ func TestAcquireAnyTakesTheReadiest(t *testing.T) {
 	for _, n := range []Name{"a4", "a5"} {
 		l.Up(n, "127.0.0.1:1")
 	}
-	_, err = l.Acquire(t.Context(), "carol", parse("a4"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "carol", parse("a4"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	_, err = l.Release(t.Context(), "carol", parse("a4"))
 	ok(t, err)
@@ -36,7 +36,7 @@ func TestAcquireAnyTakesTheReadiest(t *testing.T) {
 
 	var given, unreachable []Name
 	for range 7 {
-		r, err := l.AcquireAny(t.Context(), "bob", 1, "")
+		r, err := l.AcquireAny(t.Context(), "bob", Some{N: 1}, Remarks{})
 		ok(t, err)
 		given, unreachable = append(given, r.Changes[0].Node), append(unreachable, r.Unreachable...)
 	}
@@ -53,7 +53,7 @@ func TestAcquireAnyLooksFurther(t *testing.T) {
 		l.grid.dead = true
 		_, err := l.Register(t.Context(), "alice", Announcement{Name: "v1", MAC: macOf("v1"), Model: "m1", Host: Simulated})
 		ok(t, err)
-		_, err = l.Acquire(t.Context(), "carol", parse("v1"), consent.Agreement{})
+		_, err = l.Acquire(t.Context(), "carol", parse("v1"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		_, err = l.Store.Update(t.Context(), func(tx state.Tx) error {
 			if _, err := get(tx, "v1"); err != nil {
@@ -64,7 +64,7 @@ func TestAcquireAnyLooksFurther(t *testing.T) {
 			if up {
 				l.comeUp(t, "v1")
 			}
-			_, err = l.Acquire(t.Context(), "carol", parse("a1"), consent.Agreement{})
+			_, err = l.Acquire(t.Context(), "carol", parse("a1"), Remarks{}, consent.Agreement{})
 			ok(t, err)
 			_, err = l.Release(t.Context(), "carol", parse("a1")) // used later than v1
 			ok(t, err)
@@ -94,7 +94,7 @@ func TestAcquireAnyReadsFew(t *testing.T) {
 			t.Helper()
 			ok(t, l.view.Read(t.Context(), func() {}))
 			counted.n = 0
-			r, err := l.AcquireAny(t.Context(), "bob", 1, "m1")
+			r, err := l.AcquireAny(t.Context(), "bob", Some{N: 1, Model: "m1"}, Remarks{})
 			ok(t, err)
 			equal(t, what, []Name{r.Changes[0].Node}, wanted)
 			if reads[what] == nil {
@@ -183,7 +183,7 @@ func TestAcquireAnyCountsOnce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob"}, "a1")
 	l.comeUp(t, "a1")
-	if r, err := l.AcquireAny(t.Context(), "bob", 2, ""); fault.As(err) == nil {
+	if r, err := l.AcquireAny(t.Context(), "bob", Some{N: 2}, Remarks{}); fault.As(err) == nil {
 		t.Errorf("two of one: %+v, %v", r, err)
 	}
 }

@@ -87,7 +87,7 @@ func TestStrangers(t *testing.T) {
 	refused(strangers + 1)
 	taken, _, err := l.Device(t.Context(), mac(4))
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "alice", parse(string(taken.Name)), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "alice", parse(string(taken.Name)), Remarks{}, consent.Agreement{})
 	ok(t, err)
 
 	gone, err := l.ForgetUnknown(t.Context(), "alice", consent.Agreement{})

@@ -51,7 +51,7 @@ func BenchmarkOwned(b *testing.B) {
 	})
 	b.Run("acquire any, release", func(b *testing.B) {
 		for b.Loop() {
-			_, err := l.AcquireAny(b.Context(), "bob", 3, "m1")
+			_, err := l.AcquireAny(b.Context(), "bob", Some{N: 3, Model: "m1"}, Remarks{})
 			ok(b, err)
 			_, err = l.Release(b.Context(), "bob", parse("my-nodes"))
 			ok(b, err)
@@ -59,7 +59,7 @@ func BenchmarkOwned(b *testing.B) {
 	})
 	b.Run("acquire by name, release", func(b *testing.B) {
 		for b.Loop() {
-			_, err := l.Acquire(b.Context(), "bob", parse("n-1,n-3,n-5"), consent.Agreement{})
+			_, err := l.Acquire(b.Context(), "bob", parse("n-1,n-3,n-5"), Remarks{}, consent.Agreement{})
 			ok(b, err)
 			_, err = l.Release(b.Context(), "bob", parse("n-1,n-3,n-5"))
 			ok(b, err)

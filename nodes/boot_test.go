@@ -22,7 +22,7 @@ func TestNodeThatNeverBoots(t *testing.T) {
 		ok(t, err)
 		l.Up("n1", "192.0.2.1:22")
 		stop := l.run(t)
-		_, err = l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
+		_, err = l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		equal(t, "power cycles", r.Cycles(), "one:161/1")
 		if s := l.state(t, "n1"); s.State != Booting {
@@ -67,7 +67,7 @@ func TestNodeThatBootsOnTheThirdTry(t *testing.T) {
 		_, err := l.Boot(t.Context(), "n1")
 		ok(t, err)
 		stop := l.run(t)
-		_, err = l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
+		_, err = l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		time.Sleep(2*182*time.Second + time.Second)
 		equal(t, "power cycles", r.Cycles(), "one:161/1", "one:161/1", "one:161/1")
@@ -88,7 +88,7 @@ func TestNodeWithoutPowerControl(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, []auth.Name{"bob"}, "n1")
 		stop := l.run(t)
-		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
+		result, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		if how := result.Changes[0].Reboot; how.Outcome != RebootNone {
 			t.Errorf("the reboot: %s", how)

@@ -154,7 +154,7 @@ func TestAwait(t *testing.T) {
 
 		ok(t, errorOf(l.Boot(t.Context(), "v1")))
 		await()
-		result, err := l.Acquire(t.Context(), "bob", parse("v1"), consent.Agreement{})
+		result, err := l.Acquire(t.Context(), "bob", parse("v1"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		if err := <-done; !errors.Is(err, images.ErrTaken) {
 			t.Errorf("taken from under it: %v", err)

@@ -54,6 +54,7 @@ type change struct {
 	fitting fitting        // those of the changes that fit one transaction
 	advice  string         // what to do when it is too much for one command; "": name fewer nodes
 	stay    bool           // do not restart them: what they run stays the same
+	remarks Remarks        // on what becomes, or stays, the user's
 	instead string         // a hint for who would have machines boot what they cannot; "": what they can
 
 	enrolled []Device // that were not known as nodes before

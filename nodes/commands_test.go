@@ -78,7 +78,7 @@ func (m *model) acquireCommand(user auth.Name) command {
 		text: fmt.Sprintf("%s: acquire %s %v", user, set, given),
 		do:   func(w *world) string { return w.acquire(user, set, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.Acquire(ctx, user, parse(set), given)
+			return l.Acquire(ctx, user, parse(set), Remarks{}, given)
 		},
 	}
 }
@@ -89,7 +89,7 @@ func (m *model) anyCommand(user auth.Name) command {
 		text: fmt.Sprintf("%s: acquire any %d of %q", user, n, model),
 		do:   func(w *world) string { return w.acquireAny(user, n, model) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.AcquireAny(ctx, user, n, model)
+			return l.AcquireAny(ctx, user, Some{N: n, Model: model}, Remarks{})
 		},
 		picks: true,
 	}
@@ -120,7 +120,7 @@ func (m *model) bootCommand(user auth.Name) command {
 		text: fmt.Sprintf("%s: boot %s %s %v", user, set, name, given),
 		do:   func(w *world) string { return w.setImage(user, set, name, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.SetImage(ctx, user.Actor(), parse(set), name, given)
+			return l.SetImage(ctx, user.Actor(), parse(set), name, Remarks{}, given)
 		},
 	}
 }

@@ -80,7 +80,7 @@ func TestConsole(t *testing.T) {
 	reads("bob", "secret")
 	reads("alice the administrator", "secret")
 	reads("carol")
-	_, err := l.SetImage(t.Context(), "carol", parse("v1"), "default", consent.Agreement{Whoever: true})
+	_, err := l.SetImage(t.Context(), "carol", parse("v1"), "default", Remarks{}, consent.Agreement{Whoever: true})
 	ok(t, err)
 	sees("carol") // it did not start since
 	_, err = l.Boot(context.Background(), "v1")

@@ -17,6 +17,7 @@ type Virtual struct {
 	Model     images.Model
 	Simulated bool         // whatever others are
 	Settings  []Assignment // that it has from its first start
+	Remarks   Remarks
 }
 
 // Creates says what runs a new virtual node of a model, and why it is not run as
@@ -43,6 +44,7 @@ func (l *Lab) Create(ctx context.Context, user auth.Name, v Virtual, report func
 		return Result{}, err
 	}
 	r, err := l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
+		c.remarks = v.Remarks
 		def, err := images.Get(c.tx, images.DefaultRef(v.Model))
 		if err != nil {
 			return err

@@ -53,6 +53,9 @@ type Device struct {
 
 	Own *Settings `json:"settings,omitempty"` // see Settings; most have none, which takes no memory
 
+	Said  *Remarks `json:"remarks,omitempty"` // by the owner, see Remarks; only assignImage ends them
+	Marks *Marks   `json:"marks,omitempty"`   // see Marks
+
 	traits unique.Handle[Traits] // of a record of the view
 }
 

@@ -11,6 +11,7 @@
 //	owner.go       who owns it, whether it is free; the index of nodes by owner
 //	disturbed.go   who counts as disturbed by what is done to devices
 //	view.go        all of them in memory, for what is shown and to pick among many
+//	remarks.go     what its owner says of a node, and what it is marked with
 //	set.go         expressions that stand for several devices
 //	register.go    devices come, go and get other names
 //	import.go      many are added at once, or none

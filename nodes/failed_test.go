@@ -115,9 +115,9 @@ func TestHostThatRefuses(t *testing.T) {
 			t.Errorf("%s: it is %+v", what, s.Status)
 		}
 	}
-	result, err := l.Acquire(t.Context(), "carol", parse("v1"), consent.Agreement{Whoever: true})
+	result, err := l.Acquire(t.Context(), "carol", parse("v1"), Remarks{}, consent.Agreement{Whoever: true})
 	check("acquire", result.Changes[0], err)
-	result, err = l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", consent.Agreement{Whoever: true})
+	result, err = l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", Remarks{}, consent.Agreement{Whoever: true})
 	check("boot", result.Changes[0], err)
 	ok(t, l.PowerOff(t.Context(), "bob", parse("v1"), true, consent.Agreement{}, func(Change) {}))
 	ok(t, l.PowerOn(t.Context(), "bob", parse("v1"), consent.Agreement{}, func(ch Change) { check("on", ch, nil) }))
@@ -177,7 +177,7 @@ func TestAnyAvoidsFailed(t *testing.T) {
 	l := newLab(t, []auth.Name{"bob"}, "n1", "n2")
 	l.Failed("n1", errDamaged)
 	for _, want := range []Name{"n2", "n1"} {
-		result, err := l.AcquireAny(t.Context(), "bob", 1, "m1")
+		result, err := l.AcquireAny(t.Context(), "bob", Some{N: 1, Model: "m1"}, Remarks{})
 		ok(t, err)
 		if got := result.Changes[0].Node; got != want || (want == "n1") != (len(result.Unreachable) == 1) {
 			t.Errorf("got %+v, want %s", result, want)

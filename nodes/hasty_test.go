@@ -21,7 +21,7 @@ func newMachine(t testing.TB) testLab {
 	l.grid.dead = true
 	_, err := l.Register(t.Context(), "bob", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "bob", parse("vm1"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", parse("vm1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	return l
 }

@@ -21,7 +21,7 @@ func TestInterrupted(t *testing.T) {
 	}{
 		"a set, by a new node": {
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Agreement{}))
+				return errorOf(l.Acquire(t.Context(), "bob", parse("free-nodes"), Remarks{}, consent.Agreement{}))
 			},
 			func(l testLab, t *testing.T) error { l.node(t, "n3", "m1"); return nil },
 			false,
@@ -29,7 +29,7 @@ func TestInterrupted(t *testing.T) {
 		},
 		"a set, by a node that is gone": {
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.Acquire(t.Context(), "bob", parse("n*"), consent.Agreement{}))
+				return errorOf(l.Acquire(t.Context(), "bob", parse("n*"), Remarks{}, consent.Agreement{}))
 			},
 			func(l testLab, t *testing.T) error {
 				return errorOf(l.Forget(t.Context(), "carol", Only("n1"), consent.Agreement{}))
@@ -48,14 +48,14 @@ func TestInterrupted(t *testing.T) {
 				return errorOf3(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Agreement{Whoever: true}))
 			},
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Agreement{}))
+				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", Remarks{}, consent.Agreement{}))
 			},
 			true,
 			[]Name{"n1"},
 		},
 		"a node that boots an image, by its overwriting": {
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Agreement{}))
+				return errorOf(l.SetImage(t.Context(), "bob", Only("n1"), "mine", Remarks{}, consent.Agreement{}))
 			},
 			func(l testLab, t *testing.T) error {
 				return errorOf3(l.clone(t.Context(), ref("carol/x"), ref("bob/mine"), true, consent.Agreement{}))
@@ -91,7 +91,7 @@ func TestInterrupted(t *testing.T) {
 		},
 		"a user who takes a node, by the removal": {
 			func(l testLab, t *testing.T) error {
-				return errorOf(l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{}))
+				return errorOf(l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{}))
 			},
 			func(l testLab, t *testing.T) error {
 				return errorOf(l.RemoveUser(t.Context(), "alice", "bob", Legacy{Force: true}))

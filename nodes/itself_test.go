@@ -29,13 +29,13 @@ func TestItself(t *testing.T) {
 	is("rpi-400", "rpi-4-b", "rpi-400", before) // of which there is no image
 	is("rpi-4-b", "rpi-4-b", "", before)
 	l.image(t, defaultOf("rpi-400"))
-	_, err = l.Acquire(t.Context(), "bob", parse(string(d.Name)), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", parse(string(d.Name)), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	is("rpi-400", "rpi-4-b", "rpi-400", "bob/rpi-4-b-default") // it is somebody's
 	_, err = l.Release(t.Context(), "bob", parse(string(d.Name)))
 	ok(t, err)
 	is("rpi-400", "rpi-400", "", "waltplatform/rpi-400-default")
-	taken, err := l.AcquireAny(t.Context(), "bob", 1, "rpi-400")
+	taken, err := l.AcquireAny(t.Context(), "bob", Some{N: 1, Model: "rpi-400"}, Remarks{})
 	if err != nil || len(taken.Changes) != 1 {
 		t.Errorf("who wants one of that model gets %v, %v", taken, err)
 	}

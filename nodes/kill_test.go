@@ -61,11 +61,11 @@ func (l testLab) rage(user auth.Name) error {
 			return err
 		}
 		report(r)
-		if r, err = l.Acquire(ctx, user, Only(private(user)), consent.Agreement{}); err != nil {
+		if r, err = l.Acquire(ctx, user, Only(private(user)), Remarks{}, consent.Agreement{}); err != nil {
 			return err
 		}
 		report(r)
-		r, err = l.Acquire(ctx, user, parse(string(shared[i%len(shared)]+","+shared[(i+1)%len(shared)])), consent.Agreement{Whoever: true})
+		r, err = l.Acquire(ctx, user, parse(string(shared[i%len(shared)]+","+shared[(i+1)%len(shared)])), Remarks{}, consent.Agreement{Whoever: true})
 		if err != nil {
 			return err
 		}

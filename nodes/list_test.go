@@ -77,7 +77,7 @@ func TestGlances(t *testing.T) {
 	})
 	ok(t, err)
 	ok(t, l.PowerOff(t.Context(), "bob", parse("n-7"), false, consent.Agreement{}, func(Change) {}))
-	_, err = l.Acquire(t.Context(), "bob", parse("n-8,n-9,n-210"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", parse("n-8,n-9,n-210"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	check := func(what string, list List, change func()) {
 		t.Helper()
@@ -103,7 +103,7 @@ func TestGlances(t *testing.T) {
 	ok(t, err)
 	check("all", all.OwnFirst("bob"), nil)
 	check("changed", all, func() {
-		_, err := l.Acquire(t.Context(), "bob", parse("n-300"), consent.Agreement{})
+		_, err := l.Acquire(t.Context(), "bob", parse("n-300"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		_, err = l.Forget(t.Context(), "alice", parse("n-301"), consent.Agreement{})
 		ok(t, err)

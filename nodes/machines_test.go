@@ -61,7 +61,7 @@ func TestMachinesAreSparedWhatTheyCannotBoot(t *testing.T) {
 		l.image(t, images.Image{Ref: ref(name), Digest: sum(ref(name).Name), Models: []images.Model{"m1"}})
 	}
 	boot := func(set, image string, given consent.Agreement) error {
-		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), image, given)
+		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), image, Remarks{}, given)
 		return err
 	}
 	wantFault(t, boot("all-nodes", "hollow", consent.Agreement{}), fault.Failed, "hollow cannot boot vm1, vm2: it has no kernel; nothing changed", "mend vm1")
@@ -77,10 +77,10 @@ func TestMachinesAreSparedWhatTheyCannotBoot(t *testing.T) {
 	ok(t, err)
 	l.image(t, images.Image{Ref: ref("bob/m1-default"), Digest: sum("hollow"), Models: []images.Model{"m1"}})
 	for _, set := range []string{"vm1", "vm2"} {
-		_, err = l.Acquire(t.Context(), "bob", parse(set), consent.Agreement{})
+		_, err = l.Acquire(t.Context(), "bob", parse(set), Remarks{}, consent.Agreement{})
 		wantFault(t, err, fault.Failed, "m1-default cannot boot "+set)
 	}
-	_, err = l.AcquireAny(t.Context(), "bob", 1, "")
+	_, err = l.AcquireAny(t.Context(), "bob", Some{N: 1}, Remarks{})
 	wantFault(t, err, fault.Failed, "m1-default cannot boot vm2")
 	equal(t, "owners", l.owners(t, "vm1", "vm2"), "alice", auth.Nobody)
 
@@ -143,7 +143,7 @@ func TestDefaultThatMachinesCannotBoot(t *testing.T) {
 	vm := Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU}
 	_, err := l.Register(t.Context(), "alice", vm)
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "bob", parse("vm1"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", parse("vm1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	set := func(name string) error {
 		l.image(t, images.Image{Ref: ref("alice/" + name), Digest: sum(name), Models: []images.Model{"m1", "m2"}})
@@ -212,7 +212,7 @@ func TestKernelThatIsLent(t *testing.T) {
 		l.image(t, images.Image{Ref: ref(name), Digest: sum(ref(name).Name), Models: []images.Model{"m1"}})
 	}
 	for set, name := range map[string]string{"vm1,vm2": "bare", "vm3": "good"} {
-		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), name, consent.Agreement{})
+		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), name, Remarks{}, consent.Agreement{})
 		ok(t, err)
 	}
 	clear(b.seen) // as in a server that has just started
@@ -278,7 +278,7 @@ func TestRemoveUserWhoLends(t *testing.T) {
 			l.image(t, images.Image{Ref: ref(name), Digest: sum(ref(name).Name), Models: []images.Model{"m1"}})
 		}
 		booted := ref(c.image)
-		_, err = l.SetImage(t.Context(), booted.User.Actor(), Only("vm1"), booted.Short(), consent.Agreement{})
+		_, err = l.SetImage(t.Context(), booted.User.Actor(), Only("vm1"), booted.Short(), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		_, err = l.RemoveUser(t.Context(), "alice", "bob", c.legacy)
 		if contest, is := errors.AsType[*consent.Error](err); is && c.want != "" {
@@ -326,7 +326,7 @@ func TestBoardsAreSparedWhatTheyCannotBoot(t *testing.T) {
 	}
 	l.image(t, images.Image{Ref: ref("alice/both"), Digest: sum("m1"), Models: []images.Model{"m1", "m2"}})
 	boot := func(set string) error {
-		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), "both", consent.Agreement{})
+		_, err := l.SetImage(t.Context(), auth.Name("alice").Actor(), parse(set), "both", Remarks{}, consent.Agreement{})
 		return err
 	}
 	both, err := l.Images.Own(t.Context(), "alice", "both")

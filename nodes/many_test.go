@@ -65,10 +65,10 @@ func TestTenThousandNodes(t *testing.T) {
 		}
 	}
 	step("acquire", "bob", func() (Result, error) {
-		return l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Agreement{})
+		return l.Acquire(t.Context(), "bob", parse("all-nodes"), Remarks{}, consent.Agreement{})
 	})
 	step("take", "carol", func() (Result, error) {
-		return l.Acquire(t.Context(), "carol", parse("n-*"), consent.Agreement{Whoever: true})
+		return l.Acquire(t.Context(), "carol", parse("n-*"), Remarks{}, consent.Agreement{Whoever: true})
 	})
 	step("release", auth.Nobody, func() (Result, error) {
 		return l.Release(t.Context(), "carol", parse("my-nodes"))
@@ -147,7 +147,7 @@ func TestTooMany(t *testing.T) {
 		do    func(Set) error
 	}{
 		{"acquire", 120, func(s Set) error {
-			_, err := l.Acquire(t.Context(), "bob", s, consent.Agreement{})
+			_, err := l.Acquire(t.Context(), "bob", s, Remarks{}, consent.Agreement{})
 			return err
 		}},
 		{"forget", 30, func(s Set) error {
@@ -199,9 +199,9 @@ func TestTooManyAreNotRead(t *testing.T) {
 		counted.n = 0
 	}
 	counted.n = 0
-	_, err := l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Agreement{})
+	_, err := l.Acquire(t.Context(), "bob", parse("free-nodes"), Remarks{}, consent.Agreement{})
 	refused("free nodes", n+10*rows/3, err) // the names of all, and a few rows of each that could fit
-	_, err = l.AcquireAny(t.Context(), "bob", n, "")
+	_, err = l.AcquireAny(t.Context(), "bob", Some{N: n}, Remarks{})
 	refused("any", 10*rows/3, err)
 }
 
@@ -254,7 +254,7 @@ func TestReleaseInParts(t *testing.T) {
 		t.Helper()
 		l.works.Wait() // they use the store
 		l.Store = whole
-		_, err := l.Acquire(t.Context(), "bob", parse("free-nodes"), consent.Agreement{})
+		_, err := l.Acquire(t.Context(), "bob", parse("free-nodes"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		l.Store = tight{whole, 400}
 	}
@@ -276,7 +276,7 @@ func TestReleaseInParts(t *testing.T) {
 	got, err := l.Release(t.Context(), "bob", parse("my-nodes"))
 	freed("release", got, err, n)
 	acquire()
-	got, err = l.SetImage(t.Context(), "bob", parse("n-*"), "default", consent.Agreement{})
+	got, err = l.SetImage(t.Context(), "bob", parse("n-*"), "default", Remarks{}, consent.Agreement{})
 	freed("boot", got, err, n)
 
 	// Ctrl-C in front of the third part: what is told is so, and the hint finishes it.
@@ -297,7 +297,7 @@ func TestReleaseInParts(t *testing.T) {
 		if set == "my-nodes" {
 			got, err = l.Release(t.Context(), "bob", parse(set))
 		} else {
-			got, err = l.SetImage(t.Context(), "bob", parse(set), "default", consent.Agreement{})
+			got, err = l.SetImage(t.Context(), "bob", parse(set), "default", Remarks{}, consent.Agreement{})
 		}
 		freed("after that, "+set, got, err, mine)
 	}
@@ -306,7 +306,7 @@ func TestReleaseInParts(t *testing.T) {
 	acquire()
 	l.Store = watched{l.Store, new(atomic.Int64), func(number int64) {
 		if number == 2 {
-			_, err := l.Acquire(t.Context(), "carol", Only("n-299"), consent.Agreement{Whoever: true})
+			_, err := l.Acquire(t.Context(), "carol", Only("n-299"), Remarks{}, consent.Agreement{Whoever: true})
 			ok(t, err)
 		}
 	}}

@@ -115,13 +115,13 @@ func offAndOn(t *testing.T) {
 	equal(t, "on again", got, "v1 skipped")
 	for what, do := range map[string]func() error{
 		"its image": func() error {
-			return errorOf(l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", consent.Agreement{}))
+			return errorOf(l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", Remarks{}, consent.Agreement{}))
 		},
 		"a reboot": func() error {
 			return l.Reboot(t.Context(), "bob", parse("v1"), false, consent.Agreement{}, func(Change) {})
 		},
 		"who takes it": func() error {
-			return errorOf(l.Acquire(t.Context(), "alice", parse("v1"), consent.Agreement{Whoever: true}))
+			return errorOf(l.Acquire(t.Context(), "alice", parse("v1"), Remarks{}, consent.Agreement{Whoever: true}))
 		},
 	} {
 		_, err := off("bob", "v1", consent.Agreement{})
@@ -129,7 +129,7 @@ func offAndOn(t *testing.T) {
 		isOff(what)
 		ok(t, do())
 		isOn(what)
-		_, err = l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", consent.Agreement{Whoever: true})
+		_, err = l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", Remarks{}, consent.Agreement{Whoever: true})
 		ok(t, err)
 		l.grid.take()
 	}
@@ -179,7 +179,7 @@ func TestSessionsOfOwnersAreNotWritten(t *testing.T) {
 	if l.left(t.Context(), l.state(t, "vm1")); updates.Load() != 1 {
 		t.Errorf("of a free node: %d transactions", updates.Load())
 	}
-	_, err = l.Acquire(t.Context(), "bob", parse("vm1"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", parse("vm1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	updates.Store(0)
 	if l.left(t.Context(), l.state(t, "vm1")); updates.Load() != 0 {
@@ -222,7 +222,7 @@ func TestStartsAnewBeforeItIsOff(t *testing.T) {
 			return l.Reboot(t.Context(), "bob", parse("v1"), false, consent.Agreement{}, func(Change) {})
 		},
 		"its next user": func() error {
-			return errorOf(l.Acquire(t.Context(), "alice", parse("v1"), consent.Agreement{Whoever: true}))
+			return errorOf(l.Acquire(t.Context(), "alice", parse("v1"), Remarks{}, consent.Agreement{Whoever: true}))
 		},
 	} {
 		l.orderOff(t, "v1")
@@ -232,7 +232,7 @@ func TestStartsAnewBeforeItIsOff(t *testing.T) {
 		if s := l.state(t, "v1"); s.State != Up || s.Running().Digest == "" || s.Off.By != "" {
 			t.Errorf("%s: %+v", what, s.Status)
 		}
-		_, err := l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", consent.Agreement{Whoever: true})
+		_, err := l.SetImage(t.Context(), "bob", parse("v1"), "m1-default", Remarks{}, consent.Agreement{Whoever: true})
 		ok(t, err)
 	}
 }

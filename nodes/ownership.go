@@ -18,10 +18,12 @@ import (
 
 // Acquire makes the nodes of the set the user's: each boots the user's clone of
 // its default image. Nodes of others need consent (a *consent.Error says whose
-// they are); one that is the user's already fails the whole set.
-func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (Result, error) {
+// they are); one that is the user's already fails the whole set. The remarks are on all
+// of them.
+func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, remarks Remarks, given consent.Agreement) (Result, error) {
 	most := l.tooManyToTake()
 	return l.change(ctx, user.Actor(), given, func(c *change) error {
+		c.remarks = remarks
 		ds, err := set.expand(stored{c.tx, most}, user, nodeScope)
 		if err != nil {
 			return err
@@ -52,12 +54,19 @@ func (c *change) takeTooMany(ds []Device, user auth.Name) error {
 	return cmp.Or(c.take(ds, user), state.ErrTooBig)
 }
 
-// AcquireAny makes n free nodes the user's, of the given model or of any when
-// it is "": the readiest ones (see someFree). It never takes anybody's node: when
-// fewer are free, it fails with fault.InUse.
-func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, n int, model images.Model) (Result, error) {
+// Some are any of the lab's nodes.
+type Some struct {
+	N     int
+	Model images.Model // "": any
+}
+
+// AcquireAny makes some free nodes the user's: the readiest ones (see someFree). It never
+// takes anybody's node: when fewer are free, it fails with fault.InUse.
+func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks Remarks) (Result, error) {
 	most := l.tooManyToTake()
+	n, model := some.N, some.Model
 	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
+		c.remarks = remarks
 		free, err := l.someFree(ctx, c.tx, min(n, most), model)
 		if err != nil {
 			return err
@@ -142,7 +151,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 		return err
 	}
 	if before == ref {
-		return c.made(c.powerOn(d))
+		return c.made(errors.Join(c.powerOn(d), c.remark(d)))
 	}
 	e := journal.Event{Type: journal.Boot, Actor: c.actor, Node: string(d.Name), From: before.String(), To: ref.String()}
 	why := "boots another image"
@@ -150,7 +159,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 		if why = "acquired"; ref.User == auth.Nobody {
 			why = "released"
 		}
-		d.Since = c.lab.Now().UTC()
+		d.Since, d.Said = c.lab.Now().UTC(), nil
 		e = journal.Event{
 			Type: journal.Ownership, Actor: c.actor, Node: string(d.Name),
 			From: ownerInLog(previous), To: ownerInLog(ref.User), Detail: "boots " + ref.String(),
@@ -165,7 +174,19 @@ func (c *change) assignImage(d Device, img images.Image) error {
 	c.told.Record(e)
 	was := d
 	d.Image = ref
+	if !d.Free() {
+		d.say(d.Remarks().over(c.remarks))
+	}
 	return c.made(errors.Join(c.move(d, true, why), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d)))
+}
+
+// remark adds the remarks of the command to a node that stays what it is.
+func (c *change) remark(d Device) error {
+	if d.Free() || c.remarks.empty() {
+		return nil
+	}
+	d.say(d.Remarks().over(c.remarks))
+	return devices.Put(c.tx, string(d.Name), d)
 }
 
 // made counts a change that was made unless it failed.
@@ -228,8 +249,9 @@ func (c *change) take(ds []Device, user auth.Name) error {
 
 // SetImage makes the nodes of the set boot an image, or their default images
 // when name is "default": an image that a user who acts has under the name, or
-// for the server, a full name. Nodes of others need consent.
-func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name string, given consent.Agreement) (Result, error) {
+// for the server, a full name. Nodes of others need consent. The remarks are on all of
+// them that are not free then.
+func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name string, remarks Remarks, given consent.Agreement) (Result, error) {
 	var ref images.Ref
 	if name != "default" {
 		var err error
@@ -247,6 +269,7 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 		})
 	}
 	return l.change(ctx, actor, given, func(c *change) error {
+		c.remarks = remarks
 		ds, err := set.expand(stored{r: c.tx}, auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return err

@@ -19,7 +19,7 @@ func newTeam(t testing.TB) testLab {
 	t.Helper()
 	l := newLab(t, []auth.Name{"bob", "carol"}, "n1", "n2", "n3")
 	for n, owner := range map[Name]auth.Name{"n1": "bob", "n2": "carol"} {
-		_, err := l.Acquire(t.Context(), owner, Only(n), consent.Agreement{})
+		_, err := l.Acquire(t.Context(), owner, Only(n), Remarks{}, consent.Agreement{})
 		ok(t, err)
 	}
 	return l
@@ -53,7 +53,7 @@ func TestAcquire(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, []auth.Name{"bob"}, "n10", "n2")
 	before := l.device(t, "n2").Since
-	r, err := l.Acquire(t.Context(), "bob", parse("n10,n2,n2"), consent.Agreement{})
+	r, err := l.Acquire(t.Context(), "bob", parse("n10,n2,n2"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	mine := ref("bob/m1-default")
 	if ch := r.Changes[0]; ch.Model != "m1" || ch.Digest != defaultOf("m1").Digest {
@@ -84,27 +84,27 @@ func TestAcquireRefuses(t *testing.T) {
 		"all-switches":  {"all-switches"},
 	} {
 		l.unchanged(t, func() {
-			_, err := l.Acquire(t.Context(), "bob", parse(set), consent.Agreement{Whoever: true})
+			_, err := l.Acquire(t.Context(), "bob", parse(set), Remarks{}, consent.Agreement{Whoever: true})
 			wantFault(t, err, fault.Failed, named...)
 		})
 	}
-	_, err := l.Acquire(t.Context(), "nobody", Only("n3"), consent.Agreement{})
+	_, err := l.Acquire(t.Context(), "nobody", Only("n3"), Remarks{}, consent.Agreement{})
 	wantFault(t, err, fault.Failed, "nobody")
 }
 
 func TestAcquireTellsThePreviousOwner(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
-	_, err := l.Acquire(t.Context(), "carol", Only("n1"), consent.Agreement{})
+	_, err := l.Acquire(t.Context(), "carol", Only("n1"), Remarks{}, consent.Agreement{})
 	shown := wantContest(t, err, false, "n1 bob")
 	if since := l.device(t, "n1").Since; !shown.Nodes[0].Since.Equal(since) {
 		t.Errorf("carol is shown %v, want %v", shown.Nodes[0].Since, since)
 	}
 	equal(t, "bob's notices after the question", l.unseen(t, "bob"))
 
-	_, err = l.Acquire(t.Context(), "carol", Only("n1"), consent.Agreement{Shown: shown.Nodes})
+	_, err = l.Acquire(t.Context(), "carol", Only("n1"), Remarks{}, consent.Agreement{Shown: shown.Nodes})
 	ok(t, err)
-	_, err = l.SetImage(t.Context(), "bob", Only("n1"), "default", consent.Agreement{Whoever: true})
+	_, err = l.SetImage(t.Context(), "bob", Only("n1"), "default", Remarks{}, consent.Agreement{Whoever: true})
 	ok(t, err)
 	equal(t, "bob's notices", l.unseen(t, "bob"), "carol took your node n1")
 	equal(t, "carol's notices", l.unseen(t, "carol"), "bob gave your node n1 back: it is free and boots its default image")
@@ -128,14 +128,14 @@ func TestAcquireKeepsAnImageOfTheName(t *testing.T) {
 	same := defaultOf("m1")
 	same.Ref = ref("bob/m1-default")
 	l.image(t, same)
-	r, err := l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
+	r, err := l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	equal(t, "kept", r.Kept)
 
 	other := same
 	other.Digest = sum("other")
 	l.image(t, other)
-	r, err = l.Acquire(t.Context(), "bob", Only("n2"), consent.Agreement{})
+	r, err = l.Acquire(t.Context(), "bob", Only("n2"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	equal(t, "kept", r.Kept, KeptImage{same.Ref, images.DefaultRef("m1")})
 	if len(r.Cloned) > 0 {
@@ -147,7 +147,7 @@ func TestAcquireKeepsAnImageOfTheName(t *testing.T) {
 	other.Models = []images.Model{"m2"}
 	l.image(t, other)
 	l.unchanged(t, func() {
-		_, err = l.Acquire(t.Context(), "bob", parse("n1,n2"), consent.Agreement{})
+		_, err = l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{}, consent.Agreement{})
 		wantFault(t, err, fault.Failed, "m1-default", "m1", "image clone --force walt:waltplatform/m1-default m1-default")
 	})
 }
@@ -160,7 +160,7 @@ func TestTwoModelsShareOneClone(t *testing.T) {
 	l.image(t, defaultOf("m3"))
 	l.node(t, "n2", "m2")
 	l.node(t, "n3", "m3")
-	r, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Agreement{})
+	r, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	var cloned []images.Ref
 	for _, img := range r.Cloned {
@@ -182,12 +182,12 @@ func TestAcquireAnyTakesFreeOnesOnly(t *testing.T) {
 	t.Parallel()
 	l := newTeam(t)
 	l.unchanged(t, func() {
-		_, err := l.AcquireAny(t.Context(), "bob", 2, "")
+		_, err := l.AcquireAny(t.Context(), "bob", Some{N: 2}, Remarks{})
 		wantFault(t, err, fault.InUse, "only 1 of the 2 nodes wanted is free")
-		_, err = l.AcquireAny(t.Context(), "bob", 1, "m2")
+		_, err = l.AcquireAny(t.Context(), "bob", Some{N: 1, Model: "m2"}, Remarks{})
 		wantFault(t, err, fault.Failed, "m2", "m1") // the other as a near miss
 	})
-	r, err := l.AcquireAny(t.Context(), "bob", 1, "m1")
+	r, err := l.AcquireAny(t.Context(), "bob", Some{N: 1, Model: "m1"}, Remarks{})
 	ok(t, err)
 	if len(r.Changes) != 1 || r.Changes[0].Node != "n3" {
 		t.Errorf("got %v", r.Changes)
@@ -222,18 +222,18 @@ func TestSetImage(t *testing.T) {
 	}
 	l.unchanged(t, func() {
 		for name, named := range map[string][]string{"other": {"n1", "n3", "m2"}, "hers": {"hers"}, "minee": {"minee", "mine"}} {
-			_, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), name, consent.Agreement{Whoever: true})
+			_, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), name, Remarks{}, consent.Agreement{Whoever: true})
 			wantFault(t, err, fault.Failed, named...)
 		}
 		for _, name := range []string{"foo:", ":foo", "a:b:c", "default:x", "Foo"} {
-			_, err := l.SetImage(t.Context(), "bob", Only("n1"), name, consent.Agreement{})
+			_, err := l.SetImage(t.Context(), "bob", Only("n1"), name, Remarks{}, consent.Agreement{})
 			wantFault(t, err, fault.Usage)
 		}
 	})
-	_, err := l.SetImage(t.Context(), "bob", Only("n3"), "mine", consent.Agreement{})
+	_, err := l.SetImage(t.Context(), "bob", Only("n3"), "mine", Remarks{}, consent.Agreement{})
 	ok(t, err)
 	since := l.device(t, "n1").Since
-	r, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), "mine", consent.Agreement{})
+	r, err := l.SetImage(t.Context(), "bob", parse("n1,n3"), "mine", Remarks{}, consent.Agreement{})
 	ok(t, err)
 	equal(t, "changes", changesOf(r),
 		madeChange("n1", ref("bob/mine"), "bob", true, RebootNone), madeChange("n3", ref("bob/mine"), "bob", false, RebootSkipped))
@@ -309,7 +309,7 @@ func TestCloneWithForceRestartsWhatBootsIt(t *testing.T) {
 	l := newLab(t, []auth.Name{"bob"}, "n1")
 	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	mine, news := ref("bob/m1-default"), images.Image{Ref: ref("alice/new"), Digest: sum("new"), Models: []images.Model{"m1"}}
 	l.image(t, news)
@@ -364,7 +364,7 @@ func TestRemoveUser(t *testing.T) {
 	ok(t, err)
 	_, err = l.Boot(t.Context(), "n1")
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	l.grid.take()
 	left, err := l.RemoveUser(t.Context(), "alice", "bob", Legacy{Heir: "carol"})
@@ -398,7 +398,7 @@ func TestCancelledCommandChangesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	l.Store = &rough{Store: l.Store, between: cancel}
 	l.unchanged(t, func() {
-		if _, err := l.Acquire(ctx, "bob", Only("n3"), consent.Agreement{}); !errors.Is(err, context.Canceled) {
+		if _, err := l.Acquire(ctx, "bob", Only("n3"), Remarks{}, consent.Agreement{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -416,15 +416,15 @@ func TestTheServerReleasesAndBoots(t *testing.T) {
 				wantFault(t, err, fault.Failed)
 			}
 		}
-		_, err := l.SetImage(t.Context(), journal.Server, Only("n1"), "bob/m1-default", consent.Agreement{Whoever: true})
+		_, err := l.SetImage(t.Context(), journal.Server, Only("n1"), "bob/m1-default", Remarks{}, consent.Agreement{Whoever: true})
 		ok(t, err) // it boots that already
-		_, err = l.SetImage(t.Context(), journal.Server, Only("n1"), "m1-default", consent.Agreement{Whoever: true})
+		_, err = l.SetImage(t.Context(), journal.Server, Only("n1"), "m1-default", Remarks{}, consent.Agreement{Whoever: true})
 		wantFault(t, err, fault.Usage) // whose?
 	})
 	before := len(l.events(t, journal.Ownership))
 	_, err := l.Release(t.Context(), journal.Server, Only("n1"))
 	ok(t, err)
-	_, err = l.SetImage(t.Context(), journal.Server, Only("n2"), "bob/m1-default", consent.Agreement{Whoever: true})
+	_, err = l.SetImage(t.Context(), journal.Server, Only("n2"), "bob/m1-default", Remarks{}, consent.Agreement{Whoever: true})
 	ok(t, err)
 	equal(t, "ownership", l.events(t, journal.Ownership)[before:],
 		"server n1: bob -> , boots waltplatform/m1-default", "server n2: carol -> bob, boots bob/m1-default")

@@ -24,7 +24,7 @@ func TestPowerSaving(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, r := wired(t, 2*time.Hour, []auth.Name{"bob"}, "n1", "n2", "n3")
-		_, err := l.Acquire(t.Context(), "bob", parse("n2"), consent.Agreement{})
+		_, err := l.Acquire(t.Context(), "bob", parse("n2"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		equal(t, "power cycles of who is acquired", r.Cycles(), "one:161/2")
 		stop := l.run(t)
@@ -53,7 +53,7 @@ func TestPowerSaving(t *testing.T) {
 
 		// Acquire and wait give power before they return, without a cycle of what was off.
 		r.Cycles()
-		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
+		result, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		equal(t, "ports off after an acquire", r.Dark(), "one:161/2", "one:161/3")
 		if how := result.Changes[0].Reboot; how.Outcome != RebootOK {
@@ -98,7 +98,7 @@ func TestSilentSwitch(t *testing.T) {
 		equal(t, "ports off", r.Dark(), "one:161/1", "one:161/2")
 
 		r.Refuse("one:161", errSilent)
-		result, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
+		result, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		if how := result.Changes[0].Reboot; how.Reason != errSilent.Msg {
 			t.Errorf("the reboot: %s", how)
@@ -196,7 +196,7 @@ func TestSavingStorm(t *testing.T) {
 	for _, u := range users {
 		using.Go(func() {
 			for range 6 {
-				result, err := l.AcquireAny(ctx, u, 1, "")
+				result, err := l.AcquireAny(ctx, u, Some{N: 1}, Remarks{})
 				if err != nil {
 					continue
 				}
@@ -241,7 +241,7 @@ func TestOneSwitchGently(t *testing.T) {
 			l.node(t, n, "m1")
 			l.configure(t, n, "switch="+string(sw), "port="+strconv.Itoa(i%ports+1))
 		}
-		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Agreement{})
+		_, err := l.Acquire(t.Context(), "bob", parse("all-nodes"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		stop := l.run(t)
 		defer func() { stop() }()
@@ -253,7 +253,7 @@ func TestOneSwitchGently(t *testing.T) {
 		if dark := r.Dark(); len(dark) != len(names) {
 			t.Errorf("%d ports off", len(dark))
 		}
-		_, err = l.Acquire(t.Context(), "bob", parse("all-nodes"), consent.Agreement{})
+		_, err = l.Acquire(t.Context(), "bob", parse("all-nodes"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		equal(t, "ports off", r.Dark())
 		if r.Most() > 8 {
@@ -273,7 +273,7 @@ func TestPowerCycleSurvivesACrash(t *testing.T) {
 		l, r := wired(t, 0, []auth.Name{"bob"}, "n1")
 		store := l.Store
 		l.Lab.Store = &rough{Store: store, after: true}
-		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{}); !errors.Is(err, errCrash) {
+		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{}); !errors.Is(err, errCrash) {
 			t.Fatalf("got %v, want a crash", err)
 		}
 		equal(t, "power cycles before the crash", r.Cycles())

@@ -52,7 +52,7 @@ func TestRaceForOneNode(t *testing.T) {
 	l := newLab(t, users, "n1")
 	for range rounds(20) {
 		ends := race(len(users), func(i int) error {
-			_, err := l.Acquire(t.Context(), users[i], Only("n1"), consent.Agreement{})
+			_, err := l.Acquire(t.Context(), users[i], Only("n1"), Remarks{}, consent.Agreement{})
 			return err
 		})
 		winner := slices.Index(ends, nil)
@@ -82,7 +82,7 @@ func TestRaceCrossing(t *testing.T) {
 	sets := []Set{parse("n1,n2,n3"), parse("n3,n2,n1"), parse("n2,n*"), parse("free-nodes")}
 	for range rounds(30) {
 		race(len(users), func(i int) error {
-			_, err := l.Acquire(t.Context(), users[i], sets[i], consent.Agreement{})
+			_, err := l.Acquire(t.Context(), users[i], sets[i], Remarks{}, consent.Agreement{})
 			return err
 		})
 		owners := l.owners(t, "n1", "n2", "n3")
@@ -105,7 +105,7 @@ func TestRaceForAny(t *testing.T) {
 	for range rounds(10) {
 		got := make([]Result, len(users))
 		ends := race(len(users), func(i int) (err error) {
-			got[i], err = l.AcquireAny(t.Context(), users[i], 2, "m1")
+			got[i], err = l.AcquireAny(t.Context(), users[i], Some{N: 2, Model: "m1"}, Remarks{})
 			return err
 		})
 		taken := map[Name]bool{}
@@ -143,7 +143,7 @@ func TestRaceOfImageAndNode(t *testing.T) {
 		l.image(t, img)
 		ends := race(2, func(i int) (err error) {
 			if i == 0 {
-				_, err = l.SetImage(t.Context(), "bob", Only("n1"), "mine", consent.Agreement{})
+				_, err = l.SetImage(t.Context(), "bob", Only("n1"), "mine", Remarks{}, consent.Agreement{})
 			} else {
 				_, _, err = l.clone(t.Context(), images.DefaultRef("m2"), mine, true, consent.Agreement{Whoever: true})
 			}
@@ -153,7 +153,7 @@ func TestRaceOfImageAndNode(t *testing.T) {
 			t.Fatalf("the ends: %v", ends)
 		}
 		sound(t, l.Store)
-		_, err := l.SetImage(t.Context(), "bob", Only("n1"), "default", consent.Agreement{})
+		_, err := l.SetImage(t.Context(), "bob", Only("n1"), "default", Remarks{}, consent.Agreement{})
 		ok(t, err)
 	}
 }
@@ -168,7 +168,7 @@ func TestRaceOfUserAndNode(t *testing.T) {
 		ends := race(3, func(i int) (err error) {
 			switch i {
 			case 0:
-				_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{Whoever: true})
+				_, err = l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{Whoever: true})
 			case 1:
 				_, _, err = l.clone(t.Context(), images.DefaultRef("m1"), ref("bob/mine"), true, consent.Agreement{Whoever: true})
 			case 2:
@@ -178,7 +178,7 @@ func TestRaceOfUserAndNode(t *testing.T) {
 		})
 		ok(t, ends[2])
 		sound(t, l.Store)
-		_, err := l.SetImage(t.Context(), "alice", parse("all-nodes"), "default", consent.Agreement{Whoever: true})
+		_, err := l.SetImage(t.Context(), "alice", parse("all-nodes"), "default", Remarks{}, consent.Agreement{Whoever: true})
 		ok(t, err)
 	}
 }
@@ -258,10 +258,10 @@ func TestWhatWasConfirmedIsWhatIsDone(t *testing.T) {
 	}{
 		"nothing": {func(*testing.T, testLab) {}, nil, []auth.Name{"dave", "dave", "dave"}},
 		"one passed on": {func(t *testing.T, l testLab) {
-			must(l.Acquire(t.Context(), "carol", Only("n1"), consent.Agreement{Whoever: true}))(t)
+			must(l.Acquire(t.Context(), "carol", Only("n1"), Remarks{}, consent.Agreement{Whoever: true}))(t)
 		}, []string{"n1 carol", "n2 bob"}, []auth.Name{"carol", "bob", auth.Nobody}},
 		"a free one was taken": {func(t *testing.T, l testLab) {
-			must(l.Acquire(t.Context(), "carol", Only("n3"), consent.Agreement{}))(t)
+			must(l.Acquire(t.Context(), "carol", Only("n3"), Remarks{}, consent.Agreement{}))(t)
 		}, []string{"n1 bob", "n2 bob", "n3 carol"}, []auth.Name{"bob", "bob", "carol"}},
 		"one was given back": {func(t *testing.T, l testLab) {
 			must(l.Release(t.Context(), "bob", Only("n2")))(t)
@@ -271,24 +271,24 @@ func TestWhatWasConfirmedIsWhatIsDone(t *testing.T) {
 		}, nil, []auth.Name{"dave", "dave", "dave"}},
 		"one was given back and taken again": {func(t *testing.T, l testLab) {
 			must(l.Release(t.Context(), "bob", Only("n1")))(t)
-			must(l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{}))(t)
+			must(l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{}))(t)
 		}, []string{"n1 bob", "n2 bob"}, []auth.Name{"bob", "bob", auth.Nobody}},
 		"one boots another image of its owner": {func(t *testing.T, l testLab) {
 			img := defaultOf("m1")
 			img.Ref = ref("bob/other")
 			l.image(t, img)
-			must(l.SetImage(t.Context(), "bob", Only("n1"), "other", consent.Agreement{}))(t)
+			must(l.SetImage(t.Context(), "bob", Only("n1"), "other", Remarks{}, consent.Agreement{}))(t)
 		}, nil, []auth.Name{"dave", "dave", "dave"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1", "n2", "n3")
-			must(l.Acquire(t.Context(), "bob", parse("n1,n2"), consent.Agreement{}))(t)
-			_, err := l.Acquire(t.Context(), "dave", parse("all-nodes"), consent.Agreement{})
+			must(l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{}, consent.Agreement{}))(t)
+			_, err := l.Acquire(t.Context(), "dave", parse("all-nodes"), Remarks{}, consent.Agreement{})
 			shown := wantContest(t, err, false, "n1 bob", "n2 bob")
 			between.do(t, l)
 
-			result, err := l.Acquire(t.Context(), "dave", parse("all-nodes"), consent.Agreement{Shown: shown.Nodes})
+			result, err := l.Acquire(t.Context(), "dave", parse("all-nodes"), Remarks{}, consent.Agreement{Shown: shown.Nodes})
 			if between.asked == nil {
 				ok(t, err)
 			} else {
@@ -297,7 +297,7 @@ func TestWhatWasConfirmedIsWhatIsDone(t *testing.T) {
 				if len(result.Changes) > 0 {
 					t.Errorf("changes %v are told of", result.Changes)
 				}
-				_, err := l.Acquire(t.Context(), "dave", parse("all-nodes"), consent.Agreement{Shown: again.Nodes})
+				_, err := l.Acquire(t.Context(), "dave", parse("all-nodes"), Remarks{}, consent.Agreement{Shown: again.Nodes})
 				ok(t, err)
 			}
 			equal(t, "owners at last", l.owners(t, "n1", "n2", "n3"), "dave", "dave", "dave")
@@ -312,17 +312,17 @@ func TestNothingIsDoneWithoutConsent(t *testing.T) {
 	l := newLab(t, []auth.Name{"bob"}, "n1")
 	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
-	_, err = l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
+	_, err = l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	l.grid.take()
 	before := rows(t, l.Store)
 	for name, do := range map[string]func(n Name) error{
 		"acquire": func(n Name) error {
-			_, err := l.Acquire(t.Context(), "alice", Only(n), consent.Agreement{})
+			_, err := l.Acquire(t.Context(), "alice", Only(n), Remarks{}, consent.Agreement{})
 			return err
 		},
 		"boot": func(n Name) error {
-			_, err := l.SetImage(t.Context(), "alice", Only(n), "default", consent.Agreement{})
+			_, err := l.SetImage(t.Context(), "alice", Only(n), "default", Remarks{}, consent.Agreement{})
 			return err
 		},
 		"reserve": func(n Name) error {

@@ -49,7 +49,7 @@ func TestModelOfUnknownDevice(t *testing.T) {
 			t.Errorf("when its image is here it is %+v", d)
 		}
 		equal(t, "free", l.owners(t, "d1", "d2"), "waltplatform", "waltplatform")
-		taken, err := l.AcquireAny(t.Context(), "bob", 1, "m2")
+		taken, err := l.AcquireAny(t.Context(), "bob", Some{N: 1, Model: "m2"}, Remarks{})
 		if err != nil || len(taken.Changes) != 1 || taken.Changes[0].Node != "d2" {
 			t.Errorf("who wants one gets %v, %v", taken, err)
 		}
@@ -66,7 +66,7 @@ func TestModelOfNode(t *testing.T) {
 	wantFault(t, l.told(t, "n1", "M 2"), fault.Usage, `invalid model "M 2"`)
 	l.image(t, defaultOf("m2"))
 	before := l.device(t, "n1")
-	_, err := l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})
+	_, err := l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	wantFault(t, l.told(t, "n1", "m2"), fault.Failed, "n1 belongs to bob", "node release n1")
 	_, err = l.Release(t.Context(), "bob", Only("n1"))
@@ -82,7 +82,7 @@ func TestModelOfNode(t *testing.T) {
 	if d := l.device(t, "n1"); d.Model != "m2" || d.Reports != "m1" {
 		t.Errorf("when it reports something else it is %+v", d)
 	}
-	taken, err := l.AcquireAny(t.Context(), "bob", 1, "m2")
+	taken, err := l.AcquireAny(t.Context(), "bob", Some{N: 1, Model: "m2"}, Remarks{})
 	if err != nil || len(taken.Changes) != 1 {
 		t.Errorf("who wants one gets %v, %v", taken, err)
 	}

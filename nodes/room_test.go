@@ -51,7 +51,7 @@ func TestRoomForMachines(t *testing.T) {
 	full("config of several", configure("vm1,vm2", "ram", "1100M"), "vm1, vm2 would take 2200 MiB")
 	full("processors", configure("vm1", "cpu.cores", "5"), "vm1 would have 5 processors, and a machine of this server may have 4")
 	full("of a new one", create("vm3", Assignment{"cpu.cores", "5"}), "vm3 would have 5 processors")
-	full("an image", errorOf(l.SetImage(t.Context(), "bob", parse("anywhere"), "m1-default", consent.Agreement{})), "anywhere would take 1 GiB")
+	full("an image", errorOf(l.SetImage(t.Context(), "bob", parse("anywhere"), "m1-default", Remarks{}, consent.Agreement{})), "anywhere would take 1 GiB")
 	full("a reboot", l.Reboot(t.Context(), "bob", parse("anywhere"), false, consent.Agreement{}, func(Change) {}), "anywhere would take 1 GiB")
 	if l.state(t, "anywhere").Off.By != "bob" {
 		t.Error("it was switched on")

@@ -162,7 +162,7 @@ func TestTestsThatEnd(t *testing.T) {
 	}{
 		"interrupted": {func(_ *testing.T, _ testLab, stop context.CancelFunc) { stop() }, "interrupted"},
 		"acquired": {func(t *testing.T, l testLab, _ context.CancelFunc) {
-			ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n1"), consent.Agreement{})))
+			ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{})))
 		}, "n1 changed hands"},
 		"renamed": {func(t *testing.T, l testLab, _ context.CancelFunc) {
 			ok(t, errorOf(l.Rename(t.Context(), "bob", "n1", "n2", consent.Agreement{})))

@@ -28,7 +28,7 @@ func TestRunning(t *testing.T) {
 	running("booting", Running{})
 	l.Up("v1", "127.0.0.1:1")
 	running("up", took)
-	_, err = l.SetImage(t.Context(), "carol", parse("v1"), "default", consent.Agreement{Whoever: true})
+	_, err = l.SetImage(t.Context(), "carol", parse("v1"), "default", Remarks{}, consent.Agreement{Whoever: true})
 	ok(t, err)
 	running("told to start on another one", Running{})
 	img, err := l.Boot(t.Context(), "v1")

@@ -220,7 +220,7 @@ func TestSessionIsCutWhenTheNodeIsTaken(t *testing.T) {
 	l := newLab(t)
 	n := l.up(t)
 	visit := l.stay(t.Context(), t, "bob", n)
-	_, err := l.Acquire(t.Context(), "alice", nodes.Only("v1"), consent.Agreement{Whoever: true})
+	_, err := l.Acquire(t.Context(), "alice", nodes.Only("v1"), nodes.Remarks{}, consent.Agreement{Whoever: true})
 	ok(t, err)
 	wantTaken(t, visit.end(t))
 
@@ -329,7 +329,7 @@ func TestRebootIsFinishedAtTheNextStart(t *testing.T) {
 	_, err := l.store.Update(t.Context(), func(tx state.Tx) error { return images.Put(tx, fresh) })
 	ok(t, err)
 	l.sim.Close() // from here on it starts nothing
-	_, err = l.SetImage(t.Context(), "bob", nodes.Only("v1"), "fresh", consent.Agreement{})
+	_, err = l.SetImage(t.Context(), "bob", nodes.Only("v1"), "fresh", nodes.Remarks{}, consent.Agreement{})
 	ok(t, err)
 
 	next := start(t, l.store)
@@ -355,7 +355,7 @@ func TestStormOfStarts(t *testing.T) {
 				name := nodes.Name(fmt.Sprintf("x%d-%d", i, j))
 				_, err := l.Create(t.Context(), "bob", nodes.Virtual{Name: name, Model: "m1"}, nil)
 				last = errors.Join(last, err)
-				_, err = l.Acquire(t.Context(), "alice", nodes.Only(name), consent.Agreement{Whoever: true})
+				_, err = l.Acquire(t.Context(), "alice", nodes.Only(name), nodes.Remarks{}, consent.Agreement{Whoever: true})
 				last = errors.Join(last, err)
 				_, err = l.Rename(t.Context(), "alice", name, name+"-y", consent.Agreement{})
 				last = errors.Join(last, err)

@@ -46,7 +46,7 @@ func newMix(t testing.TB) testLab {
 	_, err := l.Store.Update(t.Context(), func(tx state.Tx) error { return put(tx, d) })
 	ok(t, err)
 	for n, owner := range map[Name]auth.Name{"rpi-2": "bob", "pc-1": "carol"} {
-		_, err := l.Acquire(t.Context(), owner, Only(n), consent.Agreement{})
+		_, err := l.Acquire(t.Context(), owner, Only(n), Remarks{}, consent.Agreement{})
 		ok(t, err)
 	}
 	return l

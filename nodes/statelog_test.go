@@ -46,11 +46,11 @@ func TestLogTellsOfVirtualNodes(t *testing.T) {
 			{"reboot", "bob v1: up -> booting, rebooted", func() error {
 				return l.Reboot(t.Context(), "bob", parse("v1"), true, whoever, func(Change) {})
 			}},
-			{"acquire", "carol v1: up -> booting, acquired", func() error { return errorOf(l.Acquire(t.Context(), "carol", parse("v1"), whoever)) }},
+			{"acquire", "carol v1: up -> booting, acquired", func() error { return errorOf(l.Acquire(t.Context(), "carol", parse("v1"), Remarks{}, whoever)) }},
 			{"boot", "carol v1: up -> booting, boots another image", func() error {
 				img := images.Image{Ref: ref("carol/other"), Digest: sum("other"), Models: []images.Model{"m1"}}
 				l.image(t, img)
-				return errorOf(l.SetImage(t.Context(), "carol", parse("v1"), "other", whoever))
+				return errorOf(l.SetImage(t.Context(), "carol", parse("v1"), "other", Remarks{}, whoever))
 			}},
 			{"another image of that name", "carol v1: up -> booting, its image was replaced", func() error {
 				return errorOf3(l.clone(t.Context(), images.DefaultRef("m1"), ref("carol/other"), true, whoever))
@@ -117,7 +117,7 @@ func TestLogTellsOfPhysicalNodes(t *testing.T) {
 		}
 		stop := l.run(t)
 		equal(t, "up", l.states(t, &told), "server n1: booting -> up, after 10s", "server n2: booting -> up, after 10s")
-		_, err := l.Acquire(t.Context(), "bob", parse("n1"), consent.Agreement{})
+		_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
 		ok(t, err)
 		equal(t, "acquired", l.states(t, &told), "bob n1: up -> booting, acquired")
 		time.Sleep(5 * time.Second)

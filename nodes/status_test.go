@@ -180,7 +180,7 @@ func TestBootWhileTaken(t *testing.T) {
 	t.Parallel()
 	l := newPair(t)
 	l.Store = &rough{Store: l.Store, between: func() {
-		_, err := l.SetImage(t.Context(), "carol", Only("v1"), "default", consent.Agreement{Whoever: true})
+		_, err := l.SetImage(t.Context(), "carol", Only("v1"), "default", Remarks{}, consent.Agreement{Whoever: true})
 		ok(t, err)
 	}}
 	img, err := l.Boot(t.Context(), "v1")

@@ -81,7 +81,7 @@ func TestSwitchThatCarriesNodesOfOthers(t *testing.T) {
 	l, _ := wired(t, time.Hour, []auth.Name{"bob"}, "n1", "n2", "n3", "n4")
 	ctx := t.Context()
 	for user, set := range map[auth.Name]string{"alice": "n1", "bob": "n2"} {
-		_, err := l.Acquire(ctx, user, parse(set), consent.Agreement{})
+		_, err := l.Acquire(ctx, user, parse(set), Remarks{}, consent.Agreement{})
 		ok(t, err)
 	}
 	l.addSwitch(t, "sw-2", "two")
@@ -95,7 +95,7 @@ func TestSwitchThatCarriesNodesOfOthers(t *testing.T) {
 	if c := asked.Nodes[0]; c.Of != "sw-1" || c.Where != "port 2 of sw-1" {
 		t.Errorf("asked of %+v", c)
 	}
-	_, err := l.Acquire(ctx, "bob", parse("n3"), consent.Agreement{})
+	_, err := l.Acquire(ctx, "bob", parse("n3"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	wantContest(t, configure("alice", "sw-1", consent.Agreement{Shown: asked.Nodes}, "poe.reboots=false"), true, "n2 bob", "n3 bob")
 	wantContest(t, configure("bob", "sw-1", consent.Agreement{}, "poe.reboots=false"), false, "n1 alice")

@@ -68,9 +68,9 @@ func sameDevice(a, b Device) bool {
 // TestViewOfMany has one change reach more devices than are followed one by one.
 // Of a lab of 100,000 nodes each byte of a record is 0.2 MiB of the server's memory, for
 // the collector keeps as much room again. What most nodes have not set wants to be in
-// Settings.
+// Settings, Remarks or Marks.
 func TestRecordIsSmall(t *testing.T) {
-	if size := unsafe.Sizeof(Device{}); size > 256 {
+	if size := unsafe.Sizeof(Device{}); size > 272 {
 		t.Errorf("a device takes %d bytes in memory", size)
 	}
 }
@@ -90,7 +90,7 @@ func TestViewOfMany(t *testing.T) {
 	})
 	ok(t, err)
 	checkView(t, l)
-	got, err := l.AcquireAny(t.Context(), "bob", 300, "")
+	got, err := l.AcquireAny(t.Context(), "bob", Some{N: 300}, Remarks{})
 	ok(t, err)
 	if len(got.Changes) != 300 {
 		t.Errorf("%d nodes were acquired", len(got.Changes))

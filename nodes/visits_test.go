@@ -23,7 +23,7 @@ func TestVisitsOfSeveral(t *testing.T) {
 	l.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("silent") }
 	take := func(owner auth.Name, set string) {
 		t.Helper()
-		_, err := l.Acquire(t.Context(), owner, parse(set), consent.Agreement{})
+		_, err := l.Acquire(t.Context(), owner, parse(set), Remarks{}, consent.Agreement{})
 		ok(t, err)
 	}
 	take("bob", "n1,n2,n3,n4,n6")
