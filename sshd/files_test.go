@@ -11,29 +11,29 @@ import (
 // Where the system lets the server open few files, neither strangers nor users take
 // those that the store needs, and both leave room for others.
 func TestFewFiles(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, func(s *Server) { s.setFiles(80) })
-	l.SetLimits(Limits{MaxConnections: 1000, LoginGrace: time.Minute})
-	l.log.expect(t, "LimitNOFILE=")
-	for range 100 {
-		c, err := net.Dial("tcp", l.addr)
-		if err != nil {
-			t.Fatal(err)
+	inBubble(t, func(s *Server) { s.setFiles(80) }, func(t *testing.T, l *lab) {
+		l.SetLimits(Limits{MaxConnections: 1000, LoginGrace: time.Minute})
+		l.log.expect(t, "LimitNOFILE=")
+		for range 100 {
+			c, err := l.connect()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
 		}
-		t.Cleanup(func() { c.Close() })
-	}
-	bobs, told := hold(t, l, "bob", 30)
-	if len(bobs) != 20 || told != "walt: you have too many connections open: close some\n" {
-		t.Errorf("bob has %d connections, and is told: %v", len(bobs), told)
-	}
-	if alices, told := hold(t, l, "alice", 1); len(alices) != 1 {
-		t.Errorf("an administrator is told: %v", told)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if silent := len(l.logins.all); silent > 20 {
-		t.Errorf("%d connections on which nobody logged in", silent)
-	}
+		bobs, told := hold(t, l, "bob", 30)
+		if len(bobs) != 20 || told != "walt: you have too many connections open: close some\n" {
+			t.Errorf("bob has %d connections, and is told: %v", len(bobs), told)
+		}
+		if alices, told := hold(t, l, "alice", 1); len(alices) != 1 {
+			t.Errorf("an administrator is told: %v", told)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if silent := len(l.logins.all); silent > 20 {
+			t.Errorf("%d connections on which nobody logged in", silent)
+		}
+	})
 }
 
 func TestOpenFiles(t *testing.T) {

@@ -131,41 +131,41 @@ func hold(t *testing.T, l *lab, user string, most int) (held []*gossh.Client, re
 }
 
 func TestMaxConnections(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	l.SetLimits(Limits{MaxConnections: 40, LoginGrace: time.Minute})
-	// One user cannot take everything.
-	bobs, told := hold(t, l, "bob", 40)
-	if len(bobs) != 20 || told != "walt: you have too many connections open: close some\n" {
-		t.Errorf("bob has %d of 40, and is told: %v", len(bobs), told)
-	}
-	l.log.expect(t, "too many connections")
-	for range 3 {
-		if _, told := hold(t, l, "bob", 1); told == "" {
-			t.Error("bob got one more")
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		l.SetLimits(Limits{MaxConnections: 40, LoginGrace: time.Minute})
+		// One user cannot take everything.
+		bobs, told := hold(t, l, "bob", 40)
+		if len(bobs) != 20 || told != "walt: you have too many connections open: close some\n" {
+			t.Errorf("bob has %d of 40, and is told: %v", len(bobs), told)
 		}
-	}
-	if n := strings.Count(l.log.String(), "too many connections"); n != 1 {
-		t.Errorf("logged %d times within a minute", n)
-	}
-	// All users together leave places for administrators.
-	l.users.allow(l.key["stranger"], auth.Login{User: "carol"})
-	carols, told := hold(t, l, "stranger", 40)
-	if len(carols) != 18 || told != "walt: the server has too many connections: try again later\n" {
-		t.Errorf("carol has %d of 40, and is told: %v", len(carols), told)
-	}
-	alices, told := hold(t, l, "alice", 40)
-	if len(alices) != 2 || told == "" {
-		t.Errorf("an administrator has %d of the 2 spare places, and is told: %v", len(alices), told)
-	}
-	// A place that was left is free again.
-	bobs[0].Close()
-	bobs[1].Close()
-	bobs[2].Close()
-	eventually(t, func() bool {
-		held, _ := hold(t, l, "bob", 1)
-		return len(held) == 1
-	}, func() string { return "the room of a closed connection stays taken" })
+		l.log.expect(t, "too many connections")
+		for range 3 {
+			if _, told := hold(t, l, "bob", 1); told == "" {
+				t.Error("bob got one more")
+			}
+		}
+		if n := strings.Count(l.log.String(), "too many connections"); n != 1 {
+			t.Errorf("logged %d times within a minute", n)
+		}
+		// All users together leave places for administrators.
+		l.users.allow(l.key["stranger"], auth.Login{User: "carol"})
+		carols, told := hold(t, l, "stranger", 40)
+		if len(carols) != 18 || told != "walt: the server has too many connections: try again later\n" {
+			t.Errorf("carol has %d of 40, and is told: %v", len(carols), told)
+		}
+		alices, told := hold(t, l, "alice", 40)
+		if len(alices) != 2 || told == "" {
+			t.Errorf("an administrator has %d of the 2 spare places, and is told: %v", len(alices), told)
+		}
+		// A place that was left is free again.
+		bobs[0].Close()
+		bobs[1].Close()
+		bobs[2].Close()
+		eventually(t, func() bool {
+			held, _ := hold(t, l, "bob", 1)
+			return len(held) == 1
+		}, func() string { return "the room of a closed connection stays taken" })
+	})
 }
 
 // Who does not log in takes nothing from those who do.
@@ -264,33 +264,28 @@ func TestLoginsAtOnce(t *testing.T) {
 }
 
 func TestLoginGrace(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	l.SetLimits(Limits{MaxConnections: 10, LoginGrace: 30 * time.Millisecond})
-	silent, err := net.Dial("tcp", l.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	_ = silent.SetDeadline(time.Now().Add(soon))
-	buf := make([]byte, 1000)
-	n, err := silent.Read(buf)
-	if err != nil || !strings.HasPrefix(string(buf[:n]), "SSH-2.0-"+banner+"\r\n") {
-		t.Errorf("greeted with %q, %v", buf[:n], err)
-	}
-	for err == nil {
-		_, err = silent.Read(buf)
-	}
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		t.Error("a client that does not log in stays connected")
-	}
-	// Who logged in may take any time.
-	l.SetLimits(Limits{MaxConnections: 10, LoginGrace: 2 * time.Second})
-	c := l.login(t, "alice")
-	time.Sleep(2200 * time.Millisecond)
-	if r := start(t, c, false, "echo x"); r.status() != 0 {
-		t.Error("not served")
-	}
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		l.SetLimits(Limits{MaxConnections: 10, LoginGrace: 30 * time.Second})
+		begun := time.Now()
+		silent, err := l.connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+		heard, _ := io.ReadAll(silent) // until the server ends it
+		if greeting := "SSH-2.0-" + banner + "\r\n"; !strings.HasPrefix(string(heard), greeting) {
+			t.Errorf("greeted with %q", heard)
+		}
+		if took := time.Since(begun); took != 30*time.Second {
+			t.Errorf("a client that does not log in stays connected for %v", took)
+		}
+		// Who logged in may take any time.
+		c := l.login(t, "alice")
+		time.Sleep(time.Hour)
+		if r := start(t, c, false, "echo x"); r.status() != 0 {
+			t.Error("not served")
+		}
+	})
 }
 
 func TestFailedLoginsAreLimited(t *testing.T) {

@@ -285,7 +285,10 @@ func TestOpenSSHPager(t *testing.T) {
 	t.Parallel()
 	for _, reads := range []bool{true, false} {
 		l := newLab(t, func(s *Server) {
-			s.cancelGrace, s.backlog.most, s.backlog.grace = time.Second, perWrite+floodSize, 10*time.Millisecond
+			s.backlog.most, s.backlog.grace = perWrite+floodSize, 10*time.Millisecond
+			if s.cancelGrace, s.hangUpGrace = soon, soon; !reads {
+				s.cancelGrace, s.hangUpGrace = time.Second, 10*time.Millisecond
+			}
 		})
 		o := newOpenSSH(t, l)
 		c := o.command("ssh", "-i", o.addKey("id_alice", auth.Login{User: "alice"}), "walt@HOST", "flood")

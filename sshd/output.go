@@ -135,7 +135,7 @@ func (x *session) inputUnread() {
 
 // tellUnread tells why the session ended, in case that the client reads now.
 func (x *session) tellUnread() {
-	ctx, cancel := context.WithTimeout(context.Background(), hangUpGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), x.srv.hangUpGrace)
 	defer cancel()
 	why := fault.As(errUnread)
 	text, to := fmt.Sprintf("walt: %s\n  %s\n", why.Msg, why.Hint), io.Writer(x.ch.Stderr())

@@ -87,6 +87,7 @@ type Server struct {
 
 	keepAlive   time.Duration // between keepalives to a client whose command runs
 	cancelGrace time.Duration // for a cancelled command to end before its client is cut off
+	hangUpGrace time.Duration // for a client to hear why its session ends, and to hang up by itself
 
 	connections sync.WaitGroup
 	sessions    sync.WaitGroup // commands, shells, scripts and what they started
@@ -122,6 +123,7 @@ func New(c Config) (*Server, error) {
 		completing:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		keepAlive:   30 * time.Second,
 		cancelGrace: 10 * time.Second,
+		hangUpGrace: 2 * time.Second,
 		conns:       map[*conn]struct{}{},
 		logins:      logins{served: map[netip.Addr]int{}},
 		places:      places{takenBy: map[auth.Name]int{}, told: map[auth.Name]time.Time{}},
@@ -208,7 +210,7 @@ func (s *Server) cut(why string, matches func(*conn) bool) {
 	defer s.mu.Unlock()
 	for c := range s.conns {
 		if matches(c) { // when its sessions have said why
-			time.AfterFunc(hangUpGrace, func() { _ = c.Close() })
+			time.AfterFunc(s.hangUpGrace, func() { _ = c.Close() })
 		}
 	}
 }
@@ -306,7 +308,7 @@ func (s *Server) welcome(c *conn, login auth.Login) {
 			s.places.told[login.User] = now
 			s.log.Warn("too many connections: more are refused", "user", login.User, "from", c.from, "max", most)
 		}
-		time.AfterFunc(hangUpGrace, func() { _ = c.Close() })
+		time.AfterFunc(s.hangUpGrace, func() { _ = c.Close() })
 		return
 	}
 	c.holder = login

@@ -365,18 +365,18 @@ func TestClientThatHangs(t *testing.T) {
 
 // A client whose cable was pulled says nothing any more, not even goodbye.
 func TestClientThatVanishes(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, func(s *Server) { s.keepAlive = 250 * time.Millisecond })
-	c, cable := l.cable(t)
-	r := start(t, c, false, "wait")
-	r.out.expect(t, "waiting")
-	select {
-	case e := <-l.run.events:
-		t.Fatalf("%s though the client answers", e)
-	case <-time.After(3 * l.keepAlive):
-	}
-	close(cable.cut)
-	expectEvent(t, l, "cancelled ")
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		c, cable := l.cable(t)
+		r := start(t, c, false, "wait")
+		r.out.expect(t, "waiting")
+		select {
+		case e := <-l.run.events:
+			t.Fatalf("%s though the client answers", e)
+		case <-time.After(3 * l.keepAlive):
+		}
+		close(cable.cut)
+		expectEvent(t, l, "cancelled ")
+	})
 }
 
 // cable is what a client hears of the server: nothing any more once it is cut,
@@ -389,18 +389,15 @@ type cable struct {
 // cable logs alice in over a cable.
 func (l *lab) cable(t *testing.T) (*gossh.Client, *cable) {
 	t.Helper()
-	server, err := net.Dial("tcp", l.addr)
+	server, err := l.connect()
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &cable{server, make(chan struct{}), make(chan struct{}), make(chan struct{})}
-	conn, chans, requests, err := gossh.NewClientConn(w, "", &gossh.ClientConfig{
-		User: "walt", Auth: []gossh.AuthMethod{gossh.PublicKeys(l.key["alice"])}, HostKeyCallback: gossh.InsecureIgnoreHostKey(),
-	})
+	c, err := client(w, l.config())
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := gossh.NewClient(conn, chans, requests)
 	t.Cleanup(func() {
 		close(w.end)
 		_ = c.Close()
@@ -465,52 +462,52 @@ func TestShutdown(t *testing.T) {
 }
 
 func TestShutdownCancels(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	r := start(t, l.login(t, "alice"), false, "wait")
-	r.out.expect(t, "waiting")
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if err := l.Shutdown(ctx); err != context.DeadlineExceeded {
-		t.Error(err)
-	}
-	expectEvent(t, l, "cancelled ")
-	if status := r.status(); status != 130 {
-		t.Errorf("status %d", status)
-	}
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		r := start(t, l.login(t, "alice"), false, "wait")
+		r.out.expect(t, "waiting")
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		if err := l.Shutdown(ctx); err != context.DeadlineExceeded {
+			t.Error(err)
+		}
+		expectEvent(t, l, "cancelled ")
+		if status := r.status(); status != 130 {
+			t.Errorf("status %d", status)
+		}
+	})
 }
 
 // TestCut ends what somebody does whose key was removed, and nothing else.
 func TestCut(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	c := l.login(t, "alice")
-	command, shell, bob := start(t, c, false, "wait"), start(t, c, true, ""), start(t, l.login(t, "bob"), false, "cat")
-	command.out.expect(t, "waiting")
-	shell.out.expect(t, prompt)
-	l.Cut("alice", "SHA256:of-another-key")
-	l.Cut("bobby", "")
-	if !l.Online("alice") {
-		t.Error("cut for another key")
-	}
-	l.Cut("alice", "")
-	shell.out.expect(t, "alice is no longer a user of this lab")
-	expectEvent(t, l, "cancelled ")
-	eventually(t, func() bool { return !l.Online("alice") }, func() string { return "still online" })
-	closed := make(chan error, 1)
-	go func() { closed <- c.Wait() }()
-	select {
-	case <-closed:
-	case <-time.After(soon):
-		t.Error("the connection stays")
-	}
-	if !l.Online("bob") {
-		t.Error("bob was cut as well")
-	}
-	bob.in.Close()
-	if status := bob.status(); status != 0 {
-		t.Errorf("bob: status %d", status)
-	}
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		c := l.login(t, "alice")
+		command, shell, bob := start(t, c, false, "wait"), start(t, c, true, ""), start(t, l.login(t, "bob"), false, "cat")
+		command.out.expect(t, "waiting")
+		shell.out.expect(t, prompt)
+		l.Cut("alice", "SHA256:of-another-key")
+		l.Cut("bobby", "")
+		if !l.Online("alice") {
+			t.Error("cut for another key")
+		}
+		l.Cut("alice", "")
+		shell.out.expect(t, "alice is no longer a user of this lab")
+		expectEvent(t, l, "cancelled ")
+		eventually(t, func() bool { return !l.Online("alice") }, func() string { return "still online" })
+		closed := make(chan error, 1)
+		go func() { closed <- c.Wait() }()
+		select {
+		case <-closed:
+		case <-time.After(soon):
+			t.Error("the connection stays")
+		}
+		if !l.Online("bob") {
+			t.Error("bob was cut as well")
+		}
+		bob.in.Close()
+		if status := bob.status(); status != 0 {
+			t.Errorf("bob: status %d", status)
+		}
+	})
 }
 
 // A command that cannot write since its client is gone is cancelled by then: that is no

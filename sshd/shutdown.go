@@ -9,10 +9,6 @@ import (
 	"walt/fault"
 )
 
-// hangUpGrace is how long cancelled commands get to end, and clients to hang up
-// by themselves after their last session.
-const hangUpGrace = 2 * time.Second
-
 // errStopping is what users are told whose session ends for it.
 var errStopping error = fault.New(fault.Interrupted, "the server is shutting down")
 
@@ -38,15 +34,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = ctx.Err()
 		s.eachSession(func(x *session) { x.cancel(errStopping) })
 	}
-	if within(hangUpGrace, sessions) {
-		within(hangUpGrace, connections)
+	if within(s.hangUpGrace, sessions) {
+		within(s.hangUpGrace, connections)
 	}
 	s.mu.Lock()
 	for c := range s.conns {
 		_ = c.Close()
 	}
 	s.mu.Unlock()
-	if !within(hangUpGrace, connections) || !within(hangUpGrace, sessions) {
+	if !within(s.hangUpGrace, connections) || !within(s.hangUpGrace, sessions) {
 		return errors.New("a command that was cancelled did not end")
 	}
 	return err

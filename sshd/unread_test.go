@@ -7,11 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
-
-	"walt/auth"
 )
 
 // lazy is a session whose client takes what the library takes for it, 2 MiB of
@@ -62,117 +61,98 @@ func (l *lab) stuck(t *testing.T, sessions int) {
 // When output that nobody reads takes too much memory, the session ends that has
 // waited longest, and is told; a client that is slow, and there, loses nothing.
 func TestUnreadOutput(t *testing.T) {
-	t.Parallel()
 	for _, line := range []string{"flood", "flood stderr"} {
-		l := newLab(t, func(s *Server) {
-			s.backlog.most, s.backlog.grace = 2*(perWrite+floodSize), 10*time.Millisecond
+		t.Run(line, func(t *testing.T) {
+			inBubble(t, func(s *Server) {
+				s.backlog.most, s.backlog.grace = 2*(perWrite+floodSize), 10*time.Millisecond
+			}, func(t *testing.T, l *lab) {
+				first, second := l.login(t, "alice"), l.login(t, "bob")
+				one := l.lazy(t, first, line)
+				l.stuck(t, 1)
+				two := l.lazy(t, second, line)
+				l.stuck(t, 2)
+				select {
+				case e := <-l.run.events:
+					t.Fatal(e)
+				default:
+				}
+				three := l.lazy(t, second, line)
+				expectEvent(t, l, "flood ended")
+				l.stuck(t, 2)
+				l.log.expect(t, "the session that waited longest is ended\" user=alice")
+				var told strings.Builder
+				var reading sync.WaitGroup // both streams at once: it is told only for some seconds
+				reading.Go(func() { _, _ = io.Copy(io.Discard, one) })
+				reading.Go(func() {
+					if _, err := io.Copy(&told, one.Stderr()); err != nil {
+						t.Error(err)
+					}
+				})
+				from := func(z *lazy) io.Reader {
+					if line == "flood" {
+						return z
+					}
+					return z.Stderr()
+				}
+				for _, z := range []*lazy{two, three} {
+					if n, err := io.CopyN(io.Discard, from(z), 5<<20); err != nil {
+						t.Errorf("a slow client read %d bytes: %v", n, err)
+					}
+				}
+				reading.Wait()
+				if status := <-one.status; status != 130 || !strings.HasSuffix(told.String(), "walt: "+errUnread.Error()+"\n  read it as it comes, or write it to a file and look at that\n") {
+					s := told.String()
+					t.Errorf("status %d, told %q", status, s[max(0, len(s)-200):])
+				}
+			})
 		})
-		first, second := l.login(t, "alice"), l.login(t, "bob")
-		one := l.lazy(t, first, line)
-		l.stuck(t, 1)
-		two := l.lazy(t, second, line)
-		l.stuck(t, 2)
-		select {
-		case e := <-l.run.events:
-			t.Fatal(e)
-		default:
-		}
-		three := l.lazy(t, second, line)
-		expectEvent(t, l, "flood ended")
-		l.stuck(t, 2)
-		l.log.expect(t, "the session that waited longest is ended\" user=alice")
-		var told strings.Builder
-		var reading sync.WaitGroup // at once: it is told only for some seconds
-		reading.Go(func() { _, _ = io.Copy(io.Discard, one) })
-		reading.Go(func() {
-			if _, err := io.Copy(&told, one.Stderr()); err != nil {
-				t.Error(err)
-			}
-		})
-		from := func(z *lazy) io.Reader {
-			if line == "flood" {
-				return z
-			}
-			return z.Stderr()
-		}
-		for _, z := range []*lazy{two, three} {
-			if n, err := io.CopyN(io.Discard, from(z), 5<<20); err != nil {
-				t.Errorf("a slow client read %d bytes: %v", n, err)
-			}
-		}
-		reading.Wait()
-		if status := <-one.status; status != 130 || !strings.HasSuffix(told.String(), "walt: "+errUnread.Error()+"\n  read it as it comes, or write it to a file and look at that\n") {
-			s := told.String()
-			t.Errorf("%s: status %d, told %q", line, status, s[max(0, len(s)-200):])
-		}
 	}
 }
 
 // A shell at its prompt can be the one that waits longest, too, and so can one that
 // asks.
 func TestUnreadQuestion(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, func(s *Server) {
+	inBubble(t, func(s *Server) {
 		s.cancelGrace, s.backlog.most, s.backlog.grace = 50*time.Millisecond, perWrite+floodSize, 10*time.Millisecond
+	}, func(t *testing.T, l *lab) {
+		c := l.login(t, "alice")
+		z := l.lazy(t, c, "fill")
+		l.stuck(t, 1) // the question
+		l.lazy(t, l.login(t, "bob"), "flood")
+		if status := <-z.status; status != 130 {
+			t.Errorf("status %d", status)
+		}
 	})
-	c := l.login(t, "alice")
-	z := l.lazy(t, c, "fill")
-	l.stuck(t, 1) // the question
-	l.lazy(t, l.login(t, "bob"), "flood")
-	if status := <-z.status; status != 130 {
-		t.Errorf("status %d", status)
-	}
 }
 
 // A client that begins to exchange keys, and does not go on, keeps a packet
 // waiting, not all that the library would keep for it.
 func TestUnreadWhileKeysAreExchanged(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, func(s *Server) { s.cancelGrace, s.backlog.grace = 50*time.Millisecond, 10*time.Millisecond })
-	server, err := net.Dial("tcp", l.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &deaf{Conn: server, end: make(chan struct{})}
-	config := &gossh.ClientConfig{
-		User: "walt", Auth: []gossh.AuthMethod{gossh.PublicKeys(l.key["alice"])}, HostKeyCallback: gossh.InsecureIgnoreHostKey(),
-	}
-	config.RekeyThreshold = floodSize
-	conn, chans, requests, err := gossh.NewClientConn(w, "", config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := gossh.NewClient(conn, chans, requests)
-	t.Cleanup(func() {
-		close(w.end)
-		_ = c.Close()
+	inBubble(t, func(s *Server) { s.cancelGrace, s.backlog.grace = 50*time.Millisecond, 10*time.Millisecond }, func(t *testing.T, l *lab) {
+		server, err := l.connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &deaf{Conn: server, end: make(chan struct{})}
+		config := l.config()
+		config.RekeyThreshold = floodSize
+		c, err := client(w, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			close(w.end)
+			_ = c.Close()
+		})
+		l.lazy(t, c, "flood later")
+		eventually(t, w.silent.Load, func() string { return "the client does not begin to exchange keys" })
+		synctest.Wait() // the server has answered that
+		close(l.run.later)
+		l.stuck(t, 1)
+		if n := l.run.flooded.Load(); n > 8*floodSize {
+			t.Errorf("%d bytes were written that nobody took", n)
+		}
 	})
-	l.lazy(t, c, "flood later")
-	eventually(t, w.silent.Load, func() string { return "the client does not begin to exchange keys" })
-	l.quiet(t, "alice") // the server has answered that
-	close(l.run.later)
-	l.stuck(t, 1)
-	if n := l.run.flooded.Load(); n > 8*floodSize {
-		t.Errorf("%d bytes were written that nobody took", n)
-	}
-}
-
-// quiet returns when the server writes nothing to a user any more.
-func (l *lab) quiet(t *testing.T, user auth.Name) {
-	t.Helper()
-	writes, since := 0, time.Now()
-	eventually(t, func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		now := 0
-		for x := range l.sessionsOf[user] {
-			now += x.conn.sent.count()
-		}
-		if now != writes {
-			writes, since = now, time.Now()
-		}
-		return time.Since(since) > 200*time.Millisecond
-	}, func() string { return "the server goes on writing" })
 }
 
 // deaf is a client's connection that hears nothing after the first that it says
