@@ -127,7 +127,7 @@ func TestFlood(t *testing.T) {
 	evil, victim := w.plug("evil"), w.plug("victim")
 	flood := frame(evil.link(), everybody, evil.ip, netip.MustParseAddr("10.99.0.255"), 1, 2)
 	end := frame(evil.link(), victim.link(), evil.ip, victim.ip, 3, 4)
-	done := make(chan struct{})
+	done, begun := make(chan struct{}), time.Now()
 	go func() {
 		defer close(done)
 		for range 3000 {
@@ -135,7 +135,6 @@ func TestFlood(t *testing.T) {
 		}
 		evil.send(end)
 	}()
-	begun := time.Now()
 	got := len(victim.heard(t, end))
 	if most := 400 + 200*(int(time.Since(begun)/time.Second)+1); got == 0 || got > most {
 		t.Errorf("%d frames to everybody of 3,000 came through, want 1 to %d", got, most)
