@@ -17,7 +17,7 @@ import (
 
 // slack is how much longer than expected something may take, on a busy computer
 // that looks for races.
-const slack = 20 * time.Second
+const slack = time.Minute
 
 // TestLimits runs what would eat a computer. Each has to end by itself, or when
 // it is interrupted, and take little memory.
@@ -37,7 +37,7 @@ func TestLimits(t *testing.T) { // not parallel: it looks at all goroutines
 		"f() { f; }; f":                                     "too deep",
 		"x='eval \"$x\"'; eval \"$x\"":                      "too deep",
 		"f() { f | f; }; f":                                 "sh: ",
-		"f() { f | f & }; f; sleep .1":                      "can't fork",
+		"f() { f | f & }; f; while : | :; do :; done":       "can't fork",
 		"f() { x=$(f); }; f":                                "too deep",
 		"echo '. /f' > /f; . /f":                            "too deep",
 		"echo 'sh /f' > /f; sh /f":                          "too deep",
@@ -88,7 +88,7 @@ func TestLimits(t *testing.T) { // not parallel: it looks at all goroutines
 		"grep -E 'a{1000}{1000}' /d/x":                                                 "bad pattern",
 	} {
 		m := bareMachine(t, many)
-		wait := time.Minute // they end by themselves, on a busy machine too
+		wait := 3 * time.Minute // they end by themselves, on a busy machine too
 		if complaint == "interrupted" || complaint == "" {
 			wait = 50 * time.Millisecond
 		}
@@ -129,8 +129,14 @@ func TestJobsAreForgotten(t *testing.T) {
 	t.Parallel()
 	sh := bareMachine(t, debian()).newShell()
 	sh.redirect(strings.NewReader(""), io.Discard, io.Discard)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	go func() { // ends with the test
+		for int(sh.node.pid.Load()) < 3*processLimit && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
 	sh.foreground(ctx, func(ctx context.Context) { sh.script(ctx, "while :; do : & done") })
 	sh.all.Wait()
 	if started := int(sh.node.pid.Load()); len(sh.jobs) > processLimit || started < processLimit {
@@ -155,8 +161,7 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 // TestDiskIsBounded fills the disk in all ways, and gets all of it back.
-func TestDiskIsBounded(t *testing.T) {
-	t.Parallel()
+func TestDiskIsBounded(t *testing.T) { // not parallel: it looks at all memory
 	m := bareMachine(t, debian())
 	heap := func() int64 {
 		var s runtime.MemStats

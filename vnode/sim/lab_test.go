@@ -71,7 +71,7 @@ func (l *fakeLab) expect(t testing.TB, whats ...string) (e event) {
 	for i, what := range whats {
 		select {
 		case e = <-l.events:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("the lab was not told %q, number %d of %q", what, i+1, whats)
 		}
 		if e.what != what {
@@ -140,7 +140,7 @@ func (l *lab) login(t testing.TB, addr string) *ssh.Client {
 
 func login(addr, user string, with ...ssh.AuthMethod) (*ssh.Client, error) {
 	return ssh.Dial("tcp", addr, &ssh.ClientConfig{
-		User: user, Auth: with, Timeout: 10 * time.Second, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
+		User: user, Auth: with, Timeout: time.Minute, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 	})
 }
 
