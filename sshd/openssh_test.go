@@ -304,9 +304,10 @@ func TestOpenSSHPager(t *testing.T) {
 		l.stuck(t, 1)
 		l.lazy(t, l.login(t, "bob"), "flood")
 		expectEvent(t, l, "flood ended")
-		if reads {
-			_, _ = io.Copy(io.Discard, out)
+		if !reads { // but when all is over
+			eventually(t, func() bool { return !l.Online("alice") }, func() string { return "the session does not end" })
 		}
+		_, _ = io.Copy(io.Discard, out)
 		_ = c.Wait()
 		if status := c.ProcessState.ExitCode(); status != 130 || reads && !strings.HasPrefix(errs.String(), "walt: "+errUnread.Error()) {
 			t.Errorf("reads: %v: status %d, told %q", reads, status, &errs)

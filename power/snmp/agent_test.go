@@ -3,6 +3,7 @@ package snmp
 import (
 	"bufio"
 	"bytes"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -74,7 +75,10 @@ override     .1.3.6.1.2.1.105.1.1.1.6.1.3 integer 1
 // newAgent starts an agent that has these lines in its configuration.
 func newAgent(t *testing.T, lines string) *agent {
 	t.Helper()
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	program(t, "snmpd")
+	// Nobody takes the port meanwhile, of a loopback address that is its own.
+	own := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
+	free, err := net.ListenPacket("udp", own.String()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +151,7 @@ func (a *agent) session(adjust ...func(*Switch)) *Session {
 
 func session(t *testing.T, address string, adjust ...func(*Switch)) *Session {
 	t.Helper()
-	sw := Switch{Name: "sw-1", Address: address, Version: V2, Community: "private"}
+	sw := Switch{Name: "sw-1", Address: address, Version: V2, Community: "private", Timeout: 3 * time.Second}
 	for _, f := range adjust {
 		f(&sw)
 	}
@@ -177,8 +181,8 @@ func community(name string) func(*Switch) { return func(sw *Switch) { sw.Communi
 
 func version(v Version) func(*Switch) { return func(sw *Switch) { sw.Version = v } }
 
-// hasty is for requests that are not going to be answered.
-func hasty(sw *Switch) { sw.Timeout = 60 * time.Millisecond }
+// hasty is for requests that are not going to be answered: it gives up after 1.75 s.
+func hasty(sw *Switch) { sw.Timeout = 250 * time.Millisecond }
 
 // relay passes packets on to an address and the answers back, but loses those
 // that lose says: the nth in its direction, counted from 1.
@@ -193,7 +197,7 @@ func relay(t *testing.T, to string, lose func(n int, answer bool) bool) (address
 			return nil
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(time.Second))
+		c.SetDeadline(time.Now().Add(20 * time.Second))
 		buffer := make([]byte, 65536)
 		if _, err := c.Write(packet); err != nil {
 			return nil
@@ -275,11 +279,10 @@ func wantFault(t *testing.T, err error, says ...string) {
 // until waits for something that is about to happen.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for range 500 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if is() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("waited in vain until %s", what)
 }

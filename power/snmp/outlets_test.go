@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gosnmp/gosnmp"
 
@@ -222,7 +223,7 @@ func TestLearnedOnce(t *testing.T) {
 			asked.Add(1)
 		}
 		return nil, true
-	}))
+	}), func(sw *Switch) { sw.Timeout = time.Minute })
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {

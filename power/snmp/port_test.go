@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -132,13 +133,19 @@ func TestSlow(t *testing.T) {
 func TestCycle(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t, twoPorts)
-	s, other := a.session(), a.session()
 	for _, port := range []int{2, 3} { // one is on before, one is off
-		ended := make(chan error, 1)
-		go func() { ended <- s.Cycle(t.Context(), port, 300*time.Millisecond) }()
-		isOff(t, other, port)
-		if err := <-ended; err != nil {
+		var off atomic.Bool
+		s := session(t, relay(t, a.address, func(_ int, answer bool) bool {
+			if answer && a.port(port) == "2" {
+				off.Store(true)
+			}
+			return false
+		}))
+		if err := s.Cycle(t.Context(), port, time.Millisecond); err != nil {
 			t.Error(err)
+		}
+		if !off.Load() {
+			t.Errorf("port %d is never off in its power cycle", port)
 		}
 		if a.port(port) != "1" {
 			t.Errorf("port %d is off after its power cycle", port)

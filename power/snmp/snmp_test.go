@@ -95,7 +95,7 @@ func TestLostPackets(t *testing.T) {
 			t.Parallel()
 			a := newAgent(t, twoPorts)
 			address := relay(t, a.address, func(n int, answer bool) bool { return n < 3 && answer == answers })
-			s := session(t, address, func(sw *Switch) { sw.Timeout = 200 * time.Millisecond })
+			s := session(t, address, func(sw *Switch) { sw.Timeout = time.Second })
 			if err := s.SetPower(t.Context(), 2, false); err != nil {
 				t.Error(err)
 			}
