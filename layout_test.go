@@ -38,7 +38,7 @@ var imports = map[string][]string{
 	"netboot/dhcp":   {"ethernet"},
 	"netboot/nic":    {"crowd", "fault"},
 	"netboot/sntp":   {},
-	"netboot/tftp":   {"crowd"},
+	"netboot/tftp":   {},
 	"netboot/initrd": {},
 	"netboot/nfs":    {"images/content"},
 	"demo":           {"auth", "config", "consent", "ethernet", "fault", "images", "nodes"},

@@ -13,16 +13,16 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"walt/crowd"
 )
 
 const (
-	// transfers is how many files are sent at once, and transfersEach how many of them to
-	// one client: those beyond are not answered, and asked for again. That is room for more
-	// clients than a lab takes strangers in: all of these together keep nobody out.
+	// transfers is how many requests are answered at once: those beyond are not, and come
+	// again. That is room for more clients than a lab takes strangers in: all of these
+	// together keep nobody out. transfersEach is how many of them are of one client.
 	transfers, transfersEach = 4096, 8
 	// requestSize is how many bytes a request has at most.
 	requestSize = 1500
@@ -79,7 +79,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	var sending sync.WaitGroup
 	defer sending.Wait()
 	defer cancel()
-	b, busy := make([]byte, requestSize), crowd.New(transfersEach, transfers)
+	b, busy := make([]byte, requestSize), &turns{of: map[netip.Addr][]*turn{}}
 	for {
 		n, from, err := conn.ReadFrom(b)
 		if err != nil && (ctx.Err() != nil || errors.Is(err, net.ErrClosed)) {
@@ -94,18 +94,82 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 		}
 		to := client.AddrPort()
 		r, wrong := parseRequest(b[:n])
-		if wrong == nil && r == nil || !busy.Enter(to.Addr()) {
+		if wrong == nil && r == nil {
+			continue
+		}
+		ctx, end := context.WithCancel(ctx)
+		mine := busy.begin(to.Addr(), end)
+		if mine == nil {
+			end()
 			continue
 		}
 		sending.Go(func() { // ends with ctx, or when the client is silent
-			defer busy.Leave(to.Addr())
-			s.answer(ctx, to, r, wrong)
+			defer busy.leave(to.Addr(), mine)
+			s.answer(ctx, to, r, wrong, mine)
 		})
 	}
 }
 
+// turns are the requests that are answered at a moment.
+type turns struct {
+	mu  sync.Mutex
+	of  map[netip.Addr][]*turn
+	sum int // of them
+
+	words atomic.Int64 // how often a client confirmed something
+}
+
+// turn is one of them.
+type turn struct {
+	all   *turns
+	end   context.CancelFunc
+	ended bool         // to have room for another one; all is locked
+	heard atomic.Int64 // which of all.words was the last one of its client; 0: no file is sent yet
+}
+
+func (t *turn) hears() { t.heard.Store(t.all.words.Add(1)) }
+
+// begin counts one more of a client; nil when there are too many. Among those of the client
+// the file ends instead of which nothing was heard for the longest time: firmware that does
+// not confirm the last block of one, or forgot it when it began anew, asks for the next.
+func (t *turns) begin(client netip.Addr, end context.CancelFunc) *turn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sum == transfers {
+		return nil
+	}
+	if all := t.of[client]; len(all) >= transfersEach {
+		var silent *turn
+		for _, o := range all {
+			if at := o.heard.Load(); !o.ended && at > 0 && (silent == nil || at < silent.heard.Load()) {
+				silent = o
+			}
+		}
+		if silent == nil {
+			return nil
+		}
+		silent.ended = true
+		silent.end()
+	}
+	one := &turn{all: t, end: end}
+	t.of[client] = append(t.of[client], one)
+	t.sum++
+	return one
+}
+
+// leave takes back one begin.
+func (t *turns) leave(client netip.Addr, one *turn) {
+	one.end()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sum--
+	if t.of[client] = slices.DeleteFunc(t.of[client], func(o *turn) bool { return o == one }); len(t.of[client]) == 0 {
+		delete(t.of, client)
+	}
+}
+
 // answer answers a request, or says what is wrong with it.
-func (s *Server) answer(ctx context.Context, to netip.AddrPort, r *request, wrong *failure) {
+func (s *Server) answer(ctx context.Context, to netip.AddrPort, r *request, wrong *failure, mine *turn) {
 	conn, err := s.Dial(to)
 	if err != nil {
 		s.Log.Debug("answer who asks for a file", "to", to, "err", err)
@@ -114,7 +178,7 @@ func (s *Server) answer(ctx context.Context, to netip.AddrPort, r *request, wron
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if wrong == nil {
-		wrong = s.send(conn, to.Addr().Unmap(), r)
+		wrong = s.send(conn, to.Addr().Unmap(), r, mine)
 	}
 	if wrong != nil {
 		_, _ = conn.Write(wrong.packet()) // who does not hear it asks again
@@ -122,7 +186,7 @@ func (s *Server) answer(ctx context.Context, to netip.AddrPort, r *request, wron
 }
 
 // send sends the file that is asked for, and returns what the client is to be told else.
-func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
+func (s *Server) send(conn net.Conn, client netip.Addr, r *request, mine *turn) *failure {
 	f, err := s.Files.Open(client, r.file)
 	switch {
 	case errors.Is(err, ErrLater):
@@ -135,7 +199,7 @@ func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
 	}
 	defer f.Close()
 	began := time.Now()
-	t := transfer{conn: conn, file: f, terms: r.terms(f.Block)}
+	t := transfer{conn: conn, file: f, terms: r.terms(f.Block), heard: mine.hears}
 	if f.Blocks > 0 && f.Size/int64(t.block)+1 > f.Blocks {
 		s.Log.Debug("a file is too large for who asks", "for", client, "file", r.file, "bytes", f.Size, "block", t.block, "blocks", f.Blocks)
 		why := fmt.Sprintf("this file of %d MiB is too large for your firmware", f.Size>>20)
@@ -144,6 +208,7 @@ func (s *Server) send(conn net.Conn, client netip.Addr, r *request) *failure {
 		}
 		return &failure{denied, why}
 	}
+	mine.hears()
 	err = t.run(r)
 	if f.Sent != nil {
 		f.Sent(t.sent(), time.Since(began))

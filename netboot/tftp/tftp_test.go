@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,7 +62,7 @@ func (g *growing) ReadAt(p []byte, at int64) (int, error) {
 }
 
 // serve serves files on loopback until the test ends, and returns where.
-func serve(t testing.TB, f files) string {
+func serve(t testing.TB, f tftp.Files) string {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -317,24 +318,53 @@ func TestManyBlocks(t *testing.T) {
 	}
 }
 
-// One client cannot take all that there is for others.
-func TestCrowd(t *testing.T) {
+// Who begins file after file and ends none of them gets the next one all the same: that ends
+// of which nothing was heard for the longest time. One that goes on does so beside them.
+func TestFilesThatNobodyEnds(t *testing.T) {
 	t.Parallel()
-	server := serve(t, files{"f": random(2000)})
-	for range 8 {
+	file := random(100 * 512)
+	all := &counted{files: files{"f": file}}
+	server := serve(t, all)
+	slow := newClient(t, server)
+	slow.says(request("f", "octet", "timeout", "10"))
+	slow.wants("\x00\x06timeout\x0010\x00")
+	for n := range uint16(100) {
+		slow.confirms(n)
+		slow.wants(data(n+1, file[int(n)*512:][:512]))
 		c := newClient(t, server)
 		c.says(request("f", "octet", "timeout", "10"))
 		c.wants("\x00\x06timeout\x0010\x00")
+		c.confirms(0)
+		c.wants(data(1, file[:512]))
 	}
-	late := newClient(t, server)
-	late.says(request("f", "octet"))
-	if err := late.conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if n, _, err := late.conn.ReadFrom(make([]byte, 1000)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("a ninth file at once: %d bytes, %v", n, err)
+	slow.confirms(100)
+	slow.wants(data(101, nil))
+	for end := time.Now().Add(time.Minute); all.open.Load() > 8; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d files are open", all.open.Load())
+		}
 	}
 }
+
+// counted are files of which is known how many are open.
+type counted struct {
+	files
+	open atomic.Int32
+}
+
+func (c *counted) Open(client netip.Addr, name string) (tftp.File, error) {
+	f, err := c.files.Open(client, name)
+	if err == nil {
+		c.open.Add(1)
+		f.Closer = closing(func() { c.open.Add(-1) })
+	}
+	return f, err
+}
+
+// closing is called when a file is closed.
+type closing func()
+
+func (c closing) Close() error { c(); return nil }
 
 // Clients that others have written get what there is.
 func TestRealClients(t *testing.T) {

@@ -23,7 +23,8 @@ type transfer struct {
 	conn net.Conn
 	file File
 	terms
-	confirmed int64 // blocks
+	heard     func() // is called when the client confirms something new
+	confirmed int64  // blocks
 }
 
 // sent is how many bytes the client has confirmed.
@@ -158,6 +159,7 @@ func (t *transfer) confirm(until time.Time, wanted func(uint16) bool) (int, erro
 		switch binary.BigEndian.Uint16(b[:]) {
 		case opAck:
 			if wanted(number) {
+				t.heard()
 				return int(number), nil
 			}
 		case opError: // as firmware does that only wanted to know the size
