@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"walt/ethernet"
 	"walt/fault"
@@ -69,9 +70,11 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 	if here {
 		return l.Register(ctx, journal.Server, Announcement{Name: d.Name, MAC: a.MAC, Model: a.Model})
 	}
-	if err := l.takesStrangers(ctx); err != nil {
+	leave, err := l.entrance.enter(ctx, l)
+	if err != nil {
 		return Device{}, err
 	}
+	defer leave()
 	name, err := l.nameFor(ctx, a)
 	if err != nil {
 		return Device{}, err
@@ -91,14 +94,31 @@ func (l *Lab) firmwareTells(a Arrival) {
 	}
 }
 
-// takesStrangers returns a fault when there are too many devices of which nothing is known.
-func (l *Lab) takesStrangers(ctx context.Context) error {
+// entrance counts the devices that are being registered: many may come at the same moment.
+type entrance struct {
+	mu     sync.Mutex
+	inside int
+}
+
+// enter counts one more, until leave is called. It returns a fault when there are too many
+// devices of which nothing is known.
+func (e *entrance) enter(ctx context.Context, l *Lab) (leave func(), err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	n, err := read(ctx, l.view, func() int { return len(l.view.which((*Device).strange)) })
-	if err == nil && n >= strangers {
-		err = fault.Failedf("%d devices are here already that came by themselves and have booted nothing", n).
+	if err != nil {
+		return nil, err
+	}
+	if n+e.inside >= strangers {
+		return nil, fault.Failedf("%d devices are here already that came by themselves and have booted nothing", n).
 			WithHint("remove all of them with: device forget --unknown")
 	}
-	return err
+	e.inside++
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.inside--
+	}, nil
 }
 
 // sought are names that programs look for by themselves, and trust: their own host, who

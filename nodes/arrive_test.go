@@ -3,6 +3,8 @@ package nodes
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"walt/consent"
@@ -99,6 +101,25 @@ func TestStrangers(t *testing.T) {
 		if _, here, err := l.Device(t.Context(), m); !here || err != nil {
 			t.Errorf("%s is forgotten, %v", m, err)
 		}
+	}
+}
+
+// So there is when all of them come at the same moment.
+func TestStrangersAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	var taken atomic.Int32
+	var all sync.WaitGroup
+	for i := range 2 * strangers {
+		all.Go(func() {
+			if _, err := l.Met(t.Context(), Arrival{MAC: ethernet.MAC(fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&0xff))}); err == nil {
+				taken.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if n := taken.Load(); n == 0 || n > strangers {
+		t.Errorf("%d of %d are taken in", n, 2*strangers)
 	}
 }
 

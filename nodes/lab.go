@@ -58,6 +58,7 @@ type Lab struct {
 	stateLog *stateLog
 	losses   *losses
 	troubles troubles
+	entrance entrance
 	unnoted  unnoted
 	visitors remote.Visitors
 	archs    sync.Map               // of MAC addresses: what firmware told, see ArchOf
