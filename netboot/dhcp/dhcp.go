@@ -84,11 +84,20 @@ type Server struct {
 	Ask func(netip.Addr) error
 	Log *slog.Logger
 
-	late atomic.Int64 // answers that wait for their delay
+	mu      sync.Mutex
+	pending map[pending]bool // questions, until there is an answer
+
+	open atomic.Int64 // questions, until their answers are sent
 }
 
-// mostLate is how many answers may wait for their delay: who asks beyond that asks again.
-const mostLate = 4096
+// pending is a question, and all that repeat it.
+type pending struct {
+	mac ethernet.MAC
+	id  dhcpv4.TransactionID
+}
+
+// mostOpen is how many questions are open at once: who asks beyond that asks again.
+const mostOpen = 4096
 
 // answer is one to a packet; with an empty packet there is none.
 type answer struct {
@@ -101,18 +110,19 @@ type answer struct {
 // Serve answers what comes from conn, a socket of port 67 that may send to everybody,
 // until that is closed.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
-	return s.serve(ctx, conn, func(packet []byte, _ net.Addr) answer {
-		p, to, h := s.answer(ctx, packet)
+	return s.serve(ctx, conn, func(q *dhcpv4.DHCPv4, _ net.Addr) answer {
+		p, to, h := s.answer(ctx, q)
 		return answer{p, net.UDPAddrFromAddrPort(to), h.IP, h.Delay}
 	})
 }
 
-// serve sends the answers to what comes from conn, until that is closed.
-func (s *Server) serve(ctx context.Context, conn net.PacketConn, answers func(packet []byte, from net.Addr) answer) error {
+// serve sends the answers to what comes from conn, until that is closed. Nobody waits for
+// another one, of whom it may take a while to know who it is.
+func (s *Server) serve(ctx context.Context, conn net.PacketConn, answers func(q *dhcpv4.DHCPv4, from net.Addr) answer) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	ctx, cancel := context.WithCancel(ctx)
-	var late sync.WaitGroup
-	defer late.Wait()
+	var answering sync.WaitGroup
+	defer answering.Wait()
 	defer cancel()
 	b := make([]byte, mostPacket)
 	for {
@@ -123,20 +133,51 @@ func (s *Server) serve(ctx context.Context, conn net.PacketConn, answers func(pa
 		if err != nil {
 			return err
 		}
-		a := answers(b[:n], from)
-		switch {
-		case a.packet == nil:
-		case a.delay == 0:
-			s.send(ctx, conn, a)
-		case s.late.Add(1) > mostLate:
-			s.late.Add(-1)
-		default:
-			late.Go(func() { // ends with its delay, or with ctx
-				defer s.late.Add(-1)
-				s.sendLate(ctx, conn, a)
-			})
+		q := question(b[:n])
+		if q == nil || !s.begin(q) {
+			continue
 		}
+		answering.Go(func() { // ends when it is known who asks, and with the delay of the answer, or with ctx
+			defer s.open.Add(-1)
+			a := answers(q, from)
+			s.end(q)
+			switch {
+			case a.packet == nil:
+			case a.delay == 0:
+				s.send(ctx, conn, a)
+			default:
+				s.sendLate(ctx, conn, a)
+			}
+		})
 	}
+}
+
+// begin notes that a question is open; false: there are too many, or it was asked before and
+// has no answer yet.
+func (s *Server) begin(q *dhcpv4.DHCPv4) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := pendingOf(q)
+	if s.pending[one] || s.open.Load() >= mostOpen {
+		return false
+	}
+	if s.pending == nil {
+		s.pending = map[pending]bool{}
+	}
+	s.pending[one] = true
+	s.open.Add(1)
+	return true
+}
+
+// end notes that there is an answer to a question, which stays open until that is sent.
+func (s *Server) end(q *dhcpv4.DHCPv4) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pending, pendingOf(q))
+}
+
+func pendingOf(q *dhcpv4.DHCPv4) pending {
+	return pending{ethernet.MAC(q.ClientHWAddr.String()), q.TransactionID}
 }
 
 func (s *Server) send(ctx context.Context, conn net.PacketConn, a answer) {
@@ -162,14 +203,17 @@ func (s *Server) sendLate(ctx context.Context, conn net.PacketConn, a answer) {
 
 // Answer returns the answer to a packet, and where it goes; nil when there is none.
 func (s *Server) Answer(ctx context.Context, packet []byte) ([]byte, netip.AddrPort) {
-	b, to, _ := s.answer(ctx, packet)
+	q := question(packet)
+	if q == nil {
+		return nil, netip.AddrPort{}
+	}
+	b, to, _ := s.answer(ctx, q)
 	return b, to
 }
 
 // answer is Answer, and returns for whom it is: without a delay, unless it is an offer.
-func (s *Server) answer(ctx context.Context, packet []byte) (b []byte, to netip.AddrPort, h Host) {
-	q := question(packet)
-	if q == nil || s.Proxy && q.MessageType() != dhcpv4.MessageTypeDiscover {
+func (s *Server) answer(ctx context.Context, q *dhcpv4.DHCPv4) (b []byte, to netip.AddrPort, h Host) {
+	if s.Proxy && q.MessageType() != dhcpv4.MessageTypeDiscover {
 		return nil, to, h
 	}
 	if s.Chosen != nil && q.MessageType() == dhcpv4.MessageTypeRequest {

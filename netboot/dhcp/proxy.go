@@ -11,8 +11,8 @@ import (
 // ServeProxy answers firmware that has its address from another server and asks this one
 // what it boots, PXE 2.1, section 2.2: conn is a socket of port 4011. It ends as Serve does.
 func (s *Server) ServeProxy(ctx context.Context, conn net.PacketConn) error {
-	return s.serve(ctx, conn, func(packet []byte, from net.Addr) answer {
-		return answer{packet: s.AnswerDirectly(ctx, packet), to: from}
+	return s.serve(ctx, conn, func(q *dhcpv4.DHCPv4, from net.Addr) answer {
+		return answer{packet: s.answerDirectly(ctx, q), to: from}
 	})
 }
 
@@ -20,7 +20,14 @@ func (s *Server) ServeProxy(ctx context.Context, conn net.PacketConn) error {
 // none: it goes where the packet came from.
 func (s *Server) AnswerDirectly(ctx context.Context, packet []byte) []byte {
 	q := question(packet)
-	if q == nil || q.MessageType() != dhcpv4.MessageTypeRequest && q.MessageType() != dhcpv4.MessageTypeInform {
+	if q == nil {
+		return nil
+	}
+	return s.answerDirectly(ctx, q)
+}
+
+func (s *Server) answerDirectly(ctx context.Context, q *dhcpv4.DHCPv4) []byte {
+	if q.MessageType() != dhcpv4.MessageTypeRequest && q.MessageType() != dhcpv4.MessageTypeInform {
 		return nil
 	}
 	a, _ := s.point(ctx, q, dhcpv4.MessageTypeAck)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +154,55 @@ func TestDelay(t *testing.T) {
 		cancel()
 		if err := <-done; err != nil || len(w.out) > 0 || time.Since(w.began) != time.Second {
 			t.Errorf("%v, and %d more answers after %v", err, len(w.out), time.Since(w.began))
+		}
+	})
+}
+
+// slow knows boards as everyROM does: some only when it is told to go on.
+type slow struct {
+	everyROM
+	goOn  chan struct{}
+	asked atomic.Int32 // about these
+}
+
+func (s *slow) Host(ctx context.Context, c Client) (Host, bool) {
+	if c.MAC != "b8:27:eb:00:00:01" {
+		s.asked.Add(1)
+		<-s.goOn
+	}
+	return s.everyROM.Host(ctx, c)
+}
+
+// Who is known does not wait until it is known who others are. A question is asked once,
+// however often it comes until it is answered.
+func TestNobodyWaitsForStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		ctx, cancel := context.WithCancel(t.Context())
+		hosts := &slow{goOn: make(chan struct{})}
+		done := make(chan error)
+		go func() { done <- (&Server{Hosts: hosts, Log: slog.New(slog.DiscardHandler)}).Serve(ctx, w) }()
+		for range 3 {
+			for i := range 5 {
+				w.in <- unhex(t, fromROM("b827eb00000"+string(rune('2'+i))))
+			}
+		}
+		w.in <- unhex(t, fromROM("b827eb000001"))
+		if got := <-w.out; !strings.HasPrefix(got, "b8:27:eb:00:00:01 is offered 10.0.0.1 ") {
+			t.Error(got)
+		}
+		close(hosts.goOn)
+		got := map[string]bool{}
+		for range 5 {
+			got[(<-w.out)[:17]] = true
+		}
+		synctest.Wait()
+		if len(got) != 5 || len(w.out) > 0 || hosts.asked.Load() != 5 {
+			t.Errorf("answered are %v and %d more; it is asked %d times who they are", got, len(w.out), hosts.asked.Load())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

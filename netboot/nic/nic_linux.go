@@ -26,12 +26,35 @@ func (i *Interface) ListenBroadcast(port uint16) (net.PacketConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := widen(conn.(*net.UDPConn)); err != nil {
+		conn.Close()
+		return nil, err
+	}
 	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0) // 0: it receives nothing
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("send to MAC addresses: %w", err)
 	}
 	return &clients{PacketConn: conn, on: i, port: port, raw: raw}, nil
+}
+
+// waiting is how many bytes wait at a socket that all devices may send to at the same
+// moment, as when the power of a lab comes back: the usual 208 KiB are 160 packets.
+const waiting = 2 << 20
+
+// widen lets that many bytes wait, or as many as the host lets programs have that do not
+// have the right to more, see socket(7).
+func widen(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	bad := raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, waiting) != nil {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, waiting)
+		}
+	})
+	return errors.Join(err, bad)
 }
 
 // bind has a socket hear the interface alone.

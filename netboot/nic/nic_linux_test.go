@@ -3,7 +3,12 @@ package nic
 import (
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Who has an address is looked up on the interface alone, and only once it has answered.
@@ -42,5 +47,36 @@ func TestPortsOfDialUDP(t *testing.T) {
 		if from := c.LocalAddr().(*net.UDPAddr).Port; from < 31970 || from > 31971 {
 			t.Errorf("it is sent from %d", from)
 		}
+	}
+}
+
+// At a socket that is widened as much waits as the host lets it, and with the right to it
+// what it is to be.
+func TestWiden(t *testing.T) {
+	t.Parallel()
+	limit, err := os.ReadFile("/proc/sys/net/core/rmem_max")
+	if err != nil {
+		t.Skip(err)
+	}
+	most, err := strconv.Atoi(strings.TrimSpace(string(limit)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := widen(conn); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got int
+	bad := raw.Control(func(fd uintptr) { got, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF) })
+	if err != nil || bad != nil || got != 2*waiting && got != 2*min(most, waiting) { // the kernel counts its own share, too
+		t.Errorf("%d bytes, %v, %v; the host lets programs have %d", got, err, bad, most)
 	}
 }
