@@ -22,7 +22,7 @@ func (s *Server) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	if b == nil {
 		return dhcp.Host{}, false
 	}
-	if isFirmware(c) {
+	if c.Boots() {
 		s.Lab.Reached(ctx, b.node(), nodes.StepAddress)
 	}
 	m := b.machine

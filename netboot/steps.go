@@ -19,19 +19,10 @@ import (
 	"walt/nodes"
 )
 
-// isFirmware reports whether who asks for an address is about to boot: it looks for more
-// than an address, as no operating system does.
-func isFirmware(c dhcp.Client) bool {
-	boots := func(class string) bool {
-		return slices.ContainsFunc([]string{"PXEClient", "HTTPClient", "U-Boot", "iPXE", "walt.node."}, func(p string) bool { return strings.HasPrefix(class, p) })
-	}
-	return len(c.Arch) > 0 || boots(c.Class) || slices.ContainsFunc(c.Users, boots)
-}
-
 // asked tells the lab of a device that asks for its address.
 func (b *boards) asked(ctx context.Context, c dhcp.Client, d nodes.Device) {
 	switch {
-	case !isFirmware(c):
+	case !c.Boots():
 		if boot := b.bootBy(c.MAC); boot == nil || !boot.hasAgent() {
 			b.Lab.Strayed(ctx, d.Name)
 		}

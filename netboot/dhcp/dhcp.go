@@ -66,6 +66,15 @@ type Client struct {
 	Discovers bool
 }
 
+// Boots reports whether who asks is about to boot: it looks for more than an address, as no
+// operating system does.
+func (c Client) Boots() bool {
+	boots := func(class string) bool {
+		return slices.ContainsFunc([]string{"PXEClient", HTTPClient, "U-Boot", "iPXE", "walt.node."}, func(p string) bool { return strings.HasPrefix(class, p) })
+	}
+	return len(c.Arch) > 0 || boots(c.Class) || slices.ContainsFunc(c.Users, boots)
+}
+
 // Hosts knows who is on the network.
 type Hosts interface {
 	Host(context.Context, Client) (Host, bool)
