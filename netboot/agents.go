@@ -11,10 +11,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/netboot/instructions"
@@ -81,7 +83,7 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 		heard = s.Now()
 		now := s.at(from.Addr().Unmap(), said.Token)
 		if now == nil || said.Boot != now.ID || said.Digest != now.Digest || b != nil && b != now {
-			s.complain(from.Addr(), "an agent is not of this boot")
+			s.Complain(from.Addr(), "an agent is not of this boot")
 			s.speaksOn(ctx, from.Addr().Unmap(), said.Token)
 			break
 		}
@@ -323,6 +325,17 @@ func (s *Server) agentOf(n nodes.Name) (*agent, error) {
 	return b.agent, nil
 }
 
+// Connected reports whether the agent of a machine is connected.
+func (s *Server) Connected(mac ethernet.MAC) bool {
+	b := s.bootBy(mac)
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.agent != nil
+}
+
 // Reboot has the agent of a node reboot it, and returns when that has begun. The error is
 // nodes.ErrNoAgent when none is connected.
 func (s *Server) Reboot(ctx context.Context, n nodes.Name) error {
@@ -395,4 +408,21 @@ func (s *Server) answer(a *agent, said instructions.Report) error {
 	}
 	a.told = now
 	return a.order(instructions.Order{Clock: &now, After: said.Uptime})
+}
+
+// boardModel is the model of a Raspberry Pi by what the device tree calls it, as rpi-4-b of
+// Raspberry Pi 4 Model B Rev 1.4, or rpi-cm-4 of a Compute Module 4; "" of other boards.
+func boardModel(name string) images.Model {
+	kind, is := strings.CutPrefix(name, "Raspberry Pi ")
+	if !is {
+		return ""
+	}
+	kind, _, _ = strings.Cut(kind, " Rev ")
+	kind = strings.ReplaceAll(strings.ToLower(kind), "compute module", "cm")
+	words := slices.DeleteFunc(strings.Fields(kind), func(w string) bool { return w == "model" })
+	m, err := images.ParseModel("rpi-" + strings.Join(words, "-"))
+	if err != nil || len(words) == 0 {
+		return ""
+	}
+	return m
 }

@@ -20,8 +20,8 @@ import (
 
 const (
 	// boardParams are of the kernel of boards and PCs: they start anew by themselves after a
-	// panic. PCs show what they do on both consoles; of boards the device tree tells where.
-	boardParams, pcConsoles = "panic=10", "console=ttyS0,115200 console=tty0"
+	// panic.
+	boardParams = "panic=10"
 	// meetLimit is how long the lab may take to say what a device is.
 	meetLimit = 5 * time.Second
 	// waits and failed are for how long, in seconds, a board sleeps before it asks again:
@@ -90,7 +90,7 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 		return dhcp.Host{}, false // it looks for other servers
 	}
 	if c.Class != "" && len(c.Arch) > 0 {
-		b.firmwareAsks(c.MAC)
+		b.FirmwareAsks(c.MAC)
 	}
 	ctx, cancel := context.WithTimeout(ctx, meetLimit)
 	defer cancel()
@@ -104,12 +104,12 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	}
 	var ip netip.Addr
 	if err == nil && b.DHCP == Full {
-		if ip, err = b.lease(ctx, c.MAC, b.Segment); err == nil {
+		if ip, err = b.Lease(ctx, c.MAC, b.pool()); err == nil {
 			b.holds(ip, c.MAC)
 		}
 	}
 	if err != nil {
-		b.complain(netip.Addr{}, "a device that asks for its address is not answered", "mac", c.MAC, "err", err)
+		b.Complain(netip.Addr{}, "a device that asks for its address is not answered", "mac", c.MAC, "err", err)
 		return dhcp.Host{}, false
 	}
 	b.asked(ctx, c, d)
@@ -147,7 +147,7 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 		b.again(w, waits, "the server failed to look what it is")
 		b.Log.Error("look what a device is", "mac", mac, "err", err)
 	case !known:
-		b.refuse(w, r)
+		b.Refuse(w, r)
 	case d.Model == "" && b.DHCP != Full && !r.URL.Query().Has(archParam):
 		b.askArch(w)
 	default:
@@ -162,15 +162,15 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 
 // sendScript sends iPXE the script of a boot. What the server fails to send, as it was
 // started anew meanwhile, is asked for again: many a firmware gives up for good.
-func (b *boards) sendScript(w http.ResponseWriter, made *boot) {
+func (b *boards) sendScript(w http.ResponseWriter, made *Fetched) {
 	w.Header().Set("Content-Type", "text/plain")
 	// An error means that the device is gone, or asks again.
-	_, _ = io.WriteString(w, "#!ipxe\n"+made.script(" || goto walt")+b.retry(waits, "it did not boot"))
+	_, _ = io.WriteString(w, "#!ipxe\n"+made.Script(" || goto walt")+b.retry(waits, "it did not boot"))
 }
 
 // next prepares what a device at an address boots now; nil: it cannot yet, for that reason,
 // and is to ask again after some seconds.
-func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made *boot, why string, seconds int) {
+func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made *Fetched, why string, seconds int) {
 	switch {
 	case d.Model == "":
 		return nil, fmt.Sprintf("its model is not known, tell it: device config %s model=MODEL", d.Name), waits
@@ -180,19 +180,14 @@ func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made 
 		return nil, preparing, waits
 	}
 	defer b.leave(ip)
-	m := b.machine(d, ip)
-	err := b.moves(ctx, m)
-	if err == nil {
-		_, err = b.Prepare(ctx, m)
+	if _, err := b.Prepare(ctx, b.machine(d, ip)); err != nil {
+		b.Lab.Failed(d.Name, err)
+		return nil, fault.Reason(err), failed
 	}
-	if err == nil {
-		if made = b.bootOf(m.Name); made != nil {
-			return made, "", 0
-		}
-		return nil, "its boot was given up", waits // it was removed meanwhile
+	if made = b.Fetched(d.MAC); made != nil {
+		return made, "", 0
 	}
-	b.Lab.Failed(m.Name, err)
-	return nil, fault.Reason(err), failed
+	return nil, "its boot was given up", waits // it was removed meanwhile
 }
 
 // enter begins to prepare the boot of the device at an address, unless that goes on already.

@@ -285,13 +285,11 @@ func TestLoaderByHTTP(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(on.Loaders, "snponly.efi"), []byte("uefi"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hosts, _ := netboot.Boards(f.Server, nil, on, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}})
+	hosts, ask := netboot.Boards(f.Server, nil, on, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}})
 	from := hostOf(t, hosts, one.MAC)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /loader/{name}", func(w http.ResponseWriter, r *http.Request) { netboot.SendLoader(hosts, w, r) })
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.RemoteAddr = r.Header.Get("From")
-		mux.ServeHTTP(w, r)
+		ask(w, r)
 	}))
 	defer web.Close()
 	for _, c := range []struct {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -96,10 +97,16 @@ type Boot struct {
 	CommandLine    string
 }
 
+func (b Boot) kernel() string { return b.Kernel }
+func (b Boot) initrd() string { return b.Initrd }
+
 // Prepare makes the next boot of a machine: what the node is to boot now. What it
 // booted before is over.
 func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 	m = s.ofModel(m)
+	if err := s.moves(ctx, m); err != nil {
+		return Boot{}, err
+	}
 	last := s.bootBy(m.MAC)
 	s.replace(m.IP, nil) // before: what it still has to say is not of this boot
 	img, err := s.Lab.Boot(ctx, m.Name)
@@ -146,6 +153,30 @@ func (s *Server) Prepare(ctx context.Context, m Machine) (_ Boot, err error) {
 		s.Lab.Reached(ctx, m.Name, nodes.StepKernel)
 	}
 	return files, nil
+}
+
+// moves ends what is left of other boots where a machine boots now: its own at another
+// address, and that of who had this address before.
+func (s *Server) moves(ctx context.Context, m Machine) error {
+	if own := s.bootBy(m.MAC); own != nil && own.machine.IP != m.IP {
+		s.replace(own.machine.IP, nil)
+	}
+	other := s.bootAt(m.IP)
+	if other == nil || other.machine.MAC == m.MAC {
+		return nil
+	}
+	_, err := s.Store.Update(ctx, func(tx state.Tx) error {
+		r, found, err := records.Find(tx, string(other.machine.MAC))
+		if err != nil || !found || r.ID != other.ID {
+			return err
+		}
+		return records.Delete(tx, string(other.machine.MAC))
+	})
+	if err == nil {
+		s.replace(m.IP, nil)
+		s.Lab.Lost(other.node(), s.Now(), fmt.Sprintf("%s has its address", m.Name))
+	}
+	return err
 }
 
 // loaderOf is how the kernel of a machine comes into its memory.
@@ -230,6 +261,20 @@ func (s *Server) bootBy(mac ethernet.MAC) *boot {
 	return nil
 }
 
+// Booted are the addresses at which machines booted last.
+func (s *Server) Booted(ctx context.Context) (map[ethernet.MAC]netip.Addr, error) {
+	return state.Read(ctx, s.Store, func(r state.Reader) (map[ethernet.MAC]netip.Addr, error) {
+		all := map[ethernet.MAC]netip.Addr{}
+		for e, err := range records.Scan(r, "", "") {
+			if err != nil {
+				return nil, err
+			}
+			all[ethernet.MAC(e.Key)] = e.Value.IP
+		}
+		return all, nil
+	})
+}
+
 // Find returns the address of a machine that runs, by the name of its node.
 func (s *Server) Find(name string) (netip.Addr, bool) {
 	b := s.bootOf(nodes.Name(name))
@@ -237,6 +282,23 @@ func (s *Server) Find(name string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return b.machine.IP, true
+}
+
+// NodeAt returns the node whose machine runs at an address: what Find does the other way
+// round.
+func (s *Server) NodeAt(ip netip.Addr) (nodes.Name, bool) {
+	b := s.bootAt(ip)
+	if b == nil {
+		return "", false
+	}
+	return b.node(), true
+}
+
+// bootAt returns the last boot at an address, nil when there is none.
+func (s *Server) bootAt(ip netip.Addr) *boot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.boots[ip]
 }
 
 // bootOf returns the last boot of a node, nil when it has none.

@@ -38,6 +38,9 @@ func (s *Server) ofModel(m Machine) Machine {
 	return m
 }
 
+// pcConsoles are both on which PCs show what they do. Of boards the device tree tells where.
+const pcConsoles = "console=ttyS0,115200 console=tty0"
+
 // commandLine is what the kernel of a boot is told, with more from the label of its image. Of
 // what is there twice the last one counts: what the node is set to comes after the label.
 func (b *boot) commandLine(label string) string {
@@ -65,12 +68,12 @@ func (b *boot) commandLine(label string) string {
 	if m.Settings.Console != "" {
 		words = append(words, "console="+m.Settings.Console)
 	}
-	return eachConsoleOnce(strings.Join(words, " "))
+	return EachConsoleOnce(strings.Join(words, " "))
 }
 
-// eachConsoleOnce is a command line in which each console is named once, where it was last:
+// EachConsoleOnce is a command line in which each console is named once, where it was last:
 // the kernel writes to all of them, and programs to the last one.
-func eachConsoleOnce(line string) string {
+func EachConsoleOnce(line string) string {
 	var words []string
 	named := map[string]bool{}
 	for _, word := range slices.Backward(strings.Fields(line)) {

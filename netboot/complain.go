@@ -11,9 +11,9 @@ const (
 	complaintLimit = 1000        // machines that this is remembered of
 )
 
-// complain logs what a machine does wrong, or has no right to, unless something of it was
+// Complain logs what a machine does wrong, or has no right to, unless something of it was
 // logged lately: a machine must not fill the log of the server.
-func (s *Server) complain(from netip.Addr, what string, args ...any) {
+func (s *Server) Complain(from netip.Addr, what string, args ...any) {
 	s.mu.Lock()
 	now := time.Now()
 	last, lately := s.complained[from]
@@ -29,10 +29,10 @@ func (s *Server) complain(from netip.Addr, what string, args ...any) {
 	}
 }
 
-// fails logs, as complain does, why a machine does not get what it asked for with ctx,
+// fails logs, as Complain does, why a machine does not get what it asked for with ctx,
 // unless it is not waiting for that any more.
 func (s *Server) fails(ctx context.Context, b *boot, what string, err error) {
 	if ctx.Err() == nil {
-		s.complain(b.machine.IP, what, "node", b.node(), "err", err)
+		s.Complain(b.machine.IP, what, "node", b.node(), "err", err)
 	}
 }

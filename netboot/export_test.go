@@ -10,12 +10,13 @@ import (
 	"walt/netboot/tftp"
 )
 
-// Boards returns what answers the devices of a segment: by DHCP, and what iPXE on them is
-// to do.
+// Boards returns what answers the devices of a segment: by DHCP, and by HTTP.
 func Boards(s *Server, on BoardNetwork, segment Segment, devices Devices) (dhcp.Hosts, http.HandlerFunc) {
 	b := newBoards(s, on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1}, devices)
-	b.beCalled()
-	return b, b.script
+	s.segment.set(b, nil)
+	web := http.NewServeMux()
+	b.Handle(web)
+	return b, web.ServeHTTP
 }
 
 // Begin says why nobody begins to boot on a segment, nil when they do.
@@ -48,11 +49,6 @@ func ForgetServers(hosts dhcp.Hosts) { hosts.(*boards).forgetServers() }
 // Told are the files that devices ask for by TFTP.
 func Told(hosts dhcp.Hosts) tftp.Files { return told{hosts.(*boards), "TFTP"} }
 
-// SendLoader sends a loader to a device that asks by HTTP.
-func SendLoader(h dhcp.Hosts, w http.ResponseWriter, r *http.Request) {
-	h.(*boards).sendLoader(w, r)
-}
-
 // ForgetDoubles forgets that devices have the same MAC address.
 func ForgetDoubles(s *Server) {
 	s.mu.Lock()
@@ -77,6 +73,3 @@ func Files(ctx context.Context, s *Server, m Machine) (Boot, error) {
 
 // Stopped returns the boards whose ROMs have stopped, and why.
 func Stopped(hosts dhcp.Hosts) map[ethernet.MAC]string { return hosts.(*boards).stopped() }
-
-// SendUBoot sends the script for U-Boot to a device that asks by HTTP.
-func SendUBoot(h dhcp.Hosts, w http.ResponseWriter, r *http.Request) { h.(*boards).sendUBoot(w, r) }

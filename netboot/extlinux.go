@@ -50,14 +50,14 @@ func (w *waiting) try() error {
 	}
 	made, why, seconds := w.b.next(ctx, d, w.ip)
 	if made != nil {
-		if _, why = made.starts(w.b.kernelOf(ctx, made)); why == "" {
-			w.text, w.done = append(w.text, made.extlinux()...), true
+		if _, why = starts(made, w.b.kernelOf(ctx, made)); why == "" {
+			w.text, w.done = append(w.text, extlinuxBoots(made)...), true
 			return nil
 		}
 		seconds = failed
 	}
 	if w.text == nil {
-		w.b.complain(w.ip, "a board with U-Boot waits", "device", d.Name, "why", why)
+		w.b.Complain(w.ip, "a board with U-Boot waits", "device", d.Name, "why", why)
 	}
 	w.next = w.b.Now().Add(time.Duration(seconds) * time.Second)
 	return nil
@@ -86,11 +86,11 @@ func (w *waiting) ReadAt(p []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// extlinux is the configuration for a boot.
-func (b *boot) extlinux() string {
-	dir := "/" + b.ubootDir()
-	c := fmt.Sprintf("DEFAULT walt\nLABEL walt\n\tKERNEL %[1]skernel\n\tINITRD %[1]sinitrd\n\tAPPEND %[2]s\n", dir, b.CommandLine)
-	if b.hasDeviceTrees() {
+// extlinuxBoots is the configuration for a boot.
+func extlinuxBoots(made *Fetched) string {
+	dir := "/" + dirOf(made)
+	c := fmt.Sprintf("DEFAULT walt\nLABEL walt\n\tKERNEL %[1]skernel\n\tINITRD %[1]sinitrd\n\tAPPEND %[2]s\n", dir, made.CommandLine)
+	if hasDeviceTrees(made) {
 		c += "\tFDTDIR " + dir + "dtb\n"
 	}
 	return c

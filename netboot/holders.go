@@ -10,7 +10,6 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/nodes"
-	"walt/state"
 )
 
 // archParam is what iPXE tells with it, where nobody told the server before what it is.
@@ -55,7 +54,7 @@ func (b *boards) comes(r *http.Request, mac ethernet.MAC) (nodes.Device, bool, e
 	}
 	d, err = b.devices.Met(r.Context(), nodes.Arrival{MAC: mac, Model: modelOfArch(told.Get(archParam))})
 	if fault.As(err) != nil { // there are too many
-		b.complain(netip.Addr{}, "a device stays out", "mac", mac, "err", err)
+		b.Complain(netip.Addr{}, "a device stays out", "mac", mac, "err", err)
 		return d, false, nil
 	}
 	return d, err == nil, err
@@ -80,67 +79,24 @@ func (b *boards) scriptURL() string {
 	return fmt.Sprintf("http://%s/ipxe", netip.AddrPortFrom(b.Segment.Server, PortHTTP))
 }
 
-// moves ends what is left of other boots where a machine boots now: its own at another
-// address, and that of who had this address before.
-func (b *boards) moves(ctx context.Context, m Machine) error {
-	if own := b.bootBy(m.MAC); own != nil && own.machine.IP != m.IP {
-		b.replace(own.machine.IP, nil)
-	}
-	b.Server.mu.Lock()
-	other := b.boots[m.IP]
-	b.Server.mu.Unlock()
-	if other == nil || other.machine.MAC == m.MAC {
-		return nil
-	}
-	_, err := b.Store.Update(ctx, func(tx state.Tx) error {
-		r, found, err := records.Find(tx, string(other.machine.MAC))
-		if err != nil || !found || r.ID != other.ID {
-			return err
-		}
-		return records.Delete(tx, string(other.machine.MAC))
-	})
-	if err == nil {
-		b.replace(m.IP, nil)
-		b.Lab.Lost(other.node(), b.Now(), fmt.Sprintf("%s has its address", m.Name))
-	}
-	return err
-}
-
 // resume goes on with the boots of devices that run since before the server started.
 func (b *boards) resume(ctx context.Context) error {
-	type known struct {
-		mac ethernet.MAC
-		ip  netip.Addr
+	addresses := b.Booted
+	if b.DHCP == Full {
+		addresses = b.Leases
 	}
-	all, err := state.Read(ctx, b.Store, func(r state.Reader) (all []known, err error) {
-		if b.DHCP != Full {
-			for e, err := range records.Scan(r, "", "") {
-				if err != nil {
-					return nil, err
-				}
-				all = append(all, known{ethernet.MAC(e.Key), e.Value.IP})
-			}
-			return all, nil
-		}
-		for e, err := range leases.Scan(r, "", "") {
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, known{ethernet.MAC(e.Key), e.Value})
-		}
-		return all, nil
-	})
+	all, err := addresses(ctx)
 	if err != nil {
 		return err
 	}
-	for _, k := range all {
-		if !b.Net.Contains(k.ip) {
+	for mac, ip := range all {
+		if !b.Net.Contains(ip) {
 			continue
 		}
-		b.holds(k.ip, k.mac)
-		d, here, err := b.devices.Device(ctx, k.mac)
+		b.holds(ip, mac)
+		d, here, err := b.devices.Device(ctx, mac)
 		if err == nil && here && d.Kind == nodes.Node && !d.Virtual() { // whose host does that
-			_, err = b.Resume(ctx, b.machine(d, k.ip))
+			_, err = b.Resume(ctx, b.machine(d, ip))
 		}
 		if err != nil {
 			b.Log.Error("go on with a node that boots over the network", "node", d.Name, "err", err)

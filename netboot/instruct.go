@@ -22,7 +22,7 @@ import (
 func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 	b := s.who(r)
 	if b == nil || b.given() {
-		s.refuse(w, r)
+		s.Refuse(w, r)
 		return
 	}
 	i, err := s.instructions(r.Context(), b)
@@ -49,15 +49,6 @@ func (s *Server) who(r *http.Request) *boot {
 		return nil
 	}
 	return s.at(from.Addr().Unmap(), r.PathValue("token"))
-}
-
-// refuse is the answer to who has no right to what it asks for.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request) {
-	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		s.complain(from.Addr().Unmap(), "refused what boots a machine to who has no right to it")
-		s.refused(r.Context(), from.Addr().Unmap(), "HTTP "+what(r), "it is of another boot, or was given already")
-	}
-	http.Error(w, "this is not for you", http.StatusForbidden)
 }
 
 // instructions are those of a boot.

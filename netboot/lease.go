@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"walt/ethernet"
 	"walt/fault"
@@ -22,13 +23,6 @@ const fullTrouble = "full"
 
 var errFull = errors.New("all addresses are taken")
 
-// Lease returns the address of a machine on a network, of which the first one is the
-// server's.
-func (s *Server) Lease(ctx context.Context, mac ethernet.MAC, on netip.Prefix) (netip.Addr, error) {
-	first, last := Hosts(on)
-	return s.lease(ctx, mac, Segment{Net: on, Server: first, First: first, Last: last})
-}
-
 // Hosts are the first and the last address that somebody on an IPv4 network can have:
 // one is its name, and one is everybody's.
 func Hosts(on netip.Prefix) (first, last netip.Addr) {
@@ -39,14 +33,30 @@ func Hosts(on netip.Prefix) (first, last netip.Addr) {
 	return on.Masked().Addr().Next(), netip.AddrFrom4(b).Prev()
 }
 
-// lease returns the address of a device on a segment: the one that it had there, if it is
-// still one that devices get.
-func (s *Server) lease(ctx context.Context, mac ethernet.MAC, on Segment) (netip.Addr, error) {
-	ip, err := state.Read(ctx, s.Store, func(r state.Reader) (netip.Addr, error) {
-		ip, _, err := leases.Find(r, string(mac))
-		return ip, err
-	})
-	if err != nil || on.gives(ip) {
+// Pool are the addresses that machines on a network have: those from the first to the last,
+// but for what others have.
+type Pool struct {
+	Net         netip.Prefix
+	First, Last netip.Addr
+	Others      []netip.Addr // the zero Addr is nobody's
+}
+
+// PoolOf are all addresses of a network but the first one, which is the server's.
+func PoolOf(on netip.Prefix) Pool {
+	first, last := Hosts(on)
+	return Pool{Net: on, First: first.Next(), Last: last}
+}
+
+// has reports whether an address is one of them.
+func (p Pool) has(ip netip.Addr) bool {
+	return ip.IsValid() && ip.Compare(p.First) >= 0 && ip.Compare(p.Last) <= 0 && !slices.Contains(p.Others, ip)
+}
+
+// Lease returns the address of a machine: the one that it had before if that is still one of
+// the pool. The error is a fault when none is left.
+func (s *Server) Lease(ctx context.Context, mac ethernet.MAC, from Pool) (netip.Addr, error) {
+	ip, err := s.Leased(ctx, mac)
+	if err != nil || from.has(ip) {
 		return ip, err
 	}
 	_, err = s.Store.Update(ctx, func(tx state.Tx) error {
@@ -57,8 +67,8 @@ func (s *Server) lease(ctx context.Context, mac ethernet.MAC, on Segment) (netip
 			}
 			taken[e.Value] = true
 		}
-		for ip = on.First; ip.Compare(on.Last) <= 0; ip = ip.Next() {
-			if on.gives(ip) && !taken[ip] {
+		for ip = from.First; ip.Compare(from.Last) <= 0; ip = ip.Next() {
+			if from.has(ip) && !taken[ip] {
 				return leases.Put(tx, string(mac), ip)
 			}
 		}
@@ -66,7 +76,7 @@ func (s *Server) lease(ctx context.Context, mac ethernet.MAC, on Segment) (netip
 	})
 	switch {
 	case errors.Is(err, errFull):
-		why := fmt.Sprintf("the network %s has no address left for a machine", on.Net)
+		why := fmt.Sprintf("the network %s has no address left for a machine", from.Net)
 		s.Lab.Troubled(ctx, fullTrouble, nodes.Trouble{Text: why + "; forget devices that came by themselves and booted nothing: device forget --unknown"})
 		return ip, fault.Failedf("%s", why)
 	case err == nil:
@@ -75,9 +85,26 @@ func (s *Server) lease(ctx context.Context, mac ethernet.MAC, on Segment) (netip
 	return ip, err
 }
 
-// gives reports whether devices get an address.
-func (on Segment) gives(ip netip.Addr) bool {
-	return ip.IsValid() && ip.Compare(on.First) >= 0 && ip.Compare(on.Last) <= 0 && ip != on.Server && ip != on.Router && ip != on.DNS
+// Leased returns the address that a machine had last, the zero Addr when it had none.
+func (s *Server) Leased(ctx context.Context, mac ethernet.MAC) (netip.Addr, error) {
+	return state.Read(ctx, s.Store, func(r state.Reader) (netip.Addr, error) {
+		ip, _, err := leases.Find(r, string(mac))
+		return ip, err
+	})
+}
+
+// Leases are the addresses that machines had last.
+func (s *Server) Leases(ctx context.Context) (map[ethernet.MAC]netip.Addr, error) {
+	return state.Read(ctx, s.Store, func(r state.Reader) (map[ethernet.MAC]netip.Addr, error) {
+		all := map[ethernet.MAC]netip.Addr{}
+		for e, err := range leases.Scan(r, "", "") {
+			if err != nil {
+				return nil, err
+			}
+			all[ethernet.MAC(e.Key)] = e.Value
+		}
+		return all, nil
+	})
 }
 
 // renewed notes what a machine says of the lease that another server gave it.

@@ -27,9 +27,18 @@ import (
 // some boards.
 var loaders = map[uint16]string{0: "undionly.kpxe", 7: "snponly.efi", 9: "snponly.efi", 16: "snponly.efi"}
 
+// filesOf are the files of loaders, each once.
+func filesOf(all ...map[uint16]string) (names []string) {
+	for _, some := range all {
+		names = slices.AppendSeq(names, maps.Values(some))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // LackingLoaders are the files for firmware of PCs that are not in a directory.
 func LackingLoaders(dir string) (lacking []string) {
-	for _, name := range slices.Compact(slices.Sorted(maps.Values(loaders))) {
+	for _, name := range filesOf(loaders) {
 		if i, err := os.Stat(filepath.Join(dir, name)); err != nil || !i.Mode().IsRegular() {
 			lacking = append(lacking, name)
 		}
@@ -93,14 +102,9 @@ func (b *boards) loaderURL(name string) string {
 }
 
 // sendLoader sends such firmware iPXE. It asks for the size first.
-func (b *boards) sendLoader(w http.ResponseWriter, r *http.Request) {
+func (b *boards) sendLoader(w http.ResponseWriter, r *http.Request, name string) {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return
-	}
-	name := r.PathValue("name")
-	if !isLoader(name) {
-		b.noFile(w, r)
 		return
 	}
 	f, err := told{b, "HTTP"}.Open(from.Addr().Unmap(), name)
@@ -109,7 +113,7 @@ func (b *boards) sendLoader(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
-	err = send(w, r, "application/efi", io.NewSectionReader(f, 0, f.Size), func(bytes int64, took time.Duration) {
+	err = SendFile(w, r, "application/efi", io.NewSectionReader(f, 0, f.Size), func(bytes int64, took time.Duration) {
 		if r.Method == http.MethodGet {
 			f.Sent(bytes, took)
 		}
@@ -139,29 +143,24 @@ func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
 // is in another one.
 var errOthers = errors.New("there is no such file here")
 
-// isLoader reports whether a file is iPXE, by its name.
-func isLoader(name string) bool {
-	return slices.Contains(slices.Collect(maps.Values(loaders)), name) || slices.Contains(slices.Collect(maps.Values(ownDrivers)), name)
-}
-
 // loaderFile is iPXE.
 func (b *boards) loaderFile(client netip.Addr, _ ethernet.MAC, name string) (tftp.File, error) {
-	if !isLoader(name) {
+	if !slices.Contains(filesOf(loaders, ownDrivers), name) {
 		return tftp.File{}, errOthers
 	}
 	f, err := os.Open(filepath.Join(b.Loaders, name))
 	if err != nil {
-		b.complain(client, "a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "err", err)
+		b.Complain(client, "a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "err", err)
 		return tftp.File{}, err
 	}
 	return whole(f)
 }
 
 // bootFile is one of the files that a boot starts with.
-func (b *boards) bootFile(ctx context.Context, made *boot, which func(Boot) string) (tftp.File, error) {
-	f, err := b.openFile(ctx, made, which)
+func (b *boards) bootFile(ctx context.Context, made *Fetched, open func(context.Context) (*os.File, error)) (tftp.File, error) {
+	f, err := open(ctx)
 	if err != nil {
-		b.fails(ctx, made, "send what a machine starts with", err)
+		b.Complain(made.IP, "send what a machine starts with", "node", made.Name, "err", err)
 		return tftp.File{}, err
 	}
 	return whole(f)

@@ -10,7 +10,6 @@ import (
 	"walt/names"
 	"walt/nodes"
 	"walt/pause"
-	"walt/state"
 )
 
 // Questions about names of others that the resolver of the configuration is asked at once:
@@ -77,30 +76,20 @@ func (b *boards) addressOf(ctx context.Context, name string) (netip.Addr, bool) 
 	if err != nil || !here || b.DHCP != Full {
 		return netip.Addr{}, false
 	}
-	ip, err := state.Read(ctx, b.Store, func(r state.Reader) (netip.Addr, error) {
-		ip, _, err := leases.Find(r, string(d.MAC))
-		return ip, err
-	})
+	ip, err := b.Leased(ctx, d.MAC)
 	return ip, err == nil && b.Net.Contains(ip)
 }
 
 // nameAt finds the name of who has an address of the segment.
 func (b *boards) nameAt(ctx context.Context, ip netip.Addr) (string, bool) {
-	b.Server.mu.Lock()
-	boot := b.boots[ip]
-	b.Server.mu.Unlock()
-	if boot != nil {
-		return string(boot.node()), true
+	if n, runs := b.NodeAt(ip); runs {
+		return string(n), true
 	}
 	if b.DHCP != Full { // nobody else is known here
 		return "", false
 	}
-	mac, known := b.holder(ip)
-	if !known {
-		return "", false
-	}
-	d, here, err := b.devices.Device(ctx, mac)
-	return string(d.Name), here && err == nil
+	n, here := b.Called(ctx, ip)
+	return string(n), here
 }
 
 // resolvers has the resolver of the configuration asked, of each device only so much at

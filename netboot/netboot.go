@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -153,14 +155,13 @@ type Server struct {
 	complained map[netip.Addr]time.Time // when something of it was last logged
 
 	segment *latest[*boards] // that is served
-	// called are how segments know whose an address is.
-	called []func(context.Context, netip.Addr) (nodes.Name, bool)
+	sites   map[Site]struct{}
 }
 
 // New makes a server, which Serve makes live.
 func New(c Config) *Server {
 	t := make(turns, modulesAtOnce)
-	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, roots: map[*nfs.Server]struct{}{}, findings: map[pair]finding{}, segment: newLatest[*boards](), files: newArtefacts(c.Dir, t)}
+	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, roots: map[*nfs.Server]struct{}{}, sites: map[Site]struct{}{}, findings: map[pair]finding{}, segment: newLatest[*boards](), files: newArtefacts(c.Dir, t)}
 }
 
 // Network is how machines reach the server: sockets of a network of theirs.
@@ -171,6 +172,16 @@ type Network interface {
 	// Prod has a machine find out whether the server still knows a connection of it, from
 	// a port of the machine to one of the server. One that it knows is not disturbed.
 	Prod(server uint16, machine netip.AddrPort)
+}
+
+// Site is a network whose machines start by themselves, and ask what to do.
+type Site interface {
+	// Handle adds what they ask for by HTTP.
+	Handle(*http.ServeMux)
+	// Begin serves what else they begin to boot with, until ctx ends.
+	Begin(ctx context.Context) error
+	// Called returns what the device at an address is called, false when there is none.
+	Called(context.Context, netip.Addr) (nodes.Name, bool)
 }
 
 // Tree implements nfs.Exports: a machine sees the image that it boots.
@@ -200,6 +211,28 @@ func (s *Server) Serve(ctx context.Context, on Network) error {
 	})
 }
 
+// ServeSite serves those of a site, until ctx ends.
+func (s *Server) ServeSite(ctx context.Context, on Network, site Site) error {
+	s.mu.Lock()
+	s.sites[site] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.sites, site)
+	}()
+	web := s.handlers()
+	site.Handle(web)
+	return s.serve(ctx, on, web, site.Begin)
+}
+
+// served are the sites that are served.
+func (s *Server) served() []Site {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.sites))
+}
+
 // handlers answer what machines ask for by HTTP.
 func (s *Server) handlers() *http.ServeMux {
 	mux := http.NewServeMux()
@@ -212,8 +245,8 @@ func (s *Server) handlers() *http.ServeMux {
 	return mux
 }
 
-// serve serves what machines boot, and their agents, beside what gives them addresses.
-func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, addresses func(context.Context) error) error {
+// serve serves what machines boot, and their agents, beside what they begin with.
+func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, begin func(context.Context) error) error {
 	var listeners []net.Listener
 	closeAll := func() {
 		for _, l := range listeners {
@@ -224,7 +257,7 @@ func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, a
 	for _, port := range []uint16{PortHTTP, PortNFS, PortAgent} {
 		l, err := on.Listen(port)
 		if err != nil {
-			return unopened(port, err)
+			return fmt.Errorf("serve machines on port %d: %w", port, err)
 		}
 		listeners = append(listeners, l)
 	}
@@ -243,7 +276,7 @@ func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, a
 	})
 	g.Go(func() error { return files.Serve(listeners[1]) })
 	g.Go(func() error { return s.listen(ctx, on, listeners[2]) })
-	g.Go(func() error { return addresses(ctx) })
+	g.Go(func() error { return begin(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		return errors.Join(web.Close(), files.Close(), listeners[2].Close())

@@ -360,12 +360,12 @@ func TestServerWithoutAgents(t *testing.T) {
 func TestLeases(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	small := netip.MustParsePrefix("10.0.0.0/29") // the server, five machines, everybody
+	small := netboot.PoolOf(netip.MustParsePrefix("10.0.0.0/29")) // the server, five machines, everybody
 	taken := map[netip.Addr]bool{netip.MustParseAddr("10.0.0.1"): true}
 	for i := range 5 {
 		mac := ethernet.MAC(fmt.Sprintf("52:54:00:00:00:%02d", i))
 		ip, err := f.Lease(t.Context(), mac, small)
-		if err != nil || taken[ip] || !small.Contains(ip) {
+		if err != nil || taken[ip] || !small.Net.Contains(ip) {
 			t.Fatalf("%v, %v", ip, err)
 		}
 		taken[ip] = true
@@ -388,7 +388,7 @@ func TestLeases(t *testing.T) {
 	if _, err := f.Lease(t.Context(), "52:54:00:00:00:66", small); err != nil {
 		t.Error(err)
 	}
-	if ip, err := f.Lease(t.Context(), "52:54:00:00:00:66", netip.MustParsePrefix("10.1.0.0/24")); err != nil || ip != netip.MustParseAddr("10.1.0.2") {
+	if ip, err := f.Lease(t.Context(), "52:54:00:00:00:66", netboot.PoolOf(netip.MustParsePrefix("10.1.0.0/24"))); err != nil || ip != netip.MustParseAddr("10.1.0.2") {
 		t.Errorf("on another network: %v, %v", ip, err)
 	}
 }

@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,13 @@ func (s *Server) found(at pair) (f finding, known bool) {
 func (s *Server) Look(ctx context.Context, img images.Image, model images.Model) error {
 	_, err := s.look(ctx, img, model)
 	return err
+}
+
+// KernelOf returns the digest of the image whose kernel machines of a model boot an image with:
+// of the one that lends it, or its own.
+func (s *Server) KernelOf(ctx context.Context, img images.Image, model images.Model) (string, error) {
+	o, err := s.look(ctx, img, model)
+	return cmp.Or(o.at.lender, o.at.image), err
 }
 
 // look finds out what comes of booting an image on machines of a model.

@@ -13,9 +13,6 @@ import (
 	"walt/nodes"
 )
 
-// fileLimit is how long a machine may take for one of these files.
-const fileLimit = 10 * time.Minute
-
 // Host implements dhcp.Hosts: machines are answered as long as they have a boot.
 func (s *Server) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	b := s.bootBy(c.MAC)
@@ -57,14 +54,14 @@ func (b *boot) script(failing string) string {
 
 func (s *Server) sendKernel(w http.ResponseWriter, r *http.Request) {
 	if b := s.fetches(w, r); b != nil {
-		s.sendFile(w, r, b, nodes.StepKernel, func(f Boot) string { return f.Kernel })
+		s.sendFile(w, r, b, nodes.StepKernel, Boot.kernel)
 	}
 }
 
 func (s *Server) sendInitrd(w http.ResponseWriter, r *http.Request) {
 	if b := s.fetches(w, r); b != nil {
 		s.Lab.Reached(r.Context(), b.node(), nodes.StepKernel) // the script has that before
-		s.sendFile(w, r, b, nodes.StepInitramfs, func(f Boot) string { return f.Initrd })
+		s.sendFile(w, r, b, nodes.StepInitramfs, Boot.initrd)
 	}
 }
 
@@ -72,8 +69,8 @@ func (s *Server) sendInitrd(w http.ResponseWriter, r *http.Request) {
 // refused: its agent has come, or it starts otherwise.
 func (s *Server) fetches(w http.ResponseWriter, r *http.Request) *boot {
 	b := s.who(r)
-	if b == nil || b.CommandLine == "" || b.given() {
-		s.refuse(w, r)
+	if b == nil || !b.isFetched() {
+		s.Refuse(w, r)
 		return nil
 	}
 	return b
@@ -84,7 +81,7 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, b *boot, step 
 	f, err := s.openFile(r.Context(), b, which)
 	if err == nil {
 		defer f.Close()
-		err = send(w, r, "application/octet-stream", f, func(bytes int64, took time.Duration) {
+		err = SendFile(w, r, "application/octet-stream", f, func(bytes int64, took time.Duration) {
 			s.Lab.Sent(r.Context(), b.node(), step, bytes, took)
 		})
 	}
@@ -92,19 +89,6 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, b *boot, step 
 		s.fails(r.Context(), b, "send what a machine starts with", err)
 		http.Error(w, "not now", http.StatusServiceUnavailable)
 	}
-}
-
-// send sends a file, or the range of it that is asked for, and says how many bytes that were.
-// When it fails nothing was sent.
-func send(w http.ResponseWriter, r *http.Request, kind string, f io.ReadSeeker, sent func(bytes int64, took time.Duration)) error {
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fileLimit)); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", kind)
-	began, out := time.Now(), &counter{ResponseWriter: w}
-	http.ServeContent(out, r, "", time.Time{}, f)
-	sent(out.bytes, time.Since(began))
-	return nil
 }
 
 func (s *Server) openFile(ctx context.Context, b *boot, which func(Boot) string) (*os.File, error) {

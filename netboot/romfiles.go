@@ -69,13 +69,11 @@ func (b *boards) raspberryFile(ip netip.Addr, mac ethernet.MAC, name string) (tf
 
 // romBoot is the boot of which a board asks for a file: a new one for the first file after
 // it asked for its address. nil: there is none.
-func (b *boards) romBoot(ctx context.Context, r *rom, d nodes.Device, ip netip.Addr) (*boot, error) {
+func (b *boards) romBoot(ctx context.Context, r *rom, d nodes.Device, ip netip.Addr) (*Fetched, error) {
 	b.mu.Lock()
 	fresh, begun := r.fresh, r.begun
-	made := b.bootBy(d.MAC)
-	if made == nil || made.given() || made.CommandLine == "" {
-		fresh = true
-	}
+	made := b.Fetched(d.MAC)
+	fresh = fresh || made == nil
 	r.begun = fresh
 	b.mu.Unlock()
 	switch {
@@ -92,17 +90,17 @@ func (b *boards) romBoot(ctx context.Context, r *rom, d nodes.Device, ip netip.A
 }
 
 // romBegins prepares the boot of a board.
-func (b *boards) romBegins(ctx context.Context, d nodes.Device, ip netip.Addr) (*boot, error) {
+func (b *boards) romBegins(ctx context.Context, d nodes.Device, ip netip.Addr) (*Fetched, error) {
 	made, why, _ := b.next(ctx, d, ip)
 	if made == nil {
 		if why == preparing {
 			return nil, tftp.ErrLater
 		}
-		b.complain(ip, "a board cannot boot yet", "device", d.Name, "why", why)
+		b.Complain(ip, "a board cannot boot yet", "device", d.Name, "why", why)
 		return nil, fs.ErrNotExist
 	}
 	if err := b.fits(ctx, made); err != nil {
-		b.Lab.Failed(made.node(), err)
+		b.Lab.Failed(made.Name, err)
 		b.Over(ip)
 		return nil, err
 	}
@@ -110,7 +108,7 @@ func (b *boards) romBegins(ctx context.Context, d nodes.Device, ip netip.Addr) (
 }
 
 // romPart is a file of a boot.
-func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.File, error) {
+func (b *boards) romPart(ctx context.Context, made *Fetched, name string) (tftp.File, error) {
 	switch name {
 	case romConfig:
 		own, err := b.readRomFile(ctx, made, name)
@@ -120,14 +118,14 @@ func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.Fil
 		return text(romSettings(made, own))
 	case romCommandLine:
 		consoles := "console=serial0,115200 console=tty1 "
-		if made.machine.Settings.Console != "" { // which its line has
+		if made.Settings.Console != "" { // which its line has
 			consoles = ""
 		}
-		return text([]byte(eachConsoleOnce(consoles+made.CommandLine) + "\n"))
+		return text([]byte(EachConsoleOnce(consoles+made.CommandLine) + "\n"))
 	case romKernelFile:
 		return b.romKernel(ctx, made)
 	case romInitrdFile:
-		b.Lab.Reached(ctx, made.node(), nodes.StepKernel) // nothing follows it
+		b.Lab.Reached(ctx, made.Name, nodes.StepKernel) // nothing follows it
 		return b.romInitrd(ctx, made)
 	}
 	return b.romFile(ctx, made, name)
@@ -137,9 +135,9 @@ func (b *boards) romPart(ctx context.Context, made *boot, name string) (tftp.Fil
 var ours = []string{"kernel", "initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs", "cmdline", "os_prefix", "arm_64bit"}
 
 // romSettings is config.txt: what the image says in its own, but for what is booted.
-func romSettings(made *boot, own []byte) []byte {
+func romSettings(made *Fetched, own []byte) []byte {
 	var s strings.Builder
-	fmt.Fprintf(&s, "# for this boot of %s, with what its image has in config.txt\n", made.node())
+	fmt.Fprintf(&s, "# for this boot of %s, with what its image has in config.txt\n", made.Name)
 	for line := range strings.Lines(string(own)) {
 		key, _, _ := strings.Cut(strings.TrimSpace(line), "=")
 		key, _, _ = strings.Cut(key, " ")
@@ -148,7 +146,7 @@ func romSettings(made *boot, own []byte) []byte {
 		}
 	}
 	wide := 0
-	if made.arch() == "arm64" {
+	if made.Arch == "arm64" {
 		wide = 1
 	}
 	fmt.Fprintf(&s, "[all]\narm_64bit=%d\nkernel=%s\ninitramfs %s followkernel\ncmdline=%s\nenable_uart=1\n", wide, romKernelFile, romInitrdFile, romCommandLine)
@@ -159,7 +157,7 @@ func romSettings(made *boot, own []byte) []byte {
 const romConfigLimit = 64 << 10
 
 // readRomFile reads a small file of an image.
-func (b *boards) readRomFile(ctx context.Context, made *boot, name string) ([]byte, error) {
+func (b *boards) readRomFile(ctx context.Context, made *Fetched, name string) ([]byte, error) {
 	f, err := b.romFile(ctx, made, name)
 	if err != nil {
 		return nil, err
@@ -170,15 +168,15 @@ func (b *boards) readRomFile(ctx context.Context, made *boot, name string) ([]by
 
 // romFile is a file of the image of a boot, or of the one that lends it its kernel, or
 // else of the one that lends firmware.
-func (b *boards) romFile(ctx context.Context, made *boot, name string) (tftp.File, error) {
-	dirs := []string{"boot/firmware", path.Join("boot", string(made.machine.Model)), "boot", "usr/lib/raspi-firmware"}
-	for _, r := range made.roots {
-		if f, err := findIn(r.tree, dirs, name); !errors.Is(err, fs.ErrNotExist) {
+func (b *boards) romFile(ctx context.Context, made *Fetched, name string) (tftp.File, error) {
+	dirs := []string{"boot/firmware", path.Join("boot", string(made.Model)), "boot", "usr/lib/raspi-firmware"}
+	for _, tree := range made.Trees {
+		if f, err := findIn(tree, dirs, name); !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
 	}
 	if strings.HasSuffix(name, ".dtb") { // that of the kernel goes before one that is lent
-		p, err := made.plan(made.arch())
+		p, err := made.Plan()
 		if err != nil {
 			return tftp.File{}, err
 		}
@@ -190,7 +188,7 @@ func (b *boards) romFile(ctx context.Context, made *boot, name string) (tftp.Fil
 	}
 	lender, found, err := b.firmwareImage(ctx)
 	if err != nil {
-		b.complain(made.machine.IP, "a board gets no firmware that its image does not have", "node", made.node(), "err", err)
+		b.Complain(made.IP, "a board gets no firmware that its image does not have", "node", made.Name, "err", err)
 	}
 	if err != nil || !found {
 		return tftp.File{}, fs.ErrNotExist

@@ -21,11 +21,11 @@ func romBlock(m images.Model) int64 {
 
 // fits returns a fault when the ROM of a board cannot load a boot, since it counts too few
 // blocks.
-func (b *boards) fits(ctx context.Context, made *boot) error {
-	most := mostBlocks * romBlock(made.machine.Model)
+func (b *boards) fits(ctx context.Context, made *Fetched) error {
+	most := mostBlocks * romBlock(made.Model)
 	for _, part := range []struct {
 		what, hint string
-		open       func(context.Context, *boot) (tftp.File, error)
+		open       func(context.Context, *Fetched) (tftp.File, error)
 	}{
 		{"kernel", "give the image a smaller one; of those for arm64 the board's firmware loads what gzip makes of them", b.romKernel},
 		{"initramfs", "give the image a kernel with fewer modules", b.romInitrd},
@@ -36,7 +36,7 @@ func (b *boards) fits(ctx context.Context, made *boot) error {
 		}
 		f.Close()
 		if f.Size >= most {
-			return fault.Failedf("the image cannot boot a %s: its %s has %d MiB, and the board's firmware loads less than %d", made.machine.Model, part.what, f.Size>>20, (most+1<<20)>>20).
+			return fault.Failedf("the image cannot boot a %s: its %s has %d MiB, and the board's firmware loads less than %d", made.Model, part.what, f.Size>>20, (most+1<<20)>>20).
 				WithHint("%s", part.hint)
 		}
 	}
@@ -45,9 +45,9 @@ func (b *boards) fits(ctx context.Context, made *boot) error {
 
 // romKernel is the kernel of a boot: as it is in the image if that has it compressed in a way
 // that ROMs know, which are slow with large files, and count few blocks.
-func (b *boards) romKernel(ctx context.Context, made *boot) (tftp.File, error) {
-	if made.arch() == "arm64" {
-		p, err := made.plan(made.arch())
+func (b *boards) romKernel(ctx context.Context, made *Fetched) (tftp.File, error) {
+	if made.Arch == "arm64" {
+		p, err := made.Plan()
 		if err != nil {
 			return tftp.File{}, err
 		}
@@ -61,10 +61,10 @@ func (b *boards) romKernel(ctx context.Context, made *boot) (tftp.File, error) {
 		}
 		f.Close()
 	}
-	return b.bootFile(ctx, made, func(f Boot) string { return f.Kernel })
+	return b.bootFile(ctx, made, made.Kernel)
 }
 
 // romInitrd is the initramfs of a boot.
-func (b *boards) romInitrd(ctx context.Context, made *boot) (tftp.File, error) {
-	return b.bootFile(ctx, made, func(f Boot) string { return f.Initrd })
+func (b *boards) romInitrd(ctx context.Context, made *Fetched) (tftp.File, error) {
+	return b.bootFile(ctx, made, made.Initrd)
 }

@@ -90,7 +90,7 @@ func (b *boot) root() instructions.Root {
 func (s *Server) sendRoot(w http.ResponseWriter, r *http.Request) {
 	b := s.who(r)
 	if b == nil || !b.RAM || b.isRooted() {
-		s.refuse(w, r)
+		s.Refuse(w, r)
 		return
 	}
 	layer, err := strconv.Atoi(r.PathValue("layer"))

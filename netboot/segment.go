@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -54,6 +55,11 @@ type Segment struct {
 	Loaders string
 }
 
+// pool are the addresses that devices get there.
+func (on Segment) pool() Pool {
+	return Pool{Net: on.Net, First: on.First, Last: on.Last, Others: []netip.Addr{on.Server, on.Router, on.DNS}}
+}
+
 // BoardNetwork is how boards and PCs reach the server.
 type BoardNetwork interface {
 	Network
@@ -74,27 +80,31 @@ type BoardNetwork interface {
 // unless another server does: mac is who asks for that.
 func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) error {
 	b := newBoards(s, on, segment, mac, devices)
-	b.beCalled()
+	s.segment.set(b, nil)
 	if err := b.resume(ctx); err != nil {
 		return err
 	}
-	web := s.handlers()
-	web.HandleFunc("GET /ipxe", b.script)
-	web.HandleFunc("GET /loader/{name}", b.sendLoader)
-	web.HandleFunc("GET /boot/start.ipxe", b.script)
-	web.HandleFunc("GET /boot/start.uboot", b.sendUBoot)
-	return s.serve(ctx, on, web, func(ctx context.Context) error {
-		var answering sync.WaitGroup
-		defer answering.Wait()
-		answering.Go(func() { b.serveNames(ctx) }) // ends with ctx
-		answering.Go(func() { b.serveTime(ctx) })  // so does this
-		return b.begin(ctx)
-	})
+	return s.ServeSite(ctx, on, b)
 }
 
-// begin serves what devices begin to boot with: addresses and loaders. While it cannot, or
-// another server gives addresses, those go on that run already, and it tries again.
-func (b *boards) begin(ctx context.Context) error {
+// Handle implements netboot.Site.
+func (b *boards) Handle(web *http.ServeMux) {
+	web.HandleFunc("GET /ipxe", b.script)
+	web.HandleFunc("GET /boot/start.ipxe", b.script)
+	web.HandleFunc("GET /boot/start.uboot", b.sendUBoot)
+	for _, name := range filesOf(loaders, ownDrivers) {
+		web.HandleFunc("GET /loader/"+name, func(w http.ResponseWriter, r *http.Request) { b.sendLoader(w, r, name) })
+	}
+}
+
+// Begin implements netboot.Site: it serves addresses and loaders, names and the time. While it
+// cannot serve the former, or another server gives addresses, those go on that run already, and
+// it tries again.
+func (b *boards) Begin(ctx context.Context) error {
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	answering.Go(func() { b.serveNames(ctx) }) // ends with ctx
+	answering.Go(func() { b.serveTime(ctx) })  // so does this
 	if b.DHCP == Full {
 		var hearing sync.WaitGroup
 		defer hearing.Wait()
@@ -144,7 +154,7 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 	dial := func(to netip.AddrPort) (net.Conn, error) {
 		c, err := b.on.DialUDP(to, b.direct(to.Addr().Unmap()))
 		if err != nil {
-			b.complain(to.Addr(), "answer who asks for a file", "err", err)
+			b.Complain(to.Addr(), "answer who asks for a file", "err", err)
 		}
 		return c, err
 	}

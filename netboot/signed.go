@@ -1,7 +1,6 @@
 package netboot
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,11 +102,11 @@ func (b *boards) openSignedOf(ctx context.Context, d nodes.Device, name string) 
 	if err != nil {
 		return tftp.File{}, err
 	}
-	o, err := b.Server.look(ctx, img, d.Model)
+	kernel, err := b.KernelOf(ctx, img, d.Model)
 	if err != nil {
 		return tftp.File{}, err
 	}
-	tree, _, release, err := b.Library.Hold(ctx, cmp.Or(o.at.lender, o.at.image))
+	tree, _, release, err := b.Library.Hold(ctx, kernel)
 	if err != nil {
 		return tftp.File{}, err
 	}
@@ -177,7 +176,7 @@ func (b *boards) grubScript(mac ethernet.MAC, ip netip.Addr, fails bool) (string
 	if made == nil {
 		return grubAgain(seconds, why), nil
 	}
-	return made.grubScript(), nil
+	return grubBoots(made), nil
 }
 
 // grubAgain is a script that shows why a device does not boot.
@@ -185,17 +184,17 @@ func grubAgain(seconds int, why string) string {
 	return fmt.Sprintf("set walt_ask=%s\necho 'walt: %s; it asks again every %d s'\nsleep %d\n", grubAsks, shown(why), seconds, seconds)
 }
 
-// grubScript is the script of a boot. When it fails, GRUB says so, and asks again.
-func (b *boot) grubScript() string {
+// grubBoots is the script of a boot. When it fails, GRUB says so, and asks again.
+func grubBoots(made *Fetched) string {
 	var args strings.Builder
-	for word := range strings.FieldsSeq(b.CommandLine) {
+	for word := range strings.FieldsSeq(made.CommandLine) {
 		args.WriteString(" '" + word + "'")
 	}
-	dir := fmt.Sprintf("(tftp,%s)/%s", b.machine.Server, b.ubootDir())
+	dir := fmt.Sprintf("(tftp,%s)/%s", made.Server, dirOf(made))
 	return fmt.Sprintf(`set walt_ask=%[1]s
 echo 'walt: %[2]s boots over the network'
 if linux %[3]skernel%[4]s; then
 	if initrd %[3]sinitrd; then boot; fi
 fi
-`, grubFails, b.node(), dir, args.String())
+`, grubFails, made.Name, dir, args.String())
 }

@@ -3,9 +3,7 @@ package netboot
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
-	"net/http"
 	"net/netip"
 	"path"
 	"slices"
@@ -23,7 +21,7 @@ import (
 func (b *boards) asked(ctx context.Context, c dhcp.Client, d nodes.Device) {
 	switch {
 	case !c.Boots():
-		if boot := b.bootBy(c.MAC); boot == nil || !boot.hasAgent() {
+		if !b.Connected(c.MAC) {
 			b.Lab.Strayed(ctx, d.Name)
 		}
 	case slices.Contains(c.Users, "iPXE") && b.isLoaded(c.MAC): // what it loaded runs
@@ -33,13 +31,6 @@ func (b *boards) asked(ctx context.Context, c dhcp.Client, d nodes.Device) {
 		b.setLoaded(c.MAC, false)
 		b.Lab.Reached(ctx, d.Name, nodes.StepAddress)
 	}
-}
-
-// hasAgent reports whether the agent of a boot is connected.
-func (b *boot) hasAgent() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.agent != nil
 }
 
 func (b *boards) isLoaded(mac ethernet.MAC) bool {
@@ -74,17 +65,8 @@ func (b *boards) setLoaded(mac ethernet.MAC, is bool) {
 	}
 }
 
-// beCalled has the server find the devices of the segment by their addresses, and know
-// where its own machines are there.
-func (b *boards) beCalled() {
-	b.segment.set(b, nil)
-	b.Server.mu.Lock()
-	defer b.Server.mu.Unlock()
-	b.called = append(b.called, b.calls)
-}
-
-// calls returns what the device at an address is called.
-func (b *boards) calls(ctx context.Context, ip netip.Addr) (nodes.Name, bool) {
+// Called implements netboot.Site.
+func (b *boards) Called(ctx context.Context, ip netip.Addr) (nodes.Name, bool) {
 	mac, known := b.holder(ip)
 	if !known {
 		return "", false
@@ -114,7 +96,7 @@ func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			t.complain(client, "a device does not get a file", "file", asked, "err", err)
+			t.Complain(client, "a device does not get a file", "file", asked, "err", err)
 		}
 		t.refused(ctx, client, asked, reason(err))
 		return f, err
@@ -122,7 +104,7 @@ func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 	mac, _ := t.holder(client) // it has one, or it got nothing
 	f.Refused = func(why string) { t.refused(ctx, client, asked, why) }
 	f.Sent = func(bytes int64, took time.Duration) {
-		n, here := t.calls(ctx, client)
+		n, here := t.Called(ctx, client)
 		if !here {
 			return
 		}
@@ -137,6 +119,13 @@ func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 		t.Lab.Reached(ctx, n, step)
 	}
 	return f, nil
+}
+
+// refused tells the lab of a file that the device at an address does not get.
+func (b *boards) refused(ctx context.Context, from netip.Addr, file, why string) {
+	if n, here := b.Called(ctx, from); here {
+		b.Lab.Refused(ctx, n, file, why)
+	}
 }
 
 // stepOf is the step that a file is for, by its name.
@@ -165,66 +154,3 @@ func reason(err error) string {
 	}
 	return "it is of another boot, or the server failed to read it"
 }
-
-// refused tells the lab of a file that who has an address does not get.
-func (s *Server) refused(ctx context.Context, from netip.Addr, file, why string) {
-	s.mu.Lock()
-	b, called := s.boots[from], s.called
-	s.mu.Unlock()
-	if b != nil {
-		s.Lab.Refused(ctx, b.node(), file, why)
-		return
-	}
-	for _, calls := range called {
-		if n, here := calls(ctx, from); here {
-			s.Lab.Refused(ctx, n, file, why)
-			return
-		}
-	}
-}
-
-// refuseFiles tells what a machine does wrong that reads files by NFS.
-func (s *Server) refuseFiles(from netip.Addr, why string, args ...any) {
-	s.complain(from, why, args...)
-	if what, is := strings.CutPrefix(why, "nfs: refused "); is { // else it may be no boot's
-		s.refused(context.Background(), from, "NFS", "refused "+what)
-	}
-}
-
-// noFile answers who asks by HTTP for what there is not.
-func (s *Server) noFile(w http.ResponseWriter, r *http.Request) {
-	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		s.refused(r.Context(), from.Addr().Unmap(), "HTTP "+what(r), "there is no such file")
-	}
-	http.NotFound(w, r)
-}
-
-// what is what is asked for by HTTP, without the secret of a boot.
-func what(r *http.Request) string {
-	if token := r.PathValue("token"); token != "" {
-		return strings.ReplaceAll(r.URL.Path, token, "...")
-	}
-	return r.URL.Path
-}
-
-// counter counts the bytes of an answer.
-type counter struct {
-	http.ResponseWriter
-	bytes int64
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(b)
-	c.bytes += int64(n)
-	return n, err
-}
-
-// ReadFrom has the system send files by itself.
-func (c *counter) ReadFrom(r io.Reader) (int64, error) {
-	n, err := io.Copy(c.ResponseWriter, r)
-	c.bytes += n
-	return n, err
-}
-
-// Unwrap is for http.ResponseController.
-func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }

@@ -25,9 +25,9 @@ type former struct {
 	over  time.Time
 }
 
-// firmwareAsks notes that the firmware of a machine asks for its address: its agent is gone
+// FirmwareAsks notes that the firmware of a machine asks for its address: its agent is gone
 // then, unless that is another machine.
-func (s *Server) firmwareAsks(mac ethernet.MAC) {
+func (s *Server) FirmwareAsks(mac ethernet.MAC) {
 	b := s.bootBy(mac)
 	if b == nil {
 		return

@@ -2,6 +2,7 @@ package netboot
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -69,7 +70,7 @@ func (b *boards) ubootFile(ip netip.Addr, mac ethernet.MAC, name string) (tftp.F
 	case name == "pxelinux.cfg/01-"+strings.ReplaceAll(string(mac), ":", "-"):
 		return b.extlinux(mac, ip)
 	case strings.HasPrefix(name, ubootDir):
-		return b.ubootPart(ip, strings.TrimPrefix(name, ubootDir))
+		return b.ubootPart(mac, ip, strings.TrimPrefix(name, ubootDir))
 	}
 	return tftp.File{}, errOthers
 }
@@ -85,8 +86,8 @@ func (b *boards) ubootAsks(mac ethernet.MAC, ip netip.Addr, name string) ([]byte
 	made, why, seconds := b.next(ctx, d, ip)
 	if made != nil {
 		kind := ""
-		if kind, why = made.starts(b.kernelOf(ctx, made)); why == "" {
-			return scriptImage(made.ubootScript(name, kind)), nil
+		if kind, why = starts(made, b.kernelOf(ctx, made)); why == "" {
+			return scriptImage(ubootBoots(made, name, kind)), nil
 		}
 		seconds = failed
 	}
@@ -102,7 +103,7 @@ func (b *boards) sendUBoot(w http.ResponseWriter, r *http.Request) {
 	ip := from.Addr().Unmap()
 	mac, known := b.holder(ip)
 	if !known {
-		b.refuse(w, r)
+		b.Refuse(w, r)
 		return
 	}
 	script, err := b.ubootAsks(mac, ip, waltScript)
@@ -132,29 +133,30 @@ func (b *boards) asks(ctx context.Context, mac ethernet.MAC) (nodes.Device, erro
 // ubootDir is where the parts of boots are, by the token of each.
 const ubootDir = "walt/"
 
-func (b *boot) ubootDir() string { return ubootDir + b.Token + "/" }
+// dirOf is where those of a boot are.
+func dirOf(made *Fetched) string { return ubootDir + made.Token + "/" }
 
 // ubootPart is a part of the boot of the device at an address: TOKEN/kernel, initrd, or
 // dtb/FILE.
-func (b *boards) ubootPart(ip netip.Addr, name string) (tftp.File, error) {
+func (b *boards) ubootPart(mac ethernet.MAC, ip netip.Addr, name string) (tftp.File, error) {
 	token, part, _ := strings.Cut(name, "/")
-	made := b.at(ip, token)
-	if made == nil || made.CommandLine == "" || made.given() {
+	made := b.Fetched(mac)
+	if made == nil || made.IP != ip || subtle.ConstantTimeCompare([]byte(made.Token), []byte(token)) != 1 {
 		return tftp.File{}, fmt.Errorf("this is not of the boot of the device at %s", ip)
 	}
 	ctx := context.Background() // it is made for who asks again, too
-	which := func(f Boot) string { return f.Kernel }
+	open := made.Kernel
 	switch {
 	case part == "kernel":
 	case part == "initrd":
-		b.Lab.Reached(ctx, made.node(), nodes.StepKernel) // nothing follows it
-		which = func(f Boot) string { return f.Initrd }
+		b.Lab.Reached(ctx, made.Name, nodes.StepKernel) // nothing follows it
+		open = made.Initrd
 	case part == "dtb" || strings.HasPrefix(part, "dtb/"):
-		p, err := made.plan(made.arch())
+		p, err := made.Plan()
 		if err != nil {
 			return tftp.File{}, err
 		}
-		tree, err := p.DeviceTree(string(made.machine.Model), strings.TrimPrefix(strings.TrimPrefix(part, "dtb"), "/"))
+		tree, err := p.DeviceTree(string(made.Model), strings.TrimPrefix(strings.TrimPrefix(part, "dtb"), "/"))
 		if err != nil {
 			return tftp.File{}, err
 		}
@@ -162,20 +164,20 @@ func (b *boards) ubootPart(ip netip.Addr, name string) (tftp.File, error) {
 	default:
 		return tftp.File{}, fs.ErrNotExist
 	}
-	return b.bootFile(ctx, made, which)
+	return b.bootFile(ctx, made, open)
 }
 
 // hasDeviceTrees reports whether there is a part of the boot that is a device tree.
-func (b *boot) hasDeviceTrees() bool {
-	p, err := b.plan(b.arch())
-	return err == nil && p.HasDeviceTrees(string(b.machine.Model))
+func hasDeviceTrees(made *Fetched) bool {
+	p, err := made.Plan()
+	return err == nil && p.HasDeviceTrees(string(made.Model))
 }
 
 // kernelOf is what the kernel of a boot begins with; nil when that cannot be read.
-func (b *boards) kernelOf(ctx context.Context, made *boot) []byte {
-	f, err := b.openFile(ctx, made, func(f Boot) string { return f.Kernel })
+func (b *boards) kernelOf(ctx context.Context, made *Fetched) []byte {
+	f, err := made.Kernel(ctx)
 	if err != nil {
-		b.Log.Error("read the kernel of a boot", "node", made.node(), "err", err)
+		b.Log.Error("read the kernel of a boot", "node", made.Name, "err", err)
 		return nil
 	}
 	defer f.Close()
@@ -186,8 +188,8 @@ func (b *boards) kernelOf(ctx context.Context, made *boot) []byte {
 	return head
 }
 
-// starts is the command of U-Boot for a kernel that begins so, or why it has none.
-func (b *boot) starts(head []byte) (command, why string) {
+// starts is the command of U-Boot for the kernel of a boot, which begins so, or why it has none.
+func starts(made *Fetched, head []byte) (command, why string) {
 	is := func(offset int, magic string) bool {
 		return len(head) >= offset+len(magic) && string(head[offset:offset+len(magic)]) == magic
 	}
@@ -201,19 +203,19 @@ func (b *boot) starts(head []byte) (command, why string) {
 	case is(4, "zimg"):
 		return "", "its kernel is compressed in a way that only UEFI knows"
 	}
-	return "", "its kernel for " + b.arch() + " is none that U-Boot starts"
+	return "", "its kernel for " + made.Arch + " is none that U-Boot starts"
 }
 
-// ubootScript is the script of a boot. What the board has loaded before is in variables
+// ubootBoots is the script of a boot. What the board has loaded before is in variables
 // whose names are those of U-Boot's own scripts.
-func (b *boot) ubootScript(name, command string) string {
+func ubootBoots(made *Fetched, name, command string) string {
 	var s strings.Builder
-	dir := b.ubootDir()
-	fmt.Fprintf(&s, "echo walt: %s boots over the network\n", b.node())
-	args := b.CommandLine
-	raspberry := strings.HasPrefix(string(b.machine.Model), "rpi-")
+	dir := dirOf(made)
+	fmt.Fprintf(&s, "echo walt: %s boots over the network\n", made.Name)
+	args := made.CommandLine
+	raspberry := strings.HasPrefix(string(made.Model), "rpi-")
 	if raspberry { // its network card has no address of its own
-		args += " smsc95xx.macaddr=" + string(b.machine.MAC)
+		args += " smsc95xx.macaddr=" + string(made.MAC)
 	}
 	fmt.Fprintf(&s, "setenv bootargs '%s'\n", args)
 	if raspberry && name == waltScript {
@@ -226,7 +228,7 @@ if test -n "${fdt_addr}"; then
 	if fdt addr ${fdt_addr}; then setenv walt_fdt ${fdt_addr}; fi
 fi
 `)
-	if b.hasDeviceTrees() {
+	if hasDeviceTrees(made) {
 		fmt.Fprintf(&s, `if test -n "${fdt_addr_r}"; then
 	if tftpboot ${fdt_addr_r} %sdtb/${fdtfile}; then setenv walt_fdt ${fdt_addr_r}; fi
 fi
@@ -237,7 +239,7 @@ fi
 	%[2]s ${kernel_addr_r} %[3]s ${walt_fdt}
 	echo walt: U-Boot did not start the kernel for %[4]s
 fi
-`, dir, command, ramdisk, b.arch())
+`, dir, command, ramdisk, made.Arch)
 	return s.String() + ubootAgain(name, failed, "it did not boot")
 }
 

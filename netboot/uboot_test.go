@@ -230,7 +230,7 @@ func TestCardsOfWalT(t *testing.T) {
 	f.add(library, "walt", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, all...)}, "walt.node.models", "rpi-b,rpi-3-b", images.BootArgsLabel, "quiet splash"))
 	f.choose("one", "walt")
 	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node}}
-	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+	hosts, ask := netboot.Boards(f.Server, nil, segment, devices)
 	files := hosts.(tftp.Files)
 	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC, Class: "walt.node.rpi-3-b"}); !ok || h.Loader != "" || devices[one.MAC].Model != "rpi-3-b" {
 		t.Errorf("it gets %+v, %v, and is %q", h, ok, devices[one.MAC].Model)
@@ -251,7 +251,7 @@ func TestCardsOfWalT(t *testing.T) {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequestWithContext(t.Context(), "GET", "/boot/start.uboot", nil)
 			r.RemoteAddr = "127.0.0.2:1000"
-			netboot.SendUBoot(hosts, w, r)
+			ask(w, r)
 			image = w.Body.String()
 		} else {
 			var err error

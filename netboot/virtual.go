@@ -18,7 +18,7 @@ func (s *Server) OnSegment(ctx context.Context, mac ethernet.MAC) (Machine, erro
 	if err != nil {
 		return Machine{}, err
 	}
-	ip, err := b.lease(ctx, mac, b.Segment)
+	ip, err := b.Lease(ctx, mac, b.pool())
 	if err != nil {
 		return Machine{}, err
 	}

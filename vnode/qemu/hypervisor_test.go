@@ -30,7 +30,7 @@ func (known) Named(_ context.Context, names []nodes.Name) ([]nodes.DeviceStatus,
 	return []nodes.DeviceStatus{{Device: &nodes.Device{Name: names[0], MAC: mac}}}, nil
 }
 
-func (known) Lease(context.Context, ethernet.MAC, netip.Prefix) (netip.Addr, error) {
+func (known) Lease(context.Context, ethernet.MAC, netboot.Pool) (netip.Addr, error) {
 	return netip.MustParseAddr("10.0.0.2"), nil
 }
 
@@ -86,7 +86,7 @@ func TestMachineThatLostItsNetwork(t *testing.T) {
 	dir := place(t)
 	ended := leftover(t, dir)
 	lab := known{over: new(bool)}
-	h, err := New(Config{Dir: filepath.Dir(dir), Lab: lab, Boots: lab, Network: Private{Leases: lab}, Log: slog.New(slog.DiscardHandler)})
+	h, err := New(Config{Dir: filepath.Dir(dir), Lab: lab, Boots: lab, Network: Private{Subnet: netip.MustParsePrefix("10.0.0.0/24"), Leases: lab}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ type Cable struct {
 type Private struct {
 	Subnet netip.Prefix
 	Leases interface {
-		Lease(context.Context, ethernet.MAC, netip.Prefix) (netip.Addr, error)
+		Lease(context.Context, ethernet.MAC, netboot.Pool) (netip.Addr, error)
 	}
 	// LAN returns it, when it is there.
 	LAN func(context.Context) (*lan.LAN, error)
@@ -49,7 +49,7 @@ func (Private) Able() error { return nil }
 
 // Place implements Network.
 func (p Private) Place(ctx context.Context, mac ethernet.MAC, _ bool) (netboot.Machine, error) {
-	ip, err := p.Leases.Lease(ctx, mac, p.Subnet)
+	ip, err := p.Leases.Lease(ctx, mac, netboot.PoolOf(p.Subnet))
 	server := lan.ServerOf(p.Subnet) // it is the way out, too, and answers names
 	return netboot.Machine{IP: ip, Server: server, Net: p.Subnet, Router: server, DNS: server}, err
 }
