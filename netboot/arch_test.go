@@ -1,8 +1,6 @@
 package netboot_test
 
 import (
-	"compress/gzip"
-	"io"
 	"os"
 	"strings"
 	"testing"
@@ -11,16 +9,10 @@ import (
 	"walt/images/imagetest"
 	"walt/netboot"
 	"walt/netboot/boottest"
+	"walt/netboot/netboottest"
 	"walt/nodes"
-	"walt/state"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-)
-
-// What kernels of boards begin with, enough for who only looks at them.
-var (
-	kernelARM64 = strings.Repeat("\x00", 0x38) + "ARM\x64" + strings.Repeat("\x00", 64)
-	kernelARM   = strings.Repeat("\x00", 0x24) + "\x18\x28\x6f\x01" + strings.Repeat("\x00", 64)
 )
 
 // boardImage is an image with a kernel for boards, which knows no virtio.
@@ -38,11 +30,10 @@ func boardImage(t *testing.T, kernel string) v1.Image {
 func TestArchitectureOfABoot(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	library := f.config.Library.(*images.Library)
-	f.add(library, "arm64", boardImage(t, kernelARM64))
-	f.add(library, "arm", boardImage(t, kernelARM))
-	f.add(library, "pc", boardImage(t, boottest.Header("6.1.0")))
-	f.add(library, "bare", bare(t, "bare"))
+	f.Add("arm64", boardImage(t, boottest.KernelARM64))
+	f.Add("arm", boardImage(t, boottest.KernelARM))
+	f.Add("pc", boardImage(t, boottest.Header("6.1.0")))
+	f.Add("bare", bare(t, "bare"))
 	for _, c := range []struct{ model, image, lender, agent, why string }{
 		{"rpi-4-b", "arm64", "", "arm64", ""},
 		{"rpi-4-b", "arm", "", "arm", ""},
@@ -61,11 +52,11 @@ func TestArchitectureOfABoot(t *testing.T) {
 		{"pc-x86-32", "pc", "", "", "machines of the model pc-x86-32 run linux/386, for which this server has no program"},
 	} {
 		f.SetKernel(c.lender)
-		f.choose("one", c.image)
+		f.Choose("one", c.image)
 		m := one
 		m.Virtual, m.Model = false, images.Model(c.model)
 		b, err := f.Prepare(t.Context(), m)
-		known := f.knows(c.image, nodes.Device{Name: "one", Model: m.Model, Host: nodes.Physical})
+		known := f.Knows(c.image, nodes.Device{Name: "one", Model: m.Model, Host: nodes.Physical})
 		if c.why != "" {
 			if err == nil || err.Error() != "the image cannot boot a machine: "+c.why || known.Why != c.why {
 				t.Errorf("%+v: %v, known is %q", c, err, known.Why)
@@ -77,13 +68,13 @@ func TestArchitectureOfABoot(t *testing.T) {
 			continue
 		}
 		for range 2 { // after a restart, too, when what was made is gone
-			if text := unpacked(t, b.Initrd); !strings.Contains(text, "agent for "+c.agent) {
+			if text := netboottest.Unpacked(t, b.Initrd); !strings.Contains(text, "agent for "+c.agent) {
 				t.Errorf("%+v: it has another agent", c)
 			}
-			if err := os.RemoveAll(f.config.Dir); err != nil {
+			if err := os.RemoveAll(f.Next.Dir); err != nil {
 				t.Fatal(err)
 			}
-			f.start()
+			f.Start()
 			f.SetKernel(c.lender)
 			if found, err := f.Resume(t.Context(), m); !found || err != nil {
 				t.Fatal(found, err)
@@ -97,55 +88,17 @@ func TestArchitectureOfABoot(t *testing.T) {
 		}
 	}
 	// The network of a board is no concern of virtio's, which a machine of the server needs.
-	if o := f.knows("pc", nodes.Device{Name: "vm", Model: "pc-x86-64", Host: nodes.QEMU}); o.Why != "its kernel 6.1.0 has no virtio_net, virtio_pci" {
+	if o := f.Knows("pc", nodes.Device{Name: "vm", Model: "pc-x86-64", Host: nodes.QEMU}); o.Why != "its kernel 6.1.0 has no virtio_net, virtio_pci" {
 		t.Errorf("on a machine of the server: %+v", o)
 	}
 }
 
-// knows is what is known of an image on a device.
-func (f *fixture) knows(image string, d nodes.Device) (o nodes.Outlook) {
-	f.t.Helper()
-	err := f.Look(f.t.Context(), f.images[image], d.Model)
-	if err == nil {
-		err = f.config.Store.View(f.t.Context(), func(r state.Reader) (err error) {
-			known := false
-			if o, known, err = f.Known(r, f.images[image], d); !known {
-				f.t.Errorf("nothing is known of %s", image)
-			}
-			return err
-		})
-	}
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return o
-}
-
 // commandLine is that of the next boot of a machine.
 func (f *fixture) commandLine(m netboot.Machine) string {
-	f.t.Helper()
-	b, err := f.Prepare(f.t.Context(), m)
+	f.T.Helper()
+	b, err := f.Prepare(f.T.Context(), m)
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	return b.CommandLine
-}
-
-// unpacked is the content of a gzip file.
-func unpacked(t *testing.T, name string) string {
-	t.Helper()
-	file, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	z, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }

@@ -8,14 +8,14 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"walt/images"
 	"walt/images/imagetest"
+	"walt/netboot/netboottest"
 )
 
 // guarded is an image that enforces SELinux, and has programs with capabilities.
 func guarded(t *testing.T) v1.Image {
 	large := imagetest.Capable(imagetest.Regular("bin/large", strings.Repeat("x", 64<<20)), imagetest.CanPing)
-	return bootable(t, "guarded",
+	return netboottest.Bootable(t, "guarded",
 		imagetest.Regular("etc/selinux/config", "# a comment\nSELINUX = Enforcing\nSELINUXTYPE=strict\n"),
 		imagetest.Regular("etc/selinux/strict/policy/policy.33", "policy"),
 		large, imagetest.Capable(imagetest.Regular("bin/ping", "ping"), imagetest.CanPing), imagetest.Hardlink("bin/ping6", "bin/ping"))
@@ -26,14 +26,14 @@ func guarded(t *testing.T) v1.Image {
 func TestWhatFilesHaveBeyondNFS(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	b, token := f.prepare(one)
-	if i, _ := f.ask(one, token); len(i.Capabilities) > 0 || i.Permissive || strings.Contains(b.CommandLine, "enforcing") {
+	b, token := f.Prepared(one)
+	if i, _ := f.Ask(one, token); len(i.Capabilities) > 0 || i.Permissive || strings.Contains(b.CommandLine, "enforcing") {
 		t.Errorf("an image that has nothing of it: %v, %v, %s", i.Capabilities, i.Permissive, b.CommandLine)
 	}
-	f.add(f.config.Library.(*images.Library), "guarded", guarded(t))
-	f.choose("one", "guarded")
-	b, token = f.prepare(one)
-	i, _ := f.ask(one, token)
+	f.Add("guarded", guarded(t))
+	f.Choose("one", "guarded")
+	b, token = f.Prepared(one)
+	i, _ := f.Ask(one, token)
 	if !i.Permissive || !slices.Contains(strings.Fields(b.CommandLine), "enforcing=0") {
 		t.Errorf("SELinux: %v, %s", i.Permissive, b.CommandLine)
 	}
@@ -52,13 +52,13 @@ func TestWhatFilesHaveBeyondNFS(t *testing.T) {
 func TestCloudInit(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	b, _ := f.prepare(one)
+	b, _ := f.Prepared(one)
 	if strings.Contains(b.CommandLine, "ci.di") || strings.Contains(b.CommandLine, "network-config") {
 		t.Errorf("of an image without: %s", b.CommandLine)
 	}
-	f.add(f.config.Library.(*images.Library), "cloudy", bootable(t, "cloudy", imagetest.Regular("usr/bin/cloud-init", "#!/usr/bin/python3\n")))
-	f.choose("one", "cloudy")
-	b, _ = f.prepare(one)
+	f.Add("cloudy", netboottest.Bootable(t, "cloudy", imagetest.Regular("usr/bin/cloud-init", "#!/usr/bin/python3\n")))
+	f.Choose("one", "cloudy")
+	b, _ = f.Prepared(one)
 	words := strings.Fields(b.CommandLine)
 	if !slices.Contains(words, "ci.di.policy=search,found=all,maybe=none,notfound=disabled") {
 		t.Errorf("it searches further: %s", b.CommandLine)

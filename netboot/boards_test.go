@@ -23,6 +23,7 @@ import (
 	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/netboot/tftp"
 	"walt/nodes"
 	"walt/state"
@@ -140,37 +141,37 @@ func TestBoards(t *testing.T) {
 		}
 		tokens = append(tokens, token)
 	}
-	if _, status := f.ask(one, tokens[0]); status != 403 {
+	if _, status := f.Ask(one, tokens[0]); status != 403 {
 		t.Errorf("instructions of the boot before: status %d", status)
 	}
-	i, _ := f.ask(one, tokens[1])
-	c := f.agent(one, report(i, instructions.Init))
-	f.report(c, report(i, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
+	i, _ := f.Ask(one, tokens[1])
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 
 	// It is called otherwise while it runs.
 	f.Renamed(one.MAC, "bench")
-	f.report(c, report(i, instructions.Init))
-	f.report(c, report(i, instructions.Init, instructions.Up))
-	f.hears("bench up at 127.0.0.2:22")
+	f.Report(c, netboottest.ReportOf(i, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("bench up at 127.0.0.2:22")
 	if ip, found := f.Find("bench"); !found || ip != one.IP {
 		t.Errorf("by its new name it is at %v, %v", ip, found)
 	}
 
 	// What it cannot boot is said in words that iPXE does not take for its own.
-	f.choose("one", "hollow")
+	f.Choose("one", "hollow")
 	_, got := asks("127.0.0.2")
 	if want := "#!ipxe\n:walt\nimgfree\necho walt: the image cannot boot a machine: it has no kernel"; !strings.HasPrefix(got, want) || !strings.Contains(got, "\nsleep 30\nchain ") {
 		t.Errorf("it is to do %q", got)
 	}
-	f.hears("one failed: the image cannot boot a machine: it has no kernel")
+	f.Hears("one failed: the image cannot boot a machine: it has no kernel")
 
 	// One that is removed has nothing any more, and its address is another one's.
-	f.choose("one", "red")
+	f.Choose("one", "red")
 	if _, got := asks("127.0.0.2"); !strings.Contains(got, "\nboot || goto walt\n") {
 		t.Errorf("it is to do %q", got)
 	}
-	if _, err := f.config.Store.Update(t.Context(), func(tx state.Tx) error { return f.Forgo(tx, one.MAC) }); err != nil {
+	if _, err := f.Store.Update(t.Context(), func(tx state.Tx) error { return f.Forgo(tx, one.MAC) }); err != nil {
 		t.Fatal(err)
 	}
 	f.Gone(one.MAC)
@@ -318,13 +319,11 @@ func TestLoaderByHTTP(t *testing.T) {
 			t.Errorf("%s %s from %s: status %d, %d bytes, %q, %v", c.method, c.name, c.from, answer.StatusCode, answer.ContentLength, body, err)
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if want := []string{"one strayed", "one efi"}; !slices.Equal(f.steps, want) {
-		t.Errorf("the lab was told the steps %q, want %q", f.steps, want)
+	if want := []string{"one strayed", "one efi"}; !slices.Equal(f.Steps(), want) {
+		t.Errorf("the lab was told the steps %q, want %q", f.Steps(), want)
 	}
-	if len(f.files) == 0 || f.files[0] != "one sent 4 for efi" {
-		t.Errorf("the lab was told of the files %q", f.files)
+	if len(f.Files()) == 0 || f.Files()[0] != "one sent 4 for efi" {
+		t.Errorf("the lab was told of the files %q", f.Files())
 	}
 }
 
@@ -354,7 +353,7 @@ var _ netboot.Devices = (*nodes.Lab)(nil)
 
 // closedPorts is a network of which ports cannot be opened, for a reason each.
 type closedPorts struct {
-	loopback
+	netboottest.Loopback
 	why map[uint16]error
 }
 
@@ -362,14 +361,14 @@ func (c *closedPorts) Listen(port uint16) (net.Listener, error) {
 	if err := c.why[port]; err != nil {
 		return nil, os.NewSyscallError("bind", err)
 	}
-	return c.loopback.Listen(port)
+	return c.Loopback.Listen(port)
 }
 
 func (c *closedPorts) ListenBroadcast(port uint16) (net.PacketConn, error) {
 	if err := c.why[port]; err != nil {
 		return nil, os.NewSyscallError("bind", err)
 	}
-	return c.loopback.ListenBroadcast(port)
+	return c.Loopback.ListenBroadcast(port)
 }
 
 func (c *closedPorts) ListenUDP(port uint16) (net.PacketConn, error) { return c.ListenBroadcast(port) }
@@ -395,7 +394,7 @@ func TestCheckBoards(t *testing.T) {
 		67: {syscall.EPERM, "boards and PCs cannot be served: this process may not open port 67: it lacks CAP_NET_RAW"},
 		68: {syscall.EADDRINUSE, "boards and PCs cannot be served: another program has port 68"},
 	} {
-		on := &closedPorts{loopback: loopback{of: map[uint16]string{}}, why: map[uint16]error{port: c.why}}
+		on := &closedPorts{why: map[uint16]error{port: c.why}}
 		err := netboot.CheckBoards(t.Context(), on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1})
 		if f := fault.As(err); f == nil || f.Msg != c.want || (f.Hint != "") != errors.Is(c.why, os.ErrPermission) {
 			t.Errorf("port %d: %v, want %q", port, err, c.want)
@@ -406,7 +405,7 @@ func TestCheckBoards(t *testing.T) {
 // All that is in the way is told at once, with the rights that are missing.
 func TestOpenable(t *testing.T) {
 	t.Parallel()
-	on := &closedPorts{loopback: loopback{of: map[uint16]string{}}, why: map[uint16]error{
+	on := &closedPorts{why: map[uint16]error{
 		80: syscall.EACCES, 2049: syscall.EADDRINUSE, 69: syscall.EACCES, 67: syscall.EPERM,
 	}}
 	f := fault.As(netboot.Openable(on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1}))

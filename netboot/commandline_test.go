@@ -20,7 +20,7 @@ func TestConsoles(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const dir = "lib/modules/6.1.0/"
-	f.add(f.config.Library.(*images.Library), "label", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
+	f.Add("label", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
 		imagetest.Regular("boot/vmlinuz-6.1.0", boottest.Header("6.1.0")), imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.alias", ""),
 		imagetest.Regular(dir+"modules.builtin", "nfs.ko\nnfsv3.ko\noverlay.ko\n"),
 	)}, "walt.node.models", "pc-x86-64", images.BootArgsLabel, "console=ttyS0,9600 quiet"))
@@ -36,7 +36,7 @@ func TestConsoles(t *testing.T) {
 		{"label", "console=tty0", "", "ttyS0,9600 tty0"},
 		{"label", "", "ttyS0,115200", "tty0 ttyS0,115200"},
 	} {
-		f.choose("one", c.image)
+		f.Choose("one", c.image)
 		m.Settings.BootArgs, m.Settings.Console = c.args, c.console
 		b, err := f.Prepare(t.Context(), m)
 		if err != nil {
@@ -55,7 +55,7 @@ func TestModelBoots(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.SetModels(map[images.Model]netboot.ModelBoot{one.Model: {Args: "loglevel=7 quiet", Console: "ttyS1,9600"}, "other": {Args: "wrong", Console: "ttyS9"}})
-	f.choose("one", "red")
+	f.Choose("one", "red")
 	board := one
 	board.Virtual, board.Settings.Loader = false, nodes.Direct
 	for _, c := range []struct {

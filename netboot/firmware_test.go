@@ -35,15 +35,15 @@ func (m *meeting) Hold(ctx context.Context, digest string) (*content.Tree, image
 func TestFirmwareIsReadInTurn(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	if err := f.Look(t.Context(), f.images["red"], "pc-x86-64"); err != nil {
+	if err := f.Look(t.Context(), f.Images["red"], "pc-x86-64"); err != nil {
 		t.Fatal(err)
 	}
-	m := &meeting{Library: f.config.Library}
+	m := &meeting{Library: f.Library}
 	f.Config.Library = m
 	var g errgroup.Group
 	for range 4 {
 		g.Go(func() error {
-			_, err := f.Firmware(t.Context(), f.images["red"], "pc-x86-64")
+			_, err := f.Firmware(t.Context(), f.Images["red"], "pc-x86-64")
 			return err
 		})
 	}
@@ -55,7 +55,7 @@ func TestFirmwareIsReadInTurn(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := f.Firmware(ctx, f.images["red"], "pc-x86-64"); err == nil {
+	if _, err := f.Firmware(ctx, f.Images["red"], "pc-x86-64"); err == nil {
 		t.Error("who does not wait gets something all the same")
 	}
 }

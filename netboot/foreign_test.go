@@ -46,29 +46,29 @@ func TestForeignServers(t *testing.T) {
 	if hears("02:00:00:00:00:01", "127.0.0.1", dhcpv4.MessageTypeOffer) {
 		t.Error("the server takes itself for another one")
 	}
-	if hears("02:00:00:00:00:07", "192.168.0.1", dhcpv4.MessageTypeDiscover) || len(f.worries()) > 0 {
-		t.Errorf("a question passes for an answer: %v", f.worries())
+	if hears("02:00:00:00:00:07", "192.168.0.1", dhcpv4.MessageTypeDiscover) || len(f.Worries()) > 0 {
+		t.Errorf("a question passes for an answer: %v", f.Worries())
 	}
 	const words = "another DHCP server answers beside this one, from which devices may get addresses: 192.168.0.1 (02:00:00:00:00:07)"
 	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeOffer, dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak} {
-		if !hears("02:00:00:00:00:07", "192.168.0.1", kind) || len(f.worries()) != 1 || f.worries()["dhcp 192.168.0.1"] != words {
-			t.Errorf("after %s it is told %q", kind, f.worries())
+		if !hears("02:00:00:00:00:07", "192.168.0.1", kind) || len(f.Worries()) != 1 || f.Worries()["dhcp 192.168.0.1"] != words {
+			t.Errorf("after %s it is told %q", kind, f.Worries())
 		}
 	}
 	now = now.Add(3 * time.Minute)
 	netboot.ForgetServers(hosts)
-	if len(f.worries()) != 1 {
+	if len(f.Worries()) != 1 {
 		t.Error("it is forgotten after 3 minutes")
 	}
 	now = now.Add(time.Minute)
-	if netboot.ForgetServers(hosts); len(f.worries()) > 0 {
-		t.Errorf("it is not forgotten: %v", f.worries())
+	if netboot.ForgetServers(hosts); len(f.Worries()) > 0 {
+		t.Errorf("it is not forgotten: %v", f.Worries())
 	}
 	for i := range 100 {
 		hears("02:00:00:00:00:07", fmt.Sprintf("10.0.0.%d", i), dhcpv4.MessageTypeOffer)
 	}
-	if len(f.worries()) > 10 {
-		t.Errorf("it tells of %d servers", len(f.worries()))
+	if len(f.Worries()) > 10 {
+		t.Errorf("it tells of %d servers", len(f.Worries()))
 	}
 }
 

@@ -14,13 +14,14 @@ import (
 	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/netboot/tftp"
 	"walt/nodes"
 )
 
 // neighbours are who has which address on a network whose addresses another server gives.
 type neighbours struct {
-	loopback
+	netboottest.Loopback
 	at map[string]string
 }
 
@@ -51,12 +52,12 @@ func (o open) Met(ctx context.Context, a nodes.Arrival) (nodes.Device, error) {
 
 // iPXE is what a device at an address is to do, where the server does this of DHCP.
 func (f *fixture) iPXE(on *neighbours, how netboot.DHCP, devices netboot.Devices, from, query string) (int, string) {
-	f.t.Helper()
+	f.T.Helper()
 	s := segment
 	s.DHCP = how
 	_, script := netboot.Boards(f.Server, on, s, devices)
 	w := httptest.NewRecorder()
-	r := httptest.NewRequestWithContext(f.t.Context(), "GET", "/ipxe"+query, nil)
+	r := httptest.NewRequestWithContext(f.T.Context(), "GET", "/ipxe"+query, nil)
 	r.RemoteAddr = from + ":1000"
 	script(w, r)
 	return w.Code, w.Body.String()
@@ -89,22 +90,22 @@ func TestAddressesOfAnother(t *testing.T) {
 		return token
 	}
 	token := boots("127.0.0.2")
-	i, _ := f.ask(one, token)
+	i, _ := f.Ask(one, token)
 	if i.Leased.String() != "127.0.0.2" {
 		t.Errorf("it is to renew the lease of %s", i.Leased)
 	}
-	c := f.agent(one, report(i, instructions.Init))
-	f.report(c, report(i, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 
 	// The server of the site does not leave it its address, for a while.
 	const key, words = "lease 52:54:00:00:00:01", "one one goes on with the address 127.0.0.2, which the DHCP server of the site does not leave it: reboot it"
-	denied := report(i, instructions.Init, instructions.Up)
+	denied := netboottest.ReportOf(i, instructions.Init, instructions.Up)
 	denied.Denied = true
-	f.report(c, denied)
-	imagetest.Until(t, "it is told", func() bool { return f.worries()[key] == words })
-	f.report(c, report(i, instructions.Init, instructions.Up))
-	imagetest.Until(t, "it is over", func() bool { return len(f.worries()) == 0 })
+	f.Report(c, denied)
+	imagetest.Until(t, "it is told", func() bool { return f.Worries()[key] == words })
+	f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	imagetest.Until(t, "it is over", func() bool { return len(f.Worries()) == 0 })
 
 	// It comes back at another address, where it is found from then on.
 	on.at["127.0.0.9"] = string(one.MAC)
@@ -116,7 +117,7 @@ func TestAddressesOfAnother(t *testing.T) {
 	// Another one has that then, and the server that starts anew knows the last one there.
 	on.at["127.0.0.9"] = string(two.MAC)
 	boots("127.0.0.9")
-	f.hears("one lost two has its address")
+	f.Hears("one lost two has its address")
 	if ip, found := f.Find("one"); found {
 		t.Errorf("the first one is still at %v", ip)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"walt/netboot"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/state"
 )
 
@@ -39,16 +40,16 @@ func (l *lines) count(text string) int {
 
 // nonsense sends the server of files what is no call, and waits until it is told so.
 func (f *fixture) nonsense(m netboot.Machine) {
-	f.t.Helper()
-	c, err := from(m).Dial("tcp4", f.ports.at(netboot.PortNFS))
+	f.T.Helper()
+	c, err := netboottest.From(m).Dial("tcp4", f.Ports.At(netboot.PortNFS))
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	defer c.Close()
 	if _, err := c.Write([]byte("\x80\x00\x00\x04 no ")); err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
-	closed(f.t, c)
+	netboottest.Closed(f.T, c)
 }
 
 // Root on a machine has nothing of another one's, and does not fill the log with
@@ -57,16 +58,16 @@ func TestHostileMachine(t *testing.T) {
 	t.Parallel()
 	log := new(lines)
 	f := newFixture(t)
-	f.config.Log = slog.New(slog.NewTextHandler(log, nil))
-	f.start()
-	_, token := f.prepare(one)
-	_, other := f.prepare(two)
-	i, _ := f.ask(one, token)
+	f.Next.Log = slog.New(slog.NewTextHandler(log, nil))
+	f.Start()
+	_, token := f.Prepared(one)
+	_, other := f.Prepared(two)
+	i, _ := f.Ask(one, token)
 	for range 50 {
-		if _, status := f.ask(one, other); status != http.StatusForbidden {
+		if _, status := f.Ask(one, other); status != http.StatusForbidden {
 			t.Fatalf("another machine's instructions: status %d", status)
 		}
-		closed(t, f.agent(one, instructions.Report{Token: other, Boot: i.Boot}))
+		netboottest.Closed(t, f.AsAgent(one, instructions.Report{Token: other, Boot: i.Boot}))
 		f.nonsense(one)
 	}
 	if log.count("from=127.0.0.2") != 1 || log.count("\n") != 1 {
@@ -78,38 +79,36 @@ func TestHostileMachine(t *testing.T) {
 	if log.count("nfs: a connection is closed") != 1 || log.count("from=127.0.0.3") != 1 {
 		t.Errorf("the log says: %s", log)
 	}
-	big := f.agent(two, instructions.Report{})
+	big := f.AsAgent(two, instructions.Report{})
 	if _, err := big.Write(bytes.Repeat([]byte("x"), 65<<10)); err == nil { // the server may have closed it by then
-		closed(t, big)
+		netboottest.Closed(t, big)
 	}
 
-	c := f.agent(one, report(i, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 	begun := time.Now()
 	go func() { // what the server does not hear yet waits in the connection
 		for range 29 {
-			f.report(c, report(i, instructions.Mounts))
-			f.report(c, report(i, instructions.Up))
+			f.Report(c, netboottest.ReportOf(i, instructions.Mounts))
+			f.Report(c, netboottest.ReportOf(i, instructions.Up))
 		}
 	}()
 	for range 29 {
-		f.hears("one up at 127.0.0.2:22")
+		f.Hears("one up at 127.0.0.2:22")
 	}
 	if took := time.Since(begun); took < 2*time.Second {
 		t.Errorf("59 reports are heard in %v", took)
 	}
 	for _, odd := range []string{"\x1b[2Jroot", "root\n", "\u009b2J", "Root", strings.Repeat("x", 33), "-", "", "a-step"} {
-		f.report(c, report(i, instructions.Step(odd))) // which is nothing
+		f.Report(c, netboottest.ReportOf(i, instructions.Step(odd))) // which is nothing
 	}
-	long := report(i, instructions.Mounts)
+	long := netboottest.ReportOf(i, instructions.Mounts)
 	long.Failed = "\x1b[2Jfailed\u009b\n" + strings.Repeat("x", 60_000)
-	f.report(c, long)
-	f.hears("one failed: [2Jfailed " + strings.Repeat("x", 1000-len("[2Jfailed ")))
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.Report(c, long)
+	f.Hears("one failed: [2Jfailed " + strings.Repeat("x", 1000-len("[2Jfailed ")))
 	known := regexp.MustCompile("^(one|two) (kernel|initramfs|mounting)$")
-	if odd := slices.DeleteFunc(slices.Clone(f.steps), known.MatchString); len(odd) > 0 {
-		t.Errorf("the lab was told the steps %q", f.steps)
+	if odd := slices.DeleteFunc(f.Steps(), known.MatchString); len(odd) > 0 {
+		t.Errorf("the lab was told the steps %q", f.Steps())
 	}
 }
 
@@ -131,13 +130,13 @@ func TestAsksInVain(t *testing.T) {
 	t.Parallel()
 	log := new(lines)
 	f := newFixture(t)
-	store := &broken{Store: f.config.Store}
-	f.config.Log, f.config.Store = slog.New(slog.NewTextHandler(log, nil)), store
-	f.start()
-	_, token := f.prepare(one)
+	store := &broken{Store: f.Store}
+	f.Next.Log, f.Next.Store = slog.New(slog.NewTextHandler(log, nil)), store
+	f.Start()
+	_, token := f.Prepared(one)
 	store.fails.Store(true)
 	for range 50 {
-		if _, status := f.ask(one, token); status != http.StatusServiceUnavailable {
+		if _, status := f.Ask(one, token); status != http.StatusServiceUnavailable {
 			t.Fatalf("status %d", status)
 		}
 	}
@@ -145,7 +144,7 @@ func TestAsksInVain(t *testing.T) {
 		t.Errorf("the log says: %s", log)
 	}
 	store.fails.Store(false)
-	f.ask(one, token)
+	f.Ask(one, token)
 }
 
 // An agent that connects again and again is heard as often as another one: its
@@ -159,10 +158,10 @@ func TestAgentThatConnectsAgainAndAgain(t *testing.T) {
 		}
 	})
 	f := newFixture(t)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
 	for range 300 {
-		f.agent(one, report(i, instructions.Mounts))
+		f.AsAgent(one, netboottest.ReportOf(i, instructions.Mounts))
 	}
 	ends = time.Now()
 }

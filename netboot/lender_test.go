@@ -26,17 +26,17 @@ func bare(t *testing.T, name string, labels ...string) v1.Image {
 
 // lent is what the machine sees of the image that lends its kernel.
 func (f *fixture) lent(m netboot.Machine, i *instructions.Instructions) *content.Tree {
-	f.t.Helper()
+	f.T.Helper()
 	if len(i.Root.NFS) != 2 {
-		f.t.Fatalf("it has the file systems %v", i.Root.NFS)
+		f.T.Fatalf("it has the file systems %v", i.Root.NFS)
 	}
 	d, err := content.ParseDigest(strings.TrimPrefix(i.Root.NFS[1].Path, "/"))
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
-	tree, err := f.Tree(f.t.Context(), m.IP, nfs.IDOf(d))
+	tree, err := f.Tree(f.T.Context(), m.IP, nfs.IDOf(d))
 	if err != nil || tree == nil {
-		f.t.Fatal("it does not see it", err)
+		f.T.Fatal("it does not see it", err)
 	}
 	return tree
 }
@@ -46,9 +46,8 @@ func (f *fixture) lent(m netboot.Machine, i *instructions.Instructions) *content
 func TestKernelIsBorrowed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	library := f.config.Library.(*images.Library)
-	f.add(library, "bare", bare(t, "bare"))
-	f.choose("one", "bare")
+	f.Add("bare", bare(t, "bare"))
+	f.Choose("one", "bare")
 	refused := func(words ...string) {
 		t.Helper()
 		_, err := f.Prepare(t.Context(), one)
@@ -67,8 +66,8 @@ func TestKernelIsBorrowed(t *testing.T) {
 	refused("that of alice/hollow does not serve: it has no kernel")
 
 	f.SetKernel("alice/red")
-	b, token := f.prepare(one)
-	i, _ := f.ask(one, token)
+	b, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
 	part := f.lent(one, i)
 	var seen []string
 	err := fs.WalkDir(part, ".", func(name string, e fs.DirEntry, err error) error {
@@ -84,19 +83,19 @@ func TestKernelIsBorrowed(t *testing.T) {
 	if !slices.Equal(seen, want) || err != nil {
 		t.Errorf("it sees %q, %v", seen, err)
 	}
-	if tree, _ := f.Tree(t.Context(), one.IP, nfs.IDOf(content.Digest(f.images["red"].Digest))); tree != nil {
+	if tree, _ := f.Tree(t.Context(), one.IP, nfs.IDOf(content.Digest(f.Images["red"].Digest))); tree != nil {
 		t.Error("it sees all of the image that lends its kernel")
 	}
-	if i.Digest != f.images["bare"].Digest || i.Root.NFS[0].Path != "/"+i.Digest {
+	if i.Digest != f.Images["bare"].Digest || i.Root.NFS[0].Path != "/"+i.Digest {
 		t.Errorf("its own image is %s, %v", i.Digest, i.Root.NFS)
 	}
 
 	// What lends changes, and is removed: this boot goes on, over a restart too.
 	f.SetKernel("alice/blue")
-	if _, err := f.config.Store.Update(t.Context(), func(tx state.Tx) error { return images.Delete(tx, f.images["red"].Ref) }); err != nil {
+	if _, err := f.Store.Update(t.Context(), func(tx state.Tx) error { return images.Delete(tx, f.Images["red"].Ref) }); err != nil {
 		t.Fatal(err)
 	}
-	f.start()
+	f.Start()
 	if found, err := f.Resume(t.Context(), one); !found || err != nil {
 		t.Fatal(found, err)
 	}
@@ -104,8 +103,8 @@ func TestKernelIsBorrowed(t *testing.T) {
 		t.Errorf("after a restart it has the kernel of %q, %v", name, err)
 	}
 	f.SetKernel("alice/blue")
-	next, token := f.prepare(one)
-	i, _ = f.ask(one, token)
+	next, token := f.Prepared(one)
+	i, _ = f.Ask(one, token)
 	if name, _ := f.lent(one, i).ReadFile("boot/name"); string(name) != "blue" || next.Kernel == b.Kernel {
 		t.Errorf("the next boot has the kernel of %q", name)
 	}
@@ -116,19 +115,18 @@ func TestKernelIsBorrowed(t *testing.T) {
 func TestWhoseKernelIsBorrowed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	library := f.config.Library.(*images.Library)
 	f.SetKernel("alice/red")
-	def, other := f.images["red"], f.images["red"]
+	def, other := f.Images["red"], f.Images["red"]
 	def.Ref = images.DefaultRef("red")
 	other.Ref, _ = images.ParseRef("waltplatform/blue")
-	f.put(def)
-	f.put(other)
+	f.Put(def)
+	f.Put(other)
 	for label, want := range map[string]string{
 		"blue": "blue", "alice/blue:latest": "blue", "red-default": "red", "waltplatform/blue": "red", "": "red",
 		"blue:old": "", "bob/blue": "", "two words": "", "hollow": "",
 	} {
-		f.add(library, "labelled", bare(t, label, images.KernelLabel, label))
-		f.choose("one", "labelled")
+		f.Add("labelled", bare(t, label, images.KernelLabel, label))
+		f.Choose("one", "labelled")
 		b, err := f.Prepare(t.Context(), one)
 		if want == "" {
 			if err == nil || !strings.Contains(err.Error(), "it has no kernel, and ") {
@@ -141,7 +139,7 @@ func TestWhoseKernelIsBorrowed(t *testing.T) {
 			continue
 		}
 		_, token, _ := strings.Cut(b.CommandLine, "/boot/")
-		i, _ := f.ask(one, token)
+		i, _ := f.Ask(one, token)
 		if name, err := f.lent(one, i).ReadFile("boot/name"); string(name) != want || err != nil {
 			t.Errorf("%q is the kernel of %q, %v", label, name, err)
 		}
@@ -153,8 +151,8 @@ func TestKernelOfItsOwnIsNotBorrowed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.SetKernel("alice/blue")
-	_, token := f.prepare(one)
-	if i, _ := f.ask(one, token); len(i.Root.NFS) != 1 {
+	_, token := f.Prepared(one)
+	if i, _ := f.Ask(one, token); len(i.Root.NFS) != 1 {
 		t.Errorf("it has the file systems %v", i.Root.NFS)
 	}
 }

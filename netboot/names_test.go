@@ -30,7 +30,7 @@ func TestNamesOfDevices(t *testing.T) {
 		one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Switch},
 		two.MAC: {Name: "two", MAC: two.MAC, Kind: nodes.Node, Model: "pc-x86-64"},
 	}
-	on := &listening{neighbours{loopback: loopback{of: map[uint16]string{}}}}
+	on := &listening{neighbours{}}
 	hosts, _ := netboot.Boards(f.Server, on, s, devices)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -38,7 +38,7 @@ func TestNamesOfDevices(t *testing.T) {
 	defer func() { cancel(); <-ended }()
 	at := ""
 	for end := time.Now().Add(20 * time.Second); at == "" && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		at = on.loopback.at(53)
+		at = on.Loopback.At(53)
 	}
 	h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC})
 	if !ok || h.IP != one.IP || h.Domain != "lab.example" {

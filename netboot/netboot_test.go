@@ -20,6 +20,7 @@ import (
 	"walt/netboot"
 	"walt/netboot/initrd"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/netboot/nfs"
 	"walt/nodes"
 )
@@ -29,44 +30,44 @@ import (
 func TestInstructionsAreSecret(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	_, old := f.prepare(one)
-	_, token := f.prepare(one)
-	_, other := f.prepare(two)
+	_, old := f.Prepared(one)
+	_, token := f.Prepared(one)
+	_, other := f.Prepared(two)
 	for what, c := range map[string]struct {
 		m     netboot.Machine
 		token string
 	}{
 		"the boot before": {one, old}, "another machine's": {one, other}, "another machine": {two, token}, "none": {one, "x"},
 	} {
-		if _, status := f.ask(c.m, c.token); status != http.StatusForbidden {
+		if _, status := f.Ask(c.m, c.token); status != http.StatusForbidden {
 			t.Errorf("%s: status %d", what, status)
 		}
 	}
-	i, _ := f.ask(one, token)
-	if i == nil || i.Host != "one" || i.Digest != f.images["red"].Digest || len(i.Root.NFS) != 1 || len(i.AuthorizedKeys) != 1 {
+	i, _ := f.Ask(one, token)
+	if i == nil || i.Host != "one" || i.Digest != f.Images["red"].Digest || len(i.Root.NFS) != 1 || len(i.AuthorizedKeys) != 1 {
 		t.Fatalf("%+v", i)
 	}
-	if again, _ := f.ask(one, token); again == nil { // the answer was lost
+	if again, _ := f.Ask(one, token); again == nil { // the answer was lost
 		t.Error("they are given once only")
 	}
 	restart := func() {
-		f.start()
+		f.Start()
 		if found, err := f.Resume(t.Context(), one); !found || err != nil {
 			t.Fatal(found, err)
 		}
 	}
 	restart()
-	if again, _ := f.ask(one, token); again == nil || again.HostKey != i.HostKey || again.MachineID != i.MachineID || again.Boot != i.Boot {
+	if again, _ := f.Ask(one, token); again == nil || again.HostKey != i.HostKey || again.MachineID != i.MachineID || again.Boot != i.Boot {
 		t.Error("after a restart they are others")
 	}
-	c := f.agent(one, report(i, instructions.Init))
-	f.report(c, report(i, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
-	if _, status := f.ask(one, token); status != http.StatusForbidden {
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
+	if _, status := f.Ask(one, token); status != http.StatusForbidden {
 		t.Errorf("after the agent came: status %d", status)
 	}
 	restart()
-	if _, status := f.ask(one, token); status != http.StatusForbidden {
+	if _, status := f.Ask(one, token); status != http.StatusForbidden {
 		t.Errorf("after the agent came, and a restart: status %d", status)
 	}
 	moved := one
@@ -83,24 +84,24 @@ func TestInstructionsAreSecret(t *testing.T) {
 func TestAgents(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
-	up := report(i, instructions.Up)
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
+	up := netboottest.ReportOf(i, instructions.Up)
 	up.Uptime = 12.5
 	for what, bad := range map[string]instructions.Report{
 		"no token":     {Boot: i.Boot},
 		"another boot": {Token: i.Token, Boot: "x"},
 	} {
 		t.Log(what)
-		closed(t, f.agent(one, bad))
+		netboottest.Closed(t, f.AsAgent(one, bad))
 	}
-	closed(t, f.agent(two, up))
-	c := f.agent(one, up)
-	f.report(c, up)
-	f.hears("one up at 127.0.0.2:22")
-	again := f.agent(one, up) // it lost its connection, and the server does not know yet
-	f.hears("one up at 127.0.0.2:22")
-	closed(t, c)
+	netboottest.Closed(t, f.AsAgent(two, up))
+	c := f.AsAgent(one, up)
+	f.Report(c, up)
+	f.Hears("one up at 127.0.0.2:22")
+	again := f.AsAgent(one, up) // it lost its connection, and the server does not know yet
+	f.Hears("one up at 127.0.0.2:22")
+	netboottest.Closed(t, c)
 	orders := bufio.NewReader(again)
 	order := func() (o instructions.Order) {
 		t.Helper()
@@ -117,7 +118,7 @@ func TestAgents(t *testing.T) {
 		t.Errorf("without an LED it blinks: %v", err)
 	}
 	up.LEDs = 2
-	f.report(again, up)
+	f.Report(again, up)
 	imagetest.Until(t, "it has an LED", func() bool { return f.Blink("one", time.Minute) == nil })
 	if o := order(); o.Blink != 60 || o.Clock != nil {
 		t.Errorf("the order to blink: %+v", o)
@@ -136,19 +137,19 @@ func TestAgents(t *testing.T) {
 		t.Errorf("the order %+v", o)
 	}
 	up.Ending = instructions.Poweroff
-	f.report(again, up)
+	f.Report(again, up)
 	if err := <-began; err != nil {
 		t.Error(err)
 	}
-	f.prepare(one)
-	closed(t, again)
+	f.Prepared(one)
+	netboottest.Closed(t, again)
 	if err := f.Reboot(t.Context(), "one"); !errors.Is(err, nodes.ErrNoAgent) {
 		t.Errorf("an order to a machine without agent: %v", err)
 	}
-	long := f.agent(one, instructions.Report{Failed: strings.Repeat("x", 1<<17)})
-	closed(t, long)
-	if len(f.told) > 0 {
-		t.Errorf("the lab was told %q", <-f.told)
+	long := f.AsAgent(one, instructions.Report{Failed: strings.Repeat("x", 1<<17)})
+	netboottest.Closed(t, long)
+	if len(f.Told) > 0 {
+		t.Errorf("the lab was told %q", <-f.Told)
 	}
 }
 
@@ -157,28 +158,28 @@ func TestAgents(t *testing.T) {
 func TestFailedOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
-	up, down := report(i, instructions.Up), report(i, instructions.Mounts)
-	c := f.agent(one, up)
-	f.hears("one up at 127.0.0.2:22")
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
+	up, down := netboottest.ReportOf(i, instructions.Up), netboottest.ReportOf(i, instructions.Mounts)
+	c := f.AsAgent(one, up)
+	f.Hears("one up at 127.0.0.2:22")
 	for _, why := range []string{"no root", "no root", "no land"} {
 		down.Failed = why
-		f.report(c, down)
-		f.report(c, up)
+		f.Report(c, down)
+		f.Report(c, up)
 	}
-	f.hears("one failed: no root")
-	f.hears("one stopped at 127.0.0.2:22")
-	f.agent(one, up)
-	closed(t, c)
+	f.Hears("one failed: no root")
+	f.Hears("one stopped at 127.0.0.2:22")
+	f.AsAgent(one, up)
+	netboottest.Closed(t, c)
 	down.Failed, down.Size, down.Used = "again", 2, 1
-	f.agent(one, down)
-	f.hears("one wrote 1 of 2")
+	f.AsAgent(one, down)
+	f.Hears("one wrote 1 of 2")
 
-	_, token = f.prepare(one)
-	i, _ = f.ask(one, token)
-	f.agent(one, report(i, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
+	_, token = f.Prepared(one)
+	i, _ = f.Ask(one, token)
+	f.AsAgent(one, netboottest.ReportOf(i, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 }
 
 // A machine that comes to another server is made to look after what it waits for: the
@@ -186,19 +187,17 @@ func TestFailedOnce(t *testing.T) {
 func TestConnectionsOfAServerBefore(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
-	said := report(i, instructions.Mounts)
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
+	said := netboottest.ReportOf(i, instructions.Mounts)
 	said.Conns = []instructions.Conn{{Local: 690, Remote: netboot.PortNFS}, {Local: 4000, Remote: 22}, {Local: 4001, Remote: netboot.PortHTTP}}
 	for port := range uint16(100) {
 		said.Conns = append(said.Conns, instructions.Conn{Local: 5000 + port, Remote: netboot.PortNFS})
 	}
-	c := f.agent(one, said)
-	f.report(c, report(i, instructions.Mounts, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
-	f.ports.mu.Lock()
-	defer f.ports.mu.Unlock()
-	if got := f.ports.prodded; len(got) != instructions.MostConns-1 || got[0] != "2049 127.0.0.2:690" || got[1] != "80 127.0.0.2:4001" {
+	c := f.AsAgent(one, said)
+	f.Report(c, netboottest.ReportOf(i, instructions.Mounts, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
+	if got := f.Ports.Prodded(); len(got) != instructions.MostConns-1 || got[0] != "2049 127.0.0.2:690" || got[1] != "80 127.0.0.2:4001" {
 		t.Errorf("it looks after %v", got)
 	}
 }
@@ -208,54 +207,52 @@ func TestConnectionsOfAServerBefore(t *testing.T) {
 func TestProcessEnds(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
-	said := report(i, instructions.Init, instructions.Up)
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
+	said := netboottest.ReportOf(i, instructions.Init, instructions.Up)
 	said.Ended = "work\x1b ended with status 5"
-	c := f.agent(one, said)
-	f.hears("one up at 127.0.0.2:22")
-	f.hears("one: work ended with status 5, again false")
-	f.report(c, said)
-	f.hears("one: work ended with status 5, again true")
+	c := f.AsAgent(one, said)
+	f.Hears("one up at 127.0.0.2:22")
+	f.Hears("one: work ended with status 5, again false")
+	f.Report(c, said)
+	f.Hears("one: work ended with status 5, again true")
 	if resumed, err := f.Resume(t.Context(), one); err != nil || !resumed {
 		t.Fatal(resumed, err)
 	}
-	f.agent(one, said)
-	f.hears("one up at 127.0.0.2:22")
-	f.hears("one: work ended with status 5, again true")
+	f.AsAgent(one, said)
+	f.Hears("one up at 127.0.0.2:22")
+	f.Hears("one: work ended with status 5, again true")
 }
 
 // The lab is told of each step of a boot once, and nothing by a machine that boots anew.
 func TestSteps(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
-	c := f.agent(one, report(i, instructions.Modules, instructions.Asking, instructions.Mounts))
-	f.report(c, report(i, instructions.Mounts))
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Modules, instructions.Asking, instructions.Mounts))
+	f.Report(c, netboottest.ReportOf(i, instructions.Mounts))
 	for _, other := range []instructions.Step{instructions.Modules, instructions.Network, instructions.Step(nodes.StepMounting), "dancing"} {
-		f.report(c, report(i, other)) // no agent is there
+		f.Report(c, netboottest.ReportOf(i, other)) // no agent is there
 	}
-	f.report(c, report(i, instructions.Init))
-	f.report(c, report(i, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
-	f.mu.Lock()
-	got := strings.Join(f.steps, ", ")
-	f.mu.Unlock()
+	f.Report(c, netboottest.ReportOf(i, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
+	got := strings.Join(f.Steps(), ", ")
 	if want := "one kernel, one initramfs, one mounting, one root"; got != want {
 		t.Errorf("the lab was told of %q, want %q", got, want)
 	}
-	late := f.agent(one, report(i, instructions.Init))
-	f.choose("one", "hollow")
+	late := f.AsAgent(one, netboottest.ReportOf(i, instructions.Init))
+	f.Choose("one", "hollow")
 	if _, err := f.Prepare(t.Context(), one); err == nil {
 		t.Error("hollow boots")
 	}
-	closed(t, late)
-	other := report(i, instructions.Up)
+	netboottest.Closed(t, late)
+	other := netboottest.ReportOf(i, instructions.Up)
 	other.Digest = "sha256:other"
-	closed(t, f.agent(one, other))
-	if len(f.told) > 0 {
-		t.Errorf("the lab was told %q", <-f.told)
+	netboottest.Closed(t, f.AsAgent(one, other))
+	if len(f.Told) > 0 {
+		t.Errorf("the lab was told %q", <-f.Told)
 	}
 }
 
@@ -263,7 +260,7 @@ func TestSteps(t *testing.T) {
 func TestMachinesSeeTheirOwnImage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	id := func(name string) nfs.ID { return nfs.IDOf(content.Digest(f.images[name].Digest)) }
+	id := func(name string) nfs.ID { return nfs.IDOf(content.Digest(f.Images[name].Digest)) }
 	sees := func(m netboot.Machine, image string) bool {
 		t.Helper()
 		tree, err := f.Tree(t.Context(), m.IP, id(image))
@@ -282,12 +279,12 @@ func TestMachinesSeeTheirOwnImage(t *testing.T) {
 	if sees(one, "red") {
 		t.Error("a machine that boots nothing sees an image")
 	}
-	before, _ := f.prepare(one)
-	f.choose("one", "blue")
+	before, _ := f.Prepared(one)
+	f.Choose("one", "blue")
 	if !sees(one, "red") || sees(one, "blue") || sees(two, "red") {
 		t.Error("images are seen by the wrong ones")
 	}
-	after, _ := f.prepare(one)
+	after, _ := f.Prepared(one)
 	if sees(one, "red") || !sees(one, "blue") || before.Kernel == after.Kernel {
 		t.Error("after another boot, the image before is seen")
 	}
@@ -314,22 +311,22 @@ func TestMachinesSeeTheirOwnImage(t *testing.T) {
 func TestMachineThatIsOff(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	m := &meeting{Library: f.config.Library}
+	m := &meeting{Library: f.Library}
 	f.Config.Library = m
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
-	c := f.agent(one, report(i, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 	if m.here.Load() != 1 {
 		t.Errorf("%d images are held", m.here.Load())
 	}
 	f.Over(one.IP)
-	closed(t, c)
+	netboottest.Closed(t, c)
 	if _, found := f.Find("one"); found || m.here.Load() != 0 {
 		t.Errorf("of a machine that is off %d images are held", m.here.Load())
 	}
 	f.Over(one.IP)
-	if _, token = f.prepare(one); token == "" || m.here.Load() != 1 {
+	if _, token = f.Prepared(one); token == "" || m.here.Load() != 1 {
 		t.Error("it does not come back")
 	}
 }
@@ -337,11 +334,11 @@ func TestMachineThatIsOff(t *testing.T) {
 func TestImageThatCannotBoot(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.choose("one", "hollow")
+	f.Choose("one", "hollow")
 	if _, err := f.Prepare(t.Context(), one); err == nil || !strings.Contains(err.Error(), "it has no kernel") {
 		t.Errorf("%v", err)
 	}
-	if tree, err := f.Tree(t.Context(), one.IP, nfs.IDOf(content.Digest(f.images["hollow"].Digest))); tree != nil || err != nil {
+	if tree, err := f.Tree(t.Context(), one.IP, nfs.IDOf(content.Digest(f.Images["hollow"].Digest))); tree != nil || err != nil {
 		t.Errorf("it is seen all the same: %v", err)
 	}
 }
@@ -376,13 +373,13 @@ func TestLeases(t *testing.T) {
 	if ip, err := f.Lease(t.Context(), "52:54:00:00:00:66", small); err == nil {
 		t.Errorf("%v of a network that is full", ip)
 	}
-	if why := f.worries()["full"]; !strings.HasPrefix(why, "the network 10.0.0.0/29 has no address left") {
+	if why := f.Worries()["full"]; !strings.HasPrefix(why, "the network 10.0.0.0/29 has no address left") {
 		t.Errorf("the lab is told %q", why)
 	}
 	if err := f.Forget(t.Context(), "52:54:00:00:00:02"); err != nil {
 		t.Fatal(err)
 	}
-	if why := f.worries()["full"]; why != "" {
+	if why := f.Worries()["full"]; why != "" {
 		t.Errorf("there is an address, and the lab is told %q", why)
 	}
 	if _, err := f.Lease(t.Context(), "52:54:00:00:00:66", small); err != nil {

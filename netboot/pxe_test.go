@@ -11,6 +11,7 @@ import (
 	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/nodes"
 )
 
@@ -22,36 +23,36 @@ func fetching(m netboot.Machine) netboot.Machine {
 
 // script prepares a boot of such a machine, and returns the token and the path of its script.
 func (f *fixture) script(m netboot.Machine) (token, path string) {
-	f.t.Helper()
-	if b, err := f.Prepare(f.t.Context(), m); err != nil || b != (netboot.Boot{}) {
-		f.t.Fatalf("it starts with %+v, %v", b, err)
+	f.T.Helper()
+	if b, err := f.Prepare(f.T.Context(), m); err != nil || b != (netboot.Boot{}) {
+		f.T.Fatalf("it starts with %+v, %v", b, err)
 	}
-	h, known := f.Host(f.t.Context(), dhcp.Client{MAC: m.MAC})
+	h, known := f.Host(f.T.Context(), dhcp.Client{MAC: m.MAC})
 	token, found := strings.CutPrefix(h.Script, fmt.Sprintf("http://%s:80/ipxe/", m.Server))
 	if !known || !found || h.Name != string(m.Name) || h.IP != m.IP || h.Net != m.Net || h.Server != m.Server {
-		f.t.Fatalf("%+v, %v", h, known)
+		f.T.Fatalf("%+v, %v", h, known)
 	}
 	return token, "/ipxe/" + token
 }
 
 // request is get with any method, and a range unless that is "".
 func (f *fixture) request(m netboot.Machine, method, path, part string) (*http.Response, string) {
-	f.t.Helper()
-	q, err := http.NewRequestWithContext(f.t.Context(), method, "http://"+f.ports.at(netboot.PortHTTP)+path, nil)
+	f.T.Helper()
+	q, err := http.NewRequestWithContext(f.T.Context(), method, "http://"+f.Ports.At(netboot.PortHTTP)+path, nil)
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	if part != "" {
 		q.Header.Set("Range", part)
 	}
-	r, err := (&http.Transport{DialContext: from(m).DialContext, DisableKeepAlives: true}).RoundTrip(q)
+	r, err := (&http.Transport{DialContext: netboottest.From(m).DialContext, DisableKeepAlives: true}).RoundTrip(q)
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	defer r.Body.Close()
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	return r, string(b)
 }
@@ -60,8 +61,8 @@ func (f *fixture) request(m netboot.Machine, method, path, part string) (*http.R
 func TestFetched(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.choose("two", "red")
-	direct, _ := f.prepare(two) // the files are the same
+	f.Choose("two", "red")
+	direct, _ := f.Prepared(two) // the files are the same
 	one := fetching(one)
 	token, path := f.script(one)
 	want := "#!ipxe\n" +
@@ -101,14 +102,12 @@ func TestFetched(t *testing.T) {
 			t.Errorf("%s that was thrown away: status %d, %d bytes", part, r.StatusCode, len(body))
 		}
 	}
-	i, _ := f.ask(one, token)
-	c := f.agent(one, report(i, instructions.Init))
-	f.report(c, report(i, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	i, _ := f.Ask(one, token)
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 	var steps []string
-	for _, s := range f.steps {
+	for _, s := range f.Steps() {
 		if s, is := strings.CutPrefix(s, "one "); is && (len(steps) == 0 || steps[len(steps)-1] != s) {
 			steps = append(steps, s)
 		}
@@ -146,7 +145,7 @@ func TestFetchedIsSecret(t *testing.T) {
 	}
 	restart := func() {
 		t.Helper()
-		f.start()
+		f.Start()
 		for _, m := range []netboot.Machine{one, two} {
 			if found, err := f.Resume(t.Context(), m); !found || err != nil {
 				t.Fatal(found, err)
@@ -170,15 +169,15 @@ func TestFetchedIsSecret(t *testing.T) {
 	}
 	restart()
 	served("after a restart")
-	i, _ := f.ask(one, token)
-	c := f.agent(one, report(i, instructions.Init))
-	f.report(c, report(i, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
+	i, _ := f.Ask(one, token)
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 	refused("after the agent came", one, token)
 	restart()
 	refused("after the agent came, and a restart", one, token)
 
-	_, token = f.prepare(direct)
+	_, token = f.Prepared(direct)
 	refused("a machine that begins with it", direct, token)
 	if h, known := f.Host(t.Context(), dhcp.Client{MAC: direct.MAC}); !known || h.Script != "" || h.IP != direct.IP {
 		t.Errorf("DHCP tells it %+v, %v", h, known)
@@ -195,7 +194,7 @@ func TestFetchedIsSecret(t *testing.T) {
 func TestLoaderOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.choose("one", "red")
+	f.Choose("one", "red")
 	for _, c := range []struct{ all, own, want nodes.Loader }{
 		{nodes.AutoLoader, nodes.AutoLoader, nodes.Direct}, // before the configuration was read
 		{nodes.Direct, nodes.AutoLoader, nodes.Direct},

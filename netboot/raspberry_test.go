@@ -13,6 +13,7 @@ import (
 	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/netboot/tftp"
 	"walt/nodes"
 )
@@ -128,7 +129,7 @@ func TestPiBesideAnotherServer(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const mac, at = ethernet.MAC("b8:27:eb:00:00:01"), "127.0.0.77"
-	on := &neighbours{loopback: loopback{of: map[uint16]string{}}, at: map[string]string{at: string(mac)}}
+	on := &neighbours{at: map[string]string{at: string(mac)}}
 	beside := segment
 	beside.DHCP = netboot.Proxy
 	hosts, _ := netboot.Boards(f.Server, on, beside, known{mac: {Name: "pi", MAC: mac, Kind: nodes.Unknown}})
@@ -159,16 +160,16 @@ func TestBoardModel(t *testing.T) {
 		"Raspberry Pi Compute Module 4 Rev 1.0": "rpi-cm-4", "Raspberry Pi Zero 2 W Rev 1.0": "rpi-zero-2-w", "Raspberry Pi Model B Plus Rev 1.2": "rpi-b-plus",
 		"Radxa ROCK 5B": "", "Raspberry Pi ": "", "Raspberry Pi ../../x": "",
 	} {
-		_, token := f.prepare(one)
-		i, _ := f.ask(one, token)
-		r := report(i, instructions.Init)
+		_, token := f.Prepared(one)
+		i, _ := f.Ask(one, token)
+		r := netboottest.ReportOf(i, instructions.Init)
 		r.Board = name
-		c := f.agent(one, r)
-		f.report(c, report(i, instructions.Init, instructions.Up))
-		f.hears("one up at 127.0.0.2:22")
+		c := f.AsAgent(one, r)
+		f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+		f.Hears("one up at 127.0.0.2:22")
 		if want != "" {
-			f.hears("one reports itself as " + want)
+			f.Hears("one reports itself as " + want)
 		}
-		f.report(c, report(i, instructions.Init, instructions.Up)) // of which nothing more is told
+		f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up)) // of which nothing more is told
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"walt/images"
 	"walt/images/imagetest"
 	"walt/netboot"
+	"walt/netboot/boottest"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
 	"walt/nodes"
@@ -50,17 +51,17 @@ func newBoard(f *fixture, model images.Model) *board {
 
 // begins has it ask for its address, as after a reset.
 func (b *board) begins() {
-	b.t.Helper()
-	h, ok := b.hosts.Host(b.t.Context(), pi(b.mac, "odd"))
+	b.T.Helper()
+	h, ok := b.hosts.Host(b.T.Context(), pi(b.mac, "odd"))
 	if !ok {
-		b.t.Fatal("it gets no address")
+		b.T.Fatal("it gets no address")
 	}
 	b.ip = h.IP
 }
 
 // gets is what a file holds that it asks for, or what is wrong.
 func (b *board) gets(name string) string {
-	b.t.Helper()
+	b.T.Helper()
 	f, err := b.hosts.(tftp.Files).Open(b.ip, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -71,10 +72,10 @@ func (b *board) gets(name string) string {
 	defer f.Close()
 	content := make([]byte, f.Size)
 	if _, err := f.ReadAt(content, 0); err != nil && f.Size > 0 {
-		b.t.Error(err)
+		b.T.Error(err)
 	}
 	if f.Blocks != 65535 {
-		b.t.Errorf("%s may have %d blocks", name, f.Blocks)
+		b.T.Errorf("%s may have %d blocks", name, f.Blocks)
 	}
 	return string(content)
 }
@@ -84,8 +85,7 @@ func (b *board) gets(name string) string {
 func TestFilesOfPis(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	library := f.config.Library.(*images.Library)
-	f.add(library, "pi", piImage(t, kernelARM64,
+	f.Add("pi", piImage(t, boottest.KernelARM64,
 		imagetest.Regular("boot/firmware/bootcode.bin", "first"), imagetest.Regular("boot/firmware/start.elf", "start"),
 		imagetest.Regular("boot/rpi-3-b/start.elf", "not this"), imagetest.Regular("boot/rpi-3-b/fixup.dat", "of the model"),
 		imagetest.Regular("boot/rpi-4-b/other.dat", "of another model"), imagetest.Regular("boot/BCM2710-RPI-3-B.DTB", "tree"),
@@ -94,14 +94,14 @@ func TestFilesOfPis(t *testing.T) {
 		imagetest.Regular("boot/firmware/config.txt", "dtparam=audio=on\r\nkernel=other.img\n[pi4]\narm_64bit=0\ninitramfs old followkernel\ncmdline=x"),
 		imagetest.Regular("boot/firmware/cmdline.txt", "root=/dev/mmcblk0p2"),
 	))
-	f.choose("one", "pi")
+	f.Choose("one", "pi")
 	b := newBoard(f, "rpi-3-b")
 	for name, want := range map[string]string{
 		"bootcode.bin": "first", "1234abcd/start.elf": "start", "/1234abcd/fixup.dat": "of the model", "b8-27-eb-00-00-01/start.elf": "start",
 		"1234abcd/bcm2710-rpi-3-b.dtb": "tree", "1234abcd/overlays/UART.dtbo": "overlay", "1234abcd//overlays/uart.dtbo": "overlay",
 		"linked.bin": "linked", "out.bin": "none", "other.dat": "none", "rpi-4-b/other.dat": "of another model", "bootsig.bin": "none", "overlays": "none",
 		"../etc/linked": "none", "1234abcd/../../etc/linked": "none", "etc/linked": "none", "": "none", ".": "none", "1234abcd/": "none",
-		"walt-kernel.img": kernelARM64,
+		"walt-kernel.img": boottest.KernelARM64,
 	} {
 		if got := b.gets(name); got != want {
 			t.Errorf("%q is %q, want %q", name, got, want)
@@ -121,9 +121,7 @@ func TestFilesOfPis(t *testing.T) {
 	if got := b.gets("walt-initrd.img"); got == "none" || len(got) < 100 {
 		t.Errorf("its initramfs is %q", got)
 	}
-	f.mu.Lock()
-	steps := strings.Join(f.steps, ", ")
-	f.mu.Unlock()
+	steps := strings.Join(f.Steps(), ", ")
 	if steps != "one address, one kernel" {
 		t.Errorf("it was at %s", steps)
 	}
@@ -133,13 +131,13 @@ func TestFilesOfPis(t *testing.T) {
 	if again := b.gets("cmdline.txt"); again != line {
 		t.Errorf("within one boot its command line becomes %q", again)
 	}
-	f.choose("one", "blue")
+	f.Choose("one", "blue")
 	b.begins()
 	if got := b.gets("bootcode.bin"); got != "none" {
 		t.Errorf("with an image for PCs it gets %q", got)
 	}
-	f.hears("one failed: the image cannot boot a machine: the kernel /boot/vmlinuz-6.1.0 is for amd64, not for arm64 or arm")
-	f.choose("one", "pi")
+	f.Hears("one failed: the image cannot boot a machine: the kernel /boot/vmlinuz-6.1.0 is for amd64, not for arm64 or arm")
+	f.Choose("one", "pi")
 	b.begins()
 	lines := map[string]bool{}
 	var mu sync.Mutex
@@ -164,13 +162,12 @@ func TestFilesOfPis(t *testing.T) {
 func TestFirmwareOfPis(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	library := f.config.Library.(*images.Library)
-	f.add(library, "pi", piImage(t, kernelARM, imagetest.Regular("boot/start.elf", "own"), imagetest.Regular("usr/lib/linux-image-6.1.0/broadcom/bcm2711-rpi-4-b.dtb", "tree of its kernel")))
-	f.add(library, "firmware", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
+	f.Add("pi", piImage(t, boottest.KernelARM, imagetest.Regular("boot/start.elf", "own"), imagetest.Regular("usr/lib/linux-image-6.1.0/broadcom/bcm2711-rpi-4-b.dtb", "tree of its kernel")))
+	f.Add("firmware", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
 		imagetest.Regular("boot/start.elf", "lent"), imagetest.Regular("boot/fixup.dat", "lent"), imagetest.Regular("usr/lib/raspi-firmware/bootcode.bin", "lent"),
 		imagetest.Regular("boot/bcm2711-rpi-4-b.dtb", "lent"),
 	)}, "walt.node.models", "rpi-3-b"))
-	f.choose("one", "pi")
+	f.Choose("one", "pi")
 	b := newBoard(f, "rpi-2-b")
 	for lender, want := range map[string]string{"": "own none none", "alice/firmware": "own lent lent", "alice/nothing": "own none none"} {
 		f.SetFirmware(lender)
@@ -191,26 +188,25 @@ func TestFirmwareOfPis(t *testing.T) {
 func TestLargeKernelOfPi(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	library := f.config.Library.(*images.Library)
-	f.add(library, "large", piImage(t, kernelARM64+strings.Repeat("\x00", 40<<20), imagetest.Regular("boot/start.elf", "start")))
-	f.choose("one", "large")
+	f.Add("large", piImage(t, boottest.KernelARM64+strings.Repeat("\x00", 40<<20), imagetest.Regular("boot/start.elf", "start")))
+	f.Choose("one", "large")
 	if got := newBoard(f, "rpi-4-b").gets("start4.elf"); got != "none" {
 		t.Errorf("a 4, which asks for blocks of 1024 bytes, gets %q", got)
 	}
 	if got := newBoard(f, "rpi-3-b").gets("start.elf"); !strings.HasPrefix(got, "the image cannot boot a rpi-3-b: its kernel has 40 MiB, and the board's firmware loads less than 32") {
 		t.Errorf("a 3 gets %q", got)
 	}
-	f.hears("one failed: the image cannot boot a rpi-3-b: its kernel has 40 MiB, and the board's firmware loads less than 32")
+	f.Hears("one failed: the image cannot boot a rpi-3-b: its kernel has 40 MiB, and the board's firmware loads less than 32")
 
 	// Compressed, which the hint advises, it is sent as it is.
 	var small bytes.Buffer
 	z := gzip.NewWriter(&small)
-	_, err := z.Write([]byte(kernelARM64 + strings.Repeat("\x00", 40<<20)))
+	_, err := z.Write([]byte(boottest.KernelARM64 + strings.Repeat("\x00", 40<<20)))
 	if err := errors.Join(err, z.Close()); err != nil {
 		t.Fatal(err)
 	}
-	f.add(library, "packed", piImage(t, small.String(), imagetest.Regular("boot/start.elf", "start")))
-	f.choose("one", "packed")
+	f.Add("packed", piImage(t, small.String(), imagetest.Regular("boot/start.elf", "start")))
+	f.Choose("one", "packed")
 	b := newBoard(f, "rpi-3-b")
 	if got := b.gets("start.elf") + " " + b.gets("walt-kernel.img"); got != "start "+small.String() {
 		t.Errorf("with a kernel that is compressed a 3 gets %.40q", got)
@@ -223,10 +219,10 @@ func TestStoppedROM(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	now := time.Now()
-	f.config.Now = func() time.Time { return now }
-	f.Server = netboot.New(f.config)
-	f.add(f.config.Library.(*images.Library), "pi", piImage(t, kernelARM64, imagetest.Regular("boot/start.elf", "start"), imagetest.Regular("boot/fixup.dat", "fixup")))
-	f.choose("one", "pi")
+	f.Next.Now = func() time.Time { return now }
+	f.Server = netboot.New(f.Next)
+	f.Add("pi", piImage(t, boottest.KernelARM64, imagetest.Regular("boot/start.elf", "start"), imagetest.Regular("boot/fixup.dat", "fixup")))
+	f.Choose("one", "pi")
 	b := newBoard(f, "rpi-3-b")
 	is := func(after time.Duration, want string) {
 		t.Helper()

@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"walt/fault"
-	"walt/images"
 	"walt/images/imagetest"
 	"walt/netboot"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/nodes"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // odd are files of all kinds, in the order and the form in which a machine gets them.
@@ -48,16 +50,16 @@ func odd() []*tar.Header {
 
 // get asks for a path of the server as a machine, and returns what there is, or the status.
 func (f *fixture) get(m netboot.Machine, path string) ([]byte, int) {
-	f.t.Helper()
-	client := &http.Client{Transport: &http.Transport{DialContext: from(m).DialContext, DisableKeepAlives: true}}
-	r, err := client.Get("http://" + f.ports.at(netboot.PortHTTP) + path)
+	f.T.Helper()
+	client := &http.Client{Transport: &http.Transport{DialContext: netboottest.From(m).DialContext, DisableKeepAlives: true}}
+	r, err := client.Get("http://" + f.Ports.At(netboot.PortHTTP) + path)
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	defer r.Body.Close()
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	return b, r.StatusCode
 }
@@ -82,11 +84,11 @@ func rootOf(t *testing.T, i *instructions.Instructions) string {
 func TestRootIsSent(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.add(f.config.Library.(*images.Library), "odd", bootable(t, "odd", odd()...))
-	f.choose("one", "odd")
+	f.Add("odd", netboottest.Bootable(t, "odd", odd()...))
+	f.Choose("one", "odd")
 	one := inMemory(one)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
 	path := rootOf(t, i)
 	whole, status := f.get(one, path)
 	if status != http.StatusOK {
@@ -147,9 +149,9 @@ func TestRootIsSecret(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	one, two := inMemory(one), inMemory(two)
-	_, token := f.prepare(one)
-	_, other := f.prepare(two)
-	i, _ := f.ask(one, token)
+	_, token := f.Prepared(one)
+	_, other := f.Prepared(two)
+	i, _ := f.Ask(one, token)
 	path := rootOf(t, i)
 	refused := func(what string, m netboot.Machine, path string) {
 		t.Helper()
@@ -163,26 +165,26 @@ func TestRootIsSecret(t *testing.T) {
 	if _, status := f.get(one, "/root/"+token+"/1"); status != http.StatusNotFound {
 		t.Errorf("a part that is none: status %d", status)
 	}
-	c := f.agent(one, report(i, instructions.Mounts)) // connected, and without a root
-	f.start()
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Mounts)) // connected, and without a root
+	f.Start()
 	if found, err := f.Resume(t.Context(), one); !found || err != nil {
 		t.Fatal(found, err)
 	}
 	c.Close()
-	f.hears("one lost") // by the server before
-	c = f.agent(one, report(i, instructions.Mounts))
+	f.Hears("one lost") // by the server before
+	c = f.AsAgent(one, netboottest.ReportOf(i, instructions.Mounts))
 	if _, status := f.get(one, path); status != http.StatusOK {
 		t.Errorf("after a restart: status %d", status)
 	}
-	f.report(c, report(i, instructions.Mounts, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
+	f.Report(c, netboottest.ReportOf(i, instructions.Mounts, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 	refused("a machine that has it", one, path)
-	f.start()
+	f.Start()
 	if found, err := f.Resume(t.Context(), one); !found || err != nil {
 		t.Fatal(found, err)
 	}
 	refused("a machine that has it, after a restart", one, path)
-	_, token = f.prepare(netboot.Machine{Name: one.Name, MAC: one.MAC, IP: one.IP, Server: one.Server, Net: one.Net})
+	_, token = f.Prepared(netboot.Machine{Name: one.Name, MAC: one.MAC, IP: one.IP, Server: one.Server, Net: one.Net})
 	refused("a machine with its root on the server", one, "/root/"+token+"/0")
 }
 
@@ -190,15 +192,15 @@ func TestRootIsSecret(t *testing.T) {
 func TestRootIsSentOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.add(f.config.Library.(*images.Library), "big", bootable(t, "big", imagetest.Regular("big", strings.Repeat("x", 64<<20))))
-	f.choose("one", "big")
+	f.Add("big", netboottest.Bootable(t, "big", imagetest.Regular("big", strings.Repeat("x", 64<<20))))
+	f.Choose("one", "big")
 	one := inMemory(one)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
 	path := rootOf(t, i)
 	begin := func() net.Conn {
 		t.Helper()
-		c, err := from(one).Dial("tcp4", f.ports.at(netboot.PortHTTP))
+		c, err := netboottest.From(one).Dial("tcp4", f.Ports.At(netboot.PortHTTP))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +230,7 @@ func TestRootIsSentOnce(t *testing.T) {
 	}
 	ends(before)
 	before = begin()
-	f.prepare(one)
+	f.Prepared(one)
 	ends(before)
 }
 
@@ -236,7 +238,7 @@ func TestRootIsSentOnce(t *testing.T) {
 func TestChoiceOfRoot(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.add(f.config.Library.(*images.Library), "bare", bareImage(t))
+	f.Add("bare", bareImage(t))
 	const enough, little = 32 << 20, 16 << 20 // bare takes some 12 MiB
 	for _, c := range []struct {
 		image  string
@@ -257,7 +259,7 @@ func TestChoiceOfRoot(t *testing.T) {
 		{image: "bare", root: nodes.RAMRoot, memory: little, err: "it takes 13 MiB of memory, and the machine has 16 MiB: it would need 19; give it more, with: node config one ram=19M"},
 		{image: "hollow", root: nodes.RAMRoot, memory: enough, err: "it has no kernel"},
 	} {
-		f.choose("one", c.image)
+		f.Choose("one", c.image)
 		m := one
 		m.Settings.Root, m.Memory = c.root, c.memory
 		b, err := f.Prepare(t.Context(), m)
@@ -272,7 +274,7 @@ func TestChoiceOfRoot(t *testing.T) {
 			continue
 		}
 		_, token, _ := strings.Cut(b.CommandLine, "/boot/")
-		if i, _ := f.ask(m, token); i == nil || (len(i.Root.RAM) > 0) != c.ram || (len(i.Root.NFS) > 0) == c.ram {
+		if i, _ := f.Ask(m, token); i == nil || (len(i.Root.RAM) > 0) != c.ram || (len(i.Root.NFS) > 0) == c.ram {
 			t.Errorf("%+v: %+v", c, i)
 		}
 	}
@@ -291,18 +293,21 @@ func withHint(err error) string {
 func TestRootIsTold(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.choose("one", "red")
+	f.Choose("one", "red")
 	one := inMemory(one)
-	_, token := f.prepare(one)
-	i, _ := f.ask(one, token)
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
 	whole, _ := f.get(one, rootOf(t, i))
-	c := f.agent(one, report(i, instructions.Asking, instructions.Mounts))
-	f.report(c, report(i, instructions.Asking, instructions.Mounts, instructions.Init))
-	f.report(c, report(i, instructions.Asking, instructions.Mounts, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if want := fmt.Sprintf("one sent %d for root", len(whole)); !slices.Equal(f.files, []string{want}) {
-		t.Errorf("the lab was told of the files %q, want %q", f.files, want)
+	c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Asking, instructions.Mounts))
+	f.Report(c, netboottest.ReportOf(i, instructions.Asking, instructions.Mounts, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Asking, instructions.Mounts, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
+	if want := fmt.Sprintf("one sent %d for root", len(whole)); !slices.Equal(f.Files(), []string{want}) {
+		t.Errorf("the lab was told of the files %q, want %q", f.Files(), want)
 	}
+}
+
+// bareImage is one of 12 MiB whose kernel has no NFS.
+func bareImage(t *testing.T) v1.Image {
+	return netboottest.BuiltWith(t, []string{"virtio_net", "virtio_pci"}, imagetest.Regular("big", strings.Repeat("x", 12<<20)))
 }

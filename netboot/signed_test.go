@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"walt/images"
 	"walt/images/imagetest"
 	"walt/netboot"
 	"walt/netboot/dhcp"
+	"walt/netboot/netboottest"
 	"walt/netboot/tftp"
 	"walt/nodes"
 )
@@ -33,10 +33,10 @@ func contentOf(t *testing.T, f tftp.File) string {
 func TestSigned(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.add(f.config.Library.(*images.Library), "signed", bootable(t, "signed",
+	f.Add("signed", netboottest.Bootable(t, "signed",
 		imagetest.Regular("usr/lib/shim/shimx64.efi.signed", "shim of the image"), imagetest.Regular("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", "grub of the image")))
-	f.add(f.config.Library.(*images.Library), "half", bootable(t, "half", imagetest.Regular("usr/lib/shim/shimx64.efi.signed", "shim of half an image")))
-	f.choose("one", "signed")
+	f.Add("half", netboottest.Bootable(t, "half", imagetest.Regular("usr/lib/shim/shimx64.efi.signed", "shim of half an image")))
+	f.Choose("one", "signed")
 	on := segment
 	on.Loaders = t.TempDir()
 	put := func(name string) {
@@ -47,7 +47,7 @@ func TestSigned(t *testing.T) {
 	}
 	put("snponly.efi")
 	put("ipxe.efi")
-	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64", Image: f.images["signed"].Ref}}
+	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64", Image: f.Images["signed"].Ref}}
 	change := func(by func(*nodes.Device)) {
 		d := devices[one.MAC]
 		by(&d)
@@ -87,8 +87,8 @@ func TestSigned(t *testing.T) {
 	for _, want := range []string{"shimx64.efi", "shimx64.efi", "ipxe.efi", "ipxe.efi", "snponly.efi", "snponly.efi", "shimx64.efi"} {
 		takes(want)
 	}
-	if asks("walt.grub"); !slices.Contains(f.steps, "one chained") {
-		t.Errorf("GRUB was not heard of: %q", f.steps)
+	if asks("walt.grub"); !slices.Contains(f.Steps(), "one chained") {
+		t.Errorf("GRUB was not heard of: %q", f.Steps())
 	}
 	for range 3 { // it serves
 		takes("shimx64.efi")
@@ -107,7 +107,7 @@ func TestSigned(t *testing.T) {
 		for _, name := range c.put {
 			put(name)
 		}
-		change(func(d *nodes.Device) { d.Image, d.Own = f.images[c.image].Ref, &nodes.Settings{Loader: nodes.Signed} })
+		change(func(d *nodes.Device) { d.Image, d.Own = f.Images[c.image].Ref, &nodes.Settings{Loader: nodes.Signed} })
 		for name, want := range map[string]string{"shimx64.efi": c.shim, "/grubx64.efi": c.grub} {
 			file, err := files.Open(one.IP, name)
 			if err != nil {
@@ -145,7 +145,7 @@ func TestSigned(t *testing.T) {
 	if got := asks("walt.grub.failed"); got != refuses {
 		t.Errorf("GRUB that failed is to do %q, want %q", got, refuses)
 	}
-	f.hears("one failed: its loader did not start its kernel: Secure Boot?")
+	f.Hears("one failed: its loader did not start its kernel: Secure Boot?")
 	change(func(d *nodes.Device) { d.Kind = nodes.Unknown })
 	if got, want := asks("walt.grub"), "set walt_ask=walt.grub\necho 'walt: the default image of pc-x86-64 is not here yet; it asks again every 5 s'\nsleep 5\n"; got != want {
 		t.Errorf("GRUB that waits is to do %q, want %q", got, want)

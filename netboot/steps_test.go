@@ -63,18 +63,16 @@ func TestStepsOfBoards(t *testing.T) {
 	asks(uefi)
 	load("../secret", 0)
 	load("/walt/AAAABBBB/kernel", 0)
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	want := []string{"one address", "one address", "one efi", "one chained", "one strayed", "one address"}
-	if !slices.Equal(f.steps, want) {
-		t.Errorf("the lab was told the steps %q, want %q", f.steps, want)
+	if !slices.Equal(f.Steps(), want) {
+		t.Errorf("the lab was told the steps %q, want %q", f.Steps(), want)
 	}
 	want = []string{
 		"one sent 0 for efi", "one sent 4 for efi", "one refused TFTP grubx64.efi: neither its image nor [network] loaders has what Secure Boot starts", "one refused TFTP ../secret: there is no such file",
 		"one refused TFTP walt/.../kernel: it is of another boot, or the server failed to read it",
 	}
-	if !slices.Equal(f.files, want) {
-		t.Errorf("the lab was told of the files %q, want %q", f.files, want)
+	if !slices.Equal(f.Files(), want) {
+		t.Errorf("the lab was told of the files %q, want %q", f.Files(), want)
 	}
 }
 
@@ -82,21 +80,19 @@ func TestStepsOfBoards(t *testing.T) {
 func TestRefusedFiles(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	_, token := f.prepare(one)
+	_, token := f.Prepared(one)
 	for _, path := range []string{"/boot/" + token + "x", "/vmlinuz", "/kernel/" + token} { // which it was given
 		if r, _ := f.request(one, http.MethodGet, path, ""); r.StatusCode == http.StatusOK {
 			t.Errorf("it gets %s", path)
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	want := []string{
 		"one refused HTTP /boot/...: it is of another boot, or was given already",
 		"one refused HTTP /vmlinuz: there is no such file",
 		"one refused HTTP /kernel/...: it is of another boot, or was given already",
 	}
-	if !slices.Equal(f.files, want) {
-		t.Errorf("the lab was told of the files %q, want %q", f.files, want)
+	if !slices.Equal(f.Files(), want) {
+		t.Errorf("the lab was told of the files %q, want %q", f.Files(), want)
 	}
 }
 
@@ -159,8 +155,8 @@ func TestLogOfRefusedFiles(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	var log bytes.Buffer // read when all is over
-	f.config.Log = slog.New(slog.NewTextHandler(&log, nil))
-	hosts, _ := netboot.Boards(netboot.New(f.config), nil, segment, known{})
+	f.Next.Log = slog.New(slog.NewTextHandler(&log, nil))
+	hosts, _ := netboot.Boards(netboot.New(f.Next), nil, segment, known{})
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +165,7 @@ func TestLogOfRefusedFiles(t *testing.T) {
 	dial := func(to netip.AddrPort) (net.Conn, error) { return net.Dial("udp4", to.String()) }
 	done := make(chan error, 1)
 	go func() {
-		done <- (&tftp.Server{Files: netboot.Told(hosts), Dial: dial, Log: f.config.Log}).Serve(ctx, conn)
+		done <- (&tftp.Server{Files: netboot.Told(hosts), Dial: dial, Log: f.Next.Log}).Serve(ctx, conn)
 	}()
 	client, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {

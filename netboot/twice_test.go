@@ -10,6 +10,7 @@ import (
 	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/nodes"
 )
 
@@ -21,11 +22,11 @@ func TestSameMAC(t *testing.T) {
 	f := newFixture(t)
 	began := time.Now()
 	var ahead atomic.Int64 // seconds
-	f.config.Now = func() time.Time { return began.Add(time.Duration(ahead.Load()) * time.Second) }
+	f.Next.Now = func() time.Time { return began.Add(time.Duration(ahead.Load()) * time.Second) }
 	t.Cleanup(func() { // after the end of the server
 		imagetest.Until(t, "it is forgotten", func() bool { return netboot.Doubles(f.Server) == 0 })
 	})
-	f.start()
+	f.Start()
 	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}}
 	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
 	asks := func() {
@@ -37,14 +38,14 @@ func TestSameMAC(t *testing.T) {
 	}
 	boots := func() (net.Conn, *instructions.Instructions) {
 		t.Helper()
-		_, token := f.prepare(one)
-		i, status := f.ask(one, token)
+		_, token := f.Prepared(one)
+		i, status := f.Ask(one, token)
 		if i == nil {
 			t.Fatalf("no instructions: status %d", status)
 		}
-		c := f.agent(one, report(i, instructions.Init))
-		f.report(c, report(i, instructions.Init, instructions.Up))
-		f.hears("one up at 127.0.0.2:22")
+		c := f.AsAgent(one, netboottest.ReportOf(i, instructions.Init))
+		f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+		f.Hears("one up at 127.0.0.2:22")
 		return c, i
 	}
 	const key, words = "twice 52:54:00:00:00:01", "one two devices have the MAC address 52:54:00:00:00:01, which is that of one: one of them has to go"
@@ -53,41 +54,41 @@ func TestSameMAC(t *testing.T) {
 	first, _ := boots()
 	asks()
 	first.Close()
-	f.hears("one lost")
+	f.Hears("one lost")
 	ahead.Add(60)
 	first, i := boots()
-	if wrong := f.worries(); len(wrong) > 0 {
+	if wrong := f.Worries(); len(wrong) > 0 {
 		t.Errorf("it reboots: %v", wrong)
 	}
 
 	// Firmware asks, and it goes on: for a moment that may be what it said before.
 	asks()
-	f.report(first, report(i, instructions.Init))
-	f.report(first, report(i, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
-	if wrong := f.worries(); len(wrong) > 0 {
+	f.Report(first, netboottest.ReportOf(i, instructions.Init))
+	f.Report(first, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
+	if wrong := f.Worries(); len(wrong) > 0 {
 		t.Errorf("at once: %v", wrong)
 	}
 	ahead.Add(31)
-	f.report(first, report(i, instructions.Init))
-	f.report(first, report(i, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
-	if wrong := f.worries(); wrong[key] != words {
+	f.Report(first, netboottest.ReportOf(i, instructions.Init))
+	f.Report(first, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
+	if wrong := f.Worries(); wrong[key] != words {
 		t.Errorf("it goes on: %v", wrong)
 	}
 
 	// The second one boots, and the first one goes on.
 	f.Calmed(key)
 	_, _ = boots()
-	again := f.agent(one, report(i, instructions.Init))
-	closed(t, again)
-	if wrong := f.worries(); len(wrong) > 0 {
+	again := f.AsAgent(one, netboottest.ReportOf(i, instructions.Init))
+	netboottest.Closed(t, again)
+	if wrong := f.Worries(); len(wrong) > 0 {
 		t.Errorf("at once: %v", wrong)
 	}
 	netboot.ForgetDoubles(f.Server)
 	ahead.Add(31)
-	closed(t, f.agent(one, report(i, instructions.Init)))
-	imagetest.Until(t, "it is told", func() bool { return f.worries()[key] == words })
+	netboottest.Closed(t, f.AsAgent(one, netboottest.ReportOf(i, instructions.Init)))
+	imagetest.Until(t, "it is told", func() bool { return f.Worries()[key] == words })
 	if netboot.Doubles(f.Server) != 1 {
 		t.Error("nothing is to be forgotten")
 	}

@@ -17,8 +17,10 @@ import (
 	"walt/images"
 	"walt/images/imagetest"
 	"walt/netboot"
+	"walt/netboot/boottest"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
+	"walt/netboot/netboottest"
 	"walt/netboot/tftp"
 	"walt/nodes"
 
@@ -62,15 +64,14 @@ func TestUBoot(t *testing.T) {
 	f := newFixture(t)
 	now := time.Now()
 	f.Now = func() time.Time { return now }
-	library := f.config.Library.(*images.Library)
 	const dir = "lib/modules/6.1.0/"
-	f.add(library, "board", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
-		imagetest.Regular("boot/vmlinuz-6.1.0", kernelARM64),
+	f.Add("board", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t,
+		imagetest.Regular("boot/vmlinuz-6.1.0", boottest.KernelARM64),
 		imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.builtin", "nfs.ko\nnfsv3.ko\noverlay.ko\n"), imagetest.Regular(dir+"modules.alias", ""),
 		imagetest.Regular("usr/lib/linux-image-6.1.0/rockchip/rk3399-x.dtb", "tree"), imagetest.Regular("etc/shadow", "secret"),
 	)}, "walt.node.models", "rockpro-64"))
-	f.add(library, "pc", boardImage(t, kernelARM))
-	f.choose("one", "board")
+	f.Add("pc", boardImage(t, boottest.KernelARM))
+	f.Choose("one", "board")
 	devices := known{
 		one.MAC:             {Name: "one", MAC: one.MAC, Kind: nodes.Unknown},
 		"52:54:00:00:00:03": {Name: "three", MAC: "52:54:00:00:00:03", Kind: nodes.Unknown},
@@ -155,7 +156,7 @@ func TestUBoot(t *testing.T) {
 	}
 	of := "walt/" + token + "/"
 	for name, want := range map[string]string{
-		of + "kernel": kernelARM64, "/" + of + "kernel": kernelARM64, of + "dtb/rockchip/rk3399-x.dtb": "tree", of + "dtb/rk3399-x.dtb": "none",
+		of + "kernel": boottest.KernelARM64, "/" + of + "kernel": boottest.KernelARM64, of + "dtb/rockchip/rk3399-x.dtb": "tree", of + "dtb/rk3399-x.dtb": "none",
 		of + "dtb/": "none", of + "dtb": "none", of + "dtb/../../../etc/shadow": "none", of + "dtb/../../../../etc/shadow.dtb": "none", of + "etc/shadow": "none", of: "none",
 		"walt/": "refused", "walt/x/kernel": "refused", "walt/../etc/shadow": "refused", "boot.scr.uimg/": "none", "pxelinux.cfg/default": "none",
 		"pxelinux.cfg/01-52-54-00-00-00-03": "none",
@@ -172,7 +173,7 @@ func TestUBoot(t *testing.T) {
 	if err := os.WriteFile(name, []byte(initrd), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(unpacked(t, name), "agent for arm64") {
+	if !strings.Contains(netboottest.Unpacked(t, name), "agent for arm64") {
 		t.Error("it is not the agent's initramfs")
 	}
 
@@ -187,9 +188,9 @@ func TestUBoot(t *testing.T) {
 	if got := part(one.IP, of+"kernel"); got != "refused" {
 		t.Errorf("of the boot before it gets %.40q", got)
 	}
-	i, _ := f.ask(one, next)
-	f.agent(one, report(i, instructions.Init, instructions.Up))
-	f.hears("one up at 127.0.0.2:22")
+	i, _ := f.Ask(one, next)
+	f.AsAgent(one, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
 	if got := part(one.IP, "walt/"+next+"/kernel"); got != "refused" {
 		t.Errorf("when its agent has come it gets %.40q", got)
 	}
@@ -200,9 +201,9 @@ func TestUBoot(t *testing.T) {
 	const why = "the image cannot boot a machine: the kernel /boot/vmlinuz-6.1.0 is for arm64, not for arm"
 	shows(why, "30")
 	for range 2 {
-		f.hears("one failed: " + why)
+		f.Hears("one failed: " + why)
 	}
-	f.choose("one", "pc")
+	f.Choose("one", "pc")
 	if s := asks(); !strings.Contains(s, "\tbootz ${kernel_addr_r} ") || !strings.Contains(s, " smsc95xx.macaddr=52:54:00:00:00:01'\n") || strings.Contains(s, "/dtb/") {
 		t.Errorf("with a kernel for arm it is to do %q", s)
 	}
@@ -214,7 +215,6 @@ func TestUBoot(t *testing.T) {
 func TestCardsOfWalT(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	library := f.config.Library.(*images.Library)
 	modules := func(version string) []*tar.Header {
 		dir := "lib/modules/" + version + "/"
 		return []*tar.Header{imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.builtin", "nfs.ko\nnfsv3.ko\noverlay.ko\n"), imagetest.Regular(dir+"modules.alias", "")}
@@ -222,13 +222,13 @@ func TestCardsOfWalT(t *testing.T) {
 	all := append(modules("6.1-v7+"), modules("6.1+")...)
 	all = append(
 		all,
-		imagetest.Regular("boot/kernel7.img", kernelARM), imagetest.Regular("boot/kernel.img", kernelARM+"old"), imagetest.Regular("boot/start.uboot", "walt's"),
+		imagetest.Regular("boot/kernel7.img", boottest.KernelARM), imagetest.Regular("boot/kernel.img", boottest.KernelARM+"old"), imagetest.Regular("boot/start.uboot", "walt's"),
 		imagetest.Symlink("boot/rpi-3-b/kernel", "../kernel7.img"), imagetest.Regular("boot/rpi-3-b/kernel.extension", "-v7+\n"), imagetest.Symlink("boot/rpi-3-b/start.uboot", "../start.uboot"),
 		imagetest.Regular("boot/rpi-3-b/dtb", "tree of a 3"),
 		imagetest.Symlink("boot/rpi-b/kernel", "../kernel.img"), imagetest.Regular("boot/rpi-b/kernel.extension", "+\n"),
 	)
-	f.add(library, "walt", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, all...)}, "walt.node.models", "rpi-b,rpi-3-b", images.BootArgsLabel, "quiet splash"))
-	f.choose("one", "walt")
+	f.Add("walt", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, all...)}, "walt.node.models", "rpi-b,rpi-3-b", images.BootArgsLabel, "quiet splash"))
+	f.Choose("one", "walt")
 	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node}}
 	hosts, ask := netboot.Boards(f.Server, nil, segment, devices)
 	files := hosts.(tftp.Files)
@@ -242,7 +242,7 @@ func TestCardsOfWalT(t *testing.T) {
 	d.Own = &nodes.Settings{BootArgs: "loglevel=7"}
 	devices[one.MAC] = d
 	for _, c := range []struct{ model, name, kernel, tree string }{
-		{"rpi-3-b", "start.uboot", kernelARM, "tree of a 3"}, {"rpi-b", "boot/rpi-b.uboot", kernelARM + "old", ""}, {"rpi-3-b", "http", kernelARM, "tree of a 3"},
+		{"rpi-3-b", "start.uboot", boottest.KernelARM, "tree of a 3"}, {"rpi-b", "boot/rpi-b.uboot", boottest.KernelARM + "old", ""}, {"rpi-3-b", "http", boottest.KernelARM, "tree of a 3"},
 	} {
 		d.Model = images.Model(c.model)
 		devices[one.MAC] = d
@@ -273,7 +273,7 @@ func TestCardsOfWalT(t *testing.T) {
 		if got, err := readFile(files, one.IP, "walt/"+token+"/dtb/"); got != c.tree {
 			t.Errorf("%+v: its device tree is %q, %v", c, got, err)
 		}
-		if o := f.knows("walt", d); o.Why != "" || o.Kernel != map[string]string{"rpi-b": "6.1+", "rpi-3-b": "6.1-v7+"}[c.model] {
+		if o := f.Knows("walt", d); o.Why != "" || o.Kernel != map[string]string{"rpi-b": "6.1+", "rpi-3-b": "6.1-v7+"}[c.model] {
 			t.Errorf("%+v: known is %+v", c, o)
 		}
 	}
@@ -282,8 +282,8 @@ func TestCardsOfWalT(t *testing.T) {
 			t.Errorf("%s is %q, %v", name, got, err)
 		}
 	}
-	f.add(library, "odd", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, all...)}, "walt.node.models", "rpi-3-b", images.BootArgsLabel, "quiet; reset"))
-	if o := f.knows("odd", d); o.Why != `its label walt.boot.args has invalid words for the kernel: ";" cannot be among them` {
+	f.Add("odd", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, all...)}, "walt.node.models", "rpi-3-b", images.BootArgsLabel, "quiet; reset"))
+	if o := f.Knows("odd", d); o.Why != `its label walt.boot.args has invalid words for the kernel: ";" cannot be among them` {
 		t.Errorf("known is %q", o.Why)
 	}
 }

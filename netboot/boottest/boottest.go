@@ -238,3 +238,9 @@ func Header(version string) string {
 	copy(b[0x300:], version+" (someone@somewhere) #1\x00")
 	return string(b)
 }
+
+// KernelARM64 and KernelARM are what kernels of boards begin with, in the same way.
+var (
+	KernelARM64 = strings.Repeat("\x00", 0x38) + "ARM\x64" + strings.Repeat("\x00", 64)
+	KernelARM   = strings.Repeat("\x00", 0x24) + "\x18\x28\x6f\x01" + strings.Repeat("\x00", 64)
+)
