@@ -15,6 +15,7 @@ import (
 	"walt/config"
 	"walt/fault"
 	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/nic"
 	"walt/nodes"
 	"walt/pause"
@@ -38,11 +39,11 @@ func (s *server) serveBoards(ctx context.Context) error {
 		}
 		why := fmt.Sprint(err)
 		trouble := "boards and PCs cannot boot from here: " + why
-		s.netboot.Unserved(fault.Failedf("%s", trouble))
+		s.boards.Unserved(fault.Failedf("%s", trouble))
 		if why != told {
 			s.log.Error("boards and PCs cannot boot from here; it is tried again every minute", "interface", s.segment.Interface, "err", err)
 			told = why
-			s.lab.Troubled(ctx, netboot.BootTrouble, nodes.Trouble{Text: trouble})
+			s.lab.Troubled(ctx, boards.BootTrouble, nodes.Trouble{Text: trouble})
 		}
 		if pause.For(ctx, boardsAgain) != nil {
 			return nil
@@ -58,11 +59,11 @@ func (s *server) serveInterface(ctx context.Context) error {
 	if much := crowdedHere(segment); much != "" {
 		s.log.Warn(much)
 	}
-	err = s.netboot.ServeBoards(ctx, i, segment, i.MAC, s.lab)
+	err = s.boards.Serve(ctx, i, segment, i.MAC)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	return cmp.Or(netboot.Openable(i, segment, i.MAC), err) // that tells all that is in the way, and not the first of it
+	return cmp.Or(boards.Openable(i, segment, i.MAC), err) // that tells all that is in the way, and not the first of it
 }
 
 // checkNetwork looks whether a server could serve the boards and PCs of a configuration.
@@ -77,7 +78,7 @@ func checkNetwork(ctx context.Context, file string, c config.Config) (notes []st
 		return nil, located(file, err)
 	}
 	who := "boards and PCs"
-	err = netboot.CheckBoards(ctx, i, segment, i.MAC)
+	err = boards.Check(ctx, i, segment, i.MAC)
 	if c.Virtual.Network == config.InLab {
 		who = "boards, PCs and machines"
 		unable := bridge.Name(i.Name).Able()
@@ -90,11 +91,11 @@ func checkNetwork(ctx context.Context, file string, c config.Config) (notes []st
 		return nil, err
 	}
 	serves := fmt.Sprintf("%s on %s, to which the server is %s", who, i.Name, i.Addr)
-	if segment.DHCP == netboot.Full {
+	if segment.DHCP == boards.Full {
 		serves += fmt.Sprintf("; they get addresses from %s to %s", segment.First, segment.Last)
 	}
 	notes = append(notes, serves)
-	if lacking := netboot.LackingLoaders(segment.Loaders); len(lacking) > 0 {
+	if lacking := boards.LackingLoaders(segment.Loaders); len(lacking) > 0 {
 		notes = append(notes, fmt.Sprintf("but PCs whose firmware is not iPXE do not boot: %s has no %s; install the distribution's package ipxe, or name another directory in [network] loaders",
 			segment.Loaders, strings.Join(lacking, " and no ")))
 	}
@@ -110,7 +111,7 @@ func checkNetwork(ctx context.Context, file string, c config.Config) (notes []st
 // crowded is what to tell when a segment has room for more devices than the host
 // remembers the MAC addresses of, "" when it has not: sending to those beyond fails now
 // and then. limit is what the host says of that, see arp(7).
-func crowded(segment netboot.Segment, limit string) string {
+func crowded(segment boards.Segment, limit string) string {
 	const name = "net.ipv4.neigh.default.gc_thresh"
 	most, err := strconv.Atoi(strings.TrimSpace(limit))
 	first, last := segment.First.As4(), segment.Last.As4()
@@ -123,7 +124,7 @@ func crowded(segment netboot.Segment, limit string) string {
 }
 
 // crowdedHere is crowded of this host.
-func crowdedHere(segment netboot.Segment) string {
+func crowdedHere(segment boards.Segment) string {
 	limit, err := os.ReadFile("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 	if err != nil { // another system
 		return ""
@@ -162,7 +163,7 @@ func located(file string, err error) error {
 }
 
 // openSegment finds the interface of a configuration, and what that says of its network.
-func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, netboot.Segment, error) {
+func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, boards.Segment, error) {
 	key := "network.interface"
 	i, err := nic.Open(c.Interface, netip.Addr{})
 	if err == nil && c.Addr.IsValid() {
@@ -173,16 +174,16 @@ func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, netbo
 		err = misfit{key, f}
 	}
 	if err != nil {
-		return nil, netboot.Segment{}, err
+		return nil, boards.Segment{}, err
 	}
 	wrong := func(key, format string, args ...any) error {
 		return misfit{"network." + key, fault.Failedf(format, args...)}
 	}
 	if i.Addr.IsLoopback() {
-		return nil, netboot.Segment{}, wrong("interface", "boards and PCs are not on the interface %s, which leads to this host itself", c.Interface)
+		return nil, boards.Segment{}, wrong("interface", "boards and PCs are not on the interface %s, which leads to this host itself", c.Interface)
 	}
 	i.FirstPort, i.LastPort = c.FirstPort, c.LastPort
-	segment := netboot.Segment{Net: i.Net, Server: i.Addr, DHCP: netboot.DHCP(c.DHCP), First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Domain: c.Domain, Loaders: c.Loaders}
+	segment := boards.Segment{Net: i.Net, Server: i.Addr, DHCP: boards.DHCP(c.DHCP), First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Domain: c.Domain, Loaders: c.Loaders}
 	if c.Range == "" {
 		segment.First, segment.Last = netboot.Hosts(i.Net)
 	}

@@ -9,13 +9,13 @@ import (
 
 	"walt/config"
 	"walt/fault"
-	"walt/netboot"
+	"walt/netboot/boards"
 )
 
 // A host that remembers fewer neighbours than may be there says so, with what to type.
 func TestCrowded(t *testing.T) {
-	segment := func(first, last string) netboot.Segment {
-		return netboot.Segment{First: netip.MustParseAddr(first), Last: netip.MustParseAddr(last)}
+	segment := func(first, last string) boards.Segment {
+		return boards.Segment{First: netip.MustParseAddr(first), Last: netip.MustParseAddr(last)}
 	}
 	const want = "the network of boards and PCs has room for 1025, and this host remembers at most 1024 neighbours; for more: " +
 		"sysctl -w net.ipv4.neigh.default.gc_thresh1=1025 net.ipv4.neigh.default.gc_thresh2=1281 net.ipv4.neigh.default.gc_thresh3=1537"

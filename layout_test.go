@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "images", "journal", "nodes", "power"},
@@ -34,7 +34,8 @@ var imports = map[string][]string{
 	"names":          {},
 	"crowd":          {},
 	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/bridge", "vnode/lan"},
-	"netboot":        {"crowd", "ethernet", "fault", "images", "images/content", "images/flight", "names", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "netboot/sntp", "netboot/tftp", "nodes", "pause", "state"},
+	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "state"},
+	"netboot/boards": {"crowd", "ethernet", "fault", "images", "images/content", "names", "netboot", "netboot/dhcp", "netboot/sntp", "netboot/tftp", "nodes", "pause", "state"},
 	"netboot/dhcp":   {"ethernet"},
 	"netboot/nic":    {"crowd", "fault"},
 	"netboot/sntp":   {},

@@ -22,6 +22,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/initrd"
 	"walt/nodes"
 	"walt/state/badger"
@@ -30,13 +31,14 @@ import (
 	"walt/vnode/qemu"
 )
 
-// openMachines makes what machines need: what they boot, and what runs them. No
+// openMachines makes what boards and machines need: what they boot, and what runs the latter. No
 // machine runs by that, and their network is not there before one does.
 func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) {
 	s.netboot = netboot.New(netboot.Config{
 		Store: s.store, Lab: s.lab, Library: s.library, Dir: filepath.Join(c.Data, "boot"),
 		Agent: initrd.Agent, Trust: trust, Log: s.log, Now: time.Now,
 	})
+	s.boards = boards.New(boards.Config{Boots: s.netboot, Lab: s.lab, Store: s.store, Library: s.library, Log: s.log, Now: time.Now})
 	s.network = newNetwork(lan.Config{Subnet: c.Virtual.Net, Lookup: s.netboot.Find, Log: s.log}, func(ctx context.Context, l *lan.LAN) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return s.netboot.Serve(ctx, l) })
@@ -52,7 +54,7 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) 
 // networkOf is the network that machines are on.
 func (s *server) networkOf(c config.Config) qemu.Network {
 	if c.Virtual.Network == config.InLab {
-		return qemu.Bridged{Bridge: bridge.Name(c.Network.Interface), Segment: s.netboot}
+		return qemu.Bridged{Bridge: bridge.Name(c.Network.Interface), Segment: s.boards}
 	}
 	return qemu.Private{Subnet: c.Virtual.Net, Leases: s.netboot, LAN: s.network.get}
 }

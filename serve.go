@@ -26,6 +26,7 @@ import (
 	"walt/images"
 	"walt/journal"
 	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/nodes"
 	"walt/power"
 	"walt/sshd"
@@ -55,6 +56,7 @@ type server struct {
 	sim      *sim.Hypervisor
 	network  *network
 	netboot  *netboot.Server
+	boards   *boards.Server
 	qemu     *qemu.Hypervisor
 	ssh      *sshd.Server
 	virtual  config.Virtual // as it is in force
@@ -157,7 +159,7 @@ func (s *server) apply(c config.Config) error {
 	s.netboot.SetModels(boots)
 	s.ports.SetIdle(c.Power.Idle.Duration)
 	s.netboot.SetKernel(c.Boot.Kernel)
-	s.netboot.SetFirmware(c.Boot.Firmware)
+	s.boards.SetFirmware(c.Boot.Firmware)
 	s.netboot.SetLoader(nodes.Loader(c.Virtual.Boot))
 	s.lab.SetLimits(limitsOf(c.Virtual))
 	if err := s.network.setNAT(c.Virtual.NAT); err != nil {

@@ -13,7 +13,7 @@ var (
 	_ nodes.Agents = (*netboot.Server)(nil)
 )
 
-var server, one, two = netboottest.Server, netboottest.One, netboottest.Two
+var one, two = netboottest.One, netboottest.Two
 
 // fixture is that of tests of this package, which ask for more than others do.
 type fixture struct{ *netboottest.Fixture }

@@ -59,9 +59,6 @@ type Lab interface {
 	// get.
 	Sent(ctx context.Context, n nodes.Name, step nodes.Step, bytes int64, took time.Duration)
 	Refused(ctx context.Context, n nodes.Name, file, why string)
-	// Strayed is told when its operating system asks for its address, and is none that it
-	// booted here.
-	Strayed(context.Context, nodes.Name)
 	// Up is told when its SSH server answers, at addr.
 	Up(n nodes.Name, addr string)
 	// Lost is told when the connection of its agent has ended, when the agent said
@@ -69,8 +66,6 @@ type Lab interface {
 	Lost(n nodes.Name, heard time.Time, about string)
 	// Itself is told which model it says that it is, when it is up.
 	Itself(context.Context, nodes.Name, images.Model) error
-	// Failed is told when it cannot boot.
-	Failed(nodes.Name, error)
 	// Stopped is told when its init answers at addr and goes no further, since it failed,
 	// or as the node is set: failed is nil then.
 	Stopped(n nodes.Name, addr string, failed error)
@@ -144,7 +139,6 @@ type Server struct {
 	boots    map[netip.Addr]*boot       // the last one of each machine
 	kernel   string                     // see SetKernel
 	models   map[images.Model]ModelBoot // see SetModels
-	firmware string                     // see SetFirmware
 	loader   nodes.Loader               // see SetLoader
 	findings map[pair]finding
 
@@ -154,14 +148,13 @@ type Server struct {
 
 	complained map[netip.Addr]time.Time // when something of it was last logged
 
-	segment *latest[*boards] // that is served
-	sites   map[Site]struct{}
+	sites map[Site]struct{} // that are served
 }
 
 // New makes a server, which Serve makes live.
 func New(c Config) *Server {
 	t := make(turns, modulesAtOnce)
-	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, roots: map[*nfs.Server]struct{}{}, sites: map[Site]struct{}{}, findings: map[pair]finding{}, segment: newLatest[*boards](), files: newArtefacts(c.Dir, t)}
+	return &Server{Config: c, turns: t, boots: map[netip.Addr]*boot{}, doubles: map[ethernet.MAC]*time.Timer{}, roots: map[*nfs.Server]struct{}{}, sites: map[Site]struct{}{}, findings: map[pair]finding{}, files: newArtefacts(c.Dir, t)}
 }
 
 // Network is how machines reach the server: sockets of a network of theirs.

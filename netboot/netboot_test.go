@@ -389,3 +389,38 @@ func TestLeases(t *testing.T) {
 		t.Errorf("on another network: %v, %v", ip, err)
 	}
 }
+
+func TestHosts(t *testing.T) {
+	t.Parallel()
+	for on, want := range map[string]string{
+		"192.168.7.0/24": "192.168.7.1 192.168.7.254", "10.0.0.0/20": "10.0.0.1 10.0.15.254", "10.1.2.128/29": "10.1.2.129 10.1.2.134", "10.1.2.3/16": "10.1.0.1 10.1.255.254",
+	} {
+		first, last := netboot.Hosts(netip.MustParsePrefix(on))
+		if got := fmt.Sprint(first, " ", last); got != want {
+			t.Errorf("%s: %s, want %s", on, got, want)
+		}
+	}
+}
+
+// What a board says that it is on is told to the lab once it is up.
+func TestBoardModel(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for name, want := range map[string]string{
+		"Raspberry Pi 4 Model B Rev 1.4": "rpi-4-b", "Raspberry Pi 3 Model B Plus Rev 1.3": "rpi-3-b-plus", "Raspberry Pi 400 Rev 1.0": "rpi-400",
+		"Raspberry Pi Compute Module 4 Rev 1.0": "rpi-cm-4", "Raspberry Pi Zero 2 W Rev 1.0": "rpi-zero-2-w", "Raspberry Pi Model B Plus Rev 1.2": "rpi-b-plus",
+		"Radxa ROCK 5B": "", "Raspberry Pi ": "", "Raspberry Pi ../../x": "",
+	} {
+		_, token := f.Prepared(one)
+		i, _ := f.Ask(one, token)
+		r := netboottest.ReportOf(i, instructions.Init)
+		r.Board = name
+		c := f.AsAgent(one, r)
+		f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+		f.Hears("one up at 127.0.0.2:22")
+		if want != "" {
+			f.Hears("one reports itself as " + want)
+		}
+		f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up)) // of which nothing more is told
+	}
+}

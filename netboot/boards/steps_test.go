@@ -1,11 +1,10 @@
-package netboot_test
+package boards_test
 
 import (
 	"bytes"
 	"context"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -15,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
 	"walt/nodes"
@@ -31,8 +30,8 @@ func TestStepsOfBoards(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(on.Loaders, "snponly.efi"), []byte("uefi"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hosts, _ := netboot.Boards(f.Server, nil, on, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}})
-	files := netboot.Told(hosts)
+	hosts, _ := f.serves(nil, on, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}})
+	files := boards.Told(hosts)
 	asks := func(c dhcp.Client) {
 		t.Helper()
 		c.MAC = one.MAC
@@ -76,26 +75,6 @@ func TestStepsOfBoards(t *testing.T) {
 	}
 }
 
-// What a machine asks for in vain by HTTP and NFS is told of, without the secret of a boot.
-func TestRefusedFiles(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	_, token := f.Prepared(one)
-	for _, path := range []string{"/boot/" + token + "x", "/vmlinuz", "/kernel/" + token} { // which it was given
-		if r, _ := f.request(one, http.MethodGet, path, ""); r.StatusCode == http.StatusOK {
-			t.Errorf("it gets %s", path)
-		}
-	}
-	want := []string{
-		"one refused HTTP /boot/...: it is of another boot, or was given already",
-		"one refused HTTP /vmlinuz: there is no such file",
-		"one refused HTTP /kernel/...: it is of another boot, or was given already",
-	}
-	if !slices.Equal(f.Files(), want) {
-		t.Errorf("the lab was told of the files %q, want %q", f.Files(), want)
-	}
-}
-
 // A PC that takes a loader again and again and is never heard of then gets the one with
 // drivers of its own, and keeps it when it is heard of with that.
 func TestSilentLoader(t *testing.T) {
@@ -109,8 +88,8 @@ func TestSilentLoader(t *testing.T) {
 		}
 	}
 	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}}
-	hosts, script := netboot.Boards(f.Server, nil, on, devices)
-	files := netboot.Told(hosts)
+	hosts, script := f.serves(nil, on, devices)
+	files := boards.Told(hosts)
 	boots := func(want string, runs bool) {
 		t.Helper()
 		uefi := dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00007:UNDI:003000", Arch: []uint16{7}}
@@ -156,7 +135,8 @@ func TestLogOfRefusedFiles(t *testing.T) {
 	f := newFixture(t)
 	var log bytes.Buffer // read when all is over
 	f.Next.Log = slog.New(slog.NewTextHandler(&log, nil))
-	hosts, _ := netboot.Boards(netboot.New(f.Next), nil, segment, known{})
+	f.Start()
+	hosts, _ := f.serves(nil, segment, known{})
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +145,7 @@ func TestLogOfRefusedFiles(t *testing.T) {
 	dial := func(to netip.AddrPort) (net.Conn, error) { return net.Dial("udp4", to.String()) }
 	done := make(chan error, 1)
 	go func() {
-		done <- (&tftp.Server{Files: netboot.Told(hosts), Dial: dial, Log: f.Next.Log}).Serve(ctx, conn)
+		done <- (&tftp.Server{Files: boards.Told(hosts), Dial: dial, Log: f.Log}).Serve(ctx, conn)
 	}()
 	client, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {

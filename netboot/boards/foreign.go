@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -96,7 +96,7 @@ func (b *boards) watch(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			b.Complain(netip.Addr{}, "look for other DHCP servers", "err", err)
+			b.Boots.Complain(netip.Addr{}, "look for other DHCP servers", "err", err)
 		}
 		if claimed.IsValid() {
 			all = append(all, claimed)

@@ -1,4 +1,4 @@
-package netboot_test
+package boards_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/dhcp"
 	"walt/nodes"
 )
@@ -31,10 +31,10 @@ func TestNamesOfDevices(t *testing.T) {
 		two.MAC: {Name: "two", MAC: two.MAC, Kind: nodes.Node, Model: "pc-x86-64"},
 	}
 	on := &listening{neighbours{}}
-	hosts, _ := netboot.Boards(f.Server, on, s, devices)
+	hosts, _ := f.serves(on, s, devices)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); netboot.ServeNames(ctx, hosts) }()
+	go func() { defer close(ended); boards.ServeNames(ctx, hosts) }()
 	defer func() { cancel(); <-ended }()
 	at := ""
 	for end := time.Now().Add(20 * time.Second); at == "" && time.Now().Before(end); time.Sleep(time.Millisecond) {

@@ -1,10 +1,11 @@
-package netboot
+package boards
 
 import (
 	"context"
 
 	"walt/fault"
 	"walt/images"
+	"walt/netboot"
 	"walt/netboot/tftp"
 )
 
@@ -21,11 +22,11 @@ func romBlock(m images.Model) int64 {
 
 // fits returns a fault when the ROM of a board cannot load a boot, since it counts too few
 // blocks.
-func (b *boards) fits(ctx context.Context, made *Fetched) error {
+func (b *boards) fits(ctx context.Context, made *netboot.Fetched) error {
 	most := mostBlocks * romBlock(made.Model)
 	for _, part := range []struct {
 		what, hint string
-		open       func(context.Context, *Fetched) (tftp.File, error)
+		open       func(context.Context, *netboot.Fetched) (tftp.File, error)
 	}{
 		{"kernel", "give the image a smaller one; of those for arm64 the board's firmware loads what gzip makes of them", b.romKernel},
 		{"initramfs", "give the image a kernel with fewer modules", b.romInitrd},
@@ -45,7 +46,7 @@ func (b *boards) fits(ctx context.Context, made *Fetched) error {
 
 // romKernel is the kernel of a boot: as it is in the image if that has it compressed in a way
 // that ROMs know, which are slow with large files, and count few blocks.
-func (b *boards) romKernel(ctx context.Context, made *Fetched) (tftp.File, error) {
+func (b *boards) romKernel(ctx context.Context, made *netboot.Fetched) (tftp.File, error) {
 	if made.Arch == "arm64" {
 		p, err := made.Plan()
 		if err != nil {
@@ -65,6 +66,6 @@ func (b *boards) romKernel(ctx context.Context, made *Fetched) (tftp.File, error
 }
 
 // romInitrd is the initramfs of a boot.
-func (b *boards) romInitrd(ctx context.Context, made *Fetched) (tftp.File, error) {
+func (b *boards) romInitrd(ctx context.Context, made *netboot.Fetched) (tftp.File, error) {
 	return b.bootFile(ctx, made, made.Initrd)
 }

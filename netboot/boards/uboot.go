@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"walt/ethernet"
+	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
 	"walt/nodes"
@@ -103,7 +104,7 @@ func (b *boards) sendUBoot(w http.ResponseWriter, r *http.Request) {
 	ip := from.Addr().Unmap()
 	mac, known := b.holder(ip)
 	if !known {
-		b.Refuse(w, r)
+		b.Boots.Refuse(w, r)
 		return
 	}
 	script, err := b.ubootAsks(mac, ip, waltScript)
@@ -119,9 +120,9 @@ func (b *boards) sendUBoot(w http.ResponseWriter, r *http.Request) {
 func (b *boards) asks(ctx context.Context, mac ethernet.MAC) (nodes.Device, error) {
 	ctx, cancel := context.WithTimeout(ctx, meetLimit)
 	defer cancel()
-	d, here, err := b.devices.Device(ctx, mac)
+	d, here, err := b.Lab.Device(ctx, mac)
 	if err == nil && !here && b.DHCP != Full {
-		d, err = b.devices.Met(ctx, nodes.Arrival{MAC: mac})
+		d, err = b.Lab.Met(ctx, nodes.Arrival{MAC: mac})
 		here = err == nil
 	}
 	if err == nil && (!here || d.Virtual()) {
@@ -134,13 +135,13 @@ func (b *boards) asks(ctx context.Context, mac ethernet.MAC) (nodes.Device, erro
 const ubootDir = "walt/"
 
 // dirOf is where those of a boot are.
-func dirOf(made *Fetched) string { return ubootDir + made.Token + "/" }
+func dirOf(made *netboot.Fetched) string { return ubootDir + made.Token + "/" }
 
 // ubootPart is a part of the boot of the device at an address: TOKEN/kernel, initrd, or
 // dtb/FILE.
 func (b *boards) ubootPart(mac ethernet.MAC, ip netip.Addr, name string) (tftp.File, error) {
 	token, part, _ := strings.Cut(name, "/")
-	made := b.Fetched(mac)
+	made := b.Boots.Fetched(mac)
 	if made == nil || made.IP != ip || subtle.ConstantTimeCompare([]byte(made.Token), []byte(token)) != 1 {
 		return tftp.File{}, fmt.Errorf("this is not of the boot of the device at %s", ip)
 	}
@@ -168,13 +169,13 @@ func (b *boards) ubootPart(mac ethernet.MAC, ip netip.Addr, name string) (tftp.F
 }
 
 // hasDeviceTrees reports whether there is a part of the boot that is a device tree.
-func hasDeviceTrees(made *Fetched) bool {
+func hasDeviceTrees(made *netboot.Fetched) bool {
 	p, err := made.Plan()
 	return err == nil && p.HasDeviceTrees(string(made.Model))
 }
 
 // kernelOf is what the kernel of a boot begins with; nil when that cannot be read.
-func (b *boards) kernelOf(ctx context.Context, made *Fetched) []byte {
+func (b *boards) kernelOf(ctx context.Context, made *netboot.Fetched) []byte {
 	f, err := made.Kernel(ctx)
 	if err != nil {
 		b.Log.Error("read the kernel of a boot", "node", made.Name, "err", err)
@@ -189,7 +190,7 @@ func (b *boards) kernelOf(ctx context.Context, made *Fetched) []byte {
 }
 
 // starts is the command of U-Boot for the kernel of a boot, which begins so, or why it has none.
-func starts(made *Fetched, head []byte) (command, why string) {
+func starts(made *netboot.Fetched, head []byte) (command, why string) {
 	is := func(offset int, magic string) bool {
 		return len(head) >= offset+len(magic) && string(head[offset:offset+len(magic)]) == magic
 	}
@@ -208,7 +209,7 @@ func starts(made *Fetched, head []byte) (command, why string) {
 
 // ubootBoots is the script of a boot. What the board has loaded before is in variables
 // whose names are those of U-Boot's own scripts.
-func ubootBoots(made *Fetched, name, command string) string {
+func ubootBoots(made *netboot.Fetched, name, command string) string {
 	var s strings.Builder
 	dir := dirOf(made)
 	fmt.Fprintf(&s, "echo walt: %s boots over the network\n", made.Name)

@@ -1,4 +1,4 @@
-package netboot_test
+package boards_test
 
 import (
 	"errors"
@@ -10,10 +10,8 @@ import (
 
 	"walt/ethernet"
 	"walt/images"
-	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/dhcp"
-	"walt/netboot/instructions"
-	"walt/netboot/netboottest"
 	"walt/netboot/tftp"
 	"walt/nodes"
 )
@@ -57,7 +55,7 @@ func TestModelsOfPis(t *testing.T) {
 		"a 4 whose operating system asks again": {dhcp.Client{MAC: four, Class: "dhcpcd-9.4.1:Linux-6.1"}, "other.bin", ""},
 	} {
 		devices := known{c.client.MAC: {Name: "pi", MAC: c.client.MAC, Kind: nodes.Unknown}}
-		hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+		hosts, _ := f.serves(nil, segment, devices)
 		h, ok := hosts.Host(t.Context(), c.client)
 		for name := range strings.FieldsSeq(c.files) {
 			if _, err := hosts.(tftp.Files).Open(h.IP, name); !errors.Is(err, fs.ErrNotExist) && (err != nil || !strings.HasSuffix(name, "config.txt")) {
@@ -101,12 +99,12 @@ func TestReplyDelay(t *testing.T) {
 		{"rpi-4-b", "odd", &half, half},
 	} {
 		devices := known{mac: {Name: "pi", MAC: mac, Kind: nodes.Unknown, Model: c.model, Own: &nodes.Settings{ReplyDelay: c.set}}}
-		hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+		hosts, _ := f.serves(nil, segment, devices)
 		if h, ok := hosts.Host(t.Context(), pi(mac, c.guid)); !ok || h.Delay != c.want {
 			t.Errorf("%q, %q: %v, want %v", c.model, c.guid, h.Delay, c.want)
 		}
 	}
-	hosts, _ := netboot.Boards(f.Server, nil, segment, known{mac: {Name: "pi", MAC: mac, Kind: nodes.Unknown}})
+	hosts, _ := f.serves(nil, segment, known{mac: {Name: "pi", MAC: mac, Kind: nodes.Unknown}})
 	var menus []string
 	for i := range 5 {
 		h, _ := hosts.Host(t.Context(), pi(mac, "odd"))
@@ -131,8 +129,8 @@ func TestPiBesideAnotherServer(t *testing.T) {
 	const mac, at = ethernet.MAC("b8:27:eb:00:00:01"), "127.0.0.77"
 	on := &neighbours{at: map[string]string{at: string(mac)}}
 	beside := segment
-	beside.DHCP = netboot.Proxy
-	hosts, _ := netboot.Boards(f.Server, on, beside, known{mac: {Name: "pi", MAC: mac, Kind: nodes.Unknown}})
+	beside.DHCP = boards.Proxy
+	hosts, _ := f.serves(on, beside, known{mac: {Name: "pi", MAC: mac, Kind: nodes.Unknown}})
 	asks := func(want error) {
 		t.Helper()
 		if _, err := hosts.(tftp.Files).Open(netip.MustParseAddr(at), "config.sys"); errors.Is(err, fs.ErrNotExist) != (want == nil) {
@@ -149,27 +147,4 @@ func TestPiBesideAnotherServer(t *testing.T) {
 		t.Error("it is not answered")
 	}
 	asks(errors.New("nobody is there"))
-}
-
-// What a board says that it is on is told to the lab once it is up.
-func TestBoardModel(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	for name, want := range map[string]string{
-		"Raspberry Pi 4 Model B Rev 1.4": "rpi-4-b", "Raspberry Pi 3 Model B Plus Rev 1.3": "rpi-3-b-plus", "Raspberry Pi 400 Rev 1.0": "rpi-400",
-		"Raspberry Pi Compute Module 4 Rev 1.0": "rpi-cm-4", "Raspberry Pi Zero 2 W Rev 1.0": "rpi-zero-2-w", "Raspberry Pi Model B Plus Rev 1.2": "rpi-b-plus",
-		"Radxa ROCK 5B": "", "Raspberry Pi ": "", "Raspberry Pi ../../x": "",
-	} {
-		_, token := f.Prepared(one)
-		i, _ := f.Ask(one, token)
-		r := netboottest.ReportOf(i, instructions.Init)
-		r.Board = name
-		c := f.AsAgent(one, r)
-		f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
-		f.Hears("one up at 127.0.0.2:22")
-		if want != "" {
-			f.Hears("one reports itself as " + want)
-		}
-		f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up)) // of which nothing more is told
-	}
 }

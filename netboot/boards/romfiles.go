@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"walt/ethernet"
 	"walt/images"
 	"walt/images/content"
+	"walt/netboot"
 	"walt/netboot/tftp"
 	"walt/nodes"
 	"walt/state"
@@ -42,13 +43,13 @@ func (b *boards) raspberryFile(ip netip.Addr, mac ethernet.MAC, name string) (tf
 		return tftp.File{}, errOthers
 	}
 	ctx := context.Background() // what is begun is made, whoever waits for it
-	d, here, err := b.devices.Device(ctx, mac)
+	d, here, err := b.Lab.Device(ctx, mac)
 	if err != nil || !here {
 		return tftp.File{}, errors.Join(err, errOthers)
 	}
 	name = romPrefix.ReplaceAllString(name, "")
 	if m := fileModel(name); d.Model == "" && m != "" {
-		if d, err = b.devices.Met(ctx, nodes.Arrival{MAC: mac, Model: m}); err != nil {
+		if d, err = b.Lab.Met(ctx, nodes.Arrival{MAC: mac, Model: m}); err != nil {
 			return tftp.File{}, err
 		}
 	}
@@ -69,10 +70,10 @@ func (b *boards) raspberryFile(ip netip.Addr, mac ethernet.MAC, name string) (tf
 
 // romBoot is the boot of which a board asks for a file: a new one for the first file after
 // it asked for its address. nil: there is none.
-func (b *boards) romBoot(ctx context.Context, r *rom, d nodes.Device, ip netip.Addr) (*Fetched, error) {
+func (b *boards) romBoot(ctx context.Context, r *rom, d nodes.Device, ip netip.Addr) (*netboot.Fetched, error) {
 	b.mu.Lock()
 	fresh, begun := r.fresh, r.begun
-	made := b.Fetched(d.MAC)
+	made := b.Boots.Fetched(d.MAC)
 	fresh = fresh || made == nil
 	r.begun = fresh
 	b.mu.Unlock()
@@ -90,25 +91,25 @@ func (b *boards) romBoot(ctx context.Context, r *rom, d nodes.Device, ip netip.A
 }
 
 // romBegins prepares the boot of a board.
-func (b *boards) romBegins(ctx context.Context, d nodes.Device, ip netip.Addr) (*Fetched, error) {
+func (b *boards) romBegins(ctx context.Context, d nodes.Device, ip netip.Addr) (*netboot.Fetched, error) {
 	made, why, _ := b.next(ctx, d, ip)
 	if made == nil {
 		if why == preparing {
 			return nil, tftp.ErrLater
 		}
-		b.Complain(ip, "a board cannot boot yet", "device", d.Name, "why", why)
+		b.Boots.Complain(ip, "a board cannot boot yet", "device", d.Name, "why", why)
 		return nil, fs.ErrNotExist
 	}
 	if err := b.fits(ctx, made); err != nil {
 		b.Lab.Failed(made.Name, err)
-		b.Over(ip)
+		b.Boots.Over(ip)
 		return nil, err
 	}
 	return made, nil
 }
 
 // romPart is a file of a boot.
-func (b *boards) romPart(ctx context.Context, made *Fetched, name string) (tftp.File, error) {
+func (b *boards) romPart(ctx context.Context, made *netboot.Fetched, name string) (tftp.File, error) {
 	switch name {
 	case romConfig:
 		own, err := b.readRomFile(ctx, made, name)
@@ -121,7 +122,7 @@ func (b *boards) romPart(ctx context.Context, made *Fetched, name string) (tftp.
 		if made.Settings.Console != "" { // which its line has
 			consoles = ""
 		}
-		return text([]byte(EachConsoleOnce(consoles+made.CommandLine) + "\n"))
+		return text([]byte(netboot.EachConsoleOnce(consoles+made.CommandLine) + "\n"))
 	case romKernelFile:
 		return b.romKernel(ctx, made)
 	case romInitrdFile:
@@ -135,7 +136,7 @@ func (b *boards) romPart(ctx context.Context, made *Fetched, name string) (tftp.
 var ours = []string{"kernel", "initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs", "cmdline", "os_prefix", "arm_64bit"}
 
 // romSettings is config.txt: what the image says in its own, but for what is booted.
-func romSettings(made *Fetched, own []byte) []byte {
+func romSettings(made *netboot.Fetched, own []byte) []byte {
 	var s strings.Builder
 	fmt.Fprintf(&s, "# for this boot of %s, with what its image has in config.txt\n", made.Name)
 	for line := range strings.Lines(string(own)) {
@@ -157,7 +158,7 @@ func romSettings(made *Fetched, own []byte) []byte {
 const romConfigLimit = 64 << 10
 
 // readRomFile reads a small file of an image.
-func (b *boards) readRomFile(ctx context.Context, made *Fetched, name string) ([]byte, error) {
+func (b *boards) readRomFile(ctx context.Context, made *netboot.Fetched, name string) ([]byte, error) {
 	f, err := b.romFile(ctx, made, name)
 	if err != nil {
 		return nil, err
@@ -168,7 +169,7 @@ func (b *boards) readRomFile(ctx context.Context, made *Fetched, name string) ([
 
 // romFile is a file of the image of a boot, or of the one that lends it its kernel, or
 // else of the one that lends firmware.
-func (b *boards) romFile(ctx context.Context, made *Fetched, name string) (tftp.File, error) {
+func (b *boards) romFile(ctx context.Context, made *netboot.Fetched, name string) (tftp.File, error) {
 	dirs := []string{"boot/firmware", path.Join("boot", string(made.Model)), "boot", "usr/lib/raspi-firmware"}
 	for _, tree := range made.Trees {
 		if f, err := findIn(tree, dirs, name); !errors.Is(err, fs.ErrNotExist) {
@@ -188,7 +189,7 @@ func (b *boards) romFile(ctx context.Context, made *Fetched, name string) (tftp.
 	}
 	lender, found, err := b.firmwareImage(ctx)
 	if err != nil {
-		b.Complain(made.IP, "a board gets no firmware that its image does not have", "node", made.Name, "err", err)
+		b.Boots.Complain(made.IP, "a board gets no firmware that its image does not have", "node", made.Name, "err", err)
 	}
 	if err != nil || !found {
 		return tftp.File{}, fs.ErrNotExist
@@ -234,14 +235,6 @@ func (s *Server) firmwareImage(ctx context.Context) (img images.Image, found boo
 		err = fmt.Errorf("the image %q, which [boot] firmware names, is not here", name)
 	}
 	return img, found, err
-}
-
-// SetFirmware says which image lends boards the firmware that theirs does not have:
-// OWNER/NAME, or the NAME of a default image; "" is none.
-func (s *Server) SetFirmware(image string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.firmware = image
 }
 
 // findIn looks for a regular file in directories, one after the other. Upper and lower case

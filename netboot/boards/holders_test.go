@@ -1,4 +1,4 @@
-package netboot_test
+package boards_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 	"walt/ethernet"
 	"walt/images/imagetest"
-	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
 	"walt/netboot/netboottest"
@@ -51,11 +51,11 @@ func (o open) Met(ctx context.Context, a nodes.Arrival) (nodes.Device, error) {
 }
 
 // iPXE is what a device at an address is to do, where the server does this of DHCP.
-func (f *fixture) iPXE(on *neighbours, how netboot.DHCP, devices netboot.Devices, from, query string) (int, string) {
+func (f *fixture) iPXE(on *neighbours, how boards.DHCP, devices devices, from, query string) (int, string) {
 	f.T.Helper()
 	s := segment
 	s.DHCP = how
-	_, script := netboot.Boards(f.Server, on, s, devices)
+	_, script := f.serves(on, s, devices)
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(f.T.Context(), "GET", "/ipxe"+query, nil)
 	r.RemoteAddr = from + ":1000"
@@ -74,14 +74,14 @@ func TestAddressesOfAnother(t *testing.T) {
 	}
 	on := &neighbours{at: map[string]string{"127.0.0.2": string(one.MAC)}}
 	s := segment
-	s.DHCP = netboot.Proxy
-	hosts, _ := netboot.Boards(f.Server, on, s, devices)
+	s.DHCP = boards.Proxy
+	hosts, _ := f.serves(on, s, devices)
 	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC}); !ok || h.IP.IsValid() || h.Script != "http://127.0.0.1:80/ipxe" {
 		t.Errorf("it is given %+v, %v", h, ok)
 	}
 	boots := func(from string) (token string) {
 		t.Helper()
-		_, got := f.iPXE(on, netboot.Proxy, devices, from, "")
+		_, got := f.iPXE(on, boards.Proxy, devices, from, "")
 		if !strings.Contains(got, " walt.ip="+from+"/24 ") || !strings.Contains(got, "\nboot ||") {
 			t.Fatalf("at %s it is to do %q", from, got)
 		}
@@ -130,11 +130,11 @@ func TestAddressesOfAnother(t *testing.T) {
 	if here, err := f.Resume(t.Context(), m); !here || err != nil {
 		t.Errorf("a new server has no boot of the second one, %v", err)
 	}
-	if status, _ := f.iPXE(on, netboot.Proxy, devices, "127.0.0.4", ""); status != 403 {
+	if status, _ := f.iPXE(on, boards.Proxy, devices, "127.0.0.4", ""); status != 403 {
 		t.Errorf("an address at which nobody is: status %d", status)
 	}
 	on.at["10.0.0.1"] = string(one.MAC)
-	if status, _ := f.iPXE(on, netboot.Proxy, devices, "10.0.0.1", ""); status != 403 {
+	if status, _ := f.iPXE(on, boards.Proxy, devices, "10.0.0.1", ""); status != 403 {
 		t.Errorf("an address of another network: status %d", status)
 	}
 }
@@ -157,14 +157,14 @@ func TestDHCPOff(t *testing.T) {
 		{"127.0.0.4", "?arch=arm64", "52:54:00:00:00:04", "#!ipxe\n:walt\nimgfree\necho walt: its model is not known, tell it: device config new-04", ""},
 		{"127.0.0.3", "", two.MAC, "this is not for you\n", "pc-x86-64"},
 	} {
-		_, got := f.iPXE(on, netboot.Off, devices, c.from, c.query)
+		_, got := f.iPXE(on, boards.Off, devices, c.from, c.query)
 		if d := devices.known[c.mac]; !strings.HasPrefix(got, c.want) || string(d.Model) != c.model {
 			t.Errorf("from %s%s: it is a %q, and to do %q, want %q", c.from, c.query, d.Model, got, c.want)
 		}
 	}
 	s := segment
-	s.DHCP = netboot.Off
-	hosts, _ := netboot.Boards(f.Server, on, s, devices)
+	s.DHCP = boards.Off
+	hosts, _ := f.serves(on, s, devices)
 	for ip, there := range map[string]bool{"127.0.0.2": true, "127.0.0.9": false} {
 		if _, err := hosts.(tftp.Files).Open(netip.MustParseAddr(ip), "none"); (err.Error() == "file does not exist") != there {
 			t.Errorf("%s asks for a file: %v", ip, err)

@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"walt/ethernet"
 	"walt/fault"
+	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/nodes"
 )
@@ -34,27 +35,13 @@ const (
 // preparing is why a board that asks again does not boot yet.
 const preparing = "its boot is being prepared"
 
-// Devices are those of the lab.
-type Devices interface {
-	// Met is told of a device that asks for its address, and returns what the lab has it
-	// for. An error that is a fault says why it stays out.
-	Met(context.Context, nodes.Arrival) (nodes.Device, error)
-	// Device returns the one with a MAC address, false when there is none.
-	Device(context.Context, ethernet.MAC) (nodes.Device, bool, error)
-	// Called returns the one with a name, false when there is none.
-	Called(context.Context, nodes.Name) (nodes.Device, bool, error)
-	// Asleep is told of one whose firmware has stopped, and goes on when its power was cut.
-	Asleep(ctx context.Context, mac ethernet.MAC, why string) error
-}
-
 // boards are the devices of a segment. They start when somebody switches them on, and
 // then ask what they are to do; who they are is known by their addresses.
 type boards struct {
 	*Server
 	Segment
-	on      BoardNetwork
-	mac     net.HardwareAddr // of this host on it
-	devices Devices
+	on  Network
+	mac net.HardwareAddr // of this host on it
 
 	named atomic.Bool       // that it answers what devices ask about names
 	begun *latest[struct{}] // whether devices can begin to boot
@@ -71,7 +58,7 @@ type boards struct {
 }
 
 // machine is a node as who boots.
-func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
+func (b *boards) machine(d nodes.Device, ip netip.Addr) netboot.Machine {
 	m := b.place(ip)
 	m.Leased = b.DHCP != Full
 	m.Name, m.MAC, m.Model, m.Params, m.Settings = d.Name, d.MAC, d.Model, boardParams, d.Settings()
@@ -80,8 +67,8 @@ func (b *boards) machine(d nodes.Device, ip netip.Addr) Machine {
 }
 
 // place is what somebody with an address reaches from there.
-func (b *boards) place(ip netip.Addr) Machine {
-	return Machine{IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.dns(), Domain: b.Domain}
+func (b *boards) place(ip netip.Addr) netboot.Machine {
+	return netboot.Machine{IP: ip, Server: b.Segment.Server, Net: b.Net, Router: b.Router, DNS: b.dns(), Domain: b.Domain}
 }
 
 // Host implements dhcp.Hosts: who asks is a device of the lab from then on.
@@ -90,13 +77,13 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 		return dhcp.Host{}, false // it looks for other servers
 	}
 	if c.Class != "" && len(c.Arch) > 0 {
-		b.FirmwareAsks(c.MAC)
+		b.Boots.FirmwareAsks(c.MAC)
 	}
 	ctx, cancel := context.WithTimeout(ctx, meetLimit)
 	defer cancel()
-	d, err := b.devices.Met(ctx, nodes.Arrival{MAC: c.MAC, Model: modelOf(c), Arch: archOf(c), Host: c.Name})
+	d, err := b.Lab.Met(ctx, nodes.Arrival{MAC: c.MAC, Model: modelOf(c), Arch: archOf(c), Host: c.Name})
 	if err == nil && d.Virtual() {
-		if h, runs := b.Server.Host(ctx, c); runs && b.Net.Contains(h.IP) {
+		if h, runs := b.Boots.Host(ctx, c); runs && b.Net.Contains(h.IP) {
 			h.Time, h.DNS = b.Segment.Server, b.dns()
 			return h, true
 		}
@@ -104,12 +91,12 @@ func (b *boards) Host(ctx context.Context, c dhcp.Client) (dhcp.Host, bool) {
 	}
 	var ip netip.Addr
 	if err == nil && b.DHCP == Full {
-		if ip, err = b.Lease(ctx, c.MAC, b.pool()); err == nil {
+		if ip, err = b.Boots.Lease(ctx, c.MAC, b.pool()); err == nil {
 			b.holds(ip, c.MAC)
 		}
 	}
 	if err != nil {
-		b.Complain(netip.Addr{}, "a device that asks for its address is not answered", "mac", c.MAC, "err", err)
+		b.Boots.Complain(netip.Addr{}, "a device that asks for its address is not answered", "mac", c.MAC, "err", err)
 		return dhcp.Host{}, false
 	}
 	b.asked(ctx, c, d)
@@ -147,7 +134,7 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 		b.again(w, waits, "the server failed to look what it is")
 		b.Log.Error("look what a device is", "mac", mac, "err", err)
 	case !known:
-		b.Refuse(w, r)
+		b.Boots.Refuse(w, r)
 	case d.Model == "" && b.DHCP != Full && !r.URL.Query().Has(archParam):
 		b.askArch(w)
 	default:
@@ -162,7 +149,7 @@ func (b *boards) script(w http.ResponseWriter, r *http.Request) {
 
 // sendScript sends iPXE the script of a boot. What the server fails to send, as it was
 // started anew meanwhile, is asked for again: many a firmware gives up for good.
-func (b *boards) sendScript(w http.ResponseWriter, made *Fetched) {
+func (b *boards) sendScript(w http.ResponseWriter, made *netboot.Fetched) {
 	w.Header().Set("Content-Type", "text/plain")
 	// An error means that the device is gone, or asks again.
 	_, _ = io.WriteString(w, "#!ipxe\n"+made.Script(" || goto walt")+b.retry(waits, "it did not boot"))
@@ -170,7 +157,7 @@ func (b *boards) sendScript(w http.ResponseWriter, made *Fetched) {
 
 // next prepares what a device at an address boots now; nil: it cannot yet, for that reason,
 // and is to ask again after some seconds.
-func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made *Fetched, why string, seconds int) {
+func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made *netboot.Fetched, why string, seconds int) {
 	switch {
 	case d.Model == "":
 		return nil, fmt.Sprintf("its model is not known, tell it: device config %s model=MODEL", d.Name), waits
@@ -180,11 +167,11 @@ func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made 
 		return nil, preparing, waits
 	}
 	defer b.leave(ip)
-	if _, err := b.Prepare(ctx, b.machine(d, ip)); err != nil {
+	if _, err := b.Boots.Prepare(ctx, b.machine(d, ip)); err != nil {
 		b.Lab.Failed(d.Name, err)
 		return nil, fault.Reason(err), failed
 	}
-	if made = b.Fetched(d.MAC); made != nil {
+	if made = b.Boots.Fetched(d.MAC); made != nil {
 		return made, "", 0
 	}
 	return nil, "its boot was given up", waits // it was removed meanwhile

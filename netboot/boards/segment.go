@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 
 	"walt/ethernet"
 	"walt/fault"
+	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
 	"walt/nodes"
@@ -56,13 +57,13 @@ type Segment struct {
 }
 
 // pool are the addresses that devices get there.
-func (on Segment) pool() Pool {
-	return Pool{Net: on.Net, First: on.First, Last: on.Last, Others: []netip.Addr{on.Server, on.Router, on.DNS}}
+func (on Segment) pool() netboot.Pool {
+	return netboot.Pool{Net: on.Net, First: on.First, Last: on.Last, Others: []netip.Addr{on.Server, on.Router, on.DNS}}
 }
 
-// BoardNetwork is how boards and PCs reach the server.
-type BoardNetwork interface {
-	Network
+// Network is how boards and PCs reach the server.
+type Network interface {
+	netboot.Network
 	ListenUDP(port uint16) (net.PacketConn, error)
 	// DialUDP opens a socket to somebody. What is written goes to the MAC address, without
 	// asking who has the other one; with a nil one as usual.
@@ -74,17 +75,6 @@ type BoardNetwork interface {
 	// HearServers calls heard with what servers of DHCP send that reaches this host, and
 	// whose MAC address sent it, until ctx ends.
 	HearServers(ctx context.Context, heard func(from net.HardwareAddr, packet []byte)) error
-}
-
-// ServeBoards serves the devices of a segment, until ctx ends. It gives them addresses
-// unless another server does: mac is who asks for that.
-func (s *Server) ServeBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) error {
-	b := newBoards(s, on, segment, mac, devices)
-	s.segment.set(b, nil)
-	if err := b.resume(ctx); err != nil {
-		return err
-	}
-	return s.ServeSite(ctx, on, b)
 }
 
 // Handle implements netboot.Site.
@@ -154,7 +144,7 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 	dial := func(to netip.AddrPort) (net.Conn, error) {
 		c, err := b.on.DialUDP(to, b.direct(to.Addr().Unmap()))
 		if err != nil {
-			b.Complain(to.Addr(), "answer who asks for a file", "err", err)
+			b.Boots.Complain(to.Addr(), "answer who asks for a file", "err", err)
 		}
 		return c, err
 	}
@@ -166,7 +156,7 @@ func (b *boards) serveFirmware(ctx context.Context) error {
 	for i, p := range ports {
 		g.Go(func() error {
 			switch p.port {
-			case PortDHCP:
+			case netboot.PortDHCP:
 				return answers.Serve(ctx, conns[i])
 			case portProxy:
 				return answers.ServeProxy(ctx, conns[i])
@@ -184,10 +174,10 @@ type opening struct {
 }
 
 // ports are those that firmware asks the server at.
-func (on Segment) ports(network BoardNetwork) []opening {
+func (on Segment) ports(network Network) []opening {
 	all := []opening{{portTFTP, network.ListenUDP}}
 	if on.DHCP != Off {
-		all = append(all, opening{PortDHCP, network.ListenBroadcast})
+		all = append(all, opening{netboot.PortDHCP, network.ListenBroadcast})
 	}
 	if on.DHCP == Proxy {
 		all = append(all, opening{portProxy, network.ListenUDP})
@@ -195,12 +185,12 @@ func (on Segment) ports(network BoardNetwork) []opening {
 	return all
 }
 
-// CheckBoards returns what keeps this process from serving boards and PCs on a segment.
-func CheckBoards(ctx context.Context, on BoardNetwork, segment Segment, mac net.HardwareAddr) error {
+// Check returns what keeps this process from serving boards and PCs on a segment.
+func Check(ctx context.Context, on Network, segment Segment, mac net.HardwareAddr) error {
 	if err := Openable(on, segment, mac); err != nil || segment.DHCP != Full {
 		return err
 	}
-	return newBoards(nil, on, segment, mac, nil).alone(ctx)
+	return newBoards(nil, on, segment, mac).alone(ctx)
 }
 
 // The rights of Linux that serving a segment takes, see capabilities(7).
@@ -222,7 +212,7 @@ func rightFor(err error) string {
 // Openable returns a fault with all that keeps this process from opening what boards and
 // PCs ask on a segment: every port, and every right that it lacks. It opens each for a
 // moment.
-func Openable(on BoardNetwork, segment Segment, mac net.HardwareAddr) error {
+func Openable(on Network, segment Segment, mac net.HardwareAddr) error {
 	var why, denied, lacking []string
 	note := func(what string, err error) {
 		switch {
@@ -243,7 +233,7 @@ func Openable(on BoardNetwork, segment Segment, mac net.HardwareAddr) error {
 		}
 		note(fmt.Sprintf("port %d", port), err)
 	}
-	for _, port := range []uint16{PortHTTP, PortNFS, PortAgent} {
+	for _, port := range []uint16{netboot.PortHTTP, netboot.PortNFS, netboot.PortAgent} {
 		l, err := on.Listen(port)
 		opened(port, l, err)
 	}
@@ -291,9 +281,9 @@ func unopened(port uint16, err error) error {
 	return nil
 }
 
-func newBoards(s *Server, on BoardNetwork, segment Segment, mac net.HardwareAddr, devices Devices) *boards {
+func newBoards(s *Server, on Network, segment Segment, mac net.HardwareAddr) *boards {
 	return &boards{
-		Server: s, Segment: segment, on: on, mac: mac, devices: devices, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}, roms: map[ethernet.MAC]*rom{},
+		Server: s, Segment: segment, on: on, mac: mac, holders: map[netip.Addr]ethernet.MAC{}, busy: map[netip.Addr]bool{}, roms: map[ethernet.MAC]*rom{},
 		foreign: map[netip.Addr]*foreigner{}, look: make(chan netip.Addr, 1),
 		loaded: map[ethernet.MAC]bool{}, ran: map[ethernet.MAC]bool{}, silent: map[ethernet.MAC]int{},
 		begun: newLatest[struct{}](),

@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
+	"walt/netboot"
 	"walt/nodes"
 )
 
@@ -44,7 +45,7 @@ func (b *boards) holder(ip netip.Addr) (mac ethernet.MAC, known bool) {
 // comes returns the device that asks what to boot, false when there is none. Where the
 // server gives no addresses, this may be the first that it hears of it.
 func (b *boards) comes(r *http.Request, mac ethernet.MAC) (nodes.Device, bool, error) {
-	d, here, err := b.devices.Device(r.Context(), mac)
+	d, here, err := b.Lab.Device(r.Context(), mac)
 	if err != nil || b.DHCP == Full || here && d.Model != "" {
 		return d, here && !d.Virtual(), err
 	}
@@ -52,9 +53,9 @@ func (b *boards) comes(r *http.Request, mac ethernet.MAC) (nodes.Device, bool, e
 	if !told.Has(archParam) {
 		return d, true, nil // which it is asked first
 	}
-	d, err = b.devices.Met(r.Context(), nodes.Arrival{MAC: mac, Model: modelOfArch(told.Get(archParam))})
+	d, err = b.Lab.Met(r.Context(), nodes.Arrival{MAC: mac, Model: modelOfArch(told.Get(archParam))})
 	if fault.As(err) != nil { // there are too many
-		b.Complain(netip.Addr{}, "a device stays out", "mac", mac, "err", err)
+		b.Boots.Complain(netip.Addr{}, "a device stays out", "mac", mac, "err", err)
 		return d, false, nil
 	}
 	return d, err == nil, err
@@ -76,14 +77,14 @@ func (b *boards) askArch(w http.ResponseWriter) {
 
 // scriptURL is where iPXE finds what it is to do.
 func (b *boards) scriptURL() string {
-	return fmt.Sprintf("http://%s/ipxe", netip.AddrPortFrom(b.Segment.Server, PortHTTP))
+	return fmt.Sprintf("http://%s/ipxe", netip.AddrPortFrom(b.Segment.Server, netboot.PortHTTP))
 }
 
 // resume goes on with the boots of devices that run since before the server started.
 func (b *boards) resume(ctx context.Context) error {
-	addresses := b.Booted
+	addresses := b.Boots.Booted
 	if b.DHCP == Full {
-		addresses = b.Leases
+		addresses = b.Boots.Leases
 	}
 	all, err := addresses(ctx)
 	if err != nil {
@@ -94,9 +95,9 @@ func (b *boards) resume(ctx context.Context) error {
 			continue
 		}
 		b.holds(ip, mac)
-		d, here, err := b.devices.Device(ctx, mac)
+		d, here, err := b.Lab.Device(ctx, mac)
 		if err == nil && here && d.Kind == nodes.Node && !d.Virtual() { // whose host does that
-			_, err = b.Resume(ctx, b.machine(d, ip))
+			_, err = b.Boots.Resume(ctx, b.machine(d, ip))
 		}
 		if err != nil {
 			b.Log.Error("go on with a node that boots over the network", "node", d.Name, "err", err)

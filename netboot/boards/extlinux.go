@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walt/ethernet"
+	"walt/netboot"
 	"walt/netboot/tftp"
 )
 
@@ -57,7 +58,7 @@ func (w *waiting) try() error {
 		seconds = failed
 	}
 	if w.text == nil {
-		w.b.Complain(w.ip, "a board with U-Boot waits", "device", d.Name, "why", why)
+		w.b.Boots.Complain(w.ip, "a board with U-Boot waits", "device", d.Name, "why", why)
 	}
 	w.next = w.b.Now().Add(time.Duration(seconds) * time.Second)
 	return nil
@@ -87,7 +88,7 @@ func (w *waiting) ReadAt(p []byte, at int64) (int, error) {
 }
 
 // extlinuxBoots is the configuration for a boot.
-func extlinuxBoots(made *Fetched) string {
+func extlinuxBoots(made *netboot.Fetched) string {
 	dir := "/" + dirOf(made)
 	c := fmt.Sprintf("DEFAULT walt\nLABEL walt\n\tKERNEL %[1]skernel\n\tINITRD %[1]sinitrd\n\tAPPEND %[2]s\n", dir, made.CommandLine)
 	if hasDeviceTrees(made) {

@@ -1,4 +1,4 @@
-package netboot_test
+package boards_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/dhcp"
 )
 
@@ -34,14 +34,14 @@ func TestForeignServers(t *testing.T) {
 	f := newFixture(t)
 	now := time.Now()
 	f.Now = func() time.Time { return now }
-	hosts, _ := netboot.Boards(f.Server, &neighbours{at: map[string]string{}}, segment, known{})
+	hosts, _ := f.serves(&neighbours{at: map[string]string{}}, segment, known{})
 	hears := func(mac, server string, kind dhcpv4.MessageType) bool {
 		from, err := net.ParseMAC(mac)
 		if err != nil {
 			t.Fatal(err)
 		}
-		netboot.Hears(hosts, from, answered(t, server, kind))
-		return netboot.Heard(t.Context(), hosts)
+		boards.Hears(hosts, from, answered(t, server, kind))
+		return boards.Heard(t.Context(), hosts)
 	}
 	if hears("02:00:00:00:00:01", "127.0.0.1", dhcpv4.MessageTypeOffer) {
 		t.Error("the server takes itself for another one")
@@ -56,12 +56,12 @@ func TestForeignServers(t *testing.T) {
 		}
 	}
 	now = now.Add(3 * time.Minute)
-	netboot.ForgetServers(hosts)
+	boards.ForgetServers(hosts)
 	if len(f.Worries()) != 1 {
 		t.Error("it is forgotten after 3 minutes")
 	}
 	now = now.Add(time.Minute)
-	if netboot.ForgetServers(hosts); len(f.Worries()) > 0 {
+	if boards.ForgetServers(hosts); len(f.Worries()) > 0 {
 		t.Errorf("it is not forgotten: %v", f.Worries())
 	}
 	for i := range 100 {
@@ -77,7 +77,7 @@ func TestAsksNotItself(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	devices := open{known{}}
-	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+	hosts, _ := f.serves(nil, segment, devices)
 	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: "02:00:00:00:00:01"}); ok || len(devices.known) > 0 {
 		t.Errorf("it gives itself %+v", h)
 	}

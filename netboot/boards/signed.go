@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
+	"walt/netboot"
 	"walt/netboot/tftp"
 	"walt/nodes"
 	"walt/state"
@@ -62,7 +63,7 @@ func (b *boards) signedFile(ip netip.Addr, mac ethernet.MAC, name string) (tftp.
 		return tftp.File{}, errOthers
 	}
 	ctx := context.Background() // nobody waits for it
-	d, here, err := b.devices.Device(ctx, mac)
+	d, here, err := b.Lab.Device(ctx, mac)
 	if err != nil || !here {
 		return tftp.File{}, errors.Join(err, errOthers)
 	}
@@ -102,7 +103,7 @@ func (b *boards) openSignedOf(ctx context.Context, d nodes.Device, name string) 
 	if err != nil {
 		return tftp.File{}, err
 	}
-	kernel, err := b.KernelOf(ctx, img, d.Model)
+	kernel, err := b.Boots.KernelOf(ctx, img, d.Model)
 	if err != nil {
 		return tftp.File{}, err
 	}
@@ -185,7 +186,7 @@ func grubAgain(seconds int, why string) string {
 }
 
 // grubBoots is the script of a boot. When it fails, GRUB says so, and asks again.
-func grubBoots(made *Fetched) string {
+func grubBoots(made *netboot.Fetched) string {
 	var args strings.Builder
 	for word := range strings.FieldsSeq(made.CommandLine) {
 		args.WriteString(" '" + word + "'")

@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -69,20 +69,20 @@ func (b *boards) dns() netip.Addr {
 // addressOf finds the address of a node on the segment: the one that it booted from, or
 // else has a lease of.
 func (b *boards) addressOf(ctx context.Context, name string) (netip.Addr, bool) {
-	if ip, found := b.Find(name); found && b.Net.Contains(ip) {
+	if ip, found := b.Boots.Find(name); found && b.Net.Contains(ip) {
 		return ip, true
 	}
-	d, here, err := b.devices.Called(ctx, nodes.Name(name))
+	d, here, err := b.Lab.Called(ctx, nodes.Name(name))
 	if err != nil || !here || b.DHCP != Full {
 		return netip.Addr{}, false
 	}
-	ip, err := b.Leased(ctx, d.MAC)
+	ip, err := b.Boots.Leased(ctx, d.MAC)
 	return ip, err == nil && b.Net.Contains(ip)
 }
 
 // nameAt finds the name of who has an address of the segment.
 func (b *boards) nameAt(ctx context.Context, ip netip.Addr) (string, bool) {
-	if n, runs := b.NodeAt(ip); runs {
+	if n, runs := b.Boots.NodeAt(ip); runs {
 		return string(n), true
 	}
 	if b.DHCP != Full { // nobody else is known here

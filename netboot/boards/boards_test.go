@@ -1,9 +1,8 @@
-package netboot_test
+package boards_test
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -20,7 +19,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
-	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
 	"walt/netboot/netboottest"
@@ -61,8 +60,8 @@ func (k known) Called(_ context.Context, n nodes.Name) (nodes.Device, bool, erro
 }
 
 // segment is one with two addresses for devices, of which the first is the server's.
-var segment = netboot.Segment{
-	DHCP: netboot.Full, Net: netip.MustParsePrefix("127.0.0.0/24"), Server: server, Router: netip.MustParseAddr("127.0.0.3"),
+var segment = boards.Segment{
+	DHCP: boards.Full, Net: netip.MustParsePrefix("127.0.0.0/24"), Server: server, Router: netip.MustParseAddr("127.0.0.3"),
 	First: netip.MustParseAddr("127.0.0.1"), Last: netip.MustParseAddr("127.0.0.4"),
 }
 
@@ -76,7 +75,7 @@ func TestBoards(t *testing.T) {
 		"52:54:00:00:00:03": {Name: "three", MAC: "52:54:00:00:00:03", Kind: nodes.Switch},
 		"52:54:00:00:00:04": {Name: "four", MAC: "52:54:00:00:00:04", Kind: nodes.Unknown},
 	}
-	hosts, script := netboot.Boards(f.Server, nil, segment, devices)
+	hosts, script := f.serves(nil, segment, devices)
 	asks := func(from string) (int, string) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), "GET", "/ipxe", nil)
@@ -207,7 +206,7 @@ func TestModelsOfBoards(t *testing.T) {
 			c.client.MAC = one.MAC
 		}
 		devices := known{c.client.MAC: {Name: "one", MAC: c.client.MAC, Kind: nodes.Unknown}}
-		hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+		hosts, _ := f.serves(nil, segment, devices)
 		if _, ok := hosts.Host(t.Context(), c.client); !ok || devices[c.client.MAC].Model != c.want {
 			t.Errorf("%+v is %q, %v, want %q", c.client, devices[c.client.MAC].Model, ok, c.want)
 		}
@@ -230,7 +229,7 @@ func TestLoaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Unknown}, "b8:27:eb:00:00:01": {Name: "pi", MAC: "b8:27:eb:00:00:01", Kind: nodes.Unknown}}
-	hosts, _ := netboot.Boards(f.Server, nil, on, devices)
+	hosts, _ := f.serves(nil, on, devices)
 	files := hosts.(tftp.Files)
 	if _, err := files.Open(one.IP, "snponly.efi"); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("before it has an address: %v", err)
@@ -286,7 +285,7 @@ func TestLoaderByHTTP(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(on.Loaders, "snponly.efi"), []byte("uefi"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hosts, ask := netboot.Boards(f.Server, nil, on, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}})
+	hosts, ask := f.serves(nil, on, known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node, Model: "pc-x86-64"}})
 	from := hostOf(t, hosts, one.MAC)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.RemoteAddr = r.Header.Get("From")
@@ -337,20 +336,6 @@ func hostOf(t *testing.T, hosts dhcp.Hosts, mac ethernet.MAC) netip.Addr {
 	return h.IP
 }
 
-func TestHosts(t *testing.T) {
-	t.Parallel()
-	for on, want := range map[string]string{
-		"192.168.7.0/24": "192.168.7.1 192.168.7.254", "10.0.0.0/20": "10.0.0.1 10.0.15.254", "10.1.2.128/29": "10.1.2.129 10.1.2.134", "10.1.2.3/16": "10.1.0.1 10.1.255.254",
-	} {
-		first, last := netboot.Hosts(netip.MustParsePrefix(on))
-		if got := fmt.Sprint(first, " ", last); got != want {
-			t.Errorf("%s: %s, want %s", on, got, want)
-		}
-	}
-}
-
-var _ netboot.Devices = (*nodes.Lab)(nil)
-
 // closedPorts is a network of which ports cannot be opened, for a reason each.
 type closedPorts struct {
 	netboottest.Loopback
@@ -383,7 +368,7 @@ func (c *closedPorts) AskWho(netip.Addr) error { return errors.New("not here") }
 
 func (c *closedPorts) HearServers(context.Context, func(net.HardwareAddr, []byte)) error { return nil }
 
-func TestCheckBoards(t *testing.T) {
+func TestCheck(t *testing.T) {
 	t.Parallel()
 	for port, c := range map[uint16]struct {
 		why  error
@@ -395,7 +380,7 @@ func TestCheckBoards(t *testing.T) {
 		68: {syscall.EADDRINUSE, "boards and PCs cannot be served: another program has port 68"},
 	} {
 		on := &closedPorts{why: map[uint16]error{port: c.why}}
-		err := netboot.CheckBoards(t.Context(), on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1})
+		err := boards.Check(t.Context(), on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1})
 		if f := fault.As(err); f == nil || f.Msg != c.want || (f.Hint != "") != errors.Is(c.why, os.ErrPermission) {
 			t.Errorf("port %d: %v, want %q", port, err, c.want)
 		}
@@ -408,7 +393,7 @@ func TestOpenable(t *testing.T) {
 	on := &closedPorts{why: map[uint16]error{
 		80: syscall.EACCES, 2049: syscall.EADDRINUSE, 69: syscall.EACCES, 67: syscall.EPERM,
 	}}
-	f := fault.As(netboot.Openable(on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1}))
+	f := fault.As(boards.Openable(on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1}))
 	const msg = "boards and PCs cannot be served: this process may not open port 80, port 69 and port 67: " +
 		"it lacks CAP_NET_BIND_SERVICE and CAP_NET_RAW; another program has port 2049"
 	const hint = "run it as root, or with the capabilities CAP_NET_BIND_SERVICE and CAP_NET_RAW (see: waltd help admin)"

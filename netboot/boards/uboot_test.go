@@ -1,4 +1,4 @@
-package netboot_test
+package boards_test
 
 import (
 	"archive/tar"
@@ -16,7 +16,6 @@ import (
 
 	"walt/images"
 	"walt/images/imagetest"
-	"walt/netboot"
 	"walt/netboot/boottest"
 	"walt/netboot/dhcp"
 	"walt/netboot/instructions"
@@ -70,13 +69,13 @@ func TestUBoot(t *testing.T) {
 		imagetest.Regular(dir+"modules.dep", ""), imagetest.Regular(dir+"modules.builtin", "nfs.ko\nnfsv3.ko\noverlay.ko\n"), imagetest.Regular(dir+"modules.alias", ""),
 		imagetest.Regular("usr/lib/linux-image-6.1.0/rockchip/rk3399-x.dtb", "tree"), imagetest.Regular("etc/shadow", "secret"),
 	)}, "walt.node.models", "rockpro-64"))
-	f.Add("pc", boardImage(t, boottest.KernelARM))
+	f.Add("pc", piImage(t, boottest.KernelARM))
 	f.Choose("one", "board")
 	devices := known{
 		one.MAC:             {Name: "one", MAC: one.MAC, Kind: nodes.Unknown},
 		"52:54:00:00:00:03": {Name: "three", MAC: "52:54:00:00:00:03", Kind: nodes.Unknown},
 	}
-	hosts, _ := netboot.Boards(f.Server, nil, segment, devices)
+	hosts, _ := f.serves(nil, segment, devices)
 	files := hosts.(tftp.Files)
 	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC, Class: "U-Boot.armv8", Arch: []uint16{22}}); !ok || h.Loader != "boot.scr.uimg" || devices[one.MAC].Model != "" {
 		t.Errorf("it gets %+v, %v, and is %q", h, ok, devices[one.MAC].Model)
@@ -230,7 +229,7 @@ func TestCardsOfWalT(t *testing.T) {
 	f.Add("walt", imagetest.Image(t, []v1.Layer{imagetest.GzipLayer(t, all...)}, "walt.node.models", "rpi-b,rpi-3-b", images.BootArgsLabel, "quiet splash"))
 	f.Choose("one", "walt")
 	devices := known{one.MAC: {Name: "one", MAC: one.MAC, Kind: nodes.Node}}
-	hosts, ask := netboot.Boards(f.Server, nil, segment, devices)
+	hosts, ask := f.serves(nil, segment, devices)
 	files := hosts.(tftp.Files)
 	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC, Class: "walt.node.rpi-3-b"}); !ok || h.Loader != "" || devices[one.MAC].Model != "rpi-3-b" {
 		t.Errorf("it gets %+v, %v, and is %q", h, ok, devices[one.MAC].Model)

@@ -1,4 +1,4 @@
-package netboot_test
+package boards_test
 
 import (
 	"archive/tar"
@@ -17,7 +17,7 @@ import (
 	"walt/ethernet"
 	"walt/images"
 	"walt/images/imagetest"
-	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/boottest"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
@@ -36,15 +36,16 @@ func piImage(t *testing.T, kernel string, more ...*tar.Header) v1.Image {
 // board is a Raspberry Pi, the only device of a segment: the node one.
 type board struct {
 	*fixture
-	mac   ethernet.MAC
-	hosts dhcp.Hosts
-	ip    netip.Addr
+	server *boards.Server
+	mac    ethernet.MAC
+	hosts  dhcp.Hosts
+	ip     netip.Addr
 }
 
 func newBoard(f *fixture, model images.Model) *board {
 	b := &board{fixture: f, mac: "b8:27:eb:00:00:01"}
-	devices := known{b.mac: {Name: "one", MAC: b.mac, Kind: nodes.Node, Model: model}}
-	b.hosts, _ = netboot.Boards(f.Server, nil, segment, devices)
+	b.server = f.boards(known{b.mac: {Name: "one", MAC: b.mac, Kind: nodes.Node, Model: model}})
+	b.hosts, _ = boards.Boards(b.server, nil, segment)
 	b.begins()
 	return b
 }
@@ -170,12 +171,12 @@ func TestFirmwareOfPis(t *testing.T) {
 	f.Choose("one", "pi")
 	b := newBoard(f, "rpi-2-b")
 	for lender, want := range map[string]string{"": "own none none", "alice/firmware": "own lent lent", "alice/nothing": "own none none"} {
-		f.SetFirmware(lender)
+		b.server.SetFirmware(lender)
 		if got := b.gets("start.elf") + " " + b.gets("fixup.dat") + " " + b.gets("bootcode.bin"); got != want {
 			t.Errorf("with the firmware of %q it gets %s, want %s", lender, got, want)
 		}
 	}
-	f.SetFirmware("alice/firmware")
+	b.server.SetFirmware("alice/firmware")
 	if got := b.gets("1234abcd/bcm2711-rpi-4-b.dtb"); got != "tree of its kernel" {
 		t.Errorf("its device tree is %q", got)
 	}
@@ -219,15 +220,14 @@ func TestStoppedROM(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	now := time.Now()
-	f.Next.Now = func() time.Time { return now }
-	f.Server = netboot.New(f.Next)
+	f.Now = func() time.Time { return now }
 	f.Add("pi", piImage(t, boottest.KernelARM64, imagetest.Regular("boot/start.elf", "start"), imagetest.Regular("boot/fixup.dat", "fixup")))
 	f.Choose("one", "pi")
 	b := newBoard(f, "rpi-3-b")
 	is := func(after time.Duration, want string) {
 		t.Helper()
 		now = now.Add(after)
-		if got := netboot.Stopped(b.hosts)[b.mac]; got != want {
+		if got := boards.Stopped(b.hosts)[b.mac]; got != want {
 			t.Errorf("it is told %q, want %q", got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"

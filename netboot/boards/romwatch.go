@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -74,7 +74,7 @@ func (b *boards) watched(r *rom, name string, f tftp.File) tftp.File {
 func (b *boards) watchROMs(ctx context.Context) error {
 	for pause.For(ctx, romWatch) == nil {
 		for mac, why := range b.stopped() {
-			if err := b.devices.Asleep(ctx, mac, why); err != nil && ctx.Err() == nil {
+			if err := b.Lab.Asleep(ctx, mac, why); err != nil && ctx.Err() == nil {
 				b.Log.Error("help a board whose firmware has stopped", "mac", mac, "err", err)
 			}
 		}

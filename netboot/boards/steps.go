@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 func (b *boards) asked(ctx context.Context, c dhcp.Client, d nodes.Device) {
 	switch {
 	case !c.Boots():
-		if !b.Connected(c.MAC) {
+		if !b.Boots.Connected(c.MAC) {
 			b.Lab.Strayed(ctx, d.Name)
 		}
 	case slices.Contains(c.Users, "iPXE") && b.isLoaded(c.MAC): // what it loaded runs
@@ -71,7 +71,7 @@ func (b *boards) Called(ctx context.Context, ip netip.Addr) (nodes.Name, bool) {
 	if !known {
 		return "", false
 	}
-	d, here, err := b.devices.Device(ctx, mac)
+	d, here, err := b.Lab.Device(ctx, mac)
 	return d.Name, here && err == nil
 }
 
@@ -96,7 +96,7 @@ func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			t.Complain(client, "a device does not get a file", "file", asked, "err", err)
+			t.Boots.Complain(client, "a device does not get a file", "file", asked, "err", err)
 		}
 		t.refused(ctx, client, asked, reason(err))
 		return f, err

@@ -1,4 +1,4 @@
-package netboot
+package boards
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 
 	"walt/ethernet"
 	"walt/images"
+	"walt/netboot"
 	"walt/netboot/dhcp"
 	"walt/netboot/tftp"
 	"walt/nodes"
@@ -98,7 +99,7 @@ func loadsByHTTP(c dhcp.Client) bool { return strings.HasPrefix(c.Class, dhcp.HT
 
 // loaderURL is where that finds one.
 func (b *boards) loaderURL(name string) string {
-	return fmt.Sprintf("http://%s/loader/%s", netip.AddrPortFrom(b.Segment.Server, PortHTTP), name)
+	return fmt.Sprintf("http://%s/loader/%s", netip.AddrPortFrom(b.Segment.Server, netboot.PortHTTP), name)
 }
 
 // sendLoader sends such firmware iPXE. It asks for the size first.
@@ -113,7 +114,7 @@ func (b *boards) sendLoader(w http.ResponseWriter, r *http.Request, name string)
 		return
 	}
 	defer f.Close()
-	err = SendFile(w, r, "application/efi", io.NewSectionReader(f, 0, f.Size), func(bytes int64, took time.Duration) {
+	err = netboot.SendFile(w, r, "application/efi", io.NewSectionReader(f, 0, f.Size), func(bytes int64, took time.Duration) {
 		if r.Method == http.MethodGet {
 			f.Sent(bytes, took)
 		}
@@ -150,17 +151,17 @@ func (b *boards) loaderFile(client netip.Addr, _ ethernet.MAC, name string) (tft
 	}
 	f, err := os.Open(filepath.Join(b.Loaders, name))
 	if err != nil {
-		b.Complain(client, "a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "err", err)
+		b.Boots.Complain(client, "a device gets no loader: install the distribution's package ipxe, or name another directory in [network] loaders", "err", err)
 		return tftp.File{}, err
 	}
 	return whole(f)
 }
 
 // bootFile is one of the files that a boot starts with.
-func (b *boards) bootFile(ctx context.Context, made *Fetched, open func(context.Context) (*os.File, error)) (tftp.File, error) {
+func (b *boards) bootFile(ctx context.Context, made *netboot.Fetched, open func(context.Context) (*os.File, error)) (tftp.File, error) {
 	f, err := open(ctx)
 	if err != nil {
-		b.Complain(made.IP, "send what a machine starts with", "node", made.Name, "err", err)
+		b.Boots.Complain(made.IP, "send what a machine starts with", "node", made.Name, "err", err)
 		return tftp.File{}, err
 	}
 	return whole(f)

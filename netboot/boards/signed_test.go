@@ -1,4 +1,4 @@
-package netboot_test
+package boards_test
 
 import (
 	"io"
@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"walt/images/imagetest"
-	"walt/netboot"
+	"walt/netboot/boards"
 	"walt/netboot/dhcp"
 	"walt/netboot/netboottest"
 	"walt/netboot/tftp"
@@ -53,8 +53,8 @@ func TestSigned(t *testing.T) {
 		by(&d)
 		devices[one.MAC] = d
 	}
-	hosts, _ := netboot.Boards(f.Server, nil, on, devices)
-	files := netboot.Told(hosts)
+	hosts, _ := f.serves(nil, on, devices)
+	files := boards.Told(hosts)
 	loads := func(arch uint16) string {
 		h, _ := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch", Arch: []uint16{arch}})
 		return h.Loader
