@@ -71,7 +71,7 @@ func TestObtainIsAJob(t *testing.T) {
 	l.shelf.images["m2"] = defaultOf("m2")
 	ended := make(chan error)
 	go func() { ended <- l.Obtain(t.Context(), "bob", "m2", nil) }() // ends when it is cancelled
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		all, err := l.Jobs(t.Context())
 		ok(t, err)
 		if len(all) == 1 && all[0].User == "bob" && all[0].What == "waltplatform/m2-default" {
@@ -97,7 +97,7 @@ func TestStoppedDownload(t *testing.T) {
 	go func() { ended <- l.Run(ctx) }()
 	until := func(what string, is func([]images.Job) bool) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			all, err := l.Jobs(t.Context())
 			ok(t, err)
 			if is(all) {

@@ -169,6 +169,8 @@ func TestPublishSlowly(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	close(hang)
+	l.stall = time.Minute
+	lookIn(t, l, s.URL)
 	if _, err := l.Publish(t.Context(), img, "lab", nil); err != nil {
 		t.Error(err)
 	}

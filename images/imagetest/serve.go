@@ -26,7 +26,7 @@ func Serve(t testing.TB, h http.Handler) *httptest.Server {
 // Until polls for something that another goroutine brings about.
 func Until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second) // it may wait after the test, too
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // it may wait after the test, too
 	defer cancel()
 	for !done() {
 		select {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -65,57 +66,60 @@ func TestBusyRegistryIsWaitedFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, f, url := inLab(t)
+			l, f := newPlace(t), newFaulty()
 			img := image(t, []v1.Layer{gzipLayer(t, regular("a", "1")), gzipLayer(t, regular("b", "2")), gzipLayer(t, regular("c", "3"))}, "walt.node.models", "x")
-			push(t, url, pcDefault, img)
+			push(t, serve(t, f).URL, pcDefault, img)
 			var layers, early, until atomic.Int64
 			config, err := img.ConfigName()
 			if err != nil {
 				t.Fatal(err)
 			}
-			var all sync.WaitGroup
-			all.Add(3)
-			f.Break(func(w http.ResponseWriter, r *http.Request) bool {
-				if !strings.Contains(r.URL.Path, "/blobs/") || asks(r, config) {
-					return false
-				}
-				if layers.Add(1) > 3 {
-					if time.Now().UnixNano() < until.Load() {
-						early.Add(1)
+			synctest.Test(t, func(t *testing.T) {
+				l.inMemory(t, f.ServeHTTP)
+				var all sync.WaitGroup
+				all.Add(3)
+				f.Break(func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.Contains(r.URL.Path, "/blobs/") || asks(r, config) {
+						return false
 					}
-					return false
-				}
-				all.Done()
-				all.Wait() // all of them are refused
-				if until.Store(time.Now().Add(900 * time.Millisecond).UnixNano()); after() != "" {
-					w.Header().Set("Retry-After", after())
-				}
-				w.WriteHeader(http.StatusTooManyRequests)
-				return true
-			})
-			var told, second notes
-			var both sync.WaitGroup
-			for _, n := range []*notes{&told, &second} {
-				both.Go(func() {
-					if _, err := l.fetch(t.Context(), pcDefault, n.report); err != nil {
-						t.Error(err)
+					if layers.Add(1) > 3 {
+						if time.Now().UnixNano() < until.Load() {
+							early.Add(1)
+						}
+						return false
 					}
+					all.Done()
+					all.Wait() // all of them are refused
+					if until.Store(time.Now().Add(900 * time.Millisecond).UnixNano()); after() != "" {
+						w.Header().Set("Retry-After", after())
+					}
+					w.WriteHeader(http.StatusTooManyRequests)
+					return true
 				})
-			}
-			both.Wait()
-			words := "registry lab (" + url + ") asks to wait "
-			if strings.HasPrefix(name, "no ") {
-				words = "registry lab (" + url + ") has too much to do: waiting 1s."
-			}
-			if n := told.count(words); n != 1 {
-				t.Errorf("told %d times: %q", n, told.told())
-			}
-			if n := second.count(words); n != 1 {
-				t.Errorf("who joined was told %d times: %q", n, second.told())
-			}
-			if early.Load() > 0 {
-				t.Errorf("%d layers did not wait", early.Load())
-			}
+				var told, second notes
+				var both sync.WaitGroup
+				for _, n := range []*notes{&told, &second} {
+					both.Go(func() {
+						if _, err := l.fetch(t.Context(), pcDefault, n.report); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				both.Wait()
+				words := atMemory + " asks to wait "
+				if strings.HasPrefix(name, "no ") {
+					words = atMemory + " has too much to do: waiting 1s."
+				}
+				if n := told.count(words); n != 1 {
+					t.Errorf("told %d times: %q", n, told.told())
+				}
+				if n := second.count(words); n != 1 {
+					t.Errorf("who joined was told %d times: %q", n, second.told())
+				}
+				if early.Load() > 0 {
+					t.Errorf("%d layers did not wait", early.Load())
+				}
+			})
 		})
 	}
 }

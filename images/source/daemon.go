@@ -166,7 +166,7 @@ func (d *Daemon) look(ctx context.Context, name, tag string) (Image, error) {
 // waiting tells who waits what for, unless the function that it returns is called
 // soon.
 func (d *Daemon) waiting(tell func(string), step string) (end func()) {
-	return sayLater(d.stall/patience, tell, fmt.Sprintf("Waiting for %s: %s.", d, step))
+	return sayLater(d.client.transport.quiet, tell, fmt.Sprintf("Waiting for %s: %s.", d, step))
 }
 
 // fetch has the daemon save the image, unless it is here already.
@@ -184,7 +184,7 @@ func (d *Daemon) fetch(ctx context.Context, i Image, is moby.ImageInspectResult,
 	if !known {
 		all := content.Blob{Size: is.Size} // the daemon does not tell of parts
 		c = newCounter(report, []content.Blob{all})
-		c.watch(d, d.stall/patience)
+		c.watch(d, d.client.transport.quiet)
 		m, err = d.saves.Watch(ctx, is.ID, func(n int64) { c.at(all, min(n, is.Size), "packing the image") },
 			func(ctx context.Context, n *atomic.Int64) (content.Manifest, error) { return d.save(ctx, is, n) })
 		if err != nil {
@@ -200,7 +200,7 @@ func (d *Daemon) fetch(ctx context.Context, i Image, is moby.ImageInspectResult,
 	if err != nil {
 		return Image{}, Unusable(d, "has a config that is not valid")
 	}
-	if err := complete(ctx, d, d.store, m, sayLater(d.stall/patience, c.note, unpacking)); err != nil {
+	if err := complete(ctx, d, d.store, m, sayLater(d.client.transport.quiet, c.note, unpacking)); err != nil {
 		return Image{}, err
 	}
 	c.end()

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 )
 
 // fakeDaemon has one image, which it packs as the function does.
@@ -70,23 +70,21 @@ func TestFetchFromDaemonCancelledLeavesNothing(t *testing.T) {
 // Who waits for a silent daemon is told soon what for.
 func TestSilentDaemonIsNamed(t *testing.T) {
 	t.Parallel()
-	s := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	host := strings.Replace(s.URL, "http://", "tcp://", 1)
-	p := newPlace(t)
-	d, err := NewDaemon(host, p.store, nil, 600*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Location = d
-	var told notes
-	_, err = p.fetch(t.Context(), "bob/os", told.report)
-	wantError(t, err, "the docker daemon ("+host+") does not answer")
-	if n := told.count("Waiting for the docker daemon (" + host + "): looking the image up."); n != 1 {
-		t.Errorf("told %q", told.told())
-	}
-	err = p.Search(t.Context(), Query{}, func(Image) {}, told.tell)
-	wantError(t, err, "the docker daemon ("+host+") does not answer")
-	if n := told.count("listing the images."); n != 1 {
-		t.Errorf("told %q", told.told())
-	}
+	const host = "tcp://in.memory:80"
+	p := newDaemonPlace(t, host)
+	synctest.Test(t, func(t *testing.T) {
+		d := p.Location.(*Daemon)
+		serveInMemory(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, d.client.transport.next, d.saver.transport.next)
+		var told notes
+		_, err := p.fetch(t.Context(), "bob/os", told.report)
+		wantError(t, err, "the docker daemon ("+host+") does not answer")
+		if n := told.count("Waiting for the docker daemon (" + host + "): looking the image up."); n != 1 {
+			t.Errorf("told %q", told.told())
+		}
+		err = p.Search(t.Context(), Query{}, func(Image) {}, told.tell)
+		wantError(t, err, "the docker daemon ("+host+") does not answer")
+		if n := told.count("listing the images."); n != 1 {
+			t.Errorf("told %q", told.told())
+		}
+	})
 }

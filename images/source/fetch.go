@@ -42,7 +42,7 @@ func (r *repository) fetch(ctx context.Context, m content.Manifest, config []byt
 	}
 	todo := r.store.Missing(m.Layers)
 	c := newCounter(report, todo)
-	c.watch(r, r.transport.stall/patience)
+	c.watch(r, r.transport.quiet)
 	own := &repository{r.Registry, r.peer.talk(c.note), r.login, r.path}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
@@ -66,7 +66,7 @@ func (r *repository) fetch(ctx context.Context, m content.Manifest, config []byt
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := complete(ctx, r, r.store, m, sayLater(r.transport.stall/patience, c.note, unpacking)); err != nil {
+	if err := complete(ctx, r, r.store, m, sayLater(r.transport.quiet, c.note, unpacking)); err != nil {
 		return err
 	}
 	c.end()

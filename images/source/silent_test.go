@@ -1,13 +1,16 @@
 package source
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -43,43 +46,40 @@ func TestSilentRegistryIsNamed(t *testing.T) {
 			f := newFaulty()
 			push(t, serve(t, f).URL, "bob/os", img)
 			step, begun := strings.CutSuffix(step, ", begun")
-			s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if !hangs(r, m) {
-					f.ServeHTTP(w, r)
-					return
-				}
-				if begun {
-					rec := httptest.NewRecorder()
-					f.ServeHTTP(rec, r)
-					w.Header().Set("Content-Length", fmt.Sprint(rec.Body.Len()))
-					w.Write(rec.Body.Bytes()[:1000])
-					w.(http.Flusher).Flush()
-				}
-				io.Copy(io.Discard, r.Body) // else the end of the connection is not seen
-				<-r.Context().Done()
-			}))
 			if !strings.HasPrefix(step, "sending") {
 				l = newPlace(t)
 			}
-			l.stall = 600 * time.Millisecond
-			if err := l.use(RegistryConfig{Label: "lab", URL: s.URL, Username: "bob"}); err != nil {
-				t.Fatal(err)
-			}
-			var told notes
-			var err error
-			switch word, _, _ := strings.Cut(step, " "); word {
-			case "listing":
-				err = l.Search(t.Context(), Query{}, func(Image) {}, told.tell)
-			case "sending":
-				err = l.Location.(*Registry).Push(t.Context(), m, "bob/os", "latest", told.report)
-			default:
-				_, err = l.fetch(t.Context(), "bob/os", told.report)
-			}
-			at := "registry lab (" + s.URL + ")"
-			wantError(t, err, at+" does not answer while "+step)
-			if n := told.count("Waiting for " + at + ": " + step + "."); n != 1 {
-				t.Errorf("told %q", told.told())
-			}
+			synctest.Test(t, func(t *testing.T) {
+				l.inMemory(t, func(w http.ResponseWriter, r *http.Request) {
+					if !hangs(r, m) {
+						f.ServeHTTP(w, r)
+						return
+					}
+					if begun {
+						rec := httptest.NewRecorder()
+						f.ServeHTTP(rec, r)
+						w.Header().Set("Content-Length", fmt.Sprint(rec.Body.Len()))
+						w.Write(rec.Body.Bytes()[:1000])
+						w.(http.Flusher).Flush()
+					}
+					io.Copy(io.Discard, r.Body) // else the end of the connection is not seen
+					<-r.Context().Done()
+				})
+				var told notes
+				var err error
+				switch word, _, _ := strings.Cut(step, " "); word {
+				case "listing":
+					err = l.Search(t.Context(), Query{}, func(Image) {}, told.tell)
+				case "sending":
+					err = l.Location.(*Registry).Push(t.Context(), m, "bob/os", "latest", told.report)
+				default:
+					_, err = l.fetch(t.Context(), "bob/os", told.report)
+				}
+				wantError(t, err, atMemory+" does not answer while "+step)
+				if n := told.count("Waiting for " + atMemory + ": " + step + "."); n != 1 {
+					t.Errorf("told %q", told.told())
+				}
+			})
 		})
 	}
 }
@@ -87,62 +87,63 @@ func TestSilentRegistryIsNamed(t *testing.T) {
 // Before there is a connection the patience is shorter.
 func TestSilentConnecting(t *testing.T) {
 	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody answers
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
 	l := newPlace(t)
-	l.stall = 300 * time.Millisecond
-	url := "https://" + silent.Addr().String()
-	lookIn(t, l, url)
-	var told notes
-	_, err = l.fetch(t.Context(), "bob/os", told.report)
-	wantError(t, err, "registry lab ("+url+") does not answer while connecting")
-	if n := told.count("Waiting for registry lab (" + url + "): connecting."); n != 1 {
-		t.Errorf("told %q", told.told())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l.inMemory(t, nil)
+		begun := time.Now()
+		var told notes
+		_, err := l.fetch(t.Context(), "bob/os", told.report)
+		wantError(t, err, atMemory+" does not answer while connecting")
+		if n := told.count("Waiting for " + atMemory + ": connecting."); n != 1 {
+			t.Errorf("told %q", told.told())
+		}
+		if took := time.Since(begun); took != connectLimit {
+			t.Errorf("that took %v", took)
+		}
+	})
 }
 
 // A registry that is slow, but at work, is not given up, and no word is lost about it.
 func TestSlowRegistry(t *testing.T) {
 	t.Parallel()
-	l, f, url := inLab(t)
 	img := bigImage(t)
-	push(t, url, "bob/os", img)
 	layer := layerDigest(t, img, 0)
-	l.stall = 3 * time.Second
-	lookIn(t, l, url)
-	f.Break(func(w http.ResponseWriter, r *http.Request) bool {
-		if !asks(r, layer) {
-			return false
+	l, f := newPlace(t), newFaulty()
+	push(t, serve(t, f).URL, "bob/os", img)
+	synctest.Test(t, func(t *testing.T) {
+		l.inMemory(t, func(w http.ResponseWriter, r *http.Request) {
+			if !asks(r, layer) {
+				f.ServeHTTP(w, r)
+				return
+			}
+			rec := httptest.NewRecorder()
+			f.ServeHTTP(rec, r)
+			b := rec.Body.Bytes()
+			for len(b) > 0 {
+				n := min(len(b), 1<<15)
+				w.Write(b[:n])
+				w.(http.Flusher).Flush()
+				b = b[n:]
+				time.Sleep(l.stall/patience - 1)
+			}
+		})
+		begun := time.Now()
+		var told notes
+		if _, err := l.fetch(t.Context(), "bob/os", told.report); err != nil || told.count("Waiting") > 0 {
+			t.Errorf("told %q, %v", told.told(), err)
 		}
-		rec := httptest.NewRecorder()
-		f.Handler.ServeHTTP(rec, r)
-		b := rec.Body.Bytes()
-		for len(b) > 0 { // the pauses are what this is about
-			n := min(len(b), 1<<16)
-			w.Write(b[:n])
-			w.(http.Flusher).Flush()
-			b = b[n:]
-			time.Sleep(10 * time.Millisecond)
+		if took := time.Since(begun); took < l.stall {
+			t.Errorf("nobody need wait: it took %v", took)
 		}
-		return true
 	})
-	if _, err := l.fetch(t.Context(), "bob/os", nil); err != nil {
-		t.Error(err)
-	}
 }
 
 // Unpacking a large image takes a while: who waits is told so.
 func TestUnpackingIsTold(t *testing.T) {
 	t.Parallel()
-	l := newPlace(t)
-	l.stall = 3 * time.Second
-	f := newFaulty()
-	s := serve(t, f)
-	lookIn(t, l, s.URL)
-	push(t, s.URL, "bob/os", image(t, []v1.Layer{gzipLayer(t, regular("zeros", strings.Repeat("\x00", 128<<20)))}, "walt.node.models", "x"))
+	l, _, url := inLab(t)
+	l.Location.(*Registry).server.transport.quiet = time.Millisecond
+	push(t, url, "bob/os", image(t, []v1.Layer{gzipLayer(t, regular("zeros", strings.Repeat("\x00", 16<<20)))}, "walt.node.models", "x"))
 	var told notes
 	if _, err := l.fetch(t.Context(), "bob/os", told.report); err != nil || told.count(unpacking) != 1 {
 		t.Errorf("told %q, %v", told.told(), err)
@@ -171,4 +172,69 @@ func TestListedNamesAreChecked(t *testing.T) {
 	if asked == "" || strings.Contains(asked, "metrics") || strings.Contains(asked, "alone") || strings.Contains(asked, "xxx") {
 		t.Errorf("asked for %s", asked)
 	}
+}
+
+// atMemory is how a location is called that is reached in memory.
+const atMemory = "registry lab (http://in.memory)"
+
+// inMemory has the place ask a registry that is reached in memory.
+func (p *place) inMemory(t testing.TB, h http.HandlerFunc) {
+	t.Helper()
+	if err := p.use(RegistryConfig{Label: "lab", URL: "http://in.memory", Username: "bob"}); err != nil {
+		t.Fatal(err)
+	}
+	serveInMemory(t, h, p.Location.(*Registry).server.transport.next)
+}
+
+// serveInMemory has those who ask reach a server in memory: in a bubble of
+// testing/synctest time passes when all wait, however busy the machine is. With no
+// handler nobody answers.
+func serveInMemory(t testing.TB, h http.HandlerFunc, asks ...*http.Transport) {
+	t.Helper()
+	called := &calls{accepted: make(chan net.Conn), closed: make(chan struct{})}
+	s := &http.Server{Handler: h}
+	for _, a := range asks {
+		a.Proxy = nil
+		a.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			here, there := net.Pipe()
+			select {
+			case called.accepted <- there:
+				return here, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	var serving sync.WaitGroup
+	if h != nil {
+		serving.Go(func() { _ = s.Serve(called) }) // until the end of the test
+	}
+	t.Cleanup(func() {
+		for _, a := range asks {
+			a.CloseIdleConnections()
+		}
+		_ = s.Close()
+		serving.Wait()
+	})
+}
+
+// calls is a listener for connections in memory.
+type calls struct {
+	net.Listener
+	accepted chan net.Conn
+	closed   chan struct{}
+}
+
+func (c *calls) Accept() (net.Conn, error) {
+	select {
+	case conn := <-c.accepted:
+		return conn, nil
+	case <-c.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (c *calls) Close() error {
+	close(c.closed)
+	return nil
 }

@@ -140,7 +140,7 @@ const sayings = 5
 func (t *talk) waiting(step, host string, connecting bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if time.Since(t.said) < sayings*t.transport.stall/patience {
+	if time.Since(t.said) < sayings*t.transport.quiet {
 		return false
 	}
 	t.said = time.Now()

@@ -27,11 +27,12 @@ const (
 type stallTransport struct {
 	scheme string // of all requests; "" leaves it to them
 	stall  time.Duration
+	quiet  time.Duration // after which who waits is told what for
 	next   *http.Transport
 }
 
 func newTransport(ca *x509.CertPool, stall time.Duration) *stallTransport {
-	return &stallTransport{"", stall, &http.Transport{
+	return &stallTransport{"", stall, stall / patience, &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: min(connectLimit, stall)}).DialContext,
 		TLSClientConfig:     &tls.Config{RootCAs: ca},
@@ -59,7 +60,7 @@ func (t *stallTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *stallTransport) watched(req *http.Request, silent func(connecting bool) bool) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	var connected atomic.Bool
-	b := &stallReader{ctx: ctx, cancel: cancel, stall: t.stall, quiet: &silence{after: t.stall / patience}}
+	b := &stallReader{ctx: ctx, cancel: cancel, stall: t.stall, quiet: &silence{after: t.quiet}}
 	if silent != nil {
 		b.quiet.tell = func() bool { return silent(!connected.Load()) }
 	}
