@@ -110,7 +110,7 @@ func (e *entrance) enter(ctx context.Context, l *Lab) (leave func(), err error) 
 		return nil, err
 	}
 	if n+e.inside >= strangers {
-		return nil, fault.Failedf("%d devices are here already that came by themselves and have booted nothing", n).
+		return nil, fault.Failedf("%d devices are here already that came by themselves and have booted nothing", n+e.inside).
 			WithHint("remove all of them with: device forget --unknown")
 	}
 	e.inside++
