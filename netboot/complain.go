@@ -2,13 +2,14 @@ package netboot
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"time"
 )
 
 const (
 	complainAgain  = time.Minute // after which something of the same machine is logged again
-	complaintLimit = 1000        // machines that this is remembered of
+	complaintLimit = 1000        // machines that are logged in that time
 )
 
 // Complain logs what a machine does wrong, or has no right to, unless something of it was
@@ -18,10 +19,15 @@ func (s *Server) Complain(from netip.Addr, what string, args ...any) {
 	now := time.Now()
 	last, lately := s.complained[from]
 	if lately = lately && now.Sub(last) < complainAgain; !lately {
-		if s.complained == nil || len(s.complained) >= complaintLimit {
+		if s.complained == nil {
 			s.complained = map[netip.Addr]time.Time{}
 		}
-		s.complained[from] = now
+		if len(s.complained) >= complaintLimit {
+			maps.DeleteFunc(s.complained, func(_ netip.Addr, at time.Time) bool { return now.Sub(at) >= complainAgain })
+		}
+		if lately = len(s.complained) >= complaintLimit; !lately { // anybody can be anybody
+			s.complained[from] = now
+		}
 	}
 	s.mu.Unlock()
 	if !lately {

@@ -19,6 +19,8 @@ const (
 	// askEvery is after how long it does so again. Some servers try for three seconds whether
 	// the address that they have in mind is free.
 	askEvery = 2 * time.Second
+	// mostServers is how many are returned at most: anybody can pretend to be any number.
+	mostServers = 8
 )
 
 // ServerOf is the server that offers or confirms an address in a packet, or denies it;
@@ -65,7 +67,7 @@ func Others(ctx context.Context, conn net.PacketConn, mac net.HardwareAddr) (all
 			if err != nil || a.OpCode != dhcpv4.OpcodeBootReply || a.TransactionID != q.TransactionID {
 				continue
 			}
-			if s, is := netip.AddrFromSlice(a.ServerIdentifier().To4()); is && !slices.Contains(all, s) {
+			if s, is := netip.AddrFromSlice(a.ServerIdentifier().To4()); is && len(all) < mostServers && !slices.Contains(all, s) {
 				all = append(all, s)
 			}
 		}
