@@ -34,7 +34,7 @@ var imports = map[string][]string{
 	"names":          {},
 	"crowd":          {},
 	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/bridge", "vnode/lan"},
-	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "state"},
+	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "pause", "state"},
 	"netboot/boards": {"crowd", "ethernet", "fault", "images", "images/content", "names", "netboot", "netboot/dhcp", "netboot/sntp", "netboot/tftp", "nodes", "pause", "state"},
 	"netboot/dhcp":   {"ethernet"},
 	"netboot/nic":    {"crowd", "fault"},

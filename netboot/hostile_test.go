@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"walt/images/imagetest"
 	"walt/netboot"
 	"walt/netboot/instructions"
 	"walt/netboot/netboottest"
@@ -164,4 +169,92 @@ func TestAgentThatConnectsAgainAndAgain(t *testing.T) {
 		f.AsAgent(one, netboottest.ReportOf(i, instructions.Mounts))
 	}
 	ends = time.Now()
+}
+
+// Who says that it sends something, and does not, is not waited for; nor is what is asked for in
+// vain on the same connection behind something else.
+func TestOddQuestions(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, asks := range []string{
+		"GET /nothing HTTP/1.1\r\nHost: server\r\nContent-Length: 100000\r\n\r\nx",
+		"GET /nothing HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nx",
+		"POST /nothing HTTP/1.1\r\nHost: server\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+		strings.Repeat("GET /nothing HTTP/1.1\r\nHost: server\r\n\r\n", 3),
+		strings.Repeat("GET /kernel/of-another HTTP/1.1\r\nHost: server\r\n\r\n", 3),
+	} {
+		c, err := netboottest.From(one).Dial("tcp4", f.Ports.At(netboot.PortHTTP))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, asks); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); err != nil && !errors.Is(err, syscall.ECONNRESET) || bytes.Count(got, []byte("HTTP/1.1 4")) != 1 {
+			t.Errorf("%.50q is answered with %q, %v", asks, got, err)
+		}
+	}
+}
+
+// short is a network on which agents are accepted only when there are files again.
+type short struct{ *netboottest.Loopback }
+
+func (s short) Listen(port uint16) (net.Listener, error) {
+	l, err := s.Loopback.Listen(port)
+	if port == netboot.PortAgent {
+		return &shortListener{Listener: l}, err
+	}
+	return l, err
+}
+
+type shortListener struct {
+	net.Listener
+	accepts bool
+}
+
+func (l *shortListener) Accept() (net.Conn, error) {
+	if !l.accepts {
+		l.accepts = true
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// That there are too many files does not end what is served.
+func TestTooManyFiles(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	before := f.Ports.At(netboot.PortAgent)
+	f.Server = netboot.New(f.Next)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Server.Serve(ctx, short{&f.Ports}) }()
+	imagetest.Until(t, "it serves", func() bool { return f.Ports.At(netboot.PortAgent) != before })
+	_, token := f.Prepared(one)
+	i, _ := f.Ask(one, token)
+	f.AsAgent(one, netboottest.ReportOf(i, instructions.Up))
+	f.Hears("one up at 127.0.0.2:22")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Who is nobody in particular does not fill the log either.
+func TestComplaintsOfMany(t *testing.T) {
+	t.Parallel()
+	log := new(lines)
+	f := newFixture(t)
+	f.Next.Log = slog.New(slog.NewTextHandler(log, nil))
+	f.Start()
+	for i := range 5000 {
+		f.Complain(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), "asks for what is not there")
+	}
+	if n := log.count("asks for what is not there"); n != 1000 {
+		t.Errorf("the log has %d lines", n)
+	}
 }

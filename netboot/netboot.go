@@ -29,6 +29,7 @@ import (
 	"walt/netboot/dhcp"
 	"walt/netboot/nfs"
 	"walt/nodes"
+	"walt/pause"
 	"walt/state"
 )
 
@@ -45,6 +46,8 @@ const (
 	headerLimit = 30 * time.Second
 	// headerSize is how many bytes its question may have.
 	headerSize = 8 << 10
+	// acceptAgain is how long no connection is accepted after one could not be.
+	acceptAgain = time.Second
 )
 
 // Lab is what machines are nodes of.
@@ -255,7 +258,7 @@ func (s *Server) serve(ctx context.Context, on Network, handlers http.Handler, b
 		listeners = append(listeners, l)
 	}
 	web := &http.Server{
-		Handler: handlers, ReadHeaderTimeout: headerLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
+		Handler: bodiless(handlers), ReadHeaderTimeout: headerLimit, WriteTimeout: fileLimit, IdleTimeout: headerLimit, MaxHeaderBytes: headerSize,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	files := &nfs.Server{Exports: s, Log: s.Log, Warn: s.refuseFiles}
@@ -287,7 +290,14 @@ func (s *Server) listen(ctx context.Context, on Network, l net.Listener) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return err
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			s.Complain(netip.Addr{}, "an agent is not heard", "err", err) // as there are too many files
+			if pause.For(ctx, acceptAgain) != nil {
+				return nil
+			}
+			continue
 		}
 		conns.Go(func() { // ends with the connection, or with ctx
 			defer context.AfterFunc(ctx, func() { c.Close() })()

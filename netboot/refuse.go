@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Refuse is the answer to who has no right to what it asks for.
@@ -13,7 +14,27 @@ func (s *Server) Refuse(w http.ResponseWriter, r *http.Request) {
 		s.Complain(from.Addr().Unmap(), "refused what boots a machine to who has no right to it")
 		s.refused(r.Context(), from.Addr().Unmap(), "HTTP "+what(r), "it is of another boot, or was given already")
 	}
+	w.Header().Set(closes())
 	http.Error(w, "this is not for you", http.StatusForbidden)
+}
+
+// closes is the field with which an answer is the last one of its connection: who asks for what
+// it does not get, again and again, is no quicker than its network.
+func closes() (key, value string) { return "Connection", "close" }
+
+// bodiless answers as h does those who only ask, as all machines do: of others the server would
+// wait for what they say they send.
+func bodiless(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 {
+			h.ServeHTTP(w, r)
+			return
+		}
+		// An error means that the machine is gone.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
+		w.Header().Set(closes())
+		http.Error(w, "nothing is to be sent here", http.StatusBadRequest)
+	})
 }
 
 // refused tells the lab of a file that who has an address does not get.
@@ -42,6 +63,7 @@ func (s *Server) noFile(w http.ResponseWriter, r *http.Request) {
 	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		s.refused(r.Context(), from.Addr().Unmap(), "HTTP "+what(r), "there is no such file")
 	}
+	w.Header().Set(closes())
 	http.NotFound(w, r)
 }
 
