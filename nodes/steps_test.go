@@ -97,7 +97,7 @@ func TestBoardStuckAtAStep(t *testing.T) {
 			t.Errorf("the log has %+v", told)
 		}
 		boot(StepKernel, StepInitramfs, StepMounting, StepRoot)
-		l.Up("n1", "192.0.2.1:22")
+		l.Up("n1", "127.0.0.1:1")
 		synctest.Wait()
 		if s := l.state(t, "n1"); s.State != Up || s.Why != "" {
 			t.Errorf("in the end it is %+v", s.Status)
