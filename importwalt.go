@@ -70,12 +70,12 @@ func importCommand(ctx context.Context, args []string) (err error) {
 		Images: images.NewCatalog(images.Config{Store: store, Journal: j, Log: log, Now: time.Now}),
 		Ports:  power.New(power.Config{Store: store, Journal: j, Log: log, Now: time.Now}),
 	})
-	why, err := lab.Import(ctx, journal.Server, wanted, !*apply || len(wrong) > 0)
+	done, err := lab.Import(ctx, journal.Server, wanted, !*apply || len(wrong) > 0)
 	if err != nil {
 		return err
 	}
-	for i, w := range why {
-		if f := fault.As(w); f != nil {
+	for i, d := range done {
+		if f := fault.As(d.Wrong); f != nil {
 			wrong = append(wrong, fmt.Sprintf("line %d: %s; %s", lines[i], f.Msg, strings.ReplaceAll(f.Hint, "\n", " ")))
 		}
 	}
@@ -85,14 +85,24 @@ func importCommand(ctx context.Context, args []string) (err error) {
 	if len(wrong) > 0 {
 		return fault.Failedf("%s of %s cannot be imported; nothing changed", counted(len(wrong), "line"), names[0]).WithHint("change these lines, or leave them out, and try again")
 	}
-	for _, a := range wanted {
-		fmt.Println(strings.TrimSpace(fmt.Sprintf("add %s %s %s", a.Name, a.MAC, a.Model)))
+	added := 0
+	for i, a := range wanted {
+		what := "add"
+		if done[i].Known {
+			what = "here already:"
+		} else {
+			added++
+		}
+		fmt.Println(strings.TrimSpace(fmt.Sprintf("%s %s %s %s", what, a.Name, a.MAC, a.Model)))
 	}
-	if !*apply {
-		fmt.Fprintf(os.Stderr, "waltd: %s can be imported; nothing changed\n  do it with the option --apply before the file\n", counted(len(wanted), "device"))
-		return nil
+	switch {
+	case added == 0:
+		fmt.Fprintf(os.Stderr, "waltd: all devices of %s are in %s already; nothing changed\n", names[0], c.Data)
+	case !*apply:
+		fmt.Fprintf(os.Stderr, "waltd: %s can be imported; nothing changed\n  do it with the option --apply before the file\n", counted(added, "device"))
+	default:
+		fmt.Fprintf(os.Stderr, "waltd: imported %s into %s\n", counted(added, "device"), c.Data)
 	}
-	fmt.Fprintf(os.Stderr, "waltd: imported %s into %s\n", counted(len(wanted), "device"), c.Data)
 	return nil
 }
 
@@ -120,10 +130,12 @@ func readWalT(name string) ([]*waltDevice, error) {
 		return nil, fault.Failedf("cannot read the list of devices: %v", err)
 	}
 	text := strings.TrimPrefix(string(b), "\ufeff")
-	first, _, _ := strings.Cut(text, "\n")
+	if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
+		return nil, fault.Failedf("%s is UTF-16 text", name).WithHint("convert it: iconv -f UTF-16 -t UTF-8 %s", name)
+	}
 	var found []*waltDevice
-	if columns := strings.Split(strings.ToLower(strings.ReplaceAll(first, " ", "")), ","); slices.Contains(columns, "mac") {
-		found, err = parseCSV(text)
+	if comma := commaOf(text); comma != 0 {
+		found, err = parseCSV(text, comma)
 	} else {
 		found = parseTables(text)
 	}
@@ -192,10 +204,31 @@ func cells(line, rule string) (all []string) {
 	return all
 }
 
+// remark begins lines of CSV that say nothing.
+const remark = '#'
+
+// commaOf is what is between the columns of a list in CSV, as spreadsheets of some countries
+// write it; 0 when it is none, since its first line names no column mac.
+func commaOf(text string) rune {
+	for line := range strings.Lines(text) {
+		line = strings.ToLower(strings.TrimSpace(line))
+		if line == "" || line[0] == remark {
+			continue
+		}
+		for _, comma := range ",;\t" {
+			if slices.ContainsFunc(strings.Split(line, string(comma)), func(column string) bool { return strings.Trim(column, ` "`) == "mac" }) {
+				return comma
+			}
+		}
+		break
+	}
+	return 0
+}
+
 // parseCSV reads a list whose first line names the columns: name, mac, and model or type.
-func parseCSV(text string) (found []*waltDevice, err error) {
+func parseCSV(text string, comma rune) (found []*waltDevice, err error) {
 	r := csv.NewReader(strings.NewReader(text))
-	r.FieldsPerRecord, r.TrimLeadingSpace = -1, true
+	r.Comma, r.Comment, r.FieldsPerRecord, r.TrimLeadingSpace = comma, remark, -1, comma != '\t' // else empty columns would go
 	var header []string
 	for {
 		record, err := r.Read()

@@ -101,7 +101,7 @@ func TestImportWalT(t *testing.T) {
 		t.Errorf("with a wrong line: %q", got)
 	}
 	want := []string{"rpi-d313-2 b8:27:eb:2e:94:39 rpi-3-b", "pc-1 00:0d:b9:3b:10:5c pc-x86-64", "sw-1 6c:b0:ce:0b:33:2c ", "unknown-4f2a1c b8:27:eb:ae:ca:0b "}
-	for range 2 {
+	for range 2 { // also when all of them are there
 		if err := imports(waltShows, "--apply"); err != nil {
 			t.Error(err)
 		}
@@ -117,6 +117,29 @@ func TestImportWalT(t *testing.T) {
 	}
 	if got := imported(t, data); !slices.Equal(got, append(want, "board-1 b8:27:eb:2e:94:40 rpi-4-b")) {
 		t.Errorf("of CSV: %q", got)
+	}
+}
+
+// Lists in CSV are as spreadsheets write them.
+func TestCSVOfWalT(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"\ufeffname,mac,room,model\r\nrpi-1,b8:27:eb:2e:94:39,\"3, left\",rpi-3-b\r\n",
+		"# boards of room 3\n\nName;MAC;Model\n# rpi-0;b8:27:eb:2e:94:38;rpi-3-b\nrpi-1;b8:27:eb:2e:94:39;rpi-3-b\n",
+		"\"name\"\t\"room\"\t\"mac\"\t\"model\"\nrpi-1\t\tb8:27:eb:2e:94:39\trpi-3-b\n",
+	} {
+		list := filepath.Join(t.TempDir(), "list")
+		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		found, err := readWalT(list)
+		if err != nil || len(found) != 1 {
+			t.Errorf("%q: %d devices, %v", text, len(found), err)
+			continue
+		}
+		if a, err := found[0].announce(); err != nil || a != (nodes.Announcement{Name: "rpi-1", MAC: "b8:27:eb:2e:94:39", Model: "rpi-3-b"}) {
+			t.Errorf("%q: %+v, %v", text, a, err)
+		}
 	}
 }
 
@@ -144,7 +167,7 @@ func TestWrongLinesOfWalT(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, wrong, want)
 		}
 	}
-	for _, text := range []string{"", "hello\n", "--\n", "a\n--", "name,mac\n\"", "\xff\xfe,mac", "--- ---\nx", "name\n---- ---\nx y z\n"} {
+	for _, text := range []string{"", "hello\n", "--\n", "a\n--", "name,mac\n\"", "\xff\xfen\x00a\x00", "--- ---\nx", "name\n---- ---\nx y z\n"} {
 		name := filepath.Join(t.TempDir(), "list")
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -68,7 +68,7 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 		return d, err
 	}
 	if here {
-		return l.Register(ctx, journal.Server, Announcement{Name: d.Name, MAC: a.MAC, Model: a.Model})
+		return l.Register(ctx, journal.Server, Announcement{Name: d.Name, MAC: a.MAC, Model: a.Model, Stranger: true})
 	}
 	leave, err := l.entrance.enter(ctx, l)
 	if err != nil {
@@ -79,7 +79,7 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 	if err != nil {
 		return Device{}, err
 	}
-	d, err = l.Register(ctx, journal.Server, Announcement{Name: name, MAC: a.MAC, Model: a.Model})
+	d, err = l.Register(ctx, journal.Server, Announcement{Name: name, MAC: a.MAC, Model: a.Model, Stranger: true})
 	if err != nil { // perhaps it was quicker than itself, or somebody took the name: it asks again
 		return Device{}, fmt.Errorf("register %s: %w", name, err)
 	}

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
+	"walt/journal"
 )
 
 // A device that comes by itself is registered once, under a name that it can have.
@@ -120,6 +122,44 @@ func TestStrangersAtOnce(t *testing.T) {
 	all.Wait()
 	if n := taken.Load(); n == 0 || n > strangers {
 		t.Errorf("%d of %d are taken in", n, 2*strangers)
+	}
+}
+
+// A device that came by itself, or was imported, is one of the lab when somebody names it,
+// sets it up or tells of it: it is not forgotten with those that nobody knows, though it has
+// booted nothing yet.
+func TestNoStrangers(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.image(t, defaultOf("rpi-3-b"))
+	met := func(i int, m images.Model) Device {
+		t.Helper()
+		d, err := l.Met(t.Context(), Arrival{MAC: ethernet.MAC(fmt.Sprintf("52:54:00:00:00:%02x", i)), Model: m})
+		ok(t, err)
+		return d
+	}
+	all := [...]Device{met(1, "rpi-3-b"), met(2, "rpi-3-b"), met(3, ""), met(4, "rpi-3-b"), met(5, "rpi-3-b"), met(6, "rpi-3-b")}
+	_, err := l.Rename(t.Context(), "alice", all[0].Name, "bench", consent.Agreement{})
+	ok(t, err)
+	_, err = l.Configure(t.Context(), "alice", Only(all[1].Name), false, []Assignment{{"boot.retries", "3"}}, consent.Agreement{})
+	ok(t, err)
+	_, err = l.Configure(t.Context(), "alice", Only(all[2].Name), false, []Assignment{{"type", "switch"}}, consent.Agreement{})
+	ok(t, err)
+	_, err = l.Register(t.Context(), "alice", Announcement{Name: all[3].Name, MAC: all[3].MAC, Model: "rpi-3-b"})
+	ok(t, err)
+	_, err = l.Register(t.Context(), "alice", Announcement{Name: "added", MAC: macOf("added")})
+	ok(t, err)
+	_, err = l.Met(t.Context(), Arrival{MAC: macOf("added"), Model: "rpi-3-b"})
+	ok(t, err)
+	done, err := l.Import(t.Context(), journal.Server, []Announcement{{Name: all[4].Name, MAC: all[4].MAC}, {Name: "imported", MAC: macOf("imported"), Model: "rpi-3-b"}}, false)
+	ok(t, err)
+	if !slices.Equal(done, []Imported{{Known: true}, {}}) {
+		t.Errorf("what came of the import is %+v", done)
+	}
+	gone, err := l.ForgetUnknown(t.Context(), "alice", consent.Agreement{})
+	ok(t, err)
+	if len(gone) != 1 || gone[0].Name != all[5].Name {
+		t.Errorf("forgotten is %+v", gone)
 	}
 }
 

@@ -200,7 +200,7 @@ func (s *subject) assign(want []Assignment) error {
 			return fault.Usagef("%s cannot be %s; nothing changed", known.Key, known.shown(want[i].Value)).WithHint("allowed: %s", known.Allowed)
 		}
 	}
-	s.Own = s.set.own()
+	s.Own, s.Stranger = s.set.own(), false
 	if s.Kind == Switch {
 		return s.sw.Check()
 	}

@@ -216,7 +216,7 @@ func TestDeviceWithoutModel(t *testing.T) {
 	l := newLab(t, nil)
 	equal(t, "kind", []Kind{l.node(t, "n1", "").Kind}, Unknown)
 	equal(t, "downloads", l.waitingFor(t))
-	for _, a := range []Announcement{{"n1", macOf("n2"), "m1", Physical}, {"n2", macOf("n1"), "m1", Physical}} {
+	for _, a := range []Announcement{{Name: "n1", MAC: macOf("n2"), Model: "m1"}, {Name: "n2", MAC: macOf("n1"), Model: "m1"}} {
 		_, err := l.Register(t.Context(), "alice", a)
 		wantFault(t, err, fault.Failed, "n1")
 	}
@@ -225,12 +225,12 @@ func TestDeviceWithoutModel(t *testing.T) {
 		t.Errorf("it became %+v", d)
 	}
 	for _, model := range []images.Model{"m1", ""} { // told again, as a script does that runs twice
-		again, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), model, Physical})
+		again, err := l.Register(t.Context(), "alice", Announcement{Name: "n1", MAC: macOf("n1"), Model: model})
 		if ok(t, err); again != d {
 			t.Errorf("announced again it is %+v", again)
 		}
 	}
-	_, err := l.Register(t.Context(), "alice", Announcement{"n1", macOf("n1"), "m2", Physical})
+	_, err := l.Register(t.Context(), "alice", Announcement{Name: "n1", MAC: macOf("n1"), Model: "m2"})
 	wantFault(t, err, fault.Failed, "n1")
 	sound(t, l.Store)
 }

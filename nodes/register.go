@@ -21,6 +21,8 @@ type Announcement struct {
 	MAC   ethernet.MAC
 	Model images.Model // "" when it has not told
 	Host  HostKind
+	// Stranger says that nobody told of it but itself.
+	Stranger bool
 }
 
 // tells reports whether a device is known as it is announced.
@@ -37,8 +39,11 @@ func (l *Lab) Register(ctx context.Context, actor journal.Actor, a Announcement)
 	var same bool
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		d, same, err = devices.Find(tx, string(a.Name))
-		if same = same && a.tells(d); same || err != nil {
+		if same = same && a.tells(d); err != nil {
 			return err
+		}
+		if same {
+			return welcome(tx, &d, a)
 		}
 		d, err = l.add(tx, actor, a)
 		return err
@@ -48,6 +53,16 @@ func (l *Lab) Register(ctx context.Context, actor journal.Actor, a Announcement)
 	}
 	l.startEnrolled(d)
 	return d, nil
+}
+
+// welcome has a device that came by itself be one of the lab's, when somebody else tells
+// of it.
+func welcome(tx state.Tx, d *Device, a Announcement) error {
+	if !d.Stranger || a.Stranger {
+		return nil
+	}
+	d.Stranger = false
+	return devices.Put(tx, string(d.Name), *d)
 }
 
 // add writes a device that was announced, and is not known as it is.
@@ -73,7 +88,7 @@ func (l *Lab) add(tx state.Tx, actor journal.Actor, a Announcement) (Device, err
 // admit checks that an announced device is new, or is the one that is known
 // under its name and address and lacked only its model.
 func (l *Lab) admit(tx state.Tx, actor journal.Actor, a Announcement) (Device, error) {
-	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host, Stranger: actor == journal.Server}
+	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host, Stranger: a.Stranger}
 	holder, _, err := macs.Find(tx, string(a.MAC))
 	if err != nil {
 		return fresh, err
@@ -88,7 +103,7 @@ func (l *Lab) admit(tx state.Tx, actor journal.Actor, a Announcement) (Device, e
 	case !found:
 		return fresh, nil
 	case known.MAC == a.MAC && known.Kind == Unknown && known.Model == "" && a.Model != "":
-		known.Model, known.Stranger = a.Model, fresh.Stranger
+		known.Model, known.Stranger = a.Model, known.Stranger && a.Stranger
 		return known, nil
 	}
 	taken := fault.Failedf("there is a device %s already (%s)", a.Name, known.MAC)
@@ -262,7 +277,7 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 			return err
 		}
 		after = before
-		after.Name = name
+		after.Name, after.Stranger = name, false
 		var told journal.Bundle
 		told.Record(journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(name), From: string(old), To: string(name), Detail: "renamed"})
 		tell(&told, user, before, journal.Notice{One: string(user) + " renamed your node %s: it is called " + string(name) + " now"})

@@ -31,7 +31,7 @@ var modelSetting = setting{
 			if m != s.Model {
 				s.Reports = ""
 			}
-			s.Model, s.Told, s.Stranger = m, true, false
+			s.Model, s.Told = m, true
 			return nil
 		},
 	},
