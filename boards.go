@@ -37,7 +37,7 @@ func (s *server) serveBoards(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		why := fmt.Sprint(err)
+		why := fault.Line(err)
 		trouble := "boards and PCs cannot boot from here: " + why
 		s.boards.Unserved(fault.Failedf("%s", trouble))
 		if why != told {
@@ -93,8 +93,13 @@ func checkNetwork(ctx context.Context, file string, c config.Config) (notes []st
 	serves := fmt.Sprintf("%s on %s, to which the server is %s", who, i.Name, i.Addr)
 	if segment.DHCP == boards.Full {
 		serves += fmt.Sprintf("; they get addresses from %s to %s", segment.First, segment.Last)
+	} else {
+		serves += "; another DHCP server gives them addresses"
 	}
 	notes = append(notes, serves)
+	if segment.DHCP != boards.Full && boards.NobodyAnswers(ctx, i, segment, i.MAC) {
+		notes = append(notes, fmt.Sprintf("but no DHCP server answers this host on %s; start one there, or have this one give addresses: dhcp = \"full\" in [network]", i.Name))
+	}
 	if lacking := boards.LackingLoaders(segment.Loaders); len(lacking) > 0 {
 		notes = append(notes, fmt.Sprintf("but PCs whose firmware is not iPXE do not boot: %s has no %s; install the distribution's package ipxe, or name another directory in [network] loaders",
 			segment.Loaders, strings.Join(lacking, " and no ")))
@@ -176,28 +181,46 @@ func openSegment(c config.Network, machines netip.Prefix) (*nic.Interface, board
 	if err != nil {
 		return nil, boards.Segment{}, err
 	}
-	wrong := func(key, format string, args ...any) error {
-		return misfit{"network." + key, fault.Failedf(format, args...)}
-	}
-	if i.Addr.IsLoopback() {
-		return nil, boards.Segment{}, wrong("interface", "boards and PCs are not on the interface %s, which leads to this host itself", c.Interface)
-	}
 	i.FirstPort, i.LastPort = c.FirstPort, c.LastPort
+	segment, err := segmentOn(i, c, machines)
+	return i, segment, err
+}
+
+// segmentOn is the network of a configuration on an interface.
+func segmentOn(i *nic.Interface, c config.Network, machines netip.Prefix) (boards.Segment, error) {
 	segment := boards.Segment{Net: i.Net, Server: i.Addr, DHCP: boards.DHCP(c.DHCP), First: c.First, Last: c.Last, Router: c.RouterAddr, DNS: c.DNSAddr, Domain: c.Domain, Loaders: c.Loaders}
+	first, last := netboot.Hosts(i.Net)
 	if c.Range == "" {
-		segment.First, segment.Last = netboot.Hosts(i.Net)
+		segment.First, segment.Last = first, last
 	}
-	for _, at := range []struct {
-		key string
-		netip.Addr
-	}{{"range", segment.First}, {"range", segment.Last}, {"router", c.RouterAddr}} {
-		if at.IsValid() && !i.Net.Contains(at.Addr) {
-			return nil, segment, wrong(at.key, "%s is not in the network of the interface %s, %s", at.Addr, c.Interface, i.Net)
+	wrong := func(key string, f *fault.Error) (boards.Segment, error) {
+		return segment, misfit{"network." + key, f}
+	}
+	switch {
+	case i.Addr.IsLoopback():
+		return wrong("interface", fault.Failedf("boards and PCs are not on the interface %s, which leads to this host itself", i.Name))
+	case machines.Overlaps(i.Net):
+		f := fault.Failedf("the network of the interface %s, %s, overlaps with that of machines, %s", i.Name, i.Net, machines)
+		return wrong("interface", f.WithHint("give [virtual] subnet another one"))
+	case c.RouterAddr.IsValid() && !i.Net.Contains(c.RouterAddr):
+		return wrong("router", fault.Failedf("%s is not in the network of the interface %s, %s", c.RouterAddr, i.Name, i.Net))
+	case segment.DHCP != boards.Full:
+		return segment, nil
+	case i.Net.Bits() > 30: // nobody but this host can be there
+		f := fault.Failedf("the network of the interface %s, %s, has no room for devices", i.Name, i.Net)
+		return wrong("interface", f.WithHint("give it a larger one: ip address add ADDRESS/24 dev %s", i.Name))
+	}
+	for _, ip := range []netip.Addr{segment.First, segment.Last} {
+		if ip.Less(first) || last.Less(ip) {
+			f := fault.Failedf("%s is no address of a device in the network of the interface %s, %s", ip, i.Name, i.Net)
+			return wrong("range", f.WithHint("want two of those from %s to %s", first, last))
 		}
 	}
-	if machines.Overlaps(i.Net) {
-		f := fault.Failedf("the network of the interface %s, %s, overlaps with that of machines, %s", c.Interface, i.Net, machines)
-		return nil, segment, misfit{"network.interface", f.WithHint("give [virtual] subnet another one")}
+	for ip := segment.First; !segment.Gives(ip); ip = ip.Next() { // some are the server's, the router's
+		if segment.Last.Less(ip) {
+			f := fault.Failedf("%s has no address that is free for devices: the server, router and dns have theirs", c.Range)
+			return wrong("range", f.WithHint("want two addresses of those from %s to %s, with more between them", first, last))
+		}
 	}
-	return i, segment, nil
+	return segment, nil
 }

@@ -10,6 +10,7 @@ import (
 	"walt/config"
 	"walt/fault"
 	"walt/netboot/boards"
+	"walt/netboot/nic"
 )
 
 // A host that remembers fewer neighbours than may be there says so, with what to type.
@@ -40,6 +41,59 @@ func TestOpenSegment(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
+}
+
+// Addresses that no device can have are told before one gets them.
+func TestSegmentOn(t *testing.T) {
+	full := func(first, last, router string) config.Network {
+		c := config.Network{Interface: "lab0", DHCP: "full", RouterAddr: addr(router), First: addr(first), Last: addr(last)}
+		if first != "" {
+			c.Range = first + "-" + last
+		}
+		return c
+	}
+	proxy := config.Network{Interface: "lab0", DHCP: "proxy"}
+	for _, c := range []struct {
+		on   string
+		in   config.Network
+		want string // "" where nothing is wrong
+	}{
+		{"192.168.7.1/24", full("", "", ""), ""},
+		{"192.168.7.1/24", full("192.168.7.1", "192.168.7.3", "192.168.7.2"), ""},
+		{"192.168.7.1/24", full("192.168.7.1", "192.168.7.254", "192.168.7.1"), ""},
+		{"192.168.7.1/24", full("192.168.7.0", "192.168.7.9", ""), "network.range: 192.168.7.0 is no address of a device in the network of the interface lab0, 192.168.7.0/24; want two of those from 192.168.7.1 to 192.168.7.254"},
+		{"192.168.7.1/24", full("192.168.7.9", "192.168.7.255", ""), "network.range: 192.168.7.255 is no"},
+		{"192.168.7.1/24", full("192.168.8.1", "192.168.8.9", ""), "network.range: 192.168.8.1 is no"},
+		{"192.168.7.1/24", full("192.168.7.1", "192.168.7.1", ""), "network.range: 192.168.7.1-192.168.7.1 has no address that is free for devices"},
+		{"192.168.7.1/24", full("192.168.7.1", "192.168.7.2", "192.168.7.2"), "network.range: 192.168.7.1-192.168.7.2 has no"},
+		{"192.168.7.1/24", full("", "", "192.168.8.1"), "network.router: 192.168.8.1 is not in the network"},
+		{"192.168.7.1/30", full("", "", ""), ""},
+		{"192.168.7.1/31", full("", "", ""), "network.interface: the network of the interface lab0, 192.168.7.0/31, has no room for devices; give it a larger one: ip address add ADDRESS/24 dev lab0"},
+		{"192.168.7.1/32", full("", "", ""), "network.interface: the network of the interface lab0, 192.168.7.1/32, has no room"},
+		{"192.168.7.1/31", proxy, ""},
+		{"127.0.0.1/8", proxy, "network.interface: boards and PCs are not on the interface lab0"},
+		{"10.217.1.1/24", proxy, "network.interface: the network of the interface lab0, 10.217.1.0/24, overlaps"},
+	} {
+		on := netip.MustParsePrefix(c.on)
+		_, err := segmentOn(&nic.Interface{Name: "lab0", Addr: on.Addr(), Net: on.Masked()}, c.in, netip.MustParsePrefix("10.217.0.0/20"))
+		got := ""
+		if m, is := err.(misfit); is {
+			got = m.key + ": " + m.what.Msg + "; " + m.what.Hint
+		} else if err != nil {
+			t.Errorf("%s, %+v: %v", c.on, c.in, err)
+		}
+		if !strings.HasPrefix(got, c.want) || (got == "") != (c.want == "") {
+			t.Errorf("%s, %+v: %q, want %q", c.on, c.in, got, c.want)
+		}
+	}
+}
+
+// addr is an address, the zero Addr for "".
+func addr(s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	return netip.MustParseAddr(s)
 }
 
 // What is wrong with the network of a configuration is told with its place in the file.

@@ -75,8 +75,8 @@ func importCommand(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	for i, d := range done {
-		if f := fault.As(d.Wrong); f != nil {
-			wrong = append(wrong, fmt.Sprintf("line %d: %s; %s", lines[i], f.Msg, strings.ReplaceAll(f.Hint, "\n", " ")))
+		if d.Wrong != nil {
+			wrong = append(wrong, fmt.Sprintf("line %d: %s", lines[i], fault.Line(d.Wrong)))
 		}
 	}
 	for _, note := range append(notes, wrong...) {
@@ -280,8 +280,8 @@ func announced(found []*waltDevice) (wanted []nodes.Announcement, lines []int, n
 			continue
 		}
 		a, err := d.announce()
-		if f := fault.As(err); f != nil {
-			wrong = append(wrong, fmt.Sprintf("line %d: %s; %s", d.line, f.Msg, f.Hint))
+		if err != nil {
+			wrong = append(wrong, fmt.Sprintf("line %d: %s", d.line, fault.Line(err)))
 			continue
 		}
 		for _, key := range []string{string(a.Name), string(a.MAC)} {
@@ -294,7 +294,7 @@ func announced(found []*waltDevice) (wanted []nodes.Announcement, lines []int, n
 		case d.kind == "switch":
 			note("then: device config %s type=switch", a.Name)
 		case a.Model == "":
-			note("its model is not told; then: device add %s --mac %s --model MODEL", a.Name, a.MAC)
+			note("its model is not told; then: device config %s model=MODEL", a.Name)
 		}
 		wanted, lines = append(wanted, a), append(lines, d.line)
 	}

@@ -7,6 +7,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind says why something was not done. The zero Kind is not a fault.
@@ -50,6 +51,16 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	c := *e
 	c.Hint = fmt.Sprintf(format, args...)
 	return &c
+}
+
+// Line is an error on one line: what is wrong and, if it is for users and tells that, what
+// to do next.
+func Line(err error) string {
+	f := As(err)
+	if f == nil || f.Hint == "" {
+		return err.Error()
+	}
+	return err.Error() + "; " + strings.ReplaceAll(f.Hint, "\n", "; ")
 }
 
 // As returns the Error in err's chain, or nil when err is internal.

@@ -23,6 +23,14 @@ func TestAs(t *testing.T) {
 	if plain.WithHint("this"); plain.Hint != "" {
 		t.Error("WithHint changed the fault that it was called on")
 	}
+	for err, want := range map[error]string{
+		f: "no node rpi-3; see node show", plain: "what?", io.EOF: "EOF",
+		fmt.Errorf("acquire: %w", f.WithHint("one\ntwo")): "acquire: no node rpi-3; one; two",
+	} {
+		if got := Line(err); got != want {
+			t.Errorf("on one line it is %q, want %q", got, want)
+		}
+	}
 	if errors.Is(New(InUse, "a"), New(InUse, "a")) {
 		t.Error("two faults are the same error")
 	}

@@ -47,8 +47,8 @@ func PoolOf(on netip.Prefix) Pool {
 	return Pool{Net: on, First: first.Next(), Last: last}
 }
 
-// has reports whether an address is one of them.
-func (p Pool) has(ip netip.Addr) bool {
+// Has reports whether an address is one of them.
+func (p Pool) Has(ip netip.Addr) bool {
 	return ip.IsValid() && ip.Compare(p.First) >= 0 && ip.Compare(p.Last) <= 0 && !slices.Contains(p.Others, ip)
 }
 
@@ -56,7 +56,7 @@ func (p Pool) has(ip netip.Addr) bool {
 // the pool. The error is a fault when none is left.
 func (s *Server) Lease(ctx context.Context, mac ethernet.MAC, from Pool) (netip.Addr, error) {
 	ip, err := s.Leased(ctx, mac)
-	if err != nil || from.has(ip) {
+	if err != nil || from.Has(ip) {
 		return ip, err
 	}
 	_, err = s.Store.Update(ctx, func(tx state.Tx) error {
@@ -68,7 +68,7 @@ func (s *Server) Lease(ctx context.Context, mac ethernet.MAC, from Pool) (netip.
 			taken[e.Value] = true
 		}
 		for ip = from.First; ip.Compare(from.Last) <= 0; ip = ip.Next() {
-			if from.has(ip) && !taken[ip] {
+			if from.Has(ip) && !taken[ip] {
 				return leases.Put(tx, string(mac), ip)
 			}
 		}

@@ -37,7 +37,7 @@ func TestModelOfUnknownDevice(t *testing.T) {
 			t.Errorf("without one it is %+v", d)
 		}
 		ok(t, l.told(t, "d2", "m2")) // m5 was wrong
-		synctest.Wait() // for the download that nobody waits for any more
+		synctest.Wait()              // for the download that nobody waits for any more
 		jobs, err := l.Images.Jobs(t.Context())
 		ok(t, err)
 		if len(jobs) != 1 || jobs[0].ID != images.DownloadID("m2") {

@@ -381,8 +381,12 @@ func TestCheck(t *testing.T) {
 	} {
 		on := &closedPorts{why: map[uint16]error{port: c.why}}
 		err := boards.Check(t.Context(), on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1})
-		if f := fault.As(err); f == nil || f.Msg != c.want || (f.Hint != "") != errors.Is(c.why, os.ErrPermission) {
-			t.Errorf("port %d: %v, want %q", port, err, c.want)
+		hint := "which one has a port, this tells: ss -tulpn"
+		if errors.Is(c.why, os.ErrPermission) {
+			hint = "run it as root"
+		}
+		if f := fault.As(err); f == nil || f.Msg != c.want || !strings.Contains(f.Hint, hint) {
+			t.Errorf("port %d: %+v, want %q", port, f, c.want)
 		}
 	}
 }
@@ -396,7 +400,8 @@ func TestOpenable(t *testing.T) {
 	f := fault.As(boards.Openable(on, segment, net.HardwareAddr{2, 0, 0, 0, 0, 1}))
 	const msg = "boards and PCs cannot be served: this process may not open port 80, port 69 and port 67: " +
 		"it lacks CAP_NET_BIND_SERVICE and CAP_NET_RAW; another program has port 2049"
-	const hint = "run it as root, or with the capabilities CAP_NET_BIND_SERVICE and CAP_NET_RAW (see: waltd help admin)"
+	const hint = "run it as root, or with the capabilities CAP_NET_BIND_SERVICE and CAP_NET_RAW (see: waltd help admin)\n" +
+		"end the other program; which one has a port, this tells: ss -tulpn"
 	if f == nil || f.Msg != msg || f.Hint != hint {
 		t.Errorf("it says %+v", f)
 	}

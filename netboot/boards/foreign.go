@@ -129,7 +129,15 @@ func (b *boards) alone(ctx context.Context) error {
 	for _, ip := range all {
 		named = append(named, b.serverWords(ip))
 	}
-	return fault.Failedf("another DHCP server answers there: %s", fault.Few(named))
+	return fault.Failedf("another DHCP server answers there: %s", fault.Few(named)).
+		WithHint("end that one, or leave it the addresses: dhcp = \"proxy\" in [network] (see: waltd help network)")
+}
+
+// NobodyAnswers reports whether it is known that no server of DHCP answers this host on a
+// segment. It takes six seconds.
+func NobodyAnswers(ctx context.Context, on Network, segment Segment, mac net.HardwareAddr) bool {
+	all, err := newBoards(nil, on, segment, mac).others(ctx)
+	return err == nil && len(all) == 0
 }
 
 // serverWords are a server of DHCP for people.

@@ -3,12 +3,15 @@ package boards_test
 import (
 	"fmt"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"walt/fault"
 	"walt/netboot/boards"
 	"walt/netboot/dhcp"
 )
@@ -83,5 +86,67 @@ func TestAsksNotItself(t *testing.T) {
 	}
 	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: "02:00:00:00:00:02"}); !ok || !strings.HasPrefix(h.Name, "new-") {
 		t.Errorf("another one gets %+v, %v", h, ok)
+	}
+}
+
+// siteNetwork is a network with a server of DHCP of the site, or without one.
+type siteNetwork struct {
+	closedPorts
+	server string // "" for none
+}
+
+func (n *siteNetwork) ListenBroadcast(port uint16) (net.PacketConn, error) {
+	if port != 68 {
+		return n.closedPorts.ListenBroadcast(port)
+	}
+	return &siteConn{on: n}, nil
+}
+
+// siteConn is what a question about addresses goes through, and answers of the site come.
+type siteConn struct {
+	net.PacketConn
+	on    *siteNetwork
+	asked []byte // the last question, nil when it is answered
+}
+
+func (c *siteConn) WriteTo(b []byte, _ net.Addr) (int, error) {
+	c.asked = slices.Clone(b)
+	return len(b), nil
+}
+
+func (c *siteConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	if c.on.server == "" || c.asked == nil {
+		return 0, nil, os.ErrDeadlineExceeded
+	}
+	q, err := dhcpv4.FromBytes(c.asked)
+	if err != nil {
+		return 0, nil, err
+	}
+	c.asked = nil
+	a, err := dhcpv4.NewReplyFromRequest(q, dhcpv4.WithMessageType(dhcpv4.MessageTypeOffer), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.ParseIP(c.on.server))))
+	if err != nil {
+		return 0, nil, err
+	}
+	return copy(b, a.ToBytes()), nil, nil
+}
+
+func (c *siteConn) SetReadDeadline(time.Time) error { return nil }
+func (c *siteConn) Close() error                    { return nil }
+
+// Before a start is told that another server gives addresses, with what to do, and where
+// one should that there is none.
+func TestServerOfTheSite(t *testing.T) {
+	t.Parallel()
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	for server, want := range map[string]string{"": "", "192.168.0.1": "another DHCP server answers there: 192.168.0.1"} {
+		on := &siteNetwork{server: server}
+		err := boards.Check(t.Context(), on, segment, mac)
+		switch f := fault.As(err); {
+		case want == "" && err != nil, want != "" && (f == nil || f.Msg != want || !strings.Contains(f.Hint, `dhcp = "proxy" in [network]`)):
+			t.Errorf("with the server %q: %+v", server, err)
+		}
+		if none := boards.NobodyAnswers(t.Context(), on, segment, mac); none != (server == "") {
+			t.Errorf("with the server %q nobody answers: %v", server, none)
+		}
 	}
 }

@@ -61,6 +61,9 @@ func (on Segment) pool() netboot.Pool {
 	return netboot.Pool{Net: on.Net, First: on.First, Last: on.Last, Others: []netip.Addr{on.Server, on.Router, on.DNS}}
 }
 
+// Gives reports whether devices get an address there.
+func (on Segment) Gives(ip netip.Addr) bool { return on.pool().Has(ip) }
+
 // Network is how boards and PCs reach the server.
 type Network interface {
 	netboot.Network
@@ -116,7 +119,7 @@ func (b *boards) Begin(ctx context.Context) error {
 			return nil
 		}
 		b.begun.set(struct{}{}, fault.Failedf("boards and PCs cannot begin to boot from here: %v", err))
-		if why := fmt.Sprint(err); why != told {
+		if why := fault.Line(err); why != told {
 			b.Log.Error("boards and PCs cannot begin to boot from here; it is tried again every minute", "network", b.Net, "err", err)
 			told = why
 			b.Lab.Troubled(ctx, BootTrouble, nodes.Trouble{Text: "boards and PCs cannot begin to boot from here: " + why})
@@ -199,6 +202,8 @@ const (
 	rawPackets = "CAP_NET_RAW"          // without it opening a socket for packets is EPERM
 )
 
+const seePrograms = "end the other program; which one has a port, this tells: ss -tulpn"
+
 const withRights = "run it as root, or with the capabilities " + bindLow + " and " + rawPackets + " (see: waltd help admin)"
 
 // rightFor is the right whose lack an error tells of.
@@ -213,7 +218,7 @@ func rightFor(err error) string {
 // PCs ask on a segment: every port, and every right that it lacks. It opens each for a
 // moment.
 func Openable(on Network, segment Segment, mac net.HardwareAddr) error {
-	var why, denied, lacking []string
+	var why, denied, lacking, hints []string
 	note := func(what string, err error) {
 		switch {
 		case errors.Is(err, os.ErrPermission):
@@ -222,7 +227,7 @@ func Openable(on Network, segment Segment, mac net.HardwareAddr) error {
 				lacking = append(lacking, right)
 			}
 		case errors.Is(err, syscall.EADDRINUSE):
-			why = append(why, "another program has "+what)
+			why, hints = append(why, "another program has "+what), []string{seePrograms}
 		case err != nil:
 			why = append(why, fmt.Sprintf("%s: %v", what, err))
 		}
@@ -252,11 +257,10 @@ func Openable(on Network, segment Segment, mac net.HardwareAddr) error {
 	if len(why) == 0 {
 		return nil
 	}
-	f := fault.Failedf("boards and PCs cannot be served: %s", strings.Join(why, "; "))
 	if len(lacking) > 0 {
-		f = f.WithHint(withRights)
+		hints = slices.Insert(hints, 0, withRights)
 	}
-	return f
+	return fault.Failedf("boards and PCs cannot be served: %s", strings.Join(why, "; ")).WithHint("%s", strings.Join(hints, "\n"))
 }
 
 // listed joins some words, as in "a, b and c".
@@ -274,7 +278,7 @@ func unopened(port uint16, err error) error {
 	case errors.Is(err, os.ErrPermission):
 		return fault.Failedf("boards and PCs cannot be served: this process may not open port %d: it lacks %s", port, rightFor(err)).WithHint(withRights)
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fault.Failedf("boards and PCs cannot be served: another program has port %d", port)
+		return fault.Failedf("boards and PCs cannot be served: another program has port %d", port).WithHint(seePrograms)
 	case err != nil:
 		return fmt.Errorf("serve boards and PCs on port %d: %w", port, err)
 	}
