@@ -44,7 +44,7 @@ func (s held) Update(ctx context.Context, f func(state.Tx) error) (state.Version
 		return len(s.grid.started)
 	}
 	if s.updates.Add(1) == 2 {
-		for deadline := time.Now().Add(10 * time.Second); started() < s.nodes && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); started() < s.nodes && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		}
 	}
 	return s.Store.Update(ctx, f)

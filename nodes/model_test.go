@@ -210,7 +210,7 @@ func (m *model) restarted(t *testing.T, text string) {
 		return !d.virtual || d.kind != Node
 	})
 	defer m.shelf.hold()() // no download ends
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	stopped := make(chan error)
 	go func() { stopped <- m.lab.serve(ctx) }()

@@ -244,7 +244,7 @@ func TestOffByHand(t *testing.T) {
 	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1"}, nil)
 	ok(t, err)
 	l.Down("v1", false, "")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err = l.Wait(ctx, []*Device{l.state(t, "v1").Device}, func([]Missing) {})
 	wantFault(t, err, fault.Failed, "v1 is off: switched off from inside", "node on v1")

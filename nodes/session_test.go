@@ -104,7 +104,7 @@ func ok(t testing.TB, err error) {
 // up waits until v1 is up on what it should boot, and returns it.
 func (l lab) up(t *testing.T) nodes.DeviceStatus {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	list, err := l.Show(ctx, "bob", nodes.Only("v1"))
 	ok(t, err)
@@ -202,7 +202,7 @@ func (g guest) end(t *testing.T) error {
 	select {
 	case err := <-g.done:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the visit does not end")
 		return nil
 	}

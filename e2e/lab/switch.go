@@ -130,7 +130,7 @@ func (s *Switch) Stop() error {
 
 // Power asks net-snmp's own client whether an outlet has power.
 func (s *Switch) Power(outlet string) (on bool, err error) {
-	get := exec.Command("snmpget", "-v2c", "-c", "public", "-t", "0.5", "-Oqv", s.Address, poeAdmin+outlet)
+	get := exec.Command("snmpget", "-v2c", "-c", "public", "-t", "1", "-Oqv", s.Address, poeAdmin+outlet)
 	get.Env = s.environment()
 	out, err := get.CombinedOutput()
 	if err != nil {

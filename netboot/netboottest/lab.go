@@ -97,7 +97,7 @@ func (f *Fixture) Hears(want string) {
 		if got != want {
 			f.T.Errorf("the lab was told %q, want %q", got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		f.T.Errorf("the lab was not told %q", want)
 	}
 }

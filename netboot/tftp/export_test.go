@@ -1,6 +1,12 @@
 package tftp
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
+
+// Waits has a server wait for so long before it sends the same again.
+func (s *Server) Waits(wait time.Duration) { s.wait = wait }
 
 // CheckRequest reads what may be a request: what comes of it keeps within its limits.
 func CheckRequest(t *testing.T, b []byte) {
@@ -8,7 +14,7 @@ func CheckRequest(t *testing.T, b []byte) {
 	if r == nil {
 		return
 	}
-	x := r.terms(0)
+	x := r.terms(0, usualWait)
 	if wrong != nil || r.file == "" || x.block < leastBlock || x.block > largeBlock || x.window < 1 || x.window > largeWindow || x.wait <= 0 {
 		t.Errorf("%q: %+v, %+v, %+v", b, r, x, wrong)
 	}

@@ -92,9 +92,9 @@ type terms struct {
 }
 
 // terms are those that a request asks for, as far as the server takes part, with blocks of
-// no more than most bytes, unless that is 0.
-func (r *request) terms(most int) terms {
-	t := terms{block: usualBlock, window: 1, wait: usualWait}
+// no more than most bytes, unless that is 0, and the wait of those who ask for none.
+func (r *request) terms(most int, wait time.Duration) terms {
+	t := terms{block: usualBlock, window: 1, wait: wait}
 	for _, o := range r.options {
 		n, err := strconv.Atoi(o[1])
 		if err != nil {

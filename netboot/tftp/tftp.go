@@ -5,6 +5,7 @@
 package tftp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,8 @@ type Server struct {
 	// Dial opens a UDP socket of the server to a client: each transfer has its own.
 	Dial func(netip.AddrPort) (net.Conn, error)
 	Log  *slog.Logger
+
+	wait time.Duration // for a client before it is sent the same again, 0: as usual
 }
 
 // Serve answers the requests that come from conn, a socket of port 69, until ctx ends or
@@ -199,7 +202,7 @@ func (s *Server) send(conn net.Conn, client netip.Addr, r *request, mine *turn) 
 	}
 	defer f.Close()
 	began := time.Now()
-	t := transfer{conn: conn, file: f, terms: r.terms(f.Block), heard: mine.hears}
+	t := transfer{conn: conn, file: f, terms: r.terms(f.Block, cmp.Or(s.wait, usualWait)), heard: mine.hears}
 	if f.Blocks > 0 && f.Size/int64(t.block)+1 > f.Blocks {
 		s.Log.Debug("a file is too large for who asks", "for", client, "file", r.file, "bytes", f.Size, "block", t.block, "blocks", f.Blocks)
 		why := fmt.Sprintf("this file of %d MiB is too large for your firmware", f.Size>>20)
