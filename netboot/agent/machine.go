@@ -83,24 +83,43 @@ const (
 	silence = 8 * time.Second
 	// dialLimit and longestPause are short: what else waits for a server that was away
 	// goes on when the agent has found it again.
-	dialLimit, longestPause = 2 * time.Second, time.Second
+	dialLimit, firstPause, longestPause = 2 * time.Second, 100 * time.Millisecond, time.Second
 )
+
+// retry is what comes between one connection to the server and the next.
+type retry struct {
+	pause time.Duration // the last one
+	told  string        // why the last connection ended
+}
+
+// after returns for how long to wait when a connection has ended, or could not be made, and
+// whether that is news. Only one that lasted was none of those which end again and again, as
+// those of a machine that the server does not know.
+func (r *retry) after(lasted time.Duration, why error) (pause time.Duration, news bool) {
+	if lasted > longestPause {
+		*r = retry{}
+	}
+	news = why.Error() != r.told
+	r.pause, r.told = min(max(firstPause, 2*r.pause), longestPause), why.Error()
+	return r.pause, news
+}
 
 // talk holds a connection to the server, for ever.
 func (m *machine) talk() {
 	if m.in.Server == "" {
 		return
 	}
-	told := "" // the last error, which is noted once
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, longestPause) {
+	for next := (retry{}); ; {
+		var lasted time.Duration
 		conn, err := net.DialTimeout("tcp", m.in.Server, dialLimit)
 		if err == nil {
-			told, pause = "", 100*time.Millisecond
+			begun := time.Now()
 			err = m.converse(conn)
 			conn.Close()
+			lasted = time.Since(begun)
 		}
-		if err.Error() != told {
-			told = err.Error()
+		pause, news := next.after(lasted, err)
+		if news {
 			m.log.logf("connection to the server: %v", err)
 		}
 		time.Sleep(pause)

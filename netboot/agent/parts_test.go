@@ -376,3 +376,28 @@ func TestNamesOfDevices(t *testing.T) {
 		t.Errorf("%q", names)
 	}
 }
+
+// A machine whose connections end at once asks ever more seldom, and tells of it once; one
+// whose connection lasted looks for the server soon.
+func TestRetry(t *testing.T) {
+	var r retry
+	ended, refused := errors.New("the server ended it"), errors.New("connection refused")
+	for i, c := range []struct {
+		lasted time.Duration
+		why    error
+		pause  time.Duration
+		news   bool
+	}{
+		{time.Hour, ended, 100 * time.Millisecond, true},
+		{0, refused, 200 * time.Millisecond, true},
+		{0, refused, 400 * time.Millisecond, false},
+		{time.Millisecond, ended, 800 * time.Millisecond, true},
+		{time.Millisecond, ended, time.Second, false},
+		{time.Millisecond, ended, time.Second, false},
+		{time.Minute, ended, 100 * time.Millisecond, true},
+	} {
+		if pause, news := r.after(c.lasted, c.why); pause != c.pause || news != c.news {
+			t.Errorf("the end %d is followed by %v, news %v; want %v, %v", i, pause, news, c.pause, c.news)
+		}
+	}
+}
