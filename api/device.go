@@ -29,6 +29,8 @@ type Device struct {
 	StepSince *time.Time `json:"step_since"` // the same
 	// Reports is the model that it says that it is, when that is another one; null: it does not.
 	Reports *string `json:"reports_itself_as"`
+	// Becomes is the model of which it will be when the default image of that is here; nil: of none.
+	Becomes *string `json:"becomes,omitempty"`
 	// Test is what came of its last test, of a device that is asked for by its name alone; nil
 	// when there was none.
 	Test *Test `json:"test,omitempty"`
@@ -37,7 +39,7 @@ type Device struct {
 // NewDevice makes a device; state is what its State says.
 func NewDevice(d *nodes.DeviceStatus, state string) Device {
 	return Device{
-		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), Reports: orNull(string(d.Reports)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
+		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), Reports: orNull(string(d.Reports)), Becomes: orNull(string(d.Becomes)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
 		State: state, Why: wrong(d.Status), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number), PortName: orNull(d.PortName),
 		Step: orNull(d.Step.Word()), StepSince: orNull(d.StepSince),
 	}

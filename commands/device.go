@@ -127,7 +127,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 	}
 	var before [][]string
 	now := c.Now()
-	var others []string // that say that they are something else
+	var others []string // that say that they are something else, or become that
 	for _, d := range first {
 		before = append(before, []string{d.Name, d.Type, "-", "-", orDash(d.IP), "-", "-", d.State})
 	}
@@ -135,6 +135,9 @@ func deviceShow(ctx context.Context, c *Call) error {
 		func(row []string, d *nodes.DeviceStatus) []string {
 			if d.Reports != "" && len(others) < fault.MostNames {
 				others = append(others, fmt.Sprintf("%s, a %s, reports itself as %s.", d.Name, d.Model, d.Reports))
+			}
+			if d.Becomes != "" && len(others) < fault.MostNames {
+				others = append(others, fmt.Sprintf("%s, a %s, becomes a %s if it is free when that is here; %s.", d.Name, d.Model, d.Becomes, c.downloadFor(d.Becomes, jobs)))
 			}
 			port := "-"
 			if d.Port.Number != 0 {
@@ -178,19 +181,25 @@ func (c *Call) stateOf(d *nodes.DeviceStatus, jobs []images.Job) string {
 	if d.Kind != nodes.Unknown {
 		return string(d.State)
 	}
-	for _, j := range jobs {
-		if j.ID != images.DownloadID(d.Model) {
-			continue
-		}
-		if j.Error != "" || j.Stopped {
-			return "download of " + j.What + ": " + c.progressOf(j) + " (see: advanced jobs)"
-		}
-		return "downloading " + j.What + ": " + c.progressOf(j)
+	if how := c.downloadFor(d.Model, jobs); how != "" {
+		return how
 	}
 	if told := c.Lab.ArchOf(d.MAC); told != "" {
 		return "no model known, firmware of " + string(told)
 	}
 	return "no model known"
+}
+
+// downloadFor is how the download of the default image of a model goes; "" when there is none.
+func (c *Call) downloadFor(m images.Model, jobs []images.Job) string {
+	i := slices.IndexFunc(jobs, func(j images.Job) bool { return j.ID == images.DownloadID(m) })
+	if i < 0 {
+		return ""
+	}
+	if j := jobs[i]; j.Error != "" || j.Stopped {
+		return "download of " + j.What + ": " + c.progressOf(j) + " (see: advanced jobs)"
+	}
+	return "downloading " + jobs[i].What + ": " + c.progressOf(jobs[i])
 }
 
 // lastStep follows the state of a device that boots, or could not, or is no node yet: the
@@ -235,6 +244,8 @@ func (c *Call) sayWhatIs(d nodes.Device) {
 	switch {
 	case d.Kind == nodes.Node && !d.Free():
 		c.say("%s is known already: a node of %s that boots %s", d.Name, d.Owner(), d.Image)
+	case d.Becomes != "":
+		c.say("%s becomes a %s when %s is here, if it is free then: the download goes on in the background (see: device show)", d.Name, d.Becomes, images.DefaultRef(d.Becomes))
 	case d.Kind == nodes.Node:
 		c.say("%s is a free node and boots %s", d.Name, d.Image)
 	case d.Model != "":

@@ -123,6 +123,24 @@ func TestDeviceThatReportsItself(t *testing.T) {
 	}
 }
 
+// A free node that waits for another default image is told about below the table, with how
+// that goes.
+func TestNodeThatBecomesAnother(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.tell([]step{
+		{user: "bob", line: "device config rpi-1 model=rpi-400", stdout: "rpi-1 becomes a rpi-400 when waltplatform/rpi-400-default is here, if it is free then: the download goes on in the background (see: device show)\n"},
+		{user: "bob", line: "device config rpi-1 model", stdout: "NAME   SETTING  VALUE\nrpi-1  model    rpi-3-b (becomes rpi-400 when waltplatform/rpi-400-default is here)\n"},
+	})
+	const want = "rpi-1, a rpi-3-b, becomes a rpi-400 if it is free when that is here; downloading waltplatform/rpi-400-default: "
+	if got := lab.run("bob", "device show rpi-1", ""); !strings.Contains(got.stderr, want) {
+		t.Errorf("it is told %+v", got)
+	}
+	if got := lab.run("bob", "device show rpi-1 --json", ""); !strings.Contains(got.stdout, `"reports_itself_as":null,"becomes":"rpi-400"}`) {
+		t.Errorf("for programs it is %+v", got)
+	}
+}
+
 // A device whose model is told is a free node, or becomes one.
 func TestModelOfDevices(t *testing.T) {
 	t.Parallel()
@@ -148,7 +166,7 @@ func TestModelOfDevices(t *testing.T) {
 			user: "bob", line: "device config other model=rpi-5-b",
 			stdout: "other becomes a free node when waltplatform/rpi-5-b-default is here: the download goes on in the background (see: device show)\n",
 		},
-		{user: "carol", line: "log show --type registration --issuers thing --history 1s", stdout: "2026-11-22 12:00:00 registration server thing: unknown , 52:54:00:00:00:77\n" +
+		{user: "carol", line: "log show --type registration --issuers thing --history 1s", stdout: "2026-11-22 12:00:00 registration server thing: unknown, 52:54:00:00:00:77\n" +
 			"2026-11-22 12:00:00 registration bob thing: configured: model=pc-x86-64\n" +
 			"2026-11-22 12:00:00 registration bob thing: node pc-x86-64\n"},
 	})

@@ -262,7 +262,7 @@ var metElsewhere = []string{
 	"go on with: node boot %s default",           // TestReleaseInParts, of nodes
 	"See all in state %s with: node show",        // TestManyTroubles
 	"give it more, with: node config NODE ram=",  // TestTooLittleMemory
-	"its model is not told; then: device add",    // TestImportWalT, as the next two
+	"its model is not told; then: device config", // TestImportWalT, as the next two
 	"it is virtual; make one here with: node create", "then: device config %s type=switch",
 	"boot.root=",                                    // TestChoiceOfRoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x

@@ -36,6 +36,9 @@ type Device struct {
 	Host  HostKind     `json:"host,omitempty"`
 	// Reports is the model that a board says that it is, when that is another one.
 	Reports images.Model `json:"reports,omitempty"`
+	// Becomes is the model that a user set of a free node, while the default image of that
+	// is not here; "" for none.
+	Becomes images.Model `json:"becomes,omitempty"`
 	// Stranger says that it came by itself, and has booted nothing yet.
 	Stranger bool `json:"stranger,omitempty"`
 	// Told says that a user set its model: what it reports does not change that.
@@ -70,6 +73,14 @@ var (
 // what somebody on the network pretends to be.
 func (d *Device) strange() bool {
 	return d.Stranger && (d.Kind != Node || d.Free()) || d.Kind == Unknown && d.Model == ""
+}
+
+// waitsFor is the model for whose default image a device waits; "" when it does not.
+func (d *Device) waitsFor() images.Model {
+	if d.Kind == Unknown {
+		return d.Model
+	}
+	return d.Becomes
 }
 
 // put writes a device that is new, has a new name, or became a node.

@@ -67,6 +67,12 @@ func (i imageChange) Enroll(model images.Model, def images.Image) error {
 		return err
 	}
 	for _, d := range ds {
+		if d.Kind == Node {
+			if err := c.becomes(d, def); err != nil {
+				return err
+			}
+			continue
+		}
 		c.lab.enroll(&d, def)
 		c.enrolled = append(c.enrolled, d)
 		err := c.lab.Ports.PowerCycleSoon(i, d.MAC) // it found nothing to boot so far
@@ -81,7 +87,7 @@ func (i imageChange) Enroll(model images.Model, def images.Image) error {
 // waitingFor returns the devices that wait for the default image of the model.
 func waitingFor(r state.Reader, model images.Model) ([]Device, error) {
 	all, err := everything(r)
-	waiting := slices.DeleteFunc(all, func(d Device) bool { return d.Kind != Unknown || d.Model != model })
+	waiting := slices.DeleteFunc(all, func(d Device) bool { return d.waitsFor() != model })
 	return inOrder(waiting), err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"walt/auth"
 	"walt/consent"
@@ -132,7 +133,8 @@ func (l *Lab) startEnrolled(d Device) {
 // registration is the event that a device came or changed what it is.
 func registration(actor journal.Actor, d Device, detail string) journal.Event {
 	if detail == "" {
-		detail = fmt.Sprintf("%s %s, %s", d.Kind, d.Model, d.MAC)
+		what := strings.TrimSpace(fmt.Sprint(d.Kind, " ", d.Model))
+		detail = fmt.Sprintf("%s, %s", what, d.MAC)
 	}
 	return journal.Event{Type: journal.Registration, Actor: actor, Node: string(d.Name), To: string(d.Kind), Detail: detail}
 }
@@ -307,20 +309,22 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 	return after, nil
 }
 
-// abandon drops within tx the downloads that only the removed devices waited for.
+// abandon drops within tx the downloads that only devices waited for which are removed, or
+// wait no more.
 func abandon(tx state.Tx, removed []Device) error {
 	for _, d := range removed {
-		if d.Kind != Unknown || d.Model == "" {
+		model := d.waitsFor()
+		if model == "" {
 			continue
 		}
-		ds, err := waitingFor(tx, d.Model)
+		ds, err := waitingFor(tx, model)
 		if err != nil {
 			return err
 		}
 		if len(ds) > 0 {
 			continue
 		}
-		if err := images.Unwant(tx, d.Model); err != nil {
+		if err := images.Unwant(tx, model); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,12 @@ var modelSetting = setting{
 	Setting: power.Setting[subject]{
 		Key: "model", Allowed: "a model, as in rpi-4-b; of nodes while they are free",
 		Get: func(s *subject) string { return string(s.Model) },
+		Note: func(s *subject) string {
+			if s.Becomes == "" {
+				return ""
+			}
+			return fmt.Sprintf("becomes %s when %s is here", s.Becomes, images.DefaultRef(s.Becomes))
+		},
 		Set: func(s *subject, v string) error {
 			m, err := images.ParseModel(v)
 			if err != nil {
@@ -31,17 +37,21 @@ var modelSetting = setting{
 			if m != s.Model {
 				s.Reports = ""
 			}
-			s.Model, s.Told = m, true
+			s.Model, s.Becomes, s.Told = m, "", true
 			return nil
 		},
 	},
 }
 
 // remodel follows a device, as it is written, to another model than it had: a free node
-// boots the default image of that, another device becomes a free node by it.
+// boots the default image of that, another device becomes a free node by it. While that
+// image is not here a free node stays what it is.
 func (c *change) remodel(was, d Device) error {
 	if d.Model == was.Model {
-		return nil
+		if d.Becomes == was.Becomes {
+			return nil
+		}
+		return abandon(c.tx, []Device{was})
 	}
 	if err := c.lab.canBe(d); err != nil {
 		return err
@@ -51,10 +61,10 @@ func (c *change) remodel(was, d Device) error {
 	case err != nil:
 		return err
 	case was.Kind == Node && !here:
-		return fault.Failedf("the default image of %s, %s, is not here; nothing changed", d.Model, images.DefaultRef(d.Model)).
-			WithHint("it is downloaded when the device is registered anew: device forget %s, then device add %s --mac %s --model %s", d.Name, d.Name, d.MAC, d.Model)
+		d.Model, d.Becomes = was.Model, d.Model
+		err = errors.Join(devices.Put(c.tx, string(d.Name), d), c.lab.Images.Want(c.tx, d.Becomes))
 	case was.Kind == Node:
-		return errors.Join(index(c.tx, d), c.assignImage(d, def))
+		err = errors.Join(index(c.tx, d), c.assignImage(d, def))
 	case here:
 		c.lab.enroll(&d, def)
 		c.told.Record(registration(c.actor, d, fmt.Sprintf("%s %s", d.Kind, d.Model)))
@@ -63,6 +73,20 @@ func (c *change) remodel(was, d Device) error {
 		err = c.lab.Images.Want(c.tx, d.Model)
 	}
 	return errors.Join(err, abandon(c.tx, []Device{was}))
+}
+
+// becomes makes a node one of the model whose default image it waited for, which is here
+// now. One that somebody has by now stays what it is.
+func (c *change) becomes(d Device, def images.Image) error {
+	model := d.Becomes
+	d.Becomes = ""
+	if !d.Free() {
+		c.told.Record(registration(c.actor, d, fmt.Sprintf("stays a %s, and becomes no %s: %s has it", d.Model, model, d.Owner())))
+		return devices.Put(c.tx, string(d.Name), d)
+	}
+	d.Model = model
+	c.told.Record(registration(c.actor, d, fmt.Sprintf("%s %s", d.Kind, d.Model)))
+	return errors.Join(index(c.tx, d), c.assignImage(d, def))
 }
 
 // canBe returns a fault when the firmware of a device told that it is no machine of the

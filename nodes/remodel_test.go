@@ -63,7 +63,6 @@ func TestModelOfNode(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, nil, "n1")
 	l.user(t, "bob")
-	wantFault(t, l.told(t, "n1", "m2"), fault.Failed, "the default image of m2", "not here", "device forget n1")
 	wantFault(t, l.told(t, "n1", "M 2"), fault.Usage, `invalid model "M 2"`)
 	l.image(t, defaultOf("m2"))
 	before := l.device(t, "n1")
@@ -90,6 +89,58 @@ func TestModelOfNode(t *testing.T) {
 	_, err = l.Register(t.Context(), "alice", Announcement{Name: "v1", MAC: macOf("v1"), Model: "m1", Host: Simulated})
 	ok(t, err)
 	wantFault(t, l.told(t, "v1", "m2"), fault.Failed, "v1, which is a virtual node, has no setting model")
+}
+
+// A free node whose new model has no default image here stays what it is while that is
+// downloaded. Then it is one of that model, unless somebody has it by then.
+func TestModelOfNodeWithoutImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, nil, "n1", "n2", "n3", "n4")
+		l.user(t, "bob")
+		l.run(t)
+		release := l.library.hold()
+		for _, n := range []Name{"n1", "n2", "n3", "n4"} {
+			ok(t, l.told(t, n, "m2"))
+		}
+		d := l.device(t, "n1")
+		if d.Model != "m1" || d.Becomes != "m2" || !d.Free() || d.Image != images.DefaultRef("m1") {
+			t.Errorf("without the image it is %+v", d)
+		}
+		all, err := l.Lab.Settings(t.Context(), "bob", Only("n1"), false, []string{"model"})
+		ok(t, err)
+		for s, err := range all.Each(t.Context()) {
+			ok(t, err)
+			if s.Value != "m1" || s.Note != "becomes m2 when waltplatform/m2-default is here" {
+				t.Errorf("its setting is %+v", s)
+			}
+		}
+		ok(t, l.told(t, "n2", "m1")) // it was right before
+		ok(t, l.told(t, "n4", "m5")) // or is to be another one
+		_, err = l.Acquire(t.Context(), "bob", Only("n3"), Remarks{}, consent.Agreement{})
+		ok(t, err)
+		release()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for n, want := range map[Name]Device{
+			"n1": {Model: "m2", Image: images.DefaultRef("m2")},
+			"n2": {Model: "m1", Image: images.DefaultRef("m1")},
+			"n3": {Model: "m1", Image: images.Ref{User: "bob", Name: "m1-default", Tag: "latest"}},
+			"n4": {Model: "m1", Image: images.DefaultRef("m1"), Becomes: "m5"},
+		} {
+			if d := l.device(t, n); d.Model != want.Model || d.Image != want.Image || d.Becomes != want.Becomes {
+				t.Errorf("%s is %+v, want %+v", n, d, want)
+			}
+		}
+		_, err = l.Forget(t.Context(), "bob", Only("n4"), consent.Agreement{})
+		ok(t, err)
+		synctest.Wait()
+		jobs, err := l.Images.Jobs(t.Context())
+		ok(t, err)
+		if len(jobs) > 0 {
+			t.Errorf("nobody waits, and what is downloaded is %+v", jobs)
+		}
+		sound(t, l.Store)
+	})
 }
 
 // What firmware tells of its machine keeps a device from being of a model that does not
