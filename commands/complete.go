@@ -12,7 +12,7 @@ import (
 
 // Complete returns the words that could stand where the last word of line was
 // begun, and where in line, in bytes, they would begin. A word that can go on
-// ends in "," or "=".
+// ends in ",", "=" or ":".
 func (a *App) Complete(ctx context.Context, s *Session, line string) (start int, words []string) {
 	start = strings.LastIndexAny(line, " \t") + 1
 	before, word := strings.Fields(line[:start]), line[start:]
@@ -35,14 +35,16 @@ func (a *App) Complete(ctx context.Context, s *Session, line string) (start int,
 		}
 		words = append(words, c.candidates(ctx, rest, word)...)
 	}
-	if i := strings.LastIndexByte(word, ',') + 1; i > 0 {
-		start += i
-		word = word[i:]
-	}
+	item := lastItem(word)
+	start += len(word) - len(item)
+	word = item
 	words = slices.DeleteFunc(words, func(w string) bool { return !strings.HasPrefix(w, word) })
 	slices.Sort(words)
 	return start, slices.Compact(words)
 }
+
+// lastItem is what is behind the last comma of a list, or the last + of a set.
+func lastItem(word string) string { return word[strings.LastIndexAny(word, ",+")+1:] }
 
 // InOrder returns the first of the words in natural order, no more than most. It does not
 // sort all of them: there may be very many.
@@ -137,7 +139,7 @@ func among(names []string, words ...string) []string {
 
 // completeName completes the last name of a set, of devices of a kind or of all.
 func completeName(ctx context.Context, c *Call, kind nodes.Kind, word string) []string {
-	names, err := c.Lab.Names(ctx, kind, word[strings.LastIndexByte(word, ',')+1:])
+	names, err := c.Lab.Names(ctx, kind, lastItem(word))
 	if err != nil {
 		return nil
 	}
@@ -145,12 +147,63 @@ func completeName(ctx context.Context, c *Call, kind nodes.Kind, word string) []
 }
 
 func completeSet(ctx context.Context, c *Call, word string) []string {
-	return among(completeNode(ctx, c, word), "my-nodes", "free-nodes", "all-nodes")
+	return c.completeWord(ctx, word, func(word string) []string {
+		return among(completeNode(ctx, c, word), "my-nodes", "free-nodes", "all-nodes")
+	})
+}
+
+// completeWord completes the last word of a set: one like tag:x, or what others returns.
+func (c *Call) completeWord(ctx context.Context, word string, others func(string) []string) []string {
+	item := lastItem(word)
+	rest, not := strings.CutPrefix(item, "not:")
+	var words []string
+	if by, _, is := strings.Cut(rest, ":"); is {
+		for _, known := range c.known(ctx, by) {
+			words = append(words, by+":"+known)
+		}
+	} else {
+		words = others(rest)
+		for _, by := range nodes.SetWords() {
+			words = among(words, by+":")
+		}
+	}
+	if !not {
+		return among(words, "not:")
+	}
+	for i, w := range words {
+		words[i] = "not:" + w
+	}
+	return words
+}
+
+// known returns what there is to say behind tag: and its like.
+func (c *Call) known(ctx context.Context, by string) (names []string) {
+	switch by {
+	case "tag":
+		names, _ = c.Lab.Tags(ctx) // without the store there are no candidates
+	case "model":
+		names, _ = c.knownModels(ctx)
+	case "user":
+		names, _ = c.knownUsers(ctx)
+	case "state":
+		names, _ = knownStates(ctx)
+	case "job":
+		mine, _ := c.Lab.Mine(ctx, c.User)
+		for d := range mine.Found() {
+			if job := d.Remarks().Job; job != "" {
+				names = append(names, string(job))
+			}
+		}
+	}
+	return names
 }
 
 // completeOwn completes a set of nodes that may only be the user's own.
 func completeOwn(ctx context.Context, c *Call, _ string) []string {
 	words := []string{"my-nodes"}
+	for _, job := range c.known(ctx, "job") {
+		words = append(words, "job:"+job)
+	}
 	mine, err := c.Lab.Mine(ctx, c.User)
 	if err != nil {
 		return nil
@@ -162,7 +215,7 @@ func completeOwn(ctx context.Context, c *Call, _ string) []string {
 }
 
 func completeDeviceSet(ctx context.Context, c *Call, word string) []string {
-	return among(completeDevice(ctx, c, word), nodes.Keywords()...)
+	return c.completeWord(ctx, word, func(word string) []string { return among(completeDevice(ctx, c, word), nodes.Keywords()...) })
 }
 
 func completeIssuers(ctx context.Context, c *Call, word string) []string {

@@ -11,7 +11,7 @@ func TestComplete(t *testing.T) {
 	lab := newTestLab(t)
 	lab.ok("carol", "node acquire rpi-2")
 	lab.ok("bob", "image show")
-	lab.ok("bob", "node acquire pc-1")
+	lab.ok("bob", "node acquire pc-1 --job 8812")
 	for _, c := range []struct {
 		line  string
 		words string // joined by blanks
@@ -29,7 +29,7 @@ func TestComplete(t *testing.T) {
 		{"node frob ", ""},
 
 		// Options.
-		{"node acquire --", "--any --help --json --model --names-only --no-input --yes"},
+		{"node acquire --", "--any --help --job --json --model --names-only --no-input --note --yes"},
 		{"node acquire rpi-1 --m", "--model"},
 		{"whoami -", "--help --json"},
 
@@ -50,16 +50,33 @@ func TestComplete(t *testing.T) {
 		{"log show --type user,bo", "boot"},
 
 		// Sets, also after commas.
-		{"node acquire ", "all-nodes free-nodes my-nodes pc-1 rpi-1 rpi-10 rpi-2"},
+		{"node acquire ", "all-nodes free-nodes job: model: my-nodes not: pc-1 rpi-1 rpi-10 rpi-2 state: tag: user:"},
 		{"node acquire rpi-1", "rpi-1 rpi-10"},
-		{"node acquire pc-1,", "all-nodes free-nodes my-nodes pc-1 rpi-1 rpi-10 rpi-2"},
+		{"node acquire pc-1,", "all-nodes free-nodes job: model: my-nodes not: pc-1 rpi-1 rpi-10 rpi-2 state: tag: user:"},
 		{"node acquire --yes pc-1,my-nodes,f", "free-nodes"},
-		{"node release ", "my-nodes pc-1"},
-		{"node release my-nodes,", "my-nodes pc-1"},
+		{"node release ", "job:8812 my-nodes pc-1"},
+		{"node release my-nodes,", "job:8812 my-nodes pc-1"},
 		{"node release r", ""},
 		{"device show all-", "all-devices all-nodes all-switches"},
 		{"device show rpi-1,se", "server"},
 		{"log show --issuers bob,ca", "carol"},
+
+		// Their words: behind a comma, a + or not: as at the beginning.
+		{"node acquire model:", "model:pc-x86-64 model:rpi-3-b"},
+		{"node acquire model:r", "model:rpi-3-b"},
+		{"node acquire model:rpi-3-b+", "all-nodes free-nodes job: model: my-nodes not: pc-1 rpi-1 rpi-10 rpi-2 state: tag: user:"},
+		{"node acquire model:rpi-3-b+rpi-1", "rpi-1 rpi-10"},
+		{"node acquire model:rpi-3-b+state:u", "state:unreachable state:up"},
+		{"node acquire model:rpi-3-b+not:state:o", "not:state:off"},
+		{"node acquire not:", "not:all-nodes not:free-nodes not:job: not:model: not:my-nodes not:pc-1 not:rpi-1 not:rpi-10 not:rpi-2 not:state: not:tag: not:user:"},
+		{"node acquire rpi-1,not:rpi-10,us", "user:"},
+		{"node acquire --any 1 user:b", "user:bob"},
+		{"node show job:", "job:8812"},
+		{"node show tag:", ""},
+		{"node show frob:", ""},
+		{"device show mod", "model:"},
+		{"device show model:pc", "model:pc-x86-64"},
+		{"log show --issuers sta", "state:"},
 
 		// Other arguments.
 		{"node boot rpi-1 ", "default pc-x86-64-default rpi-3-b-default"},
@@ -72,7 +89,7 @@ func TestComplete(t *testing.T) {
 		{"user remove-key ", fingerprint("bob")},
 		{"help show im", "images"},
 		{"help im", "images"},
-		{"node show ", "all-nodes free-nodes my-nodes pc-1 rpi-1 rpi-10 rpi-2"},
+		{"node show ", "all-nodes free-nodes job: model: my-nodes not: pc-1 rpi-1 rpi-10 rpi-2 state: tag: user:"},
 		{"node show --model rpi-3-b,", "pc-x86-64 rpi-3-b"},
 		{"node show --state u", "unreachable up"},
 		{"node show --owner c", "carol"},
@@ -88,7 +105,7 @@ func TestComplete(t *testing.T) {
 		if got := strings.Join(words, " "); got != c.words {
 			t.Errorf("%q: %q, want %q", c.line, got, c.words)
 		}
-		begun := strings.LastIndexAny(c.line, " ,=") + 1
+		begun := strings.LastIndexAny(c.line, " ,=+") + 1
 		if words == nil && strings.HasSuffix(c.line, "=") { // nothing begins there
 			begun = start
 		}

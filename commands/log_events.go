@@ -196,7 +196,7 @@ func (c *Call) issuers(ctx context.Context) (journal.Filter, error) {
 // issuer returns the names that one term of --issuers stands for: of the users, the server
 // among them, and of the devices.
 func (c *Call) issuer(ctx context.Context, term string, users []string) (found []string, err error) {
-	if nodes.IsKeyword(term) && term != string(journal.Server) {
+	if nodes.IsKeyword(term) && term != string(journal.Server) || strings.ContainsAny(term, ":+") {
 		set, err := nodes.ParseSet(term)
 		if err != nil {
 			return nil, err

@@ -30,12 +30,13 @@ more is told: what runs there, and how far its boot is.`,
 		Path: "node acquire", Short: "take nodes", Topic: "node-ownership",
 		Long: `Makes nodes yours: your clone of their default image is made, unless you have
 one, and they reboot on it. Nodes of others are taken only after you confirmed
-it. All nodes of the set are taken, or none. --any takes free nodes only: those
-that are up first, then those that the server can start, and of these the ones
-that were used the longest ago; when too few are free it ends with status 3.`,
+it. All nodes of the set are taken, or none. --any takes free nodes only, of a
+set or of all: those that are up first, then those that the server can start,
+and of these the ones that were used the longest ago; when too few are free it
+ends with status 3.`,
 		Args: []Arg{{Name: "SET", Optional: true, Complete: completeSet}},
 		Flags: append([]Flag{
-			{Name: "any", Value: "N", Usage: "take N free nodes, instead of a set"},
+			{Name: "any", Value: "N", Usage: "take N free nodes, of SET or of all"},
 			{Name: "model", Value: "MODEL", Usage: "with --any: of this model", Complete: completeModel},
 		}, takes...),
 		Run: nodeAcquire,

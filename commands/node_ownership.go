@@ -29,24 +29,31 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 			return c.Lab.Acquire(ctx, c.User, set, remarks, given)
 		})
 	}
-	if c.arg(0) != "" {
-		return c.withUsage(fault.Usagef("node acquire: a SET or --any N, not both"))
-	}
-	n, err := c.number("--any", c.option("any"))
+	some, err := c.some()
 	if err != nil {
 		return err
 	}
-	model := images.Model("")
-	if c.given("model") {
-		if model, err = images.ParseModel(c.option("model")); err != nil {
-			return err
-		}
-	}
-	result, err := c.Lab.AcquireAny(ctx, c.User, nodes.Some{N: n, Model: model}, remarks)
+	result, err := c.Lab.AcquireAny(ctx, c.User, some, remarks)
 	if err != nil {
 		return err
 	}
 	return c.showResult(ctx, result)
+}
+
+// some returns which free nodes --any asks for.
+func (c *Call) some() (some nodes.Some, err error) {
+	if some.N, err = c.number("--any", c.option("any")); err != nil {
+		return some, err
+	}
+	if c.given("model") {
+		if some.Model, err = images.ParseModel(c.option("model")); err != nil {
+			return some, err
+		}
+	}
+	if c.arg(0) != "" {
+		some.Set, err = nodes.ParseSet(c.arg(0))
+	}
+	return some, err
 }
 
 // remarkFlags are what commands that make nodes the user's have others know of them.

@@ -49,7 +49,7 @@ func TestUsage(t *testing.T) {
 		{"whoami | less", "walt: whoami: too many arguments, from \"|\" on\n  \"|\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n  usage: whoami [--json]\n"},
 		{"node acquire rpi-1 > names", "walt: node acquire: too many arguments, from \">\" on\n  \">\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n" + acquire},
 		{"node acquire --model rpi-3-b", "walt: node acquire: --model goes with --any\n" + acquire},
-		{"node acquire --any 1 rpi-1", "walt: node acquire: a SET or --any N, not both\n" + acquire},
+		{"node acquire --any 1 tag:x+", "walt: a + in the set \"tag:x+\" has a word on one side only\n  + is and: it stands between two words without spaces, as in model:rpi-3-b+tag:lora\n"},
 		{"node acquire --any none", "walt: --any: \"none\" is not a positive whole number\n" + acquire},
 		{"node acquire --any -1", "walt: --any: \"-1\" is not a positive whole number\n" + acquire},
 		{"node wait rpi-1 --timeout soon", "walt: --timeout: \"soon\" is not a length of time\n  it looks like 90s, 5m, 2h or 3d\n"},

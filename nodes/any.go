@@ -5,7 +5,6 @@ import (
 	"iter"
 
 	"walt/ethernet"
-	"walt/images"
 	"walt/state"
 )
 
@@ -15,23 +14,22 @@ type candidate struct {
 	readiness
 }
 
-// someFree returns n free nodes of a model, or of any when it is "": those that
-// are the readiest, and of these the ones that were used the longest ago; fewer
+// someFree returns n free nodes that are wanted, nil for any: those that are the readiest, and of these the ones that were used the longest ago; fewer
 // than n when there are no more. The power of a port that is off is not looked
 // at: who gets the node gets its power.
 //
 // They are picked from the pool and a snapshot. The transaction reads and conflicts with
 // no others than those that it takes.
-func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Model) (found []candidate, err error) {
+func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, wanted func(*Device) bool) (found []candidate, err error) {
 	by, err := read(ctx, l.view, l.view.pool.list)
 	if err != nil {
 		return nil, err
 	}
 	powered := map[*Device]bool{} // of those that are untold: these are startable
 	for how := range readiness(len(by)) {
-		ds := by[how].of(model)
+		ds := by[how].which(wanted)
 		if how == startable {
-			first, err := l.powered(ctx, by[untold].of(model), n)
+			first, err := l.powered(ctx, by[untold].which(wanted), n)
 			if err != nil {
 				return nil, err
 			}
@@ -44,7 +42,7 @@ func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, model images.Mod
 			if how == untold && powered[d] {
 				continue
 			}
-			if found, err = appendFree(found, tx, d, how); err != nil || len(found) == n {
+			if found, err = appendFree(found, tx, d, how, wanted); err != nil || len(found) == n {
 				return found, err
 			}
 		}
@@ -99,10 +97,10 @@ func merged(some []*Device, others iter.Seq[*Device]) iter.Seq[*Device] {
 	}
 }
 
-// appendFree adds a node of the view, unless it is not free any more.
-func appendFree(found []candidate, tx state.Tx, d *Device, how readiness) ([]candidate, error) {
+// appendFree adds a node of the view, unless it is not free any more, or not wanted.
+func appendFree(found []candidate, tx state.Tx, d *Device, how readiness, wanted func(*Device) bool) ([]candidate, error) {
 	now, known, err := devices.Find(tx, string(d.Name))
-	if err != nil || !known || now.Kind != Node || !now.Free() || now.Model != d.Model {
+	if err != nil || !known || now.Kind != Node || !now.Free() || wanted != nil && !wanted(&now) {
 		return found, err
 	}
 	return append(found, candidate{now, how}), nil

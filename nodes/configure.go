@@ -45,7 +45,7 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 	c, err := l.commit(ctx, user.Actor(), given, func(c *change) error {
 		tx := c.tx
 		done = nil
-		ds, err := set.expand(stored{r: tx}, user, scopeOf(nodesOnly))
+		ds, err := set.expand(l.stored(ctx, tx), user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (l *Lab) learnPorts(ctx context.Context, user auth.Name, set Set, nodesOnly
 	asked := map[Name]ethernet.MAC{}
 	err := l.Store.View(ctx, func(r state.Reader) error {
 		clear(asked)
-		ds, err := set.expand(stored{r: r}, user, scopeOf(nodesOnly))
+		ds, err := set.expand(l.stored(ctx, r), user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
 		}

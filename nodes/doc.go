@@ -13,6 +13,8 @@
 //	view.go        all of them in memory, for what is shown and to pick among many
 //	remarks.go     what its owner says of a node, and what it is marked with
 //	set.go         expressions that stand for several devices
+//	find.go        and what they stand for
+//	tags.go        words that devices are marked with
 //	register.go    devices come, go and get other names
 //	import.go      many are added at once, or none
 //	remodel.go     what becomes of devices whose model a user tells

@@ -376,7 +376,7 @@ func (p *grid) take() []Name {
 }
 
 // Only is the set of one device.
-func Only(name Name) Set { return Set{[]string{string(name)}} }
+func Only(name Name) Set { return only(name) }
 
 // errorOf and errorOf3 are the error of a call that returns more.
 func errorOf[T any](_ T, err error) error { return err }

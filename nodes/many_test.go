@@ -333,7 +333,7 @@ func TestGlobIsComplete(t *testing.T) {
 	l := newLab(t, []auth.Name{"bob"}, "n-1", "n-2", "other")
 	runs := 0
 	_, err := l.change(t.Context(), "bob", consent.Agreement{}, func(c *change) error {
-		ds, err := parse("n-*").expand(stored{r: c.tx}, "bob", nodeScope)
+		ds, err := parse("n-*").expand(l.stored(t.Context(), c.tx), "bob", nodeScope)
 		if err != nil {
 			return err
 		}

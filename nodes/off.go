@@ -150,7 +150,7 @@ func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string
 		clear(ports)
 		clear(done)
 		fit = 0
-		if ds, err = set.expand(stored{r: tx}, user, nodeScope); err != nil {
+		if ds, err = set.expand(l.stored(ctx, tx), user, nodeScope); err != nil {
 			return err
 		}
 		if err = given.Check(claims(ds, user)); err != nil {

@@ -24,7 +24,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, remarks Rema
 	most := l.tooManyToTake()
 	return l.change(ctx, user.Actor(), given, func(c *change) error {
 		c.remarks = remarks
-		ds, err := set.expand(stored{c.tx, most}, user, nodeScope)
+		ds, err := set.expand(stored{place{ctx, l, c.tx}, most}, user, nodeScope)
 		if err != nil {
 			return err
 		}
@@ -58,32 +58,67 @@ func (c *change) takeTooMany(ds []Device, user auth.Name) error {
 type Some struct {
 	N     int
 	Model images.Model // "": any
+	Set   Set          // that they are of; the zero Set: any
+}
+
+func ofModel(m images.Model) func(*Device) bool { return func(d *Device) bool { return d.Model == m } }
+
+// wanted returns what tells which nodes some may be, nil for any, and reports a model that
+// no node has, and names that there are not.
+func (l *Lab) wanted(ctx context.Context, r state.Reader, user auth.Name, some Some) (func(*Device) bool, error) {
+	var test func(*Device) bool
+	if some.Model != "" {
+		known, err := l.Models(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(known, some.Model) {
+			return nil, fault.Unknown("model", []string{string(some.Model)}, images.ModelNames(known), "see the models with: node show --all")
+		}
+		test = ofModel(some.Model)
+	}
+	if some.Set.IsZero() {
+		return test, nil
+	}
+	of, err := some.Set.matcher(seen{place{ctx, l, r}}, user)
+	if err != nil || test == nil {
+		return of, err
+	}
+	return func(d *Device) bool { return test(d) && of(d) }, nil
+}
+
+// words says what they are, as in "rpi-3-b nodes of tag:lora".
+func (s Some) words() string {
+	what := "nodes"
+	if s.N == 1 {
+		what = "node"
+	}
+	if s.Model != "" {
+		what = string(s.Model) + " " + what
+	}
+	if !s.Set.IsZero() {
+		what += " of " + s.Set.String()
+	}
+	return what
 }
 
 // AcquireAny makes some free nodes the user's: the readiest ones (see someFree). It never
 // takes anybody's node: when fewer are free, it fails with fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks Remarks) (Result, error) {
 	most := l.tooManyToTake()
-	n, model := some.N, some.Model
+	n := some.N
 	return l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
 		c.remarks = remarks
-		free, err := l.someFree(ctx, c.tx, min(n, most), model)
+		wanted, err := l.wanted(ctx, c.tx, user, some)
+		if err != nil {
+			return err
+		}
+		free, err := l.someFree(ctx, c.tx, min(n, most), wanted)
 		if err != nil {
 			return err
 		}
 		if len(free) < min(n, most) {
-			wanted := "nodes"
-			if model != "" {
-				known, err := l.Models(ctx)
-				if err != nil {
-					return err
-				}
-				if !slices.Contains(known, model) {
-					return fault.Unknown("model", []string{string(model)}, images.ModelNames(known), "see the models with: node show --all")
-				}
-				wanted = string(model) + " nodes"
-			}
-			return fault.New(fault.InUse, "%s; nothing changed", tooFew(len(free), n, wanted)).
+			return fault.New(fault.InUse, "%s; nothing changed", tooFew(len(free), some)).
 				WithHint("try again later, or see who has the others with: node show --all")
 		}
 		var ds []Device
@@ -104,11 +139,12 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks
 	})
 }
 
-// tooFew says how many of n wanted nodes are free.
-func tooFew(free, n int, nodes string) string {
+// tooFew says how many of the wanted nodes are free.
+func tooFew(free int, some Some) string {
+	n, nodes := some.N, some.words()
 	switch {
 	case n == 1:
-		return "no " + strings.TrimSuffix(nodes, "s") + " is free"
+		return "no " + nodes + " is free"
 	case free == 0:
 		return fmt.Sprintf("none of the %d %s wanted is free", n, nodes)
 	case free == 1:
@@ -261,7 +297,7 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 	}
 	if ref.IsZero() {
 		return l.free(ctx, actor, set, given, func(c *change) ([]Device, error) {
-			ds, err := set.expand(stored{r: c.tx}, auth.UserOf(actor), nodeScope)
+			ds, err := set.expand(l.stored(ctx, c.tx), auth.UserOf(actor), nodeScope)
 			if err != nil {
 				return nil, err
 			}
@@ -270,7 +306,7 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 	}
 	return l.change(ctx, actor, given, func(c *change) error {
 		c.remarks = remarks
-		ds, err := set.expand(stored{r: c.tx}, auth.UserOf(actor), nodeScope)
+		ds, err := set.expand(l.stored(ctx, c.tx), auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return err
 		}

@@ -4,8 +4,6 @@ import (
 	"iter"
 	"slices"
 	"sync"
-
-	"walt/images"
 )
 
 // readiness is how likely a node is to be of use soon.
@@ -155,12 +153,12 @@ func (p parts) without(d *Device) parts {
 	return slices.Concat(p[:i], parts{part}, p[i+1:])
 }
 
-// of returns those of a model, or all when it is "".
-func (p parts) of(model images.Model) iter.Seq[*Device] {
+// which returns those that are wanted, or all when that is nil.
+func (p parts) which(wanted func(*Device) bool) iter.Seq[*Device] {
 	return func(yield func(*Device) bool) {
 		for _, part := range p {
 			for _, d := range part {
-				if (model == "" || d.Model == model) && !yield(d) {
+				if (wanted == nil || wanted(d)) && !yield(d) {
 					return
 				}
 			}

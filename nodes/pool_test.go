@@ -35,7 +35,7 @@ func TestParts(t *testing.T) {
 		if round%97 > 0 {
 			continue
 		}
-		if !slices.Equal(slices.Collect(p.of("")), sorted) || !slices.Equal(slices.Collect(before.of("")), was) {
+		if !slices.Equal(slices.Collect(p.which(nil)), sorted) || !slices.Equal(slices.Collect(before.which(nil)), was) {
 			t.Fatalf("round %d: they differ", round)
 		}
 		for _, part := range p {
@@ -45,7 +45,7 @@ func TestParts(t *testing.T) {
 		}
 	}
 	odd := 0
-	for d := range p.of("m1") {
+	for d := range p.which(ofModel("m1")) {
 		if odd++; d.Model != "m1" {
 			t.Errorf("%s is of %s", d.Name, d.Model)
 		}

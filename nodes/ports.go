@@ -78,7 +78,7 @@ func (l *Lab) Rescan(ctx context.Context, user auth.Name, set Set) (told []power
 		if len(explorable) == 0 {
 			return fault.Failedf("no switch may be explored").WithHint("allow it with: device config SWITCH lldp.explore=true (see: help show power)")
 		}
-		ds, err := set.expand(stored{r: r}, user, deviceScope)
+		ds, err := set.expand(l.stored(ctx, r), user, deviceScope)
 		if err != nil {
 			return err
 		}

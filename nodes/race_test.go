@@ -331,7 +331,7 @@ func TestNothingIsDoneWithoutConsent(t *testing.T) {
 		},
 		"rename": func(n Name) error { _, err := l.Rename(t.Context(), "alice", n, "x1", consent.Agreement{}); return err },
 		"drop": func(n Name) error {
-			_, err := l.drop(t.Context(), "alice", Only(n).devices("alice"), consent.Agreement{}, n == "v1")
+			_, err := l.drop(t.Context(), "alice", l.devicesOf(t.Context(), Only(n), "alice"), consent.Agreement{}, n == "v1")
 			return err
 		},
 	} {

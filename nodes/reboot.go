@@ -88,7 +88,7 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 		return port, err
 	}
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
-		if ds, err = how.set.expand(stored{r: tx}, how.user, nodeScope); err != nil {
+		if ds, err = how.set.expand(l.stored(ctx, tx), how.user, nodeScope); err != nil {
 			return err
 		}
 		if err = how.may(ds); err != nil {

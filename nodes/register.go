@@ -142,7 +142,7 @@ func registration(actor journal.Actor, d Device, detail string) journal.Event {
 // Forget removes the devices of the set that are not virtual nodes, contested
 // ones with consent.
 func (l *Lab) Forget(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]Device, error) {
-	return l.drop(ctx, user, set.devices(user), given, false)
+	return l.drop(ctx, user, l.devicesOf(ctx, set, user), given, false)
 }
 
 // ForgetUnknown removes the devices whose model nobody knows, and those that came by
@@ -154,14 +154,14 @@ func (l *Lab) ForgetUnknown(ctx context.Context, user auth.Name, given consent.A
 	}, given, false)
 }
 
-// devices returns what finds those of the set, as a user names them.
-func (s Set) devices(user auth.Name) func(state.Reader) ([]Device, error) {
-	return func(r state.Reader) ([]Device, error) { return s.expand(stored{r: r}, user, deviceScope) }
+// devicesOf returns what finds those of a set, as a user names them.
+func (l *Lab) devicesOf(ctx context.Context, s Set, user auth.Name) func(state.Reader) ([]Device, error) {
+	return func(r state.Reader) ([]Device, error) { return s.expand(l.stored(ctx, r), user, deviceScope) }
 }
 
 // Remove removes the virtual nodes of the set, contested ones with consent.
 func (l *Lab) Remove(ctx context.Context, user auth.Name, set Set, given consent.Agreement) ([]Device, error) {
-	return l.drop(ctx, user, set.devices(user), given, true)
+	return l.drop(ctx, user, l.devicesOf(ctx, set, user), given, true)
 }
 
 func (l *Lab) drop(ctx context.Context, user auth.Name, which func(state.Reader) ([]Device, error), given consent.Agreement, virtual bool) ([]Device, error) {

@@ -15,19 +15,18 @@ import (
 
 // Release frees nodes of the set: they boot their default images. A user frees
 // only nodes of their own, the server anybody's; one of them that is not fails
-// the whole set. A set that is just my-nodes may be empty. See free for very many.
+// the whole set. A set that is the user's own by its words (my-nodes, job:x) may be empty. See free for very many.
 func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result, error) {
 	return l.free(ctx, actor, set, consent.Agreement{}, func(c *change) ([]Device, error) {
-		if set.String() == myNodes {
-			mine, err := ownedBy(c.tx, auth.UserOf(actor))
-			if err != nil || len(mine) == 0 {
-				return nil, err
-			}
+		find := set.find
+		if set.OfOneself() {
+			find = set.search
 		}
-		ds, err := set.expand(stored{r: c.tx}, auth.UserOf(actor), nodeScope)
+		found, err := find(l.stored(ctx, c.tx), auth.UserOf(actor), nodeScope)
 		if err != nil {
 			return nil, err
 		}
+		ds := values(found)
 		var not []string
 		others := false
 		for _, d := range ds {

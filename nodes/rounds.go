@@ -88,7 +88,7 @@ func (l *Lab) keep(ctx context.Context, n *Device, v Verdict) error {
 func (l *Lab) round(ctx context.Context, user auth.Name, n *Device, t Trial, number int, at func(int, Status)) (r Round, err error) {
 	var outcome Reboot
 	may := func(ds []Device) error { return stillHis(ds[0], n) }
-	how := restarts{user: user, set: Set{[]string{string(n.Name)}}, hard: t.Hard, may: may, quiet: number > 1}
+	how := restarts{user: user, set: only(n.Name), hard: t.Hard, may: may, quiet: number > 1}
 	begun := l.Now()
 	if err := l.reboot(ctx, how, func(ch Change) { outcome = ch.Reboot }); err != nil {
 		return r, err

@@ -1,8 +1,6 @@
 package nodes
 
 import (
-	"cmp"
-	"math"
 	"path"
 	"regexp"
 	"slices"
@@ -10,75 +8,188 @@ import (
 
 	"walt/auth"
 	"walt/fault"
-	"walt/power"
-	"walt/state"
+	"walt/images"
 )
 
-// Set is a parsed expression that stands for several devices: names, globs and
-// keywords joined by commas. What it stands for is found inside the transaction
-// that uses it.
+// Set is a parsed expression that stands for several devices: names, globs, keywords and
+// words like tag:x. A comma between them is or, a "+" is and, which binds tighter, and
+// "not:" before one is everything else. What it stands for is found inside the
+// transaction that uses it. The zero Set is none.
 type Set struct {
-	terms []string
+	any [][]word // of each all, at least one
 }
+
+// word is what a set is made of.
+type word struct {
+	not  bool
+	by   string // what begins a word like tag:x, "" of names, globs and keywords
+	text string
+}
+
+// The words that stand for devices by what is known of them.
+const (
+	byTag   = "tag"
+	byModel = "model"
+	byUser  = "user"
+	byState = "state"
+	byJob   = "job"
+)
+
+// setWords are those, in the order in which people are told of them.
+var setWords = []string{byTag, byModel, byUser, byState, byJob}
+
+// SetWords returns what begins the words of sets like tag:x, without the colon.
+func SetWords() []string { return slices.Clone(setWords) }
+
+// notWord begins a word that stands for everything else.
+const notWord = "not"
 
 var termForm = regexp.MustCompile(`^[a-zA-Z0-9*?\[][a-zA-Z0-9*?\[\]^-]*$`)
 
 // ParseSet checks the form of an expression.
 func ParseSet(s string) (Set, error) {
-	terms := strings.Split(s, ",")
-	for i, term := range terms {
-		if _, err := path.Match(term, ""); err != nil || !termForm.MatchString(term) {
-			return Set{}, fault.Usagef("invalid device set %q", s).
+	var set Set
+	for term := range strings.SplitSeq(s, ",") {
+		var all []word
+		sides := strings.Split(term, "+")
+		for _, side := range sides {
+			if side == "" && len(sides) > 1 {
+				return Set{}, fault.Usagef("a + in the set %.100q has a word on one side only", s).
+					WithHint("+ is and: it stands between two words without spaces, as in model:rpi-3-b+tag:lora")
+			}
+			w, err := parseWord(side, s)
+			if err != nil {
+				return Set{}, err
+			}
+			all = append(all, w)
+		}
+		set.any = append(set.any, all)
+	}
+	return set, nil
+}
+
+// parseWord checks the form of a word of a set.
+func parseWord(s, set string) (w word, err error) {
+	text := s
+	if begin, rest, is := strings.Cut(s, ":"); is && strings.EqualFold(begin, notWord) {
+		w.not, text = true, rest
+		if again, _, is := strings.Cut(rest, ":"); rest == "" || is && strings.EqualFold(again, notWord) {
+			f := fault.Usagef("not: in the set %.100q has no word behind it", set)
+			if rest != "" {
+				f = fault.Usagef("the set %.100q says not: twice in a row", set)
+			}
+			return w, f.WithHint("not: stands before one word, as in not:state:off")
+		}
+	}
+	by, value, is := strings.Cut(text, ":")
+	if !is {
+		if _, err := path.Match(text, ""); err != nil || !termForm.MatchString(text) {
+			return w, fault.Usagef("invalid device set %.100q", set).
 				WithHint("a set is names, globs and keywords joined by commas without spaces,\nas in rpi-3,pc-*,my-nodes (see: help show device-sets)")
 		}
-		terms[i] = strings.ToLower(term)
+		w.text = strings.ToLower(text)
+		return w, nil
 	}
-	return Set{terms}, nil
-}
-
-func (s Set) String() string { return strings.Join(s.terms, ",") }
-
-// myNodes stands for the nodes of the user who types it.
-const myNodes = "my-nodes"
-
-// serverKeyword stands for the server, which has no record of its own.
-const serverKeyword = "server"
-
-// scope says which devices a command is about.
-type scope struct {
-	noun string
-	kind Kind // "" for all
-}
-
-var (
-	nodeScope   = scope{"node", Node}
-	deviceScope = scope{"device", ""}
-)
-
-func (sc scope) holds(d *Device) bool { return sc.kind == "" || d.Kind == sc.kind }
-
-// expand returns the devices that the set stands for, each once, in natural
-// order. All unknown names are reported at once.
-func (s Set) expand(from source, user auth.Name, sc scope) ([]Device, error) {
-	found, err := s.find(from, user, sc)
-	return values(found), err
-}
-
-// find is expand for who changes nothing of them.
-func (s Set) find(from source, user auth.Name, sc scope) ([]*Device, error) {
-	found, err := s.eachTerm(from, user, sc)
-	if err != nil {
-		return nil, err
+	w.by, w.text = strings.ToLower(by), value
+	if w.by != byJob { // whose case tells jobs apart
+		w.text = strings.ToLower(value)
 	}
-	if len(found) == 0 {
-		hint := "see all devices with: device show"
-		if sc == nodeScope {
-			hint = "see all nodes with: node show --all"
+	switch {
+	case !slices.Contains(setWords, w.by):
+		hint := "there are " + strings.Join(setWords, ":, ") + ": and not: (see: help show device-sets)"
+		if near := fault.Nearest(w.by, append(SetWords(), notWord)); len(near) > 0 {
+			hint = "did you mean " + strings.Join(near, ": or ") + ":?"
 		}
-		return nil, fault.Failedf("the set %q is empty", s).WithHint("%s", hint)
+		return w, fault.Usagef("unknown word %.70q in the set %.100q", by+":", set).WithHint("%s", hint)
+	case w.text == "":
+		return w, fault.Usagef("%s: in the set %.100q has nothing behind it", w.by, set).WithHint("it is %s (see: help show device-sets)", wordExamples[w.by])
+	case strings.ContainsAny(w.text, globSigns):
+		return w, fault.Usagef("globs are for names of devices, not for %.70q", text).WithHint("it is %s; several are joined by commas", wordExamples[w.by])
 	}
-	slices.SortFunc(found, naturally)
-	return slices.CompactFunc(found, func(a, b *Device) bool { return a.Name == b.Name }), nil
+	return w, w.check()
+}
+
+// wordExamples say what the words are.
+var wordExamples = map[string]string{
+	byTag:   "tag: and a tag, as in tag:lora",
+	byModel: "model: and a model, as in model:rpi-3-b",
+	byUser:  "user: and a user, as in user:bob",
+	byState: "state: and a state, as in state:up",
+	byJob:   "job: and a job of yours, as in job:8812",
+}
+
+// check checks the form of what a word like tag:x says.
+func (w word) check() error {
+	var err error
+	switch w.by {
+	case byTag:
+		_, err = ParseTag(w.text)
+	case byModel:
+		_, err = images.ParseModel(w.text)
+	case byJob:
+		_, err = ParseJob(w.text)
+	case byUser:
+		if w.text == string(auth.Nobody) {
+			return fault.Usagef("%s is nobody's name", w.text).WithHint("what is free is the set free-nodes")
+		}
+		if _, err = auth.ParseName(w.text); err != nil {
+			err = fault.Usagef("no user can be called %.70q", w.text).WithHint("see all users with: user show")
+		}
+	case byState:
+		if !slices.Contains(States(), State(w.text)) {
+			var known []string
+			for _, s := range States() {
+				known = append(known, string(s))
+			}
+			f := fault.Unknown("state", []string{w.text}, known, "the states are "+strings.Join(known, ", "))
+			f.Kind = fault.Usage
+			return f
+		}
+	}
+	return err
+}
+
+func (w word) String() string {
+	s := w.text
+	if w.by != "" {
+		s = w.by + ":" + s
+	}
+	if w.not {
+		s = notWord + ":" + s
+	}
+	return s
+}
+
+func (s Set) String() string {
+	var any []string
+	for _, all := range s.any {
+		var words []string
+		for _, w := range all {
+			words = append(words, w.String())
+		}
+		any = append(any, strings.Join(words, "+"))
+	}
+	return strings.Join(any, ",")
+}
+
+// IsZero reports whether it is no set.
+func (s Set) IsZero() bool { return len(s.any) == 0 }
+
+// only is the set of one device.
+func only(n Name) Set { return Set{[][]word{{{text: string(n)}}}} }
+
+// without returns the set without a word that stands alone, and whether that was in it.
+func (s Set) without(text string) (rest Set, was bool) {
+	rest.any = slices.DeleteFunc(slices.Clone(s.any), func(all []word) bool { return len(all) == 1 && all[0] == word{text: text} })
+	return rest, len(rest.any) < len(s.any)
+}
+
+// OfOneself reports whether all that the set stands for is the user's own by its words, as
+// my-nodes and job:x are: there may be none of these.
+func (s Set) OfOneself() bool {
+	return !s.IsZero() && !slices.ContainsFunc(s.any, func(all []word) bool {
+		return len(all) > 1 || all[0].not || all[0].by != byJob && all[0] != word{text: myNodes}
+	})
 }
 
 // all reports whether the set is but a keyword that selects all devices of a kind, or all
@@ -93,134 +204,14 @@ func (s Set) all(sc scope) (Kind, bool) {
 	return "", false
 }
 
-// eachTerm returns the devices of each term, in any order and with repetitions.
-func (s Set) eachTerm(from source, user auth.Name, sc scope) ([]*Device, error) {
-	var found []*Device
-	var bad, misfits []string
-	for _, term := range s.terms {
-		var some []*Device
-		match, err := selects(from, term)
-		switch {
-		case err != nil:
-		case term == myNodes:
-			some, err = from.ownedBy(user)
-		case term == "free-nodes":
-			some, err = from.ownedBy(auth.Nobody)
-		case term == serverKeyword:
-			misfits = append(misfits, term)
-		case match != nil:
-			some, err = from.which(func(d *Device) bool { return sc.holds(d) && match(d) })
-		case strings.ContainsAny(term, globSigns):
-			some, err = from.named(term)
-			if some = slices.DeleteFunc(some, func(d *Device) bool { return !sc.holds(d) }); len(some) == 0 {
-				bad = append(bad, term)
-			}
-		default:
-			var d *Device
-			d, err = from.device(Name(term))
-			switch {
-			case err != nil:
-			case d == nil:
-				bad = append(bad, term)
-			case !sc.holds(d):
-				misfits = append(misfits, term)
-			default:
-				some = []*Device{d}
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		if found == nil {
-			found = some
-		} else {
-			found = append(found, some...)
-		}
-	}
-	if len(bad) > 0 {
-		return nil, unknown(from.reader(), sc.noun, bad)
-	}
-	if len(misfits) > 0 {
-		not := "not a " + sc.noun
-		if sc == deviceScope { // what is unfit to be a device is the server itself
-			not = "not possible with"
-		}
-		return nil, fault.Failedf("%s: %s", not, strings.Join(misfits, ", ")).WithHint("see what each device is with: device show")
-	}
-	return found, nil
-}
+// myNodes stands for the nodes of the user who types it.
+const myNodes = "my-nodes"
 
-// globSigns are in a term that is a glob.
+// freeNodes stands for those of nobody.
+const freeNodes = "free-nodes"
+
+// serverKeyword stands for the server, which has no record of its own.
+const serverKeyword = "server"
+
+// globSigns are in a word that is a glob.
 const globSigns = `*?[`
-
-// selects returns what a keyword selects of all devices, nil for other terms.
-func selects(from source, term string) (func(*Device) bool, error) {
-	switch term {
-	case "all-nodes":
-		return func(d *Device) bool { return d.Kind == Node }, nil
-	case "all-switches":
-		return func(d *Device) bool { return d.Kind == Switch }, nil
-	case "all-devices":
-		return func(*Device) bool { return true }, nil
-	case "explorable-switches":
-		macs, err := power.Explorable(from.reader())
-		return func(d *Device) bool { return d.Kind == Switch && macs[d.MAC] }, err
-	}
-	return nil, nil
-}
-
-// source is where a set finds its devices: in a transaction that decides
-// something (stored), or in the view, for what is only shown (seen).
-type source interface {
-	device(Name) (*Device, error)         // nil: there is none
-	ownedBy(auth.Name) ([]*Device, error) // in natural order
-	which(wanted func(*Device) bool) ([]*Device, error)
-	named(glob string) ([]*Device, error)
-	reader() state.Reader
-}
-
-// stored are the devices that a transaction reads. It is no Reader itself: tables
-// have to see whether they are read by an update.
-type stored struct {
-	r    state.Reader
-	most int // of the nodes of one owner no more are read than the first so many; 0: all are
-}
-
-func (s stored) reader() state.Reader { return s.r }
-
-func (s stored) device(n Name) (*Device, error) {
-	d, known, err := devices.Find(s.r, string(n))
-	if !known {
-		return nil, err
-	}
-	return &d, err
-}
-
-func (s stored) ownedBy(owner auth.Name) ([]*Device, error) {
-	all, err := firstOwnedBy(s.r, owner, cmp.Or(s.most, math.MaxInt))
-	return pointers(all), err
-}
-
-func (s stored) which(wanted func(*Device) bool) ([]*Device, error) {
-	all, err := everything(s.r)
-	return slices.DeleteFunc(pointers(all), func(d *Device) bool { return !wanted(d) }), err
-}
-
-// named reads no names but those that begin as the glob does, and no devices but those
-// that it matches.
-func (s stored) named(glob string) (found []*Device, err error) {
-	for name, err := range devices.Keys(s.r, glob[:strings.IndexAny(glob, globSigns)], "") {
-		if err != nil {
-			return nil, err
-		}
-		if ok, _ := path.Match(glob, name); !ok {
-			continue
-		}
-		d, err := devices.Get(s.r, name)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, &d)
-	}
-	return found, nil
-}

@@ -75,9 +75,8 @@ func (l *Lab) Named(ctx context.Context, names []Name) ([]DeviceStatus, error) {
 // Devices returns the devices of the set, and whether the set names the server,
 // which is none of them.
 func (l *Lab) Devices(ctx context.Context, user auth.Name, set Set) (found List, server bool, err error) {
-	rest := Set{slices.DeleteFunc(slices.Clone(set.terms), func(term string) bool { return term == serverKeyword })}
-	server = len(rest.terms) < len(set.terms)
-	if server && len(rest.terms) == 0 {
+	rest, server := set.without(serverKeyword)
+	if rest.IsZero() {
 		return List{}, true, nil
 	}
 	found, err = l.show(ctx, user, rest, deviceScope)
@@ -100,7 +99,7 @@ func (l *Lab) show(ctx context.Context, user auth.Name, set Set, sc scope) (List
 		return all, err
 	}
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		found, err := set.find(seen{r, ctx, l.view}, user, sc)
+		found, err := set.find(seen{place{ctx, l, r}}, user, sc)
 		all.hold(found)
 		return err
 	})
@@ -166,7 +165,7 @@ type Reason struct {
 // owners of contested ones: a *consent.Error unless the user agreed to that.
 func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (found []DeviceStatus, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		ds, err := set.expand(stored{r: r}, user, nodeScope)
+		ds, err := set.expand(l.stored(ctx, r), user, nodeScope)
 		if err != nil {
 			return err
 		}

@@ -225,29 +225,31 @@ func read[T any](ctx context.Context, v *view, pick func() T) (found T, err erro
 }
 
 // seen are the devices of the view, as a source of sets.
-type seen struct {
-	r    state.Reader
-	ctx  context.Context
-	view *view
-}
-
-func (s seen) reader() state.Reader { return s.r }
+type seen struct{ place }
 
 func (s seen) device(n Name) (*Device, error) {
-	return read(s.ctx, s.view, func() *Device { return s.view.named[n] })
+	return read(s.ctx, s.lab.view, func() *Device { return s.lab.view.named[n] })
 }
 
 func (s seen) ownedBy(owner auth.Name) ([]*Device, error) {
-	return read(s.ctx, s.view, func() []*Device { return slices.Clone(s.view.owned[owner]) })
+	return read(s.ctx, s.lab.view, func() []*Device { return slices.Clone(s.lab.view.owned[owner]) })
 }
 
 func (s seen) which(wanted func(*Device) bool) ([]*Device, error) {
-	return read(s.ctx, s.view, func() []*Device { return s.view.which(wanted) })
+	return read(s.ctx, s.lab.view, func() []*Device { return s.lab.view.which(wanted) })
+}
+
+func (s seen) picked(wanted func(*Device) bool, few func([]*Device) ([]*Device, error)) ([]*Device, error) {
+	some, err := s.which(wanted)
+	if err != nil {
+		return nil, err
+	}
+	return few(some)
 }
 
 func (s seen) named(glob string) ([]*Device, error) {
-	return read(s.ctx, s.view, func() (found []*Device) {
-		for _, d := range s.view.under(glob[:strings.IndexAny(glob, globSigns)]) {
+	return read(s.ctx, s.lab.view, func() (found []*Device) {
+		for _, d := range s.lab.view.under(glob[:strings.IndexAny(glob, globSigns)]) {
 			if ok, _ := path.Match(glob, string(d.Name)); ok {
 				found = append(found, d)
 			}

@@ -39,7 +39,7 @@ func checkView(t *testing.T, l testLab) {
 			"all":      same(records(v.all), records(fresh.all)) && !slices.ContainsFunc(v.all, func(b brief) bool { return b != b.device.brief() }),
 			"traits":   slices.EqualFunc(v.all, fresh.all, func(a, b brief) bool { return a.traits == b.traits }),
 			"keyed":    same(v.keyed, fresh.keyed),
-			"pool":     slices.EqualFunc(free[:], wanted[:], func(a, b parts) bool { return same(slices.Collect(a.of("")), slices.Collect(b.of(""))) }),
+			"pool":     slices.EqualFunc(free[:], wanted[:], func(a, b parts) bool { return same(slices.Collect(a.which(nil)), slices.Collect(b.which(nil))) }),
 			"named":    maps.EqualFunc(v.named, fresh.named, func(a, b *Device) bool { return sameDevice(*a, *b) }),
 			"owned":    maps.EqualFunc(v.owned, fresh.owned, same),
 			"switches": maps.Equal(v.switches, fresh.switches),

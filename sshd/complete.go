@@ -27,7 +27,7 @@ func (sh *shell) complete(line string, pos int) (newLine string, newPos int, ok 
 		return line, pos, true
 	}
 	word, rest := commonPrefix(words), line[pos:]
-	if len(words) == 1 && !strings.HasSuffix(word, "=") && !strings.HasSuffix(word, ",") {
+	if len(words) == 1 && !strings.ContainsAny(word[len(word)-1:], "=,:") {
 		word += " "
 		rest = strings.TrimPrefix(rest, " ")
 	}
@@ -76,7 +76,7 @@ func (sh *shell) list(words []string) {
 // listing is the first of the candidates in columns, as many as a window has room for.
 // What they share up to the last item of a set or the value of an option is left out.
 func listing(words []string, width, height int) string {
-	shared := strings.LastIndexAny(commonPrefix(words), ",=") + 1
+	shared := strings.LastIndexAny(commonPrefix(words), ",=+") + 1
 	items := commands.InOrder(words, maxListed)
 	for i, w := range items {
 		items[i] = w[shared:]
