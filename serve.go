@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -44,25 +45,27 @@ const findLimit = 5 * time.Second
 
 // server is all parts of a running waltd.
 type server struct {
-	data     string // directory of all that there is
-	log      *slog.Logger
-	store    *badger.Store
-	journal  *journal.Journal
-	users    *auth.Users
-	library  *images.Library
-	catalog  *images.Catalog
-	ports    *power.Ports
-	lab      *nodes.Lab
-	sim      *sim.Hypervisor
-	network  *network
-	netboot  *netboot.Server
-	boards   *boards.Server
-	qemu     *qemu.Hypervisor
-	ssh      *sshd.Server
-	virtual  config.Virtual // as it is in force
-	segment  config.Network // the same, from the start on
-	ready    atomic.Bool
-	unread   atomic.Pointer[string] // what is wrong with the configuration that was last read
+	data    string // directory of all that there is
+	log     *slog.Logger
+	store   *badger.Store
+	journal *journal.Journal
+	users   *auth.Users
+	library *images.Library
+	catalog *images.Catalog
+	ports   *power.Ports
+	lab     *nodes.Lab
+	sim     *sim.Hypervisor
+	network *network
+	netboot *netboot.Server
+	boards  *boards.Server
+	qemu    *qemu.Hypervisor
+	ssh     *sshd.Server
+	virtual config.Virtual         // as it is in force
+	segment config.Network         // the same, from the start on
+	unread  atomic.Pointer[string] // what is wrong with the configuration that was last read
+
+	telling  sync.Mutex // of telling systemd how it is, so that the last word is how it is now
+	ready    bool       // logins are accepted; telling guards it
 	hostKeys []ssh.Signer
 	listener net.Listener
 	// reload reads the configuration again, at SIGHUP; nil when it cannot change.
@@ -201,9 +204,19 @@ func (s *server) accepting() string {
 
 // tellTroubles tells systemd what is wrong, once logins are accepted.
 func (s *server) tellTroubles() {
-	if s.ready.Load() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if s.ready {
 		notifyStatus(s.accepting())
 	}
+}
+
+// tellReady tells systemd that logins are accepted, and whether the last reload failed.
+func (s *server) tellReady(failed error) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.ready = true
+	notifyReady(s.accepting(), failed)
 }
 
 func (s *server) fingerprint() string { return ssh.FingerprintSHA256(s.hostKeys[0].PublicKey()) }
@@ -239,8 +252,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.ssh.Serve(s.listener) }() // ends with Shutdown
 	ready()
-	s.ready.Store(true)
-	notifyReady(s.accepting(), nil)
+	s.tellReady(nil)
 
 	var err error
 	select {
@@ -296,11 +308,11 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 			s.log.Error("the configuration stays as it was", "err", err)
 			wrong := err.Error()
 			s.unread.Store(&wrong)
-			notifyReady(s.accepting(), err)
+			s.tellReady(err)
 			continue
 		}
 		s.unread.Store(nil)
-		notifyReady(s.accepting(), nil)
+		s.tellReady(nil)
 		s.warnUnadministered(ctx)
 		told := s.noteVirtual(c.Virtual)
 		if c.Network != s.segment {

@@ -182,14 +182,14 @@ func TestServiceWithoutItsNetwork(t *testing.T) {
 	const why = "boards and PCs cannot boot from here: there is no network interface nothing0"
 	for { // it may be ready before it has tried
 		told := s.next()
-		if strings.HasSuffix(told["STATUS"], "; "+why) {
+		if strings.Contains(told["STATUS"], "; "+why) {
 			break
 		}
 	}
 	if err := l.Add("", "alice"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := l.SSH("alice", nil, "device", "show").CombinedOutput(); err != nil || !strings.Contains(string(got), "Network: "+why+".") {
+	if got, err := l.SSH("alice", nil, "device", "show").CombinedOutput(); err != nil || !strings.Contains(string(got), "Network: "+why) {
 		t.Errorf("device show tells %s, %v", got, err)
 	}
 }
