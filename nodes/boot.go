@@ -91,7 +91,8 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 // which was removed meanwhile, or is known by another name, is nobody's; of one that was
 // told to start anew, it is of the boot that ends by that.
 func (l *Lab) Up(n Name, addr string) {
-	if !l.keepAddress(n, addr) {
+	took, known := l.keepAddress(n, addr)
+	if !known {
 		return
 	}
 	now := l.Now()
@@ -101,6 +102,9 @@ func (l *Lab) Up(n Name, addr string) {
 		}
 		if s.State != Up {
 			s.came = now
+		}
+		if s.took == "" { // it started before the server did
+			s.took = took
 		}
 		s.is(Up, addr)
 	})

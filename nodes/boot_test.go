@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"context"
 	"net"
 	"strings"
 	"testing"
@@ -160,6 +161,30 @@ func TestNodesAreCalled(t *testing.T) {
 	l.probeAll(t.Context(), missed)
 	if s := l.state(t, "n1"); s.State != Unreachable || s.Why != "its SSH server does not answer" {
 		t.Errorf("after it missed two calls it is %+v", s.Status)
+	}
+}
+
+// A node that went on while no server was there is up on what it runs as soon as it says so,
+// whether that is before the server has looked which were up, or after.
+func TestUpSinceBeforeTheServer(t *testing.T) {
+	t.Parallel()
+	over, cancel := context.WithDeadline(t.Context(), time.Time{})
+	defer cancel()
+	for _, quick := range []bool{false, true} {
+		l := newLab(t, nil, "n1")
+		_, err := l.Boot(t.Context(), "n1")
+		ok(t, err)
+		l.Up("n1", "127.0.0.1:22")
+		l = l.again()
+		if !quick {
+			ok(t, l.recallAddresses(t.Context()))
+		}
+		l.Up("n1", "127.0.0.1:22")
+		ok(t, l.recallAddresses(t.Context()))
+		missing, err := l.Wait(over, []*Device{l.state(t, "n1").Device}, func([]Missing) {})
+		if len(missing) > 0 || err != nil {
+			t.Errorf("as quick as that, %v: who waits for it misses %v, %v", quick, missing, err)
+		}
 	}
 }
 

@@ -13,13 +13,14 @@ import (
 // by its MAC, for when the server starts again.
 var addresses = state.NewTable[string]("address")
 
-// keepAddress keeps the address that a physical node reported. It reports whether
-// there is such a node, as far as is known.
-func (l *Lab) keepAddress(n Name, addr string) (known bool) {
+// keepAddress keeps the address that a physical node reported. It returns what the node took
+// at its last start, a digest, and whether there is such a node, as far as is known.
+func (l *Lab) keepAddress(n Name, addr string) (took string, known bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), workLimit)
 	defer cancel()
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
 		d, found, err := devices.Find(tx, string(n))
+		took = d.Digest
 		if known = found || err != nil; err != nil || !found || !d.lasts() {
 			return err
 		}
@@ -29,7 +30,7 @@ func (l *Lab) keepAddress(n Name, addr string) (known bool) {
 		return addresses.Put(tx, string(d.MAC), addr)
 	})
 	l.unnoted.because(l.Log, err, "remember the address of a node", n)
-	return known || err != nil
+	return took, known || err != nil
 }
 
 // recallAddresses looks for the nodes that were up when the server ended.
