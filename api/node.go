@@ -40,6 +40,8 @@ type Node struct {
 	Job  *nodes.Job `json:"job"`  // that its owner has it for; null: none was named
 	Note *string    `json:"note"` // of its owner; null: none
 
+	Mates []auth.Name `json:"mates"` // whom its owner shares it with; "all" is everybody
+
 	*Boot // of a node that is asked for by its name alone
 }
 
@@ -103,8 +105,30 @@ func NewNode(n *nodes.DeviceStatus) Node {
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		Reason: orNull(n.Why), Step: orNull(n.Step.Word()), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
-		Job: orNull(said.Job), Note: orNull(said.Note),
+		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...),
 	}
+}
+
+// Asks is the document of "node ask".
+type Asks struct {
+	Asks []Ask `json:"asks"`
+}
+
+// Ask is what came of asking the owner of a node for it.
+type Ask struct {
+	Name  nodes.Name `json:"name"`
+	Owner auth.Name  `json:"owner"`
+	Since time.Time  `json:"since"` // when the owner was told
+	Told  bool       `json:"told"`  // false: that was before this command
+}
+
+// NewAsks makes a document of what came of asking.
+func NewAsks(asked []nodes.Asked) Asks {
+	doc := Asks{[]Ask{}}
+	for _, a := range asked {
+		doc.Asks = append(doc.Asks, Ask{a.Node, a.Owner, a.Since, a.Told})
+	}
+	return doc
 }
 
 func switchedOff(o power.Off) *SwitchedOff {

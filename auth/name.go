@@ -14,6 +14,9 @@ type Name string
 // boot them. It is not a user; nobody can have this name.
 const Nobody Name = "waltplatform"
 
+// Everybody are all users, whoever these are by then. No user can be added by this name.
+const Everybody Name = "all"
+
 var (
 	nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 	reserved = []string{string(Nobody), "walt", "default", "server", "root", "docker", "hub"}

@@ -68,6 +68,8 @@ func (u *Users) Add(ctx context.Context, actor, name Name, admin bool, lines str
 		switch _, found, err := userTable.Find(tx, string(name)); {
 		case err != nil:
 			return err
+		case name == Everybody || name == "none": // in "node share"
+			return fault.Usagef("the user name %q is reserved", name).WithHint("choose another name")
 		case found:
 			return fault.Failedf("there is a user %s already", name).
 				WithHint("give %s another key with: user add-key %s < KEY.pub", name, name)
@@ -192,6 +194,16 @@ func noUser(name Name) error {
 // Exists reports whether there is a user of the name.
 func Exists(r state.Reader, name Name) (bool, error) {
 	return userTable.Has(r, string(name))
+}
+
+// Hold is a fault when there is no user of the name, and has the transaction conflict with
+// one that removes the user: for records of users that no table lists.
+func Hold(tx state.Tx, name Name) error {
+	rec, err := getUser(tx, name)
+	if err != nil {
+		return err
+	}
+	return userTable.Put(tx, string(name), rec)
 }
 
 // Require returns a fault unless actor is an administrator.

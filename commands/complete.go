@@ -266,6 +266,10 @@ func completeUser(ctx context.Context, c *Call, _ string) []string {
 	return names
 }
 
+func completeMates(ctx context.Context, c *Call, word string) []string {
+	return append(completeUser(ctx, c, word), string(auth.Everybody), "none")
+}
+
 func completeKey(ctx context.Context, c *Call, _ string) []string {
 	me, err := c.Users.Get(ctx, auth.Name(c.User))
 	if err != nil {

@@ -21,7 +21,7 @@ func TestComplete(t *testing.T) {
 		{"no", "node"},
 		{"walt no", "node"},
 		{"walt ", "advanced clear device exit help image log node power user version whoami"},
-		{"node ", "acquire blink boot config create off on ping reboot release remove rename run shell show wait"},
+		{"image ", "clone duplicate inspect load publish remove rename search show"},
 		{"node re", "reboot release remove rename"},
 		{"node  sho", "show"},
 		{"frob", ""},
@@ -29,7 +29,7 @@ func TestComplete(t *testing.T) {
 		{"node frob ", ""},
 
 		// Options.
-		{"node acquire --", "--any --help --job --json --model --names-only --no-input --note --yes"},
+		{"node wait --", "--help --timeout"},
 		{"node acquire rpi-1 --m", "--model"},
 		{"whoami -", "--help --json"},
 
@@ -46,7 +46,7 @@ func TestComplete(t *testing.T) {
 		{"frob --model=", ""},
 		{"user remove bob --heir c", "carol"},
 		{"log show --issuers b", "bob"},
-		{"log show --type ", "boot download image login-refused network ownership power registration state user visit"},
+		{"log show --type ", "boot download image login-refused network ownership power registration sharing state user visit"},
 		{"log show --type user,bo", "boot"},
 
 		// Sets, also after commas.
@@ -57,6 +57,12 @@ func TestComplete(t *testing.T) {
 		{"node release ", "job:8812 my-nodes pc-1"},
 		{"node release my-nodes,", "job:8812 my-nodes pc-1"},
 		{"node release r", ""},
+		{"node note ", "job:8812 my-nodes pc-1"},
+		{"node note pc-1 ", ""},
+		{"node share pc-1 c", "carol"},
+		{"node share pc-1 carol,", "alice all bob carol none"},
+		{"node ask r", "rpi-1 rpi-10 rpi-2"},
+		{"node give pc-1 ", "alice bob carol"},
 		{"device show all-", "all-devices all-nodes all-switches"},
 		{"device show rpi-1,se", "server"},
 		{"log show --issuers bob,ca", "carol"},

@@ -60,6 +60,8 @@ func changesSince(shown, now []consent.Claim) string {
 			told = append(told, n.Node+" got in the way")
 		} else if n.Owner != was.Owner || !n.Since.Equal(was.Since) {
 			told = append(told, n.Node+" changed hands")
+		} else if n.Note != was.Note {
+			told = append(told, n.Node+" got another note")
 		}
 	}
 	for _, n := range shown {
@@ -89,30 +91,45 @@ func (c *Call) showClaims(claims []consent.Claim) {
 		if n.Where != "" {
 			node += " on " + n.Where
 		}
-		c.note("%s belongs to %s since %s (%s); %s %s.", node, n.Owner,
-			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), n.Owner, presence)
+		c.note("%s belongs to %s since %s (%s)%s; %s %s.", node, n.Owner,
+			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), noteOf(n), n.Owner, presence)
 	}
 }
 
-// showOwners shows whom a request would disturb, in the order of their first nodes.
-func (c *Call) showOwners(claims []consent.Claim) {
-	var owners []auth.Name
-	nodes := map[auth.Name][]string{}
-	for _, n := range claims {
-		if nodes[n.Owner] == nil {
-			owners = append(owners, n.Owner)
-		}
-		nodes[n.Owner] = append(nodes[n.Owner], n.Node)
+// noteOf is what the owner of a node notes of it, in a sentence about that. It is in quotes,
+// which nothing in it can end: it speaks for its writer alone.
+func noteOf(n consent.Claim) string {
+	if n.Note == "" {
+		return ""
 	}
-	for _, owner := range owners {
-		who := fmt.Sprintf("to %s, who is not connected", owner)
-		switch {
-		case owner == c.User:
-			who = "to you"
-		case c.Online(owner):
-			who = fmt.Sprintf("to %s, who is connected now", owner)
+	return fmt.Sprintf(" with the note %q", n.Note)
+}
+
+// showOwners shows whom a request would disturb, in the order of their first nodes, those
+// with the same note together.
+func (c *Call) showOwners(claims []consent.Claim) {
+	type group struct {
+		owner auth.Name
+		note  string
+	}
+	var groups []group
+	nodes := map[group][]string{}
+	for _, n := range claims {
+		g := group{n.Owner, noteOf(n)}
+		if nodes[g] == nil {
+			groups = append(groups, g)
 		}
-		c.note("%s %s: %s.", english.Plural(len(nodes[owner]), "node belongs", "nodes belong"), who, fault.Few(nodes[owner]))
+		nodes[g] = append(nodes[g], n.Node)
+	}
+	for _, g := range groups {
+		who := fmt.Sprintf("to %s, who is not connected", g.owner)
+		switch {
+		case g.owner == c.User:
+			who = "to you"
+		case c.Online(g.owner):
+			who = fmt.Sprintf("to %s, who is connected now", g.owner)
+		}
+		c.note("%s %s%s: %s.", english.Plural(len(nodes[g]), "node belongs", "nodes belong"), who, g.note, fault.Few(nodes[g]))
 	}
 }
 

@@ -160,7 +160,7 @@ func TestOverviews(t *testing.T) {
 		}
 	}
 	lab.tell([]step{{user: "bob", line: "help nod acquire", status: StatusUsage, stderr: "walt: unknown command \"nod\"\n" +
-		"  did you mean node acquire?\n  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--names-only] [--json] [SET]\n"}})
+		"  did you mean node acquire?\n" + lab.app.usageOf("node acquire")}})
 	for line, near := range map[string]string{
 		"user frobnicate --help": "user --help", "node fly --help": "node --help", "node acquir --help": "node acquire",
 		"help node acquir": "node acquire", "help user frobnicate": "user --help", "advanced jobs retryy --help": "advanced jobs",

@@ -112,6 +112,10 @@ var hintCases = []hintCase{
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node release rpi-*"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node acquire rpi-1 --no-input"},
 	{user: "carol", line: "node release rpi-1"},
+	{user: "carol", line: "node note rpi-1 mine"},
+	{user: "bob", line: "node ask rpi-1"},
+	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node ask rpi-1"},
+	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node give rpi-1 bob"},
 	{user: "bob", line: "node acquire --any 40"},
 	{user: "bob", line: "node acquire --any 1 --model nothing-like-it"},
 	{before: []string{"bob image show"}, user: "bob", line: "node boot pc-1 rpi-3-b-default"},
@@ -254,9 +258,10 @@ var metElsewhere = []string{
 	"see what is known of it with: device show %s",                            // TestModelThatDoesNotFit
 	"see what it is doing with: node show %s", "test it with: device test %s", // TestTestsThatEnd, as the next two
 	"see who with: log show --issuers %s", "see how that goes with: log show --issuers",
-	"try again with: node reboot %s",             // a reboot that failed may fail again
-	"start again with: node reboot %s",           // TestCannotBoot
-	"make a node that is simulated: node create", // TestMachinesAreSparedWhatTheyCannotBoot
+	"try again with: node reboot %s",                                                // a reboot that failed may fail again
+	"start again with: node reboot %s",                                              // TestCannotBoot
+	"make a node that is simulated: node create",                                    // TestMachinesAreSparedWhatTheyCannotBoot
+	"to give it: node give", "to take that: node ask", "see why with: node show %s", // TestAsk, TestGive
 	"see why with: image inspect NAME",           // TestImagesThatBootMachines
 	"have it go on with: node run",               // TestStoppedBoot
 	"go on with: node boot %s default",           // TestReleaseInParts, of nodes

@@ -285,14 +285,24 @@ func logWait(ctx context.Context, c *Call) error {
 	return fault.New(fault.Interrupted, "the log is closed")
 }
 
-// pattern is the rest of the line as a regular expression.
-func (c *Call) pattern() (*regexp.Regexp, error) {
-	for _, word := range c.args {
+// optionIn is the fault for an option of the command in the text that begins with the i-th
+// argument, where it would be a part of that; nil without one, or behind "--".
+func (c *Call) optionIn(i int) error {
+	for _, word := range c.args[min(i, len(c.args)):] {
 		name, _, _ := strings.Cut(word, "=")
 		if _, ours := c.flag(name); ours && c.flags.ArgsLenAtDash() < 0 {
-			return nil, c.withUsage(fault.Usagef("log wait: %s is behind PATTERN, which takes the rest of the line", name).
-				WithHint("options go before it; to look for that very text, put -- before PATTERN"))
+			text, first := c.cmd.Args[i].Name, c.cmd.Args[0].Name
+			return c.withUsage(fault.Usagef("%s: %s is behind %s, which takes the rest of the line", c.cmd.Path, name, text).
+				WithHint("options go before %s; if that is meant as text, put -- before %s", first, first))
 		}
+	}
+	return nil
+}
+
+// pattern is the rest of the line as a regular expression.
+func (c *Call) pattern() (*regexp.Regexp, error) {
+	if err := c.optionIn(0); err != nil {
+		return nil, err
 	}
 	text := c.rest(0)
 	pattern, err := regexp.Compile(text)

@@ -78,9 +78,9 @@ func TestLogWaitInVain(t *testing.T) {
 		},
 		{
 			user: "bob", line: "log wait rpi-1 up --timeout 5m", status: StatusUsage,
-			stderr: "walt: log wait: --timeout is behind PATTERN, which takes the rest of the line\n  options go before it; to look for that very text, put -- before PATTERN\n" + usage,
+			stderr: "walt: log wait: --timeout is behind PATTERN, which takes the rest of the line\n  options go before PATTERN; if that is meant as text, put -- before PATTERN\n" + usage,
 		},
-		{user: "bob", line: "log wait rpi-1 --json=false", status: StatusUsage, stderr: "walt: log wait: --json is behind PATTERN, which takes the rest of the line\n  options go before it; to look for that very text, put -- before PATTERN\n" + usage},
+		{user: "bob", line: "log wait rpi-1 --json=false", status: StatusUsage, stderr: "walt: log wait: --json is behind PATTERN, which takes the rest of the line\n  options go before PATTERN; if that is meant as text, put -- before PATTERN\n" + usage},
 		{
 			user: "bob", line: "log wait (up", status: StatusUsage,
 			stderr: "walt: log wait: \"(up\" is not a regular expression: missing closing ): (up\n  a backslash takes the meaning of a sign away, as in \\(\n" + usage,

@@ -27,8 +27,8 @@ func TestAlike(t *testing.T) {
 		return all
 	}
 	lines := func(n int) (all []string) {
-		for _, some := range alike(changes(n)) {
-			all = append(all, strings.Join(some.nodes, ",")+" "+describeChange(some.change, len(some.nodes) > 1))
+		for _, some := range alike("bob", changes(n)) {
+			all = append(all, strings.Join(some.nodes, ",")+" "+describeChange("bob", some.change, len(some.nodes) > 1))
 		}
 		return all
 	}

@@ -5,7 +5,10 @@ import (
 	"slices"
 )
 
-var setArg = Arg{Name: "SET", Complete: completeSet}
+var (
+	setArg = Arg{Name: "SET", Complete: completeSet}
+	ownArg = Arg{Name: setArg.Name, Complete: completeOwn}
+)
 
 // nodeCommands is all that users can do with nodes. What each does is in a file
 // named after that: node_show.go, node_ownership.go (acquire, release, boot, create),
@@ -46,7 +49,7 @@ ends with status 3.`,
 they booted stay in your working set. "node release my-nodes" is fine when you
 have none. Very many, more than 10,000, may become free in several steps; what
 ends that in between says how to go on.`,
-		Args: []Arg{{Name: setArg.Name, Complete: completeOwn}}, Flags: changes,
+		Args: []Arg{ownArg}, Flags: changes,
 		Run: nodeRelease,
 	}, {
 		Path: "node boot", Also: []string{"node deploy"}, Short: "make nodes boot an image of yours", Topic: "node-ownership",
@@ -56,6 +59,41 @@ taken only after you confirmed it.`,
 		Args:  []Arg{setArg, {Name: "IMAGE", Complete: completeBootable}},
 		Flags: takes,
 		Run:   nodeBoot,
+	}, {
+		Path: "node note", Short: "note something on nodes of yours, for others", Passes: true, Topic: "sharing",
+		Long: `The note is the rest of the line as it is typed, at most 80 characters; options
+go before SET. It stands in "node show", and in the question to whoever would
+disturb you. Without TEXT there is none any more. It ends when the node is yours
+no longer.`,
+		Args: []Arg{ownArg, {Name: "TEXT", Optional: true, Many: true}}, Flags: []Flag{jsonFlag},
+		Run: nodeNote,
+	}, {
+		Path: "node share", Short: "have others use nodes of yours without being asked", Topic: "sharing",
+		Long: `The users, joined by commas, are not asked before they run something on the
+nodes, open a shell there, have them blink or reboot them. It takes the place of
+what was said before; all is everybody, none nobody. The nodes stay yours: who
+would take them, or have them boot another image, is asked as before.`,
+		Args: []Arg{ownArg, {Name: "USER,...", Complete: completeMates}}, Flags: []Flag{jsonFlag},
+		Run: nodeShare,
+	}, {
+		Path: "node ask", Short: "tell the owners of nodes that you would like these", Passes: true, Topic: "sharing",
+		Long: `The owner is told once, in open shells or at the next login, and gives you the
+node with "node give". TEXT, the rest of the line, says what you need it for, in
+at most 80 characters; options go before SET.`,
+		Args: []Arg{{Name: setArg.Name, Complete: completeSet}, {Name: "TEXT", Optional: true, Many: true}}, Flags: []Flag{jsonFlag},
+		Run: nodeAsk,
+	}, {
+		Path: "node give", Short: "hand nodes of yours over to another user", Topic: "sharing",
+		Long: `The nodes boot copies of their images that are made for the user, who asked for
+them with "node ask". Who did not, and is connected, is told, and has a minute
+for it; with --no-input there is no such wait. With --no-reboot the nodes go on
+with what they run.`,
+		Args: []Arg{ownArg, {Name: "USER", Complete: completeUser}},
+		Flags: []Flag{
+			{Name: "no-reboot", Usage: "leave what runs on the nodes as it is"},
+			noInputFlag, namesFlag, jsonFlag,
+		},
+		Run: nodeGive,
 	}, {
 		Path: "node create", Short: "make a virtual node, which is yours at once", Topic: "node-ownership",
 		Long: `A virtual node is a machine, a process of QEMU on the server that boots the

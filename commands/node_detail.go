@@ -40,6 +40,10 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 	add("reason", d.Why)
 	add("job", string(d.Remarks().Job))
 	add("note", d.Remarks().Note)
+	if mates := d.Remarks().Mates; len(mates) > 0 {
+		add("mates", nodes.SharedWith(mates))
+	}
+	add("asked for", c.asks(d.Remarks().Asks))
 	if d.Verdict.Rounds > 0 {
 		add("tested", testWords(d.Verdict))
 	}
@@ -55,6 +59,19 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		}
 	})
 	return nil
+}
+
+// asks tells who would like to have a node, as in `carol (2 minutes ago): "for a demo"`.
+func (c *Call) asks(asks []nodes.Ask) string {
+	var all []string
+	for _, a := range asks {
+		words := fmt.Sprintf("by %s (%s)", a.By, ago(c.Now(), a.Since))
+		if a.Text != "" {
+			words += fmt.Sprintf(": %q", a.Text)
+		}
+		all = append(all, words)
+	}
+	return strings.Join(all, ", ")
 }
 
 // stepOf is how far the boot of a node is that is not up, as in "loaded its kernel 12 s ago,

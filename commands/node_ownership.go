@@ -59,7 +59,7 @@ func (c *Call) some() (some nodes.Some, err error) {
 // remarkFlags are what commands that make nodes the user's have others know of them.
 var remarkFlags = []Flag{
 	{Name: "job", Value: "ID", Usage: "for this job, as a run of CI: job:ID is the set of them"},
-	{Name: "note", Value: "TEXT", Usage: "with a note for others, of at most 80 characters"},
+	{Name: "note", Value: "WORD", Usage: "with a note for others; of several words by \"node note\""},
 }
 
 // remarks returns what remarkFlags say.
@@ -133,6 +133,9 @@ func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
 		return failedReboots(r.Changes)
 	}
 	for _, img := range r.Cloned {
+		if img.Ref.User != c.User {
+			continue
+		}
 		c.note("Cloned the default image into your working set as %s.", img.Ref.Short())
 	}
 	for _, k := range r.Kept {
@@ -159,8 +162,8 @@ func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
 
 // showChanges tells what became of nodes.
 func (c *Call) showChanges(changes []nodes.Change) {
-	for _, some := range alike(changes) {
-		c.say("%s %s", fault.Few(some.nodes), describeChange(some.change, len(some.nodes) > 1))
+	for _, some := range alike(c.User, changes) {
+		c.say("%s %s", fault.Few(some.nodes), describeChange(c.User, some.change, len(some.nodes) > 1))
 	}
 }
 
@@ -175,7 +178,7 @@ type changed struct {
 }
 
 // alike returns the changes that are shown, in the order of the first node of each.
-func alike(changes []nodes.Change) (all []*changed) {
+func alike(me auth.Name, changes []nodes.Change) (all []*changed) {
 	if len(changes) <= manyLines {
 		for _, ch := range changes {
 			all = append(all, &changed{ch, []string{string(ch.Node)}})
@@ -184,7 +187,7 @@ func alike(changes []nodes.Change) (all []*changed) {
 	}
 	same := map[string]*changed{}
 	for _, ch := range changes {
-		what := describeChange(ch, false)
+		what := describeChange(me, ch, false)
 		if same[what] == nil {
 			same[what] = &changed{change: ch}
 			all = append(all, same[what])
@@ -196,14 +199,18 @@ func alike(changes []nodes.Change) (all []*changed) {
 
 // describeChange tells whose a node, or each of several, is now, what it boots and
 // how its reboot went.
-func describeChange(ch nodes.Change, several bool) string {
-	is, boots, its, it, images := "is", "boots", "its", "it", "image"
+func describeChange(me auth.Name, ch nodes.Change, several bool) string {
+	is, boots, its, it, images, runs := "is", "boots", "its", "it", "image", "it runs"
 	if several {
-		is, boots, its, it, images = "are", "boot", "their", "them", "images"
+		is, boots, its, it, images, runs = "are", "boot", "their", "them", "images", "they run"
 	}
 	what := is + " yours and " + boots + " " + ch.Image.Short()
-	if ch.Image.User == auth.Nobody {
+	switch ch.Image.User {
+	case auth.Nobody:
 		what = is + " free and " + boots + " " + its + " default " + images
+	case me:
+	default:
+		what = fmt.Sprintf("%s %s's and %s walt:%s", is, ch.Image.User, boots, ch.Image)
 	}
 	next := " at " + its + " next start: "
 	switch ch.Reboot.Outcome {
@@ -215,6 +222,9 @@ func describeChange(ch nodes.Change, several bool) string {
 	case nodes.RebootNone:
 		return what + next + "the server has no means to reboot " + it
 	case nodes.RebootSkipped:
+		if ch.Changed {
+			return what + next + "what " + runs + " goes on"
+		}
 		return what + " already: left alone"
 	}
 	return what + next + "the reboot failed, " + ch.Reboot.Reason

@@ -40,8 +40,12 @@ func nodeShow(ctx context.Context, c *Call) error {
 		c.note("There are no nodes yet. Add one with: device add NAME --mac MAC --model MODEL, or node create NAME")
 		return nil
 	}
+	heading, cells := []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, c.nodeCells(c.Now())
+	if found.Says(func(r *nodes.Remarks) bool { return r.Note != "" }) {
+		heading, cells = append(heading, noteColumn), withNote(cells)
+	}
 	glances := found.Glances(ctx)
-	why, err := nodesTable(c, []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, nil, glances, glances, c.nodeCells(c.Now()))
+	why, err := nodesTable(c, heading, nil, glances, glances, cells)
 	if err != nil {
 		return err
 	}
@@ -62,6 +66,17 @@ func (c *Call) nodeCells(now time.Time) func([]string, *nodes.Glance) []string {
 	return func(row []string, n *nodes.Glance) []string {
 		cells := same(n.Traits)
 		return append(row, string(n.Name), cells.owner, cells.model, cells.of, string(n.State), cells.image, since(n.Since))
+	}
+}
+
+// withNote appends to the cells of a node what its owner notes of it.
+func withNote(cells func([]string, *nodes.Glance) []string) func([]string, *nodes.Glance) []string {
+	return func(row []string, n *nodes.Glance) []string {
+		note := ""
+		if n.Said != nil {
+			note = n.Said.Note
+		}
+		return append(cells(row, n), note)
 	}
 }
 

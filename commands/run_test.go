@@ -18,10 +18,13 @@ import (
 	"walt/fault"
 )
 
+// usageOf is the last line of what is said to who types a command wrong.
+func (a *App) usageOf(path string) string { return "  usage: " + a.table[a.named[path]].usage() + "\n" }
+
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
-	const acquire = "  usage: node acquire [--any N] [--model MODEL] [--yes] [--no-input] [--names-only] [--json] [SET]\n"
+	acquire := lab.app.usageOf("node acquire")
 	for _, c := range []struct{ line, stderr string }{
 		// Words that are no command.
 		{"nod show", "walt: unknown command \"nod\"\n  did you mean node show?\n  usage: node show [--all] [--model MODEL] [--state STATE] [--owner USER] [--free] [--names-only] [--json] [SET]\n"},
@@ -42,7 +45,7 @@ func TestUsage(t *testing.T) {
 		{"node acquire rpi-1 rpi-2", "walt: node acquire: too many arguments, from \"rpi-2\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2\n" + acquire},
 		{"node acquire rpi-1, rpi-2 ,pc-*", "walt: node acquire: too many arguments, from \"rpi-2\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2,pc-*\n" + acquire},
 		{"node acquire rpi-1 ../x", "walt: node acquire: too many arguments, from \"../x\" on\n" + acquire},
-		{"node boot rpi-1 rpi-2 debian", "walt: node boot: too many arguments, from \"debian\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2\n  usage: node boot [--yes] [--no-input] [--names-only] [--json] SET IMAGE\n"},
+		{"node boot rpi-1 rpi-2 debian", "walt: node boot: too many arguments, from \"debian\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2\n" + lab.app.usageOf("node boot")},
 		{"whoami; node show", "walt: unknown command \"whoami; node\"\n  \";\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n"},
 		{"node show; whoami", "walt: unknown command \"node show;\"\n  \";\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n"},
 		{"whoami x; node show", "walt: whoami: too many arguments, from \"x;\" on\n  \";\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n  usage: whoami [--json]\n"},

@@ -57,7 +57,7 @@ func TestOtherWords(t *testing.T) {
 		},
 		{
 			user: "bob", line: "deploy pc-1 default", status: StatusUsage,
-			stderr: "walt: unknown command \"deploy\"\n  did you mean node boot?\n  usage: node boot [--yes] [--no-input] [--names-only] [--json] SET IMAGE\n",
+			stderr: "walt: unknown command \"deploy\"\n  did you mean node boot?\n" + lab.app.usageOf("node boot"),
 		},
 		{
 			user: "bob", line: "mv a b", status: StatusUsage,

@@ -35,11 +35,15 @@ func cellsOf(text string) int { return displaywidth.String(text) }
 // table aligns the cells of rows, which are all shown to fit before the first is
 // written. It keeps none of them.
 type table struct {
-	width  int // of the terminal, in its cells; 0: rows are of any length
+	width  int  // of the terminal, in its cells; 0: rows are of any length
+	cut    bool // the last column is a noteColumn: it ends where the terminal does
 	widths []int
 	begins []bool // which columns begin a line; nil: rows are not broken
 	line   []byte // the row that is written
 }
+
+// noteColumn is the heading of a last column that has text of any length.
+const noteColumn = "NOTE"
 
 // fit makes the columns wide enough for a row.
 func (t *table) fit(row []string) {
@@ -57,10 +61,18 @@ func (t *table) fit(row []string) {
 // width: the columns that a line has no room for begin another, behind two blanks. One
 // that is wider than that is left to the terminal.
 func (t *table) broken() {
-	const gap = 2
+	const gap, least = 2, 20
 	t.begins = nil
 	used := -gap
 	for i, width := range t.widths {
+		if last := i == len(t.widths)-1; last && t.cut && t.width > 0 {
+			room := t.width - used - gap
+			if room < min(width, least) { // it begins a line
+				room = t.width - gap
+			}
+			width = max(1, min(width, room))
+			t.widths[i] = width
+		}
 		if used += gap + width; t.width > 0 && used > t.width && i > 0 {
 			if t.begins == nil {
 				t.begins = make([]bool, len(t.widths))
@@ -72,6 +84,7 @@ func (t *table) broken() {
 
 // head writes the heading, if there is one, before all rows.
 func (t *table) head(out *bufio.Writer, bold bool, heading []string) {
+	t.cut = len(heading) > 0 && heading[len(heading)-1] == noteColumn
 	t.broken()
 	switch {
 	case heading == nil:
@@ -108,6 +121,9 @@ func (t *table) append(line []byte, row []string) []byte {
 			if !plain(cell) {
 				cell = clean(cell)
 				width = cellsOf(cell)
+			}
+			if t.cut && t.width > 0 && i == len(t.widths)-1 && width > t.widths[i] {
+				cell = displaywidth.TruncateString(cell, t.widths[i], "...")
 			}
 			line = append(line, cell...)
 			gap = 0

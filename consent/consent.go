@@ -20,6 +20,7 @@ type Claim struct {
 	Node  string
 	Owner auth.Name
 	Since time.Time // when it became theirs
+	Note  string    // of them on it, see nodes.ParseNote; "": none
 	// Of is the device of the request that the node depends on, and Where the port
 	// that it is connected to; "" when it is asked about the node itself.
 	Of, Where string

@@ -29,7 +29,7 @@ func (c *Catalog) PassOn(tx state.Tx, actor journal.Actor, user, heir auth.Name)
 	}
 	for _, img := range mine {
 		from := img.Ref
-		if img.Ref, err = vacant(tx, heir, from); err != nil {
+		if img.Ref, err = vacant(tx, heir, from, ""); err != nil {
 			return nil, err
 		}
 		all = append(all, Bequest{from, img.Ref})
@@ -39,6 +39,23 @@ func (c *Catalog) PassOn(tx state.Tx, actor journal.Actor, user, heir auth.Name)
 		}
 	}
 	return all, nil
+}
+
+// Hand returns, within the transaction that has a node of theirs boot it, a user's clone of
+// an image of somebody else: made now, or an image that has such a name and its content
+// already. Other images of the user stay as they are.
+func (c *Catalog) Hand(tx state.Tx, actor journal.Actor, from Ref, to auth.Name) (clone Image, made bool, err error) {
+	if clone, err = Get(tx, from); err != nil {
+		return clone, false, err
+	}
+	if clone.Ref, err = vacant(tx, to, from, clone.Digest); err != nil {
+		return clone, false, err
+	}
+	if have, here, err := Find(tx, clone.Ref); err != nil || here {
+		return have, false, err
+	}
+	e := journal.Event{Type: journal.Image, Actor: actor, From: from.String(), To: clone.Ref.String(), Detail: "cloned"}
+	return clone, true, errors.Join(Put(tx, clone), c.Journal.Record(tx, e))
 }
 
 // RemoveAll deletes the images of a user who is removed, within the transaction
@@ -59,13 +76,13 @@ func (c *Catalog) RemoveAll(tx state.Tx, actor journal.Actor, user auth.Name) (a
 }
 
 // vacant returns the heir's name for an image: its own, or with a number behind
-// it when the heir has one of that name.
-func vacant(r state.Reader, heir auth.Name, ref Ref) (Ref, error) {
+// it when the heir has one of that name, and that has not the digest; "": whatever it has.
+func vacant(r state.Reader, heir auth.Name, ref Ref, digest string) (Ref, error) {
 	base := ref.Name
 	ref.User = heir
 	for n := 2; ; n++ {
-		_, taken, err := Find(r, ref)
-		if err != nil || !taken {
+		there, taken, err := Find(r, ref)
+		if err != nil || !taken || digest != "" && there.Digest == digest {
 			return ref, err
 		}
 		ref.Name = fmt.Sprintf("%.58s-%d", base, n)

@@ -30,13 +30,14 @@ const (
 	User         Type = "user"         // a user or a key was added or removed
 	State        Type = "state"        // a node came up or went down: From and To are states
 	Visit        Type = "visit"        // somebody ran a command or opened a shell on a node of somebody else: From is the owner
+	Sharing      Type = "sharing"      // what users tell each other of nodes, whose they stay
 	Network      Type = "network"      // something is wrong on the network that boards and PCs are on
 	LoginRefused Type = "login-refused"
 )
 
 // Types lists the types that there are.
 func Types() []Type {
-	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, State, Visit, Network, LoginRefused}
+	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, State, Visit, Sharing, Network, LoginRefused}
 }
 
 // Event is one thing that happened.

@@ -25,6 +25,17 @@ func claims(ds []Device, user auth.Name) (all []consent.Claim) {
 	return all
 }
 
+// claimsToUse lists those of the devices that belong to others than the user who do not share
+// them with the user: before they are used, which changes nothing of whose they are.
+func claimsToUse(ds []Device, user auth.Name) (all []consent.Claim) {
+	for _, d := range ds {
+		if d.contested(user) && !d.sharedWith(user) {
+			all = append(all, d.claim())
+		}
+	}
+	return all
+}
+
 // claimsOn lists the nodes of others that whatever is done to the devices disturbs:
 // those of them that are such nodes, and nodes on the ports of those that are switches.
 func claimsOn(r state.Reader, ports *power.Ports, ds []Device, user auth.Name) ([]consent.Claim, error) {
@@ -95,5 +106,5 @@ func withMACs(r state.Reader, addresses []ethernet.MAC) ([]Device, error) {
 
 // claim is the device as its owner's consent is asked about.
 func (d Device) claim() consent.Claim {
-	return consent.Claim{Node: string(d.Name), Owner: d.Owner(), Since: d.Since}
+	return consent.Claim{Node: string(d.Name), Owner: d.Owner(), Since: d.Since, Note: d.Remarks().Note}
 }

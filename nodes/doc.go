@@ -12,6 +12,7 @@
 //	disturbed.go   who counts as disturbed by what is done to devices
 //	view.go        all of them in memory, for what is shown and to pick among many
 //	remarks.go     what its owner says of a node, and what it is marked with
+//	sharing.go     owners say it; with whom they share nodes, and who asks for one
 //	set.go         expressions that stand for several devices
 //	find.go        and what they stand for
 //	tags.go        words that devices are marked with
@@ -32,6 +33,7 @@
 //	release.go     nodes become free, very many of them some at a time
 //	ownership.go   acquire, boot: what users may do, and the one place
 //	               where a node changes hands
+//	give.go        nodes are handed over to who asked for them
 //	any.go         which free nodes are given to who wants any
 //	pool.go        the free nodes by how soon they are of use
 //	change.go      the transaction of one command that makes nodes boot other

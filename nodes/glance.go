@@ -28,7 +28,8 @@ type brief struct {
 	device *Device
 	name   Name
 	traits unique.Handle[Traits]
-	since  int64 // nanoseconds since 1970, 0 for the zero time
+	since  int64    // nanoseconds since 1970, 0 for the zero time
+	said   *Remarks // nil: nothing
 }
 
 // brief returns that of a record of the view, the zero one of nil.
@@ -36,7 +37,7 @@ func (d *Device) brief() brief {
 	if d == nil {
 		return brief{}
 	}
-	b := brief{device: d, name: d.Name, traits: d.traits}
+	b := brief{device: d, name: d.Name, traits: d.traits, said: d.Said}
 	if !d.Since.IsZero() {
 		b.since = d.Since.UnixNano()
 	}
@@ -60,6 +61,8 @@ type Glance struct {
 	Failed bool   // it could not boot, see Status
 	Why    string // it is in its state, in words for users; "" when there is nothing to say
 
+	Said *Remarks // of its owner, not to be changed; nil: none
+
 	device *Device
 	at     uint32 // its index in its List
 	ip     int    // how long its IP address is, in characters
@@ -74,7 +77,7 @@ func (n *Glance) Doing() (Name, Status) {
 func (n *DeviceStatus) Doing() (Name, Status) { return n.Name, n.Status }
 
 func (b brief) glance(at uint32) Glance {
-	g := Glance{Name: b.name, Traits: b.traits, device: b.device, at: at}
+	g := Glance{Name: b.name, Traits: b.traits, Said: b.said, device: b.device, at: at}
 	if b.since != 0 {
 		g.Since = time.Unix(0, b.since).UTC()
 	}

@@ -61,6 +61,7 @@ type Lab struct {
 	entrance entrance
 	unnoted  unnoted
 	visitors remote.Visitors
+	offers   offers
 	archs    sync.Map               // of MAC addresses: what firmware told, see ArchOf
 	tests    sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits   atomic.Pointer[Limits] // nil: none

@@ -79,6 +79,15 @@ func (l List) Names() iter.Seq[Name] {
 	}
 }
 
+// Says reports whether the owner of one of them said something that is looked for, when it
+// was found.
+func (l List) Says(wanted func(*Remarks) bool) bool {
+	return slices.ContainsFunc(l.which, func(at uint32) bool {
+		said := l.among[at].said
+		return said != nil && wanted(said)
+	})
+}
+
 // OwnFirst puts the user's nodes first, then the free ones, then those of others.
 func (l List) OwnFirst(user auth.Name) List {
 	groups, next := make([]uint8, len(l.which)), [4]int{} // of each device, and where the next one of a group goes

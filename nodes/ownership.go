@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"walt/auth"
@@ -179,7 +180,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 	if !img.Boots(d.Model) {
 		return fmt.Errorf("boot %s (%s) on %s, which is for %v", d.Name, d.Model, ref, img.Models)
 	}
-	previous, before := d.Owner(), d.Image
+	previous, before, note := d.Owner(), d.Image, d.Remarks().Note
 	c.result.Changes = append(c.result.Changes, Change{
 		Node: d.Name, Model: d.Model, Image: ref, Digest: img.Digest, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped},
 	})
@@ -192,8 +193,11 @@ func (c *change) assignImage(d Device, img images.Image) error {
 	e := journal.Event{Type: journal.Boot, Actor: c.actor, Node: string(d.Name), From: before.String(), To: ref.String()}
 	why := "boots another image"
 	if previous != ref.User {
-		if why = "acquired"; ref.User == auth.Nobody {
+		switch why = "acquired"; {
+		case ref.User == auth.Nobody:
 			why = "released"
+		case previous == auth.UserOf(c.actor):
+			why = "given"
 		}
 		d.Since, d.Said = c.lab.Now().UTC(), nil
 		e = journal.Event{
@@ -205,7 +209,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 		if c.actor != journal.Server { // which asks nobody
 			e.Detail += ", " + c.given.Manner()
 		}
-		c.told.Tell(string(previous), string(d.Name), c.notice(ref))
+		c.told.Tell(string(previous), string(d.Name), c.notice(ref, note))
 	}
 	c.told.Record(e)
 	was := d
@@ -241,19 +245,31 @@ func (c *change) powerOn(d Device) error {
 	return c.move(d, true, "woken")
 }
 
-// notice is what the previous owner of a node is told.
-func (c *change) notice(ref images.Ref) journal.Notice {
+// notice is what the previous owner of a node is told, who noted something of it or "".
+func (c *change) notice(ref images.Ref, noted string) journal.Notice {
 	who := c.actor.Words()
+	noted = quoted(", of which you noted ", noted)
 	switch ref.User {
 	case auth.Nobody:
 		return journal.Notice{
-			One:     who + " gave your node %s back: it is free and boots its default image",
-			Several: who + " gave %s back, which are free and boot their default images",
+			One:     who + " gave your node %s back" + noted + ": it is free and boots its default image",
+			Several: who + " gave %s back" + noted + ", which are free and boot their default images",
 		}
 	case auth.UserOf(c.actor):
-		return journal.Notice{One: who + " took your node %s", Several: who + " took %s"}
+		noted += quoted(", noting ", c.remarks.Note)
+		return journal.Notice{One: who + " took your node %s" + noted, Several: who + " took %s" + noted}
 	}
-	return journal.Notice{One: who + " passed your node %s to " + string(ref.User), Several: who + " passed %s to " + string(ref.User)}
+	to := string(ref.User) + noted
+	return journal.Notice{One: who + " passed your node %s to " + to, Several: who + " passed %s to " + to}
+}
+
+// quoted is what a user said, in quotes, which nothing in it can end, and in a format, behind
+// what leads to it; "" if the user said nothing.
+func quoted(lead, said string) string {
+	if said == "" {
+		return ""
+	}
+	return lead + strings.ReplaceAll(strconv.Quote(said), "%", "%%")
 }
 
 // ownerInLog is a user's name for the journal: "" for what is free.

@@ -51,12 +51,12 @@ func (r Reboot) String() string {
 	return string(r.Outcome)
 }
 
-// Reboot starts the nodes of the set anew, contested ones with consent. Their
+// Reboot starts the nodes of the set anew, contested ones with consent or by mates. Their
 // images stay. A node that is up is asked first, unless hard, and only if that
 // fails is its power cut. each is called with every node as soon as it is known
 // what came of it. When ctx ends, the reboots that were begun go on.
 func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Agreement, each func(Change)) error {
-	may := func(ds []Device) error { return given.Check(claims(ds, user)) }
+	may := func(ds []Device) error { return given.Check(claimsToUse(ds, user)) }
 	return l.reboot(ctx, restarts{user: user, set: set, hard: hard, may: may}, each)
 }
 

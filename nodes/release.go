@@ -27,16 +27,9 @@ func (l *Lab) Release(ctx context.Context, actor journal.Actor, set Set) (Result
 			return nil, err
 		}
 		ds := values(found)
-		var not []string
-		others := false
-		for _, d := range ds {
-			switch {
-			case d.Free():
-				not = append(not, string(d.Name)+" (free)")
-			case d.Owner() != auth.UserOf(actor) && actor != journal.Server:
-				others = true
-				not = append(not, fmt.Sprintf("%s (owned by %s)", d.Name, d.Owner()))
-			}
+		not, others := notOf(ds, auth.UserOf(actor))
+		if actor == journal.Server {
+			not = names(ds, Device.Free)
 		}
 		if len(not) > 0 {
 			f := fault.Failedf("not yours: %s; nothing changed", fault.Few(not))

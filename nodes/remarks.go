@@ -18,12 +18,13 @@ type Remarks struct {
 	Until time.Time   `json:"until,omitzero"`  // when the server releases it, UTC; zero: never
 	Job   Job         `json:"job,omitempty"`   // that it was taken for
 	Note  string      `json:"note,omitempty"`  // for people, see ParseNote
-	Mates []auth.Name `json:"mates,omitempty"` // who are not asked before they use it, sorted
+	Mates []auth.Name `json:"mates,omitempty"` // who are not asked before they use it, sorted; see Share
+	Asks  []Ask       `json:"asks,omitempty"`  // who would like to have it, in the order of their coming
 }
 
 // empty reports whether nothing is said.
 func (r Remarks) empty() bool {
-	return r.Until.IsZero() && r.Job == "" && r.Note == "" && len(r.Mates) == 0
+	return r.Until.IsZero() && r.Job == "" && r.Note == "" && len(r.Mates) == 0 && len(r.Asks) == 0
 }
 
 // Remarks returns what the owner says of the node.

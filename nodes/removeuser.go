@@ -46,6 +46,9 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 		if left, err = c.bequeath(name, legacy); err != nil {
 			return err
 		}
+		if err := c.forgetMate(ctx, name); err != nil {
+			return err
+		}
 		if claims, err := c.stranded(borrowers, name); err != nil {
 			return err
 		} else if err := legacy.Given.Check(claims); err != nil {

@@ -23,8 +23,8 @@ type Visit struct {
 }
 
 // Visits prepares a session on each of the nodes, all of which have to be run. A session
-// ends when its node changes hands. The log and the owners of nodes that are somebody
-// else's are told of all of them at once: of the command as it is shown, without secrets,
+// ends when its node changes hands. The log, and the owners of nodes that are somebody
+// else's and not shared with the user, are told of all of them at once: of the command as it is shown, without secrets,
 // "" for a shell.
 func (l *Lab) Visits(ctx context.Context, user auth.Name, ns []DeviceStatus, shown string) []*Visit {
 	all := make([]*Visit, len(ns))
@@ -134,7 +134,9 @@ func (l *Lab) announce(ctx context.Context, user auth.Name, visits []*Visit, com
 		var told journal.Bundle
 		for _, d := range others {
 			told.Record(journal.Event{Type: journal.Visit, Actor: journal.Actor(user), Node: string(d.Name), From: string(d.Owner()), Detail: detail})
-			told.Tell(string(d.Owner()), string(d.Name), words)
+			if !d.sharedWith(user) {
+				told.Tell(string(d.Owner()), string(d.Name), words)
+			}
 		}
 		return l.Journal.Write(tx, told)
 	})

@@ -162,7 +162,8 @@ type Reason struct {
 }
 
 // NodesWithConsent returns the nodes of the set, for something that disturbs the
-// owners of contested ones: a *consent.Error unless the user agreed to that.
+// owners of contested ones but not whose they are: a *consent.Error unless the user agreed to
+// that, or they share the nodes with the user.
 func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, given consent.Agreement) (found []DeviceStatus, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
 		ds, err := set.expand(l.stored(ctx, r), user, nodeScope)
@@ -172,7 +173,7 @@ func (l *Lab) NodesWithConsent(ctx context.Context, user auth.Name, set Set, giv
 		if found, err = l.statusOf(ctx, pointers(ds)); err != nil {
 			return err
 		}
-		return given.Check(claims(ds, user))
+		return given.Check(claimsToUse(ds, user))
 	})
 	return found, err
 }
