@@ -38,14 +38,15 @@ type Registry struct {
 
 	dir     string
 	address string
+	held    *os.File      // keeps the address, see holdAddress
 	process *exec.Cmd     // nil when it was stopped
 	ended   chan struct{} // closed when the process is gone
 }
 
 // NewRegistry prepares a registry whose files are in dir. Nothing runs yet.
 func NewRegistry(dir string) (*Registry, error) {
-	address, err := freeAddress("tcp")
-	return &Registry{dir: dir, address: address}, err
+	address, held, err := holdAddress()
+	return &Registry{dir: dir, address: address, held: held}, err
 }
 
 // URL is where the registry is, whether it runs or not.

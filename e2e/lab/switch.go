@@ -48,7 +48,7 @@ func NewSwitch(dir string, boxes, ports int, behind map[int]string) (*Switch, er
 	if err != nil {
 		return nil, fmt.Errorf("install the Debian packages snmpd and snmp: %w", err)
 	}
-	address, err := freeAddress("udp")
+	address, err := ownAddress()
 	if err != nil {
 		return nil, err
 	}
