@@ -39,6 +39,18 @@ func (s *Server) FirmwareAsks(mac ethernet.MAC) {
 	}
 }
 
+// Runs reports whether a machine runs what it booted at an address: its agent is there, and its
+// firmware has not asked for an address meanwhile.
+func (s *Server) Runs(mac ethernet.MAC, ip netip.Addr) bool {
+	b := s.bootBy(mac)
+	if b == nil || b.machine.IP != ip {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.agent != nil && b.asked.IsZero()
+}
+
 // goesOn notes that the agent of a boot is still there.
 func (s *Server) goesOn(ctx context.Context, b *boot) {
 	b.mu.Lock()

@@ -32,8 +32,10 @@ const (
 	reasonLimit = 200
 )
 
-// preparing is why a board that asks again does not boot yet.
-const preparing = "its boot is being prepared"
+// preparing and runs are why a board that asks again does not boot yet. Of one that runs somebody
+// asks who is not its firmware: a program on it, or another device in its name. Only for ten
+// seconds it may be firmware of which no other question was heard.
+const preparing, runs = "its boot is being prepared", "the system that it booted still runs"
 
 // boards are the devices of a segment. They start when somebody switches them on, and
 // then ask what they are to do; who they are is known by their addresses.
@@ -163,6 +165,8 @@ func (b *boards) next(ctx context.Context, d nodes.Device, ip netip.Addr) (made 
 		return nil, fmt.Sprintf("its model is not known, tell it: device config %s model=MODEL", d.Name), waits
 	case d.Kind != nodes.Node:
 		return nil, fmt.Sprintf("the default image of %s is not here yet", d.Model), waits
+	case b.Boots.Runs(d.MAC, ip):
+		return nil, runs, waits
 	case !b.enter(ip):
 		return nil, preparing, waits
 	}

@@ -157,6 +157,15 @@ func TestBoards(t *testing.T) {
 		t.Errorf("by its new name it is at %v, %v", ip, found)
 	}
 
+	// Who asks in its name what it boots does not end that: its firmware looks for an address first.
+	if _, got := asks("127.0.0.2"); !strings.Contains(got, "\necho walt: the system that it booted still runs; it asks again") {
+		t.Errorf("while it runs it is to do %q", got)
+	}
+	f.Report(c, netboottest.ReportOf(i, instructions.Init))
+	f.Report(c, netboottest.ReportOf(i, instructions.Init, instructions.Up))
+	f.Hears("bench up at 127.0.0.2:22")
+	host(dhcp.Client{MAC: one.MAC, Class: "PXEClient:Arch:00000:UNDI:002001", Arch: []uint16{0}, Discovers: true})
+
 	// What it cannot boot is said in words that iPXE does not take for its own.
 	f.Choose("one", "hollow")
 	_, got := asks("127.0.0.2")

@@ -94,7 +94,7 @@ func (b *boards) romBoot(ctx context.Context, r *rom, d nodes.Device, ip netip.A
 func (b *boards) romBegins(ctx context.Context, d nodes.Device, ip netip.Addr) (*netboot.Fetched, error) {
 	made, why, _ := b.next(ctx, d, ip)
 	if made == nil {
-		if why == preparing {
+		if why == preparing || why == runs {
 			return nil, tftp.ErrLater
 		}
 		b.Boots.Complain(ip, "a board cannot boot yet", "device", d.Name, "why", why)

@@ -77,7 +77,8 @@ func TestUBoot(t *testing.T) {
 	}
 	hosts, _ := f.serves(nil, segment, devices)
 	files := hosts.(tftp.Files)
-	if h, ok := hosts.Host(t.Context(), dhcp.Client{MAC: one.MAC, Class: "U-Boot.armv8", Arch: []uint16{22}}); !ok || h.Loader != "boot.scr.uimg" || devices[one.MAC].Model != "" {
+	uboot := dhcp.Client{MAC: one.MAC, Class: "U-Boot.armv8", Arch: []uint16{22}}
+	if h, ok := hosts.Host(t.Context(), uboot); !ok || h.Loader != "boot.scr.uimg" || devices[one.MAC].Model != "" {
 		t.Errorf("it gets %+v, %v, and is %q", h, ok, devices[one.MAC].Model)
 	}
 	other := hostOf(t, hosts, "52:54:00:00:00:03")
@@ -194,7 +195,9 @@ func TestUBoot(t *testing.T) {
 		t.Errorf("when its agent has come it gets %.40q", got)
 	}
 
-	// What it cannot boot is said there, too.
+	// What it cannot boot is said there, too, when its firmware has looked for an address.
+	shows("the system that it booted still runs", "5")
+	hosts.Host(t.Context(), uboot)
 	d.Model = "rpi-2-b"
 	devices[one.MAC] = d
 	const why = "the image cannot boot a machine: the kernel /boot/vmlinuz-6.1.0 is for arm64, not for arm"
