@@ -77,3 +77,12 @@ func TestEmptyDocuments(t *testing.T) {
 		}
 	}
 }
+
+// Lengths of time are seconds with three digits, and no more.
+func TestSeconds(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0", 1527 * time.Millisecond: "1.527", 2844999999: "2.845", 14241 * time.Millisecond: "14.241", time.Hour: "3600"} {
+		if b, err := json.Marshal(seconds(d)); err != nil || string(b) != want {
+			t.Errorf("%v is %s, %v; want %s", d, b, err, want)
+		}
+	}
+}

@@ -99,4 +99,6 @@ func newSpread(step string, s nodes.Spread) StepSpread {
 }
 
 // seconds is a length of time, to a thousandth.
-func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}

@@ -131,19 +131,22 @@ func deviceShow(ctx context.Context, c *Call) error {
 	for _, d := range first {
 		before = append(before, []string{d.Name, d.Type, "-", "-", orDash(d.IP), "-", "-", d.State})
 	}
-	why, err := nodesTable(c, []string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, before, found.Outline(ctx), found.Each(ctx),
+	var why troubles
+	err = tabled(c, []string{"NAME", "TYPE", "MODEL", "MAC", "IP", "SWITCH", "PORT", "STATE"}, before, found.Outline(ctx), found.Each(ctx),
 		func(row []string, d *nodes.DeviceStatus) []string {
+			port := "-"
+			if d.Port.Number != 0 {
+				port = portLabel(d.Port.Number, &d.PortName)
+			}
+			return append(row, string(d.Name), string(d.Kind), cmp.Or(string(d.Model), "-"), cmp.Or(string(d.MAC), "-"), cmp.Or(d.IP(), "-"), cmp.Or(string(d.Switch), "-"), port, state(d)+lastStep(d.Status, now))
+		}, func(d *nodes.DeviceStatus) {
+			why.add(d)
 			if d.Reports != "" && len(others) < fault.MostNames {
 				others = append(others, fmt.Sprintf("%s, a %s, reports itself as %s.", d.Name, d.Model, d.Reports))
 			}
 			if d.Becomes != "" && len(others) < fault.MostNames {
 				others = append(others, fmt.Sprintf("%s, a %s, becomes a %s if it is free when that is here; %s.", d.Name, d.Model, d.Becomes, c.downloadFor(d.Becomes, jobs)))
 			}
-			port := "-"
-			if d.Port.Number != 0 {
-				port = portLabel(d.Port.Number, &d.PortName)
-			}
-			return append(row, string(d.Name), string(d.Kind), cmp.Or(string(d.Model), "-"), cmp.Or(string(d.MAC), "-"), cmp.Or(d.IP(), "-"), cmp.Or(string(d.Switch), "-"), port, state(d)+lastStep(d.Status, now))
 		})
 	if err != nil {
 		return err

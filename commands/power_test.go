@@ -192,15 +192,15 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node config rpi-1 boot.timeot", status: StatusUsage,
-			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader\n",
+			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader, boot.root, boot.rescue, ram.overlay\n",
 		},
 		{
 			user: "bob", line: "device config rpi-1 poe.port=1:1.1", status: StatusUsage,
-			stderr: "walt: unknown setting \"poe.port\"\n  allowed are model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader\n",
+			stderr: "walt: unknown setting \"poe.port\"\n  allowed are model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader, boot.root, boot.rescue, ram.overlay\n",
 		},
 		{
 			user: "bob", line: "device config rpi-1,sw-1 poe.port=1:1.1", status: StatusUsage,
-			stderr: "walt: unknown setting \"poe.port\"\n  did you mean poe.ports?\n  allowed are type, model" + settingsOfSwitches[len("type"):] + ", boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader\n",
+			stderr: "walt: unknown setting \"poe.port\"\n  did you mean poe.ports?\n  allowed are type, model" + settingsOfSwitches[len("type"):] + ", boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader, boot.root, boot.rescue, ram.overlay\n",
 		},
 		{
 			user: "bob", line: "device config nothing poe.port=1:1.1", status: StatusUsage,
@@ -208,7 +208,7 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node config rpi-1,pc-1 cpu.cores", status: StatusFailed,
-			stderr: "walt: rpi-1, which is a node, has no setting cpu.cores; nothing changed\n  it has model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader\n",
+			stderr: "walt: rpi-1, which is a node, has no setting cpu.cores; nothing changed\n  it has model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader, boot.root, boot.rescue, ram.overlay\n",
 		},
 		{
 			user: "bob", line: "node config pc-1 cpu.cores=2 --json",
@@ -279,7 +279,7 @@ func TestConfig(t *testing.T) {
 		{user: "carol", line: "node config sw-1", status: StatusFailed, stderr: "walt: not a node: sw-1\n  see what each device is with: device show\n"},
 		{
 			user: "carol", line: "node config rpi-1,pc-1 ram=1G", status: StatusFailed,
-			stderr: "walt: rpi-1, which is a node, has no setting ram; nothing changed\n  it has model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader\n",
+			stderr: "walt: rpi-1, which is a node, has no setting ram; nothing changed\n  it has model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, boot.loader, boot.root, boot.rescue, ram.overlay\n",
 		},
 		{
 			user: "bob", line: "power show",

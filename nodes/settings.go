@@ -23,15 +23,19 @@ type Settings struct {
 	// needs it. Of devices that are neither virtual nor switches.
 	ReplyDelay *time.Duration `json:"reply_delay,omitempty"`
 
+	// Console is that of the kernels of boards and PCs; "" where that is known.
+	Console string `json:"console,omitempty"`
+
 	// Of virtual nodes.
 	BootDelay time.Duration `json:"boot_delay,omitzero"`
 	RAM       int           `json:"ram,omitzero"` // MiB; it and Cores are for machines, simulated nodes ignore them
 	Cores     int           `json:"cores,omitzero"`
-	Loader    Loader        `json:"loader,omitempty"`
-	Root      RootKind      `json:"root,omitempty"`
-	Console   string        `json:"console,omitempty"` // of boards and PCs: that of their kernels; "" where that is known
-	Rescue    bool          `json:"rescue,omitempty"`  // its boots stop before the root is mounted
-	Overlay   string        `json:"overlay,omitempty"` // what a machine may write, as 512M, or as 60% of the memory that its image leaves
+
+	// Of machines, virtual and others.
+	Loader  Loader   `json:"loader,omitempty"`
+	Root    RootKind `json:"root,omitempty"`
+	Rescue  bool     `json:"rescue,omitempty"`  // its boots stop before the root is mounted
+	Overlay string   `json:"overlay,omitempty"` // what it may write, as 512M, or as 60% of the memory that its image leaves
 }
 
 // Loader is how the kernel of a virtual machine comes into its memory, or what a PC loads
@@ -145,6 +149,7 @@ var settings = slices.Concat(
 	settingsOf(boardSettings, isBoard, func(s *subject) *Settings { return &s.set }),
 	[]setting{loaderSetting},
 	settingsOf(virtualSettings, isVirtual, func(s *subject) *Settings { return &s.set }),
+	settingsOf(rootSettings, isNode, func(s *subject) *Settings { return &s.set }),
 )
 
 // settingsOf makes settings of what is part of a subject settings of subjects.
@@ -300,6 +305,10 @@ var virtualSettings = []power.Setting[Settings]{
 			return err
 		},
 	},
+}
+
+// rootSettings are about the root file system of machines; simulated nodes ignore them.
+var rootSettings = []power.Setting[Settings]{
 	{
 		Key: "boot.root", Allowed: "auto, nfs or ram",
 		Get: func(s *Settings) string { return cmp.Or(string(s.Root), "auto") },
