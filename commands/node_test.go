@@ -66,7 +66,12 @@ func TestCannotBoot(t *testing.T) {
 	lab := newTestLab(t)
 	lab.ok("bob", "node acquire pc-1,rpi-1")
 	lab.nodes.Failed("pc-1", fault.Failedf("its content is damaged"))
+	lab.nodes.Failed("rpi-2", fault.Failedf("it booted from its own disk"))
 	lab.tell([]step{
+		{
+			user: "bob", line: "node wait rpi-2", status: StatusFailed,
+			stderr: "walt: rpi-2 cannot boot: it booted from its own disk\n  when that is mended, start again with: node reboot rpi-2\n  or, where the server has no means to do so, switch off and on by hand\n",
+		},
 		{
 			user: "bob", line: "node wait pc-1", status: StatusFailed,
 			stderr: "walt: pc-1 cannot boot: its content is damaged\n  when that is mended, start again with: node reboot pc-1\n",

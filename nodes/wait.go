@@ -249,8 +249,11 @@ func cannotBoot(failed []DeviceStatus) error {
 		what = append(what, fault.Few(r.Nodes)+" cannot boot: "+r.Why)
 		names = append(names, r.Nodes...)
 	}
-	return fault.Failedf("%s", strings.Join(what, "; ")).
-		WithHint("when that is mended, start again with: node reboot %s", strings.Join(names, ","))
+	hint := "when that is mended, start again with: node reboot " + strings.Join(names, ",")
+	if slices.ContainsFunc(failed, func(d DeviceStatus) bool { return !d.Virtual() }) {
+		hint += "\nor, where the server has no means to do so, switch off and on by hand"
+	}
+	return fault.Failedf("%s", strings.Join(what, "; ")).WithHint("%s", hint)
 }
 
 // wokenAtOnce is how many nodes are woken in one transaction: they are far from too many.
