@@ -187,8 +187,8 @@ func (c *Call) stateOf(d *nodes.DeviceStatus, jobs []images.Job) string {
 	if how := c.downloadFor(d.Model, jobs); how != "" {
 		return how
 	}
-	if told := c.Lab.ArchOf(d.MAC); told != "" {
-		return "no model known, firmware of " + string(told)
+	if d.Arch != "" {
+		return "no model known, firmware of " + d.Arch.String()
 	}
 	return "no model known"
 }

@@ -62,7 +62,7 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 	d, here, err := l.Device(ctx, a.MAC)
 	if here {
 		l.wakes(d)
-		l.firmwareTells(a)
+		d = l.firmwareTells(ctx, d, a)
 	}
 	if err != nil || here && (a.Model == "" || d.Model != "" || d.Kind != Unknown) {
 		return d, err
@@ -79,19 +79,32 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 	if err != nil {
 		return Device{}, err
 	}
-	d, err = l.Register(ctx, journal.Server, Announcement{Name: name, MAC: a.MAC, Model: a.Model, Stranger: true})
+	d, err = l.Register(ctx, journal.Server, Announcement{Name: name, MAC: a.MAC, Model: a.Model, Arch: a.Arch, Stranger: true})
 	if err != nil { // perhaps it was quicker than itself, or somebody took the name: it asks again
 		return Device{}, fmt.Errorf("register %s: %w", name, err)
 	}
-	l.firmwareTells(a)
 	return d, nil
 }
 
-// firmwareTells notes what kind of machine the firmware of a device is for.
-func (l *Lab) firmwareTells(a Arrival) {
-	if a.Arch != "" {
-		l.archs.Store(a.MAC, a.Arch)
+// firmwareTells notes what kind of machine the firmware of a known device is for, when
+// nobody knows: a device that told something else each time would have each written.
+func (l *Lab) firmwareTells(ctx context.Context, d Device, a Arrival) Device {
+	if a.Arch == "" || d.Arch != "" || d.Virtual() {
+		return d
 	}
+	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
+		is, here, err := devices.Find(tx, string(d.Name))
+		if err != nil || !here || is.MAC != a.MAC {
+			return err
+		}
+		is.Arch = a.Arch
+		d = is
+		return devices.Put(tx, string(d.Name), is)
+	})
+	if err != nil && ctx.Err() == nil {
+		l.Log.Error("note what the firmware of a device is for", "device", d.Name, "err", err)
+	}
+	return d
 }
 
 // entrance counts the devices that are being registered: many may come at the same moment.

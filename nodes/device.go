@@ -34,6 +34,8 @@ type Device struct {
 	Kind  Kind         `json:"kind"`
 	Model images.Model `json:"model,omitempty"` // "" until it announced one
 	Host  HostKind     `json:"host,omitempty"`
+	// Arch is what its firmware told first; "" when it did not tell.
+	Arch Arch `json:"arch,omitempty"`
 	// Reports is the model that a board says that it is, when that is another one.
 	Reports images.Model `json:"reports,omitempty"`
 	// Becomes is the model that a user set of a free node, while the default image of that

@@ -62,7 +62,6 @@ type Lab struct {
 	unnoted  unnoted
 	visitors remote.Visitors
 	offers   offers
-	archs    sync.Map               // of MAC addresses: what firmware told, see ArchOf
 	tests    sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits   atomic.Pointer[Limits] // nil: none
 	found    chan struct{}          // see Found

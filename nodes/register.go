@@ -22,6 +22,7 @@ type Announcement struct {
 	MAC   ethernet.MAC
 	Model images.Model // "" when it has not told
 	Host  HostKind
+	Arch  Arch // of its firmware; "" when that has not told
 	// Stranger says that nobody told of it but itself.
 	Stranger bool
 }
@@ -89,7 +90,7 @@ func (l *Lab) add(tx state.Tx, actor journal.Actor, a Announcement) (Device, err
 // admit checks that an announced device is new, or is the one that is known
 // under its name and address and lacked only its model.
 func (l *Lab) admit(tx state.Tx, actor journal.Actor, a Announcement) (Device, error) {
-	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host, Stranger: a.Stranger}
+	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host, Arch: a.Arch, Stranger: a.Stranger}
 	holder, _, err := macs.Find(tx, string(a.MAC))
 	if err != nil {
 		return fresh, err
@@ -210,7 +211,6 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, which func(state.Reader)
 	}
 	for _, d := range gone {
 		l.unplug(d, fault.Failedf("%s was removed", d.Name))
-		l.archs.Delete(d.MAC)
 		if !d.Virtual() && l.Agents != nil {
 			l.Agents.Gone(d.MAC)
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/power"
@@ -92,7 +91,7 @@ func (c *change) becomes(d Device, def images.Image) error {
 // canBe returns a fault when the firmware of a device told that it is no machine of the
 // model that it is to be.
 func (l *Lab) canBe(d Device) error {
-	told := l.ArchOf(d.MAC)
+	told := d.Arch
 	if told == "" || l.Platforms == nil {
 		return nil
 	}
@@ -104,17 +103,32 @@ func (l *Lab) canBe(d Device) error {
 		WithHint("see what is known of it with: device show %s", d.Name)
 }
 
-// Arch is the kind of machines that a firmware is for, in words for users, as far as
-// it tells; "" when it does not.
+// Arch is the kind of machines that a firmware is for, as far as it tells; "" when it does
+// not.
 type Arch string
 
 // The kinds of machines, as firmware tells them.
 const (
-	X86   Arch = "PCs (x86)"
-	ARM   Arch = "ARM with 32 bits"
-	ARM64 Arch = "ARM with 64 bits"
-	RISCV Arch = "RISC-V with 64 bits"
+	X86   Arch = "x86"
+	ARM   Arch = "arm" // with 32 bits
+	ARM64 Arch = "arm64"
+	RISCV Arch = "riscv64"
 )
+
+// String is in words for users.
+func (a Arch) String() string {
+	switch a {
+	case X86:
+		return "PCs (x86)"
+	case ARM:
+		return "ARM with 32 bits"
+	case ARM64:
+		return "ARM with 64 bits"
+	case RISCV:
+		return "RISC-V with 64 bits"
+	}
+	return string(a)
+}
 
 // runs reports whether machines with the firmware may run a platform.
 func (a Arch) runs(platform string) bool {
@@ -130,12 +144,4 @@ func (a Arch) runs(platform string) bool {
 		return arch == "riscv64"
 	}
 	return true
-}
-
-// ArchOf is what the firmware of a device told since the server started, "" if it did
-// not.
-func (l *Lab) ArchOf(mac ethernet.MAC) Arch {
-	told, _ := l.archs.Load(mac)
-	a, _ := told.(Arch)
-	return a
 }

@@ -160,18 +160,27 @@ func TestModelThatDoesNotFit(t *testing.T) {
 		ARM64: "rpi-3-b own",
 		RISCV: "own",
 	} {
+		_, err := l.Met(t.Context(), Arrival{MAC: macOf("of " + string(arch))})
+		ok(t, err)
 		d, err := l.Met(t.Context(), Arrival{MAC: macOf("of " + string(arch)), Arch: arch})
 		ok(t, err)
+		if arch != "" {
+			_, err = l.Met(t.Context(), Arrival{MAC: d.MAC, Arch: X86}) // who pretends to be it
+			ok(t, err)
+		}
 		var can []string
 		for _, m := range []string{"pc-x86-64", "pc-x86-32", "rpi-3-b", "rpi-2-b", "own"} {
 			if err := l.told(t, d.Name, m); err == nil {
 				can = append(can, m)
 			} else {
-				wantFault(t, err, fault.Failed, "cannot be a "+m, string(arch), "device show "+string(d.Name))
+				wantFault(t, err, fault.Failed, "cannot be a "+m, arch.String(), "device show "+string(d.Name))
 			}
 		}
 		if got := strings.Join(can, " "); got != fits {
 			t.Errorf("firmware of %q: it can be %q, want %q", arch, got, fits)
+		}
+		if d := l.device(t, d.Name); d.Arch != arch { // which a server knows that is started anew
+			t.Errorf("kept is %+v", d)
 		}
 	}
 }
