@@ -41,6 +41,7 @@ type Node struct {
 	Note *string    `json:"note"` // of its owner; null: none
 
 	Mates []auth.Name `json:"mates"` // whom its owner shares it with; "all" is everybody
+	Until *time.Time  `json:"until"` // when the server releases it; null: nobody said
 
 	*Boot // of a node that is asked for by its name alone
 }
@@ -105,7 +106,7 @@ func NewNode(n *nodes.DeviceStatus) Node {
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		Reason: orNull(n.Why), Step: orNull(n.Step.Word()), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
-		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...),
+		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...), Until: orNull(said.Until),
 	}
 }
 
@@ -184,6 +185,7 @@ type Change struct {
 	Changed  bool       `json:"changed"`        // false: it booted that image already and was left alone
 	Reboot   string     `json:"reboot"`         // "ok", "skipped", "none" (the server has no means to), or why it failed; of "node on" and "node off" what came of that
 	Reason   *string    `json:"reboot_reason"`  // why the reboot failed; null: it did not
+	Until    *time.Time `json:"until,omitzero"` // when the server releases it, if that is said
 }
 
 // NewChanges makes a document of what one command did.
@@ -192,7 +194,7 @@ func NewChanges(r nodes.Result) Changes {
 	for _, ch := range r.Changes {
 		doc.Nodes = append(doc.Nodes, Change{
 			Name: ch.Node, Owner: ownerOrNull(ch.Image.User), Image: ch.Image, Previous: ownerOrNull(ch.Previous),
-			Changed: ch.Changed, Reboot: ch.Reboot.String(), Reason: orNull(ch.Reboot.Reason),
+			Changed: ch.Changed, Reboot: ch.Reboot.String(), Reason: orNull(ch.Reboot.Reason), Until: orNull(ch.Until),
 		})
 	}
 	for _, img := range r.Cloned {

@@ -357,6 +357,6 @@ func (c *Call) showRestarted(restarts []images.Restart) error {
 		ch := nodes.Change{Node: nodes.Name(r.Node), Image: r.Image, Reboot: nodes.Reboot{Outcome: nodes.RebootOutcome(r.Outcome), Reason: r.Reason}}
 		changes = append(changes, ch)
 	}
-	c.showChanges(changes)
+	c.showChanges(changes, c.describeChange)
 	return failedReboots(changes)
 }

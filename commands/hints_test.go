@@ -117,6 +117,7 @@ var hintCases = []hintCase{
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node ask rpi-1"},
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node give rpi-1 bob"},
 	{user: "bob", line: "node acquire --any 40"},
+	{user: "bob", line: "node extend rpi-1 1h"},
 	{user: "bob", line: "node acquire --any 1 --model nothing-like-it"},
 	{before: []string{"bob image show"}, user: "bob", line: "node boot pc-1 rpi-3-b-default"},
 	{before: []string{"bob image show"}, user: "bob", line: "node boot pc-1 nothing-like-it"},
@@ -278,6 +279,8 @@ var metElsewhere = []string{
 	"all the same with: image load --platform",        // TestLoadVariant
 	"say which of them: image load",                   // TestImageLoad
 	"send it instead: docker save",                    // only on a terminal
+	"take it again with: node acquire %s",             // a story has it
+	"; to go on: node extend %s 1h",                   // TestExtend
 	"remove those that are not used: user remove-key", // as where FINGERPRINT is unknown
 	"a node that is no machine: node create NAME",     // TestWhatVirtualNodesAre
 	"is one too, but has no key that is valid: user",  // TestLastAdministratorWhoCanLogIn

@@ -26,9 +26,10 @@ func TestAlike(t *testing.T) {
 		}
 		return all
 	}
+	c := &Call{Session: &Session{User: "bob"}}
 	lines := func(n int) (all []string) {
-		for _, some := range alike("bob", changes(n)) {
-			all = append(all, strings.Join(some.nodes, ",")+" "+describeChange("bob", some.change, len(some.nodes) > 1))
+		for _, some := range alike(changes(n), c.describeChange) {
+			all = append(all, strings.Join(some.nodes, ",")+" "+c.describeChange(some.change, len(some.nodes) > 1))
 		}
 		return all
 	}

@@ -52,6 +52,17 @@ ends that in between says how to go on.`,
 		Args: []Arg{ownArg}, Flags: changes,
 		Run: nodeRelease,
 	}, {
+		Path: "node extend", Short: "set anew when your nodes are released", Topic: "sharing",
+		Long: `Adds a length of time to the end that the hold of each node has; nodes without
+an end keep none. --until sets the end, also an earlier one, and to nodes that
+have none. "never", for D or for T, takes the end away.`,
+		Args: []Arg{{Name: setArg.Name, Complete: completeOwn}, {Name: "D", Optional: true}},
+		Flags: []Flag{
+			{Name: "until", Value: "T", Usage: "the server releases them then, as at 18:00, or never"},
+			namesFlag, jsonFlag,
+		},
+		Run: nodeExtend,
+	}, {
 		Path: "node boot", Also: []string{"node deploy"}, Short: "make nodes boot an image of yours", Topic: "node-ownership",
 		Long: `The nodes reboot on an image of your working set, and so are yours; or on their
 default image, with the word "default", and so are free. Nodes of others are

@@ -38,6 +38,9 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		add("written", fmt.Sprintf("%s of %s", size(d.Written), size(d.Room)))
 	}
 	add("reason", d.Why)
+	if until := d.Remarks().Until; !until.IsZero() {
+		add("until", c.instant(until)+" ("+in(c.Now(), until)+")")
+	}
 	add("job", string(d.Remarks().Job))
 	add("note", d.Remarks().Note)
 	if mates := d.Remarks().Mates; len(mates) > 0 {

@@ -58,6 +58,8 @@ func (c *Call) some() (some nodes.Some, err error) {
 
 // remarkFlags are what commands that make nodes the user's have others know of them.
 var remarkFlags = []Flag{
+	{Name: "for", Value: "D", Usage: "the server releases them after this long, as in 90m or 2h"},
+	{Name: "until", Value: "T", Usage: "the server releases them then, as at 18:00, or never"},
 	{Name: "job", Value: "ID", Usage: "for this job, as a run of CI: job:ID is the set of them"},
 	{Name: "note", Value: "WORD", Usage: "with a note for others; of several words by \"node note\""},
 }
@@ -69,7 +71,10 @@ func (c *Call) remarks() (r nodes.Remarks, err error) {
 			return r, err
 		}
 	}
-	r.Note, err = nodes.ParseNote(c.option("note"))
+	if r.Note, err = nodes.ParseNote(c.option("note")); err != nil {
+		return r, err
+	}
+	r.End, err = c.end()
 	return r, err
 }
 
@@ -86,7 +91,9 @@ func nodeBoot(ctx context.Context, c *Call) error {
 	}
 	verb := "Take"
 	if c.arg(1) == "default" {
-		verb = "Free"
+		if verb = "Free"; c.given("for") || c.given("until") {
+			return c.withUsage(fault.Usagef("node boot: a free node has no end: --for and --until go with an image of yours"))
+		}
 	} else if err := c.checkImage(ctx, c.arg(1)); err != nil {
 		return err
 	}
@@ -156,14 +163,17 @@ func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
 		})
 		return failedReboots(r.Changes)
 	}
-	c.showChanges(r.Changes)
+	c.showChanges(r.Changes, c.describeChange)
 	return failedReboots(r.Changes)
 }
 
+// describes words a change of a node, or of each of several.
+type describes func(ch nodes.Change, several bool) string
+
 // showChanges tells what became of nodes.
-func (c *Call) showChanges(changes []nodes.Change) {
-	for _, some := range alike(c.User, changes) {
-		c.say("%s %s", fault.Few(some.nodes), describeChange(c.User, some.change, len(some.nodes) > 1))
+func (c *Call) showChanges(changes []nodes.Change, describe describes) {
+	for _, some := range alike(changes, describe) {
+		c.say("%s %s", fault.Few(some.nodes), describe(some.change, len(some.nodes) > 1))
 	}
 }
 
@@ -178,7 +188,7 @@ type changed struct {
 }
 
 // alike returns the changes that are shown, in the order of the first node of each.
-func alike(me auth.Name, changes []nodes.Change) (all []*changed) {
+func alike(changes []nodes.Change, describe describes) (all []*changed) {
 	if len(changes) <= manyLines {
 		for _, ch := range changes {
 			all = append(all, &changed{ch, []string{string(ch.Node)}})
@@ -187,7 +197,7 @@ func alike(me auth.Name, changes []nodes.Change) (all []*changed) {
 	}
 	same := map[string]*changed{}
 	for _, ch := range changes {
-		what := describeChange(me, ch, false)
+		what := describe(ch, false)
 		if same[what] == nil {
 			same[what] = &changed{change: ch}
 			all = append(all, same[what])
@@ -199,16 +209,20 @@ func alike(me auth.Name, changes []nodes.Change) (all []*changed) {
 
 // describeChange tells whose a node, or each of several, is now, what it boots and
 // how its reboot went.
-func describeChange(me auth.Name, ch nodes.Change, several bool) string {
+func (c *Call) describeChange(ch nodes.Change, several bool) string {
 	is, boots, its, it, images, runs := "is", "boots", "its", "it", "image", "it runs"
 	if several {
 		is, boots, its, it, images, runs = "are", "boot", "their", "them", "images", "they run"
 	}
-	what := is + " yours and " + boots + " " + ch.Image.Short()
+	yours := " yours"
+	if !ch.Until.IsZero() {
+		yours += " until " + c.instant(ch.Until)
+	}
+	what := is + yours + " and " + boots + " " + ch.Image.Short()
 	switch ch.Image.User {
 	case auth.Nobody:
 		what = is + " free and " + boots + " " + its + " default " + images
-	case me:
+	case c.User:
 	default:
 		what = fmt.Sprintf("%s %s's and %s walt:%s", is, ch.Image.User, boots, ch.Image)
 	}

@@ -41,6 +41,9 @@ func nodeShow(ctx context.Context, c *Call) error {
 		return nil
 	}
 	heading, cells := []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, c.nodeCells(c.Now())
+	if found.Says(func(r *nodes.Remarks) bool { return !r.Until.IsZero() }) {
+		heading, cells = append(heading, "UNTIL"), c.withUntil(cells)
+	}
 	if found.Says(func(r *nodes.Remarks) bool { return r.Note != "" }) {
 		heading, cells = append(heading, noteColumn), withNote(cells)
 	}
@@ -66,6 +69,17 @@ func (c *Call) nodeCells(now time.Time) func([]string, *nodes.Glance) []string {
 	return func(row []string, n *nodes.Glance) []string {
 		cells := same(n.Traits)
 		return append(row, string(n.Name), cells.owner, cells.model, cells.of, string(n.State), cells.image, since(n.Since))
+	}
+}
+
+// withUntil appends to the cells of a node when its hold ends.
+func (c *Call) withUntil(cells func([]string, *nodes.Glance) []string) func([]string, *nodes.Glance) []string {
+	return func(row []string, n *nodes.Glance) []string {
+		until := ""
+		if n.Said != nil {
+			until = c.instant(n.Said.Until)
+		}
+		return append(cells(row, n), until)
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync"
 	"time"
 
 	"walt/auth"
 	"walt/fault"
+	"walt/nodes"
 )
 
 // Session is one channel of one connection: who types, and where the answers
@@ -26,6 +28,8 @@ type Session struct {
 	// not manage keys, or it could make itself one without.
 	Restricted bool
 	Client     netip.Addr // where the connection comes from
+
+	Zone *time.Location // of the user's clock; nil: as the server's
 
 	In  io.Reader // what the client sends, until it ends it
 	Out io.Writer // results
@@ -83,8 +87,15 @@ func (a *App) Welcome(ctx context.Context, s *Session) {
 	}
 }
 
-// Notices shows the user what comes up until ctx ends.
+// Notices shows the user what comes up until ctx ends, also which holds end soon.
 func (a *App) Notices(ctx context.Context, s *Session, show func(text string)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var warnings sync.WaitGroup
+	warnings.Go(func() { // ends with ctx
+		a.Lab.Warnings(ctx, s.User, func(w nodes.Warning) { show(a.fit(s, s.warning(a.Now(), w))) })
+	})
+	defer warnings.Wait()
+	defer cancel()
 	return a.Journal.Notices(ctx, string(s.User), func(text string) { show(a.fit(s, clean(text))) })
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"walt/auth"
 	"walt/consent"
@@ -33,8 +34,12 @@ type Change struct {
 	Digest   string     // of that image, when it was told to boot it
 	Previous auth.Name  // owner before
 	Changed  bool       // false: it booted that image already and was left alone
+	Until    time.Time  // when the server releases it, UTC; zero: never
 	Reboot   Reboot
 }
+
+// last is the last of the changes.
+func (r *Result) last() *Change { return &r.Changes[len(r.Changes)-1] }
 
 // KeptImage is an image that was there under the name of a clone, with other content
 // than the default image.
@@ -55,6 +60,8 @@ type change struct {
 	advice  string         // what to do when it is too much for one command; "": name fewer nodes
 	stay    bool           // do not restart them: what they run stays the same
 	remarks Remarks        // on what becomes, or stays, the user's
+	because string         // the reason of it all, for the log; "": none but that the actor wanted it
+	at      time.Time      // from when on the holds of the command count; zero: no hold did yet
 	instead string         // a hint for who would have machines boot what they cannot; "": what they can
 
 	enrolled []Device // that were not known as nodes before
@@ -185,7 +192,11 @@ func (c *change) move(d Device, needed bool, why string) error {
 func (c *change) restart(ctx context.Context) error {
 	for _, m := range c.moved {
 		if c.lab.visitors.Any(string(m.Name)) { // visit looks after those who come later
-			c.lab.visitors.Evict(string(m.Name), m.Owner(), changedHands(m.Name))
+			why := changedHands(m.Name)
+			if c.because == holdEnded {
+				why = fault.Failedf("the hold of %s ended", m.Name).WithHint("take it again with: node acquire %s", m.Name)
+			}
+			c.lab.visitors.Evict(string(m.Name), m.Owner(), why)
 		}
 	}
 	if c.stay {

@@ -40,6 +40,9 @@
 //	               images, and the restarts that follow its commit
 //	images.go      what package images asks for when the content of a name changes;
 //	               the free node that boots a new default image before the others
+//	hold.go        until when a node is its owner's
+//	warning.go     what its owner is told before that is over
+//	ending.go      and its release then
 //	removeuser.go  what becomes of the nodes and images of a user who leaves
 //
 // What is a node doing?

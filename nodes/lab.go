@@ -64,9 +64,11 @@ type Lab struct {
 	offers   offers
 	tests    sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits   atomic.Pointer[Limits] // nil: none
-	found    chan struct{}          // see Found
-	seen     sync.Once              // of closing it
-	works    sync.WaitGroup         // what goes on though nobody waits for it, each for a limited time
+	holds    atomic.Pointer[Holds]  // nil: the zero Holds
+	warned   warned
+	found    chan struct{}  // see Found
+	seen     sync.Once      // of closing it
+	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
 }
 
 // New returns the lab; Run makes it live.
@@ -132,10 +134,11 @@ func (l *Lab) Run(ctx context.Context) error {
 		l.start(*d, 0, cause{})
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run} { // of what this server sees
+	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run, l.warnOfEnds} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
 	}
 	g.Go(func() error { return l.startMachines(ctx, machines, startTurns()) })
+	g.Go(func() error { return l.Duties.Hold(ctx, "holds", l.endHolds) })
 	err = g.Wait()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 	defer cancel()

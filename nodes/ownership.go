@@ -211,21 +211,31 @@ func (c *change) assignImage(d Device, img images.Image) error {
 		}
 		c.told.Tell(string(previous), string(d.Name), c.notice(ref, note))
 	}
-	c.told.Record(e)
+	if c.because != "" {
+		e.Detail += ", " + c.because
+	}
 	was := d
 	d.Image = ref
 	if !d.Free() {
-		d.say(d.Remarks().over(c.remarks))
+		d.say(c.said(d, previous != ref.User))
+		if until := d.Hold(); !until.IsZero() && previous != ref.User {
+			e.Detail += ", until " + untilInLog(until)
+		}
 	}
+	c.result.last().Until = d.Hold()
+	c.told.Record(e)
 	return c.made(errors.Join(c.move(d, true, why), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d)))
 }
 
 // remark adds the remarks of the command to a node that stays what it is.
 func (c *change) remark(d Device) error {
+	if !d.Free() && !c.remarks.empty() {
+		d.say(c.said(d, false))
+	}
+	c.result.last().Until = d.Hold()
 	if d.Free() || c.remarks.empty() {
 		return nil
 	}
-	d.say(d.Remarks().over(c.remarks))
 	return devices.Put(c.tx, string(d.Name), d)
 }
 
@@ -251,6 +261,9 @@ func (c *change) notice(ref images.Ref, noted string) journal.Notice {
 	noted = quoted(", of which you noted ", noted)
 	switch ref.User {
 	case auth.Nobody:
+		if c.because == holdEnded {
+			return endNotice
+		}
 		return journal.Notice{
 			One:     who + " gave your node %s back" + noted + ": it is free and boots its default image",
 			Several: who + " gave %s back" + noted + ", which are free and boot their default images",

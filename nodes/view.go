@@ -29,13 +29,15 @@ type view struct {
 	models map[images.Model]int    // how many nodes each has
 	// switches are the names of those by their MAC, and of what may yet become one.
 	switches map[ethernet.MAC]Name
-	pool     *pool       // the free nodes
-	age      int         // counts the commits that changed something
-	lent     atomic.Bool // all is held by others, too: it is copied before it changes
+	pool     *pool         // the free nodes
+	ending   []*Device     // those whose hold has an end, those first that end first
+	held     chan struct{} // closed when that changes
+	age      int           // counts the commits that changed something
+	lent     atomic.Bool   // all is held by others, too: it is copied before it changes
 }
 
 func newView(s state.Store, p *pool) *view {
-	v := &view{pool: p}
+	v := &view{pool: p, held: make(chan struct{})}
 	v.Mirror = state.NewMirror(s, devices, v.apply)
 	return v
 }
@@ -72,6 +74,28 @@ func (v *view) apply(all bool, changes []state.Change[Device]) {
 	}
 }
 
+// byEnd orders those whose hold has an end.
+func byEnd(a, b *Device) int {
+	if order := a.Hold().Compare(b.Hold()); order != 0 {
+		return order
+	}
+	return byKey(a, b)
+}
+
+// ends returns the device if its hold has an end, else nil.
+func (d *Device) ends() *Device {
+	if d == nil || d.Hold().IsZero() {
+		return nil
+	}
+	return d
+}
+
+// reheld tells who waits for it that the ends of holds changed.
+func (v *view) reheld() {
+	close(v.held)
+	v.held = make(chan struct{})
+}
+
 // share has the device hold the same strings as others that say the same, and as what it
 // was before; nil is for nothing.
 func (d *Device) share(was *Device) {
@@ -99,6 +123,9 @@ func (v *view) arrange(fresh []Name) {
 		}
 	}
 	v.pool.fill(v.owned[auth.Nobody])
+	v.ending = v.which(func(d *Device) bool { return d.ends() != nil })
+	slices.SortFunc(v.ending, byEnd)
+	v.reheld()
 }
 
 // renew returns all devices in an order that before was in.
@@ -121,6 +148,10 @@ func (v *view) renew(before []*Device, fresh []Name, order func(a, b *Device) in
 // replace follows one device; nil is for none.
 func (v *view) replace(was, is *Device) {
 	v.pool.replace(was, is)
+	if was.ends() != nil || is.ends() != nil {
+		v.ending = exchange(v.ending, was.ends(), is.ends(), byEnd)
+		v.reheld()
+	}
 	if v.lent.Swap(false) {
 		v.all = slices.Clone(v.all)
 	}

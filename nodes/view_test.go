@@ -20,7 +20,8 @@ func checkView(t *testing.T, l testLab) {
 	t.Helper()
 	stored, err := state.Read(t.Context(), l.Store, everything)
 	ok(t, err)
-	fresh := &view{named: map[Name]*Device{}, pool: newPool()}
+	fresh := newView(l.Store, newPool())
+	fresh.named = map[Name]*Device{}
 	for _, d := range stored {
 		d.share(nil)
 		fresh.named[d.Name] = &d
@@ -44,6 +45,7 @@ func checkView(t *testing.T, l testLab) {
 			"owned":    maps.EqualFunc(v.owned, fresh.owned, same),
 			"switches": maps.Equal(v.switches, fresh.switches),
 			"models":   maps.Equal(v.models, fresh.models),
+			"ending":   same(v.ending, fresh.ending),
 		} {
 			if !is {
 				t.Errorf("the view has other devices than the store: %s", what)

@@ -1,0 +1,176 @@
+package nodes
+
+import (
+	"context"
+	"time"
+
+	"walt/consent"
+	"walt/ethernet"
+	"walt/fault"
+	"walt/journal"
+)
+
+const (
+	// holdGrace is for how long after the server started, or stood still, the holds go on
+	// that were there before: their owners could not extend them.
+	holdGrace = 5 * time.Minute
+	// holdsEvery is how often the clock is looked at while holds have an end: it may be set.
+	holdsEvery = 15 * time.Second
+	// holdsLate is how late that may be before the server is taken to have stood still, or
+	// its clock to have been set forward.
+	holdsLate = time.Minute
+	// endAgain is after how long the release of nodes is tried again that failed.
+	endAgain = 15 * time.Second
+	// endedAtOnce is how many nodes are released in one transaction at most.
+	endedAtOnce = 500
+)
+
+// endHolds releases nodes whose hold has ended, until ctx ends.
+func (l *Lab) endHolds(ctx context.Context) error {
+	var spared spared
+	before, pause := time.Time{}, time.Duration(0)
+	for {
+		now := l.Now()
+		if before.IsZero() || now.Round(0).Sub(before.Round(0))-pause > holdsLate {
+			if err := spared.renew(ctx, l.view, now); err != nil {
+				return ended(ctx, err)
+			}
+		}
+		due, next, changed, err := l.overdueHolds(ctx, now, &spared)
+		if err != nil {
+			return ended(ctx, err)
+		}
+		before, pause = now, next
+		if len(due) > 0 {
+			freed, err := l.release(ctx, due)
+			switch pause = 0; {
+			case err != nil && ctx.Err() == nil:
+				l.Log.Error("release nodes whose hold ended; it is tried again", "nodes", fewOf(due), "err", err)
+				changed, pause = nil, endAgain
+			case freed == 0: // somebody did it meanwhile
+				pause = time.Second
+			}
+			before = l.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// ended is no error when it comes from the end of ctx.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// spared are the holds that do not end for a while though they are over: when they do, by
+// the address of the node.
+type spared struct {
+	until map[ethernet.MAC]time.Time
+	since time.Time
+}
+
+// renew spares those from now on that end in the time of grace.
+func (s *spared) renew(ctx context.Context, v *view, now time.Time) error {
+	s.until, s.since = map[ethernet.MAC]time.Time{}, now
+	return v.Read(ctx, func() {
+		for _, d := range v.ending {
+			if d.Hold().After(now.Add(holdGrace)) {
+				return
+			}
+			s.until[d.MAC] = d.Hold()
+		}
+	})
+}
+
+// has reports whether the hold is spared. One that its owner changed meanwhile is not.
+func (s *spared) has(d *Device) bool {
+	until, is := s.until[d.MAC]
+	return is && until.Equal(d.Hold())
+}
+
+// overdueHolds returns nodes whose hold has ended, not too many; after how long to look
+// again, unless changed is closed before.
+func (l *Lab) overdueHolds(ctx context.Context, now time.Time, s *spared) (due []Name, pause time.Duration, changed <-chan struct{}, err error) {
+	if len(s.until) > 0 && now.Sub(s.since) >= holdGrace {
+		s.until = nil
+	}
+	pause = time.Hour
+	err = l.view.Read(ctx, func() {
+		changed = l.view.held
+		if len(l.view.ending) > 0 {
+			pause = holdsEvery
+		}
+		if len(s.until) > 0 {
+			pause = min(pause, holdGrace-now.Sub(s.since))
+		}
+		for _, d := range l.view.ending {
+			if left := d.Hold().Sub(now); left > 0 {
+				pause = min(pause, left)
+				return
+			}
+			if !s.has(d) {
+				due = append(due, d.Name)
+			}
+			if len(due) == endedAtOnce {
+				return
+			}
+		}
+	})
+	return due, pause, changed, err
+}
+
+// release frees those of the nodes whose hold has ended, and returns how many.
+func (l *Lab) release(ctx context.Context, some []Name) (freed int, err error) {
+	for len(some) > 0 {
+		var left []Device
+		c, err := l.commit(ctx, journal.Server, consent.Agreement{}, func(c *change) error {
+			c.because = holdEnded
+			over, err := c.overdue(some)
+			if err == nil {
+				left, err = c.freeSome(over)
+			}
+			return err
+		})
+		if err != nil {
+			return freed, err
+		}
+		freed += len(c.result.Changes)
+		l.works.Go(func() { _ = c.restart(ctx) }) // each restart has its limit; Run waits for them
+		some = nil
+		for _, d := range left {
+			some = append(some, d.Name)
+		}
+	}
+	return freed, nil
+}
+
+// overdue returns those of the nodes whose hold has ended.
+func (c *change) overdue(some []Name) (over []Device, err error) {
+	now := c.lab.Now()
+	for _, n := range some {
+		d, here, err := devices.Find(c.tx, string(n))
+		if err != nil {
+			return nil, err
+		}
+		if here && d.over(now) {
+			over = append(over, d)
+		}
+	}
+	return over, nil
+}
+
+// fewOf lists nodes, the first few of many.
+func fewOf(some []Name) string {
+	var all []string
+	for _, n := range some {
+		all = append(all, string(n))
+	}
+	return fault.Few(all)
+}
