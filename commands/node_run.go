@@ -51,7 +51,7 @@ func nodeRun(ctx context.Context, c *Call) error {
 	if err != nil || status == 0 {
 		return err
 	}
-	return passedOn{fault.Failedf("the command ended with status %d on %s", status, found[0].Name), status, false}
+	return passedOn{fault: fault.Failedf("the command ended with status %d on %s", status, found[0].Name), status: status}
 }
 
 // commandToRun is the rest of the line behind SET, as it was typed.
@@ -125,7 +125,7 @@ func (c *Call) runOnEach(ctx context.Context, found []nodes.DeviceStatus, comman
 	if len(not) > 0 {
 		f = f.WithHint("wait for the rest with: node wait %s", strings.Join(absent, ","))
 	}
-	return passedOn{f, highest, false}
+	return passedOn{fault: f, status: highest}
 }
 
 // refuseInput says, once, that input for several nodes goes nowhere, until end is
@@ -186,7 +186,7 @@ func nodeShell(ctx context.Context, c *Call) error {
 		return err
 	}
 	// With a terminal that is the status of what was typed last, as ^C or a wrong word.
-	return passedOn{fault.Failedf("the shell on %s ended with status %d", found[0].Name, status), status, c.Terminal != nil}
+	return passedOn{fault: fault.Failedf("the shell on %s ended with status %d", found[0].Name, status), status: status, seen: c.Terminal != nil}
 }
 
 // waitForShell is waitForBoot, and returns a node whose boot stops before its end where
