@@ -19,27 +19,16 @@ import (
 	"walt/netboot/boottest"
 )
 
-// inside is set where a test runs in a network of its own.
-const inside = "WALT_TEST_NETWORK"
-
-// inNetwork runs the test once more, in a network of its own, as another process. It
-// reports whether this is the one outside, for which nothing is left to do.
+// inNetwork is boottest.InNetwork with loopback, for tests of boards and PCs.
 func inNetwork(t *testing.T) (outside bool) {
 	t.Helper()
 	boottest.Need(t, "docker-registry", "busybox", "ssh", "ip", "dnsmasq")
-	if os.Getenv(inside) != "" {
-		run(t, "ip", "link", "set", "lo", "up")
-		return false
+	boottest.SmallKernel(t) // which is downloaded, outside
+	if boottest.InNetwork(t) {
+		return true
 	}
-	boottest.SmallKernel(t) // which is downloaded
-	c := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.count=1")
-	c.Env = append(os.Environ(), inside+"=1")
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := c.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return true
+	run(t, "ip", "link", "set", "lo", "up")
+	return false
 }
 
 // run runs a program, which must succeed.

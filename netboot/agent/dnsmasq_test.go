@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -17,9 +16,6 @@ import (
 
 	"walt/netboot/boottest"
 )
-
-// inside is set where the test runs in a network of its own.
-const inside = "WALT_TEST_NETWORK"
 
 // dnsmasq is a server with the addresses that the last line of its input has. It says when it
 // has them.
@@ -37,13 +33,7 @@ kill $pid`
 func TestRenewAtDnsmasq(t *testing.T) {
 	t.Parallel()
 	boottest.Need(t, "dnsmasq", "busybox", "ip")
-	if os.Getenv(inside) == "" {
-		c := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.count=1")
-		c.Env = append(os.Environ(), inside+"=1")
-		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if boottest.InNetwork(t) {
 		return
 	}
 	run := func(program string, args ...string) {

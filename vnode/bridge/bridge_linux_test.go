@@ -16,32 +16,21 @@ import (
 
 	"walt/ethernet"
 	"walt/fault"
+	"walt/netboot/boottest"
 )
 
-// inside is set where a test runs in a network of its own.
-const inside = "WALT_TEST_NETWORK"
-
-// inNetwork runs the test once more, in a network of its own that has the bridge lab0, as
-// another process. It reports whether this is the one outside, for which nothing is left to
-// do.
+// inNetwork is boottest.InNetwork with the bridge lab0.
 func inNetwork(t *testing.T) (outside bool) {
 	t.Helper()
-	if os.Getenv(inside) != "" {
-		run(t, "ip", "link", "add", "lab0", "type", "bridge")
-		run(t, "ip", "link", "set", "lab0", "up")
-		return false
-	}
 	if _, err := exec.LookPath("ip"); err != nil || os.Geteuid() != 0 {
 		t.Skip("it needs root, and ip")
 	}
-	c := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.count=1")
-	c.Env = append(os.Environ(), inside+"=1")
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := c.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("%v\n%s", err, out)
+	if boottest.InNetwork(t) {
+		return true
 	}
-	return true
+	run(t, "ip", "link", "add", "lab0", "type", "bridge")
+	run(t, "ip", "link", "set", "lab0", "up")
+	return false
 }
 
 func run(t *testing.T, program string, args ...string) {
