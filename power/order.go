@@ -37,6 +37,14 @@ const attendance = 2 * time.Minute
 
 func (o order) same(as order) bool { return o.Will == as.Will && o.Since.Equal(as.Since) }
 
+// off is for how long the port is off; a clock that was set back says nothing of that.
+func (o order) off(now time.Time) time.Duration {
+	if o.Cut.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(o.Cut))
+}
+
 var orders = state.NewTable[order]("order") // by Port.key
 
 // Wake orders within tx that a node gets its power back if that may be off, unless a

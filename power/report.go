@@ -60,7 +60,7 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 			if !o.Cut.IsZero() {
 				s.Since = o.Cut
 				if !port.own() {
-					report.Saved += p.Now().Sub(o.Cut)
+					report.Saved += o.off(p.Now())
 				}
 			}
 			found[port] = s

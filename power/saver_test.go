@@ -237,3 +237,37 @@ func TestIdleFromSavingOn(t *testing.T) {
 		equal(t, "ports off after less time", r.rig.Dark(), "one:161/1")
 	})
 }
+
+// A clock that is set back while a port is off takes nothing from what was saved.
+func TestSavedWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, 1)
+	r.rig.Hurried = true
+	now := time.Now()
+	r.Ports.Now = func() time.Time { return now }
+	r.SetIdle(time.Nanosecond)
+	port := r.port(t, "n1")
+	_, err := r.OrderOff(t.Context()) // power is saved from now on
+	ok(t, err)
+	now = now.Add(time.Hour)
+	_, err = r.OrderOff(t.Context())
+	ok(t, err)
+	ok(t, r.Execute(t.Context(), port))
+	saved := func(want time.Duration) {
+		t.Helper()
+		report, err := r.Report(t.Context())
+		ok(t, err)
+		if report.Saved != want {
+			t.Errorf("saved is %v, want %v", report.Saved, want)
+		}
+	}
+	now = now.Add(time.Minute)
+	saved(time.Minute)
+	now = now.Add(-time.Hour)
+	saved(0)
+	r.take(t, "n1")
+	if dark := r.rig.Dark(); len(dark) > 0 {
+		t.Errorf("taken, and off: %v", dark)
+	}
+	saved(0)
+}

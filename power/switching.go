@@ -141,7 +141,7 @@ func (p *Ports) writeOn(tx state.Tx, sw target, port Port, o, did order) error {
 		if err != nil {
 			return err
 		}
-		if err := saved.Put(tx, string(port.Switch), sum+p.Now().Sub(o.Cut)); err != nil {
+		if err := saved.Put(tx, string(port.Switch), sum+o.off(p.Now())); err != nil {
 			return err
 		}
 	}
