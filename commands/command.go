@@ -152,7 +152,7 @@ func (a *App) describe(s *Session, cmd Command) {
 		}
 		rows = append(rows, []string{"  " + name, f.Usage})
 	}
-	columns(w, 0, false, nil, rows)
+	columns(w, table{}, false, nil, rows)
 	if cmd.Topic != "" {
 		fmt.Fprintf(w, "\nMore: help show %s\n", cmd.Topic)
 	}

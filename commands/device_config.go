@@ -34,7 +34,7 @@ func describeSettings(nodesOnly bool) string {
 	for _, key := range nodes.SettingKeys(nodesOnly) {
 		rows = append(rows, []string{"  " + key, nodes.AllowedValues(key)})
 	}
-	columns(&b, 0, false, nil, rows)
+	columns(&b, table{}, false, nil, rows)
 	return b.String()
 }
 

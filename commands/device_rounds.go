@@ -119,7 +119,7 @@ func (c *Call) tellVerdict(n nodes.Name, v nodes.Verdict) {
 	if len(rows) > 0 {
 		c.lines(func(w io.Writer) {
 			fmt.Fprintln(w)
-			columns(w, c.width(), c.fancy(), []string{"STEP", "MIN", "MEDIAN", "MAX"}, rows)
+			columns(w, c.table(), c.fancy(), []string{"STEP", "MIN", "MEDIAN", "MAX"}, rows)
 			fmt.Fprintln(w)
 		})
 	}

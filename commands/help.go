@@ -32,7 +32,7 @@ func helpCommands() []Command {
 				rows = append(rows, []string{name, strings.TrimPrefix(title, "# ")})
 			}
 			var b strings.Builder
-			columns(&b, 0, false, nil, rows)
+			columns(&b, table{}, false, nil, rows)
 			_, err := io.WriteString(c.Out, c.fitHelp(c.Session, b.String()))
 			return err
 		},
@@ -122,7 +122,7 @@ func (a *App) list(s *Session, cmds []Command) {
 	for _, cmd := range cmds {
 		rows = append(rows, []string{"  " + cmd.Path, cmd.Short})
 	}
-	columns(&b, 0, false, nil, rows)
+	columns(&b, table{}, false, nil, rows)
 	io.WriteString(s.Out, a.fitHelp(s, b.String()))
 }
 

@@ -133,7 +133,7 @@ func (c *Call) trail(w io.Writer, t nodes.Trail) {
 	told := func(l nodes.Leg) bool { return l.Step != nodes.StepNone && l.Step != nodes.StepUp } // else there is nothing new in it
 	if slices.ContainsFunc(t.Legs, told) {
 		fmt.Fprintln(w, "\nThe steps of its last boot:")
-		columns(w, c.width(), false, nil, rows)
+		columns(w, c.table(), false, nil, rows)
 	}
 	if len(t.Refused) > 0 {
 		fmt.Fprintln(w, "\nWhat it asked for in vain:")

@@ -24,7 +24,7 @@ func nodesTable[T shown](c *Call, heading []string, before [][]string, outline, 
 // The columns are as wide as the outline, which mostly is the same, needs them to be: what
 // appends the cells of a row has to be quick, for it is called for both.
 func tabled[T any](c *Call, heading []string, before [][]string, outline, found iter.Seq2[T, error], cells func(row []string, one T) []string, each func(one T)) error {
-	t := table{width: c.width()}
+	t := c.table()
 	t.fit(heading)
 	for _, row := range before {
 		t.fit(row)

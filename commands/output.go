@@ -123,7 +123,7 @@ func (l *list) end() error {
 
 // rows writes rows to the session's output, with a bold heading on a terminal.
 func (c *Call) rows(heading []string, rows [][]string) {
-	columns(c.Out, c.width(), c.fancy(), heading, rows)
+	columns(c.Out, c.table(), c.fancy(), heading, rows)
 }
 
 // lines writes what a function prints, all of it at once: it is at hand.

@@ -40,10 +40,24 @@ func TestColumns(t *testing.T) {
 		{name: "nothing on a line of its own", width: 6, rows: [][]string{{"aaa", "bbb", "c"}, {"a", "", ""}, {"a", "", "c"}}, want: "aaa\n  bbb\n  c\na\na\n  c\n"},
 	} {
 		var out strings.Builder
-		columns(&out, c.width, c.bold, c.heading, c.rows)
+		columns(&out, table{width: c.width}, c.bold, c.heading, c.rows)
 		if out.String() != c.want {
 			t.Errorf("%s:\ngot\n%q\nwant\n%q", c.name, out.String(), c.want)
 		}
+	}
+}
+
+// A cell that is wider than the terminal is broken between its words, where it has a line of
+// its own.
+func TestColumnsWithWideCells(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	app := New(Services{})
+	rows := [][]string{{"pc-1", "download of it: failed 4 times, next try in 8s", "x"}, {"pc-2", "up", "y"}, {"pc-3", "ハードウェア booting", "z"}}
+	columns(&out, table{width: 20, fold: app.fold}, false, []string{"NAME", "STATE", "MORE"}, rows)
+	const want = "NAME\n  STATE\n  MORE\npc-1\n  download of it:\n  failed 4 times,\n  next try in 8s\n  x\npc-2\n  up\n  y\npc-3\n  ハードウェア\n  booting\n  z\n"
+	if out.String() != want {
+		t.Errorf("got\n%q\nwant\n%q", out.String(), want)
 	}
 }
 

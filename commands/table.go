@@ -4,15 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"strings"
 
 	"github.com/clipperhouse/displaywidth"
 )
 
-// columns writes rows under an optional heading, each column as wide as its
-// widest cell. Control characters in cells are made visible. Rows that are longer than a
-// width are broken between columns; 0: none is.
-func columns(w io.Writer, width int, bold bool, heading []string, rows [][]string) {
-	t := table{width: width}
+// columns writes rows as a table that is empty so far, under an optional heading, each
+// column as wide as its widest cell. Control characters in cells are made visible.
+func columns(w io.Writer, t table, bold bool, heading []string, rows [][]string) {
 	t.fit(heading)
 	for _, row := range rows {
 		t.fit(row)
@@ -35,7 +34,9 @@ func cellsOf(text string) int { return displaywidth.String(text) }
 // table aligns the cells of rows, which are all shown to fit before the first is
 // written. It keeps none of them.
 type table struct {
-	width  int  // of the terminal, in its cells; 0: rows are of any length
+	width int // of the terminal, in its cells; 0: rows are of any length
+	// fold breaks cells that are wider than that, as Call.fold; nil: they stay whole.
+	fold   func(text string, width, hang int) string
 	cut    bool // the last column is a noteColumn: it ends where the terminal does
 	widths []int
 	begins []bool // which columns begin a line; nil: rows are not broken
@@ -44,6 +45,9 @@ type table struct {
 
 // noteColumn is the heading of a last column that has text of any length.
 const noteColumn = "NOTE"
+
+// table is an empty one as the session's terminal can show it.
+func (c *Call) table() table { return table{width: c.width(), fold: c.fold} }
 
 // fit makes the columns wide enough for a row.
 func (t *table) fit(row []string) {
@@ -58,8 +62,7 @@ func (t *table) fit(row []string) {
 }
 
 // broken decides, when all rows fit their columns, where they are broken to fit the
-// width: the columns that a line has no room for begin another, behind two blanks. One
-// that is wider than that is left to the terminal.
+// width: the columns that a line has no room for begin another, behind two blanks.
 func (t *table) broken() {
 	const gap, least = 2, 20
 	t.begins = nil
@@ -105,10 +108,11 @@ func (t *table) write(out *bufio.Writer, row []string) {
 
 // append appends the cells of a row.
 func (t *table) append(line []byte, row []string) []byte {
+	const hang = 2
 	gap, begins := 0, false
 	for i, cell := range row {
 		if t.begins != nil && t.begins[i] {
-			gap, begins = 2, true
+			gap, begins = hang, true
 		}
 		width := len(cell)
 		if cell != "" {
@@ -124,6 +128,9 @@ func (t *table) append(line []byte, row []string) []byte {
 			}
 			if t.cut && t.width > 0 && i == len(t.widths)-1 && width > t.widths[i] {
 				cell = displaywidth.TruncateString(cell, t.widths[i], "...")
+			}
+			if t.fold != nil && t.begins != nil && t.begins[i] && hang+cellsOf(cell) > t.width {
+				cell = strings.TrimLeft(t.fold(strings.Repeat(" ", hang)+cell, t.width, hang), " ")
 			}
 			line = append(line, cell...)
 			gap = 0
