@@ -272,12 +272,21 @@ func TestOtherDHCPLater(t *testing.T) {
 	if out, err := w.SSH("alice", nil, "device", "show").CombinedOutput(); err != nil || strings.Contains(string(out), "Network:") {
 		t.Errorf("before it is there: %s, %v", out, err)
 	}
+	inVLAN := newROM(t, "tap9", "52:54:00:00:00:99") // is no business of this network
+	inVLAN.vlan = 9
+	offer := append([]byte{2, 1, 6, 235: 0}, 0x63, 0x82, 0x53, 0x63, 53, 1, 2, 54, 4, 192, 168, 7, 9, 255)
+	if err := inVLAN.send(net.HardwareAddr{255, 255, 255, 255, 255, 255}, net.IPv4(192, 168, 7, 9), net.IPv4bcast, 67, 68, offer); err != nil {
+		t.Fatal(err)
+	}
 	otherServer(t, addresses)
 	asks(t, "52:54:00:00:00:55") // which the other one answers, too
 	const words = "another DHCP server answers beside this one, from which devices may get addresses: 192.168.7.2 (52:54:00:00:00:02)"
 	w.until("alice", "log show --type network", words)
 	if out, err := w.SSH("alice", nil, "device", "show").CombinedOutput(); err != nil || !strings.Contains(string(out), "\nNetwork: "+words+".\n") {
 		t.Errorf("beside the devices: %s, %v", out, err)
+	}
+	if log, err := os.ReadFile(w.Log()); err != nil || strings.Contains(string(log), "192.168.7.9") {
+		t.Errorf("one in a VLAN is told: %s, %v", log, err)
 	}
 	if asks(t, "52:54:00:00:00:56"); !strings.Contains(w.does("alice", "device show --json"), "52:54:00:00:00:56") {
 		t.Error("who asks for an address is no device any more")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ type rom struct {
 	port        uint16           // that it asked for its last file from
 	options     string           // of its requests for files
 	block       int
+	vlan        byte // that what it sends is tagged with; 0: it is not
 }
 
 // newROM plugs a board in.
@@ -70,7 +72,11 @@ func (r *rom) send(to net.HardwareAddr, from, dst net.IP, sport, dport uint16, b
 	put(p[34:], sport)
 	put(p[36:], dport)
 	put(p[38:], uint16(8+len(b)))
-	_, err := r.tap.Write(append(p, b...))
+	p = append(p, b...)
+	if r.vlan > 0 {
+		p = slices.Insert(p, 12, 0x81, 0, 0, r.vlan)
+	}
+	_, err := r.tap.Write(p)
 	return err
 }
 

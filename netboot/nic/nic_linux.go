@@ -109,7 +109,8 @@ func (i *Interface) HearServers(ctx context.Context, heard func(from net.Hardwar
 	}
 	f := os.NewFile(uintptr(fd), "packets")
 	defer f.Close()
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(fromServers)), Filter: &fromServers[0]})
+	filter := fromServers(i.index)
+	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_IP), Ifindex: i.index})
 	}
@@ -135,18 +136,33 @@ func (i *Interface) HearServers(ctx context.Context, heard func(from net.Hardwar
 // mostFrame is how many bytes of a frame are looked at.
 const mostFrame = 2048
 
+// What a filter may know of a frame beside its bytes, SKF_AD_OFF and what follows it in
+// linux/filter.h.
+const (
+	aside      = 0xfffff000
+	packetType = aside + 4
+	whichIndex = aside + 8
+)
+
 // fromServers has the kernel keep frames of IPv4 alone that hold a whole packet of UDP
-// from the port of servers of DHCP, see Documentation/networking/filter.rst.
-var fromServers = []unix.SockFilter{
-	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: ethernetHeader + 9}, // the protocol
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: protocolUDP, Jf: 6},
-	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: ethernetHeader + 6}, // where this piece belongs
-	{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x3fff, Jt: 4},
-	{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: ethernetHeader}, // how long the header is
-	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: ethernetHeader},  // the port that it comes from
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: dhcpServer, Jf: 1},
-	{Code: unix.BPF_RET | unix.BPF_K, K: mostFrame},
-	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+// from the port of servers of DHCP, see Documentation/networking/filter.rst: on the interface
+// with an index itself, and not in a VLAN on the same cable.
+func fromServers(index int) []unix.SockFilter {
+	return []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: whichIndex}, // that of a VLAN which this host is in is another one
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(index), Jf: 10},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: packetType}, // what is in others counts as sent to others
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.PACKET_OTHERHOST, Jt: 8},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: ethernetHeader + 9}, // the protocol
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: protocolUDP, Jf: 6},
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: ethernetHeader + 6}, // where this piece belongs
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x3fff, Jt: 4},
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: ethernetHeader}, // how long the header is
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: ethernetHeader},  // the port that it comes from
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: dhcpServer, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: mostFrame},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
 }
 
 // clients is a socket whose answers reach clients that have no address yet.
