@@ -161,6 +161,11 @@ func (s *server) apply(c config.Config) error {
 	s.library.SetModels(models)
 	s.netboot.SetModels(boots)
 	s.ports.SetIdle(c.Power.Idle.Duration)
+	holds := nodes.Holds{Default: c.Hold.Default.Duration}
+	for _, before := range c.Hold.Warn {
+		holds.Warn = append(holds.Warn, before.Duration)
+	}
+	s.lab.SetHolds(holds)
 	s.netboot.SetKernel(c.Boot.Kernel)
 	s.boards.SetFirmware(c.Boot.Firmware)
 	s.netboot.SetLoader(nodes.Loader(c.Virtual.Boot))

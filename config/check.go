@@ -65,6 +65,10 @@ func (k *checker) config(c *Config) {
 	}
 	k.docker(c.Docker.Host)
 	k.duration("power.idle", c.Power.Idle, 0)
+	k.duration("hold.default", c.Hold.Default, 0)
+	for _, before := range c.Hold.Warn {
+		k.duration("hold.warn", before, time.Second)
+	}
 	for _, image := range strings.Fields(c.Boot.Kernel) {
 		k.image("boot.kernel", image)
 	}

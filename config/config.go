@@ -23,6 +23,7 @@ type Config struct {
 	Models     []Model    `toml:"model"`
 	Docker     Docker     `toml:"docker"`
 	Power      Power      `toml:"power"`
+	Hold       Hold       `toml:"hold"`
 	Boot       Boot       `toml:"boot"`
 	Network    Network    `toml:"network"`
 	Virtual    Virtual    `toml:"virtual"`
@@ -60,6 +61,12 @@ type Docker struct {
 // Power is about switching free nodes off.
 type Power struct {
 	Idle Duration `toml:"idle"` // how long a node is free and unused before; 0 is for ever
+}
+
+// Hold is about when nodes are released whose owners said until when they have them.
+type Hold struct {
+	Default Duration   `toml:"default"` // after which they are of which nothing was said; 0 is never
+	Warn    []Duration `toml:"warn"`    // how long before the end its owner is told, in open shells
 }
 
 // Boot is about what machines boot.
@@ -162,6 +169,7 @@ func base() Config {
 		Data:    "/var/lib/walt",
 		Docker:  Docker{Host: "unix:///var/run/docker.sock"},
 		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
+		Hold:    Hold{Warn: []Duration{{Duration: 15 * time.Minute}, {Duration: 5 * time.Minute}}},
 		Network: Network{DHCP: "full", Loaders: defaultLoaders},
 		Virtual: Virtual{Kind: "auto", Boot: "direct", Network: InServer, Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{

@@ -55,6 +55,10 @@ host = ""
 [power]
 idle = "1h30m"
 
+[hold]
+default = "8h"
+warn = ["1h"]
+
 [boot]
 kernel = "alice/debian:12 rpi-4-b-default"
 firmware = "rpi-firmware"
@@ -108,6 +112,7 @@ func TestLoad(t *testing.T) {
 		},
 		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}, {Name: "rpi-4-b", Args: "loglevel=7 quiet", Console: "ttyAMA0,115200"}},
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
+		Hold:   config.Hold{Default: config.Duration{Duration: 8 * time.Hour}, Warn: []config.Duration{{Duration: time.Hour}}},
 		Boot:   config.Boot{Kernel: "alice/debian:12 rpi-4-b-default", Firmware: "rpi-firmware"},
 		Network: config.Network{
 			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Domain: "lab.example", Router: "192.168.7.254", DNS: "192.168.7.253", TFTPPorts: "30000 - 30099", FirstPort: 30000, LastPort: 30099, Loaders: filepath.Join(dir, "ipxe"),
@@ -199,6 +204,9 @@ func TestProblems(t *testing.T) {
 		{"[ssh]\nlogin_grace = \"0s\"", `:2: ssh.login_grace: 0s is too short`},
 		{"[ssh]\nidle_timeout = \"-1s\"", `:2: ssh.idle_timeout: -1s is too short; want at least 0s`},
 		{"power = { idle = \"-2h\" }", `:1: power.idle: -2h0m0s is too short`},
+		{"[hold]\ndefault = \"-2h\"", `:2: hold.default: -2h0m0s is too short`},
+		{"[hold]\nwarn = [\"15m\", \"soon\"]", `:2: hold.warn: "soon" is not a duration`},
+		{"[hold]\nwarn = [\"0s\"]", `:2: hold.warn: 0s is too short`},
 		{"[network]\naddress = \"192.168.7.1\"", `:1: network.interface: is missing; want the network interface`},
 		{"[network]\ninterface = \"eth1\"\naddress = \"192.168.7.1/24\"", `:3: network.address: "192.168.7.1/24" is no IPv4 address; want one as in "192.168.7.1"`},
 		{"[network]\ndhcp = \"proxy\"", `:1: network.interface: is missing`},

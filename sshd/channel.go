@@ -66,6 +66,8 @@ func (x *session) answer(r *gossh.Request) {
 		granted = x.resize(r.Payload)
 	case "signal":
 		x.signal(r.Payload)
+	case "env":
+		granted = x.setZone(r.Payload)
 	case "eow@openssh.com": // nobody reads the output any more (OpenSSH's PROTOCOL, section 2.1)
 		x.out.unread.Store(true)
 		x.cancel(errGone)
@@ -85,7 +87,7 @@ func (x *session) answer(r *gossh.Request) {
 		go x.run() // ends with the command, which ends with the channel
 		return
 	}
-	// Neither subsystems (sftp) nor environment, agent, X11, or what is unknown.
+	// Neither subsystems (sftp) nor agent, X11, or what is unknown.
 	_ = r.Reply(granted, nil)
 }
 
@@ -105,6 +107,17 @@ func (x *session) openTerminal(payload []byte) bool {
 	}
 	x.tty = newTTY(x.ctx, x.in, stream{x.out, x.ch}, terminalName(r.Term))
 	x.tty.resize(r.Columns, r.Rows)
+	return true
+}
+
+// setZone takes the zone of the client's clock from its environment, of which nothing else
+// is of use here. One that is not known is left to the server's.
+func (x *session) setZone(payload []byte) bool {
+	var r struct{ Name, Value string }
+	if x.started.Load() || gossh.Unmarshal(payload, &r) != nil || r.Name != "TZ" {
+		return false
+	}
+	x.zone = zoneCalled(r.Value)
 	return true
 }
 
@@ -140,7 +153,7 @@ func (x *session) signal(payload []byte) {
 // commandSession is the session as commands see it, but for the input.
 func (x *session) commandSession() commands.Session {
 	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Certified: x.login.Certified, Client: x.conn.from}
-	c.Expires, c.Waiting = x.login.Expires, x.waiting
+	c.Expires, c.Waiting, c.Zone = x.login.Expires, x.waiting, x.zone
 	c.End = func(why string) { x.srv.cut(why, holdBy(x.login.User, x.login.Key)) }
 	if x.tty == nil {
 		c.Out, c.Err = stream{x.out, x.ch}, stream{x.out, x.ch.Stderr()}

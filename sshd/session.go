@@ -38,9 +38,10 @@ type session struct {
 
 	in      *inflow
 	out     *outlet
-	denied  bool        // the client asked for a terminal that its key does not permit
-	started atomic.Bool // that the client asked for a command or shell
-	line    string      // the command, "" for a shell or a script
+	denied  bool           // the client asked for a terminal that its key does not permit
+	started atomic.Bool    // that the client asked for a command or shell
+	line    string         // the command, "" for a shell or a script
+	zone    *time.Location // of the client's clock, as it told; nil: it did not
 
 	base  commands.Session
 	input *pipeInput // without a terminal
