@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/fault"
 	"walt/images"
 	"walt/state"
 )
@@ -41,7 +43,7 @@ func (c command) run(w *world) string {
 // command makes a random command, which often finds what it needs.
 func (m *model) command() command {
 	user := m.user()
-	switch m.rand.IntN(23) {
+	switch m.rand.IntN(26) {
 	case 0, 1, 2, 3:
 		return m.acquireCommand(user)
 	case 4, 5:
@@ -66,6 +68,10 @@ func (m *model) command() command {
 		return m.downloadCommand()
 	case 21:
 		return m.removeImageCommand(user)
+	case 22:
+		return m.askCommand(user)
+	case 23, 24:
+		return m.giveCommand(user)
 	default:
 		return m.userCommand(user)
 	}
@@ -102,6 +108,45 @@ func (m *model) releaseCommand(user auth.Name) command {
 		do:   func(w *world) string { return w.release(user, set) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
 			return l.Release(ctx, user.Actor(), parse(set))
+		},
+	}
+}
+
+func (m *model) askCommand(user auth.Name) command {
+	set := m.set(func(d thing) bool { return d.kind == Node && d.image.User != user && d.image.User != auth.Nobody })
+	m.asked++
+	number := m.asked
+	return command{
+		text: fmt.Sprintf("%s: ask for %s", user, set),
+		do:   func(w *world) string { return w.ask(user, set, number) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			_, err := l.Ask(ctx, user, parse(set), "")
+			return Result{}, err
+		},
+	}
+}
+
+// giveCommand hands nodes over, mostly to somebody who asked for one.
+func (m *model) giveCommand(user auth.Name) command {
+	to, stay := m.user(), m.rand.IntN(2) == 0
+	set := m.set(func(d thing) bool { return d.image.User == user })
+	for _, n := range m.names() {
+		if d := m.world.things[n]; d.asks != "" && m.rand.IntN(3) > 0 {
+			user, set, to = d.image.User, string(n), auth.Name(pick(m, d.askers()...))
+		}
+	}
+	return command{
+		text: fmt.Sprintf("%s: give %s to %s, stay: %v", user, set, to, stay),
+		do:   func(w *world) string { return w.give(user, set, to) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			r, err := l.Give(ctx, user, parse(set), to, stay)
+			if _, is := errors.AsType[*NotAsked](err); is {
+				err = fault.New(fault.InUse, "%v", err)
+			}
+			if stay { // nothing was restarted
+				return Result{}, err
+			}
+			return r, err
 		},
 	}
 }

@@ -66,6 +66,7 @@ type model struct {
 	world *world
 	old   *world // a while ago: what users may have been shown
 	ends  map[string]int
+	asked int // how many commands asked for nodes
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -299,7 +300,11 @@ func (m *model) read(t *testing.T) *world {
 		all, err := everything(r)
 		ok(t, err)
 		for _, d := range all {
-			w.things[d.Name] = thing{d.MAC, d.Kind, d.Model, d.Virtual(), d.Image, d.Since}
+			asks := ""
+			for _, a := range d.Remarks().Asks {
+				asks += " " + string(a.By)
+			}
+			w.things[d.Name] = thing{d.MAC, d.Kind, d.Model, d.Virtual(), d.Image, d.Since, asks}
 		}
 		imgs, err := images.All(r)
 		ok(t, err)

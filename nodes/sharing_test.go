@@ -3,6 +3,7 @@ package nodes
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"walt/auth"
@@ -121,6 +122,33 @@ func TestMateIsRemoved(t *testing.T) {
 		t.Errorf("there is %+v", d.Said)
 	}
 	sound(t, l.Store)
+}
+
+// Whichever is first, a user who is removed is no mate and asks for nothing afterwards.
+func TestMateIsRemovedMeanwhile(t *testing.T) {
+	t.Parallel()
+	remove := func(l testLab) error {
+		return errorOf(l.RemoveUser(t.Context(), "alice", "carol", Legacy{Force: true}))
+	}
+	for what, do := range map[string]func(testLab) error{
+		"share": func(l testLab) error { return errorOf(l.Share(t.Context(), "bob", Only("n1"), []auth.Name{"carol"})) },
+		"ask":   func(l testLab) error { return errorOf(l.Ask(t.Context(), "carol", Only("n1"), "")) },
+	} {
+		for order, two := range map[string][2]func(testLab) error{what + " first": {remove, do}, what + " last": {do, remove}} {
+			t.Run(order, func(t *testing.T) {
+				t.Parallel()
+				l := newTeam(t)
+				l.Store = &rough{Store: l.Store, between: func() { ok(t, two[1](l)) }}
+				err := two[0](l)
+				if first := strings.HasSuffix(order, "first"); first != (err == nil) || !first && fault.As(err) == nil {
+					t.Errorf("it ended with %v", err)
+				}
+				if d := l.device(t, "n1"); d.Said != nil {
+					t.Errorf("there is %+v", d.Said)
+				}
+			})
+		}
+	}
 }
 
 // Remarks go with the node when it gets another name.

@@ -35,6 +35,16 @@ type thing struct {
 	virtual bool
 	image   images.Ref
 	since   time.Time // as read from the store, in the year 9000 for what was not read yet
+	asks    string    // who would like it, each behind a blank, with the number of the command behind @
+}
+
+// askers are those names alone.
+func (d thing) askers() (names []string) {
+	for ask := range strings.FieldsSeq(d.asks) {
+		name, _, _ := strings.Cut(ask, "@")
+		names = append(names, name)
+	}
+	return names
 }
 
 // How a command ends, besides a contest.
@@ -66,7 +76,7 @@ func (w *world) lines() []string {
 		all = append(all, fmt.Sprintf("user %s admin=%v notices=%d", n, admin, w.notices[n]))
 	}
 	for n, d := range w.things {
-		all = append(all, fmt.Sprintf("device %s %s %s model=%s virtual=%v boots=%s", n, d.mac, d.kind, d.model, d.virtual, d.image))
+		all = append(all, fmt.Sprintf("device %s %s %s model=%s virtual=%v boots=%s asked=%s", n, d.mac, d.kind, d.model, d.virtual, d.image, d.askers()))
 	}
 	for r, i := range w.images {
 		all = append(all, fmt.Sprintf("image %s %.10s %v %s", r, strings.TrimPrefix(i.Digest, "sha256:"), i.Models, i.Preferred))
@@ -156,6 +166,7 @@ func (w *world) boot(actor auth.Name, n Name, ref images.Ref) {
 	}
 	if d.image.User != ref.User { // later than any, until it is read
 		w.moves++
+		d.asks = ""
 		d.since = time.Date(9000, 1, 1, 0, 0, w.moves, 0, time.UTC)
 	}
 	d.image = ref
@@ -445,12 +456,90 @@ func (w *world) removeUser(actor, name auth.Name, legacy Legacy) string {
 		}
 		for _, n := range w.using(from) {
 			d := w.things[n]
+			d.asks = ""
 			if d.image = img.Ref; legacy.Heir == "" {
 				d.image = images.DefaultRef(d.model)
 			}
 			w.things[n] = d
 		}
 		delete(w.images, from)
+	}
+	for n, d := range w.things {
+		asks := strings.Fields(d.asks)
+		d.asks = strings.Join(slices.DeleteFunc(asks, func(a string) bool { return strings.HasPrefix(a, string(name)+"@") }), " ")
+		w.things[n] = d
+	}
+	return done
+}
+
+// ask has a user ask for nodes; number is that of the command.
+func (w *world) ask(user auth.Name, set string, number int) string {
+	names, end := w.expand(user, set, true)
+	if end != done || !w.here(user) {
+		return failed
+	}
+	times := map[auth.Name]map[string]bool{} // when the user asked each owner
+	for _, d := range w.things {
+		for ask := range strings.FieldsSeq(d.asks) {
+			if name, at, _ := strings.Cut(ask, "@"); name == string(user) {
+				if times[d.image.User] == nil {
+					times[d.image.User] = map[string]bool{}
+				}
+				times[d.image.User][at] = true
+			}
+		}
+	}
+	for _, n := range names {
+		if owner := w.things[n].image.User; owner == user || owner == auth.Nobody {
+			return failed
+		}
+	}
+	for _, n := range names {
+		d := w.things[n]
+		if slices.Contains(d.askers(), string(user)) {
+			continue
+		}
+		if len(times[d.image.User]) >= asksAnHour {
+			return inUse
+		}
+		d.asks += fmt.Sprintf(" %s@%d", user, number)
+		w.things[n] = d
+		w.tell(d.image.User, "asked")
+	}
+	return done
+}
+
+// give has a user hand nodes over.
+func (w *world) give(user auth.Name, set string, to auth.Name) string {
+	if user == to {
+		return usage
+	}
+	names, end := w.expand(user, set, true)
+	if end != done || !w.here(user) || !w.here(to) {
+		return failed
+	}
+	asked := true
+	for _, n := range names {
+		if w.things[n].image.User != user {
+			return failed
+		}
+		asked = asked && slices.Contains(w.things[n].askers(), string(to))
+	}
+	if !asked {
+		return inUse
+	}
+	for _, n := range names {
+		from := w.things[n].image
+		img := w.images[from]
+		img.Ref.User = to
+		for i := 2; w.images[img.Ref].Digest != "" && w.images[img.Ref].Digest != img.Digest; i++ {
+			img.Ref.Name = fmt.Sprintf("%s-%d", from.Name, i)
+		}
+		if _, here := w.images[img.Ref]; !here {
+			w.images[img.Ref] = img
+		}
+		w.boot(user, n, img.Ref)
+		w.tell(to, "given")
 	}
 	return done
 }
