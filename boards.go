@@ -66,6 +66,15 @@ func (s *server) serveInterface(ctx context.Context) error {
 	return cmp.Or(boards.Openable(i, segment, i.MAC), err) // that tells all that is in the way, and not the first of it
 }
 
+// checkSegment looks whether the network of boards and PCs of a configuration is there.
+func checkSegment(file string, c config.Config) error {
+	if c.Network.Interface == "" {
+		return nil
+	}
+	_, _, err := openSegment(c.Network, c.Virtual.Net)
+	return located(file, err)
+}
+
 // checkNetwork looks whether a server could serve the boards and PCs of a configuration.
 // It returns what it would do, and what does not keep it from that but may be wanted. file
 // is where that configuration is from.

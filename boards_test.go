@@ -107,7 +107,12 @@ func TestLocated(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = checkNetwork(t.Context(), file, c)
-	if f := fault.As(err); f == nil || f.Msg != file+":2: network.interface: there is no network interface nothing0" {
-		t.Errorf("it says %v", err)
+	for _, err := range []error{err, checkSegment(file, c)} {
+		if f := fault.As(err); f == nil || f.Msg != file+":2: network.interface: there is no network interface nothing0" {
+			t.Errorf("it says %v", err)
+		}
+	}
+	if err := checkSegment(file, config.Config{}); err != nil {
+		t.Errorf("of none it says %v", err)
 	}
 }

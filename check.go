@@ -47,6 +47,8 @@ func checkCommand(ctx context.Context, args []string) error {
 		var bad error
 		notes, bad = checkNetwork(ctx, s.file, c)
 		errs = append(errs, checkListen(ctx, c.Listen), bad)
+	} else if err := checkSegment(s.file, c); err != nil { // which keeps it from no reload
+		notes = append(notes, "but boards and PCs could not be served at its next start: "+fault.Line(err))
 	}
 	if err := together(errs); err != nil {
 		return err
