@@ -34,6 +34,10 @@ func (a *App) Complete(ctx context.Context, s *Session, line string) (start int,
 			rest, word = append(rest, name), value
 		}
 		words = append(words, c.candidates(ctx, rest, word)...)
+		if i := strings.IndexByte(word, '=') + 1; i > 0 { // a setting: they are its values
+			start += i
+			word = word[i:]
+		}
 	}
 	item := lastItem(word)
 	start += len(word) - len(item)

@@ -12,6 +12,8 @@ func TestComplete(t *testing.T) {
 	lab.ok("carol", "node acquire rpi-2")
 	lab.ok("bob", "image show")
 	lab.ok("bob", "node acquire pc-1 --job 8812")
+	lab.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
+	lab.ok("bob", "device config sw-1 type=switch")
 	for _, c := range []struct {
 		line  string
 		words string // joined by blanks
@@ -83,6 +85,13 @@ func TestComplete(t *testing.T) {
 		{"device show mod", "model:"},
 		{"device show model:pc", "model:pc-x86-64"},
 		{"log show --issuers sta", "state:"},
+
+		// Settings, and their values.
+		{"device config rpi-1 mo", "model="},
+		{"device config rpi-1 model=", "pc-x86-64 rpi-3-b"},
+		{"device config rpi-1 boot.args=none model=r", "rpi-3-b"},
+		{"device config rpi-1 switch=", "none sw-1"},
+		{"node config rpi-1 boot.timeout=", ""},
 
 		// Other arguments.
 		{"node boot rpi-1 ", "default pc-x86-64-default rpi-3-b-default"},

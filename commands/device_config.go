@@ -19,11 +19,21 @@ import (
 
 // settingArg is a setting of any device, or of nodes.
 func settingArg(nodesOnly bool) Arg {
-	return Arg{Name: "KEY[=VALUE]", Optional: true, Many: true, Complete: func(context.Context, *Call, string) (words []string) {
-		for _, key := range nodes.SettingKeys(nodesOnly) {
-			words = append(words, key+"=")
+	return Arg{Name: "KEY[=VALUE]", Optional: true, Many: true, Complete: func(ctx context.Context, c *Call, word string) (words []string) {
+		key, value, valued := strings.Cut(word, "=")
+		if !valued {
+			for _, key := range nodes.SettingKeys(nodesOnly) {
+				words = append(words, key+"=")
+			}
+			return words
 		}
-		return words
+		switch key {
+		case "model":
+			return completeModel(ctx, c, value)
+		case "switch":
+			return append(completeName(ctx, c, nodes.Switch, value), "none")
+		}
+		return nil
 	}}
 }
 
