@@ -66,7 +66,7 @@ var imports = map[string][]string{
 	"state/statetest":     {"state"},
 	"images/imagetest":    {},
 	"power/powertest":     {"pause", "power", "power/snmp"},
-	"e2e/lab":             {},
+	"e2e/lab":             {"images/imagetest"},
 	"e2e/bench":           {"api", "auth", "commands", "e2e/lab", "images", "images/content", "journal", "netboot/boottest", "netboot/instructions", "netboot/nfs", "nodes", "power", "state", "state/badger"},
 	"netboot/boottest":    {},
 	"netboot/netboottest": {"ethernet", "images", "images/imagetest", "journal", "netboot", "netboot/boottest", "netboot/instructions", "nodes", "state", "state/badger"},

@@ -25,6 +25,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"walt/images/imagetest"
 )
 
 // Registry is Debian's docker-registry, on an address that it keeps when it is
@@ -38,14 +40,14 @@ type Registry struct {
 
 	dir     string
 	address string
-	held    *os.File      // keeps the address, see holdAddress
+	held    *os.File      // keeps the address for it
 	process *exec.Cmd     // nil when it was stopped
 	ended   chan struct{} // closed when the process is gone
 }
 
 // NewRegistry prepares a registry whose files are in dir. Nothing runs yet.
 func NewRegistry(dir string) (*Registry, error) {
-	address, held, err := holdAddress()
+	address, held, err := imagetest.HoldPort()
 	return &Registry{dir: dir, address: address, held: held}, err
 }
 

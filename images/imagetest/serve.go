@@ -3,6 +3,7 @@ package imagetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -37,15 +39,37 @@ func Until(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// ClosedPort is an address on which nothing listens.
+// HoldPort returns a TCP address of loopback at which nothing listens, and what holds it:
+// nobody else is given it, but one program may listen there, stop, and start again, see
+// SO_REUSEADDR in socket(7).
+func HoldPort() (address string, held *os.File, err error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return "", nil, os.NewSyscallError("socket", err)
+	}
+	syscall.CloseOnExec(fd)
+	held = os.NewFile(uintptr(fd), "port")
+	err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	if err == nil { // not before: then others could have it as well
+		err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	}
+	at, wrong := syscall.Getsockname(fd)
+	if err = errors.Join(err, wrong); err != nil {
+		held.Close()
+		return "", nil, fmt.Errorf("hold a port: %w", err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port), held, nil
+}
+
+// ClosedPort is an address at which nothing listens but what the test has listen there.
 func ClosedPort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, held, err := HoldPort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() { held.Close() })
+	return address
 }
 
 // RealRegistry starts Debian's docker-registry with further lines of its

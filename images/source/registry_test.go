@@ -130,7 +130,7 @@ func TestRegistryThatIsDownAndComesUp(t *testing.T) {
 
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		t.Skip(err) // another test took the port
+		t.Fatal(err)
 	}
 	go http.Serve(listener, newFaulty()) // ends when the listener is closed
 	defer listener.Close()
