@@ -166,6 +166,7 @@ func (s *server) apply(c config.Config) error {
 		holds.Warn = append(holds.Warn, before.Duration)
 	}
 	s.lab.SetHolds(holds)
+	s.lab.SetPatience(c.Queue.Patience.Duration)
 	s.netboot.SetKernel(c.Boot.Kernel)
 	s.boards.SetFirmware(c.Boot.Firmware)
 	s.netboot.SetLoader(nodes.Loader(c.Virtual.Boot))

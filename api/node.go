@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"time"
 
 	"walt/auth"
@@ -193,7 +194,7 @@ func NewChanges(r nodes.Result) Changes {
 	doc := Changes{[]images.Ref{}, []Change{}}
 	for _, ch := range r.Changes {
 		doc.Nodes = append(doc.Nodes, Change{
-			Name: ch.Node, Owner: ownerOrNull(ch.Image.User), Image: ch.Image, Previous: ownerOrNull(ch.Previous),
+			Name: ch.Node, Owner: ownerOrNull(cmp.Or(ch.Next, ch.Image.User)), Image: ch.Image, Previous: ownerOrNull(ch.Previous),
 			Changed: ch.Changed, Reboot: ch.Reboot.String(), Reason: orNull(ch.Reboot.Reason), Until: orNull(ch.Until),
 		})
 	}

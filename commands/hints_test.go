@@ -160,6 +160,8 @@ var hintCases = []hintCase{
 	{user: "bob", line: "help show node"},
 	{user: "bob", line: "help frobnicate"},
 	{user: "alice", line: "user remove-key " + fingerprint("alice")},
+	{before: []string{"alice node acquire rpi-1"}, user: "bob", line: "node acquire --any 3 --model rpi-3-b"},
+	{before: []string{"alice node acquire rpi-1"}, user: "bob", line: "node acquire --any 3 --model rpi-3-b --wait --timeout 1ms"},
 	{before: []string{"alice device forget rpi-*", "alice node remove pc-1"}, user: "bob", line: "node show --all"},
 	{before: []string{"alice image show", "alice image clone walt:waltplatform/rpi-4-b-default rpi-3-b-default --force"}, user: "alice", line: "node acquire rpi-1"},
 }
@@ -205,6 +207,8 @@ func TestHints(t *testing.T) {
 				stdin = publicKey("another")
 			case strings.HasPrefix(line, "node wait"): // it does wait
 				line += " --timeout 1ms"
+			case strings.HasSuffix(line, " --wait"):
+				line += " --timeout 1ms"
 			case strings.HasPrefix(line, "image load"):
 				stdin = packedImage(t)
 			case strings.HasPrefix(line, "advanced backup"):
@@ -219,7 +223,7 @@ func TestHints(t *testing.T) {
 				lab.ok(h.user, "device config switch-1 type=switch address=10.0.0.2 snmp.version=2 snmp.community=c")
 			}
 			again := lab.run(h.user, line, stdin)
-			if waited := strings.HasPrefix(line, "node wait") && strings.Contains(again.stderr, "not up after"); again.status != StatusDone && !waited {
+			if waited := strings.HasSuffix(line, " --timeout 1ms") && strings.Contains(again.stderr, " after 1ms"); again.status != StatusDone && !waited {
 				t.Errorf("%s: %s: the hint is %q; %s ends with status %d: %s", h.user, h.line, hint, line, again.status, again.stderr)
 			}
 		}

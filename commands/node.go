@@ -36,13 +36,29 @@ one, and they reboot on it. Nodes of others are taken only after you confirmed
 it. All nodes of the set are taken, or none. --any takes free nodes only, of a
 set or of all: those that are up first, then those that the server can start,
 and of these the ones that were used the longest ago; when too few are free it
-ends with status 3.`,
+ends with status 3.
+
+With --wait it waits instead, and asks nobody: who waits is served in the order
+of arrival, as soon as nodes become free (see: help show sharing).`,
 		Args: []Arg{{Name: "SET", Optional: true, Complete: completeSet}},
 		Flags: append([]Flag{
 			{Name: "any", Value: "N", Usage: "take N free nodes, of SET or of all"},
 			{Name: "model", Value: "MODEL", Usage: "with --any: of this model", Complete: completeModel},
+			{Name: "wait", Usage: "wait until they are available, in the order of arrival"},
+			timeoutFlag,
 		}, takes...),
 		Run: nodeAcquire,
+	}, {
+		Path: "node queue", Short: "show who waits for nodes", Topic: "sharing",
+		Long: `Shows those who wait for nodes with "node acquire --wait", in the order of their
+arrival. POS is 1 where nobody waits before who wants any of the same nodes.`,
+		Flags: []Flag{jsonFlag}, Run: nodeQueue,
+	}, {
+		Path: "node queue cancel", Short: "end the waiting for nodes", Topic: "sharing",
+		Long: `Ends what is waiting under this ID of "node queue". It is one's own; an
+administrator ends that of others, and is asked.`,
+		Args: []Arg{{Name: "ID", Complete: completeWish}}, Flags: confirms,
+		Run: nodeQueueCancel,
 	}, {
 		Path: "node release", Short: "give nodes back", Topic: "node-ownership",
 		Long: `Makes nodes of yours free: they reboot on their default image. The images that

@@ -18,12 +18,22 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if c.given("timeout") && !c.on("wait") {
+		return c.withUsage(fault.Usagef("node acquire: --timeout goes with --wait"))
+	}
 	if !c.given("any") {
 		if c.given("model") {
 			return c.withUsage(fault.Usagef("node acquire: --model goes with --any"))
 		}
 		if c.arg(0) == "" {
 			return c.withUsage(fault.Usagef("node acquire: SET is missing"))
+		}
+		if c.on("wait") {
+			set, err := nodes.ParseSet(c.arg(0))
+			if err != nil {
+				return err
+			}
+			return c.acquireWaiting(ctx, nodes.Want{Set: set, Remarks: remarks})
 		}
 		return c.change(ctx, "Take", func(set nodes.Set, given consent.Agreement) (nodes.Result, error) {
 			return c.Lab.Acquire(ctx, c.User, set, remarks, given)
@@ -32,6 +42,9 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 	some, err := c.some()
 	if err != nil {
 		return err
+	}
+	if c.on("wait") {
+		return c.acquireWaiting(ctx, nodes.Want{Some: some, Remarks: remarks})
 	}
 	result, err := c.Lab.AcquireAny(ctx, c.User, some, remarks)
 	if err != nil {
@@ -211,6 +224,12 @@ func alike(changes []nodes.Change, describe describes) (all []*changed) {
 // how its reboot went.
 func (c *Call) describeChange(ch nodes.Change, several bool) string {
 	is, boots, its, it, images, runs := "is", "boots", "its", "it", "image", "it runs"
+	if ch.Next != "" {
+		if several {
+			is = "are"
+		}
+		return fmt.Sprintf("%s given to %s, who waited: no longer yours", is, ch.Next)
+	}
 	if several {
 		is, boots, its, it, images, runs = "are", "boot", "their", "them", "images", "they run"
 	}

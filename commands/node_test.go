@@ -133,7 +133,7 @@ func TestAcquireAny(t *testing.T) {
 		{
 			user: "bob", line: "node acquire --any 2 --model rpi-3-b --yes", status: StatusInUse,
 			stderr: "walt: only 1 of the 2 rpi-3-b nodes wanted is free; nothing changed\n" +
-				"  try again later, or see who has the others with: node show --all\n",
+				"  wait for them with: node acquire --any 2 --model rpi-3-b --wait\n  see who has the others with: node show --all\n",
 		},
 		{
 			user: "bob", line: "node acquire --any 1 --model rpi-3-c", status: StatusFailed,

@@ -162,7 +162,7 @@ func TestStatuses(t *testing.T) {
 		},
 		{
 			user: "carol", line: "node acquire --any 4", status: StatusInUse,
-			stderr: "walt: only 3 of the 4 nodes wanted are free; nothing changed\n  try again later, or see who has the others with: node show --all\n",
+			stderr: "walt: only 3 of the 4 nodes wanted are free; nothing changed\n  wait for them with: node acquire --any 4 --wait\n  see who has the others with: node show --all\n",
 		},
 	})
 	if got := StatusOf(fault.Interrupted + 1); got != StatusFailed {

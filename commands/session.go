@@ -47,6 +47,9 @@ type Session struct {
 	// what waits for others; nil: it does not stop.
 	Waiting func(context.Context) (context.Context, context.CancelFunc)
 
+	// Alive reports whether the client still answers, in a moment; nil: it is taken to.
+	Alive func(context.Context) bool
+
 	// Terminal is nil when the session has none: then no colour, no cursor
 	// tricks and no animation.
 	Terminal *Terminal

@@ -69,6 +69,7 @@ func (k *checker) config(c *Config) {
 	for _, before := range c.Hold.Warn {
 		k.duration("hold.warn", before, time.Second)
 	}
+	k.duration("queue.patience", c.Queue.Patience, 0)
 	for _, image := range strings.Fields(c.Boot.Kernel) {
 		k.image("boot.kernel", image)
 	}

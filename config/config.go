@@ -24,6 +24,7 @@ type Config struct {
 	Docker     Docker     `toml:"docker"`
 	Power      Power      `toml:"power"`
 	Hold       Hold       `toml:"hold"`
+	Queue      Queue      `toml:"queue"`
 	Boot       Boot       `toml:"boot"`
 	Network    Network    `toml:"network"`
 	Virtual    Virtual    `toml:"virtual"`
@@ -67,6 +68,13 @@ type Power struct {
 type Hold struct {
 	Default Duration   `toml:"default"` // after which they are of which nothing was said; 0 is never
 	Warn    []Duration `toml:"warn"`    // how long before the end its owner is told, in open shells
+}
+
+// Queue is about those who wait for nodes.
+type Queue struct {
+	// Patience is for how long nodes are kept for who waits for more, before younger ones get
+	// them; 0 is never.
+	Patience Duration `toml:"patience"`
 }
 
 // Boot is about what machines boot.
@@ -170,6 +178,7 @@ func base() Config {
 		Docker:  Docker{Host: "unix:///var/run/docker.sock"},
 		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
 		Hold:    Hold{Warn: []Duration{{Duration: 15 * time.Minute}, {Duration: 5 * time.Minute}}},
+		Queue:   Queue{Patience: Duration{Duration: 10 * time.Minute}},
 		Network: Network{DHCP: "full", Loaders: defaultLoaders},
 		Virtual: Virtual{Kind: "auto", Boot: "direct", Network: InServer, Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{

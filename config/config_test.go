@@ -59,6 +59,9 @@ idle = "1h30m"
 default = "8h"
 warn = ["1h"]
 
+[queue]
+patience = "90s"
+
 [boot]
 kernel = "alice/debian:12 rpi-4-b-default"
 firmware = "rpi-firmware"
@@ -113,6 +116,7 @@ func TestLoad(t *testing.T) {
 		Models: []config.Model{{Name: "visionfive-2", Platform: "linux/riscv64"}, {Name: "rpi-4-b", Args: "loglevel=7 quiet", Console: "ttyAMA0,115200"}},
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		Hold:   config.Hold{Default: config.Duration{Duration: 8 * time.Hour}, Warn: []config.Duration{{Duration: time.Hour}}},
+		Queue:  config.Queue{Patience: config.Duration{Duration: 90 * time.Second}},
 		Boot:   config.Boot{Kernel: "alice/debian:12 rpi-4-b-default", Firmware: "rpi-firmware"},
 		Network: config.Network{
 			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Domain: "lab.example", Router: "192.168.7.254", DNS: "192.168.7.253", TFTPPorts: "30000 - 30099", FirstPort: 30000, LastPort: 30099, Loaders: filepath.Join(dir, "ipxe"),

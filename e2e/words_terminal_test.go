@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/creack/pty"
@@ -201,6 +202,10 @@ var converse = map[string]func(s *story, ts *testscript.TestScript, t *talk, arg
 		t.hangUp()
 		s.forget(t)
 		return nil
+	},
+	// USER freezes: the client does not answer any more
+	"freezes": func(_ *story, _ *testscript.TestScript, t *talk, _ []string) error {
+		return t.client.Process.Signal(syscall.SIGSTOP)
 	},
 	// USER leaves [STATUS]; all that was printed is the standard output then.
 	"leaves": func(s *story, ts *testscript.TestScript, t *talk, args []string) error {

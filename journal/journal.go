@@ -32,12 +32,13 @@ const (
 	Visit        Type = "visit"        // somebody ran a command or opened a shell on a node of somebody else: From is the owner
 	Sharing      Type = "sharing"      // what users tell each other of nodes, whose they stay
 	Network      Type = "network"      // something is wrong on the network that boards and PCs are on
+	Queue        Type = "queue"        // a user began to wait for nodes, or waits no more: To is who
 	LoginRefused Type = "login-refused"
 )
 
 // Types lists the types that there are.
 func Types() []Type {
-	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, State, Visit, Sharing, Network, LoginRefused}
+	return []Type{Ownership, Boot, Registration, Download, Power, Image, User, State, Visit, Sharing, Network, Queue, LoginRefused}
 }
 
 // Event is one thing that happened.

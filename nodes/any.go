@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"iter"
+	"slices"
 
 	"walt/ethernet"
 	"walt/state"
@@ -14,13 +15,21 @@ type candidate struct {
 	readiness
 }
 
-// someFree returns n free nodes that are wanted, nil for any: those that are the readiest, and of these the ones that were used the longest ago; fewer
-// than n when there are no more. The power of a port that is off is not looked
-// at: who gets the node gets its power.
+// someFree returns n available nodes that are wanted, nil for any: first those that the
+// change has freed, then those that are the readiest, and of these the ones that were used
+// the longest ago; fewer than n when there are no more. The power of a port that is off is
+// not looked at: who gets the node gets its power.
 //
 // They are picked from the pool and a snapshot. The transaction reads and conflicts with
 // no others than those that it takes.
-func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, wanted func(*Device) bool) (found []candidate, err error) {
+func (c *change) someFree(ctx context.Context, n int, wanted func(*Device) bool) (found []candidate, err error) {
+	l := c.lab
+	for _, d := range c.freed {
+		if found, err = appendFree(found, c.tx, d, startable, wanted); err != nil || len(found) == n {
+			return found, err
+		}
+	}
+	taken := len(found)
 	by, err := read(ctx, l.view, l.view.pool.list)
 	if err != nil {
 		return nil, err
@@ -39,10 +48,10 @@ func (l *Lab) someFree(ctx context.Context, tx state.Tx, n int, wanted func(*Dev
 			ds = merged(first, ds)
 		}
 		for d := range ds {
-			if how == untold && powered[d] {
+			if how == untold && powered[d] || isAmong(found[:taken], d.Name) {
 				continue
 			}
-			if found, err = appendFree(found, tx, d, how, wanted); err != nil || len(found) == n {
+			if found, err = appendFree(found, c.tx, d, how, wanted); err != nil || len(found) == n {
 				return found, err
 			}
 		}
@@ -97,10 +106,14 @@ func merged(some []*Device, others iter.Seq[*Device]) iter.Seq[*Device] {
 	}
 }
 
-// appendFree adds a node of the view, unless it is not free any more, or not wanted.
+func isAmong(some []candidate, n Name) bool {
+	return slices.ContainsFunc(some, func(c candidate) bool { return c.Name == n })
+}
+
+// appendFree adds a node of the view, unless it is not available any more, or not wanted.
 func appendFree(found []candidate, tx state.Tx, d *Device, how readiness, wanted func(*Device) bool) ([]candidate, error) {
 	now, known, err := devices.Find(tx, string(d.Name))
-	if err != nil || !known || now.Kind != Node || !now.Free() || wanted != nil && !wanted(&now) {
+	if err != nil || !known || !now.available() || wanted != nil && !wanted(&now) {
 		return found, err
 	}
 	return append(found, candidate{now, how}), nil

@@ -68,7 +68,7 @@ func TestAcquireAnyLooksFurther(t *testing.T) {
 			ok(t, err)
 			_, err = l.Release(t.Context(), "carol", parse("a1")) // used later than v1
 			ok(t, err)
-			found, err := l.someFree(t.Context(), tx, 1, nil)
+			found, err := (&change{lab: l.Lab, tx: tx}).someFree(t.Context(), 1, nil)
 			if err == nil && (len(found) != 1 || found[0].Name != "a1") {
 				t.Errorf("up %v: found %+v", up, found)
 			}

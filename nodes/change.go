@@ -35,6 +35,7 @@ type Change struct {
 	Previous auth.Name  // owner before
 	Changed  bool       // false: it booted that image already and was left alone
 	Until    time.Time  // when the server releases it, UTC; zero: never
+	Next     auth.Name  // who waited for a node that became free, and has it now; "" for nobody
 	Reboot   Reboot
 }
 
@@ -65,6 +66,17 @@ type change struct {
 	instead string         // a hint for who would have machines boot what they cannot; "": what they can
 
 	enrolled []Device // that were not known as nodes before
+
+	// What becomes of those who wait, see serve.
+	stirred  bool      // there may be something for them
+	freed    []*Device // by this change
+	alone    bool      // it is made for nothing else
+	grants   []*change // by the server
+	wish     *Wish     // that it grants
+	granting *Wish     // that is being granted: an error is about that
+	ended    []ending  // wishes that ended otherwise
+	awaits   bool      // there are wishes
+	more     bool      // it could not give all that there is
 }
 
 // move is a device that is restarted after the commit.
@@ -88,7 +100,8 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 	return c.result, err
 }
 
-// commit runs f in one transaction, and restarts nothing.
+// commit runs f in one transaction, and restarts nothing but what it gave at once to those
+// who waited for it.
 func (l *Lab) commit(ctx context.Context, actor journal.Actor, given consent.Agreement, f func(*change) error) (*change, error) {
 	var c *change
 	work := func(tx state.Tx) error {
@@ -99,9 +112,15 @@ func (l *Lab) commit(ctx context.Context, actor journal.Actor, given consent.Agr
 		if err := f(c); err != nil {
 			return err
 		}
+		if err := c.serve(ctx); err != nil {
+			return err
+		}
 		return l.Journal.Write(tx, c.told)
 	}
 	err := l.update(ctx, work)
+	if err == nil {
+		c.hand(ctx)
+	}
 	if err != nil && c != nil {
 		err = l.tooMany(err, c.fitting, c.advice)
 	}

@@ -36,6 +36,11 @@
 //	give.go        nodes are handed over to who asked for them
 //	any.go         which free nodes are given to who wants any
 //	pool.go        the free nodes by how soon they are of use
+//	wish.go        what users wait for, in the order of arrival
+//	turns.go       whose turn it is: what becomes free is given to who waits, in the
+//	               transaction that frees it
+//	waiter.go      those who wait, and what they are told
+//	attend.go      what the server does for them by itself
 //	change.go      the transaction of one command that makes nodes boot other
 //	               images, and the restarts that follow its commit
 //	images.go      what package images asks for when the content of a name changes;

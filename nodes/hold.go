@@ -6,6 +6,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/fault"
 	"walt/journal"
 )
 
@@ -103,6 +104,9 @@ func (l *Lab) Extend(ctx context.Context, user auth.Name, set Set, end End) (Res
 			}
 			ch := Change{Node: d.Name, Model: d.Model, Image: d.Image, Digest: d.Digest, Previous: user, Until: said.Until, Reboot: Reboot{Outcome: RebootSkipped}}
 			if !said.Until.Equal(d.Hold()) {
+				if err := c.collides(ctx, d, said.Until); err != nil {
+					return err
+				}
 				ch.Changed = true
 				d.say(said)
 				c.told.Record(heldUntil(c.actor, d.Name, said.Until))
@@ -119,6 +123,27 @@ func (l *Lab) Extend(ctx context.Context, user auth.Name, set Set, end End) (Res
 		return Result{}, err
 	}
 	return c.result, nil
+}
+
+// collides returns a fault when a node that somebody waits for is to be held for longer.
+func (c *change) collides(ctx context.Context, d Device, until time.Time) error {
+	before := d.Hold()
+	if before.IsZero() || !until.IsZero() && until.Before(before) {
+		return nil
+	}
+	who, err := c.lab.awaited(ctx, c.tx, d)
+	if err != nil || len(who) == 0 {
+		return err
+	}
+	var names []string
+	for _, u := range who {
+		names = append(names, string(u))
+	}
+	waits := "waits"
+	if len(who) > 1 {
+		waits = "wait"
+	}
+	return fault.New(fault.InUse, "%s %s for %s; nothing changed", fault.Few(names), waits, d.Name).WithHint("see who waits with: node queue")
 }
 
 // Hold returns when the server releases the node, the zero time for never.

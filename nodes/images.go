@@ -75,6 +75,7 @@ func (i imageChange) Enroll(model images.Model, def images.Image) error {
 		}
 		c.lab.enroll(&d, def)
 		c.enrolled = append(c.enrolled, d)
+		c.stirred, c.freed = true, append(c.freed, &d)
 		err := c.lab.Ports.PowerCycleSoon(i, d.MAC) // it found nothing to boot so far
 		if err := errors.Join(err, put(i, d)); err != nil {
 			return err

@@ -53,22 +53,24 @@ type Config struct {
 // Lab is all devices of one store.
 type Lab struct {
 	Config
-	status   *board
-	view     *view
-	stateLog *stateLog
-	losses   *losses
-	troubles troubles
-	entrance entrance
-	unnoted  unnoted
-	visitors remote.Visitors
-	offers   offers
-	tests    sync.Map               // of the MAC addresses of nodes that are tested: who does
-	limits   atomic.Pointer[Limits] // nil: none
-	holds    atomic.Pointer[Holds]  // nil: the zero Holds
-	warned   warned
-	found    chan struct{}  // see Found
-	seen     sync.Once      // of closing it
-	works    sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
+	status      *board
+	view        *view
+	stateLog    *stateLog
+	losses      *losses
+	troubles    troubles
+	entrance    entrance
+	unnoted     unnoted
+	visitors    remote.Visitors
+	offers      offers
+	tests       sync.Map               // of the MAC addresses of nodes that are tested: who does
+	limits      atomic.Pointer[Limits] // nil: none
+	holds       atomic.Pointer[Holds]  // nil: the zero Holds
+	warned      warned
+	found       chan struct{} // see Found
+	seen        sync.Once     // of closing it
+	waiters     *waiters
+	patienceSet atomic.Int64   // see SetPatience
+	works       sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
 }
 
 // New returns the lab; Run makes it live.
@@ -79,12 +81,15 @@ func New(c Config) *Lab {
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
 	}
-	pool := newPool()
+	waiters := newWaiters()
+	pool := newPool(waiters.stir)
 	status := newBoard(c.Now, pool)
-	return &Lab{
-		Config: c, status: status, view: newView(c.Store, pool), losses: newLosses(), troubles: troubles{now: map[string]Trouble{}, told: map[string]time.Time{}}, found: make(chan struct{}),
+	l := &Lab{
+		Config: c, waiters: waiters, status: status, view: newView(c.Store, pool), losses: newLosses(), troubles: troubles{now: map[string]Trouble{}, told: map[string]time.Time{}}, found: make(chan struct{}),
 		stateLog: &stateLog{store: c.Store, journal: c.Journal, status: status, log: c.Log, now: c.Now},
 	}
+	l.SetPatience(patience)
+	return l
 }
 
 // Run starts the virtual nodes that are not switched off, which also finishes every change of an image
@@ -134,7 +139,7 @@ func (l *Lab) Run(ctx context.Context) error {
 		l.start(*d, 0, cause{})
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run, l.warnOfEnds} { // of what this server sees
+	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run, l.warnOfEnds, l.attend} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
 	}
 	g.Go(func() error { return l.startMachines(ctx, machines, startTurns()) })

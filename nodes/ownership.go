@@ -29,9 +29,8 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, remarks Rema
 		if err != nil {
 			return err
 		}
-		if mine := names(ds, func(d Device) bool { return d.Owner() == user }); len(mine) > 0 {
-			return fault.Failedf("already yours: %s; nothing changed", fault.Few(mine)).
-				WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", listed(mine, "my-nodes"))
+		if err := notMine(ds, user); err != nil {
+			return err
 		}
 		if err := c.able(ds, user); err != nil { // nobody is asked about what cannot be
 			return err
@@ -39,11 +38,48 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, remarks Rema
 		if len(ds) >= most {
 			return c.takeTooMany(ds, user)
 		}
-		if err := given.Check(claims(ds, user)); err != nil {
+		if err := c.check(ctx, ds, user); err != nil {
 			return err
 		}
 		return c.take(ds, user)
 	})
+}
+
+// check compares what the user agreed to with whom it disturbs that the user takes nodes:
+// their owners, and of those that are available who waits for them.
+func (c *change) check(ctx context.Context, ds []Device, user auth.Name) error {
+	waiting, err := c.lab.waitingForOthers(ctx, c.tx, user)
+	if err != nil {
+		return err
+	}
+	var all []consent.Claim
+	for _, d := range ds {
+		if d.contested(user) {
+			all = append(all, d.claim())
+		}
+		if !d.available() {
+			continue
+		}
+		if i := slices.IndexFunc(waiting, func(w awaiting) bool { return w.wants(&d) }); i >= 0 {
+			w := &waiting[i]
+			what, err := w.what(c.tx)
+			if err != nil {
+				return err
+			}
+			all = append(all, consent.Claim{Node: string(d.Name), Owner: w.User, Since: w.Since, Uses: fmt.Sprintf("is free, and %s waits for %s", w.User, what)})
+		}
+	}
+	return c.given.Check(all)
+}
+
+// notMine returns a fault for nodes that are the user's already.
+func notMine(ds []Device, user auth.Name) error {
+	mine := names(ds, func(d Device) bool { return d.Owner() == user })
+	if len(mine) == 0 {
+		return nil
+	}
+	return fault.Failedf("already yours: %s; nothing changed", fault.Few(mine)).
+		WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", listed(mine, "my-nodes"))
 }
 
 // tooManyToTake is how many nodes are certainly too many for one command that takes them:
@@ -103,8 +139,9 @@ func (s Some) words() string {
 	return what
 }
 
-// AcquireAny makes some free nodes the user's: the readiest ones (see someFree). It never
-// takes anybody's node: when fewer are free, it fails with fault.InUse.
+// AcquireAny makes some available nodes the user's: the readiest ones (see someFree). It
+// never takes anybody's node, nor one that is kept for somebody who waits: when there are
+// fewer, it fails with fault.InUse.
 func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks Remarks) (Result, error) {
 	most := l.tooManyToTake()
 	n := some.N
@@ -114,13 +151,20 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks
 		if err != nil {
 			return err
 		}
-		free, err := l.someFree(ctx, c.tx, min(n, most), wanted)
+		ws, err := wishes.All(c.tx, "")
+		if err != nil {
+			return err
+		}
+		waiting, err := c.turns(ctx, ws, false)
+		if err != nil {
+			return err
+		}
+		free, err := c.someFree(ctx, min(n, most), waiting.notKept(wanted))
 		if err != nil {
 			return err
 		}
 		if len(free) < min(n, most) {
-			return fault.New(fault.InUse, "%s; nothing changed", tooFew(len(free), some)).
-				WithHint("try again later, or see who has the others with: node show --all")
+			return c.tooFewFree(ctx, some, wanted, len(free), waiting)
 		}
 		var ds []Device
 		for _, d := range free {
@@ -138,6 +182,19 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks
 		}
 		return c.take(ds, user)
 	})
+}
+
+// tooFewFree is the fault for who wants more nodes than there are to have.
+func (c *change) tooFewFree(ctx context.Context, some Some, wanted func(*Device) bool, free int, waiting *turns) error {
+	what := tooFew(free, some)
+	if kept := waiting.keptOf(wanted); kept > 0 {
+		what += fmt.Sprintf(", besides %d kept for who waits", kept)
+	}
+	f := fault.New(fault.InUse, "%s; nothing changed", what)
+	if all, err := c.lab.count(ctx, wanted); err != nil || all < some.N {
+		return cmp.Or(err, error(f.WithHint("see all nodes with: node show --all")))
+	}
+	return f.WithHint("wait for them with: node acquire %s --wait\nsee who has the others with: node show --all", some.options())
 }
 
 // tooFew says how many of the wanted nodes are free.
@@ -204,6 +261,9 @@ func (c *change) assignImage(d Device, img images.Image) error {
 			Type: journal.Ownership, Actor: c.actor, Node: string(d.Name),
 			From: ownerInLog(previous), To: ownerInLog(ref.User), Detail: "boots " + ref.String(),
 		}
+		if c.wish != nil {
+			e.Detail += ", who waited for it"
+		}
 	}
 	if previous != "" && previous != auth.Nobody && previous != auth.UserOf(c.actor) {
 		if c.actor != journal.Server { // which asks nobody
@@ -216,7 +276,9 @@ func (c *change) assignImage(d Device, img images.Image) error {
 	}
 	was := d
 	d.Image = ref
-	if !d.Free() {
+	if d.Free() {
+		c.stirred, c.freed = true, append(c.freed, &d)
+	} else {
 		d.say(c.said(d, previous != ref.User))
 		if until := d.Hold(); !until.IsZero() && previous != ref.User {
 			e.Detail += ", until " + untilInLog(until)
@@ -293,19 +355,22 @@ func ownerInLog(n auth.Name) string {
 	return string(n)
 }
 
-// take makes each device boot the user's clone of its default image.
+// take makes each device boot the user's clone of its default image. All clones are there
+// before the first device changes hands: what a user did with an image is in the way of none.
 func (c *change) take(ds []Device, user auth.Name) error {
 	clones := map[images.Model]images.Image{}
 	for _, d := range ds {
-		clone, known := clones[d.Model]
-		if !known {
-			var err error
-			if clone, err = c.clone(user, d.Model); err != nil {
-				return err
-			}
-			clones[d.Model] = clone
+		if _, known := clones[d.Model]; known {
+			continue
 		}
-		if err := c.assignImage(d, clone); err != nil {
+		clone, err := c.clone(user, d.Model)
+		if err != nil {
+			return err
+		}
+		clones[d.Model] = clone
+	}
+	for _, d := range ds {
+		if err := c.assignImage(d, clones[d.Model]); err != nil {
 			return err
 		}
 	}
@@ -342,7 +407,7 @@ func (l *Lab) SetImage(ctx context.Context, actor journal.Actor, set Set, name s
 		if err := c.fits(ds, ref); err != nil {
 			return err
 		}
-		if err := given.Check(claims(ds, auth.UserOf(actor))); err != nil {
+		if err := c.check(ctx, ds, auth.UserOf(actor)); err != nil {
 			return err
 		}
 		for _, d := range ds {

@@ -29,9 +29,12 @@ type pool struct {
 	doing map[Name]State // of all devices, unless off
 	free  map[Name]*Device
 	by    byReadiness
+	gains func() // is called when there may be more than before
 }
 
-func newPool() *pool { return &pool{doing: map[Name]State{}, free: map[Name]*Device{}} }
+func newPool(gains func()) *pool {
+	return &pool{doing: map[Name]State{}, free: map[Name]*Device{}, gains: gains}
+}
 
 func (p *pool) readiness(d *Device) readiness {
 	switch p.doing[d.Name] {
@@ -60,6 +63,9 @@ func (p *pool) heard(n Name, s State) {
 		p.doing[n] = s
 	}
 	p.add(d)
+	if d != nil {
+		p.gains()
+	}
 }
 
 // replace follows one device; nil is for none.
@@ -73,6 +79,7 @@ func (p *pool) replace(was, is *Device) {
 	if is != nil && is.Kind == Node && is.Free() {
 		p.free[is.Name] = is
 		p.add(is)
+		p.gains()
 	}
 }
 
@@ -87,6 +94,7 @@ func (p *pool) fill(free []*Device) {
 		how := p.readiness(d)
 		sorted[how] = append(sorted[how], d)
 	}
+	p.gains()
 	for how, ds := range sorted {
 		p.by[how] = partsOf(ds)
 	}

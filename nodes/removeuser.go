@@ -43,6 +43,9 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 		if err := l.Users.Delete(c.tx, actor, name); err != nil {
 			return err
 		}
+		if err := c.dropWishesOf(name); err != nil {
+			return err
+		}
 		if left, err = c.bequeath(name, legacy); err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ func checkView(t *testing.T, l testLab) {
 	t.Helper()
 	stored, err := state.Read(t.Context(), l.Store, everything)
 	ok(t, err)
-	fresh := newView(l.Store, newPool())
+	fresh := newView(l.Store, newPool(func() {}))
 	fresh.named = map[Name]*Device{}
 	for _, d := range stored {
 		d.share(nil)

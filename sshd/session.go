@@ -285,6 +285,27 @@ func (x *session) checkAlive(ended <-chan struct{}) {
 	}
 }
 
+// aliveLimit is how long a client may take to answer when somebody is about to rely on it.
+const aliveLimit = 5 * time.Second
+
+// alive reports whether the client answers, before ctx ends.
+func (x *session) alive(ctx context.Context) bool {
+	answered := make(chan bool, 1)
+	go func() { // ends with the answer or the connection
+		_, _, err := x.peer.SendRequest("keepalive@openssh.com", true, nil)
+		answered <- err == nil
+	}()
+	late := time.NewTimer(aliveLimit)
+	defer late.Stop()
+	select {
+	case is := <-answered:
+		return is && x.ctx.Err() == nil
+	case <-ctx.Done():
+	case <-late.C:
+	}
+	return false
+}
+
 // ask asks a client without a terminal; its answer is a line of its input.
 func (x *session) ask(ctx context.Context, prompt string) (string, error) {
 	fmt.Fprint(x.base.Err, prompt)

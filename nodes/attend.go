@@ -1,0 +1,169 @@
+package nodes
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/journal"
+	"walt/state"
+)
+
+// attend looks after those who wait until ctx ends: it gives them what came otherwise than by a
+// change that serves them itself, has those pass whose patience is over, ends the wishes
+// for which nobody waits any more, and tells where each stands. At rest it does nothing.
+func (l *Lab) attend(ctx context.Context) error {
+	absent := map[string]time.Time{} // since when nobody waits for a wish, by its waiter
+	for ctx.Err() == nil {
+		due, err := l.lookAfter(ctx, absent)
+		if err != nil && ctx.Err() == nil {
+			l.Log.Error("look after those who wait", "err", err)
+			due = l.Now().Add(time.Second)
+		}
+		var late <-chan time.Time
+		if !due.IsZero() {
+			timer := time.NewTimer(max(due.Sub(l.Now()), time.Millisecond))
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-ctx.Done():
+		case <-l.waiters.stirred:
+		case <-late:
+		}
+	}
+	return nil
+}
+
+// lookAfter has each wish have its turn, and returns when that is to be done next though
+// nothing happens; the zero time: never.
+func (l *Lab) lookAfter(ctx context.Context, absent map[string]time.Time) (due time.Time, err error) {
+	ws, err := state.Read(ctx, l.Store, func(r state.Reader) ([]Wish, error) { return wishes.All(r, "") })
+	if err != nil {
+		return due, err
+	}
+	now := l.Now()
+	for token := range absent {
+		if !slices.ContainsFunc(ws, func(w Wish) bool { return w.Waiter == token }) || l.waiters.here(token) {
+			delete(absent, token)
+		}
+	}
+	sooner := func(t time.Time) {
+		if t.After(now) && (due.IsZero() || t.Before(due)) {
+			due = t
+		}
+	}
+	for i := range ws {
+		w := &ws[i]
+		if l.waiters.here(w.Waiter) {
+			sooner(w.Since.Add(l.patience()))
+			continue
+		}
+		if absent[w.Waiter].IsZero() {
+			absent[w.Waiter] = now
+		}
+		if end := absent[w.Waiter].Add(keptFor); now.Before(end) {
+			sooner(end)
+		} else if err := l.end(ctx, w, fault.New(fault.InUse, "no longer waiting")); err != nil {
+			return due, err
+		}
+	}
+	if len(ws) == 0 {
+		return due, nil
+	}
+	there, err := l.giveTurns(ctx)
+	if err != nil {
+		return due, err
+	}
+	return due, l.tellPlaces(ctx, there)
+}
+
+// end removes a wish, unless that came otherwise since, or its user waits again.
+func (l *Lab) end(ctx context.Context, w *Wish, why error) error {
+	_, err := l.commit(ctx, journal.Server, noConsent, func(c *change) error {
+		now, here, err := wishes.Find(c.tx, w.key())
+		if err != nil || !here || now.Waiter != w.Waiter {
+			return err
+		}
+		return c.dropWish(&now, why)
+	})
+	return err
+}
+
+// giveTurns has each wish have its turn, in a transaction of its own, and returns how many
+// nodes there are for those that go on waiting. One that fails, as its image cannot be
+// looked at, ends with that.
+func (l *Lab) giveTurns(ctx context.Context) (there map[int]int, err error) {
+	var failing *Wish
+	_, err = l.commit(ctx, journal.Server, noConsent, func(c *change) error {
+		c.alone, failing = true, nil
+		ws, err := wishes.All(c.tx, "")
+		if err != nil || len(ws) == 0 {
+			return err
+		}
+		t, err := c.turns(ctx, ws, true)
+		failing = c.granting
+		if err == nil {
+			there = t.there
+		}
+		return err
+	})
+	if err != nil && failing != nil && ctx.Err() == nil {
+		l.Log.Error("give nodes to who waits for them", "user", failing.User, "err", err)
+		err = l.end(ctx, failing, err)
+		l.waiters.stir()
+	}
+	return there, err
+}
+
+// tellPlaces tells those who wait where they stand.
+func (l *Lab) tellPlaces(ctx context.Context, there map[int]int) error {
+	return l.Store.View(ctx, func(r state.Reader) error {
+		ws, err := wishes.All(r, "")
+		if err != nil {
+			return err
+		}
+		places, err := placesOf(r, ws)
+		if err != nil {
+			return err
+		}
+		for i, p := range places {
+			w := &ws[i]
+			if w.granted() || !l.waiters.here(w.Waiter) {
+				continue
+			}
+			if p.What, err = w.what(r); err != nil {
+				return err
+			}
+			p.There = there[w.ID]
+			l.waiters.stands(w.Waiter, p, func(p *Place) { p.End = l.nextEnd(ctx, r, w) })
+		}
+		return nil
+	})
+}
+
+// nextEnd returns which of the nodes that a wish could be met with is the next to be released,
+// as far as that is known; nil: it is not.
+func (l *Lab) nextEnd(ctx context.Context, r state.Reader, w *Wish) *NextEnd {
+	wants, err := l.wants(ctx, r, w)
+	if err != nil {
+		return nil
+	}
+	next, _ := read(ctx, l.view, func() (next *NextEnd) {
+		for owner, ds := range l.view.owned {
+			if owner == auth.Nobody || owner == w.User {
+				continue
+			}
+			for _, d := range ds {
+				at := d.Hold()
+				if !at.IsZero() && (wants == nil || wants(d)) && (next == nil || at.Before(next.At)) {
+					next = &NextEnd{d.Name, owner, at}
+				}
+			}
+		}
+		return next
+	})
+	return next
+}

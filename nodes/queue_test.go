@@ -1,0 +1,430 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walt/auth"
+	"walt/consent"
+	"walt/fault"
+	"walt/images"
+	"walt/state"
+)
+
+// queuing is somebody who waits in a test.
+type queuing struct {
+	user   auth.Name
+	cancel context.CancelFunc
+	places chan Place
+	ended  chan struct{}
+	result Result
+	err    error
+}
+
+// wait has a user wait for nodes, and returns when the wish is in the queue, or was met.
+func (l testLab) wait(t *testing.T, user auth.Name, want Want, how Waiting) *queuing {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	q := &queuing{user: user, cancel: cancel, places: make(chan Place, 100), ended: make(chan struct{})}
+	how.Report = func(p Place) { q.places <- p }
+	go func() {
+		defer close(q.ended)
+		q.result, q.err = l.AcquireWhenFree(ctx, user, want, how)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-q.ended
+	})
+	until(t, func() bool {
+		all, err := l.Queue(t.Context())
+		ok(t, err)
+		here := func(q Queued) bool { return q.User == user && q.Here }
+		return isClosed(q.ended) || slices.ContainsFunc(all, here)
+	})
+	return q
+}
+
+// until waits for something that comes soon.
+func until(t *testing.T, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not come")
+		}
+	}
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// gets returns the nodes that somebody who waits got.
+func (q *queuing) gets(t *testing.T) (got []Name) {
+	t.Helper()
+	select {
+	case <-q.ended:
+	case <-time.After(time.Minute):
+		t.Fatalf("%s still waits", q.user)
+	}
+	ok(t, q.err)
+	for _, ch := range q.result.Changes {
+		got = append(got, ch.Node)
+	}
+	return got
+}
+
+// waits fails the test when somebody does not wait any more.
+func (q *queuing) waits(t *testing.T) {
+	t.Helper()
+	if isClosed(q.ended) {
+		t.Fatalf("%s does not wait any more: %v, %v", q.user, q.result.Changes, q.err)
+	}
+}
+
+// waiting are the users in the queue, in its order, those who got something and were not told with "!".
+func (l testLab) waiting(t *testing.T) (all []string) {
+	t.Helper()
+	ws, err := state.Read(t.Context(), l.Store, func(r state.Reader) ([]Wish, error) { return wishes.All(r, "") })
+	ok(t, err)
+	for _, w := range ws {
+		who := string(w.User)
+		if w.granted() {
+			who += "!"
+		}
+		all = append(all, who)
+	}
+	return all
+}
+
+// attended runs what the lab does for those who wait.
+func (l testLab) attended(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.attend(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		ok(t, <-done)
+		l.works.Wait()
+	})
+}
+
+func anyOf(n int, model images.Model) Want { return Want{Some: Some{N: n, Model: model}} }
+
+// Who came first gets what becomes free first, in the transaction that frees it.
+func TestQueueInOrder(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1", "n2")
+	_, err := l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{}, consent.Agreement{})
+	ok(t, err)
+	carol := l.wait(t, "carol", anyOf(1, "m1"), Waiting{})
+	dave := l.wait(t, "dave", anyOf(1, ""), Waiting{})
+	equal(t, "waiting", l.waiting(t), "carol", "dave")
+
+	r, err := l.Release(t.Context(), "bob", parse("n1"))
+	ok(t, err)
+	equal(t, "owners", l.owners(t, "n1", "n2"), "carol", "bob")
+	if r.Changes[0].Next != "carol" {
+		t.Errorf("who releases is told %+v", r.Changes[0])
+	}
+	equal(t, "carol gets", carol.gets(t), "n1")
+	dave.waits(t)
+	_, err = l.Release(t.Context(), "bob", parse("n2"))
+	ok(t, err)
+	equal(t, "dave gets", dave.gets(t), "n2")
+	equal(t, "waiting", l.waiting(t))
+	l.works.Wait()
+	sound(t, l.Store)
+}
+
+// A node that is released and given on starts once, on its last image.
+func TestQueueStartsOnce(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol"})
+	_, err := l.Create(t.Context(), "bob", Virtual{Name: "v1", Model: "m1", Simulated: true}, nil)
+	ok(t, err)
+	carol := l.wait(t, "carol", Want{Set: parse("v1"), Remarks: Remarks{Job: "j7"}}, Waiting{})
+	l.grid.take()
+	_, err = l.Release(t.Context(), "bob", parse("v1"))
+	ok(t, err)
+	equal(t, "carol gets", carol.gets(t), "v1")
+	equal(t, "started", l.grid.take(), "v1")
+	if d := l.device(t, "v1"); d.Booted != d.Image || d.Remarks().Job != "j7" {
+		t.Errorf("v1 is %+v", d)
+	}
+	if ch := carol.result.Changes[0]; ch.Reboot.Outcome != RebootOK {
+		t.Errorf("carol is told %+v", ch)
+	}
+}
+
+// What is there for a wish that wants more is kept for it, until its patience is over.
+func TestQueuePatience(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1", "n2", "n3")
+		_, err := l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{}, consent.Agreement{})
+		ok(t, err)
+		l.attended(t)
+		carol := l.wait(t, "carol", anyOf(3, "m1"), Waiting{}) // n3 is kept for her
+		_, err = l.AcquireAny(t.Context(), "dave", Some{N: 1, Model: "m1"}, Remarks{})
+		wantFault(t, err, fault.InUse, "kept", "node acquire --any 1 --model m1 --wait")
+		dave := l.wait(t, "dave", anyOf(1, "m1"), Waiting{})
+		_, err = l.Release(t.Context(), "bob", parse("n1"))
+		ok(t, err)
+		synctest.Wait()
+		dave.waits(t)
+		carol.waits(t)
+		time.Sleep(patience)
+		equal(t, "dave gets", dave.gets(t), "n3") // which was used the longest ago
+		carol.waits(t)
+		_, err = l.Release(t.Context(), "dave", parse("my-nodes"))
+		ok(t, err)
+		_, err = l.Release(t.Context(), "bob", parse("n2"))
+		ok(t, err)
+		equal(t, "carol gets", carol.gets(t), "n1", "n2", "n3")
+	})
+}
+
+// Who takes by name what somebody waits for is asked; who waits for named nodes is not.
+func TestQueueAsks(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1", "n2")
+	_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+	ok(t, err)
+	carol := l.wait(t, "carol", Want{Set: parse("n1,n2")}, Waiting{})
+	ok(t, l.Store.View(t.Context(), func(r state.Reader) error {
+		who, err := l.awaited(t.Context(), r, l.device(t, "n1"))
+		equal(t, "n1 is awaited by", who, "carol")
+		return err
+	}))
+	_, err = l.Acquire(t.Context(), "dave", parse("n2"), Remarks{}, consent.Agreement{})
+	contest := wantContest(t, err, false, "n2 carol")
+	if uses := contest.Nodes[0].Uses; uses != "is free, and carol waits for n1, n2" {
+		t.Errorf("dave is told that n2 %s", uses)
+	}
+	_, err = l.Acquire(t.Context(), "dave", parse("n2"), Remarks{}, consent.Agreement{Shown: contest.Nodes})
+	ok(t, err)
+	_, err = l.Release(t.Context(), "bob", parse("n1"))
+	ok(t, err)
+	carol.waits(t)
+	_, err = l.Release(t.Context(), "dave", parse("n2"))
+	ok(t, err)
+	equal(t, "carol gets", carol.gets(t), "n1", "n2")
+	texts, err := l.Journal.Unseen(t.Context(), "bob")
+	ok(t, err)
+	if len(texts) != 1 {
+		t.Errorf("bob is told %q", texts)
+	}
+}
+
+// What can never be fails at once.
+func TestQueueNever(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob"}, "n1", "n2")
+	_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+	ok(t, err)
+	for what, want := range map[string]Want{
+		"3 m1 nodes are wanted, and there are 2": anyOf(3, "m1"),
+		"m9":                                     anyOf(1, "m9"),
+		"already yours":                          {Set: parse("n1,n2")},
+		"n7":                                     {Set: parse("n7")},
+	} {
+		_, err := l.AcquireWhenFree(t.Context(), "bob", want, Waiting{})
+		wantFault(t, err, fault.Failed, what)
+	}
+	equal(t, "waiting", l.waiting(t))
+}
+
+// A wish ends with its context, and what was kept for it goes to the next.
+func TestQueueEnds(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol", "dave", "erin"}, "n1", "n2")
+	_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+	ok(t, err)
+	carol := l.wait(t, "carol", anyOf(2, "m1"), Waiting{})
+	dave := l.wait(t, "dave", anyOf(1, "m1"), Waiting{})
+	erin := l.wait(t, "erin", anyOf(1, "m1"), Waiting{})
+	equal(t, "waiting", l.waiting(t), "carol", "dave", "erin")
+	carol.cancel()
+	equal(t, "dave gets", dave.gets(t), "n2")
+	<-carol.ended
+	if carol.err != context.Canceled {
+		t.Errorf("carol is told %v", carol.err)
+	}
+	all, err := l.Queue(t.Context())
+	ok(t, err)
+	if len(all) != 1 || all[0].User != "erin" || all[0].ID != 3 || all[0].Place != 1 || all[0].What != "1 of m1" {
+		t.Errorf("the queue is %+v", all)
+	}
+	wantFault(t, l.CancelWish(t.Context(), "bob", 3, false), fault.Failed, "erin")
+	ok(t, l.CancelWish(t.Context(), "alice", 3, true))
+	<-erin.ended
+	wantFault(t, erin.err, fault.Interrupted, "alice cancelled it")
+}
+
+// The nodes of a waiter whose client is gone when they are granted go to the next.
+func TestQueueClientGone(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1")
+	_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+	ok(t, err)
+	carol := l.wait(t, "carol", anyOf(1, ""), Waiting{Alive: func(context.Context) bool { return false }})
+	dave := l.wait(t, "dave", anyOf(1, ""), Waiting{Alive: func(context.Context) bool { return true }})
+	_, err = l.Release(t.Context(), "bob", parse("n1"))
+	ok(t, err)
+	equal(t, "dave gets", dave.gets(t), "n1")
+	<-carol.ended
+	wantFault(t, carol.err, fault.Interrupted, "client")
+	equal(t, "waiting", l.waiting(t))
+	equal(t, "owners", l.owners(t, "n1"), "dave")
+}
+
+// A wish keeps its place over an end of the server, for the same user with the same line or
+// job, and ends when nobody comes.
+func TestQueueRestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol", "dave", "erin", "frank"}, "n1", "n2")
+		_, err := l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{}, consent.Agreement{})
+		ok(t, err)
+		stopping := Waiting{Line: "a", Stopping: func() bool { return true }}
+		for _, w := range []struct {
+			user auth.Name
+			job  Job
+		}{{"carol", ""}, {"dave", "j1"}, {"erin", ""}} {
+			q := l.wait(t, w.user, Want{Some: Some{N: 1}, Remarks: Remarks{Job: w.job}}, stopping)
+			q.cancel()
+			<-q.ended
+		}
+		equal(t, "kept", l.waiting(t), "carol", "dave", "erin")
+		l.attended(t)
+		frank := l.wait(t, "frank", anyOf(1, ""), Waiting{})
+		dave := l.wait(t, "dave", Want{Some: Some{N: 1}, Remarks: Remarks{Job: "j1"}}, Waiting{Line: "another line"})
+		equal(t, "taken up", l.waiting(t), "carol", "dave", "erin", "frank")
+		_, err = l.Release(t.Context(), "bob", parse("n1")) // kept for carol
+		ok(t, err)
+		synctest.Wait()
+		dave.waits(t)
+		_, err = l.AcquireAny(t.Context(), "alice", Some{N: 1}, Remarks{})
+		wantFault(t, err, fault.InUse)
+		carol := l.wait(t, "carol", anyOf(1, ""), Waiting{Line: "a"})
+		equal(t, "carol gets", carol.gets(t), "n1")
+		_, err = l.Release(t.Context(), "bob", parse("n2"))
+		ok(t, err)
+		equal(t, "dave gets", dave.gets(t), "n2")
+		_, err = l.Release(t.Context(), "dave", parse("n2")) // kept for erin, who does not come
+		ok(t, err)
+		time.Sleep(keptFor + time.Second)
+		equal(t, "frank gets", frank.gets(t), "n2")
+	})
+}
+
+// What was granted to somebody just before the server ended is handed over to who comes back
+// for it, and released when nobody does.
+func TestQueueRestartAfterGrant(t *testing.T) {
+	t.Parallel()
+	for _, comes := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1")
+			_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+			ok(t, err)
+			held := make(chan struct{})
+			carol := l.wait(t, "carol", anyOf(1, ""), Waiting{Line: "a", Stopping: func() bool { return true }, Alive: func(context.Context) bool {
+				<-held
+				return false
+			}})
+			_, err = l.Release(t.Context(), "bob", parse("n1"))
+			ok(t, err)
+			close(held)
+			<-carol.ended
+			equal(t, "granted", l.waiting(t), "carol!")
+			l.attended(t)
+			dave := l.wait(t, "dave", anyOf(1, ""), Waiting{})
+			if comes {
+				carol := l.wait(t, "carol", anyOf(1, ""), Waiting{Line: "a"})
+				equal(t, "carol gets", carol.gets(t), "n1")
+				dave.waits(t)
+				return
+			}
+			time.Sleep(keptFor + time.Second)
+			equal(t, "dave gets", dave.gets(t), "n1")
+		})
+	}
+}
+
+// Fifty wait for one node: each has it once, in order.
+func TestQueueFair(t *testing.T) {
+	t.Parallel()
+	n := rounds(50)
+	users := people(n)
+	l := newLab(t, append([]auth.Name{"bob"}, users...), "n1")
+	_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+	ok(t, err)
+	l.attended(t)
+	var all []*queuing
+	for _, u := range users {
+		all = append(all, l.wait(t, u, anyOf(1, "m1"), Waiting{}))
+	}
+	last := auth.Name("bob")
+	for i, q := range all {
+		_, err := l.Release(t.Context(), last.Actor(), parse("n1"))
+		ok(t, err)
+		equal(t, fmt.Sprint(q.user, " gets"), q.gets(t), "n1")
+		if i+1 < len(all) && slices.ContainsFunc(all[i+1:], func(q *queuing) bool { return isClosed(q.ended) }) {
+			t.Fatal("a younger one has it, too")
+		}
+		last = q.user
+	}
+}
+
+// Nobody waits while what they want is there, though others come, free and give up all
+// the time.
+func TestQueueStorm(t *testing.T) {
+	t.Parallel()
+	n := 8
+	users := people(n)
+	l := newLab(t, users, "n1", "n2", "n3")
+	l.attended(t)
+	ends := race(n, func(i int) error {
+		for round := range rounds(30) {
+			ctx, cancel := context.WithCancel(t.Context())
+			if (i+round)%5 == 0 {
+				time.AfterFunc(time.Duration(round%7)*time.Millisecond, cancel)
+			}
+			r, err := l.AcquireWhenFree(ctx, users[i], anyOf(1+(i+round)%2, "m1"), Waiting{Report: func(Place) {}})
+			cancel()
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			if err != nil {
+				continue
+			}
+			var names []string
+			for _, ch := range r.Changes {
+				names = append(names, string(ch.Node))
+			}
+			if _, err := l.Release(t.Context(), users[i].Actor(), parse(strings.Join(names, ","))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i, err := range ends {
+		if err != nil {
+			t.Errorf("%s: %v", users[i], err)
+		}
+	}
+	l.works.Wait()
+	equal(t, "waiting", l.waiting(t))
+	equal(t, "owners", l.owners(t, "n1", "n2", "n3"), auth.Nobody, auth.Nobody, auth.Nobody)
+	sound(t, l.Store)
+}

@@ -1,0 +1,242 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"walt/consent"
+	"walt/fault"
+	"walt/journal"
+)
+
+// noConsent disturbs nobody.
+var noConsent consent.Agreement
+
+// turns are a look at all who wait, in the order of arrival: who may have which of the nodes
+// that are free. Once a wish cannot be met, what there is of its nodes is kept for it, as
+// long as it is younger than the patience of the lab: no younger one gets it. Then younger
+// ones that can be met pass it.
+type turns struct {
+	*change
+	ctx  context.Context
+	now  time.Time
+	kept map[Name]*Wish
+	// short is how many nodes there were for a wish of a kind that wanted more: to look once
+	// more for those that want the same would find no others.
+	short map[string]int
+	wants map[string]func(*Device) bool // what a kind of wishes is for
+	there map[int]int                   // how many nodes there are for wishes that are not met, by their numbers
+}
+
+// turns has each wish have its turn. With grant the ones that can be met are, if somebody
+// waits for them; else their nodes are kept.
+func (c *change) turns(ctx context.Context, ws []Wish, grant bool) (*turns, error) {
+	t := &turns{change: c, ctx: ctx, now: c.lab.Now(), kept: map[Name]*Wish{}, short: map[string]int{}, wants: map[string]func(*Device) bool{}, there: map[int]int{}}
+	for i := range ws {
+		w := &ws[i]
+		if w.granted() {
+			continue
+		}
+		ds, enough, err := t.nodesFor(w)
+		if f := fault.As(err); f != nil && grant {
+			err = c.dropWish(w, f)
+			enough, ds = false, nil
+		} else if f != nil {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if enough && grant && c.lab.waiters.here(w.Waiter) {
+			done, err := c.grant(w, ds)
+			if err != nil {
+				return nil, err
+			}
+			if done {
+				continue
+			}
+		}
+		t.there[w.ID] = len(ds)
+		if enough || t.now.Before(w.Since.Add(c.lab.patience())) {
+			for _, d := range ds {
+				t.kept[d.Name] = w
+			}
+		}
+	}
+	return t, nil
+}
+
+// nodesFor returns the nodes that a wish may have, and whether they are enough. A fault says
+// that they never will be.
+func (t *turns) nodesFor(w *Wish) (ds []Device, enough bool, err error) {
+	if w.N == 0 {
+		return t.named(w)
+	}
+	if n, known := t.short[w.kind()]; known && n < w.N {
+		return nil, false, nil
+	}
+	wants, known := t.wants[w.kind()]
+	if !known {
+		if wants, err = t.lab.wants(t.ctx, t.tx, w); err != nil {
+			return nil, false, err
+		}
+		t.wants[w.kind()] = wants
+	}
+	found, err := t.someFree(t.ctx, w.N, t.notKept(wants))
+	if len(found) < w.N {
+		t.short[w.kind()] = len(found)
+	}
+	for _, d := range found {
+		ds = append(ds, d.Device)
+	}
+	return ds, len(ds) == w.N, err
+}
+
+// notKept returns what tells of wanted nodes, nil for all, which are not kept for others.
+func (t *turns) notKept(wanted func(*Device) bool) func(*Device) bool {
+	return func(d *Device) bool { return t.kept[d.Name] == nil && (wanted == nil || wanted(d)) }
+}
+
+// named is nodesFor a wish for all of some nodes. Those that are the user's by now are there.
+func (t *turns) named(w *Wish) (ds []Device, all bool, err error) {
+	all = true
+	for _, mac := range w.Nodes {
+		name, known, err := macs.Find(t.tx, string(mac))
+		if err != nil {
+			return nil, false, err
+		}
+		if !known {
+			return nil, false, fault.Failedf("no longer waiting: a node that you waited for was removed").WithHint("see all nodes with: node show --all")
+		}
+		d, err := devices.Get(t.tx, string(name))
+		switch {
+		case err != nil:
+			return nil, false, err
+		case d.Kind != Node:
+			return nil, false, fault.Failedf("no longer waiting: %s is no node any more", d.Name).WithHint("see all nodes with: node show --all")
+		case d.Owner() == w.User:
+		case d.available() && t.kept[d.Name] == nil:
+			ds = append(ds, d)
+		default:
+			all = false
+		}
+	}
+	return ds, all, nil
+}
+
+// available reports whether the node may be given to who wants any, were it not kept for
+// somebody who waits: it is free, and not out of service.
+func (d *Device) available() bool { return d.Kind == Node && d.Free() && d.Retired() == nil }
+
+// grant makes nodes those of a user who waits for them: an acquire by the server. It is not
+// done when this transaction is too full, or has to look at an image first: the next turns,
+// which follow soon, are for that. A wish for what cannot be ends.
+func (c *change) grant(w *Wish, ds []Device) (done bool, err error) {
+	const rows, bytes = 20, 5_000 // more than a node mostly takes
+	room := c.tx.Room()
+	room.Rows -= rows * (len(ds) + 1)
+	room.Bytes -= bytes * (len(ds) + 1)
+	if first := c.alone && len(c.grants) == 0; !first && !c.told.Fits(room) {
+		c.more = true
+		return false, nil
+	}
+	g := &change{lab: c.lab, tx: c.tx, actor: journal.Server, remarks: w.Remarks, wish: w}
+	c.granting = w
+	if err = g.able(ds, w.User); err == nil {
+		err = g.take(inOrder(ds), w.User)
+	}
+	if _, is := errors.AsType[*unseen](err); is && !c.alone {
+		c.more = true
+		return false, nil
+	}
+	if f := fault.As(err); f != nil {
+		return true, c.dropWish(w, f)
+	}
+	if err != nil {
+		return false, err
+	}
+	c.granting = nil
+	w.Granted = c.lab.Now().UTC()
+	for _, d := range ds {
+		w.Given = append(w.Given, d.MAC)
+	}
+	c.grants = append(c.grants, g)
+	return true, errors.Join(wishes.Put(c.tx, w.key(), *w), c.lab.Journal.Write(c.tx, g.told))
+}
+
+// serve gives those who wait what became free in this transaction, and what was kept for a
+// wish that ended.
+func (c *change) serve(ctx context.Context) error {
+	for c.stirred { // a wish that ended as it could not be may have kept nodes
+		c.stirred = false
+		ws, err := wishes.All(c.tx, "")
+		if err != nil || len(ws) == 0 {
+			return err
+		}
+		c.awaits = true
+		if _, err := c.turns(ctx, ws, true); err != nil {
+			return err
+		}
+	}
+	for _, g := range c.grants {
+		c.passOn(g)
+	}
+	return nil
+}
+
+// passOn has nodes that the change freed, and that were given to somebody at once, start once.
+func (c *change) passOn(g *change) {
+	to := map[Name]bool{}
+	for _, m := range g.moved {
+		to[m.Name] = true
+	}
+	kept := c.moved[:0]
+	for _, m := range c.moved {
+		if !to[m.Name] {
+			kept = append(kept, m)
+		}
+	}
+	c.moved = kept
+	for i, ch := range c.result.Changes {
+		if to[ch.Node] {
+			c.result.Changes[i].Next = g.wish.User
+		}
+	}
+}
+
+// hand follows the commit: it starts the nodes that were granted, and tells those who wait
+// for them. Nobody waits for that here.
+func (c *change) hand(ctx context.Context) {
+	l := c.lab
+	for _, g := range c.grants {
+		l.works.Go(func() { // ends within the limit of restarts; Run waits for it
+			err := g.restart(context.WithoutCancel(ctx))
+			l.waiters.tell(g.wish.Waiter, outcome{g.result, err})
+		})
+	}
+	for _, e := range c.ended {
+		if e.why != nil {
+			l.waiters.tell(e.waiter, outcome{err: e.why})
+		}
+	}
+	if c.awaits || c.more {
+		l.waiters.stir()
+	}
+}
+
+// ending is what somebody who waits is told.
+type ending struct {
+	waiter string
+	why    error
+}
+
+// keptOf counts the wanted nodes, nil for all, that are kept for others.
+func (t *turns) keptOf(wanted func(*Device) bool) (n int) {
+	for name := range t.kept {
+		if d, known, err := devices.Find(t.tx, string(name)); err == nil && known && (wanted == nil || wanted(&d)) {
+			n++
+		}
+	}
+	return n
+}
