@@ -129,7 +129,7 @@ func (b *boards) sendLoader(w http.ResponseWriter, r *http.Request, name string)
 func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
 	mac, known := b.holder(client)
 	if !known {
-		return tftp.File{}, fmt.Errorf("%s is the address of no device", client)
+		return tftp.File{}, fmt.Errorf("%s %w", client, errNobody)
 	}
 	name = strings.TrimPrefix(name, "/")
 	for _, find := range []func(netip.Addr, ethernet.MAC, string) (tftp.File, error){b.loaderFile, b.signedFile, b.ubootFile, b.raspberryFile} {
@@ -139,6 +139,9 @@ func (b *boards) Open(client netip.Addr, name string) (tftp.File, error) {
 	}
 	return tftp.File{}, fs.ErrNotExist
 }
+
+// errNobody says that who asks for a file is no device.
+var errNobody = errors.New("is the address of no device")
 
 // errOthers says that a file is none of those that are looked for in one place: perhaps it
 // is in another one.

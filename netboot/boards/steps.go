@@ -96,7 +96,11 @@ func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			t.Boots.Complain(client, "a device does not get a file", "file", asked, "err", err)
+			who := client
+			if errors.Is(err, errNobody) { // which may be anybody, who sends in the name of many
+				who = netip.Addr{}
+			}
+			t.Boots.Complain(who, "a device does not get a file", "file", asked, "err", err)
 		}
 		t.refused(ctx, client, asked, reason(err))
 		return f, err

@@ -161,6 +161,11 @@ func TestLogOfRefusedFiles(t *testing.T) {
 			t.Fatalf("a stranger is answered %q, %v", b[:n], err)
 		}
 	}
+	for i := range 50 { // in the name of others
+		if _, err := boards.Told(hosts).Open(netip.AddrFrom4([4]byte{127, 0, 0, byte(100 + i)}), "undionly.kpxe"); err == nil {
+			t.Error("a stranger gets a file")
+		}
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"walt/crowd"
@@ -29,7 +30,8 @@ type Interface struct {
 	// FirstPort and LastPort bound from which ports DialUDP sends; 0: from any.
 	FirstPort, LastPort uint16
 
-	index int
+	index  int
+	asking atomic.Int32 // calls of Neighbour that wait for an answer
 }
 
 // Open finds an interface by its name. Of several addresses it has the one that is
@@ -160,13 +162,23 @@ const (
 	// askFor is how long an address may take to answer who it is, and lookEvery how often
 	// is looked for that.
 	askFor, lookEvery = time.Second, 10 * time.Millisecond
+	// mostAsked is of how many addresses that is waited for at once: anybody can send in the
+	// name of all that nobody has.
+	mostAsked = 64
 	// discard is a port at which nobody answers, RFC 863.
 	discard = 9
 )
 
 // Neighbour returns who has an address on the network, as the host knows it, which asks
-// when it does not: nil when nobody answers within a second.
+// when it does not: nil when nobody answers within a second, or too many are asked for.
 func (i *Interface) Neighbour(ip netip.Addr) net.HardwareAddr {
+	if mac := i.seen(ip); mac != nil {
+		return mac
+	}
+	defer i.asking.Add(-1)
+	if i.asking.Add(1) > mostAsked {
+		return nil
+	}
 	for asked, end := false, time.Now().Add(askFor); ; asked = true {
 		if mac := i.seen(ip); mac != nil || time.Now().After(end) {
 			return mac

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +29,24 @@ broken`
 			t.Errorf("%s is %s, want %q", ip, got, want)
 		}
 	}
+}
+
+// Who has an address is waited for, but for only so many addresses at once.
+func TestNeighboursAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &Interface{Name: "nothing0", Addr: netip.MustParseAddr("192.0.2.1")}
+		for _, c := range []struct {
+			asking int32
+			waits  bool
+		}{{mostAsked - 1, true}, {mostAsked, false}} {
+			i.asking.Store(c.asking)
+			began := time.Now()
+			mac := i.Neighbour(netip.MustParseAddr("192.0.2.2"))
+			if waits := time.Since(began) > 0; mac != nil || waits != c.waits || i.asking.Load() != c.asking {
+				t.Errorf("beside %d others it is %s, waited for: %v, and %d are left", c.asking, mac, waits, i.asking.Load())
+			}
+		}
+	})
 }
 
 // What is sent by UDP comes from the ports that it may, several from one if need be.
