@@ -159,7 +159,12 @@ func (c *Call) offer(ctx context.Context, missing *nodes.NotAsked) error {
 	defer cancel()
 	c.note("%s is asked in every open shell, and agrees with \"node ask %s\" within a minute.", missing.To, strings.Join(names, ","))
 	err := c.Lab.Offer(waiting, c.User, missing)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+	switch why := fault.As(context.Cause(waiting)); {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case why != nil: // the server stops
+		return why
+	case errors.Is(err, context.DeadlineExceeded):
 		return refused
 	}
 	return err

@@ -1,9 +1,13 @@
 package commands
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"walt/fault"
 )
 
 func TestNotes(t *testing.T) {
@@ -163,4 +167,39 @@ func TestGiveToWhoIsConnected(t *testing.T) {
 	if got := <-given; got != want {
 		t.Errorf("got %+v", got)
 	}
+}
+
+// Who waits for an answer does not keep the server from stopping.
+func TestGiveEndsWithTheServer(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire pc-1")
+	lab.online["carol"] = true
+	s := lab.session("bob", "")
+	s.Waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		cancel(fault.New(fault.Interrupted, "the server stops"))
+		return ctx, func() { cancel(nil) }
+	}
+	if got := lab.runIn(t.Context(), s, "node give pc-1 carol"); got.status != StatusInterrupted || !strings.Contains(got.stderr, "walt: the server stops\n") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Who does not say anything within a minute is given nothing.
+func TestGiveToWhoIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := newTestLab(t)
+		lab.ok("bob", "node acquire pc-1")
+		lab.online["carol"] = true
+		began := time.Now()
+		lab.tell([]step{{
+			user: "bob", line: "node give pc-1 carol", status: StatusInUse,
+			stderr: "carol is asked in every open shell, and agrees with \"node ask pc-1\" within a minute.\n" +
+				"walt: carol did not ask for pc-1; nothing changed\n  for that carol types \"node ask pc-1\"\n",
+		}})
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
