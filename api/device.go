@@ -39,7 +39,7 @@ type Device struct {
 // NewDevice makes a device; state is what its State says.
 func NewDevice(d *nodes.DeviceStatus, state string) Device {
 	return Device{
-		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), Reports: orNull(string(d.Reports)), Becomes: orNull(string(d.Becomes)), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
+		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), Reports: orNull(string(d.Reports)), Becomes: orNull(string(d.Becomes())), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
 		State: state, Why: wrong(d.Status), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number), PortName: orNull(d.PortName),
 		Step: orNull(d.Step.Word()), StepSince: orNull(d.StepSince),
 	}

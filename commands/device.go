@@ -144,8 +144,8 @@ func deviceShow(ctx context.Context, c *Call) error {
 			if d.Reports != "" && len(others) < fault.MostNames {
 				others = append(others, fmt.Sprintf("%s, a %s, reports itself as %s.", d.Name, d.Model, d.Reports))
 			}
-			if d.Becomes != "" && len(others) < fault.MostNames {
-				others = append(others, fmt.Sprintf("%s, a %s, becomes a %s if it is free when that is here; %s.", d.Name, d.Model, d.Becomes, c.downloadFor(d.Becomes, jobs)))
+			if d.Becomes() != "" && len(others) < fault.MostNames {
+				others = append(others, fmt.Sprintf("%s, a %s, becomes a %s if it is free when that is here; %s.", d.Name, d.Model, d.Becomes(), c.downloadFor(d.Becomes(), jobs)))
 			}
 		})
 	if err != nil {
@@ -187,8 +187,8 @@ func (c *Call) stateOf(d *nodes.DeviceStatus, jobs []images.Job) string {
 	if how := c.downloadFor(d.Model, jobs); how != "" {
 		return how
 	}
-	if d.Arch != "" {
-		return "no model known, firmware of " + d.Arch.String()
+	if d.Arch() != "" {
+		return "no model known, firmware of " + d.Arch().String()
 	}
 	return "no model known"
 }
@@ -247,8 +247,8 @@ func (c *Call) sayWhatIs(d nodes.Device) {
 	switch {
 	case d.Kind == nodes.Node && !d.Free():
 		c.say("%s is known already: a node of %s that boots %s", d.Name, d.Owner(), d.Image)
-	case d.Becomes != "":
-		c.say("%s becomes a %s when %s is here, if it is free then: the download goes on in the background (see: device show)", d.Name, d.Becomes, images.DefaultRef(d.Becomes))
+	case d.Becomes() != "":
+		c.say("%s becomes a %s when %s is here, if it is free then: the download goes on in the background (see: device show)", d.Name, d.Becomes(), images.DefaultRef(d.Becomes()))
 	case d.Kind == nodes.Node:
 		c.say("%s is a free node and boots %s", d.Name, d.Image)
 	case d.Model != "":

@@ -89,7 +89,7 @@ func (l *Lab) Met(ctx context.Context, a Arrival) (Device, error) {
 // firmwareTells notes what kind of machine the firmware of a known device is for, when
 // nobody knows: a device that told something else each time would have each written.
 func (l *Lab) firmwareTells(ctx context.Context, d Device, a Arrival) Device {
-	if a.Arch == "" || d.Arch != "" || d.Virtual() {
+	if a.Arch == "" || d.Arch() != "" || d.Virtual() {
 		return d
 	}
 	_, err := l.Store.Update(ctx, func(tx state.Tx) error {
@@ -97,7 +97,7 @@ func (l *Lab) firmwareTells(ctx context.Context, d Device, a Arrival) Device {
 		if err != nil || !here || is.MAC != a.MAC {
 			return err
 		}
-		is.Arch = a.Arch
+		is.mark(func(m *Marks) { m.Arch = a.Arch })
 		d = is
 		return devices.Put(tx, string(d.Name), is)
 	})

@@ -34,13 +34,8 @@ type Device struct {
 	Kind  Kind         `json:"kind"`
 	Model images.Model `json:"model,omitempty"` // "" until it announced one
 	Host  HostKind     `json:"host,omitempty"`
-	// Arch is what its firmware told first; "" when it did not tell.
-	Arch Arch `json:"arch,omitempty"`
 	// Reports is the model that a board says that it is, when that is another one.
 	Reports images.Model `json:"reports,omitempty"`
-	// Becomes is the model that a user set of a free node, while the default image of that
-	// is not here; "" for none.
-	Becomes images.Model `json:"becomes,omitempty"`
 	// Stranger says that it came by itself, and has booted nothing yet.
 	Stranger bool `json:"stranger,omitempty"`
 	// Told says that a user set its model: what it reports does not change that.
@@ -82,7 +77,7 @@ func (d *Device) waitsFor() images.Model {
 	if d.Kind == Unknown {
 		return d.Model
 	}
-	return d.Becomes
+	return d.Becomes()
 }
 
 // put writes a device that is new, has a new name, or became a node.

@@ -90,7 +90,8 @@ func (l *Lab) add(tx state.Tx, actor journal.Actor, a Announcement) (Device, err
 // admit checks that an announced device is new, or is the one that is known
 // under its name and address and lacked only its model.
 func (l *Lab) admit(tx state.Tx, actor journal.Actor, a Announcement) (Device, error) {
-	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host, Arch: a.Arch, Stranger: a.Stranger}
+	fresh := Device{Name: a.Name, MAC: a.MAC, Kind: Unknown, Model: a.Model, Host: a.Host, Stranger: a.Stranger}
+	fresh.mark(func(m *Marks) { m.Arch = a.Arch })
 	holder, _, err := macs.Find(tx, string(a.MAC))
 	if err != nil {
 		return fresh, err

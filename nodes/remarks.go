@@ -9,6 +9,7 @@ import (
 
 	"walt/auth"
 	"walt/fault"
+	"walt/images"
 )
 
 // Remarks are what the owner of a node has the lab and others know of it. They are written
@@ -81,11 +82,46 @@ func ParseNote(s string) (string, error) {
 	return s, nil
 }
 
-// Marks are what administrators and users have the lab know of a device, whoever owns it.
+// Marks are what administrators and users have the lab know of a device, whoever owns it, and
+// what its firmware told. They are not changed in place, see mark.
 type Marks struct {
-	Tags    []string `json:"tags,omitempty"` // sorted
-	Retired *Retired `json:"retired,omitempty"`
+	Tags    []string     `json:"tags,omitempty"` // sorted
+	Retired *Retired     `json:"retired,omitempty"`
+	Arch    Arch         `json:"arch,omitempty"`    // see Device.Arch
+	Becomes images.Model `json:"becomes,omitempty"` // see Device.Becomes
 }
+
+// mark changes the marks of a device; one without any has none in memory.
+func (d *Device) mark(change func(*Marks)) {
+	var m Marks
+	if d.Marks != nil {
+		m = *d.Marks
+	}
+	change(&m)
+	if d.Marks = &m; len(m.Tags) == 0 && m.Retired == nil && m.Arch == "" && m.Becomes == "" {
+		d.Marks = nil
+	}
+}
+
+// Arch is what the firmware of the device told first, "" when it did not tell.
+func (d *Device) Arch() Arch {
+	if d.Marks == nil {
+		return ""
+	}
+	return d.Marks.Arch
+}
+
+// Becomes is the model that a user set of a free node, while the default image of that is not
+// here, "" for none.
+func (d *Device) Becomes() images.Model {
+	if d.Marks == nil {
+		return ""
+	}
+	return d.Marks.Becomes
+}
+
+// becomes notes that.
+func (d *Device) becomes(m images.Model) { d.mark(func(is *Marks) { is.Becomes = m }) }
 
 // Retired says that a node is out of service.
 type Retired struct {

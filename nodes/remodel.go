@@ -19,10 +19,10 @@ var modelSetting = setting{
 		Key: "model", Allowed: "a model, as in rpi-4-b; of nodes while they are free",
 		Get: func(s *subject) string { return string(s.Model) },
 		Note: func(s *subject) string {
-			if s.Becomes == "" {
+			if s.Becomes() == "" {
 				return ""
 			}
-			return fmt.Sprintf("becomes %s when %s is here", s.Becomes, images.DefaultRef(s.Becomes))
+			return fmt.Sprintf("becomes %s when %s is here", s.Becomes(), images.DefaultRef(s.Becomes()))
 		},
 		Set: func(s *subject, v string) error {
 			m, err := images.ParseModel(v)
@@ -36,7 +36,8 @@ var modelSetting = setting{
 			if m != s.Model {
 				s.Reports = ""
 			}
-			s.Model, s.Becomes, s.Told = m, "", true
+			s.Model, s.Told = m, true
+			s.becomes("")
 			return nil
 		},
 	},
@@ -47,7 +48,7 @@ var modelSetting = setting{
 // image is not here a free node stays what it is.
 func (c *change) remodel(was, d Device) error {
 	if d.Model == was.Model {
-		if d.Becomes == was.Becomes {
+		if d.Becomes() == was.Becomes() {
 			return nil
 		}
 		return abandon(c.tx, []Device{was})
@@ -60,8 +61,9 @@ func (c *change) remodel(was, d Device) error {
 	case err != nil:
 		return err
 	case was.Kind == Node && !here:
-		d.Model, d.Becomes = was.Model, d.Model
-		err = errors.Join(devices.Put(c.tx, string(d.Name), d), c.lab.Images.Want(c.tx, d.Becomes))
+		d.becomes(d.Model)
+		d.Model = was.Model
+		err = errors.Join(devices.Put(c.tx, string(d.Name), d), c.lab.Images.Want(c.tx, d.Becomes()))
 	case was.Kind == Node:
 		err = errors.Join(index(c.tx, d), c.assignImage(d, def))
 	case here:
@@ -77,8 +79,8 @@ func (c *change) remodel(was, d Device) error {
 // becomes makes a node one of the model whose default image it waited for, which is here
 // now. One that somebody has by now stays what it is.
 func (c *change) becomes(d Device, def images.Image) error {
-	model := d.Becomes
-	d.Becomes = ""
+	model := d.Becomes()
+	d.becomes("")
 	if !d.Free() {
 		c.told.Record(registration(c.actor, d, fmt.Sprintf("stays a %s, and becomes no %s: %s has it", d.Model, model, d.Owner())))
 		return devices.Put(c.tx, string(d.Name), d)
@@ -91,7 +93,7 @@ func (c *change) becomes(d Device, def images.Image) error {
 // canBe returns a fault when the firmware of a device told that it is no machine of the
 // model that it is to be.
 func (l *Lab) canBe(d Device) error {
-	told := d.Arch
+	told := d.Arch()
 	if told == "" || l.Platforms == nil {
 		return nil
 	}

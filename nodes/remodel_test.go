@@ -109,7 +109,7 @@ func TestModelOfNodeWithoutImage(t *testing.T) {
 			ok(t, l.told(t, n, "m2"))
 		}
 		d := l.device(t, "n1")
-		if d.Model != "m1" || d.Becomes != "m2" || !d.Free() || d.Image != images.DefaultRef("m1") {
+		if d.Model != "m1" || d.Becomes() != "m2" || !d.Free() || d.Image != images.DefaultRef("m1") {
 			t.Errorf("without the image it is %+v", d)
 		}
 		all, err := l.Lab.Settings(t.Context(), "bob", Only("n1"), false, []string{"model"})
@@ -131,9 +131,9 @@ func TestModelOfNodeWithoutImage(t *testing.T) {
 			"n1": {Model: "m2", Image: images.DefaultRef("m2")},
 			"n2": {Model: "m1", Image: images.DefaultRef("m1")},
 			"n3": {Model: "m1", Image: images.Ref{User: "bob", Name: "m1-default", Tag: "latest"}},
-			"n4": {Model: "m1", Image: images.DefaultRef("m1"), Becomes: "m5"},
+			"n4": {Model: "m1", Image: images.DefaultRef("m1"), Marks: &Marks{Becomes: "m5"}},
 		} {
-			if d := l.device(t, n); d.Model != want.Model || d.Image != want.Image || d.Becomes != want.Becomes {
+			if d := l.device(t, n); d.Model != want.Model || d.Image != want.Image || d.Becomes() != want.Becomes() {
 				t.Errorf("%s is %+v, want %+v", n, d, want)
 			}
 		}
@@ -185,7 +185,7 @@ func TestModelThatDoesNotFit(t *testing.T) {
 		if got := strings.Join(can, " "); got != fits {
 			t.Errorf("firmware of %q: it can be %q, want %q", arch, got, fits)
 		}
-		if d := l.device(t, d.Name); d.Arch != arch { // which a server knows that is started anew
+		if d := l.device(t, d.Name); d.Arch() != arch { // which a server knows that is started anew
 			t.Errorf("kept is %+v", d)
 		}
 	}
