@@ -143,7 +143,11 @@ func (c *Call) trail(w io.Writer, t nodes.Trail) {
 		if r.Times > 1 {
 			times = fmt.Sprintf(" (%d times)", r.Times)
 		}
-		fmt.Fprintf(w, "    %s  %s: %s%s\n", r.At.Format("15:04:05"), clean(r.File), clean(r.Why), times)
+		line := fmt.Sprintf("    %s  %s: %s%s", r.At.Format("15:04:05"), clean(r.File), clean(r.Why), times)
+		if width := c.width(); width > 0 {
+			line = c.fold(line, width, len("    15:04:05  "))
+		}
+		fmt.Fprintln(w, line)
 	}
 }
 

@@ -40,6 +40,9 @@ What it asked for in vain:
 	if got := lab.ok("bob", "node show rpi-1 --json"); !strings.HasSuffix(got, doc+"\n") {
 		t.Errorf("as JSON it is %s", got)
 	}
+	if got := lab.runIn(t.Context(), lab.narrow(40), "node show rpi-1").stdout; !strings.Contains(got, "\n    12:00:01  TFTP bootsig.bin: there is\n              no such file (2 times)\n") {
+		t.Errorf("on a narrow terminal it is %q", got)
+	}
 	if got := lab.ok("bob", "node show rpi-* --json"); strings.Contains(got, "refused") {
 		t.Errorf("of several it tells %s", got)
 	}

@@ -32,7 +32,7 @@ type Refusal struct {
 
 const (
 	refusals    = 8   // that are kept of a boot, the last ones
-	refusedName = 120 // characters of each file, and of why
+	refusedName = 240 // characters of each file, and of why
 )
 
 // Trail is what the last boot of a node left: in the order of its steps, and of the times

@@ -150,8 +150,8 @@ func stepOf(name string) nodes.Step {
 
 // reason is why a file is refused, in words for users.
 func reason(err error) string {
-	if f := fault.As(err); f != nil {
-		return f.Msg
+	if fault.As(err) != nil {
+		return fault.Line(err)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "there is no such file"

@@ -67,7 +67,7 @@ func TestStepsOfBoards(t *testing.T) {
 		t.Errorf("the lab was told the steps %q, want %q", f.Steps(), want)
 	}
 	want = []string{
-		"one sent 0 for efi", "one sent 4 for efi", "one refused TFTP grubx64.efi: neither its image nor [network] loaders has what Secure Boot starts", "one refused TFTP ../secret: there is no such file",
+		"one sent 0 for efi", "one sent 4 for efi", "one refused TFTP grubx64.efi: neither its image nor [network] loaders has what Secure Boot starts; have the image hold shim-signed and grub-efi-amd64-signed of the distribution that signed its kernel, or switch Secure Boot off: help show hardware", "one refused TFTP ../secret: there is no such file",
 		"one refused TFTP walt/.../kernel: it is of another boot, or the server failed to read it",
 	}
 	if !slices.Equal(f.Files(), want) {
