@@ -119,7 +119,8 @@ var words = map[string]word{
 	"pipe":          tell(1, (*story).pipe),
 	// ssh USER [OPTION...] [-- COMMAND...]: with options of the client.
 	"ssh": tell(1, (*story).ssh),
-	// recipe USER TOPIC TESTS: the script that begins a topic, for ./run-tests TESTS.
+	// recipe USER TOPIC TESTS: the script that begins a topic, for ./run-tests TESTS; it waits
+	// for a second where that says 30 minutes.
 	"recipe": tell(3, (*story).recipe),
 	// connect USER, disconnect USER: commands between share one connection.
 	"connect": tell(1, (*story).connect),

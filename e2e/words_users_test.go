@@ -80,7 +80,7 @@ func (s *story) recipe(ts *testscript.TestScript, neg bool, args []string) error
 	fmt.Fprintf(&script, "ssh() { shift; command %s \"$@\"; }\n", strings.Join(client.Args, " "))
 	for line := range strings.Lines(text) {
 		if line, is := strings.CutPrefix(line, "    "); is {
-			script.WriteString(strings.ReplaceAll(line, "./run-tests", args[2]))
+			script.WriteString(strings.NewReplacer("./run-tests", args[2], "--timeout 30m", "--timeout 1s").Replace(line))
 		} else if strings.HasSuffix(script.String(), args[2]+"\n") {
 			break
 		}
