@@ -95,14 +95,15 @@ func (t told) Open(client netip.Addr, name string) (tftp.File, error) {
 		return f, err
 	}
 	if err != nil {
+		who := client
+		if errors.Is(err, errNobody) { // which may be anybody, who sends in the name of many
+			who = netip.Addr{}
+		} else {
+			t.refused(ctx, client, asked, reason(err))
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			who := client
-			if errors.Is(err, errNobody) { // which may be anybody, who sends in the name of many
-				who = netip.Addr{}
-			}
 			t.Boots.Complain(who, "a device does not get a file", "file", asked, "err", err)
 		}
-		t.refused(ctx, client, asked, reason(err))
 		return f, err
 	}
 	mac, _ := t.holder(client) // it has one, or it got nothing

@@ -159,9 +159,9 @@ func (i *Interface) dialUDP(to netip.AddrPort) (net.Conn, error) {
 }
 
 const (
-	// askFor is how long an address may take to answer who it is, and lookEvery how often
-	// is looked for that.
-	askFor, lookEvery = time.Second, 10 * time.Millisecond
+	// askFor is how long an address may take to answer who it is, and lookFirst after how long
+	// is looked for that first: then after twice as long each time.
+	askFor, lookFirst = time.Second, 10 * time.Millisecond
 	// mostAsked is of how many addresses that is waited for at once: anybody can send in the
 	// name of all that nobody has.
 	mostAsked = 64
@@ -179,14 +179,12 @@ func (i *Interface) Neighbour(ip netip.Addr) net.HardwareAddr {
 	if i.asking.Add(1) > mostAsked {
 		return nil
 	}
-	for asked, end := false, time.Now().Add(askFor); ; asked = true {
+	i.ask(ip)
+	for pause, end := lookFirst, time.Now().Add(askFor); ; pause *= 2 {
+		time.Sleep(pause)
 		if mac := i.seen(ip); mac != nil || time.Now().After(end) {
 			return mac
 		}
-		if !asked {
-			i.ask(ip)
-		}
-		time.Sleep(lookEvery)
 	}
 }
 
