@@ -45,7 +45,7 @@ func TestDocuments(t *testing.T) {
 		},
 		"the server": {
 			ServerDevice("192.0.2.1", ""),
-			`{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}`,
+			`{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null,"tags":[],"retired":null}`,
 		},
 	} {
 		got, err := json.Marshal(c.doc)

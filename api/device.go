@@ -30,7 +30,9 @@ type Device struct {
 	// Reports is the model that it says that it is, when that is another one; null: it does not.
 	Reports *string `json:"reports_itself_as"`
 	// Becomes is the model of which it will be when the default image of that is here; nil: of none.
-	Becomes *string `json:"becomes,omitempty"`
+	Becomes *string  `json:"becomes,omitempty"`
+	Tags    []string `json:"tags"`    // as in Node, of any device
+	Retired *Retired `json:"retired"` // as in Node
 	// Test is what came of its last test, of a device that is asked for by its name alone; nil
 	// when there was none.
 	Test *Test `json:"test,omitempty"`
@@ -41,12 +43,12 @@ func NewDevice(d *nodes.DeviceStatus, state string) Device {
 	return Device{
 		Name: string(d.Name), Type: string(d.Kind), Model: orNull(string(d.Model)), Reports: orNull(string(d.Reports)), Becomes: orNull(string(d.Becomes())), MAC: orNull(string(d.MAC)), IP: orNull(d.IP()),
 		State: state, Why: wrong(d.Status), Switch: orNull(string(d.Switch)), Port: orNull(d.Port.Number), PortName: orNull(d.PortName),
-		Step: orNull(d.Step.Word()), StepSince: orNull(d.StepSince),
+		Step: orNull(d.Step.Word()), StepSince: orNull(d.StepSince), Tags: tags(d.Device), Retired: retired(d.Retired()),
 	}
 }
 
 // ServerDevice is the server itself among the devices; wrong is what is wrong on its
 // network, "" when nothing is.
 func ServerDevice(ip, wrong string) Device {
-	return Device{Name: "server", Type: "server", IP: orNull(ip), State: string(nodes.Up), Why: orNull(wrong)}
+	return Device{Name: "server", Type: "server", IP: orNull(ip), State: string(nodes.Up), Why: orNull(wrong), Tags: []string{}}
 }

@@ -44,6 +44,9 @@ type Node struct {
 	Mates []auth.Name `json:"mates"` // whom its owner shares it with; "all" is everybody
 	Until *time.Time  `json:"until"` // when the server releases it; null: nobody said
 
+	Tags    []string `json:"tags"`    // that it is marked with, in order
+	Retired *Retired `json:"retired"` // null: it is in service
+
 	*Boot // of a node that is asked for by its name alone
 }
 
@@ -81,6 +84,23 @@ func NewBoot(t nodes.Trail) *Boot {
 	return b
 }
 
+// Retired is that somebody took a node out of service.
+type Retired struct {
+	By     auth.Name `json:"by"`
+	Since  time.Time `json:"since"`
+	Reason *string   `json:"reason"` // null: none was said
+}
+
+func retired(r *nodes.Retired) *Retired {
+	if r == nil {
+		return nil
+	}
+	return &Retired{r.By, r.Since, orNull(r.Why)}
+}
+
+// tags are those of a device for programs, which want a list.
+func tags(d *nodes.Device) []string { return append([]string{}, d.Tags()...) }
+
 // SwitchedOff is that somebody switched a node off, and nobody on again.
 type SwitchedOff struct {
 	By    auth.Name `json:"by"`
@@ -108,6 +128,7 @@ func NewNode(n *nodes.DeviceStatus) Node {
 		Reason: orNull(n.Why), Step: orNull(n.Step.Word()), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
 		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...), Until: orNull(said.Until),
+		Tags: tags(n.Device), Retired: retired(n.Retired()),
 	}
 }
 

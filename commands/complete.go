@@ -180,6 +180,8 @@ func (c *Call) completeWord(ctx context.Context, word string, others func(string
 	return words
 }
 
+func completeTag(ctx context.Context, c *Call, _ string) []string { return c.known(ctx, "tag") }
+
 // known returns what there is to say behind tag: and its like.
 func (c *Call) known(ctx context.Context, by string) (names []string) {
 	switch by {

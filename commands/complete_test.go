@@ -14,6 +14,7 @@ func TestComplete(t *testing.T) {
 	lab.ok("bob", "node acquire pc-1 --job 8812")
 	lab.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
 	lab.ok("bob", "device config sw-1 type=switch")
+	lab.ok("bob", "device tag rpi-1 lora rack-3")
 	for _, c := range []struct {
 		line  string
 		words string // joined by blanks
@@ -24,7 +25,7 @@ func TestComplete(t *testing.T) {
 		{"walt no", "node"},
 		{"walt ", "advanced clear device exit help image log node power user version whoami"},
 		{"image ", "clone duplicate inspect load publish remove rename search show"},
-		{"node re", "reboot release remove rename"},
+		{"node re", "reboot release remove rename retire return"},
 		{"node  sho", "show"},
 		{"frob", ""},
 		{"frob ", ""},
@@ -80,7 +81,10 @@ func TestComplete(t *testing.T) {
 		{"node acquire rpi-1,not:rpi-10,us", "user:"},
 		{"node acquire --any 1 user:b", "user:bob"},
 		{"node show job:", "job:8812"},
-		{"node show tag:", ""},
+		{"node show tag:", "tag:lora tag:rack-3"},
+		{"node show rpi-1,not:tag:l", "not:tag:lora"},
+		{"device tag rpi-1 l", "lora"},
+		{"device untag rpi-1 rack-3 l", "lora"},
 		{"node show frob:", ""},
 		{"device show mod", "model:"},
 		{"device show model:pc", "model:pc-x86-64"},

@@ -58,6 +58,17 @@ characters.
 		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, settingArg(false)}, Flags: append(confirms, jsonFlag),
 		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, false) },
 	}, {
+		Path: "device tag", Short: "mark devices with tags", Topic: "device-sets",
+		Long: `Marks the devices of the set with words of your own choice: "tag:lora" is the
+set of those that are marked lora. A tag stays with the device, whoever owns it,
+until "device untag"; everybody sees it, and may change it.`,
+		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, {Name: "TAG", Many: true, Complete: completeTag}},
+		Run:  deviceTag,
+	}, {
+		Path: "device untag", Short: "take tags from devices", Topic: "device-sets",
+		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, {Name: "TAG", Many: true, Complete: completeTag}},
+		Run:  deviceUntag,
+	}, {
 		Path: "device test", Short: "boot a node again and again, and tell how that went", Topic: "hardware",
 		Long: `Has a node start anew, waits until it is up, and does so again, as "node reboot"
 does. It tells for each round how long every step took, or at which it failed,
@@ -138,7 +149,7 @@ func deviceShow(ctx context.Context, c *Call) error {
 			if d.Port.Number != 0 {
 				port = portLabel(d.Port.Number, &d.PortName)
 			}
-			return append(row, string(d.Name), string(d.Kind), cmp.Or(string(d.Model), "-"), cmp.Or(string(d.MAC), "-"), cmp.Or(d.IP(), "-"), cmp.Or(string(d.Switch), "-"), port, state(d)+lastStep(d.Status, now))
+			return append(row, string(d.Name), string(d.Kind), cmp.Or(string(d.Model), "-"), cmp.Or(string(d.MAC), "-"), cmp.Or(d.IP(), "-"), cmp.Or(string(d.Switch), "-"), port, stateCell(nodes.State(state(d)), d.Retired() != nil)+lastStep(d.Status, now))
 		}, func(d *nodes.DeviceStatus) {
 			why.add(d)
 			if d.Reports != "" && len(others) < fault.MostNames {
@@ -154,6 +165,13 @@ func deviceShow(ctx context.Context, c *Call) error {
 	why.tell(c)
 	for _, line := range others {
 		c.note("%s", line)
+	}
+	if c.showsOne() {
+		for d := range found.Found() {
+			if len(d.Tags()) > 0 {
+				c.note("Tags: %s.", strings.Join(d.Tags(), ", "))
+			}
+		}
 	}
 	if tested != nil {
 		c.note("Tested %s.", testWords(*tested))

@@ -29,7 +29,7 @@ func TestDevices(t *testing.T) {
 			stdout: "thing is registered; it stays unknown until its model is told: device config thing model=MODEL\n",
 			stderr: "If it is a switch: device config thing type=switch (see: help show power)\n",
 		},
-		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}]}` + "\n"},
+		{user: "bob", line: "device show thing --json", stdout: `{"devices":[{"name":"thing","type":"unknown","model":null,"mac":"52:54:00:00:00:77","ip":null,"state":"no model known","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null,"tags":[],"retired":null}]}` + "\n"},
 		{user: "bob", line: "node acquire thing", status: StatusFailed, stderr: "walt: not a node: thing\n  see what each device is with: device show\n"},
 		{user: "bob", line: "device add thing --mac 52:54:00:00:00:77 --model rpi-3-b", stdout: "thing is a free node and boots waltplatform/rpi-3-b-default\n"},
 		{
@@ -40,7 +40,7 @@ func TestDevices(t *testing.T) {
 		{user: "bob", line: "device show server,rpi-3 --names-only", stdout: "server\nrpi-3\n"},
 		{
 			user: "bob", line: "device show server --json",
-			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}]}` + "\n",
+			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null,"tags":[],"retired":null}]}` + "\n",
 		},
 		{
 			user: "bob", line: "device show all-switches", status: StatusFailed,
@@ -95,7 +95,7 @@ func TestTroublesOfTheNetwork(t *testing.T) {
 		{user: "bob", line: "log show --type network", stdout: "2026-11-22 12:00:00 network server: " + text + "\n"},
 		{
 			user: "bob", line: "device show server --json",
-			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":"` + text + `","switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}]}` + "\n",
+			stdout: `{"devices":[{"name":"server","type":"server","model":null,"mac":null,"ip":"192.0.2.1","state":"up","state_reason":"` + text + `","switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null,"tags":[],"retired":null}]}` + "\n",
 		},
 	})
 	if got := lab.run("bob", "device show rpi-1", "").stderr; strings.Contains(got, text) {
@@ -118,7 +118,7 @@ func TestDeviceThatReportsItself(t *testing.T) {
 	if got.stderr != "rpi-1, a rpi-3-b, reports itself as rpi-400.\n" {
 		t.Errorf("it is told %+v", got)
 	}
-	if got := lab.run("bob", "device show rpi-1 --json", ""); !strings.Contains(got.stdout, `"reports_itself_as":"rpi-400"}`) {
+	if got := lab.run("bob", "device show rpi-1 --json", ""); !strings.Contains(got.stdout, `"reports_itself_as":"rpi-400",`) {
 		t.Errorf("for programs it is %+v", got)
 	}
 }
@@ -136,7 +136,7 @@ func TestNodeThatBecomesAnother(t *testing.T) {
 	if got := lab.run("bob", "device show rpi-1", ""); strings.Count(got.stderr, want) != 1 {
 		t.Errorf("it is told %+v", got)
 	}
-	if got := lab.run("bob", "device show rpi-1 --json", ""); !strings.Contains(got.stdout, `"reports_itself_as":null,"becomes":"rpi-400"}`) {
+	if got := lab.run("bob", "device show rpi-1 --json", ""); !strings.Contains(got.stdout, `"reports_itself_as":null,"becomes":"rpi-400",`) {
 		t.Errorf("for programs it is %+v", got)
 	}
 }

@@ -58,6 +58,9 @@ type hintCase struct {
 	stdin  string
 }
 
+// manyTags are as many as a device may have.
+const manyTags = "t0 t1 t2 t3 t4 t5 t6 t7 t8 t9 t10 t11 t12 t13 t14 t15 t16 t17 t18 t19 t20 t21 t22 t23 t24 t25 t26 t27 t28 t29"
+
 var hintCases = []hintCase{
 	{user: "bob", line: "frobnicate"},
 	{user: "bob", line: "node frobnicate"},
@@ -83,6 +86,11 @@ var hintCases = []hintCase{
 	{user: "bob", line: "device config server"},
 	{user: "bob", line: "device rescan"},
 	{before: []string{"bob device forget rpi-*"}, user: "bob", line: "device tree"},
+	{user: "bob", line: "device untag rpi-1 nothing-like-it"},
+	{before: []string{"bob device tag rpi-1 " + manyTags}, user: "bob", line: "device tag rpi-1 more"},
+	{user: "bob", line: "node show tag:nothing-like-it"},
+	{user: "bob", line: "node show user:nothing-like-it"},
+	{user: "bob", line: "node show user:server"},
 	{user: "bob", line: "device test rpi-1"},
 	{user: "bob", line: "device test pc-1 --rounds 1 --timeout 1ms"},
 	{user: "bob", line: "node run rpi-1,rpi-2 ls"},

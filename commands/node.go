@@ -12,7 +12,7 @@ var (
 
 // nodeCommands is all that users can do with nodes. What each does is in a file
 // named after that: node_show.go, node_ownership.go (acquire, release, boot, create),
-// node_reboot.go (and wait), node_power.go (off, on), node_run.go (and shell), node_ping.go (and blink).
+// node_reboot.go (and wait), node_power.go (off, on), node_retired.go (and return), node_run.go (and shell), node_ping.go (and blink).
 func nodeCommands() []Command {
 	nodeArg := Arg{Name: "NODE", Complete: completeNode}
 	confirms := []Flag{yesFlag, noInputFlag}
@@ -163,6 +163,18 @@ boot say it.`,
 		Path: "node on", Short: "switch nodes on", Topic: "power",
 		Args: []Arg{setArg}, Flags: append([]Flag{jsonFlag}, confirms...),
 		Run: nodeOn,
+	}, {
+		Path: "node retire", Short: "take nodes out of service", Topic: "device-sets", Passes: true,
+		Long: `Who wants any node ("node acquire --any") gets none that is out of service; no
+image is tried on it, and its power is not saved. Whose it is stays: it can be
+taken by its name, and whoever does is told who took it out of service, and why.
+That stays so, whoever owns it, until "node return". TEXT is the rest of the
+line. Options go before SET.`,
+		Args: []Arg{setArg, {Name: "TEXT", Optional: true, Many: true}}, Flags: confirms,
+		Run: nodeRetire,
+	}, {
+		Path: "node return", Short: "have nodes be of service again", Topic: "device-sets",
+		Args: []Arg{setArg}, Run: nodeReturn,
 	}, {
 		Path: "node wait", Short: "wait until nodes are up",
 		Long: `Waits until all nodes of the set have reported that they are up on the image

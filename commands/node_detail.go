@@ -38,6 +38,8 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		add("written", fmt.Sprintf("%s of %s", size(d.Written), size(d.Room)))
 	}
 	add("reason", d.Why)
+	add("tags", strings.Join(d.Tags(), ", "))
+	add("retired", c.retired(d.Retired()))
 	if until := d.Remarks().Until; !until.IsZero() {
 		add("until", c.instant(until)+" ("+in(c.Now(), until)+")")
 	}

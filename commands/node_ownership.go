@@ -146,6 +146,7 @@ func (c *Call) change(ctx context.Context, verb string, do func(nodes.Set, conse
 // nodes have changed hands all the same.
 func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
 	c.warnUnfitNodes(r.Changes)
+	c.warnRetired(r.Changes)
 	if c.on("json") {
 		if err := c.print(api.NewChanges(r)); err != nil {
 			return err

@@ -12,6 +12,8 @@ import (
 type shown interface {
 	// Doing returns its name, its state, and why it is in that.
 	Doing() (nodes.Name, nodes.Status)
+	// OutOfService returns why it is retired, nil when it is not.
+	OutOfService() *nodes.Retired
 }
 
 // nodesTable writes nodes as tabled does, and returns what is to be told of them then.

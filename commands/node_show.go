@@ -68,7 +68,7 @@ func (c *Call) nodeCells(now time.Time) func([]string, *nodes.Glance) []string {
 	since, same := ages(now), c.sameCells()
 	return func(row []string, n *nodes.Glance) []string {
 		cells := same(n.Traits)
-		return append(row, string(n.Name), cells.owner, cells.model, cells.of, string(n.State), cells.image, since(n.Since))
+		return append(row, string(n.Name), cells.owner, cells.model, cells.of, stateCell(n.State, cells.retired), cells.image, since(n.Since))
 	}
 }
 
@@ -95,7 +95,10 @@ func withNote(cells func([]string, *nodes.Glance) []string) func([]string, *node
 }
 
 // traitCells are the cells of a node that others with its traits have, too.
-type traitCells struct{ owner, model, of, image string }
+type traitCells struct {
+	owner, model, of, image string
+	retired                 bool
+}
 
 // sameCells returns what makes these cells, and keeps some.
 func (c *Call) sameCells() func(unique.Handle[nodes.Traits]) *traitCells {
@@ -108,7 +111,7 @@ func (c *Call) sameCells() func(unique.Handle[nodes.Traits]) *traitCells {
 				clear(made)
 			}
 			d := traits.Value().Device()
-			cells = &traitCells{owner: string(d.Owner()), model: string(d.Model), of: api.NodeType(&d)}
+			cells = &traitCells{owner: string(d.Owner()), model: string(d.Model), of: api.NodeType(&d), retired: traits.Value().Retired}
 			switch {
 			case d.Owner() == c.User:
 				cells.owner, cells.image = "you", d.Image.Short()

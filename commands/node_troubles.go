@@ -15,6 +15,15 @@ type troubles struct {
 	of     map[trouble]*troubled
 	others map[plight]int // how many nodes have yet other reasons
 	told   []trouble      // the keys of of, as they came
+
+	retired []retiree // the first fault.MostNames
+	out     int       // how many are
+}
+
+// retiree is a node that is out of service.
+type retiree struct {
+	name nodes.Name
+	why  *nodes.Retired
 }
 
 // plight is what nodes are in that are not as they should be.
@@ -44,6 +53,11 @@ const mostTroubles = 50
 // add adds those of a node that has any.
 func (t *troubles) add(n shown) {
 	name, s := n.Doing()
+	if why := n.OutOfService(); why != nil {
+		if t.out++; t.out <= fault.MostNames {
+			t.retired = append(t.retired, retiree{name, why})
+		}
+	}
 	in := plight{s.State, s.Failed}
 	if s.Why == "" || !slices.Contains(plights, in) {
 		return
@@ -67,6 +81,12 @@ func (t *troubles) add(n shown) {
 }
 
 func (t troubles) tell(c *Call) {
+	for _, r := range t.retired {
+		c.note("%s is retired %s.", r.name, c.retired(r.why))
+	}
+	if others := t.out - len(t.retired); others > 0 {
+		c.note("%s retired; add --json to see why.", english.Plural(others, "other node is", "other nodes are"))
+	}
 	some := map[nodes.State]bool{} // are not named
 	for i, in := range plights {
 		for _, key := range t.told {

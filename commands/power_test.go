@@ -305,7 +305,7 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "device show explorable-switches --json",
-			stdout: `{"devices":[{"name":"sw-1","type":"switch","model":null,"mac":"52:54:00:00:09:01","ip":"10.0.0.2","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null}]}` + "\n",
+			stdout: `{"devices":[{"name":"sw-1","type":"switch","model":null,"mac":"52:54:00:00:09:01","ip":"10.0.0.2","state":"up","state_reason":null,"switch":null,"port":null,"port_name":null,"step":null,"step_since":null,"reports_itself_as":null,"tags":[],"retired":null}]}` + "\n",
 		},
 	})
 	lab.outlets.called = []snmp.PortName{

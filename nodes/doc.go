@@ -16,6 +16,7 @@
 //	set.go         expressions that stand for several devices
 //	find.go        and what they stand for
 //	tags.go        words that devices are marked with
+//	retired.go     nodes that are out of service
 //	register.go    devices come, go and get other names
 //	import.go      many are added at once, or none
 //	remodel.go     what becomes of devices whose model a user tells

@@ -379,7 +379,7 @@ func (p place) unknown(noun string, names []string) (err error) {
 	switch noun {
 	case byTag:
 		known, err = p.lab.Tags(p.ctx)
-		hint = "see which tags devices have with: device show --json"
+		hint = whereTags
 	case byModel:
 		models, failed := p.lab.Models(p.ctx)
 		known, hint, err = images.ModelNames(models), "see the models with: node show --all", failed

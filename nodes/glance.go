@@ -15,6 +15,8 @@ type Traits struct {
 	Model images.Model
 	Host  HostKind
 	Image images.Ref
+
+	Retired bool
 }
 
 // Device returns a device that has the traits, and nothing else.
@@ -72,6 +74,17 @@ type Glance struct {
 func (n *Glance) Doing() (Name, Status) {
 	return n.Name, Status{State: n.State, Failed: n.Failed, Why: n.Why}
 }
+
+// OutOfService returns why the node is retired, nil when it is not.
+func (n *Glance) OutOfService() *Retired {
+	if !n.Traits.Value().Retired { // to look into the record takes longer
+		return nil
+	}
+	return n.device.Retired()
+}
+
+// OutOfService returns why the device is retired, nil when it is not.
+func (n *DeviceStatus) OutOfService() *Retired { return n.Retired() }
 
 // Doing returns what the device does, and why.
 func (n *DeviceStatus) Doing() (Name, Status) { return n.Name, n.Status }

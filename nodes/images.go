@@ -138,9 +138,9 @@ func (i imageChange) Try(present, next images.Ref, not []string) (string, error)
 
 // couldTry reports whether a node is known to come up on an image that is sound,
 // and how little it disturbs to try one there: less is better. What a user switched off
-// stays off.
+// stays off, and what is retired is not to be relied on.
 func (l *Lab) couldTry(r state.Reader, d Device) (can bool, rank int, err error) {
-	if d.Booted.IsZero() { // it is booted by something else, for all that is known
+	if d.Retired() != nil || d.Booted.IsZero() { // and what took nothing is booted by something else, for all that is known
 		return false, 0, nil
 	}
 	if l.visitors.Any(string(d.Name)) {

@@ -91,7 +91,7 @@ func TestGlances(t *testing.T) {
 		}
 		for d, err := range list.Each(t.Context()) {
 			ok(t, err)
-			close = append(close, fmt.Sprint(d.Name, Traits{d.Kind, d.Model, d.Host, d.Image}, d.Since, d.State, d.Status.Why))
+			close = append(close, fmt.Sprint(d.Name, Traits{d.Kind, d.Model, d.Host, d.Image, d.Retired() != nil}, d.Since, d.State, d.Status.Why))
 		}
 		for i := range close {
 			if i >= len(quick) || quick[i] != close[i] {

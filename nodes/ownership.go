@@ -239,7 +239,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 	}
 	previous, before, note := d.Owner(), d.Image, d.Remarks().Note
 	c.result.Changes = append(c.result.Changes, Change{
-		Node: d.Name, Model: d.Model, Image: ref, Digest: img.Digest, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped},
+		Node: d.Name, Model: d.Model, Image: ref, Digest: img.Digest, Previous: previous, Changed: before != ref, Reboot: Reboot{Outcome: RebootSkipped}, Retired: d.Retired(),
 	})
 	if err := c.lab.Ports.NoteUse(c.tx, d.MAC); err != nil {
 		return err

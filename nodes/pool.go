@@ -19,8 +19,8 @@ const (
 // byReadiness are nodes, of each readiness those first that were used the longest ago.
 type byReadiness [unreachable + 1]parts
 
-// pool is the free nodes by their readiness, kept as nodes change and as they are
-// heard of, so that who wants any looks at few. It does not know which nodes have a port
+// pool is the free nodes that are in service by their readiness, kept as nodes change and
+// as they are heard of, so that who wants any looks at few. It does not know which nodes have a port
 // that the server may work: those are untold here.
 //
 // The view and the board tell it, each while it is locked, and are not asked.
@@ -76,7 +76,7 @@ func (p *pool) replace(was, is *Device) {
 		p.remove(p.free[was.Name])
 		delete(p.free, was.Name)
 	}
-	if is != nil && is.Kind == Node && is.Free() {
+	if is != nil && is.available() {
 		p.free[is.Name] = is
 		p.add(is)
 		p.gains()
@@ -90,6 +90,9 @@ func (p *pool) fill(free []*Device) {
 	p.free = make(map[Name]*Device, len(free))
 	var sorted [len(p.by)][]*Device
 	for _, d := range slices.SortedFunc(slices.Values(free), longestAgo) {
+		if !d.available() {
+			continue
+		}
 		p.free[d.Name] = d
 		how := p.readiness(d)
 		sorted[how] = append(sorted[how], d)

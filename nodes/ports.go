@@ -23,7 +23,7 @@ func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, erro
 	d, err := devices.Get(r, string(name))
 	return power.Device{
 		Name: string(name), Node: d.Kind == Node, Virtual: d.Virtual(),
-		Idle: d.Kind == Node && d.Image.IsDefault(d.Model) && !l.visitors.Any(string(name)), Since: d.Since,
+		Idle: d.available() && d.Image.IsDefault(d.Model) && !l.visitors.Any(string(name)), Since: d.Since,
 	}, err == nil, err
 }
 

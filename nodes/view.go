@@ -102,7 +102,7 @@ func (d *Device) share(was *Device) {
 	if was != nil && was.MAC == d.MAC {
 		d.Name, d.MAC = was.Name, was.MAC
 	}
-	d.traits = unique.Make(Traits{d.Kind, d.Model, d.Host, d.Image})
+	d.traits = unique.Make(Traits{d.Kind, d.Model, d.Host, d.Image, d.Retired() != nil})
 	t := d.traits.Value()
 	d.Kind, d.Model, d.Host, d.Image = t.Kind, t.Model, t.Host, t.Image
 	d.Booted, d.Digest = unique.Make(d.Booted).Value(), unique.Make(d.Digest).Value()
