@@ -29,7 +29,7 @@ type pool struct {
 	doing map[Name]State // of all devices, unless off
 	free  map[Name]*Device
 	by    byReadiness
-	gains func() // is called when there may be more than before
+	gains func() // is called when there may be more than before, or fewer devices
 }
 
 func newPool(gains func()) *pool {
@@ -79,6 +79,8 @@ func (p *pool) replace(was, is *Device) {
 	if is != nil && is.available() {
 		p.free[is.Name] = is
 		p.add(is)
+		p.gains()
+	} else if is == nil {
 		p.gains()
 	}
 }

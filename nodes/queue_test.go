@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -427,4 +428,95 @@ func TestQueueStorm(t *testing.T) {
 	equal(t, "waiting", l.waiting(t))
 	equal(t, "owners", l.owners(t, "n1", "n2", "n3"), auth.Nobody, auth.Nobody, auth.Nobody)
 	sound(t, l.Store)
+}
+
+// A user who is removed waits no more, and who waits for a node that is removed is told so;
+// one that gets another name is still waited for, and what its keeper gave up goes on.
+func TestQueueOfWhatGoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol", "dave", "erin"}, "n1", "n2", "n3")
+		_, err := l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{}, consent.Agreement{})
+		ok(t, err)
+		l.run(t)
+		carol := l.wait(t, "carol", Want{Set: parse("n1,n3")}, Waiting{})
+		dave := l.wait(t, "dave", Want{Set: parse("n2")}, Waiting{})
+		erin := l.wait(t, "erin", Want{Set: parse("n3")}, Waiting{}) // n3 is kept for carol
+		erin.waits(t)
+		_, err = l.RemoveUser(t.Context(), "alice", "carol", Legacy{})
+		ok(t, err)
+		<-carol.ended
+		wantFault(t, carol.err, fault.Interrupted, "carol was removed")
+		equal(t, "erin gets", erin.gets(t), "n3")
+		_, err = l.Rename(t.Context(), "bob", "n2", "n4", consent.Agreement{})
+		ok(t, err)
+		_, err = l.Release(t.Context(), "bob", parse("n4"))
+		ok(t, err)
+		equal(t, "dave gets", dave.gets(t), "n4")
+		dave = l.wait(t, "dave", Want{Set: parse("n1")}, Waiting{})
+		_, err = l.Forget(t.Context(), "bob", parse("n1"), consent.Agreement{})
+		ok(t, err)
+		<-dave.ended
+		wantFault(t, dave.err, fault.Failed, "removed")
+		equal(t, "waiting", l.waiting(t))
+	})
+}
+
+// What comes otherwise than by a release is given to who waits, too.
+func TestQueueArrival(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol"}, "n1")
+		_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+		ok(t, err)
+		l.run(t)
+		carol := l.wait(t, "carol", anyOf(1, "m1"), Waiting{})
+		l.node(t, "n2", "m1")
+		equal(t, "carol gets", carol.gets(t), "n2")
+	})
+}
+
+// BenchmarkQueue is a release while many wait for the node, until the one whose turn it is
+// has it. Each gets it once, in order.
+func BenchmarkQueue(b *testing.B) {
+	for _, n := range []int{50, 1000} {
+		b.Run(fmt.Sprintf("waiting=%d", n), func(b *testing.B) {
+			l := newLab(b, []auth.Name{"bob"}, "n1")
+			_, err := l.Acquire(b.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+			ok(b, err)
+			ctx, cancel := context.WithCancel(b.Context())
+			var all sync.WaitGroup
+			all.Go(func() { _ = l.attend(ctx) })
+			served := make(chan int)
+			arrive := func(i int) {
+				in := make(chan struct{})
+				var once sync.Once
+				all.Go(func() {
+					how := Waiting{Line: fmt.Sprint(i), Report: func(Place) { once.Do(func() { close(in) }) }}
+					if _, err := l.AcquireWhenFree(ctx, "alice", anyOf(1, "m1"), how); err == nil {
+						served <- i
+					}
+				})
+				<-in
+			}
+			for i := range n {
+				arrive(i)
+			}
+			owner, next := auth.Name("bob"), 0
+			for b.Loop() {
+				_, err := l.Release(b.Context(), owner.Actor(), parse("n1"))
+				ok(b, err)
+				if got := <-served; got != next {
+					b.Fatalf("%d was served, want %d", got, next)
+				}
+				b.StopTimer()
+				owner, next = "alice", next+1
+				arrive(n + next - 1)
+				b.StartTimer()
+			}
+			cancel()
+			all.Wait()
+			l.works.Wait()
+		})
+	}
 }
