@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,7 +61,7 @@ type Client struct {
 	Name  string   // that it gives itself; "" when it does not
 	Class string   // of its vendor, as in PXEClient:Arch:00007:UNDI:003016; "" when it tells none
 	Users []string // classes of its user
-	Arch  []uint16 // of its firmware, RFC 4578, section 2.1, and later ones; nil when it does not tell
+	Arch  []uint16 // of its firmware, RFC 4578, section 2.1, and later ones; nil when it does not tell, by its class neither
 	GUID  []byte   // of the machine, as in RFC 4578, section 2.3, without its type; nil when it does not tell
 	// Discovers says that it looks for an address, rather than for more about one that it has.
 	Discovers bool
@@ -288,7 +289,21 @@ func client(q *dhcpv4.DHCPv4) Client {
 	for _, a := range q.ClientArch() {
 		c.Arch = append(c.Arch, uint16(a))
 	}
+	if a, told := archOf(c.Class); told && c.Arch == nil {
+		c.Arch = []uint16{a}
+	}
 	return c
+}
+
+// archOf returns the architecture of firmware that its class names, as in
+// PXEClient:Arch:00007:UNDI:003016, and whether it does.
+func archOf(class string) (arch uint16, told bool) {
+	words := strings.Split(class, ":")
+	if len(words) < 3 || words[0] != "PXEClient" && words[0] != HTTPClient || words[1] != "Arch" {
+		return 0, false
+	}
+	a, err := strconv.ParseUint(words[2], 10, 16)
+	return uint16(a), err == nil
 }
 
 // answers is the kind of the answer to a packet; none: it is not for this server.

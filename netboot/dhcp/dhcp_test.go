@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
 )
 
 // one is the only machine that is known.
@@ -147,6 +149,36 @@ func TestAnswerToFirmware(t *testing.T) {
 		if a.BootFileName != c.file || a.BootFileNameOption() != c.option || (server == "10.0.0.1") != (c.file != "") ||
 			a.ServerIPAddr.String() != "10.0.0.1" || a.Options.Has(dhcpv4.OptionClassIdentifier) {
 			t.Errorf("%s: %s", what, a.Summary())
+		}
+	}
+}
+
+// The architecture of firmware is that of option 93, and else that of its class.
+func TestArch(t *testing.T) {
+	t.Parallel()
+	for class, c := range map[string]struct {
+		option iana.Arch // 0: none
+		want   []uint16
+	}{
+		"PXEClient:Arch:00007:UNDI:003000":  {0, []uint16{7}},
+		"HTTPClient:Arch:00016:UNDI:003001": {0, []uint16{16}},
+		"PXEClient:Arch:00000:UNDI:002001":  {iana.EFI_ARM64, []uint16{uint16(iana.EFI_ARM64)}},
+		"PXEClient:Arch:":                   {},
+		"PXEClient:Arch:7x:UNDI:003000":     {},
+		"PXEClient:Arch:99999:UNDI:003000":  {},
+		"PXEClient":                         {},
+		"anaconda:Arch:00007":               {},
+	} {
+		mods := []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClassIdentifier(class))}
+		if c.option != 0 {
+			mods = append(mods, dhcpv4.WithOption(dhcpv4.OptClientArch(c.option)))
+		}
+		q, err := dhcpv4.FromBytes(ask(t, known, dhcpv4.MessageTypeDiscover, mods...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := client(q).Arch; !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", class, got, c.want)
 		}
 	}
 }
