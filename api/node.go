@@ -43,6 +43,8 @@ type Node struct {
 
 	Mates []auth.Name `json:"mates"` // whom its owner shares it with; "all" is everybody
 	Until *time.Time  `json:"until"` // when the server releases it; null: nobody said
+	// WhileConnected says that it does when the owner is not connected any more.
+	WhileConnected bool `json:"while_connected"`
 
 	Tags    []string `json:"tags"`    // that it is marked with, in order
 	Retired *Retired `json:"retired"` // null: it is in service
@@ -127,7 +129,7 @@ func NewNode(n *nodes.DeviceStatus) Node {
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		Reason: orNull(n.Why), Step: orNull(n.Step.Word()), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
-		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...), Until: orNull(said.Until),
+		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...), Until: orNull(said.Until), WhileConnected: said.Tied,
 		Tags: tags(n.Device), Retired: retired(n.Retired()),
 	}
 }

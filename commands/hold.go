@@ -26,6 +26,7 @@ func nodeExtend(ctx context.Context, c *Call) error {
 		end, err = c.endAt(c.option("until"))
 	case d == "never":
 		end.Never = true
+	case d == "" && c.on("while-connected"):
 	case d == "":
 		return c.withUsage(fault.Usagef("node extend: for how long is missing"))
 	default:
@@ -34,15 +35,52 @@ func nodeExtend(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.Lab.Extend(ctx, c.User, set, end)
-	switch {
-	case err != nil:
+	result, err := c.Lab.Extend(ctx, c.User, set, end, c.on("while-connected"))
+	if err != nil {
 		return err
-	case c.on("json") || c.on("names-only"):
-		return c.showResult(ctx, result)
 	}
-	c.showChanges(result.Changes, c.describeHold)
-	return nil
+	return c.whileConnected(ctx, result, func() error {
+		if c.on("json") || c.on("names-only") {
+			return c.tellResult(ctx, result)
+		}
+		c.showChanges(result.Changes, c.describeHold)
+		return nil
+	})
+}
+
+// whileConnected ties nodes to the channel of the session when that is asked for, and tells
+// of them. A channel that is for this one line alone it keeps open as long as it can.
+func (c *Call) whileConnected(ctx context.Context, r nodes.Result, tell func() error) error {
+	if !c.on("while-connected") {
+		return tell()
+	}
+	channel := c.Channel
+	if channel == nil {
+		channel = ctx
+	}
+	var names []nodes.Name
+	for _, ch := range r.Changes {
+		names = append(names, ch.Node)
+	}
+	if err := c.Lab.Tie(channel, c.User, names); err != nil {
+		return err
+	}
+	err := tell()
+	if c.Several {
+		return err
+	}
+	ctx, cancel := c.waiting(ctx)
+	defer cancel()
+	if c.Terminal != nil {
+		c.note("Holding %s while you are connected. Ctrl-C ends this.", joined(names))
+	}
+	if ended := c.Lab.Untied(ctx, c.User, names); ended != nil {
+		if why := fault.As(context.Cause(ctx)); why != nil {
+			return why
+		}
+		return ended
+	}
+	return fault.Failedf("no longer yours: %s", joined(names)).WithHint("see whose nodes are: node show --all")
 }
 
 // describeHold tells until when a node is the user's.
@@ -51,10 +89,16 @@ func (c *Call) describeHold(ch nodes.Change, several bool) string {
 	if several {
 		is = "are"
 	}
-	if ch.Until.IsZero() {
-		return is + " yours without an end"
+	held := " without an end"
+	if !ch.Until.IsZero() {
+		held = " until " + c.instant(ch.Until)
 	}
-	return is + " yours until " + c.instant(ch.Until)
+	if ch.Tied && ch.Until.IsZero() {
+		held = " while you are connected"
+	} else if ch.Tied {
+		held += " while you are connected"
+	}
+	return is + " yours" + held
 }
 
 // zone is that of the user's clock.

@@ -75,6 +75,7 @@ have none. "never", for D or for T, takes the end away.`,
 		Args: []Arg{{Name: setArg.Name, Complete: completeOwn}, {Name: "D", Optional: true}},
 		Flags: []Flag{
 			{Name: "until", Value: "T", Usage: "the server releases them then, as at 18:00, or never"},
+			{Name: "while-connected", Usage: "the server releases them when you disconnect"},
 			namesFlag, jsonFlag,
 		},
 		Run: nodeExtend,

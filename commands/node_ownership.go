@@ -71,8 +71,9 @@ func (c *Call) some() (some nodes.Some, err error) {
 
 // remarkFlags are what commands that make nodes the user's have others know of them.
 var remarkFlags = []Flag{
-	{Name: "for", Value: "D", Usage: "the server releases them after this long, as in 90m or 2h"},
+	{Name: "for", Value: "D", Usage: "the server releases them after this long, as in 2h"},
 	{Name: "until", Value: "T", Usage: "the server releases them then, as at 18:00, or never"},
+	{Name: "while-connected", Usage: "the server releases them when you disconnect"},
 	{Name: "job", Value: "ID", Usage: "for this job, as a run of CI: job:ID is the set of them"},
 	{Name: "note", Value: "WORD", Usage: "with a note for others; of several words by \"node note\""},
 }
@@ -87,6 +88,7 @@ func (c *Call) remarks() (r nodes.Remarks, err error) {
 	if r.Note, err = nodes.ParseNote(c.option("note")); err != nil {
 		return r, err
 	}
+	r.Tied = c.on("while-connected")
 	r.End, err = c.end()
 	return r, err
 }
@@ -104,8 +106,8 @@ func nodeBoot(ctx context.Context, c *Call) error {
 	}
 	verb := "Take"
 	if c.arg(1) == "default" {
-		if verb = "Free"; c.given("for") || c.given("until") {
-			return c.withUsage(fault.Usagef("node boot: a free node has no end: --for and --until go with an image of yours"))
+		if verb = "Free"; c.given("for") || c.given("until") || c.on("while-connected") {
+			return c.withUsage(fault.Usagef("node boot: a free node has no end: --for, --until and --while-connected go with an image of yours"))
 		}
 	} else if err := c.checkImage(ctx, c.arg(1)); err != nil {
 		return err
@@ -145,6 +147,11 @@ func (c *Call) change(ctx context.Context, verb string, do func(nodes.Set, conse
 // showResult tells what became of each node. It fails when a reboot failed: the
 // nodes have changed hands all the same.
 func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
+	return c.whileConnected(ctx, r, func() error { return c.tellResult(ctx, r) })
+}
+
+// tellResult is showResult, and ends at once.
+func (c *Call) tellResult(ctx context.Context, r nodes.Result) error {
 	c.warnUnfitNodes(r.Changes)
 	c.warnRetired(r.Changes)
 	if c.on("json") {
@@ -237,6 +244,9 @@ func (c *Call) describeChange(ch nodes.Change, several bool) string {
 	yours := " yours"
 	if !ch.Until.IsZero() {
 		yours += " until " + c.instant(ch.Until)
+	}
+	if ch.Tied {
+		yours += " while you are connected"
 	}
 	what := is + yours + " and " + boots + " " + ch.Image.Short()
 	switch ch.Image.User {

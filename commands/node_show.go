@@ -41,7 +41,7 @@ func nodeShow(ctx context.Context, c *Call) error {
 		return nil
 	}
 	heading, cells := []string{"NAME", "OWNER", "MODEL", "TYPE", "STATE", "IMAGE", "SINCE"}, c.nodeCells(c.Now())
-	if found.Says(func(r *nodes.Remarks) bool { return !r.Until.IsZero() }) {
+	if found.Says(func(r *nodes.Remarks) bool { return !r.Until.IsZero() || r.Tied }) {
 		heading, cells = append(heading, "UNTIL"), c.withUntil(cells)
 	}
 	if found.Says(func(r *nodes.Remarks) bool { return r.Note != "" }) {
@@ -78,6 +78,9 @@ func (c *Call) withUntil(cells func([]string, *nodes.Glance) []string) func([]st
 		until := ""
 		if n.Said != nil {
 			until = c.instant(n.Said.Until)
+			if until == "" && n.Said.Tied {
+				until = "while connected"
+			}
 		}
 		return append(cells(row, n), until)
 	}

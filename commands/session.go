@@ -29,6 +29,11 @@ type Session struct {
 	Restricted bool
 	Client     netip.Addr // where the connection comes from
 
+	// Channel ends with the session, which may run several lines when Several; nil: with the
+	// line.
+	Channel context.Context
+	Several bool
+
 	Zone *time.Location // of the user's clock; nil: as the server's
 
 	In  io.Reader // what the client sends, until it ends it

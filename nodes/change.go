@@ -36,12 +36,16 @@ type Change struct {
 	Changed  bool       // false: it booted that image already and was left alone
 	Until    time.Time  // when the server releases it, UTC; zero: never
 	Next     auth.Name  // who waited for a node that became free, and has it now; "" for nobody
+	Tied     bool       // it is held only while its owner is connected
 	Reboot   Reboot
 	Retired  *Retired // that it is out of service, nil when it is not
 }
 
 // last is the last of the changes.
 func (r *Result) last() *Change { return &r.Changes[len(r.Changes)-1] }
+
+// hold has it tell until when the node is held.
+func (ch *Change) hold(d Device) { ch.Until, ch.Tied = d.Hold(), d.Remarks().Tied }
 
 // KeptImage is an image that was there under the name of a clone, with other content
 // than the default image.

@@ -48,6 +48,7 @@
 //	               the free node that boots a new default image before the others
 //	hold.go        until when a node is its owner's
 //	warning.go     what its owner is told before that is over
+//	tie.go         or only while its owner is connected
 //	ending.go      and its release then
 //	removeuser.go  what becomes of the nodes and images of a user who leaves
 //

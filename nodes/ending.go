@@ -40,13 +40,18 @@ func (l *Lab) endHolds(ctx context.Context) error {
 		if err != nil {
 			return ended(ctx, err)
 		}
+		untied, left, retied, err := l.overdueTies(ctx, now)
+		if err != nil {
+			return ended(ctx, err)
+		}
+		due, next = append(due, untied...), min(next, left)
 		before, pause = now, next
 		if len(due) > 0 {
 			freed, err := l.release(ctx, due)
 			switch pause = 0; {
 			case err != nil && ctx.Err() == nil:
 				l.Log.Error("release nodes whose hold ended; it is tried again", "nodes", fewOf(due), "err", err)
-				changed, pause = nil, endAgain
+				changed, retied, pause = nil, nil, endAgain
 			case freed == 0: // somebody did it meanwhile
 				pause = time.Second
 			}
@@ -56,6 +61,7 @@ func (l *Lab) endHolds(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-retied:
 		case <-time.After(pause):
 		}
 	}
@@ -126,6 +132,38 @@ func (l *Lab) overdueHolds(ctx context.Context, now time.Time, s *spared) (due [
 	return due, pause, changed, err
 }
 
+// overdueTies returns nodes whose owners are no longer connected that tied them to that,
+// not too many; after how long to look again, unless changed is closed before.
+func (l *Lab) overdueTies(ctx context.Context, now time.Time) (due []Name, pause time.Duration, changed <-chan struct{}, err error) {
+	pause = time.Hour
+	err = l.view.Read(ctx, func() {
+		tied := make(map[tie]bool, len(l.view.tied))
+		for _, d := range l.view.tied {
+			tied[d.tie()] = true
+		}
+		changed = l.ties.keep(tied)
+		for _, d := range l.view.tied {
+			switch left, open := l.ties.left(d.tie(), now); {
+			case open:
+			case left > 0:
+				pause = min(pause, left)
+			case len(due) < endedAtOnce:
+				due = append(due, d.Name)
+			}
+		}
+	})
+	return due, pause, changed, err
+}
+
+// untied reports whether a node is held no longer since its owner is not connected.
+func (l *Lab) untied(d *Device, now time.Time) bool {
+	if d.tied() == nil {
+		return false
+	}
+	left, open := l.ties.left(d.tie(), now)
+	return !open && left <= 0
+}
+
 // release frees those of the nodes whose hold has ended, and returns how many.
 func (l *Lab) release(ctx context.Context, some []Name) (freed int, err error) {
 	for len(some) > 0 {
@@ -159,7 +197,7 @@ func (c *change) overdue(some []Name) (over []Device, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if here && d.over(now) {
+		if here && (d.over(now) || c.lab.untied(&d, now)) {
 			over = append(over, d)
 		}
 	}

@@ -223,28 +223,28 @@ func TestExtendHolds(t *testing.T) {
 		ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n3"), Remarks{}, consent.Agreement{})))
 		l.hold(t, "carol", "n4", time.Hour)
 		l.unchanged(t, func() {
-			_, err := l.Extend(t.Context(), "bob", parse("n1,n4"), End{After: time.Hour})
+			_, err := l.Extend(t.Context(), "bob", parse("n1,n4"), End{After: time.Hour}, false)
 			wantFault(t, err, fault.Failed, "n4 (owned by carol)")
-			_, err = l.Extend(t.Context(), "bob", parse("n1,n9"), End{After: time.Hour})
+			_, err = l.Extend(t.Context(), "bob", parse("n1,n9"), End{After: time.Hour}, false)
 			wantFault(t, err, fault.Failed, "n9")
-			r, err := l.Extend(t.Context(), "bob", Only("n3"), End{After: time.Hour})
+			r, err := l.Extend(t.Context(), "bob", Only("n3"), End{After: time.Hour}, false)
 			ok(t, err)
 			if ch := r.Changes[0]; ch.Changed || !ch.Until.IsZero() {
 				t.Errorf("a hold without an end: %+v", ch)
 			}
 		})
 		after(time.Hour - time.Second)
-		r, err := l.Extend(t.Context(), "bob", parse("n1,n3"), End{After: 30 * time.Minute})
+		r, err := l.Extend(t.Context(), "bob", parse("n1,n3"), End{After: 30 * time.Minute}, false)
 		ok(t, err)
 		if until := r.Changes[0].Until; time.Until(until) != 30*time.Minute+time.Second {
 			t.Errorf("it ends at %v", until)
 		}
 		after(time.Second)
 		equal(t, "owners", l.owners(t, "n1", "n2", "n3", "n4"), "bob", auth.Nobody, "bob", auth.Nobody)
-		_, err = l.Extend(t.Context(), "bob", Only("n2"), End{After: time.Hour})
+		_, err = l.Extend(t.Context(), "bob", Only("n2"), End{After: time.Hour}, false)
 		wantFault(t, err, fault.Failed, "n2 (free)")
-		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n1"), End{Never: true})))
-		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n3"), End{At: time.Now().Add(time.Minute)})))
+		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n1"), End{Never: true}, false)))
+		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n3"), End{At: time.Now().Add(time.Minute)}, false)))
 		after(time.Hour)
 		equal(t, "owners", l.owners(t, "n1", "n3"), "bob", auth.Nobody)
 		told := l.events(t, journal.Sharing)
@@ -289,7 +289,7 @@ func TestWarnings(t *testing.T) {
 		wait(time.Second, "0: n1 in 5m0s", "1: n1 in 5m0s")
 		wait(40*time.Minute - time.Second)
 		wait(time.Second, "0: n2,n10 in 15m0s", "1: n2,n10 in 15m0s")
-		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n2"), End{After: time.Hour})))
+		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n2"), End{After: time.Hour}, false)))
 		wait(10*time.Minute, "0: n10 in 5m0s", "1: n10 in 5m0s")
 		wait(50*time.Minute, "0: n2 in 15m0s", "1: n2 in 15m0s")
 		leave()
@@ -298,5 +298,65 @@ func TestWarnings(t *testing.T) {
 		if len(l.warned.shells) > 0 {
 			t.Errorf("shells are kept: %v", l.warned.shells)
 		}
+	})
+}
+
+// A node that is tied to the connections of its owner is released half a minute after the
+// last of them, unless one comes again; when the server starts that begins anew.
+func TestTiedHolds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol"}, "n1", "n2", "n3")
+		stop := l.run(t)
+		connect := func(l testLab, user auth.Name, names ...Name) (leave func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			ok(t, l.Tie(ctx, user, names))
+			return cancel
+		}
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{Tied: true}, consent.Agreement{})))
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n3"), Remarks{Tied: true, End: End{After: time.Hour}}, consent.Agreement{})))
+		leave := connect(l, "bob", "n1", "n2", "n3")
+		after(time.Hour)
+		equal(t, "connected", l.owners(t, "n1", "n2", "n3"), "bob", "bob", auth.Nobody)
+		leave()
+		after(tieGrace - time.Second)
+		equal(t, "just before", l.owners(t, "n1", "n2"), "bob", "bob")
+		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n1"), End{}, true)))
+		after(time.Second)
+		equal(t, "half a minute after", l.owners(t, "n1", "n2"), "bob", auth.Nobody)
+		leave = connect(l, "bob", "n1")
+		also := connect(l, "bob", "n1")
+		leave()
+		after(time.Hour)
+		equal(t, "with another connection", l.owners(t, "n1"), "bob")
+		stop()
+		also()
+
+		l = l.again()
+		stop = l.run(t)
+		after(tieGrace - time.Second)
+		equal(t, "after a restart", l.owners(t, "n1"), "bob")
+		after(time.Second)
+		equal(t, "half a minute later", l.owners(t, "n1"), auth.Nobody)
+
+		// Who ties a node that was somebody's is not held on by their connection.
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n1"), Remarks{Tied: true}, consent.Agreement{})))
+		leave = connect(l, "bob", "n1")
+		gone := make(chan error, 1)
+		go func() { gone <- l.Untied(t.Context(), "bob", []Name{"n1"}) }()
+		ok(t, errorOf(l.Acquire(t.Context(), "carol", Only("n1"), Remarks{Tied: true}, consent.Agreement{Whoever: true})))
+		ok(t, <-gone)
+		after(tieGrace)
+		equal(t, "without a connection of the new owner", l.owners(t, "n1"), auth.Nobody)
+		leave()
+
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n1"), Remarks{Tied: true}, consent.Agreement{})))
+		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n1"), End{Never: true}, false)))
+		after(time.Hour)
+		equal(t, "not tied any more", l.owners(t, "n1"), "bob")
+		if len(l.ties.open) > 0 || len(l.ties.loose) > 0 {
+			t.Errorf("%v and %v are kept", l.ties.open, l.ties.loose)
+		}
+		stop()
 	})
 }

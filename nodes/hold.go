@@ -64,16 +64,22 @@ func (c *change) said(d Device, fresh bool) Remarks {
 		r.Until = end.from(c.at)
 	}
 	if !fresh && !r.Until.Equal(d.Hold()) {
-		c.told.Record(heldUntil(c.actor, d.Name, r.Until))
+		c.told.Record(heldUntil(c.actor, d.Name, r))
 	}
 	return r
 }
 
 // heldUntil is the event that until when a node is held was set anew.
-func heldUntil(actor journal.Actor, n Name, until time.Time) journal.Event {
+func heldUntil(actor journal.Actor, n Name, r Remarks) journal.Event {
 	e := journal.Event{Type: journal.Sharing, Actor: actor, Node: string(n), Detail: "held without an end"}
-	if !until.IsZero() {
-		e.Detail = "held until " + untilInLog(until)
+	switch {
+	case !r.Until.IsZero():
+		e.Detail = "held until " + untilInLog(r.Until)
+	case r.Tied:
+		e.Detail = "held"
+	}
+	if r.Tied {
+		e.Detail += ", while its owner is connected"
 	}
 	return e
 }
@@ -83,7 +89,8 @@ func untilInLog(until time.Time) string { return until.Format("2006-01-02 15:04 
 // Extend sets anew when the holds of the nodes of the set end, which are the user's, all of
 // them. A length of time is added to the end that a hold has, or to now when that is over;
 // one without an end goes on without.
-func (l *Lab) Extend(ctx context.Context, user auth.Name, set Set, end End) (Result, error) {
+// With tied they are held only while the user is connected, too, until end is never.
+func (l *Lab) Extend(ctx context.Context, user auth.Name, set Set, end End, tied bool) (Result, error) {
 	c, err := l.commit(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
 		ds, err := c.own(ctx, set, user)
 		if err != nil {
@@ -92,7 +99,9 @@ func (l *Lab) Extend(ctx context.Context, user auth.Name, set Set, end End) (Res
 		now := l.Now()
 		for _, d := range ds {
 			said := d.Remarks()
+			said.Tied = tied || said.Tied && !end.Never
 			switch {
+			case end == (End{}):
 			case end.After == 0:
 				said.Until = end.from(now)
 			case !said.Until.IsZero():
@@ -102,14 +111,20 @@ func (l *Lab) Extend(ctx context.Context, user auth.Name, set Set, end End) (Res
 				}
 				said.Until = end.from(from)
 			}
-			ch := Change{Node: d.Name, Model: d.Model, Image: d.Image, Digest: d.Digest, Previous: user, Until: said.Until, Reboot: Reboot{Outcome: RebootSkipped}}
-			if !said.Until.Equal(d.Hold()) {
+			ch := Change{Node: d.Name, Model: d.Model, Image: d.Image, Digest: d.Digest, Previous: user, Until: said.Until, Tied: said.Tied, Reboot: Reboot{Outcome: RebootSkipped}}
+			moved := !said.Until.Equal(d.Hold())
+			if moved {
 				if err := c.collides(ctx, d, said.Until); err != nil {
 					return err
 				}
-				ch.Changed = true
+			}
+			if tied { // before the end of the node's hold that is about to be written
+				l.ties.renew(d.tie(), now)
+			}
+			if moved || tied || said.Tied != d.Remarks().Tied {
+				ch.Changed = moved || said.Tied != d.Remarks().Tied
 				d.say(said)
-				c.told.Record(heldUntil(c.actor, d.Name, said.Until))
+				c.told.Record(heldUntil(c.actor, d.Name, said))
 				if err := devices.Put(c.tx, string(d.Name), d); err != nil {
 					return err
 				}

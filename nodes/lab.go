@@ -66,6 +66,7 @@ type Lab struct {
 	limits      atomic.Pointer[Limits] // nil: none
 	holds       atomic.Pointer[Holds]  // nil: the zero Holds
 	warned      warned
+	ties        *ties
 	found       chan struct{} // see Found
 	seen        sync.Once     // of closing it
 	waiters     *waiters
@@ -85,7 +86,7 @@ func New(c Config) *Lab {
 	pool := newPool(waiters.stir)
 	status := newBoard(c.Now, pool)
 	l := &Lab{
-		Config: c, waiters: waiters, status: status, view: newView(c.Store, pool), losses: newLosses(), troubles: troubles{now: map[string]Trouble{}, told: map[string]time.Time{}}, found: make(chan struct{}),
+		Config: c, waiters: waiters, status: status, view: newView(c.Store, pool), losses: newLosses(), ties: newTies(), troubles: troubles{now: map[string]Trouble{}, told: map[string]time.Time{}}, found: make(chan struct{}),
 		stateLog: &stateLog{store: c.Store, journal: c.Journal, status: status, log: c.Log, now: c.Now},
 	}
 	l.SetPatience(patience)

@@ -271,7 +271,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 		}
 		c.told.Tell(string(previous), string(d.Name), c.notice(ref, note))
 	}
-	if c.because != "" {
+	if c.because != "" && ref.User == auth.Nobody {
 		e.Detail += ", " + c.because
 	}
 	was := d
@@ -284,7 +284,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 			e.Detail += ", until " + untilInLog(until)
 		}
 	}
-	c.result.last().Until = d.Hold()
+	c.result.last().hold(d)
 	c.told.Record(e)
 	return c.made(errors.Join(c.move(d, true, why), devices.Put(c.tx, string(d.Name), d), reindex(c.tx, was, d)))
 }
@@ -294,7 +294,7 @@ func (c *change) remark(d Device) error {
 	if !d.Free() && !c.remarks.empty() {
 		d.say(c.said(d, false))
 	}
-	c.result.last().Until = d.Hold()
+	c.result.last().hold(d)
 	if d.Free() || c.remarks.empty() {
 		return nil
 	}

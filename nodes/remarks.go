@@ -18,6 +18,7 @@ import (
 type Remarks struct {
 	Until time.Time   `json:"until,omitzero"`  // when the server releases it, UTC; zero: never
 	End   End         `json:"end,omitzero"`    // when that is to be, as a command says; a node has Until alone
+	Tied  bool        `json:"tied,omitempty"`  // held only while its owner is connected, see Lab.Tie
 	Job   Job         `json:"job,omitempty"`   // that it was taken for
 	Note  string      `json:"note,omitempty"`  // for people, see ParseNote
 	Mates []auth.Name `json:"mates,omitempty"` // who are not asked before they use it, sorted; see Share
@@ -26,7 +27,7 @@ type Remarks struct {
 
 // empty reports whether nothing is said.
 func (r Remarks) empty() bool {
-	return r.Until.IsZero() && r.End == (End{}) && r.Job == "" && r.Note == "" && len(r.Mates) == 0 && len(r.Asks) == 0
+	return r.Until.IsZero() && r.End == (End{}) && !r.Tied && r.Job == "" && r.Note == "" && len(r.Mates) == 0 && len(r.Asks) == 0
 }
 
 // Remarks returns what the owner says of the node.
@@ -47,6 +48,7 @@ func (d *Device) say(r Remarks) {
 
 // over returns the remarks with those of later in the place of the same, but for the end.
 func (r Remarks) over(later Remarks) Remarks {
+	r.Tied = r.Tied || later.Tied
 	if later.Job != "" {
 		r.Job = later.Job
 	}

@@ -29,11 +29,12 @@ type view struct {
 	models map[images.Model]int    // how many nodes each has
 	// switches are the names of those by their MAC, and of what may yet become one.
 	switches map[ethernet.MAC]Name
-	pool     *pool         // the free nodes
-	ending   []*Device     // those whose hold has an end, those first that end first
-	held     chan struct{} // closed when that changes
-	age      int           // counts the commits that changed something
-	lent     atomic.Bool   // all is held by others, too: it is copied before it changes
+	pool     *pool            // the free nodes
+	ending   []*Device        // those whose hold has an end, those first that end first
+	tied     map[Name]*Device // those that are held only while their owners are connected
+	held     chan struct{}    // closed when that changes
+	age      int              // counts the commits that changed something
+	lent     atomic.Bool      // all is held by others, too: it is copied before it changes
 }
 
 func newView(s state.Store, p *pool) *view {
@@ -90,6 +91,19 @@ func (d *Device) ends() *Device {
 	return d
 }
 
+// tie follows a device that is tied, or was.
+func (v *view) tie(was, is *Device) {
+	if was != nil {
+		delete(v.tied, was.Name)
+	}
+	if is.tied() != nil {
+		if v.tied == nil {
+			v.tied = map[Name]*Device{}
+		}
+		v.tied[is.Name] = is
+	}
+}
+
 // reheld tells who waits for it that the ends of holds changed.
 func (v *view) reheld() {
 	close(v.held)
@@ -125,6 +139,10 @@ func (v *view) arrange(fresh []Name) {
 	v.pool.fill(v.owned[auth.Nobody])
 	v.ending = v.which(func(d *Device) bool { return d.ends() != nil })
 	slices.SortFunc(v.ending, byEnd)
+	v.tied = map[Name]*Device{}
+	for _, d := range v.which(func(d *Device) bool { return d.tied() != nil }) {
+		v.tied[d.Name] = d
+	}
 	v.reheld()
 }
 
@@ -150,6 +168,10 @@ func (v *view) replace(was, is *Device) {
 	v.pool.replace(was, is)
 	if was.ends() != nil || is.ends() != nil {
 		v.ending = exchange(v.ending, was.ends(), is.ends(), byEnd)
+		v.reheld()
+	}
+	if was.tied() != nil || is.tied() != nil {
+		v.tie(was, is)
 		v.reheld()
 	}
 	if v.lent.Swap(false) {

@@ -154,7 +154,7 @@ func (x *session) signal(payload []byte) {
 func (x *session) commandSession() commands.Session {
 	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Certified: x.login.Certified, Client: x.conn.from}
 	c.Expires, c.Waiting, c.Zone = x.login.Expires, x.waiting, x.zone
-	c.Alive = x.alive
+	c.Alive, c.Channel, c.Several = x.alive, x.ctx, x.command() == ""
 	c.End = func(why string) { x.srv.cut(why, holdBy(x.login.User, x.login.Key)) }
 	if x.tty == nil {
 		c.Out, c.Err = stream{x.out, x.ch}, stream{x.out, x.ch.Stderr()}
