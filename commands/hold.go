@@ -129,7 +129,22 @@ func (s *Session) warning(now time.Time, w nodes.Warning) string {
 	if fault.Many(w.Nodes) {
 		set = "my-nodes"
 	}
-	return fmt.Sprintf("your %s of %s %s at %s, %s; to go on: node extend %s 1h", holds, fault.Few(w.Nodes), end, s.instantFrom(now, w.Until), in(now, w.Until), set)
+	text := fmt.Sprintf("your %s of %s %s at %s, %s", holds, fault.Few(w.Nodes), end, s.instantFrom(now, w.Until), in(now, w.Until))
+	if len(w.Waits) > 0 { // who goes on all the same is refused
+		var who []string
+		for _, u := range w.Waits {
+			who = append(who, string(u))
+		}
+		wait, it := "waits", "it"
+		if len(who) > 1 {
+			wait = "wait"
+		}
+		if len(w.Nodes) > 1 {
+			it = "them"
+		}
+		return fmt.Sprintf("%s; %s %s for %s, see: node queue", text, fault.Few(who), wait, it)
+	}
+	return fmt.Sprintf("%s; to go on: node extend %s 1h", text, set)
 }
 
 // longest is the longest hold that has an end: beyond it a year was mistyped.

@@ -175,8 +175,10 @@ func TestExtend(t *testing.T) {
 
 	s := lab.in("bob", "Europe/Paris")
 	for want, w := range map[string]nodes.Warning{
-		"your hold of rpi-1 ends at 2026-11-22 13:15 CET, in 15 minutes; to go on: node extend rpi-1 1h":             {Nodes: []string{"rpi-1"}, Until: noon.Add(15 * time.Minute)},
-		"your holds of rpi-1, rpi-2 end at 2026-11-22 13:05 CET, in 5 minutes; to go on: node extend rpi-1,rpi-2 1h": {Nodes: []string{"rpi-1", "rpi-2"}, Until: noon.Add(5 * time.Minute)},
+		"your hold of rpi-1 ends at 2026-11-22 13:15 CET, in 15 minutes; to go on: node extend rpi-1 1h":                   {Nodes: []string{"rpi-1"}, Until: noon.Add(15 * time.Minute)},
+		"your holds of rpi-1, rpi-2 end at 2026-11-22 13:05 CET, in 5 minutes; to go on: node extend rpi-1,rpi-2 1h":       {Nodes: []string{"rpi-1", "rpi-2"}, Until: noon.Add(5 * time.Minute)},
+		"your hold of rpi-1 ends at 2026-11-22 13:05 CET, in 5 minutes; carol waits for it, see: node queue":               {Nodes: []string{"rpi-1"}, Until: noon.Add(5 * time.Minute), Waits: []auth.Name{"carol"}},
+		"your holds of rpi-1, rpi-2 end at 2026-11-22 13:05 CET, in 5 minutes; carol, dave wait for them, see: node queue": {Nodes: []string{"rpi-1", "rpi-2"}, Until: noon.Add(5 * time.Minute), Waits: []auth.Name{"carol", "dave"}},
 	} {
 		got := s.warning(noon, w)
 		if got != want {

@@ -24,9 +24,7 @@ func (l *Lab) attend(ctx context.Context) error {
 		}
 		var late <-chan time.Time
 		if !due.IsZero() {
-			timer := time.NewTimer(max(due.Sub(l.Now()), time.Millisecond))
-			defer timer.Stop()
-			late = timer.C
+			late = time.After(max(due.Sub(l.Now()), time.Millisecond))
 		}
 		select {
 		case <-ctx.Done():

@@ -62,10 +62,10 @@ func TestHoldEnds(t *testing.T) {
 		equal(t, "owners a second before", l.owners(t, "n9", "v1", "n2", "n3", "n4", "n5"), "bob", "bob", "carol", "bob", "bob", "bob")
 		after(time.Second)
 		equal(t, "owners then", l.owners(t, "n9", "v1", "n2", "n3", "n4", "n5"), auth.Nobody, auth.Nobody, "carol", "bob", auth.Nobody, "bob")
-		equal(t, "bob is told", l.unseen(t, "bob"), "the holds of 3 of your nodes ended, which are free and boot their default images: n4, n9, v1")
+		equal(t, "bob is told", l.unseen(t, "bob"), "the holds of 3 of your nodes ended, which are yours no more: n4, n9, v1")
 		after(time.Hour)
 		equal(t, "owners later", l.owners(t, "n3", "n5", "n2"), "bob", auth.Nobody, "carol")
-		equal(t, "bob is told", l.unseen(t, "bob"), "the hold of your node n5 ended: it is free and boots its default image")
+		equal(t, "bob is told", l.unseen(t, "bob"), "the hold of your node n5 ended: it is yours no more")
 		told := l.events(t, journal.Ownership)
 		equal(t, "the log tells", told[len(told)-1:], "server n5: bob -> , boots waltplatform/m1-default, the hold ended")
 		sound(t, l.Store)
@@ -269,7 +269,11 @@ func TestWarnings(t *testing.T) {
 			go l.Warnings(ctx, "bob", func(w Warning) { // ends with ctx
 				mu.Lock()
 				defer mu.Unlock()
-				told = append(told, fmt.Sprintf("%d: %s in %v", shell, strings.Join(w.Nodes, ","), time.Until(w.Until)))
+				text := fmt.Sprintf("%d: %s in %v", shell, strings.Join(w.Nodes, ","), time.Until(w.Until))
+				for _, u := range w.Waits {
+					text += ", for " + string(u)
+				}
+				told = append(told, text)
 			})
 		}
 		wait := func(d time.Duration, want ...string) {
@@ -291,7 +295,9 @@ func TestWarnings(t *testing.T) {
 		wait(time.Second, "0: n2,n10 in 15m0s", "1: n2,n10 in 15m0s")
 		ok(t, errorOf(l.Extend(t.Context(), "bob", Only("n2"), End{After: time.Hour}, false)))
 		wait(10*time.Minute, "0: n10 in 5m0s", "1: n10 in 5m0s")
-		wait(50*time.Minute, "0: n2 in 15m0s", "1: n2 in 15m0s")
+		waits := l.wait(t, "carol", Want{Set: Only("n2")}, Waiting{})
+		wait(50*time.Minute, "0: n2 in 15m0s, for carol", "1: n2 in 15m0s, for carol")
+		waits.cancel()
 		leave()
 		wait(10 * time.Minute)
 		equal(t, "owners", l.owners(t, "n2", "n10"), "bob", auth.Nobody)

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/state"
 )
 
 // Warning tells an owner that holds end soon.
 type Warning struct {
 	Nodes []string // in natural order
 	Until time.Time
+	Waits []auth.Name // for one of them, in the order of their coming: why it matters
 }
 
 // warned are the shells that are open, in which owners are told what ends soon. It is not
@@ -83,6 +85,9 @@ func (l *Lab) warnOfEnds(ctx context.Context) error {
 			return ended(ctx, err)
 		}
 		for owner, all := range soon {
+			if err := l.addWaits(ctx, owner, all); err != nil && ctx.Err() == nil {
+				l.Log.Error("look who waits for nodes whose hold ends soon", "owner", owner, "err", err)
+			}
 			for _, w := range all {
 				l.warned.tell(owner, w)
 			}
@@ -131,6 +136,27 @@ func (l *Lab) endingSoon(ctx context.Context, last, now time.Time) (soon map[aut
 	return soon, pause, changed, err
 }
 
+// addWaits adds to the warnings of an owner who waits for the nodes.
+func (l *Lab) addWaits(ctx context.Context, owner auth.Name, all []Warning) error {
+	return l.Store.View(ctx, func(r state.Reader) error {
+		waiting, err := l.waitingForOthers(ctx, r, owner)
+		if err != nil || len(waiting) == 0 {
+			return err
+		}
+		for i := range all {
+			w := &all[i]
+			for _, n := range w.Nodes {
+				d, _, err := devices.Find(r, n)
+				if err != nil {
+					return err
+				}
+				w.Waits = appendWaiting(w.Waits, waiting, &d)
+			}
+		}
+		return nil
+	})
+}
+
 // noteEnd adds a node to the warning of those whose holds end with its own.
 func noteEnd(all []Warning, d *Device) []Warning {
 	for i := range all {
@@ -139,5 +165,5 @@ func noteEnd(all []Warning, d *Device) []Warning {
 			return all
 		}
 	}
-	return append(all, Warning{[]string{string(d.Name)}, d.Hold()})
+	return append(all, Warning{Nodes: []string{string(d.Name)}, Until: d.Hold()})
 }

@@ -171,12 +171,17 @@ func (w *Wish) given(r state.Reader) ([]Device, error) {
 // arrival; not its owner.
 func (l *Lab) awaited(ctx context.Context, r state.Reader, d Device) (who []auth.Name, err error) {
 	waiting, err := l.waitingForOthers(ctx, r, d.Owner())
+	return appendWaiting(nil, waiting, &d), err
+}
+
+// appendWaiting adds to users those who wait for a node, each once.
+func appendWaiting(who []auth.Name, waiting []awaiting, d *Device) []auth.Name {
 	for _, w := range waiting {
-		if w.wants(&d) && !slices.Contains(who, w.User) {
+		if w.wants(d) && !slices.Contains(who, w.User) {
 			who = append(who, w.User)
 		}
 	}
-	return who, err
+	return who
 }
 
 // awaiting is a wish, and what tells which nodes it waits for.
