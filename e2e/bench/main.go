@@ -94,6 +94,7 @@ var parts = []struct {
 	{"rest", 100, (*bench).rest, false},
 	{"age", 100, (*bench).age, false},
 	{"writers", 100, (*bench).writers, false},
+	{"queue", 1, (*bench).queue, false},
 	{"images", 1, (*bench).images, false},
 	{"sizes", 10, (*bench).sizes, false},
 	{"nfs", 0, (*bench).nfs, false},
