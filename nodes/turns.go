@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"walt/consent"
@@ -144,7 +145,7 @@ func (c *change) grant(w *Wish, ds []Device) (done bool, err error) {
 	g := &change{lab: c.lab, tx: c.tx, actor: journal.Server, remarks: w.Remarks, wish: w}
 	c.granting = w
 	if err = g.able(ds, w.User); err == nil {
-		err = g.take(inOrder(ds), w.User)
+		err = g.takeFor(w, ds)
 	}
 	if _, is := errors.AsType[*unseen](err); is && !c.alone {
 		c.more = true
@@ -163,6 +164,27 @@ func (c *change) grant(w *Wish, ds []Device) (done bool, err error) {
 	}
 	c.grants = append(c.grants, g)
 	return true, errors.Join(wishes.Put(c.tx, w.key(), *w), c.lab.Journal.Write(c.tx, g.told))
+}
+
+// takeFor makes nodes those of the user of a wish. Of those that it names and that are the
+// user's by now, the result tells so, and no more becomes of them.
+func (c *change) takeFor(w *Wish, ds []Device) error {
+	named, err := withMACs(c.tx, w.Nodes)
+	if err != nil {
+		return err
+	}
+	own := slices.DeleteFunc(named, func(d Device) bool { return d.Owner() != w.User })
+	for _, d := range inOrder(slices.Concat(ds, own)) {
+		if d.Owner() == w.User {
+			c.result.Changes = append(c.result.Changes, Change{
+				Node: d.Name, Model: d.Model, Image: d.Image, Digest: d.Digest, Previous: w.User, Retired: d.Retired(), Reboot: Reboot{Outcome: RebootSkipped},
+			})
+			c.result.last().hold(d)
+		} else if err := c.take([]Device{d}, w.User); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // serve gives those who wait what became free in this transaction, and what was kept for a
@@ -220,7 +242,7 @@ func (c *change) hand(ctx context.Context) {
 			l.waiters.tell(e.waiter, outcome{err: e.why})
 		}
 	}
-	if c.awaits || c.more {
+	if c.awaits || c.more || len(c.result.Changes) > 0 { // of what is somebody's now, there may be a rest
 		l.waiters.stir()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -265,12 +266,22 @@ func (c *change) arrive(ctx context.Context, user auth.Name, want Want, w Wish) 
 		}
 	}
 	before := len(ws)
-	if i := c.lab.keptWish(ws, &w); i >= 0 {
-		old := ws[i]
-		if old.granted() {
-			return nil, c.takeUp(&old)
+	i := c.lab.keptWish(ws, &w)
+	if i >= 0 && ws[i].granted() {
+		ds, err := ws[i].given(c.tx)
+		if err != nil {
+			return nil, err
 		}
-		before, w.ID, w.Since, w.Nodes = i, old.ID, old.Since, old.Nodes
+		if len(ds) > 0 {
+			return nil, c.takeUp(&ws[i], ds)
+		}
+		if err := wishes.Delete(c.tx, ws[i].key()); err != nil { // others have by now what it got
+			return nil, err
+		}
+		ws, before, i = slices.Delete(ws, i, i+1), before-1, -1
+	}
+	if i >= 0 {
+		before, w.ID, w.Since, w.Nodes = i, ws[i].ID, ws[i].Since, ws[i].Nodes
 	} else if err := c.canBe(ctx, &w, named); err != nil {
 		return nil, err
 	}
@@ -289,11 +300,10 @@ func (c *change) arrive(ctx context.Context, user auth.Name, want Want, w Wish) 
 			}
 			c.stirred = true
 		}
-		ds = inOrder(ds)
 		if err := c.able(ds, user); err != nil {
 			return nil, err
 		}
-		return nil, c.take(ds, user)
+		return nil, c.takeFor(&w, ds)
 	}
 	if w.ID > 0 {
 		return &w, wishes.Put(c.tx, w.key(), w)
@@ -360,11 +370,7 @@ func (l *Lab) keptWish(ws []Wish, w *Wish) int {
 }
 
 // takeUp hands over what was granted before the server ended.
-func (c *change) takeUp(w *Wish) error {
-	ds, err := w.given(c.tx)
-	if err != nil {
-		return err
-	}
+func (c *change) takeUp(w *Wish, ds []Device) error {
 	for _, d := range ds {
 		img, err := images.Get(c.tx, d.Image)
 		if err != nil {
