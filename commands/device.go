@@ -230,9 +230,9 @@ func lastStep(s nodes.Status, now time.Time) string {
 	case s.Step == "", s.State == nodes.Up, s.Step == nodes.StepNone && s.Failed:
 		return ""
 	case s.Step == nodes.StepNone:
-		return ", asked for nothing for " + since(now.Sub(s.StepSince))
+		return ", asked for nothing for " + spell(now.Sub(s.StepSince))
 	}
-	return ", " + s.Step.Word() + " " + since(now.Sub(s.StepSince)) + " ago"
+	return ", " + s.Step.Word() + " " + spell(now.Sub(s.StepSince)) + " ago"
 }
 
 func deviceAdd(ctx context.Context, c *Call) error {

@@ -92,11 +92,11 @@ func stepOf(s nodes.Status, now time.Time) string {
 	if s.Preparing {
 		still = ", and the server makes ready what it boots"
 	}
-	return done + " " + since(now.Sub(s.StepSince)) + " ago" + still
+	return done + " " + spell(now.Sub(s.StepSince)) + " ago" + still
 }
 
-// since is a length of time for people, as in 12 s or 3 min.
-func since(d time.Duration) string {
+// spell is a length of time for people, as in 12 s or 3 min.
+func spell(d time.Duration) string {
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", max(0, int(d.Seconds())))

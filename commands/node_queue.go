@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	humanize "github.com/dustin/go-humanize"
 
@@ -90,19 +89,6 @@ func (c *Call) standing() func(nodes.Place) {
 		}
 		last = p.Place
 	}
-}
-
-// spell is a length of time in a word or two, as in "3 min".
-func spell(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", max(0, int(d.Seconds())))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
 func nodeQueue(ctx context.Context, c *Call) error {

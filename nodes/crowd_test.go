@@ -29,14 +29,7 @@ func TestCrowd(t *testing.T) {
 	if testing.Short() {
 		runs, steps = 1, 150
 	}
-	seeds := []uint64{*seed}
-	if *seed == 0 {
-		seeds = nil
-		for range runs {
-			seeds = append(seeds, rand.Uint64N(1_000_000))
-		}
-	}
-	for _, s := range seeds {
+	for _, s := range seeds(runs) {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
 			t.Parallel()
 			c := newCrowd(t, s)

@@ -23,7 +23,7 @@ import (
 	"walt/state/badger"
 )
 
-var seed = flag.Uint64("seed", 0, "of the one model test to run; 0 runs several new ones")
+var seed = flag.Uint64("seed", 0, "of the one run of a test at random; 0: several new ones")
 
 // TestModel has random users type random commands into a lab on disk, and
 // compares after each of them how it ended, and what is in the store, with what
@@ -37,14 +37,7 @@ func TestModel(t *testing.T) {
 	if testing.Short() {
 		runs, commands = 1, 300
 	}
-	seeds := []uint64{*seed}
-	if *seed == 0 {
-		seeds = nil
-		for range runs {
-			seeds = append(seeds, rand.Uint64N(1_000_000))
-		}
-	}
-	for _, s := range seeds {
+	for _, s := range seeds(runs) {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
 			t.Parallel()
 			m := newModel(t, s)
@@ -54,6 +47,17 @@ func TestModel(t *testing.T) {
 			t.Logf("ended so often: %v", m.ends)
 		})
 	}
+}
+
+// seeds returns as many new ones, or the one that the flag tells.
+func seeds(n int) (all []uint64) {
+	if *seed != 0 {
+		return []uint64{*seed}
+	}
+	for range n {
+		all = append(all, rand.Uint64N(1_000_000))
+	}
+	return all
 }
 
 type model struct {

@@ -28,18 +28,11 @@ func (b *bench) queue(l *lab.Lab) error {
 	if _, err := timed(owner, "node acquire node-0"); err != nil {
 		return err
 	}
-	clients := make([]*ssh.Client, users)
-	for i := range clients {
-		name := fmt.Sprintf("waiter-%d", i)
-		err := l.Add("", name)
-		if err == nil {
-			clients[i], err = l.Dial(name)
-		}
-		if err != nil {
-			return err
-		}
-		defer clients[i].Close()
+	clients, leave, err := dialAll(l, "waiter", users)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	if err := b.served(owner, clients); err != nil {
 		return err
 	}

@@ -85,21 +85,37 @@ func timed(c *ssh.Client, command string) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
+// dialAll adds users, and connects as each of them, until leave.
+func dialAll(l *lab.Lab, name string, users int) (clients []*ssh.Client, leave func(), err error) {
+	leave = func() {
+		for _, c := range clients {
+			c.Close()
+		}
+	}
+	for i := range users {
+		user := fmt.Sprintf("%s-%d", name, i)
+		err := l.Add("", user)
+		var c *ssh.Client
+		if err == nil {
+			c, err = l.Dial(user)
+		}
+		if err != nil {
+			leave()
+			return nil, nil, err
+		}
+		clients = append(clients, c)
+	}
+	return clients, leave, nil
+}
+
 // race lets many users reach for one free node at once.
 func (b *bench) race(l *lab.Lab) error {
 	const users, rounds = 32, 100
-	clients := make([]*ssh.Client, users)
-	for i := range clients {
-		name := fmt.Sprintf("racer-%d", i)
-		err := l.Add("", name)
-		if err == nil {
-			clients[i], err = l.Dial(name)
-		}
-		if err != nil {
-			return err
-		}
-		defer clients[i].Close()
+	clients, leave, err := dialAll(l, "racer", users)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	wrong := 0
 	var last []time.Duration
 	for range rounds {
