@@ -520,3 +520,26 @@ func BenchmarkQueue(b *testing.B) {
 		})
 	}
 }
+
+// A wish that cannot be met, as an image of the user is in the way, ends with that, and none of
+// its nodes becomes the user's.
+func TestQueueOfWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol"}, "n1")
+	l.image(t, defaultOf("m2"))
+	l.node(t, "n2", "m2")
+	ok(t, errorOf(l.Acquire(t.Context(), "carol", parse("n1,n2"), Remarks{}, consent.Agreement{})))
+	bob := l.wait(t, "bob", Want{Set: parse("n1,n2")}, Waiting{})
+	l.image(t, images.Image{Ref: ref("bob/pair"), Digest: sum("other"), Models: []images.Model{"m1"}})
+	ok(t, errorOf(l.Release(t.Context(), "carol", parse("n1,n2"))))
+	select {
+	case <-bob.ended:
+	case <-time.After(time.Minute):
+		t.Fatal("bob still waits")
+	}
+	if fault.As(bob.err) == nil {
+		t.Errorf("bob is told %v", bob.err)
+	}
+	equal(t, "owners", l.owners(t, "n1", "n2"), auth.Nobody, auth.Nobody)
+	equal(t, "waiting", l.waiting(t))
+}

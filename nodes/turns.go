@@ -167,22 +167,23 @@ func (c *change) grant(w *Wish, ds []Device) (done bool, err error) {
 }
 
 // takeFor makes nodes those of the user of a wish. Of those that it names and that are the
-// user's by now, the result tells so, and no more becomes of them.
+// user's by now, the result tells so behind them, and no more becomes of them.
 func (c *change) takeFor(w *Wish, ds []Device) error {
+	if err := c.take(inOrder(ds), w.User); err != nil {
+		return err
+	}
 	named, err := withMACs(c.tx, w.Nodes)
 	if err != nil {
 		return err
 	}
-	own := slices.DeleteFunc(named, func(d Device) bool { return d.Owner() != w.User })
-	for _, d := range inOrder(slices.Concat(ds, own)) {
-		if d.Owner() == w.User {
-			c.result.Changes = append(c.result.Changes, Change{
-				Node: d.Name, Model: d.Model, Image: d.Image, Digest: d.Digest, Previous: w.User, Retired: d.Retired(), Reboot: Reboot{Outcome: RebootSkipped},
-			})
-			c.result.last().hold(d)
-		} else if err := c.take([]Device{d}, w.User); err != nil {
-			return err
+	for _, d := range named {
+		if d.Owner() != w.User || slices.ContainsFunc(ds, func(taken Device) bool { return taken.MAC == d.MAC }) {
+			continue
 		}
+		c.result.Changes = append(c.result.Changes, Change{
+			Node: d.Name, Model: d.Model, Image: d.Image, Digest: d.Digest, Previous: w.User, Retired: d.Retired(), Reboot: Reboot{Outcome: RebootSkipped},
+		})
+		c.result.last().hold(d)
 	}
 	return nil
 }
