@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"walt/auth"
 	"walt/fault"
 	"walt/journal"
 	"walt/state"
@@ -114,54 +113,4 @@ func (l *Lab) giveTurns(ctx context.Context) (there map[int]int, err error) {
 		l.waiters.stir()
 	}
 	return there, err
-}
-
-// tellPlaces tells those who wait where they stand.
-func (l *Lab) tellPlaces(ctx context.Context, there map[int]int) error {
-	return l.Store.View(ctx, func(r state.Reader) error {
-		ws, err := wishes.All(r, "")
-		if err != nil {
-			return err
-		}
-		places, err := placesOf(r, ws)
-		if err != nil {
-			return err
-		}
-		for i, p := range places {
-			w := &ws[i]
-			if w.granted() || !l.waiters.here(w.Waiter) {
-				continue
-			}
-			if p.What, err = w.what(r); err != nil {
-				return err
-			}
-			p.There = there[w.ID]
-			l.waiters.stands(w.Waiter, p, func(p *Place) { p.End = l.nextEnd(ctx, r, w) })
-		}
-		return nil
-	})
-}
-
-// nextEnd returns which of the nodes that a wish could be met with is the next to be released,
-// as far as that is known; nil: it is not.
-func (l *Lab) nextEnd(ctx context.Context, r state.Reader, w *Wish) *NextEnd {
-	wants, err := l.wants(ctx, r, w)
-	if err != nil {
-		return nil
-	}
-	next, _ := read(ctx, l.view, func() (next *NextEnd) {
-		for owner, ds := range l.view.owned {
-			if owner == auth.Nobody || owner == w.User {
-				continue
-			}
-			for _, d := range ds {
-				at := d.Hold()
-				if !at.IsZero() && (wants == nil || wants(d)) && (next == nil || at.Before(next.At)) {
-					next = &NextEnd{d.Name, owner, at}
-				}
-			}
-		}
-		return next
-	})
-	return next
 }

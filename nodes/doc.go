@@ -40,7 +40,9 @@
 //	wish.go        what users wait for, in the order of arrival
 //	turns.go       whose turn it is: what becomes free is given to who waits, in the
 //	               transaction that frees it
-//	waiter.go      those who wait, and what they are told
+//	enqueue.go     who begins to wait, or takes a place up again
+//	waiter.go      those who wait, and how that ends
+//	place.go       where each of them stands, and is told so
 //	attend.go      what the server does for them by itself
 //	change.go      the transaction of one command that makes nodes boot other
 //	               images, and the restarts that follow its commit

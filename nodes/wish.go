@@ -219,23 +219,6 @@ func (l *Lab) waitingForOthers(ctx context.Context, r state.Reader, not auth.Nam
 	return all, nil
 }
 
-// fits reports whether nodes may be of both models, "" for any.
-func fits(a, b images.Model) bool { return a == "" || b == "" || a == b }
-
-// overlap reports whether there may be nodes that both want. What sets they are of is not
-// looked at.
-func (w *Wish) overlap(other *Wish, models map[ethernet.MAC]images.Model) bool {
-	switch {
-	case w.N > 0 && other.N > 0:
-		return fits(w.Model, other.Model)
-	case w.N > 0:
-		return other.overlap(w, models)
-	case other.N > 0:
-		return slices.ContainsFunc(w.Nodes, func(mac ethernet.MAC) bool { return fits(other.Model, models[mac]) })
-	}
-	return slices.ContainsFunc(w.Nodes, func(mac ethernet.MAC) bool { return slices.Contains(other.Nodes, mac) })
-}
-
 // Queued is a wish that waits, as it is shown.
 type Queued struct {
 	Wish

@@ -1,0 +1,189 @@
+package nodes
+
+import (
+	"context"
+	"slices"
+
+	"walt/auth"
+	"walt/fault"
+	"walt/images"
+	"walt/journal"
+	"walt/state"
+)
+
+// arrive makes the nodes the user's when they are available and nobody older wants them, and
+// returns nil. Else it writes the wish, or takes up the one whose place is kept.
+func (c *change) arrive(ctx context.Context, user auth.Name, want Want, w Wish) (*Wish, error) {
+	c.remarks = want.Remarks
+	w.Since, w.N, w.Model, w.Set = c.lab.Now().UTC(), want.Some.N, want.Some.Model, want.Some.Set.String()
+	ws, err := wishes.All(c.tx, "")
+	if err != nil {
+		return nil, err
+	}
+	var named []Device
+	if w.N == 0 {
+		if named, err = want.Set.expand(stored{place{ctx, c.lab, c.tx}, c.lab.tooManyToTake()}, user, nodeScope); err != nil {
+			return nil, err
+		}
+		for _, d := range named {
+			w.Nodes = append(w.Nodes, d.MAC)
+		}
+	}
+	before := len(ws)
+	i := c.lab.keptWish(ws, &w)
+	if i >= 0 && ws[i].granted() {
+		ds, err := ws[i].given(c.tx)
+		if err != nil {
+			return nil, err
+		}
+		if len(ds) > 0 {
+			return nil, c.takeUp(&ws[i], ds)
+		}
+		if err := wishes.Delete(c.tx, ws[i].key()); err != nil { // others have by now what it got
+			return nil, err
+		}
+		ws, before, i = slices.Delete(ws, i, i+1), before-1, -1
+	}
+	if i >= 0 {
+		before, w.ID, w.Since, w.Nodes = i, ws[i].ID, ws[i].Since, ws[i].Nodes
+	} else if err := c.canBe(ctx, &w, named); err != nil {
+		return nil, err
+	}
+	t, err := c.turns(ctx, ws[:before], false)
+	if err != nil {
+		return nil, err
+	}
+	ds, enough, err := t.nodesFor(&w)
+	if err != nil {
+		return nil, err
+	}
+	if enough {
+		if w.ID > 0 {
+			if err := wishes.Delete(c.tx, w.key()); err != nil {
+				return nil, err
+			}
+			c.stirred = true
+		}
+		if err := c.able(ds, user); err != nil {
+			return nil, err
+		}
+		return nil, c.takeFor(&w, ds)
+	}
+	if w.ID > 0 {
+		return &w, wishes.Put(c.tx, w.key(), w)
+	}
+	if err := c.tellOwners(ctx, &w, ws); err != nil {
+		return nil, err
+	}
+	return &w, c.addWish(&w)
+}
+
+// canBe returns a fault when a wish can never be met; named are its nodes if it has some.
+func (c *change) canBe(ctx context.Context, w *Wish, named []Device) error {
+	most := c.lab.tooManyToTake()
+	if w.N > 0 {
+		some, err := w.some()
+		if err != nil {
+			return err
+		}
+		wanted, err := c.lab.wanted(ctx, c.tx, w.User, some)
+		if err != nil {
+			return err
+		}
+		n, err := c.lab.count(ctx, wanted)
+		switch {
+		case err != nil:
+			return err
+		case n < w.N:
+			return fault.Failedf("%d %s are wanted, and there are %d; nothing changed", w.N, some.words(), n).WithHint("see all nodes with: node show --all")
+		case w.N >= most:
+			return state.ErrTooBig
+		}
+		return nil
+	}
+	if err := notMine(named, w.User); err != nil {
+		return err
+	}
+	if err := c.able(named, w.User); err != nil {
+		return err
+	}
+	if len(named) >= most {
+		return state.ErrTooBig
+	}
+	return nil
+}
+
+// count is how many nodes there are that are wanted, nil for all, whoever has them.
+func (l *Lab) count(ctx context.Context, wanted func(*Device) bool) (int, error) {
+	return read(ctx, l.view, func() int {
+		return len(l.view.which(func(d *Device) bool { return d.Kind == Node && (wanted == nil || wanted(d)) }))
+	})
+}
+
+// keptWish returns which of the wishes the user takes up with a new one: it is the same line, or
+// wants the same for the same job, and nobody waits for it since the server ended. -1: none.
+func (l *Lab) keptWish(ws []Wish, w *Wish) int {
+	for i := range ws {
+		old := &ws[i]
+		same := old.Line == w.Line || w.Remarks.Job != "" && old.alike(w)
+		if old.User == w.User && old.Remarks.Job == w.Remarks.Job && same && !l.waiters.here(old.Waiter) {
+			return i
+		}
+	}
+	return -1
+}
+
+// takeUp hands over what was granted before the server ended.
+func (c *change) takeUp(w *Wish, ds []Device) error {
+	for _, d := range ds {
+		img, err := images.Get(c.tx, d.Image)
+		if err != nil {
+			return err
+		}
+		if err := c.assignImage(d, img); err != nil {
+			return err
+		}
+	}
+	return wishes.Delete(c.tx, w.key())
+}
+
+// tellOwners has those who own nodes that are wanted know who waits for them: of a wish for
+// any nodes, when it is the first of its kind.
+func (c *change) tellOwners(ctx context.Context, w *Wish, ws []Wish) error {
+	for i := range ws {
+		if w.N > 0 && ws[i].kind() == w.kind() && !ws[i].granted() {
+			return nil
+		}
+	}
+	all, err := c.lab.wantedOf(ctx, c.tx, w)
+	if err != nil {
+		return err
+	}
+	who := string(w.User)
+	n := journal.Notice{One: who + " waits for your node %s", Several: who + " waits for %s"}
+	if w.N > 0 {
+		what := who + " waits for " + w.ofWhich()
+		n = journal.Notice{One: what + ", as is your node %s", Several: what + ", as are %s"}
+	}
+	for _, d := range all {
+		if d.contested(w.User) && c.told.Fits(c.tx.Room()) {
+			c.told.Tell(string(d.Owner()), string(d.Name), n)
+		}
+	}
+	return nil
+}
+
+// wantedOf returns the nodes that a wish could be met with, whoever has them.
+func (l *Lab) wantedOf(ctx context.Context, r state.Reader, w *Wish) ([]Device, error) {
+	if w.N == 0 {
+		return withMACs(r, w.Nodes)
+	}
+	wants, err := l.wants(ctx, r, w)
+	if err != nil {
+		return nil, err
+	}
+	all, err := read(ctx, l.view, func() []*Device {
+		return l.view.which(func(d *Device) bool { return d.Kind == Node && (wants == nil || wants(d)) })
+	})
+	return values(all), err
+}
