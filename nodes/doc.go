@@ -15,6 +15,7 @@
 //	sharing.go     owners say it; with whom they share nodes, and who asks for one
 //	set.go         expressions that stand for several devices
 //	find.go        and what they stand for
+//	source.go      which is looked for in a transaction, or in the view
 //	tags.go        words that devices are marked with
 //	retired.go     nodes that are out of service
 //	register.go    devices come, go and get other names
@@ -32,8 +33,8 @@
 // How does a node change hands?
 //
 //	release.go     nodes become free, very many of them some at a time
-//	ownership.go   acquire, boot: what users may do, and the one place
-//	               where a node changes hands
+//	ownership.go   acquire, boot: what users may do
+//	assign.go      the one place where a node changes hands
 //	give.go        nodes are handed over to who asked for them
 //	any.go         which free nodes are given to who wants any
 //	pool.go        the free nodes by how soon they are of use
