@@ -382,3 +382,8 @@ func Only(name Name) Set { return only(name) }
 func errorOf[T any](_ T, err error) error { return err }
 
 func errorOf3[T, U any](_ T, _ U, err error) error { return err }
+
+// set has a node be in a state, as if it had told so.
+func (b *board) set(n Name, in State, addr string) {
+	b.change(n, func(s *Status) { s.is(in, addr) })
+}

@@ -125,10 +125,6 @@ func (b *board) fill(all []DeviceStatus) {
 	}
 }
 
-func (b *board) set(n Name, in State, addr string) {
-	b.change(n, func(s *Status) { s.is(in, addr) })
-}
-
 // is makes s that of a node which was heard of.
 func (s *Status) is(in State, addr string) {
 	s.State, s.Addr, s.Why, s.due, s.untold = in, addr, "", false, false

@@ -211,17 +211,8 @@ func (s *Server) sendLate(ctx context.Context, conn net.PacketConn, a answer) {
 	}
 }
 
-// Answer returns the answer to a packet, and where it goes; nil when there is none.
-func (s *Server) Answer(ctx context.Context, packet []byte) ([]byte, netip.AddrPort) {
-	q := question(packet)
-	if q == nil {
-		return nil, netip.AddrPort{}
-	}
-	b, to, _ := s.answer(ctx, q)
-	return b, to
-}
-
-// answer is Answer, and returns for whom it is: without a delay, unless it is an offer.
+// answer returns the answer to a question, nil when there is none, where it goes, and for whom
+// it is: without a delay, unless it is an offer.
 func (s *Server) answer(ctx context.Context, q *dhcpv4.DHCPv4) (b []byte, to netip.AddrPort, h Host) {
 	if s.Proxy && q.MessageType() != dhcpv4.MessageTypeDiscover {
 		return nil, to, h

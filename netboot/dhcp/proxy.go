@@ -16,16 +16,8 @@ func (s *Server) ServeProxy(ctx context.Context, conn net.PacketConn) error {
 	})
 }
 
-// AnswerDirectly returns the answer to a packet that came to port 4011, nil when there is
-// none: it goes where the packet came from.
-func (s *Server) AnswerDirectly(ctx context.Context, packet []byte) []byte {
-	q := question(packet)
-	if q == nil {
-		return nil
-	}
-	return s.answerDirectly(ctx, q)
-}
-
+// answerDirectly returns the answer to a question that came to port 4011, nil when there is
+// none: it goes where the question came from.
 func (s *Server) answerDirectly(ctx context.Context, q *dhcpv4.DHCPv4) []byte {
 	if q.MessageType() != dhcpv4.MessageTypeRequest && q.MessageType() != dhcpv4.MessageTypeInform {
 		return nil
