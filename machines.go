@@ -190,6 +190,9 @@ func (s *server) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return l.DialContext(ctx, to)
 }
 
+// owns reports whether an address is the server's own on the network that machines are on.
+func (s *server) owns(ip netip.Addr) bool { return ip == lan.ServerOf(s.network.Subnet) }
+
 // network is the one that machines are on. It takes some 10 MiB, which a lab without
 // machines has better use for: it is made when it is first asked for.
 type network struct {

@@ -114,7 +114,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Users: s.users, Images: s.catalog, Ports: s.ports, Key: nodeKey,
-		IP: listenIP(s.listener.Addr()), Platforms: s.library.Runs, Creates: s.creates(c.Virtual.Kind), Dial: s.dial, Log: log, Now: time.Now,
+		IP: listenIP(s.listener.Addr()), Platforms: s.library.Runs, Creates: s.creates(c.Virtual.Kind), Dial: s.dial, Own: s.owns, Log: log, Now: time.Now,
 	})
 	s.catalog.Nodes, s.ports.Devices, s.library.Present = s.lab, s.lab, s.lab.Models
 	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)

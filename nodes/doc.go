@@ -85,6 +85,7 @@
 //	               starts the others, a few at a time
 //	wait.go        waiting until nodes are up, and waking those that save power
 //	session.go     commands and shells of users on nodes
+//	reach.go       nodes reached with the users' own programs: who may, and until when
 //	ports.go       what package power asks and is asked about switch ports
 //	show.go        which devices are to be shown
 //	list.go        all of that, of many devices, some at a time

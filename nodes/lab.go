@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,9 @@ type Config struct {
 	IP        string      // of the server, "" when it has several
 	Creates   Creates     // what Create makes; nil: simulated nodes
 	Dial      remote.Dial // the way to nodes; nil: that of the host
+	// Own reports whether an address is the server's own on a network that Dial reaches, but
+	// for those of the host; nil: there is none.
+	Own func(netip.Addr) bool
 	// OnTroubles is called when Troubles returns something else; may be set as Hosts are.
 	OnTroubles func()
 	Log        *slog.Logger
@@ -61,6 +65,7 @@ type Lab struct {
 	entrance    entrance
 	unnoted     unnoted
 	visitors    remote.Visitors
+	guests      remote.Visitors // those of them who reach a node since its owner shares it
 	offers      offers
 	tests       sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits      atomic.Pointer[Limits] // nil: none

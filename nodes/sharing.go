@@ -33,7 +33,7 @@ func (l *Lab) Share(ctx context.Context, user auth.Name, set Set, mates []auth.N
 		return nil, fault.Usagef("%s is you; nothing changed", user).WithHint("name others: you are never asked about your own nodes")
 	}
 	detail := "shared with " + SharedWith(mates)
-	return l.revise(ctx, user, set, detail, func(r *Remarks) { r.Mates = mates }, func(tx state.Tx) error {
+	done, err := l.revise(ctx, user, set, detail, func(r *Remarks) { r.Mates = mates }, func(tx state.Tx) error {
 		for _, m := range mates {
 			if m == auth.Everybody {
 				continue
@@ -44,6 +44,20 @@ func (l *Lab) Share(ctx context.Context, user auth.Name, set Set, mates []auth.N
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range done {
+		l.guests.Dismiss(string(n), shares(mates), fault.Failedf("%s does not share %s with you any more", user, n).WithHint("ask for it with: node ask %s", n))
+	}
+	return done, nil
+}
+
+// shares returns what tells whether a user is among mates.
+func shares(mates []auth.Name) func(auth.Name) bool {
+	return func(user auth.Name) bool {
+		return slices.Contains(mates, user) || slices.Contains(mates, auth.Everybody)
+	}
 }
 
 // revise changes the remarks on own nodes of the user, once may has no objection, and tells
@@ -145,7 +159,7 @@ func SharedWith(mates []auth.Name) string {
 
 // sharedWith reports whether the owner of the device shares it with the user.
 func (d *Device) sharedWith(user auth.Name) bool {
-	return d.Said != nil && (slices.Contains(d.Said.Mates, user) || slices.Contains(d.Said.Mates, auth.Everybody))
+	return d.Said != nil && shares(d.Said.Mates)(user)
 }
 
 // Ask is that a user would like to have a node of somebody else.

@@ -82,10 +82,15 @@ func (v *Visitors) Present(node string) (end func(cause error)) {
 
 // Evict ends the sessions on the node of everybody but one user, "" for nobody.
 func (v *Visitors) Evict(node string, but auth.Name, cause error) {
+	v.Dismiss(node, func(user auth.Name) bool { return user == but }, cause)
+}
+
+// Dismiss ends the sessions on the node of everybody who does not stay.
+func (v *Visitors) Dismiss(node string, stays func(auth.Name) bool, cause error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for who := range v.on[node] {
-		if who.user != but {
+		if !stays(who.user) {
 			who.end(cause)
 		}
 	}
