@@ -45,7 +45,7 @@ func (c *change) arrive(ctx context.Context, user auth.Name, want Want, w Wish) 
 		ws, before, i = slices.Delete(ws, i, i+1), before-1, -1
 	}
 	if i >= 0 {
-		before, w.ID, w.Since, w.Nodes = i, ws[i].ID, ws[i].Since, ws[i].Nodes
+		before, w.ID, w.Since, w.Nodes, w.Set = i, ws[i].ID, ws[i].Since, ws[i].Nodes, ws[i].Set
 	} else if err := c.canBe(ctx, &w, named); err != nil {
 		return nil, err
 	}

@@ -285,7 +285,7 @@ func (l *Lab) Rename(ctx context.Context, user auth.Name, old, name Name, given 
 		told.Record(journal.Event{Type: journal.Registration, Actor: user.Actor(), Node: string(name), From: string(old), To: string(name), Detail: "renamed"})
 		tell(&told, user, before, journal.Notice{One: string(user) + " renamed your node %s: it is called " + string(name) + " now"})
 		err = l.tellCarried(tx, &told, user, before, fmt.Sprintf("%s renamed %s to %s, the switch of", user, old, name))
-		return errors.Join(err, remove(tx, before), put(tx, after), l.Journal.Write(tx, told))
+		return errors.Join(err, remove(tx, before), put(tx, after), renameInWishes(tx, old, name), l.Journal.Write(tx, told))
 	})
 	if err != nil {
 		return after, err

@@ -184,6 +184,20 @@ func (s Set) without(text string) (rest Set, was bool) {
 	return rest, len(rest.any) < len(s.any)
 }
 
+// renamed returns the set with another name in the place of one.
+func (s Set) renamed(old, name Name) (now Set) {
+	for _, all := range s.any {
+		all = slices.Clone(all)
+		for i, w := range all {
+			if w.by == "" && w.text == string(old) {
+				all[i].text = string(name)
+			}
+		}
+		now.any = append(now.any, all)
+	}
+	return now
+}
+
 // OfOneself reports whether all that the set stands for is the user's own by its words, as
 // my-nodes and job:x are: there may be none of these.
 func (s Set) OfOneself() bool {

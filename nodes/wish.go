@@ -290,3 +290,26 @@ func (c *change) dropWishesOf(user auth.Name) error {
 	}
 	return nil
 }
+
+// renameInWishes has what wants any of some nodes go on when one of these is called otherwise.
+func renameInWishes(tx state.Tx, old, name Name) error {
+	ws, err := wishes.All(tx, "")
+	if err != nil {
+		return err
+	}
+	for _, w := range ws {
+		some, err := w.some()
+		if err != nil {
+			return err
+		}
+		now := some.Set.renamed(old, name).String()
+		if now == w.Set {
+			continue
+		}
+		w.Set = now
+		if err := wishes.Put(tx, w.key(), w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
