@@ -126,6 +126,7 @@ var hintCases = []hintCase{
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node give rpi-1 bob"},
 	{user: "bob", line: "node acquire --any 40"},
 	{user: "bob", line: "node extend rpi-1 1h"},
+	{before: []string{"bob node acquire rpi-1 --for 1h"}, user: "bob", line: "node extend rpi-1 3660d"},
 	{user: "bob", line: "node acquire --any 1 --model nothing-like-it"},
 	{before: []string{"bob image show"}, user: "bob", line: "node boot pc-1 rpi-3-b-default"},
 	{before: []string{"bob image show"}, user: "bob", line: "node boot pc-1 nothing-like-it"},

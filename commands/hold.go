@@ -147,9 +147,6 @@ func (s *Session) warning(now time.Time, w nodes.Warning) string {
 	return fmt.Sprintf("%s; to go on: node extend %s 1h", text, set)
 }
 
-// longest is the longest hold that has an end: beyond it a year was mistyped.
-const longest = 10 * 366 * 24 * time.Hour
-
 // end returns when the hold of nodes is to end, as --for and --until say.
 func (c *Call) end() (nodes.End, error) {
 	switch {
@@ -166,7 +163,7 @@ func (c *Call) end() (nodes.End, error) {
 // endAfter is an end some time from now.
 func endAfter(what, s string) (nodes.End, error) {
 	d, err := duration(what, s)
-	if err == nil && d > longest {
+	if err == nil && d > nodes.LongestHold {
 		err = tooLong(what, s)
 	}
 	return nodes.End{After: d}, err
@@ -188,7 +185,7 @@ func (c *Call) endAt(s string) (nodes.End, error) {
 		return nodes.End{}, err
 	case !at.After(now):
 		return nodes.End{}, fault.Usagef("--until: %s is over", c.instant(at)).WithHint("it is %s now", c.instant(now))
-	case at.Sub(now) > longest:
+	case at.Sub(now) > nodes.LongestHold:
 		return nodes.End{}, tooLong("--until", s)
 	}
 	return nodes.End{At: at}, nil

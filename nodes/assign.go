@@ -25,6 +25,9 @@ func (c *change) assign(d Device, ref images.Ref) error {
 // the moment of the change.
 func (c *change) assignImage(d Device, img images.Image) error {
 	ref := img.Ref
+	if ref.User != auth.Nobody && c.remarks.End.over(c.lab.Now()) {
+		return errOver
+	}
 	if !img.Boots(d.Model) {
 		return fmt.Errorf("boot %s (%s) on %s, which is for %v", d.Name, d.Model, ref, img.Models)
 	}

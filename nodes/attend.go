@@ -56,6 +56,7 @@ func (l *Lab) lookAfter(ctx context.Context, absent map[string]time.Time) (due t
 		w := &ws[i]
 		if l.waiters.here(w.Waiter) {
 			sooner(w.Since.Add(l.patience()))
+			sooner(w.Remarks.End.At)
 			continue
 		}
 		if absent[w.Waiter].IsZero() {

@@ -227,6 +227,8 @@ func TestExtendHolds(t *testing.T) {
 			wantFault(t, err, fault.Failed, "n4 (owned by carol)")
 			_, err = l.Extend(t.Context(), "bob", parse("n1,n9"), End{After: time.Hour}, false)
 			wantFault(t, err, fault.Failed, "n9")
+			_, err = l.Extend(t.Context(), "bob", Only("n1"), End{After: LongestHold}, false)
+			wantFault(t, err, fault.Failed, "n1", "more than 10 years")
 			r, err := l.Extend(t.Context(), "bob", Only("n3"), End{After: time.Hour}, false)
 			ok(t, err)
 			if ch := r.Changes[0]; ch.Changed || !ch.Until.IsZero() {

@@ -19,6 +19,15 @@ type End struct {
 	Never bool          `json:"never,omitempty"`
 }
 
+// LongestHold is how far away the end of a hold may be: beyond it a year was mistyped.
+const LongestHold = 10 * 366 * 24 * time.Hour
+
+// over reports whether it is an instant that has passed, as while the user was asked, or waited.
+func (e End) over(now time.Time) bool { return !e.At.IsZero() && !e.At.After(now) }
+
+// errOver is for who would get nodes whose hold is over already.
+var errOver = fault.Failedf("the time until which they are wanted is over; nothing changed").WithHint("say until when with: --until T, or for how long: --for D")
+
 // from returns when it is, seen from an instant; the zero time is never. Holds end at whole
 // seconds, and none ends too early.
 func (e End) from(now time.Time) time.Time {
@@ -110,6 +119,9 @@ func (l *Lab) Extend(ctx context.Context, user auth.Name, set Set, end End, tied
 					from = now
 				}
 				said.Until = end.from(from)
+				if said.Until.Sub(now) > LongestHold {
+					return fault.Failedf("the hold of %s would end more than 10 years from now; nothing changed", d.Name).WithHint("a hold without an end: node extend %s never", d.Name)
+				}
 			}
 			ch := Change{Node: d.Name, Model: d.Model, Image: d.Image, Digest: d.Digest, Previous: user, Until: said.Until, Tied: said.Tied, Reboot: Reboot{Outcome: RebootSkipped}}
 			moved := !said.Until.Equal(d.Hold())

@@ -471,6 +471,27 @@ func TestQueueOfWhatGoes(t *testing.T) {
 	})
 }
 
+// Who wants nodes until some time waits no longer, and nobody gets nodes whose hold is over.
+func TestQueueUntil(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol"}, "n1")
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})))
+		l.run(t)
+		until := Remarks{End: End{At: time.Now().Add(time.Hour)}}
+		carol := l.wait(t, "carol", Want{Set: parse("n1"), Remarks: until}, Waiting{})
+		time.Sleep(time.Hour - time.Second)
+		carol.waits(t)
+		time.Sleep(time.Second)
+		<-carol.ended
+		wantFault(t, carol.err, fault.Failed, "is over")
+		_, err := l.Acquire(t.Context(), "carol", parse("n1"), until, consent.Agreement{Whoever: true}) // who was asked, and took time
+		wantFault(t, err, fault.Failed, "is over; nothing changed", "--until")
+		ok(t, errorOf(l.Release(t.Context(), "bob", parse("n1"))))
+		equal(t, "owner", l.owners(t, "n1"), auth.Nobody)
+	})
+}
+
 // What comes otherwise than by a release is given to who waits, too.
 func TestQueueArrival(t *testing.T) {
 	t.Parallel()

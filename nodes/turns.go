@@ -71,6 +71,9 @@ func (c *change) turns(ctx context.Context, ws []Wish, grant bool) (*turns, erro
 // nodesFor returns the nodes that a wish may have, and whether they are enough. A fault says
 // that they never will be.
 func (t *turns) nodesFor(w *Wish) (ds []Device, enough bool, err error) {
+	if w.Remarks.End.over(t.now) {
+		return nil, false, errOver
+	}
 	if w.N == 0 {
 		return t.named(w)
 	}
