@@ -16,12 +16,13 @@ import (
 	"walt/state"
 )
 
-// Critical options of certificates and the extension that matters here, as in
+// Critical options of certificates and the extensions that matter here, as in
 // OpenSSH's PROTOCOL.certkeys.
 const (
 	forceCommand  = "force-command"
 	sourceAddress = "source-address"
 	permitPTY     = "permit-pty"
+	permitForward = "permit-port-forwarding"
 )
 
 // SetCA replaces the authorities whose certificates are accepted; none at first.
@@ -53,14 +54,15 @@ func (u *Users) loginWithCertificate(ctx context.Context, cert *ssh.Certificate,
 		expires = time.Unix(int64(cert.ValidBefore), 0)
 	}
 	return Login{
-		Expires:    expires,
-		User:       user.Name,
-		Admin:      user.Admin,
-		Key:        ssh.FingerprintSHA256(cert.Key),
-		Certified:  true,
-		Command:    opts.command,
-		NoTerminal: opts.noPTY,
-		Restricted: len(cert.CriticalOptions) > 0,
+		Expires:      expires,
+		User:         user.Name,
+		Admin:        user.Admin,
+		Key:          ssh.FingerprintSHA256(cert.Key),
+		Certified:    true,
+		Command:      opts.command,
+		NoTerminal:   opts.noPTY,
+		NoForwarding: opts.forwardsNothing(),
+		Restricted:   len(cert.CriticalOptions) > 0,
 	}, nil
 }
 
@@ -93,7 +95,8 @@ func (u *Users) checkCertificate(cert *ssh.Certificate) (options, error) {
 	}
 	o, err := criticalOptions(cert.CriticalOptions)
 	_, pty := cert.Extensions[permitPTY]
-	o.noPTY = !pty
+	_, forward := cert.Extensions[permitForward]
+	o.noPTY, o.noForwards = !pty, !forward
 	return o, err
 }
 

@@ -19,7 +19,7 @@ func certificate(t testing.TB, ca ssh.Signer, change func(*ssh.Certificate)) *ss
 		ValidPrincipals: []string{"alice"},
 		ValidAfter:      uint64(noon.Add(-time.Minute).Unix()),
 		ValidBefore:     uint64(noon.Add(time.Minute).Unix()),
-		Permissions:     ssh.Permissions{Extensions: map[string]string{"permit-pty": ""}},
+		Permissions:     ssh.Permissions{Extensions: map[string]string{"permit-pty": "", "permit-port-forwarding": ""}},
 	}
 	if change != nil {
 		change(c)
@@ -43,8 +43,9 @@ func TestCertificates(t *testing.T) {
 	alice := Login{User: "alice", Admin: true, Key: fingerprint("card"), Certified: true, Expires: until}
 	bob := alice
 	bob.User, bob.Admin = "bob", false
-	command, restricted, dumb := alice, alice, alice
-	command.Command, command.Restricted, restricted.Restricted, dumb.NoTerminal = "whoami", true, true, true
+	command, restricted, dumb, stay := alice, alice, alice, alice
+	command.Command, command.Restricted, restricted.Restricted, command.NoForwarding = "whoami", true, true, true
+	dumb.NoTerminal, dumb.NoForwarding, stay.NoForwarding = true, true, true
 	for _, test := range []struct {
 		name    string
 		change  func(*ssh.Certificate)
@@ -76,7 +77,8 @@ func TestCertificates(t *testing.T) {
 		{"negated address", critical("source-address", "!10.0.0.1,10.0.0.0/8"), "walt", Login{}, "not a list of networks"},
 		{"verify-required", critical("verify-required", ""), "walt", Login{}, `unsupported critical option "verify-required"`},
 		{"unknown critical option", critical("x@example.com", ""), "walt", Login{}, `unsupported critical option "x@example.com"`},
-		{"no terminal", func(c *ssh.Certificate) { c.Extensions = nil }, "walt", dumb, ""},
+		{"no forwards", func(c *ssh.Certificate) { c.Extensions = map[string]string{"permit-pty": ""} }, "walt", stay, ""},
+		{"no extensions", func(c *ssh.Certificate) { c.Extensions = nil }, "walt", dumb, ""},
 		{"other extensions", func(c *ssh.Certificate) { c.Extensions = map[string]string{"permit-user-rc": ""} }, "walt", dumb, ""},
 	} {
 		got, err := l.Login(t.Context(), certificate(t, ca, test.change), test.login, home)

@@ -17,14 +17,15 @@ const shared = "walt"
 
 // Login is what a key that was verified stands for.
 type Login struct {
-	User       Name
-	Admin      bool
-	Key        string    // SHA256 fingerprint; of a certificate, that of the certified key
-	Command    string    // runs whatever the client asks for; "" when the client may choose
-	NoTerminal bool      // the key or the certificate does not permit one
-	Restricted bool      // the key has options, or the certificate critical ones
-	Certified  bool      // the key is not the user's own: a certificate vouched for it
-	Expires    time.Time // from when on the key or certificate is not valid; zero: always
+	User         Name
+	Admin        bool
+	Key          string    // SHA256 fingerprint; of a certificate, that of the certified key
+	Command      string    // runs whatever the client asks for; "" when the client may choose
+	NoTerminal   bool      // the key or the certificate does not permit one
+	NoForwarding bool      // it does not permit to reach nodes over its connection
+	Restricted   bool      // the key has options, or the certificate critical ones
+	Certified    bool      // the key is not the user's own: a certificate vouched for it
+	Expires      time.Time // from when on the key or certificate is not valid; zero: always
 }
 
 // Refusal is the error of Login when the key does not let anybody in. Its text
@@ -70,13 +71,14 @@ func (u *Users) Login(ctx context.Context, key ssh.PublicKey, login string, from
 		return Login{}, err
 	}
 	return Login{
-		User:       rec.Name,
-		Expires:    opts.end(),
-		Admin:      rec.Admin,
-		Key:        fingerprint,
-		Command:    opts.command,
-		NoTerminal: opts.noPTY,
-		Restricted: k.Options != "",
+		User:         rec.Name,
+		Expires:      opts.end(),
+		Admin:        rec.Admin,
+		Key:          fingerprint,
+		Command:      opts.command,
+		NoTerminal:   opts.noPTY,
+		NoForwarding: opts.forwardsNothing(),
+		Restricted:   k.Options != "",
 	}, nil
 }
 

@@ -26,7 +26,7 @@ func TestLogin(t *testing.T) {
 		{"alice", "walt", Login{User: "alice", Admin: true, Key: fingerprint("alice")}, ""},
 		{"alice", "alice", Login{User: "alice", Admin: true, Key: fingerprint("alice")}, ""},
 		{"bob", "walt", Login{User: "bob", Key: fingerprint("bob")}, ""},
-		{"ci", "bob", Login{User: "bob", Key: fingerprint("ci"), Command: "node show", Restricted: true}, ""},
+		{"ci", "bob", Login{User: "bob", Key: fingerprint("ci"), Command: "node show", NoForwarding: true, Restricted: true}, ""},
 		{"alice", "bob", Login{}, "belongs to alice"},
 		{"alice", "root", Login{}, "belongs to alice"},
 		{"alice", "Alice", Login{}, "belongs to alice"},

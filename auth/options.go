@@ -14,19 +14,22 @@ import (
 // options are the restrictions of a key: those of its line of authorized_keys,
 // as sshd(8) documents them, or the critical options of a certificate.
 type options struct {
-	from    []pattern // nil: from anywhere
-	expires time.Time // zero: never
-	command string    // "": any
-	noPTY   bool      // no terminal
+	from       []pattern // nil: from anywhere
+	expires    time.Time // zero: never
+	command    string    // "": any
+	noPTY      bool      // no terminal
+	noForwards bool
+	forwards   bool // were given back
 }
 
-const allowedOptions = `allowed are from="ADDRESS,...", expiry-time="YYYYMMDD[HHMM[SS]][Z]", command="COMMAND", restrict, pty,
-no-pty, no-port-forwarding, no-agent-forwarding, no-X11-forwarding and no-user-rc`
+const allowedOptions = `allowed are from="ADDRESS,...", expiry-time="YYYYMMDD[HHMM[SS]][Z]", command="COMMAND", restrict, pty, no-pty,
+port-forwarding, no-port-forwarding, no-agent-forwarding, no-X11-forwarding and no-user-rc`
 
 // parseOptions reads the options of a line of authorized_keys. As in OpenSSH,
 // names ignore case, values are quoted, \" is a quote within them, from and
-// command come at most once, the earliest expiry-time counts, and pty gives back
-// what an option before it took. Those that take away what nobody has here need
+// command come at most once, the earliest expiry-time counts, and pty and port-forwarding
+// give back what an option before them took. Unlike there, a key that runs one command has
+// no forwards. Those that take away what nobody has here need
 // no more than to be known.
 func parseOptions(text string, local *time.Location) (options, *fault.Error) {
 	var o options
@@ -39,7 +42,7 @@ func parseOptions(text string, local *time.Location) (options, *fault.Error) {
 		case "from", "expiry-time", "command":
 			form += `="VALUE"`
 			value, rest, ok = dequote(rest)
-		case "restrict", "pty", "no-pty", "no-port-forwarding", "no-agent-forwarding", "no-x11-forwarding", "no-user-rc":
+		case "restrict", "pty", "no-pty", "port-forwarding", "no-port-forwarding", "no-agent-forwarding", "no-x11-forwarding", "no-user-rc":
 		default:
 			return o, fault.Usagef("unknown option %.24q", name).WithHint(allowedOptions)
 		}
@@ -51,6 +54,9 @@ func parseOptions(text string, local *time.Location) (options, *fault.Error) {
 			return o, err
 		}
 		text = strings.TrimPrefix(rest, ",")
+	}
+	if o.command != "" && o.forwards {
+		return o, fault.Usagef("option port-forwarding beside command: a key that runs one command forwards nothing").WithHint("leave out one of the two")
 	}
 	return o, nil
 }
@@ -73,10 +79,13 @@ func dequote(s string) (value, rest string, ok bool) {
 
 func (o *options) set(name, value string, local *time.Location) (err *fault.Error) {
 	switch name {
-	case "restrict", "no-pty":
-		o.noPTY = true
-	case "pty":
-		o.noPTY = false
+	case "restrict":
+		o.noPTY, o.noForwards, o.forwards = true, true, false
+	case "no-pty", "pty":
+		o.noPTY = name == "no-pty"
+	case "no-port-forwarding", "port-forwarding":
+		o.forwards = name == "port-forwarding"
+		o.noForwards = !o.forwards
 	case "from":
 		if o.from != nil {
 			return fault.Usagef("option from is given twice").WithHint("put all addresses into one, separated by commas")
@@ -131,6 +140,9 @@ func (o options) permit(from netip.Addr, now time.Time) error {
 	}
 	return nil
 }
+
+// forwardsNothing reports whether no nodes are reached over connections with the key.
+func (o options) forwardsNothing() bool { return o.noForwards || o.command != "" }
 
 func (o options) expired(now time.Time) bool {
 	return !o.expires.IsZero() && !now.Before(o.end())

@@ -31,7 +31,9 @@ func TestOptions(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ text, says string }{
-		{`port-forwarding`, `"port-forwarding"`}, // gives what nobody has
+		{`port-forwarding,command="whoami"`, `one command forwards nothing`},
+		{`command="whoami",restrict,port-forwarding`, `one command forwards nothing`},
+		{`port-forwarding="yes"`, `it is written port-forwarding, `},
 		{`restrict,agent-forwarding`, `"agent-forwarding"`},
 		{`no-touch-required`, `"no-touch-required"`},
 		{`no-`, `"no-"`},
@@ -109,6 +111,30 @@ func TestOptionsThatTakeAway(t *testing.T) {
 	ok(t, err)
 	if who, err := l.Login(t.Context(), public("ci"), "walt", home); err != nil || !who.NoTerminal || !who.Restricted {
 		t.Errorf("logs in as %+v, %v", who, err)
+	}
+}
+
+// A key forwards nothing when it runs one command, or once an option took that; the last one
+// about it counts.
+func TestNoForwarding(t *testing.T) {
+	t.Parallel()
+	for text, none := range map[string]bool{
+		``: false, `no-pty,no-agent-forwarding,no-X11-forwarding,no-user-rc`: false, `from="10.0.0.1",pty`: false, `expiry-time="20300101"`: false,
+		`no-port-forwarding`: true, `restrict`: true, `RESTRICT,pty`: true, `No-Port-Forwarding,no-pty`: true, `command="whoami"`: true,
+		`port-forwarding`: false, `restrict,port-forwarding`: false, `no-port-forwarding,Port-Forwarding`: false,
+		`port-forwarding,restrict`: true, `port-forwarding,no-port-forwarding`: true, `port-forwarding,restrict,command="whoami"`: true,
+	} {
+		if o, err := parseOptions(text, time.UTC); err != nil || o.forwardsNothing() != none {
+			t.Errorf("%s: no forwards: %v, %v", text, o.forwardsNothing(), err)
+		}
+	}
+	l := newTeam(t)
+	_, err := l.AddKeys(t.Context(), "alice", "bob", "no-port-forwarding "+line("ci")+"\n"+line("laptop"))
+	ok(t, err)
+	for key, none := range map[string]bool{"ci": true, "laptop": false} {
+		if who, err := l.Login(t.Context(), public(key), "walt", home); err != nil || who.NoForwarding != none {
+			t.Errorf("%s logs in as %+v, %v", key, who, err)
+		}
 	}
 }
 
