@@ -30,7 +30,7 @@ func nodeExtend(ctx context.Context, c *Call) error {
 	case d == "":
 		return c.withUsage(fault.Usagef("node extend: for how long is missing"))
 	default:
-		end, err = endAfter("D", d)
+		end, err = c.endAfter("D", d)
 	}
 	if err != nil {
 		return err
@@ -153,20 +153,39 @@ func (c *Call) end() (nodes.End, error) {
 	case c.given("for") && c.given("until"):
 		return nodes.End{}, c.withUsage(fault.Usagef("%s: --for D or --until T, not both", c.cmd.Path))
 	case c.given("for"):
-		return endAfter("--for", c.option("for"))
+		return c.endAfter("--for", c.option("for"))
 	case c.given("until"):
 		return c.endAt(c.option("until"))
 	}
 	return nodes.End{}, nil
 }
 
-// endAfter is an end some time from now.
-func endAfter(what, s string) (nodes.End, error) {
+// endAfter is an end some time from now. A number alone is none: who means hours would lose
+// the nodes after seconds.
+func (c *Call) endAfter(what, s string) (nodes.End, error) {
+	if withUnit(s) != s {
+		return nodes.End{}, fault.Usagef("%s: %q has no unit", what, s).WithHint("it looks like 90s, 5m, 2h or 3d")
+	}
 	d, err := duration(what, s)
-	if err == nil && d > nodes.LongestHold {
+	switch {
+	case err != nil && c.isEnd(s):
+		err = fault.Usagef("%s: %q is not a length of time", what, s).WithHint("did you mean --until %s?", s)
+	case err == nil && d > nodes.LongestHold:
 		err = tooLong(what, s)
 	}
 	return nodes.End{After: d}, err
+}
+
+// isLength reports whether a text is a length of time.
+func isLength(s string) bool {
+	_, err := duration("", s)
+	return err == nil
+}
+
+// isEnd reports whether a text is what --until takes.
+func (c *Call) isEnd(s string) bool {
+	_, err := clockTime(s, c.Now(), c.zone())
+	return err == nil || s == "never"
 }
 
 func tooLong(what, s string) error {
@@ -181,6 +200,12 @@ func (c *Call) endAt(s string) (nodes.End, error) {
 	now := c.Now()
 	at, err := clockTime(s, now, c.zone())
 	switch {
+	case err != nil && withUnit(s) == s && isLength(s):
+		mean := "--for " + s
+		if _, has := c.flag("--for"); !has { // of "node extend" it is an argument
+			mean = c.cmd.Path + " " + c.arg(0) + " " + s
+		}
+		return nodes.End{}, fault.Usagef("--until: %q is a length of time, and no time", s).WithHint("did you mean %s?", mean)
 	case err != nil:
 		return nodes.End{}, err
 	case !at.After(now):

@@ -65,7 +65,16 @@ func TestNoEnd(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	for line, want := range map[string]string{
-		"node acquire rpi-1 --for 0":                   `"0" is not a length of time`,
+		"node acquire rpi-1 --for 0":                   `"0" has no unit`,
+		"node acquire rpi-1 --for 2":                   "\"2\" has no unit\n  it looks like 90s, 5m, 2h or 3d\n",
+		"node acquire rpi-1 --for 0s":                  `"0s" is not a length of time`,
+		"node acquire rpi-1 --for 18:00":               "did you mean --until 18:00?",
+		"node acquire rpi-1 --for never":               "did you mean --until never?",
+		"node acquire rpi-1 --until 18h":               "\"18h\" is a length of time, and no time\n  did you mean --for 18h?",
+		"node acquire rpi-1 --until 18":                `"18" is no time`,
+		"node extend rpi-2 --until 2h":                 "did you mean node extend rpi-2 2h?",
+		"node extend rpi-2 2":                          `"2" has no unit`,
+		"node extend rpi-2 18:00":                      "did you mean --until 18:00?",
 		"node acquire rpi-1 --for -1h":                 `"-1h" is not a length of time`,
 		"node acquire rpi-1 --for 11000d":              "more than 10 years away",
 		"node acquire rpi-1 --for 99999999999d":        "is not a length of time",
@@ -154,7 +163,7 @@ func TestExtend(t *testing.T) {
 		{"node extend pc-1 --until 2026-11-24T01:00", "pc-1 is yours until 2026-11-24 01:00 UTC\n", "", StatusDone},
 		{"node extend rpi-1 1h --names-only", "rpi-1\n", "", StatusDone},
 		{"node extend rpi-1", "", "for how long is missing", StatusUsage},
-		{"node extend rpi-1 0", "", "is not a length of time", StatusUsage},
+		{"node extend rpi-1 0", "", `"0" has no unit`, StatusUsage},
 		{"node extend rpi-1 18:00", "", "is not a length of time", StatusUsage},
 		{"node extend rpi-1 1h --until 18:00", "", "not both", StatusUsage},
 		{"node extend rpi-1 --until 11:59Z", "", "is no time", StatusUsage},
