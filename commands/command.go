@@ -203,7 +203,7 @@ func (c *Call) parse(words []string) error {
 	case len(c.args) < least:
 		return c.withUsage(fault.Usagef("%s: %s is missing", c.cmd.Path, c.cmd.Args[len(c.args)].Name))
 	case len(c.args) > most:
-		return c.withUsage(c.tooMany(most))
+		return c.withUsage(c.tooMany(words, most))
 	}
 	return c.noneEmpty()
 }
@@ -238,48 +238,6 @@ func (c *Call) parseFlags(words []string) error {
 	}
 	c.args = c.flags.Args()
 	return err
-}
-
-// tooMany is the fault for more than the most arguments that there may be. It
-// tells who typed a list with blanks, or what a shell of Unix would take, how that
-// is done here.
-func (c *Call) tooMany(most int) *fault.Error {
-	f := fault.Usagef("%s: too many arguments, from %q on", c.cmd.Path, c.args[most])
-	if sign := shellSign(c.args); sign != "" {
-		return f.WithHint(forOwnShell, sign)
-	}
-	first := slices.IndexFunc(c.cmd.Args, func(a Arg) bool { return a.Name == setArg.Name })
-	if first < 0 {
-		return f
-	}
-	var terms []string
-	for _, word := range c.args[first : first+1+len(c.args)-most] {
-		terms = append(terms, strings.FieldsFunc(word, func(r rune) bool { return r == ',' })...)
-	}
-	set := strings.Join(terms, ",")
-	if _, err := nodes.ParseSet(set); err != nil {
-		return f
-	}
-	return f.WithHint("several are joined by commas, without blanks: %s", set)
-}
-
-// shellSigns are words that mean something to a shell of Unix.
-var shellSigns = []string{"|", "||", "&", "&&", ";", ">", ">>", "<"}
-
-// forOwnShell is the hint about such a sign.
-const forOwnShell = "%q is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)"
-
-// shellSign returns the first such sign among words, or ";" at the end of one; "" for none.
-func shellSign(words []string) string {
-	for _, word := range words {
-		switch {
-		case slices.Contains(shellSigns, word):
-			return word
-		case strings.HasSuffix(word, ";"):
-			return ";"
-		}
-	}
-	return ""
 }
 
 // flagFault words what pflag found.

@@ -25,6 +25,9 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	acquire := lab.app.usageOf("node acquire")
+	tooMany := func(verb, from, hint string) string {
+		return fmt.Sprintf("walt: node %s: too many arguments, from %q on\n  %s\n%s", verb, from, hint, lab.app.usageOf("node "+verb))
+	}
 	for _, c := range []struct{ line, stderr string }{
 		// Words that are no command.
 		{"nod show", "walt: unknown command \"nod\"\n  did you mean node show?\n  usage: node show [--all] [--model MODEL] [--state STATE] [--owner USER] [--free] [--names-only] [--json] [SET]\n"},
@@ -46,6 +49,18 @@ func TestUsage(t *testing.T) {
 		{"node acquire rpi-1, rpi-2 ,pc-*", "walt: node acquire: too many arguments, from \"rpi-2\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2,pc-*\n" + acquire},
 		{"node acquire rpi-1 ../x", "walt: node acquire: too many arguments, from \"../x\" on\n" + acquire},
 		{"node boot rpi-1 rpi-2 debian", "walt: node boot: too many arguments, from \"debian\" on\n  several are joined by commas, without blanks: rpi-1,rpi-2\n" + lab.app.usageOf("node boot")},
+		{"node acquire rpi-1 --for 2 h", tooMany("acquire", "h", "blanks end the value of an option: --for 2h")},
+		{"node acquire --for 2 h rpi-1", tooMany("acquire", "rpi-1", "blanks end the value of an option: --for 2h")},
+		{"node acquire rpi-1 --until 2026-11-30 18:00", tooMany("acquire", "18:00", "blanks end the value of an option: --until 2026-11-30T18:00")},
+		{"node acquire rpi-1 --note two words", tooMany("acquire", "words", "blanks end the value of an option: --note \"two words\"")},
+		{"node acquire rpi-1 until 18:00", tooMany("acquire", "until", "did you mean --until?")},
+		{"node extend rpi-1 until 18:00", tooMany("extend", "18:00", "did you mean --until?")},
+		{"node extend rpi-1 2 h", tooMany("extend", "h", "a length of time is one word: 2h")},
+		{"node extend rpi-1 rpi-2 2h", tooMany("extend", "2h", "several are joined by commas, without blanks: rpi-1,rpi-2")},
+		{"node share rpi-1 bob carol", tooMany("share", "carol", "several are joined by commas, without blanks, as in rpi-1,rpi-2 and bob,carol")},
+		{"node show rpi-1 + rpi-2", tooMany("show", "+", "a set is one word, without blanks: rpi-1+rpi-2")},
+		{"node show tag: lora", tooMany("show", "lora", "a set is one word, without blanks: tag:lora")},
+		{"node show rpi-1 or rpi-2", tooMany("show", "or", "several are joined by commas, without blanks: rpi-1,rpi-2")},
 		{"whoami; node show", "walt: unknown command \"whoami; node\"\n  \";\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n"},
 		{"node show; whoami", "walt: unknown command \"node show;\"\n  \";\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n"},
 		{"whoami x; node show", "walt: whoami: too many arguments, from \"x;\" on\n  \";\" is for the shell of your own computer, behind a command that begins with ssh (see: help show shell)\n  usage: whoami [--json]\n"},
