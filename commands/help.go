@@ -152,6 +152,9 @@ func (a *App) unknownCommand(s *Session, words []string) error {
 		for i := range near {
 			near[i] = words[0] + " " + near[i]
 		}
+		if len(near) == 0 { // it may be said of something else
+			near = a.pathsEnding(words[1])
+		}
 		return a.noCommand(words[0]+" "+words[1], near, words[0]+" --help")
 	}
 	if cmd, _, ok := a.lookup(withoutOptions(words)); ok && strings.HasPrefix(words[0], "-") && cmd.Instead == "" {
