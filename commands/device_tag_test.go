@@ -77,7 +77,7 @@ func TestRetired(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node acquire --any 1 model:rpi-3-b", status: StatusInUse,
-			stderr: "walt: no node of model:rpi-3-b is free; nothing changed\n  wait for them with: node acquire --any 1 model:rpi-3-b --wait\n  see who has the others with: node show --all\n",
+			stderr: "walt: no node of model:rpi-3-b is free, besides 2 out of service; nothing changed\n  wait for them with: node acquire --any 1 model:rpi-3-b --wait\n  see who has the others with: node show --all\n",
 		},
 		{
 			user: "bob", line: "node acquire rpi-1", stdout: "rpi-1" + mineAndReboot,
@@ -89,7 +89,7 @@ func TestRetired(t *testing.T) {
 		{user: "bob", line: "node acquire --any 1 rpi-*", stdout: "rpi-1" + mineAndReboot},
 		{
 			user: "bob", line: "node retire rpi-1 " + strings.Repeat("x", 81), status: StatusUsage,
-			stderr: "walt: the note has 81 characters, of which 80 are possible\n  say it shorter\n",
+			stderr: "walt: the text has 81 characters, of which 80 are possible\n  say it shorter\n",
 		},
 		{user: "bob", line: "node retire server", status: StatusFailed, stderr: "walt: not a node: server\n  see what each device is with: device show\n"},
 	})

@@ -86,7 +86,10 @@ func TestNoEnd(t *testing.T) {
 		"node acquire rpi-1 --until 25:00":             `"25:00" is no time`,
 		"node acquire rpi-1 --until tomorrow":          "it looks like 18:00",
 		"node acquire rpi-1 --until ''":                "is no time",
-		"node boot rpi-1 default --for 1h":             "a free node has no end",
+		"node boot rpi-1 default --for 1h":             "--for goes with an image of yours",
+		"node boot rpi-1 default --while-connected":    "--while-connected goes with",
+		"node boot rpi-1 default --note flash":         "--note goes with",
+		"node boot rpi-1 default --job 8812":           "--job goes with",
 		"node create n1 --until 2026-02-30":            "is no time",
 		"node acquire --any 1 --for soon":              "is not a length of time",
 	} {

@@ -106,8 +106,11 @@ func nodeBoot(ctx context.Context, c *Call) error {
 	}
 	verb := "Take"
 	if c.arg(1) == "default" {
-		if verb = "Free"; c.given("for") || c.given("until") || c.on("while-connected") {
-			return c.withUsage(fault.Usagef("node boot: a free node has no end: --for, --until and --while-connected go with an image of yours"))
+		verb = "Free"
+		for _, f := range remarkFlags {
+			if c.given(f.Name) {
+				return c.withUsage(fault.Usagef("node boot: --%s goes with an image of yours: a free node is nobody's", f.Name))
+			}
 		}
 	} else if err := c.checkImage(ctx, c.arg(1)); err != nil {
 		return err

@@ -20,7 +20,7 @@ func TestNotes(t *testing.T) {
 		{user: "bob", line: "node note rpi-2", stdout: "rpi-2 has no note any more\n"},
 		{
 			user: "bob", line: "node note rpi-1 " + strings.Repeat("x", 81), status: StatusUsage,
-			stderr: "walt: the note has 81 characters, of which 80 are possible\n  say it shorter\n",
+			stderr: "walt: the text has 81 characters, of which 80 are possible\n  say it shorter\n",
 		},
 		{
 			user: "bob", line: "node note rpi-1 mine --json", status: StatusUsage,

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"walt/auth"
@@ -95,7 +96,7 @@ func (c *change) canBe(ctx context.Context, w *Wish, named []Device) error {
 		case err != nil:
 			return err
 		case n < w.N:
-			return fault.Failedf("%d %s are wanted, and there are %d; nothing changed", w.N, some.words(), n).WithHint("see all nodes with: node show --all")
+			return tooFewAtAll(n, some)
 		case w.N >= most:
 			return state.ErrTooBig
 		}
@@ -111,6 +112,21 @@ func (c *change) canBe(ctx context.Context, w *Wish, named []Device) error {
 		return state.ErrTooBig
 	}
 	return nil
+}
+
+// tooFewAtAll is the fault for who wants more nodes than there are.
+func tooFewAtAll(n int, some Some) error {
+	are, there := "are", fmt.Sprintf("there are %d", n)
+	if some.N == 1 {
+		are = "is"
+	}
+	switch n {
+	case 0:
+		there = "there is none"
+	case 1:
+		there = "there is 1"
+	}
+	return fault.Failedf("%d %s %s wanted, and %s; nothing changed", some.N, some.words(), are, there).WithHint("see all nodes with: node show --all")
 }
 
 // count is how many nodes there are that are wanted, nil for all, whoever has them.

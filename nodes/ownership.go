@@ -184,9 +184,20 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks
 
 // tooFewFree is the fault for who wants more nodes than there are to have.
 func (c *change) tooFewFree(ctx context.Context, some Some, wanted func(*Device) bool, free int, waiting *turns) error {
-	what := tooFew(free, some)
+	out, err := c.lab.count(ctx, func(d *Device) bool { return d.Free() && d.Retired() != nil && (wanted == nil || wanted(d)) })
+	if err != nil {
+		return err
+	}
+	var besides []string
 	if kept := waiting.keptOf(wanted); kept > 0 {
-		what += fmt.Sprintf(", besides %d kept for who waits", kept)
+		besides = append(besides, fmt.Sprintf("%d kept for who waits", kept))
+	}
+	if out > 0 {
+		besides = append(besides, fmt.Sprintf("%d out of service", out))
+	}
+	what := tooFew(free, some)
+	if len(besides) > 0 {
+		what += ", besides " + strings.Join(besides, " and ")
 	}
 	f := fault.New(fault.InUse, "%s; nothing changed", what)
 	if all, err := c.lab.count(ctx, wanted); err != nil || all < some.N {

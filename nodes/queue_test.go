@@ -230,14 +230,16 @@ func TestQueueAsks(t *testing.T) {
 // What can never be fails at once.
 func TestQueueNever(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, []auth.Name{"bob"}, "n1", "n2")
+	l := newLab(t, []auth.Name{"bob", "carol"}, "n1", "n2")
 	_, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
 	ok(t, err)
 	for what, want := range map[string]Want{
-		"3 m1 nodes are wanted, and there are 2": anyOf(3, "m1"),
-		"m9":                                     anyOf(1, "m9"),
-		"already yours":                          {Set: parse("n1,n2")},
-		"n7":                                     {Set: parse("n7")},
+		"3 m1 nodes are wanted, and there are 2":            anyOf(3, "m1"),
+		"2 nodes of n1 are wanted, and there is 1":          {Some: Some{N: 2, Set: parse("n1")}},
+		"1 node of user:carol is wanted, and there is none": {Some: Some{N: 1, Set: parse("user:carol")}},
+		"m9":            anyOf(1, "m9"),
+		"already yours": {Set: parse("n1,n2")},
+		"n7":            {Set: parse("n7")},
 	} {
 		_, err := l.AcquireWhenFree(t.Context(), "bob", want, Waiting{})
 		wantFault(t, err, fault.Failed, what)

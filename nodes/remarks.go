@@ -72,14 +72,19 @@ func ParseJob(s string) (Job, error) {
 	return Job(s), nil
 }
 
-// ParseNote checks a note for people: at most 80 characters, all of them visible.
+// ParseNote checks a text for people, as a note: at most 80 characters, all of them visible.
 func ParseNote(s string) (string, error) {
-	s = strings.TrimSpace(s)
+	s = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Zs, r) { // also wide ones, and what came of copying
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(s))
 	if n := utf8.RuneCountInString(s); n > 80 {
-		return "", fault.Usagef("the note has %d characters, of which 80 are possible", n).WithHint("say it shorter")
+		return "", fault.Usagef("the text has %d characters, of which 80 are possible", n).WithHint("say it shorter")
 	}
 	if strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
-		return "", fault.Usagef("the note %.100q has characters that cannot be shown", s).WithHint("write it in one line of text")
+		return "", fault.Usagef("the text %.100q has characters that cannot be shown", s).WithHint("write it in one line of text")
 	}
 	return s, nil
 }

@@ -54,6 +54,9 @@ func TestParseJobAndNote(t *testing.T) {
 	if got, err := ParseNote("  größer\u00a0 "); got != "größer" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
+	if got, err := ParseNote("until\u00a0noon\u3000日本"); got != "until noon 日本" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
 	for _, s := range []string{strings.Repeat("x", 81), "a\nb", "a\x1b[31mb", "a\xff", "a\u202eb"} {
 		if _, err := ParseNote(s); err == nil {
 			t.Errorf("%q is no note", s)
