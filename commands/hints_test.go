@@ -116,6 +116,7 @@ var hintCases = []hintCase{
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "device config rpi-1 model=rpi-4-b"},
 	{user: "bob", line: "device config rpi-1 model=rpi-9"},
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node acquire rpi-1"},
+	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node acquire rpi-1 --for 2h"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node release rpi-1"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node release rpi-*"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node acquire rpi-1 --no-input"},

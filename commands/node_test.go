@@ -29,6 +29,12 @@ func TestAcquireAndRelease(t *testing.T) {
 			stderr: "walt: already yours: rpi-1; nothing changed\n" +
 				"  to change what a node boots: node boot rpi-1 IMAGE (see: help show node-ownership)\n",
 		},
+		{
+			user: "bob", line: "node acquire rpi-1 --for 2h", status: StatusFailed,
+			stderr: "walt: already yours: rpi-1; nothing changed\n" +
+				"  to change what a node boots: node boot rpi-1 IMAGE (see: help show node-ownership)\n" +
+				"  to have nodes released at another time: node extend rpi-1 1h (see: help show sharing)\n",
+		},
 		{user: "bob", line: "node acquire rpi-2", stdout: "rpi-2" + mineAndReboot},
 		{user: "bob", line: "node boot rpi-2 rpi-3-b-default", stdout: "rpi-2 is yours and boots rpi-3-b-default already: left alone\n"},
 		{

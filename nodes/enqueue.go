@@ -102,7 +102,7 @@ func (c *change) canBe(ctx context.Context, w *Wish, named []Device) error {
 		}
 		return nil
 	}
-	if err := notMine(named, w.User); err != nil {
+	if err := notMine(named, w.User, w.Remarks); err != nil {
 		return err
 	}
 	if err := c.able(named, w.User); err != nil {

@@ -27,7 +27,7 @@ func (l *Lab) Acquire(ctx context.Context, user auth.Name, set Set, remarks Rema
 		if err != nil {
 			return err
 		}
-		if err := notMine(ds, user); err != nil {
+		if err := notMine(ds, user, remarks); err != nil {
 			return err
 		}
 		if err := c.able(ds, user); err != nil { // nobody is asked about what cannot be
@@ -70,14 +70,19 @@ func (c *change) check(ctx context.Context, ds []Device, user auth.Name) error {
 	return c.given.Check(all)
 }
 
-// notMine returns a fault for nodes that are the user's already.
-func notMine(ds []Device, user auth.Name) error {
+// notMine returns a fault for nodes that are the user's already, of which these remarks
+// were to be.
+func notMine(ds []Device, user auth.Name, remarks Remarks) error {
 	mine := names(ds, func(d Device) bool { return d.Owner() == user })
 	if len(mine) == 0 {
 		return nil
 	}
-	return fault.Failedf("already yours: %s; nothing changed", fault.Few(mine)).
-		WithHint("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", listed(mine, "my-nodes"))
+	set := listed(mine, "my-nodes")
+	hint := fmt.Sprintf("to change what a node boots: node boot %s IMAGE (see: help show node-ownership)", set)
+	if remarks.End != (End{}) || remarks.Tied {
+		hint += fmt.Sprintf("\nto have nodes released at another time: node extend %s 1h (see: help show sharing)", set)
+	}
+	return fault.Failedf("already yours: %s; nothing changed", fault.Few(mine)).WithHint("%s", hint)
 }
 
 // tooManyToTake is how many nodes are certainly too many for one command that takes them:
