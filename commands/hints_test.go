@@ -277,6 +277,7 @@ var metElsewhere = []string{
 	"start again with: node reboot %s",                                              // TestCannotBoot
 	"make a node that is simulated: node create",                                    // TestMachinesAreSparedWhatTheyCannotBoot
 	"to give it: node give", "to take that: node ask", "see why with: node show %s", // TestAsk, TestGive
+	"ask for it with: node ask %s",               // to whom a node is not lent any more
 	"see why with: image inspect NAME",           // TestImagesThatBootMachines
 	"have it go on with: node run",               // TestStoppedBoot
 	"go on with: node boot %s default",           // TestReleaseInParts, of nodes
