@@ -82,6 +82,9 @@ type change struct {
 	ended    []ending  // wishes that ended otherwise
 	awaits   bool      // there are wishes
 	more     bool      // it could not give all that there is
+
+	hear  map[auth.Name]bool // the owners who are told that somebody waits
+	hears string             // and for what
 }
 
 // move is a device that is restarted after the commit.

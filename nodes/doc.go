@@ -42,6 +42,7 @@
 //	turns.go       whose turn it is: what becomes free is given to who waits, in the
 //	               transaction that frees it
 //	enqueue.go     who begins to wait, or takes a place up again
+//	heard.go       and how often their owners are told so
 //	waiter.go      those who wait, and how that ends
 //	place.go       where each of them stands, and is told so
 //	attend.go      what the server does for them by itself

@@ -164,7 +164,7 @@ func (c *change) takeUp(w *Wish, ds []Device) error {
 }
 
 // tellOwners has those who own nodes that are wanted know who waits for them: of a wish for
-// any nodes, when it is the first of its kind.
+// any nodes, when it is the first of its kind; and none as often as who waits likes.
 func (c *change) tellOwners(ctx context.Context, w *Wish, ws []Wish) error {
 	for i := range ws {
 		if w.N > 0 && ws[i].kind() == w.kind() && !ws[i].granted() {
@@ -175,16 +175,25 @@ func (c *change) tellOwners(ctx context.Context, w *Wish, ws []Wish) error {
 	if err != nil {
 		return err
 	}
+	what, err := w.what(c.tx)
+	if err != nil {
+		return err
+	}
 	who := string(w.User)
 	n := journal.Notice{One: who + " waits for your node %s", Several: who + " waits for %s"}
 	if w.N > 0 {
-		what := who + " waits for " + w.ofWhich()
-		n = journal.Notice{One: what + ", as is your node %s", Several: what + ", as are %s"}
+		waits := who + " waits for " + what
+		n = journal.Notice{One: waits + ", as is your node %s", Several: waits + ", as are %s"}
 	}
+	c.hear, c.hears = map[auth.Name]bool{}, what
+	now := c.lab.Now()
 	for _, d := range all {
-		if d.contested(w.User) && c.told.Fits(c.tx.Room()) {
-			c.told.Tell(string(d.Owner()), string(d.Name), n)
+		owner := d.Owner()
+		if !d.contested(w.User) || !c.told.Fits(c.tx.Room()) || c.lab.heard.enough(hearsay{owner, w.User}, what, now) {
+			continue
 		}
+		c.hear[owner] = true
+		c.told.Tell(string(owner), string(d.Name), n)
 	}
 	return nil
 }

@@ -67,6 +67,7 @@ type Lab struct {
 	visitors    remote.Visitors
 	guests      remote.Visitors // those of them who reach a node since its owner shares it
 	offers      offers
+	heard       heard
 	tests       sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits      atomic.Pointer[Limits] // nil: none
 	holds       atomic.Pointer[Holds]  // nil: the zero Holds

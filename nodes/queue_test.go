@@ -473,6 +473,38 @@ func TestQueueOfWhatGoes(t *testing.T) {
 	})
 }
 
+// Who waits and gives up again and again does not have the owners told as often, be it for the
+// same or for what is called otherwise each time.
+func TestQueueTellsOwnersOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1", "n2")
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{}, consent.Agreement{})))
+		l.run(t)
+		try := func(user auth.Name, want Want) {
+			q := l.wait(t, user, want, Waiting{})
+			q.cancel()
+			<-q.ended
+		}
+		for range 20 {
+			try("carol", Want{Set: parse("n1")})
+			try("carol", anyOf(1, "m1"))
+		}
+		equal(t, "bob is told", l.hears(t, "bob"), "carol waits for your node n1", "carol waits for 1 of m1, as are 2 of your nodes: n1, n2")
+		try("dave", Want{Set: parse("n1")})
+		equal(t, "of another one", l.hears(t, "bob"), "dave waits for your node n1")
+		time.Sleep(toldAgain)
+		try("carol", Want{Set: parse("n1")})
+		equal(t, "later", l.hears(t, "bob"), "carol waits for your node n1")
+		for i := range 20 {
+			try("carol", Want{Some: Some{N: 1, Set: parse(strings.Repeat("n1,", i) + "n1")}})
+		}
+		if n := len(l.hears(t, "bob")); n != toldAnHour-3 {
+			t.Errorf("bob is told %d more times", n)
+		}
+	})
+}
+
 // Who wants nodes until some time waits no longer, and nobody gets nodes whose hold is over.
 func TestQueueUntil(t *testing.T) {
 	t.Parallel()

@@ -154,6 +154,7 @@ func (l *Lab) AcquireWhenFree(ctx context.Context, user auth.Name, want Want, ho
 		err := c.restart(ctx)
 		return c.result, err
 	}
+	l.heard.add(c.hear, user, c.hears, l.Now())
 	l.waiters.stir() // what was freed since arrive looked is not known there
 	for {
 		select {
