@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"walt/auth"
 	"walt/fault"
@@ -73,10 +74,51 @@ func (c *change) arrive(ctx context.Context, user auth.Name, want Want, w Wish) 
 	if w.ID > 0 {
 		return &w, wishes.Put(c.tx, w.key(), w)
 	}
+	if err := c.lab.tooMuchToWaitFor(ws, &w); err != nil {
+		return nil, err
+	}
 	if err := c.tellOwners(ctx, &w, ws); err != nil {
 		return nil, err
 	}
 	return &w, c.addWish(&w)
+}
+
+const (
+	// mostWishes is for how much a user may wait at the same time.
+	mostWishes = 200
+	// mostWords is of how many words all sets may be that the user wants any nodes of.
+	mostWords = 1000
+)
+
+// tooMuchToWaitFor is a fault when one user waits for so much that whoever frees a node has
+// long to look for whom that is; of named nodes, for more than one command could take.
+func (l *Lab) tooMuchToWaitFor(ws []Wish, w *Wish) error {
+	all, words, named := 1, w.words(), len(w.Nodes)
+	for i := range ws {
+		if ws[i].User == w.User {
+			all, words, named = all+1, words+ws[i].words(), named+len(ws[i].Nodes)
+		}
+	}
+	what := ""
+	switch most := l.tooManyToTake(); {
+	case all > mostWishes:
+		what = fmt.Sprintf("you wait for %d things already", mostWishes)
+	case words > mostWords:
+		what = fmt.Sprintf("the sets of all that you wait for would be of %d words, of which %d are possible", words, mostWords)
+	case named >= most:
+		what = fmt.Sprintf("you would wait for %d nodes by name, of which %d are possible", named, most-1)
+	default:
+		return nil
+	}
+	return fault.New(fault.InUse, "%s; nothing changed", what).WithHint("see for what with: node queue")
+}
+
+// words is of how many words its set is at most.
+func (w *Wish) words() int {
+	if w.Set == "" {
+		return 0
+	}
+	return 1 + strings.Count(w.Set, ",") + strings.Count(w.Set, "+")
 }
 
 // canBe returns a fault when a wish can never be met; named are its nodes if it has some.

@@ -2,7 +2,7 @@ package nodes
 
 import (
 	"context"
-	"slices"
+	"iter"
 	"time"
 
 	"walt/auth"
@@ -31,50 +31,24 @@ type NextEnd struct {
 
 // placesOf says where each of the wishes stands, in as many places.
 func placesOf(r state.Reader, ws []Wish) ([]Place, error) {
-	models := map[ethernet.MAC]images.Model{}
+	all := parties{any: map[string]*party{}, naming: map[ethernet.MAC][]*party{}, models: map[ethernet.MAC]images.Model{}}
+	places := make([]Place, len(ws))
+	of := make([]*party, len(ws)) // nil: of none, for it is granted
 	for i := range ws {
-		if ws[i].N > 0 || ws[i].granted() {
+		w := &ws[i]
+		if w.granted() {
 			continue
 		}
-		ds, err := withMACs(r, ws[i].Nodes)
+		mine, err := all.of(r, w)
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range ds {
-			models[d.MAC] = d.Model
-		}
-	}
-	type group struct{ count, last int } // of the wishes that want the same
-	groups := map[string]*group{}
-	var order []*Wish // one of each group
-	keyOf := func(i int) string {
-		if k := ws[i].kind(); k != "" {
-			return k
-		}
-		return ws[i].key()
-	}
-	places := make([]Place, len(ws))
-	each := func(i int, do func(*group)) {
-		for _, first := range order {
-			if ws[i].overlap(first, models) {
-				k := first.kind()
-				if k == "" {
-					k = first.key()
-				}
-				do(groups[k])
-			}
-		}
-	}
-	for i := range ws {
-		if ws[i].granted() {
-			continue
-		}
 		places[i].Place = 1
 		ahead := -1
-		each(i, func(g *group) {
-			places[i].Place += g.count
-			ahead = max(ahead, g.last)
-		})
+		for c := range all.near(w, mine) {
+			places[i].Place += c.count
+			ahead = max(ahead, c.last)
+		}
 		if ahead >= 0 {
 			next := &ws[ahead]
 			what, err := next.what(r)
@@ -83,37 +57,117 @@ func placesOf(r state.Reader, ws []Wish) ([]Place, error) {
 			}
 			places[i].Ahead, places[i].Wants, places[i].Since = next.User, what, next.Since
 		}
-		k := keyOf(i)
-		if groups[k] == nil {
-			groups[k] = &group{}
-			order = append(order, &ws[i])
-		}
-		groups[k].count++
-		groups[k].last = i
+		mine.count, mine.last, of[i] = mine.count+1, i, mine
+		all.add(w, mine)
 	}
 	for i := range ws {
-		if !ws[i].granted() {
-			each(i, func(g *group) { places[i].Of += g.count })
+		if of[i] == nil {
+			continue
+		}
+		for c := range all.near(&ws[i], of[i]) {
+			places[i].Of += c.count
 		}
 	}
 	return places, nil
 }
 
-// fits reports whether nodes may be of both models, "" for any.
-func fits(a, b images.Model) bool { return a == "" || b == "" || a == b }
+// party is the wishes that want any of the same nodes, or one that wants named ones.
+type party struct {
+	models map[images.Model]bool // of its nodes; of any model: ""
+	count  int                   // of the wishes, and which of them came last
+	last   int
+	asked  int
+}
 
-// overlap reports whether there may be nodes that both want. What sets they are of is not
-// looked at.
-func (w *Wish) overlap(other *Wish, models map[ethernet.MAC]images.Model) bool {
-	switch {
-	case w.N > 0 && other.N > 0:
-		return fits(w.Model, other.Model)
-	case w.N > 0:
-		return other.overlap(w, models)
-	case other.N > 0:
-		return slices.ContainsFunc(w.Nodes, func(mac ethernet.MAC) bool { return fits(other.Model, models[mac]) })
+// parties are all of them, so that who may be in whose way is found without a look at each node
+// of each. What sets any nodes are of is not looked at.
+type parties struct {
+	any    map[string]*party // by their kind
+	named  []*party
+	naming map[ethernet.MAC][]*party
+	models map[ethernet.MAC]images.Model // of the nodes that are named
+	asked  int
+}
+
+// of returns the party that a wish is of, or is to be added as.
+func (cs *parties) of(r state.Reader, w *Wish) (*party, error) {
+	if w.N > 0 {
+		if c := cs.any[w.kind()]; c != nil {
+			return c, nil
+		}
+		return &party{models: map[images.Model]bool{w.Model: true}}, nil
 	}
-	return slices.ContainsFunc(w.Nodes, func(mac ethernet.MAC) bool { return slices.Contains(other.Nodes, mac) })
+	c := &party{models: map[images.Model]bool{}}
+	for _, mac := range w.Nodes {
+		if _, known := cs.models[mac]; !known {
+			ds, err := withMACs(r, []ethernet.MAC{mac})
+			if err != nil {
+				return nil, err
+			}
+			for _, d := range ds {
+				cs.models[mac] = d.Model
+			}
+		}
+		if m := cs.models[mac]; m != "" {
+			c.models[m] = true
+		}
+	}
+	return c, nil
+}
+
+// add has a party be one of them.
+func (cs *parties) add(w *Wish, c *party) {
+	if w.N > 0 {
+		cs.any[w.kind()] = c
+		return
+	}
+	cs.named = append(cs.named, c)
+	for _, mac := range w.Nodes {
+		cs.naming[mac] = append(cs.naming[mac], c)
+	}
+}
+
+// near visits, once each, the parties of those who may want nodes that a wish of the party wants.
+func (cs *parties) near(w *Wish, mine *party) iter.Seq[*party] {
+	return func(yield func(*party) bool) {
+		for _, c := range cs.any {
+			if c.meets(mine) && !yield(c) {
+				return
+			}
+		}
+		if w.N > 0 {
+			for _, c := range cs.named {
+				if c.meets(mine) && !yield(c) {
+					return
+				}
+			}
+			return
+		}
+		cs.asked++
+		for _, mac := range w.Nodes {
+			for _, c := range cs.naming[mac] {
+				if c.asked == cs.asked {
+					continue
+				}
+				if c.asked = cs.asked; !yield(c) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// meets reports whether there may be nodes of a model of both.
+func (c *party) meets(other *party) bool {
+	if c.models[""] || other.models[""] {
+		return true
+	}
+	for m := range c.models {
+		if other.models[m] {
+			return true
+		}
+	}
+	return false
 }
 
 // tellPlaces tells those who wait where they stand.

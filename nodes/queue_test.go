@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
 	"walt/state"
@@ -505,6 +507,75 @@ func TestQueueTellsOwnersOnce(t *testing.T) {
 	})
 }
 
+// What is waited for is told in few words, whatever it is.
+func TestWishInWords(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("abcdefghi,", 11)
+	for want, w := range map[string]Wish{
+		"1 of all nodes":                   {N: 1},
+		"2 of foo":                         {N: 2, Model: "foo"},
+		"2 of state:off":                   {N: 2, Set: "state:off"},
+		"2 of foo of not:state:off":        {N: 2, Model: "foo", Set: "not:state:off"},
+		"3 of " + long[:100] + "...":       {N: 3, Set: long},
+		"3 of m1 of " + long[:100] + "...": {N: 3, Model: "m1", Set: long},
+	} {
+		if got := w.ofWhich(); got != want {
+			t.Errorf("%+v: %q, want %q", w, got, want)
+		}
+	}
+}
+
+// A user waits for no more at the same time than is looked at quickly, whenever somebody frees a
+// node.
+func TestWishesAreBounded(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	many := func(n int, w Wish) (ws []Wish) {
+		for range n {
+			ws = append(ws, w)
+		}
+		return ws
+	}
+	half := make([]ethernet.MAC, l.tooManyToTake()/2)
+	for _, c := range []struct {
+		ws   []Wish
+		w    Wish
+		want string // "" for none
+	}{
+		{many(mostWishes, Wish{User: "bob", N: 1}), Wish{User: "bob", N: 1}, "you wait for 200 things already"},
+		{many(mostWishes-1, Wish{User: "bob", N: 1}), Wish{User: "bob", N: 1}, ""},
+		{many(mostWishes, Wish{User: "bob", N: 1}), Wish{User: "carol", N: 1}, ""},
+		{nil, Wish{User: "bob", N: 1, Set: strings.Repeat("a,b+", 500) + "c"}, "would be of 1001 words"},
+		{nil, Wish{User: "bob", N: 1, Set: strings.Repeat("a,b+", 499) + "c,d"}, ""},
+		{many(10, Wish{User: "bob", N: 1, Set: strings.Repeat("a,", 99) + "b"}), Wish{User: "bob", N: 1, Set: "n1"}, "would be of 1001 words"},
+		{many(1, Wish{User: "bob", Nodes: half}), Wish{User: "bob", Nodes: half[1:]}, ""},
+		{many(2, Wish{User: "bob", Nodes: half}), Wish{User: "bob", Nodes: half[:2]}, "nodes by name"},
+	} {
+		err := l.tooMuchToWaitFor(c.ws, &c.w)
+		if c.want == "" {
+			ok(t, err)
+		} else {
+			wantFault(t, err, fault.InUse, c.want)
+		}
+	}
+	_, err := l.Store.Update(t.Context(), func(tx state.Tx) (err error) {
+		for i, w := range many(mostWishes, Wish{User: "alice", N: 1}) {
+			w.ID = i + 1
+			err = errors.Join(err, wishes.Put(tx, w.key(), w))
+		}
+		return errors.Join(err, lastWish.Put(tx, "id", mostWishes))
+	})
+	ok(t, err)
+	l.node(t, "n1", "m1")
+	l.user(t, "bob")
+	ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{Whoever: true})))
+	_, err = l.AcquireWhenFree(t.Context(), "alice", anyOf(1, ""), Waiting{Line: "x"})
+	wantFault(t, err, fault.InUse, "you wait for 200 things already; nothing changed", "node queue")
+	if line := lineOf(strings.Repeat("a", 1000)); len(line) > 200 || line == lineOf(strings.Repeat("a", 1001)) {
+		t.Errorf("a long line is kept as %q", line)
+	}
+}
+
 // Who wants nodes until some time waits no longer, and nobody gets nodes whose hold is over.
 func TestQueueUntil(t *testing.T) {
 	t.Parallel()
@@ -545,7 +616,8 @@ func TestQueueArrival(t *testing.T) {
 func BenchmarkQueue(b *testing.B) {
 	for _, n := range []int{50, 1000} {
 		b.Run(fmt.Sprintf("waiting=%d", n), func(b *testing.B) {
-			l := newLab(b, []auth.Name{"bob"}, "n1")
+			users := people(n / 10)
+			l := newLab(b, append(users, "bob"), "n1")
 			_, err := l.Acquire(b.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
 			ok(b, err)
 			ctx, cancel := context.WithCancel(b.Context())
@@ -557,7 +629,7 @@ func BenchmarkQueue(b *testing.B) {
 				var once sync.Once
 				all.Go(func() {
 					how := Waiting{Line: fmt.Sprint(i), Report: func(Place) { once.Do(func() { close(in) }) }}
-					if _, err := l.AcquireWhenFree(ctx, "alice", anyOf(1, "m1"), how); err == nil {
+					if _, err := l.AcquireWhenFree(ctx, users[i%len(users)], anyOf(1, "m1"), how); err == nil {
 						served <- i
 					}
 				})
@@ -574,7 +646,7 @@ func BenchmarkQueue(b *testing.B) {
 					b.Fatalf("%d was served, want %d", got, next)
 				}
 				b.StopTimer()
-				owner, next = "alice", next+1
+				owner, next = users[next%len(users)], next+1
 				arrive(n + next - 1)
 				b.StartTimer()
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walt/consent"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/journal"
 )
@@ -27,13 +28,14 @@ type turns struct {
 	// more for those that want the same would find no others.
 	short map[string]int
 	wants map[string]func(*Device) bool // what a kind of wishes is for
+	nodes map[ethernet.MAC]*Device      // that are waited for by their names, as they are by now; nil: there is none
 	there map[int]int                   // how many nodes there are for wishes that are not met, by their numbers
 }
 
 // turns has each wish have its turn. With grant the ones that can be met are, if somebody
 // waits for them; else their nodes are kept.
 func (c *change) turns(ctx context.Context, ws []Wish, grant bool) (*turns, error) {
-	t := &turns{change: c, ctx: ctx, now: c.lab.Now(), kept: map[Name]*Wish{}, short: map[string]int{}, wants: map[string]func(*Device) bool{}, there: map[int]int{}}
+	t := &turns{change: c, ctx: ctx, now: c.lab.Now(), kept: map[Name]*Wish{}, short: map[string]int{}, wants: map[string]func(*Device) bool{}, nodes: map[ethernet.MAC]*Device{}, there: map[int]int{}}
 	for i := range ws {
 		w := &ws[i]
 		if w.granted() {
@@ -55,6 +57,7 @@ func (c *change) turns(ctx context.Context, ws []Wish, grant bool) (*turns, erro
 				return nil, err
 			}
 			if done {
+				clear(t.nodes)
 				continue
 			}
 		}
@@ -106,27 +109,36 @@ func (t *turns) notKept(wanted func(*Device) bool) func(*Device) bool {
 func (t *turns) named(w *Wish) (ds []Device, all bool, err error) {
 	all = true
 	for _, mac := range w.Nodes {
-		name, known, err := macs.Find(t.tx, string(mac))
-		if err != nil {
-			return nil, false, err
-		}
-		if !known {
-			return nil, false, fault.Failedf("no longer waiting: a node that you waited for was removed").WithHint("see all nodes with: node show --all")
-		}
-		d, err := devices.Get(t.tx, string(name))
+		d, err := t.node(mac)
 		switch {
 		case err != nil:
 			return nil, false, err
+		case d == nil:
+			return nil, false, fault.Failedf("no longer waiting: a node that you waited for was removed").WithHint("see all nodes with: node show --all")
 		case d.Kind != Node:
 			return nil, false, fault.Failedf("no longer waiting: %s is no node any more", d.Name).WithHint("see all nodes with: node show --all")
 		case d.Owner() == w.User:
 		case d.available() && t.kept[d.Name] == nil:
-			ds = append(ds, d)
+			ds = append(ds, *d)
 		default:
 			all = false
 		}
 	}
 	return ds, all, nil
+}
+
+// node returns the device at an address, which many may wait for, nil if there is none.
+func (t *turns) node(mac ethernet.MAC) (d *Device, err error) {
+	d, known := t.nodes[mac]
+	if known {
+		return d, nil
+	}
+	ds, err := withMACs(t.tx, []ethernet.MAC{mac})
+	if len(ds) > 0 {
+		d = &ds[0]
+	}
+	t.nodes[mac] = d
+	return d, err
 }
 
 // available reports whether the node may be given to who wants any, were it not kept for

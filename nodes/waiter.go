@@ -3,7 +3,9 @@ package nodes
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -144,7 +146,7 @@ func (l *Lab) AcquireWhenFree(ctx context.Context, user auth.Name, want Want, ho
 	defer l.waiters.leave(me)
 	var wish *Wish
 	c, err := l.commit(ctx, user.Actor(), noConsent, func(c *change) (err error) {
-		wish, err = c.arrive(ctx, user, want, Wish{User: user, Remarks: want.Remarks, Line: how.Line, Waiter: me.token})
+		wish, err = c.arrive(ctx, user, want, Wish{User: user, Remarks: want.Remarks, Line: lineOf(how.Line), Waiter: me.token})
 		return err
 	})
 	if err != nil {
@@ -166,6 +168,14 @@ func (l *Lab) AcquireWhenFree(ctx context.Context, user auth.Name, want Want, ho
 			return l.deliver(ctx, wish, o, how)
 		}
 	}
+}
+
+// lineOf is a line that users typed, to find it again; of a long one its digest.
+func lineOf(typed string) string {
+	if len(typed) <= 200 {
+		return typed
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(typed)))
 }
 
 // quit ends the wish of a user who waits no more. One whose time is over just when it was

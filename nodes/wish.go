@@ -1,12 +1,10 @@
 package nodes
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"walt/auth"
@@ -28,7 +26,7 @@ type Wish struct {
 	Nodes   []ethernet.MAC `json:"nodes,omitempty"` // by what stays theirs when they get other names
 	Remarks Remarks        `json:"remarks,omitzero"`
 	Since   time.Time      `json:"since"`          // UTC
-	Line    string         `json:"line,omitempty"` // that the user typed
+	Line    string         `json:"line,omitempty"` // that the user typed, see lineOf
 	Waiter  string         `json:"waiter"`         // see waiters
 	Granted time.Time      `json:"granted,omitzero"`
 	Given   []ethernet.MAC `json:"given,omitempty"` // the nodes that it got when it was granted, and was not told yet
@@ -104,22 +102,32 @@ func (w *Wish) what(r state.Reader) (string, error) {
 	if w.N > 0 {
 		return w.ofWhich(), nil
 	}
-	var all []string
-	for _, mac := range w.Nodes {
+	var some []string
+	for _, mac := range w.Nodes[:min(fault.MostNames, len(w.Nodes))] {
 		name, known, err := macs.Find(r, string(mac))
 		if err != nil {
 			return "", err
 		}
 		if known {
-			all = append(all, string(name))
+			some = append(some, string(name))
 		}
 	}
-	return fault.Few(all), nil
+	return fault.FewOf(some, len(some)+max(0, len(w.Nodes)-fault.MostNames)), nil
 }
 
 // ofWhich says how many of which it wants, as in "2 of rpi-3-b".
 func (w *Wish) ofWhich() string {
-	which := cmp.Or(strings.Trim(string(w.Model)+" of "+w.Set, " of"), "all nodes")
+	const most = 100 // of a set, in characters
+	which, set := "all nodes", w.Set
+	if len(set) > most {
+		set = set[:most] + "..."
+	}
+	switch {
+	case set != "" && w.Model != "":
+		which = string(w.Model) + " of " + set
+	case set != "" || w.Model != "":
+		which = string(w.Model) + set
+	}
 	return fmt.Sprintf("%d of %s", w.N, which)
 }
 
