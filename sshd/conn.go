@@ -60,6 +60,9 @@ type conn struct {
 	served bool          // it was its turn to log in
 	turn   chan struct{} // closed when it is its turn
 	holder auth.Login    // who has the place that it takes; zero when it takes none
+	// forwards is how many it has; idle is closed when there are none any more.
+	forwards int
+	idle     chan struct{}
 
 	// Only the goroutine that serves the connection uses these.
 	accepted bool

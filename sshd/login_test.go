@@ -391,13 +391,19 @@ func TestQuickAcknowledgements(t *testing.T) {
 	}
 }
 
-func TestForwarding(t *testing.T) {
+func TestForwardsNothingElse(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	c := l.login(t, "alice")
 	if conn, err := c.Dial("tcp", l.addr); err == nil {
 		conn.Close()
-		t.Error("direct-tcpip is open")
+		t.Error("the server itself is reached")
+	}
+	for _, kind := range []string{"direct-streamlocal@openssh.com", "forwarded-tcpip", "auth-agent@openssh.com", "x11", "tun@openssh.com", "odd"} {
+		_, _, err := c.OpenChannel(kind, nil)
+		if why, is := errors.AsType[*gossh.OpenChannelError](err); !is || why.Reason != gossh.Prohibited || why.Message != "only ports of nodes are forwarded" {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 	if listener, err := c.Listen("tcp", "127.0.0.1:0"); err == nil {
 		listener.Close()

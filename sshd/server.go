@@ -1,6 +1,6 @@
 // Package sshd lets users in over SSH and turns every session channel into a
 // commands.Session: one command line, a shell on a terminal, or a script on
-// standard input. It knows no command and no rule of the lab. Its one
+// standard input. Channels to ports of nodes it passes on. It knows no command and no rule of the lab. Its one
 // surprising rule: a terminal never decides between command and shell, only
 // whether a command was given does.
 package sshd
@@ -65,6 +65,7 @@ type Config struct {
 	Users    Users
 	Runner   Runner
 	History  History
+	Nodes    Nodes
 	Log      *slog.Logger
 }
 
@@ -73,6 +74,7 @@ type Server struct {
 	users   Users
 	runner  Runner
 	history History
+	nodes   Nodes
 	log     *slog.Logger
 
 	ssh       *ssh.Server
@@ -91,6 +93,7 @@ type Server struct {
 
 	connections sync.WaitGroup
 	sessions    sync.WaitGroup // commands, shells, scripts and what they started
+	forwarding  sync.WaitGroup // forwards
 
 	mu         sync.Mutex
 	stopping   bool
@@ -99,6 +102,7 @@ type Server struct {
 	logins     logins
 	places     places
 	sessionsOf map[auth.Name]map[*session]struct{}
+	forwards   forwards
 }
 
 // banner is the version that clients are told. OpenSSH's client says that nobody
@@ -116,6 +120,7 @@ func New(c Config) (*Server, error) {
 		users:       c.Users,
 		runner:      c.Runner,
 		history:     c.History,
+		nodes:       c.Nodes,
 		log:         c.Log,
 		rateLimit:   newRateLimit(time.Now),
 		backlog:     newBacklog(),
@@ -128,6 +133,7 @@ func New(c Config) (*Server, error) {
 		logins:      logins{served: map[netip.Addr]int{}},
 		places:      places{takenBy: map[auth.Name]int{}, told: map[auth.Name]time.Time{}},
 		sessionsOf:  map[auth.Name]map[*session]struct{}{},
+		forwards:    forwards{all: map[*forward]struct{}{}, of: map[auth.Name]int{}},
 	}
 	s.setFiles(openFiles())
 	s.SetLimits(Limits{})
@@ -160,10 +166,9 @@ func New(c Config) (*Server, error) {
 	// The library's own session handler grants agent forwarding, hangs on a
 	// resize that comes before the command, and hides when a channel closes.
 	s.ssh.ChannelHandlers = map[string]ssh.ChannelHandler{
-		"session": s.accept,
-		"default": func(_ *ssh.Server, _ *gossh.ServerConn, ch gossh.NewChannel, _ ssh.Context) {
-			_ = ch.Reject(gossh.Prohibited, "walt forwards nothing")
-		},
+		"session":      s.accept,
+		"direct-tcpip": s.forward,
+		"default":      nothingElse,
 	}
 	return s, nil
 }
@@ -208,6 +213,7 @@ func (s *Server) cut(why string, matches func(*conn) bool) {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.endForwards(matches)
 	for c := range s.conns {
 		if matches(c) { // when its sessions have said why
 			time.AfterFunc(s.hangUpGrace, func() { _ = c.Close() })

@@ -154,7 +154,7 @@ func (x *session) runLine(line string) (status int) {
 	defer close(ended)
 	// Both end with the command.
 	defer context.AfterFunc(ctx, func() { x.forceEnd(ended) })()
-	defer time.AfterFunc(x.srv.keepAlive, func() { x.checkAlive(ended) }).Stop()
+	defer time.AfterFunc(x.srv.keepAlive, func() { x.srv.watch(x.peer, x.login.User, x.conn, ended) }).Stop()
 	defer x.recoverPanic(&status)
 
 	s := x.base
@@ -265,21 +265,21 @@ func (x *session) forceEnd(ended <-chan struct{}) {
 	}
 }
 
-// checkAlive sends keepalives as long as a command runs, so that a client which
-// vanished without a word cancels it.
-func (x *session) checkAlive(ended <-chan struct{}) {
+// watch sends keepalives until ended is closed, so that a client which vanished without
+// a word loses its connection, and thereby what runs for it.
+func (s *Server) watch(peer gossh.Conn, user auth.Name, c *conn, ended <-chan struct{}) {
 	for {
 		answered := make(chan struct{})
 		go func() { // ends with the answer or the connection
 			defer close(answered)
-			_, _, _ = x.peer.SendRequest("keepalive@openssh.com", true, nil)
+			_, _, _ = peer.SendRequest("keepalive@openssh.com", true, nil)
 		}()
-		if !within(x.srv.keepAlive, answered) {
-			x.srv.log.Info("a client does not answer any more", "user", x.login.User, "from", x.conn.from)
-			_ = x.conn.Close()
+		if !within(s.keepAlive, answered) {
+			s.log.Info("a client does not answer any more", "user", user, "from", c.from)
+			_ = c.Close()
 			return
 		}
-		if within(x.srv.keepAlive, ended) {
+		if within(s.keepAlive, ended) {
 			return
 		}
 	}

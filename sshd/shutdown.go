@@ -14,7 +14,8 @@ var errStopping error = fault.New(fault.Interrupted, "the server is shutting dow
 
 // Shutdown ends the server: no new connections and sessions from now on,
 // shells and scripts that wait for input end at once, running commands when
-// they are done or when ctx ends, which cancels them. The error is ctx's when
+// they are done or when ctx ends, which cancels them; forwards at once when these have
+// ended. The error is ctx's when
 // it had to cancel. Shutdown returns when everything has ended, or a few
 // seconds after ctx when a command does not obey.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -25,7 +26,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 
-	sessions, connections := doneChan(&s.sessions), doneChan(&s.connections)
+	sessions, connections, forwards := doneChan(&s.sessions), doneChan(&s.connections), doneChan(&s.forwarding)
 	s.eachSession((*session).drain)
 	var err error
 	select {
@@ -35,6 +36,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.eachSession(func(x *session) { x.cancel(errStopping) })
 	}
 	if within(s.hangUpGrace, sessions) {
+		s.closeIdle()
 		within(s.hangUpGrace, connections)
 	}
 	s.mu.Lock()
@@ -42,10 +44,23 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = c.Close()
 	}
 	s.mu.Unlock()
-	if !within(s.hangUpGrace, connections) || !within(s.hangUpGrace, sessions) {
+	if !within(s.hangUpGrace, connections) || !within(s.hangUpGrace, sessions) || !within(s.hangUpGrace, forwards) {
 		return errors.New("a command that was cancelled did not end")
 	}
 	return err
+}
+
+// closeIdle ends the forwards, and closes the connections whose clients wait for nothing:
+// those do not hang up by themselves.
+func (s *Server) closeIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endForwards(func(*conn) bool { return true })
+	for c := range s.conns {
+		if c.sessions.Load() == 0 {
+			_ = c.Close()
+		}
+	}
 }
 
 // eachSession calls do for every session.

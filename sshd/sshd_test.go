@@ -80,7 +80,7 @@ func serveLab(t testing.TB, listener net.Listener, connect func() (net.Conn, err
 	}
 	s, err := New(Config{
 		HostKeys: []gossh.Signer{newKey(t)},
-		Users:    l.users, Runner: l.run, History: l.hist,
+		Users:    l.users, Runner: l.run, History: l.hist, Nodes: &fakeNodes{booted: make(chan struct{})},
 		Log: slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
