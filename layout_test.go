@@ -15,11 +15,12 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "consent", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "reach", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "images", "journal", "nodes", "power"},
 	"nodes":          {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "pause", "power", "remote", "state"},
+	"reach":          {"auth", "fault", "journal", "nodes", "state"},
 	"images":         {"auth", "consent", "fault", "images/content", "images/source", "journal", "pause", "state"},
 	"images/content": {"fault", "images/flight"},
 	"images/source":  {"fault", "images/content", "images/flight", "pause"},

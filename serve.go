@@ -21,6 +21,7 @@ import (
 	"walt/auth"
 	"walt/commands"
 	"walt/config"
+	"walt/consent"
 	"walt/fault"
 	"walt/history"
 	"walt/hostkeys"
@@ -30,6 +31,7 @@ import (
 	"walt/netboot/boards"
 	"walt/nodes"
 	"walt/power"
+	"walt/reach"
 	"walt/sshd"
 	"walt/state/badger"
 	"walt/upgrade"
@@ -59,6 +61,7 @@ type server struct {
 	netboot *netboot.Server
 	boards  *boards.Server
 	qemu    *qemu.Hypervisor
+	doors   *reach.Doors
 	ssh     *sshd.Server
 	virtual config.Virtual         // as it is in force
 	segment config.Network         // the same, from the start on
@@ -129,8 +132,9 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal,
 		Online: s.online, Cut: s.cut, Backup: s.backup, Version: version, Log: log, Now: time.Now,
 	})
+	s.doors = reach.New(reach.Config{Enter: s.enter, Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
 	s.ssh, err = sshd.New(sshd.Config{
-		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: history.New(s.store), Log: log,
+		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: history.New(s.store), Nodes: s.doors, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -192,6 +196,11 @@ func listenIP(a net.Addr) string {
 }
 
 func (s *server) online(user auth.Name) bool { return s.ssh.Online(user) }
+
+// enter begins a stay of a user at a node, of which nobody is asked.
+func (s *server) enter(ctx context.Context, user auth.Name, n nodes.Name, wait time.Duration) (reach.Way, error) {
+	return s.lab.Reach(ctx, user, n, consent.Agreement{}, wait)
+}
 
 func (s *server) cut(user auth.Name, key string) { s.ssh.Cut(user, key) }
 
@@ -274,6 +283,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	if late := s.ssh.Shutdown(draining); late != nil {
 		s.log.Warn("commands were cut off", "err", late)
 	}
+	s.doors.Close()
 	stop()
 	return errors.Join(err, g.Wait(), s.close())
 }

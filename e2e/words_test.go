@@ -119,6 +119,8 @@ var words = map[string]word{
 	"pipe":          tell(1, (*story).pipe),
 	// ssh USER [OPTION...] [-- COMMAND...]: with options of the client.
 	"ssh": tell(1, (*story).ssh),
+	// forward USER NODE:PORT: an ssh -W that goes on, over the connection that is shared if one is.
+	"forward": tell(2, (*story).forward),
 	// recipe USER TOPIC TESTS: the script that begins a topic, for ./run-tests TESTS; it waits
 	// for a second where that says 30 minutes.
 	"recipe": tell(3, (*story).recipe),

@@ -51,6 +51,14 @@ func (s *story) pipe(ts *testscript.TestScript, _ bool, args []string) error {
 	return s.talk(args[0], startPipe, s.lab.SSH(args[0], []string{"-T"}, args[1:]...))
 }
 
+func (s *story) forward(_ *testscript.TestScript, _ bool, args []string) error {
+	options := []string{"-W", args[1]}
+	if socket := s.masters[args[0]]; socket != "" {
+		options = append(options, "-S", socket)
+	}
+	return s.talk(args[0], startPipe, s.lab.SSH(args[0], options))
+}
+
 func (s *story) talk(user string, start func(*exec.Cmd) (*talk, error), client *exec.Cmd) error {
 	if s.talks[user] != nil {
 		return fmt.Errorf("%s is talking already", user)

@@ -1,0 +1,67 @@
+// Package reach is what users reach of nodes with their own programs, over connections of
+// their own: forwards of ports. Who may, and until when, package nodes decides; here a way is
+// entered by that, and ends with it. Its one surprising rule: what the log tells of a port is
+// one event for many connections, written once none of them was open for a minute. DESIGN.md
+// has the threats to this.
+package reach
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"walt/auth"
+	"walt/journal"
+	"walt/nodes"
+	"walt/state"
+)
+
+// Way is a stay of a user at a node, as nodes.Way.
+type Way interface {
+	// Context ends when the stay does, with the reason.
+	Context() context.Context
+	// Dial connects to a port of the node.
+	Dial(ctx context.Context, port int) (net.Conn, error)
+	// Leave ends the stay.
+	Leave()
+}
+
+// Config is what Doors work with.
+type Config struct {
+	// Enter begins a stay of the user at a node, which is waited for as long as wait.
+	Enter   func(ctx context.Context, user auth.Name, n nodes.Name, wait time.Duration) (Way, error)
+	Store   state.Store
+	Journal *journal.Journal
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// Doors are all ways to nodes.
+type Doors struct {
+	Config
+	trail trail
+}
+
+// New returns the doors. Close ends them.
+func New(c Config) *Doors {
+	d := &Doors{Config: c}
+	d.trail.note, d.trail.now = d.note, c.Now
+	return d
+}
+
+// Close has the log told of all that it was not told yet. No forward is open any more.
+func (d *Doors) Close() { d.trail.close() }
+
+// note tells the log what was reached.
+func (d *Doors) note(e journal.Event) {
+	ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
+	defer cancel()
+	_, err := d.Store.Update(ctx, func(tx state.Tx) error { return d.Journal.Record(tx, e) })
+	if err != nil {
+		d.Log.Error("note that a node was reached", "user", e.Actor, "node", e.Node, "what", e.Detail, "err", err)
+	}
+}
+
+// noteLimit is how long it may take to write that into the log.
+const noteLimit = 10 * time.Second

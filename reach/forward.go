@@ -1,0 +1,64 @@
+package reach
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"walt/auth"
+	"walt/nodes"
+)
+
+// bootPatience is how long a node that boots is waited for.
+const bootPatience = 30 * time.Second
+
+// Forward connects the user to a port of the node that is called host. The connection is cut
+// when the user's right to the node ends. admitted says of an error that the user may, but
+// nothing answers there.
+func (d *Doors) Forward(ctx context.Context, user auth.Name, host string, port uint32) (node io.ReadWriteCloser, admitted bool, err error) {
+	w, err := d.Enter(ctx, user, nodes.Name(host), bootPatience)
+	if err != nil {
+		return nil, false, err
+	}
+	conn, err := w.Dial(ctx, int(port))
+	if err != nil {
+		w.Leave()
+		return nil, true, err
+	}
+	f := &forward{Conn: conn, way: w, left: d.trail.begin(user, nodes.Name(host), int(port))}
+	f.uncut = context.AfterFunc(w.Context(), func() { conn.Close() })
+	return f, true, nil
+}
+
+// forward is a connection to a node, which ends with the right to it.
+type forward struct {
+	net.Conn
+	way   Way
+	once  sync.Once
+	uncut func() bool
+	left  func(why error)
+}
+
+// CloseWrite ends what is said to the node.
+func (f *forward) CloseWrite() error {
+	if half, can := f.Conn.(interface{ CloseWrite() error }); can {
+		return half.CloseWrite()
+	}
+	return f.Close()
+}
+
+// Close ends the connection and the stay.
+func (f *forward) Close() (err error) {
+	f.once.Do(func() {
+		var why error
+		if !f.uncut() { // it was cut
+			why = context.Cause(f.way.Context())
+		}
+		err = f.Conn.Close()
+		f.way.Leave()
+		f.left(why)
+	})
+	return err
+}
