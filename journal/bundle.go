@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"walt/fault"
 	"walt/state"
@@ -72,8 +73,9 @@ type likeness struct {
 }
 
 // Notice is what the owner of a node is told, and what the owner of several is:
-// formats in which the node, or as in "12 of your nodes" their number, is put.
-type Notice struct{ One, Several string }
+// formats in which the node, or as in "12 of your nodes" their number, is put. Then is what
+// the latter may do about them, unless these are many: a format for their names as a set.
+type Notice struct{ One, Several, Then string }
 
 // told is a notice to a user and the nodes that it is about.
 type told struct {
@@ -129,8 +131,8 @@ func (b *Bundle) Tell(user, node string, n Notice) {
 	t := b.same[k]
 	if t == nil {
 		t = &told{user, n, new([]string)}
-		b.takes(user, user, n.One, n.Several)
-		b.bytes += fault.MostNames * (len(node) + 64) // the names of nodes are shorter
+		b.takes(user, user, n.One, n.Several, n.Then)
+		b.bytes += 2 * fault.MostNames * (len(node) + 64) // the names of nodes are shorter
 		b.same[k], b.notices = t, append(b.notices, t)
 	}
 	*t.nodes = append(*t.nodes, node)
@@ -154,5 +156,9 @@ func (n Notice) words(nodes []string) string {
 	if len(nodes) == 1 {
 		return fmt.Sprintf(n.One, nodes[0])
 	}
-	return fmt.Sprintf(n.Several, fmt.Sprintf("%d of your nodes", len(nodes))) + ": " + fault.Few(nodes)
+	text := fmt.Sprintf(n.Several, fmt.Sprintf("%d of your nodes", len(nodes))) + ": " + fault.Few(nodes)
+	if n.Then != "" && !fault.Many(nodes) {
+		text += fmt.Sprintf(n.Then, strings.Join(nodes, ","))
+	}
+	return text
 }

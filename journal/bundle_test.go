@@ -20,7 +20,7 @@ func TestRoomOfBundle(t *testing.T) {
 		for i := range n {
 			b.Record(Event{Type: Ownership, Actor: "bob", Node: name, From: "alice", To: "bob", Detail: "<\"&\x01>"})
 			b.Record(Event{Type: Boot, Actor: "bob", Node: "n", To: "bob/x"})
-			b.Tell([]string{"alice", "carol"}[i%2], name, Notice{"bob took your \"node\" %s", "bob took %s"})
+			b.Tell([]string{"alice", "carol"}[i%2], name, Notice{One: "bob took your \"node\" %s", Several: "bob took %s"})
 		}
 		_, err := j.store.Update(t.Context(), func(tx state.Tx) error {
 			before := tx.Room()
@@ -61,11 +61,11 @@ func TestBundle(t *testing.T) {
 			n := fmt.Sprintf("n-%d", i)
 			b.Record(Event{Type: Ownership, Actor: "bob", Node: n, From: []string{"", "alice"}[i%2], To: "bob"})
 			if i%2 == 1 {
-				b.Tell("alice", n, Notice{"bob took your node %s", "bob took %s"})
+				b.Tell("alice", n, Notice{One: "bob took your node %s", Several: "bob took %s", Then: "; see: node show %s"})
 			}
 		}
 		b.Record(Event{Type: Boot, Actor: "bob", Node: "n-1", To: "bob"})
-		b.Tell("carol", "n-9", Notice{"bob took your node %s", "bob took %s"})
+		b.Tell("carol", "n-9", Notice{One: "bob took your node %s", Several: "bob took %s", Then: "; see: node show %s"})
 	})
 	var got []Event
 	ok(t, j.History(t.Context(), At(time.Time{}), Mark{key: forever}, nil, Each(func(e Event) error { got = append(got, e); return nil })))
@@ -85,7 +85,7 @@ func TestBundle(t *testing.T) {
 		t.Error("it says something of a node that it does not name")
 	}
 	for user, text := range map[string]string{
-		"alice": "bob took 6 of your nodes: n-1, n-3, n-5, n-7, n-9, n-11", "carol": "bob took your node n-9",
+		"alice": "bob took 6 of your nodes: n-1, n-3, n-5, n-7, n-9, n-11; see: node show n-1,n-3,n-5,n-7,n-9,n-11", "carol": "bob took your node n-9",
 	} {
 		notices, err := j.Unseen(t.Context(), user)
 		ok(t, err)

@@ -192,6 +192,6 @@ const holdEnded = "the hold ended"
 
 // endNotice is what the owner of a node is told whose hold ended.
 var endNotice = journal.Notice{
-	One:     "the hold of your node %s ended: it is yours no more",
-	Several: "the holds of %s ended, which are yours no more",
+	One:     "the hold of your node %s ended: it is no longer yours",
+	Several: "the holds of %s ended, which are no longer yours",
 }

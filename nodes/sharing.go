@@ -272,6 +272,7 @@ func askNotice(user auth.Name, text string) journal.Notice {
 	return journal.Notice{
 		One:     string(user) + " asks for your node %[1]s" + quoted(": ", text) + "; to give it: node give %[1]s " + string(user),
 		Several: string(user) + " asks for %s" + quoted(", saying ", text),
+		Then:    "; to give them: node give %s " + string(user),
 	}
 }
 

@@ -227,7 +227,7 @@ func TestAsksAreBounded(t *testing.T) {
 	l.unchanged(t, func() {
 		wantFault(t, errorOf(l.Ask(t.Context(), "carol", Only("n1"), "")), fault.InUse, "you asked bob 10 times within an hour", "node show --free")
 	})
-	if told := l.hears(t, "bob"); len(told) != asksAnHour || told[0] != "carol asks for 2 of your nodes: m0, m1" {
+	if told := l.hears(t, "bob"); len(told) != asksAnHour || told[0] != "carol asks for 2 of your nodes: m0, m1; to give them: node give m0,m1 carol" {
 		t.Errorf("bob was told %q", told)
 	}
 }
