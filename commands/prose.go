@@ -188,7 +188,7 @@ func (a *App) foldBehind(lead, text string, width int, prefix string) string {
 }
 
 // unbroken returns the length of what stays on one line at the beginning of a text:
-// a command that is to be typed, an optional part of a usage line, or a word.
+// a command that is to be typed, or is in quotes, an optional part of a usage line, or a word.
 func (a *App) unbroken(before, text string) int {
 	word := wordEnd(text, 0)
 	if strings.HasPrefix(text, "(see: ") {
@@ -199,6 +199,11 @@ func (a *App) unbroken(before, text string) int {
 	if text[0] == '[' {
 		if i := strings.IndexByte(text, ']'); i > word {
 			return i + 1 + len(text[i+1:]) - len(strings.TrimLeft(text[i+1:], ".]"))
+		}
+	}
+	if text[0] == '"' && a.isCommand(text[1:]) {
+		if i := strings.IndexByte(text[1:], '"'); i+1 > word {
+			return wordEnd(text, i+1)
 		}
 	}
 	begins := before == "" || strings.HasSuffix(before, ":") && before != "walt:" && !strings.HasSuffix(strings.ToLower(before), "usage:") ||

@@ -32,6 +32,8 @@ func TestSentences(t *testing.T) {
 		{"a command that is longer", "  take it with: node boot rpi-1,rpi-2,rpi-3 default", "  take it with:\n    node boot rpi-1,rpi-2,rpi-3 default", 30},
 		{"commands, one or another", "There is none. Add one: node create NAME, or device add NAME", "There is none. Add one:\n  node create NAME, or\n  device add NAME", 30},
 		{"a reference", "  free it with: node boot n1 default (see: help show images)", "  free it with: node boot n1 default\n    (see: help show images)", 45},
+		{"a command in quotes", "carol is asked, and agrees with \"node ask rpi-2,rpi-3\" within a minute.", "carol is asked, and agrees with\n  \"node ask rpi-2,rpi-3\" within a minute.", 41},
+		{"words in quotes", "bob asks for rpi-1: \"nodes for the demo\"", "bob asks for rpi-1: \"nodes for\n  the demo\"", 30},
 		{"usage", "usage: node show [--all] [--model MODEL] [SET]", "usage: node show [--all]\n  [--model MODEL] [SET]", 30},
 		{"a command of a shell", "  send it again: docker save IMAGE | ssh walt@SERVER image load os", "  send it again:\n    docker save IMAGE | ssh walt@SERVER image load os", 30},
 		{"a question", "Take rpi-1, rpi-2, rpi-3 anyway? [y/N] ", "Take rpi-1, rpi-2, rpi-3\n  anyway? [y/N] ", 30},
