@@ -156,6 +156,25 @@ func completeSet(ctx context.Context, c *Call, word string) []string {
 	})
 }
 
+// completeOthers completes a set of nodes that are not the user's.
+func completeOthers(ctx context.Context, c *Call, word string) []string {
+	return without(completeSet(ctx, c, word), append(c.namesOf(ctx, c.User), "my-nodes")...)
+}
+
+// completeOwned completes a set of nodes that are somebody else's.
+func completeOwned(ctx context.Context, c *Call, word string) []string {
+	return without(completeOthers(ctx, c, word), append(c.namesOf(ctx, auth.Nobody), "free-nodes")...)
+}
+
+// namesOf returns the names of the nodes of a user.
+func (c *Call) namesOf(ctx context.Context, owner auth.Name) (names []string) {
+	theirs, _ := c.Lab.Mine(ctx, owner)
+	for name := range theirs.Names() {
+		names = append(names, string(name))
+	}
+	return names
+}
+
 // completeWord completes the last word of a set: one like tag:x, or what others returns.
 func (c *Call) completeWord(ctx context.Context, word string, others func(string) []string) []string {
 	item := lastItem(word)
@@ -210,18 +229,16 @@ func completeOwn(ctx context.Context, c *Call, _ string) []string {
 	for _, job := range c.known(ctx, "job") {
 		words = append(words, "job:"+job)
 	}
-	mine, err := c.Lab.Mine(ctx, c.User)
-	if err != nil {
-		return nil
-	}
-	for name := range mine.Names() {
-		words = append(words, string(name))
-	}
-	return words
+	return append(words, c.namesOf(ctx, c.User)...)
 }
 
 func completeDeviceSet(ctx context.Context, c *Call, word string) []string {
 	return c.completeWord(ctx, word, func(word string) []string { return among(completeDevice(ctx, c, word), nodes.Keywords()...) })
+}
+
+// completeRecorded completes a set of devices but the server, of which there is no record.
+func completeRecorded(ctx context.Context, c *Call, word string) []string {
+	return without(completeDeviceSet(ctx, c, word), "server", "not:server")
 }
 
 func completeIssuers(ctx context.Context, c *Call, word string) []string {
@@ -272,8 +289,23 @@ func completeUser(ctx context.Context, c *Call, _ string) []string {
 	return names
 }
 
+// completeOther completes a user who is another one.
+func completeOther(ctx context.Context, c *Call, word string) []string {
+	return without(completeUser(ctx, c, word), string(c.User))
+}
+
+// completeMates completes users, joined by commas, or all or none, which stand alone.
 func completeMates(ctx context.Context, c *Call, word string) []string {
-	return append(completeUser(ctx, c, word), string(auth.Everybody), "none")
+	others, named := completeOther(ctx, c, word), strings.Split(word, ",")
+	if len(named) == 1 {
+		return append(others, string(auth.Everybody), "none")
+	}
+	return without(others, named[:len(named)-1]...)
+}
+
+// without is what is left of words when some are taken away.
+func without(words []string, gone ...string) []string {
+	return slices.DeleteFunc(words, func(w string) bool { return slices.Contains(gone, w) })
 }
 
 func completeKey(ctx context.Context, c *Call, _ string) []string {

@@ -43,7 +43,7 @@ downloaded, which goes on in the background. One without a model stays unknown;
 		Run: renameDevice,
 	}, {
 		Path: "device forget", Also: []string{"device remove", "device rm", "device delete"}, Short: "remove devices that are gone from the lab",
-		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
+		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeRecorded}},
 		Flags: append(slices.Clone(confirms), Flag{Name: "unknown", Usage: "all of unknown model, and those that came and never booted"}),
 		Run:   forgetDevices,
 	}, {
@@ -55,18 +55,18 @@ secret is never shown; with a shell in front of ssh, quote what has special
 characters.
 
 ` + describeSettings(false),
-		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, settingArg(false)}, Flags: append(confirms, jsonFlag),
+		Args: []Arg{{Name: "SET", Complete: completeRecorded}, settingArg(false)}, Flags: append(confirms, jsonFlag),
 		Run: func(ctx context.Context, c *Call) error { return c.config(ctx, false) },
 	}, {
 		Path: "device tag", Short: "mark devices with tags", Topic: "device-sets",
 		Long: `Marks the devices of the set with words of your own choice: "tag:lora" is the
 set of those that are marked lora. A tag stays with the device, whoever owns it,
 until "device untag"; everybody sees it, and may change it.`,
-		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, {Name: "TAG", Many: true, Complete: completeTag}},
+		Args: []Arg{{Name: "SET", Complete: completeRecorded}, {Name: "TAG", Many: true, Complete: completeTag}},
 		Run:  deviceTag,
 	}, {
 		Path: "device untag", Short: "take tags from devices", Topic: "device-sets",
-		Args: []Arg{{Name: "SET", Complete: completeDeviceSet}, {Name: "TAG", Many: true, Complete: completeTag}},
+		Args: []Arg{{Name: "SET", Complete: completeRecorded}, {Name: "TAG", Many: true, Complete: completeTag}},
 		Run:  deviceUntag,
 	}, {
 		Path: "device test", Short: "boot a node again and again, and tell how that went", Topic: "hardware",

@@ -40,7 +40,7 @@ ends with status 3.
 
 With --wait it waits instead, and asks nobody: who waits is served in the order
 of arrival, as soon as nodes become free (see: help show sharing).`,
-		Args: []Arg{{Name: "SET", Optional: true, Complete: completeSet}},
+		Args: []Arg{{Name: "SET", Optional: true, Complete: completeOthers}},
 		Flags: append([]Flag{
 			{Name: "any", Value: "N", Usage: "take N free nodes, of SET or of all"},
 			{Name: "model", Value: "MODEL", Usage: "with --any: of this model", Complete: completeModel},
@@ -108,7 +108,7 @@ would take them, or have them boot another image, is asked as before.`,
 		Long: `The owner is told once, in open shells or at the next login, and gives you the
 node with "node give". TEXT, the rest of the line, says what you need it for, in
 at most 80 characters; options go before SET.`,
-		Args: []Arg{{Name: setArg.Name, Complete: completeSet}, {Name: "TEXT", Optional: true, Many: true}}, Flags: []Flag{jsonFlag},
+		Args: []Arg{{Name: setArg.Name, Complete: completeOwned}, {Name: "TEXT", Optional: true, Many: true}}, Flags: []Flag{jsonFlag},
 		Run: nodeAsk,
 	}, {
 		Path: "node give", Short: "hand nodes of yours over to another user", Topic: "sharing",
@@ -116,7 +116,7 @@ at most 80 characters; options go before SET.`,
 them with "node ask". Who did not, and is connected, is told, and has a minute
 for it; with --no-input there is no such wait. With --no-reboot the nodes go on
 with what they run.`,
-		Args: []Arg{ownArg, {Name: "USER", Complete: completeUser}},
+		Args: []Arg{ownArg, {Name: "USER", Complete: completeOther}},
 		Flags: []Flag{
 			{Name: "no-reboot", Usage: "leave what runs on the nodes as it is"},
 			noInputFlag, namesFlag, jsonFlag,
