@@ -19,12 +19,15 @@ func (c *Call) retag(ctx context.Context, do func(context.Context, auth.Name, no
 		return err
 	}
 	var tags []string
-	for _, word := range strings.Split(strings.Join(c.args[1:], ","), ",") {
+	for _, word := range strings.FieldsFunc(strings.Join(c.args[1:], ","), func(r rune) bool { return r == ',' }) {
 		tag, err := nodes.ParseTag(word)
 		if err != nil {
 			return err
 		}
 		tags = append(tags, tag)
+	}
+	if len(tags) == 0 {
+		return c.withUsage(fault.Usagef("%s: TAG is missing", c.cmd.Path))
 	}
 	done, err := do(ctx, c.User, set, tags)
 	if err != nil {

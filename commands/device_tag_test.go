@@ -24,6 +24,25 @@ func TestTags(t *testing.T) {
 			stderr: "walt: unknown tag lara\n  did you mean lora instead of lara?\n",
 		},
 		{
+			user: "bob", line: "device untag rpi-1 indoors", status: StatusFailed,
+			stderr: "walt: unknown tag indoors\n  the tags are gps, lora\n",
+		},
+		{
+			user: "bob", line: "node acquire --any 1 lora", status: StatusFailed,
+			stderr: "walt: unknown node lora\n  see all devices with: device show\n  did you mean tag:lora instead of lora?\n",
+		},
+		{
+			user: "bob", line: "node acquire --any 2 rpi-3-b,carol,off", status: StatusFailed,
+			stderr: "walt: unknown nodes rpi-3-b, carol, off\n  see all devices with: device show\n" +
+				"  did you mean model:rpi-3-b instead of rpi-3-b?\n  did you mean user:carol instead of carol?\n  did you mean state:off instead of off?\n",
+		},
+		{user: "bob", line: "device tag rpi-10 gps, lora,", stdout: "rpi-10 has the tags gps, lora\n"},
+		{user: "bob", line: "device untag rpi-10 lora", stdout: "rpi-10 has the tag gps\n"},
+		{
+			user: "bob", line: "device tag rpi-1 ,", status: StatusUsage,
+			stderr: "walt: device tag: TAG is missing\n  usage: device tag SET TAG...\n",
+		},
+		{
 			user: "bob", line: "device tag rpi-1 tag:lora", status: StatusUsage,
 			stderr: "walt: invalid tag \"tag:lora\"\n  a tag is 1 to 40 letters, digits, ., _ or -, first a letter or a digit, as in lora or rack-3\n",
 		},

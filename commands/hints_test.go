@@ -89,6 +89,7 @@ var hintCases = []hintCase{
 	{user: "bob", line: "device untag rpi-1 nothing-like-it"},
 	{before: []string{"bob device tag rpi-1 " + manyTags}, user: "bob", line: "device tag rpi-1 more"},
 	{user: "bob", line: "node show tag:nothing-like-it"},
+	{before: []string{"bob device tag rpi-1 lora"}, user: "bob", line: "node show lora"},
 	{user: "bob", line: "node show user:nothing-like-it"},
 	{user: "bob", line: "node show user:server"},
 	{user: "bob", line: "device test rpi-1"},
@@ -179,7 +180,7 @@ var hintCases = []hintCase{
 // What stands for something in a hint, and what a user might put there.
 var fillIn = strings.NewReplacer(
 	" SET", " rpi-2", " NODE", " rpi-2", " NAME", " fresh", " MODEL", " rpi-3-b", "=MODEL", "=rpi-3-b", " USER", " carol", " NEW", " second", " SWITCH", " switch-1", "=NAME", "=switch-1", "=N", "=1",
-	" MAC", " 52:54:00:00:00:98", " IMAGE", " spare", " FINGERPRINT", " "+fingerprint("phone"), " < KEY.pub", "",
+	" MAC", " 52:54:00:00:00:98", " IMAGE", " spare", " FINGERPRINT", " "+fingerprint("phone"), " < KEY.pub", "", " TAG", " lora",
 )
 
 func (h hintCase) prepare(t *testing.T) (*testLab, answer) {
@@ -273,10 +274,10 @@ var metElsewhere = []string{
 	"see what is known of it with: device show %s",                            // TestModelThatDoesNotFit
 	"see what it is doing with: node show %s", "test it with: device test %s", // TestTestsThatEnd, as the next two
 	"see who with: log show --issuers %s", "see how that goes with: log show --issuers",
-	"try again with: node reboot %s",                                                // a reboot that failed may fail again
-	"start again with: node reboot %s",                                              // TestCannotBoot
-	"make a node that is simulated: node create",                                    // TestMachinesAreSparedWhatTheyCannotBoot
-	"to give it: node give", "to take that: node ask", "see why with: node show %s", // TestAsk, TestGive
+	"try again with: node reboot %s",                                                                           // a reboot that failed may fail again
+	"start again with: node reboot %s",                                                                         // TestCannotBoot
+	"make a node that is simulated: node create",                                                               // TestMachinesAreSparedWhatTheyCannotBoot
+	"to give it: node give", "to give them: node give", "to take that: node ask", "see why with: node show %s", // TestAsk, TestGive
 	"ask for it with: node ask %s",               // to whom a node is not lent any more
 	"see why with: image inspect NAME",           // TestImagesThatBootMachines
 	"have it go on with: node run",               // TestStoppedBoot

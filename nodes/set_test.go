@@ -258,7 +258,7 @@ func TestWordsOfSetsRefuse(t *testing.T) {
 	l := newMarked(t)
 	for set, named := range map[string][]string{
 		"tag:lara":                   {"unknown tag lara", "did you mean lora"},
-		"tag:xyzzy,rpi-1":            {"unknown tag xyzzy", "device show"},
+		"tag:xyzzy,rpi-1":            {"unknown tag xyzzy", "the tags are lora, rack-3"},
 		"not:tag:lara+rpi-1":         {"unknown tag lara"},
 		"tag:lara,tag:rock-3,rpi-22": {"unknown node rpi-22; unknown tags lara, rock-3", "did you mean rpi-2", "did you mean lora instead of lara", "did you mean rack-3 instead of rock-3"},
 		"model:m2":                   {"unknown model m2", "did you mean m1"},

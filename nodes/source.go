@@ -3,6 +3,7 @@ package nodes
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"path"
 	"slices"
@@ -46,30 +47,55 @@ func (p place) any(wanted func(*Device) bool) (bool, error) {
 }
 
 // unknown is the fault for names of a noun that there are not.
-func (p place) unknown(noun string, names []string) (err error) {
-	var known []string
-	hint := ""
-	switch noun {
+func (p place) unknown(noun string, names []string) error {
+	if slices.Contains(setWords, noun) {
+		known, hint, err := p.known(noun)
+		return cmp.Or(err, error(fault.Unknown(noun, names, known, hint)))
+	}
+	err := unknown(p.r, noun, names)
+	f := fault.As(err)
+	if f == nil {
+		return err
+	}
+	hints := []string{f.Hint}
+	for _, by := range setWords {
+		known, _, err := p.known(by)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if slices.Contains(known, name) {
+				hints = append(hints, fmt.Sprintf("did you mean %s:%s instead of %[2]s?", by, name))
+			}
+		}
+	}
+	return f.WithHint("%s", strings.Join(hints, "\n"))
+}
+
+// known returns what there is to say behind tag: and its like, and where that is seen.
+func (p place) known(by string) (names []string, hint string, err error) {
+	switch by {
 	case byTag:
-		known, err = p.lab.Tags(p.ctx)
-		hint = whereTags
+		if names, err = p.lab.Tags(p.ctx); len(names) == 0 {
+			return names, "no device has a tag; mark some with: device tag SET TAG", err
+		}
+		hint = "the tags are " + fault.Few(names)
 	case byModel:
 		models, failed := p.lab.Models(p.ctx)
-		known, hint, err = images.ModelNames(models), "see the models with: node show --all", failed
+		names, hint, err = images.ModelNames(models), "see the models with: node show --all", failed
 	case byUser:
 		var users []auth.Account
 		users, err = p.lab.Users.List(p.ctx)
 		for _, u := range users {
-			known = append(known, string(u.Name))
+			names = append(names, string(u.Name))
 		}
 		hint = "see all users with: user show"
-	default:
-		return unknown(p.r, noun, names)
+	case byState:
+		for _, s := range States() {
+			names = append(names, string(s))
+		}
 	}
-	if err != nil {
-		return err
-	}
-	return fault.Unknown(noun, names, known, hint)
+	return names, hint, err
 }
 
 // stored are the devices that a transaction reads. It is no Reader itself: tables

@@ -17,9 +17,6 @@ var tagForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,39}$`)
 // mostTags is how many a device has at most.
 const mostTags = 30
 
-// whereTags says where tags are seen.
-const whereTags = "see the tags of devices with: device show --json"
-
 // ParseTag checks the form of a tag: 1 to 40 of letters, digits, ".", "_" and "-", first a
 // letter or a digit. Upper case is folded.
 func ParseTag(s string) (string, error) {
@@ -62,12 +59,12 @@ func (l *Lab) Tag(ctx context.Context, user auth.Name, set Set, tags []string) (
 // Untag takes tags from those devices of the set that have them, and returns all of them
 // as they are then. A tag that no device of the lab has is unknown.
 func (l *Lab) Untag(ctx context.Context, user auth.Name, set Set, tags []string) ([]Device, error) {
-	known, err := l.Tags(ctx)
+	known, hint, err := place{ctx: ctx, lab: l}.known(byTag)
 	if err != nil {
 		return nil, err
 	}
 	if bad := lacking(tags, known); len(bad) > 0 {
-		return nil, fault.Unknown("tag", bad, known, whereTags)
+		return nil, fault.Unknown(byTag, bad, known, hint)
 	}
 	return l.retag(ctx, user, set, func(d *Device) (string, error) {
 		left := lacking(d.Tags(), tags)
