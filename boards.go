@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"walt/config"
@@ -59,6 +60,11 @@ func (s *server) serveInterface(ctx context.Context) error {
 	if much := crowdedHere(segment); much != "" {
 		s.log.Warn(much)
 	}
+	taking, stop := context.WithCancel(ctx)
+	var lines sync.WaitGroup
+	defer lines.Wait()
+	defer stop()
+	lines.Go(func() { s.serveLinesOf(taking, i.Listen, i.ListenUDP) })
 	err = s.boards.Serve(ctx, i, segment, i.MAC)
 	if err == nil || ctx.Err() != nil {
 		return err

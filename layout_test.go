@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "consent", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodes", "pause", "power", "reach", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "consent", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodelogs", "nodelogs/intake", "nodes", "pause", "power", "reach", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "ethernet", "fault", "images", "journal", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "images", "journal", "nodes", "power"},
@@ -57,6 +57,9 @@ var imports = map[string][]string{
 	"fault":          {},
 	"pause":          {},
 
+	"nodelogs":        {"auth", "ethernet"},
+	"nodelogs/intake": {"auth", "ethernet"},
+
 	"netboot/instructions": {},
 	"netboot/initrd/pack":  {}, // which make runs
 
@@ -92,6 +95,7 @@ var owners = map[string]string{
 	"github.com/miekg/dns":                   "names",
 	"github.com/ulikunitz/xz":                "netboot/initrd",
 	"github.com/insomniacslk/dhcp":           "netboot/dhcp",
+	"github.com/leodido/go-syslog":           "nodelogs/intake",
 }
 
 // outside are the folders that are no part of the server: they drive it, and

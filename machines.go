@@ -43,6 +43,7 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) 
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return s.netboot.Serve(ctx, l) })
 		g.Go(func() error { return l.ServeNames(ctx) })
+		g.Go(func() error { return s.serveLines(ctx, l) })
 		return g.Wait()
 	})
 	s.qemu, err = qemu.New(qemu.Config{

@@ -29,6 +29,8 @@ import (
 	"walt/journal"
 	"walt/netboot"
 	"walt/netboot/boards"
+	"walt/nodelogs"
+	"walt/nodelogs/intake"
 	"walt/nodes"
 	"walt/power"
 	"walt/reach"
@@ -62,6 +64,8 @@ type server struct {
 	boards  *boards.Server
 	qemu    *qemu.Hypervisor
 	doors   *reach.Doors
+	lines   *nodelogs.Store
+	intake  *intake.Server
 	ssh     *sshd.Server
 	virtual config.Virtual         // as it is in force
 	segment config.Network         // the same, from the start on
@@ -120,7 +124,10 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		IP: listenIP(s.listener.Addr()), Platforms: s.library.Runs, Creates: s.creates(c.Virtual.Kind), Dial: s.dial, Own: s.owns, Log: log, Now: time.Now,
 	})
 	s.catalog.Nodes, s.ports.Devices, s.library.Present = s.lab, s.lab, s.lab.Models
+	s.lines = nodelogs.Open(filepath.Join(c.Data, "nodelogs"), log, time.Now)
+	s.intake = intake.New(speakers{s}, s.lines, log)
 	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)
+	s.sim.Says = s.says
 	if err := s.openMachines(c, nodeKey.PublicKey()); err != nil {
 		return nil, err
 	}
@@ -170,6 +177,7 @@ func (s *server) apply(c config.Config) error {
 		holds.Warn = append(holds.Warn, before.Duration)
 	}
 	s.lab.SetHolds(holds)
+	s.lines.SetLimits(lineLimits(c.Log))
 	s.lab.SetPatience(c.Queue.Patience.Duration)
 	s.netboot.SetKernel(c.Boot.Kernel)
 	s.boards.SetFirmware(c.Boot.Firmware)
@@ -248,6 +256,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.library.Run(failing) })
 	g.Go(func() error { return s.catalog.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
+	g.Go(func() error { return s.lines.Run(failing) })
 	g.Go(func() error { return s.network.run(failing) })
 	g.Go(func() error { return s.serveBoards(failing) })
 	g.Go(func() error {

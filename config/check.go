@@ -70,6 +70,7 @@ func (k *checker) config(c *Config) {
 		k.duration("hold.warn", before, time.Second)
 	}
 	k.duration("queue.patience", c.Queue.Patience, 0)
+	k.log(&c.Log)
 	for _, image := range strings.Fields(c.Boot.Kernel) {
 		k.image("boot.kernel", image)
 	}
@@ -91,6 +92,21 @@ func (k *checker) config(c *Config) {
 			k.wrong("ssh.user_ca", "%v", err)
 		}
 	}
+}
+
+// log checks how much is kept of what nodes say.
+func (k *checker) log(l *Log) {
+	for _, size := range []struct {
+		key, text string
+		bytes     *int64
+	}{{"log.size", l.Size, &l.Bytes}, {"log.node", l.Node, &l.NodeBytes}} {
+		n := mebibytes(size.text)
+		if n == 0 {
+			k.wrong(size.key, `%q is not a size; want one as in "16M" or "1G"`, size.text)
+		}
+		*size.bytes = int64(n) << 20
+	}
+	k.duration("log.age", l.Age, 0)
 }
 
 // image checks the name of an image on the server.

@@ -25,6 +25,7 @@ type Config struct {
 	Power      Power      `toml:"power"`
 	Hold       Hold       `toml:"hold"`
 	Queue      Queue      `toml:"queue"`
+	Log        Log        `toml:"log"`
 	Boot       Boot       `toml:"boot"`
 	Network    Network    `toml:"network"`
 	Virtual    Virtual    `toml:"virtual"`
@@ -75,6 +76,15 @@ type Queue struct {
 	// Patience is for how long nodes are kept for who waits for more, before younger ones get
 	// them; 0 is never.
 	Patience Duration `toml:"patience"`
+}
+
+// Log is about what nodes say. Sizes are as in "16M" or "1G".
+type Log struct {
+	Size string   `toml:"size"` // of the lines that are kept of all nodes
+	Node string   `toml:"node"` // of those of one node
+	Age  Duration `toml:"age"`  // how old they become; 0 is any
+
+	Bytes, NodeBytes int64 `toml:"-"` // what Size and Node say
 }
 
 // Boot is about what machines boot.
@@ -179,6 +189,7 @@ func base() Config {
 		Power:   Power{Idle: Duration{Duration: 2 * time.Hour}},
 		Hold:    Hold{Warn: []Duration{{Duration: 15 * time.Minute}, {Duration: 5 * time.Minute}}},
 		Queue:   Queue{Patience: Duration{Duration: 10 * time.Minute}},
+		Log:     Log{Size: "1G", Node: "16M", Age: Duration{Duration: 30 * 24 * time.Hour}, Bytes: 1 << 30, NodeBytes: 16 << 20},
 		Network: Network{DHCP: "full", Loaders: defaultLoaders},
 		Virtual: Virtual{Kind: "auto", Boot: "direct", Network: InServer, Subnet: defaultSubnet, Net: netip.MustParsePrefix(defaultSubnet)},
 		SSH: SSH{

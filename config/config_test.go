@@ -62,6 +62,11 @@ warn = ["1h"]
 [queue]
 patience = "90s"
 
+[log]
+size = "2G"
+node = "64m"
+age = "72h"
+
 [boot]
 kernel = "alice/debian:12 rpi-4-b-default"
 firmware = "rpi-firmware"
@@ -117,6 +122,7 @@ func TestLoad(t *testing.T) {
 		Power:  config.Power{Idle: config.Duration{Duration: 90 * time.Minute}},
 		Hold:   config.Hold{Default: config.Duration{Duration: 8 * time.Hour}, Warn: []config.Duration{{Duration: time.Hour}}},
 		Queue:  config.Queue{Patience: config.Duration{Duration: 90 * time.Second}},
+		Log:    config.Log{Size: "2G", Node: "64m", Age: config.Duration{Duration: 72 * time.Hour}, Bytes: 2 << 30, NodeBytes: 64 << 20},
 		Boot:   config.Boot{Kernel: "alice/debian:12 rpi-4-b-default", Firmware: "rpi-firmware"},
 		Network: config.Network{
 			Interface: "eth1", DHCP: "full", Address: "192.168.7.1", Range: "192.168.7.100 - 192.168.7.199", Domain: "lab.example", Router: "192.168.7.254", DNS: "192.168.7.253", TFTPPorts: "30000 - 30099", FirstPort: 30000, LastPort: 30099, Loaders: filepath.Join(dir, "ipxe"),
@@ -208,6 +214,9 @@ func TestProblems(t *testing.T) {
 		{"[ssh]\nlogin_grace = \"0s\"", `:2: ssh.login_grace: 0s is too short`},
 		{"[ssh]\nidle_timeout = \"-1s\"", `:2: ssh.idle_timeout: -1s is too short; want at least 0s`},
 		{"power = { idle = \"-2h\" }", `:1: power.idle: -2h0m0s is too short`},
+		{"[log]\nsize = \"many\"", `:2: log.size: "many" is not a size`},
+		{"[log]\nnode = \"0M\"", `:2: log.node: "0M" is not a size`},
+		{"[log]\nage = \"-1h\"", `:2: log.age: -1h0m0s is too short`},
 		{"[hold]\ndefault = \"-2h\"", `:2: hold.default: -2h0m0s is too short`},
 		{"[hold]\nwarn = [\"15m\", \"soon\"]", `:2: hold.warn: "soon" is not a duration`},
 		{"[hold]\nwarn = [\"0s\"]", `:2: hold.warn: 0s is too short`},

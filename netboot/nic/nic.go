@@ -129,7 +129,12 @@ func (i *Interface) ListenUDP(port uint16) (net.PacketConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &insiders{conn.(*net.UDPConn), i.Net}, nil
+	udp := conn.(*net.UDPConn)
+	if err := widen(udp); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &insiders{udp, i.Net}, nil
 }
 
 // insiders is a socket that hears who has an address of a network.

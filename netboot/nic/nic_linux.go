@@ -57,6 +57,29 @@ func widen(conn *net.UDPConn) error {
 	return errors.Join(err, bad)
 }
 
+// Dropped is how many packets came that the socket had no room for.
+func (c *insiders) Dropped() uint64 {
+	table, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		return 0
+	}
+	return drops(string(table), c.LocalAddr().(*net.UDPAddr).AddrPort())
+}
+
+// drops looks a socket up in such a table of proc_pid_net(5), whose second column is its own
+// address and port in hexadecimal digits, and the last one how many packets it dropped.
+func drops(table string, local netip.AddrPort) (n uint64) {
+	ip := local.Addr().Unmap().As4()
+	want := fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(ip[:]), local.Port())
+	for line := range strings.Lines(table) {
+		if f := strings.Fields(line); len(f) == 13 && f[1] == want {
+			some, _ := strconv.ParseUint(f[12], 10, 64) // the heading is no number
+			n += some
+		}
+	}
+	return n
+}
+
 // bind has a socket hear the interface alone.
 func (i *Interface) bind(_, _ string, c syscall.RawConn) (err error) {
 	bad := c.Control(func(fd uintptr) {

@@ -100,3 +100,34 @@ func TestWiden(t *testing.T) {
 		t.Errorf("%d bytes, %v, %v; the host lets programs have %d", got, err, bad, most)
 	}
 }
+
+// A socket knows how many packets it had no room for.
+func TestDropped(t *testing.T) {
+	t.Parallel()
+	i, err := Open("lo", netip.Addr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard, err := i.ListenUDP(31973)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer heard.Close()
+	speaker, err := net.Dial("udp4", heard.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer speaker.Close()
+	dropped := func() uint64 { return heard.(*insiders).Dropped() }
+	if n := dropped(); n != 0 {
+		t.Errorf("%d packets were dropped before there was one", n)
+	}
+	for range 2 * waiting / 1000 {
+		if _, err := speaker.Write(make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := dropped(); n == 0 || n >= 2*waiting/1000 {
+		t.Errorf("of %d packets %d were dropped", 2*waiting/1000, n)
+	}
+}

@@ -34,3 +34,5 @@ func (i *Interface) DialUDP(to netip.AddrPort, _ net.HardwareAddr) (net.Conn, er
 }
 
 func (i *Interface) bind(string, string, syscall.RawConn) error { return nil }
+
+func widen(*net.UDPConn) error { return nil }

@@ -169,11 +169,22 @@ func (l *LAN) bind(at tcpip.FullAddress) (net.PacketConn, error) {
 		return nil, failure(err)
 	}
 	l.bound.Store(at.Port, true)
-	return packets{gonet.NewUDPConn(&queue, endpoint)}, nil
+	return packets{gonet.NewUDPConn(&queue, endpoint), endpoint}, nil
 }
 
 // packets is a socket that may be given addresses in either of Go's forms.
-type packets struct{ *gonet.UDPConn }
+type packets struct {
+	*gonet.UDPConn
+	endpoint tcpip.Endpoint
+}
+
+// Dropped is how many packets came that it had no room for.
+func (p packets) Dropped() uint64 {
+	if s, ok := p.endpoint.Stats().(*tcpip.TransportEndpointStats); ok {
+		return s.ReceiveErrors.ReceiveBufferOverflow.Value()
+	}
+	return 0
+}
 
 func (p packets) WriteTo(b []byte, to net.Addr) (int, error) {
 	if u, ok := to.(*net.UDPAddr); ok && u.IP.To4() != nil {

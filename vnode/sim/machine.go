@@ -29,6 +29,7 @@ type machine struct {
 	booted time.Time
 	now    func() time.Time
 	log    *slog.Logger
+	says   func(ctx context.Context, n nodes.Name, stream, line string)
 
 	listener net.Listener
 	server   *ssh.Server
@@ -64,7 +65,7 @@ func (s *Hypervisor) powerOn(n nodes.Name, files fs.FS) (*machine, error) {
 		return nil, fmt.Errorf("read the image: %w", err)
 	}
 	m := &machine{
-		name: n, disk: disk, turn: &s.turn, booted: s.Now(), now: s.Now, log: s.Log.With("node", n),
+		name: n, disk: disk, turn: &s.turn, booted: s.Now(), now: s.Now, log: s.Log.With("node", n), says: s.Says,
 		listener: listener, conns: map[net.Conn]struct{}{},
 	}
 	m.server = &ssh.Server{

@@ -15,9 +15,10 @@ const helpText = `This is a simulated node: its files are those of the image tha
 it has a POSIX shell. Files can be changed (64 MiB of changes); a reboot forgets
 that. No program of the image runs; these are here instead:
   . : [ basename cat cd chmod clear command cp date dirname echo env eval exec
-  exit export false grep head help hostname id ln local ls mkdir mv printf ps pwd
-  read readonly reboot return rm rmdir seq set sh shift sleep sort tail tee test
-  touch true type uname unset uptime wait wc whoami yes, and break and continue
+  exit export false grep head help hostname id ln local logger ls mkdir mv
+  printf ps pwd read readonly reboot return rm rmdir seq set sh shift sleep sort
+  tail tee test touch true type uname unset uptime wait wc whoami yes, and break
+  and continue
 `
 
 // builtin is a command that acts on the shell itself, so that no path leads to it.
@@ -114,6 +115,8 @@ func program(name string) func(*shell, context.Context, []string) int {
 		return says(func(*shell) string { return "uid=0(root) gid=0(root) groups=0(root)\n" })
 	case "ln":
 		return (*shell).ln
+	case "logger":
+		return (*shell).logger
 	case "ls":
 		return (*shell).ls
 	case "mkdir":

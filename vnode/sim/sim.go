@@ -67,6 +67,8 @@ type Hypervisor struct {
 	Log     *slog.Logger
 	Delay   time.Duration    // how long a boot takes: a quarter of it before the node asks what to boot
 	Now     func() time.Time // for uptime and the ages of files
+	// Says is told what a node says with logger: a stream and a line. nil: nobody is.
+	Says func(ctx context.Context, n nodes.Name, stream, line string)
 
 	turns  chan struct{} // holds a token for each boot that works
 	turn   sync.Mutex    // of the node that rests after it was busy

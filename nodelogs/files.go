@@ -1,0 +1,270 @@
+package nodelogs
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"walt/ethernet"
+)
+
+// segmentSize is how large a file becomes before the next one begins, in bytes: what is
+// removed is whole files.
+const segmentSize = 256 << 10
+
+// nodeLog is the lines of one node. Store.mu guards it.
+type nodeLog struct {
+	node     ethernet.MAC
+	segments []segment // the oldest first
+	size     int64     // of these
+	waiting  []byte    // lines that are in memory alone
+	first    int64     // time of the first of them
+	cut      bool      // the last file ends in the middle of a line, in which a server died
+}
+
+// segment is a file of lines, which is named after the time of its first one.
+type segment struct {
+	first int64 // microseconds since 1970
+	size  int64
+}
+
+const segmentEnd = ".log"
+
+// folder is where the files of a node are.
+func (s *Store) folder(node ethernet.MAC) string {
+	return filepath.Join(s.dir, strings.ReplaceAll(string(node), ":", "-"))
+}
+
+func (s *Store) path(node ethernet.MAC, first int64) string {
+	return filepath.Join(s.folder(node), strconv.FormatInt(first, 10)+segmentEnd)
+}
+
+// load finds which files there are.
+func (s *Store) load() error {
+	folders, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range folders {
+		node, bad := ethernet.ParseMAC(strings.ReplaceAll(f.Name(), "-", ":"))
+		if bad != nil {
+			continue // of somebody else
+		}
+		segments, failed := s.segmentsIn(node)
+		last, cut, unread := s.endOf(node, segments)
+		err = errors.Join(err, failed, unread)
+		s.mu.Lock()
+		l := s.logs[node]
+		if l == nil {
+			l = &nodeLog{node: node}
+			s.logs[node] = l
+		}
+		l.segments, l.cut = segments, cut
+		for _, g := range segments {
+			l.size += g.size
+		}
+		s.last = max(s.last, last)
+		s.size += l.size
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// segmentsIn returns which files of a node there are, the oldest first.
+func (s *Store) segmentsIn(node ethernet.MAC) (all []segment, err error) {
+	files, err := os.ReadDir(s.folder(node))
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		name, ours := strings.CutSuffix(f.Name(), segmentEnd)
+		first, bad := strconv.ParseInt(name, 10, 64)
+		info, gone := f.Info()
+		if ours && bad == nil && gone == nil {
+			all = append(all, segment{first, info.Size()})
+		}
+	}
+	slices.SortFunc(all, func(a, b segment) int { return cmp.Compare(a.first, b.first) })
+	return all, nil
+}
+
+// endOf returns the time of the last line of a node, and whether its last file is cut.
+func (s *Store) endOf(node ethernet.MAC, segments []segment) (last int64, cut bool, err error) {
+	if len(segments) == 0 {
+		return 0, false, nil
+	}
+	g := segments[len(segments)-1]
+	f, err := os.Open(s.path(node, g.first))
+	if err != nil {
+		return 0, false, err
+	}
+	defer f.Close()
+	tail := make([]byte, min(g.size, 2*mostLine))
+	if _, err := f.ReadAt(tail, g.size-int64(len(tail))); err != nil {
+		return 0, false, err
+	}
+	last = g.first
+	for line := range bytes.SplitSeq(tail, []byte("\n")) {
+		if l, ok := parseLine(node, line); ok && l.Time.UnixMicro() > last {
+			last = l.Time.UnixMicro()
+		}
+	}
+	return last, !bytes.HasSuffix(tail, []byte("\n")), nil
+}
+
+// flush brings the lines that wait to their files, and keeps to the limits.
+func (s *Store) flush() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.flushLocked()
+}
+
+// flushLocked is flush of who holds writing.
+func (s *Store) flushLocked() {
+	<-s.ready
+	s.mu.Lock()
+	dirty := s.dirty
+	s.dirty = nil
+	s.mu.Unlock()
+	if len(dirty) == 0 {
+		return
+	}
+	for _, l := range dirty {
+		s.write(l)
+	}
+	s.trim(dirty)
+	s.mu.Lock()
+	close(s.flushed)
+	s.flushed = make(chan struct{})
+	s.mu.Unlock()
+}
+
+// write brings the lines of a node that wait to a file. What the disk does not take is lost,
+// and the log says so.
+func (s *Store) write(l *nodeLog) {
+	s.mu.Lock()
+	lines, at := l.waiting, segment{first: l.first}
+	l.waiting, s.waiting = nil, s.waiting-len(lines)
+	n := len(l.segments)
+	fresh := n == 0 || l.segments[n-1].size >= segmentSize
+	if !fresh {
+		at = l.segments[n-1]
+	}
+	if l.cut && !fresh {
+		lines = append([]byte("\n"), lines...)
+	}
+	l.cut = false
+	s.mu.Unlock()
+	wrote, err := s.appendTo(l.node, at, lines)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at.size += int64(wrote); fresh && wrote > 0 {
+		l.segments = append(l.segments, at)
+	} else if !fresh {
+		l.segments[n-1] = at
+	}
+	l.size += int64(wrote)
+	s.size += int64(wrote)
+	if err != nil && !s.failing {
+		s.log.Error("what nodes say is lost: it cannot be written", "err", err)
+	}
+	s.failing = err != nil
+}
+
+// appendTo appends lines to a file, which it makes if it is to be a new one.
+func (s *Store) appendTo(node ethernet.MAC, at segment, lines []byte) (wrote int, err error) {
+	name := s.path(node, at.first)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(name), 0o700); err == nil {
+			f, err = os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	wrote, err = f.Write(lines)
+	if err != nil { // half a line would become one with the next
+		err = errors.Join(err, f.Truncate(at.size))
+		wrote = 0
+	}
+	return wrote, errors.Join(err, f.Close())
+}
+
+// trim removes the oldest files of the nodes that have more than they may, and then of
+// those that have most, until all is within the limits.
+func (s *Store) trim(changed []*nodeLog) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range changed {
+		for l.size > s.limits.Each && len(l.segments) > 1 {
+			s.removeOldest(l)
+		}
+	}
+	for s.size > s.limits.Size {
+		var most *nodeLog
+		for _, l := range s.logs {
+			if len(l.segments) > 1 && (most == nil || l.size > most.size) {
+				most = l
+			}
+		}
+		if most == nil {
+			return // each has but one
+		}
+		for begun := most.size; len(most.segments) > 1 && s.size > s.limits.Size && most.size > begun*7/8; { // not a search for each
+			s.removeOldest(most)
+		}
+	}
+}
+
+// removeOldest removes the oldest file of a node. The caller holds both locks.
+func (s *Store) removeOldest(l *nodeLog) {
+	g := l.segments[0]
+	if err := os.Remove(s.path(l.node, g.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Error("remove old lines of a node", "err", err)
+	}
+	l.segments = l.segments[1:]
+	l.size -= g.size
+	s.size -= g.size
+}
+
+// sweep removes the files whose lines are all too old.
+func (s *Store) sweep() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.limits.Age <= 0 {
+		return
+	}
+	old := s.now().Add(-s.limits.Age).UnixMicro()
+	for node, l := range s.logs {
+		for len(l.segments) > 0 && s.newestOf(l) < old {
+			s.removeOldest(l)
+		}
+		if len(l.segments) == 0 && len(l.waiting) == 0 {
+			delete(s.logs, node)
+			os.Remove(s.folder(node)) // else it is in the way of nobody
+		}
+	}
+}
+
+// newestOf is about when the last line of a node's oldest file came.
+func (s *Store) newestOf(l *nodeLog) int64 {
+	if len(l.segments) > 1 {
+		return l.segments[1].first
+	}
+	if info, err := os.Stat(s.path(l.node, l.segments[0].first)); err == nil {
+		return info.ModTime().UnixMicro()
+	}
+	return l.segments[0].first
+}

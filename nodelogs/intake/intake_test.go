@@ -1,0 +1,286 @@
+package intake
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"walt/auth"
+	"walt/ethernet"
+	"walt/nodelogs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestSyslog(t *testing.T) {
+	t.Parallel()
+	p := newParser()
+	for message, want := range map[string][2]string{
+		// util-linux's logger, by UDP and TCP
+		`<13>1 2026-11-27T19:00:00.123456+00:00 rpi-3 exp1 - - [timeQuality tzKnown="1" isSynced="0"] temperature 21`: {"exp1", "temperature 21"},
+		"<13>Nov 27 19:00:00 rpi-3 exp1: temperature 21":                                                              {"exp1", "temperature 21"},
+		"<13>Nov  7 19:00:00 rpi-3 exp1[12]: temperature: 21":                                                         {"exp1", "temperature: 21"},
+		// busybox, which tells no host
+		"<30>Nov 27 19:00:00 systemd[1]: Started A.\n": {"systemd", "Started A."},
+		"<13>Nov 27 19:00:00 root: hello":              {"root", "hello"},
+		// rsyslog and journald with long times
+		"<13>2026-11-27T19:00:00Z rpi-3 exp1: hello":         {"exp1", "hello"},
+		"<13>1 - - - - - - hello":                            {"syslog", "hello"},
+		"<13>1 - - app - - -":                                {"app", ""},
+		"<13>1 2026-11-27T19:00:00Z h app 1 - - \ufeffhello": {"app", "hello"},
+		// microcontrollers, shells
+		"<13>exp1: hello":                     {"exp1", "hello"},
+		"<13>hello":                           {"syslog", "hello"},
+		"hello":                               {"syslog", "hello"},
+		"":                                    {"syslog", ""},
+		"<13>":                                {"syslog", ""},
+		"<999>1 x":                            {"syslog", "1 x"},
+		"<13>1 bad":                           {"syslog", "1 bad"},
+		"<13>Nov 27 19:00:00 rpi-3 a b: text": {"syslog", "a b: text"},
+		"http://a.example/ is a text":         {"syslog", "http://a.example/ is a text"},
+		"<4>Nov 27 19:00:00 h kernel: [ 1.0] usb 1-1: new": {"kernel", "[ 1.0] usb 1-1: new"},
+	} {
+		if stream, text := p.syslog([]byte(message)); stream != want[0] || text != want[1] {
+			t.Errorf("%q: %q, %q, want %q", message, stream, text, want)
+		}
+	}
+}
+
+func FuzzSyslog(f *testing.F) {
+	f.Add([]byte("<13>Nov 27 19:00:00 rpi-3 exp1[1]: temperature 21"))
+	f.Add([]byte(`<13>1 2026-11-27T19:00:00Z h app 1 id [a b="c"] text`))
+	p := newParser()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		stream, text := p.syslog(b)
+		if stream == "" || len(stream)+len(text) > len(b)+len(syslogStream) {
+			t.Errorf("%q: %q, %q", b, stream, text)
+		}
+	})
+}
+
+func TestNetconsole(t *testing.T) {
+	t.Parallel()
+	for packet, want := range map[string]string{
+		"usb 1-1: new device\n": "usb 1-1: new device",
+		"6,416,1758426,-;NET: Registered\n SUBSYSTEM=net\n DEVICE=n1\n": "NET: Registered",
+		"6.1.0,6,416,1758426,c;NET: a;b\n":                              "NET: a;b",
+		"6,416,1758426,-,ncfrag=0/33;the first chunk":                   "the first chunk",
+		"1,2,3 are numbers; this is a text":                             "1,2,3 are numbers; this is a text",
+	} {
+		if stream, text := netconsole([]byte(packet)); stream != "kernel" || text != want {
+			t.Errorf("%q: %q, %q, want %q", packet, stream, text, want)
+		}
+	}
+}
+
+func TestFrames(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 2*most)
+	for stream, want := range map[string][]string{
+		"<1>a\n<2>b\n<3>c":         {"<1>a\n", "<2>b\n", "<3>c"},
+		"4 <1>a6 <2>b\nc<3>d\n":    {"<1>a", "<2>b\nc", "<3>d\n"},
+		long + "\nnext\n":          {long[:most], "next\n"},
+		"32768 " + long + "4 next": {long[:most], "next"},
+		"5 cut":                    nil,
+		"99999999 <1>a":            nil,
+		"12x":                      nil,
+		"":                         nil,
+	} {
+		r := bufio.NewReaderSize(strings.NewReader(stream), most)
+		var got []string
+		for {
+			b, err := frame(r)
+			if err != nil {
+				break
+			}
+			got = append(got, string(b))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%.20q: %.40q, want %.40q", stream, got, want)
+		}
+	}
+}
+
+// here is a lab with one node, at the loopback address.
+type here struct {
+	mu       sync.Mutex
+	gone     bool
+	troubles map[string]string
+}
+
+const node = ethernet.MAC("52:54:00:00:00:01")
+
+func (h *here) Speaker(_ context.Context, from netip.Addr) (ethernet.MAC, auth.Name, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return node, "bob", !h.gone && from == netip.MustParseAddr("127.0.0.1")
+}
+
+func (h *here) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gone = true
+}
+
+func (h *here) Troubled(_ context.Context, key, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.troubles[key] = text
+}
+
+func (h *here) Calmed(string) {}
+
+func (h *here) trouble(key string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.troubles[key]
+}
+
+// serve serves sockets on loopback, and returns where they are and the lines.
+func serve(t testing.TB, lab Lab) (Sockets, *nodelogs.Store) {
+	t.Helper()
+	on := Sockets{}
+	var err error
+	if on.TCP, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, conn := range []*net.PacketConn{&on.UDP, &on.Netconsole} {
+		if *conn, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := nodelogs.Open(t.TempDir(), slog.New(slog.DiscardHandler), time.Now)
+	store.SetLimits(nodelogs.Limits{Size: 1 << 30, Each: 1 << 30})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { store.Run(ctx) })
+	running.Go(func() {
+		if err := New(lab, store, slog.New(slog.DiscardHandler)).Serve(ctx, on); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(running.Wait)
+	t.Cleanup(cancel)
+	return on, store
+}
+
+// dial connects to a socket of the server, until the test ends.
+func dial(t testing.TB, to net.Addr) net.Conn {
+	t.Helper()
+	c, err := net.Dial(to.Network(), to.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// wait returns the first n lines of the store as STREAM TEXT, in alphabetical order.
+func wait(t testing.TB, s *nodelogs.Store, n int) (got []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	q := nodelogs.Query{Nodes: func(ethernet.MAC) bool { return true }, Wanted: func(nodelogs.Line) bool { return true }}
+	err := s.Follow(ctx, q, func(lines []nodelogs.Line, lost bool) error {
+		for _, l := range lines {
+			if l.Node != node || l.Owner != "bob" {
+				t.Errorf("%v is of somebody else", l)
+			}
+			got = append(got, l.Stream+" "+l.Text)
+		}
+		if len(got) >= n || lost {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	return got
+}
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	on, s := serve(t, &here{troubles: map[string]string{}})
+	fmt.Fprint(dial(t, on.UDP.LocalAddr()), "<13>exp1: by UDP\nand more")
+	tcp := dial(t, on.TCP.Addr())
+	fmt.Fprint(tcp, "<13>exp1: by TCP\n11 <13>a: b\nc\n<13>last")
+	tcp.Close()
+	fmt.Fprint(dial(t, on.Netconsole.LocalAddr()), "6,416,1758426,-;panic\n SUBSYSTEM=net\n")
+	want := []string{"a b", "a c", "exp1 and more", "exp1 by TCP", "exp1 by UDP", "kernel panic", "syslog last"}
+	if got := wait(t, s, len(want)); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// What comes from an address that no node has is dropped, which the lab is told, also when
+// it was a node's before.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	lab := &here{troubles: map[string]string{}}
+	on, s := serve(t, lab)
+	tcp := dial(t, on.TCP.Addr())
+	fmt.Fprint(tcp, "<13>a: b\n")
+	wait(t, s, 1)
+	lab.leave()
+	fmt.Fprint(tcp, "<13>a: c\n")
+	if _, err := tcp.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection goes on")
+	}
+	fmt.Fprint(dial(t, on.UDP.LocalAddr()), "<13>a: d")
+	for end := time.Now().Add(time.Minute); lab.trouble(strangersKey) == ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody was told")
+		}
+	}
+	if got := lab.trouble(strangersKey); got != "lines that 127.0.0.1 says are dropped: no node has that address" {
+		t.Error(got)
+	}
+	if got := wait(t, s, 1); len(got) != 1 {
+		t.Errorf("a stranger was heard: %q", got)
+	}
+}
+
+// A node that says too much by UDP loses lines, and there is a line that says how many; by
+// TCP it is read as fast as it may speak.
+func TestTooMuch(t *testing.T) {
+	t.Parallel()
+	lab := &here{troubles: map[string]string{}}
+	store := &counting{}
+	s := New(lab, store, slog.New(slog.DiscardHandler))
+	s.each = 5
+	const said = 10_000 // more than may be said meanwhile, however long that takes
+	s.packet(t.Context(), netip.MustParseAddr("127.0.0.1"), nil, func([]byte) (string, string) {
+		return "a", strings.Repeat("\n", said-1)
+	})
+	kept := store.lines
+	s.tellLost(t.Context())
+	if kept < 10 || kept == said || store.last != fmt.Sprintf("%d lines were lost here: a node may say 5 a second", said-kept) {
+		t.Errorf("of %d lines %d were kept; then %q", said, kept, store.last)
+	}
+}
+
+// counting counts lines.
+type counting struct {
+	lines int
+	last  string
+}
+
+func (c *counting) Add(_ ethernet.MAC, _ auth.Name, _, text string) bool {
+	c.lines++
+	c.last = text
+	return true
+}
+
+func (c *counting) Room(context.Context) error { return nil }
