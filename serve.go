@@ -135,13 +135,14 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.lab.Agents = s.netboot
 	s.lab.OnTroubles = s.tellTroubles
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim, nodes.QEMU: s.qemu}
+	typed := history.New(s.store)
 	app := commands.New(commands.Services{
-		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal,
+		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal, Lines: s.lines, History: typed,
 		Online: s.online, Cut: s.cut, Backup: s.backup, Version: version, Log: log, Now: time.Now,
 	})
 	s.doors = reach.New(reach.Config{Enter: s.enter, Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
 	s.ssh, err = sshd.New(sshd.Config{
-		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: history.New(s.store), Nodes: s.doors, Log: log,
+		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: typed, Nodes: s.doors, Log: log,
 	})
 	if err != nil {
 		return nil, err

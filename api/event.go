@@ -3,7 +3,9 @@ package api
 import (
 	"time"
 
+	"walt/history"
 	"walt/journal"
+	"walt/nodes"
 )
 
 // Events is the document of "log show"; with --realtime, each Event is a
@@ -34,4 +36,23 @@ func NewEvent(e journal.Event) Event {
 		Time: e.Time, Type: e.Type, Actor: e.Actor, Node: e.Node, Nodes: append([]string{}, e.About()...),
 		From: e.From, To: e.To, Detail: e.Detail, Count: max(1, e.Count), Lines: append([]string{}, e.Lines...), Step: e.Step,
 	}
+}
+
+// Lines is the document of "log show --nodes"; with --realtime, each Line is a document of
+// its own.
+type Lines struct {
+	Lines []Line `json:"lines"`
+}
+
+// Line is what a node said.
+type Line struct {
+	Time   time.Time  `json:"time"` // when the server got it
+	Node   nodes.Name `json:"node"`
+	Stream string     `json:"stream"` // what said it on the node, as it calls itself
+	Line   string     `json:"line"`
+}
+
+// Marks is the document of "log marks".
+type Marks struct {
+	Marks []history.Mark `json:"marks"` // the oldest first
 }

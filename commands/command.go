@@ -20,8 +20,10 @@ import (
 
 	"walt/auth"
 	"walt/fault"
+	"walt/history"
 	"walt/images"
 	"walt/journal"
+	"walt/nodelogs"
 	"walt/nodes"
 )
 
@@ -72,6 +74,8 @@ type Services struct {
 	Library *images.Library
 	Users   *auth.Users
 	Journal *journal.Journal
+	Lines   *nodelogs.Store
+	History *history.History
 	// Online reports whether a user has a session open now.
 	Online func(auth.Name) bool
 	// Cut ends the sessions of a user that logged in with a key, or with any key

@@ -16,39 +16,61 @@ import (
 
 func logCommands() []Command {
 	return []Command{{
-		Path: "log show", Short: "show what happened in the lab", Topic: "log",
+		Path: "log show", Short: "show what happened in the lab, or what nodes say", Topic: "log",
 		Long: `Shows what happened in the last 24 hours; with -n, the last N of all events that
 are kept; with --realtime, what happens from now on. RANGE says otherwise: it is
 a length of time until now (2h, 7d), two instants (2026-11-01..2026-11-03T12:00)
-or two lengths of time ago (-2h:-30m), of which either may be left out, "full"
-or "none". --issuers takes users and devices, globs and keywords of device sets.
+or marks (@exp1.., see: log mark --help), or two lengths of time ago (-2h:-30m),
+of which either may be left out, "full" or "none". With --nodes it shows the
+lines that nodes say, by syslog for instance, in the same way.
+--issuers takes users and devices, globs and keywords of device sets.
 TYPE is one or several of these, joined by commas:
 ` + listTypes(),
 		Flags: []Flag{
 			{Name: "history", Value: "RANGE", Usage: "time range to show"},
 			{Name: "lines", Short: "n", Value: "N", Usage: "only the last N events of that"},
 			{Name: "realtime", Short: "f", Usage: "keep following, until Ctrl-C"},
-			issuersFlag, typeFlag,
+			issuersFlag, typeFlag, linesFlag, streamsFlag,
 			{Name: "json", Usage: "print one JSON document; with --realtime, one a line"},
 		},
 		Run: logShow,
 	}, {
-		Path: "log wait", Short: "wait until something happens", Topic: "log", Passes: true,
+		Path: "log wait", Short: "wait until something happens, or until nodes say it", Topic: "log", Passes: true,
 		Long: `Waits for an event whose line, as "log show" prints it, matches PATTERN, prints
 it and ends with status 0; with status 1 when it did not come in time. PATTERN
 is a regular expression, and the rest of the line as it is typed; options go
-before it. What happened before counts only with --history.`,
+before it. What happened before counts only with --history. With --nodes it waits
+for a line that one of the nodes says, with --all for one of each.`,
 		Args: []Arg{{Name: "PATTERN", Many: true}},
 		Flags: []Flag{
 			timeoutFlag,
 			{Name: "history", Value: "RANGE", Usage: "what happened in this time range counts, too"},
-			issuersFlag, typeFlag, jsonFlag,
+			issuersFlag, typeFlag, linesFlag, streamsFlag,
+			{Name: "all", Usage: "with --nodes: until each of them has said a line that matches"},
+			{Name: "json", Usage: "print one JSON document; of several lines, one each"},
 		},
 		Run: logWait,
+	}, {
+		Path: "log mark", Short: "give this moment a name", Topic: "log",
+		Long: `Gives this moment a name, as in @exp1, that RANGE takes: log show --history @exp1..
+A name that is given again is of the later moment. Marks are yours alone.`,
+		Args:  []Arg{{Name: "@NAME", Complete: completeMark}},
+		Flags: []Flag{{Name: "remove", Usage: "remove the mark"}},
+		Run:   logMark,
+	}, {
+		Path: "log marks", Short: "show the moments that you marked", Topic: "log",
+		Flags: []Flag{jsonFlag},
+		Run:   logMarks,
 	}}
 }
 
 func logShow(ctx context.Context, c *Call) error {
+	if c.given("nodes") {
+		return c.showLines(ctx)
+	}
+	if err := c.aboutNodes("streams"); err != nil {
+		return err
+	}
 	follow := c.on("realtime")
 	usual := "24h"
 	switch {

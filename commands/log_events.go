@@ -69,7 +69,10 @@ func (c *Call) history(ctx context.Context, usual string, live bool) (from, unti
 		return from, until, nil
 	}
 	first, last, isRange := strings.Cut(s, "..")
-	parse := instant
+	parse := func(s string) (time.Time, error) { return c.moment(ctx, s) }
+	if !isRange && strings.HasPrefix(s, "@") {
+		first, isRange = s, true
+	}
 	if !isRange {
 		first, last, isRange = strings.Cut(s, ":")
 		parse = func(s string) (time.Time, error) { return before(now, s) }
@@ -83,9 +86,12 @@ func (c *Call) history(ctx context.Context, usual string, live bool) (from, unti
 	if last != "" && err == nil {
 		until, err = parse(last)
 	}
+	if f := fault.As(err); f != nil && f.Kind == fault.Failed {
+		return from, until, f
+	}
 	if err != nil {
 		return from, until, c.withUsage(fault.Usagef("--history: %q is not a range", s).
-			WithHint("it is a length of time (2h, 7d), two lengths of time ago (-2h:-30m), full, none,\nor two instants (2026-11-01..2026-11-03T12:00)"))
+			WithHint("it is a length of time (2h, 7d), two lengths of time ago (-2h:-30m), full, none,\nor two instants (2026-11-01..2026-11-03T12:00), of which marks are some (@exp1..)"))
 	}
 	if !from.Before(until) {
 		return from, until, c.withUsage(fault.Usagef("--history: %q ends before it begins", s))
@@ -93,8 +99,11 @@ func (c *Call) history(ctx context.Context, usual string, live bool) (from, unti
 	return from, until, nil
 }
 
-// instant parses a date with or without a time, in UTC.
-func instant(s string) (t time.Time, err error) {
+// moment parses a mark, or a date with or without a time, in UTC.
+func (c *Call) moment(ctx context.Context, s string) (t time.Time, err error) {
+	if name, isMark := strings.CutPrefix(s, "@"); isMark {
+		return c.History.Marked(ctx, c.User, name)
+	}
 	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339} {
 		if t, err = time.Parse(layout, s); err == nil {
 			return t, nil
@@ -235,6 +244,12 @@ var errFound = errors.New("found")
 
 // logWait returns when an event comes whose line matches, which it prints.
 func logWait(ctx context.Context, c *Call) error {
+	if c.given("nodes") {
+		return c.waitForLines(ctx)
+	}
+	if err := c.aboutNodes("streams", "all"); err != nil {
+		return err
+	}
 	pattern, err := c.pattern()
 	if err != nil {
 		return err

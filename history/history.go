@@ -1,11 +1,12 @@
 // Package history keeps what users typed in their shells, for the arrow keys of
-// the next one. It is not the log of what happened, which is the journal. Its
+// the next one, and the moments that they marked. It is not the log of what happened, which is the journal. Its
 // one surprising rule: it keeps nothing of who is not a user (any more), since
 // whoever gets the name later must not read it.
 package history
 
 import (
 	"context"
+	"errors"
 
 	"walt/auth"
 	"walt/state"
@@ -59,8 +60,10 @@ func (h *History) Append(ctx context.Context, user auth.Name, line string) error
 	return err
 }
 
-// Forget deletes, within tx, what a user typed who is removed.
-func Forget(tx state.Tx, user auth.Name) error { return table.Delete(tx, string(user)) }
+// Forget deletes, within tx, what a user typed, and marked, who is removed.
+func Forget(tx state.Tx, user auth.Name) error {
+	return errors.Join(table.Delete(tx, string(user)), marks.Delete(tx, string(user)))
+}
 
 // newest returns as many of the last lines as are kept.
 func newest(lines []string) []string {
