@@ -49,6 +49,14 @@ func (a *App) hinted(text string) (lines []string) {
 	return lines
 }
 
+// manyMarks are the lines of a user who marks as many moments as there may be.
+func manyMarks() (lines []string) {
+	for i := range 200 {
+		lines = append(lines, "bob log mark @m"+strconv.Itoa(i))
+	}
+	return lines
+}
+
 // hintCase is a line that is answered with hints, in a lab where the lines before
 // it have been typed.
 type hintCase struct {
@@ -77,6 +85,10 @@ var hintCases = []hintCase{
 	{user: "bob", line: "node show --free rpi-1 --model pc-x86-64"},
 	{user: "bob", line: "log show --type nothing-like-it"},
 	{user: "bob", line: "log wait --timeout 1ms never"},
+	{user: "bob", line: "log wait --timeout 1ms --nodes rpi-1 never"},
+	{user: "bob", line: "log show --history @never.."},
+	{user: "bob", line: "log marks"},
+	{before: manyMarks(), user: "bob", line: "log mark @one-more"},
 	{user: "bob", line: "node acquire esp"},
 	{user: "bob", line: "node acquire server"},
 	{user: "bob", line: "node reboot server"},

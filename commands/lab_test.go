@@ -16,8 +16,10 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"walt/auth"
+	"walt/history"
 	"walt/images"
 	"walt/journal"
+	"walt/nodelogs"
 	"walt/nodes"
 	"walt/power"
 	"walt/power/snmp"
@@ -78,7 +80,7 @@ func newTestLab(t *testing.T) *testLab {
 	lab.rack = &rack{lab: lab.nodes}
 	lab.nodes.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: lab.rack}
 	lab.app = New(Services{
-		Lab: lab.nodes, Images: catalog, Library: library, Users: lab.users, Journal: lab.journal,
+		Lab: lab.nodes, Images: catalog, Library: library, Users: lab.users, Journal: lab.journal, Lines: lab.lines(log), History: history.New(store),
 		Online: func(n auth.Name) bool { return lab.online[n] },
 		Cut:    func(n auth.Name, key string) { lab.cuts = append(lab.cuts, string(n)+" "+key) },
 		Backup: func(_ context.Context, out io.Writer) (string, error) {
@@ -89,6 +91,19 @@ func newTestLab(t *testing.T) *testLab {
 	})
 	lab.populate()
 	return lab
+}
+
+// lines keeps what nodes say until the test ends.
+func (lab *testLab) lines(log *slog.Logger) *nodelogs.Store {
+	s := nodelogs.Open(lab.t.TempDir(), log, lab.now)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { lab.must(s.Run(ctx)) })
+	lab.t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return s
 }
 
 func (lab *testLab) populate() {

@@ -66,7 +66,7 @@ func TestLogWaitAfterTheClockWasAhead(t *testing.T) {
 func TestLogWaitInVain(t *testing.T) {
 	t.Parallel()
 	lab := eventful(t)
-	const usage = "  usage: log wait [--timeout D] [--history RANGE] [--issuers SET] [--type TYPE] [--json] PATTERN...\n"
+	const usage = "  usage: log wait [--timeout D] [--history RANGE] [--issuers SET] [--type TYPE] [--nodes SET] [--streams GLOB] [--all] [--json] PATTERN...\n"
 	lab.tell([]step{
 		{
 			user: "bob", line: "log wait --timeout 1ms rpi-1: free", status: StatusFailed,

@@ -74,7 +74,7 @@ func TestUsage(t *testing.T) {
 		{"node acquire --any none", "walt: --any: \"none\" is not a positive whole number\n" + acquire},
 		{"node acquire --any -1", "walt: --any: \"-1\" is not a positive whole number\n" + acquire},
 		{"node wait rpi-1 --timeout soon", "walt: --timeout: \"soon\" is not a length of time\n  it looks like 90s, 5m, 2h or 3d\n"},
-		{"log show --history 2026-11-03..2026-11-01", "walt: --history: \"2026-11-03..2026-11-01\" ends before it begins\n  usage: log show [--history RANGE] [--lines N] [--realtime] [--issuers SET] [--type TYPE] [--json]\n"},
+		{"log show --history 2026-11-03..2026-11-01", "walt: --history: \"2026-11-03..2026-11-01\" ends before it begins\n  usage: log show [--history RANGE] [--lines N] [--realtime] [--issuers SET] [--type TYPE] [--nodes SET] [--streams GLOB] [--json]\n"},
 		{"device add rpi-9", "walt: device add: --mac is missing\n  usage: device add [--mac MAC] [--model MODEL] NAME\n"},
 		{"user remove bob --force --heir carol", "walt: user remove: --force or --heir, not both\n  usage: user remove [--force] [--heir USER] [--yes] [--no-input] NAME\n"},
 
