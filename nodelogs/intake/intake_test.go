@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -164,8 +165,10 @@ func serve(t testing.TB, lab Lab) (Sockets, *nodelogs.Store) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { store.Run(ctx) })
+	server := New(lab, store, slog.New(slog.DiscardHandler))
+	server.each = 10_000_000 // what is to be seen is not that limit
 	running.Go(func() {
-		if err := New(lab, store, slog.New(slog.DiscardHandler)).Serve(ctx, on); err != nil {
+		if err := server.Serve(ctx, on); err != nil {
 			t.Error(err)
 		}
 	})
@@ -284,3 +287,42 @@ func (c *counting) Add(_ ethernet.MAC, _ auth.Name, _, text string) bool {
 }
 
 func (c *counting) Room(context.Context) error { return nil }
+
+// BenchmarkSyslog takes lines of a node from a socket to the files of the store, and tells
+// what processor time that takes, with what sends them and reads the files: of 10,000 lines
+// a second each microsecond is a hundredth of a processor.
+func BenchmarkSyslog(b *testing.B) {
+	const line = "<13>Nov 27 19:00:00 rpi-3 exp1[12]: temperature 21.5 humidity 40 and a little more\n"
+	for _, network := range []string{"tcp", "udp"} {
+		b.Run(network, func(b *testing.B) {
+			on, s := serve(b, &here{troubles: map[string]string{}})
+			to := on.TCP.Addr()
+			if network == "udp" {
+				to = on.UDP.LocalAddr()
+			}
+			conn := dial(b, to)
+			began, before := time.Now(), processor(b)
+			lines := 0
+			for ; b.Loop(); lines++ {
+				if _, err := conn.Write([]byte(line)); err != nil {
+					b.Fatal(err)
+				}
+				if network == "udp" && lines%100 == 0 { // no faster than it is read
+					time.Sleep(10*time.Millisecond - time.Since(began)%(10*time.Millisecond))
+				}
+			}
+			kept := len(wait(b, s, lines))
+			b.ReportMetric(float64((processor(b)-before).Nanoseconds())/float64(lines), "cpu-ns/line")
+			b.ReportMetric(float64(lines-kept)/float64(lines)*100, "%lost")
+		})
+	}
+}
+
+// processor is how much time of processors this process has had.
+func processor(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
