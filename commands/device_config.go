@@ -150,7 +150,7 @@ func (c *Call) noteDue(ctx context.Context, among []nodes.Name) error {
 			names, due = append(names, nodes.Name(due[0].Node)), due[1:]
 		}
 		slices.SortFunc(names, nodes.Name.Compare)
-		c.note("Free, and switched off to save power at %s (%s) unless used before: %s", first.Format(form), in(c.Now(), first), joined(names))
+		c.note("Free, and switched off to save power at %s (%s) unless used before: %s", first.Format(form), in(c.Now(), first), fault.Joined(names, ", "))
 	}
 	return err
 }

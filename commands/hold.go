@@ -72,7 +72,7 @@ func (c *Call) whileConnected(ctx context.Context, r nodes.Result, tell func() e
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
 	if c.Terminal != nil {
-		c.note("Holding %s while you are connected. Ctrl-C ends this.", joined(names))
+		c.note("Holding %s while you are connected. Ctrl-C ends this.", fault.Joined(names, ", "))
 	}
 	if ended := c.Lab.Untied(ctx, c.User, names); ended != nil {
 		if why := fault.As(context.Cause(ctx)); why != nil {
@@ -80,7 +80,7 @@ func (c *Call) whileConnected(ctx context.Context, r nodes.Result, tell func() e
 		}
 		return ended
 	}
-	return fault.Failedf("no longer yours: %s", joined(names)).WithHint("see whose nodes are: node show --all")
+	return fault.Failedf("no longer yours: %s", fault.Joined(names, ", ")).WithHint("see whose nodes are: node show --all")
 }
 
 // describeHold tells until when a node is the user's.
@@ -131,18 +131,14 @@ func (s *Session) warning(now time.Time, w nodes.Warning) string {
 	}
 	text := fmt.Sprintf("your %s of %s %s at %s, %s", holds, fault.Few(w.Nodes), end, s.instantFrom(now, w.Until), in(now, w.Until))
 	if len(w.Waits) > 0 { // who goes on all the same is refused
-		var who []string
-		for _, u := range w.Waits {
-			who = append(who, string(u))
-		}
 		wait, it := "waits", "it"
-		if len(who) > 1 {
+		if len(w.Waits) > 1 {
 			wait = "wait"
 		}
 		if len(w.Nodes) > 1 {
 			it = "them"
 		}
-		return fmt.Sprintf("%s; %s %s for %s, see: node queue", text, fault.Few(who), wait, it)
+		return fmt.Sprintf("%s; %s %s for %s, see: node queue", text, fault.Few(w.Waits), wait, it)
 	}
 	return fmt.Sprintf("%s; to go on: node extend %s 1h", text, set)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"walt/api"
 	"walt/auth"
@@ -80,15 +79,8 @@ func (c *Call) remarkOn(ctx context.Context, do func(nodes.Set) ([]nodes.Name, e
 		}
 		return c.print(doc)
 	}
-	c.say("%s %s", fault.Few(namesOf(done)), became(len(done) > 1))
+	c.say("%s %s", fault.Few(done), became(len(done) > 1))
 	return nil
-}
-
-func namesOf(some []nodes.Name) (all []string) {
-	for _, n := range some {
-		all = append(all, string(n))
-	}
-	return all
 }
 
 func nodeAsk(ctx context.Context, c *Call) error {
@@ -147,9 +139,9 @@ func nodeGive(ctx context.Context, c *Call) error {
 
 // offer has a user who is connected ask for nodes that are to be the user's.
 func (c *Call) offer(ctx context.Context, missing *nodes.NotAsked) error {
-	names := namesOf(missing.Nodes)
+	names := missing.Nodes
 	refused := fault.New(fault.InUse, "%s did not ask for %s; nothing changed", missing.To, fault.Few(names)).
-		WithHint("for that %s types \"node ask %s\"", missing.To, strings.Join(names, ","))
+		WithHint("for that %s types \"node ask %s\"", missing.To, fault.Joined(names, ","))
 	if c.on("no-input") || fault.Many(names) || !c.Online(missing.To) {
 		return refused
 	}
@@ -157,7 +149,7 @@ func (c *Call) offer(ctx context.Context, missing *nodes.NotAsked) error {
 	defer cancel()
 	waiting, cancel = context.WithTimeout(waiting, answerTimeout)
 	defer cancel()
-	c.note("%s is asked in every open shell, and agrees with \"node ask %s\" within a minute.", missing.To, strings.Join(names, ","))
+	c.note("%s is asked in every open shell, and agrees with \"node ask %s\" within a minute.", missing.To, fault.Joined(names, ","))
 	err := c.Lab.Offer(waiting, c.User, missing)
 	switch why := fault.As(context.Cause(waiting)); {
 	case err == nil || ctx.Err() != nil:

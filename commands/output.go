@@ -18,7 +18,6 @@ import (
 
 	"walt/fault"
 	"walt/images"
-	"walt/nodes"
 )
 
 // clean replaces what could steer a terminal: control characters and invalid
@@ -283,15 +282,6 @@ func in(now, t time.Time) string {
 		return "now"
 	}
 	return "in " + strings.TrimSpace(humanize.RelTime(now, t.Add(time.Second/2), "", "")) // half a second was spent
-}
-
-// joined lists names.
-func joined(names []nodes.Name) string {
-	var all []string
-	for _, n := range names {
-		all = append(all, string(n))
-	}
-	return strings.Join(all, ", ")
 }
 
 // duration parses a positive length of time, as in 90s, 5m, 2h or 3d; a number

@@ -16,3 +16,11 @@ func TestFew(t *testing.T) {
 		}
 	}
 }
+
+// TestJoined lists names of a type of their own.
+func TestJoined(t *testing.T) {
+	type name string
+	if got := Joined([]name{"a", "b"}, ","); got != "a,b" {
+		t.Errorf("two names are %q", got)
+	}
+}

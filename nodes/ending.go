@@ -50,7 +50,7 @@ func (l *Lab) endHolds(ctx context.Context) error {
 			freed, err := l.release(ctx, due)
 			switch pause = 0; {
 			case err != nil && ctx.Err() == nil:
-				l.Log.Error("release nodes whose hold ended; it is tried again", "nodes", fewOf(due), "err", err)
+				l.Log.Error("release nodes whose hold ended; it is tried again", "nodes", fault.Few(due), "err", err)
 				changed, retied, pause = nil, nil, endAgain
 			case freed == 0: // somebody did it meanwhile
 				pause = time.Second
@@ -202,13 +202,4 @@ func (c *change) overdue(some []Name) (over []Device, err error) {
 		}
 	}
 	return over, nil
-}
-
-// fewOf lists nodes, the first few of many.
-func fewOf(some []Name) string {
-	var all []string
-	for _, n := range some {
-		all = append(all, string(n))
-	}
-	return fault.Few(all)
 }

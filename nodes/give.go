@@ -3,7 +3,6 @@ package nodes
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -105,15 +104,14 @@ func (c *change) give(ds []Device, to auth.Name) error {
 // when that ends first. Who was told within a minute is not told again.
 func (l *Lab) Offer(ctx context.Context, user auth.Name, offered *NotAsked) error {
 	prefixes := make([]string, len(offered.Nodes))
-	words := make([]string, len(offered.Nodes))
 	for i, n := range offered.Nodes {
-		prefixes[i], words[i] = devices.Prefix(string(n)), string(n)
+		prefixes[i] = devices.Prefix(string(n))
 	}
 	w := l.Store.Watch(prefixes...)
 	defer w.Close()
 	if !l.offers.begin(user, offered.To, l.Now()) {
 		_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-			return l.Journal.Tell(tx, string(offered.To), fmt.Sprintf("%s would give you %s; to take that: node ask %s", user, fault.Few(words), strings.Join(words, ",")))
+			return l.Journal.Tell(tx, string(offered.To), fmt.Sprintf("%s would give you %s; to take that: node ask %s", user, fault.Few(offered.Nodes), fault.Joined(offered.Nodes, ",")))
 		})
 		if err != nil {
 			l.offers.end(user, offered.To)

@@ -162,15 +162,11 @@ func (c *change) collides(ctx context.Context, d Device, until time.Time) error 
 	if err != nil || len(who) == 0 {
 		return err
 	}
-	var names []string
-	for _, u := range who {
-		names = append(names, string(u))
-	}
 	waits := "waits"
 	if len(who) > 1 {
 		waits = "wait"
 	}
-	return fault.New(fault.InUse, "%s %s for %s; nothing changed", fault.Few(names), waits, d.Name).WithHint("see who waits with: node queue")
+	return fault.New(fault.InUse, "%s %s for %s; nothing changed", fault.Few(who), waits, d.Name).WithHint("see who waits with: node queue")
 }
 
 // Hold returns when the server releases the node, the zero time for never.

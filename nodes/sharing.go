@@ -144,17 +144,13 @@ func ParseMates(s string) (mates []auth.Name, err error) {
 
 // SharedWith are mates in words.
 func SharedWith(mates []auth.Name) string {
-	if len(mates) == 0 {
+	switch {
+	case len(mates) == 0:
 		return "nobody"
+	case slices.Contains(mates, auth.Everybody):
+		return "everybody"
 	}
-	var names []string
-	for _, m := range mates {
-		if m == auth.Everybody {
-			return "everybody"
-		}
-		names = append(names, string(m))
-	}
-	return strings.Join(names, ", ")
+	return fault.Joined(mates, ", ")
 }
 
 // sharedWith reports whether the owner of the device shares it with the user.
