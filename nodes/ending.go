@@ -2,12 +2,14 @@ package nodes
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/journal"
+	"walt/state"
 )
 
 const (
@@ -21,6 +23,9 @@ const (
 	holdsLate = time.Minute
 	// endAgain is after how long the release of nodes is tried again that failed.
 	endAgain = 15 * time.Second
+	// asideFor is for how long a node is left alone whose release failed, though the store takes
+	// changes.
+	asideFor = 10 * time.Minute
 	// endedAtOnce is how many nodes are released in one transaction at most.
 	endedAtOnce = 500
 )
@@ -28,6 +33,7 @@ const (
 // endHolds releases nodes whose hold has ended, until ctx ends.
 func (l *Lab) endHolds(ctx context.Context) error {
 	var spared spared
+	aside := aside{}
 	before, pause := time.Time{}, time.Duration(0)
 	for {
 		now := l.Now()
@@ -36,18 +42,18 @@ func (l *Lab) endHolds(ctx context.Context) error {
 				return ended(ctx, err)
 			}
 		}
-		due, next, changed, err := l.overdueHolds(ctx, now, &spared)
+		due, next, changed, err := l.overdueHolds(ctx, now, &spared, aside)
 		if err != nil {
 			return ended(ctx, err)
 		}
-		untied, left, retied, err := l.overdueTies(ctx, now)
+		untied, left, retied, err := l.overdueTies(ctx, now, aside)
 		if err != nil {
 			return ended(ctx, err)
 		}
 		due, next = append(due, untied...), min(next, left)
 		before, pause = now, next
 		if len(due) > 0 {
-			freed, err := l.release(ctx, due)
+			freed, err := l.releaseEach(ctx, due, aside)
 			switch pause = 0; {
 			case err != nil && ctx.Err() == nil:
 				l.Log.Error("release nodes whose hold ended; it is tried again", "nodes", fault.Few(due), "err", err)
@@ -101,13 +107,33 @@ func (s *spared) has(d *Device) bool {
 	return is && until.Equal(d.Hold())
 }
 
+// aside are nodes that could not be released, since something is wrong with them alone, by
+// their addresses: when that is tried again.
+type aside map[ethernet.MAC]time.Time
+
+// has reports whether a node is left alone for now.
+func (a aside) has(d *Device, now time.Time) bool { return now.Before(a[d.MAC]) }
+
+// renew forgets those that are to be tried again, and returns after how long the next one is
+// to be, at most pause.
+func (a aside) renew(now time.Time, pause time.Duration) time.Duration {
+	for mac, until := range a {
+		if left := until.Sub(now); left > 0 {
+			pause = min(pause, left)
+		} else {
+			delete(a, mac)
+		}
+	}
+	return pause
+}
+
 // overdueHolds returns nodes whose hold has ended, not too many; after how long to look
 // again, unless changed is closed before.
-func (l *Lab) overdueHolds(ctx context.Context, now time.Time, s *spared) (due []Name, pause time.Duration, changed <-chan struct{}, err error) {
+func (l *Lab) overdueHolds(ctx context.Context, now time.Time, s *spared, a aside) (due []Name, pause time.Duration, changed <-chan struct{}, err error) {
 	if len(s.until) > 0 && now.Sub(s.since) >= holdGrace {
 		s.until = nil
 	}
-	pause = time.Hour
+	pause = a.renew(now, time.Hour)
 	err = l.view.Read(ctx, func() {
 		changed = l.view.held
 		if len(l.view.ending) > 0 {
@@ -121,7 +147,7 @@ func (l *Lab) overdueHolds(ctx context.Context, now time.Time, s *spared) (due [
 				pause = min(pause, left)
 				return
 			}
-			if !s.has(d) {
+			if !s.has(d) && !a.has(d, now) {
 				due = append(due, d.Name)
 			}
 			if len(due) == endedAtOnce {
@@ -134,7 +160,7 @@ func (l *Lab) overdueHolds(ctx context.Context, now time.Time, s *spared) (due [
 
 // overdueTies returns nodes whose owners are no longer connected that tied them to that,
 // not too many; after how long to look again, unless changed is closed before.
-func (l *Lab) overdueTies(ctx context.Context, now time.Time) (due []Name, pause time.Duration, changed <-chan struct{}, err error) {
+func (l *Lab) overdueTies(ctx context.Context, now time.Time, a aside) (due []Name, pause time.Duration, changed <-chan struct{}, err error) {
 	pause = time.Hour
 	err = l.view.Read(ctx, func() {
 		tied := make(map[tie]bool, len(l.view.tied))
@@ -147,7 +173,7 @@ func (l *Lab) overdueTies(ctx context.Context, now time.Time) (due []Name, pause
 			case open:
 			case left > 0:
 				pause = min(pause, left)
-			case len(due) < endedAtOnce:
+			case len(due) < endedAtOnce && !a.has(d, now):
 				due = append(due, d.Name)
 			}
 		}
@@ -162,6 +188,25 @@ func (l *Lab) untied(d *Device, now time.Time) bool {
 	}
 	left, open := l.ties.left(d.tie(), now)
 	return !open && left <= 0
+}
+
+// releaseEach releases nodes as release does. One of which that fails keeps no others, and is
+// put aside.
+func (l *Lab) releaseEach(ctx context.Context, some []Name, a aside) (freed int, err error) {
+	freed, err = l.release(ctx, some)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return freed, err
+	case len(some) == 1:
+		return freed, l.putAside(ctx, some[0], err, a)
+	}
+	for half := range slices.Chunk(some, (len(some)+1)/2) {
+		n, err := l.releaseEach(ctx, half, a)
+		if freed += n; err != nil {
+			return freed, err
+		}
+	}
+	return freed, nil
 }
 
 // release frees those of the nodes whose hold has ended, and returns how many.
@@ -187,6 +232,21 @@ func (l *Lab) release(ctx context.Context, some []Name) (freed int, err error) {
 		}
 	}
 	return freed, nil
+}
+
+// putAside has a node be left alone for a while whose release failed, which the log tells.
+// When the store does not take that either, nothing is wrong with the node.
+func (l *Lab) putAside(ctx context.Context, n Name, why error, a aside) error {
+	e := journal.Event{Type: journal.Sharing, Actor: journal.Server, Node: string(n), Detail: holdEnded + ", but it cannot be released: the log of the server says why"}
+	if _, err := l.Store.Update(ctx, func(tx state.Tx) error { return l.Journal.Record(tx, e) }); err != nil {
+		return why
+	}
+	l.Log.Error("release a node whose hold ended; it is tried again", "node", n, "in", asideFor, "err", why)
+	return l.view.Read(ctx, func() {
+		if d := l.view.named[n]; d != nil {
+			a[d.MAC] = l.Now().Add(asideFor)
+		}
+	})
 }
 
 // overdue returns those of the nodes whose hold has ended.

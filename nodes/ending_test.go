@@ -119,6 +119,33 @@ func TestManyHoldsEnd(t *testing.T) {
 	})
 }
 
+// A node that cannot be released, as its default image is damaged, keeps no others, and is
+// released when that is mended. The log tells of it.
+func TestHoldThatCannotEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob"}, "n1", "n2", "n4", "n5")
+		l.image(t, defaultOf("m2"))
+		l.node(t, "n3", "m2")
+		l.node(t, "n6", "m2")
+		defer l.run(t)()
+		l.hold(t, "bob", "n1,n2,n3,n4,n5", time.Hour)
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n6"), Remarks{Tied: true}, consent.Agreement{})))
+		_, err := l.Store.Update(t.Context(), func(tx state.Tx) error { return images.Delete(tx, images.DefaultRef("m2")) })
+		ok(t, err)
+		after(time.Hour)
+		equal(t, "owners", l.owners(t, "n1", "n2", "n3", "n4", "n5", "n6"), auth.Nobody, auth.Nobody, "bob", auth.Nobody, auth.Nobody, "bob")
+		const told = ":  -> , the hold ended, but it cannot be released: the log of the server says why"
+		got := l.events(t, journal.Sharing)
+		if len(got) < 2 || got[len(got)-1] != "server n3"+told || got[0] != "server n6"+told {
+			t.Errorf("the log tells %q", got)
+		}
+		l.image(t, defaultOf("m2"))
+		after(asideFor)
+		equal(t, "owners when it is mended", l.owners(t, "n3", "n6"), auth.Nobody, auth.Nobody)
+	})
+}
+
 // failing is a store that takes no change while it fails.
 type failing struct {
 	state.Store
