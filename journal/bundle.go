@@ -138,6 +138,13 @@ func (b *Bundle) Tell(user, node string, n Notice) {
 	*t.nodes = append(*t.nodes, node)
 }
 
+// Untell takes back what Tell added of a node.
+func (b *Bundle) Untell(user, node string, n Notice) {
+	if t := b.same[told{user: user, notice: n}]; t != nil {
+		*t.nodes = slices.DeleteFunc(*t.nodes, func(other string) bool { return other == node })
+	}
+}
+
 // Write appends the events of a bundle within tx, and leaves its notices.
 func (j *Journal) Write(tx state.Tx, b Bundle) error {
 	var err error
@@ -147,6 +154,9 @@ func (j *Journal) Write(tx state.Tx, b Bundle) error {
 		}
 	}
 	for _, t := range b.notices {
+		if len(*t.nodes) == 0 {
+			continue
+		}
 		err = errors.Join(err, j.Tell(tx, t.user, t.notice.words(*t.nodes)))
 	}
 	return err

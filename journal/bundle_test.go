@@ -65,7 +65,13 @@ func TestBundle(t *testing.T) {
 			}
 		}
 		b.Record(Event{Type: Boot, Actor: "bob", Node: "n-1", To: "bob"})
-		b.Tell("carol", "n-9", Notice{One: "bob took your node %s", Several: "bob took %s", Then: "; see: node show %s"})
+		taken, rebooted := Notice{One: "bob took your node %s", Several: "bob took %s", Then: "; see: node show %s"}, Notice{One: "bob rebooted your node %s"}
+		for _, n := range []string{"n-8", "n-9"} {
+			b.Tell("carol", n, taken)
+			b.Tell("carol", n, rebooted)
+			b.Untell("carol", n, rebooted)
+		}
+		b.Untell("carol", "n-8", taken)
 	})
 	var got []Event
 	ok(t, j.History(t.Context(), At(time.Time{}), Mark{key: forever}, nil, Each(func(e Event) error { got = append(got, e); return nil })))

@@ -64,6 +64,12 @@ func (c *change) assignImage(d Device, img images.Image) error {
 			e.Detail += ", " + c.given.Manner()
 		}
 		c.told.Tell(string(previous), string(d.Name), c.notice(ref, note))
+		if ref.User == auth.Nobody {
+			if c.back == nil {
+				c.back = map[Name]string{}
+			}
+			c.back[d.Name] = note
+		}
 	}
 	if c.because != "" && ref.User == auth.Nobody {
 		e.Detail += ", " + c.because
@@ -130,6 +136,24 @@ func (c *change) notice(ref images.Ref, noted string) journal.Notice {
 	}
 	to := string(ref.User) + noted
 	return journal.Notice{One: who + " passed your node %s to " + to, Several: who + " passed %s to " + to}
+}
+
+// wentOn tells the previous owner of a node that it is not free, but somebody's who waited.
+func (c *change) wentOn(ch Change) {
+	note, told := c.back[ch.Node]
+	free := c.notice(images.DefaultRef(ch.Model), note)
+	if !told || free == endNotice { // which is true of both
+		return
+	}
+	who, noted, waited := c.actor.Words(), quoted(", of which you noted ", note), string(ch.Next)+"'s now, who waited for "
+	if ch.Next == ch.Previous {
+		waited = "yours again, since you waited for "
+	}
+	c.told.Untell(string(ch.Previous), string(ch.Node), free)
+	c.told.Tell(string(ch.Previous), string(ch.Node), journal.Notice{
+		One:     who + " gave your node %s back" + noted + ": it is " + waited + "it",
+		Several: who + " gave %s back" + noted + ", which are " + waited + "them",
+	})
 }
 
 // quoted is what a user said, in quotes, which nothing in it can end, and in a format, behind

@@ -60,15 +60,16 @@ type change struct {
 	actor   journal.Actor // who asked
 	given   consent.Agreement
 	result  Result
-	told    journal.Bundle // what the log and the owners are told of nodes
-	moved   []move         // to restart after the commit
-	fitting fitting        // those of the changes that fit one transaction
-	advice  string         // what to do when it is too much for one command; "": name fewer nodes
-	stay    bool           // do not restart them: what they run stays the same
-	remarks Remarks        // on what becomes, or stays, the user's
-	because string         // the reason of it all, for the log; "": none but that the actor wanted it
-	at      time.Time      // from when on the holds of the command count; zero: no hold did yet
-	instead string         // a hint for who would have machines boot what they cannot; "": what they can
+	told    journal.Bundle  // what the log and the owners are told of nodes
+	back    map[Name]string // of nodes whose owners are told that they are free: what these noted
+	moved   []move          // to restart after the commit
+	fitting fitting         // those of the changes that fit one transaction
+	advice  string          // what to do when it is too much for one command; "": name fewer nodes
+	stay    bool            // do not restart them: what they run stays the same
+	remarks Remarks         // on what becomes, or stays, the user's
+	because string          // the reason of it all, for the log; "": none but that the actor wanted it
+	at      time.Time       // from when on the holds of the command count; zero: no hold did yet
+	instead string          // a hint for who would have machines boot what they cannot; "": what they can
 
 	enrolled []Device // that were not known as nodes before
 

@@ -149,6 +149,32 @@ func TestQueueInOrder(t *testing.T) {
 	sound(t, l.Store)
 }
 
+// Whose node somebody else gave back is told who has it now, if somebody waited for it.
+func TestQueueTellsWhoHadIt(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol"}, "n1", "n2", "n3")
+	ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("n1,n2,n3"), Remarks{Note: "50% done"}, consent.Agreement{})))
+	carol := l.wait(t, "carol", Want{Set: parse("n2")}, Waiting{})
+	l.unseen(t, "bob")
+	free := func(set string) {
+		ok(t, errorOf(l.SetImage(t.Context(), "alice", parse(set), "default", Remarks{}, consent.Agreement{Whoever: true})))
+	}
+	free("n1,n2")
+	equal(t, "carol gets", carol.gets(t), "n2")
+	equal(t, "bob is told", l.unseen(t, "bob"),
+		`alice gave your node n1 back, of which you noted "50% done": it is free and boots its default image`,
+		`alice gave your node n2 back, of which you noted "50% done": it is carol's now, who waited for it`)
+	carol = l.wait(t, "carol", anyOf(3, "m1"), Waiting{})
+	ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{Whoever: true})))
+	ok(t, errorOf(l.Release(t.Context(), "carol", Only("n2"))))
+	l.unseen(t, "bob")
+	free("n1,n3")
+	equal(t, "carol gets", carol.gets(t), "n1", "n2", "n3")
+	equal(t, "bob is told", l.unseen(t, "bob"), "alice gave your node n1 back: it is carol's now, who waited for it",
+		`alice gave your node n3 back, of which you noted "50% done": it is carol's now, who waited for it`)
+	l.works.Wait()
+}
+
 // A node that is released and given on starts once, on its last image.
 func TestQueueStartsOnce(t *testing.T) {
 	t.Parallel()

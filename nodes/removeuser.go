@@ -60,7 +60,7 @@ func (l *Lab) RemoveUser(ctx context.Context, actor, name auth.Name, legacy Lega
 		if err := l.Journal.Write(c.tx, c.told); err != nil { // before what the user was told is forgotten
 			return err
 		}
-		c.told = journal.Bundle{}
+		c.told, c.back = journal.Bundle{}, nil
 		e := journal.Event{Type: journal.User, Actor: actor.Actor(), To: string(name), Detail: "user removed"}
 		return errors.Join(l.Journal.Record(c.tx, e), l.Journal.Forget(c.tx, string(name)), history.Forget(c.tx, name), images.Forget(c.tx, name))
 	})

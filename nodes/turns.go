@@ -239,6 +239,7 @@ func (c *change) passOn(g *change) {
 	for i, ch := range c.result.Changes {
 		if to[ch.Node] {
 			c.result.Changes[i].Next = g.wish.User
+			c.wentOn(c.result.Changes[i])
 		}
 	}
 }
