@@ -113,6 +113,7 @@ func (l *Lab) change(ctx context.Context, actor journal.Actor, given consent.Agr
 // who waited for it.
 func (l *Lab) commit(ctx context.Context, actor journal.Actor, given consent.Agreement, f func(*change) error) (*change, error) {
 	var c *change
+	serves := true
 	work := func(tx state.Tx) error {
 		if err := auth.Admit(tx, actor); err != nil {
 			return err
@@ -121,12 +122,18 @@ func (l *Lab) commit(ctx context.Context, actor journal.Actor, given consent.Agr
 		if err := f(c); err != nil {
 			return err
 		}
-		if err := c.serve(ctx); err != nil {
-			return err
+		if c.awaits = !serves; serves {
+			if err := c.serve(ctx); err != nil {
+				return err
+			}
 		}
 		return l.Journal.Write(tx, c.told)
 	}
 	err := l.update(ctx, work)
+	if err != nil && c != nil && c.granting != nil && !c.alone && ctx.Err() == nil {
+		serves = false // what is wrong with a wish is nothing to who frees nodes, see giveTurns
+		err = l.update(ctx, work)
+	}
 	if err == nil {
 		c.hand(ctx)
 	}

@@ -175,6 +175,26 @@ func TestQueueTellsWhoHadIt(t *testing.T) {
 	l.works.Wait()
 }
 
+// A wish of which something is damaged is nothing to who frees what it is for, and ends.
+func TestQueueOfWhatIsDamaged(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1")
+	l.attended(t)
+	ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n1"), Remarks{}, consent.Agreement{})))
+	carol := l.wait(t, "carol", Want{Set: parse("n1")}, Waiting{})
+	dave := l.wait(t, "dave", Want{Set: parse("n1")}, Waiting{})
+	_, err := l.Store.Update(t.Context(), func(tx state.Tx) error {
+		return tx.Put("image/carol/m1-default:latest", []byte("{"))
+	})
+	ok(t, err)
+	ok(t, errorOf(l.Release(t.Context(), "bob", Only("n1"))))
+	<-carol.ended
+	if carol.err == nil {
+		t.Error("carol got something")
+	}
+	equal(t, "dave gets", dave.gets(t), "n1")
+}
+
 // A node that is released and given on starts once, on its last image.
 func TestQueueStartsOnce(t *testing.T) {
 	t.Parallel()
