@@ -300,14 +300,15 @@ var metElsewhere = []string{
 	"it is virtual; make one here with: node create", "then: device config %s type=switch",
 	"boot.root=",                                    // TestChoiceOfRoot
 	"node reboot --hard x", "advanced jobs retry x", // their beginnings, here with an x
-	"write it to a file: ssh",                         // only on a terminal
-	"A fresh clone: image clone --force walt:%s",      // TestOutdatedClone
-	"choose one: image clone %s NAME",                 // of what is in a registry
-	"all the same with: image clone --platform",       // TestManifestListOfAnyName
-	"all the same with: image load --platform",        // TestLoadVariant
-	"say which of them: image load",                   // TestImageLoad
-	"send it instead: docker save",                    // only on a terminal
-	"take it again with: node acquire %s",             // a story has it
+	"write it to a file: ssh",                    // only on a terminal
+	"A fresh clone: image clone --force walt:%s", // TestOutdatedClone
+	"choose one: image clone %s NAME",            // of what is in a registry
+	"all the same with: image clone --platform",  // TestManifestListOfAnyName
+	"all the same with: image load --platform",   // TestLoadVariant
+	"say which of them: image load",              // TestImageLoad
+	"send it instead: docker save",               // only on a terminal
+	"take it again with: node acquire %s",        // a story has it, and the next
+	"out of service, see: node show %s",
 	"; to go on: node extend %s 1h",                   // TestExtend
 	"remove those that are not used: user remove-key", // as where FINGERPRINT is unknown
 	"a node that is no machine: node create NAME",     // TestWhatVirtualNodesAre

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,8 +56,15 @@ func limitedOut(ctx context.Context, err error) bool {
 // standing returns what tells the user where in the queue that is: at first, and then when
 // it is near the front, or has come half of the way.
 func (c *Call) standing() func(nodes.Place) {
-	last := 0
+	last, told := 0, ""
 	return func(p nodes.Place) {
+		out := outOfService(p.Retired)
+		fresh := out != told
+		if told = out; last > 0 && fresh {
+			if c.note("%s", cmp.Or(out, "what you wait for is in service again")); p.Place == last {
+				return
+			}
+		}
 		where := "you are " + humanize.Ordinal(p.Place)
 		switch {
 		case last == 0:
@@ -81,6 +89,9 @@ func (c *Call) standing() func(nodes.Place) {
 			if p.There == 0 {
 				there = "none"
 			}
+			if out != "" {
+				where += "; " + out
+			}
 			c.note("waiting for %s: %s %s available; %s", p.What, there, are, where)
 		case p.Place <= 3 || p.Place <= last/2:
 			c.note("%s", where)
@@ -89,6 +100,20 @@ func (c *Call) standing() func(nodes.Place) {
 		}
 		last = p.Place
 	}
+}
+
+// outOfService tells of nodes that are, without which a wish cannot be met; "" when none is.
+func outOfService(retired []nodes.Name) string {
+	is, which := "is", fault.Joined(retired, ",")
+	switch {
+	case len(retired) == 0:
+		return ""
+	case fault.Many(retired):
+		is, which = "are", "--all"
+	case len(retired) > 1:
+		is = "are"
+	}
+	return fmt.Sprintf("%s %s out of service, see: node show %s", fault.Few(retired), is, which)
 }
 
 func nodeQueue(ctx context.Context, c *Call) error {

@@ -15,8 +15,9 @@ import (
 // for which nobody waits any more, and tells where each stands. At rest it does nothing.
 func (l *Lab) attend(ctx context.Context) error {
 	absent := map[string]time.Time{} // since when nobody waits for a wish, by its waiter
+	remade := 0                      // how often there had come to be other nodes, when that was looked at
 	for ctx.Err() == nil {
-		due, err := l.lookAfter(ctx, absent)
+		due, err := l.lookAfter(ctx, absent, &remade)
 		if err != nil && ctx.Err() == nil {
 			l.Log.Error("look after those who wait", "err", err)
 			due = l.Now().Add(time.Second)
@@ -36,7 +37,7 @@ func (l *Lab) attend(ctx context.Context) error {
 
 // lookAfter has each wish have its turn, and returns when that is to be done next though
 // nothing happens; the zero time: never.
-func (l *Lab) lookAfter(ctx context.Context, absent map[string]time.Time) (due time.Time, err error) {
+func (l *Lab) lookAfter(ctx context.Context, absent map[string]time.Time, remade *int) (due time.Time, err error) {
 	ws, err := state.Read(ctx, l.Store, func(r state.Reader) ([]Wish, error) { return wishes.All(r, "") })
 	if err != nil {
 		return due, err
@@ -75,7 +76,17 @@ func (l *Lab) lookAfter(ctx context.Context, absent map[string]time.Time) (due t
 	if err != nil {
 		return due, err
 	}
-	return due, l.tellPlaces(ctx, there)
+	others := l.view.pool.remakes()
+	if others != *remade {
+		if err := l.endHopeless(ctx); err != nil {
+			return due, err
+		}
+	}
+	if err := l.tellPlaces(ctx, there, others != *remade); err != nil {
+		return due, err
+	}
+	*remade = others
+	return due, nil
 }
 
 // end removes a wish, unless that came otherwise since, or its user waits again.

@@ -43,6 +43,7 @@
 //	               transaction that frees it
 //	enqueue.go     who begins to wait, or takes a place up again
 //	heard.go       and how often their owners are told so
+//	possible.go    what is there to wait for: who waits for more waits no longer
 //	waiter.go      those who wait, and how that ends
 //	place.go       where each of them stands, and is told so
 //	attend.go      what the server does for them by itself

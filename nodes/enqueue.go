@@ -129,16 +129,12 @@ func (c *change) canBe(ctx context.Context, w *Wish, named []Device) error {
 		if err != nil {
 			return err
 		}
-		wanted, err := c.lab.wanted(ctx, c.tx, w.User, some)
-		if err != nil {
-			return err
-		}
-		n, err := c.lab.count(ctx, wanted)
+		there, err := c.lab.possible(ctx, c.tx, w.User, some)
 		switch {
 		case err != nil:
 			return err
-		case n < w.N:
-			return tooFewAtAll(n, some)
+		case there.n < w.N:
+			return tooFewAtAll(there.n, some)
 		case w.N >= most:
 			return state.ErrTooBig
 		}
@@ -154,28 +150,6 @@ func (c *change) canBe(ctx context.Context, w *Wish, named []Device) error {
 		return state.ErrTooBig
 	}
 	return nil
-}
-
-// tooFewAtAll is the fault for who wants more nodes than there are.
-func tooFewAtAll(n int, some Some) error {
-	are, there := "are", fmt.Sprintf("there are %d", n)
-	if some.N == 1 {
-		are = "is"
-	}
-	switch n {
-	case 0:
-		there = "there is none"
-	case 1:
-		there = "there is 1"
-	}
-	return fault.Failedf("%d %s %s wanted, and %s; nothing changed", some.N, some.words(), are, there).WithHint("see all nodes with: node show --all")
-}
-
-// count is how many nodes there are that are wanted, nil for all, whoever has them.
-func (l *Lab) count(ctx context.Context, wanted func(*Device) bool) (int, error) {
-	return read(ctx, l.view, func() int {
-		return len(l.view.which(func(d *Device) bool { return d.Kind == Node && (wanted == nil || wanted(d)) }))
-	})
 }
 
 // keptWish returns which of the wishes the user takes up with a new one: it is the same line, or

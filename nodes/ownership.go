@@ -106,6 +106,11 @@ func ofModel(m images.Model) func(*Device) bool { return func(d *Device) bool { 
 // wanted returns what tells which nodes some may be, nil for any, and reports a model that
 // no node has, and names that there are not.
 func (l *Lab) wanted(ctx context.Context, r state.Reader, user auth.Name, some Some) (func(*Device) bool, error) {
+	return l.ofSome(ctx, r, user, some, Set.matcher)
+}
+
+// ofSome is wanted, by what tells which nodes a set stands for.
+func (l *Lab) ofSome(ctx context.Context, r state.Reader, user auth.Name, some Some, of func(Set, source, auth.Name) (func(*Device) bool, error)) (func(*Device) bool, error) {
 	var test func(*Device) bool
 	if some.Model != "" {
 		known, err := l.Models(ctx)
@@ -120,11 +125,11 @@ func (l *Lab) wanted(ctx context.Context, r state.Reader, user auth.Name, some S
 	if some.Set.IsZero() {
 		return test, nil
 	}
-	of, err := some.Set.matcher(seen{place{ctx, l, r}}, user)
+	ofSet, err := of(some.Set, seen{place{ctx, l, r}}, user)
 	if err != nil || test == nil {
-		return of, err
+		return ofSet, err
 	}
-	return func(d *Device) bool { return test(d) && of(d) }, nil
+	return func(d *Device) bool { return test(d) && ofSet(d) }, nil
 }
 
 // words says what they are, as in "rpi-3-b nodes of tag:lora".
@@ -167,7 +172,7 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks
 			return err
 		}
 		if len(free) < min(n, most) {
-			return c.tooFewFree(ctx, some, wanted, len(free), waiting)
+			return c.tooFewFree(ctx, user, some, wanted, len(free), waiting)
 		}
 		var ds []Device
 		for _, d := range free {
@@ -188,7 +193,7 @@ func (l *Lab) AcquireAny(ctx context.Context, user auth.Name, some Some, remarks
 }
 
 // tooFewFree is the fault for who wants more nodes than there are to have.
-func (c *change) tooFewFree(ctx context.Context, some Some, wanted func(*Device) bool, free int, waiting *turns) error {
+func (c *change) tooFewFree(ctx context.Context, user auth.Name, some Some, wanted func(*Device) bool, free int, waiting *turns) error {
 	out, err := c.lab.count(ctx, func(d *Device) bool { return d.Free() && d.Retired() != nil && (wanted == nil || wanted(d)) })
 	if err != nil {
 		return err
@@ -205,7 +210,7 @@ func (c *change) tooFewFree(ctx context.Context, some Some, wanted func(*Device)
 		what += ", besides " + strings.Join(besides, " and ")
 	}
 	f := fault.New(fault.InUse, "%s; nothing changed", what)
-	if all, err := c.lab.count(ctx, wanted); err != nil || all < some.N {
+	if all, err := c.lab.possible(ctx, c.tx, user, some); err != nil || all.n < some.N {
 		return cmp.Or(err, error(f.WithHint("see all nodes with: node show --all")))
 	}
 	return f.WithHint("wait for them with: node acquire %s --wait\nsee who has the others with: node show --all", some.options())

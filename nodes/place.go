@@ -20,6 +20,7 @@ type Place struct {
 	Wants     string    // what that one wants
 	Since     time.Time // and since when
 	End       *NextEnd  // the next that is known; nil: none is
+	Retired   []Name    // without which it cannot be met, and which are out of service
 }
 
 // NextEnd is when a node is to be released.
@@ -170,8 +171,9 @@ func (c *party) meets(other *party) bool {
 	return false
 }
 
-// tellPlaces tells those who wait where they stand.
-func (l *Lab) tellPlaces(ctx context.Context, there map[int]int) error {
+// tellPlaces tells those who wait where they stand; others says that there are other nodes
+// than there were.
+func (l *Lab) tellPlaces(ctx context.Context, there map[int]int, others bool) error {
 	return l.Store.View(ctx, func(r state.Reader) error {
 		ws, err := wishes.All(r, "")
 		if err != nil {
@@ -181,6 +183,7 @@ func (l *Lab) tellPlaces(ctx context.Context, there map[int]int) error {
 		if err != nil {
 			return err
 		}
+		all := census{}
 		for i, p := range places {
 			w := &ws[i]
 			if w.granted() || !l.waiters.here(w.Waiter) {
@@ -190,7 +193,11 @@ func (l *Lab) tellPlaces(ctx context.Context, there map[int]int) error {
 				return err
 			}
 			p.There = there[w.ID]
-			l.waiters.stands(w.Waiter, p, func(p *Place) { p.End = l.nextEnd(ctx, r, w) })
+			l.waiters.stands(w.Waiter, p, others, func(p *Place, first bool) {
+				if p.Retired = l.lacks(ctx, r, w, all); first {
+					p.End = l.nextEnd(ctx, r, w)
+				}
+			})
 		}
 		return nil
 	})

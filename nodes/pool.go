@@ -29,7 +29,9 @@ type pool struct {
 	doing map[Name]State // of all devices, unless off
 	free  map[Name]*Device
 	by    byReadiness
-	gains func() // is called when there may be more than before, or fewer devices
+	gains func() // is called when there may be more than before, and after remade
+	// remade counts when there may be fewer nodes than before, or others that a set stands for.
+	remade int
 }
 
 func newPool(gains func()) *pool {
@@ -80,7 +82,9 @@ func (p *pool) replace(was, is *Device) {
 		p.free[is.Name] = is
 		p.add(is)
 		p.gains()
-	} else if is == nil {
+	}
+	if was != nil && (is == nil || !was.counts(is)) {
+		p.remade++
 		p.gains()
 	}
 }
@@ -99,10 +103,23 @@ func (p *pool) fill(free []*Device) {
 		how := p.readiness(d)
 		sorted[how] = append(sorted[how], d)
 	}
+	p.remade++
 	p.gains()
 	for how, ds := range sorted {
 		p.by[how] = partsOf(ds)
 	}
+}
+
+// counts reports whether who wants nodes may count on a device as on what it was.
+func (d *Device) counts(was *Device) bool {
+	return d.Kind == was.Kind && d.Model == was.Model && slices.Equal(d.Tags(), was.Tags()) && (d.Retired() == nil) == (was.Retired() == nil)
+}
+
+// remakes returns how often there came to be other nodes.
+func (p *pool) remakes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.remade
 }
 
 func (p *pool) add(d *Device) {

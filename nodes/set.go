@@ -206,6 +206,16 @@ func (s Set) OfOneself() bool {
 	})
 }
 
+// ofOwner reports whether the word stands for nodes that somebody has, or for all others.
+func (w word) ofOwner() bool {
+	return w.by == byUser || w.by == byJob || w.by == "" && w.text == myNodes
+}
+
+// ofOwners reports whether it has such a word.
+func (s Set) ofOwners() bool {
+	return slices.ContainsFunc(s.any, func(all []word) bool { return slices.ContainsFunc(all, word.ofOwner) })
+}
+
 // all reports whether the set is but a keyword that selects all devices of a kind, or all
 // when that is "": nothing of them needs to be looked for.
 func (s Set) all(sc scope) (Kind, bool) {

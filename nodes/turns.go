@@ -43,7 +43,7 @@ func (c *change) turns(ctx context.Context, ws []Wish, grant bool) (*turns, erro
 		}
 		ds, enough, err := t.nodesFor(w)
 		if f := fault.As(err); f != nil && grant {
-			err = c.dropWish(w, f)
+			err = c.dropWish(w, noLonger(f))
 			enough, ds = false, nil
 		} else if f != nil {
 			continue
@@ -114,9 +114,9 @@ func (t *turns) named(w *Wish) (ds []Device, all bool, err error) {
 		case err != nil:
 			return nil, false, err
 		case d == nil:
-			return nil, false, fault.Failedf("no longer waiting: a node that you waited for was removed").WithHint("see all nodes with: node show --all")
+			return nil, false, fault.Failedf("a node that you waited for was removed").WithHint("see all nodes with: node show --all")
 		case d.Kind != Node:
-			return nil, false, fault.Failedf("no longer waiting: %s is no node any more", d.Name).WithHint("see all nodes with: node show --all")
+			return nil, false, fault.Failedf("%s is no node any more", d.Name).WithHint("see all nodes with: node show --all")
 		case d.Owner() == w.User:
 		case d.available() && t.kept[d.Name] == nil:
 			ds = append(ds, *d)
@@ -167,7 +167,7 @@ func (c *change) grant(w *Wish, ds []Device) (done bool, err error) {
 		return false, nil
 	}
 	if f := fault.As(err); f != nil {
-		return true, c.dropWish(w, f)
+		return true, c.dropWish(w, noLonger(f))
 	}
 	if err != nil {
 		return false, err

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,7 +53,8 @@ type waiter struct {
 	token   string
 	outcome chan outcome // holds one
 	place   chan Place   // holds the last
-	told    int          // the place that was told last; of attend alone
+	told    int          // the place that was told last, and
+	lacked  []Name       // the nodes out of service; both of attend alone
 }
 
 // waiters are those who wait at this server, by what their wishes name them with. Whether
@@ -100,19 +102,22 @@ func (ws *waiters) tell(token string, o outcome) {
 	}
 }
 
-// stands has somebody who waits get to know where in the queue that is, if it changed; first
-// adds what is told in the beginning.
-func (ws *waiters) stands(token string, p Place, first func(*Place)) {
+// stands has somebody who waits get to know where in the queue that is, if it changed. Add
+// adds what is told in the beginning, and when there are other nodes.
+func (ws *waiters) stands(token string, p Place, others bool, add func(p *Place, first bool)) {
 	ws.mu.Lock()
 	w := ws.by[token]
 	ws.mu.Unlock()
-	if w == nil || w.told == p.Place {
+	if w == nil || w.told == p.Place && !others {
 		return
 	}
-	if w.told == 0 {
-		first(&p)
+	if p.Retired = w.lacked; w.told == 0 || others {
+		add(&p, w.told == 0)
 	}
-	w.told = p.Place
+	if w.told == p.Place && slices.Equal(w.lacked, p.Retired) {
+		return
+	}
+	w.told, w.lacked = p.Place, p.Retired
 	select {
 	case <-w.place:
 	default:
