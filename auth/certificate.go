@@ -31,6 +31,7 @@ func (u *Users) SetCA(keys []ssh.PublicKey) {
 	for _, k := range keys {
 		ca[string(k.Marshal())] = true
 	}
+	defer u.present.changed()()
 	u.ca.Store(&ca)
 }
 
