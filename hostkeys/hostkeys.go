@@ -62,10 +62,18 @@ func ForNodes(dir string) (ssh.Signer, error) {
 	return load(filepath.Join(dir, "lab_ed25519_key"), ed25519Key)
 }
 
-// Check looks for keys in the directory that Load or ForNodes would refuse, and
+// ForHosts returns the key that signs the host keys of nodes, as Load does. Clients that
+// trust it know all nodes, also those to come.
+func ForHosts(dir string) (ssh.Signer, error) {
+	return load(filepath.Join(dir, hostCA), ed25519Key)
+}
+
+const hostCA = "host_ca_ed25519_key"
+
+// Check looks for keys in the directory that Load, ForNodes or ForHosts would refuse, and
 // changes nothing. Those that are missing will be made.
 func Check(dir string, rsa bool) error {
-	keys := map[string]kind{"ssh_host_ed25519_key": ed25519Key, "lab_ed25519_key": ed25519Key}
+	keys := map[string]kind{"ssh_host_ed25519_key": ed25519Key, "lab_ed25519_key": ed25519Key, hostCA: ed25519Key}
 	if rsa {
 		keys["ssh_host_rsa_key"] = rsaKey
 	}

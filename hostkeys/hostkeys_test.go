@@ -61,9 +61,16 @@ func TestLoad(t *testing.T) {
 	if err != nil || !same(client, again) {
 		t.Errorf("the key for nodes changed: %v", err)
 	}
+	ca, err := ForHosts(dir)
+	if err != nil || same(ca, client) || same(ca, first[0]) {
+		t.Errorf("the key for hosts: %v, %v", ca, err)
+	}
+	if again, err := ForHosts(dir); err != nil || !same(ca, again) {
+		t.Errorf("the key for hosts changed: %v", err)
+	}
 
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 4 {
 		t.Errorf("the directory has %v, %v", files, err)
 	}
 	for _, f := range files {
@@ -173,6 +180,13 @@ func TestRefused(t *testing.T) {
 				t.Error("the key was overwritten")
 			}
 		})
+	}
+	others := t.TempDir()
+	if err := os.WriteFile(filepath.Join(others, hostCA), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(others, false); fault.As(err) == nil {
+		t.Errorf("an empty key for hosts: %v", err)
 	}
 	empty := t.TempDir()
 	if err := Check(empty, true); err != nil {
