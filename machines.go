@@ -33,10 +33,10 @@ import (
 
 // openMachines makes what boards and machines need: what they boot, and what runs the latter. No
 // machine runs by that, and their network is not there before one does.
-func (s *server) openMachines(c config.Config, trust ssh.PublicKey) (err error) {
+func (s *server) openMachines(c config.Config, trust ssh.PublicKey, hostCA ssh.Signer) (err error) {
 	s.netboot = netboot.New(netboot.Config{
 		Store: s.store, Lab: s.lab, Library: s.library, Dir: filepath.Join(c.Data, "boot"),
-		Agent: initrd.Agent, Trust: trust, Log: s.log, Now: time.Now,
+		Agent: initrd.Agent, Trust: trust, HostCA: hostCA, Log: s.log, Now: time.Now,
 	})
 	s.boards = boards.New(boards.Config{Boots: s.netboot, Lab: s.lab, Store: s.store, Library: s.library, Log: s.log, Now: time.Now})
 	s.network = newNetwork(lan.Config{Subnet: c.Virtual.Net, Lookup: s.netboot.Find, Log: s.log}, func(ctx context.Context, l *lan.LAN) error {

@@ -107,6 +107,10 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if err != nil {
 		return nil, err
 	}
+	hostCA, err := hostkeys.ForHosts(keys)
+	if err != nil {
+		return nil, err
+	}
 	if s.listener, err = listen(ctx, c.Listen); err != nil {
 		return nil, err
 	}
@@ -128,7 +132,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.intake = intake.New(speakers{s}, s.lines, log)
 	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)
 	s.sim.Says = s.says
-	if err := s.openMachines(c, nodeKey.PublicKey()); err != nil {
+	if err := s.openMachines(c, nodeKey.PublicKey(), hostCA); err != nil {
 		return nil, err
 	}
 	s.lab.Machines, s.lab.Boards = s.netboot, c.Network.Interface != ""
@@ -252,6 +256,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, failing := errgroup.WithContext(background) // the server ends when one of them fails
+	g.Go(func() error { return s.users.Run(failing) })
 	g.Go(func() error { return s.lab.Run(failing) })
 	g.Go(func() error { return s.ports.Run(failing) })
 	g.Go(func() error { return s.library.Run(failing) })

@@ -52,6 +52,9 @@ type agent struct {
 	said  instructions.Report
 	model images.Model // that it says it is on, until the lab was told; of who hears it
 
+	admits sync.Mutex // of access, and of telling it another one
+	access string     // that it has, or was told to have; "": it knows no such order
+
 	told   time.Time     // when it was told the time; of who hears it
 	leds   atomic.Int64  // that it has
 	once   sync.Once     // of closing ending
@@ -109,6 +112,8 @@ func (s *Server) hear(ctx context.Context, on Network, conn net.Conn) {
 			break
 		}
 		s.heed(ctx, b, a, said)
+		a.has(said.Access)
+		s.readmit(ctx, b, a)
 		if a.model != "" && step(said) == instructions.Up {
 			if err := s.Lab.Itself(ctx, b.node(), a.model); err != nil && ctx.Err() == nil {
 				s.Log.Error("note which model a board is", "node", b.node(), "err", err)

@@ -228,7 +228,8 @@ func (s *Server) Forgo(tx state.Tx, mac ethernet.MAC) error {
 	key := string(mac)
 	_, leased, err := leases.Find(tx, key)
 	_, booted, bad := records.Find(tx, key)
-	if err := errors.Join(err, bad); err != nil || !leased && !booted { // it is none of ours
+	known, worse := identities.Has(tx, key)
+	if err := errors.Join(err, bad, worse); err != nil || !leased && !booted && !known { // it is none of ours
 		return err
 	}
 	return errors.Join(records.Delete(tx, key), identities.Delete(tx, key), leases.Delete(tx, key))

@@ -15,14 +15,14 @@ import (
 	"walt/state"
 )
 
-// identity is what a machine keeps whatever image it boots, by its MAC.
+// identity is what a node keeps whatever image it boots, by its MAC.
 type identity struct {
 	HostKey string `json:"host_key"` // of its SSH server: private, Ed25519, PEM
 }
 
 var identities = state.NewTable[identity]("identity")
 
-// identityOf returns the identity of a machine, made when it is first asked for.
+// identityOf returns the identity of a node, made when it is first asked for.
 func (s *Server) identityOf(ctx context.Context, mac ethernet.MAC) (identity, error) {
 	known, err := state.Read(ctx, s.Store, func(r state.Reader) (identity, error) { return identities.Get(r, string(mac)) })
 	if !errors.Is(err, state.ErrNotFound) {
@@ -47,7 +47,7 @@ func (s *Server) identityOf(ctx context.Context, mac ethernet.MAC) (identity, er
 	return known, err
 }
 
-// HostKey returns the key that the SSH server of a machine shows, nil when it has none of
+// HostKey returns the key that the SSH server of a node shows, nil when it has none of
 // its own.
 func (s *Server) HostKey(ctx context.Context, mac ethernet.MAC) (ssh.PublicKey, error) {
 	known, err := state.Read(ctx, s.Store, func(r state.Reader) (identity, error) { return identities.Get(r, string(mac)) })

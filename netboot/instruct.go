@@ -8,9 +8,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/netip"
-	"strings"
-
-	"golang.org/x/crypto/ssh"
 
 	"walt/images/content"
 	"walt/netboot/instructions"
@@ -57,15 +54,19 @@ func (s *Server) instructions(ctx context.Context, b *boot) (*instructions.Instr
 	if err != nil {
 		return nil, err
 	}
+	access, err := s.accessOf(ctx, b)
+	if err != nil {
+		return nil, err
+	}
 	m := b.machine
 	seed := make([]byte, 64)
 	rand.Read(seed) // never fails, see its documentation
 	i := &instructions.Instructions{
 		Boot: b.ID, Digest: b.Digest, Server: netip.AddrPortFrom(m.Server, PortAgent).String(), Token: b.Token,
 		Host: string(b.node()), HostKey: is.HostKey, MachineID: machineID(m.MAC),
-		AuthorizedKeys: []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.Trust)))},
-		Hosts:          fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n%s\tserver\n", m.IP, b.node(), m.Server),
-		Clock:          s.Now().UTC(), Seed: seed,
+		Access: access,
+		Hosts:  fmt.Sprintf("127.0.0.1\tlocalhost\n%s\t%s\n%s\tserver\n", m.IP, b.node(), m.Server),
+		Clock:  s.Now().UTC(), Seed: seed,
 		Volumes: b.run.Volumes, Permissive: b.permissive, Init: b.init, Root: b.root(), Rescue: b.machine.Settings.Rescue,
 	}
 	if m.Leased {

@@ -80,6 +80,8 @@ type Lab interface {
 	Calmed(key string)
 	// Wrote is told how many bytes it has written since its boot, and how many it may.
 	Wrote(n nodes.Name, bytes, most int64)
+	// Admitted returns who may log in to it now.
+	Admitted(context.Context, nodes.Name) (*nodes.Admission, error)
 }
 
 // Library is what images are made of.
@@ -100,9 +102,11 @@ type Config struct {
 	Dir     string // for kernels and initramfs, which can be made again
 	// Agent returns the program of ours for an architecture, always the same.
 	Agent func(arch string) ([]byte, error)
-	Trust ssh.PublicKey // that may log in to machines
-	Log   *slog.Logger
-	Now   func() time.Time
+	Trust ssh.PublicKey // that may log in to machines, beside whom the lab admits
+	// HostCA signs the host keys of machines.
+	HostCA ssh.Signer
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Machine is who boots.

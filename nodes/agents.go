@@ -40,6 +40,11 @@ type Agents interface {
 	Gone(ethernet.MAC)
 	// HostKey is what the SSH server of a node shows, nil when that is not known.
 	HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error)
+	// HostSigners are that key, made when it is first asked for, and the key with a
+	// certificate that it is the node's of that name.
+	HostSigners(context.Context, ethernet.MAC, Name) ([]ssh.Signer, error)
+	// Readmit has all nodes let in whom Lab.Admitted names by now.
+	Readmit(context.Context)
 }
 
 // Blink has a node blink by its agent; the log and its owner are told as of a Visit. The

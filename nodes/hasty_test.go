@@ -109,6 +109,7 @@ type liars struct{ Agents }
 
 func (liars) Reboot(context.Context, Name) error { return nil }
 func (liars) Taken(Name) int64                   { return 0 }
+func (liars) Readmit(context.Context)            {}
 
 // A machine that only says that it reboots is not up by saying so: its power is cut when
 // its time is over.

@@ -146,7 +146,7 @@ func (l *Lab) Run(ctx context.Context) error {
 		l.start(*d, 0, cause{})
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run, l.warnOfEnds, l.attend} { // of what this server sees
+	for _, loop := range []func(context.Context) error{l.view.Run, l.watchdog, l.probe, l.watchLost, l.stateLog.run, l.warnOfEnds, l.attend, l.readmit} { // of what this server sees
 		g.Go(func() error { return loop(ctx) })
 	}
 	g.Go(func() error { return l.startMachines(ctx, machines, startTurns()) })

@@ -48,6 +48,12 @@ func (o *ordered) HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error) 
 	return nil, nil
 }
 
+func (o *ordered) HostSigners(context.Context, ethernet.MAC, Name) ([]ssh.Signer, error) {
+	return nil, nil
+}
+
+func (o *ordered) Readmit(context.Context) {}
+
 // A node is asked by its agent to reboot, to power off and to blink; over SSH only where
 // there is none, and by its power when it does not obey.
 func TestOrders(t *testing.T) {

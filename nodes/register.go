@@ -219,10 +219,10 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, which func(state.Reader)
 	return gone, nil
 }
 
-// forgo drops within tx what is kept of the boots of a device that is removed. Of one that
-// runs on the server its host does that, when it has ended.
+// forgo drops within tx what is kept of the boots of a device that is removed. Of a machine
+// that runs on the server its host does that, when it has ended.
 func (l *Lab) forgo(tx state.Tx, d Device) error {
-	if d.Virtual() || l.Agents == nil {
+	if d.Host == QEMU || l.Agents == nil {
 		return nil
 	}
 	return l.Agents.Forgo(tx, d.MAC)

@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +65,7 @@ func findAccount(user string) (account, error) {
 
 // groupsOf returns the groups whose lines name a user.
 func groupsOf(user string) (all []uint32) {
-	b, err := os.ReadFile("/etc/group")
+	b, err := readSmall("/etc/group")
 	if err != nil {
 		return nil
 	}
@@ -84,7 +83,7 @@ func groupsOf(user string) (all []uint32) {
 
 // lookUp returns the fields of the line whose first or third one is the key.
 func lookUp(file, key string, count int) []string {
-	b, err := os.ReadFile(file)
+	b, err := readSmall(file)
 	if err != nil {
 		return nil
 	}

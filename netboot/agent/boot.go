@@ -90,8 +90,10 @@ func (m *machine) boot() error {
 		return err
 	}
 	sshd, systemd := false, false
+	a := m.access()
 	err = inRoot(func() error {
-		writeFiles(m.in, iface, m.log)
+		writeFiles(m.in, a, iface, m.log)
+		m.written = a.Version
 		if len(m.in.Root.NFS) > 0 {
 			mountVolumes(m.in.Volumes, m.log)
 		}

@@ -88,7 +88,7 @@ func newBench(t *testing.T) *bench {
 	t.Cleanup(b.web.Close)
 	b.in = instructions.Instructions{
 		Boot: "boot-1", Digest: "sha256:1", Token: "secret", Server: b.guestAddr(b.listen()), Host: "node-1",
-		HostKey: string(pem.EncodeToMemory(block)), AuthorizedKeys: []string{string(ssh.MarshalAuthorizedKey(b.user.PublicKey()))},
+		HostKey: string(pem.EncodeToMemory(block)), Access: instructions.Access{Version: "1", AuthorizedKeys: []string{string(ssh.MarshalAuthorizedKey(b.user.PublicKey()))}},
 		ResolvConf: "nameserver 10.0.2.3\n", Hosts: "127.0.0.1 localhost\n10.0.2.15 node-1\n", MachineID: strings.Repeat("a1", 16),
 		Seed: []byte(strings.Repeat("random", 6)), Root: instructions.Root{RAM: []string{b.url("/image.tar")}},
 	}
@@ -296,6 +296,7 @@ func TestMachineBootsIntoMemory(t *testing.T) {
 	if _, err := ssh.Dial("tcp", b.machine.SSH, &ssh.ClientConfig{User: "worker", Auth: []ssh.AuthMethod{ssh.PublicKeys(b.user)}, HostKeyCallback: ssh.FixedHostKey(b.host)}); err == nil {
 		t.Error("another user came in")
 	}
+	b.admits(c)
 	b.orders <- instructions.Order{Power: instructions.Reboot}
 	b.gone()
 }
@@ -349,6 +350,50 @@ func (b *bench) clock(c *ssh.Client, r instructions.Report) {
 				b.t.Fatalf("clock, set to %q: %q, %v", wrong, out, err)
 			}
 		}
+	}
+}
+
+// admits has the server say that another user may log in, too, and then nobody else, and that the
+// machine is called otherwise. What the user of the machine writes stays.
+func (b *bench) admits(c *ssh.Client) {
+	b.t.Helper()
+	const keys = "/root/.ssh/authorized_keys"
+	if out, err := b.run(c, "ls -ld /root/.ssh "+keys+"; echo '# mine' >> "+keys); err != nil || strings.Count(out, "------") != 2 {
+		b.t.Fatalf("%q, %v", out, err)
+	}
+	ca, mate := newSigner(b.t), newSigner(b.t)
+	cert := &ssh.Certificate{Key: b.host, CertType: ssh.HostCert, ValidPrincipals: []string{"bench"}, ValidBefore: ssh.CertTimeInfinity}
+	if err := cert.SignCert(rand.Reader, ca); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, now := range [][]string{{text(b.user.PublicKey()), text(mate.PublicKey())}, {text(mate.PublicKey())}} {
+		version := strconv.Itoa(len(now)) + " keys"
+		b.orders <- instructions.Order{Access: &instructions.Access{Version: version, AuthorizedKeys: now, HostCertificate: text(cert)}}
+		b.wait("who may log in: "+version, func(r instructions.Report) bool { return r.Access == version })
+		trusting := ssh.CertChecker{IsHostAuthority: func(key ssh.PublicKey, _ string) bool { return text(key) == text(ca.PublicKey()) }}
+		client, err := ssh.Dial("tcp", b.machine.SSH, &ssh.ClientConfig{
+			User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(mate)}, HostKeyAlgorithms: []string{ssh.CertAlgoED25519v01},
+			HostKeyCallback: func(_ string, addr net.Addr, key ssh.PublicKey) error {
+				return trusting.CheckHostKey("bench:22", addr, key)
+			},
+		})
+		if err != nil {
+			b.t.Fatalf("the mate, and the certificate: %v", err)
+		}
+		want := "# mine\n"
+		for end := time.Now().Add(boottest.Wait); ; time.Sleep(50 * time.Millisecond) {
+			out, err := b.run(client, "cat "+keys)
+			if out == withKeys("", now)+want {
+				break
+			}
+			if time.Now().After(end) {
+				b.t.Fatalf("the file: %q, %v", out, err)
+			}
+		}
+		client.Close()
+	}
+	if _, err := ssh.Dial("tcp", b.machine.SSH, &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(b.user)}, HostKeyCallback: ssh.FixedHostKey(b.host)}); err == nil {
+		b.t.Error("a user came in who may not any more")
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 
 // writeFiles writes what makes an image this node, in the root of its thread. One that
 // cannot be written is noted: the machine may come up without it.
-func writeFiles(i *instructions.Instructions, iface net.Interface, log *record) {
+func writeFiles(i *instructions.Instructions, a instructions.Access, iface net.Interface, log *record) {
 	note := func(what string, err error) {
 		if err != nil {
 			log.logf("%s: %v", what, err)
@@ -39,7 +39,9 @@ func writeFiles(i *instructions.Instructions, iface net.Interface, log *record) 
 		}
 	}
 	note("host key", writeHostKey(i.HostKey))
-	note("authorized keys", writeAuthorizedKeys(i.AuthorizedKeys))
+	_, err := writeHostCertificate(a.HostCertificate)
+	note("host certificate", err)
+	note("authorized keys", writeAuthorizedKeys(a.AuthorizedKeys))
 	for _, c := range i.Capabilities {
 		note("capabilities of "+c.Path, unix.Setxattr(c.Path, "security.capability", c.Value, 0))
 	}
@@ -109,42 +111,18 @@ func writeHostKey(text string) error {
 	)
 }
 
-// showHostKey has OpenSSH's server show the node's key. It shows the first of several of
+// showHostKey has OpenSSH's server show the node's key, and its certificate. It shows the first of several of
 // a kind, and those with the usual names only if none is configured; see sshd_config(5).
 func showHostKey(config string) error {
 	info, err := os.Stat(config)
 	if err != nil {
 		return nil // there is no server, or it does not read this
 	}
-	text, err := os.ReadFile(config)
+	text, err := readSmall(config)
 	if err != nil {
 		return err
 	}
-	return replace(config, append([]byte("HostKey "+ownHostKey+"\n"), text...), info.Mode().Perm())
-}
-
-// writeAuthorizedKeys adds the keys to those that may log in as root.
-func writeAuthorizedKeys(keys []string) error {
-	dir := path.Join(rootAccount().home, ".ssh")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, 0o700); err != nil { // others may not write there, or sshd takes no key
-		return err
-	}
-	name := path.Join(dir, "authorized_keys")
-	old, err := os.ReadFile(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	text := string(old)
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	for _, key := range keys {
-		text += line(strings.TrimSpace(key))
-	}
-	return replace(name, []byte(text), 0o600)
+	return replace(config, append([]byte("HostKey "+ownHostKey+"\nHostCertificate "+hostCertificate+"\n"), text...), info.Mode().Perm())
 }
 
 // leaveToUs has ifupdown leave interfaces alone that could be the one that the root
@@ -152,7 +130,7 @@ func writeAuthorizedKeys(keys []string) error {
 func leaveToUs(iface string) error {
 	names := []string{"/etc/network/interfaces"}
 	for i := 0; i < len(names) && i < 1000; i++ { // it grows
-		b, err := os.ReadFile(names[i])
+		b, err := readSmall(names[i])
 		if err != nil {
 			continue // there is no ifupdown
 		}
@@ -172,7 +150,7 @@ func leaveToUs(iface string) error {
 // permissive has SELinux report and not refuse.
 func permissive() error {
 	const name = "/etc/selinux/config"
-	b, err := os.ReadFile(name)
+	b, err := readSmall(name)
 	if err != nil {
 		return err
 	}

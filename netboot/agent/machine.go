@@ -30,6 +30,10 @@ type machine struct {
 	denied  string        // why it may not have its address any more
 	changed chan struct{} // has a value when the server is to be told
 
+	admits  chan struct{} // has a value when others may log in than before
+	written string        // the version of who may, in the files of the image
+	let     *guests       // who may, as of their version; of the SSH server
+
 	resume chan struct{} // closed when somebody says so to a machine that stopped on purpose
 	once   sync.Once
 	orders orders
@@ -38,8 +42,8 @@ type machine struct {
 }
 
 func newMachine(log *record) *machine {
-	m := &machine{log: log, changed: make(chan struct{}, 1), resume: make(chan struct{}), root: -1}
-	m.orders = orders{log: log, clock: clock{log: log}, begun: func(what string) { m.set(func() { m.ending = what }) }}
+	m := &machine{log: log, changed: make(chan struct{}, 1), admits: make(chan struct{}, 1), resume: make(chan struct{}), root: -1}
+	m.orders = orders{log: log, clock: clock{log: log}, begun: func(what string) { m.set(func() { m.ending = what }) }, admit: m.admit}
 	return m
 }
 
@@ -66,7 +70,7 @@ func (m *machine) report() instructions.Report {
 	defer m.mu.Unlock()
 	r := instructions.Report{
 		Token: m.in.Token, Boot: m.in.Boot, Digest: m.in.Digest, Kernel: kernelVersion(),
-		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended, Ending: m.ending, Denied: m.denied != "", LEDs: len(leds()),
+		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended, Ending: m.ending, Denied: m.denied != "", LEDs: len(leds()), Access: m.in.Version,
 	}
 	var st unix.Statfs_t
 	if m.root >= 0 && unix.Fstatfs(m.root, &st) == nil { // of what is in memory: no question to the network
@@ -138,6 +142,7 @@ func (m *machine) converse(conn net.Conn) error {
 	ended := make(chan error, 1)
 	go func() { // ends with the connection
 		in := bufio.NewScanner(conn)
+		in.Buffer(nil, instructions.OrderLimit)
 		for in.Scan() {
 			var o instructions.Order
 			if err := json.Unmarshal(in.Bytes(), &o); err != nil {
@@ -177,6 +182,7 @@ type inherited struct {
 	Log          string
 	SSHD         bool  // the image has an SSH server, which its init may start
 	Taken        int64 // bytes of memory that the image takes
+	Written      string
 }
 
 // Descriptors of the agent, beside the standard ones.
@@ -212,6 +218,7 @@ func runAgent() {
 		go m.keepAddress(m.in.Leased) // so does this, or it has nothing to do
 	}
 	go m.watchShutdown() //
+	go m.keepAccess(got.Written)
 	m.serveOrWait(got.SSHD)
 	forever()
 }
@@ -233,7 +240,7 @@ func (m *machine) handOver(sshd bool) (program, words int, err error) {
 		return 0, 0, fmt.Errorf("open the program: %w", err)
 	}
 	m.mu.Lock()
-	b, err := json.Marshal(inherited{m.in, m.steps, m.log.String(), sshd, m.taken})
+	b, err := json.Marshal(inherited{m.in, m.steps, m.log.String(), sshd, m.taken, m.written})
 	m.mu.Unlock()
 	if err != nil {
 		return 0, 0, err

@@ -109,9 +109,9 @@ func TestSourced(t *testing.T) {
 }
 
 func TestListeners(t *testing.T) {
-	const table = "  sl  local_address rem_address   st\n   0: 0100007F:0016 00000000:0000 0A 0\n   1: 0100007F:0050 0200007F:9999 01 0\n   2: 00000000000000000000000000000000:1F90 00:0000 0A 0\nbroken\n"
-	if got := listeners(table); !slices.Equal(got, []int{22, 8080}) {
-		t.Errorf("ports %v", got)
+	const table = "  sl  local_address rem_address   st\n   0: 0100007F:0016 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n   1: 0100007F:0050 0200007F:9999 01 0\n   2: 00000000000000000000000000000000:1F90 00:0000 0A 0\nbroken\n"
+	if got := listeners(table); !slices.Equal(got, []listener{{22, "socket:[4711]"}, {8080, ""}}) {
+		t.Errorf("listeners %v", got)
 	}
 }
 

@@ -22,6 +22,7 @@ type orders struct {
 	log   *record
 	clock clock
 	begun func(what string) // tells the server that what it ordered has begun
+	admit func(instructions.Access)
 	mu    sync.Mutex
 	ends  bool // a shutdown has begun
 }
@@ -31,6 +32,9 @@ func (o *orders) follow(order instructions.Order) {
 		// It was said somewhere between the report and now.
 		took := time.Duration((uptime() - order.After) * float64(time.Second))
 		o.clock.told(order.Clock.Add(took/2), took)
+	}
+	if order.Access != nil {
+		o.admit(*order.Access)
 	}
 	if order.Blink > 0 {
 		go blink(time.Duration(order.Blink)*time.Second, o.log) // ends after that time

@@ -15,9 +15,15 @@ import (
 	"walt/netboot/instructions"
 )
 
-// listeners returns the ports on which somebody listens, from a table of /proc/net.
-func listeners(table string) (ports []int) {
-	const listen = "0A"
+// listener is a port on which somebody listens, and what links of /proc/PID/fd say who does.
+type listener struct {
+	port   int
+	socket string
+}
+
+// listeners returns them from a table of /proc/net.
+func listeners(table string) (all []listener) {
+	const listen, inode = "0A", 9
 	for line := range strings.Lines(table) {
 		words := strings.Fields(line)
 		if len(words) < 4 || words[3] != listen {
@@ -25,10 +31,14 @@ func listeners(table string) (ports []int) {
 		}
 		_, port, _ := strings.Cut(words[1], ":")
 		if n, err := strconv.ParseUint(port, 16, 16); err == nil {
-			ports = append(ports, int(n))
+			l := listener{port: int(n)}
+			if len(words) > inode {
+				l.socket = "socket:[" + words[inode] + "]"
+			}
+			all = append(all, l)
 		}
 	}
-	return ports
+	return all
 }
 
 // connected returns the connections to an address, from a table of /proc/net. IPv4 is

@@ -21,6 +21,7 @@ import (
 type session struct {
 	m       *machine
 	channel ssh.Channel
+	dumb    bool // it gets no terminal
 
 	mu      sync.Mutex
 	env     []string
@@ -68,7 +69,7 @@ func (s *session) answer(r *ssh.Request) bool {
 	switch r.Type {
 	case "pty-req":
 		var p ptyRequest
-		if s.started || s.master != nil || ssh.Unmarshal(r.Payload, &p) != nil {
+		if s.dumb || s.started || s.master != nil || ssh.Unmarshal(r.Payload, &p) != nil {
 			return false
 		}
 		var err error

@@ -3,15 +3,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -31,7 +29,7 @@ const (
 func (m *machine) serveOrWait(sshd bool) {
 	var p quiet
 	for end := time.Now().Add(sshdLimit); sshd && time.Now().Before(end) && (!p.over() || isStarting()); time.Sleep(100 * time.Millisecond) {
-		if listening(22) {
+		if len(listening()) > 0 {
 			m.up()
 			return
 		}
@@ -43,7 +41,7 @@ func (m *machine) serveOrWait(sshd bool) {
 			m.serve(listener)
 			return
 		}
-		if listening(22) { // of the image after all
+		if len(listening()) > 0 { // of the image after all
 			m.up()
 			return
 		}
@@ -69,19 +67,24 @@ func isStarting() bool {
 	return word == "initializing" || word == "starting"
 }
 
-// listening reports whether somebody listens on a TCP port, as /proc/net/tcp says; see
+// portSSH is where all SSH servers of nodes listen.
+const portSSH = 22
+
+// listening returns the sockets on which somebody listens for SSH, as /proc/net/tcp says; see
 // Linux Documentation/networking/proc_net_tcp.rst
-func listening(port int) bool {
+func listening() (sockets []string) {
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			continue
 		}
-		if slices.Contains(listeners(string(b)), port) {
-			return true
+		for _, l := range listeners(string(b)) {
+			if l.port == portSSH {
+				sockets = append(sockets, l.socket)
+			}
 		}
 	}
-	return false
+	return sockets
 }
 
 // hasSSHD reports whether the root of the thread has an SSH server.
@@ -98,13 +101,6 @@ func hasSSHD() bool {
 
 // serve answers on the listener until it is closed.
 func (m *machine) serve(listener net.Listener) {
-	config := sync.OnceValue(func() *ssh.ServerConfig { // made for the first client: most boots see none
-		c, err := m.sshConfig()
-		if err != nil {
-			m.log.logf("SSH: %v", err)
-		}
-		return c
-	})
 	slots := make(chan struct{}, connections)
 	for {
 		conn, err := listener.Accept()
@@ -124,32 +120,26 @@ func (m *machine) serve(listener net.Listener) {
 		go func() { // ends with the connection, which the client or keep-alive ends
 			defer func() { <-slots }()
 			defer conn.Close()
-			if c := config(); c != nil {
-				m.client(conn, c)
+			c, err := m.sshConfig()
+			if err != nil {
+				m.log.logf("SSH: %v", err)
+				return
 			}
+			m.client(conn, c)
 		}()
 	}
 }
 
-// sshConfig is who may log in: root, with one of the keys of the instructions.
+// sshConfig is who may log in now, as root, and what they are shown.
 func (m *machine) sshConfig() (*ssh.ServerConfig, error) {
-	var keys [][]byte
-	for _, line := range m.in.AuthorizedKeys {
-		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
-		if err != nil {
-			m.log.logf("an authorized key is none: %v", err)
-			continue
-		}
-		keys = append(keys, key.Marshal())
-	}
+	access := m.access()
 	config := &ssh.ServerConfig{
 		ServerVersion: "SSH-2.0-walt_agent",
 		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			shown := key.Marshal()
-			if meta.User() == "root" && slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, shown) }) {
-				return nil, nil
+			if meta.User() != "root" {
+				return nil, errStranger
 			}
-			return nil, errors.New("unknown")
+			return m.guests().let(key)
 		},
 	}
 	signer, err := ssh.ParsePrivateKey([]byte(m.in.HostKey))
@@ -157,7 +147,33 @@ func (m *machine) sshConfig() (*ssh.ServerConfig, error) {
 		return nil, err
 	}
 	config.AddHostKey(signer)
+	if access.HostCertificate == "" {
+		return config, nil
+	}
+	shown, _, _, _, err := ssh.ParseAuthorizedKey([]byte(access.HostCertificate))
+	if err != nil {
+		return nil, fmt.Errorf("the host certificate: %w", err)
+	}
+	cert, ok := shown.(*ssh.Certificate)
+	if !ok {
+		return nil, errors.New("the host certificate is none")
+	}
+	certified, err := ssh.NewCertSigner(cert, signer)
+	if err != nil {
+		return nil, err
+	}
+	config.AddHostKey(certified)
 	return config, nil
+}
+
+// guests are those who may log in now.
+func (m *machine) guests() *guests {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.let == nil || m.let.version != m.in.Version {
+		m.let = newGuests(m.in.Access, m.log)
+	}
+	return m.let
 }
 
 // client serves one connection.
@@ -169,6 +185,7 @@ func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
 	}
 	conn.SetDeadline(time.Time{})
 	go ssh.DiscardRequests(requests) // ends with the connection
+	_, dumb := server.Permissions.Extensions[noTerminal]
 	for c := range channels {
 		if c.ChannelType() != "session" {
 			c.Reject(ssh.UnknownChannelType, "only sessions")
@@ -178,7 +195,7 @@ func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
 		if err != nil {
 			break
 		}
-		s := &session{m: m, channel: channel, answered: make(chan struct{})}
+		s := &session{m: m, channel: channel, dumb: dumb, answered: make(chan struct{})}
 		go s.serve(requests) // ends when the client closes the channel
 	}
 	server.Close()

@@ -32,14 +32,14 @@ type Instructions struct {
 	Server string `json:"server"` // host:port that the agent connects to; none: it does not
 	Token  string `json:"token"`  // that the agent shows there
 
-	Host           string    `json:"host"`     // host name
-	HostKey        string    `json:"host_key"` // private Ed25519 key for SSH, in PEM
-	AuthorizedKeys []string  `json:"authorized_keys"`
-	ResolvConf     string    `json:"resolv_conf"` // content of the file; empty: that of the image stays
-	Hosts          string    `json:"hosts"`       // the same
-	MachineID      string    `json:"machine_id"`  // 32 hexadecimal digits
-	Clock          time.Time `json:"clock"`
-	Seed           []byte    `json:"seed"` // for the kernel's random numbers
+	Access
+	Host       string    `json:"host"`        // host name
+	HostKey    string    `json:"host_key"`    // private Ed25519 key for SSH, in PEM
+	ResolvConf string    `json:"resolv_conf"` // content of the file; empty: that of the image stays
+	Hosts      string    `json:"hosts"`       // the same
+	MachineID  string    `json:"machine_id"`  // 32 hexadecimal digits
+	Clock      time.Time `json:"clock"`
+	Seed       []byte    `json:"seed"` // for the kernel's random numbers
 
 	Leased netip.Addr `json:"leased,omitzero"` // its address, which it has to renew by DHCP; none: it has it for ever
 
@@ -51,6 +51,14 @@ type Instructions struct {
 
 	Init    string   `json:"init"` // that the image has, as /sbin/init; empty: ours stays process 1
 	Process *Process `json:"process,omitempty"`
+}
+
+// Access is who may log in to a machine as root, and how it proves to them which one it is.
+// It changes while the machine is up.
+type Access struct {
+	Version         string   `json:"access"`           // names it; the agent tells it
+	AuthorizedKeys  []string `json:"authorized_keys"`  // lines of that file, see sshd(8)
+	HostCertificate string   `json:"host_certificate"` // of the host key, a line as in a file -cert.pub; "": none
 }
 
 // Root is where the root file system comes from: NFS or RAM.
@@ -155,7 +163,11 @@ type Report struct {
 	LEDs   int     `json:"leds"`   // that it has
 	Board  string  `json:"board"`  // in the first report of a connection: what the device tree calls it; "" without one
 	Conns  []Conn  `json:"conns"`  // in the first report of a connection: the other ones to the server
+	Access string  `json:"access"` // Access.Version of the last one; "": it takes no other one
 }
+
+// OrderLimit is how many bytes an order has at most.
+const OrderLimit = 4 << 20
 
 // MostConns is how many connections a report tells of at most.
 const MostConns = 16
@@ -172,6 +184,8 @@ type Order struct {
 	Blink int        `json:"blink,omitempty"` // seconds
 	Clock *time.Time `json:"clock,omitempty"` // what time it was when the report of that uptime had come
 	After float64    `json:"after,omitempty"` // Report.Uptime of it
+
+	Access *Access `json:"access,omitempty"` // from now on; only for agents that tell which one they have
 }
 
 // What Order.Power may be.

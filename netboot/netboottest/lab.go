@@ -46,6 +46,20 @@ func (f *Fixture) Ended(n nodes.Name, how string, again bool) {
 	f.Told <- fmt.Sprintf("%s: %s, again %v", n, how, again)
 }
 
+func (f *Fixture) Admitted(_ context.Context, n nodes.Name) (*nodes.Admission, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lines := f.admitted[n]
+	return &nodes.Admission{Lines: lines, Version: strings.Join(lines, "\n")}, nil
+}
+
+// Admit has a node let in others from now on, beside the lab: lines of authorized_keys.
+func (f *Fixture) Admit(n nodes.Name, lines ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.admitted[n] = lines
+}
+
 func (f *Fixture) Wrote(n nodes.Name, bytes, most int64) {
 	f.Told <- fmt.Sprintf("%s wrote %d of %d", n, bytes, most)
 }

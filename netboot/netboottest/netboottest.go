@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,11 +63,12 @@ type Fixture struct {
 	library  *images.Library
 	registry string
 
-	mu    sync.Mutex
-	boots map[nodes.Name]images.Image // what nodes are to boot
-	steps []string
-	files []string
-	wrong map[string]string // on the network, by key
+	mu       sync.Mutex
+	boots    map[nodes.Name]images.Image // what nodes are to boot
+	admitted map[nodes.Name][]string     // see Admit
+	steps    []string
+	files    []string
+	wrong    map[string]string // on the network, by key
 }
 
 // Bootable is an image of which all that a machine needs is built into the kernel.
@@ -103,11 +105,11 @@ func New(t *testing.T) *Fixture {
 	if err := library.SetRegistries([]images.Registry{{Label: "lab", URL: registry.URL}}); err != nil {
 		t.Fatal(err)
 	}
-	f := &Fixture{T: t, library: library, registry: registry.URL, Told: make(chan string, 100), boots: map[nodes.Name]images.Image{}, Images: map[string]images.Image{}}
+	f := &Fixture{T: t, library: library, registry: registry.URL, Told: make(chan string, 100), boots: map[nodes.Name]images.Image{}, admitted: map[nodes.Name][]string{}, Images: map[string]images.Image{}}
 	f.Next = netboot.Config{
 		Store: store, Lab: f, Library: library, Dir: filepath.Join(t.TempDir(), "boot"),
 		Agent: func(arch string) ([]byte, error) { return []byte("agent for " + arch), nil },
-		Trust: trusted(t), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Trust: trusted(t), HostCA: HostCA(), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	}
 	for name, img := range map[string]v1.Image{"red": Bootable(t, "red"), "blue": Bootable(t, "blue"), "hollow": imagetest.PCImage(t, "no kernel")} {
 		f.Add(name, img)
@@ -160,6 +162,15 @@ func (f *Fixture) Start() {
 			f.T.Error(err)
 		}
 	})
+}
+
+// HostCA is the key that signs the host keys of machines.
+func HostCA() ssh.Signer {
+	key, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		panic(err)
+	}
+	return key
 }
 
 func trusted(t *testing.T) ssh.PublicKey {

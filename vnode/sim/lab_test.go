@@ -33,6 +33,8 @@ type fakeLab struct {
 
 	mu    sync.Mutex
 	image images.Image
+	owner ssh.PublicKey // that nodes let in
+	shows []ssh.Signer
 }
 
 func (l *fakeLab) Boot(ctx context.Context, n nodes.Name) (images.Image, error) {
@@ -56,6 +58,18 @@ func (l *fakeLab) Down(n nodes.Name, again bool, _ string) {
 
 func (l *fakeLab) Failed(n nodes.Name, reason error) {
 	l.events <- event{"failed", n, reason.Error()}
+}
+
+func (l *fakeLab) Admits(_ context.Context, n nodes.Name, key ssh.PublicKey) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.owner != nil && string(key.Marshal()) == string(l.owner.Marshal()), nil
+}
+
+func (l *fakeLab) HostSigners(context.Context, nodes.Name) ([]ssh.Signer, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shows, nil
 }
 
 // choose sets what nodes boot from now on.

@@ -44,14 +44,9 @@ type machine struct {
 	off     bool
 }
 
-// powerOn returns a machine that listens, with a host key of its own, and
-// answers once it serves.
-func (s *Hypervisor) powerOn(n nodes.Name, files fs.FS) (*machine, error) {
-	_, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return nil, fmt.Errorf("make a host key: %w", err)
-	}
-	host, err := gossh.NewSignerFromSigner(private)
+// powerOn returns a machine that listens, and answers once it serves.
+func (s *Hypervisor) powerOn(ctx context.Context, n nodes.Name, files fs.FS) (*machine, error) {
+	shown, err := s.hostSigners(ctx, n)
 	if err != nil {
 		return nil, fmt.Errorf("make a host key: %w", err)
 	}
@@ -70,15 +65,44 @@ func (s *Hypervisor) powerOn(n nodes.Name, files fs.FS) (*machine, error) {
 	}
 	m.server = &ssh.Server{
 		Version:     "walt-simulated-node",
-		HostSigners: []ssh.Signer{host},
+		HostSigners: shown,
 		PublicKeyHandler: func(ctx ssh.Context, key ssh.PublicKey) bool {
-			return ctx.User() == "root" && ssh.KeysEqual(key, s.Trust)
+			return ctx.User() == "root" && s.admits(ctx, n, key)
 		},
 		ConnCallback:    m.connect,
 		ChannelHandlers: map[string]ssh.ChannelHandler{"session": channel},
 		Handler:         m.session,
 	}
 	return m, nil
+}
+
+// hostSigners are what the SSH server of a node shows.
+func (s *Hypervisor) hostSigners(ctx context.Context, n nodes.Name) (all []ssh.Signer, err error) {
+	shown, err := s.Lab.HostSigners(ctx, n)
+	if err != nil || len(shown) > 0 {
+		for _, key := range shown {
+			all = append(all, key)
+		}
+		return all, err
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	key, err := gossh.NewSignerFromSigner(private)
+	return []ssh.Signer{key}, err
+}
+
+// admits reports whether a node lets a key in: the lab's, or one of whom the lab says so now.
+func (s *Hypervisor) admits(ctx context.Context, n nodes.Name, key gossh.PublicKey) bool {
+	if ssh.KeysEqual(key, s.Trust) {
+		return true
+	}
+	ok, err := s.Lab.Admits(ctx, n, key)
+	if err != nil && ctx.Err() == nil {
+		s.Log.Error("find out who may log in to a node", "node", n, "err", err)
+	}
+	return ok
 }
 
 // serve lets clients in until ctx ends, the machine reboots, or it can listen

@@ -46,6 +46,11 @@ type Lab interface {
 	Down(n nodes.Name, again bool, why string)
 	// Failed tells that the node could not boot, or not run on, and is off.
 	Failed(n nodes.Name, reason error)
+	// Admits reports whether the node lets in who has proved to hold a key or certificate.
+	Admits(ctx context.Context, n nodes.Name, key ssh.PublicKey) (bool, error)
+	// HostSigners are the host key of the node and the certificates of that; none: it makes
+	// itself a key.
+	HostSigners(ctx context.Context, n nodes.Name) ([]ssh.Signer, error)
 }
 
 // Library is where nodes find the content of images.
@@ -63,7 +68,7 @@ const Boots = 32
 type Hypervisor struct {
 	Lab     Lab
 	Library Library
-	Trust   ssh.PublicKey // the only key that nodes let in, as root
+	Trust   ssh.PublicKey // that nodes let in as root, beside whom the lab admits
 	Log     *slog.Logger
 	Delay   time.Duration    // how long a boot takes: a quarter of it before the node asks what to boot
 	Now     func() time.Time // for uptime and the ages of files
@@ -203,7 +208,7 @@ func (s *Hypervisor) run(ctx context.Context, n nodes.Name) (err error) {
 		if err != nil {
 			return fmt.Errorf("open image %s: %w", image.Ref, err)
 		}
-		m, err = s.powerOn(n, files)
+		m, err = s.powerOn(ctx, n, files)
 		return err
 	})
 	if err != nil {
