@@ -74,6 +74,9 @@ func (a *App) fitHelp(s *Session, text string) string {
 	return f.text.String()
 }
 
+// listing is how many blanks begin the lines of a listing, at least.
+const listing = 4
+
 // filler fills the lines of a text of help.
 type filler struct {
 	app   *App
@@ -100,7 +103,7 @@ func (f *filler) flush() {
 func (f *filler) add(line string) {
 	words, indent := strings.TrimLeft(line, " "), indentOf(line)
 	at, mark, row := secondColumn(line)
-	bullet := strings.HasPrefix(words, "- ")
+	bullet := strings.HasPrefix(words, "- ") && indent < listing
 	if f.column == indent && words != "" && !row && !bullet && strings.HasPrefix(words, f.mark) {
 		f.begun += " " + strings.TrimPrefix(words, f.mark)
 		return
@@ -119,7 +122,7 @@ func (f *filler) add(line string) {
 			f.hang = indent + 4
 			f.lead = strings.TrimRight(f.lead, " ") + "\n" + strings.Repeat(" ", f.hang)
 		}
-	case indent >= 4:
+	case indent >= listing:
 		f.text.WriteString(line + "\n")
 	default:
 		f.lead, f.begun, f.hang = line[:indent], words, indent
@@ -142,15 +145,19 @@ func wider(text string, width int) bool {
 func indentOf(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
 
 // secondColumn returns where the second of two columns begins, in bytes, and the mark
-// of each of its lines: "# " of the comment in a listing, else none.
+// of each of its lines: "# " of the comment in a listing, else none. The name of a list may
+// stand before the first row.
 func secondColumn(line string) (at int, mark string, ok bool) {
 	const comment = "# "
 	indent := indentOf(line)
-	if i := strings.Index(line[indent:], " "+comment); i > 0 && indent >= 4 {
+	if i := strings.Index(line[indent:], " "+comment); i > 0 && indent >= listing {
 		return indent + i + 1, comment, true
 	}
 	first, second, ok := strings.Cut(line[indent:], "  ")
 	second = strings.TrimLeft(second, " ")
+	if name, rest, more := strings.Cut(second, "  "); more && indent == 0 { // behind the name of a list
+		first, second = name, strings.TrimLeft(rest, " ")
+	}
 	return len(line) - len(second), "", ok && first != "" && !strings.Contains(second, "  ")
 }
 
@@ -207,7 +214,7 @@ func (a *App) unbroken(before, text string) int {
 		}
 	}
 	begins := before == "" || strings.HasSuffix(before, ":") && before != "walt:" && !strings.HasSuffix(strings.ToLower(before), "usage:") ||
-		strings.HasSuffix(before, ", or") || strings.HasSuffix(before, ", then")
+		strings.HasSuffix(before, ",") || strings.HasSuffix(before, ", or") || strings.HasSuffix(before, ", then")
 	if !begins || !a.isCommand(text) {
 		return word
 	}

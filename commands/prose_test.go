@@ -34,6 +34,7 @@ func TestSentences(t *testing.T) {
 		{"a reference", "  free it with: node boot n1 default (see: help show images)", "  free it with: node boot n1 default\n    (see: help show images)", 45},
 		{"a command in quotes", "carol is asked, and agrees with \"node ask rpi-2,rpi-3\" within a minute.", "carol is asked, and agrees with\n  \"node ask rpi-2,rpi-3\" within a minute.", 41},
 		{"words in quotes", "bob asks for rpi-1: \"nodes for the demo\"", "bob asks for rpi-1: \"nodes for\n  the demo\"", 30},
+		{"commands, several", "see also: help show node-ownership, help show ci, help show log", "see also:\n  help show node-ownership,\n  help show ci,\n  help show log", 26},
 		{"usage", "usage: node show [--all] [--model MODEL] [SET]", "usage: node show [--all]\n  [--model MODEL] [SET]", 30},
 		{"a command of a shell", "  send it again: docker save IMAGE | ssh walt@SERVER image load os", "  send it again:\n    docker save IMAGE | ssh walt@SERVER image load os", 30},
 		{"a question", "Take rpi-1, rpi-2, rpi-3 anyway? [y/N] ", "Take rpi-1, rpi-2, rpi-3\n  anyway? [y/N] ", 30},
@@ -93,6 +94,24 @@ func TestHelpOnNarrowTerminals(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What is to be copied from help is the same on a narrow terminal.
+func TestListingsOnNarrowTerminals(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	wide := lab.ok("bob", "help show ci")
+	got := lab.runIn(t.Context(), lab.narrow(50), "help show ci").stdout
+	for _, begin := range []string{"    set -e\n", "    test-on-a-board:\n", "    jobs:\n"} {
+		_, rest, _ := strings.Cut(wide, begin)
+		script, _, ok := strings.Cut(rest, "\n\n")
+		if !ok || !strings.Contains(got, begin+script+"\n\n") {
+			t.Errorf("the script %q is not in\n%s", script, got)
+		}
+	}
+	if got := lab.runIn(t.Context(), lab.narrow(60), "help show device-sets").stdout; !strings.Contains(got, "devices that are marked with a\n                              tag\n") {
+		t.Errorf("the second column is not broken below itself:\n%s", got)
 	}
 }
 
