@@ -130,6 +130,7 @@ var hintCases = []hintCase{
 	{user: "bob", line: "device config rpi-1 model=rpi-9"},
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node acquire rpi-1"},
 	{before: []string{"bob node acquire rpi-1"}, user: "bob", line: "node acquire rpi-1 --for 2h"},
+	{before: []string{"bob node acquire rpi-2"}, user: "bob", line: "node acquire rpi-1 --note two words"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node release rpi-1"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node release rpi-*"},
 	{before: []string{"bob node acquire rpi-1"}, user: "carol", line: "node acquire rpi-1 --no-input"},

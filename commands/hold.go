@@ -72,7 +72,7 @@ func (c *Call) whileConnected(ctx context.Context, r nodes.Result, tell func() e
 	ctx, cancel := c.waiting(ctx)
 	defer cancel()
 	if c.Terminal != nil {
-		c.note("Holding %s while you are connected. Ctrl-C ends this.", fault.Joined(names, ", "))
+		c.note("Holding %s while you are connected. Ctrl-C ends this, and half a minute later the server releases %s.", fault.Joined(names, ", "), itOrThem(names))
 	}
 	if ended := c.Lab.Untied(ctx, c.User, names); ended != nil {
 		if why := fault.As(context.Cause(ctx)); why != nil {
@@ -81,6 +81,13 @@ func (c *Call) whileConnected(ctx context.Context, r nodes.Result, tell func() e
 		return ended
 	}
 	return fault.Failedf("no longer yours: %s", fault.Joined(names, ", ")).WithHint("see whose nodes are: node show --all")
+}
+
+func itOrThem(names []nodes.Name) string {
+	if len(names) > 1 {
+		return "them"
+	}
+	return "it"
 }
 
 // describeHold tells until when a node is the user's.

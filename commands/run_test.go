@@ -55,7 +55,7 @@ func TestUsage(t *testing.T) {
 		{"node acquire rpi-1 --for 2 h", tooMany("acquire", "h", "blanks end the value of an option: --for 2h")},
 		{"node acquire --for 2 h rpi-1", tooMany("acquire", "rpi-1", "blanks end the value of an option: --for 2h")},
 		{"node acquire rpi-1 --until 2026-11-30 18:00", tooMany("acquire", "18:00", "blanks end the value of an option: --until 2026-11-30T18:00")},
-		{"node acquire rpi-1 --note two words", tooMany("acquire", "words", "blanks end the value of an option: --note \"two words\"")},
+		{"node acquire rpi-1 --note two words", tooMany("acquire", "words", "--note takes one word; several: node note SET TEXT")},
 		{"node acquire rpi-1 until 18:00", tooMany("acquire", "until", "did you mean --until?")},
 		{"node extend rpi-1 until 18:00", tooMany("extend", "18:00", "did you mean --until?")},
 		{"node extend rpi-1 2 h", tooMany("extend", "h", "a length of time is one word: 2h")},

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -17,8 +16,8 @@ func (c *Call) tooMany(words []string, most int) *fault.Error {
 	if sign := shellSign(c.args); sign != "" {
 		return f.WithHint(forOwnShell, sign)
 	}
-	if option := c.broken(words, c.args[most]); option != "" {
-		return f.WithHint("blanks end the value of an option: %s", option)
+	if hint := c.broken(words, c.args[most]); hint != "" {
+		return f.WithHint("%s", hint)
 	}
 	for _, word := range c.args {
 		if _, known := c.flag("--" + word); known {
@@ -45,8 +44,7 @@ func (c *Call) tooMany(words []string, most int) *fault.Error {
 	return f.WithHint("several are joined by commas, without blanks: %s", set)
 }
 
-// broken returns an option as it has to be typed whose value goes on in the next word, ""
-// if there is none.
+// broken tells of an option whose value goes on in the next word, "" if there is none.
 func (c *Call) broken(words []string, next string) string {
 	for i := 2; i < len(words); i++ {
 		f, known := c.flag(words[i-2])
@@ -55,11 +53,11 @@ func (c *Call) broken(words []string, next string) string {
 		}
 		switch value, next := words[i-1], words[i]; {
 		case f.Value == "D" && isLength(value+next):
-			return words[i-2] + " " + value + next
+			return "blanks end the value of an option: " + words[i-2] + " " + value + next
 		case f.Value == "T" && c.isEnd(value+"T"+next):
-			return words[i-2] + " " + value + "T" + next
+			return "blanks end the value of an option: " + words[i-2] + " " + value + "T" + next
 		case f.Value == "WORD":
-			return fmt.Sprintf("%s %q", words[i-2], value+" "+next)
+			return words[i-2] + " takes one word; several: node note SET TEXT"
 		}
 	}
 	return ""
