@@ -226,6 +226,10 @@ func TestLifeOfAMachine(t *testing.T) {
 		t.Errorf("it is %q", out)
 	}
 
+	// What its programs say is kept.
+	w.does("alice", "node run vm1 echo '<13>exp1: hello' | nc -w 1 server 514")
+	w.until("alice", "log show --nodes vm1", "vm1 exp1: hello")
+
 	// The server is killed and comes back: the machine goes on, and is not taken for
 	// one that was down.
 	w.does("alice", "node run vm1 echo here > /root/file")
