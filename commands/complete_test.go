@@ -49,7 +49,7 @@ func TestComplete(t *testing.T) {
 		{"frob --model=", ""},
 		{"user remove bob --heir c", "carol"},
 		{"log show --issuers b", "bob"},
-		{"log show --type ", "boot download image login-refused network ownership power queue registration sharing state user visit"},
+		{"log show --type ", "boot download image login-refused network ownership power queue reach registration sharing state user visit"},
 		{"log show --type user,bo", "boot"},
 
 		// Sets, also after commas.

@@ -39,20 +39,23 @@ TYPE is one or several of these, joined by commas:
 		Long: `Waits for an event whose line, as "log show" prints it, matches PATTERN, prints
 it and ends with status 0; with status 1 when it did not come in time. PATTERN
 is a regular expression, and the rest of the line as it is typed; options go
-before it. What happened before counts only with --history. With --nodes it waits
-for a line that one of the nodes says, with --all for one of each.`,
+before it. What happened before counts only with --history. With --nodes it
+waits for a line that one of the nodes says, with --all for one of each.`,
 		Args: []Arg{{Name: "PATTERN", Many: true}},
 		Flags: []Flag{
 			timeoutFlag,
 			{Name: "history", Value: "RANGE", Usage: "what happened in this time range counts, too"},
 			issuersFlag, typeFlag, linesFlag, streamsFlag,
-			{Name: "all", Usage: "with --nodes: until each of them has said a line that matches"},
+			{Name: "all", Usage: "with --nodes: until each of them has said such a line"},
 			{Name: "json", Usage: "print one JSON document; of several lines, one each"},
 		},
 		Run: logWait,
 	}, {
 		Path: "log mark", Short: "give this moment a name", Topic: "log",
-		Long: `Gives this moment a name, as in @exp1, that RANGE takes: log show --history @exp1..
+		Long: `Gives this moment a name, as in @exp1, that RANGE takes:
+
+    log show --history @exp1..
+
 A name that is given again is of the later moment. Marks are yours alone.`,
 		Args:  []Arg{{Name: "@NAME", Complete: completeMark}},
 		Flags: []Flag{{Name: "remove", Usage: "remove the mark"}},

@@ -22,7 +22,7 @@ import (
 // The options that say which lines of nodes are meant.
 var (
 	linesFlag   = Flag{Name: "nodes", Value: "SET", Usage: "what these nodes say, instead of what happened", Complete: completeSet}
-	streamsFlag = Flag{Name: "streams", Value: "GLOB", Usage: "with --nodes: only these streams, several joined by commas"}
+	streamsFlag = Flag{Name: "streams", Value: "GLOB", Usage: "with --nodes: only these streams, joined by commas"}
 )
 
 // aboutNodes is the fault for an option that says something of the lines of nodes, where

@@ -31,7 +31,7 @@ func TestUsage(t *testing.T) {
 	for _, c := range []struct{ line, stderr string }{
 		// Words that are no command.
 		{"nod show", "walt: unknown command \"nod\"\n  did you mean node show?\n  usage: node show [--all] [--model MODEL] [--state STATE] [--owner USER] [--free] [--names-only] [--json] [SET]\n"},
-		{"lgo", "walt: unknown command \"lgo\"\n  did you mean log?\n  log: show, wait\n"},
+		{"lgo", "walt: unknown command \"lgo\"\n  did you mean log?\n  log: show, wait, mark, marks\n"},
 		{"node rel rpi-1", "walt: unknown command \"node rel\"\n  did you mean node release?\n  usage: node release [--yes] [--no-input] [--names-only] [--json] SET\n"},
 		{"node aquire rpi-1", "walt: unknown command \"node aquire\"\n  did you mean node acquire?\n" + acquire},
 		{"walt node aquire", "walt: unknown command \"node aquire\"\n  did you mean node acquire?\n" + acquire},
