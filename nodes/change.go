@@ -225,6 +225,7 @@ func (c *change) move(d Device, needed bool, why string) error {
 // those anew. It follows the commit at once and does not depend on anybody
 // waiting for it; what an end of the server cuts off, Run finishes.
 func (c *change) restart(ctx context.Context) error {
+	defer c.tieMoved()()
 	for _, m := range c.moved {
 		if c.lab.visitors.Any(string(m.Name)) { // visit looks after those who come later
 			why := changedHands(m.Name)

@@ -395,3 +395,32 @@ func TestTiedHolds(t *testing.T) {
 		stop()
 	})
 }
+
+// slowly are agents whose machines take long to reboot.
+type slowly struct{ liars }
+
+func (slowly) Reboot(context.Context, Name) error {
+	time.Sleep(2 * tieGrace)
+	return nil
+}
+
+// The time that a node is held without a connection does not begin while its restart is waited
+// for, by who acquires it or waited for it.
+func TestTiedWhileItRestarts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol"}, "n1")
+		l.Agents = slowly{}
+		defer l.run(t)()
+		l.Up("n1", "10.0.0.1:22")
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", Only("n1"), Remarks{Tied: true}, consent.Agreement{})))
+		equal(t, "after the restart", l.owners(t, "n1"), "bob")
+		carol := l.wait(t, "carol", Want{Set: Only("n1"), Remarks: Remarks{Tied: true}}, Waiting{})
+		l.Up("n1", "10.0.0.1:22")
+		after(tieGrace)
+		equal(t, "carol gets", carol.gets(t), "n1")
+		equal(t, "after the restart", l.owners(t, "n1"), "carol")
+		after(tieGrace)
+		equal(t, "without a connection", l.owners(t, "n1"), auth.Nobody)
+	})
+}

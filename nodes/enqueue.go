@@ -99,18 +99,19 @@ func (l *Lab) tooMuchToWaitFor(ws []Wish, w *Wish) error {
 			all, words, named = all+1, words+ws[i].words(), named+len(ws[i].Nodes)
 		}
 	}
-	what := ""
+	what, hint := "", "see for what with: node queue"
 	switch most := l.tooManyToTake(); {
 	case all > mostWishes:
 		what = fmt.Sprintf("you wait for %d things already", mostWishes)
 	case words > mostWords:
+		hint = "have a tag stand for them (see: help show device-sets)"
 		what = fmt.Sprintf("the sets of all that you wait for would be of %d words, of which %d are possible", words, mostWords)
 	case named >= most:
 		what = fmt.Sprintf("you would wait for %d nodes by name, of which %d are possible", named, most-1)
 	default:
 		return nil
 	}
-	return fault.New(fault.InUse, "%s; nothing changed", what).WithHint("see for what with: node queue")
+	return fault.New(fault.InUse, "%s; nothing changed", what).WithHint("%s", hint)
 }
 
 // words is of how many words its set is at most.

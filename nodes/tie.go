@@ -111,6 +111,24 @@ func (l *Lab) Tie(channel context.Context, user auth.Name, some []Name) error {
 	return err
 }
 
+// tieMoved has the tied nodes that the change gave to somebody count as connected until it is
+// called back: who waits for their restarts, which may take longer than nodes are held without
+// a connection, ties them then.
+func (c *change) tieMoved() (back func()) {
+	var all []tie
+	for _, m := range c.moved {
+		if m.Device.tied() != nil && !m.Free() {
+			all = append(all, m.tie())
+			c.lab.ties.add(m.tie(), 1, c.lab.Now())
+		}
+	}
+	return func() {
+		for _, k := range all {
+			c.lab.ties.add(k, -1, c.lab.Now())
+		}
+	}
+}
+
 // Untied waits until none of the nodes is the user's any more, and tied; or for the end of
 // ctx, whose error it returns.
 func (l *Lab) Untied(ctx context.Context, user auth.Name, some []Name) error {
