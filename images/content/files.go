@@ -112,6 +112,21 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	return t.entries(i.node), nil
 }
 
+// Reader returns the content of the regular file that the path leads to. It needs no closing:
+// it is readable as long as the tree is in use.
+func (t *Tree) Reader(name string) (io.ReaderAt, error) {
+	i, err := t.find("open", name, true)
+	switch {
+	case err != nil:
+		return nil, err
+	case i.IsDir():
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
+	case !i.Mode().IsRegular():
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errNoContent}
+	}
+	return Inode{t, i.node}, nil
+}
+
 // wholeLimit is how many bytes of a sparse file ReadFile returns at most.
 const wholeLimit = 256 << 20
 

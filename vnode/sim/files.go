@@ -303,6 +303,9 @@ type handle struct {
 	file *file
 	at   int64
 	once bool
+
+	image   io.ReaderAt // its content while that is the image's, of one that is read anywhere
+	appends bool        // it is written at its end, wherever that is asked for
 }
 
 func (h *handle) Read(p []byte) (int, error) {

@@ -37,6 +37,7 @@ type machine struct {
 
 	processes atomic.Int32 // that run beside others
 	pid       atomic.Int32 // of the last process
+	files     atomic.Int32 // that are open over SFTP
 
 	running sync.WaitGroup // connections, and sessions that may survive theirs a little
 	mu      sync.Mutex     // guards what follows
@@ -69,9 +70,10 @@ func (s *Hypervisor) powerOn(ctx context.Context, n nodes.Name, files fs.FS) (*m
 		PublicKeyHandler: func(ctx ssh.Context, key ssh.PublicKey) bool {
 			return ctx.User() == "root" && s.admits(ctx, n, key)
 		},
-		ConnCallback:    m.connect,
-		ChannelHandlers: map[string]ssh.ChannelHandler{"session": channel},
-		Handler:         m.session,
+		ConnCallback:      m.connect,
+		ChannelHandlers:   map[string]ssh.ChannelHandler{"session": channel},
+		Handler:           m.session,
+		SubsystemHandlers: map[string]ssh.SubsystemHandler{"sftp": m.sftp},
 	}
 	return m, nil
 }
@@ -192,7 +194,7 @@ func (r requests) Accept() (gossh.Channel, <-chan *gossh.Request, error) {
 		defer close(some)
 		for req := range all {
 			switch req.Type {
-			case "pty-req", "shell", "exec":
+			case "pty-req", "shell", "exec", "subsystem":
 				some <- req
 			default:
 				// An error means that the connection is gone, which ends all.

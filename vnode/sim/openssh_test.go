@@ -72,12 +72,12 @@ func TestOpenSSH(t *testing.T) {
 		args  []string
 		want  result
 	}{
-		"a command":    {"", []string{"cat", "/etc/release"}, result{"one\n", "", 0}},
-		"a status":     {"", []string{"nope"}, result{"", "sh: nope: command not found\n", 127}},
-		"input":        {"through\n", []string{"cat"}, result{"through\n", "", 0}},
-		"a script":     {"cd /etc\nls\nexit 5\n", []string{"-T"}, result{"release\n", "", 5}},
-		"a terminal":   {"hostname\nexit 4\n", []string{"-tt"}, result{"", "", 4}},
-		"its own sftp": {"", []string{"-s", "sftp"}, result{"", "subsystem request failed on channel 0\r\n", 255}},
+		"a command":   {"", []string{"cat", "/etc/release"}, result{"one\n", "", 0}},
+		"a status":    {"", []string{"nope"}, result{"", "sh: nope: command not found\n", 127}},
+		"input":       {"through\n", []string{"cat"}, result{"through\n", "", 0}},
+		"a script":    {"cd /etc\nls\nexit 5\n", []string{"-T"}, result{"release\n", "", 5}},
+		"a terminal":  {"hostname\nexit 4\n", []string{"-tt"}, result{"", "", 4}},
+		"a subsystem": {"", []string{"-s", "netconf"}, result{"", "subsystem request failed on channel 0\r\n", 255}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := run(try.stdin, try.args...)

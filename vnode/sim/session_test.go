@@ -57,8 +57,8 @@ func TestWhatIsRefused(t *testing.T) {
 	if err := s.Setenv("LANG", "C"); err == nil {
 		t.Error("an environment is kept")
 	}
-	if err := s.RequestSubsystem("sftp"); err == nil {
-		t.Error("sftp is there")
+	if err := s.RequestSubsystem("netconf"); err == nil {
+		t.Error("netconf is there")
 	}
 	if err := s.Run("true"); err != nil {
 		t.Errorf("after all refusals, true: %v", err)
