@@ -34,6 +34,7 @@ import (
 	"walt/nodes"
 	"walt/power"
 	"walt/reach"
+	"walt/reach/files"
 	"walt/sshd"
 	"walt/state/badger"
 	"walt/upgrade"
@@ -147,6 +148,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.doors = reach.New(reach.Config{Enter: s.enter, Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
 	s.ssh, err = sshd.New(sshd.Config{
 		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: typed, Nodes: s.doors, Log: log,
+		Files: sftp{files.Lab{Nodes: s.lab, Images: imageFiles{s.catalog, s.library}}},
 	})
 	if err != nil {
 		return nil, err

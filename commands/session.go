@@ -131,6 +131,10 @@ func shellCommands() []Command {
 		Path: "exit", Also: []string{"quit", "logout"}, Short: "leave the shell, or end the script",
 		Run: func(context.Context, *Call) error { return nil }, // see Leaves
 	}, {
+		Path: "scp", Instead: "scp -O, and scp before OpenSSH 9, speak a protocol that this server does not:\nuse a newer scp without -O, or sftp (see: help show reaching-nodes)",
+	}, {
+		Path: "rsync", Instead: "rsync to a node itself, through this server (see: help show reaching-nodes)",
+	}, {
 		Path: "ls", Instead: "your nodes: node show\nyour images: image show",
 	}, {
 		Path: "status", Instead: "all nodes, with their states: node show --all",

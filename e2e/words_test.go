@@ -121,6 +121,11 @@ var words = map[string]word{
 	"ssh": tell(1, (*story).ssh),
 	// forward USER NODE:PORT: an ssh -W that goes on, over the connection that is shared if one is.
 	"forward": tell(2, (*story).forward),
+	// scp USER ARG..., sftp USER: the clients of OpenSSH; the server is called lab, and sftp gets its
+	// commands as the input. copying is an scp that goes on, see converse.
+	"scp":     tell(1, (*story).scp),
+	"sftp":    tell(1, (*story).sftp),
+	"copying": tell(1, (*story).copying),
 	// recipe USER TOPIC TESTS: the script that begins a topic, for ./run-tests TESTS; it waits
 	// for a second where that says 30 minutes.
 	"recipe": tell(3, (*story).recipe),

@@ -78,6 +78,42 @@ func (s *story) ssh(ts *testscript.TestScript, neg bool, args []string) error {
 	return s.run(ts, neg, s.lab.SSH(args[0], options, command...))
 }
 
+// over returns a program that connects as the user, with the client's options.
+func (s *story) over(program, user string, args ...string) *exec.Cmd {
+	options := s.lab.SSH(user, nil).Args
+	last := len(options) - 1
+	if port := slices.Index(options, "-p"); port >= 0 { // which is something else to these
+		options[port], options[port+1] = "-o", "Port="+options[port+1]
+	}
+	if socket := s.masters[user]; socket != "" {
+		args = append([]string{"-o", "ControlPath=" + socket}, args...)
+	}
+	for i, a := range args {
+		if path, is := strings.CutPrefix(a, "lab:"); is {
+			args[i] = options[last] + ":" + path
+		}
+	}
+	return exec.Command(program, slices.Concat(options[1:last], args)...)
+}
+
+func (s *story) scp(ts *testscript.TestScript, neg bool, args []string) error {
+	client := s.over("scp", args[0], args[1:]...)
+	client.Dir = ts.MkAbs(".")
+	return s.run(ts, neg, client)
+}
+
+func (s *story) copying(ts *testscript.TestScript, _ bool, args []string) error {
+	client := s.over("scp", args[0], args[1:]...)
+	client.Dir = ts.MkAbs(".")
+	return s.talk(args[0], startTerminal, client)
+}
+
+func (s *story) sftp(ts *testscript.TestScript, neg bool, args []string) error {
+	client := s.over("sftp", args[0], append([]string{"-b", "-"}, append(args[1:], "lab:")...)...)
+	client.Dir = ts.MkAbs(".")
+	return s.run(ts, neg, client)
+}
+
 func (s *story) recipe(ts *testscript.TestScript, neg bool, args []string) error {
 	text, err := s.lab.Run("", args[0], "help", "show", args[1])
 	if err != nil {

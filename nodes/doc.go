@@ -89,6 +89,7 @@
 //	session.go     commands and shells of users on nodes
 //	reach.go       nodes reached with the users' own programs: who may, and until when
 //	speaker.go     whose lines they are that a node says, and for whom
+//	files.go       and their files
 //	admitted.go    whose keys nodes let in, and the host keys that they show
 //	ports.go       what package power asks and is asked about switch ports
 //	show.go        which devices are to be shown

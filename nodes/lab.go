@@ -65,6 +65,7 @@ type Lab struct {
 	entrance    entrance
 	unnoted     unnoted
 	visitors    remote.Visitors
+	files       remote.Files
 	guests      remote.Visitors // those of them who reach a node since its owner shares it
 	offers      offers
 	heard       heard

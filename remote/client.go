@@ -53,13 +53,18 @@ func Run(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.Publ
 }
 
 // dial logs in as root.
-func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.PublicKey, r *relay) (_ *ssh.Client, err error) {
+func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.PublicKey, r *relay) (*ssh.Client, error) {
 	connecting, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	conn, err := d(connecting, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
+	return login(ctx, relayed{conn, r}, addr, key, host)
+}
+
+// login logs in as root over conn, which it closes when it fails.
+func login(ctx context.Context, conn net.Conn, addr string, key ssh.Signer, host ssh.PublicKey) (*ssh.Client, error) {
 	ctx, late := context.WithTimeoutCause(ctx, loginLimit, fmt.Errorf("it accepts no login within %v", loginLimit))
 	defer late()
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // also in the middle of the handshake
@@ -79,7 +84,7 @@ func dial(ctx context.Context, d Dial, addr string, key ssh.Signer, host ssh.Pub
 			return nil
 		}
 	}
-	c, channels, requests, err := ssh.NewClientConn(relayed{conn, r}, addr, config)
+	c, channels, requests, err := ssh.NewClientConn(conn, addr, config)
 	if err != nil {
 		conn.Close()
 		if ctx.Err() != nil { // what was closed says little

@@ -71,23 +71,27 @@ func (x *session) answer(r *gossh.Request) {
 	case "eow@openssh.com": // nobody reads the output any more (OpenSSH's PROTOCOL, section 2.1)
 		x.out.unread.Store(true)
 		x.cancel(errGone)
-	case "shell", "exec":
+	case "shell", "exec", "subsystem":
 		if x.started.Load() || !x.srv.addSession(x) {
 			break
 		}
 		var exec struct{ Line string }
-		if r.Type == "exec" && gossh.Unmarshal(r.Payload, &exec) != nil {
+		x.sftp = r.Type == "subsystem"
+		bad := r.Type != "shell" && gossh.Unmarshal(r.Payload, &exec) != nil
+		if bad || x.sftp && (exec.Line != "sftp" || x.tty != nil) {
 			x.srv.removeSession(x)
 			break
 		}
 		x.conn.ackAtOnce.Store(false)
-		x.line = exec.Line
+		if !x.sftp {
+			x.line = exec.Line
+		}
 		x.started.Store(true)
 		_ = r.Reply(true, nil)
 		go x.run() // ends with the command, which ends with the channel
 		return
 	}
-	// Neither subsystems (sftp) nor agent, X11, or what is unknown.
+	// Neither other subsystems nor agent, X11, or what is unknown.
 	_ = r.Reply(granted, nil)
 }
 

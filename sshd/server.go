@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -46,6 +47,13 @@ type Runner interface {
 	Notices(ctx context.Context, s *commands.Session, show func(text string)) error
 }
 
+// Files serves SFTP.
+type Files interface {
+	// Serve answers a client of the user until what it sends ends. It does nothing more when ctx
+	// ends, and then in and out end as well. tell gets sentences for the user, of several goroutines.
+	Serve(ctx context.Context, user auth.Name, in io.Reader, out io.Writer, tell func(error)) error
+}
+
 // History keeps what users typed into their shells, the oldest line first.
 type History interface {
 	Lines(ctx context.Context, user auth.Name) ([]string, error)
@@ -66,6 +74,7 @@ type Config struct {
 	Runner   Runner
 	History  History
 	Nodes    Nodes
+	Files    Files
 	Log      *slog.Logger
 }
 
@@ -75,6 +84,7 @@ type Server struct {
 	runner  Runner
 	history History
 	nodes   Nodes
+	sftp    Files
 	log     *slog.Logger
 
 	ssh       *ssh.Server
@@ -121,6 +131,7 @@ func New(c Config) (*Server, error) {
 		runner:      c.Runner,
 		history:     c.History,
 		nodes:       c.Nodes,
+		sftp:        c.Files,
 		log:         c.Log,
 		rateLimit:   newRateLimit(time.Now),
 		backlog:     newBacklog(),

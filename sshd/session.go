@@ -41,6 +41,7 @@ type session struct {
 	denied  bool           // the client asked for a terminal that its key does not permit
 	started atomic.Bool    // that the client asked for a command or shell
 	line    string         // the command, "" for a shell or a script
+	sftp    bool           // the client asked for the subsystem of that name instead
 	zone    *time.Location // of the client's clock, as it told; nil: it did not
 
 	base  commands.Session
@@ -96,6 +97,8 @@ func (x *session) dispatch() (status int) {
 	case x.conn.refusal != "":
 		x.srv.runner.Tell(&x.base, "walt: "+x.conn.refusal+"\n")
 		return commands.StatusInUse
+	case x.sftp:
+		return x.serveFiles()
 	case line != "":
 		if !x.login.Restricted { // nobody reads what a CI runner is told
 			x.srv.runner.Welcome(x.ctx, &x.base)
@@ -144,6 +147,26 @@ func (x *session) farewell() (status int) {
 
 // runLine runs one command line and returns its status.
 func (x *session) runLine(line string) (status int) {
+	return x.work(func(ctx context.Context, cancel context.CancelFunc) int {
+		s := x.base
+		switch {
+		case x.tty != nil:
+			x.tty.attach(cancel)
+			s.In, s.Ask = &ttyInput{tty: x.tty, ctx: ctx}, x.unlessStopping(x.tty.ask)
+		case x.command() != "":
+			s.In, s.Ask = x.input, x.unlessStopping(x.ask)
+		default:
+			s.In, s.Ask = strings.NewReader(""), x.askNobody
+		}
+		status := x.srv.runner.Run(ctx, &s, line)
+		x.told = x.ctx.Err() != nil
+		return status
+	})
+}
+
+// work does what is not interrupted when the server begins to stop, and returns its status:
+// a command line, or the subsystem.
+func (x *session) work(do func(ctx context.Context, cancel context.CancelFunc) int) (status int) {
 	ctx, cancel := context.WithCancel(x.ctx)
 	defer cancel()
 	if !x.beginLine(cancel) {
@@ -152,24 +175,11 @@ func (x *session) runLine(line string) (status int) {
 	defer x.endLine()
 	ended := make(chan struct{})
 	defer close(ended)
-	// Both end with the command.
+	// Both end with the work.
 	defer context.AfterFunc(ctx, func() { x.forceEnd(ended) })()
 	defer time.AfterFunc(x.srv.keepAlive, func() { x.srv.watch(x.peer, x.login.User, x.conn, ended) }).Stop()
 	defer x.recoverPanic(&status)
-
-	s := x.base
-	switch {
-	case x.tty != nil:
-		x.tty.attach(cancel)
-		s.In, s.Ask = &ttyInput{tty: x.tty, ctx: ctx}, x.unlessStopping(x.tty.ask)
-	case x.command() != "":
-		s.In, s.Ask = x.input, x.unlessStopping(x.ask)
-	default:
-		s.In, s.Ask = strings.NewReader(""), x.askNobody
-	}
-	status = x.srv.runner.Run(ctx, &s, line)
-	x.told = x.ctx.Err() != nil
-	return status
+	return do(ctx, cancel)
 }
 
 // beginLine notes that a command runs, unless the session is to end.

@@ -23,6 +23,7 @@ import (
 
 	"walt/auth"
 	"walt/commands"
+	"walt/fault"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -80,7 +81,7 @@ func serveLab(t testing.TB, listener net.Listener, connect func() (net.Conn, err
 	}
 	s, err := New(Config{
 		HostKeys: []gossh.Signer{newKey(t)},
-		Users:    l.users, Runner: l.run, History: l.hist, Nodes: &fakeNodes{booted: make(chan struct{})},
+		Users:    l.users, Runner: l.run, History: l.hist, Nodes: &fakeNodes{booted: make(chan struct{})}, Files: fakeFiles{},
 		Log: slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -102,6 +103,20 @@ func serveLab(t testing.TB, listener net.Listener, connect func() (net.Conn, err
 		}
 	})
 	return l
+}
+
+// fakeFiles answers with what it is sent, and tells something.
+type fakeFiles struct{}
+
+func (fakeFiles) Serve(_ context.Context, user auth.Name, in io.Reader, out io.Writer, tell func(error)) error {
+	for range 3 {
+		tell(fault.Failedf("files are told beside"))
+	}
+	if _, err := fmt.Fprintf(out, "%s: ", user); err != nil {
+		return err
+	}
+	_, err := io.Copy(out, in)
+	return err
 }
 
 func newKey(t testing.TB) gossh.Signer {

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"walt/auth"
+	"walt/consent"
+	"walt/images"
+	"walt/reach/files"
+)
+
+// imageFiles finds the files of images of a user.
+type imageFiles struct {
+	catalog *images.Catalog
+	library *images.Library
+}
+
+func (f imageFiles) Tree(ctx context.Context, user auth.Name, name string) (files.Tree, error) {
+	if _, err := f.catalog.Seed(ctx, user); err != nil {
+		return nil, err
+	}
+	img, err := f.catalog.Own(ctx, user, name)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := f.library.Files(ctx, img.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return tree.(files.Tree), nil // as its documentation says
+}
+
+func (f imageFiles) Images(ctx context.Context, user auth.Name) (names []string, err error) {
+	mine, _, err := f.catalog.WorkingSet(ctx, user)
+	for _, img := range mine {
+		names = append(names, img.Ref.Short())
+	}
+	return names, err
+}
+
+// sftp serves what users reach of files.
+type sftp struct{ files.Lab }
+
+func (f sftp) Serve(ctx context.Context, user auth.Name, in io.Reader, out io.Writer, tell func(error)) error {
+	return files.Serve(ctx, f.For(user, consent.Agreement{}), in, out, tell)
+}

@@ -1,0 +1,110 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/pkg/sftp"
+
+	"walt/fault"
+)
+
+// Tree is the files of an image. Its links lead to nowhere outside of it.
+type Tree interface {
+	fs.ReadDirFS
+	fs.ReadLinkFS
+	fs.StatFS
+	// Reader returns the content of the regular file that a path leads to.
+	Reader(name string) (io.ReaderAt, error)
+}
+
+// openTree serves a tree, as the server of a node serves its files.
+func openTree(ctx context.Context, t Tree) Folder {
+	ours, theirs := net.Pipe()
+	handlers := sftp.Handlers{FileGet: treeHandlers{t}, FilePut: treeHandlers{t}, FileCmd: treeHandlers{t}, FileList: treeHandlers{t}}
+	server := sftp.NewRequestServer(theirs, handlers, sftp.WithRSMaxTxPacket(mostData))
+	go server.Serve()                                   // ends when ours is closed
+	go ours.Write(begins)                               // ends with that, or when the server reads it
+	context.AfterFunc(ctx, func() { _ = ours.Close() }) // ctx ends with its session
+	return Folder{ReadWriteCloser: ours, ReadOnly: errReadOnly}
+}
+
+// begins is the packet with which a client begins.
+var begins = []byte{0, 0, 0, 5, typeInit, 0, 0, 0, version}
+
+var errReadOnly = errors.Join(fault.Failedf("images cannot be changed here").
+	WithHint("change the files on a node that boots a clone of it, or make another (see: help show making-images)"), ErrDenied)
+
+// treeHandlers answer with the library's words what is asked about a tree.
+type treeHandlers struct{ Tree }
+
+// inside is a path as trees take it.
+func inside(name string) string {
+	if name = strings.TrimPrefix(path.Clean("/"+name), "/"); name == "" {
+		return "."
+	}
+	return name
+}
+
+func (t treeHandlers) Fileread(r *sftp.Request) (io.ReaderAt, error) {
+	return t.Reader(inside(r.Filepath))
+}
+
+func (t treeHandlers) Filewrite(*sftp.Request) (io.WriterAt, error) { return nil, os.ErrPermission }
+
+func (t treeHandlers) Filecmd(*sftp.Request) error { return os.ErrPermission }
+
+func (t treeHandlers) Readlink(name string) (string, error) { return t.ReadLink(inside(name)) }
+
+func (t treeHandlers) Lstat(r *sftp.Request) (sftp.ListerAt, error) {
+	info, err := t.Tree.Lstat(inside(r.Filepath))
+	return list{info}, err
+}
+
+func (t treeHandlers) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
+	name := inside(r.Filepath)
+	if r.Method != "List" {
+		info, err := t.Stat(name)
+		return list{info}, err
+	}
+	entries, err := t.ReadDir(name)
+	return directory(entries), err
+}
+
+// list is files that are listed.
+type list []fs.FileInfo
+
+func (l list) ListAt(into []os.FileInfo, at int64) (int, error) {
+	if at >= int64(len(l)) {
+		return 0, io.EOF
+	}
+	n := copy(into, l[at:])
+	if n < len(into) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// directory is what is in one, of which is looked up what is told.
+type directory []fs.DirEntry
+
+func (d directory) ListAt(into []os.FileInfo, at int64) (int, error) {
+	n := 0
+	for ; n < len(into) && at+int64(n) < int64(len(d)); n++ {
+		info, err := d[at+int64(n)].Info()
+		if err != nil {
+			return n, err
+		}
+		into[n] = info
+	}
+	if n < len(into) {
+		return n, io.EOF
+	}
+	return n, nil
+}
