@@ -15,11 +15,11 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "consent", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodelogs", "nodelogs/intake", "nodes", "pause", "power", "reach", "reach/files", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "consent", "console", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodelogs", "nodelogs/intake", "nodes", "pause", "power", "reach", "reach/files", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
-	"commands":       {"api", "auth", "consent", "ethernet", "fault", "history", "images", "journal", "nodelogs", "nodes", "remote"},
+	"commands":       {"api", "auth", "consent", "console", "ethernet", "fault", "history", "images", "journal", "nodelogs", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "history", "images", "journal", "nodes", "power"},
-	"nodes":          {"auth", "consent", "ethernet", "fault", "history", "images", "journal", "pause", "power", "remote", "state"},
+	"nodes":          {"auth", "consent", "console", "ethernet", "fault", "history", "images", "journal", "pause", "power", "remote", "state"},
 	"reach":          {"auth", "fault", "journal", "nodes", "state"},
 	"images":         {"auth", "consent", "fault", "images/content", "images/source", "journal", "pause", "state"},
 	"images/content": {"fault", "images/flight"},
@@ -34,7 +34,7 @@ var imports = map[string][]string{
 	"vnode/bridge":   {"ethernet", "fault"},
 	"names":          {},
 	"crowd":          {},
-	"vnode/qemu":     {"ethernet", "fault", "netboot", "nodes", "pause", "vnode/bridge", "vnode/lan"},
+	"vnode/qemu":     {"console", "ethernet", "fault", "netboot", "nodes", "pause", "vnode/bridge", "vnode/lan"},
 	"netboot":        {"ethernet", "fault", "images", "images/content", "images/flight", "netboot/dhcp", "netboot/initrd", "netboot/instructions", "netboot/nfs", "nodes", "pause", "state"},
 	"netboot/boards": {"crowd", "ethernet", "fault", "images", "images/content", "names", "netboot", "netboot/dhcp", "netboot/sntp", "netboot/tftp", "nodes", "pause", "state"},
 	"netboot/dhcp":   {"ethernet"},
@@ -46,6 +46,7 @@ var imports = map[string][]string{
 	"demo":           {"auth", "config", "consent", "ethernet", "fault", "images", "nodes"},
 	"hostkeys":       {"fault"},
 	"backup":         {"fault"},
+	"console":        {"ethernet", "fault", "pause"},
 	"power":          {"ethernet", "fault", "journal", "pause", "power/snmp", "state"},
 	"power/snmp":     {"fault", "pause"},
 	"config":         {"fault", "images"},

@@ -47,7 +47,7 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey, hostCA ssh.S
 		return g.Wait()
 	})
 	s.qemu, err = qemu.New(qemu.Config{
-		Dir: machinesDir(c.Data), Program: c.Virtual.QEMU, Lab: s.lab, Boots: s.netboot, Network: s.networkOf(c), Log: s.log,
+		Dir: machinesDir(c.Data), Program: c.Virtual.QEMU, Lab: s.lab, Boots: s.netboot, Network: s.networkOf(c), Lines: s.consoles, Log: s.log,
 	})
 	return err
 }

@@ -22,6 +22,7 @@ import (
 	"walt/commands"
 	"walt/config"
 	"walt/consent"
+	"walt/console"
 	"walt/fault"
 	"walt/history"
 	"walt/hostkeys"
@@ -50,27 +51,29 @@ const findLimit = 5 * time.Second
 
 // server is all parts of a running waltd.
 type server struct {
-	data    string // directory of all that there is
-	log     *slog.Logger
-	store   *badger.Store
-	journal *journal.Journal
-	users   *auth.Users
-	library *images.Library
-	catalog *images.Catalog
-	ports   *power.Ports
-	lab     *nodes.Lab
-	sim     *sim.Hypervisor
-	network *network
-	netboot *netboot.Server
-	boards  *boards.Server
-	qemu    *qemu.Hypervisor
-	doors   *reach.Doors
-	lines   *nodelogs.Store
-	intake  *intake.Server
-	ssh     *sshd.Server
-	virtual config.Virtual         // as it is in force
-	segment config.Network         // the same, from the start on
-	unread  atomic.Pointer[string] // what is wrong with the configuration that was last read
+	data     string // directory of all that there is
+	log      *slog.Logger
+	store    *badger.Store
+	journal  *journal.Journal
+	users    *auth.Users
+	library  *images.Library
+	catalog  *images.Catalog
+	ports    *power.Ports
+	lab      *nodes.Lab
+	consoles *console.Lines
+	sim      *sim.Hypervisor
+	network  *network
+	netboot  *netboot.Server
+	boards   *boards.Server
+	qemu     *qemu.Hypervisor
+	doors    *reach.Doors
+	lines    *nodelogs.Store
+	intake   *intake.Server
+	ssh      *sshd.Server
+	virtual  config.Virtual           // as it is in force
+	segment  config.Network           // the same, from the start on
+	services atomic.Pointer[[]string] // URLs of what the server itself uses
+	unread   atomic.Pointer[string]   // what is wrong with the configuration that was last read
 
 	telling  sync.Mutex // of telling systemd how it is, so that the last word is how it is now
 	ready    bool       // logins are accepted; telling guards it
@@ -124,10 +127,12 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Store: s.store, Journal: s.journal, Content: s.library, Log: log, Now: time.Now,
 	})
 	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
+	s.consoles = console.New(console.Config{Dir: filepath.Join(c.Data, "consoles"), Refuse: s.noSerialLine, Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Users: s.users, Images: s.catalog, Ports: s.ports, Key: nodeKey,
-		IP: listenIP(s.listener.Addr()), Platforms: s.library.Runs, Creates: s.creates(c.Virtual.Kind), Dial: s.dial, Own: s.owns, Log: log, Now: time.Now,
+		IP: listenIP(s.listener.Addr()), Platforms: s.library.Runs, Creates: s.creates(c.Virtual.Kind), Dial: s.dial, Own: s.owns, Lines: s.consoles, Log: log, Now: time.Now,
 	})
+	s.consoles.Term = s.lab.Term
 	s.catalog.Nodes, s.ports.Devices, s.library.Present = s.lab, s.lab, s.lab.Models
 	s.lines = nodelogs.Open(filepath.Join(c.Data, "nodelogs"), log, time.Now)
 	s.intake = intake.New(speakers{s}, s.lines, log)
@@ -160,7 +165,9 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 // at each SIGHUP: it is set here and nowhere else.
 func (s *server) apply(c config.Config) error {
 	var rs []images.Registry
+	services := []string{c.Docker.Host}
 	for _, r := range c.Registries {
+		services = append(services, r.URL)
 		rs = append(rs, images.Registry{Label: r.Label, URL: r.URL, Username: r.Username, Password: r.Password, CA: r.CA, Accounts: r.Accounts, SearchURL: r.SearchURL})
 	}
 	if err := s.library.SetRegistries(rs); err != nil {
@@ -169,6 +176,7 @@ func (s *server) apply(c config.Config) error {
 	if err := s.library.SetDocker(c.Docker.Host); err != nil {
 		return err
 	}
+	s.services.Store(&services)
 	models, boots := map[images.Model]string{}, map[images.Model]netboot.ModelBoot{}
 	for _, m := range c.Models {
 		boots[images.Model(m.Name)] = netboot.ModelBoot{Args: m.Args, Console: m.Console}
@@ -309,6 +317,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 func (s *server) close() error {
 	s.sim.Close()
 	s.qemu.Close()
+	s.consoles.Close()
 	s.network.close()
 	s.listener.Close()
 	return s.store.Close()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"walt/auth"
+	"walt/console"
 	"walt/history"
 	"walt/images"
 	"walt/journal"
@@ -72,10 +73,13 @@ func newTestLab(t *testing.T) *testLab {
 		Store: store, Journal: lab.journal, Log: log, Now: lab.now,
 		Dial: func(snmp.Switch) (power.Agent, error) { return &lab.outlets, nil },
 	})
+	lines := console.New(console.Config{Dir: t.TempDir(), Log: log, Now: lab.now})
+	t.Cleanup(lines.Close)
 	lab.nodes = nodes.New(nodes.Config{
 		Store: store, Journal: lab.journal, Users: lab.users, Images: catalog, Ports: ports, Key: signer("lab"), IP: "192.0.2.1",
-		Log: log, Now: lab.now,
+		Lines: lines, Log: log, Now: lab.now,
 	})
+	lines.Term = lab.nodes.Term
 	catalog.Nodes, ports.Devices = lab.nodes, lab.nodes
 	lab.rack = &rack{lab: lab.nodes}
 	lab.nodes.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: lab.rack}

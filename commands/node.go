@@ -12,7 +12,7 @@ var (
 
 // nodeCommands is all that users can do with nodes. What each does is in a file
 // named after that: node_show.go, node_ownership.go (acquire, release, boot, create),
-// node_reboot.go (and wait), node_power.go (off, on), node_retired.go (and return), node_run.go (and shell), node_ping.go (and blink).
+// node_reboot.go (and wait), node_power.go (off, on), node_retired.go (and return), node_run.go (and shell), node_console.go, node_ping.go (and blink).
 func nodeCommands() []Command {
 	nodeArg := Arg{Name: "NODE", Complete: completeNode}
 	confirms := []Flag{yesFlag, noInputFlag}
@@ -195,6 +195,19 @@ the status is the highest. Options go before SET.`,
 	}, {
 		Path: "node shell", Short: "open a shell on a node", Args: []Arg{nodeArg}, Flags: confirms,
 		Run: nodeShell,
+	}, {
+		Path: "node console", Short: "sit at the console of a node, also while it boots", Topic: "reaching-nodes",
+		Long: `Shows what the node writes on its serial line, beginning with the last 64 KiB,
+and has it read what you type, until you leave with Ctrl-]. It goes on while the
+node is off or boots, and ends when the node changes hands. One user writes,
+others read; once that one has left, the next who types does. Without a
+terminal, standard input goes to the node, and its end ends the command.`,
+		Args: []Arg{nodeArg},
+		Flags: append([]Flag{
+			{Name: "read-only", Usage: "only read: what you type goes nowhere, Ctrl-C leaves"},
+			{Name: "history", Usage: "print all that is kept since the node is whose it is"},
+		}, confirms...),
+		Run: nodeConsole,
 	}, {
 		Path: "node config", Short: "show or change settings of nodes", Topic: "power",
 		Long: `Shows the settings of the nodes, all or those that are named, or gives them the

@@ -38,6 +38,7 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		add("written", fmt.Sprintf("%s of %s", size(d.Written), size(d.Room)))
 	}
 	add("reason", d.Why)
+	add("serial", c.serial(*d.Device))
 	add("tags", strings.Join(d.Tags(), ", "))
 	add("retired", c.retired(d.Retired()))
 	if until := d.Remarks().Until; !until.IsZero() {
@@ -64,6 +65,18 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		}
 	})
 	return nil
+}
+
+// serial tells where the serial line of a board is, and whether it is connected.
+func (c *Call) serial(d nodes.Device) string {
+	at, why := c.Lab.SerialState(d)
+	switch {
+	case at == "":
+		return ""
+	case why != "":
+		return at + " (not connected: " + why + ")"
+	}
+	return at + " (connected)"
 }
 
 // asks tells who would like to have a node, as in `carol (2 minutes ago): "for a demo"`.

@@ -57,7 +57,7 @@ func (l *Lab) Blink(ctx context.Context, user auth.Name, n DeviceStatus, d time.
 		return err
 	}
 	v := &Visit{lab: l, node: n}
-	if err := l.announce(ctx, user, []*Visit{v}, "blink "+d.String()); err != nil {
+	if err := l.announce(ctx, user, []*Visit{v}, ran(user, "blink "+d.String())); err != nil {
 		return err
 	}
 	return v.err

@@ -42,9 +42,13 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 	if err := l.learnPorts(ctx, user, set, nodesOnly, want); err != nil {
 		return nil, err
 	}
+	var configured []Name
 	c, err := l.commit(ctx, user.Actor(), given, func(c *change) error {
 		tx := c.tx
-		done = nil
+		done, configured = nil, nil
+		if err := mayAssign(tx, user, want); err != nil {
+			return err
+		}
 		ds, err := set.expand(l.stored(ctx, tx), user, scopeOf(nodesOnly))
 		if err != nil {
 			return err
@@ -87,12 +91,15 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 			if err := c.remodel(ds[i], s.Device); err != nil {
 				return err
 			}
-			done = append(done, s.Device.Name)
+			done, configured = append(done, s.Device.Name), append(configured, s.Device.Name)
 			c.fitting.add(tx, &c.told)
 		}
 		return nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := l.connectSerial(ctx, configured...); err != nil {
 		return nil, err
 	}
 	return done, c.restart(ctx)

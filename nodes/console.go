@@ -23,12 +23,16 @@ const (
 	consoleLine  = 200 // characters of each
 )
 
-// lastWritten returns the last lines of the console of a node, in plain text.
-func (l *Lab) lastWritten(d Device) []string {
+// lastWritten returns the last lines of the console of a node, in plain text, and whose they
+// are: of a machine the owner's of the image that it booted, of a board the node's.
+func (l *Lab) lastWritten(d Device) (lines []string, of auth.Name) {
 	if host, has := l.Hosts[d.Host].(Speaker); has {
-		return lastLines(host.Console(d.Name))
+		return lastLines(host.Console(d.Name)), d.Booted.User
 	}
-	return nil
+	if l.Lines == nil || d.Virtual() || d.Settings().Serial == "" {
+		return nil, d.Booted.User
+	}
+	return lastLines(l.Lines.Of(d.MAC).Last(d.term())), d.Owner()
 }
 
 // reads reports whether a user who is no administrator may see what a node wrote that
@@ -49,9 +53,10 @@ func Readable(e journal.Event, user auth.User) journal.Event {
 // giveUp is the event that a node does not come up, with the last that it wrote. The
 // device is read in the transaction that records it: it wrote that in this very boot.
 func (l *Lab) giveUp(d Device, at Step, detail string) journal.Event {
+	lines, of := l.lastWritten(d)
 	return journal.Event{
 		Type: journal.Power, Actor: journal.Server, Node: string(d.Name), Detail: detail, Step: at.Word(),
-		Lines: l.lastWritten(d), Reader: string(d.Booted.User),
+		Lines: lines, Reader: string(of),
 	}
 }
 

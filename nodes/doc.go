@@ -87,6 +87,8 @@
 //	               starts the others, a few at a time
 //	wait.go        waiting until nodes are up, and waking those that save power
 //	session.go     commands and shells of users on nodes
+//	serial.go      consoles: who may sit at one, in whose term a node writes, and where
+//	               the serial lines of boards are
 //	reach.go       nodes reached with the users' own programs: who may, and until when
 //	speaker.go     whose lines they are that a node says, and for whom
 //	files.go       and their files

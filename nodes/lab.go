@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"walt/auth"
+	"walt/console"
 	"walt/images"
 	"walt/journal"
 	"walt/power"
@@ -46,6 +47,8 @@ type Config struct {
 	// Own reports whether an address is the server's own on a network that Dial reaches, but
 	// for those of the host; nil: there is none.
 	Own func(netip.Addr) bool
+	// Lines are the serial lines of nodes, whose Term is that of this lab; nil: no node has a console.
+	Lines *console.Lines
 	// OnTroubles is called when Troubles returns something else; may be set as Hosts are.
 	OnTroubles func()
 	Log        *slog.Logger
@@ -78,6 +81,7 @@ type Lab struct {
 	seen        sync.Once     // of closing it
 	waiters     *waiters
 	patienceSet atomic.Int64   // see SetPatience
+	wiring      sync.Mutex     // held while serial lines of boards are connected
 	works       sync.WaitGroup // what goes on though nobody waits for it, each for a limited time
 }
 
@@ -139,6 +143,9 @@ func (l *Lab) Run(ctx context.Context) error {
 		}
 	}
 	l.queue(machines)
+	if err := l.connectSerials(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
 	if err := l.recallAddresses(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}

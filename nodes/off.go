@@ -240,7 +240,9 @@ func (l *Lab) Switch(ctx context.Context, mac ethernet.MAC, on bool) error {
 		return fault.Failedf("this server does not run %s nodes", d.Host)
 	}
 	defer l.status.expect(d.Name, causeOf(why))()
-	l.visitors.Evict(string(d.Name), "", fault.Failedf("%s was switched off", d.Name))
+	if end := l.visitors.Present(string(d.Name)); end != nil {
+		end(fault.Failedf("%s was switched off", d.Name))
+	}
 	l.status.change(d.Name, func(s *Status) { s.due = false }) // it does not start
 	host.Stop(d.Name)
 	return nil

@@ -23,6 +23,7 @@ type Way struct {
 
 	lab   *Lab
 	ctx   context.Context
+	come  func(*remote.Visitors, context.Context, string, auth.Name) (context.Context, func())
 	leave []func()
 }
 
@@ -43,27 +44,34 @@ func (l *Lab) Reach(ctx context.Context, user auth.Name, n Name, given consent.A
 			return nil, err
 		}
 	}
-	w := &Way{lab: l}
-	w.ctx = w.enter(ctx, &l.visitors, n, user)
-	if d.contested(user) && d.sharedWith(user) {
-		w.ctx = w.enter(w.ctx, &l.guests, n, user)
+	w := &Way{lab: l, come: (*remote.Visitors).Enter}
+	if err := w.begin(ctx, user, d, given, func() error { return cannotVisit(w.Node) }); err != nil {
+		return nil, err
 	}
-	w.Node, err = l.stillReachable(ctx, user, d, given)
+	return w, nil
+}
+
+// begin begins the stay at a node that is as d says, and which may has nothing against.
+func (w *Way) begin(ctx context.Context, user auth.Name, d Device, given consent.Agreement, may func() error) (err error) {
+	w.ctx = w.enter(ctx, &w.lab.visitors, d.Name, user)
+	if d.contested(user) && d.sharedWith(user) {
+		w.ctx = w.enter(w.ctx, &w.lab.guests, d.Name, user)
+	}
+	w.Node, err = w.lab.stillReachable(ctx, user, d, given)
 	if err == nil {
-		err = cannotVisit(w.Node)
+		err = may()
 	}
 	if w.ctx.Err() != nil {
 		err = context.Cause(w.ctx)
 	}
 	if err != nil {
 		w.end()
-		return nil, err
 	}
-	return w, nil
+	return err
 }
 
 func (w *Way) enter(ctx context.Context, at *remote.Visitors, n Name, user auth.Name) context.Context {
-	ctx, leave := at.Enter(ctx, string(n), user)
+	ctx, leave := w.come(at, ctx, string(n), user)
 	w.leave = append(w.leave, leave)
 	return ctx
 }

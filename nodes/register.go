@@ -212,6 +212,7 @@ func (l *Lab) drop(ctx context.Context, user auth.Name, which func(state.Reader)
 	}
 	for _, d := range gone {
 		l.unplug(d, fault.Failedf("%s was removed", d.Name))
+		l.forgetLine(d)
 		if !d.Virtual() && l.Agents != nil {
 			l.Agents.Gone(d.MAC)
 		}

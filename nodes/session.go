@@ -37,7 +37,7 @@ func (l *Lab) Visits(ctx context.Context, user auth.Name, ns []DeviceStatus, sho
 		v.ctx, v.leave = l.visitors.Enter(ctx, string(n.Name), user)
 		begin = append(begin, v)
 	}
-	if err := l.announce(ctx, user, begin, shown); err != nil {
+	if err := l.announce(ctx, user, begin, ran(user, shown)); err != nil {
 		for _, v := range begin {
 			v.err = err
 		}
@@ -112,19 +112,30 @@ func (l *Lab) left(ctx context.Context, n DeviceStatus) {
 	l.unnoted.because(l.Log, err, "note the use of a node", n.Name)
 }
 
+// deed is what the log and the owners of nodes are told that a user did there.
+type deed struct {
+	detail string
+	words  journal.Notice
+}
+
+// ran is the deed of a session: a command, "" for a shell.
+func ran(user auth.Name, command string) deed {
+	if command == "" {
+		return deed{"opened a shell", journal.Notice{One: string(user) + " opened a shell on your node %s", Several: string(user) + " opened a shell on %s"}}
+	}
+	command = shorten(command)
+	literal := strings.ReplaceAll(command, "%", "%%")
+	return deed{"ran a command: " + command, journal.Notice{
+		One: string(user) + " ran a command on your node %s: " + literal, Several: string(user) + " ran a command, " + literal + ", on %s",
+	}}
+}
+
 // announce checks that the nodes did not change hands before their sessions were noted:
 // from then on, the change ends them. It tells of sessions on nodes of others.
-func (l *Lab) announce(ctx context.Context, user auth.Name, visits []*Visit, command string) error {
+func (l *Lab) announce(ctx context.Context, user auth.Name, visits []*Visit, what deed) error {
 	others, err := state.Read(ctx, l.Store, func(r state.Reader) ([]Device, error) { return contested(r, user, visits) })
 	if err != nil || len(others) == 0 {
 		return err
-	}
-	detail, words := "opened a shell", journal.Notice{One: string(user) + " opened a shell on your node %s", Several: string(user) + " opened a shell on %s"}
-	if command != "" {
-		command = shorten(command)
-		literal := strings.ReplaceAll(command, "%", "%%")
-		detail = "ran a command: " + command
-		words = journal.Notice{One: string(user) + " ran a command on your node %s: " + literal, Several: string(user) + " ran a command, " + literal + ", on %s"}
 	}
 	_, err = l.Store.Update(ctx, func(tx state.Tx) error {
 		others, err := contested(tx, user, visits)
@@ -133,9 +144,9 @@ func (l *Lab) announce(ctx context.Context, user auth.Name, visits []*Visit, com
 		}
 		var told journal.Bundle
 		for _, d := range others {
-			told.Record(journal.Event{Type: journal.Visit, Actor: journal.Actor(user), Node: string(d.Name), From: string(d.Owner()), Detail: detail})
+			told.Record(journal.Event{Type: journal.Visit, Actor: journal.Actor(user), Node: string(d.Name), From: string(d.Owner()), Detail: what.detail})
 			if !d.sharedWith(user) {
-				told.Tell(string(d.Owner()), string(d.Name), words)
+				told.Tell(string(d.Owner()), string(d.Name), what.words)
 			}
 		}
 		return l.Journal.Write(tx, told)

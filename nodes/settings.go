@@ -26,6 +26,9 @@ type Settings struct {
 	// Console is that of the kernels of boards and PCs; "" where that is known.
 	Console string `json:"console,omitempty"`
 
+	// Serial is where the serial line of a board is, see console.Target; "" for nowhere.
+	Serial string `json:"serial,omitempty"`
+
 	// Of virtual nodes.
 	BootDelay time.Duration `json:"boot_delay,omitzero"`
 	RAM       int           `json:"ram,omitzero"` // MiB; it and Cores are for machines, simulated nodes ignore them
@@ -278,6 +281,7 @@ var boardSettings = []power.Setting[Settings]{
 			return err
 		},
 	},
+	serialSetting,
 }
 
 var virtualSettings = []power.Setting[Settings]{

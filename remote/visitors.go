@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 
@@ -17,15 +16,25 @@ type Visitors struct {
 }
 
 type visitor struct {
-	user auth.Name
-	end  context.CancelCauseFunc
+	user    auth.Name
+	end     context.CancelCauseFunc
+	remains bool // see Remain
 }
 
 // Enter notes that the user is on the node until leave is called. The context
 // ends with the cause of Evict when somebody else gets the node before.
 func (v *Visitors) Enter(ctx context.Context, node string, user auth.Name) (_ context.Context, leave func()) {
+	return v.enter(ctx, node, &visitor{user: user})
+}
+
+// Remain is Enter for one who is there also while the node is down.
+func (v *Visitors) Remain(ctx context.Context, node string, user auth.Name) (_ context.Context, leave func()) {
+	return v.enter(ctx, node, &visitor{user: user, remains: true})
+}
+
+func (v *Visitors) enter(ctx context.Context, node string, me *visitor) (_ context.Context, leave func()) {
 	ctx, end := context.WithCancelCause(ctx)
-	me := &visitor{user, end}
+	me.end = end
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.on == nil {
@@ -64,12 +73,17 @@ func (v *Visitors) Users(node string) (all []auth.Name) {
 	return slices.Compact(all)
 }
 
-// Present returns what ends the sessions of all who are on the node now, and of nobody
-// who comes later; nil when nobody is.
+// Present returns what ends the sessions of all who are on the node now and do not Remain,
+// and of nobody who comes later; nil when nobody is.
 func (v *Visitors) Present(node string) (end func(cause error)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	all := slices.Collect(maps.Keys(v.on[node]))
+	var all []*visitor
+	for who := range v.on[node] {
+		if !who.remains {
+			all = append(all, who)
+		}
+	}
 	if len(all) == 0 {
 		return nil
 	}

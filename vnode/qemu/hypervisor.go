@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"walt/console"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/netboot"
@@ -43,6 +44,7 @@ type Config struct {
 	Lab     Lab
 	Boots   Boots
 	Network Network
+	Lines   *console.Lines // of all nodes
 	Log     *slog.Logger
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"walt/console"
 	"walt/ethernet"
 	"walt/pause"
 )
@@ -46,6 +47,13 @@ func place(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return filepath.Join(dir, folder(mac))
+}
+
+// lines are the serial lines of machines that are nobody's.
+func lines(t *testing.T) *console.Lines {
+	return console.New(console.Config{
+		Dir: t.TempDir(), Term: func(ethernet.MAC) string { return "free" }, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	})
 }
 
 func until(t *testing.T, what string, done func() bool) {
@@ -82,7 +90,7 @@ func TestMachineIsFoundAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Kill()
-	line, err := listen(dir, slog.New(slog.DiscardHandler))
+	line, err := listen(dir, lines(t).Of(mac), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +106,7 @@ func TestMachineIsFoundAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if line, err = listen(dir, slog.New(slog.DiscardHandler)); err != nil {
+	if line, err = listen(dir, lines(t).Of(mac), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Contains(line.end(), []byte("iPXE")) {
@@ -250,45 +258,6 @@ func TestMachineThatStartsIsFound(t *testing.T) {
 	cancel()
 	if err := <-failed; !errors.Is(err, context.Canceled) || process(dir) != nil {
 		t.Errorf("it is there after %v", err)
-	}
-}
-
-// A line that is written to without end keeps the last of it.
-func TestRing(t *testing.T) {
-	t.Parallel()
-	name := filepath.Join(t.TempDir(), "log")
-	r, err := openRing(name, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []byte
-	for i := range 60 {
-		part := bytes.Repeat([]byte{'a' + byte(i%26)}, 1+i%37)
-		all = append(all, part...)
-		if n, err := r.Write(part); n != len(part) || err != nil {
-			t.Fatal(n, err)
-		}
-		if i%7 == 0 { // as at a restart
-			if err := r.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if r, err = openRing(name, 100); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, err := r.content()
-		if err != nil || !bytes.HasSuffix(all, got) || len(got) > 200 || len(got) < min(len(all), 60) {
-			t.Fatalf("after %d bytes: %q, %v", len(all), got, err)
-		}
-	}
-	if n, err := r.Write(bytes.Repeat([]byte("0123456789"), 30)); n != 300 || err != nil {
-		t.Fatal(n, err)
-	}
-	if got, err := r.content(); err != nil || !bytes.HasSuffix(got, bytes.Repeat([]byte("0123456789"), 10)) {
-		t.Errorf("%q, %v", got, err)
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
 	}
 }
 

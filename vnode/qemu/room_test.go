@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"walt/console"
 	"walt/fault"
 	"walt/nodes"
 )
@@ -73,7 +74,7 @@ func TestFilesArePrivate(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "it complains") {
 		t.Fatal(err)
 	}
-	r, err := openRing(filepath.Join(dir, serialLog), 10)
+	r, err := console.OpenRing(filepath.Join(dir, serialLog), 10)
 	if err != nil {
 		t.Fatal(err)
 	}

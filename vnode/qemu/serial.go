@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"walt/console"
 )
 
 const (
@@ -32,11 +34,13 @@ func setAside(dir string) error {
 	return err
 }
 
-// serial reads the serial line of a machine, which has one reader: this one. What
+// serial reads the serial line of a machine, which has one reader: this one, for the console
+// of the node, too, which goes on over boots. What
 // is written while no server is there is lost.
 type serial struct {
 	conn net.Conn
-	log  *ring
+	line *console.Line
+	log  *console.Ring
 	done chan struct{} // closed when nothing more comes
 
 	mu   sync.Mutex
@@ -44,12 +48,12 @@ type serial struct {
 }
 
 // listen begins to read the serial line of the machine in a directory.
-func listen(dir string, log *slog.Logger) (*serial, error) {
-	file, err := openRing(filepath.Join(dir, serialLog), serialFile)
+func listen(dir string, line *console.Line, log *slog.Logger) (*serial, error) {
+	file, err := console.OpenRing(filepath.Join(dir, serialLog), serialFile)
 	if err != nil {
 		return nil, err
 	}
-	before, err := file.content()
+	before, err := file.Content()
 	if err != nil {
 		file.Close()
 		return nil, err
@@ -59,8 +63,9 @@ func listen(dir string, log *slog.Logger) (*serial, error) {
 		file.Close()
 		return nil, err
 	}
-	s := &serial{conn: conn, log: file, done: make(chan struct{})}
+	s := &serial{conn: conn, line: line, log: file, done: make(chan struct{})}
 	s.keep(before)
+	line.PlugIn(conn)
 	go s.read(log) // ends with the connection
 	return s, nil
 }
@@ -70,11 +75,13 @@ func listen(dir string, log *slog.Logger) (*serial, error) {
 func (s *serial) read(log *slog.Logger) {
 	defer close(s.done)
 	defer s.log.Close()
+	defer s.line.Unplug("it is off")
 	var full error
 	b := make([]byte, 4<<10)
 	for {
 		n, err := s.conn.Read(b)
 		s.keep(b[:n])
+		s.line.Feed(b[:n])
 		if _, failed := s.log.Write(b[:n]); failed != nil && full == nil {
 			full = failed
 			log.Error("keep what a machine writes on its serial line", "err", failed)

@@ -1,4 +1,4 @@
-package qemu
+package console
 
 import (
 	"errors"
@@ -6,16 +6,18 @@ import (
 	"os"
 )
 
-// ring is a file that is written to without end: when it is full it becomes the
+// Ring is a file that is written to without end: when it is full it becomes the
 // older one, in place of the older one before.
-type ring struct {
+type Ring struct {
 	name string
 	size int64 // in bytes, of one file at most
 	file *os.File
 	used int64
 }
 
-func openRing(name string, size int64) (*ring, error) {
+// OpenRing opens the ring of a file of at most size bytes, as large as which the older one
+// beside it is.
+func OpenRing(name string, size int64) (*Ring, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -25,13 +27,15 @@ func openRing(name string, size int64) (*ring, error) {
 		f.Close()
 		return nil, err
 	}
-	return &ring{name, size, f, used}, nil
+	return &Ring{name, size, f, used}, nil
 }
 
-func (r *ring) older() string { return r.name + ".old" }
+const olderSuffix = ".old"
+
+func (r *Ring) older() string { return r.name + olderSuffix }
 
 // Write keeps b, of which a part larger than a file is cut off in front.
-func (r *ring) Write(b []byte) (int, error) {
+func (r *Ring) Write(b []byte) (int, error) {
 	n := len(b)
 	if b = b[max(0, len(b)-int(r.size)):]; r.used+int64(len(b)) > r.size {
 		if err := r.turn(); err != nil {
@@ -47,7 +51,7 @@ func (r *ring) Write(b []byte) (int, error) {
 }
 
 // turn begins a new file.
-func (r *ring) turn() error {
+func (r *Ring) turn() error {
 	if err := os.Rename(r.name, r.older()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -60,8 +64,8 @@ func (r *ring) turn() error {
 	return nil
 }
 
-// content returns what is kept, the oldest first.
-func (r *ring) content() ([]byte, error) {
+// Content returns what is kept, the oldest first.
+func (r *Ring) Content() ([]byte, error) {
 	older, err := os.ReadFile(r.older())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -70,4 +74,5 @@ func (r *ring) content() ([]byte, error) {
 	return append(older, newer...), err
 }
 
-func (r *ring) Close() error { return r.file.Close() }
+// Close ends the writing.
+func (r *Ring) Close() error { return r.file.Close() }

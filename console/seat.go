@@ -1,0 +1,146 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+var (
+	// ErrUnplugged says that the line leads to no node now.
+	ErrUnplugged = errors.New("nothing is connected to the serial line")
+	// ErrElsewhere says that the node is, or runs what is, of another term.
+	ErrElsewhere = errors.New("what runs there is not of this term")
+	// ErrFull says that the node did not take what was typed.
+	ErrFull = errors.New("the node takes no input")
+)
+
+// Seat is where one user sits at a line, who reads, and writes if nobody else does.
+type Seat struct {
+	line *Line
+	who  string
+	now  func() string // the term in which who sits here has the node by now, "" for none
+
+	// guarded by the line's mu
+	term string
+	at   int64 // in the line, as its end
+}
+
+// Sit gives a user a seat, until Leave, in a term of the node. Reading begins with the
+// last 64 KiB that were written in that term. now says in which later term the user has the
+// node, "" when somebody else has it: what is written in that is not read.
+func (l *Line) Sit(who, term string, now func() string) *Seat {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seats++
+	l.recall(term)
+	s := &Seat{line: l, who: who, now: now, term: term}
+	if l.of == term {
+		s.at = l.end - int64(min(len(l.tail), replay))
+	}
+	return s
+}
+
+// Leave gives up the seat.
+func (s *Seat) Leave() {
+	l := s.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seats--
+	if l.writer == s {
+		l.writer = nil
+	}
+}
+
+// Read waits until the node has written something, and reads it. lost is how many bytes
+// before that were not kept for one who reads so slowly. The error is that of ctx.
+func (s *Seat) Read(ctx context.Context, p []byte) (n int, lost int64, err error) {
+	for {
+		n, lost, elsewhere, changed := s.read(p)
+		switch {
+		case n > 0:
+			return n, lost, nil
+		case elsewhere && s.follow():
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		}
+	}
+}
+
+// read is Read without waiting. It reports whether what was written last is of another term,
+// and returns what is closed when there is more.
+func (s *Seat) read(p []byte) (n int, lost int64, elsewhere bool, changed <-chan struct{}) {
+	l := s.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of != s.term {
+		return 0, 0, true, l.changed
+	}
+	first := l.end - int64(len(l.tail))
+	if s.at < first {
+		lost, s.at = first-s.at, first
+	}
+	n = copy(p, l.tail[s.at-first:])
+	s.at += int64(n)
+	return n, lost, false, l.changed
+}
+
+// follow goes on in the next term if who sits here has the node in that, too, as one who sat
+// at a free node and took it. It reports whether that is so.
+func (s *Seat) follow() bool {
+	term := s.now()
+	s.line.mu.Lock()
+	defer s.line.mu.Unlock()
+	if term == "" || term == s.term {
+		return false
+	}
+	s.term, s.at = term, 0
+	return true
+}
+
+// Take has the user be who writes, unless somebody else does, whose name it returns.
+func (s *Seat) Take() (other string, took bool) {
+	l := s.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.writer == nil {
+		l.writer = s
+	}
+	return l.writer.who, l.writer == s
+}
+
+// Write writes to the node for who has taken the line. It waits for a moment until the node
+// takes it; the error is ErrUnplugged, ErrElsewhere, ErrFull, or why it is written no more.
+func (s *Seat) Write(b []byte) (int, error) {
+	l := s.line
+	term := l.term()
+	l.mu.Lock()
+	plug, mine, here := l.plug, l.writer == s, s.term == term
+	l.mu.Unlock()
+	switch {
+	case !here && !(s.follow() && s.now() == term):
+		return 0, ErrElsewhere
+	case !mine:
+		return 0, io.ErrClosedPipe
+	case plug == nil:
+		return 0, ErrUnplugged
+	}
+	err := plug.SetWriteDeadline(time.Now().Add(typeLimit))
+	n := 0
+	if err == nil {
+		n, err = plug.Write(b)
+	}
+	var late interface{ Timeout() bool }
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.As(err, &late) && late.Timeout():
+		return n, ErrFull
+	}
+	return n, ErrUnplugged
+}

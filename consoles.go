@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"walt/fault"
+)
+
+// lookupLimit is how long it may take to find out where a registry is.
+const lookupLimit = 5 * time.Second
+
+// noSerialLine says why an address is none of a terminal server: who has a node could speak
+// there to a service of this server, in its name.
+func (s *server) noSerialLine(to netip.AddrPort) error {
+	if isOwn(to.Addr()) {
+		// ser2net may run here, which has no port of those that need rights.
+		if tcp, is := s.listener.Addr().(*net.TCPAddr); to.Port() < 1024 || is && tcp.Port == int(to.Port()) {
+			return fault.Failedf("that is a port of this server itself")
+		}
+	}
+	var services []string
+	if all := s.services.Load(); all != nil {
+		services = *all
+	}
+	for _, service := range services {
+		if isAt(service, to) {
+			return fault.Failedf("that is a registry, or docker, of this server")
+		}
+	}
+	return nil
+}
+
+// isOwn reports whether an address is one of this host.
+func isOwn(ip netip.Addr) bool {
+	if ip.IsLoopback() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	for _, a := range own {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap().WithZone("") == ip {
+			return true
+		}
+	}
+	return false
+}
+
+// isAt reports whether what a URL names is at an address.
+func isAt(service string, at netip.AddrPort) bool {
+	u, err := url.Parse(service)
+	if err != nil || u.Hostname() == "" {
+		return false
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	if port != strconv.Itoa(int(at.Port())) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupLimit)
+	defer cancel()
+	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return true // to be sure
+	}
+	for _, ip := range all {
+		if ip = ip.Unmap(); ip == at.Addr() || isOwn(ip) && isOwn(at.Addr()) {
+			return true
+		}
+	}
+	return false
+}
