@@ -17,6 +17,7 @@ import (
 	"walt/fault"
 	"walt/images"
 	"walt/state"
+	"walt/state/badger"
 )
 
 // queuing is somebody who waits in a test.
@@ -620,6 +621,38 @@ func TestWishesAreBounded(t *testing.T) {
 	if line := lineOf(strings.Repeat("a", 1000)); len(line) > 200 || line == lineOf(strings.Repeat("a", 1001)) {
 		t.Errorf("a long line is kept as %q", line)
 	}
+}
+
+// What somebody waited for who went while the store failed is over when it works again.
+func TestQueueEndsThoughTheStoreFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := badger.OpenMemory()
+		ok(t, err)
+		t.Cleanup(func() { ok(t, memory.Close()) })
+		store := &failing{Store: memory}
+		l := over(store, time.Now, newShelf())
+		ok(t, l.users.Ensure(t.Context(), "alice", keyOf("alice")))
+		l.user(t, "bob")
+		l.user(t, "carol")
+		l.image(t, defaultOf("m1"))
+		l.node(t, "n1", "m1")
+		ok(t, errorOf(l.Acquire(t.Context(), "alice", parse("n1"), Remarks{}, consent.Agreement{})))
+		l.run(t)
+		bob := l.wait(t, "bob", Want{Set: parse("n1")}, Waiting{})
+		carol := l.wait(t, "carol", Want{Set: parse("n1")}, Waiting{})
+		time.Sleep(time.Hour) // no patience is left to wake for
+		store.fails.Store(true)
+		bob.cancel()
+		<-bob.ended
+		time.Sleep(time.Minute)
+		equal(t, "waiting", l.waiting(t), "bob", "carol")
+		store.fails.Store(false)
+		time.Sleep(time.Minute)
+		equal(t, "waiting", l.waiting(t), "carol")
+		ok(t, errorOf(l.Release(t.Context(), "alice", parse("n1"))))
+		equal(t, "carol gets", carol.gets(t), "n1")
+	})
 }
 
 // Who wants nodes until some time waits no longer, and nobody gets nodes whose hold is over.

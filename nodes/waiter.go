@@ -148,8 +148,13 @@ func (l *Lab) patience() time.Duration { return time.Duration(l.patienceSet.Load
 // nodes that were granted at that moment go to the next. What can never be is a fault at once.
 func (l *Lab) AcquireWhenFree(ctx context.Context, user auth.Name, want Want, how Waiting) (Result, error) {
 	me := l.waiters.enter()
-	defer l.waiters.leave(me)
 	var wish *Wish
+	defer func() {
+		l.waiters.leave(me)
+		if wish != nil { // its row may be there still, since the store failed
+			l.waiters.stir()
+		}
+	}()
 	c, err := l.commit(ctx, user.Actor(), noConsent, func(c *change) (err error) {
 		wish, err = c.arrive(ctx, user, want, Wish{User: user, Remarks: want.Remarks, Line: lineOf(how.Line), Waiter: me.token})
 		return err
