@@ -145,6 +145,14 @@ func (b *Bundle) Untell(user, node string, n Notice) {
 	}
 }
 
+// Events takes the events out of the bundle, and leaves the notices. What it counts of them
+// stays counted.
+func (b *Bundle) Events() Bundle {
+	only := Bundle{events: b.events}
+	b.events, b.last, b.to, b.kinds = nil, likeness{}, nil, nil
+	return only
+}
+
 // Write appends the events of a bundle within tx, and leaves its notices.
 func (j *Journal) Write(tx state.Tx, b Bundle) error {
 	var err error

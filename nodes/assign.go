@@ -56,7 +56,7 @@ func (c *change) assignImage(d Device, img images.Image) error {
 			From: ownerInLog(previous), To: ownerInLog(ref.User), Detail: "boots " + ref.String(),
 		}
 		if c.wish != nil {
-			e.Detail += ", who waited for it"
+			e.Detail += ", as " + string(c.wish.User) + " waited"
 		}
 	}
 	if previous != "" && previous != auth.Nobody && previous != auth.UserOf(c.actor) {

@@ -123,6 +123,11 @@ func (l *Lab) commit(ctx context.Context, actor journal.Actor, given consent.Agr
 			return err
 		}
 		if c.awaits = !serves; serves {
+			if c.stirred { // what comes of it is told behind it
+				if err := l.Journal.Write(tx, c.told.Events()); err != nil {
+					return err
+				}
+			}
 			if err := c.serve(ctx); err != nil {
 				return err
 			}

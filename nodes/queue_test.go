@@ -16,6 +16,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
+	"walt/journal"
 	"walt/state"
 	"walt/state/badger"
 )
@@ -148,6 +149,25 @@ func TestQueueInOrder(t *testing.T) {
 	equal(t, "waiting", l.waiting(t))
 	l.works.Wait()
 	sound(t, l.Store)
+}
+
+// In the log a node is free before it is somebody's who waited, and it says who waits no more.
+func TestQueueInLog(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, []auth.Name{"bob", "carol"}, "n1", "n2")
+	ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("n1,n2"), Remarks{}, consent.Agreement{})))
+	carol := l.wait(t, "carol", anyOf(2, "m1"), Waiting{})
+	ok(t, errorOf(l.Release(t.Context(), "bob", parse("n1,n2"))))
+	equal(t, "carol gets", carol.gets(t), "n1", "n2")
+	bob := l.wait(t, "bob", Want{Set: Only("n2")}, Waiting{})
+	bob.cancel()
+	<-bob.ended
+	equal(t, "the log", l.events(t, journal.Ownership)[2:],
+		"bob n1: bob -> , boots waltplatform/m1-default", "bob n2: bob -> , boots waltplatform/m1-default",
+		"server n1:  -> carol, boots carol/m1-default, as carol waited", "server n2:  -> carol, boots carol/m1-default, as carol waited")
+	equal(t, "of the queue", l.events(t, journal.Queue),
+		"carol :  -> carol, waits for 2 of m1", "bob :  -> bob, waits for n2", "server :  -> bob, bob waits no more for n2")
+	l.works.Wait()
 }
 
 // Whose node somebody else gave back is told who has it now, if somebody waited for it.

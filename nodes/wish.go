@@ -147,6 +147,9 @@ func (c *change) recordWish(w *Wish, detail string) error {
 	if err != nil {
 		return err
 	}
+	if c.actor != w.User.Actor() {
+		detail = string(w.User) + " " + detail
+	}
 	return c.lab.Journal.Record(c.tx, journal.Event{Type: journal.Queue, Actor: c.actor, To: string(w.User), Detail: detail + " for " + what})
 }
 
