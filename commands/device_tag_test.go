@@ -110,6 +110,7 @@ func TestRetired(t *testing.T) {
 			user: "bob", line: "node retire rpi-1 " + strings.Repeat("x", 81), status: StatusUsage,
 			stderr: "walt: the text has 81 characters, of which 80 are possible\n  say it shorter\n",
 		},
+		{user: "bob", line: "node retire my-nodes", stdout: "rpi-1 is out of service until: node return rpi-1\n"},
 		{user: "bob", line: "node retire server", status: StatusFailed, stderr: "walt: not a node: server\n  see what each device is with: device show\n"},
 	})
 	if got := lab.ok("bob", "node show rpi-2"); !strings.Contains(got, "\nretired  "+by+"\n") {

@@ -25,11 +25,19 @@ func nodeRetire(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	var names []nodes.Name
+	for _, d := range done {
+		names = append(names, d.Name)
+	}
+	until := " out of service until: node return " + fault.Joined(names, ",")
+	if fault.Many(names) { // the set may stand for others then
+		until = " out of service until \"node return\""
+	}
 	c.sayOfEach(done, func(_ nodes.Device, several bool) string {
 		if several {
-			return "are out of service until: node return " + set.String()
+			return "are" + until
 		}
-		return "is out of service until: node return " + set.String()
+		return "is" + until
 	})
 	return nil
 }

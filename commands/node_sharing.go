@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"walt/api"
 	"walt/auth"
@@ -99,15 +100,23 @@ func nodeAsk(ctx context.Context, c *Call) error {
 	if c.on("json") {
 		return c.print(api.NewAsks(asked))
 	}
-	for _, a := range asked {
-		where := "at the next login"
-		if c.Online(a.Owner) {
-			where = "who is connected now"
-		}
-		if a.Told {
-			c.say("%s is told that you ask for %s, %s", a.Owner, a.Node, where)
-		} else {
-			c.say("%s was told %s that you ask for %s: left alone", a.Owner, ago(c.Now(), a.Since), a.Node)
+	for len(asked) > 0 {
+		first := asked[0]
+		var same []nodes.Name
+		asked = slices.DeleteFunc(asked, func(a nodes.Asked) bool {
+			like := a.Owner == first.Owner && a.Told == first.Told && (a.Told || a.Since.Equal(first.Since))
+			if like {
+				same = append(same, a.Node)
+			}
+			return like
+		})
+		switch which := fault.Few(same); {
+		case !first.Told:
+			c.say("%s was told %s that you ask for %s: left alone", first.Owner, ago(c.Now(), first.Since), which)
+		case c.Online(first.Owner):
+			c.say("%s, who is connected now, is told that you ask for %s", first.Owner, which)
+		default:
+			c.say("%s is told at the next login that you ask for %s", first.Owner, which)
 		}
 	}
 	return nil

@@ -113,6 +113,20 @@ func TestMates(t *testing.T) {
 	}
 }
 
+// Who asks for several nodes is told in one line of each owner who was told.
+func TestAskForSeveral(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire pc-1,rpi-1,rpi-10")
+	lab.ok("alice", "node acquire rpi-2")
+	lab.ok("carol", "node ask rpi-1")
+	lab.pass(2 * time.Minute)
+	lab.tell([]step{{
+		user: "carol", line: "node ask not:free-nodes",
+		stdout: "bob is told at the next login that you ask for pc-1, rpi-10\nbob was told 2 minutes ago that you ask for rpi-1: left alone\nalice is told at the next login that you ask for rpi-2\n",
+	}})
+}
+
 func TestAskAndGive(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
@@ -122,7 +136,7 @@ func TestAskAndGive(t *testing.T) {
 			user: "bob", line: "node give pc-1 carol", status: StatusInUse,
 			stderr: "walt: carol did not ask for pc-1; nothing changed\n  for that carol types \"node ask pc-1\"\n",
 		},
-		{user: "carol", line: "node ask pc-1 for the demo", stdout: "bob is told that you ask for pc-1, at the next login\n"},
+		{user: "carol", line: "node ask pc-1 for the demo", stdout: "bob is told at the next login that you ask for pc-1\n"},
 	})
 	lab.pass(2 * time.Minute)
 	lab.tell([]step{{user: "carol", line: "node ask pc-1", stdout: "bob was told 2 minutes ago that you ask for pc-1: left alone\n"}})
@@ -138,7 +152,7 @@ func TestAskAndGive(t *testing.T) {
 			user: "bob", line: "node give pc-1 carol", status: StatusFailed,
 			stderr: "walt: not yours: pc-1 (owned by carol); nothing changed\n  this is for who owns a node; see your own with: node show\n",
 		},
-		{user: "bob", line: "node ask pc-1", stdout: "carol is told that you ask for pc-1, at the next login\n"},
+		{user: "bob", line: "node ask pc-1", stdout: "carol is told at the next login that you ask for pc-1\n"},
 		{
 			user: "carol", line: "node give pc-1 bob --json",
 			stdout: `{"cloned":[],"nodes":[{"name":"pc-1","owner":"bob","image":"bob/pc-x86-64-default:latest","previous_owner":"carol","changed":true,"reboot":"ok","reboot_reason":null}]}` + "\n",

@@ -121,7 +121,7 @@ func TestRetired(t *testing.T) {
 		t.Error("others' nodes are retired unasked")
 	}
 	ok(t, retire("n2", "50% deaf", consent.Agreement{Whoever: true}))
-	equal(t, "carol's notices", l.unseen(t, "carol"), "bob took your node n2 out of service: 50% deaf")
+	equal(t, "carol's notices", l.unseen(t, "carol"), `bob took your node n2 out of service, saying "50% deaf"`)
 	_, err = l.Rename(t.Context(), "carol", "n2", "n9", consent.Agreement{})
 	ok(t, err)
 	_, err = l.Release(t.Context(), "carol", parse("my-nodes"))

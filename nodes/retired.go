@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"strings"
 
 	"walt/auth"
 	"walt/consent"
@@ -23,7 +22,7 @@ func (l *Lab) Retire(ctx context.Context, user auth.Name, set Set, why string, g
 		}
 		detail, notice := "retired", ""
 		if why != "" {
-			detail, notice = detail+": "+why, ": "+strings.ReplaceAll(why, "%", "%%") // which is a format
+			detail, notice = detail+": "+why, quoted(", saying ", why)
 		}
 		for i := range ds {
 			d := &ds[i]
