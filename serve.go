@@ -150,7 +150,10 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal, Lines: s.lines, History: typed,
 		Online: s.online, Cut: s.cut, Backup: s.backup, Version: version, Log: log, Now: time.Now,
 	})
-	s.doors = reach.New(reach.Config{Enter: s.enter, Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
+	s.doors = reach.New(reach.Config{
+		Enter: s.enter, Exposures: s.lab.Exposures, Host: listenIP(s.listener.Addr()), Own: listenPort(s.listener.Addr()), Store: s.store, Journal: s.journal, Log: log, Now: time.Now,
+	})
+	s.lab.Doors = s.doors
 	s.ssh, err = sshd.New(sshd.Config{
 		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: typed, Nodes: s.doors, Log: log,
 		Files: sftp{files.Lab{Nodes: s.lab, Images: imageFiles{s.catalog, s.library}}},
@@ -194,6 +197,7 @@ func (s *server) apply(c config.Config) error {
 	s.lab.SetHolds(holds)
 	s.lines.SetLimits(lineLimits(c.Log))
 	s.lab.SetPatience(c.Queue.Patience.Duration)
+	s.lab.SetExposable(nodes.PortRange{First: int(c.Expose.First), Last: int(c.Expose.Last)})
 	s.netboot.SetKernel(c.Boot.Kernel)
 	s.boards.SetFirmware(c.Boot.Firmware)
 	s.netboot.SetLoader(nodes.Loader(c.Virtual.Boot))
@@ -216,6 +220,14 @@ func listenIP(a net.Addr) string {
 		return tcp.IP.String()
 	}
 	return ""
+}
+
+// listenPort is the port that the server listens on.
+func listenPort(a net.Addr) int {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.Port
+	}
+	return 0
 }
 
 func (s *server) online(user auth.Name) bool { return s.ssh.Online(user) }
@@ -275,6 +287,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.lines.Run(failing) })
 	g.Go(func() error { return s.network.run(failing) })
 	g.Go(func() error { return s.serveBoards(failing) })
+	g.Go(func() error { return s.doors.Run(failing) })
 	g.Go(func() error {
 		s.qemu.Sweep(failing)
 		return nil

@@ -49,6 +49,8 @@ type Node struct {
 	Tags    []string `json:"tags"`    // that it is marked with, in order
 	Retired *Retired `json:"retired"` // null: it is in service
 
+	Exposed []nodes.Exposed `json:"exposed"` // ports of the server, and of the node that these lead to
+
 	*Boot // of a node that is asked for by its name alone
 }
 
@@ -130,7 +132,7 @@ func NewNode(n *nodes.DeviceStatus) Node {
 		Reason: orNull(n.Why), Step: orNull(n.Step.Word()), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
 		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...), Until: orNull(said.Until), WhileConnected: said.Tied,
-		Tags: tags(n.Device), Retired: retired(n.Retired()),
+		Tags: tags(n.Device), Retired: retired(n.Retired()), Exposed: append([]nodes.Exposed{}, said.Exposed...),
 	}
 }
 

@@ -49,6 +49,7 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 	if mates := d.Remarks().Mates; len(mates) > 0 {
 		add("mates", nodes.SharedWith(mates))
 	}
+	add("exposed", c.exposed(d))
 	add("asked for", c.asks(d.Remarks().Asks))
 	if d.Verdict.Rounds > 0 {
 		add("tested", testWords(d.Verdict))
@@ -77,6 +78,19 @@ func (c *Call) serial(d nodes.Device) string {
 		return at + " (not connected: " + why + ")"
 	}
 	return at + " (connected)"
+}
+
+// exposed tells at which ports of the server a node is, as in "8080 (port 80)".
+func (c *Call) exposed(d nodes.Detail) string {
+	var all []string
+	for _, e := range d.Remarks().Exposed {
+		words := fmt.Sprintf("port %d at port %d of the server", e.To, e.Port)
+		if why := c.Lab.NotOpen(e.Port); why != "" {
+			words += " (" + why + ")"
+		}
+		all = append(all, words)
+	}
+	return strings.Join(all, ", ")
 }
 
 // asks tells who would like to have a node, as in `carol (2 minutes ago): "for a demo"`.

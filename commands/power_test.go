@@ -192,15 +192,15 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node config rpi-1 boot.timeot", status: StatusUsage,
-			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay\n",
+			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "device config rpi-1 poe.port=1:1.1", status: StatusUsage,
-			stderr: "walt: unknown setting \"poe.port\"\n  allowed are model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay\n",
+			stderr: "walt: unknown setting \"poe.port\"\n  allowed are model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "device config rpi-1,sw-1 poe.port=1:1.1", status: StatusUsage,
-			stderr: "walt: unknown setting \"poe.port\"\n  did you mean poe.ports?\n  allowed are type, model" + settingsOfSwitches[len("type"):] + ", boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay\n",
+			stderr: "walt: unknown setting \"poe.port\"\n  did you mean poe.ports?\n  allowed are type, model" + settingsOfSwitches[len("type"):] + ", boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "device config nothing poe.port=1:1.1", status: StatusUsage,
@@ -208,7 +208,7 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node config rpi-1,pc-1 cpu.cores", status: StatusFailed,
-			stderr: "walt: rpi-1, which is a node, has no setting cpu.cores; nothing changed\n  it has model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay\n",
+			stderr: "walt: rpi-1, which is a node, has no setting cpu.cores; nothing changed\n  it has model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "node config pc-1 cpu.cores=2 --json",
@@ -274,12 +274,12 @@ func TestConfig(t *testing.T) {
 		{user: "carol", line: "node config pc-1 boot.delay=5s ram=2G cpu.cores=4", stdout: "pc-1 is configured\n"},
 		{
 			user: "carol", line: "node config pc-1",
-			stdout: "NAME  SETTING       VALUE\npc-1  boot.timeout  1m30s\npc-1  boot.retries  0\npc-1  boot.args     none\npc-1  boot.loader   auto\npc-1  boot.delay    5s\npc-1  ram           2048M\npc-1  cpu.cores     4\npc-1  boot.root     auto\npc-1  boot.rescue   off\npc-1  ram.overlay   60%\n",
+			stdout: "NAME  SETTING       VALUE\npc-1  boot.timeout  1m30s\npc-1  boot.retries  0\npc-1  boot.args     none\npc-1  boot.loader   auto\npc-1  boot.delay    5s\npc-1  ram           2048M\npc-1  cpu.cores     4\npc-1  boot.root     auto\npc-1  boot.rescue   off\npc-1  ram.overlay   60%\npc-1  expose        none\n",
 		},
 		{user: "carol", line: "node config sw-1", status: StatusFailed, stderr: "walt: not a node: sw-1\n  see what each device is with: device show\n"},
 		{
 			user: "carol", line: "node config rpi-1,pc-1 ram=1G", status: StatusFailed,
-			stderr: "walt: rpi-1, which is a node, has no setting ram; nothing changed\n  it has model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay\n",
+			stderr: "walt: rpi-1, which is a node, has no setting ram; nothing changed\n  it has model, switch, port, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "power show",

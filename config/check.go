@@ -71,6 +71,7 @@ func (k *checker) config(c *Config) {
 	}
 	k.duration("queue.patience", c.Queue.Patience, 0)
 	k.log(&c.Log)
+	c.Expose.First, c.Expose.Last = k.ports("expose.ports", c.Expose.Ports)
 	for _, image := range strings.Fields(c.Boot.Kernel) {
 		k.image("boot.kernel", image)
 	}

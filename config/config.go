@@ -26,6 +26,7 @@ type Config struct {
 	Hold       Hold       `toml:"hold"`
 	Queue      Queue      `toml:"queue"`
 	Log        Log        `toml:"log"`
+	Expose     Expose     `toml:"expose"`
 	Boot       Boot       `toml:"boot"`
 	Network    Network    `toml:"network"`
 	Virtual    Virtual    `toml:"virtual"`
@@ -85,6 +86,13 @@ type Log struct {
 	Age  Duration `toml:"age"`  // how old they become; 0 is any
 
 	Bytes, NodeBytes int64 `toml:"-"` // what Size and Node say
+}
+
+// Expose is about ports of the server that lead to nodes.
+type Expose struct {
+	Ports string `toml:"ports"` // that users may have for that, FIRST-LAST; "" for none
+
+	First, Last uint16 `toml:"-"` // what Ports says, 0 where it says nothing
 }
 
 // Boot is about what machines boot.

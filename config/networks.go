@@ -31,7 +31,7 @@ func (k *checker) network(n *Network) {
 	if n.Range != "" && n.DHCP != "full" {
 		k.wrong("network.range", "is for dhcp = \"full\" alone, which gives addresses; remove it")
 	}
-	k.tftpPorts(n)
+	n.FirstPort, n.LastPort = k.ports("network.tftp_ports", n.TFTPPorts)
 	n.Addr = k.address("network.address", n.Address)
 	n.RouterAddr, n.DNSAddr = k.address("network.router", n.Router), k.address("network.dns", n.DNS)
 	if n.Range == "" {
@@ -49,19 +49,20 @@ func (k *checker) network(n *Network) {
 	}
 }
 
-func (k *checker) tftpPorts(n *Network) {
-	if n.TFTPPorts == "" {
-		return
+// ports are FIRST-LAST, none for "".
+func (k *checker) ports(key, s string) (first, last uint16) {
+	if s == "" {
+		return 0, 0
 	}
 	const least = 1024 // below are ports of services
-	first, last, _ := strings.Cut(n.TFTPPorts, "-")
-	from, bad := strconv.ParseUint(strings.TrimSpace(first), 10, 16)
-	to, worse := strconv.ParseUint(strings.TrimSpace(last), 10, 16)
+	begin, end, _ := strings.Cut(s, "-")
+	from, bad := strconv.ParseUint(strings.TrimSpace(begin), 10, 16)
+	to, worse := strconv.ParseUint(strings.TrimSpace(end), 10, 16)
 	if errors.Join(bad, worse) != nil || from < least || to < from {
-		k.wrong("network.tftp_ports", `%q are no ports; want two from %d on, as in "30000-30099"`, n.TFTPPorts, least)
-		return
+		k.wrong(key, `%q are no ports; want two from %d on, as in "30000-30099"`, s, least)
+		return 0, 0
 	}
-	n.FirstPort, n.LastPort = uint16(from), uint16(to)
+	return uint16(from), uint16(to)
 }
 
 // address is one of IPv4, the zero Addr for "".

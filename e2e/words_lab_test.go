@@ -3,7 +3,11 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -46,6 +50,29 @@ func (s *story) startLab(ts *testscript.TestScript, _ bool, args []string) error
 		if err == nil && len(nodes) != len(args) {
 			err = fmt.Errorf("%d of %d nodes are registered", len(nodes), len(args))
 		}
+		return err
+	})
+}
+
+func (s *story) freePort(ts *testscript.TestScript, _ bool, args []string) error {
+	return eventually(func() error {
+		port := strconv.Itoa(10_000 + rand.IntN(20_000)) // which the system gives to nobody by itself
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			return err
+		}
+		ts.Setenv(args[0], port)
+		return l.Close()
+	})
+}
+
+func (s *story) scan(ts *testscript.TestScript, neg bool, args []string) error {
+	return eventually(func() error {
+		keys, _ := exec.Command("ssh-keyscan", "-p", args[0], "127.0.0.1").Output() // which fails when there are none
+		if neg != (len(keys) == 0) {
+			return fmt.Errorf("port %s answers with %q", args[0], keys)
+		}
+		_, err := ts.Stdout().Write(keys)
 		return err
 	})
 }

@@ -126,6 +126,10 @@ var words = map[string]word{
 	"scp":     tell(1, (*story).scp),
 	"sftp":    tell(1, (*story).sftp),
 	"copying": tell(1, (*story).copying),
+	// free-port NAME sets $NAME to a port of TCP that nobody has; [!] scan PORT waits until a
+	// server of SSH answers there, and writes its host keys, or until none does.
+	"free-port": tell(1, (*story).freePort),
+	"scan":      tell(1, (*story).scan),
 	// recipe USER TOPIC TESTS: the script that begins a topic, for ./run-tests TESTS; it waits
 	// for a second where that says 30 minutes.
 	"recipe": tell(3, (*story).recipe),

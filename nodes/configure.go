@@ -43,6 +43,10 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		return nil, err
 	}
 	var configured []Name
+	_, exposes := wanted(want)
+	if err := l.canExpose(want); err != nil {
+		return nil, err
+	}
 	c, err := l.commit(ctx, user.Actor(), given, func(c *change) error {
 		tx := c.tx
 		done, configured = nil, nil
@@ -61,6 +65,11 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 			}
 			if err := s.assign(want); err != nil {
 				return err
+			}
+			if exposes {
+				if err := mayExpose(d, user); err != nil {
+					return err
+				}
 			}
 			if err := l.locate(tx, s, want); err != nil {
 				return err
@@ -87,6 +96,11 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		for i, s := range subjects {
 			if err := l.configure(tx, &c.told, user, s, want); err != nil {
 				return err
+			}
+			if exposes {
+				if err := l.expose(tx, ds[i], s.Device); err != nil {
+					return err
+				}
 			}
 			if err := c.remodel(ds[i], s.Device); err != nil {
 				return err

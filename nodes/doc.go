@@ -89,6 +89,7 @@
 //	session.go     commands and shells of users on nodes
 //	serial.go      consoles: who may sit at one, in whose term a node writes, and where
 //	               the serial lines of boards are
+//	expose.go      ports of the server that lead to nodes
 //	reach.go       nodes reached with the users' own programs: who may, and until when
 //	speaker.go     whose lines they are that a node says, and for whom
 //	files.go       and their files

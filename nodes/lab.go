@@ -44,6 +44,7 @@ type Config struct {
 	IP        string      // of the server, "" when it has several
 	Creates   Creates     // what Create makes; nil: simulated nodes
 	Dial      remote.Dial // the way to nodes; nil: that of the host
+	Doors     Doors       // what opens ports of the server; may be set as Hosts are; nil: nothing does
 	// Own reports whether an address is the server's own on a network that Dial reaches, but
 	// for those of the host; nil: there is none.
 	Own func(netip.Addr) bool
@@ -75,6 +76,7 @@ type Lab struct {
 	tests       sync.Map               // of the MAC addresses of nodes that are tested: who does
 	limits      atomic.Pointer[Limits] // nil: none
 	holds       atomic.Pointer[Holds]  // nil: the zero Holds
+	exposable   atomic.Pointer[PortRange]
 	warned      warned
 	ties        *ties
 	found       chan struct{} // see Found

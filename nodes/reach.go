@@ -144,6 +144,9 @@ func (l *Lab) arouse(ctx context.Context, d Device, wait time.Duration) error {
 // Context ends when the stay does, with the reason.
 func (w *Way) Context() context.Context { return w.ctx }
 
+// Free reports whether the node was nobody's when the stay began.
+func (w *Way) Free() bool { return w.Node.Free() }
+
 // Leave ends the stay, also one that has ended otherwise. It is called once.
 func (w *Way) Leave() {
 	w.end()

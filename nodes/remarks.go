@@ -23,11 +23,13 @@ type Remarks struct {
 	Note  string      `json:"note,omitempty"`  // for people, see ParseNote
 	Mates []auth.Name `json:"mates,omitempty"` // who are not asked before they use it, sorted; see Share
 	Asks  []Ask       `json:"asks,omitempty"`  // who would like to have it, in the order of their coming
+
+	Exposed []Exposed `json:"exposed,omitempty"` // ports of it, to whoever reaches the server
 }
 
 // empty reports whether nothing is said.
 func (r Remarks) empty() bool {
-	return r.Until.IsZero() && r.End == (End{}) && !r.Tied && r.Job == "" && r.Note == "" && len(r.Mates) == 0 && len(r.Asks) == 0
+	return r.Until.IsZero() && r.End == (End{}) && !r.Tied && r.Job == "" && r.Note == "" && len(r.Mates) == 0 && len(r.Asks) == 0 && len(r.Exposed) == 0
 }
 
 // Remarks returns what the owner says of the node.

@@ -109,7 +109,7 @@ type configured struct {
 
 // alike reports whether all settings say the same of both. It may miss that they do.
 func (d *configured) alike(other *configured) bool {
-	return d.traits == other.traits && d.Settings() == other.Settings() && d.Becomes() == other.Becomes() && d.on == other.on && d.sw == other.sw
+	return d.traits == other.traits && d.Settings() == other.Settings() && d.Becomes() == other.Becomes() && d.on == other.on && d.sw == other.sw && slices.Equal(d.Remarks().Exposed, other.Remarks().Exposed)
 }
 
 func (d *configured) subject() *subject {

@@ -153,6 +153,7 @@ var settings = slices.Concat(
 	[]setting{loaderSetting},
 	settingsOf(virtualSettings, isVirtual, func(s *subject) *Settings { return &s.set }),
 	settingsOf(rootSettings, isNode, func(s *subject) *Settings { return &s.set }),
+	[]setting{exposeSetting},
 )
 
 // settingsOf makes settings of what is part of a subject settings of subjects.

@@ -1,5 +1,5 @@
-// Package reach is what users reach of nodes with their own programs, over connections of
-// their own: forwards of ports. Who may, and until when, package nodes decides; here a way is
+// Package reach is what users reach of nodes with their own programs: forwards of ports
+// over connections of their own, and ports of the server that owners expose nodes at. Who may, and until when, package nodes decides; here a way is
 // entered by that, and ends with it. Its one surprising rule: what the log tells of a port is
 // one event for many connections, written once none of them was open for a minute. DESIGN.md
 // has the threats to this.
@@ -25,22 +25,29 @@ type Way interface {
 	Dial(ctx context.Context, port int) (net.Conn, error)
 	// Leave ends the stay.
 	Leave()
+	// Free reports whether the node was nobody's when the stay began.
+	Free() bool
 }
 
 // Config is what Doors work with.
 type Config struct {
 	// Enter begins a stay of the user at a node, which is waited for as long as wait.
-	Enter   func(ctx context.Context, user auth.Name, n nodes.Name, wait time.Duration) (Way, error)
-	Store   state.Store
-	Journal *journal.Journal
-	Log     *slog.Logger
-	Now     func() time.Time
+	Enter func(ctx context.Context, user auth.Name, n nodes.Name, wait time.Duration) (Way, error)
+	// Exposures are the ports of the server that nodes are exposed at.
+	Exposures func(context.Context) ([]nodes.Exposure, error)
+	Host      string // that these ports are listened on at; "": all addresses
+	Own       int    // the port of the server's SSH, which is none of them
+	Store     state.Store
+	Journal   *journal.Journal
+	Log       *slog.Logger
+	Now       func() time.Time
 }
 
 // Doors are all ways to nodes.
 type Doors struct {
 	Config
 	trail trail
+	gates gates
 }
 
 // New returns the doors. Close ends them.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,7 @@ func ok(t testing.TB, err error) {
 type lab struct {
 	*Doors
 	ends map[nodes.Name]context.CancelCauseFunc // the right to the node of who entered last
-	left int
+	left atomic.Int32
 }
 
 // stay is a way that the test ends.
@@ -43,7 +44,8 @@ type stay struct {
 }
 
 func (s stay) Context() context.Context { return s.ctx }
-func (s stay) Leave()                   { s.lab.left++ }
+func (s stay) Leave()                   { s.lab.left.Add(1) }
+func (s stay) Free() bool               { return false }
 
 func (s stay) Dial(_ context.Context, port int) (net.Conn, error) {
 	if port == 81 {
@@ -113,8 +115,8 @@ func TestForward(t *testing.T) {
 	}
 	ok(t, conn.Close())
 	_ = conn.Close()
-	if l.left != 1 {
-		t.Errorf("left %d times", l.left)
+	if l.left.Load() != 1 {
+		t.Errorf("left %d times", l.left.Load())
 	}
 	for host, admits := range map[string]bool{"n9": false, "n1": true} {
 		_, admitted, err := l.Forward(t.Context(), "bob", host, 81)
@@ -122,7 +124,7 @@ func TestForward(t *testing.T) {
 			t.Errorf("%s: %v, %v", host, admitted, err)
 		}
 	}
-	if l.left != 2 {
+	if l.left.Load() != 2 {
 		t.Errorf("who found nothing stays")
 	}
 	l.Close()
