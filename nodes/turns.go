@@ -24,9 +24,9 @@ type turns struct {
 	ctx  context.Context
 	now  time.Time
 	kept map[Name]*Wish
-	// short is how many nodes there were for a wish of a kind that wanted more: to look once
+	// short are the nodes that there were for a wish of a kind that wanted more: to look once
 	// more for those that want the same would find no others.
-	short map[string]int
+	short map[string][]Device
 	wants map[string]func(*Device) bool // what a kind of wishes is for
 	nodes map[ethernet.MAC]*Device      // that are waited for by their names, as they are by now; nil: there is none
 	there map[int]int                   // how many nodes there are for wishes that are not met, by their numbers
@@ -35,7 +35,7 @@ type turns struct {
 // turns has each wish have its turn. With grant the ones that can be met are, if somebody
 // waits for them; else their nodes are kept.
 func (c *change) turns(ctx context.Context, ws []Wish, grant bool) (*turns, error) {
-	t := &turns{change: c, ctx: ctx, now: c.lab.Now(), kept: map[Name]*Wish{}, short: map[string]int{}, wants: map[string]func(*Device) bool{}, nodes: map[ethernet.MAC]*Device{}, there: map[int]int{}}
+	t := &turns{change: c, ctx: ctx, now: c.lab.Now(), kept: map[Name]*Wish{}, short: map[string][]Device{}, wants: map[string]func(*Device) bool{}, nodes: map[ethernet.MAC]*Device{}, there: map[int]int{}}
 	for i := range ws {
 		w := &ws[i]
 		if w.granted() {
@@ -58,17 +58,25 @@ func (c *change) turns(ctx context.Context, ws []Wish, grant bool) (*turns, erro
 			}
 			if done {
 				clear(t.nodes)
+				if w.granted() {
+					t.keep(w, ds)
+				}
 				continue
 			}
 		}
 		t.there[w.ID] = len(ds)
 		if enough || t.now.Before(w.Since.Add(c.lab.patience())) {
-			for _, d := range ds {
-				t.kept[d.Name] = w
-			}
+			t.keep(w, ds)
 		}
 	}
 	return t, nil
+}
+
+// keep has nobody else get nodes.
+func (t *turns) keep(w *Wish, ds []Device) {
+	for _, d := range ds {
+		t.kept[d.Name] = w
+	}
 }
 
 // nodesFor returns the nodes that a wish may have, and whether they are enough. A fault says
@@ -80,8 +88,8 @@ func (t *turns) nodesFor(w *Wish) (ds []Device, enough bool, err error) {
 	if w.N == 0 {
 		return t.named(w)
 	}
-	if n, known := t.short[w.kind()]; known && n < w.N {
-		return nil, false, nil
+	if some, known := t.short[w.kind()]; known && len(some) < w.N {
+		return slices.DeleteFunc(slices.Clone(some), func(d Device) bool { return t.kept[d.Name] != nil }), false, nil
 	}
 	wants, known := t.wants[w.kind()]
 	if !known {
@@ -91,11 +99,11 @@ func (t *turns) nodesFor(w *Wish) (ds []Device, enough bool, err error) {
 		t.wants[w.kind()] = wants
 	}
 	found, err := t.someFree(t.ctx, w.N, t.notKept(wants))
-	if len(found) < w.N {
-		t.short[w.kind()] = len(found)
-	}
 	for _, d := range found {
 		ds = append(ds, d.Device)
+	}
+	if len(ds) < w.N {
+		t.short[w.kind()] = ds
 	}
 	return ds, len(ds) == w.N, err
 }
