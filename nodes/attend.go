@@ -55,9 +55,9 @@ func (l *Lab) lookAfter(ctx context.Context, absent map[string]time.Time, remade
 	}
 	for i := range ws {
 		w := &ws[i]
+		sooner(w.Since.Add(l.patience()))
+		sooner(w.Remarks.End.At)
 		if l.waiters.here(w.Waiter) {
-			sooner(w.Since.Add(l.patience()))
-			sooner(w.Remarks.End.At)
 			continue
 		}
 		if absent[w.Waiter].IsZero() {

@@ -28,3 +28,24 @@ func TestPatienceOfEach(t *testing.T) {
 	})
 }
 
+// A wish whose place is kept after the end of the server keeps nodes from others no longer than
+// any.
+func TestPatienceOfWhoIsAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol", "dave"}, "n1", "n2")
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})))
+		carol := l.wait(t, "carol", anyOf(2, "m1"), Waiting{Stopping: func() bool { return true }})
+		time.Sleep(patience - keptFor/2)
+		carol.cancel()
+		<-carol.ended
+		l.attended(t)
+		dave := l.wait(t, "dave", anyOf(1, "m1"), Waiting{})
+		after(keptFor/2 - time.Second)
+		dave.waits(t)
+		after(time.Second)
+		equal(t, "waiting", l.waiting(t), "carol")
+		equal(t, "dave gets", dave.gets(t), "n2")
+	})
+}
+
