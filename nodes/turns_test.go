@@ -1,12 +1,14 @@
 package nodes
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"walt/auth"
 	"walt/consent"
+	"walt/fault"
 )
 
 // What is there is kept for each of the wishes for more of the same as long as it is young,
@@ -49,3 +51,23 @@ func TestPatienceOfWhoIsAway(t *testing.T) {
 	})
 }
 
+// A user who is removed between a grant and being told of it is not told that the nodes are
+// theirs.
+func TestRemovedWhenGranted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, []auth.Name{"bob", "carol"}, "n1")
+		ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})))
+		l.attended(t)
+		answers := make(chan bool)
+		carol := l.wait(t, "carol", anyOf(1, "m1"), Waiting{Alive: func(context.Context) bool { return <-answers }})
+		ok(t, errorOf(l.Release(t.Context(), "bob", parse("n1"))))
+		synctest.Wait()
+		equal(t, "owners", l.owners(t, "n1"), "carol")
+		ok(t, errorOf(l.RemoveUser(t.Context(), "alice", "carol", Legacy{Force: true})))
+		answers <- true
+		<-carol.ended
+		wantFault(t, carol.err, fault.Interrupted, "no longer waiting")
+		equal(t, "owners", l.owners(t, "n1"), auth.Nobody)
+	})
+}

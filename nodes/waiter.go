@@ -224,8 +224,10 @@ func (l *Lab) deliver(ctx context.Context, wish *Wish, o outcome, how Waiting) (
 	if gone && how.Stopping != nil && how.Stopping() {
 		return Result{}, context.Canceled // the wish is taken up again
 	}
-	_, err := l.commit(context.WithoutCancel(ctx), journal.Server, noConsent, func(c *change) error {
-		w, here, err := wishes.Find(c.tx, wish.key())
+	here := false
+	_, err := l.commit(context.WithoutCancel(ctx), journal.Server, noConsent, func(c *change) (err error) {
+		var w Wish
+		w, here, err = wishes.Find(c.tx, wish.key())
 		switch {
 		case err != nil || !here:
 			return err
@@ -239,9 +241,14 @@ func (l *Lab) deliver(ctx context.Context, wish *Wish, o outcome, how Waiting) (
 		return Result{}, err
 	case gone:
 		return Result{}, errGone
+	case !here:
+		return Result{}, errEnded
 	}
 	return o.Result, o.err
 }
+
+// errEnded is for whose wish ended while they were about to be told: they were removed.
+var errEnded = fault.New(fault.Interrupted, "no longer waiting: what was granted was taken back")
 
 // errGone is for nobody: the client is not there.
 var errGone = fault.New(fault.Interrupted, "the client does not answer; its nodes go to the next")
