@@ -146,9 +146,13 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.lab.OnTroubles = s.tellTroubles
 	s.lab.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: s.sim, nodes.QEMU: s.qemu}
 	typed := history.New(s.store)
+	var shown []ssh.PublicKey
+	for _, key := range s.hostKeys {
+		shown = append(shown, key.PublicKey())
+	}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal, Lines: s.lines, History: typed,
-		Online: s.online, Cut: s.cut, Backup: s.backup, Version: version, Log: log, Now: time.Now,
+		Online: s.online, Cut: s.cut, Backup: s.backup, HostKeys: shown, HostCA: hostCA.PublicKey(), Version: version, Log: log, Now: time.Now,
 	})
 	s.doors = reach.New(reach.Config{
 		Enter: s.enter, Exposures: s.lab.Exposures, Host: listenIP(s.listener.Addr()), Own: listenPort(s.listener.Addr()), Store: s.store, Journal: s.journal, Log: log, Now: time.Now,

@@ -94,6 +94,20 @@ func (u *Users) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// OnNodes says how nodes treat the key otherwise than this server does; "" when they do not.
+func (k Key) OnNodes(now time.Time) string {
+	o, err := k.options(now.Location())
+	switch {
+	case err != nil:
+		return ""
+	case o.command != "":
+		return "it is not let in, since it runs one command"
+	case o.from != nil:
+		return "its option from does not count there, since the way to them is this server"
+	}
+	return ""
+}
+
 // Readmit receives after something changed in what Admitted returns, while Run runs.
 func (u *Users) Readmit() <-chan struct{} { return u.present.readmit }
 

@@ -18,6 +18,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"golang.org/x/crypto/ssh"
+
 	"walt/auth"
 	"walt/fault"
 	"walt/history"
@@ -82,10 +84,12 @@ type Services struct {
 	// when it is "".
 	Cut func(user auth.Name, key string)
 	// Backup writes a consistent copy of all data, and says in words what that is.
-	Backup  func(context.Context, io.Writer) (what string, err error)
-	Version string // of the server program
-	Log     *slog.Logger
-	Now     func() time.Time
+	Backup   func(context.Context, io.Writer) (what string, err error)
+	HostKeys []ssh.PublicKey // that this server shows
+	HostCA   ssh.PublicKey   // that signs the host keys of nodes
+	Version  string          // of the server program
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // App is all commands with the services that they call.
@@ -98,7 +102,7 @@ type App struct {
 // New returns the commands.
 func New(s Services) *App {
 	a := &App{Services: s}
-	for _, noun := range [][]Command{nodeCommands(), imageCommands(), deviceCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), helpCommands(), shellCommands()} {
+	for _, noun := range [][]Command{nodeCommands(), imageCommands(), deviceCommands(), powerCommands(), userCommands(), logCommands(), advancedCommands(), sshCommands(), helpCommands(), shellCommands()} {
 		a.table = append(a.table, noun...)
 	}
 	a.named = map[string]int{}

@@ -91,6 +91,7 @@ func newTestLab(t *testing.T) *testLab {
 			_, err := io.WriteString(out, "all data")
 			return "it all", err
 		},
+		HostKeys: []ssh.PublicKey{signer("server").PublicKey()}, HostCA: signer("host ca").PublicKey(),
 		Version: "1.2", Log: log, Now: lab.now,
 	})
 	lab.populate()

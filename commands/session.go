@@ -27,7 +27,9 @@ type Session struct {
 	// Restricted says that the key has options, as those of CI runners: it does
 	// not manage keys, or it could make itself one without.
 	Restricted bool
-	Client     netip.Addr // where the connection comes from
+	Client     netip.Addr     // where the connection comes from
+	Server     netip.AddrPort // where it came to
+	Login      string         // the login name, walt or the user's
 
 	// Channel ends with the session, which may run several lines when Several; nil: with the
 	// line.

@@ -26,7 +26,8 @@ func userCommands() []Command {
   ssh walt@SERVER user add bob < bob.pub
 The options from=, expiry-time= and command= of such lines are honoured, and so
 are those that only take away (restrict, no-pty, ...); a line with any other
-option is refused.`,
+option is refused. Nodes of the user let the keys in as well, but for those with
+command=; from= is heeded by this server, which is the way to nodes.`,
 		Args: []Arg{{Name: "NAME"}}, Flags: []Flag{{Name: "admin", Usage: "make an administrator, who manages users"}},
 		Run: userAdd,
 	}, {
@@ -167,6 +168,9 @@ func (c *Call) showAdded(name auth.Name, keys []auth.Key) {
 		c.say("%s can log in with %s %s", name, k.Fingerprint, clean(k.Comment))
 		if why != nil {
 			c.note("But not from where you are: %v, by its option from.", why)
+		}
+		if how := k.OnNodes(c.Now()); how != "" {
+			c.note("On nodes: %s (see: help show reaching-nodes).", how)
 		}
 	}
 }

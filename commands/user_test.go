@@ -24,12 +24,14 @@ func TestUsers(t *testing.T) {
 		{
 			user: "alice", line: "user add dave --admin", stdin: `from="10.0.0.0/8" ` + publicKey("dave"),
 			stdout: "dave can log in with " + fingerprint("dave") + " dave@example\n",
-			stderr: "But not from where you are: the key is not allowed from 192.0.2.7, by its option from.\n",
+			stderr: "But not from where you are: the key is not allowed from 192.0.2.7, by its option from.\n" +
+				"On nodes: its option from does not count there, since the way to them is this server (see: help show reaching-nodes).\n",
 		},
 		{
 			user: "alice", line: "user add-key carol", stdin: `restrict,expiry-time="20261122Z" ` + publicKey("old") + `from="192.0.2.*" ` + publicKey("near"),
 			stdout: "carol cannot log in with " + fingerprint("old") + " old@example: the key expired at 2026-11-22T00:00:00Z\n" +
 				"carol can log in with " + fingerprint("near") + " near@example\n",
+			stderr: "On nodes: its option from does not count there, since the way to them is this server (see: help show reaching-nodes).\n",
 		},
 		{
 			user: "bob", line: "user show carol",

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -53,6 +54,33 @@ func (l *Lab) HostSigners(ctx context.Context, n Name) ([]ssh.Signer, error) {
 		return nil, err
 	}
 	return l.Agents.HostSigners(ctx, d.MAC, n)
+}
+
+// NodeHostKey is the host key that a node has.
+type NodeHostKey struct {
+	Node Name
+	Key  ssh.PublicKey
+}
+
+// HostKeys returns those of nodes that are machines and have been booted, in natural order:
+// what images without certificates show. Simulated nodes show certificates.
+func (l *Lab) HostKeys(ctx context.Context) (all []NodeHostKey, err error) {
+	if l.Agents == nil {
+		return nil, nil
+	}
+	machines, err := read(ctx, l.view, func() []*Device {
+		return l.view.which(func(d *Device) bool { return d.Kind == Node && d.Host != Simulated })
+	})
+	for _, d := range machines {
+		key, bad := l.Agents.HostKey(ctx, d.MAC)
+		if err = errors.Join(err, bad); err != nil {
+			return nil, err
+		}
+		if key != nil {
+			all = append(all, NodeHostKey{d.Name, key})
+		}
+	}
+	return all, err
 }
 
 // readmitPause is for how long changes gather before machines are told of them.

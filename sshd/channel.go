@@ -3,6 +3,7 @@ package sshd
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"charm.land/ssh"
 	gossh "golang.org/x/crypto/ssh"
@@ -157,6 +158,8 @@ func (x *session) signal(payload []byte) {
 // commandSession is the session as commands see it, but for the input.
 func (x *session) commandSession() commands.Session {
 	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Certified: x.login.Certified, Client: x.conn.from}
+	c.Login = x.peer.User()
+	c.Server, _ = netip.ParseAddrPort(x.peer.LocalAddr().String()) // of tests it is none
 	c.Expires, c.Waiting, c.Zone = x.login.Expires, x.waiting, x.zone
 	c.Alive, c.Channel, c.Several = x.alive, x.ctx, x.command() == ""
 	c.End = func(why string) { x.srv.cut(why, holdBy(x.login.User, x.login.Key)) }
