@@ -40,14 +40,18 @@ type imageChange struct {
 func (i imageChange) Booting(ref images.Ref) (using []images.Node, err error) {
 	ds, err := booting(i, ref)
 	for _, d := range ds {
-		using = append(using, images.Node{Claim: d.claim(), Model: d.Model, Visitors: i.change.lab.visitors.Users(string(d.Name)), Failed: i.change.lab.status.of(d.Name).Failed})
+		n := images.Node{Claim: d.claim(), Model: d.Model, Failed: i.change.lab.status.of(d.Name).Failed}
+		if !d.rests() { // else nobody on it is disturbed
+			n.Visitors = i.change.lab.visitors.Users(string(d.Name))
+		}
+		using = append(using, n)
 	}
 	return using, err
 }
 
 func (i imageChange) Restart(n images.Node) error {
 	d, err := devices.Get(i, n.Node)
-	if err != nil {
+	if err != nil || d.rests() {
 		return err
 	}
 	ch := Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: Reboot{Outcome: RebootSkipped}}

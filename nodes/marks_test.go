@@ -238,3 +238,48 @@ func TestMarksInRows(t *testing.T) {
 		t.Errorf("it is %+v", d)
 	}
 }
+
+// A retired node that is free goes on, and so do the sessions on it, when its default image gets
+// other content: it boots that when it is returned. One that somebody has follows its image.
+func TestRetiredNodesRest(t *testing.T) {
+	t.Parallel()
+	l := newCanaries(t)
+	l.comeUp(t, "v1")
+	l.comeUp(t, "v2")
+	ok(t, errorOf(l.Retire(t.Context(), "bob", parse("v1"), "", consent.Agreement{})))
+	_, leave := l.visitors.Enter(t.Context(), "v1", "carol")
+	defer leave()
+	l.grid.take()
+	update := func(ref images.Ref) {
+		restarts, err := l.Change(t.Context(), "server", func(c images.Change) error {
+			using, err := c.Booting(ref)
+			for _, n := range using {
+				if len(n.Visitors) > 0 {
+					t.Errorf("%v on %s are disturbed", n.Visitors, n.Node)
+				}
+				err = errors.Join(err, c.Restart(n))
+			}
+			return errors.Join(err, images.Put(c, images.Image{Ref: ref, Digest: sum("newer"), Models: []images.Model{"m1"}}))
+		})
+		ok(t, err)
+		if len(restarts) != 1 {
+			t.Errorf("restarted are %+v", restarts)
+		}
+	}
+	update(images.DefaultRef("m1"))
+	equal(t, "started", l.grid.take(), "v2")
+	leave()
+	ok(t, errorOf(l.Return(t.Context(), "bob", parse("v1,v2"))))
+	equal(t, "started when it is returned", l.grid.take(), "v1")
+	l.comeUp(t, "v1")
+	ok(t, errorOf(l.Retire(t.Context(), "bob", parse("v1"), "", consent.Agreement{})))
+	ok(t, errorOf(l.Return(t.Context(), "bob", parse("v1"))))
+	equal(t, "started without anything new", l.grid.take())
+
+	ok(t, errorOf(l.Acquire(t.Context(), "bob", parse("v1"), Remarks{}, consent.Agreement{})))
+	ok(t, errorOf(l.Retire(t.Context(), "bob", parse("v1"), "", consent.Agreement{})))
+	l.grid.take()
+	update(ref("bob/m1-default"))
+	equal(t, "started of bob's", l.grid.take(), "v1")
+	l.works.Wait()
+}

@@ -5,6 +5,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/images"
 	"walt/journal"
 )
 
@@ -44,9 +45,14 @@ func (l *Lab) Retire(ctx context.Context, user auth.Name, set Set, why string, g
 	return ds, err
 }
 
-// Return has the nodes of the set be of service again. It returns those that were not.
+// rests reports whether the device is left alone when its image gets other content: it is
+// nobody's and out of service. It boots that when it is returned.
+func (d *Device) rests() bool { return d.Kind == Node && d.Free() && d.Retired() != nil }
+
+// Return has the nodes of the set be of service again; those whose default image got other
+// content meanwhile restart on that. It returns those that were out of service.
 func (l *Lab) Return(ctx context.Context, user auth.Name, set Set) (back []Device, err error) {
-	_, err = l.commit(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
+	_, err = l.change(ctx, user.Actor(), consent.Agreement{}, func(c *change) error {
 		back = nil
 		ds, err := set.expand(l.stored(ctx, c.tx), user, nodeScope)
 		if err != nil {
@@ -56,7 +62,13 @@ func (l *Lab) Return(ctx context.Context, user auth.Name, set Set) (back []Devic
 			if d.Retired() == nil {
 				continue
 			}
+			rested := d.rests()
 			d.mark(func(m *Marks) { m.Retired = nil })
+			if rested {
+				if err := c.catchUp(d); err != nil {
+					return err
+				}
+			}
 			if err := l.Ports.NoteUse(c.tx, d.MAC); err != nil { // it is idle from now on
 				return err
 			}
@@ -68,4 +80,13 @@ func (l *Lab) Return(ctx context.Context, user auth.Name, set Set) (back []Devic
 		return nil
 	})
 	return back, err
+}
+
+// catchUp has a device restart that took other content at its last start than its image has.
+func (c *change) catchUp(d Device) error {
+	img, err := images.Get(c.tx, d.Image)
+	if err != nil || d.Digest == "" || d.Digest == img.Digest {
+		return err
+	}
+	return c.move(d, false, "returned to service")
 }
