@@ -54,9 +54,9 @@ func (c *Call) whileConnected(ctx context.Context, r nodes.Result, tell func() e
 	if !c.on("while-connected") {
 		return tell()
 	}
-	channel := c.Channel
-	if channel == nil {
-		channel = ctx
+	channel := ctx
+	if c.Channel != nil {
+		channel = c.Channel()
 	}
 	var names []nodes.Name
 	for _, ch := range r.Changes {

@@ -31,9 +31,9 @@ type Session struct {
 	Server     netip.AddrPort // where it came to
 	Login      string         // the login name, walt or the user's
 
-	// Channel ends with the session, which may run several lines when Several; nil: with the
-	// line.
-	Channel context.Context
+	// Channel returns what ends with the session, which may run several lines when Several, and
+	// soon when the client vanishes without a word, from then on; nil: it ends with the line.
+	Channel func() context.Context
 	Several bool
 
 	Zone *time.Location // of the user's clock; nil: as the server's

@@ -161,7 +161,7 @@ func (x *session) commandSession() commands.Session {
 	c.Login = x.peer.User()
 	c.Server, _ = netip.ParseAddrPort(x.peer.LocalAddr().String()) // of tests it is none
 	c.Expires, c.Waiting, c.Zone = x.login.Expires, x.waiting, x.zone
-	c.Alive, c.Channel, c.Several = x.alive, x.ctx, x.command() == ""
+	c.Alive, c.Channel, c.Several = x.alive, x.watched, x.command() == ""
 	c.End = func(why string) { x.srv.cut(why, holdBy(x.login.User, x.login.Key)) }
 	if x.tty == nil {
 		c.Out, c.Err = stream{x.out, x.ch}, stream{x.out, x.ch.Stderr()}

@@ -47,6 +47,7 @@ type session struct {
 	base  commands.Session
 	input *pipeInput // without a terminal
 	told  bool       // a command said already why the session ends
+	watch sync.Once  // see watched
 
 	mu       sync.Mutex
 	running  context.CancelFunc // cancels the command line that runs
@@ -293,6 +294,14 @@ func (s *Server) watch(peer gossh.Conn, user auth.Name, c *conn, ended <-chan st
 			return
 		}
 	}
+}
+
+// watched returns the context of the session, and has that end when the client does not answer
+// any more, also at the prompt of a shell: others rely on it. TCP alone knows nothing of a
+// client that stands still.
+func (x *session) watched() context.Context {
+	x.watch.Do(func() { go x.srv.watch(x.peer, x.login.User, x.conn, x.ctx.Done()) }) // ends with the session
+	return x.ctx
 }
 
 // aliveLimit is how long a client may take to answer when somebody is about to rely on it.

@@ -379,6 +379,37 @@ func TestClientThatVanishes(t *testing.T) {
 	})
 }
 
+// A shell at its prompt in which something is held ends within a minute when its client says
+// nothing any more. One in which nothing is may be asleep.
+func TestShellThatVanishes(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		c, cable := l.cable(t)
+		r := start(t, c, true, "")
+		r.out.expect(t, "> ")
+		r.send("hold\r")
+		r.out.expect(t, "held")
+		r.out.expect(t, "> ")
+		asleep, other := l.cable(t)
+		idle := start(t, asleep, true, "")
+		idle.out.expect(t, "> ")
+		close(other.cut)
+		select {
+		case e := <-l.run.events:
+			t.Fatalf("%s though the client answers", e)
+		case <-time.After(10 * l.keepAlive):
+		}
+		close(cable.cut)
+		cut := time.Now()
+		expectEvent(t, l, "released")
+		if took := time.Since(cut); took > 2*l.keepAlive || 2*l.keepAlive > time.Minute {
+			t.Errorf("it took %v", took)
+		}
+		idle.send("hold\r")
+		idle.send("exit\r")
+		expectEvent(t, l, "released")
+	})
+}
+
 // cable is what a client hears of the server: nothing any more once it is cut,
 // and not even that it takes what comes once it stalls.
 type cable struct {

@@ -390,6 +390,9 @@ func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) 
 		<-ctx.Done()
 		f.events <- "cancelled " + rest
 		return 130
+	case "hold":
+		context.AfterFunc(s.Channel(), func() { f.events <- "released" })
+		fmt.Fprintln(s.Out, "held")
 	case "cat":
 		if _, err := io.Copy(s.Out, s.In); err != nil {
 			return 1
