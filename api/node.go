@@ -54,10 +54,26 @@ type Node struct {
 	*Boot // of a node that is asked for by its name alone
 }
 
-// Boot is what the last boot of a node left.
+// Boot is what the last boot of a node left, and where its serial line is.
 type Boot struct {
 	Steps   []Step    `json:"steps"`
 	Refused []Refusal `json:"refused"` // the last files that it asked for and did not get
+	Serial  *Serial   `json:"serial"`  // null: nobody said, or the server runs it
+}
+
+// Serial is where the serial line of a board is.
+type Serial struct {
+	At        string  `json:"at"` // as the setting says
+	Connected bool    `json:"connected"`
+	Reason    *string `json:"reason"` // why it is not; null: it is
+}
+
+// NewSerial makes a serial line for programs: at is "" for none, why "" when it is connected.
+func NewSerial(at, why string) *Serial {
+	if at == "" {
+		return nil
+	}
+	return &Serial{at, why == "", orNull(why)}
 }
 
 // Step is one that a boot reached, and what was sent to the node for it.
@@ -77,8 +93,8 @@ type Refusal struct {
 }
 
 // NewBoot makes a boot for programs.
-func NewBoot(t nodes.Trail) *Boot {
-	b := &Boot{[]Step{}, []Refusal{}}
+func NewBoot(t nodes.Trail, s *Serial) *Boot {
+	b := &Boot{[]Step{}, []Refusal{}, s}
 	for _, l := range t.Legs {
 		b.Steps = append(b.Steps, Step{string(l.Step), orNull(l.At), l.Bytes, l.Rate()})
 	}

@@ -188,6 +188,9 @@ func TestConsoleWithoutTerminal(t *testing.T) {
 	if got := lab.ok("bob", "node show rpi-1"); !strings.Contains(got, " (connected)\n") || !strings.Contains(got, "    | login: moreand more\n") {
 		t.Errorf("shown is: %s", got)
 	}
+	if got := lab.ok("bob", "node show rpi-1 --json"); !strings.Contains(got, `"serial":{"at":"tcp://127.0.0.1:`) || !strings.Contains(got, `","connected":true,"reason":null}`) {
+		t.Errorf("programs see: %s", got)
+	}
 	b.Close()
 	lost := "what comes as input is lost"
 	got := answer{status: StatusDone}
@@ -262,4 +265,23 @@ func TestWhoSaysWhereASerialLineIs(t *testing.T) {
 				"  it has boot.timeout, boot.retries, boot.args, boot.loader, boot.delay, ram, cpu.cores, boot.root, boot.rescue, ram.overlay\n",
 		},
 	})
+}
+
+// A console ends when the server begins to stop, and says so.
+func TestConsoleOfAServerThatStops(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	newBoard(t, lab)
+	stopping, stop := context.WithCancel(t.Context())
+	s := lab.terminal("bob")
+	s.Waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		context.AfterFunc(stopping, cancel)
+		return ctx, cancel
+	}
+	bob := lab.visits(t.Context(), s, "node console rpi-1")
+	bob.sees("Leave it with Ctrl-]")
+	stop()
+	bob.ends(StatusInterrupted)
+	bob.sees("walt: the server is stopping\n  the console goes on when it is back: node console rpi-1\n")
 }

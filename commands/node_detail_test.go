@@ -36,7 +36,7 @@ What it asked for in vain:
 		t.Errorf("it is %q, want %q", got, want)
 	}
 	const doc = `,"steps":[{"step":"address","at":"2026-11-22T12:00:00Z","bytes":0,"rate":0},{"step":"loader","at":"2026-11-22T12:00:01.5Z","bytes":2097152,"rate":1048576},` +
-		`{"step":"kernel","at":null,"bytes":300,"rate":0}],"refused":[{"at":"2026-11-22T12:00:01.5Z","file":"TFTP bootsig.bin","reason":"there is no such file","times":2}]}]}`
+		`{"step":"kernel","at":null,"bytes":300,"rate":0}],"refused":[{"at":"2026-11-22T12:00:01.5Z","file":"TFTP bootsig.bin","reason":"there is no such file","times":2}],"serial":null}]}`
 	if got := lab.ok("bob", "node show rpi-1 --json"); !strings.HasSuffix(got, doc+"\n") {
 		t.Errorf("as JSON it is %s", got)
 	}

@@ -23,7 +23,7 @@ func nodeShow(ctx context.Context, c *Call) error {
 	case c.on("json") && c.showsOne():
 		return listed(c, "nodes", nil, found.Each(ctx), func(n *nodes.DeviceStatus) api.Node {
 			doc := api.NewNode(n)
-			doc.Boot = api.NewBoot(c.Lab.Trail(n.Name))
+			doc.Boot = api.NewBoot(c.Lab.Trail(n.Name), api.NewSerial(c.Lab.SerialState(*n.Device)))
 			return doc
 		})
 	case c.on("json"):

@@ -136,3 +136,14 @@ func TestSit(t *testing.T) {
 		t.Errorf("of %d consoles %d are kept once a node is gone", before, got)
 	}
 }
+
+// BenchmarkTerm is what each piece costs that a node writes, beside keeping it.
+func BenchmarkTerm(b *testing.B) {
+	l := newLab(b, []auth.Name{"bob"}, "n1")
+	mac := l.device(b, "n1").MAC
+	for b.Loop() {
+		if l.Term(mac) == "" {
+			b.Fatal("it is in no term")
+		}
+	}
+}
