@@ -42,6 +42,7 @@ type Node struct {
 	Note *string    `json:"note"` // of its owner; null: none
 
 	Mates []auth.Name `json:"mates"` // whom its owner shares it with; "all" is everybody
+	Asks  []AskedBy   `json:"asks"`  // who would like to have it
 	Until *time.Time  `json:"until"` // when the server releases it; null: nobody said
 	// WhileConnected says that it does when the owner is not connected any more.
 	WhileConnected bool `json:"while_connected"`
@@ -118,6 +119,21 @@ func retired(r *nodes.Retired) *Retired {
 	return &Retired{r.By, r.Since, orNull(r.Why)}
 }
 
+// AskedBy is that somebody asked the owner of a node for it.
+type AskedBy struct {
+	By    auth.Name `json:"by"`
+	Since time.Time `json:"since"`
+	Text  *string   `json:"text"` // what for; null: that was not said
+}
+
+func askedBy(all []nodes.Ask) []AskedBy {
+	doc := []AskedBy{}
+	for _, a := range all {
+		doc = append(doc, AskedBy{a.By, a.Since, orNull(a.Text)})
+	}
+	return doc
+}
+
 // tags are those of a device for programs, which want a list.
 func tags(d *nodes.Device) []string { return append([]string{}, d.Tags()...) }
 
@@ -147,7 +163,7 @@ func NewNode(n *nodes.DeviceStatus) Node {
 		Image: n.Image, State: string(n.State), Why: wrong(n.Status), IP: orNull(n.IP()), MAC: n.MAC, Since: n.Since,
 		Reason: orNull(n.Why), Step: orNull(n.Step.Word()), StepSince: orNull(n.StepSince), Running: running(n.Running()),
 		Written: written(n.Status), SwitchedOff: switchedOff(n.Off),
-		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...), Until: orNull(said.Until), WhileConnected: said.Tied,
+		Job: orNull(said.Job), Note: orNull(said.Note), Mates: append([]auth.Name{}, said.Mates...), Asks: askedBy(said.Asks), Until: orNull(said.Until), WhileConnected: said.Tied,
 		Tags: tags(n.Device), Retired: retired(n.Retired()), Exposed: append([]nodes.Exposed{}, said.Exposed...),
 	}
 }

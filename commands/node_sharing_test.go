@@ -120,6 +120,9 @@ func TestAskForSeveral(t *testing.T) {
 	lab.ok("bob", "node acquire pc-1,rpi-1,rpi-10")
 	lab.ok("alice", "node acquire rpi-2")
 	lab.ok("carol", "node ask rpi-1")
+	if got := lab.ok("bob", "node show rpi-1 --json"); !strings.Contains(got, `"asks":[{"by":"carol","since":"2026-11-22T12:00:`) || !strings.Contains(got, `"text":null}]`) {
+		t.Errorf("got %s", got)
+	}
 	lab.pass(2 * time.Minute)
 	lab.tell([]step{{
 		user: "carol", line: "node ask not:free-nodes",

@@ -179,7 +179,7 @@ func TestNodeDocuments(t *testing.T) {
 	lab.up("pc-1", "127.0.0.1:4711")
 	lab.pass(time.Second)
 	const (
-		said = `,"job":null,"note":null,"mates":[],"until":null,"while_connected":false,"tags":[],"retired":null,"exposed":[]`
+		said = `,"job":null,"note":null,"mates":[],"asks":[],"until":null,"while_connected":false,"tags":[],"retired":null,"exposed":[]`
 		pc1  = `{"name":"pc-1","model":"pc-x86-64","type":"virtual","host":"simulated","owner":null,"image":"waltplatform/pc-x86-64-default:latest","state":"up","state_reason":null,"ip":"127.0.0.1","mac":"52:54:00:00:01:01","since":"2026-11-22T12:00:00Z","reason":null,"step":"up","step_since":"2026-11-22T12:00:01Z","running":{"image":"waltplatform/pc-x86-64-default:latest","digest":"sha256:000000000000000000000000000000000000000000000000000000000000beef"},"written":null,"switched_off":null` + said + `}`
 		rpi  = `{"name":"rpi-1","model":"rpi-3-b","type":"physical","host":"physical","owner":"bob","image":"bob/rpi-3-b-default:latest","state":"off","state_reason":null,"ip":null,"mac":"52:54:00:00:00:01","since":"2026-11-22T12:00:01Z","reason":null,"step":null,"step_since":null,"running":null,"written":null,"switched_off":null` + said + `}`
 	)
