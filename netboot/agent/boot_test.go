@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
 	"walt/netboot/boottest"
@@ -287,6 +289,7 @@ func TestMachineBootsIntoMemory(t *testing.T) {
 	}
 	b.terminal(c)
 	b.clock(c, r)
+	copyThere(t, c)
 	if out, err := b.run(c, "umount -l /proc; ls /proc | wc -l"); out != "0\n" {
 		t.Errorf("unmount /proc: %q, %v", out, err)
 	}
@@ -467,6 +470,30 @@ func TestMachineWithNothingButAKernel(t *testing.T) {
 	if out, err := b.run(c, "mounts"); err != nil || !strings.Contains(out, "walt-ram / tmpfs") || strings.Contains(out, "/sysroot") {
 		t.Errorf("mounts: %q, %v", out, err)
 	}
+	copyThere(t, c)
 	b.run(c, "reboot") // the connection may end with it
 	b.gone()
+}
+
+// copyThere copies a file to a machine without an SFTP server of its own, and back.
+func copyThere(t testing.TB, c *ssh.Client) {
+	t.Helper()
+	files, err := sftp.NewClient(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	f, err := files.Create("copied")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text := bytes.Repeat([]byte("0123456789"), 10_000)
+	if _, err := f.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	back := make([]byte, len(text)+1)
+	if n, err := f.ReadAt(back, 0); !errors.Is(err, io.EOF) || !bytes.Equal(back[:n], text) {
+		t.Errorf("%d bytes come back: %v", n, err)
+	}
 }

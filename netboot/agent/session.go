@@ -108,6 +108,11 @@ func (s *session) answer(r *ssh.Request) bool {
 				return s.start([]string{"-c", "exec " + name})
 			}
 		}
+		if s.started {
+			return false
+		}
+		s.started = true
+		return s.run(exec.Command("/proc/self/exe", sftpWord), rootAccount())
 	}
 	return false
 }
@@ -128,6 +133,11 @@ func (s *session) start(args []string) bool {
 	if args == nil {
 		c.Args[0] = "-" + a.shell[strings.LastIndex(a.shell, "/")+1:]
 	}
+	return s.run(c, a)
+}
+
+// run runs a program as root.
+func (s *session) run(c *exec.Cmd, a account) bool {
 	c.Dir = a.home
 	if !isThere(c.Dir) {
 		c.Dir = "/"
@@ -145,7 +155,7 @@ func (s *session) start(args []string) bool {
 		s.slave.Close()
 	}
 	if err != nil {
-		fmt.Fprintf(s.channel.Stderr(), "%s: %v\n", a.shell, err)
+		fmt.Fprintf(s.channel.Stderr(), "%s: %v\n", c.Path, err)
 		go s.end(127, "") // ends when it is sent
 		return true
 	}
