@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"strings"
 
 	"walt/auth"
 	"walt/consent"
@@ -44,4 +46,20 @@ type sftp struct{ files.Lab }
 
 func (f sftp) Serve(ctx context.Context, user auth.Name, in io.Reader, out io.Writer, tell func(error)) error {
 	return files.Serve(ctx, f.For(user, consent.Agreement{}), in, out, tell)
+}
+
+// copyFiles copies files, and says what it copied.
+func (s *server) copyFiles(ctx context.Context, user auth.Name, given consent.Agreement, from, to string, all bool) (string, error) {
+	done, err := files.Copy(ctx, s.files.For(user, given), from, to, all)
+	if err != nil {
+		return "", err
+	}
+	what := fmt.Sprintf("%d files, %d bytes", done.Files, done.Bytes)
+	if done.Files == 1 {
+		what = fmt.Sprintf("1 file, %d bytes", done.Bytes)
+	}
+	if n := len(done.Skipped); n > 0 {
+		what += fmt.Sprintf(", without %s, which are neither files nor directories", strings.Join(done.Skipped, ", "))
+	}
+	return what, nil
 }

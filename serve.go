@@ -70,6 +70,7 @@ type server struct {
 	lines    *nodelogs.Store
 	intake   *intake.Server
 	ssh      *sshd.Server
+	files    files.Lab
 	virtual  config.Virtual           // as it is in force
 	segment  config.Network           // the same, from the start on
 	services atomic.Pointer[[]string] // URLs of what the server itself uses
@@ -150,9 +151,10 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	for _, key := range s.hostKeys {
 		shown = append(shown, key.PublicKey())
 	}
+	s.files = files.Lab{Nodes: s.lab, Images: imageFiles{s.catalog, s.library}}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal, Lines: s.lines, History: typed,
-		Online: s.online, Cut: s.cut, Backup: s.backup, HostKeys: shown, HostCA: hostCA.PublicKey(), Version: version, Log: log, Now: time.Now,
+		Online: s.online, Cut: s.cut, Copy: s.copyFiles, Backup: s.backup, HostKeys: shown, HostCA: hostCA.PublicKey(), Version: version, Log: log, Now: time.Now,
 	})
 	s.doors = reach.New(reach.Config{
 		Enter: s.enter, Exposures: s.lab.Exposures, Host: listenIP(s.listener.Addr()), Own: listenPort(s.listener.Addr()), Store: s.store, Journal: s.journal, Log: log, Now: time.Now,
@@ -160,7 +162,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.lab.Doors = s.doors
 	s.ssh, err = sshd.New(sshd.Config{
 		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: typed, Nodes: s.doors, Log: log,
-		Files: sftp{files.Lab{Nodes: s.lab, Images: imageFiles{s.catalog, s.library}}},
+		Files: sftp{s.files},
 	})
 	if err != nil {
 		return nil, err

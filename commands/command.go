@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/history"
 	"walt/images"
@@ -83,6 +84,9 @@ type Services struct {
 	// Cut ends the sessions of a user that logged in with a key, or with any key
 	// when it is "".
 	Cut func(user auth.Name, key string)
+	// Copy copies files on nodes that the user agreed to use, and out of images, and says in
+	// words what; the paths are those that scp takes, with image@ before images.
+	Copy func(ctx context.Context, user auth.Name, given consent.Agreement, from, to string, all bool) (what string, err error)
 	// Backup writes a consistent copy of all data, and says in words what that is.
 	Backup   func(context.Context, io.Writer) (what string, err error)
 	HostKeys []ssh.PublicKey // that this server shows

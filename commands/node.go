@@ -209,6 +209,15 @@ terminal, standard input goes to the node, and its end ends the command.`,
 		}, confirms...),
 		Run: nodeConsole,
 	}, {
+		Path: "node cp", Short: "copy files from nodes and images to nodes", Topic: "reaching-nodes",
+		Long: `Copies files from one node to another, or out of an image of yours to a node:
+each is written NAME:PATH, as in rpi-3:/etc/hosts; a PATH without / in front is
+in the home of root. To copy from and to your own machine use scp, as in
+scp FILE lab:rpi-3:/root/`,
+		Args:  []Arg{{Name: "FROM", Complete: completePlace}, {Name: "TO", Complete: completePlace}},
+		Flags: append([]Flag{{Name: "recursive", Short: "r", Usage: "copy directories with all that is in them"}}, confirms...),
+		Run:   nodeCopy,
+	}, {
 		Path: "node config", Short: "show or change settings of nodes", Topic: "power",
 		Long: `Shows the settings of the nodes, all or those that are named, or gives them the
 ones that are named with a value: all of them, or none when one is not allowed.

@@ -45,6 +45,12 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%d nodes belong to others", len(e.Nodes)) }
 
+// On is the part of an agreement that is about one node.
+func (g Agreement) On(node string) Agreement {
+	g.Shown = slices.DeleteFunc(slices.Clone(g.Shown), func(c Claim) bool { return c.Node != node })
+	return g
+}
+
 // Check compares what the request would disturb with what the user agreed to;
 // it returns an *Error when that is not the same.
 func (g Agreement) Check(claims []Claim) error {

@@ -15,6 +15,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
+	"walt/journal"
 	"walt/remote"
 	"walt/state"
 )
@@ -40,8 +41,14 @@ func (l *Lab) Files(ctx context.Context, user auth.Name, node string, given cons
 	if err != nil {
 		return nil, err
 	}
+	visit := &Visit{lab: l, node: way.Node}
+	if err = l.announce(ctx, user, []*Visit{visit}, deed{"opened its files", journal.Notice{
+		One: string(user) + " opened the files of your node %s", Several: string(user) + " opened the files of %s",
+	}}); err == nil {
+		err = visit.err
+	}
 	var host ssh.PublicKey
-	if l.Agents != nil {
+	if err == nil && l.Agents != nil {
 		host, err = l.Agents.HostKey(ctx, way.Node.MAC)
 	}
 	var stream io.ReadWriteCloser

@@ -52,7 +52,7 @@ func (o own) Look(ctx context.Context, name string) error {
 		_, err := o.lab.Images.Tree(ctx, o.user, image)
 		return missing(err)
 	}
-	here, err := o.lab.Nodes.MayReach(ctx, o.user, name, o.given)
+	here, err := o.lab.Nodes.MayReach(ctx, o.user, name, o.given.On(name))
 	switch {
 	case err == nil:
 		return nil
@@ -80,7 +80,7 @@ func (o own) Open(ctx context.Context, name string) (Folder, error) {
 		}
 		return openTree(ctx, t), nil
 	}
-	stream, err := o.lab.Nodes.Files(ctx, o.user, name, o.given, begins)
+	stream, err := o.lab.Nodes.Files(ctx, o.user, name, o.given.On(name), begins)
 	return Folder{ReadWriteCloser: stream}, err
 }
 

@@ -1,0 +1,199 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/pkg/sftp"
+
+	"walt/fault"
+)
+
+// Copied is what was copied.
+type Copied struct {
+	Files   int
+	Bytes   int64
+	Skipped []string // what is neither a file nor a directory nor a link
+}
+
+// deepest is how many directories in one another are copied.
+const deepest = 200
+
+// Copy copies a file from one folder to another, as cp does: into a directory, or to another name. With
+// all of it a directory is copied, too. The paths are those that clients of Serve use. What was
+// copied before an error stays.
+func Copy(ctx context.Context, folders Folders, from, to string, all bool) (Copied, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ours, theirs := net.Pipe()
+	c := copier{ctx: ctx, all: all}
+	served := make(chan struct{})
+	go func() { // ends with the pipe, which the end of this function closes
+		defer close(served)
+		_ = Serve(ctx, folders, ours, ours, c.tell)
+		ours.Close()
+	}()
+	defer func() {
+		theirs.Close()
+		<-served
+	}()
+	defer context.AfterFunc(ctx, func() { theirs.Close() })()
+	var err error
+	if c.Client, err = sftp.NewClientPipe(theirs, theirs, sftp.UseConcurrentReads(true)); err != nil {
+		return Copied{}, c.because(err)
+	}
+	defer c.Close()
+	return c.done, c.because(c.into(from, to))
+}
+
+// copier copies as a client of a session.
+type copier struct {
+	*sftp.Client
+	ctx  context.Context
+	all  bool
+	done Copied
+
+	mu   sync.Mutex
+	told error // what the session told last
+}
+
+func (c *copier) tell(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = err
+}
+
+// because is an error in words for users: the session's own, if it told some.
+func (c *copier) because(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil || fault.As(err) != nil:
+		return err
+	case c.ctx.Err() != nil:
+		return context.Cause(c.ctx)
+	case c.told != nil:
+		return c.told
+	}
+	return fault.Failedf("the copy failed: %v", err)
+}
+
+// fail says what could not be done with a file.
+func (c *copier) fail(what, name string, err error) error {
+	if c.because(err) == c.told || c.ctx.Err() != nil {
+		return err
+	}
+	why := err.Error()
+	var s *sftp.StatusError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		why = "there is no such file"
+	case errors.Is(err, fs.ErrPermission):
+		why = "permission denied"
+	case errors.As(err, &s):
+		why = printable([]byte(strings.TrimPrefix(err.Error(), "sftp: ")), 200)
+	}
+	return fault.Failedf("cannot %s %.200q: %s", what, name, why)
+}
+
+func (c *copier) into(from, to string) error {
+	info, err := c.Stat(from)
+	switch {
+	case err != nil:
+		return c.fail("look at", from, err)
+	case info.IsDir() && !c.all:
+		return fault.Failedf("%q is a directory", from).WithHint("copy all that is in it with -r")
+	}
+	there, err := c.Stat(to)
+	if err != nil && (!errors.Is(err, fs.ErrNotExist) || c.told != nil) {
+		return c.fail("look at", to, err)
+	}
+	if base := path.Base(path.Clean("/" + from[strings.IndexByte(from, ':')+1:])); err == nil && there.IsDir() && base != "/" {
+		to = strings.TrimSuffix(to, "/") + "/" + base
+	}
+	return c.copy(from, to, info, 0)
+}
+
+// copy copies what has a name, whatever it is.
+func (c *copier) copy(from, to string, info fs.FileInfo, depth int) error {
+	switch mode := info.Mode(); {
+	case depth > deepest:
+		return fault.Failedf("%.200q is in too many directories", from)
+	case mode.IsDir():
+		return c.directory(from, to, info, depth)
+	case mode&fs.ModeSymlink != 0:
+		target, err := c.ReadLink(from)
+		if err != nil {
+			return c.fail("read", from, err)
+		}
+		if err := c.Symlink(target, to); err != nil {
+			return c.fail("make", to, err)
+		}
+		c.done.Files++
+		return nil
+	case mode.IsRegular():
+		return c.file(from, to, info)
+	case len(c.done.Skipped) < 100:
+		c.done.Skipped = append(c.done.Skipped, from)
+	}
+	return nil
+}
+
+func (c *copier) directory(from, to string, info fs.FileInfo, depth int) error {
+	kids, err := c.ReadDir(from)
+	if err != nil {
+		return c.fail("read", from, err)
+	}
+	if err := c.Mkdir(to); err == nil {
+		if err := c.Chmod(to, info.Mode().Perm()|0o700); err != nil { // so that its files can be made
+			return c.fail("change", to, err)
+		}
+	} else if there, missing := c.Stat(to); missing != nil || !there.IsDir() {
+		return c.fail("make", to, err)
+	}
+	for _, kid := range kids {
+		if err := c.copy(from+"/"+kid.Name(), to+"/"+kid.Name(), kid, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// atOnce is how many requests one file is written with at a time.
+const atOnce = 16
+
+func (c *copier) file(from, to string, info fs.FileInfo) error {
+	in, err := c.Open(from)
+	if err != nil {
+		return c.fail("open", from, err)
+	}
+	defer in.Close()
+	_, missing := c.Stat(to)
+	out, err := c.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return c.fail("write", to, err)
+	}
+	r, w := io.Pipe()
+	go func() { // ends when all is read, or nobody reads any more
+		_, err := in.WriteTo(w)
+		w.CloseWithError(err)
+	}()
+	n, err := out.ReadFromWithConcurrency(r, atOnce)
+	r.CloseWithError(io.ErrClosedPipe)
+	if err == nil && errors.Is(missing, fs.ErrNotExist) {
+		err = out.Chmod(info.Mode().Perm())
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		return c.fail("write", to, err)
+	}
+	c.done.Files++
+	c.done.Bytes += n
+	return nil
+}
