@@ -99,6 +99,24 @@ func (j *Journal) collect(ctx context.Context, user string, known map[string]boo
 	return texts, all, err
 }
 
+// Untell deletes, within tx, those of the user's notices that are over and that nobody was
+// shown, and reports whether there were any.
+func (j *Journal) Untell(tx state.Tx, user string, over func(text string) bool) (any bool, err error) {
+	for e, err := range notices.Scan(tx, user+"/", "") {
+		if err != nil {
+			return any, err
+		}
+		if e.Value.Seen || !over(e.Value.Text) {
+			continue
+		}
+		if err := notices.Delete(tx, e.Key); err != nil {
+			return any, err
+		}
+		any = true
+	}
+	return any, nil
+}
+
 // Forget deletes, within tx, the notices of a user who is removed.
 func (j *Journal) Forget(tx state.Tx, user string) error {
 	for key, err := range notices.Keys(tx, user+"/", "") {

@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,14 +112,14 @@ func (l *Lab) Offer(ctx context.Context, user auth.Name, offered *NotAsked) erro
 	defer w.Close()
 	if !l.offers.begin(user, offered.To, l.Now()) {
 		_, err := l.Store.Update(ctx, func(tx state.Tx) error {
-			return l.Journal.Tell(tx, string(offered.To), fmt.Sprintf("%s would give you %s; to take that: node ask %s", user, fault.Few(offered.Nodes), fault.Joined(offered.Nodes, ",")))
+			return l.Journal.Tell(tx, string(offered.To), fmt.Sprintf("%s%s; to take that: node ask %s", offerOf(user), fault.Few(offered.Nodes), fault.Joined(offered.Nodes, ",")))
 		})
 		if err != nil {
 			l.offers.end(user, offered.To)
 			return err
 		}
 	}
-	defer l.offers.end(user, offered.To)
+	defer l.endOffer(ctx, user, offered.To)
 	for {
 		done, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) {
 			for _, n := range offered.Nodes {
@@ -138,6 +139,28 @@ func (l *Lab) Offer(ctx context.Context, user auth.Name, offered *NotAsked) erro
 		if _, err := w.Next(ctx); err != nil {
 			return err
 		}
+	}
+}
+
+// offerOf begins what a user is told to whom another one would give nodes.
+func offerOf(user auth.Name) string { return string(user) + " would give you " }
+
+// endOffer notes that an offer is over. When it was the last one, whoever was not shown it yet
+// never is: it cannot be taken any more.
+func (l *Lab) endOffer(ctx context.Context, user, to auth.Name) {
+	if !l.offers.end(user, to) {
+		return
+	}
+	unseen := false
+	_, err := l.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) (err error) {
+		unseen, err = l.Journal.Untell(tx, string(to), func(text string) bool { return strings.HasPrefix(text, offerOf(user)) })
+		return err
+	})
+	if err != nil {
+		l.Log.Error("take back an offer", "to", to, "err", err)
+	}
+	if unseen {
+		l.offers.forget(user, to)
 	}
 }
 
@@ -167,10 +190,20 @@ func (o *offers) begin(from, to auth.Name, now time.Time) (lately bool) {
 	return false
 }
 
-func (o *offers) end(from, to auth.Name) {
+// end notes that an offer is waited for no longer, and reports whether none is by now.
+func (o *offers) end(from, to auth.Name) (last bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.now[[2]auth.Name{from, to}]--
+	pair := [2]auth.Name{from, to}
+	o.now[pair]--
+	return o.now[pair] == 0
+}
+
+// forget has the next offer be told, however soon it comes.
+func (o *offers) forget(from, to auth.Name) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.told, [2]auth.Name{from, to})
 }
 
 // open reports whether an offer is waited for.

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -295,6 +296,34 @@ func TestGiveRunning(t *testing.T) {
 	ok(t, errorOf(l.Ask(t.Context(), "bob", Only("v1"), "")))
 	ok(t, errorOf(l.Give(t.Context(), "carol", Only("v1"), "bob", false)))
 	equal(t, "started", l.grid.take(), "v1")
+}
+
+// An offer that is over is not told to who logs in later; the next one is told.
+func TestOfferThatIsOver(t *testing.T) {
+	t.Parallel()
+	l := newTeam(t)
+	_, err := l.Give(t.Context(), "bob", Only("n1"), "carol", false)
+	missing, is := errors.AsType[*NotAsked](err)
+	if !is {
+		t.Fatal(err)
+	}
+	for _, seen := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := l.Store.Watch("notice/carol/")
+		ended := make(chan error, 1)
+		go func() { ended <- l.Offer(ctx, "bob", missing) }()
+		_, err := w.Next(t.Context())
+		ok(t, err)
+		w.Close()
+		if seen {
+			equal(t, "told", l.hears(t, "carol"), "bob would give you n1; to take that: node ask n1")
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the offer ends with %v", err)
+		}
+		equal(t, "told later", l.hears(t, "carol"))
+	}
 }
 
 // An offer ends when it is taken, and is told once a minute.
