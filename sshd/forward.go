@@ -157,7 +157,13 @@ func (f *forward) run(node io.ReadWriteCloser, ch gossh.Channel, requests <-chan
 	closed := make(chan struct{})
 	go func() { // ends with the channel
 		defer close(closed)
-		gossh.DiscardRequests(requests)
+		for r := range requests {
+			if r.Type == "eow@openssh.com" { // nobody reads what the node says, see answer
+				out.unread.Store(true)
+				out.giveUp()
+			}
+			_ = r.Reply(false, nil)
+		}
 		f.cancel()
 	}()
 	go in.pump(ch) // both end with the channel
@@ -177,9 +183,11 @@ func (f *forward) run(node io.ReadWriteCloser, ch gossh.Channel, requests <-chan
 			_ = half.CloseWrite()
 		}
 	})
-	if _, err := io.Copy(stream{out, ch}, node); err != nil {
+	switch _, err := io.Copy(stream{out, ch}, node); {
+	case out.unread.Load(): // the client may have something to say still
+	case err != nil:
 		f.cancel()
-	} else {
+	default:
 		_ = ch.CloseWrite()
 	}
 	up.Wait()

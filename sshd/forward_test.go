@@ -72,6 +72,11 @@ func (f *fakeNodes) Forward(ctx context.Context, user auth.Name, host string, po
 				_, err = there.Write(make([]byte, floodSize))
 			}
 		}()
+	case 20: // reads all and says nothing
+		go func() {
+			_, _ = io.Copy(io.Discard, there)
+			there.Close()
+		}()
 	case 9: // reads nothing
 	default:
 		return nil, true, fault.Failedf("port %d of %s: connection refused", port, host)
@@ -202,6 +207,32 @@ func TestForwardHalfClosed(t *testing.T) {
 	if rest, err := io.ReadAll(node); err != nil || len(rest) > 0 {
 		t.Errorf("the node hears %q, %v", rest, err)
 	}
+	l.none(t)
+}
+
+// A client of which nobody reads any more, as a browser that ends a download, says so:
+// what the node goes on saying ends, once the client has said all, too.
+func TestForwardThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	ch := mustReach(t, l.login(t, "alice"), 19)
+	if _, err := io.ReadFull(ch, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.SendRequest("eow@openssh.com", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(ch, "more"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(l.nodes.(*fakeNodes).end(0), got); err != nil || string(got) != "more" {
+		t.Errorf("the node hears %q, %v", got, err)
+	}
+	if err := ch.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	closes(t, ch)
 	l.none(t)
 }
 
