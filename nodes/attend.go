@@ -10,6 +10,9 @@ import (
 	"walt/state"
 )
 
+// attendEvery is how often the clock is looked at while something is due: it may be set.
+const attendEvery = time.Minute
+
 // attend looks after those who wait until ctx ends: it gives them what came otherwise than by a
 // change that serves them itself, has those pass whose patience is over, ends the wishes
 // for which nobody waits any more, and tells where each stands. At rest it does nothing.
@@ -24,7 +27,7 @@ func (l *Lab) attend(ctx context.Context) error {
 		}
 		var late <-chan time.Time
 		if !due.IsZero() {
-			late = time.After(max(due.Sub(l.Now()), time.Millisecond))
+			late = time.After(min(max(due.Sub(l.Now()), time.Millisecond), attendEvery))
 		}
 		select {
 		case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -672,6 +673,47 @@ func TestQueueEndsThoughTheStoreFails(t *testing.T) {
 		equal(t, "waiting", l.waiting(t), "carol")
 		ok(t, errorOf(l.Release(t.Context(), "alice", parse("n1"))))
 		equal(t, "carol gets", carol.gets(t), "n1")
+	})
+}
+
+// A clock that is set forward has patience end soon, and one that is set back has nobody keep
+// nodes for hours.
+func TestQueueWhenTheClockIsSet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var set atomic.Int64
+		store, err := badger.OpenMemory()
+		ok(t, err)
+		t.Cleanup(func() { ok(t, store.Close()) })
+		l := over(store, func() time.Time { return time.Now().Round(0).Add(time.Duration(set.Load())) }, newShelf())
+		ok(t, l.users.Ensure(t.Context(), "alice", keyOf("alice")))
+		l.image(t, defaultOf("m1"))
+		for _, u := range []auth.Name{"bob", "carol", "dave"} {
+			l.user(t, u)
+		}
+		for _, n := range []Name{"n1", "n2"} {
+			l.node(t, n, "m1")
+		}
+		l.run(t)
+		ok(t, errorOf(l.Acquire(t.Context(), "alice", parse("n1"), Remarks{}, consent.Agreement{})))
+		bob := l.wait(t, "bob", anyOf(2, "m1"), Waiting{})
+		carol := l.wait(t, "carol", anyOf(1, "m1"), Waiting{})
+		time.Sleep(time.Second)
+		carol.waits(t)
+		set.Store(int64(time.Hour))
+		time.Sleep(time.Minute)
+		equal(t, "set forward, carol gets", carol.gets(t), "n2")
+		bob.cancel()
+		<-bob.ended
+
+		ok(t, errorOf(l.Release(t.Context(), "carol", parse("n2"))))
+		l.wait(t, "dave", Want{Set: parse("n1,n2")}, Waiting{}) // keeps n2 for now
+		carol = l.wait(t, "carol", anyOf(1, "m1"), Waiting{})
+		time.Sleep(time.Second)
+		carol.waits(t)
+		set.Store(0)
+		time.Sleep(time.Minute)
+		equal(t, "set back, carol gets", carol.gets(t), "n2")
 	})
 }
 

@@ -65,7 +65,7 @@ func (c *change) turns(ctx context.Context, ws []Wish, grant bool) (*turns, erro
 			}
 		}
 		t.there[w.ID] = len(ds)
-		if enough || t.now.Before(w.Since.Add(c.lab.patience())) {
+		if enough || c.lab.young(w, t.now) {
 			t.keep(w, ds)
 		}
 	}

@@ -142,6 +142,14 @@ func (l *Lab) SetPatience(d time.Duration) {
 
 func (l *Lab) patience() time.Duration { return time.Duration(l.patienceSet.Load()) }
 
+// young reports whether a wish keeps what there is of its nodes. One from the future, for the
+// clock was set back since, might for hours, and does not.
+func (l *Lab) young(w *Wish, now time.Time) bool {
+	const slack = time.Minute // by which clocks are set while nobody notices
+	age := now.Sub(w.Since)
+	return age > -slack && age < l.patience()
+}
+
 // AcquireWhenFree makes the nodes that are wanted the user's, as Acquire and AcquireAny do:
 // at once, when they are available, or in the transaction that frees the last of them, when
 // it is the user's turn. When ctx ends first, so does the wish, and the error is that of ctx;
