@@ -91,8 +91,8 @@ func TestDebian(t *testing.T) {
 		t.Errorf("it is called %q", out)
 	}
 	w.check(o)
-	for _, protocol := range []string{"--udp", "--tcp"} {
-		w.does("alice", "node run vm-debian logger -n server -P 514 "+protocol+" -t exp1 by "+protocol)
+	for _, protocol := range []string{"udp", "tcp"} {
+		w.does("alice", "node run vm-debian logger -n server -P 514 --"+protocol+" -t exp1 by "+protocol)
 		w.until("alice", "log show --nodes vm-debian", "vm-debian exp1: by "+protocol)
 	}
 	const own = "systemctl is-active keys; cd /etc/ssh; ls | grep _host_; cmp -s ssh_host_ed25519_key walt_ed25519_key || echo another"
