@@ -21,7 +21,12 @@ type command struct {
 	do   func(*world) string // one transaction
 	ask  func(context.Context, testLab) (Result, error)
 	// apart says that it looks at the lab more than once before it decides.
-	apart bool
+	apart  bool
+	client int // that begins to wait by it, 0 for none
+	// alone says that nothing is done in the middle of it, nor is it in the middle of others.
+	alone bool
+	// calm says that what follows from it for those who wait is done by one after the other.
+	calm bool
 	// picks says that it decides by what it takes: what is done in the middle of it,
 	// to others, may as well be done after it.
 	picks bool
@@ -33,77 +38,95 @@ type command struct {
 // run does the command to a world.
 func (c command) run(w *world) string {
 	if c.first != nil {
-		if end := c.first(w); end != done {
+		if end := w.commit(c.first); end != done {
 			return end
 		}
 	}
-	return w.try(c.do)
+	return w.commit(c.do)
+}
+
+// who is who does it.
+func (c command) who() string {
+	who, _, _ := strings.Cut(c.text, ":")
+	return who
 }
 
 // command makes a random command, which often finds what it needs.
 func (m *model) command() command {
 	user := m.user()
-	switch m.rand.IntN(26) {
-	case 0, 1, 2, 3:
-		return m.acquireCommand(user)
-	case 4, 5:
-		return m.anyCommand(user)
-	case 6, 7:
-		return m.releaseCommand(user)
-	case 8, 9, 10, 11:
-		return m.bootCommand(user)
-	case 12, 13:
-		return m.cloneCommand(user)
-	case 14, 15:
-		return m.registerCommand()
-	case 16:
-		return m.createCommand(user)
-	case 17:
-		return m.dropCommand(user)
-	case 18:
-		return m.renameCommand(user)
-	case 19:
-		return m.pushCommand(user)
-	case 20:
-		return m.downloadCommand()
-	case 21:
-		return m.removeImageCommand(user)
-	case 22:
-		return m.askCommand(user)
-	case 23, 24:
-		return m.giveCommand(user)
-	default:
-		return m.userCommand(user)
+	weighed := []struct {
+		weight int
+		make   func() command
+	}{
+		{4, func() command { return m.acquireCommand(user) }},
+		{3, func() command { return m.anyCommand(user) }},
+		{6, func() command { return m.releaseCommand(user) }},
+		{4, func() command { return m.bootCommand(user) }},
+		{1, func() command { return m.cloneCommand(user) }},
+		{2, m.registerCommand},
+		{1, func() command { return m.createCommand(user) }},
+		{1, func() command { return m.dropCommand(user) }},
+		{1, func() command { return m.renameCommand(user) }},
+		{1, func() command { return m.pushCommand(user) }},
+		{1, m.downloadCommand},
+		{1, func() command { return m.removeImageCommand(user) }},
+		{2, func() command { return m.askCommand(user) }},
+		{2, func() command { return m.giveCommand(user) }},
+		{1, func() command { return m.userCommand(user) }},
+		{9, func() command { return m.waitCommand(user) }},
+		{3, m.clientCommand},
+		{1, func() command { return m.cancelCommand(user) }},
+		{2, func() command { return m.extendCommand(user) }},
+		{2, func() command { return m.sayCommand(user) }},
+		{2, func() command { return m.retireCommand(user) }},
+		{2, func() command { return m.returnCommand(user) }},
 	}
+	all := 0
+	for _, w := range weighed {
+		all += w.weight
+	}
+	at := m.rand.IntN(all)
+	for _, w := range weighed {
+		if at -= w.weight; at < 0 {
+			return w.make()
+		}
+	}
+	panic("unreachable")
 }
 
 func (m *model) acquireCommand(user auth.Name) command {
 	set := m.set(func(d thing) bool { return d.kind == Node && d.image.User != user })
-	given := m.consent(user, set)
+	given, say := m.consent(user, set, (*world).disturbed), m.remarks()
 	return command{
-		text: fmt.Sprintf("%s: acquire %s %v", user, set, given),
-		do:   func(w *world) string { return w.acquire(user, set, given) },
+		calm: true,
+		text: fmt.Sprintf("%s: acquire %s%s %v", user, set, say, given),
+		do:   func(w *world) string { return w.acquire(user, set, say, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.Acquire(ctx, user, parse(set), Remarks{}, given)
+			return l.Acquire(ctx, user, parse(set), say.of(), given)
 		},
 	}
 }
 
 func (m *model) anyCommand(user auth.Name) command {
-	n, model := 1+m.rand.IntN(3), pick(m, images.Model(""), "", "", "m1", "m1", "m2", "m4")
+	n, model, say := 1+m.rand.IntN(3), pick(m, images.Model(""), "", "", "m1", "m1", "m2", "m4"), m.remarks()
 	return command{
-		text: fmt.Sprintf("%s: acquire any %d of %q", user, n, model),
-		do:   func(w *world) string { return w.acquireAny(user, n, model) },
+		calm: true,
+		text: fmt.Sprintf("%s: acquire any %d of %q%s", user, n, model, say),
+		do:   func(w *world) string { return w.acquireAny(user, n, model, say) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.AcquireAny(ctx, user, Some{N: n, Model: model}, Remarks{})
+			return l.AcquireAny(ctx, user, Some{N: n, Model: model}, say.of())
 		},
 		picks: true,
 	}
 }
 
 func (m *model) releaseCommand(user auth.Name) command {
-	set := m.set(func(d thing) bool { return d.image.User == user })
+	if m.rand.IntN(3) > 0 { // who has nodes
+		user = m.owner(user)
+	}
+	set := m.ownSet(user)
 	return command{
+		calm: true,
 		text: fmt.Sprintf("%s: release %s", user, set),
 		do:   func(w *world) string { return w.release(user, set) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -114,11 +137,10 @@ func (m *model) releaseCommand(user auth.Name) command {
 
 func (m *model) askCommand(user auth.Name) command {
 	set := m.set(func(d thing) bool { return d.kind == Node && d.image.User != user && d.image.User != auth.Nobody })
-	m.asked++
-	number := m.asked
 	return command{
+		calm: true,
 		text: fmt.Sprintf("%s: ask for %s", user, set),
-		do:   func(w *world) string { return w.ask(user, set, number) },
+		do:   func(w *world) string { return w.ask(user, set) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
 			_, err := l.Ask(ctx, user, parse(set), "")
 			return Result{}, err
@@ -136,6 +158,7 @@ func (m *model) giveCommand(user auth.Name) command {
 		}
 	}
 	return command{
+		calm: true,
 		text: fmt.Sprintf("%s: give %s to %s, stay: %v", user, set, to, stay),
 		do:   func(w *world) string { return w.give(user, set, to) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -160,12 +183,17 @@ func (m *model) bootCommand(user auth.Name) command {
 	}
 	img := m.world.images[images.Ref{User: user, Name: name, Tag: "latest"}]
 	set := m.set(func(d thing) bool { return d.kind == Node && (name == "default" || img.Boots(d.model)) })
-	given := m.consent(user, set)
+	facts := (*world).disturbed
+	if name == "default" {
+		facts = (*world).facts
+	}
+	given, say := m.consent(user, set, facts), m.remarks()
 	return command{
-		text: fmt.Sprintf("%s: boot %s %s %v", user, set, name, given),
-		do:   func(w *world) string { return w.setImage(user, set, name, given) },
+		calm: true,
+		text: fmt.Sprintf("%s: boot %s %s%s %v", user, set, name, say, given),
+		do:   func(w *world) string { return w.setImage(user, set, name, say, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.SetImage(ctx, user.Actor(), parse(set), name, Remarks{}, given)
+			return l.SetImage(ctx, user.Actor(), parse(set), name, say.of(), given)
 		},
 	}
 }
@@ -177,7 +205,7 @@ func (m *model) cloneCommand(user auth.Name) command {
 	}
 	var facts []consent.Claim
 	for _, n := range pick(m, m.world, m.world, m.old).using(to) {
-		facts = append(facts, consent.Claim{Node: string(n), Owner: user, Since: m.world.things[n].since})
+		facts = append(facts, consent.Claim{Node: string(n), Owner: user, Since: m.world.things[n].since, Note: m.world.things[n].note})
 	}
 	given := pick(m, consent.Agreement{}, consent.Agreement{Whoever: true}, consent.Agreement{Shown: facts})
 	return command{
@@ -200,6 +228,10 @@ func (m *model) registerCommand() command {
 			a.Name, a.MAC = n, d.mac
 		}
 	}
+	return m.announceCommand(a)
+}
+
+func (m *model) announceCommand(a Announcement) command {
 	return command{
 		text: fmt.Sprintf("server: register %v", a),
 		do:   func(w *world) string { return w.register(a) },
@@ -211,13 +243,13 @@ func (m *model) registerCommand() command {
 }
 
 func (m *model) createCommand(user auth.Name) command {
-	name, model := m.name(), pick(m, images.Model("m1"), "m2", "m3", "m4")
+	name, model, say := m.name(), pick(m, images.Model("m1"), "m2", "m3", "m4"), m.remarks()
 	return command{
-		text:  fmt.Sprintf("%s: create %s of %s", user, name, model),
+		text:  fmt.Sprintf("%s: create %s of %s%s", user, name, model, say),
 		first: func(w *world) string { return w.fetch(model) },
-		do:    func(w *world) string { return w.create(user, name, model) },
+		do:    func(w *world) string { return w.create(user, name, model, say) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			return l.Create(ctx, user, Virtual{Name: name, Model: model}, nil)
+			return l.Create(ctx, user, Virtual{Name: name, Model: model, Remarks: say.of()}, nil)
 		},
 	}
 }
@@ -225,10 +257,10 @@ func (m *model) createCommand(user auth.Name) command {
 func (m *model) dropCommand(user auth.Name) command {
 	virtual := m.rand.IntN(2) == 0
 	set := m.set(func(d thing) bool { return d.virtual == virtual })
-	given := m.consent(user, set)
+	given := m.consent(user, set, (*world).facts)
 	return command{
 		text: fmt.Sprintf("%s: drop %s %v, virtual: %v", user, set, given, virtual),
-		do:   func(w *world) string { return w.drop(user, set, given, virtual) },
+		do:   func(w *world) string { return w.forget(user, set, given, virtual) },
 		ask: func(ctx context.Context, l testLab) (_ Result, err error) {
 			if virtual {
 				_, err = l.Remove(ctx, user, parse(set), given)
@@ -245,7 +277,7 @@ func (m *model) renameCommand(user auth.Name) command {
 	if all := m.names(); len(all) > 0 {
 		old = pick(m, all...)
 	}
-	given := m.consent(user, string(old))
+	given := m.consent(user, string(old), (*world).facts)
 	return command{
 		text: fmt.Sprintf("%s: rename %s %s %v", user, old, name, given),
 		do:   func(w *world) string { return w.rename(user, old, name, given) },
@@ -291,7 +323,10 @@ func (m *model) removeImageCommand(user auth.Name) command {
 }
 
 func (m *model) downloadCommand() command {
-	model := pick(m, images.Model("m1"), "m2", "m3", "m4")
+	return m.downloadOf(pick(m, images.Model("m1"), "m2", "m3", "m4"))
+}
+
+func (m *model) downloadOf(model images.Model) command {
 	return command{
 		text:  "server: download " + string(model),
 		apart: true,
@@ -303,15 +338,7 @@ func (m *model) downloadCommand() command {
 func (m *model) userCommand(actor auth.Name) command {
 	name, admin := m.user(), m.rand.IntN(3) == 0
 	if m.rand.IntN(3) > 0 {
-		name = pick(m, auth.Name("alice"), "bob", "carol", "dave")
-		return command{
-			text: fmt.Sprintf("%s: user add %s, admin: %v", actor, name, admin),
-			do:   func(w *world) string { return w.addUser(actor, name, admin) },
-			ask: func(ctx context.Context, l testLab) (Result, error) {
-				_, err := l.users.Add(ctx, actor, name, admin, keyOf(name))
-				return Result{}, err
-			},
-		}
+		return m.addUserCommand(actor, pick(m, auth.Name("alice"), "bob", "carol", "dave"), admin)
 	}
 	legacy := pick(m, Legacy{}, Legacy{Force: true}, Legacy{Heir: m.user()}, Legacy{Heir: m.user()})
 	return command{
@@ -319,6 +346,17 @@ func (m *model) userCommand(actor auth.Name) command {
 		do:   func(w *world) string { return w.removeUser(actor, name, legacy) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
 			_, err := l.RemoveUser(ctx, actor, name, legacy)
+			return Result{}, err
+		},
+	}
+}
+
+func (m *model) addUserCommand(actor, name auth.Name, admin bool) command {
+	return command{
+		text: fmt.Sprintf("%s: user add %s, admin: %v", actor, name, admin),
+		do:   func(w *world) string { return w.addUser(actor, name, admin) },
+		ask: func(ctx context.Context, l testLab) (Result, error) {
+			_, err := l.users.Add(ctx, actor, name, admin, keyOf(name))
 			return Result{}, err
 		},
 	}
@@ -349,7 +387,7 @@ func (m *model) refs() []images.Ref {
 // set is a random expression, most often of the names of wanted things.
 func (m *model) set(wanted func(thing) bool) string {
 	if m.rand.IntN(4) == 0 {
-		return pick(m, "my-nodes", "free-nodes", "all-nodes", "n*", "n1*", "n[2-4]", "n?", "zz*", "n1?,n2")
+		return pick(m, "my-nodes", "free-nodes", "all-nodes", "n*", "n1*", "n[2-4]", "n?", "zz*", "n1?,n2", "job:j1")
 	}
 	good := slices.DeleteFunc(m.names(), func(n Name) bool { return !wanted(m.world.things[n]) })
 	var terms []string
@@ -365,8 +403,9 @@ func (m *model) set(wanted func(thing) bool) string {
 
 // consent is none, to whoever is there, or to what the user was shown, now or a
 // while ago.
-func (m *model) consent(user auth.Name, set string) consent.Agreement {
+func (m *model) consent(user auth.Name, set string, facts func(*world, auth.Name, []Name) []consent.Claim) consent.Agreement {
 	shown := pick(m, m.world, m.world, m.old)
 	names, _ := shown.expand(user, set, false)
-	return pick(m, consent.Agreement{}, consent.Agreement{Whoever: true}, consent.Agreement{Shown: shown.facts(user, names)}, consent.Agreement{Shown: shown.facts(user, names)})
+	given := consent.Agreement{Shown: facts(shown, user, names)}
+	return pick(m, consent.Agreement{}, consent.Agreement{Whoever: true}, given, given)
 }

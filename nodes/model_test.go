@@ -2,49 +2,54 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"walt/auth"
-	"walt/consent"
-	"walt/ethernet"
 	"walt/fault"
 	"walt/images"
-	"walt/journal"
 	"walt/state"
 	"walt/state/badger"
 )
 
 var seed = flag.Uint64("seed", 0, "of the one run of a test at random; 0: several new ones")
 
-// TestModel has random users type random commands into a lab on disk, and
-// compares after each of them how it ended, and what is in the store, with what
-// the simple model in world_test.go says. Some commands are interrupted by
-// another one between what they read and their commit: the outcome must be that
-// of one after the other. In some the server crashes just before or after the
-// commit, and another one is started on the same directory.
+// TestModel has random users type random commands into a lab: they take, give and release
+// nodes, wait for them, hold them for some time, and have them out of service, while images,
+// users and devices come and go. After each command, and what follows from it by itself, it
+// compares how that ended, what those who wait were told, and what is in the store, with what the
+// simple model in world_test.go says. Some commands are interrupted by another one between
+// what they read and their commit: the outcome must be that of one after the other. The server
+// ends and starts; and it crashes, before or after a commit, of a command or of what it does by
+// itself, and another one is started on the same store.
+//
+// Each step has its own randomness, so that a run that fails can be made shorter.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	runs, commands := 4, 600
+	runs, steps := 8, 1250
 	if testing.Short() {
-		runs, commands = 1, 300
+		runs, steps = 2, 300
 	}
 	for _, s := range seeds(runs) {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
 			t.Parallel()
-			m := newModel(t, s)
-			for range commands {
-				m.step(t)
+			all := make([]int, steps)
+			for i := range all {
+				all[i] = i
 			}
-			t.Logf("ended so often: %v", m.ends)
+			m := play(t, s, all)
+			if m.wrong == "" {
+				t.Logf("ended so often: %v", m.ends)
+				return
+			}
+			m = shortened(t, s, all[:m.steps], m)
+			t.Fatalf("%s\n%s\nbefore that:\n  %s", strings.Join(m.history, "\n"), m.wrong, strings.Join(m.before, "\n  "))
 		})
 	}
 }
@@ -60,51 +65,144 @@ func seeds(n int) (all []uint64) {
 	return all
 }
 
-type model struct {
-	rand  *rand.Rand
-	dir   string
-	store *rough
-	lab   testLab
-	shelf *shelf
-	clock atomic.Int64 // milliseconds; every look at it is one
-	world *world
-	old   *world // a while ago: what users may have been shown
-	ends  map[string]int
-	asked int // how many commands asked for nodes
-}
-
-func newModel(t *testing.T, seed uint64) *model {
-	m := &model{
-		rand: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), shelf: newShelf(),
-		ends:  map[string]int{},
-		world: &world{users: map[auth.Name]bool{"alice": true}, things: map[Name]thing{}, images: map[images.Ref]images.Image{}, notices: map[auth.Name]int{}, told: map[string]bool{}},
+// shortened is a run that fails with as few of the steps as are found in some time; at first
+// without those that did nothing.
+func shortened(t *testing.T, seed uint64, steps []int, m *model) *model {
+	end := time.Now().Add(30 * time.Second)
+	for {
+		fewer := slices.DeleteFunc(slices.Clone(steps), func(i int) bool { return m.idle[i] })
+		if shorter := play(t, seed, fewer); len(fewer) == len(steps) || shorter.wrong == "" {
+			break
+		} else {
+			m, steps = shorter, fewer[:shorter.steps]
+		}
 	}
-	m.old = m.world
-	m.open(t)
-	t.Cleanup(func() { ok(t, m.store.Close()) })
-	ok(t, m.lab.users.Ensure(t.Context(), "alice", keyOf("alice")))
+	for part := len(steps) / 2; part > 0; part /= 2 {
+		for from := 0; from+part < len(steps) && time.Now().Before(end); {
+			fewer := slices.Concat(steps[:from], steps[from+part:])
+			if shorter := play(t, seed, fewer); shorter.wrong != "" {
+				m, steps = shorter, fewer[:shorter.steps]
+			} else {
+				from += part
+			}
+		}
+	}
 	return m
 }
 
-// open starts the server.
-func (m *model) open(t *testing.T) {
-	t.Helper()
-	store, err := badger.Open(m.dir, nil)
-	ok(t, err)
-	m.store = &rough{Store: store}
-	m.lab = over(m.store, func() time.Time {
-		m.clock.Add(1)
-		return m.now()
-	}, m.shelf)
+type model struct {
+	rand     *rand.Rand
+	base     state.Store
+	store    *rough // on it, of the present server
+	lab      testLab
+	quit     context.CancelFunc
+	ended    chan error
+	shelf    *shelf
+	world    *world
+	old      *world // a while ago: what users may have been shown
+	ends     map[string]int
+	patients map[int]*patient // the clients that wait
+	typed    map[string]wish  // by the line
+	came     int              // how many clients did so far
+	steps    int              // how many were done
+	idle     map[int]bool     // the steps that did nothing
+	history  []string
+	before   []string // the last step, the world in words
+	wrong    string   // what is not as it should be, "" when all is
 }
 
-// now is when the lab last looked at the clock.
-func (m *model) now() time.Time {
-	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(m.clock.Load()) * time.Millisecond)
+// mismatch is a panic with what is wrong.
+type mismatch string
+
+func complain(format string, args ...any) { panic(mismatch(fmt.Sprintf(format, args...))) }
+
+// play does steps in a bubble of time, until something is wrong.
+func play(t *testing.T, seed uint64, steps []int) *model {
+	m := &model{
+		shelf: newShelf(), ends: map[string]int{}, idle: map[int]bool{}, patients: map[int]*patient{}, typed: map[string]wish{},
+		world: &world{users: map[auth.Name]bool{"alice": true}, things: map[Name]thing{}, images: map[images.Ref]images.Image{}, clients: map[int]client{}},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		base, err := badger.OpenMemory()
+		ok(t, err)
+		defer func() { ok(t, base.Close()) }()
+		m.base = base
+		m.open(t)
+		defer func() { _ = m.close() }()
+		defer func() {
+			switch r := recover().(type) {
+			case nil:
+			case mismatch:
+				m.wrong = string(r)
+			default:
+				panic(r)
+			}
+		}()
+		ok(t, m.lab.users.Ensure(t.Context(), "alice", keyOf("alice")))
+		m.world.now, m.old = time.Now(), m.world
+		m.furnish(t)
+		for _, i := range steps {
+			m.steps++
+			m.rand = rand.New(rand.NewPCG(seed, uint64(i)+1))
+			succeeded := m.ends[done]
+			m.step(t)
+			m.idle[i] = m.ends[done] == succeeded
+		}
+	})
+	return m
+}
+
+// open starts a server.
+func (m *model) open(t *testing.T) {
+	m.store = &rough{Store: m.base, died: make(chan struct{})}
+	m.lab = over(m.store, time.Now, m.shelf)
+	ctx, cancel := context.WithCancel(t.Context())
+	m.quit, m.ended = cancel, make(chan error, 1)
+	lab, ended := m.lab, m.ended
+	go func() { ended <- lab.Run(ctx) }() // ends with close
+	m.settle(t)
+}
+
+// settle waits for all that follows from what was done, of which the lab finds some when it
+// looks at its devices again.
+func (m *model) settle(t *testing.T) {
+	t.Helper()
+	synctest.Wait()
+	ok(t, m.lab.view.Read(t.Context(), func() {}))
+	synctest.Wait()
+}
+
+// close ends the server. Who waits keeps the place.
+func (m *model) close() error {
+	if m.quit == nil { // it crashed
+		return nil
+	}
+	for _, p := range m.patients {
+		p.stopping.Store(true)
+		p.leave()
+		<-p.ended
+	}
+	m.quit()
+	m.quit = nil
+	return <-m.ended
+}
+
+// furnish has some users and nodes be there in the beginning.
+func (m *model) furnish(t *testing.T) {
+	for _, u := range []auth.Name{"bob", "carol"} {
+		m.run(t, m.addUserCommand("alice", u, false))
+	}
+	for i, model := range []images.Model{"m1", "m1", "m1", "m2", "m2"} {
+		n := Name(fmt.Sprintf("n%d", i+1))
+		m.run(t, m.announceCommand(Announcement{Name: n, MAC: macOf(string(n)), Model: model, Host: []HostKind{Physical, Simulated}[i%2]}))
+		m.run(t, m.downloadOf(model))
+	}
 }
 
 func (m *model) step(t *testing.T) {
 	t.Helper()
+	m.before = m.world.lines()
+	m.pass(t)
 	if m.rand.IntN(40) == 0 {
 		m.world.down = !m.world.down
 		m.shelf.fail(nil)
@@ -117,256 +215,95 @@ func (m *model) step(t *testing.T) {
 	}
 	c := m.command()
 	switch p := m.rand.IntN(100); {
-	case p < 3:
+	case p < 5:
 		m.crash(t, c)
-	case p < 30 && !c.apart:
+	case p < 7:
+		m.restart(t)
+	case p < 30 && !c.apart && !c.alone:
 		between := m.command()
-		if m.rand.IntN(2) == 0 { // something that was not there to be read
+		if m.rand.IntN(3) == 0 { // something that was not there to be read
 			between = pick(m, m.registerCommand(), m.createCommand(m.user()), m.pushCommand(m.user()))
+		}
+		if !m.mayInterrupt(c, between) {
+			m.run(t, c)
+			break
 		}
 		m.interrupt(t, c, between)
 	default:
 		m.run(t, c)
 	}
 	checkView(t, m.lab)
+	if t.Failed() {
+		complain("the view has other devices than the store")
+	}
+}
+
+// pass lets some time pass, mostly a little.
+func (m *model) pass(t *testing.T) {
+	d := time.Second
+	switch p := m.rand.IntN(100); {
+	case p < 60:
+	case p < 85:
+		d = time.Minute
+	case p < 97:
+		d = 6 * time.Minute
+	default:
+		d = 40 * time.Minute
+	}
+	at := m.offbeat(m.world.now.Add(time.Duration(m.rand.Int64N(int64(d)))))
+	text := "until " + clock(at)
+	if m.rand.IntN(100) < 2 {
+		m.crash(t, command{text: text, do: func(w *world) string {
+			w.pass(at)
+			return done
+		}, ask: func(context.Context, testLab) (Result, error) {
+			select {
+			case <-time.After(time.Until(at)):
+				return Result{}, nil
+			case <-m.store.died:
+				return Result{}, errCrash
+			}
+		}})
+		return
+	}
+	start := m.world.now.Add(1)
+	m.world.passed = nil
+	time.Sleep(time.Until(at))
+	m.settle(t)
+	m.world.pass(at)
+	m.compare(t, text)
+	m.told(t, text, start)
+}
+
+// offbeat is the next moment in which nothing else happens: holds end at whole seconds, and no
+// two steps are in the same millisecond of a second.
+func (m *model) offbeat(at time.Time) time.Time {
+	return at.Truncate(time.Second).Add(time.Second + time.Duration(1+m.steps%998)*time.Millisecond)
+}
+
+// did adds to the history.
+func (m *model) did(text string) { m.history = append(m.history, clock(m.world.now)+"  "+text) }
+
+// predict has the world do a command, and what follows from it.
+func (m *model) predict(c command) string {
+	end := c.run(m.world)
+	m.world.rest()
+	m.world.pass(m.world.now)
+	return end
 }
 
 // run has the lab do one command.
 func (m *model) run(t *testing.T, c command) {
 	t.Helper()
+	m.did(c.text)
 	before := m.world.clone()
-	end := c.run(m.world)
-	start := m.now().Add(1)
+	m.world.passed = nil
+	end := m.predict(c)
+	start := m.world.now
 	result, err := c.ask(t.Context(), m.lab)
-	m.ended(t, c.text, err, end)
+	m.settle(t)
+	m.endedAs(c.text, err, end)
 	m.compare(t, c.text)
-	m.told(t, c.text, start, before)
-	var moved []Name
-	for _, ch := range result.Changes {
-		if ch.Changed {
-			moved = append(moved, ch.Node)
-		}
-		if d := m.world.things[ch.Node]; ch.Image != d.image || ch.Previous != owned(before.things[ch.Node]) ||
-			ch.Changed && (ch.Reboot.Outcome == RebootOK) != d.virtual {
-			t.Fatalf("%s: the result %+v of %+v", c.text, ch, d)
-		}
-	}
-	if end == done && result.Changes != nil && !slices.Equal(moved, changed(before, m.world)) {
-		t.Fatalf("%s: changed are %v, the result tells of %v", c.text, changed(before, m.world), result.Changes)
-	}
-}
-
-// interrupt has the lab do the command b in the middle of a.
-func (m *model) interrupt(t *testing.T, a, b command) {
-	t.Helper()
-	text := a.text + ", interrupted by " + b.text
-	ran, before := false, m.world.clone()
-	var endB string
-	m.store.between = func() {
-		ran = true
-		endB = b.run(m.world)
-		_, err := b.ask(t.Context(), m.lab)
-		m.ended(t, text, err, endB)
-	}
-	_, err := a.ask(t.Context(), m.lab)
-	m.store.between = nil
-	if !ran { // a changed nothing
-		m.world = before
-	}
-	endA := a.run(m.world)
-	if ran && a.picks && !slices.Equal(m.found(t), m.world.lines()) {
-		m.world = before
-		endA = a.run(m.world)
-		if after := b.run(m.world); after != endB {
-			t.Fatalf("%s: the latter ended with %q, and after the former it would have with %q", text, endB, after)
-		}
-	}
-	m.ended(t, text, err, endA)
-	m.compare(t, text)
-}
-
-// crash ends the server at the next commit, and starts it again.
-func (m *model) crash(t *testing.T, c command) {
-	t.Helper()
-	m.store.before = m.rand.IntN(2) == 0
-	m.store.after = !m.store.before
-	after := m.store.after
-	c.text += fmt.Sprintf(", with a crash (after the commit: %v)", after)
-	_, err := c.ask(t.Context(), m.lab)
-	switch before := m.world.clone(); {
-	case !errors.Is(err, errCrash):
-		m.ended(t, c.text, err, c.run(m.world))
-	case !after:
-	case c.first != nil && c.first(m.world) == done && !slices.Equal(before.lines(), m.world.lines()):
-	default:
-		m.ended(t, c.text, nil, c.run(m.world))
-	}
-	ok(t, m.store.Close())
-	m.open(t)
-	m.compare(t, c.text)
-	m.restarted(t, c.text)
-}
-
-// restarted runs the new server: it starts every virtual node on its image.
-func (m *model) restarted(t *testing.T, text string) {
-	t.Helper()
-	virtual := slices.DeleteFunc(slices.Collect(maps.Keys(m.world.things)), func(n Name) bool {
-		d := m.world.things[n]
-		return !d.virtual || d.kind != Node
-	})
-	defer m.shelf.hold()() // no download ends
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	stopped := make(chan error)
-	go func() { stopped <- m.lab.serve(ctx) }()
-	all, err := m.lab.All(ctx)
-	ok(t, err)
-	set := slices.DeleteFunc(slices.Collect(all.Found()), func(d *Device) bool { return !d.Virtual() })
-	if _, err := m.lab.Wait(ctx, set, func([]Missing) {}); err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	cancel()
-	ok(t, <-stopped)
-	started := m.lab.grid.take()
-	slices.Sort(started)
-	slices.Sort(virtual)
-	if !slices.Equal(started, virtual) {
-		t.Fatalf("%s: at the next start %v were started, want %v", text, started, virtual)
-	}
-}
-
-// ended compares how a command ended with how it should.
-func (m *model) ended(t *testing.T, text string, err error, want string) {
-	t.Helper()
-	m.ends[strings.Fields(want)[0]]++
-	got := done
-	if c, is := errors.AsType[*consent.Error](err); is {
-		got = contest(c)
-	} else if f := fault.As(err); f != nil {
-		got = map[fault.Kind]string{fault.Failed: failed, fault.InUse: inUse, fault.Usage: usage}[f.Kind]
-	} else if err != nil {
-		got = "internal error"
-	}
-	if got != want {
-		t.Fatalf("%s:\nended with %q (%v), want %q", text, got, err, want)
-	}
-}
-
-// compare checks the invariant, compares the store with the world, and learns
-// from it what the world cannot know: times and invented addresses.
-func (m *model) compare(t *testing.T, text string) {
-	t.Helper()
-	if wrong := broken(t, m.store); len(wrong) > 0 {
-		t.Fatalf("%s:\nbroken: %s", text, strings.Join(wrong, "\n"))
-	}
-	if got, want := m.found(t), m.world.lines(); !slices.Equal(got, want) {
-		t.Fatalf("%s:\nin the store:\n  %s\nwanted:\n  %s", text, strings.Join(minus(got, want), "\n  "), strings.Join(minus(want, got), "\n  "))
-	}
-}
-
-// found returns what is in the store, and has the model know what it cannot: the
-// addresses of what is new, and since when it is whose.
-func (m *model) found(t *testing.T) []string {
-	t.Helper()
-	is := m.read(t)
-	for n, d := range is.things {
-		w, here := m.world.things[n]
-		if !here {
-			continue
-		}
-		if w.mac == "" {
-			w.mac = d.mac
-		}
-		w.since = d.since
-		m.world.things[n] = w
-	}
-	return is.lines()
-}
-
-func minus(a, b []string) []string {
-	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
-}
-
-// read returns what is in the store.
-func (m *model) read(t *testing.T) *world {
-	t.Helper()
-	w := &world{map[auth.Name]bool{}, map[Name]thing{}, map[images.Ref]images.Image{}, map[auth.Name]int{}, map[string]bool{}, false, 0}
-	accounts, err := m.lab.users.List(t.Context())
-	ok(t, err)
-	ok(t, m.store.View(t.Context(), func(r state.Reader) error {
-		for _, a := range accounts {
-			w.users[a.Name] = a.Admin
-			for _, err := range r.Keys("notice/"+string(a.Name)+"/", "") { // as journal keeps them
-				ok(t, err)
-				w.notices[a.Name]++
-			}
-		}
-		all, err := everything(r)
-		ok(t, err)
-		for _, d := range all {
-			asks := ""
-			for _, a := range d.Remarks().Asks {
-				asks += " " + string(a.By)
-			}
-			w.things[d.Name] = thing{d.MAC, d.Kind, d.Model, d.Virtual(), d.Image, d.Since, asks}
-		}
-		imgs, err := images.All(r)
-		ok(t, err)
-		for _, img := range imgs {
-			w.images[img.Ref] = img
-		}
-		return nil
-	}))
-	return w
-}
-
-// told checks that each change of ownership is in the journal, and that Since
-// changed with it, and only with it.
-func (m *model) told(t *testing.T, text string, start time.Time, before *world) {
-	t.Helper()
-	var got, want []string
-	ok(t, m.lab.Journal.History(t.Context(), journal.At(start), journal.At(m.now().Add(1)), nil, journal.Each(func(e journal.Event) error {
-		if e.Type == journal.Ownership {
-			for _, n := range e.About() {
-				got = append(got, fmt.Sprintf("%s: %s -> %s", n, e.From, e.To))
-			}
-		}
-		return nil
-	})))
-	was := map[ethernet.MAC]thing{}
-	for _, d := range before.things {
-		was[d.mac] = d
-	}
-	for n, d := range m.world.things {
-		from, to := owned(was[d.mac]), d.image.User
-		if from != to {
-			want = append(want, fmt.Sprintf("%s: %s -> %s", n, ownerInLog(from), ownerInLog(to)))
-		}
-		if old := was[d.mac]; old.kind == Node && (from != to) != d.since.After(old.since) {
-			t.Fatalf("%s: %s passed from %s to %s, but since went from %v to %v", text, n, from, to, old.since, d.since)
-		}
-	}
-	slices.Sort(got)
-	slices.Sort(want)
-	want = slices.DeleteFunc(want, func(s string) bool { return strings.HasSuffix(s, ":  -> ") })
-	if !slices.Equal(got, want) {
-		t.Fatalf("%s: the journal tells %q, want %q", text, got, want)
-	}
-}
-
-// owned is the owner of a thing; one that is new was free.
-func owned(d thing) auth.Name {
-	if d.kind != Node {
-		return auth.Nobody
-	}
-	return d.image.User
-}
-
-// changed lists the nodes that boot another image than before, or are new, in
-// the order of results.
-func changed(before, after *world) []Name {
-	all, _ := after.expand("", "all-nodes", true)
-	return slices.DeleteFunc(all, func(n Name) bool {
-		return before.things[n].image == after.things[n].image || before.things[n].kind == Unknown
-	})
+	m.told(t, c.text, start)
+	m.checkResult(c.text, result, before)
 }

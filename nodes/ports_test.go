@@ -268,7 +268,7 @@ func TestPowerCycleSurvivesACrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, r := wired(t, 0, []auth.Name{"bob"}, "n1")
 		store := l.Store
-		l.Lab.Store = &rough{Store: store, after: true}
+		l.Lab.Store = &rough{Store: store, after: true, died: make(chan struct{})}
 		if _, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{}); !errors.Is(err, errCrash) {
 			t.Fatalf("got %v, want a crash", err)
 		}

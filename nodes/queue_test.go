@@ -27,23 +27,37 @@ type queuing struct {
 	user   auth.Name
 	cancel context.CancelFunc
 	places chan Place
+	begun  chan struct{} // closed when it is told its first place
 	ended  chan struct{}
 	result Result
 	err    error
 }
 
-// wait has a user wait for nodes, and returns when the wish is in the queue, or was met.
-func (l testLab) wait(t *testing.T, user auth.Name, want Want, how Waiting) *queuing {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	q := &queuing{user: user, cancel: cancel, places: make(chan Place, 100), ended: make(chan struct{})}
-	how.Report = func(p Place) { q.places <- p }
+// begin has a user wait for nodes, until cancel is called or ctx ends.
+func (l testLab) begin(ctx context.Context, user auth.Name, want Want, how Waiting) *queuing {
+	q := &queuing{user: user, places: make(chan Place, 100), begun: make(chan struct{}), ended: make(chan struct{})}
+	ctx, q.cancel = context.WithCancel(ctx)
+	var once sync.Once
+	how.Report = func(p Place) {
+		once.Do(func() { close(q.begun) })
+		select {
+		case q.places <- p:
+		default:
+		}
+	}
 	go func() {
 		defer close(q.ended)
 		q.result, q.err = l.AcquireWhenFree(ctx, user, want, how)
 	}()
+	return q
+}
+
+// wait has a user wait for nodes, and returns when the wish is in the queue, or was met.
+func (l testLab) wait(t *testing.T, user auth.Name, want Want, how Waiting) *queuing {
+	t.Helper()
+	q := l.begin(t.Context(), user, want, how)
 	t.Cleanup(func() {
-		cancel()
+		q.cancel()
 		<-q.ended
 	})
 	until(t, func() bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"walt/auth"
@@ -15,25 +16,71 @@ import (
 // errCrash is what a command gets whose server ends under it.
 var errCrash = errors.New("the server is gone")
 
-// rough is a store to which things happen at the next commit that writes: the
+// rough is a store to which things happen at a commit that writes, mostly the next one: the
 // server crashes just before or just after it, or somebody else's command comes
 // between what the transaction read and its commit.
 type rough struct {
 	state.Store
+	died chan struct{} // closed when the server crashes; nil: it does not
+
+	mu            sync.Mutex
 	before, after bool // crash so
+	spare         int  // commits before that
 	between       func()
-	dead          bool
+}
+
+// crash has the server crash after so many more commits, after the next one or before it; -1:
+// it does not.
+func (s *rough) crash(spare int, after bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spare, s.after, s.before = spare, spare >= 0 && after, spare >= 0 && !after
+}
+
+// interrupt has something happen in the middle of the next commit that writes.
+func (s *rough) interrupt(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.between = f
+}
+
+// take returns what is to happen between, which happens once.
+func (s *rough) take() func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	between := s.between
+	s.between = nil
+	return between
+}
+
+// dies reports whether the server crashes at a commit, before or after it.
+func (s *rough) dies(after bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare > 0 {
+		if after {
+			s.spare--
+		}
+		return false
+	}
+	if after && s.after || !after && s.before {
+		if !isClosed(s.died) {
+			close(s.died)
+		}
+		return true
+	}
+	return false
 }
 
 func (s *rough) View(ctx context.Context, f func(state.Reader) error) error {
-	if s.dead {
+	if isClosed(s.died) {
 		return errCrash
 	}
 	return s.Store.View(ctx, f)
 }
 
 func (s *rough) Update(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
-	if s.dead {
+	if isClosed(s.died) {
 		return 0, errCrash
 	}
 	wrote := false
@@ -45,18 +92,15 @@ func (s *rough) Update(ctx context.Context, f func(state.Tx) error) (state.Versi
 		if wrote = w.any; !wrote {
 			return nil
 		}
-		if between := s.between; between != nil {
-			s.between = nil
+		if between := s.take(); between != nil {
 			between()
 		}
-		if s.before {
-			s.dead = true
+		if s.dies(false) {
 			return errCrash
 		}
 		return nil
 	})
-	if err == nil && wrote && s.after {
-		s.dead = true
+	if err == nil && wrote && s.dies(true) {
 		return 0, errCrash
 	}
 	return v, err

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -17,35 +18,44 @@ import (
 
 // world is what a lab should be, in plain maps: the rules of ownership once
 // more, as simple as they can be told. Its methods do what a command should do
-// and return how it should end.
+// and return how it should end. Those who wait, and what time brings, are in
+// worldqueue_test.go.
 type world struct {
 	users   map[auth.Name]bool // whether an administrator
 	things  map[Name]thing
 	images  map[images.Ref]images.Image
-	notices map[auth.Name]int
-	told    map[string]bool // owners whom the present command tells something, with what it is about
-	down    bool            // the registries
-	moves   int             // how often a node changed hands
+	down    bool // the registries
+	now     time.Time
+	wishes  []wish // in the order of arrival
+	last    int    // the number of the wish that came last
+	clients map[int]client
+	started time.Time         // the server
+	spared  map[int]time.Time // holds of that time that go on for a while, by the node
+	made    int               // things so far
+
+	stirred bool      // by the present command: it serves those who wait
+	freed   []Name    // by it
+	granted int       // how often nodes were granted
+	passed  []string  // which nodes changed hands
+	unseen  int       // a client whose wish the present command does not see
+	trail   *[]*world // what it was after each transaction; nil: nobody wants to know
 }
 
 type thing struct {
+	id      int          // stays when it gets another name
 	mac     ethernet.MAC // "" for a virtual node just made
 	kind    Kind
 	model   images.Model
 	virtual bool
 	image   images.Ref
-	since   time.Time // as read from the store, in the year 9000 for what was not read yet
-	asks    string    // who would like it, each behind a blank, with the number of the command behind @
+	since   time.Time
+	retired auth.Name // by whom, "" when it is not
+	said
 }
 
-// askers are those names alone.
-func (d thing) askers() (names []string) {
-	for ask := range strings.FieldsSeq(d.asks) {
-		name, _, _ := strings.Cut(ask, "@")
-		names = append(names, name)
-	}
-	return names
-}
+func (d thing) free() bool { return d.kind == Node && d.image.User == auth.Nobody }
+
+func (d thing) available() bool { return d.free() && d.retired == "" }
 
 // How a command ends, besides a contest.
 const (
@@ -56,41 +66,74 @@ const (
 )
 
 func (w *world) clone() *world {
-	return &world{maps.Clone(w.users), maps.Clone(w.things), maps.Clone(w.images), maps.Clone(w.notices), map[string]bool{}, w.down, w.moves}
+	next := *w
+	next.users, next.things, next.images = maps.Clone(w.users), maps.Clone(w.things), maps.Clone(w.images)
+	next.wishes, next.clients, next.spared = slices.Clone(w.wishes), maps.Clone(w.clients), maps.Clone(w.spared)
+	next.passed = slices.Clone(w.passed)
+	return &next
 }
 
-// try has f change the world only when it ends with done.
-func (w *world) try(f func(*world) string) string {
+// commit is a transaction: f changes the world only when it ends with done. Then who waits
+// gets what it freed.
+func (w *world) commit(f func(*world) string) string {
 	next := w.clone()
+	next.stirred, next.freed = false, nil
 	end := f(next)
 	if end == done {
+		next.serve()
 		*w = *next
+		if w.trail != nil {
+			*w.trail = append(*w.trail, w.clone())
+		}
 	}
 	return end
 }
 
 // lines are the world in words, to be compared.
 func (w *world) lines() []string {
-	var all []string
+	all := []string{fmt.Sprintf("%d wishes so far", w.last)}
 	for n, admin := range w.users {
-		all = append(all, fmt.Sprintf("user %s admin=%v notices=%d", n, admin, w.notices[n]))
+		all = append(all, fmt.Sprintf("user %s admin=%v", n, admin))
 	}
 	for n, d := range w.things {
-		all = append(all, fmt.Sprintf("device %s %s %s model=%s virtual=%v boots=%s asked=%s", n, d.mac, d.kind, d.model, d.virtual, d.image, d.askers()))
+		all = append(all, fmt.Sprintf("device %s %s %s model=%s virtual=%v boots=%s since=%s until=%s job=%s note=%q mates=%s asked=%s retired=%s",
+			n, d.mac, d.kind, d.model, d.virtual, d.image, clock(d.since), clock(d.until), d.job, d.note, d.mates, d.askers(), d.retired))
 	}
 	for r, i := range w.images {
 		all = append(all, fmt.Sprintf("image %s %.10s %v %s", r, strings.TrimPrefix(i.Digest, "sha256:"), i.Models, i.Preferred))
+	}
+	for _, wi := range w.wishes {
+		all = append(all, w.line(wi))
 	}
 	slices.Sort(all)
 	return all
 }
 
+// clock is a time in words, "-" for none.
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("02T15:04:05.000")
+}
+
 // expand returns the names that a set stands for, with done when there are any.
 func (w *world) expand(user auth.Name, set string, nodesOnly bool) ([]Name, string) {
+	found, end := w.find(user, set, nodesOnly)
+	if len(found) == 0 {
+		return nil, failed
+	}
+	return found, end
+}
+
+// find is expand of what may be nothing.
+func (w *world) find(user auth.Name, set string, nodesOnly bool) ([]Name, string) {
 	var found []Name
 	for term := range strings.SplitSeq(set, ",") {
 		var wanted func(Name, thing) bool
 		switch {
+		case strings.HasPrefix(term, "job:"):
+			wanted = func(_ Name, d thing) bool { return d.image.User == user && d.job == Job(term[len("job:"):]) }
 		case term == "my-nodes":
 			wanted = func(_ Name, d thing) bool { return d.kind == Node && d.image.User == user }
 		case term == "free-nodes":
@@ -117,30 +160,29 @@ func (w *world) expand(user auth.Name, set string, nodesOnly bool) ([]Name, stri
 			}
 		}
 	}
-	if len(found) == 0 {
-		return nil, failed
-	}
-	// The names differ only in the number that they end in.
-	slices.SortFunc(found, func(a, b Name) int { return cmp.Or(len(a)-len(b), cmp.Compare(a, b)) })
+	slices.SortFunc(found, naturalNames)
 	return found, done
 }
+
+// naturalNames orders names that differ only in the number that they end in.
+func naturalNames(a, b Name) int { return cmp.Or(len(a)-len(b), cmp.Compare(a, b)) }
 
 // facts are those of the names that belong to others than the user.
 func (w *world) facts(user auth.Name, names []Name) (all []consent.Claim) {
 	for _, n := range names {
 		d := w.things[n]
 		if owner := d.image.User; d.kind == Node && owner != user && owner != auth.Nobody {
-			all = append(all, consent.Claim{Node: string(n), Owner: owner, Since: d.since})
+			all = append(all, consent.Claim{Node: string(n), Owner: owner, Since: d.since, Note: d.note})
 		}
 	}
 	return all
 }
 
 func agreed(c consent.Agreement, facts []consent.Claim) string {
-	if len(facts) == 0 || c.Whoever || slices.Equal(c.Shown, facts) {
-		return done
+	if e, is := errors.AsType[*consent.Error](c.Check(facts)); is {
+		return contest(e)
 	}
-	return contest(&consent.Error{Nodes: facts, Shown: c.Shown})
+	return done
 }
 
 func contest(e *consent.Error) string {
@@ -151,29 +193,35 @@ func contest(e *consent.Error) string {
 	return strings.Join(words, " ")
 }
 
-// tell leaves a notice for an owner, one for all nodes of a command.
-func (w *world) tell(owner auth.Name, about string) {
-	if key := string(owner) + " " + about; !w.told[key] {
-		w.told[key] = true
-		w.notices[owner]++
-	}
-}
-
-func (w *world) boot(actor auth.Name, n Name, ref images.Ref) {
+// boot makes a node boot an image, with what is said of it then; the server acts as "".
+func (w *world) boot(actor auth.Name, n Name, ref images.Ref, say remarks) {
 	d := w.things[n]
-	if lost := d.image.User; lost != ref.User && lost != auth.Nobody && lost != actor {
-		w.tell(lost, "")
+	was := d.image
+	if was == ref {
+		if !d.free() {
+			d.say(say, w.now)
+		}
+		w.things[n] = d
+		return
 	}
-	if d.image.User != ref.User { // later than any, until it is read
-		w.moves++
-		d.asks = ""
-		d.since = time.Date(9000, 1, 1, 0, 0, w.moves, 0, time.UTC)
+	if was.User != ref.User {
+		w.passed = append(w.passed, fmt.Sprintf("%s: %s -> %s", n, ownerInLog(was.User), ownerInLog(ref.User)))
+		d.since, d.said = w.now, said{}
 	}
-	d.image = ref
+	if d.image = ref; d.free() {
+		w.stirred, w.freed = true, append(w.freed, n)
+	} else {
+		d.say(say, w.now)
+	}
 	w.things[n] = d
 }
 
-func (w *world) take(user auth.Name, names []Name) string {
+// take makes nodes the user's. All clones are there before the first of them changes hands.
+func (w *world) take(user auth.Name, names []Name, say remarks) string {
+	if say.over(w.now) {
+		return failed
+	}
+	clones := map[images.Model]images.Ref{}
 	for _, n := range names {
 		model := w.things[n].model
 		def := w.images[images.DefaultRef(model)]
@@ -186,12 +234,15 @@ func (w *world) take(user auth.Name, names []Name) string {
 		if !here {
 			w.images[to.Ref] = to
 		}
-		w.boot(user, n, to.Ref)
+		clones[model] = to.Ref
+	}
+	for _, n := range names {
+		w.boot(user, n, clones[w.things[n].model], say)
 	}
 	return done
 }
 
-func (w *world) acquire(user auth.Name, set string, c consent.Agreement) string {
+func (w *world) acquire(user auth.Name, set string, say remarks, c consent.Agreement) string {
 	names, end := w.expand(user, set, true)
 	if end != done || !w.here(user) {
 		return failed
@@ -201,32 +252,35 @@ func (w *world) acquire(user auth.Name, set string, c consent.Agreement) string 
 			return failed
 		}
 	}
-	if end := agreed(c, w.facts(user, names)); end != done {
+	if end := agreed(c, w.disturbed(user, names)); end != done {
 		return end
 	}
-	return w.take(user, names)
+	return w.take(user, names, say)
 }
 
 func (w *world) here(user auth.Name) bool { _, here := w.users[user]; return here }
 
-func (w *world) acquireAny(user auth.Name, n int, model images.Model) string {
-	all, _ := w.expand(user, "all-nodes", true)
-	known := slices.ContainsFunc(all, func(n Name) bool { return w.things[n].model == model })
-	if model != "" && !known || !w.here(user) {
+func (w *world) acquireAny(user auth.Name, n int, model images.Model, say remarks) string {
+	wants, end := w.wants(wish{n: n, model: model, user: user})
+	if end != done || !w.here(user) {
 		return failed
 	}
-	free := slices.DeleteFunc(all, func(n Name) bool {
-		d := w.things[n]
-		return d.image.User != auth.Nobody || model != "" && d.model != model
-	})
-	if len(free) < n {
+	kept := w.turns(w.wishes, false)
+	found := w.pick(n, func(name Name) bool { return !kept[name] && wants(name) })
+	if len(found) < n {
 		return inUse
 	}
-	slices.SortStableFunc(free, func(a, b Name) int { // physical ones are off here
+	slices.SortFunc(found, naturalNames)
+	return w.take(user, found, say)
+}
+
+// pick returns n available nodes that are wanted, or fewer: those first that the
+// present command freed, then the readiest, then those that were used the longest ago.
+func (w *world) pick(n int, wanted func(Name) bool) (found []Name) {
+	all, _ := w.find("", "all-nodes", true) // physical ones are off here
+	slices.SortStableFunc(all, func(a, b Name) int {
 		x, y := w.things[a], w.things[b]
 		switch {
-		case x.virtual == y.virtual && x.since.IsZero() != y.since.IsZero(): // it came a moment ago
-			return y.since.Compare(x.since)
 		case x.virtual == y.virtual:
 			return x.since.Compare(y.since)
 		case x.virtual:
@@ -234,24 +288,37 @@ func (w *world) acquireAny(user auth.Name, n int, model images.Model) string {
 		}
 		return 1
 	})
-	return w.take(user, free[:n])
+	for _, name := range slices.Concat(w.freed, all) {
+		if len(found) < n && w.things[name].available() && wanted(name) && !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	return found
 }
 
 func (w *world) release(user auth.Name, set string) string {
 	names, end := w.expand(user, set, true)
-	if !w.here(user) || end != done && set != "my-nodes" {
+	if ofOneself := set == "my-nodes" || strings.HasPrefix(set, "job:"); !w.here(user) || end != done && !ofOneself {
 		return failed
 	}
-	for _, n := range names {
-		if w.things[n].image.User != user {
-			return failed
-		}
-		w.boot(user, n, images.DefaultRef(w.things[n].model))
+	if !w.owns(user, names) {
+		return failed
 	}
+	w.free(user, names)
 	return done
 }
 
-func (w *world) setImage(user auth.Name, set, name string, c consent.Agreement) string {
+func (w *world) owns(user auth.Name, names []Name) bool {
+	return !slices.ContainsFunc(names, func(n Name) bool { return w.things[n].image.User != user })
+}
+
+func (w *world) free(actor auth.Name, names []Name) {
+	for _, n := range names {
+		w.boot(actor, n, images.DefaultRef(w.things[n].model), remarks{})
+	}
+}
+
+func (w *world) setImage(user auth.Name, set, name string, say remarks, c consent.Agreement) string {
 	if name == "Bad_Name" {
 		return usage
 	}
@@ -266,15 +333,22 @@ func (w *world) setImage(user auth.Name, set, name string, c consent.Agreement) 
 			return failed
 		}
 	}
-	if end := agreed(c, w.facts(user, names)); end != done {
+	facts := w.disturbed(user, names)
+	if name == "default" {
+		facts = w.facts(user, names)
+	}
+	if end := agreed(c, facts); end != done {
 		return end
 	}
+	if name == "default" {
+		w.free(user, names)
+		return done
+	}
+	if say.over(w.now) {
+		return failed
+	}
 	for _, n := range names {
-		to := chosen
-		if name == "default" {
-			to = images.DefaultRef(w.things[n].model)
-		}
-		w.boot(user, n, to)
+		w.boot(user, n, chosen, say)
 	}
 	return done
 }
@@ -295,7 +369,7 @@ func (w *world) cloneImage(from, to images.Ref, force bool, c consent.Agreement)
 			if !slices.Contains(img.Models, w.things[n].model) {
 				return failed
 			}
-			facts = append(facts, consent.Claim{Node: string(n), Owner: to.User, Since: w.things[n].since})
+			facts = append(facts, consent.Claim{Node: string(n), Owner: to.User, Since: w.things[n].since, Note: w.things[n].note})
 		}
 		if old.Digest != img.Digest {
 			if end := agreed(c, facts); end != done {
@@ -327,11 +401,12 @@ func (w *world) register(a Announcement) string {
 		return failed
 	}
 	if !here {
-		d = thing{mac: a.MAC, virtual: a.Host == Simulated}
+		w.made++
+		d = thing{id: w.made, mac: a.MAC, virtual: a.Host == Simulated}
 	}
 	d.kind, d.model = Unknown, a.Model
 	if def, here := w.images[images.DefaultRef(a.Model)]; here {
-		d.kind, d.image = Node, def.Ref
+		d.kind, d.image, d.since = Node, def.Ref, w.now
 	}
 	w.things[a.Name] = d
 	return done
@@ -347,10 +422,11 @@ func (w *world) fetch(model images.Model) string {
 	}
 	def := defaultOf(model)
 	w.images[def.Ref] = def
-	for n, d := range w.things {
-		if d.kind == Unknown && d.model == model {
-			d.kind, d.image = Node, def.Ref
+	for _, n := range slices.SortedFunc(maps.Keys(w.things), naturalNames) {
+		if d := w.things[n]; d.kind == Unknown && d.model == model {
+			d.kind, d.image, d.since = Node, def.Ref, w.now
 			w.things[n] = d
+			w.stirred, w.freed = true, append(w.freed, n)
 		}
 	}
 	return done
@@ -366,15 +442,16 @@ func (w *world) download(model images.Model) string {
 	return done
 }
 
-func (w *world) create(user auth.Name, n Name, model images.Model) string {
+func (w *world) create(user auth.Name, n Name, model images.Model, say remarks) string {
 	if _, taken := w.things[n]; taken || !w.here(user) {
 		return failed
 	}
-	w.things[n] = thing{kind: Node, model: model, virtual: true, image: images.DefaultRef(model)}
-	return w.take(user, []Name{n})
+	w.made++
+	w.things[n] = thing{id: w.made, kind: Node, model: model, virtual: true, image: images.DefaultRef(model)}
+	return w.take(user, []Name{n}, say)
 }
 
-func (w *world) drop(user auth.Name, set string, c consent.Agreement, virtual bool) string {
+func (w *world) forget(user auth.Name, set string, c consent.Agreement, virtual bool) string {
 	names, end := w.expand(user, set, false)
 	if end != done {
 		return end
@@ -391,9 +468,6 @@ func (w *world) drop(user auth.Name, set string, c consent.Agreement, virtual bo
 	for _, n := range names {
 		delete(w.things, n)
 	}
-	for _, f := range facts {
-		w.tell(f.Owner, f.Of)
-	}
 	return done
 }
 
@@ -408,8 +482,14 @@ func (w *world) rename(user auth.Name, old, name Name, c consent.Agreement) stri
 	}
 	delete(w.things, old)
 	w.things[name] = d
-	for _, f := range facts {
-		w.tell(f.Owner, f.Of)
+	for i, wi := range w.wishes {
+		terms := strings.Split(wi.set, ",")
+		for j := range terms {
+			if terms[j] == string(old) {
+				terms[j] = string(name)
+			}
+		}
+		w.wishes[i].set = strings.Join(terms, ",")
 	}
 	return done
 }
@@ -433,7 +513,6 @@ func (w *world) removeUser(actor, name auth.Name, legacy Legacy) string {
 		}
 	}
 	delete(w.users, name)
-	delete(w.notices, name)
 	var mine []images.Ref
 	for r := range w.images {
 		if r.User == name {
@@ -444,102 +523,37 @@ func (w *world) removeUser(actor, name auth.Name, legacy Legacy) string {
 	if last || legacy.Heir != "" && !w.here(legacy.Heir) || len(mine) > 0 && !legacy.Force && legacy.Heir == "" {
 		return failed
 	}
+	for _, wi := range slices.Clone(w.wishes) {
+		if wi.user == name {
+			w.drop(actor, wi.id, "cancelled")
+		}
+	}
+	owned, _ := w.find(name, "my-nodes", true)
+	became := map[images.Ref]images.Ref{}
 	for _, from := range mine {
 		img := w.images[from]
-		if legacy.Heir != "" {
-			to := images.Ref{User: legacy.Heir, Name: from.Name, Tag: from.Tag}
-			for i := 2; w.images[to].Digest != ""; i++ {
-				to.Name = fmt.Sprintf("%s-%d", from.Name, i)
-			}
-			img.Ref = to
-			w.images[to] = img
-		}
-		for _, n := range w.using(from) {
-			d := w.things[n]
-			d.asks = ""
-			if d.image = img.Ref; legacy.Heir == "" {
-				d.image = images.DefaultRef(d.model)
-			}
-			w.things[n] = d
-		}
 		delete(w.images, from)
-	}
-	for n, d := range w.things {
-		asks := strings.Fields(d.asks)
-		d.asks = strings.Join(slices.DeleteFunc(asks, func(a string) bool { return strings.HasPrefix(a, string(name)+"@") }), " ")
-		w.things[n] = d
-	}
-	return done
-}
-
-// ask has a user ask for nodes; number is that of the command.
-func (w *world) ask(user auth.Name, set string, number int) string {
-	names, end := w.expand(user, set, true)
-	if end != done || !w.here(user) {
-		return failed
-	}
-	times := map[auth.Name]map[string]bool{} // when the user asked each owner
-	for _, d := range w.things {
-		for ask := range strings.FieldsSeq(d.asks) {
-			if name, at, _ := strings.Cut(ask, "@"); name == string(user) {
-				if times[d.image.User] == nil {
-					times[d.image.User] = map[string]bool{}
-				}
-				times[d.image.User][at] = true
-			}
-		}
-	}
-	for _, n := range names {
-		if owner := w.things[n].image.User; owner == user || owner == auth.Nobody {
-			return failed
-		}
-	}
-	for _, n := range names {
-		d := w.things[n]
-		if slices.Contains(d.askers(), string(user)) {
+		if legacy.Heir == "" {
 			continue
 		}
-		if len(times[d.image.User]) >= asksAnHour {
-			return inUse
+		to := images.Ref{User: legacy.Heir, Name: from.Name, Tag: from.Tag}
+		for i := 2; w.images[to].Digest != ""; i++ {
+			to.Name = fmt.Sprintf("%s-%d", from.Name, i)
 		}
-		d.asks += fmt.Sprintf(" %s@%d", user, number)
+		img.Ref = to
+		w.images[to], became[from] = img, to
+	}
+	for _, n := range owned {
+		to := images.DefaultRef(w.things[n].model)
+		if legacy.Heir != "" {
+			to = became[w.things[n].image]
+		}
+		w.boot(actor, n, to, remarks{})
+	}
+	for n, d := range w.things {
+		d.asks = lessWords(d.asks, func(a string) bool { return strings.HasPrefix(a, string(name)+"@") })
+		d.mates = lessWords(d.mates, func(m string) bool { return m == string(name) })
 		w.things[n] = d
-		w.tell(d.image.User, "asked")
-	}
-	return done
-}
-
-// give has a user hand nodes over.
-func (w *world) give(user auth.Name, set string, to auth.Name) string {
-	if user == to {
-		return usage
-	}
-	names, end := w.expand(user, set, true)
-	if end != done || !w.here(user) || !w.here(to) {
-		return failed
-	}
-	asked := true
-	for _, n := range names {
-		if w.things[n].image.User != user {
-			return failed
-		}
-		asked = asked && slices.Contains(w.things[n].askers(), string(to))
-	}
-	if !asked {
-		return inUse
-	}
-	for _, n := range names {
-		from := w.things[n].image
-		img := w.images[from]
-		img.Ref.User = to
-		for i := 2; w.images[img.Ref].Digest != "" && w.images[img.Ref].Digest != img.Digest; i++ {
-			img.Ref.Name = fmt.Sprintf("%s-%d", from.Name, i)
-		}
-		if _, here := w.images[img.Ref]; !here {
-			w.images[img.Ref] = img
-		}
-		w.boot(user, n, img.Ref)
-		w.tell(to, "given")
 	}
 	return done
 }

@@ -1,0 +1,74 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"walt/auth"
+	"walt/fault"
+)
+
+// begin has a user wait.
+func (m *model) begin(ctx context.Context, l testLab, user auth.Name, want Want, line string, c client) *patient {
+	p := &patient{says: make(chan bool, 1), left: make(chan struct{})}
+	late := context.CancelFunc(func() {})
+	if !c.deadline.IsZero() {
+		ctx, late = context.WithDeadline(ctx, c.deadline)
+	}
+	p.queuing = l.begin(ctx, user, want, Waiting{
+		Line: line, Stopping: p.stopping.Load,
+		Alive: func(context.Context) bool {
+			if c.how != stuck {
+				return c.how == answers
+			}
+			select {
+			case there := <-p.says:
+				return there
+			case <-p.left:
+				return false
+			}
+		},
+	})
+	context.AfterFunc(ctx, late)
+	return p
+}
+
+// leave ends it.
+func (p *patient) leave() {
+	p.cancel()
+	if !isClosed(p.left) {
+		close(p.left)
+	}
+}
+
+// outcome is what it was told.
+func (p *patient) outcome() string {
+	switch {
+	case p.err == nil:
+		var names []Name
+		for _, ch := range p.result.Changes {
+			names = append(names, ch.Node)
+		}
+		slices.SortFunc(names, naturalNames)
+		return fmt.Sprint("got ", names)
+	case errors.Is(p.err, context.Canceled):
+		return "quit"
+	case errors.Is(p.err, context.DeadlineExceeded):
+		return "timeout"
+	}
+	if f := fault.As(p.err); f == nil || f.Kind != fault.Interrupted {
+		return failed
+	}
+	return "cancelled"
+}
+
+// patient is a client that waits.
+type patient struct {
+	*queuing
+	says     chan bool     // what it answers in the end, when it is stuck
+	left     chan struct{} // closed when it ends
+	stopping atomic.Bool   // since the server does
+}
