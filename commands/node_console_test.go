@@ -262,7 +262,7 @@ func TestWhoSaysWhereASerialLineIs(t *testing.T) {
 		{
 			user: "alice", line: "node config pc-1 serial=/dev/ttyUSB0", status: StatusFailed,
 			stderr: "walt: pc-1, which is a virtual node, has no setting serial; nothing changed\n" +
-				"  it has boot.timeout, boot.retries, boot.args, boot.loader, boot.delay, ram, cpu.cores, boot.root, boot.rescue, ram.overlay\n",
+				"  it has boot.timeout, boot.retries, boot.args, boot.loader, boot.delay, ram, cpu.cores, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 	})
 }
