@@ -33,8 +33,8 @@ type Limits struct {
 }
 
 const (
-	// flushEvery is how long a line may be in memory alone.
-	flushEvery = 100 * time.Millisecond
+	// flushAfter is how long a line may be in memory alone.
+	flushAfter = 100 * time.Millisecond
 	// mostWaiting is how many bytes may wait for the disk, of all nodes together.
 	mostWaiting = 16 << 20
 	// mostStream and mostText are how long the parts of a line may be, in bytes: what is
@@ -51,6 +51,8 @@ type Store struct {
 	dir string
 	log *slog.Logger
 	now func() time.Time
+
+	added chan struct{} // receives when a line waits of which Run does not know
 
 	// writing is held by who writes to files, or removes some; mu may be taken with it, not
 	// the other way round.
@@ -71,7 +73,7 @@ type Store struct {
 // Open returns the store in a directory, which Run makes live; it need not exist.
 func Open(dir string, log *slog.Logger, now func() time.Time) *Store {
 	return &Store{
-		dir: dir, log: log, now: now, ready: make(chan struct{}), flushed: make(chan struct{}),
+		dir: dir, log: log, now: now, added: make(chan struct{}, 1), ready: make(chan struct{}), flushed: make(chan struct{}),
 		logs: map[ethernet.MAC]*nodeLog{}, limits: Limits{Size: 1 << 30, Each: 16 << 20},
 	}
 }
@@ -90,15 +92,20 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	close(s.ready)
 	s.sweep()
-	flush, sweep := time.NewTicker(flushEvery), time.NewTicker(sweepEvery)
-	defer flush.Stop()
+	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
+	var flush <-chan time.Time // nil while no line waits
 	for {
 		select {
 		case <-ctx.Done():
 			s.flush()
 			return nil
-		case <-flush.C:
+		case <-s.added:
+			if flush == nil {
+				flush = time.After(flushAfter)
+			}
+		case <-flush:
+			flush = nil
 			s.flush()
 		case <-sweep.C:
 			s.sweep()
@@ -125,6 +132,10 @@ func (s *Store) Add(node ethernet.MAC, owner auth.Name, stream, text string) boo
 	if len(l.waiting) == 0 {
 		l.first = s.last
 		s.dirty = append(s.dirty, l)
+		select {
+		case s.added <- struct{}{}:
+		default:
+		}
 	}
 	before := len(l.waiting)
 	l.waiting = appendLine(l.waiting, s.last, owner, stream, text)
