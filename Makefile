@@ -34,7 +34,7 @@ machines: build ## the same with nodes that are machines: QEMU, a tiny image and
 
 test: parts ## run all tests, the stories through the real ssh client among them
 	$(GO) test $(RACE) -timeout 10m ./...
-	$(if $(RACE),$(GO) test -timeout 10m ./state/badger)
+	$(if $(RACE),$(GO) test -timeout 10m ./state/badger && $(GO) test -timeout 10m -run TestModel ./nodes)
 
 MACHINES := ./vnode/qemu ./netboot/agent ./e2e/machines
 MACHINE_PARTS := ssh docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd ip dnsmasq \

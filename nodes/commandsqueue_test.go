@@ -69,8 +69,7 @@ func (m *model) waitCommand(user auth.Name) command {
 			return done
 		},
 		ask: func(ctx context.Context, l testLab) (Result, error) {
-			p := m.begin(ctx, l, wi.user, want, wi.line, c)
-			m.patients[wi.client] = p
+			p := m.begin(ctx, l, wi.user, want, wi.line, wi.client, c)
 			select {
 			case <-p.begun:
 				return Result{}, nil

@@ -33,8 +33,11 @@ var seed = flag.Uint64("seed", 0, "of the one run of a test at random; 0: severa
 func TestModel(t *testing.T) {
 	t.Parallel()
 	runs, steps := 8, 1250
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		runs, steps = 2, 300
+	case raced: // make test runs it without, too
+		runs, steps = 4, 300
 	}
 	for _, s := range seeds(runs) {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {

@@ -11,14 +11,15 @@ import (
 	"walt/fault"
 )
 
-// begin has a user wait.
-func (m *model) begin(ctx context.Context, l testLab, user auth.Name, want Want, line string, c client) *patient {
+// begin has a user wait, as the client of that number.
+func (m *model) begin(ctx context.Context, l testLab, user auth.Name, want Want, line string, id int, c client) *patient {
 	p := &patient{says: make(chan bool, 1), left: make(chan struct{})}
 	late := context.CancelFunc(func() {})
 	if !c.deadline.IsZero() {
 		ctx, late = context.WithDeadline(ctx, c.deadline)
 	}
-	p.queuing = l.begin(ctx, user, want, Waiting{
+	var wait func()
+	p.queuing, wait = l.prepare(ctx, user, want, Waiting{
 		Line: line, Stopping: p.stopping.Load,
 		Alive: func(context.Context) bool {
 			if c.how != stuck {
@@ -33,6 +34,8 @@ func (m *model) begin(ctx context.Context, l testLab, user auth.Name, want Want,
 		},
 	})
 	context.AfterFunc(ctx, late)
+	m.patients[id] = p // before another command interrupts it
+	go wait()
 	return p
 }
 

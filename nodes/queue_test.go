@@ -35,6 +35,13 @@ type queuing struct {
 
 // begin has a user wait for nodes, until cancel is called or ctx ends.
 func (l testLab) begin(ctx context.Context, user auth.Name, want Want, how Waiting) *queuing {
+	q, wait := l.prepare(ctx, user, want, how)
+	go wait()
+	return q
+}
+
+// prepare is begin for a caller who has to know who waits before that begins.
+func (l testLab) prepare(ctx context.Context, user auth.Name, want Want, how Waiting) (_ *queuing, wait func()) {
 	q := &queuing{user: user, places: make(chan Place, 100), begun: make(chan struct{}), ended: make(chan struct{})}
 	ctx, q.cancel = context.WithCancel(ctx)
 	var once sync.Once
@@ -45,11 +52,10 @@ func (l testLab) begin(ctx context.Context, user auth.Name, want Want, how Waiti
 		default:
 		}
 	}
-	go func() {
+	return q, func() {
 		defer close(q.ended)
 		q.result, q.err = l.AcquireWhenFree(ctx, user, want, how)
-	}()
-	return q
+	}
 }
 
 // wait has a user wait for nodes, and returns when the wish is in the queue, or was met.
