@@ -103,11 +103,11 @@ func TestMachineBootsOverNFS(t *testing.T) {
 		// Overlays, as docker and containerd make them, are refused on the root.
 		overlays("/var/lib/docker", "/var/lib/containerd", "/data", "/root"):                                                "/var/lib/docker\n/var/lib/containerd\n/data\n",
 		"cat /data/file /var/lib/docker/x /var/lib/containerd/io/x /started; echo written > /etc/written; cat /etc/written": "of the image\ntoo\nand\nstarted\nwritten\n",
-		"cat /etc/network/interfaces /etc/network/more.d/eth0 /etc/selinux/config; ls /etc/ssh":                             "auto lo\nsource more.d/*\n# walt: the root comes over it: iface eth0 inet dhcp\n# a comment\nSELINUX=permissive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\nsshd_config\nwalt_ed25519_key\n",
-		"cat /etc/ssh/sshd_config":                                                             "HostKey /etc/ssh/walt_ed25519_key\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
+		"cat /etc/network/interfaces /etc/network/more.d/eth0 /etc/selinux/config; ls /etc/ssh":                             "auto lo\nsource more.d/*\n# walt: the root comes over it: iface eth0 inet dhcp\n# a comment\nSELINUX=permissive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\nsshd_config\nwalt_ed25519_key\nwalt_ed25519_key-cert.pub\n",
+		"cat /etc/ssh/sshd_config":                                                             "HostKey /etc/ssh/walt_ed25519_key\nHostCertificate /etc/ssh/walt_ed25519_key-cert.pub\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
 		"sed -n 4,5p /run/systemd/network/0-walt.link":                                         "[Link]\nNamePolicy=keep\n",
 		"cat /run/mount/utab; head -2 /run/systemd/network/0-walt.network":                     "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n[Match]\nMACAddress=" + boottest.MAC + "\n",
-		"wc -l < /root/.ssh/authorized_keys; stat -c %a /root/.ssh /root/.ssh/authorized_keys": "2\n700\n600\n",
+		"wc -l < /root/.ssh/authorized_keys; stat -c %a /root/.ssh /root/.ssh/authorized_keys": "4\n700\n600\n",
 	} {
 		if out, err := b.run(c, command); err != nil || out != want {
 			t.Errorf("%s: %q, %v", command, out, err)
