@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	"consent":        {"auth"},
 	"journal":        {"fault", "state"},
 	"vnode/sim":      {"fault", "images", "images/content", "nodes", "pause"},
-	"vnode/lan":      {"crowd", "ethernet", "names"},
+	"vnode/lan":      {"crowd", "ethernet", "names", "pause"},
 	"vnode/bridge":   {"ethernet", "fault"},
 	"names":          {},
 	"crowd":          {},

@@ -8,6 +8,7 @@ package lan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -30,6 +31,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"walt/crowd"
+	"walt/pause"
 )
 
 const (
@@ -193,10 +195,41 @@ func (p packets) WriteTo(b []byte, to net.Addr) (int, error) {
 	return p.UDPConn.WriteTo(b, to)
 }
 
-// DialContext connects to a TCP port of a machine.
+// dialTries is how often DialContext tries, and dialPause how long it waits in between.
+const dialTries, dialPause = 5, 50 * time.Millisecond
+
+// DialContext connects to a TCP port of a machine. The stack fails what it looks for on the
+// network at the moment at which the machine is connected: then it is tried again.
 func (l *LAN) DialContext(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	full := tcpip.FullAddress{NIC: nic, Addr: address(to.Addr()), Port: to.Port()}
-	return gonet.DialContextTCP(ctx, l.stack, full, ipv4.ProtocolNumber)
+	for try := 1; ; try++ {
+		c, err := gonet.DialContextTCP(ctx, l.stack, full, ipv4.ProtocolNumber)
+		if err == nil {
+			return c, nil
+		}
+		if try == dialTries || !isUnreachable(err) || !l.connected(to.Addr()) || pause.For(ctx, dialPause) != nil {
+			return nil, err
+		}
+	}
+}
+
+// isUnreachable reports whether an error of gonet, which keeps its words alone, says that the
+// stack does not know the way to a machine.
+func isUnreachable(err error) bool {
+	failed, is := errors.AsType[*net.OpError](err)
+	return is && failed.Err.Error() == (&tcpip.ErrHostUnreachable{}).String()
+}
+
+// connected reports whether a machine is connected that has the address.
+func (l *LAN) connected(ip netip.Addr) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, p := range l.ports {
+		if p.ip == ip {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *LAN) at(port uint16) tcpip.FullAddress {

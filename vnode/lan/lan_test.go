@@ -260,6 +260,28 @@ func TestMachinesAndServerReachEachOther(t *testing.T) {
 	says(t, c, err, much)
 }
 
+// A machine may be connected while somebody tries to reach it already.
+func TestDialBeforeItIsConnected(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := w.DialContext(ctx, netip.AddrPortFrom(netip.MustParseAddr("10.99.0.11"), 22))
+		failed <- err
+	}()
+	time.Sleep(200 * time.Millisecond) // it looks for the machine, for three seconds
+	a := w.boot("a")
+	if a.ip.String() != "10.99.0.11" {
+		t.Fatalf("it is %s", a.ip)
+	}
+	// Nobody listens there: it is the machine that says so.
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Error(err)
+	}
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
