@@ -197,7 +197,7 @@ func (s *Store) show(ctx context.Context, q Query, at []position, show func([]Li
 		if !l.Time.Before(from) && (until.IsZero() || l.Time.Before(until)) && q.Wanted(l) {
 			lines = append(lines, l)
 		}
-		if len(lines) == page || len(next) == 0 && len(lines) > 0 {
+		if len(lines) == page {
 			if err := show(lines); err != nil {
 				return false, err
 			}

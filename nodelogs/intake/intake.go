@@ -71,7 +71,8 @@ type Server struct {
 	mu        sync.Mutex
 	sources   map[netip.Addr]*source // that said something of late
 	strangers strangers
-	dropped   uint64 // packets that nobody read in time
+	dropped   uint64               // packets that nobody read in time
+	troubles  map[string]time.Time // when the lab was told last of each that it knows
 }
 
 // source is an address that a node has.
@@ -85,12 +86,11 @@ type source struct {
 type strangers struct {
 	lines int        // of which nothing was told yet
 	first netip.Addr // of these
-	told  time.Time
 }
 
 // New returns a server without a network.
 func New(lab Lab, lines Lines, log *slog.Logger) *Server {
-	return &Server{lab: lab, lines: lines, log: log, each: linesEach, sources: map[netip.Addr]*source{}}
+	return &Server{lab: lab, lines: lines, log: log, each: linesEach, sources: map[netip.Addr]*source{}, troubles: map[string]time.Time{}}
 }
 
 // Sockets are where the nodes of one network send to.
@@ -289,6 +289,7 @@ func (s *Server) tell(ctx context.Context, conns ...net.PacketConn) error {
 			return nil
 		case <-tick.C:
 		}
+		s.calm()
 		s.tellLost(ctx)
 		s.tellStrangers(ctx)
 		for i, conn := range conns {
@@ -336,16 +337,10 @@ const Lost = "walt"
 func (s *Server) tellStrangers(ctx context.Context) {
 	s.mu.Lock()
 	x := s.strangers
-	s.strangers.lines = 0
-	if x.lines > 0 {
-		s.strangers.told = time.Now()
-	}
+	s.strangers = strangers{}
 	s.mu.Unlock()
-	switch {
-	case x.lines > 0:
-		s.lab.Troubled(ctx, strangersKey, fmt.Sprintf("lines that %s says are dropped: no node has that address", x.first))
-	case !x.told.IsZero() && time.Since(x.told) > calmAfter:
-		s.lab.Calmed(strangersKey)
+	if x.lines > 0 {
+		s.trouble(ctx, strangersKey, fmt.Sprintf("lines that %s says are dropped: no node has that address", x.first))
 	}
 }
 
@@ -357,7 +352,27 @@ func (s *Server) tellDropped(ctx context.Context, n uint64) {
 	s.dropped += n
 	all := s.dropped
 	s.mu.Unlock()
-	s.log.Warn("lines of nodes were lost: they came faster by UDP than they could be taken", "packets", n, "since_start", all)
-	s.lab.Troubled(ctx, droppedKey, "lines of nodes were lost: they came faster by UDP than they could be taken")
-	time.AfterFunc(calmAfter, func() { s.lab.Calmed(droppedKey) }) // ends then
+	const what = "lines of nodes were lost: they came faster by UDP than they could be taken"
+	s.log.Warn(what, "packets", n, "since_start", all)
+	s.trouble(ctx, droppedKey, what)
+}
+
+// trouble tells the lab of one.
+func (s *Server) trouble(ctx context.Context, key, text string) {
+	s.mu.Lock()
+	s.troubles[key] = time.Now()
+	s.mu.Unlock()
+	s.lab.Troubled(ctx, key, text)
+}
+
+// calm tells the lab of the troubles that are over.
+func (s *Server) calm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, told := range s.troubles {
+		if time.Since(told) > calmAfter {
+			delete(s.troubles, key)
+			s.lab.Calmed(key)
+		}
+	}
 }
