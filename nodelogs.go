@@ -25,8 +25,8 @@ func lineLimits(c config.Log) nodelogs.Limits {
 // says keeps what a simulated node says: it has no address that it could say it from.
 func (s *server) says(ctx context.Context, n nodes.Name, stream, line string) {
 	mac, owner, known := s.lab.Speaker(ctx, n)
-	for known && !s.lines.Add(mac, owner, stream, line) {
-		if s.lines.Room(ctx) != nil {
+	for known && !s.nodeLogs.Add(mac, owner, stream, line) {
+		if s.nodeLogs.Room(ctx) != nil {
 			return
 		}
 	}

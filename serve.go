@@ -67,7 +67,7 @@ type server struct {
 	boards   *boards.Server
 	qemu     *qemu.Hypervisor
 	doors    *reach.Doors
-	lines    *nodelogs.Store
+	nodeLogs *nodelogs.Store
 	intake   *intake.Server
 	ssh      *sshd.Server
 	files    files.Lab
@@ -135,8 +135,8 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	})
 	s.consoles.Term = s.lab.Term
 	s.catalog.Nodes, s.ports.Devices, s.library.Present = s.lab, s.lab, s.lab.Models
-	s.lines = nodelogs.Open(filepath.Join(c.Data, "nodelogs"), log, time.Now)
-	s.intake = intake.New(speakers{s}, s.lines, log)
+	s.nodeLogs = nodelogs.Open(filepath.Join(c.Data, "nodelogs"), log, time.Now)
+	s.intake = intake.New(speakers{s}, s.nodeLogs, log)
 	s.sim = sim.New(s.lab, s.library, nodeKey.PublicKey(), log)
 	s.sim.Says = s.says
 	if err := s.openMachines(c, nodeKey.PublicKey(), hostCA); err != nil {
@@ -153,7 +153,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	}
 	s.files = files.Lab{Nodes: s.lab, Images: imageFiles{s.catalog, s.library}}
 	app := commands.New(commands.Services{
-		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal, Lines: s.lines, History: typed,
+		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal, NodeLogs: s.nodeLogs, History: typed,
 		Online: s.online, Cut: s.cut, Copy: s.copyFiles, Backup: s.backup, HostKeys: shown, HostCA: hostCA.PublicKey(), Version: version, Log: log, Now: time.Now,
 	})
 	s.doors = reach.New(reach.Config{
@@ -201,7 +201,7 @@ func (s *server) apply(c config.Config) error {
 		holds.Warn = append(holds.Warn, before.Duration)
 	}
 	s.lab.SetHolds(holds)
-	s.lines.SetLimits(lineLimits(c.Log))
+	s.nodeLogs.SetLimits(lineLimits(c.Log))
 	s.lab.SetPatience(c.Queue.Patience.Duration)
 	s.lab.SetExposable(nodes.PortRange{First: int(c.Expose.First), Last: int(c.Expose.Last)})
 	s.netboot.SetKernel(c.Boot.Kernel)
@@ -290,7 +290,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.library.Run(failing) })
 	g.Go(func() error { return s.catalog.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
-	g.Go(func() error { return s.lines.Run(failing) })
+	g.Go(func() error { return s.nodeLogs.Run(failing) })
 	g.Go(func() error { return s.network.run(failing) })
 	g.Go(func() error { return s.serveBoards(failing) })
 	g.Go(func() error { return s.doors.Run(failing) })

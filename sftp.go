@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"strings"
 
 	"walt/auth"
 	"walt/consent"
@@ -54,12 +52,5 @@ func (s *server) copyFiles(ctx context.Context, user auth.Name, given consent.Ag
 	if err != nil {
 		return "", err
 	}
-	what := fmt.Sprintf("%d files, %d bytes", done.Files, done.Bytes)
-	if done.Files == 1 {
-		what = fmt.Sprintf("1 file, %d bytes", done.Bytes)
-	}
-	if n := len(done.Skipped); n > 0 {
-		what += fmt.Sprintf(", without %s, which are neither files nor directories", strings.Join(done.Skipped, ", "))
-	}
-	return what, nil
+	return done.String(), nil
 }

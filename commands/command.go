@@ -72,13 +72,13 @@ type completer func(ctx context.Context, c *Call, word string) []string
 
 // Services is what the commands work with.
 type Services struct {
-	Lab     *nodes.Lab
-	Images  *images.Catalog
-	Library *images.Library
-	Users   *auth.Users
-	Journal *journal.Journal
-	Lines   *nodelogs.Store
-	History *history.History
+	Lab      *nodes.Lab
+	Images   *images.Catalog
+	Library  *images.Library
+	Users    *auth.Users
+	Journal  *journal.Journal
+	NodeLogs *nodelogs.Store
+	History  *history.History
 	// Online reports whether a user has a session open now.
 	Online func(auth.Name) bool
 	// Cut ends the sessions of a user that logged in with a key, or with any key

@@ -84,7 +84,7 @@ func newTestLab(t *testing.T) *testLab {
 	lab.rack = &rack{lab: lab.nodes}
 	lab.nodes.Hosts = map[nodes.HostKind]nodes.Host{nodes.Simulated: lab.rack}
 	lab.app = New(Services{
-		Lab: lab.nodes, Images: catalog, Library: library, Users: lab.users, Journal: lab.journal, Lines: lab.lines(log), History: history.New(store),
+		Lab: lab.nodes, Images: catalog, Library: library, Users: lab.users, Journal: lab.journal, NodeLogs: lab.nodeLogs(log), History: history.New(store),
 		Online: func(n auth.Name) bool { return lab.online[n] },
 		Cut:    func(n auth.Name, key string) { lab.cuts = append(lab.cuts, string(n)+" "+key) },
 		Backup: func(_ context.Context, out io.Writer) (string, error) {
@@ -98,8 +98,8 @@ func newTestLab(t *testing.T) *testLab {
 	return lab
 }
 
-// lines keeps what nodes say until the test ends.
-func (lab *testLab) lines(log *slog.Logger) *nodelogs.Store {
+// nodeLogs keeps what nodes say until the test ends.
+func (lab *testLab) nodeLogs(log *slog.Logger) *nodelogs.Store {
 	s := nodelogs.Open(lab.t.TempDir(), log, lab.now)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

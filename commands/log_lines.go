@@ -156,7 +156,7 @@ func (c *Call) showLines(ctx context.Context) error {
 			return err
 		}
 		now := c.Now()
-		last, err := c.Lines.Last(ctx, q, n)
+		last, err := c.NodeLogs.Last(ctx, q, n)
 		if err == nil {
 			err = o.show(last)
 		}
@@ -171,7 +171,7 @@ func (c *Call) showLines(ctx context.Context) error {
 	case follow:
 		return c.followLines(ctx, q, o)
 	case !c.given("lines"):
-		if err := c.Lines.Read(ctx, q, o.show); err != nil {
+		if err := c.NodeLogs.Read(ctx, q, o.show); err != nil {
 			return err
 		}
 	}
@@ -197,7 +197,7 @@ func (c *Call) followLines(ctx context.Context, q nodelogs.Query, o *lineOutput)
 	if c.Terminal != nil && !c.on("json") {
 		c.note("Following what the nodes say. Ctrl-C ends this.")
 	}
-	err := c.Lines.Follow(waiting, q, func(lines []nodelogs.Line, lost bool) error {
+	err := c.NodeLogs.Follow(waiting, q, func(lines []nodelogs.Line, lost bool) error {
 		if lost {
 			c.note("Lines are left out here: they were removed before they were read.")
 		}
@@ -244,7 +244,7 @@ func (c *Call) waitForLines(ctx context.Context) error {
 	}
 	c.note("Waiting for %s that matches: %s", what, pattern)
 	o := &lineOutput{c: c, speakers: s, out: bufio.NewWriterSize(c.Out, bufferSize)}
-	err = c.Lines.Follow(limited, q, func(lines []nodelogs.Line, lost bool) error {
+	err = c.NodeLogs.Follow(limited, q, func(lines []nodelogs.Line, lost bool) error {
 		for _, l := range lines {
 			if !missing[l.Node] || !pattern.MatchString(s.text(l)) {
 				continue

@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -21,6 +22,18 @@ type Copied struct {
 	Files   int
 	Bytes   int64
 	Skipped []string // what is neither a file nor a directory nor a link
+}
+
+// String says it in words for users.
+func (c Copied) String() string {
+	what := fmt.Sprintf("%d files, %d bytes", c.Files, c.Bytes)
+	if c.Files == 1 {
+		what = fmt.Sprintf("1 file, %d bytes", c.Bytes)
+	}
+	if len(c.Skipped) > 0 {
+		what += fmt.Sprintf(", without %s, which are neither files nor directories", strings.Join(c.Skipped, ", "))
+	}
+	return what
 }
 
 // deepest is how many directories in one another are copied.
