@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/fault"
 	"walt/nodes"
 )
 
@@ -52,11 +53,12 @@ func (f *forward) CloseWrite() error {
 // Close ends the connection and the stay.
 func (f *forward) Close() (err error) {
 	f.once.Do(func() {
-		var why error
-		if !f.uncut() { // it was cut
-			why = context.Cause(f.way.Context())
-		}
+		f.uncut()
 		err = f.Conn.Close()
+		why := context.Cause(f.way.Context())
+		if fault.As(why) == nil { // it was the client that went, with its way
+			why = nil
+		}
 		f.way.Leave()
 		f.left(why)
 	})

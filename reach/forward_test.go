@@ -145,6 +145,22 @@ func TestForwardIsCut(t *testing.T) {
 	equal(t, l.told(t), "reach bob n1: port 22, for 0s; cut: n1 changed hands (1)")
 }
 
+// A client that goes, and its connection with it, is cut by nobody.
+func TestClientGoes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	ctx, goes := context.WithCancel(t.Context())
+	conn, _, err := l.Forward(ctx, "bob", "n1", 22)
+	ok(t, err)
+	goes()
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("it goes on")
+	}
+	ok(t, conn.Close())
+	l.Close()
+	equal(t, l.told(t), "reach bob n1: port 22, for 0s (1)")
+}
+
 // Connections to one port are one event, until nothing was open for a minute; those to
 // other ports, nodes and of others are others.
 func TestForwardsAreLogged(t *testing.T) {
