@@ -49,6 +49,7 @@ var imports = map[string][]string{
 	"console":        {"ethernet", "fault", "pause"},
 	"power":          {"ethernet", "fault", "journal", "pause", "power/snmp", "state"},
 	"power/snmp":     {"fault", "pause"},
+	"power/driver":   {"fault", "pause"},
 	"config":         {"fault", "images"},
 	"remote":         {"auth"},
 	"reach/files":    {"auth", "consent", "fault"},

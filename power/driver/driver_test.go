@@ -1,0 +1,330 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walt/fault"
+)
+
+// rack is a device with outlets that are on unless it was told otherwise.
+type rack struct {
+	mu     sync.Mutex
+	is     map[string]State // of ports; On where nothing is said
+	asked  []string         // requests, in order
+	busy   int
+	slow   time.Duration // of each request
+	shows  time.Duration // until a switched outlet shows it
+	lies   bool          // it answers, and does nothing
+	silent bool
+	refuse string // the port of which it refuses everything
+	mute   bool   // it has no status
+	cycles bool   // it can cycle by itself
+	onAt   []time.Time
+	closed atomic.Bool
+}
+
+func (r *rack) request(ctx context.Context, what string, t Target) error {
+	r.mu.Lock()
+	r.asked = append(r.asked, what+" "+t.Port)
+	if r.busy++; r.busy > 1 {
+		panic("asked two things at a time")
+	}
+	r.mu.Unlock()
+	defer func() { r.mu.Lock(); r.busy--; r.mu.Unlock() }()
+	wait := r.slow
+	if r.silent {
+		wait = time.Hour
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+	}
+	if t.Port == r.refuse {
+		return Refusal{fault.Failedf("it refuses %s", t.Port)}
+	}
+	return nil
+}
+
+func (r *rack) Status(ctx context.Context, t Target) (State, error) {
+	if r.mute {
+		return Unknown, ErrNotSupported
+	}
+	if err := r.request(ctx, "status", t); err != nil {
+		return Unknown, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, set := r.is[t.Port]; set {
+		return s, nil
+	}
+	return On, nil
+}
+
+func (r *rack) Switch(ctx context.Context, t Target, on bool) error {
+	if on {
+		r.onAt = append(r.onAt, time.Now())
+	}
+	if err := r.request(ctx, string(stateOf(on)), t); err != nil || r.lies {
+		return err
+	}
+	time.AfterFunc(r.shows, func() { r.mu.Lock(); r.is[t.Port] = stateOf(on); r.mu.Unlock() })
+	return nil
+}
+
+func (r *rack) Cycle(ctx context.Context, t Target, _ time.Duration) error {
+	if !r.cycles {
+		return ErrNotSupported
+	}
+	return r.request(ctx, "cycle", t)
+}
+
+func (r *rack) Close() error { r.closed.Store(true); return nil }
+
+func rig(t *testing.T, racks ...*rack) *Drivers {
+	d := New()
+	var all []Driver
+	for i, r := range racks {
+		r.is = map[string]State{}
+		all = append(all, Driver{Name: fmt.Sprintf("rack%d", i+1), Means: r})
+	}
+	if err := d.Set(all, mustSupply(t, "rack1:99")); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func mustSupply(t *testing.T, s string) Supply {
+	t.Helper()
+	all, err := ParseSupply(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestParseSupply(t *testing.T) {
+	for _, good := range []string{"rack1:7", "bmc@10.9.1.7", "plugs@10.9.2.4:0", "rack1:7+rack1:8", "bmc@[fd00::1]", "bmc@[fd00::1]:623", "usb:1-1.4:2", "a@bmc-3.lab.example"} {
+		if s, err := ParseSupply(good); err != nil || s.String() != good {
+			t.Errorf("%s is %s, %v", good, s, err)
+		}
+	}
+	for _, bad := range []string{"", ":", "rack1:", "@", "a@", "a@:7", "a@h:", "a:7+", "+a:7", "a:7+a:7", "Rack:7", "a:7 ", "a:-x", "a:../x", "a:$(id)", "a@[::1", "a@[::1]x", "a@[::1]:", "a@-h", "a:" + strings.Repeat("7", 65), strings.Repeat("a:1+", 8) + "a:2", "a@fd00::1%x:7:"} {
+		if s, err := ParseSupply(bad); err == nil {
+			t.Errorf("%q is %v", bad, s)
+		}
+	}
+}
+
+func TestDeviceIsReadBack(t *testing.T) {
+	for what, r := range map[string]*rack{"quick": {}, "slow": {slow: 3 * time.Second, shows: 15 * time.Second}} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := rig(t, r)
+				s := mustSupply(t, "rack1:7")
+				for _, on := range []bool{false, true} {
+					begun := time.Now()
+					if err := d.Switch(t.Context(), s, "n", on); err != nil {
+						t.Fatal(err)
+					}
+					if is, err := d.Status(t.Context(), s, "n"); err != nil || is != stateOf(on) || time.Since(begun) < r.shows {
+						t.Errorf("after %v it is %s, %v, want %s", time.Since(begun), is, err, stateOf(on))
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestDeviceThatLies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := rig(t, &rack{lies: true})
+		err := d.Switch(t.Context(), mustSupply(t, "rack1:7"), "n", false)
+		if want := "rack1:7 was told to be off, and says 20s later that it is on"; err == nil || fault.Reason(err) != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	})
+}
+
+func TestSilentDeviceIsAskedThreeTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &rack{silent: true}
+		d := rig(t, r)
+		begun := time.Now()
+		var all sync.WaitGroup
+		for i := range 20 { // who waits for the same device is told at once
+			all.Go(func() {
+				err := d.Switch(t.Context(), mustSupply(t, fmt.Sprint("rack1:", i)), "n", true)
+				if want := "rack1 did not answer within 10s"; err == nil || fault.Reason(err) != want {
+					t.Errorf("%v, want %s", err, want)
+				}
+			})
+		}
+		all.Wait()
+		if took, asked := time.Since(begun), len(r.asked); took > 35*time.Second || asked != 3 {
+			t.Errorf("20 outlets took %v, and the device was asked %d times", took, asked)
+		}
+	})
+}
+
+func TestRefusalIsNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &rack{refuse: "7"}
+		d := rig(t, r)
+		if err := d.Switch(t.Context(), mustSupply(t, "rack1:7"), "n", true); err == nil || fault.Reason(err) != "it refuses 7" || len(r.asked) != 1 {
+			t.Errorf("%v, asked %q", err, r.asked)
+		}
+	})
+}
+
+func TestOffGivesBackWhatWasCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, bad := &rack{}, &rack{lies: true}
+		d := rig(t, good, bad)
+		if err := d.Switch(t.Context(), mustSupply(t, "rack1:1+rack2:2"), "n", false); err == nil {
+			t.Fatal("it lies, and nobody says so")
+		}
+		if got := strings.Join(good.asked, ","); !strings.Contains(got, "off 1") || good.is["1"] != On {
+			t.Errorf("asked %s, left %v", got, good.is)
+		}
+	})
+}
+
+func TestCycle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		itself, pieces := &rack{cycles: true}, &rack{}
+		d := rig(t, itself, pieces)
+		if err := d.Cycle(t.Context(), mustSupply(t, "rack1:1"), "n", 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(itself.asked, ","); got != "status 1,cycle 1,status 1" {
+			t.Errorf("asked %s", got)
+		}
+		begun := time.Now()
+		if err := d.Cycle(t.Context(), mustSupply(t, "rack1:2+rack2:2"), "n", 5*time.Second); err != nil || time.Since(begun) < 5*time.Second {
+			t.Fatalf("%v after %v", err, time.Since(begun))
+		}
+		if got := strings.Join(pieces.asked, ","); !strings.Contains(got, "off 2") || pieces.is["2"] != On || itself.is["2"] != On {
+			t.Errorf("asked %s, left %v, %v", got, pieces.is, itself.is)
+		}
+	})
+}
+
+func TestCycleThatIsCutShortEndsWithPower(t *testing.T) {
+	for at := 500 * time.Millisecond; at < 12*time.Second; at += 500 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			r := &rack{slow: time.Second}
+			d := rig(t, r)
+			ctx, cancel := context.WithTimeout(t.Context(), at)
+			defer cancel()
+			err := d.Cycle(ctx, mustSupply(t, "rack1:1"), "n", 5*time.Second)
+			if s, set := r.is["1"]; set && s != On {
+				t.Errorf("cut short after %v (%v) it is %s", at, err, s)
+			}
+		})
+	}
+}
+
+func TestMuteDeviceIsBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &rack{mute: true}
+		d := rig(t, r)
+		s := mustSupply(t, "rack1:1")
+		if err := d.Switch(t.Context(), s, "n", false); err != nil {
+			t.Fatal(err)
+		}
+		if is, err := d.Status(t.Context(), s, "n"); is != Unknown || err != nil {
+			t.Errorf("it is %s, %v", is, err)
+		}
+	})
+}
+
+func TestSwitchingOnIsStaggered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		racks := make([]*rack, 10)
+		for i := range racks {
+			racks[i] = &rack{}
+		}
+		d := rig(t, racks...)
+		switchAll := func(on bool) {
+			var all sync.WaitGroup
+			for i := range 200 {
+				s := mustSupply(t, fmt.Sprintf("rack%d:%d", i%10+1, i))
+				all.Go(func() {
+					if err := d.Switch(t.Context(), s, "n", on); i != 99 && err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+		}
+		switchAll(false)
+		switchAll(true)
+		var last time.Time
+		var begun, ended []time.Time
+		for _, r := range racks {
+			begun = append(begun, r.onAt...)
+		}
+		for _, at := range begun {
+			for _, other := range ended {
+				if gap := at.Sub(other).Abs(); gap < staggered {
+					t.Fatalf("two outlets within %v", gap)
+				}
+			}
+			ended = append(ended, at)
+			if at.After(last) {
+				last = at
+			}
+		}
+		if len(begun) != 200 {
+			t.Errorf("%d were switched on", len(begun))
+		}
+	})
+}
+
+func TestServersOwnIsNeverSwitchedOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &rack{}
+		d := rig(t, r)
+		s := mustSupply(t, "rack1:1+rack1:99")
+		for what, err := range map[string]error{
+			"check": d.Check(s), "off": d.Switch(t.Context(), s, "n", false), "cycle": d.Cycle(t.Context(), s, "n", time.Second),
+		} {
+			if err == nil || fault.Reason(err) != "rack1:99 feeds the server itself" {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if len(r.is) != 0 {
+			t.Errorf("left %v", r.is)
+		}
+	})
+}
+
+func TestDriversChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &rack{slow: 5 * time.Second}
+		d := rig(t, r)
+		s := mustSupply(t, "rack1:1")
+		done := make(chan error)
+		go func() { _, err := d.Status(t.Context(), s, "n"); done <- err }()
+		synctest.Wait()
+		if err := d.Set(nil, nil); err != nil || r.closed.Load() {
+			t.Errorf("closed while it is asked: %v, %v", r.closed.Load(), err)
+		}
+		if err := <-done; err != nil || !r.closed.Load() {
+			t.Errorf("closed: %v, %v", r.closed.Load(), err)
+		}
+		_, err := d.Status(t.Context(), s, "n")
+		if fault.Reason(err) != "no power driver rack1 in the server's file" || errors.Is(err, ErrNotSupported) {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,152 @@
+package driver
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"walt/fault"
+)
+
+// Driver is one that the server's file declares.
+type Driver struct {
+	Name string
+	// Hosted says that outlets name the host of their device, Ported whether they name a port.
+	Hosted  bool
+	Ported  Need
+	Timeout time.Duration // of one request; 0 is 10 s
+	Means   Means
+}
+
+// Need says whether outlets of a driver name a port.
+type Need int
+
+// They must, may, or must not.
+const (
+	Must Need = iota
+	May
+	Never
+)
+
+// Drivers are those of one lab.
+type Drivers struct {
+	stagger stagger
+	turns   turns
+
+	mu     sync.Mutex
+	all    map[string]*opened
+	server Supply // the server's own outlets
+}
+
+// opened is a driver that is closed when the last request to it has ended.
+type opened struct {
+	Driver
+	uses   int
+	closed bool // it is not to be used any more
+}
+
+// New returns drivers without any; Set has some.
+func New() *Drivers {
+	return &Drivers{turns: turns{held: map[Outlet]*turn{}}, all: map[string]*opened{}}
+}
+
+// Set has the drivers be these from now on, and server be the outlets that feed the
+// server itself, which are never switched off. Requests that are under way end with those that were before.
+func (d *Drivers) Set(all []Driver, server Supply) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, o := range d.all {
+		if o.closed = true; o.uses == 0 {
+			errs = append(errs, o.Means.Close())
+		}
+	}
+	d.all, d.server = map[string]*opened{}, server
+	for _, one := range all {
+		d.all[one.Name] = &opened{Driver: one}
+	}
+	return errors.Join(errs...)
+}
+
+// Names are those of the drivers, in order.
+func (d *Drivers) Names() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Sorted(maps.Keys(d.all))
+}
+
+// use returns a driver, and what is to be called when the request has ended.
+func (d *Drivers) use(name string) (*opened, func(), error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	o := d.all[name]
+	if o == nil {
+		return nil, nil, d.unknown(name)
+	}
+	o.uses++
+	return o, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if o.uses--; o.uses == 0 && o.closed {
+			o.Means.Close() // nobody is left to be told
+		}
+	}, nil
+}
+
+// unknown is the fault for a driver that the server's file does not have. d.mu is held.
+func (d *Drivers) unknown(name string) error {
+	f := fault.Failedf("no power driver %s in the server's file", name)
+	if len(d.all) == 0 {
+		return f.WithHint("an administrator declares it there, as [[power.driver]]")
+	}
+	names := slices.Sorted(maps.Keys(d.all))
+	if near := fault.Nearest(name, names); len(near) > 0 {
+		return f.WithHint("did you mean %s?", near[0])
+	}
+	return f.WithHint("there are: %s", strings.Join(names, ", "))
+}
+
+// Check returns a fault unless the outlets are those of drivers that there are, in the
+// form that these want, and none feeds the server.
+func (d *Drivers) Check(s Supply) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range s {
+		have := d.all[o.Driver]
+		switch {
+		case have == nil:
+			return d.unknown(o.Driver)
+		case slices.Contains(d.server, o):
+			return ownFault(o)
+		case !have.Hosted && o.Host != "":
+			return form("%s names a host, and driver %s does not take one from nodes", o, o.Driver)
+		case have.Hosted && o.Host == "":
+			return form("%s does not say which host that is", o)
+		case have.Ported == Never && o.Port != "":
+			return form("devices of %s have no ports", o.Driver)
+		case have.Ported == Must && o.Port == "":
+			return form("%s does not say which port that is", o)
+		}
+	}
+	return nil
+}
+
+// form is the fault for an outlet that is written as its driver cannot have it.
+func form(format string, args ...any) error {
+	return fault.Usagef(format, args...).WithHint("see: help show power")
+}
+
+// ownFault is the fault for an outlet of the server.
+func ownFault(o Outlet) error {
+	return fault.Failedf("%s feeds the server itself", o).WithHint("an administrator says so in [power] server of the server's file")
+}
+
+// isOwn reports whether an outlet feeds the server.
+func (d *Drivers) isOwn(o Outlet) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Contains(d.server, o)
+}

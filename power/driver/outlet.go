@@ -1,0 +1,118 @@
+package driver
+
+import (
+	"regexp"
+	"strings"
+
+	"walt/fault"
+)
+
+// Outlet is what gives power: DRIVER:PORT, DRIVER@HOST or DRIVER@HOST:PORT, where the
+// driver is one of the server's file.
+type Outlet struct {
+	Driver string
+	Host   string // of its device, "" where the driver has one itself, or none; IPv6 without brackets
+	Port   string // letters, digits, . _ : -; "" of a device that has one outlet alone
+}
+
+var (
+	driverForm = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
+	hostForm   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$`)
+	hostForm6  = regexp.MustCompile(`^[0-9a-fA-F:.]{2,45}(%[A-Za-z0-9._-]{1,15})?$`)
+	portForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$`)
+)
+
+// IsName reports whether a driver may be called so.
+func IsName(s string) bool { return driverForm.MatchString(s) }
+
+// ParseOutlet parses what String writes.
+func ParseOutlet(s string) (o Outlet, err error) {
+	bad := fault.Usagef("%q is no outlet; want DRIVER:PORT, DRIVER@HOST or DRIVER@HOST:PORT", s).
+		WithHint("see: help show power")
+	rest, hosted := "", false
+	if o.Driver, rest, hosted = strings.Cut(s, "@"); !hosted {
+		if o.Driver, o.Port, hosted = strings.Cut(s, ":"); hosted && o.Port == "" {
+			return Outlet{}, bad
+		}
+	} else {
+		port, ported := "", false
+		if inner, is6 := strings.CutPrefix(rest, "["); is6 {
+			if o.Host, port, is6 = strings.Cut(inner, "]"); !is6 || !hostForm6.MatchString(o.Host) {
+				return Outlet{}, bad
+			}
+			if port, ported = strings.CutPrefix(port, ":"); !ported && port != "" {
+				return Outlet{}, bad
+			}
+		} else if o.Host, port, ported = strings.Cut(rest, ":"); !hostForm.MatchString(o.Host) {
+			return Outlet{}, bad
+		}
+		if o.Port = port; ported && port == "" {
+			return Outlet{}, bad
+		}
+	}
+	o.Host = strings.ToLower(o.Host)
+	if !IsName(o.Driver) || o.Port != "" && !portForm.MatchString(o.Port) {
+		return Outlet{}, bad
+	}
+	return o, nil
+}
+
+func (o Outlet) String() string {
+	s := o.Driver
+	switch {
+	case strings.Contains(o.Host, ":"):
+		s += "@[" + o.Host + "]"
+	case o.Host != "":
+		s += "@" + o.Host
+	}
+	if o.Port != "" {
+		s += ":" + o.Port
+	}
+	return s
+}
+
+// MarshalText is String, so that rows tell outlets as people write them.
+func (o Outlet) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText is ParseOutlet.
+func (o *Outlet) UnmarshalText(text []byte) (err error) {
+	*o, err = ParseOutlet(string(text))
+	return err
+}
+
+// device is what answers one request at a time.
+func (o Outlet) device() Outlet { return Outlet{Driver: o.Driver, Host: o.Host} }
+
+// Supply is the outlets that feed one node: it has power while one of them gives it.
+type Supply []Outlet
+
+// maxOutlets is how many supplies a machine may have.
+const maxOutlets = 8
+
+// ParseSupply parses outlets with + between.
+func ParseSupply(s string) (Supply, error) {
+	var all Supply
+	for part := range strings.SplitSeq(s, "+") {
+		o, err := ParseOutlet(part)
+		if err != nil {
+			return nil, err
+		}
+		for _, before := range all {
+			if before == o {
+				return nil, fault.Usagef("%q names the outlet %s twice", s, o).WithHint("name each outlet once")
+			}
+		}
+		if all = append(all, o); len(all) > maxOutlets {
+			return nil, fault.Usagef("%q are more than %d outlets", s, maxOutlets).WithHint("name those that feed this node alone")
+		}
+	}
+	return all, nil
+}
+
+func (s Supply) String() string {
+	words := make([]string, len(s))
+	for i, o := range s {
+		words[i] = o.String()
+	}
+	return strings.Join(words, "+")
+}
