@@ -157,7 +157,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Online: s.online, Cut: s.cut, Copy: s.copyFiles, Backup: s.backup, HostKeys: shown, HostCA: hostCA.PublicKey(), Version: version, Log: log, Now: time.Now,
 	})
 	s.doors = reach.New(reach.Config{
-		Enter: s.enter, Exposures: s.lab.Exposures, Host: listenIP(s.listener.Addr()), Own: listenPort(s.listener.Addr()), Store: s.store, Journal: s.journal, Log: log, Now: time.Now,
+		Enter: s.enter, Exposures: s.lab.Exposures, Host: listenIP(s.listener.Addr()), Own: listenPort(s.listener.Addr()), Online: s.online, Store: s.store, Journal: s.journal, Log: log, Now: time.Now,
 	})
 	s.lab.Doors = s.doors
 	s.ssh, err = sshd.New(sshd.Config{

@@ -7,11 +7,14 @@ package reach
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"time"
 
 	"walt/auth"
+	"walt/fault"
 	"walt/journal"
 	"walt/nodes"
 	"walt/state"
@@ -37,10 +40,12 @@ type Config struct {
 	Exposures func(context.Context) ([]nodes.Exposure, error)
 	Host      string // that these ports are listened on at; "": all addresses
 	Own       int    // the port of the server's SSH, which is none of them
-	Store     state.Store
-	Journal   *journal.Journal
-	Log       *slog.Logger
-	Now       func() time.Time
+	// Online reports whether a user has a session, who is told there of what is cut.
+	Online  func(auth.Name) bool
+	Store   state.Store
+	Journal *journal.Journal
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Doors are all ways to nodes.
@@ -60,14 +65,30 @@ func New(c Config) *Doors {
 // Close has the log told of all that it was not told yet. No forward is open any more.
 func (d *Doors) Close() { d.trail.close() }
 
-// note tells the log what was reached.
-func (d *Doors) note(e journal.Event) {
+// note tells the log what was reached, and the user in their shells if it was cut.
+func (d *Doors) note(e journal.Event, cut error) {
 	ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 	defer cancel()
-	_, err := d.Store.Update(ctx, func(tx state.Tx) error { return d.Journal.Record(tx, e) })
+	_, err := d.Store.Update(ctx, func(tx state.Tx) error {
+		err := d.Journal.Record(tx, e)
+		if cut != nil && d.Online(auth.Name(e.Actor)) {
+			err = errors.Join(err, d.Journal.Tell(tx, string(e.Actor), notice(e, cut)))
+		}
+		return err
+	})
 	if err != nil {
 		d.Log.Error("note that a node was reached", "user", e.Actor, "node", e.Node, "what", e.Detail, "err", err)
 	}
+}
+
+// notice is what a user is told of connections to a node that were cut, since no client of
+// SSH shows why a channel ends.
+func notice(e journal.Event, cut error) string {
+	where := "other ports"
+	if e.To != "" {
+		where = "port " + e.To
+	}
+	return fmt.Sprintf("what you had open to %s of %s was cut: %s", where, e.Node, fault.Reason(cut))
 }
 
 // noteLimit is how long it may take to write that into the log.

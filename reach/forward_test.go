@@ -67,6 +67,7 @@ func newLab(t testing.TB) *lab {
 	l := &lab{ends: map[nodes.Name]context.CancelCauseFunc{}}
 	l.Doors = New(Config{
 		Store: store, Journal: journal.New(store, time.Now), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Online: func(u auth.Name) bool { return u == "bob" },
 		Enter: func(ctx context.Context, user auth.Name, n nodes.Name, wait time.Duration) (Way, error) {
 			if n == "n9" || wait != 30*time.Second {
 				return nil, fault.Failedf("%s may not for %v", user, wait)
@@ -131,18 +132,28 @@ func TestForward(t *testing.T) {
 	equal(t, l.told(t), "reach bob n1: port 80, for 0s (1)")
 }
 
-// A connection ends with the right to its node, and the log tells why.
+// A connection ends with the right to its node, and the log tells why, as do the shells
+// that the user has open.
 func TestForwardIsCut(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	conn := l.open(t, "bob", "n1", 22)
-	l.ends["n1"](fault.Failedf("n1 changed hands"))
-	if _, err := conn.Read(make([]byte, 1)); err == nil {
-		t.Error("it goes on")
+	for _, user := range []auth.Name{"bob", "carol"} {
+		conn := l.open(t, user, "n1", 22)
+		l.ends["n1"](fault.Failedf("n1 changed hands"))
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Error("it goes on")
+		}
+		_ = conn.Close()
 	}
-	_ = conn.Close()
 	l.trail.notes.Wait()
-	equal(t, l.told(t), "reach bob n1: port 22, for 0s; cut: n1 changed hands (1)")
+	equal(t, l.told(t), "reach bob n1: port 22, for 0s; cut: n1 changed hands (1)", "reach carol n1: port 22, for 0s; cut: n1 changed hands (1)")
+	for user, want := range map[string][]string{"bob": {"what you had open to port 22 of n1 was cut: n1 changed hands"}, "carol": nil} {
+		texts, err := l.Journal.Unseen(t.Context(), user)
+		ok(t, err)
+		if !slices.Equal(texts, want) {
+			t.Errorf("%s is told %q", user, texts)
+		}
+	}
 }
 
 // A client that goes, and its connection with it, is cut by nobody.

@@ -22,7 +22,7 @@ const (
 
 // trail is what users reach, and the log is not told yet.
 type trail struct {
-	note func(journal.Event)
+	note func(e journal.Event, cut error)
 	now  func() time.Time
 
 	mu    sync.Mutex
@@ -124,7 +124,7 @@ func (t *trail) tell(to target, v *visit) {
 	if to.port != 0 {
 		e.To = strconv.Itoa(to.port)
 	}
-	t.notes.Go(func() { t.note(e) }) // ends within noteLimit; close waits for it
+	t.notes.Go(func() { t.note(e, v.cut) }) // ends within noteLimit; close waits for it
 }
 
 // close tells the log of all that is not open any more.
