@@ -327,9 +327,10 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	if late := s.ssh.Shutdown(draining); late != nil {
 		s.log.Warn("commands were cut off", "err", late)
 	}
-	s.doors.Close()
 	stop()
-	return errors.Join(err, g.Wait(), s.close())
+	err = errors.Join(err, g.Wait())
+	s.doors.Close()
+	return errors.Join(err, s.close())
 }
 
 // close ends what open made.

@@ -58,11 +58,11 @@ type Doors struct {
 // New returns the doors. Close ends them.
 func New(c Config) *Doors {
 	d := &Doors{Config: c}
-	d.trail.note, d.trail.now = d.note, c.Now
+	d.trail = trail{note: d.note, now: c.Now, all: map[target]*visit{}, ports: map[target]int{}}
 	return d
 }
 
-// Close has the log told of all that it was not told yet. No forward is open any more.
+// Close has the log told of all that it was not told yet. Nothing is open any more.
 func (d *Doors) Close() { d.trail.close() }
 
 // note tells the log what was reached, and the user in their shells if it was cut.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"syscall"
@@ -193,6 +194,8 @@ func (d *Doors) lead(ctx context.Context, g *gate, visitor net.Conn) error {
 		return err
 	}
 	defer node.Close()
+	left := d.trail.exposed(g.Exposure, source(visitor))
+	defer func() { left(cut(w)) }()
 	defer context.AfterFunc(w.Context(), func() {
 		node.Close()
 		visitor.Close()
@@ -202,6 +205,15 @@ func (d *Doors) lead(ctx context.Context, g *gate, visitor net.Conn) error {
 	pass(node, visitor)
 	back.Wait()
 	return nil
+}
+
+// source is the address that a connection comes from.
+func source(c net.Conn) string {
+	at, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return c.RemoteAddr().String()
+	}
+	return at.Addr().Unmap().String()
 }
 
 // pass passes on what one side says to the other, and that it said all. When that fails, it

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"walt/auth"
@@ -164,6 +167,45 @@ func TestExpose(t *testing.T) {
 	if _, err := x.dial(); err == nil {
 		t.Error("it is open for nobody")
 	}
+	x.Close()
+	told := x.told(t)
+	if len(told) != 1 || !strings.HasPrefix(told[0], fmt.Sprintf("reach server n1: port 80 by port %d of the server, from 127.0.0.1, for ", x.port)) || !strings.HasSuffix(told[0], ", 2 times; cut: n1 changed hands (2)") {
+		t.Errorf("the log tells %q", told)
+	}
+}
+
+// Those who come to a port are one event, with the first of the addresses they come from,
+// until nobody was there for a minute, and for an hour at most.
+func TestExposedAreLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		e := nodes.Exposure{Exposed: nodes.Exposed{Port: 8080, To: 80}, Node: "n1", Owner: "bob", Up: true}
+		stays := l.trail.exposed(e, "192.0.2.1")
+		for i := range 63 { // the last ones after an hour
+			l.trail.exposed(e, "192.0.2.2")(nil)
+			l.trail.exposed(e, fmt.Sprintf("192.0.2.%d", 3+i/20))(nil)
+			time.Sleep(quiet - time.Second)
+		}
+		equal(t, l.told(t))
+		stays(nil)
+		synctest.Wait()
+		first := "reach server n1: port 80 by port 8080 of the server, from 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, 192.0.2.5, 192.0.2.6, for 1h1m57s, 125 times (125)"
+		equal(t, l.told(t), first)
+		time.Sleep(quiet)
+		synctest.Wait()
+		second := "reach server n1: port 80 by port 8080 of the server, from 192.0.2.2, 192.0.2.6, for 0s, 2 times (2)"
+		equal(t, l.told(t), first, second)
+		for i := range 2 * mostSources {
+			l.trail.exposed(e, fmt.Sprintf("2001:db8::%d", i))(nil)
+		}
+		l.Close()
+		equal(t, l.told(t), first, second,
+			"reach server n1: port 80 by port 8080 of the server, from 2001:db8::0, 2001:db8::1, 2001:db8::2, 2001:db8::3, 2001:db8::4, 2001:db8::5, 2001:db8::6, 2001:db8::7 and others, for 0s, 16 times (16)")
+		if len(l.trail.all) > 0 || len(l.trail.ports) > 0 {
+			t.Errorf("kept are %v, %v", l.trail.all, l.trail.ports)
+		}
+	})
 }
 
 // What another program has is not taken over, and said; it is opened when that ends.

@@ -28,7 +28,7 @@ func (d *Doors) Forward(ctx context.Context, user auth.Name, host string, port u
 		w.Leave()
 		return nil, true, err
 	}
-	f := &forward{Conn: conn, way: w, left: d.trail.begin(user, nodes.Name(host), int(port))}
+	f := &forward{Conn: conn, way: w, left: d.trail.forward(user, nodes.Name(host), int(port))}
 	f.uncut = context.AfterFunc(w.Context(), func() { conn.Close() })
 	return f, true, nil
 }
@@ -55,12 +55,17 @@ func (f *forward) Close() (err error) {
 	f.once.Do(func() {
 		f.uncut()
 		err = f.Conn.Close()
-		why := context.Cause(f.way.Context())
-		if fault.As(why) == nil { // it was the client that went, with its way
-			why = nil
-		}
+		f.left(cut(f.way))
 		f.way.Leave()
-		f.left(why)
 	})
 	return err
+}
+
+// cut is why a way was cut, nil when it was not, as by a client that went, and the way with it.
+func cut(w Way) error {
+	why := context.Cause(w.Context())
+	if fault.As(why) == nil {
+		return nil
+	}
+	return why
 }

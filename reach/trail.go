@@ -2,7 +2,9 @@ package reach
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +20,11 @@ const (
 	// mostPorts is how many ports of a node are told apart, for each user: the log is not
 	// for lists of ports that somebody tries.
 	mostPorts = 16
+	// mostSources is how many addresses are told of those who came to an exposed port.
+	mostSources = 8
+	// longest is after how long more who come to an exposed port are another visit: one for
+	// all the world may never be quiet.
+	longest = time.Hour
 )
 
 // trail is what users reach, and the log is not told yet.
@@ -32,40 +39,72 @@ type trail struct {
 	notes sync.WaitGroup
 }
 
-// target is what a user reaches. Of one whose port is 0 there are more than mostPorts.
+// target is what is reached: by a user, or by whoever comes to a port of the server. Of one
+// whose port is 0 there are more than mostPorts.
 type target struct {
-	user auth.Name
+	user auth.Name // "" for who comes to an exposed port
 	node nodes.Name
 	port int
+	at   int // the port of the server; 0: it is over a connection of the user's
 }
 
 // visit is that a target is reached, until it was not for a while.
 type visit struct {
 	begun, ended time.Time // ended: when the last one did
 	open, count  int       // connections that are, and were in all
+	sources      []string  // addresses of those who came to an exposed port, the first ones
+	others       bool      // more came
 	cut          error     // why one of them was, nil when none was
 	timer        *time.Timer
 }
 
-// begin notes a connection, until left is called, with the reason if it was cut.
-func (t *trail) begin(user auth.Name, node nodes.Name, port int) (left func(why error)) {
+// forward notes a connection of a user, until left is called, with the reason if it was cut.
+func (t *trail) forward(user auth.Name, node nodes.Name, port int) (left func(why error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.all == nil {
-		t.all, t.ports = map[target]*visit{}, map[target]int{}
-	}
-	to, known := target{user, node, port}, target{user: user, node: node}
-	if t.all[to] == nil && t.ports[known] >= mostPorts {
-		to = known
-	}
-	v := t.all[to]
-	if v == nil {
-		v = &visit{begun: t.now()}
-		t.all[to] = v
-		if to.port != 0 {
+	to, known := target{user: user, node: node, port: port}, target{user: user, node: node}
+	if t.all[to] == nil {
+		if t.ports[known] >= mostPorts {
+			to = known
+		} else {
 			t.ports[known]++
 		}
 	}
+	return t.begin(to, t.visit(to))
+}
+
+// exposed is forward for one who comes from an address to an exposed port.
+func (t *trail) exposed(e nodes.Exposure, source string) (left func(why error)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	to := target{node: e.Node, port: e.To, at: e.Port}
+	if v := t.all[to]; v != nil && t.now().Sub(v.begun) >= longest {
+		delete(t.all, to) // who is there still belongs to it
+		if v.open == 0 {
+			t.tell(to, v)
+		}
+	}
+	v := t.visit(to)
+	switch {
+	case slices.Contains(v.sources, source):
+	case len(v.sources) < mostSources:
+		v.sources = append(v.sources, source)
+	default:
+		v.others = true
+	}
+	return t.begin(to, v)
+}
+
+// visit is that of a target, or a new one. t.mu is held.
+func (t *trail) visit(to target) *visit {
+	if t.all[to] == nil {
+		t.all[to] = &visit{begun: t.now()}
+	}
+	return t.all[to]
+}
+
+// begin notes a connection of a visit. t.mu is held.
+func (t *trail) begin(to target, v *visit) (left func(why error)) {
 	if v.timer != nil {
 		v.timer.Stop()
 	}
@@ -85,7 +124,7 @@ func (t *trail) end(to target, v *visit, why error) {
 	if v.open > 0 {
 		return
 	}
-	if t.over || v.cut != nil { // nothing more is to come
+	if t.over || v.cut != nil || t.all[to] != v { // nothing more is to come
 		t.tell(to, v)
 		return
 	}
@@ -102,29 +141,50 @@ func (t *trail) end(to target, v *visit, why error) {
 
 // tell forgets a visit and tells the log. t.mu is held.
 func (t *trail) tell(to target, v *visit) {
+	if v.timer != nil {
+		v.timer.Stop()
+	}
+	if t.all[to] == v {
+		t.forget(to)
+	}
+	e := v.event(to)
+	t.notes.Go(func() { t.note(e, v.cut) }) // ends within noteLimit; close waits for it
+}
+
+// forget has the next who reaches a target begin another visit. t.mu is held.
+func (t *trail) forget(to target) {
 	delete(t.all, to)
 	known := target{user: to.user, node: to.node}
-	if to.port != 0 {
+	if to.at == 0 && to.port != 0 {
 		if t.ports[known]--; t.ports[known] == 0 {
 			delete(t.ports, known)
 		}
 	}
-	what := "port " + strconv.Itoa(to.port)
-	if to.port == 0 {
-		what = "other ports"
-	}
-	detail := fmt.Sprintf("%s, for %v", what, v.ended.Sub(v.begun).Round(time.Second))
-	if v.count > 1 {
-		detail += fmt.Sprintf(", %d times", v.count)
-	}
-	if v.cut != nil {
-		detail += "; cut: " + fault.Reason(v.cut)
-	}
-	e := journal.Event{Type: journal.Reach, Actor: journal.Actor(to.user), Node: string(to.node), Detail: detail, Count: v.count}
+}
+
+// event is what the log is told of a visit that is over.
+func (v *visit) event(to target) journal.Event {
+	e := journal.Event{Type: journal.Reach, Actor: journal.Actor(to.user), Node: string(to.node), Count: v.count}
+	e.Detail = "other ports"
 	if to.port != 0 {
 		e.To = strconv.Itoa(to.port)
+		e.Detail = "port " + e.To
 	}
-	t.notes.Go(func() { t.note(e, v.cut) }) // ends within noteLimit; close waits for it
+	if to.at != 0 {
+		e.Actor, e.From = journal.Server, strings.Join(v.sources, ", ")
+		if v.others {
+			e.From += " and others"
+		}
+		e.Detail += fmt.Sprintf(" by port %d of the server, from %s", to.at, e.From)
+	}
+	e.Detail += fmt.Sprintf(", for %v", v.ended.Sub(v.begun).Round(time.Second))
+	if v.count > 1 {
+		e.Detail += fmt.Sprintf(", %d times", v.count)
+	}
+	if v.cut != nil {
+		e.Detail += "; cut: " + fault.Reason(v.cut)
+	}
+	return e
 }
 
 // close tells the log of all that is not open any more.
@@ -132,9 +192,6 @@ func (t *trail) close() {
 	t.mu.Lock()
 	t.over = true
 	for to, v := range t.all {
-		if v.timer != nil {
-			v.timer.Stop()
-		}
 		if v.open == 0 {
 			t.tell(to, v)
 		}
