@@ -238,6 +238,36 @@ func TestDevice(t *testing.T) {
 	}
 }
 
+// A device that is pulled out, and plugged in as another one behind the same link in
+// /dev/serial/by-id, is found again.
+func TestDeviceReturns(t *testing.T) {
+	t.Parallel()
+	link := filepath.Join(t.TempDir(), "usb-FTDI-if00")
+	d := newDesk(t, t.TempDir())
+	l := d.Of(mac)
+	bob := sit(t, l, "bob", "bob 1")
+	bob.Take()
+	d.Connect(mac, Target{Device: link, Speed: 9600})
+	for range 2 {
+		until(t, "it is told that there is none", func() bool {
+			is, why := l.Plugged()
+			return !is && why == "there is no such device on the server"
+		})
+		board, device, err := pty.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(device.Name(), link); err != nil {
+			t.Fatal(err)
+		}
+		types(t, bob, "hello")
+		receives(t, board, "hello")
+		if err := errors.Join(os.Remove(link), board.Close(), device.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Close ends whatever a connection is about to do.
 func TestCloseWhileItConnects(t *testing.T) {
 	t.Parallel()
