@@ -100,7 +100,7 @@ func (sh *shell) touch(ctx context.Context, args []string) int {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		f, err := sh.node.disk.create(sh.abs(name), true)
+		f, err := sh.writer(name, true)
 		if err != nil {
 			return err
 		}

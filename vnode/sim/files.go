@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"io"
 	"io/fs"
 	"path"
 	"syscall"
@@ -91,65 +90,6 @@ func (d *disk) readLink(name string) (string, error) {
 		return "", syscall.EINVAL
 	}
 	return d.target(p.file)
-}
-
-// open opens a file for reading.
-func (d *disk) open(name string) (io.ReadCloser, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p, err := d.existing(name, true)
-	switch {
-	case err != nil:
-		return nil, err
-	case p.file.mode.IsDir():
-		return nil, syscall.EISDIR
-	case !p.file.mode.IsRegular():
-		return nil, syscall.ENXIO // there is no device behind it
-	case p.file.below != "":
-		return d.image.Open(p.file.below)
-	}
-	p.file.open++
-	return &handle{disk: d, file: p.file}, nil
-}
-
-// create opens a file for writing at its end, which is its beginning unless
-// what it has is to be kept.
-func (d *disk) create(name string, keep bool) (*handle, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p, err := d.find(name, true)
-	switch {
-	case err != nil:
-		return nil, err
-	case p.file == nil:
-		if err := d.make(p, &file{mode: 0o644}); err != nil {
-			return nil, err
-		}
-		if p, err = d.existing(name, true); err != nil {
-			return nil, err
-		}
-	case p.file.mode.IsDir():
-		return nil, syscall.EISDIR
-	case !p.file.mode.IsRegular():
-		return nil, syscall.ENXIO
-	default:
-		if err := d.keep(p); err != nil {
-			return nil, err
-		}
-	}
-	f := p.file
-	if keep {
-		err = d.take(f)
-	} else {
-		f.below = ""
-		err = d.resize(f, 0)
-	}
-	if err != nil {
-		return nil, err
-	}
-	f.mtime = d.now()
-	f.open++
-	return &handle{disk: d, file: f}, nil
 }
 
 // make gives a new file the name of a place where there is none.
@@ -297,45 +237,36 @@ func (d *disk) change(name string, set func(f *stat)) error {
 	return nil
 }
 
-// handle is a file that is open: read from its beginning, or written at its end.
-type handle struct {
-	disk *disk
-	file *file
-	at   int64
-	once bool
-
-	image   io.ReaderAt // its content while that is the image's, of one that is read anywhere
-	appends bool        // it is written at its end, wherever that is asked for
+// truncate gives a file another size; what is new is zero.
+func (d *disk) truncate(name string, size int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, err := d.existing(name, true)
+	switch {
+	case err != nil:
+		return err
+	case p.file.mode.IsDir():
+		return syscall.EISDIR
+	case !p.file.mode.IsRegular():
+		return syscall.EINVAL
+	}
+	if err := d.keep(p); err != nil {
+		return err
+	}
+	if err := d.take(p.file); err != nil {
+		return err
+	}
+	p.file.mtime = d.now()
+	return d.setSize(p.file, size)
 }
 
-func (h *handle) Read(p []byte) (int, error) {
-	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
-	if h.at >= h.file.size {
-		return 0, io.EOF
+// setSize is resize that leaves nothing of what was cut off.
+func (d *disk) setSize(f *file, size int64) error {
+	if size < 0 || size > diskSize {
+		return syscall.ENOSPC
 	}
-	block := h.file.blocks[h.at/blockSize]
-	n := copy(p, block[h.at%blockSize:min(blockSize, h.file.size-h.at/blockSize*blockSize)])
-	h.at += int64(n)
-	return n, nil
-}
-
-func (h *handle) Write(p []byte) (int, error) {
-	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
-	return h.disk.write(h.file, p)
-}
-
-// Close may be called more than once.
-func (h *handle) Close() error {
-	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
-	if h.once {
-		return nil
+	if at := size % blockSize; size < f.size && at > 0 {
+		clear(f.blocks[size/blockSize][at:])
 	}
-	h.once = true
-	if h.file.open--; h.file.open == 0 && h.file.gone {
-		h.disk.forget(h.file)
-	}
-	return nil
+	return d.resize(f, size)
 }

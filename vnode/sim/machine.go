@@ -37,7 +37,7 @@ type machine struct {
 
 	processes atomic.Int32 // that run beside others
 	pid       atomic.Int32 // of the last process
-	files     atomic.Int32 // that are open over SFTP
+	served    served
 
 	running sync.WaitGroup // connections, and sessions that may survive theirs a little
 	mu      sync.Mutex     // guards what follows

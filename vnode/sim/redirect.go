@@ -121,38 +121,23 @@ func quotes(w *syntax.Word) bool {
 	return false
 }
 
-// reader opens a file, or the null device, for reading. An image may lack what
-// a kernel would have put into /dev.
+// reader opens a file for reading.
 func (sh *shell) reader(name string) (io.ReadCloser, error) {
-	switch name = sh.abs(name); name {
-	case "/dev/null":
-		return io.NopCloser(strings.NewReader("")), nil
-	case "/dev/zero":
-		return io.NopCloser(zeros{}), nil
-	case "/dev/stdin":
+	if name = sh.abs(name); name == "/dev/stdin" {
 		return io.NopCloser(sh.in), nil
 	}
-	return sh.node.disk.open(name)
+	return sh.node.disk.open(name, access{})
 }
 
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-// writer opens a file, or the null device, for writing.
+// writer opens a file for writing at its end, which is its beginning unless what it has is to be kept.
 func (sh *shell) writer(name string, keep bool) (io.WriteCloser, error) {
 	switch name = sh.abs(name); name {
-	case "/dev/null", "/dev/zero":
-		return unclosed{io.Discard}, nil
 	case "/dev/stdout":
 		return unclosed{sh.sink}, nil
 	case "/dev/stderr":
 		return unclosed{sh.err}, nil
 	}
-	return sh.node.disk.create(name, keep)
+	return sh.node.disk.open(name, access{write: true, create: true, truncate: !keep, mode: 0o644})
 }
 
 type unclosed struct{ io.Writer }

@@ -146,7 +146,7 @@ type endlessFile struct {
 	closed chan struct{}
 }
 
-func (f endlessFile) Read(p []byte) (int, error) { return len(p), nil }
+func (f endlessFile) ReadAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 func (f endlessFile) Close() error {
 	f.closed <- struct{}{}

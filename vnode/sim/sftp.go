@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -14,8 +13,19 @@ import (
 	"github.com/pkg/sftp"
 )
 
-// filesLimit is how many files may be open on a machine over SFTP.
-const filesLimit = 1024
+const (
+	// filesLimit is how many files may be open on a machine over SFTP.
+	filesLimit = 1024
+	// listsLimit is how many bytes of memory lists of them may take: apart from the disk, so that
+	// a full one can be looked at.
+	listsLimit = 64 << 20
+)
+
+// served is what clients of SFTP have open on a machine.
+type served struct {
+	files atomic.Int32
+	lists atomic.Int64 // bytes
+}
 
 // sftp serves one client of the files of the machine.
 func (m *machine) sftp(s ssh.Session) {
@@ -23,7 +33,7 @@ func (m *machine) sftp(s ssh.Session) {
 		return
 	}
 	defer m.running.Done()
-	f := sftpFiles{m.disk, &m.files}
+	f := sftpFiles{m.disk, &m.served}
 	server := sftp.NewRequestServer(s, sftp.Handlers{FileGet: f, FilePut: f, FileCmd: f, FileList: f}, sftp.WithStartDirectory(m.home()), sftp.WithRSMaxTxPacket(1<<18-1<<10))
 	_ = server.Serve() // it ends when the client goes
 }
@@ -31,7 +41,7 @@ func (m *machine) sftp(s ssh.Session) {
 // sftpFiles is a disk in the library's words. Its paths are absolute.
 type sftpFiles struct {
 	disk *disk
-	open *atomic.Int32 // files, on the machine
+	open *served
 }
 
 // counted is something that is open.
@@ -49,11 +59,11 @@ func (c counted) Close() error {
 
 // count notes that one more file is open. What it returns is called once.
 func (f sftpFiles) count() (close func(), err error) {
-	if f.open.Add(1) > filesLimit {
-		f.open.Add(-1)
+	if f.open.files.Add(1) > filesLimit {
+		f.open.files.Add(-1)
 		return nil, syscall.EMFILE
 	}
-	return func() { f.open.Add(-1) }, nil
+	return func() { f.open.files.Add(-1) }, nil
 }
 
 func (f sftpFiles) Fileread(r *sftp.Request) (io.ReaderAt, error) { return f.OpenFile(r) }
@@ -65,19 +75,15 @@ func (f sftpFiles) OpenFile(r *sftp.Request) (sftp.WriterAtReaderAt, error) {
 	if err != nil {
 		return nil, err
 	}
-	var h *handle
-	switch r.Filepath {
-	case "/dev/null":
-		return counted{ReaderAt: strings.NewReader(""), WriterAt: nowhere{}, close: done}, nil
-	case "/dev/zero":
-		return counted{ReaderAt: nowhere{}, WriterAt: nowhere{}, close: done}, nil
-	}
 	flags := r.Pflags()
-	mode := fs.FileMode(0o644)
-	if n := len(r.Attrs); n == 4 || n == 12 { // the library does not tell which they are: clients send permissions, and maybe times
-		mode = fs.FileMode(binary.BigEndian.Uint32(r.Attrs)) & fs.ModePerm
+	how := access{
+		write: flags.Write, create: flags.Creat, exclusive: flags.Excl, truncate: flags.Trunc, appends: flags.Append, mode: 0o644,
 	}
-	if h, err = f.disk.openAt(r.Filepath, flags, mode); err != nil {
+	if n := len(r.Attrs); n == 4 || n == 12 { // the library does not tell which they are: clients send permissions, and maybe times
+		how.mode = fs.FileMode(binary.BigEndian.Uint32(r.Attrs)) & fs.ModePerm
+	}
+	h, err := f.disk.open(r.Filepath, how)
+	if err != nil {
 		done()
 		return nil, err
 	}
@@ -86,13 +92,6 @@ func (f sftpFiles) OpenFile(r *sftp.Request) (sftp.WriterAtReaderAt, error) {
 		done()
 	}}, nil
 }
-
-// nowhere is the null device for writing, and the one of zeros for reading.
-type nowhere struct{}
-
-func (nowhere) ReadAt(p []byte, _ int64) (int, error) { return zeros{}.Read(p) }
-
-func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 func (f sftpFiles) Filecmd(r *sftp.Request) error {
 	switch r.Method {
@@ -126,7 +125,7 @@ func (f sftpFiles) PosixRename(r *sftp.Request) error { return f.disk.rename(r.F
 
 func (f sftpFiles) setStat(r *sftp.Request) error {
 	to, has := r.Attributes(), r.AttrFlags()
-	if r.Filepath == "/dev/null" || r.Filepath == "/dev/zero" {
+	if devices[r.Filepath] != nil {
 		return nil
 	}
 	if has.Size {
@@ -168,12 +167,13 @@ func (f sftpFiles) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 	}
 	const each = 256 // bytes of memory
 	cost := int64(len(all)) * each
-	if err := f.disk.borrow(cost); err != nil {
+	if f.open.lists.Add(cost) > listsLimit {
+		f.open.lists.Add(-cost)
 		done()
-		return nil, err
+		return nil, syscall.ENOMEM
 	}
 	return counted{ListerAt: infos(all), close: func() {
-		_ = f.disk.borrow(-cost)
+		f.open.lists.Add(-cost)
 		done()
 	}}, nil
 }
@@ -182,7 +182,7 @@ func (f sftpFiles) Lstat(r *sftp.Request) (sftp.ListerAt, error) { return f.info
 
 func (f sftpFiles) info(name string, follow bool) (sftp.ListerAt, error) {
 	s, err := f.disk.stat(name, follow)
-	if err != nil && (name == "/dev/null" || name == "/dev/zero") { // an image may lack what a kernel would have put there
+	if err != nil && devices[name] != nil { // an image may lack what a kernel would have put there
 		s, err = stat{name: path.Base(name), mode: fs.ModeDevice | fs.ModeCharDevice | 0o666}, nil
 	}
 	return infos{s}, err
@@ -201,151 +201,5 @@ func (l infos) ListAt(into []os.FileInfo, at int64) (int, error) {
 	if n < len(into) {
 		return n, io.EOF
 	}
-	return n, nil
-}
-
-// openAt opens a file for reading and writing anywhere.
-func (d *disk) openAt(name string, how sftp.FileOpenFlags, mode fs.FileMode) (*handle, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p, err := d.find(name, true)
-	switch {
-	case err != nil:
-		return nil, err
-	case p.file != nil && how.Creat && how.Excl:
-		return nil, syscall.EEXIST
-	case p.file == nil && !how.Creat:
-		return nil, syscall.ENOENT
-	case p.file == nil:
-		if err := d.make(p, &file{mode: mode}); err != nil {
-			return nil, err
-		}
-		if p, err = d.existing(name, true); err != nil {
-			return nil, err
-		}
-	case p.file.mode.IsDir():
-		return nil, syscall.EISDIR
-	case !p.file.mode.IsRegular():
-		return nil, syscall.ENXIO // there is no device behind it
-	}
-	f := p.file
-	h := &handle{disk: d, file: f, appends: how.Append}
-	if !how.Write {
-		if f.below != "" {
-			if h.image, err = d.reader(f.below); err != nil {
-				return nil, err
-			}
-		}
-		f.open++
-		return h, nil
-	}
-	if err := d.keep(p); err != nil {
-		return nil, err
-	}
-	if how.Trunc {
-		f.below = ""
-		err = d.setSize(f, 0)
-	} else {
-		err = d.take(f)
-	}
-	if err != nil {
-		return nil, err
-	}
-	f.mtime = d.now()
-	f.open++
-	return h, nil
-}
-
-// reader returns the content of a file of the image, which stays as it is.
-func (d *disk) reader(below string) (io.ReaderAt, error) {
-	if tree, is := d.image.(interface {
-		Reader(name string) (io.ReaderAt, error)
-	}); is {
-		return tree.Reader(below)
-	}
-	f, err := d.image.Open(below)
-	if err != nil {
-		return nil, err
-	}
-	if r, is := f.(io.ReaderAt); is {
-		return r, nil
-	}
-	return nil, syscall.ENXIO
-}
-
-// truncate gives a file another size; what is new is zero.
-func (d *disk) truncate(name string, size int64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p, err := d.existing(name, true)
-	switch {
-	case err != nil:
-		return err
-	case p.file.mode.IsDir():
-		return syscall.EISDIR
-	case !p.file.mode.IsRegular():
-		return syscall.EINVAL
-	}
-	if err := d.keep(p); err != nil {
-		return err
-	}
-	if err := d.take(p.file); err != nil {
-		return err
-	}
-	p.file.mtime = d.now()
-	return d.setSize(p.file, size)
-}
-
-// setSize is resize that leaves nothing of what was cut off.
-func (d *disk) setSize(f *file, size int64) error {
-	if size < 0 || size > diskSize {
-		return syscall.ENOSPC
-	}
-	if at := size % blockSize; size < f.size && at > 0 {
-		clear(f.blocks[size/blockSize][at:])
-	}
-	return d.resize(f, size)
-}
-
-// ReadAt reads what is there now: of a file of the image, as it was opened.
-func (h *handle) ReadAt(p []byte, off int64) (n int, err error) {
-	if h.image != nil {
-		return h.image.ReadAt(p, off)
-	}
-	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
-	if off < 0 {
-		return 0, syscall.EINVAL
-	}
-	for n < len(p) {
-		if off >= h.file.size {
-			return n, io.EOF
-		}
-		block := h.file.blocks[off/blockSize]
-		part := copy(p[n:], block[off%blockSize:min(blockSize, h.file.size-off/blockSize*blockSize)])
-		n, off = n+part, off+int64(part)
-	}
-	return n, nil
-}
-
-func (h *handle) WriteAt(p []byte, off int64) (n int, err error) {
-	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
-	if h.appends {
-		off = h.file.size
-	}
-	if off < 0 || off > diskSize {
-		return 0, syscall.EFBIG
-	}
-	if end := off + int64(len(p)); end > h.file.size {
-		if err := h.disk.setSize(h.file, end); err != nil {
-			return 0, err
-		}
-	}
-	for n < len(p) {
-		part := copy(h.file.blocks[off/blockSize][off%blockSize:], p[n:])
-		n, off = n+part, off+int64(part)
-	}
-	h.file.mtime = h.disk.now()
 	return n, nil
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -141,6 +142,68 @@ func TestSFTPOverImage(t *testing.T) {
 	}
 	if b, err := io.ReadAll(before); err != nil || string(b) != old {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// What is appended comes behind what was there, also when many pieces of it are on the way at
+// once, wherever the client counts from.
+func TestSFTPAppends(t *testing.T) {
+	t.Parallel()
+	_, c := files(t)
+	more := bytes.Repeat([]byte("0123456789abcdef"), 100_000)
+	for i := 0; i < len(more); i += 1000 { // so that no two pieces are alike
+		copy(more[i:], fmt.Sprintf("%8d", i))
+	}
+	for what, from := range map[string]int64{"the beginning of the file": 500_000, "its end": 0} {
+		name := "/" + what
+		ok := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := c.Create(name)
+		ok(err)
+		_, err = f.Write(more[:500_000])
+		ok(errors.Join(err, f.Close()))
+		f, err = c.OpenFile(name, os.O_WRONLY|os.O_APPEND)
+		ok(err)
+		_, err = f.WriteAt(more[:1], from) // the others after that
+		ok(err)
+		_, err = f.Seek(from, io.SeekStart)
+		ok(err)
+		_, err = f.ReadFromWithConcurrency(bytes.NewReader(more), 64)
+		ok(errors.Join(err, f.Close()))
+		if got := read(t, c, name); got != string(more[:500_000])+string(more) {
+			t.Errorf("counted from %s: %d bytes, which are others", what, len(got))
+		}
+	}
+}
+
+// A disk that is full can be looked at, and made empty.
+func TestSFTPFullDisk(t *testing.T) {
+	t.Parallel()
+	_, c := files(t)
+	f, err := c.Create("/big")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := int64(diskSize); size >= 1; { // until nothing more goes in
+		if info, _ := f.Stat(); f.Truncate(info.Size()+size) != nil {
+			size /= 2
+		}
+	}
+	f.Close()
+	dirs := 0
+	for c.Mkdir(fmt.Sprint("/", dirs)) == nil {
+		dirs++
+	}
+	all, err := c.ReadDir("/")
+	if err != nil || len(all) != dirs+3 {
+		t.Errorf("%v, %v", all, err)
+	}
+	if err := errors.Join(c.Remove("/big"), c.Mkdir("/more")); err != nil {
+		t.Error(err)
 	}
 }
 
