@@ -72,7 +72,10 @@ func (s *Session) silent(what string) *fault.Error {
 		hint += "\na wrong community is answered with silence as well"
 	}
 	if s.sw.Version == V2 {
-		hint += ", and so is version 2 by a switch that knows only version 1 (snmp.version=1)"
+		hint += ", and so is version 2 by a " + s.sw.kind() + " that knows only version 1"
+		if s.sw.Kind == "" {
+			hint += " (snmp.version=1)"
+		}
 	}
 	return fault.Failedf("%s %s", s, what).WithHint("%s", hint)
 }
@@ -93,9 +96,9 @@ func (s *Session) refused(what string, status gosnmp.SNMPError) *fault.Error {
 	switch status {
 	case gosnmp.NoSuchName, gosnmp.ReadOnly, gosnmp.NoAccess, gosnmp.NoCreation, gosnmp.NotWritable, gosnmp.AuthorizationError:
 		if s.sw.Version == V3 {
-			return f.WithHint("allow the SNMP user %s to do so on the switch, or choose another user", s.sw.User)
+			return f.WithHint("allow the SNMP user %s to do so on the %s, or choose another user", s.sw.User, s.sw.kind())
 		}
-		return f.WithHint("allow its SNMP community to do so on the switch, or choose another community")
+		return f.WithHint("allow its SNMP community to do so on the %s, or choose another community", s.sw.kind())
 	}
-	return f.WithHint("the switch's own log may say why")
+	return f.WithHint("the %s's own log may say why", s.sw.kind())
 }

@@ -143,7 +143,7 @@ func (s *Session) try(ctx context.Context, limit time.Duration, q question) (*go
 	}
 	if err != nil && s.sw.Version == V3 {
 		if f := s.denied(l.tap.last); f != nil {
-			return nil, f
+			return nil, Refusal{f}
 		}
 		if l.tap.heard && errors.Is(err, gosnmp.ErrMaxRetriesExceeded) {
 			err = errIgnored

@@ -1,12 +1,14 @@
 // Package snmp works the ports of network switches over SNMP: it gives and
-// cuts the power of PoE ports and tells what hangs on which port. It knows no
-// node and no user and decides nothing. Its one surprising rule: a request that
+// cuts the power of PoE ports and tells what hangs on which port; of other
+// devices it reads and writes integers. It knows no node and no user and
+// decides nothing. Its one surprising rule: a request that
 // was not answered is no proof of anything, because SNMP answers a wrong
 // community with silence and loses packets; so every request is sent several
 // times, and what was written is read back.
 package snmp
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -22,6 +24,7 @@ import (
 // JSON, with its secrets; whatever prints it shows none.
 type Switch struct {
 	Name      string // what faults call it, if not empty
+	Kind      string // what it is, "switch" if empty
 	Address   string // host or host:port, port 161 if there is none
 	Version   Version
 	Community string // of versions 1 and 2
@@ -150,10 +153,12 @@ func splitAddress(s string) (host string, port uint16, err error) {
 // String names the switch, without its secrets.
 func (sw Switch) String() string {
 	if sw.Name == "" {
-		return "the switch at " + sw.Address
+		return "the " + sw.kind() + " at " + sw.Address
 	}
-	return "switch " + sw.Name + " (" + sw.Address + ")"
+	return sw.kind() + " " + sw.Name + " (" + sw.Address + ")"
 }
+
+func (sw Switch) kind() string { return cmp.Or(sw.Kind, "switch") }
 
 // GoString keeps the secrets out of %#v.
 func (sw Switch) GoString() string { return sw.String() }
