@@ -63,6 +63,8 @@ var imports = map[string][]string{
 	"nodelogs":        {"auth", "ethernet"},
 	"nodelogs/intake": {"auth", "ethernet"},
 
+	"power/driver/pdu": {"fault", "power/driver", "power/snmp"},
+
 	"netboot/instructions": {},
 	"netboot/initrd/pack":  {}, // which make runs
 
