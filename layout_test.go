@@ -64,6 +64,7 @@ var imports = map[string][]string{
 	"nodelogs/intake": {"auth", "ethernet"},
 
 	"power/driver/pdu": {"fault", "power/driver", "power/snmp"},
+	"power/driver/web": {"fault", "power/driver"},
 
 	"netboot/instructions": {},
 	"netboot/initrd/pack":  {}, // which make runs
