@@ -74,13 +74,10 @@ func (l *Library) known(ctx context.Context, id string) (content.Manifest, bool,
 	return content.Manifest{}, false, nil
 }
 
-// digests are those of the manifests of all records, each once.
+// digests are those of the manifests of all records, each once. What none of them needs
+// is to be removed: no record of it may come back.
 func (l *Library) digests(ctx context.Context) ([]content.Digest, error) {
-	var all []Image
-	err := l.store.View(ctx, func(r state.Reader) (err error) {
-		all, err = All(r)
-		return err
-	})
+	all, err := state.Lasting(ctx, l.store, All)
 	var digests []content.Digest
 	seen := map[string]bool{}
 	for _, i := range all {

@@ -141,6 +141,46 @@ func TestOrdersAreFollowed(t *testing.T) {
 	})
 }
 
+// An order is followed when it is sure to last, not when it can be seen: a port that is
+// off without one would stay so.
+func TestOrdersThatMayNotLast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		r.put(t, power.Device{Name: "vm1", Node: true, Virtual: true, Idle: true})
+		r.update(t, func(tx state.Tx) error { return power.AddMachine(tx, macOf("vm1")) })
+		r.SetIdle(time.Minute)
+		_, err := r.OrderOff(t.Context()) // power is saved from now on
+		ok(t, err)
+		time.Sleep(time.Hour)
+		s := &slowDisk{Store: r.Store, done: make(chan struct{})}
+		r.Ports.Store = s
+		r.run(t)
+		time.Sleep(time.Minute)
+		if r.off(t, "n1").Since.IsZero() || r.off(t, "vm1").Since.IsZero() {
+			t.Error("there are no orders")
+		}
+		equal(t, "ports off", r.rig.Dark())
+		equal(t, "machines off", r.switched)
+		close(s.done)
+		time.Sleep(time.Minute)
+		equal(t, "ports off when the order lasts", r.rig.Dark(), "one:161/1")
+		equal(t, "machines off when the order lasts", r.switched, string(macOf("vm1"))+" false")
+	})
+}
+
+// slowDisk is a store whose commits are seen at once, and last when done is closed.
+type slowDisk struct {
+	state.Store
+	done chan struct{}
+}
+
+func (s *slowDisk) Update(ctx context.Context, f func(state.Tx) error) (state.Version, error) {
+	v, err := s.Store.Update(ctx, f)
+	<-s.done
+	return v, err
+}
+
 // Who has been idle for long when the server comes to be able to switch it off is
 // not switched off at once: it is idle from then on.
 func TestIdleFromTheDeclarationOn(t *testing.T) {

@@ -48,16 +48,17 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 	return errors.Join(err, p.finish(ctx, sw, port, did, err))
 }
 
-// ordered reads the order of a port, and its switch.
+// ordered reads the order of a port, and its switch. A port whose order was lost after
+// it was cut would stay so.
 func (p *Ports) ordered(ctx context.Context, port Port) (sw target, o order, err error) {
-	err = p.Store.View(ctx, func(r state.Reader) (err error) {
+	sw, err = state.Lasting(ctx, p.Store, func(r state.Reader) (sw target, err error) {
 		if o, err = orders.Get(r, port.key()); err == nil && !port.own() {
 			sw, err = p.target(r, port.Switch)
 		}
 		if errors.Is(err, state.ErrNotFound) {
 			o, err = order{}, nil
 		}
-		return err
+		return sw, err
 	})
 	return sw, o, err
 }

@@ -81,13 +81,16 @@ type Version uint64
 // When the context of a transaction ends, its reads fail with the context's error, so
 // that one which reads much ends soon.
 type Store interface {
-	// View runs f on a snapshot.
+	// View runs f on a snapshot. It may have commits that are not durable yet, and of
+	// which no Watch was told: who does outside of the store what follows from them
+	// reads with Lasting.
 	View(ctx context.Context, f func(Reader) error) error
 	// Update runs f, commits what it wrote, durably, and tells every Watch of it
 	// before it returns nil; an error of f, or a context that ended before the
 	// commit, leaves everything as it was. On a conflict f runs again from fresh
-	// reads. The version is that of the commit, 0 when f wrote nothing. When the disk
-	// fails at a commit, reads and watches agree on whether it is there.
+	// reads. The version is that of the commit, 0 when f wrote nothing: then what f read
+	// is durable and told. When the disk fails at a commit, reads and watches agree on
+	// whether it is there.
 	Update(ctx context.Context, f func(Tx) error) (Version, error)
 	// Limit is the most that one Update may write.
 	Limit() Limit
@@ -102,6 +105,17 @@ type Store interface {
 func Read[T any](ctx context.Context, s Store, f func(Reader) (T, error)) (v T, err error) {
 	err = s.View(ctx, func(r Reader) (err error) {
 		v, err = f(r)
+		return err
+	})
+	return v, err
+}
+
+// Lasting is Read of what lasts: it returns when all that f read is durable, and every
+// Watch was told. It is for what nobody can take back, as the power of a port, should a
+// commit that a snapshot saw be lost.
+func Lasting[T any](ctx context.Context, s Store, f func(Reader) (T, error)) (v T, err error) {
+	_, err = s.Update(ctx, func(tx Tx) (err error) {
+		v, err = f(tx)
 		return err
 	})
 	return v, err

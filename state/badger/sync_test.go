@@ -240,6 +240,43 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
+// TestReadingLasts has an update that only reads see what another one wrote, and return
+// when that is on disk and was told.
+func TestReadingLasts(t *testing.T) {
+	t.Parallel()
+	b, err := Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	watch := b.Watch("a")
+	synchronising, read := make(chan struct{}), make(chan struct{})
+	var lasts atomic.Bool
+	b.disk.logs.msync = func(pages []byte, flags int) error {
+		close(synchronising)
+		<-read
+		time.Sleep(20 * time.Millisecond) // in which who does not wait would return
+		lasts.Store(true)
+		return unix.Msync(pages, flags)
+	}
+	var write sync.WaitGroup
+	write.Go(func() {
+		if _, err := b.Update(t.Context(), func(tx state.Tx) error { return tx.Put("a", nil) }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-synchronising
+	_, err = state.Lasting(t.Context(), b, func(r state.Reader) ([]byte, error) {
+		defer close(read)
+		return r.Get("a")
+	})
+	lasting := lasts.Load()
+	if _, told, failed := watch.Take(); !lasting || !told || errors.Join(err, failed) != nil {
+		t.Errorf("it lasts: %v, and was told: %v, %v", lasting, told, errors.Join(err, failed))
+	}
+	write.Wait()
+}
+
 // TestCloseInTime closes what does not come to an end.
 func TestCloseInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
