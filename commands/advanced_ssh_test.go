@@ -25,8 +25,8 @@ Host bench
     User walt
     HostKeyAlias walt.server
     UserKnownHostsFile ~/.ssh/known_hosts.bench
-# Nodes: names without a dot that ~/.ssh/known_hosts does not have. Another such host: ProxyJump none, above.
-Match !originalhost bench host *,!*.*,!*:*,!localhost !exec "ssh-keygen -F '%h' 2>/dev/null"
+# Nodes: names without a dot that ~/.ssh/known_hosts does not have, and no lab. Another such host: ProxyJump none, above.
+Match !originalhost bench host *,!*.*,!*:*,!localhost !exec "ssh-keygen -F '%h' 2>/dev/null || test -e ~/.ssh/known_hosts.'%h'"
     ProxyJump bench
     User root
     UserKnownHostsFile ~/.ssh/known_hosts.bench
@@ -37,6 +37,14 @@ Match !originalhost bench host *,!*.*,!*:*,!localhost !exec "ssh-keygen -F '%h' 
 	got = config("[2001:db8::1]:22", "bob", "advanced ssh-config")
 	if !strings.HasPrefix(got.stdout, "\nHost lab\n    HostName 2001:db8::1\n    User bob\n") || !strings.HasPrefix(got.stderr, "The host keys, for once and all: ssh bob@2001:db8::1 advanced known-hosts > ~/.ssh/known_hosts.lab") {
 		t.Errorf("got  %+v", got)
+	}
+	// Names of nodes that no other lab has.
+	got = config("192.0.2.1:22", "walt", "advanced ssh-config --alias bench rpi-1,rpi-10")
+	if want := "\n    UserKnownHostsFile ~/.ssh/known_hosts.bench\nHost rpi-1.bench\n    HostName rpi-1\nHost rpi-10.bench\n    HostName rpi-10\n# Nodes"; !strings.Contains(got.stdout, want) {
+		t.Errorf("got  %+v", got)
+	}
+	if got := config("192.0.2.1:22", "walt", "advanced ssh-config rpi-9"); got.status != StatusFailed || got.stdout != "" {
+		t.Errorf("of a node that is none: %+v", got)
 	}
 	for _, bad := range []string{"'two words'", "'*'", "-x", "'a\nHost b'", "é", "''", strings.Repeat("a", 64)} {
 		if got := config("192.0.2.1:22", "walt", "advanced ssh-config --alias="+bad); got.status != StatusUsage || got.stdout != "" {
