@@ -105,14 +105,17 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		return nil, err
 	}
 	keys := filepath.Join(c.Data, "keys")
+	hostCA, replaces, err := hostkeys.ForHosts(keys) // before others make keys there
+	if err != nil {
+		return nil, err
+	}
+	if replaces {
+		log.Warn("the key that signs the host keys of nodes is another one than before: users print theirs again, as they did with: advanced known-hosts")
+	}
 	if s.hostKeys, err = hostkeys.Load(keys, c.SSH.RSAHostKey); err != nil {
 		return nil, err
 	}
 	nodeKey, err := hostkeys.ForNodes(keys)
-	if err != nil {
-		return nil, err
-	}
-	hostCA, err := hostkeys.ForHosts(keys)
 	if err != nil {
 		return nil, err
 	}

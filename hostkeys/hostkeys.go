@@ -63,9 +63,14 @@ func ForNodes(dir string) (ssh.Signer, error) {
 }
 
 // ForHosts returns the key that signs the host keys of nodes, as Load does. Clients that
-// trust it know all nodes, also those to come.
-func ForHosts(dir string) (ssh.Signer, error) {
-	return load(filepath.Join(dir, hostCA), ed25519Key)
+// trust it know all nodes, also those to come. It replaces another one when the directory
+// has keys already, and not this one: who trusts the one before knows no nodes by it.
+func ForHosts(dir string) (key ssh.Signer, replaces bool, err error) {
+	path := filepath.Join(dir, hostCA)
+	_, there := os.Lstat(path)
+	others, _ := os.ReadDir(dir)
+	key, err = load(path, ed25519Key)
+	return key, errors.Is(there, fs.ErrNotExist) && len(others) > 0, err
 }
 
 const hostCA = "host_ca_ed25519_key"

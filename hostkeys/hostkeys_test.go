@@ -61,12 +61,15 @@ func TestLoad(t *testing.T) {
 	if err != nil || !same(client, again) {
 		t.Errorf("the key for nodes changed: %v", err)
 	}
-	ca, err := ForHosts(dir)
-	if err != nil || same(ca, client) || same(ca, first[0]) {
-		t.Errorf("the key for hosts: %v, %v", ca, err)
+	ca, replaces, err := ForHosts(dir)
+	if err != nil || !replaces || same(ca, client) || same(ca, first[0]) {
+		t.Errorf("the key for hosts: %v, %v, %v", ca, replaces, err)
 	}
-	if again, err := ForHosts(dir); err != nil || !same(ca, again) {
-		t.Errorf("the key for hosts changed: %v", err)
+	if again, replaces, err := ForHosts(dir); err != nil || replaces || !same(ca, again) {
+		t.Errorf("the key for hosts changed: %v, %v", replaces, err)
+	}
+	if _, replaces, err := ForHosts(t.TempDir()); err != nil || replaces {
+		t.Errorf("the key for hosts of a new lab: %v, %v", replaces, err)
 	}
 
 	files, err := os.ReadDir(dir)
