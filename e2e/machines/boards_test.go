@@ -144,7 +144,8 @@ func plugInto(t *testing.T, segment string, firmware []string, images map[string
 	return w
 }
 
-// A PC goes on while the server is killed, and reboots by itself into another image.
+// A PC goes on while the server is killed, reboots by itself into another image, and is
+// renamed.
 func TestPC(t *testing.T) {
 	t.Parallel()
 	w := plugIn(t, ipxe, map[string]map[string]string{"alice/blue": {"etc/name": "blue\n"}})
@@ -173,6 +174,13 @@ func TestPC(t *testing.T) {
 	if out := w.does("alice", "node run pc-4f2a1c cat /etc/name"); out != "blue\n" {
 		t.Errorf("with another image it is %q", out)
 	}
+
+	// It goes on under another name, for which its host key is certified, too.
+	s := w.newTools("alice")
+	s.known(false)
+	s.tells("alice", "pc-4f2a1c", "true", certified("pc-4f2a1c"), letIn)
+	w.does("alice", "device rename pc-4f2a1c bench")
+	s.tells("alice", "bench", "true", certified("bench"), letIn)
 }
 
 // A PC whose firmware is UEFI gets iPXE first.

@@ -55,15 +55,21 @@ func alpine(t *testing.T) odd {
 	}
 }
 
-// start has a machine boot an odd image, with these settings of the node.
+// start has a new machine boot an odd image, with these settings of the node.
 func (w *world) start(o odd, settings ...string) {
 	w.t.Helper()
-	imagetest.Push(w.t, w.Registry.URL(), "alice/"+o.name+":latest", imagetest.Image(w.t, o.layers, "walt.node.models", "pc-x86-64"))
-	w.does("alice", "image clone lab:alice/"+o.name)
 	w.does("alice", "node create vm-"+o.name+" --model pc-x86-64")
 	if len(settings) > 0 {
 		w.does("alice", "node config vm-"+o.name+" "+strings.Join(settings, " "))
 	}
+	w.boot(o)
+}
+
+// boot has the machine that is there boot it.
+func (w *world) boot(o odd) {
+	w.t.Helper()
+	imagetest.Push(w.t, w.Registry.URL(), "alice/"+o.name+":latest", imagetest.Image(w.t, o.layers, "walt.node.models", "pc-x86-64"))
+	w.does("alice", "image clone lab:alice/"+o.name)
 	w.does("alice", "node boot vm-"+o.name+" "+o.name)
 }
 

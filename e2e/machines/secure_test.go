@@ -53,10 +53,11 @@ func securePC(t *testing.T, name, mac string) (console string, reset func()) {
 }
 
 // A PC with Secure Boot refuses iPXE, and node show asks about that. When it has done so
-// twice it gets the shim and GRUB of its image, a Debian, whose own kernel it boots.
+// twice it gets the shim and GRUB of its image, a Debian, whose own kernel it boots. It is
+// renamed then.
 func TestSecureBoot(t *testing.T) {
 	boottest.NeedLong(t, "debootstrap")
-	b, err := os.ReadFile(boottest.Debian(t, "systemd-sysv", "kmod", "linux-image-cloud-amd64", "shim-signed", "grub-efi-amd64-signed"))
+	b, err := os.ReadFile(boottest.Debian(t, "systemd-sysv", "kmod", "linux-image-cloud-amd64", "shim-signed", "grub-efi-amd64-signed", "openssh-server"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,4 +86,10 @@ func TestSecureBoot(t *testing.T) {
 	if out := w.does("alice", "node run pc-4f2a1c "+asks); strings.Join(strings.Fields(out), " ") != "1 none [integrity] confidentiality systemd" {
 		t.Errorf("with Secure Boot it is %q", out)
 	}
+	// It goes on under another name, of which its SSH server shows the certificate.
+	s := w.newTools("alice")
+	s.known(false)
+	s.tells("alice", "pc-4f2a1c", "true", openssh, certified("pc-4f2a1c"), letIn)
+	w.does("alice", "device rename pc-4f2a1c bench")
+	s.tells("alice", "bench", "true", openssh, certified("bench"), letIn)
 }
