@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"walt/e2e/lab"
@@ -78,23 +77,13 @@ func cloneOnce(l *lab.Lab) (taken time.Duration, peak float64, err error) {
 			return 0, 0, err
 		}
 	}
-	var done atomic.Bool
-	most := make(chan float64)
-	go func() { // ends with done
-		var peak float64
-		for !done.Load() {
-			if kib, err := resident(l.Pid()); err == nil {
-				peak = max(peak, kib)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		most <- peak
-	}()
-	start := time.Now()
-	_, err = l.Run("", user, "image", "clone", "lab:bench/big")
-	taken = time.Since(start)
-	done.Store(true)
-	return taken, <-most, err
+	peak, err = most(l.Pid(), func() error {
+		start := time.Now()
+		defer func() { taken = time.Since(start) }()
+		_, err := l.Run("", user, "image", "clone", "lab:bench/big")
+		return err
+	})
+	return taken, peak, err
 }
 
 // age makes all content older than the time that the collector spares it for.

@@ -97,6 +97,7 @@ var parts = []struct {
 	{"queue", 1, (*bench).queue, false},
 	{"images", 1, (*bench).images, false},
 	{"sizes", 10, (*bench).sizes, false},
+	{"files", 0, (*bench).files, false},
 	{"nfs", 0, (*bench).nfs, false},
 	{"network", 0, (*bench).network, false},
 	{"boots", 0, (*bench).boots, true},

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,25 @@ func resident(pid int) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("process %d has no Rss", pid)
+}
+
+// most is the most memory, in KiB, that a process has in RAM while something is done.
+func most(pid int, do func() error) (kib float64, err error) {
+	var done atomic.Bool
+	peak := make(chan float64)
+	go func() { // ends with done
+		var peaked float64
+		for !done.Load() {
+			if kib, err := resident(pid); err == nil {
+				peaked = max(peaked, kib)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		peak <- peaked
+	}()
+	err = do()
+	done.Store(true)
+	return <-peak, err
 }
 
 // median is in milliseconds.
