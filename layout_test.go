@@ -52,7 +52,7 @@ var imports = map[string][]string{
 	"power/driver":   {"fault", "pause"},
 	"config":         {"fault", "images"},
 	"remote":         {"auth"},
-	"reach/files":    {"auth", "consent", "fault"},
+	"reach/files":    {"auth", "consent", "fault", "nodes"},
 	"ethernet":       {"fault"},
 	"state":          {"fault"},
 	"state/badger":   {"fault", "state"},

@@ -154,7 +154,6 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	for _, key := range s.hostKeys {
 		shown = append(shown, key.PublicKey())
 	}
-	s.files = files.Lab{Nodes: s.lab, Images: imageFiles{s.catalog, s.library}}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal, NodeLogs: s.nodeLogs, History: typed,
 		Online: s.online, Cut: s.cut, Copy: s.copyFiles, Backup: s.backup, HostKeys: shown, HostCA: hostCA.PublicKey(), Version: version, Log: log, Now: time.Now,
@@ -163,6 +162,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Enter: s.enter, Exposures: s.lab.Exposures, Host: listenIP(s.listener.Addr()), Own: listenPort(s.listener.Addr()), Online: s.online, Store: s.store, Journal: s.journal, Log: log, Now: time.Now,
 	})
 	s.lab.Doors = s.doors
+	s.files = files.Lab{Nodes: nodeFiles{s.lab, s.doors}, Images: imageFiles{s.catalog, s.library}}
 	s.ssh, err = sshd.New(sshd.Config{
 		HostKeys: s.hostKeys, Users: s.users, Runner: app, History: typed, Nodes: s.doors, Log: log,
 		Files: sftp{s.files},

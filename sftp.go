@@ -7,8 +7,24 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/images"
+	"walt/nodes"
+	"walt/reach"
 	"walt/reach/files"
 )
+
+// nodeFiles finds the files of nodes, and has the log told of who opens them.
+type nodeFiles struct {
+	*nodes.Lab
+	doors *reach.Doors
+}
+
+func (f nodeFiles) Files(ctx context.Context, user auth.Name, n nodes.Name, given consent.Agreement, begins []byte) (io.ReadWriteCloser, error) {
+	stream, err := f.Lab.Files(ctx, user, n, given, begins)
+	if err != nil {
+		return nil, err
+	}
+	return f.doors.Files(user, n, stream), nil
+}
 
 // imageFiles finds the files of images of a user.
 type imageFiles struct {

@@ -30,7 +30,7 @@ const (
 	User         Type = "user"         // a user or a key was added or removed
 	State        Type = "state"        // a node came up or went down: From and To are states
 	Visit        Type = "visit"        // somebody ran a command or opened a shell on a node of somebody else: From is the owner
-	Reach        Type = "reach"        // somebody reached a port of a node over a connection of the own, or, from the addresses in From, by an exposed port: To is the port
+	Reach        Type = "reach"        // somebody reached a port of a node over a connection of the own, or, from the addresses in From, by an exposed port: To is the port; or "files", by SFTP
 	Sharing      Type = "sharing"      // what users tell each other of nodes, whose they stay
 	Network      Type = "network"      // something is wrong on the network that boards and PCs are on
 	Queue        Type = "queue"        // a user began to wait for nodes, or waits no more: To is who

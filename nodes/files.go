@@ -25,9 +25,9 @@ const filesWait = 30 * time.Second
 
 // MayReach reports whether there is a node of that name, and why the user may not reach it,
 // nil when that is possible.
-func (l *Lab) MayReach(ctx context.Context, user auth.Name, node string, given consent.Agreement) (here bool, err error) {
+func (l *Lab) MayReach(ctx context.Context, user auth.Name, n Name, given consent.Agreement) (here bool, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		d, err := reachable(r, user, Name(node), given)
+		d, err := reachable(r, user, n, given)
 		here = d.Kind == Node
 		return err
 	})
@@ -36,8 +36,8 @@ func (l *Lab) MayReach(ctx context.Context, user auth.Name, node string, given c
 
 // Files begins a conversation with the SFTP server of a node, as a stay of the user there, by
 // sending what begins one.
-func (l *Lab) Files(ctx context.Context, user auth.Name, node string, given consent.Agreement, begins []byte) (io.ReadWriteCloser, error) {
-	way, err := l.Reach(ctx, user, Name(node), given, filesWait)
+func (l *Lab) Files(ctx context.Context, user auth.Name, n Name, given consent.Agreement, begins []byte) (io.ReadWriteCloser, error) {
+	way, err := l.Reach(ctx, user, n, given, filesWait)
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +63,10 @@ func (l *Lab) Files(ctx context.Context, user auth.Name, node string, given cons
 	case way.Context().Err() != nil:
 		err = context.Cause(way.Context())
 	case errors.Is(err, remote.ErrNoFiles):
-		err = fault.Failedf("%s has no SFTP server: its image has none, and the agent of this lab does not run there", node).
+		err = fault.Failedf("%s has no SFTP server: its image has none, and the agent of this lab does not run there", n).
 			WithHint("install one into the image, as Debian's openssh-sftp-server")
 	case fault.As(err) == nil:
-		err = fault.Failedf("the connection to %s failed: %v", node, err).WithHint("see what it is doing with: node show --all")
+		err = fault.Failedf("the connection to %s failed: %v", n, err).WithHint("see what it is doing with: node show --all")
 	}
 	way.Leave()
 	return nil, err
@@ -86,8 +86,8 @@ func (s stay) Close() error {
 
 // Reachable returns the names of nodes that are the user's, free, or shared with the user, the
 // next that come after a name in the order of bytes, at most so many.
-func (l *Lab) Reachable(ctx context.Context, user auth.Name, after string, most int) ([]string, error) {
-	return read(ctx, l.view, func() (names []string) {
+func (l *Lab) Reachable(ctx context.Context, user auth.Name, after string, most int) ([]Name, error) {
+	return read(ctx, l.view, func() (names []Name) {
 		all := l.view.keyed
 		at := sort.Search(len(all), func(i int) bool { return string(all[i].Name) > after })
 		for _, d := range all[at:] {
@@ -95,7 +95,7 @@ func (l *Lab) Reachable(ctx context.Context, user auth.Name, after string, most 
 				break
 			}
 			if d.Kind == Node && len(claimsToUse([]Device{*d}, user)) == 0 {
-				names = append(names, string(d.Name))
+				names = append(names, d.Name)
 			}
 		}
 		return names

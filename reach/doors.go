@@ -1,8 +1,9 @@
 // Package reach is what users reach of nodes with their own programs: forwards of ports
-// over connections of their own, and ports of the server that owners expose nodes at. Who may, and until when, package nodes decides; here a way is
-// entered by that, and ends with it. Its one surprising rule: what the log tells of a port is
-// one event for many connections, written once none of them was open for a minute. DESIGN.md
-// has the threats to this.
+// over connections of their own, and ports of the server that owners expose nodes at. Who may,
+// and until when, package nodes decides; here a way is entered by that, and ends with it. Its
+// one surprising rule: what the log tells of a port, or of a node's files, which package files
+// opens, is one event for many connections, written once none of them was open for a minute.
+// DESIGN.md has the threats to this.
 package reach
 
 import (

@@ -90,6 +90,13 @@ func (l *lab) told(t *testing.T) (all []string) {
 	return all
 }
 
+// still has no time pass for what the log tells, however long the machine takes.
+func (l *lab) still() *lab {
+	now := time.Now()
+	l.trail.now = func() time.Time { return now }
+	return l
+}
+
 func (l *lab) open(t *testing.T, user auth.Name, host string, port uint32) io.ReadWriteCloser {
 	t.Helper()
 	conn, _, err := l.Forward(t.Context(), user, host, port)
@@ -107,7 +114,7 @@ func equal(t *testing.T, got []string, want ...string) {
 
 func TestForward(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
+	l := newLab(t).still()
 	conn := l.open(t, "bob", "n1", 80)
 	go io.WriteString(conn, "hello")
 	got := make([]byte, 5)
@@ -136,7 +143,7 @@ func TestForward(t *testing.T) {
 // that the user has open.
 func TestForwardIsCut(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
+	l := newLab(t).still()
 	for _, user := range []auth.Name{"bob", "carol"} {
 		conn := l.open(t, user, "n1", 22)
 		l.ends["n1"](fault.Failedf("n1 changed hands"))
@@ -159,7 +166,7 @@ func TestForwardIsCut(t *testing.T) {
 // A client that goes, and its connection with it, is cut by nobody.
 func TestClientGoes(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
+	l := newLab(t).still()
 	ctx, goes := context.WithCancel(t.Context())
 	conn, _, err := l.Forward(ctx, "bob", "n1", 22)
 	ok(t, err)

@@ -42,10 +42,11 @@ type trail struct {
 // target is what is reached: by a user, or by whoever comes to a port of the server. Of one
 // whose port is 0 there are more than mostPorts.
 type target struct {
-	user auth.Name // "" for who comes to an exposed port
-	node nodes.Name
-	port int
-	at   int // the port of the server; 0: it is over a connection of the user's
+	user  auth.Name // "" for who comes to an exposed port
+	node  nodes.Name
+	port  int
+	at    int  // the port of the server; 0: it is over a connection of the user's
+	files bool // instead of a port
 }
 
 // visit is that a target is reached, until it was not for a while.
@@ -70,6 +71,14 @@ func (t *trail) forward(user auth.Name, node nodes.Name, port int) (left func(wh
 			t.ports[known]++
 		}
 	}
+	return t.begin(to, t.visit(to))
+}
+
+// files is forward for the files of a node.
+func (t *trail) files(user auth.Name, node nodes.Name) (left func(why error)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	to := target{user: user, node: node, files: true}
 	return t.begin(to, t.visit(to))
 }
 
@@ -147,8 +156,11 @@ func (t *trail) tell(to target, v *visit) {
 	if t.all[to] == v {
 		t.forget(to)
 	}
-	e := v.event(to)
-	t.notes.Go(func() { t.note(e, v.cut) }) // ends within noteLimit; close waits for it
+	e, cut := v.event(to), v.cut
+	if to.files { // clients of SFTP show it
+		cut = nil
+	}
+	t.notes.Go(func() { t.note(e, cut) }) // ends within noteLimit; close waits for it
 }
 
 // forget has the next who reaches a target begin another visit. t.mu is held.
@@ -165,8 +177,12 @@ func (t *trail) forget(to target) {
 // event is what the log is told of a visit that is over.
 func (v *visit) event(to target) journal.Event {
 	e := journal.Event{Type: journal.Reach, Actor: journal.Actor(to.user), Node: string(to.node), Count: v.count}
-	e.Detail = "other ports"
-	if to.port != 0 {
+	switch {
+	case to.files:
+		e.To, e.Detail = "files", "its files"
+	case to.port == 0:
+		e.Detail = "other ports"
+	default:
 		e.To = strconv.Itoa(to.port)
 		e.Detail = "port " + e.To
 	}

@@ -10,17 +10,18 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
+	"walt/nodes"
 )
 
 // Nodes is who knows which nodes there are, and who may use them.
 type Nodes interface {
 	// MayReach is a fault when a node is not for the user, or when there is none.
-	MayReach(ctx context.Context, user auth.Name, node string, given consent.Agreement) (here bool, err error)
+	MayReach(ctx context.Context, user auth.Name, n nodes.Name, given consent.Agreement) (here bool, err error)
 	// Files connects to the SFTP server of a node, to which the packet begins was sent.
-	Files(ctx context.Context, user auth.Name, node string, given consent.Agreement, begins []byte) (io.ReadWriteCloser, error)
+	Files(ctx context.Context, user auth.Name, n nodes.Name, given consent.Agreement, begins []byte) (io.ReadWriteCloser, error)
 	// Reachable returns the next nodes, at most so many, in the order of bytes, that come after
-	// a name and are for the user.
-	Reachable(ctx context.Context, user auth.Name, after string, most int) ([]string, error)
+	// a name, of whatever form, and are for the user.
+	Reachable(ctx context.Context, user auth.Name, after string, most int) ([]nodes.Name, error)
 }
 
 // Images is who knows the images.
@@ -52,7 +53,7 @@ func (o own) Look(ctx context.Context, name string) error {
 		_, err := o.lab.Images.Tree(ctx, o.user, image)
 		return missing(err)
 	}
-	here, err := o.lab.Nodes.MayReach(ctx, o.user, name, o.given.On(name))
+	here, err := o.lab.Nodes.MayReach(ctx, o.user, nodes.Name(name), o.given.On(name))
 	switch {
 	case err == nil:
 		return nil
@@ -80,15 +81,19 @@ func (o own) Open(ctx context.Context, name string) (Folder, error) {
 		}
 		return openTree(ctx, t), nil
 	}
-	stream, err := o.lab.Nodes.Files(ctx, o.user, name, o.given.On(name), begins)
+	stream, err := o.lab.Nodes.Files(ctx, o.user, nodes.Name(name), o.given.On(name), begins)
 	return Folder{ReadWriteCloser: stream}, err
 }
 
 // List has the images among the nodes.
 func (o own) List(ctx context.Context, after string, most int) ([]string, error) {
-	names, err := o.lab.Nodes.Reachable(ctx, o.user, after, most)
+	reachable, err := o.lab.Nodes.Reachable(ctx, o.user, after, most)
 	if err != nil {
 		return nil, err
+	}
+	var names []string
+	for _, n := range reachable {
+		names = append(names, string(n))
 	}
 	images, err := o.lab.Images.Images(ctx, o.user)
 	if err != nil {
