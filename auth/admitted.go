@@ -55,7 +55,8 @@ func (u *Users) Admitted(ctx context.Context, users ...Name) (*Admission, error)
 }
 
 // Admits reports whether a key, or a certificate of an authority, is that of one of the users,
-// as Admitted has them. The client must have proved that it holds the key.
+// as Admitted has them. The client must have proved that it holds the key. A certificate that
+// counts from some addresses alone does not: nodes see that of this server.
 func (u *Users) Admits(ctx context.Context, key ssh.PublicKey, users ...Name) (bool, error) {
 	is := func(name Name) (bool, error) {
 		if !slices.Contains(users, name) && !slices.Contains(users, Everybody) {
@@ -66,7 +67,7 @@ func (u *Users) Admits(ctx context.Context, key ssh.PublicKey, users ...Name) (b
 	}
 	if cert, ok := key.(*ssh.Certificate); ok {
 		o, err := u.checkCertificate(cert)
-		if err != nil || o.command != "" {
+		if err != nil || o.command != "" || o.from != nil {
 			return false, nil // whoever it is, it is nobody here
 		}
 		for _, p := range cert.ValidPrincipals {

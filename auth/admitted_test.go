@@ -134,6 +134,7 @@ func TestAdmittedCertificates(t *testing.T) {
 		{"of nobody in particular", cert(func(c *ssh.Certificate) { c.ValidPrincipals = nil }), []Name{"alice"}, false},
 		{"for root, who is no user", cert(func(c *ssh.Certificate) { c.ValidPrincipals = []string{"root", "all", "*"} }), []Name{"alice", Everybody}, false},
 		{"for one command", cert(func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{forceCommand: "node show"} }), []Name{"alice"}, false},
+		{"from some addresses", cert(func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{sourceAddress: "0.0.0.0/0"} }), []Name{"alice"}, false},
 		{"expired", cert(func(c *ssh.Certificate) { c.ValidBefore = uint64(noon.Unix()) }), []Name{"alice"}, false},
 	} {
 		if got, err := l.Admits(t.Context(), test.cert, test.users...); err != nil || got != test.want {
