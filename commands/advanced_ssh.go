@@ -70,7 +70,7 @@ Host %[1]s
 %[3]s    User %[4]s
     HostKeyAlias %[5]s
     UserKnownHostsFile %[6]s
-%[7]s# Nodes: names without a dot that ~/.ssh/known_hosts does not have, and no lab. Another such host: ProxyJump none, above.
+%[7]s# Nodes: names without a dot that ~/.ssh/known_hosts does not have, and no lab. Another such host, once: ssh -F none HOST
 Match !originalhost %[1]s host *,!*.*,!*:*,!localhost !exec "ssh-keygen -F '%%h' 2>/dev/null || test -e ~/.ssh/known_hosts.'%%h'"
     ProxyJump %[1]s
     User root

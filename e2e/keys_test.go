@@ -50,11 +50,13 @@ func TestTwoLabs(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, "config")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(config, "~/.ssh", dir)), 0o600); err != nil {
+	known := filepath.Join(dir, "known_hosts")
+	here := strings.NewReplacer("~/.ssh", dir, "ssh-keygen -F", "ssh-keygen -f "+known+" -F")
+	if err := os.WriteFile(file, []byte(here.Replace(config)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ssh := func(host, command string) string {
-		out, err := exec.Command("ssh", "-F", file, host, command).CombinedOutput()
+	ssh := func(args ...string) string {
+		out, err := exec.Command("ssh", append([]string{"-F", file}, args...)...).CombinedOutput()
 		if err != nil {
 			return fmt.Sprintf("%v: %s", err, out)
 		}
@@ -76,5 +78,19 @@ func TestTwoLabs(t *testing.T) {
 	// What one lab vouches for is nothing to the other.
 	if got := ssh("-oProxyJump=bench", "n1"); !strings.Contains(got, "Host key verification failed") {
 		t.Errorf("a node of the other lab: %s", got)
+	}
+	// A host that the user knows is no node, nor is one that lines above give a name with a dot.
+	public, err := os.ReadFile(key + ".pub")
+	if err = errors.Join(err, os.WriteFile(known, append([]byte("printer "), public...), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		node bool
+	}{{[]string{"n1"}, true}, {[]string{"printer"}, false}, {[]string{"-oHostName=192.0.2.1", "desk"}, false}, {[]string{"desk.example"}, false}, {[]string{"desk"}, true}} {
+		got := ssh(append(c.args, "-G")...)
+		if strings.Contains(got, "\nproxyjump lab\n") != c.node || strings.Contains(got, "known_hosts.lab") != c.node {
+			t.Errorf("%s: %s", c.args, got)
+		}
 	}
 }
