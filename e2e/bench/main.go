@@ -100,6 +100,7 @@ var parts = []struct {
 	{"files", 0, (*bench).files, false},
 	{"nfs", 0, (*bench).nfs, false},
 	{"network", 0, (*bench).network, false},
+	{"forwards", 1, (*bench).forwards, false},
 	{"boots", 0, (*bench).boots, true},
 }
 
