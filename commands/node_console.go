@@ -92,11 +92,13 @@ func (r contextReader) Read(p []byte) (int, error) {
 // talk is a user at the console of a node.
 type talk struct {
 	*Call
-	mu     sync.Mutex // of what is told
-	seat   *nodes.Console
-	node   nodes.Name
-	writes bool   // the user was told no other, or that
-	told   string // the last, about what is typed, and goes nowhere
+	mu   sync.Mutex // of what is told
+	seat *nodes.Console
+	node nodes.Name
+
+	sends  sync.Mutex // one at a time: what is typed, or a BREAK
+	writes bool       // the user was told no other, or that; guarded by sends
+	told   string     // the last, about what is typed, and goes nowhere
 }
 
 var (
@@ -112,6 +114,7 @@ func (t *talk) run() error {
 	ctx, end := context.WithCancelCause(t.seat.Context())
 	defer end(nil)
 	t.begin()
+	go t.breaks(ctx) // ends with ctx
 	if t.Terminal != nil {
 		t.Terminal.Raw(true)
 		defer fmt.Fprintln(t.Err) // the cursor is behind what the node wrote
@@ -207,30 +210,63 @@ func (t *talk) listen(ctx context.Context, end context.CancelCauseFunc) {
 	}
 }
 
+// breaks sends a BREAK each time that the user's client asks for one.
+func (t *talk) breaks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.Breaks:
+		}
+		why := "you only read"
+		if !t.on("read-only") {
+			why = t.send(t.seat.Break)
+		}
+		if why != "" {
+			t.tell("no BREAK was sent: " + why)
+			continue
+		}
+		t.tell("a BREAK was sent")
+	}
+}
+
 // write has the node read what was typed. It tells the user, and returns, why it does not.
 func (t *talk) write(typed []byte) (why string) {
-	other, took := t.seat.Take()
-	if took && !t.writes {
-		t.writes = true
-		t.tell("you write now")
-	}
-	_, err := t.seat.Write(typed)
-	_, off := t.seat.Line.Plugged()
-	switch {
-	case !took:
-		why = other + " writes there, and nobody else"
-	case errors.Is(err, console.ErrUnplugged):
-		why = string(t.node) + " does not read what is typed: " + off
-	case errors.Is(err, console.ErrElsewhere):
-		why = string(t.node) + " still runs what its owner before had"
-	case err != nil:
-		why = string(t.node) + " does not read what is typed"
-	}
+	why = t.send(func() error {
+		_, err := t.seat.Write(typed)
+		return err
+	})
 	if t.Terminal != nil && why != "" && why != t.told { // else it is told in the end
 		t.tell(why)
 	}
 	t.told = why
 	return why
+}
+
+// send has the node get something from the user, or says why it does not.
+func (t *talk) send(something func() error) (why string) {
+	t.sends.Lock()
+	defer t.sends.Unlock()
+	other, took := t.seat.Take()
+	if took && !t.writes {
+		t.writes = true
+		t.tell("you write now")
+	}
+	err := something()
+	_, off := t.seat.Line.Plugged()
+	switch {
+	case !took:
+		return other + " writes there, and nobody else"
+	case errors.Is(err, console.ErrUnplugged):
+		return string(t.node) + " does not read what is typed: " + off
+	case errors.Is(err, console.ErrElsewhere):
+		return string(t.node) + " still runs what its owner before had"
+	case errors.Is(err, console.ErrNoBreak):
+		return err.Error()
+	case err != nil:
+		return string(t.node) + " does not read what is typed"
+	}
+	return ""
 }
 
 // tell shows a sentence of the server's among what the node writes.

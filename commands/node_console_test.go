@@ -160,6 +160,28 @@ func TestConsole(t *testing.T) {
 	})
 }
 
+// Who writes sends a BREAK with a key of the own ssh, and is told when that cannot be.
+func TestConsoleBreak(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	newBoard(t, lab)
+	sits := func(line string) *visit {
+		s, breaks := lab.terminal("bob"), make(chan struct{})
+		s.Breaks = breaks
+		v := lab.visits(t.Context(), s, line)
+		breaks <- struct{}{}
+		return v
+	}
+	reader := sits("node console rpi-1 --read-only")
+	reader.sees("\r\n[walt: no BREAK was sent: you only read]\r\n")
+	reader.types("\x03")
+	reader.ends(StatusDone)
+	first := sits("node console rpi-1")
+	first.sees("[walt: no BREAK was sent: a raw connection passes on no BREAK]")
+	second := sits("node console rpi-1")
+	second.sees("[walt: no BREAK was sent: bob writes there, and nobody else]")
+}
+
 // Without a terminal all bytes go there, the end of the input ends it, and what was written by
 // then is shown.
 func TestConsoleWithoutTerminal(t *testing.T) {

@@ -42,6 +42,10 @@ type Session struct {
 	Out io.Writer // results
 	Err io.Writer // everything else
 
+	// Breaks has what the client asks for with a request "break" (RFC 4335), as OpenSSH's does
+	// at ~B, while somebody receives; nil: it cannot.
+	Breaks <-chan struct{}
+
 	// Ask prints the prompt to Err and returns one line of the client's input
 	// without its end. It fails with io.EOF at the end of input and with the
 	// context's error when that ends first.

@@ -1,10 +1,15 @@
 package console
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"walt/pause"
 )
 
 // openDevice opens the serial line of a device, without a change of what goes over it.
@@ -18,7 +23,31 @@ func openDevice(name string, speed int) (wire, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return device{os.NewFile(uintptr(fd), name)}, nil
+}
+
+// device is an open serial device of the server.
+type device struct{ *os.File }
+
+// breakTime is for how long a line is held: longer than any character takes, at 50 baud, too.
+const breakTime = 250 * time.Millisecond
+
+// Break holds the line, see tty_ioctl(4).
+func (d device) Break(ctx context.Context) error {
+	set := func(request uint) error {
+		c, err := d.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var failed error
+		err = c.Control(func(fd uintptr) { failed = unix.IoctlSetInt(int(fd), request, 0) })
+		return cmp.Or(err, failed)
+	}
+	if err := set(unix.TIOCSBRK); err != nil {
+		return err
+	}
+	_ = pause.For(ctx, breakTime)
+	return set(unix.TIOCCBRK)
 }
 
 // makeRaw has a terminal device pass on bytes as they are, 8 bits without parity and flow

@@ -201,6 +201,9 @@ func TestHungTerminalServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(t, carol, "login: still here")
+	if err := bob.Break(); !errors.Is(err, ErrNoBreak) {
+		t.Errorf("a BREAK over a raw connection: %v", err)
+	}
 }
 
 // A device of the server is opened such that it changes no byte.
@@ -232,6 +235,9 @@ func TestDevice(t *testing.T) {
 	wants(t, bob, all)
 	types(t, bob, all)
 	receives(t, board, all)
+	if err := bob.Break(); err != nil { // of which a pseudoterminal shows nothing
+		t.Error(err)
+	}
 	d.Connect(mac, Target{})
 	if _, err := bob.Write([]byte("x")); !errors.Is(err, ErrUnplugged) {
 		t.Error(err)

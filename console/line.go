@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"slices"
@@ -21,6 +22,9 @@ const (
 type Plug interface {
 	io.Writer
 	SetWriteDeadline(time.Time) error
+	// Break holds the line for longer than any character does, which nodes understand as a
+	// key apart from all others. The error is ErrNoBreak where that cannot be asked for.
+	Break(context.Context) error
 }
 
 // Line is the serial line of one node.

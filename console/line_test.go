@@ -143,7 +143,13 @@ func TestSlowReader(t *testing.T) {
 // wired is what a line is connected to, which notes what is written there.
 type wired struct {
 	bytes.Buffer
-	err error
+	err    error
+	breaks int
+}
+
+func (w *wired) Break(context.Context) error {
+	w.breaks++
+	return w.err
 }
 
 func (w *wired) SetWriteDeadline(time.Time) error { return nil }
@@ -173,10 +179,22 @@ func TestOneWrites(t *testing.T) {
 	if _, err := bob.Write([]byte("nobody hears")); !errors.Is(err, ErrUnplugged) {
 		t.Error(err)
 	}
+	if err := bob.Break(); !errors.Is(err, ErrUnplugged) {
+		t.Error(err)
+	}
 	var w wired
 	l.PlugIn(&w)
 	if _, err := bob.Write([]byte("\x03\xff\x00")); err != nil || w.String() != "\x03\xff\x00" {
 		t.Errorf("%q came of it, %v", w.String(), err)
+	}
+	if err := carol.Break(); !errors.Is(err, io.ErrClosedPipe) || w.breaks != 0 {
+		t.Errorf("carol sends a BREAK: %v", err)
+	}
+	for want, err := range map[error]error{nil: nil, ErrNoBreak: ErrNoBreak, ErrUnplugged: os.ErrDeadlineExceeded} {
+		w.breaks, w.err = 0, err
+		if err := bob.Break(); !errors.Is(err, want) || w.breaks != 1 {
+			t.Errorf("bob's BREAK comes %d times: %v", w.breaks, err)
+		}
 	}
 	w.err = os.ErrDeadlineExceeded
 	if _, err := bob.Write([]byte("x")); !errors.Is(err, ErrFull) {

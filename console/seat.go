@@ -14,6 +14,8 @@ var (
 	ErrElsewhere = errors.New("what runs there is not of this term")
 	// ErrFull says that the node did not take what was typed.
 	ErrFull = errors.New("the node takes no input")
+	// ErrNoBreak says that what the line leads to takes characters alone.
+	ErrNoBreak = errors.New("a raw connection passes on no BREAK")
 )
 
 // Seat is where one user sits at a line, who reads, and writes if nobody else does.
@@ -117,20 +119,11 @@ func (s *Seat) Take() (other string, took bool) {
 // Write writes to the node for who has taken the line. It waits for a moment until the node
 // takes it; the error is ErrUnplugged, ErrElsewhere, ErrFull, or why it is written no more.
 func (s *Seat) Write(b []byte) (int, error) {
-	l := s.line
-	term := l.term()
-	l.mu.Lock()
-	plug, mine, here := l.plug, l.writer == s, s.term == term
-	l.mu.Unlock()
-	switch {
-	case !here && !(s.follow() && s.now() == term):
-		return 0, ErrElsewhere
-	case !mine:
-		return 0, io.ErrClosedPipe
-	case plug == nil:
-		return 0, ErrUnplugged
+	plug, err := s.plug()
+	if err != nil {
+		return 0, err
 	}
-	err := plug.SetWriteDeadline(time.Now().Add(typeLimit))
+	err = plug.SetWriteDeadline(time.Now().Add(typeLimit))
 	n := 0
 	if err == nil {
 		n, err = plug.Write(b)
@@ -143,4 +136,38 @@ func (s *Seat) Write(b []byte) (int, error) {
 		return n, ErrFull
 	}
 	return n, ErrUnplugged
+}
+
+// Break has the line held for a moment, by who has taken it. The error is ErrNoBreak, or that
+// of Write.
+func (s *Seat) Break() error {
+	plug, err := s.plug()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), typeLimit)
+	defer cancel()
+	if err = plug.Break(ctx); err != nil && !errors.Is(err, ErrNoBreak) {
+		s.line.log.Warn("a BREAK did not reach a node", "err", err)
+		return ErrUnplugged
+	}
+	return err
+}
+
+// plug is what the line is connected to now, for who may write there.
+func (s *Seat) plug() (Plug, error) {
+	l := s.line
+	term := l.term()
+	l.mu.Lock()
+	plug, mine, here := l.plug, l.writer == s, s.term == term
+	l.mu.Unlock()
+	switch {
+	case !here && !(s.follow() && s.now() == term):
+		return nil, ErrElsewhere
+	case !mine:
+		return nil, io.ErrClosedPipe
+	case plug == nil:
+		return nil, ErrUnplugged
+	}
+	return plug, nil
 }

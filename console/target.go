@@ -139,5 +139,10 @@ func (t Target) open(ctx context.Context, refuse func(netip.AddrPort) error) (wi
 	if err != nil {
 		return nil, err
 	}
-	return c.(*net.TCPConn), nil
+	return raw{c}, nil
 }
+
+// raw is a connection to ser2net or a terminal server that passes on bytes as they are.
+type raw struct{ net.Conn }
+
+func (raw) Break(context.Context) error { return ErrNoBreak }

@@ -37,7 +37,7 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 	if err != nil {
 		return // the connection is gone
 	}
-	x := &session{srv: s, conn: c, peer: peer, login: login, ch: ch}
+	x := &session{srv: s, conn: c, peer: peer, login: login, ch: ch, breaks: make(chan struct{})}
 	x.ctx, x.cancel = context.WithCancelCause(context.Background())
 	x.serving, x.stop = context.WithCancelCause(context.Background())
 	defer x.stop(nil)
@@ -67,6 +67,12 @@ func (x *session) answer(r *gossh.Request) {
 		granted = x.resize(r.Payload)
 	case "signal":
 		x.signal(r.Payload)
+	case "break": // RFC 4335; for how long is not ours to say
+		select {
+		case x.breaks <- struct{}{}:
+			granted = true
+		default: // no console is open, or one is sent
+		}
 	case "env":
 		granted = x.setZone(r.Payload)
 	case "eow@openssh.com": // nobody reads the output any more (OpenSSH's PROTOCOL, section 2.1)
@@ -160,7 +166,7 @@ func (x *session) commandSession() commands.Session {
 	c := commands.Session{User: x.login.User, Admin: x.login.Admin, Key: x.login.Key, Restricted: x.login.Restricted, Certified: x.login.Certified, Client: x.conn.from}
 	c.Login = x.peer.User()
 	c.Server, _ = netip.ParseAddrPort(x.peer.LocalAddr().String()) // of tests it is none
-	c.Expires, c.Waiting, c.Zone = x.login.Expires, x.waiting, x.zone
+	c.Expires, c.Waiting, c.Zone, c.Breaks = x.login.Expires, x.waiting, x.zone, x.breaks
 	c.Alive, c.Channel, c.Several = x.alive, x.watched, x.command() == ""
 	c.End = func(why string) { x.srv.cut(why, holdBy(x.login.User, x.login.Key)) }
 	if x.tty == nil {

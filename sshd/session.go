@@ -38,6 +38,7 @@ type session struct {
 
 	in      *inflow
 	out     *outlet
+	breaks  chan struct{}  // see commands.Session
 	denied  bool           // the client asked for a terminal that its key does not permit
 	started atomic.Bool    // that the client asked for a command or shell
 	line    string         // the command, "" for a shell or a script

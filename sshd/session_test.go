@@ -298,6 +298,39 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// A BREAK comes to who waits for one, and to nobody later.
+func TestBreak(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	c := l.login(t, "alice")
+	ch, requests, err := c.OpenChannel("session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go gossh.DiscardRequests(requests)
+	asks := func() (granted bool) {
+		t.Helper()
+		granted, err := ch.SendRequest("break", true, gossh.Marshal(struct{ Milliseconds uint32 }{1000}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return granted
+	}
+	if asks() {
+		t.Error("a BREAK goes to nobody")
+	}
+	if ok, err := ch.SendRequest("exec", true, gossh.Marshal(struct{ Line string }{"break"})); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	expectEvent(t, l, "waits for a BREAK")
+	for !asks() { // until it does
+	}
+	expectEvent(t, l, "a BREAK")
+	if asks() {
+		t.Error("another BREAK goes to nobody")
+	}
+}
+
 // A client that takes no output cannot hold a cancelled command.
 func TestClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()

@@ -420,6 +420,11 @@ func (f *fakeRunner) Run(ctx context.Context, s *commands.Session, line string) 
 		<-s.Terminal.Resized
 		w, h := s.Terminal.Size()
 		fmt.Fprintf(s.Out, "%dx%d\n", w, h)
+	case "break":
+		f.events <- "waits for a BREAK"
+		<-s.Breaks
+		f.events <- "a BREAK"
+		<-ctx.Done()
 	case "flood": // does not look at its context
 		to := s.Out
 		if rest == "stderr" {

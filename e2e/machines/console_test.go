@@ -34,10 +34,10 @@ func (c *atConsole) text() string {
 	return c.seen.String()
 }
 
-// sits begins a command at a console.
-func (w *world) sits(user, command string) *atConsole {
+// sits begins a command at a console, with options of ssh.
+func (w *world) sits(user, command string, options ...string) *atConsole {
 	w.t.Helper()
-	c := &atConsole{w: w, Cmd: w.SSH(user, nil, strings.Fields(command)...)}
+	c := &atConsole{w: w, Cmd: w.SSH(user, options, strings.Fields(command)...)}
 	c.Stdout, c.Stderr = c, c
 	keys, err := c.StdinPipe()
 	if err = errors.Join(err, c.Start()); err != nil {
@@ -99,10 +99,14 @@ func TestConsoleOfAMachine(t *testing.T) {
 		}
 	}
 	w.does("alice", "node wait vm1")
-	again := w.sits("alice", "node console vm1")
+	again := w.sits("alice", "node console vm1", "-tt", "-o", "EscapeChar=~")
 	again.sees("53-both") // is replayed
 	again.types("echo $((60+4))-again\n")
 	again.sees("64-again")
+	again.types("~B") // of ssh, behind the end of a line
+	again.sees("[walt: a BREAK was sent]")
+	again.types("h")
+	again.sees("sysrq: HELP")
 
 	w.does("alice", "node reboot vm1 --hard")
 	w.does("alice", "node wait vm1")

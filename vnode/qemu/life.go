@@ -158,7 +158,7 @@ func (h *Hypervisor) run(ctx context.Context, l *life, n nodes.Name, found bool)
 		}
 		h.noRoom.Store(false)
 	}
-	line, err := listen(dir, h.Lines.Of(spec.MAC), h.Log.With("node", n))
+	line, err := listen(dir, m.monitor, h.Lines.Of(spec.MAC), h.Log.With("node", n))
 	if err != nil {
 		return end, fmt.Errorf("listen to the serial line: %w", err)
 	}

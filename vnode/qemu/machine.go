@@ -34,6 +34,10 @@ const (
 	processID     = "pid"
 )
 
+// serialDevice is what QEMU calls the serial line, as it did of machines that an earlier server
+// started.
+const serialDevice = "s0"
+
 const (
 	// startLimit is how long a process may take until its control socket is there.
 	startLimit = 30 * time.Second
@@ -68,7 +72,7 @@ func (e Emulator) arguments(s Spec) []string {
 		"-netdev", s.network(),
 		"-device", "virtio-net-pci,netdev=n0,bootindex=1,mac="+string(s.MAC),
 		"-device", "virtio-rng-pci",
-		"-chardev", "socket,id=s0,server=on,wait=off,path="+serialSocket, "-serial", "chardev:s0",
+		"-chardev", "socket,id="+serialDevice+",server=on,wait=off,path="+serialSocket, "-serial", "chardev:"+serialDevice,
 		"-qmp", "unix:"+controlSocket+",server=on,wait=off",
 		"-pidfile", processID)
 	if s.Kernel == "" {

@@ -90,7 +90,7 @@ func TestMachineIsFoundAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Kill()
-	line, err := listen(dir, lines(t).Of(mac), slog.New(slog.DiscardHandler))
+	line, err := listen(dir, m.monitor, lines(t).Of(mac), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestMachineIsFoundAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if line, err = listen(dir, lines(t).Of(mac), slog.New(slog.DiscardHandler)); err != nil {
+	if line, err = listen(dir, again.monitor, lines(t).Of(mac), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Contains(line.end(), []byte("iPXE")) {

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -47,8 +48,19 @@ type serial struct {
 	tail []byte // the last that came in this boot
 }
 
-// listen begins to read the serial line of the machine in a directory.
-func listen(dir string, line *console.Line, log *slog.Logger) (*serial, error) {
+// plug is the serial line of a machine, for its console.
+type plug struct {
+	net.Conn
+	monitor *monitor
+}
+
+// Break has the machine see a BREAK. It comes beside what is written, maybe before that.
+func (p plug) Break(ctx context.Context) error {
+	return p.monitor.do(ctx, "chardev-send-break", map[string]string{"id": serialDevice}, nil)
+}
+
+// listen begins to read the serial line of the machine in a directory, which a monitor belongs to.
+func listen(dir string, m *monitor, line *console.Line, log *slog.Logger) (*serial, error) {
 	file, err := console.OpenRing(filepath.Join(dir, serialLog), serialFile)
 	if err != nil {
 		return nil, err
@@ -65,7 +77,7 @@ func listen(dir string, line *console.Line, log *slog.Logger) (*serial, error) {
 	}
 	s := &serial{conn: conn, line: line, log: file, done: make(chan struct{})}
 	s.keep(before)
-	line.PlugIn(conn)
+	line.PlugIn(plug{conn, m})
 	go s.read(log) // ends with the connection
 	return s, nil
 }
