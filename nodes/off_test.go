@@ -142,28 +142,52 @@ func offAndOn(t *testing.T) {
 	}
 }
 
-// A machine on which somebody was for long stays on for as long after that as any other.
+// A machine on which somebody was for long, in whatever way, stays on for as long after that
+// as any other.
 func TestVisitedMachinesStayOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, nil)
-		l.Hosts[QEMU] = l.grid
-		_, err := l.Register(t.Context(), "alice", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
-		ok(t, err)
-		l.Dial = func(context.Context, string, string) (net.Conn, error) {
-			here, _ := net.Pipe()
-			return here, nil
-		}
-		l.Ports.SetIdle(time.Hour)
-		l.run(t)
-		is := func(after time.Duration, want State) { t.Helper(); l.becomes(t, "vm1", after, want) }
-		n := l.state(t, "vm1")
-		ctx, leave := l.visitors.Enter(t.Context(), "vm1", "alice")
-		is(3*time.Hour+30*time.Minute, Up)
-		leave()
-		l.left(ctx, n)
-		is(59*time.Minute, Up)
-		is(2*time.Minute, Powersave)
-	})
+	for what, come := range map[string]func(testLab, *testing.T) (leave func()){
+		"a session": func(l testLab, t *testing.T) func() {
+			n := l.state(t, "vm1")
+			ctx, leave := l.visitors.Enter(t.Context(), "vm1", "alice")
+			return func() {
+				leave()
+				l.left(ctx, n)
+			}
+		},
+		"a forward or copy": func(l testLab, t *testing.T) func() {
+			w, err := l.Reach(t.Context(), "alice", "vm1", consent.Agreement{}, 0)
+			ok(t, err)
+			return w.Leave
+		},
+		"a console": func(l testLab, t *testing.T) func() {
+			c, err := l.Sit(t.Context(), "alice", "vm1", consent.Agreement{})
+			ok(t, err)
+			return c.Leave
+		},
+	} {
+		t.Run(what, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { visitedStaysOn(t, come) }) })
+	}
+}
+
+func visitedStaysOn(t *testing.T, come func(testLab, *testing.T) (leave func())) {
+	l := newLab(t, nil)
+	l.Hosts[QEMU] = l.grid
+	l.withLines(t)
+	_, err := l.Register(t.Context(), "alice", Announcement{Name: "vm1", MAC: macOf("vm1"), Model: "m1", Host: QEMU})
+	ok(t, err)
+	l.Dial = func(context.Context, string, string) (net.Conn, error) {
+		here, _ := net.Pipe()
+		return here, nil
+	}
+	l.Ports.SetIdle(10 * time.Minute)
+	l.run(t)
+	is := func(after time.Duration, want State) { t.Helper(); l.becomes(t, "vm1", after, want) }
+	is(time.Minute, Up)
+	leave := come(l, t)
+	is(35*time.Minute, Up)
+	leave()
+	is(9*time.Minute, Up)
+	is(2*time.Minute, Powersave)
 }
 
 // That a session ends is written of a node that may lose its power for it, not of one that
