@@ -62,6 +62,9 @@ func wantProgress(t testing.TB, seen []Progress, layers int) {
 	t.Helper()
 	var done int64
 	for i, p := range seen {
+		if p.Note != "" { // somebody is slow
+			continue
+		}
 		if p.Layer != "" {
 			if layers--; !p.Finished || p.Done != p.Total {
 				t.Errorf("a layer is %+v", p)

@@ -2,7 +2,6 @@ package imagetest
 
 import (
 	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,41 +15,57 @@ import (
 	moby "github.com/moby/moby/client"
 )
 
-// service starts a program that answers docker's API on the socket in dir.
-func service(t testing.TB, dir string, cmd *exec.Cmd) (host string) {
+// service starts a program that answers docker's API on the socket in dir, and waits until
+// it does.
+func service(t testing.TB, dir, program string, args ...string) (host string) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		Missing(t, "only root can start "+cmd.Path)
+		Missing(t, "only root can start "+program)
 	}
-	socket := filepath.Join(dir, "docker.sock")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	host = "unix://" + filepath.Join(dir, "docker.sock")
+	client, err := moby.New(moby.WithHost(host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	out, ended := start(t, program, args)
+	Until(t, program, func() bool {
+		select {
+		case <-ended:
+			if !strings.Contains(out.String(), "timeout waiting for containerd") { // which it gives 15 s, whatever else runs here
+				Missing(t, program+" does not run here: "+out.String())
+			}
+			out, ended = start(t, program, args)
+		default:
+		}
+		_, err := client.Ping(t.Context(), moby.PingOptions{})
+		return err == nil
+	})
+	return host
+}
+
+// start starts a program that runs until the test ends. When it ended, ended is closed,
+// and out is what it said.
+func start(t testing.TB, program string, args []string) (out *bytes.Buffer, ended chan struct{}) {
+	t.Helper()
+	out, ended = &bytes.Buffer{}, make(chan struct{})
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }() // ends with the program
+	go func() { // ends with the program
+		_ = cmd.Wait() // it says itself what is wrong
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		<-ended
 		if t.Failed() {
-			t.Logf("%s: %s", cmd.Path, &out)
+			t.Logf("%s: %s", program, out)
 		}
 	})
-	Until(t, cmd.Path, func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			Missing(t, cmd.Path+" does not run here: "+out.String())
-		default:
-		}
-		c, err := net.Dial("unix", socket)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	return "unix://" + socket
+	return out, ended
 }
 
 // ShortDir is a directory whose path leaves room for the name of a socket.
@@ -68,16 +83,16 @@ func ShortDir(t testing.TB) string {
 func Dockerd(t testing.TB) (host string) {
 	bin := Part(t, "dockerd", "docker.io")
 	dir := ShortDir(t)
-	return service(t, dir, exec.Command(bin, "--log-level=error", "--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false",
-		"--storage-driver=overlay2", "--host=unix://"+dir+"/docker.sock", "--data-root="+dir+"/root", "--exec-root="+dir+"/exec", "--pidfile="+dir+"/pid"))
+	return service(t, dir, bin, "--log-level=error", "--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false",
+		"--storage-driver=overlay2", "--host=unix://"+dir+"/docker.sock", "--data-root="+dir+"/root", "--exec-root="+dir+"/exec", "--pidfile="+dir+"/pid")
 }
 
 // Podman starts podman as one and returns its address.
 func Podman(t testing.TB) (host string) {
 	bin := Part(t, "podman", "podman")
 	dir := ShortDir(t)
-	return service(t, dir, exec.Command(bin, "--root="+dir+"/root", "--runroot="+dir+"/run", "--tmpdir="+dir+"/tmp", "--storage-driver=vfs",
-		"--cgroup-manager=cgroupfs", "system", "service", "--time=0", "unix://"+dir+"/docker.sock"))
+	return service(t, dir, bin, "--root="+dir+"/root", "--runroot="+dir+"/run", "--tmpdir="+dir+"/tmp", "--storage-driver=vfs",
+		"--cgroup-manager=cgroupfs", "system", "service", "--time=0", "unix://"+dir+"/docker.sock")
 }
 
 // Load gives a daemon an image under the name.
