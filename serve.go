@@ -34,6 +34,7 @@ import (
 	"walt/nodelogs/intake"
 	"walt/nodes"
 	"walt/power"
+	"walt/power/driver"
 	"walt/reach"
 	"walt/reach/files"
 	"walt/sshd"
@@ -59,6 +60,7 @@ type server struct {
 	library  *images.Library
 	catalog  *images.Catalog
 	ports    *power.Ports
+	drivers  *driver.Drivers
 	lab      *nodes.Lab
 	consoles *console.Lines
 	sim      *sim.Hypervisor
@@ -130,7 +132,8 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	s.catalog = images.NewCatalog(images.Config{
 		Store: s.store, Journal: s.journal, Content: s.library, Log: log, Now: time.Now,
 	})
-	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Log: log, Now: time.Now})
+	s.drivers = driver.New()
+	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Drivers: s.drivers, Log: log, Now: time.Now})
 	s.consoles = console.New(console.Config{Dir: filepath.Join(c.Data, "consoles"), Refuse: s.noSerialLine, Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Users: s.users, Images: s.catalog, Ports: s.ports, Key: nodeKey,
@@ -198,6 +201,9 @@ func (s *server) apply(c config.Config) error {
 	}
 	s.library.SetModels(models)
 	s.netboot.SetModels(boots)
+	if err := s.drivers.Set(driversOf(c.Power), c.Power.Own); err != nil {
+		return err
+	}
 	s.ports.SetIdle(c.Power.Idle.Duration)
 	holds := nodes.Holds{Default: c.Hold.Default.Duration}
 	for _, before := range c.Hold.Warn {
@@ -338,6 +344,9 @@ func (s *server) run(ctx context.Context, ready func()) error {
 
 // close ends what open made.
 func (s *server) close() error {
+	if err := s.drivers.Set(nil, nil); err != nil {
+		s.log.Error("close power drivers", "err", err)
+	}
 	s.sim.Close()
 	s.qemu.Close()
 	s.consoles.Close()

@@ -30,6 +30,8 @@ func settingArg(nodesOnly bool) Arg {
 		switch key {
 		case "model":
 			return completeModel(ctx, c, value)
+		case "power":
+			return completePower(c)
 		case "switch":
 			return append(completeName(ctx, c, nodes.Switch, value), "none")
 		}
@@ -131,7 +133,7 @@ func (c *Call) configure(ctx context.Context, set nodes.Set, nodesOnly bool, wan
 			c.say("%s is configured", n)
 		}
 	}
-	about := []string{"poe.reboots", "switch", "port"}
+	about := []string{"poe.reboots", "switch", "port", "power"}
 	if slices.ContainsFunc(want, func(a nodes.Assignment) bool { return slices.Contains(about, a.Key) }) {
 		return c.noteDue(ctx, done)
 	}
@@ -153,6 +155,15 @@ func (c *Call) noteDue(ctx context.Context, among []nodes.Name) error {
 		c.note("Free, and switched off to save power at %s (%s) unless used before: %s", first.Format(form), in(c.Now(), first), fault.Joined(names, ", "))
 	}
 	return err
+}
+
+// completePower offers what may power a node.
+func completePower(c *Call) []string {
+	words := []string{"poe", "none"}
+	for _, name := range c.Lab.Ports.DriverNames() {
+		words = append(words, name+":")
+	}
+	return words
 }
 
 func deviceRescan(ctx context.Context, c *Call) error {
@@ -319,9 +330,9 @@ func byPort(ds []nodes.DeviceStatus) {
 func powerCommands() []Command {
 	return []Command{{
 		Path: "power show", Short: "show what powers nodes, and what was saved", Topic: "power",
-		Long: `Shows the switch ports that the server may switch, whether they have power, and
-for how long ports have been off so far, all added up; and the virtual nodes
-that are machines, or are switched off. With a set it shows the ports of these
+		Long: `Shows the switch ports that the server may switch, and the nodes that outlets of
+power drivers feed, whether they have power, and for how long ports have been
+off so far, all added up; and the virtual nodes that are machines, or are switched off. With a set it shows the ports of these
 nodes and switches, and these virtual nodes, alone.`,
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
 		Flags: []Flag{jsonFlag},
@@ -362,7 +373,7 @@ func powerShow(ctx context.Context, c *Call) error {
 	}
 	var cells [][]string
 	for _, p := range report.Ports {
-		where := "-"
+		where := cmp.Or(p.Outlet, "-")
 		if p.Switch != "" {
 			where = portLabel(p.Number, &p.Name)
 		}

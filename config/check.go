@@ -64,7 +64,7 @@ func (k *checker) config(c *Config) {
 		k.model(fmt.Sprintf("model[%d].", i), m, c.Models[:i])
 	}
 	k.docker(c.Docker.Host)
-	k.duration("power.idle", c.Power.Idle, 0)
+	k.power(&c.Power)
 	k.duration("hold.default", c.Hold.Default, 0)
 	for _, before := range c.Hold.Warn {
 		k.duration("hold.warn", before, time.Second)

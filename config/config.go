@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"walt/fault"
+	"walt/power/driver"
 )
 
 // Config is what the file says, with defaults for what it does not say.
@@ -61,9 +62,13 @@ type Docker struct {
 	Host string `toml:"host"` // unix://, tcp://, http:// or https:// URL; "" turns it off
 }
 
-// Power is about switching free nodes off.
+// Power is about switching free nodes off, and about what switches nodes.
 type Power struct {
-	Idle Duration `toml:"idle"` // how long a node is free and unused before; 0 is for ever
+	Idle    Duration `toml:"idle"`   // how long a node is free and unused before; 0 is for ever
+	Server  string   `toml:"server"` // the outlets that feed the server itself, with + between; "" for none
+	Drivers []Driver `toml:"driver"`
+
+	Own driver.Supply `toml:"-"` // what Server says
 }
 
 // Hold is about when nodes are released whose owners said until when they have them.

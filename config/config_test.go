@@ -172,6 +172,9 @@ func TestDefault(t *testing.T) {
 	}
 }
 
+// usb is a driver.
+const usb = "[[power.driver]]\nname = \"usb\"\nkind = \"command\"\nprogram = [\"/bin/true\"]\n"
+
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	lab := "[[registry]]\nlabel = \"lab\"\nurl = \"http://r\"\n"
@@ -181,7 +184,7 @@ func TestProblems(t *testing.T) {
 		{"[ssh]\n\nmax_connection = 1", `:3: unknown key "ssh.max_connection"; did you mean "max_connections"?`},
 		{lab + "colour = 1", `:4: unknown key "registry.colour"; known here: label, url, username, password_file, ca_file`},
 		{"power.sleep = 1\ndocker.hots = 2", ":2: unknown key \"docker.hots\"; did you mean \"host\"?"},
-		{"power.sleep = 1\ndocker.hots = 2", ":1: unknown key \"power.sleep\"; known here: idle\n"},
+		{"power.sleep = 1\ndocker.hots = 2", ":1: unknown key \"power.sleep\"; known here: idle, server, driver\n"},
 
 		{"[[model]]\nname = \"Board\"\nplatform = \"linux/riscv64\"", `:2: model.name: "Board" is not a model`},
 		{"[[model]]\nname = \"a\"\nplatform = \"arm\"", `:3: model.platform: "arm" is not a platform; want one like "linux/arm/v7"`},
@@ -287,6 +290,16 @@ func TestProblems(t *testing.T) {
 		{lab + "username = \"w\"\npassword_file = \"empty\"", `:5: registry.password_file: DIR/empty must hold one line`},
 		{lab + "ca_file = \"open\"", `:4: registry.ca_file: DIR/open holds no certificate`},
 		{"[ssh]\nuser_ca = \"open\"", `:2: ssh.user_ca: DIR/open holds a line that is not a public key`},
+		{"power.server = \"rack1:3\"", `:1: power.server: rack1:3 is of no driver here; declare rack1 as [[power.driver]]`},
+		{"power.server = \"rack1\\n\"", `:1: power.server: "rack1\n" is no outlet; want DRIVER:PORT`},
+		{"[[power.driver]]\nname = \"usb\"\nkind = \"snpm\"", `:3: power.driver.kind: "snpm" is no kind of driver; want command`},
+		{"[[power.driver]]\nname = \"usb\"\nkind = \"command\"", `:1: power.driver.program: is missing; want a list`},
+		{"[[power.driver]]\nname = \"usb\"\nkind = \"command\"\nprogram = [\"usbpower\"]", `:4: power.driver.program: "usbpower" is no absolute path`},
+		{"[[power.driver]]\nname = \"usb\"\nkind = \"command\"\nprogram = [\"/no/such\"]", `:4: power.driver.program: cannot use the program: lstat /no: no such file`},
+		{"[[power.driver]]\nname = \"Usb\"\nkind = \"command\"\nprogram = [\"/bin/true\"]\ntimeout = \"1ms\"", `:5: power.driver.timeout: 1ms is too short; want at least 1s`},
+		{"[[power.driver]]\nname = \"poe\"\nkind = \"command\"\nprogram = [\"/bin/true\"]", `:2: power.driver.name: "poe" means something else; choose another name`},
+		{usb + usb, `:6: power.driver.name: "usb" is the name of another driver too; names must differ`},
+		{"power.driver = [\"usb\"]", `:1: power.driver: want tables, as in [[power.driver]]`},
 		{"[ssh]\nuser_ca = \"empty\"", `:2: ssh.user_ca: DIR/empty holds no public key`},
 	} {
 		dir := folder(t)

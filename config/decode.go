@@ -96,6 +96,8 @@ func wanted(t reflect.Type) string {
 		return "tables, as in [[registry]]"
 	case t == reflect.TypeFor[Model]():
 		return "tables, as in [[model]]"
+	case t == reflect.TypeFor[Driver]():
+		return "tables, as in [[power.driver]]"
 	case t == nil || t.Kind() == reflect.Struct:
 		return "a table, as in [ssh]"
 	case t.Kind() == reflect.Slice:

@@ -32,7 +32,9 @@ func subjectOf(r state.Reader, ports *power.Ports, d Device) (*subject, error) {
 		}
 	}
 	s.sw.Name = string(d.Name)
-	s.outlet, err = ports.Outlet(r, d.MAC)
+	if s.outlet, err = ports.Outlet(r, d.MAC); err == nil {
+		s.supply, err = ports.SupplyOf(r, d.MAC)
+	}
 	return s, err
 }
 
@@ -270,6 +272,11 @@ func (l *Lab) configure(tx state.Tx, told *journal.Bundle, user auth.Name, s *su
 	}
 	if s.moves {
 		if err := l.Ports.Connect(tx, user.Actor(), s.MAC, s.to); err != nil {
+			return err
+		}
+	}
+	if assigns(want, supplyKeys...) {
+		if err := l.Ports.SetSupply(tx, s.MAC, s.supply); err != nil {
 			return err
 		}
 	}

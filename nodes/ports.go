@@ -125,13 +125,16 @@ func (l *Lab) Due(ctx context.Context, names []Name) ([]power.Due, error) {
 	return l.Ports.Due(ctx, addresses)
 }
 
-// PowerReport returns what the server does with the power of ports, by switch and number,
-// and of virtual nodes, which follow them by name.
+// PowerReport returns what the server does with the power of ports, by switch and number;
+// of nodes that outlets of drivers feed, which follow them by name; and of virtual nodes.
 func (l *Lab) PowerReport(ctx context.Context) (power.Report, error) {
 	report, err := l.Ports.Report(ctx)
 	slices.SortFunc(report.Ports, func(a, b power.PortState) int {
 		if (a.Switch == "") != (b.Switch == "") {
 			return cmp.Compare(b.Switch, a.Switch)
+		}
+		if (a.Outlet == "") != (b.Outlet == "") {
+			return cmp.Compare(b.Outlet, a.Outlet)
 		}
 		return cmp.Or(Name(a.Switch).Compare(Name(b.Switch)), cmp.Compare(a.Number, b.Number), Name(a.Node).Compare(Name(b.Node)))
 	})

@@ -76,6 +76,11 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 	var fit fitting
 	worked := map[ethernet.MAC]bool{} // on ports that the server may work
 	order := func(tx state.Tx, mac ethernet.MAC) (power.Port, error) {
+		if how.hard {
+			if err := l.Ports.Unshared(tx, mac); err != nil {
+				return power.Port{}, err
+			}
+		}
 		port, err := l.Ports.PowerOn(tx, mac)
 		if err != nil || !port.IsZero() {
 			worked[mac] = true

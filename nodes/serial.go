@@ -47,14 +47,28 @@ var serialSetting = power.Setting[Settings]{
 // mayAssign is a fault when only administrators give devices these settings: a serial line is
 // an address or a device that the server itself opens.
 func mayAssign(r state.Reader, user auth.Name, want []Assignment) error {
-	if !slices.ContainsFunc(want, func(a Assignment) bool { return a.Key == serialSetting.Key }) {
+	what := ""
+	switch {
+	case assigns(want, serialSetting.Key):
+		what = "where a serial line is"
+	case assigns(want, supplyKeys...):
+		what = "what gives nodes their power"
+	default:
 		return nil
 	}
 	err := auth.Require(r, user)
 	if fault.As(err) != nil {
-		err = fault.Failedf("only administrators say where a serial line is; nothing changed").WithHint("see who is one with: user show")
+		err = fault.Failedf("only administrators say %s; nothing changed", what).WithHint("see who is one with: user show")
 	}
 	return err
+}
+
+// supplyKeys are those of power.SupplySettings.
+var supplyKeys = []string{"power", "power.off"}
+
+// assigns reports whether a user gives one of the settings a value.
+func assigns(want []Assignment, keys ...string) bool {
+	return slices.ContainsFunc(want, func(a Assignment) bool { return slices.Contains(keys, a.Key) })
 }
 
 // term is the time for which the device is somebody's, or nobody's, in words that are those of

@@ -105,11 +105,12 @@ type configured struct {
 	at power.Port    // that it is connected to
 	on power.Outlet  // the same in words
 	sw *power.Switch // of a switch: how to speak to it
+	by *power.Supply // what administrators told of its power, nil if nothing
 }
 
 // alike reports whether all settings say the same of both. It may miss that they do.
 func (d *configured) alike(other *configured) bool {
-	return d.traits == other.traits && d.Settings() == other.Settings() && d.Becomes() == other.Becomes() && d.on == other.on && d.sw == other.sw && slices.Equal(d.Remarks().Exposed, other.Remarks().Exposed)
+	return d.traits == other.traits && d.Settings() == other.Settings() && d.Becomes() == other.Becomes() && d.on == other.on && d.sw == other.sw && d.by == other.by && slices.Equal(d.Remarks().Exposed, other.Remarks().Exposed)
 }
 
 func (d *configured) subject() *subject {
@@ -117,6 +118,9 @@ func (d *configured) subject() *subject {
 	s.outlet = d.on
 	if d.sw != nil {
 		s.sw = *d.sw
+	}
+	if d.by != nil {
+		s.supply = *d.by
 	}
 	return s
 }
@@ -158,6 +162,7 @@ func (l *Lab) addSettings(ctx context.Context, all []configured) error {
 		for i := range all {
 			d := &all[i]
 			some = some || d.Kind == Switch
+			d.by = w.Supply(d.MAC)
 			if d.at = w.Port(d.MAC); !d.at.IsZero() {
 				carriers[d.at.Switch] = ""
 			}

@@ -118,6 +118,7 @@ type subject struct {
 	set    Settings // of the device, or that it is to have
 	sw     power.Switch
 	outlet power.Outlet
+	supply power.Supply
 	moves  bool       // a user tells where it is connected
 	to     power.Port // there; the zero Port is nowhere
 }
@@ -148,6 +149,7 @@ var settings = slices.Concat(
 	[]setting{typeSetting, modelSetting},
 	settingsOf(power.SwitchSettings(), isSwitch, func(s *subject) *power.Switch { return &s.sw }),
 	settingsOf(power.OutletSettings(), isPhysical, func(s *subject) *power.Outlet { return &s.outlet }),
+	settingsOf(power.SupplySettings(), isBoard, func(s *subject) *power.Supply { return &s.supply }),
 	settingsOf(nodeSettings, isNode, func(s *subject) *Settings { return &s.set }),
 	settingsOf(boardSettings, isBoard, func(s *subject) *Settings { return &s.set }),
 	[]setting{loaderSetting},

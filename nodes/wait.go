@@ -309,7 +309,7 @@ func (l *Lab) Wake(ctx context.Context, nodes []*Device) (woke []*Device, err er
 func (l *Lab) savesPower(ctx context.Context, nodes []*Device) (some []*Device, err error) {
 	err = l.Ports.Wiring(ctx, func(w power.Wiring) {
 		for _, d := range nodes {
-			if d.Host == QEMU || !w.Port(d.MAC).IsZero() || w.Ordered(d.MAC) {
+			if d.Host == QEMU || !w.Port(d.MAC).IsZero() || w.Supply(d.MAC) != nil || w.Ordered(d.MAC) {
 				some = append(some, d)
 			}
 		}

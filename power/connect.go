@@ -20,7 +20,7 @@ type Move struct {
 // zero Port being nowhere.
 func (p *Ports) Connect(tx state.Tx, actor journal.Actor, mac ethernet.MAC, to Port) error {
 	told := Link{Port: to, ByHand: !to.IsZero()}
-	if from, err := linkOf(tx, mac); err != nil || from == told {
+	if from, err := linkOf(tx, mac); err != nil || from.Port == told.Port && from.ByHand == told.ByHand {
 		return err
 	}
 	_, err := p.move(tx, actor, mac, told)
@@ -39,6 +39,8 @@ func (p *Ports) NoteBoot(tx state.Tx, node ethernet.MAC) error {
 		return err
 	}
 	switch {
+	case l.Told: // its outlets are others, or their device did not do what it said
+		return errors.Join(p.giveBack(tx, fed(node)), p.NoteUse(tx, node))
 	case l.IsZero(): // a virtual node: who runs it is told soon
 		return nil
 	case l.ByHand:

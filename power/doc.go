@@ -17,6 +17,7 @@
 //	order.go       orders: off, on again, off for a moment
 //	switching.go   carries an order out, and notes what came of it
 //	reconcile.go   has all orders carried out that nobody attends to
+//	supply.go      what feeds nodes that outlets of drivers power
 //	sessions.go    SNMP sessions with switches, and the turns at a port
 //
 // What is set and shown?

@@ -36,12 +36,17 @@ func own(node ethernet.MAC) Port { return Port{Switch: node} }
 // own reports whether it is that of a virtual node.
 func (p Port) own() bool { return p.Switch != "" && p.Number == 0 }
 
-// ownOrdered is own of a node of whose power something is ordered; else the zero Port.
-func ownOrdered(r state.Reader, node ethernet.MAC) (Port, error) {
-	if _, found, err := orders.Find(r, own(node).key()); err != nil || !found {
+// ownOrdered is own of a node of whose power something is ordered; else the zero Port. Of a
+// node of whose power administrators told it is fed.
+func ownOrdered(r state.Reader, node ethernet.MAC, told bool) (Port, error) {
+	port := own(node)
+	if told {
+		port = fed(node)
+	}
+	if _, found, err := orders.Find(r, port.key()); err != nil || !found {
 		return Port{}, err
 	}
-	return own(node), nil
+	return port, nil
 }
 
 // Link is where a device is connected, as far as known.
@@ -49,6 +54,8 @@ type Link struct {
 	Port
 	// ByHand says that a user told it: only a user changes it.
 	ByHand bool `json:"by_hand,omitempty"`
+	// Told says that administrators told what powers the device: it has a row of supplies.
+	Told bool `json:"told,omitempty"`
 }
 
 var (
@@ -108,12 +115,14 @@ func (p *Ports) Where(r state.Reader, mac ethernet.MAC) (string, error) {
 	return p.words(r, l.Port)
 }
 
-// plug writes where a device is connected: the one place that does.
+// plug writes where a device is connected: the one place that does. What was told of its
+// power stays.
 func plug(tx state.Tx, mac ethernet.MAC, to Link) error {
 	from, err := linkOf(tx, mac)
 	if err != nil || from.IsZero() && to.IsZero() {
 		return err
 	}
+	to.Told = from.Told
 	if !from.IsZero() {
 		all, err := cablesOf(tx, from.Switch)
 		if err != nil {
@@ -129,7 +138,7 @@ func plug(tx state.Tx, mac ethernet.MAC, to Link) error {
 		}
 	}
 	if to.IsZero() {
-		return links.Delete(tx, string(mac))
+		return putLink(tx, mac, to)
 	}
 	all, err := cablesOf(tx, to.Switch)
 	if err != nil {
@@ -139,13 +148,32 @@ func plug(tx state.Tx, mac ethernet.MAC, to Link) error {
 	return errors.Join(links.Put(tx, string(mac), to), cables.Put(tx, string(to.Switch), all))
 }
 
+// putLink writes the row of a link, if that says anything.
+func putLink(tx state.Tx, mac ethernet.MAC, l Link) error {
+	if l == (Link{}) {
+		return links.Delete(tx, string(mac))
+	}
+	return links.Put(tx, string(mac), l)
+}
+
 // control returns the port that powers a node if the server may work it; the
-// zero Port if not. One that several devices share leads to something else,
-// which powers them.
+// zero Port if not.
 func control(r state.Reader, node ethernet.MAC) (Port, error) {
 	l, err := linkOf(r, node)
-	if err != nil || l.IsZero() {
+	if err != nil {
 		return Port{}, err
+	}
+	return l.control(r, node)
+}
+
+// control is that of a node with this link. What administrators told of its power goes first.
+// A port that several devices share leads to something else, which powers them.
+func (l Link) control(r state.Reader, node ethernet.MAC) (Port, error) {
+	switch {
+	case l.Told:
+		return controlFed(r, node)
+	case l.IsZero():
+		return Port{}, nil
 	}
 	sw, _, err := switches.Find(r, string(l.Switch))
 	if err != nil || !sw.PoE {
@@ -238,6 +266,19 @@ func controlled(r state.Reader) (map[ethernet.MAC]Port, error) {
 			if devices[number] == 1 {
 				found[mac] = Port{Switch: sw, Number: number}
 			}
+		}
+	}
+	for e, err := range supplies.Scan(r, "", "") {
+		if err != nil {
+			return nil, err
+		}
+		mac := ethernet.MAC(e.Key)
+		port, err := control(r, mac)
+		if err != nil {
+			return nil, err
+		}
+		if delete(found, mac); !port.IsZero() {
+			found[mac] = port
 		}
 	}
 	return found, nil

@@ -50,6 +50,10 @@ func (p *Ports) PortNames(r state.Reader, sw ethernet.MAC) (map[int]string, erro
 
 // words are a port as people call it.
 func (p *Ports) words(r state.Reader, port Port) (string, error) {
+	if port.fed() {
+		s, err := p.SupplyOf(r, port.Switch)
+		return s.String(), err
+	}
 	sw, err := p.name(r, port.Switch)
 	if err != nil {
 		return "", err

@@ -80,9 +80,14 @@ type demand struct {
 }
 
 func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
-	port, err := control(tx, node)
-	if err == nil && port.IsZero() {
-		port, err = ownOrdered(tx, node)
+	l, err := linkOf(tx, node)
+	if err != nil {
+		return Port{}, err
+	}
+	port, err := l.control(tx, node)
+	may := !port.IsZero() // it may be off for a moment
+	if err == nil && !may {
+		port, err = ownOrdered(tx, node, l.Told)
 	}
 	if err != nil || port.IsZero() {
 		return Port{}, err
@@ -94,7 +99,7 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 	switch {
 	case !found && !d.again, o.By != "" && !d.whoever:
 		return Port{}, nil
-	case d.again && o.Cut.IsZero() && !port.own():
+	case d.again && o.Cut.IsZero() && may:
 		o.Will = cycle
 	case o.Will == turnOff:
 		o.Will = turnOn
@@ -118,6 +123,9 @@ func (p *Ports) PowerOff(tx state.Tx, node ethernet.MAC, virtual bool, by string
 	port := own(node)
 	if !virtual {
 		var err error
+		if err := p.Unshared(tx, node); err != nil {
+			return Port{}, err
+		}
 		if port, err = control(tx, node); err != nil || port.IsZero() {
 			return Port{}, err
 		}
@@ -177,7 +185,10 @@ func (p *Ports) Off(r state.Reader, mac ethernet.MAC) (o Off, off bool, err erro
 		return o, false, err
 	}
 	port := l.Port
-	if port.IsZero() {
+	switch {
+	case l.Told:
+		port = fed(mac)
+	case port.IsZero():
 		port = own(mac)
 	}
 	found, _, err := orders.Find(r, port.key())

@@ -10,6 +10,7 @@ import (
 
 	"walt/ethernet"
 	"walt/journal"
+	"walt/power/driver"
 	"walt/power/snmp"
 	"walt/state"
 )
@@ -45,6 +46,8 @@ type Config struct {
 	Devices Devices // may be set after New, before anything else is called
 	// Duties says which of the background work this server does; nil: all of it.
 	Duties state.Duties
+	// Drivers switch what feeds nodes that are powered by no port; nil: there are none.
+	Drivers *driver.Drivers
 	// Dial speaks to a switch; nil: over SNMP.
 	Dial func(snmp.Switch) (Agent, error)
 	Log  *slog.Logger
@@ -70,6 +73,9 @@ func New(c Config) *Ports {
 	if c.Dial == nil {
 		c.Dial = func(sw snmp.Switch) (Agent, error) { return snmp.Open(sw) }
 	}
+	if c.Drivers == nil {
+		c.Drivers = driver.New()
+	}
 	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
 	p.sessions = newSessions(func(sw snmp.Switch) (Agent, error) { return p.Dial(sw) })
 	return p
@@ -82,6 +88,7 @@ func (p *Ports) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.wiring.cables.Run(ctx) })
 	g.Go(func() error { return p.wiring.orders.Run(ctx) })
+	g.Go(func() error { return p.wiring.supplies.Run(ctx) })
 	for name, duty := range map[string]func(context.Context) error{
 		"ports": p.reconcile, "saver": p.save, "discovery": p.rediscover,
 	} {

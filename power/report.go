@@ -1,10 +1,12 @@
 package power
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"walt/ethernet"
+	"walt/fault"
 	"walt/state"
 )
 
@@ -15,10 +17,11 @@ type Report struct {
 }
 
 // PortState is a port that the server may switch; or a virtual node that is a machine, or
-// is off, which has no Switch.
+// is off, or a node that outlets of drivers feed, which have no Switch.
 type PortState struct {
 	Port
 	Switch string
+	Outlet string    // that feed it, in place of a port, as in "rack1:7+rack1:8"; "" if none do
 	Name   string    // that the switch calls it, "" if that is not known
 	Node   string    // that is connected to it, "" if none is known
 	Power  string    // on, off, or what is about to be done
@@ -50,13 +53,26 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 			}
 			found[own(ethernet.MAC(key))] = PortState{Power: "on"}
 		}
+		for e, err := range supplies.Scan(r, "", "") {
+			if err != nil {
+				return err
+			}
+			if len(e.Value.Outlets) == 0 {
+				continue
+			}
+			s := PortState{Outlet: e.Value.Outlets.String(), Power: "on"}
+			if err := p.Drivers.Check(e.Value.Outlets); err != nil {
+				s.Power, s.Error = "unknown", fault.Reason(err)
+			}
+			found[fed(ethernet.MAC(e.Key))] = s
+		}
 		open, err := openOrders(r)
 		if err != nil {
 			return err
 		}
 		for port, o := range open {
 			s := found[port]
-			s.Power, s.Since, s.Error = o.words(), o.Since, o.Error
+			s.Power, s.Since, s.Error = o.words(), o.Since, cmp.Or(o.Error, s.Error)
 			if !o.Cut.IsZero() {
 				s.Since = o.Cut
 				if !port.own() {
@@ -68,7 +84,7 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 		named := map[ethernet.MAC]map[int]string{}
 		for port, s := range found {
 			s.Port = port
-			if port.own() {
+			if !port.ofSwitch() {
 				if s.Node, err = p.name(r, port.Switch); err != nil {
 					return err
 				}

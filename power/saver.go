@@ -60,7 +60,7 @@ func (p *Ports) savingSince(r state.Reader) (since time.Time, known bool, err er
 // NoteUse notes within tx that a node is used now.
 func (p *Ports) NoteUse(tx state.Tx, node ethernet.MAC) error {
 	l, err := linkOf(tx, node)
-	if err == nil && l.IsZero() {
+	if err == nil && l.IsZero() && !l.Told {
 		var machine bool
 		if machine, _, err = machines.Find(tx, string(node)); !machine {
 			return err

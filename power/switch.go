@@ -152,7 +152,7 @@ func (p *Ports) Forget(tx state.Tx, mac ethernet.MAC) error {
 			return err
 		}
 	}
-	return errors.Join(p.giveAllBack(tx, mac), portNames.Delete(tx, string(mac)), p.dropSettings(tx, mac))
+	return errors.Join(p.giveAllBack(tx, mac), portNames.Delete(tx, string(mac)), p.dropSettings(tx, mac), p.dropSupply(tx, mac))
 }
 
 // dropSettings drops those of a switch that was forgotten when none of its ports

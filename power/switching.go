@@ -25,6 +25,9 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 		return err
 	}
 	defer leave()
+	if port.fed() {
+		return p.executeFed(ctx, port)
+	}
 	sw, o, err := p.ordered(ctx, port)
 	if err != nil || o.Will == "" {
 		return err
@@ -52,7 +55,7 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 // it was cut would stay so.
 func (p *Ports) ordered(ctx context.Context, port Port) (sw target, o order, err error) {
 	sw, err = state.Lasting(ctx, p.Store, func(r state.Reader) (sw target, err error) {
-		if o, err = orders.Get(r, port.key()); err == nil && !port.own() {
+		if o, err = orders.Get(r, port.key()); err == nil && port.ofSwitch() {
 			sw, err = p.target(r, port.Switch)
 		}
 		if errors.Is(err, state.ErrNotFound) {
@@ -98,7 +101,7 @@ func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, fai
 	if err == nil && failure == nil && did.Will == turnOff {
 		p.Devices.PoweredOff(did.Device)
 	}
-	if _, silent := errors.AsType[silence](failure); !port.own() && (silent || failure == nil) {
+	if _, silent := errors.AsType[silence](failure); port.ofSwitch() && (silent || failure == nil) {
 		p.contacts.note(port.Switch, failure)
 	}
 	return err
@@ -150,7 +153,7 @@ func (p *Ports) writeOn(tx state.Tx, sw target, port Port, o, did order) error {
 		o.Cut = time.Time{}
 		return orders.Put(tx, port.key(), o)
 	}
-	if err := errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch)); err != nil || did.Will == cycle {
+	if err := errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch), p.dropSupply(tx, port.Switch)); err != nil || did.Will == cycle {
 		return err
 	}
 	return p.record(tx, sw, port, o, "on", "has its power back")

@@ -12,11 +12,15 @@ import (
 // store's last commits left it: for what is shown. What decides reads the store.
 type Wiring struct {
 	ports map[ethernet.MAC]Port
+	fed   map[ethernet.MAC]*Supply
 	open  map[Port]order
 }
 
 // Port is the one that a device is connected to, the zero Port if none is known.
 func (w Wiring) Port(mac ethernet.MAC) Port { return w.ports[mac] }
+
+// Supply is what administrators told of the power of a node, nil if nothing.
+func (w Wiring) Supply(mac ethernet.MAC) *Supply { return w.fed[mac] }
 
 // Off is that of Ports.
 func (w Wiring) Off(mac ethernet.MAC) (why Off, off bool) {
@@ -34,6 +38,9 @@ func (w Wiring) Quiet() bool { return len(w.open) == 0 }
 func (w Wiring) Ordered(mac ethernet.MAC) bool { return w.order(mac).Will != "" }
 
 func (w Wiring) order(mac ethernet.MAC) order {
+	if o, is := w.open[fed(mac)]; is {
+		return o
+	}
 	port := w.ports[mac]
 	if port.IsZero() {
 		port = own(mac)
@@ -44,15 +51,17 @@ func (w Wiring) order(mac ethernet.MAC) order {
 // wiring keeps a Wiring as the store changes.
 type wiring struct {
 	Wiring
-	on     map[ethernet.MAC]map[ethernet.MAC]int // the rows of cables
-	cables *state.Mirror[map[ethernet.MAC]int]
-	orders *state.Mirror[order]
+	on       map[ethernet.MAC]map[ethernet.MAC]int // the rows of cables
+	cables   *state.Mirror[map[ethernet.MAC]int]
+	orders   *state.Mirror[order]
+	supplies *state.Mirror[Supply]
 }
 
 func newWiring(s state.Store) *wiring {
 	w := &wiring{}
 	w.cables = state.NewMirror(s, cables, w.plugged)
 	w.orders = state.NewMirror(s, orders, w.ordered)
+	w.supplies = state.NewMirror(s, supplies, w.supplied)
 	return w
 }
 
@@ -78,6 +87,19 @@ func (w *wiring) plugged(all bool, changes []state.Change[map[ethernet.MAC]int])
 	}
 }
 
+func (w *wiring) supplied(all bool, changes []state.Change[Supply]) {
+	if all {
+		w.fed = map[ethernet.MAC]*Supply{}
+	}
+	for _, c := range changes {
+		if c.Row == nil {
+			delete(w.fed, ethernet.MAC(c.Key))
+		} else {
+			w.fed[ethernet.MAC(c.Key)] = c.Row
+		}
+	}
+}
+
 func (w *wiring) ordered(all bool, changes []state.Change[order]) {
 	if all {
 		w.open = map[Port]order{}
@@ -94,9 +116,11 @@ func (w *wiring) ordered(all bool, changes []state.Change[order]) {
 // Wiring calls f, which must be quick, with the wiring as the last commit left it: it
 // belongs to the ports, and changes after f.
 func (p *Ports) Wiring(ctx context.Context, f func(Wiring)) error {
-	var inner error
+	var inner, innermost error
 	err := p.wiring.cables.Read(ctx, func() {
-		inner = p.wiring.orders.Read(ctx, func() { f(p.wiring.Wiring) })
+		inner = p.wiring.orders.Read(ctx, func() {
+			innermost = p.wiring.supplies.Read(ctx, func() { f(p.wiring.Wiring) })
+		})
 	})
-	return cmp.Or(err, inner)
+	return cmp.Or(err, inner, innermost)
 }

@@ -111,6 +111,11 @@ func mustSupply(t *testing.T, s string) Supply {
 	return all
 }
 
+func feed(t *testing.T, s string) Feed {
+	t.Helper()
+	return Feed{Supply: mustSupply(t, s), Node: "n"}
+}
+
 func TestParseSupply(t *testing.T) {
 	for _, good := range []string{"rack1:7", "bmc@10.9.1.7", "plugs@10.9.2.4:0", "rack1:7+rack1:8", "bmc@[fd00::1]", "bmc@[fd00::1]:623", "usb:1-1.4:2", "a@bmc-3.lab.example"} {
 		if s, err := ParseSupply(good); err != nil || s.String() != good {
@@ -129,13 +134,13 @@ func TestDeviceIsReadBack(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := rig(t, r)
-				s := mustSupply(t, "rack1:7")
+				s := feed(t, "rack1:7")
 				for _, on := range []bool{false, true} {
 					begun := time.Now()
-					if err := d.Switch(t.Context(), s, "n", on); err != nil {
+					if err := d.Switch(t.Context(), s, on); err != nil {
 						t.Fatal(err)
 					}
-					if is, err := d.Status(t.Context(), s, "n"); err != nil || is != stateOf(on) || time.Since(begun) < r.shows {
+					if is, err := d.Status(t.Context(), s); err != nil || is != stateOf(on) || time.Since(begun) < r.shows {
 						t.Errorf("after %v it is %s, %v, want %s", time.Since(begun), is, err, stateOf(on))
 					}
 				}
@@ -147,7 +152,7 @@ func TestDeviceIsReadBack(t *testing.T) {
 func TestDeviceThatLies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := rig(t, &rack{lies: true})
-		err := d.Switch(t.Context(), mustSupply(t, "rack1:7"), "n", false)
+		err := d.Switch(t.Context(), feed(t, "rack1:7"), false)
 		if want := "rack1:7 was told to be off, and says 20s later that it is on"; err == nil || fault.Reason(err) != want {
 			t.Errorf("%v, want %s", err, want)
 		}
@@ -162,7 +167,7 @@ func TestSilentDeviceIsAskedThreeTimes(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 20 { // who waits for the same device is told at once
 			all.Go(func() {
-				err := d.Switch(t.Context(), mustSupply(t, fmt.Sprint("rack1:", i)), "n", true)
+				err := d.Switch(t.Context(), feed(t, fmt.Sprint("rack1:", i)), true)
 				if want := "rack1 did not answer within 10s"; err == nil || fault.Reason(err) != want {
 					t.Errorf("%v, want %s", err, want)
 				}
@@ -179,7 +184,7 @@ func TestRefusalIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rack{refuse: "7"}
 		d := rig(t, r)
-		if err := d.Switch(t.Context(), mustSupply(t, "rack1:7"), "n", true); err == nil || fault.Reason(err) != "it refuses 7" || len(r.asked) != 1 {
+		if err := d.Switch(t.Context(), feed(t, "rack1:7"), true); err == nil || fault.Reason(err) != "it refuses 7" || len(r.asked) != 1 {
 			t.Errorf("%v, asked %q", err, r.asked)
 		}
 	})
@@ -189,7 +194,7 @@ func TestOffGivesBackWhatWasCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good, bad := &rack{}, &rack{lies: true}
 		d := rig(t, good, bad)
-		if err := d.Switch(t.Context(), mustSupply(t, "rack1:1+rack2:2"), "n", false); err == nil {
+		if err := d.Switch(t.Context(), feed(t, "rack1:1+rack2:2"), false); err == nil {
 			t.Fatal("it lies, and nobody says so")
 		}
 		if got := strings.Join(good.asked, ","); !strings.Contains(got, "off 1") || good.is["1"] != On {
@@ -202,14 +207,14 @@ func TestCycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		itself, pieces := &rack{cycles: true}, &rack{}
 		d := rig(t, itself, pieces)
-		if err := d.Cycle(t.Context(), mustSupply(t, "rack1:1"), "n", 5*time.Second); err != nil {
+		if err := d.Cycle(t.Context(), feed(t, "rack1:1"), 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Join(itself.asked, ","); got != "status 1,cycle 1,status 1" {
 			t.Errorf("asked %s", got)
 		}
 		begun := time.Now()
-		if err := d.Cycle(t.Context(), mustSupply(t, "rack1:2+rack2:2"), "n", 5*time.Second); err != nil || time.Since(begun) < 5*time.Second {
+		if err := d.Cycle(t.Context(), feed(t, "rack1:2+rack2:2"), 5*time.Second); err != nil || time.Since(begun) < 5*time.Second {
 			t.Fatalf("%v after %v", err, time.Since(begun))
 		}
 		if got := strings.Join(pieces.asked, ","); !strings.Contains(got, "off 2") || pieces.is["2"] != On || itself.is["2"] != On {
@@ -225,7 +230,7 @@ func TestCycleThatIsCutShortEndsWithPower(t *testing.T) {
 			d := rig(t, r)
 			ctx, cancel := context.WithTimeout(t.Context(), at)
 			defer cancel()
-			err := d.Cycle(ctx, mustSupply(t, "rack1:1"), "n", 5*time.Second)
+			err := d.Cycle(ctx, feed(t, "rack1:1"), 5*time.Second)
 			if s, set := r.is["1"]; set && s != On {
 				t.Errorf("cut short after %v (%v) it is %s", at, err, s)
 			}
@@ -237,11 +242,11 @@ func TestMuteDeviceIsBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rack{mute: true}
 		d := rig(t, r)
-		s := mustSupply(t, "rack1:1")
-		if err := d.Switch(t.Context(), s, "n", false); err != nil {
+		s := feed(t, "rack1:1")
+		if err := d.Switch(t.Context(), s, false); err != nil {
 			t.Fatal(err)
 		}
-		if is, err := d.Status(t.Context(), s, "n"); is != Unknown || err != nil {
+		if is, err := d.Status(t.Context(), s); is != Unknown || err != nil {
 			t.Errorf("it is %s, %v", is, err)
 		}
 	})
@@ -257,9 +262,9 @@ func TestSwitchingOnIsStaggered(t *testing.T) {
 		switchAll := func(on bool) {
 			var all sync.WaitGroup
 			for i := range 200 {
-				s := mustSupply(t, fmt.Sprintf("rack%d:%d", i%10+1, i))
+				s := feed(t, fmt.Sprintf("rack%d:%d", i%10+1, i))
 				all.Go(func() {
-					if err := d.Switch(t.Context(), s, "n", on); i != 99 && err != nil {
+					if err := d.Switch(t.Context(), s, on); i != 99 && err != nil {
 						t.Error(err)
 					}
 				})
@@ -294,9 +299,9 @@ func TestServersOwnIsNeverSwitchedOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rack{}
 		d := rig(t, r)
-		s := mustSupply(t, "rack1:1+rack1:99")
+		s := feed(t, "rack1:1+rack1:99")
 		for what, err := range map[string]error{
-			"check": d.Check(s), "off": d.Switch(t.Context(), s, "n", false), "cycle": d.Cycle(t.Context(), s, "n", time.Second),
+			"check": d.Check(s.Supply), "off": d.Switch(t.Context(), s, false), "cycle": d.Cycle(t.Context(), s, time.Second),
 		} {
 			if err == nil || fault.Reason(err) != "rack1:99 feeds the server itself" {
 				t.Errorf("%s: %v", what, err)
@@ -308,13 +313,39 @@ func TestServersOwnIsNeverSwitchedOff(t *testing.T) {
 	})
 }
 
+// Whoever needs a node while it waits for its turn at a slow device, or while that is
+// switching it off, has it with power in the end.
+func TestNobodyLosesPowerWhoNeedsIt(t *testing.T) {
+	for at := time.Duration(0); at < 40*time.Second; at += 700 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			r := &rack{slow: 3 * time.Second, shows: 10 * time.Second}
+			d := rig(t, r)
+			needed := time.Now().Add(at)
+			overtaken := errors.New("somebody needs it")
+			f := feed(t, "rack1:1+rack1:2")
+			f.Still = func(context.Context) error {
+				if time.Now().Before(needed) {
+					return nil
+				}
+				return overtaken
+			}
+			err := d.Switch(t.Context(), f, false)
+			off := r.is["1"] == Off && r.is["2"] == Off
+			on := r.is["1"] != Off && r.is["2"] != Off
+			if errors.Is(err, overtaken) && !on || err == nil && !off || err != nil && !errors.Is(err, overtaken) {
+				t.Errorf("needed after %v: %v, left %v", at, err, r.is)
+			}
+		})
+	}
+}
+
 func TestDriversChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rack{slow: 5 * time.Second}
 		d := rig(t, r)
-		s := mustSupply(t, "rack1:1")
+		s := feed(t, "rack1:1")
 		done := make(chan error)
-		go func() { _, err := d.Status(t.Context(), s, "n"); done <- err }()
+		go func() { _, err := d.Status(t.Context(), s); done <- err }()
 		synctest.Wait()
 		if err := d.Set(nil, nil); err != nil || r.closed.Load() {
 			t.Errorf("closed while it is asked: %v, %v", r.closed.Load(), err)
@@ -322,7 +353,7 @@ func TestDriversChange(t *testing.T) {
 		if err := <-done; err != nil || !r.closed.Load() {
 			t.Errorf("closed: %v, %v", r.closed.Load(), err)
 		}
-		_, err := d.Status(t.Context(), s, "n")
+		_, err := d.Status(t.Context(), s)
 		if fault.Reason(err) != "no power driver rack1 in the server's file" || errors.Is(err, ErrNotSupported) {
 			t.Error(err)
 		}

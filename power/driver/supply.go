@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"walt/fault"
@@ -20,12 +21,21 @@ const (
 	restoreLimit = time.Minute
 )
 
+// Feed is the supply of one node.
+type Feed struct {
+	Supply
+	Node string // its name
+	// Still is asked right before an outlet is switched off: an error keeps it from that, as
+	// somebody needs the node by now. Nil: nobody can.
+	Still func(context.Context) error
+}
+
 // Status is the state of a node with this supply: On if an outlet is, Off if all are.
-func (d *Drivers) Status(ctx context.Context, s Supply, node string) (State, error) {
+func (d *Drivers) Status(ctx context.Context, f Feed) (State, error) {
 	found := map[State]int{}
 	var mu sync.Mutex
-	err := each(s, func(o Outlet) error {
-		state, err := d.status(ctx, o, node)
+	err := each(f.Supply, func(o Outlet) error {
+		state, err := d.status(ctx, o, f.Node)
 		mu.Lock()
 		defer mu.Unlock()
 		found[state]++
@@ -34,7 +44,7 @@ func (d *Drivers) Status(ctx context.Context, s Supply, node string) (State, err
 	switch {
 	case found[On] > 0:
 		return On, err
-	case len(s) > 0 && found[Off] == len(s):
+	case len(f.Supply) > 0 && found[Off] == len(f.Supply):
 		return Off, err
 	}
 	return Unknown, err
@@ -58,89 +68,114 @@ func (d *Drivers) status(ctx context.Context, o Outlet, node string) (state Stat
 // Switch gives a supply its power or takes it, all outlets at the same time, and returns
 // when their states show it. When not all could be switched off, those that were have
 // their power back when it returns, or the fault says that they do not.
-func (d *Drivers) Switch(ctx context.Context, s Supply, node string, on bool) error {
+func (d *Drivers) Switch(ctx context.Context, f Feed, on bool) error {
 	if on {
-		return d.on(ctx, s, node)
+		return d.on(ctx, f)
 	}
-	if err := d.off(ctx, s, node); err != nil {
-		return errors.Join(d.restore(ctx, s, node), err)
+	cut, err := d.off(ctx, f)
+	if cut && err != nil {
+		err = errors.Join(d.restore(ctx, f), err)
 	}
-	return nil
+	return err
 }
 
 // Cycle takes the power of a supply away for about that time. Once it has begun, the end of
 // ctx cuts it short: the power is given back before Cycle returns, or the fault says that it is not.
-func (d *Drivers) Cycle(ctx context.Context, s Supply, node string, off time.Duration) error {
-	if len(s) == 1 {
-		done, err := d.byItself(ctx, s[0], node, off)
+func (d *Drivers) Cycle(ctx context.Context, f Feed, off time.Duration) error {
+	if len(f.Supply) == 1 {
+		done, err := d.byItself(ctx, f, off)
 		if done || err != nil {
 			return err
 		}
 	}
-	cut := d.off(ctx, s, node)
-	if cut == nil {
-		cut = pause.For(ctx, off)
+	cut, err := d.off(ctx, f)
+	if err == nil {
+		err = pause.For(ctx, off)
 	}
-	if cut != nil {
-		return errors.Join(d.restore(ctx, s, node), cut)
+	if err == nil {
+		err = d.on(ctx, f)
 	}
-	if err := d.on(ctx, s, node); err != nil {
-		return errors.Join(d.restore(ctx, s, node), err)
+	if cut && err != nil {
+		err = errors.Join(d.restore(ctx, f), err)
 	}
-	return nil
+	return err
 }
 
 // byItself has the device of an outlet that is on do the whole cycle, if it can.
-func (d *Drivers) byItself(ctx context.Context, o Outlet, node string, off time.Duration) (done bool, err error) {
+func (d *Drivers) byItself(ctx context.Context, f Feed, off time.Duration) (done bool, err error) {
+	o := f.Supply[0]
 	if d.isOwn(o) {
 		return false, ownFault(o)
 	}
-	if state, err := d.status(ctx, o, node); err != nil || state != On {
+	if state, err := d.status(ctx, o, f.Node); err != nil || state != On {
 		return false, err
 	}
-	err = d.ask(ctx, o, node, func(ctx context.Context, m Means, t Target) error {
+	cut := false
+	err = d.ask(ctx, o, f.Node, func(ctx context.Context, m Means, t Target) error {
 		c, can := m.(Cycler)
 		if !can {
 			return ErrNotSupported
 		}
+		if err := f.still(ctx); err != nil {
+			return err
+		}
+		cut = true
 		return c.Cycle(ctx, t, off)
 	})
 	if errors.Is(err, ErrNotSupported) {
 		return false, nil
 	}
-	if err != nil {
-		return true, errors.Join(d.restore(ctx, Supply{o}, node), err)
+	if err == nil {
+		err = d.shows(ctx, o, f.Node, true)
 	}
-	return true, d.shows(ctx, o, node, true)
+	if cut && err != nil {
+		err = errors.Join(d.restore(ctx, f), err)
+	}
+	return true, err
 }
 
-func (d *Drivers) on(ctx context.Context, s Supply, node string) error {
-	return each(s, func(o Outlet) error { return d.turn(ctx, o, node, true) })
+func (d *Drivers) on(ctx context.Context, f Feed) error {
+	return each(f.Supply, func(o Outlet) error { return d.turn(ctx, o, f, true, nil) })
 }
 
-func (d *Drivers) off(ctx context.Context, s Supply, node string) error {
-	for _, o := range s {
+// off reports whether an outlet may have been switched off, also if all could not be.
+func (d *Drivers) off(ctx context.Context, f Feed) (may bool, err error) {
+	for _, o := range f.Supply {
 		if d.isOwn(o) {
-			return ownFault(o)
+			return false, ownFault(o)
 		}
 	}
-	return each(s, func(o Outlet) error { return d.turn(ctx, o, node, false) })
+	var cut atomic.Bool
+	err = each(f.Supply, func(o Outlet) error { return d.turn(ctx, o, f, false, &cut) })
+	return cut.Load(), err
 }
 
 // restore is on, whatever became of ctx.
-func (d *Drivers) restore(ctx context.Context, s Supply, node string) error {
+func (d *Drivers) restore(ctx context.Context, f Feed) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreLimit)
 	defer cancel()
-	if err := d.on(limited, s, node); err != nil {
-		return fault.Failedf("%s may be left without power: %s", s, fault.Reason(err)).
+	if err := d.on(limited, f); err != nil {
+		return fault.Failedf("%s may be left without power: %s", f.Supply, fault.Reason(err)).
 			WithHint("see whether it is on; the server goes on trying")
 	}
 	return nil
 }
 
-// turn switches one outlet, unless it shows that it is so, and waits until it does.
-func (d *Drivers) turn(ctx context.Context, o Outlet, node string, on bool) error {
-	state, err := d.status(ctx, o, node)
+// still is Still as it is asked within a request: what it says is final.
+func (f Feed) still(ctx context.Context) error {
+	if f.Still == nil {
+		return nil
+	}
+	if err := f.Still(ctx); err != nil {
+		return Refusal{err}
+	}
+	return nil
+}
+
+// turn switches one outlet, unless it shows that it is so, and waits until it does. It
+// notes in cut when the device is told to switch it off.
+func (d *Drivers) turn(ctx context.Context, o Outlet, f Feed, on bool, cut *atomic.Bool) error {
+	state, err := d.status(ctx, o, f.Node)
 	if err != nil || state == stateOf(on) {
 		return err
 	}
@@ -149,14 +184,22 @@ func (d *Drivers) turn(ctx context.Context, o Outlet, node string, on bool) erro
 			return err
 		}
 	}
-	err = d.ask(ctx, o, node, func(ctx context.Context, m Means, t Target) error { return m.Switch(ctx, t, on) })
+	err = d.ask(ctx, o, f.Node, func(ctx context.Context, m Means, t Target) error {
+		if !on {
+			if err := f.still(ctx); err != nil {
+				return err
+			}
+			cut.Store(true)
+		}
+		return m.Switch(ctx, t, on)
+	})
 	if errors.Is(err, ErrNotSupported) {
 		return fault.Failedf("%s cannot be switched %s", o, stateOf(on)).WithHint("see: help show power")
 	}
 	if err != nil {
 		return err
 	}
-	return d.shows(ctx, o, node, on)
+	return d.shows(ctx, o, f.Node, on)
 }
 
 // shows waits until an outlet shows what it was told to be. One that does not tell is believed.

@@ -1,0 +1,179 @@
+// Package program has a program of the administrators' switch outlets: PROGRAM
+// on|off|cycle|status PORT, status 0 for done, 1 for failed, 2 for not supported. It is no
+// shell: nothing of its words is expanded. Its one surprising rule: the program is looked at
+// before each run, and not run when somebody other than root or the server's user could
+// have changed it.
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"walt/fault"
+	"walt/power/driver"
+)
+
+const (
+	// mostOutput is how many bytes are read of what a program writes, of each stream.
+	mostOutput = 64 << 10
+	// mostReason is how many characters of its reason users are told.
+	mostReason = 200
+	// searchPath is the PATH of programs.
+	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	// lastWords is how long children of a program may keep its output open after its end.
+	lastWords = time.Second
+)
+
+// What a program ends with.
+const (
+	failed       = 1
+	notSupported = 2
+)
+
+// Program is a driver.Means.
+type Program struct {
+	words []string // the program, and what its arguments begin with
+}
+
+// New returns the program of the path that is the first of the words.
+func New(words []string) *Program { return &Program{words} }
+
+// Check returns an error unless nobody but root and the user who runs the server could
+// have changed the program.
+func Check(path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("%q is no absolute path", path)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("cannot use the program: %w", err)
+	}
+	for _, of := range []string{real, filepath.Dir(real)} {
+		info, err := os.Stat(of)
+		if err != nil {
+			return fmt.Errorf("cannot use the program: %w", err)
+		}
+		owner := info.Sys().(*syscall.Stat_t).Uid
+		switch mode := info.Mode(); {
+		case of == real && (!mode.IsRegular() || mode&0o111 == 0):
+			return fmt.Errorf("%s is no program", of)
+		case owner != 0 && int(owner) != os.Getuid():
+			return fmt.Errorf("%s belongs to somebody else than root and the server's user; run: chown root %s", of, of)
+		case mode&0o022 != 0:
+			return fmt.Errorf("others can write %s (mode %04o); run: chmod go-w %s", of, mode.Perm(), of)
+		}
+	}
+	return nil
+}
+
+// Status implements driver.Means: the first word that the program writes.
+func (p *Program) Status(ctx context.Context, t driver.Target) (driver.State, error) {
+	out, err := p.run(ctx, "status", t)
+	if err != nil {
+		return driver.Unknown, err
+	}
+	word, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	switch s := driver.State(strings.ToLower(strings.TrimSpace(word))); s {
+	case driver.On, driver.Off, driver.Unknown:
+		return s, nil
+	}
+	return driver.Unknown, fault.Failedf("%s status %s writes %q, neither on nor off nor unknown", p.words[0], t.Port, clean(word)).
+		WithHint("correct the program")
+}
+
+// Switch implements driver.Means.
+func (p *Program) Switch(ctx context.Context, t driver.Target, on bool) error {
+	verb := "off"
+	if on {
+		verb = "on"
+	}
+	_, err := p.run(ctx, verb, t)
+	return err
+}
+
+// Cycle implements driver.Cycler: for how long is the program's to know.
+func (p *Program) Cycle(ctx context.Context, t driver.Target, _ time.Duration) error {
+	_, err := p.run(ctx, "cycle", t)
+	return err
+}
+
+// Close implements driver.Means.
+func (p *Program) Close() error { return nil }
+
+// run runs the program, and returns what it wrote. Whatever it started is killed when ctx ends.
+func (p *Program) run(ctx context.Context, verb string, t driver.Target) (string, error) {
+	if err := Check(p.words[0]); err != nil {
+		return "", driver.Refusal{Err: fault.Failedf("%v", err)}
+	}
+	cmd := exec.CommandContext(ctx, p.words[0], append(p.words[1:len(p.words):len(p.words)], verb, t.Port)...)
+	cmd.Env = []string{"PATH=" + searchPath, "WALT_NODE=" + t.Node}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel, cmd.WaitDelay = kill, lastWords
+	var out, told bounded
+	cmd.Stdout, cmd.Stderr = &out, &told
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) { // it ended well, and something that it started goes on
+		kill()
+		err = nil
+	}
+	if err == nil {
+		return string(out.kept), nil
+	}
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	exit, ended := errors.AsType[*exec.ExitError](err)
+	switch {
+	case !ended:
+		return "", driver.Refusal{Err: fault.Failedf("cannot run %s: %v", p.words[0], err).WithHint("correct the program, or its path in the server's file")}
+	case exit.ExitCode() == notSupported:
+		return "", driver.ErrNotSupported
+	case exit.ExitCode() == failed:
+		return "", fault.Failedf("%s %s %s failed: %s", p.words[0], verb, t.Port, reason(string(told.kept)))
+	}
+	return "", fault.Failedf("%s %s %s ended with %v: %s", p.words[0], verb, t.Port, exit, reason(string(told.kept))).WithHint("it should end with 0, 1 or 2 (see: help show power)")
+}
+
+// reason is the last line of what a program wrote.
+func reason(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if last := clean(lines[len(lines)-1]); last != "" {
+		return last
+	}
+	return "it gives no reason"
+}
+
+// clean is text for people and their terminals.
+func clean(text string) string {
+	var b strings.Builder
+	n := 0
+	for _, c := range strings.TrimSpace(strings.ToValidUTF8(text, "?")) {
+		if !unicode.IsPrint(c) {
+			c = ' '
+		}
+		if n++; n > mostReason {
+			b.WriteString("...")
+			break
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// bounded keeps the first mostOutput bytes that are written to it.
+type bounded struct{ kept []byte }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	b.kept = append(b.kept, p[:min(len(p), mostOutput-len(b.kept))]...)
+	return len(p), nil
+}

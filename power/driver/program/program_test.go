@@ -1,0 +1,132 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"walt/fault"
+	"walt/power/driver"
+)
+
+// script makes a program of shell commands.
+func script(t *testing.T, body string) (p *Program, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	path := filepath.Join(dir, "switch")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\ncd "+dir+"\n"+body), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return New([]string{path, "--rack", "a b"}), dir
+}
+
+var target = driver.Target{Port: "1-1.4:2", Node: "rpi-3"}
+
+func TestProgramIsRunAsItIsWritten(t *testing.T) {
+	t.Setenv("SECRET", "of the server")
+	p, dir := script(t, `for a in "$@"; do echo "$a"; done > args; env > env; pwd >> env; cat >> env; echo done; echo noise >&2`)
+	if err := p.Switch(t.Context(), target, true); err != nil {
+		t.Fatal(err)
+	}
+	args, _ := os.ReadFile(filepath.Join(dir, "args"))
+	if want := "--rack\na b\non\n1-1.4:2\n"; string(args) != want {
+		t.Errorf("arguments %q, want %q", args, want)
+	}
+	env, _ := os.ReadFile(filepath.Join(dir, "env"))
+	if got := string(env); !strings.Contains(got, "WALT_NODE=rpi-3\n") || !strings.Contains(got, "PATH=/usr/local/sbin:") || strings.Contains(got, "SECRET") {
+		t.Errorf("environment %q", got)
+	}
+}
+
+func TestProgramsStatus(t *testing.T) {
+	for body, want := range map[string]driver.State{"echo on": "on", "echo ' OFF '; echo more": "off", "echo unknown": "unknown"} {
+		p, _ := script(t, body)
+		if is, err := p.Status(t.Context(), target); err != nil || is != want {
+			t.Errorf("%s: %s, %v, want %s", body, is, err, want)
+		}
+	}
+}
+
+func TestProgramThatFails(t *testing.T) {
+	for body, want := range map[string]string{
+		`echo first >&2; printf 'no \033[31mhub\a\n' >&2; exit 1`: "failed: no  [31mhub",
+		`exit 1`:               "failed: it gives no reason",
+		`echo odd >&2; exit 3`: "ended with exit status 3: odd",
+		`kill -9 $$`:           "ended with signal: killed: it gives no reason",
+		`yes x | head -c 300000 >&2; yes long | head -c 9000 | tr '\n' y >&2; exit 1`: "failed: x",
+	} {
+		p, _ := script(t, body)
+		err := p.Switch(t.Context(), target, false)
+		if err == nil || !strings.Contains(fault.Reason(err), want) {
+			t.Errorf("%s: %v, want %s", body, err, want)
+		}
+	}
+	p, _ := script(t, "echo perhaps")
+	if _, err := p.Status(t.Context(), target); err == nil || !strings.Contains(fault.Reason(err), `writes "perhaps", neither`) {
+		t.Error(err)
+	}
+	p, _ = script(t, "exit 2")
+	if err := p.Cycle(t.Context(), target, time.Second); !errors.Is(err, driver.ErrNotSupported) {
+		t.Error(err)
+	}
+}
+
+func TestProgramThatHangsIsKilledWithAllThatItStarted(t *testing.T) {
+	p, dir := script(t, "sleep 1000 & echo $! > child; mv child children; wait")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- p.Switch(ctx, target, true) }()
+	var child []byte
+	for child == nil {
+		child, _ = os.ReadFile(filepath.Join(dir, "children"))
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	pid := 0
+	for _, c := range strings.TrimSpace(string(child)) {
+		pid = 10*pid + int(c-'0')
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(child)) + "/stat")
+		if err != nil && syscall.Kill(pid, 0) != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d lives on: %s", pid, stat)
+		}
+	}
+}
+
+func TestProgramThatOthersCouldChange(t *testing.T) {
+	p, dir := script(t, "touch ran")
+	path := p.words[0]
+	for what, change := range map[string]func(){
+		"others can write " + path: func() { os.Chmod(path, 0o722) },
+		"others can write " + dir:  func() { os.Chmod(path, 0o700); os.Chmod(dir, 0o770) },
+		"is no program":            func() { os.Chmod(dir, 0o700); os.Chmod(path, 0o600) },
+	} {
+		os.Chmod(dir, 0o700)
+		os.Chmod(path, 0o700)
+		change()
+		err := p.Switch(t.Context(), target, true)
+		if _, refused := errors.AsType[driver.Refusal](err); !refused || !strings.Contains(fault.Reason(err), what) {
+			t.Errorf("%v, want %s", err, what)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ran")); err == nil {
+		t.Error("it ran")
+	}
+	for _, bad := range []string{"relative", "/no/such/program", "/etc"} {
+		if Check(bad) == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}

@@ -1,0 +1,392 @@
+package power
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"walt/ethernet"
+	"walt/fault"
+	"walt/power/driver"
+	"walt/state"
+)
+
+// Supply is what administrators told of what gives a node its power. The zero Supply is the
+// port that the node is connected to.
+type Supply struct {
+	Outlets driver.Supply `json:"outlets,omitempty"` // that feed it, whatever it is connected to
+	None    bool          `json:"none,omitempty"`    // nothing does that the server may switch
+	// Off is how long outlets are off for a moment, in nanoseconds; 0 is 5 s.
+	Off time.Duration `json:"off,omitempty"`
+}
+
+// defaultOff is long enough for what a power supply has stored.
+const defaultOff = 5 * time.Second
+
+var (
+	supplies = state.NewTable[Supply]("supply") // by the MAC of the node
+	// feeds is the same by the outlet: whoever relies on what shares one reads its row,
+	// which whoever has it feed another node writes.
+	feeds = state.NewTable[[]ethernet.MAC]("feed")
+)
+
+// fed is what a node with outlets of drivers has in the place of a port.
+func fed(node ethernet.MAC) Port { return Port{Switch: node, Number: -1} }
+
+// fed reports whether it is that of such a node.
+func (p Port) fed() bool { return p.Number < 0 }
+
+// ofSwitch reports whether it is a port indeed.
+func (p Port) ofSwitch() bool { return p.Number > 0 }
+
+// String is as in the setting power.
+func (s Supply) String() string {
+	switch {
+	case s.None:
+		return "none"
+	case len(s.Outlets) == 0:
+		return "poe"
+	}
+	return s.Outlets.String()
+}
+
+// ParseSupply parses what String writes.
+func ParseSupply(text string) (s Supply, err error) {
+	switch text {
+	case "poe":
+	case "none":
+		s.None = true
+	default:
+		s.Outlets, err = driver.ParseSupply(text)
+	}
+	return s, err
+}
+
+// OffTime is for how long the outlets are off for a moment.
+func (s Supply) OffTime() time.Duration { return cmp.Or(s.Off, defaultOff) }
+
+// SupplyOf returns what gives a node its power, as administrators told.
+func (p *Ports) SupplyOf(r state.Reader, node ethernet.MAC) (Supply, error) {
+	l, err := linkOf(r, node)
+	if err != nil || !l.Told {
+		return Supply{}, err
+	}
+	s, _, err := supplies.Find(r, string(node))
+	return s, err
+}
+
+// putSupply writes what administrators told of the power of a node.
+func putSupply(tx state.Tx, node ethernet.MAC, s Supply) error {
+	l, err := linkOf(tx, node)
+	if err != nil {
+		return err
+	}
+	was := l.Told
+	if l.Told = s.String() != "poe"; l.Told {
+		err = supplies.Put(tx, string(node), s)
+	} else if was {
+		err = errors.Join(supplies.Delete(tx, string(node)), cycled.Delete(tx, string(node)))
+	}
+	if err != nil || l.Told == was {
+		return err
+	}
+	return putLink(tx, node, l)
+}
+
+// sharing returns the other nodes that the outlets feed.
+func sharing(r state.Reader, node ethernet.MAC, outlets driver.Supply) (others []ethernet.MAC, err error) {
+	for _, o := range outlets {
+		all, _, err := feeds.Find(r, o.String())
+		if err != nil {
+			return nil, err
+		}
+		for _, mac := range all {
+			if mac != node && !slices.Contains(others, mac) {
+				others = append(others, mac)
+			}
+		}
+	}
+	return others, nil
+}
+
+// controlFed is control of a node of whose power administrators told. An outlet that feeds
+// several nodes is never switched for one of them.
+func controlFed(r state.Reader, node ethernet.MAC) (Port, error) {
+	s, _, err := supplies.Find(r, string(node))
+	if err != nil || len(s.Outlets) == 0 {
+		return Port{}, err
+	}
+	if others, err := sharing(r, node, s.Outlets); err != nil || len(others) > 0 {
+		return Port{}, err
+	}
+	return fed(node), nil
+}
+
+// Unshared is a fault when an outlet of a node feeds others, too: switching it would
+// take their power.
+func (p *Ports) Unshared(r state.Reader, node ethernet.MAC) error {
+	s, err := p.SupplyOf(r, node)
+	if err != nil || len(s.Outlets) == 0 {
+		return err
+	}
+	others, err := sharing(r, node, s.Outlets)
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	var names []string
+	for _, mac := range others {
+		name, err := p.name(r, mac)
+		if err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	name, err := p.name(r, node)
+	if err != nil {
+		return err
+	}
+	return fault.Failedf("what feeds %s (%s) feeds %s, too; nothing changed", name, s.Outlets, strings.Join(names, ", ")).
+		WithHint("it is never switched for one of them alone (see: help show power)")
+}
+
+// SetSupply writes within tx what gives a node its power. While something is ordered of the
+// outlets that it has, they stay: nobody would give them their power back.
+func (p *Ports) SetSupply(tx state.Tx, node ethernet.MAC, s Supply) error {
+	was, err := p.SupplyOf(tx, node)
+	if err != nil {
+		return err
+	}
+	if s.Off != 0 && len(s.Outlets) == 0 {
+		return fault.Failedf("power.off is for nodes that outlets of drivers feed; nothing changed").WithHint("see: help show power")
+	}
+	if !slices.Equal(was.Outlets, s.Outlets) || was.None != s.None {
+		if err := p.feed(tx, node, was, s); err != nil {
+			return err
+		}
+	}
+	return putSupply(tx, node, s)
+}
+
+// feed is SetSupply of what is something else than it was.
+func (p *Ports) feed(tx state.Tx, node ethernet.MAC, was, is Supply) error {
+	if err := p.Drivers.Check(is.Outlets); err != nil {
+		return err
+	}
+	if err := p.mayLeave(tx, node, was); err != nil {
+		return err
+	}
+	l, err := linkOf(tx, node)
+	if err == nil && !l.IsZero() {
+		err = p.giveBack(tx, l.Port)
+	}
+	if err != nil {
+		return err
+	}
+	if err := p.unfeed(tx, node, was); err != nil {
+		return err
+	}
+	for _, o := range is.Outlets {
+		others, _, err := feeds.Find(tx, o.String())
+		if err != nil {
+			return err
+		}
+		for _, other := range others { // that nobody may switch any more
+			if err := p.share(tx, other); err != nil {
+				return err
+			}
+		}
+		if err := feeds.Put(tx, o.String(), append(others, node)); err != nil {
+			return err
+		}
+	}
+	return lastUse.Put(tx, string(node), p.Now().UTC())
+}
+
+// mayLeave is a fault while something is ordered of the outlets of a node. When one of
+// them is of no driver any more, nobody can carry that out, and it is dropped.
+func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was Supply) error {
+	o, found, err := orders.Find(tx, fed(node).key())
+	if err != nil || !found {
+		return err
+	}
+	name, err := p.name(tx, node)
+	if err != nil {
+		return err
+	}
+	if gone := p.Drivers.Check(was.Outlets); gone != nil {
+		return errors.Join(orders.Delete(tx, fed(node).key()),
+			p.record(tx, target{}, fed(node), o, "", "gave up: "+fault.Reason(gone)))
+	}
+	f := fault.Failedf("%s is %s at %s; nothing changed", name, o.words(), was.Outlets)
+	if o.Will == turnOff {
+		return f.WithHint("switch it on, and then tell what feeds it: node on %s", name)
+	}
+	return f.WithHint("wait until it has its power (see: power show)\nif a driver is gone for good, take it out of the server's file first")
+}
+
+// share gives a node its power back for good whose outlet feeds another one from now on.
+func (p *Ports) share(tx state.Tx, node ethernet.MAC) error {
+	o, found, err := orders.Find(tx, fed(node).key())
+	if err != nil || !found || o.Will == turnOn {
+		return err
+	}
+	o.Will, o.Since, o.Attended = turnOn, p.Now().UTC(), false
+	return orders.Put(tx, fed(node).key(), o)
+}
+
+// unfeed takes a node from the outlets that fed it. Nodes that have one for themselves
+// from then on are idle from then on.
+func (p *Ports) unfeed(tx state.Tx, node ethernet.MAC, was Supply) error {
+	for _, o := range was.Outlets {
+		all, _, err := feeds.Find(tx, o.String())
+		if err != nil {
+			return err
+		}
+		all = slices.DeleteFunc(slices.Clone(all), func(mac ethernet.MAC) bool { return mac == node })
+		if len(all) == 0 {
+			err = feeds.Delete(tx, o.String())
+		} else {
+			err = feeds.Put(tx, o.String(), all)
+		}
+		if err == nil && len(all) == 1 {
+			err = p.NoteUse(tx, all[0])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropSupply drops that of a node that was forgotten when its outlets have their power.
+func (p *Ports) dropSupply(tx state.Tx, node ethernet.MAC) error {
+	if l, err := linkOf(tx, node); err != nil || !l.Told {
+		return err
+	}
+	if _, known, err := p.Devices.Behind(tx, node); err != nil || known {
+		return err
+	}
+	if _, open, err := orders.Find(tx, fed(node).key()); err != nil || open {
+		return err
+	}
+	was, err := p.SupplyOf(tx, node)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.unfeed(tx, node, was), putSupply(tx, node, Supply{}))
+}
+
+// errOvertaken says that somebody ordered something else meanwhile.
+var errOvertaken = errors.New("something else is ordered by now")
+
+// executeFed is Execute for a node that is fed by outlets, when its turn has come. An order
+// that is overtaken while devices are asked, which may take minutes, is given up, and the newest one followed.
+func (p *Ports) executeFed(ctx context.Context, port Port) error {
+	for {
+		_, o, err := p.ordered(ctx, port)
+		if err != nil || o.Will == "" {
+			return err
+		}
+		err = p.switchFed(ctx, port, o)
+		switch {
+		case errors.Is(err, errOvertaken):
+			continue
+		case err != nil && ctx.Err() != nil:
+			return err
+		}
+		return errors.Join(err, p.finish(ctx, target{}, port, o, err))
+	}
+}
+
+// switchFed has the outlets of a node switched as is ordered.
+func (p *Ports) switchFed(ctx context.Context, port Port, o order) error {
+	var s Supply
+	f := driver.Feed{Still: func(ctx context.Context) error {
+		_, now, err := p.ordered(ctx, port)
+		if err == nil && !now.same(o) {
+			err = errOvertaken
+		}
+		return err
+	}}
+	err := p.Store.View(ctx, func(r state.Reader) (err error) {
+		if s, err = p.SupplyOf(r, port.Switch); err == nil {
+			f.Node, err = p.name(r, port.Switch)
+		}
+		return err
+	})
+	f.Supply = s.Outlets
+	switch {
+	case err != nil:
+		return err
+	case o.Will == cycle:
+		return p.Drivers.Cycle(ctx, f, s.OffTime())
+	}
+	return p.Drivers.Switch(ctx, f, o.Will == turnOn)
+}
+
+// cycled is when nodes that drivers feed were last switched off for a moment unasked, by
+// their MAC: the last hour of it.
+var cycled = state.NewTable[[]time.Time]("cycled")
+
+// mostCycles is how often that may be within an hour.
+const mostCycles = 6
+
+// NoteCycle notes within tx that a node is to be power cycled though nobody asked for it. It
+// reports whether it may: not more than six times an hour for one that drivers feed.
+func (p *Ports) NoteCycle(tx state.Tx, node ethernet.MAC) (may bool, err error) {
+	if s, err := p.SupplyOf(tx, node); err != nil || len(s.Outlets) == 0 {
+		return true, err
+	}
+	last, _, err := cycled.Find(tx, string(node))
+	if err != nil {
+		return false, err
+	}
+	now := p.Now().UTC()
+	last = slices.DeleteFunc(slices.Clone(last), func(at time.Time) bool { return now.Sub(at).Abs() >= time.Hour })
+	if len(last) >= mostCycles {
+		return false, nil
+	}
+	return true, cycled.Put(tx, string(node), append(last, now))
+}
+
+// SupplySettings are those of nodes that drivers may feed.
+func SupplySettings() []Setting[Supply] {
+	return []Setting[Supply]{
+		{
+			Key: "power", Allowed: "poe, none, or outlets of drivers as in rack1:7 or bmc@10.9.1.7, several with +",
+			Get: func(s *Supply) string { return s.String() },
+			Set: func(s *Supply, v string) error {
+				told, err := ParseSupply(v)
+				if len(told.Outlets) > 0 {
+					told.Off = s.Off
+				}
+				*s = told
+				return err
+			},
+		},
+		{
+			Key: "power.off", Allowed: "how long its outlets are off at a reboot, 1s to 5m",
+			Get: func(s *Supply) string {
+				if len(s.Outlets) == 0 {
+					return ""
+				}
+				return s.OffTime().String()
+			},
+			Set: func(s *Supply, v string) error {
+				d, err := time.ParseDuration(v)
+				if err != nil || d < time.Second || d > 5*time.Minute {
+					return ErrNotAllowed
+				}
+				s.Off = d
+				return nil
+			},
+		},
+	}
+}
+
+// DriverNames are those of the drivers that the server's file declares.
+func (p *Ports) DriverNames() []string { return p.Drivers.Names() }
