@@ -26,8 +26,16 @@ const (
 // Files are conversations with the SFTP servers of nodes. Several share a connection to a node,
 // whoever they are for: on the node all of them are root. The zero value is ready.
 type Files struct {
-	mu    sync.Mutex
-	lines map[string][]*line // by node
+	mu      sync.Mutex
+	lines   map[string][]*line  // by node
+	dialing map[string]*attempt // the same
+}
+
+// attempt is a connection to a node that is being made. There is one at a time: OpenSSH's server
+// refuses whom it pleases when many who are not logged in yet come at once.
+type attempt struct {
+	done chan struct{}
+	err  error // why it failed, nil also when it was given up
 }
 
 // line is a connection to a node, which ends with the last conversation on it.
@@ -43,40 +51,76 @@ type line struct {
 // Where the SSH server has none, the agent of the lab on that node is run in its place. The
 // error is ErrNoFiles when there is none of that either.
 func (f *Files) Open(ctx context.Context, node string, dial func(context.Context) (net.Conn, error), key ssh.Signer, host ssh.PublicKey, begins []byte) (io.ReadWriteCloser, error) {
-	if l := f.share(node); l != nil {
-		if c, err := f.converse(ctx, node, l, begins); err == nil || ctx.Err() != nil || errors.Is(err, ErrNoFiles) {
-			return c, err
-		} // it went down, or has room for less
+	for own := false; ; {
+		l, a, first := f.share(node, own)
+		switch {
+		case l != nil:
+			c, err := f.converse(ctx, node, l, begins)
+			if err == nil || ctx.Err() != nil || errors.Is(err, ErrNoFiles) {
+				return c, err
+			}
+			own = true // it went down, or has room for less
+		case first:
+			l, err := f.connect(ctx, node, a, dial, key, host)
+			if err != nil {
+				return nil, err
+			}
+			return f.converse(ctx, node, l, begins)
+		default:
+			select {
+			case <-a.done:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+			if a.err != nil {
+				return nil, a.err
+			}
+		}
 	}
-	conn, err := dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	client, err := login(ctx, conn, conn.RemoteAddr().String(), key, host)
-	if err != nil {
-		return nil, err
-	}
-	l := &line{client: client, users: 1}
-	f.mu.Lock()
-	if f.lines == nil {
-		f.lines = map[string][]*line{}
-	}
-	f.lines[node] = append(f.lines[node], l)
-	f.mu.Unlock()
-	return f.converse(ctx, node, l, begins)
 }
 
-// share returns a connection that has room for one more conversation, nil when there is none.
-func (f *Files) share(node string) *line {
+// share returns a connection that has room for one more conversation, or the attempt to make one,
+// which is to be waited for unless this is the first to want it. With own, none is shared.
+func (f *Files) share(node string, own bool) (l *line, a *attempt, first bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, l := range f.lines[node] {
-		if l.users < channelsEach {
+		if l.users < channelsEach && !own {
 			l.users++
-			return l
+			return l, nil, false
 		}
 	}
-	return nil
+	if a := f.dialing[node]; a != nil {
+		return nil, a, false
+	}
+	if f.dialing == nil {
+		f.lines, f.dialing = map[string][]*line{}, map[string]*attempt{}
+	}
+	a = &attempt{done: make(chan struct{})}
+	f.dialing[node] = a
+	return nil, a, true
+}
+
+// connect makes the connection of an attempt, for one conversation to begin with.
+func (f *Files) connect(ctx context.Context, node string, a *attempt, dial func(context.Context) (net.Conn, error), key ssh.Signer, host ssh.PublicKey) (*line, error) {
+	var client *ssh.Client
+	conn, err := dial(ctx)
+	if err == nil {
+		client, err = login(ctx, conn, conn.RemoteAddr().String(), key, host)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer close(a.done)
+	delete(f.dialing, node)
+	if err != nil {
+		if ctx.Err() == nil { // else it is for another one to try
+			a.err = err
+		}
+		return nil, err
+	}
+	l := &line{client: client, users: 1}
+	f.lines[node] = append(f.lines[node], l)
+	return l, nil
 }
 
 // leave ends a conversation.

@@ -18,12 +18,17 @@ import (
 // sftpNode is a node on which begins is answered by a word, by one of the ways that there are.
 type sftpNode struct {
 	logins    atomic.Int32
+	coming    atomic.Int32              // that are not logged in
+	crowded   atomic.Bool               // there were several of these at once
 	subsystem func(ch ssh.Channel) bool // false: it is refused
 }
 
 func (n *sftpNode) dial(t *testing.T) func(context.Context) (net.Conn, error) {
 	key := newSigner(t)
-	config := &ssh.ServerConfig{NoClientAuth: true}
+	config := &ssh.ServerConfig{NoClientAuth: true, NoClientAuthCallback: func(ssh.ConnMetadata) (*ssh.Permissions, error) {
+		n.coming.Add(-1) // before the client knows
+		return nil, nil
+	}}
 	config.AddHostKey(key)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -45,6 +50,9 @@ func (n *sftpNode) dial(t *testing.T) func(context.Context) (net.Conn, error) {
 }
 
 func (n *sftpNode) serve(conn net.Conn, config *ssh.ServerConfig) {
+	if n.coming.Add(1) > 1 {
+		n.crowded.Store(true)
+	}
 	_, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
 		return
@@ -128,6 +136,63 @@ func TestFilesShare(t *testing.T) {
 	}
 	if len(f.lines) != 0 {
 		t.Errorf("%d nodes are connected", len(f.lines))
+	}
+}
+
+// Many conversations that begin at once make one connection after the other, and no more than
+// they need; one that is given up meanwhile leaves the others to it.
+func TestFilesAtOnce(t *testing.T) {
+	t.Parallel()
+	const many = 100
+	var f Files
+	n := &sftpNode{subsystem: answer}
+	dial := n.dial(t)
+	gone, goes := context.WithCancel(t.Context())
+	waits := make(chan error, 1)
+	dialed := make(chan struct{})
+	go func() {
+		_, err := f.Open(gone, "rpi-3", func(ctx context.Context) (net.Conn, error) {
+			close(dialed)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, newSigner(t), nil, []byte("begin"))
+		waits <- err
+	}()
+	<-dialed
+	opened := make(chan error, many)
+	for range many {
+		go func() {
+			_, err := f.Open(t.Context(), "rpi-3", dial, newSigner(t), nil, []byte("begin"))
+			opened <- err
+		}()
+	}
+	goes()
+	if err := <-waits; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for range many {
+		if err := <-opened; err != nil {
+			t.Error(err)
+		}
+	}
+	if got, want := n.logins.Load(), int32((many+channelsEach-1)/channelsEach); got != want || n.crowded.Load() {
+		t.Errorf("%d connections, want %d; some at once: %v", got, want, n.crowded.Load())
+	}
+}
+
+// Who waits for a connection that fails is told why.
+func TestFilesOfNobody(t *testing.T) {
+	t.Parallel()
+	var f Files
+	why := errors.New("it is down")
+	for range 2 {
+		_, err := f.Open(t.Context(), "rpi-3", func(context.Context) (net.Conn, error) { return nil, why }, newSigner(t), nil, []byte("begin"))
+		if !errors.Is(err, why) {
+			t.Error(err)
+		}
+	}
+	if len(f.lines)+len(f.dialing) > 0 {
+		t.Error("something is left")
 	}
 }
 
