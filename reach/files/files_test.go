@@ -134,7 +134,7 @@ func TestPassedOn(t *testing.T) {
 	}
 	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for what, err := range map[string]error{
-		"close": f.Close(), "chmod": c.Chmod(at+"/a", 0o640), "chtimes": c.Chtimes(at+"/a", when, when),
+		"fsync": f.Sync(), "close": f.Close(), "chmod": c.Chmod(at+"/a", 0o640), "chtimes": c.Chtimes(at+"/a", when, when),
 		"mkdir": c.Mkdir(at + "/d"), "rename": c.Rename(at+"/a", at+"/d/b"), "symlink": c.Symlink("d/b", at+"/l"),
 		"posix-rename": c.PosixRename(at+"/l", at+"/m"), "hard link": c.Link(at+"/d/b", at+"/c"),
 	} {

@@ -145,10 +145,16 @@ func (f *folder) ask(r asked, fields func([]byte) []byte) error {
 	s := f.session
 	kind, extension := r.kind, r.extension
 	if kind == typeExtended && !f.has[extension] {
-		if extension != "posix-rename@openssh.com" {
+		switch extension {
+		case "posix-rename@openssh.com":
+			kind = typeRename
+		case "fsync@openssh.com": // clients do without it, when they are told before that there is none
+			kind = typeFsetstat
+			fields = func(b []byte) []byte { return binary.BigEndian.AppendUint32(appendText(b, r.about.theirs), 0) }
+		default:
 			return s.reply(r.id, codeUnsupported, f.name+" cannot do that")
 		}
-		kind, extension = typeRename, ""
+		extension = ""
 	}
 	if err := s.take(r.bytes); err != nil {
 		return err

@@ -127,7 +127,10 @@ func (s *session) aboutExtendedPaths(name string, id uint32, n int, p *parser) e
 		return s.refuse(id, err)
 	}
 	at := all[0]
-	if at.folder == "" {
+	switch {
+	case at.folder == "" && name == "statvfs@openssh.com":
+		return s.send(noSpace(id))
+	case at.folder == "":
 		return s.aboutRoot(typeExtended, id)
 	}
 	return s.pass(at.folder, asked{kind: typeExtended, extension: name, id: id}, slices.Contains(changingExtensions, name), func(b []byte) []byte {
@@ -217,7 +220,7 @@ func (s *session) aboutExtendedHandles(name string, id uint32, n int, p *parser)
 	case first.folder != second.folder:
 		return s.reply(id, codeUnsupported, "the files are in different folders")
 	}
-	return first.folder.ask(asked{kind: typeExtended, extension: name, id: id}, func(b []byte) []byte {
+	return first.folder.ask(asked{kind: typeExtended, extension: name, id: id, about: first}, func(b []byte) []byte {
 		b = append(appendText(b, first.theirs), fields[0]...)
 		if n == 2 {
 			b = appendText(b, second.theirs)

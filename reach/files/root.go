@@ -27,6 +27,17 @@ func (s *session) aboutRoot(kind uint8, id uint32) error {
 	return s.refuse(id, errBeside)
 }
 
+// noSpace is the answer to how much room there is, see PROTOCOL of OpenSSH, section 4.4: in the
+// root there is none. Programs that have a folder mounted ask.
+func noSpace(id uint32) []byte {
+	b := begin(nil, typeReply, id)
+	const readOnly, longestName = 1, 255
+	for _, n := range []uint64{4096, 4096, 0, 0, 0, 0, 0, 0, 0, readOnly, longestName} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return end(b)
+}
+
 // lister is where a client is in the list of folders.
 type lister struct {
 	after string // the last that was told

@@ -60,6 +60,12 @@ func (t treeHandlers) Filewrite(*sftp.Request) (io.WriterAt, error) { return nil
 
 func (t treeHandlers) Filecmd(*sftp.Request) error { return os.ErrPermission }
 
+// StatVFS is how much room there is: none.
+func (t treeHandlers) StatVFS(*sftp.Request) (*sftp.StatVFS, error) {
+	const readOnly = 1
+	return &sftp.StatVFS{Bsize: 4096, Frsize: 4096, Flag: readOnly, Namemax: 255}, nil
+}
+
 func (t treeHandlers) Readlink(name string) (string, error) { return t.ReadLink(inside(name)) }
 
 func (t treeHandlers) Lstat(r *sftp.Request) (sftp.ListerAt, error) {
