@@ -73,10 +73,9 @@ type server struct {
 	intake   *intake.Server
 	ssh      *sshd.Server
 	files    files.Lab
-	virtual  config.Virtual           // as it is in force
-	segment  config.Network           // the same, from the start on
-	services atomic.Pointer[[]string] // URLs of what the server itself uses
-	unread   atomic.Pointer[string]   // what is wrong with the configuration that was last read
+	virtual  config.Virtual         // as it is in force
+	segment  config.Network         // the same, from the start on
+	unread   atomic.Pointer[string] // what is wrong with the configuration that was last read
 
 	telling  sync.Mutex // of telling systemd how it is, so that the last word is how it is now
 	ready    bool       // logins are accepted; telling guards it
@@ -134,7 +133,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	})
 	s.drivers = driver.New()
 	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Drivers: s.drivers, Log: log, Now: time.Now})
-	s.consoles = console.New(console.Config{Dir: filepath.Join(c.Data, "consoles"), Refuse: s.noSerialLine, Log: log, Now: time.Now})
+	s.consoles = console.New(console.Config{Dir: filepath.Join(c.Data, "consoles"), Own: listenPort(s.listener.Addr()), Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Users: s.users, Images: s.catalog, Ports: s.ports, Key: nodeKey,
 		IP: listenIP(s.listener.Addr()), Platforms: s.library.Runs, Creates: s.creates(c.Virtual.Kind), Dial: s.dial, Own: s.owns, Lines: s.consoles, Log: log, Now: time.Now,
@@ -191,7 +190,7 @@ func (s *server) apply(c config.Config) error {
 	if err := s.library.SetDocker(c.Docker.Host); err != nil {
 		return err
 	}
-	s.services.Store(&services)
+	s.consoles.SetServices(services)
 	models, boots := map[images.Model]string{}, map[images.Model]netboot.ModelBoot{}
 	for _, m := range c.Models {
 		boots[images.Model(m.Name)] = netboot.ModelBoot{Args: m.Args, Console: m.Console}

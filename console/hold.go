@@ -18,7 +18,7 @@ func (s *Lines) hold(ctx context.Context, line *Line, t Target) {
 	line.Unplug("not connected yet")
 	for {
 		begun := s.Now()
-		w, err := t.open(ctx, s.Refuse)
+		w, err := t.open(ctx, s.refuse)
 		if err == nil {
 			if told != "" {
 				line.log.Info("the serial line is connected again", "to", t.String())

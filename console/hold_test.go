@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -149,18 +148,13 @@ func TestNotConnected(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := newDesk(t, t.TempDir())
-	d.Refuse = func(to netip.AddrPort) error {
-		if to.Port() == 5000 {
-			return errors.New("that is the registry")
-		}
-		return nil
-	}
+	d.SetServices([]string{"http://127.0.0.1:5000"})
 	for want, target := range map[string]Target{
-		"connection refused":                    target,
-		"that is the registry":                  {Addr: "127.0.0.1:5000"},
-		"there is no such device on the server": {Device: "/dev/no-such-line", Speed: 9600},
-		"it is no serial line":                  {Device: file, Speed: 9600},
-		"its name is not known":                 {Addr: "no-such-host.invalid:1"},
+		"connection refused":                            target,
+		"that is a registry, or docker, of this server": {Addr: "127.0.0.1:5000"},
+		"there is no such device on the server":         {Device: "/dev/no-such-line", Speed: 9600},
+		"it is no serial line":                          {Device: file, Speed: 9600},
+		"its name is not known":                         {Addr: "no-such-host.invalid:1"},
 	} {
 		d.Connect(mac, target)
 		until(t, want, func() bool {
@@ -168,7 +162,7 @@ func TestNotConnected(t *testing.T) {
 			return !is && why == want
 		})
 	}
-	w, err := (Target{Addr: "[::ffff:169.254.0.1]:1"}).open(t.Context(), nil)
+	w, err := (Target{Addr: "[::ffff:169.254.0.1]:1"}).open(t.Context(), d.refuse)
 	if err == nil || words(err) != "a link-local address" {
 		t.Errorf("%v, %v", w, err)
 	}

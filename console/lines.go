@@ -10,11 +10,11 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"walt/ethernet"
@@ -26,10 +26,9 @@ type Config struct {
 	// Term says in which term a node writes now, in words that are those of no other one;
 	// "" when what it writes is for nobody who has the node now. May be set after New.
 	Term func(ethernet.MAC) string
-	// Refuse says why a server's address is none of a serial line; nil: any may be one.
-	Refuse func(netip.AddrPort) error
-	Log    *slog.Logger
-	Now    func() time.Time
+	Own  int // the port of the server's SSH, at which no serial line is
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 // Lines are the serial lines of all nodes.
@@ -37,6 +36,8 @@ type Lines struct {
 	Config
 	again  time.Duration // after how long a connection that failed is made anew at first
 	steady time.Duration // for how long one lasts that did not fail
+
+	services atomic.Pointer[[]string] // see SetServices
 
 	mu     sync.Mutex
 	lines  map[ethernet.MAC]*Line

@@ -115,7 +115,7 @@ type wire interface {
 	Close() error
 }
 
-// open connects to the target. refuse says why an address is none for that; it may be nil.
+// open connects to the target. refuse says why an address is none for that.
 func (t Target) open(ctx context.Context, refuse func(netip.AddrPort) error) (wire, error) {
 	if t.Device != "" {
 		return openDevice(t.Device, t.Speed)
@@ -129,7 +129,7 @@ func (t Target) open(ctx context.Context, refuse func(netip.AddrPort) error) (wi
 			if err == nil {
 				err = nobody(to.Addr())
 			}
-			if err == nil && refuse != nil {
+			if err == nil {
 				err = refuse(netip.AddrPortFrom(to.Addr().Unmap().WithZone(""), to.Port()))
 			}
 			return err

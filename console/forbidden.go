@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"context"
@@ -14,22 +14,21 @@ import (
 // lookupLimit is how long it may take to find out where a registry is.
 const lookupLimit = 5 * time.Second
 
-// noSerialLine says why an address is none of a terminal server: who has a node could speak
-// there to a service of this server, in its name.
-func (s *server) noSerialLine(to netip.AddrPort) error {
-	if isOwn(to.Addr()) {
-		// ser2net may run here, which has no port of those that need rights.
-		if tcp, is := s.listener.Addr().(*net.TCPAddr); to.Port() < 1024 || is && tcp.Port == int(to.Port()) {
-			return fault.Failedf("that is a port of this server itself")
-		}
+// SetServices says what the server itself uses, by URLs: no serial line is there.
+func (s *Lines) SetServices(urls []string) { s.services.Store(&urls) }
+
+// refuse says why an address is none of a terminal server: who has a node could speak there
+// to a service of this server, in its name.
+func (s *Lines) refuse(to netip.AddrPort) error {
+	// ser2net may run here, which has no port of those that need rights.
+	if isOwn(to.Addr()) && (to.Port() < 1024 || int(to.Port()) == s.Own) {
+		return fault.Failedf("that is a port of this server itself")
 	}
-	var services []string
-	if all := s.services.Load(); all != nil {
-		services = *all
-	}
-	for _, service := range services {
-		if isAt(service, to) {
-			return fault.Failedf("that is a registry, or docker, of this server")
+	if services := s.services.Load(); services != nil {
+		for _, service := range *services {
+			if isAt(service, to) {
+				return fault.Failedf("that is a registry, or docker, of this server")
+			}
 		}
 	}
 	return nil
