@@ -2,12 +2,14 @@ package machines
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +36,36 @@ func (s tools) known(nodes bool) {
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "known_hosts.lab"), []byte(all.String()), 0o600); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// newKey makes a key for somebody whom the server does not know, and returns the public one.
+func (w *world) newKey(user string) string {
+	w.t.Helper()
+	err := w.NewKey(user)
+	public, bad := os.ReadFile(w.Key(user) + ".pub")
+	if err = errors.Join(err, bad); err != nil {
+		w.t.Fatal(err)
+	}
+	return string(public)
+}
+
+// userCA makes a key that certifies users, and has the server accept what it signs.
+func (w *world) userCA() {
+	w.t.Helper()
+	w.newKey("ca")
+	config, err := os.ReadFile(w.Config)
+	if err = errors.Join(err, os.WriteFile(w.Config, fmt.Appendf(config, "\n[ssh]\nuser_ca = %q\n", w.Key("ca")+".pub"), 0o644), w.Signal(syscall.SIGHUP)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// certify has the client of somebody show a certificate, with these options of ssh-keygen.
+func (w *world) certify(user string, options ...string) {
+	w.t.Helper()
+	c := exec.Command("ssh-keygen", append(append([]string{"-q", "-s", w.Key("ca"), "-I", "test"}, options...), w.Key(user)+".pub")...)
+	if out, err := c.CombinedOutput(); err != nil {
+		w.t.Fatalf("%v: %s", err, out)
 	}
 }
 
@@ -136,4 +168,62 @@ func TestDropbear(t *testing.T) {
 	// Without the line of its own there is nothing that it is known by.
 	s.known(false)
 	s.tells("alice", node, "true", theirs, unknownKey)
+}
+
+// A Debian's own SSH server shows the certificate of the node's host key, also another one
+// that the lab signs while it is up, and lets in who may beside whom the image knows.
+func TestOpenSSH(t *testing.T) {
+	boottest.NeedLong(t, "debootstrap")
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}})
+	guest := w.newKey("guest") // who is no user
+	const node = "vm-openssh"
+	w.start(odd{name: "openssh", layers: with(t, debianLayers(t, "systemd-sysv", "openssh-server", "kmod"), map[string]string{
+		units + "serial-getty@ttyS0.service": masked, // without udev it would be waited for
+		"root/.ssh/authorized_keys":          guest,
+	})}, patient...)
+	w.up("alice", node)
+	forced, tied := w.newKey("forced"), w.newKey("tied")
+	w.newKey("laptop")
+	s := w.newTools("alice", "bob", "guest", "forced", "tied", "laptop")
+	s.known(false)
+	if keys := s.tells("alice", node, "cat /root/.ssh/authorized_keys", openssh, certified(node), letIn); !strings.HasPrefix(keys, guest) {
+		t.Errorf("the keys are %s", keys)
+	}
+	s.tells("guest", node, "true", certified(node), letIn)
+	s.tells("bob", node, "true", certified(node), refused)
+	w.does("alice", "node share "+node+" bob")
+	s.tells("bob", node, "true", letIn)
+	w.does("alice", "node share "+node+" none")
+	s.tells("bob", node, "true", refused)
+	s.tells("guest", node, "true", letIn)
+
+	// A key for one command is none there, where one may come from does not count, and a
+	// certificate is what its user is.
+	if _, err := w.Run("command=\"node show\" "+forced+"from=\"127.0.0.0/8\" "+tied, "alice", "user", "add-key"); err != nil {
+		t.Fatal(err)
+	}
+	s.tells("tied", node, "true", letIn)
+	s.tells("forced", node, "true", refused)
+	w.userCA()
+	s.tells("laptop", node, "true", refused)
+	w.certify("laptop", "-n", "alice")
+	s.tells("laptop", node, "true", letIn)
+	w.certify("laptop", "-n", "bob,root")
+	s.tells("laptop", node, "true", refused)
+	w.certify("laptop", "-n", "alice", "-O", "source-address=127.0.0.0/8")
+	s.tells("laptop", node, "true", refused)
+
+	const server = "systemctl is-active ssh; systemctl show -p MainPID ssh"
+	before := w.does("alice", "node run "+node+" "+server)
+	if err := errors.Join(w.Stop(), os.Remove(filepath.Join(w.Data(), "keys/host_ca_ed25519_key")), w.Start()); err != nil {
+		t.Fatal(err)
+	}
+	w.up("alice", node)
+	s.configure()
+	s.tells("alice", node, "true", unknownKey)
+	s.known(false)
+	s.tells("alice", node, "true", openssh, certified(node), letIn)
+	if after := w.does("alice", "node run "+node+" "+server); after != before || !strings.HasPrefix(after, "active\n") {
+		t.Errorf("its SSH server was %s, and is %s", before, after)
+	}
 }
