@@ -200,7 +200,11 @@ func (s *server) apply(c config.Config) error {
 	}
 	s.library.SetModels(models)
 	s.netboot.SetModels(boots)
-	if err := s.drivers.Set(driversOf(c.Power), c.Power.Own); err != nil {
+	drivers, err := driversOf(c.Power)
+	if err == nil {
+		err = s.drivers.Set(drivers, c.Power.Own)
+	}
+	if err != nil {
 		return err
 	}
 	s.ports.SetIdle(c.Power.Idle.Duration)

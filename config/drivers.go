@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -9,7 +10,10 @@ import (
 
 	"walt/fault"
 	"walt/power/driver"
+	"walt/power/driver/pdu"
 	"walt/power/driver/program"
+	"walt/power/driver/web"
+	"walt/power/snmp"
 )
 
 // Driver switches outlets that are no ports of switches.
@@ -19,11 +23,44 @@ type Driver struct {
 	Timeout Duration `toml:"timeout"` // of one request; 0 is 10 s
 	// Of kind command:
 	Program []string `toml:"program"` // the program, and what its arguments begin with
+	// Of several kinds:
+	Host         string `toml:"host"`          // HOST or HOST:PORT of the device; "" where outlets name it
+	Profile      string `toml:"profile"`       // what the device is, for keys that are not set
+	User         string `toml:"user"`          // that the device lets in
+	PasswordFile string `toml:"password_file"` // its password
+	On           any    `toml:"on"`            // kind snmp: a number to write; http: a request
+	Off          any    `toml:"off"`           // the same
+	// Of kind snmp, where on and off are written to the OID of the outlet:
+	Version          int    `toml:"version"`            // of SNMP; 0 is 1
+	CommunityFile    string `toml:"community_file"`     // of versions 1 and 2; "" for the community "private"
+	AuthProtocol     string `toml:"auth_protocol"`      // of version 3, with password_file
+	PrivProtocol     string `toml:"priv_protocol"`      // of version 3, with priv_password_file
+	PrivPasswordFile string `toml:"priv_password_file"` // the password to encrypt with
+	OID              string `toml:"oid"`
+	OffOID           string `toml:"off_oid"`
+	StatusOID        string `toml:"status_oid"`
+	StatusOn         *int   `toml:"status_on"`
+	StatusOff        *int   `toml:"status_off"`
+	// Of kind http:
+	Status      string   `toml:"status"` // a request
+	IsOn        string   `toml:"is_on"`  // regular expressions for the answer
+	IsOff       string   `toml:"is_off"`
+	Headers     []string `toml:"headers"`         // NAME: VALUE
+	Auth        string   `toml:"auth"`            // basic, digest or bearer
+	CAFile      string   `toml:"ca_file"`         // who signed the certificate of the device
+	Fingerprint string   `toml:"tls_fingerprint"` // of that certificate, in place of ca_file
+
+	// What they say, of the one kind or the other.
+	SNMP snmp.Switch  `toml:"-"`
+	PDU  pdu.Profile  `toml:"-"`
+	HTTP web.Settings `toml:"-"`
 }
 
 // driverKeys are those that drivers of each kind have besides name, kind and timeout.
 var driverKeys = map[string][]string{
 	"command": {"program"},
+	"http":    {"host", "profile", "on", "off", "status", "is_on", "is_off", "headers", "auth", "user", "password_file", "ca_file", "tls_fingerprint"},
+	"snmp":    {"host", "profile", "oid", "on", "off", "off_oid", "status_oid", "status_on", "status_off", "version", "community_file", "user", "auth_protocol", "password_file", "priv_protocol", "priv_password_file"},
 }
 
 // power checks what is about switching nodes off, and how.
@@ -60,12 +97,17 @@ func (k *checker) driver(key string, d *Driver, before []Driver) {
 	}
 	keys, known := driverKeys[d.Kind]
 	if !known {
-		k.wrong(key+"kind", "%q is no kind of driver; want command", d.Kind)
+		k.wrong(key+"kind", "%q is no kind of driver; want one of %s", d.Kind, strings.Join(slices.Sorted(maps.Keys(driverKeys)), ", "))
 		return
 	}
 	k.others(key, d, keys)
-	if d.Kind == "command" {
+	switch d.Kind {
+	case "command":
 		k.program(key+"program", d.Program)
+	case "snmp":
+		k.pdus(key, d)
+	case "http":
+		k.devices(key, d)
 	}
 }
 

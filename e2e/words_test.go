@@ -26,6 +26,7 @@ type story struct {
 	masters map[string]string // control sockets of kept connections, by user
 
 	switches  map[string]*lab.Switch // by name
+	plugs     map[string]*plugs      // the same
 	others    []*lab.Registry
 	gate      *lab.Gate
 	daemon    *lab.Daemon
@@ -75,6 +76,11 @@ var words = map[string]word{
 	// switch NAME off [PORT...]: these ports, of a stack GROUP.INDEX, and no others have no power, sooner or later
 	// switch NAME on PORT...: these have power now
 	"switch": tell(2, (*story).powerSwitch),
+	// plugs NAME new starts outlets that are switched by HTTP and sets $NAME to their address
+	// plugs NAME off [OUTLET...]: these and no others are off, sooner or later; on OUTLET...: these are on now
+	// plugs NAME be honest|lying|silent|slow|garbled|elsewhere|strict: what they do with requests from now on,
+	//   the last two send them away: to another host, or whatever the password
+	"plugs": tell(2, (*story).plugsWord),
 	// another-registry LABEL [USER:PASSWORD] [tls] starts one, with a command of
 	// that name as "registry", $LABEL its URL and $LABEL_ca its authority.
 	"another-registry": tell(1, (*story).anotherRegistry),

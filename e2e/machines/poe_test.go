@@ -46,11 +46,30 @@ done
 off "$1"
 `
 
-// A PC at a port of a PoE switch: its power is saved while nobody needs it, it is awaited
-// when somebody does, and it is power cycled when its boot does not go on, be it that it asks
-// for nothing, or stands still at a step.
+// A PC at a port of a PoE switch.
 func TestPoE(t *testing.T) {
 	t.Parallel()
+	testFed(t, "port 1 of sw-1", func(*lab.Switch) string { return "" }, func(w *world, sw *lab.Switch, pc string) {
+		w.does("alice", "device add sw-1 --mac 52:54:00:00:02:01")
+		w.does("alice", "device config sw-1 type=switch address="+sw.Address+" snmp.version=2 snmp.community=private poe.reboots=true")
+		w.does("alice", "device config "+pc+" switch=sw-1 port=1")
+	})
+}
+
+// A PC at an outlet of a PDU, which is here what a PoE switch is to a driver that knows but OIDs.
+func TestPDU(t *testing.T) {
+	t.Parallel()
+	testFed(t, "rack:1", func(sw *lab.Switch) string {
+		return "[[power.driver]]\nname = \"rack\"\nkind = \"snmp\"\nhost = \"" + sw.Address + "\"\noid = \"1.3.6.1.2.1.105.1.1.1.3.1\"\non = 1\noff = 2\n"
+	}, func(w *world, _ *lab.Switch, pc string) {
+		w.does("admin", "device config "+pc+" power=rack:1 power.off=2s")
+	})
+}
+
+// testFed has a PC have its power from one of these: that is saved while nobody needs the PC,
+// which is awaited when somebody does, and it is power cycled when its boot does not go on, be
+// it that it asks for nothing, or stands still at a step.
+func testFed(t *testing.T, port string, declared func(*lab.Switch) string, connect func(w *world, sw *lab.Switch, pc string)) {
 	boottest.NeedLong(t, "snmpd", "snmpget")
 	if inNetwork(t) {
 		return
@@ -69,7 +88,7 @@ func TestPoE(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {"etc/name": "default\n"}}, segment, "[power]\nidle = \"5s\"\n")
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {"etc/name": "default\n"}}, segment, "[power]\nidle = \"5s\"\n"+declared(sw))
 	if err := sw.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,12 +104,10 @@ func TestPoE(t *testing.T) {
 		}
 		return id
 	}
-	const pc, port = "pc-4f2a1c", "port 1 of sw-1"
+	const pc = "pc-4f2a1c"
 	w.until("alice", "node show --all --json", `"name":"pc-4f2a1c"`)
 	w.does("alice", "node wait "+pc)
-	w.does("alice", "device add sw-1 --mac 52:54:00:00:02:01")
-	w.does("alice", "device config sw-1 type=switch address="+sw.Address+" snmp.version=2 snmp.community=private poe.reboots=true")
-	w.does("alice", "device config "+pc+" switch=sw-1 port=1")
+	connect(w, sw, pc)
 
 	// Nobody needs it.
 	w.until("alice", "log show --type power", port+": switched off to save power")

@@ -232,7 +232,7 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	one := 1
 	for says, p := range map[string]Profile{
-		"oid is missing":               {},
+		"oid: is missing":              {},
 		`oid: "ifDescr" is no OID`:     {OID: "ifDescr", On: 1, Off: 2},
 		"{port} where the outlet":      {OID: "1.3.{port}.{port}", On: 1, Off: 2},
 		"off_oid":                      {OID: "1.3", OffOID: "1..3"},

@@ -67,7 +67,7 @@ func (p Profile) check() error {
 	}
 	switch on, off := p.reads(); {
 	case p.OID == "":
-		return fault.Failedf("oid is missing; set it, with on and off, or a profile")
+		return fault.Failedf("oid: is missing; set it, with on and off, or a profile")
 	case p.On == p.Off && (p.OffOID == "" || p.OffOID == p.OID):
 		return fault.Failedf("on and off are both %d: they must differ", p.On)
 	case on == off:

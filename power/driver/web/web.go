@@ -75,6 +75,22 @@ func New(s Settings) (*Devices, error) {
 	return d, nil
 }
 
+// Hosted reports whether outlets name the host of their device.
+func (s Settings) Hosted() bool { return s.Host == "" && s.have("{host}") }
+
+// Ported says whether outlets name a port.
+func (s Settings) Ported() driver.Need {
+	if s.have("{port}") {
+		return driver.Must
+	}
+	return driver.Never
+}
+
+// have reports whether requests have such a place.
+func (s Settings) have(place string) bool {
+	return slices.ContainsFunc([]string{s.On, s.Off, s.Status}, func(r string) bool { return strings.Contains(r, place) })
+}
+
 func (s Settings) check() error {
 	switch told := s.IsOn != "" || s.IsOff != ""; {
 	case s.Status == "" && told:
