@@ -128,56 +128,76 @@ func (s *Store) flush() {
 	s.flushLocked()
 }
 
-// flushLocked is flush of who holds writing.
+// batch is the lines of a node that go to one of its files together.
+type batch struct {
+	*nodeLog
+	lines []byte
+	to    segment
+	fresh bool // the file is a new one
+	wrote int  // bytes
+}
+
+// flushLocked is flush of who holds writing. All that came until now is there for readers at
+// once: what one of them has not seen yet is later than what it has.
 func (s *Store) flushLocked() {
 	<-s.ready
 	s.mu.Lock()
-	dirty := s.dirty
+	waited := s.waiting
+	var batches []batch
+	for _, l := range s.dirty {
+		batches = append(batches, l.take())
+	}
 	s.dirty = nil
 	s.mu.Unlock()
-	if len(dirty) == 0 {
+	if len(batches) == 0 {
 		return
 	}
-	for _, l := range dirty {
-		s.write(l)
+	var err error
+	for i := range batches {
+		b := &batches[i]
+		var failed error
+		b.wrote, failed = s.appendTo(b.node, b.to, b.lines)
+		err = cmp.Or(err, failed)
 	}
-	s.trim(dirty)
-	s.mu.Lock()
-	close(s.flushed)
-	s.flushed = make(chan struct{})
-	s.mu.Unlock()
-}
-
-// write brings the lines of a node that wait to a file. What the disk does not take is lost,
-// and the log says so.
-func (s *Store) write(l *nodeLog) {
-	s.mu.Lock()
-	lines, at := l.waiting, segment{first: l.first}
-	l.waiting, s.waiting = nil, s.waiting-len(lines)
-	n := len(l.segments)
-	fresh := n == 0 || l.segments[n-1].size >= segmentSize
-	if !fresh {
-		at = l.segments[n-1]
-	}
-	if l.cut && !fresh {
-		lines = append([]byte("\n"), lines...)
-	}
-	l.cut = false
-	s.mu.Unlock()
-	wrote, err := s.appendTo(l.node, at, lines)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at.size += int64(wrote); fresh && wrote > 0 {
-		l.segments = append(l.segments, at)
-	} else if !fresh {
-		l.segments[n-1] = at
+	for _, b := range batches {
+		b.grow(int64(b.wrote))
+		s.size += int64(b.wrote)
 	}
-	l.size += int64(wrote)
-	s.size += int64(wrote)
+	s.waiting -= waited
 	if err != nil && !s.failing {
 		s.log.Error("what nodes say is lost: it cannot be written", "err", err)
 	}
 	s.failing = err != nil
+	s.trim(batches)
+	close(s.flushed)
+	s.flushed = make(chan struct{})
+}
+
+// take returns the lines of a node that wait, for a file.
+func (l *nodeLog) take() batch {
+	b := batch{nodeLog: l, lines: l.waiting, to: segment{first: l.first}, fresh: true}
+	l.waiting = nil
+	if n := len(l.segments); n > 0 && l.segments[n-1].size < segmentSize {
+		b.to, b.fresh = l.segments[n-1], false
+		if l.cut {
+			b.lines = append([]byte("\n"), b.lines...)
+		}
+	}
+	l.cut = false
+	return b
+}
+
+// grow notes how much reached the file.
+func (b *batch) grow(n int64) {
+	b.to.size += n
+	if b.fresh && n > 0 {
+		b.segments = append(b.segments, b.to)
+	} else if !b.fresh {
+		b.segments[len(b.segments)-1] = b.to
+	}
+	b.size += n
 }
 
 // appendTo appends lines to a file, which it makes if it is to be a new one.
@@ -201,13 +221,11 @@ func (s *Store) appendTo(node ethernet.MAC, at segment, lines []byte) (wrote int
 }
 
 // trim removes the oldest files of the nodes that have more than they may, and then of
-// those that have most, until all is within the limits.
-func (s *Store) trim(changed []*nodeLog) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// those that have most, until all is within the limits. The caller holds both locks.
+func (s *Store) trim(changed []batch) {
 	for _, l := range changed {
 		for l.size > s.limits.Each && len(l.segments) > 1 {
-			s.removeOldest(l)
+			s.removeOldest(l.nodeLog)
 		}
 	}
 	for s.size > s.limits.Size {
