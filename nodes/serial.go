@@ -79,26 +79,14 @@ func (d Device) term() string { return fmt.Sprintf("%s %d", d.Owner(), d.Since.U
 // on with an image of the owner before: what that writes is not for who has the node now.
 // Of a board that is not known to do so it is the term: its firmware belongs to nobody.
 func (l *Lab) Term(mac ethernet.MAC) string {
-	d, err := l.withMAC(mac)
+	d, err := l.WithMAC(mac)
 	if err != nil || d == nil {
 		return ""
 	}
-	others := !d.Booted.IsZero() && !reads(d.Owner(), d.Booted.User)
-	if others && (d.Virtual() || l.status.isUp(d.Name)) {
+	if d.outlived() && (d.Virtual() || l.status.isUp(d.Name)) {
 		return ""
 	}
 	return d.term()
-}
-
-// withMAC is a device by its address as it is now, nil when there is none.
-func (l *Lab) withMAC(mac ethernet.MAC) (*Device, error) {
-	return state.Read(context.Background(), l.Store, func(r state.Reader) (*Device, error) {
-		found, err := withMACs(r, []ethernet.MAC{mac})
-		if err != nil || len(found) == 0 {
-			return nil, err
-		}
-		return &found[0], nil
-	})
 }
 
 // connectSerials has the lines of boards lead to where the settings say, of all devices.
@@ -222,7 +210,7 @@ func (l *Lab) sit(ctx context.Context, user auth.Name, n Name, given consent.Agr
 
 // termOf is the term of a node that the user owns by now, "" of others.
 func (l *Lab) termOf(mac ethernet.MAC, user auth.Name) string {
-	d, err := l.withMAC(mac)
+	d, err := l.WithMAC(mac)
 	if err != nil || d == nil || d.Kind != Node || d.Owner() != user {
 		return ""
 	}
