@@ -49,13 +49,18 @@ func plainStream(s string) string {
 	return shortened(s, mostStream)
 }
 
-// plainText makes what a node says one line.
+// plainText makes what a node says one line; one that is cut ends with "…".
 func plainText(s string) string {
 	s = strings.TrimRight(s, "\r\n\x00")
-	if len(s) > mostText {
+	cut := len(s) > mostText
+	if cut {
 		s = s[:mostText]
 	}
-	return strings.ReplaceAll(shortened(strings.ToValidUTF8(s, "\uFFFD"), mostText), "\n", "\r")
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if cut || len(s) > mostText {
+		s = shortened(s, mostText-len("…")) + "…"
+	}
+	return strings.ReplaceAll(s, "\n", "\r")
 }
 
 // shortened cuts valid UTF-8 between two characters.

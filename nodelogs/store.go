@@ -38,7 +38,7 @@ const (
 	// mostWaiting is how many bytes may wait for the disk, of all nodes together.
 	mostWaiting = 16 << 20
 	// mostStream and mostText are how long the parts of a line may be, in bytes: what is
-	// longer is cut.
+	// longer is cut, of a text with a mark.
 	mostStream, mostText = 64, 8 << 10
 	// mostLine is how long a line may be in a file, in bytes.
 	mostLine = mostText + mostStream + 128
@@ -158,4 +158,14 @@ func (s *Store) Room(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// Now is when a line would come that came now: later than all that came, and before all that
+// will.
+func (s *Store) Now() time.Time {
+	<-s.ready
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = max(s.last+1, s.now().UnixMicro())
+	return time.UnixMicro(s.last).UTC()
 }

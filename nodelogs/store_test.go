@@ -109,7 +109,7 @@ func TestLines(t *testing.T) {
 	s.Add(one, auth.Nobody, "", "two\nlines\tand a tab\r\n")
 	c.step(time.Second)
 	s.Add(one, "carol", "a b\x1b", "\xff"+strings.Repeat("x", mostText))
-	want := []string{"1 bob exp1 a", "2 bob exp1 b", "1 waltplatform - two\rlines\tand a tab", "1 carol a_b_ \uFFFD" + strings.Repeat("x", mostText-3)}
+	want := []string{"1 bob exp1 a", "2 bob exp1 b", "1 waltplatform - two\rlines\tand a tab", "1 carol a_b_ \uFFFD" + strings.Repeat("x", mostText-6) + "…"}
 	equal(t, "all", texts(t, s, all), want)
 	q := all
 	q.Nodes = func(m ethernet.MAC) bool { return m == two }
@@ -330,6 +330,31 @@ func TestSlowFollower(t *testing.T) {
 	if !told {
 		t.Error("nobody was told")
 	}
+}
+
+// What waits for the disk is bounded: then lines are refused, and who can wait does.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	s := Open(t.TempDir(), silent(), began().read) // nothing is written before Run
+	close(s.ready)
+	text, kept := strings.Repeat("x", mostText), 0
+	for s.Add(one, "bob", "exp1", text) {
+		if kept++; kept > mostWaiting/mostText {
+			t.Fatalf("%d lines wait", kept)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Room(ctx); err == nil {
+		t.Error("there is room")
+	}
+	waited := make(chan error)
+	go func() { waited <- s.Room(t.Context()) }()
+	s.flush()
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	say(t, s, one, "more")
 }
 
 // What the disk does not take is lost, which the log says once; then all goes on.
