@@ -2,6 +2,7 @@ package intake
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -69,33 +70,19 @@ func FuzzSyslog(f *testing.F) {
 	})
 }
 
-func TestNetconsole(t *testing.T) {
-	t.Parallel()
-	for packet, want := range map[string]string{
-		"usb 1-1: new device\n": "usb 1-1: new device",
-		"6,416,1758426,-;NET: Registered\n SUBSYSTEM=net\n DEVICE=n1\n": "NET: Registered",
-		"6.1.0,6,416,1758426,c;NET: a;b\n":                              "NET: a;b",
-		"6,416,1758426,-,ncfrag=0/33;the first chunk":                   "the first chunk",
-		"1,2,3 are numbers; this is a text":                             "1,2,3 are numbers; this is a text",
-	} {
-		if stream, text := netconsole([]byte(packet)); stream != "kernel" || text != want {
-			t.Errorf("%q: %q, %q, want %q", packet, stream, text, want)
-		}
-	}
-}
-
 func TestFrames(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 2*most)
 	for stream, want := range map[string][]string{
-		"<1>a\n<2>b\n<3>c":         {"<1>a\n", "<2>b\n", "<3>c"},
-		"4 <1>a6 <2>b\nc<3>d\n":    {"<1>a", "<2>b\nc", "<3>d\n"},
-		long + "\nnext\n":          {long[:most], "next\n"},
-		"32768 " + long + "4 next": {long[:most], "next"},
-		"5 cut":                    nil,
-		"99999999 <1>a":            nil,
-		"12x":                      nil,
-		"":                         nil,
+		"<1>a\n<2>b\n<3>c":                 {"<1>a\n", "<2>b\n", "<3>c"},
+		"4 <1>a6 <2>b\nc<3>d\n":            {"<1>a", "<2>b\nc", "<3>d\n"},
+		long + "\nnext\n":                  {long[:most], "next\n"},
+		"32768 <" + long[1:] + "4 <1>a":    {"<" + long[1:most], "<1>a"},
+		"5 <1>":                            nil,
+		"5":                                {"5"},
+		"99999999 <1>a\n":                  {"99999999 <1>a\n"},
+		"2026-11-27 up\n21 degrees\n4 \n0": {"2026-11-27 up\n", "21 degrees\n", "4 \n", "0"}, // no lengths
+		"":                                 nil,
 	} {
 		r := bufio.NewReaderSize(strings.NewReader(stream), most)
 		var got []string
@@ -115,8 +102,10 @@ func TestFrames(t *testing.T) {
 // here is a lab with one node, at the loopback address.
 type here struct {
 	mu       sync.Mutex
+	owner    auth.Name // "" for bob
 	gone     bool
 	troubles map[string]string
+	told     int // how often of troubles
 }
 
 const node = ethernet.MAC("52:54:00:00:00:01")
@@ -124,7 +113,16 @@ const node = ethernet.MAC("52:54:00:00:00:01")
 func (h *here) Speaker(_ context.Context, from netip.Addr) (ethernet.MAC, auth.Name, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return node, "bob", !h.gone && from == netip.MustParseAddr("127.0.0.1")
+	if h.gone || from != netip.MustParseAddr("127.0.0.1") {
+		return "", "", false
+	}
+	return node, cmp.Or(h.owner, "bob"), true
+}
+
+func (h *here) passTo(user auth.Name) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.owner = user
 }
 
 func (h *here) leave() {
@@ -137,6 +135,7 @@ func (h *here) Troubled(_ context.Context, key, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.troubles[key] = text
+	h.told++
 }
 
 func (h *here) Calmed(string) {}
@@ -247,11 +246,63 @@ func TestStrangers(t *testing.T) {
 			t.Fatal("nobody was told")
 		}
 	}
-	if got := lab.trouble(strangersKey); got != "lines that 127.0.0.1 says are dropped: no node has that address" {
+	if got := lab.trouble(strangersKey); !strings.HasPrefix(got, "lines from addresses that no node has are dropped, the first from 127.0.0.1 (") {
 		t.Error(got)
 	}
 	if got := wait(t, s, 1); len(got) != 1 {
 		t.Errorf("a stranger was heard: %q", got)
+	}
+}
+
+// What a node that changes hands said before is not the next owner's, though it was still to
+// be read.
+func TestHandOver(t *testing.T) {
+	t.Parallel()
+	lab := &here{troubles: map[string]string{}}
+	on, s := serve(t, lab)
+	tcp := dial(t, on.TCP.Addr())
+	fmt.Fprint(tcp, "<13>a: b\n")
+	wait(t, s, 1)
+	lab.passTo("carol")
+	fmt.Fprint(tcp, "<13>a: secret\n")
+	if _, err := tcp.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection goes on")
+	}
+	if got := wait(t, s, 1); len(got) != 1 {
+		t.Errorf("what was said before is carol's: %q", got)
+	}
+}
+
+// Of what goes on being wrong the lab is told at once, and whenever it was so ten times as often.
+func TestTroubles(t *testing.T) {
+	t.Parallel()
+	lab := &here{troubles: map[string]string{}}
+	s := New(lab, &counting{}, slog.New(slog.DiscardHandler))
+	for _, c := range []struct {
+		n    uint64
+		want string
+		told int
+	}{{0, "", 0}, {2, "lost (2 so far)", 1}, {0, "lost (2 so far)", 1}, {17, "lost (2 so far)", 1}, {1, "lost (20 so far)", 2}, {100, "lost (20 so far)", 2}} {
+		s.trouble("key", "lost", c.n)
+		s.tellTroubles(t.Context())
+		if got := lab.trouble("key"); got != c.want || lab.told != c.told {
+			t.Errorf("after %d more: %q, told %d times", c.n, got, lab.told)
+		}
+	}
+}
+
+// Messages of a kernel that did not come are counted, in a line.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	store := &counting{}
+	s := New(&here{troubles: map[string]string{}}, store, slog.New(slog.DiscardHandler))
+	for _, number := range []int{7, 10, 12} {
+		s.packet(t.Context(), netip.MustParseAddr("127.0.0.1"), fmt.Appendf(nil, "6,%d,1000,-;text\n", number), s.netconsole)
+	}
+	s.tellLost()
+	s.tellLost()
+	if want := "3 messages of its kernel are not here: lost, or below the level that its consoles show"; store.lines != 4 || store.last != want {
+		t.Errorf("%d lines, and %q at the end", store.lines, store.last)
 	}
 }
 
@@ -264,11 +315,11 @@ func TestTooMuch(t *testing.T) {
 	s := New(lab, store, slog.New(slog.DiscardHandler))
 	s.each = 5
 	const said = 10_000 // more than may be said meanwhile, however long that takes
-	s.packet(t.Context(), netip.MustParseAddr("127.0.0.1"), nil, func([]byte) (string, string) {
-		return "a", strings.Repeat("\n", said-1)
+	s.packet(t.Context(), netip.MustParseAddr("127.0.0.1"), nil, func(*source, []byte) (string, []string) {
+		return "a", make([]string, said)
 	})
 	kept := store.lines
-	s.tellLost(t.Context())
+	s.tellLost()
 	if kept < 10 || kept == said || store.last != fmt.Sprintf("%d lines were lost here: a node may say 5 a second", said-kept) {
 		t.Errorf("of %d lines %d were kept; then %q", said, kept, store.last)
 	}

@@ -10,11 +10,8 @@ import (
 	"github.com/leodido/go-syslog/v4/rfc5424"
 )
 
-// Streams of what says no other.
-const (
-	syslogStream = "syslog"
-	kernelStream = "kernel"
-)
+// syslogStream is that of what says no other.
+const syslogStream = "syslog"
 
 // tag is what a program calls itself in front of what it says, as in "exp1[12]: text".
 var tag = regexp.MustCompile(`^([^\s:\[\]]{1,48})(?:\[[^\s\]]{1,32}\])?:(?: |$)`)
@@ -69,15 +66,5 @@ func value(s *string) string {
 	return *s
 }
 
-// extended is what netconsole puts in front of a message in its longer form: level, number,
-// microseconds, flags.
-var extended = regexp.MustCompile(`^(?:[0-9.]+[^,;\n]*,)?[0-9]+,[0-9]+,[0-9]+,[^;\n]{1,64};`)
-
-// netconsole takes a message of a kernel. In the longer form lines behind the first one
-// tell of its device, and are left out.
-func netconsole(b []byte) (stream, text string) {
-	if head := extended.Find(b); head != nil {
-		b, _, _ = bytes.Cut(b[len(head):], []byte("\n"))
-	}
-	return kernelStream, string(bytes.TrimRight(b, "\r\n\x00"))
-}
+// lines are those of a text.
+func lines(stream, text string) (string, []string) { return stream, strings.Split(text, "\n") }
