@@ -1,10 +1,8 @@
 package commands
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -185,34 +183,19 @@ const readerPatience = 5 * time.Second
 // is in no journal.
 const skipped journal.Type = "skipped"
 
-// eventWriter writes events as lines, as JSON documents one a line, or as one
-// JSON document. What is at hand is written before more is waited for.
-type eventWriter struct {
-	c    *Call
-	out  *bufio.Writer
-	list *list // of the one document; nil for lines
-	some bool
-}
-
+// newEventWriter writes events.
 func (c *Call) newEventWriter(follow bool) *eventWriter {
-	w := &eventWriter{c: c, out: bufio.NewWriterSize(c.Out, bufferSize)}
-	if c.on("json") && !follow {
-		w.list = newList(w.out, "events")
-	}
-	return w
-}
-
-func (w *eventWriter) none() bool { return !w.some }
-
-// show writes a page of events.
-func (w *eventWriter) show(page []journal.Event) error {
-	for _, e := range page {
-		if err := w.write(e); err != nil {
-			return err
+	text := func(e journal.Event) string {
+		s := c.fit(c.Session, line(e)+"\n")
+		for _, text := range e.Lines {
+			s += "    | " + clean(text) + "\n"
 		}
+		return s
 	}
-	return w.out.Flush()
+	return &eventWriter{newLogWriter(c, "events", follow, text, func(e journal.Event) any { return api.NewEvent(e) })}
 }
+
+type eventWriter struct{ *logWriter[journal.Event] }
 
 // follow writes events as they come, and how many were left out before.
 func (w *eventWriter) follow(page []journal.Event, missed int) error {
@@ -230,27 +213,4 @@ func (w *eventWriter) leftOut(missed int) journal.Event {
 		Time: w.c.Now().UTC(), Type: skipped, Actor: journal.Server, Count: missed,
 		Detail: fmt.Sprintf("%s left out, since the output was not read in time (see: log show)", count(missed, "line")),
 	}
-}
-
-func (w *eventWriter) write(e journal.Event) error {
-	w.some = true
-	switch {
-	case w.list != nil:
-		return w.list.add(api.NewEvent(e))
-	case w.c.on("json"):
-		return printTo(w.out, api.NewEvent(e))
-	}
-	_, err := io.WriteString(w.out, w.c.fit(w.c.Session, line(e)+"\n"))
-	for _, text := range e.Lines {
-		_, err = io.WriteString(w.out, "    | "+clean(text)+"\n") // err stays
-	}
-	return err
-}
-
-// end ends the one document.
-func (w *eventWriter) end() error {
-	if w.list != nil {
-		return w.list.end()
-	}
-	return nil
 }

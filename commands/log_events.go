@@ -2,16 +2,11 @@ package commands
 
 import (
 	"context"
-	"errors"
-	"io"
 	"path"
-	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strings"
 	"time"
 
-	"walt/api"
 	"walt/auth"
 	"walt/fault"
 	"walt/journal"
@@ -237,93 +232,4 @@ func (c *Call) issuer(ctx context.Context, term string, users []string) (found [
 		}
 	}
 	return found, nil
-}
-
-// errFound ends the reading of the log.
-var errFound = errors.New("found")
-
-// logWait returns when an event comes whose line matches, which it prints.
-func logWait(ctx context.Context, c *Call) error {
-	if c.given("nodes") {
-		return c.waitForLines(ctx)
-	}
-	if err := c.aboutNodes("streams", "all"); err != nil {
-		return err
-	}
-	pattern, err := c.pattern()
-	if err != nil {
-		return err
-	}
-	from, until, wanted, err := c.events(ctx, "none", true)
-	if err != nil {
-		return err
-	}
-	if !until.After(journal.At(c.Now())) {
-		return c.withUsage(fault.Usagef("log wait: the range %q is over, and nothing comes in it any more", c.option("history")))
-	}
-	ctx, cancel := c.waiting(ctx)
-	defer cancel()
-	limited, cancel, err := c.limited(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	c.note("Waiting for an event that matches: %s", pattern)
-	matches := func(e journal.Event) (journal.Event, bool) {
-		e, ok := wanted(e)
-		if !ok {
-			return e, false
-		}
-		if some, ok := e.Of(func(node string) bool { return pattern.MatchString(line(e.One(node))) }); ok {
-			return some, true
-		}
-		return e, pattern.MatchString(line(e))
-	}
-	err = c.Journal.Follow(limited, from, journal.Reader{Wanted: matches, Show: func(page []journal.Event, _ int) error {
-		if c.on("json") {
-			return errors.Join(errFound, c.print(api.NewEvent(page[0])))
-		}
-		_, err := io.WriteString(c.Out, c.fit(c.Session, line(page[0])+"\n"))
-		return errors.Join(errFound, err)
-	}})
-	switch {
-	case errors.Is(err, errFound):
-		return nil
-	case err != nil:
-		return err
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case limited.Err() != nil:
-		return fault.Failedf("no event matched within %s: %s", withUnit(c.option("timeout")), pattern).
-			WithHint("see what happened meanwhile with: log show -n 20")
-	}
-	return fault.New(fault.Interrupted, "the log is closed")
-}
-
-// optionIn is the fault for an option of the command in the text that begins with the i-th
-// argument, where it would be a part of that; nil without one, or behind "--".
-func (c *Call) optionIn(i int) error {
-	for _, word := range c.args[min(i, len(c.args)):] {
-		name, _, _ := strings.Cut(word, "=")
-		if _, ours := c.flag(name); ours && c.flags.ArgsLenAtDash() < 0 {
-			text, first := c.cmd.Args[i].Name, c.cmd.Args[0].Name
-			return c.withUsage(fault.Usagef("%s: %s is behind %s, which takes the rest of the line", c.cmd.Path, name, text).
-				WithHint("options go before %s; if that is meant as text, put -- before %s", first, first))
-		}
-	}
-	return nil
-}
-
-// pattern is the rest of the line as a regular expression.
-func (c *Call) pattern() (*regexp.Regexp, error) {
-	if err := c.optionIn(0); err != nil {
-		return nil, err
-	}
-	text := c.rest(0)
-	pattern, err := regexp.Compile(text)
-	if bad, ok := errors.AsType[*syntax.Error](err); ok {
-		return nil, c.withUsage(fault.Usagef("log wait: %q is not a regular expression: %s: %s", text, bad.Code, bad.Expr).
-			WithHint(`a backslash takes the meaning of a sign away, as in \(`))
-	}
-	return pattern, err
 }

@@ -1,14 +1,12 @@
 package commands
 
 import (
-	"bufio"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"path"
-	"slices"
 	"strings"
+	"time"
 
 	"walt/api"
 	"walt/auth"
@@ -37,9 +35,13 @@ func (c *Call) aboutNodes(options ...string) error {
 
 // speakers are the devices whose lines are asked for.
 type speakers struct {
-	by     map[ethernet.MAC]*nodes.Device
+	*Call
+	are    map[ethernet.MAC]bool
 	user   auth.User
 	hidden int // lines that are for others
+
+	known map[ethernet.MAC]*nodes.Device // as they were when it was looked
+	at    time.Time                      // when that was
 }
 
 func (c *Call) speakers(ctx context.Context) (*speakers, error) {
@@ -51,42 +53,74 @@ func (c *Call) speakers(ctx context.Context) (*speakers, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &speakers{by: map[ethernet.MAC]*nodes.Device{}, user: auth.User{Name: c.User, Admin: c.Admin, Created: c.Created}}
+	s := &speakers{Call: c, are: map[ethernet.MAC]bool{}, user: auth.User{Name: c.User, Admin: c.Admin, Created: c.Created}}
 	for d := range found.Found() {
-		s.by[d.MAC] = d
+		s.are[d.MAC] = true
 	}
 	return s, nil
 }
 
+// lookAgain is for how long it is taken for granted what a device is called and with whom it is
+// shared: who follows lines does so for days.
+const lookAgain = time.Second
+
+// device is one of them as it is now; nil when it is gone.
+func (s *speakers) device(mac ethernet.MAC) *nodes.Device {
+	if now := s.Now(); now.Sub(s.at).Abs() > lookAgain {
+		s.known, s.at = map[ethernet.MAC]*nodes.Device{}, now
+	}
+	d, known := s.known[mac]
+	if !known {
+		var err error
+		if d, err = s.Lab.WithMAC(mac); err != nil {
+			s.Log.Error("look up a node that says something", "mac", mac, "err", err)
+		}
+		s.known[mac] = d
+	}
+	return d
+}
+
 // hears reports whether a line is for the user.
 func (s *speakers) hears(l nodelogs.Line) bool {
-	if s.by[l.Node].Hears(s.user, l.Owner, l.Time) {
+	d := s.device(l.Node)
+	if d != nil && d.Hears(s.user, l.Owner, l.Time) {
 		return true
 	}
 	s.hidden++
 	return false
 }
 
-// linesWanted is which lines a command asks for: of those nodes, streams and times.
-func (c *Call) linesWanted(ctx context.Context, s *speakers, usual string, live bool) (q nodelogs.Query, err error) {
+// name is what a device is called.
+func (s *speakers) name(mac ethernet.MAC) nodes.Name {
+	if d := s.device(mac); d != nil {
+		return d.Name
+	}
+	return nodes.Name(mac)
+}
+
+// wanted is which lines a command asks for: of those nodes, streams and times.
+func (s *speakers) wanted(ctx context.Context, usual string, live bool) (q nodelogs.Query, err error) {
 	for _, name := range []string{"issuers", "type"} {
-		if c.given(name) {
-			return q, c.withUsage(fault.Usagef("%s: --%s is about what happened, and --nodes about what nodes say: one of the two", c.cmd.Path, name))
+		if s.given(name) {
+			return q, s.withUsage(fault.Usagef("%s: --%s is about what happened, and --nodes about what nodes say: one of the two", s.cmd.Path, name))
 		}
 	}
-	streams := strings.Split(c.option("streams"), ",")
+	streams := strings.Split(s.option("streams"), ",")
 	for _, glob := range streams {
-		if _, err := path.Match(glob, ""); err != nil || glob == "" && c.given("streams") {
+		if _, err := path.Match(glob, ""); err != nil || glob == "" && s.given("streams") {
 			return q, fault.Usagef("--streams: %q is not a glob", glob).WithHint("a * stands for any characters, as in exp* or *")
 		}
 	}
-	if q.From, q.Until, err = c.history(ctx, usual, live); err != nil {
+	if q.From, q.Until, err = s.history(ctx, usual, live); err != nil {
 		return q, err
 	}
-	q.Nodes = func(mac ethernet.MAC) bool { return s.by[mac] != nil }
+	if live && cmp.Or(s.option("history"), usual) == "none" {
+		q.From = s.NodeLogs.Now() // lines may be ahead of the clock
+	}
+	q.Nodes = func(mac ethernet.MAC) bool { return s.are[mac] }
 	q.Wanted = func(l nodelogs.Line) bool {
 		for _, glob := range streams {
-			if ok, _ := path.Match(glob, l.Stream); ok || !c.given("streams") { // it is one, see above
+			if ok, _ := path.Match(glob, l.Stream); ok || !s.given("streams") { // it is one, see above
 				return s.hears(l)
 			}
 		}
@@ -97,36 +131,15 @@ func (c *Call) linesWanted(ctx context.Context, s *speakers, usual string, live 
 
 // text is a line for people.
 func (s *speakers) text(l nodelogs.Line) string {
-	return clean(fmt.Sprintf("%s %s %s: %s", l.Time.Format("2006-01-02 15:04:05.000"), s.by[l.Node].Name, l.Stream, l.Text))
+	return clean(fmt.Sprintf("%s %s %s: %s", l.Time.Format("2006-01-02 15:04:05.000"), s.name(l.Node), l.Stream, l.Text))
 }
 
-// lineOutput writes lines of nodes as lines, or as documents.
-type lineOutput struct {
-	c        *Call
-	speakers *speakers
-	out      *bufio.Writer
-	list     *list // of the one document; nil for lines
-	some     bool
-}
-
-func (o *lineOutput) show(lines []nodelogs.Line) error {
-	for _, l := range lines {
-		o.some = true
-		var err error
-		doc := api.Line{Time: l.Time, Node: o.speakers.by[l.Node].Name, Stream: l.Stream, Line: l.Text}
-		switch {
-		case o.list != nil:
-			err = o.list.add(doc)
-		case o.c.on("json"):
-			err = printTo(o.out, doc)
-		default:
-			_, err = io.WriteString(o.out, o.c.fit(o.c.Session, o.speakers.text(l)+"\n"))
-		}
-		if err != nil {
-			return err
-		}
+func (s *speakers) newWriter(follow bool) *logWriter[nodelogs.Line] {
+	text := func(l nodelogs.Line) string { return s.fit(s.Session, s.text(l)+"\n") }
+	document := func(l nodelogs.Line) any {
+		return api.Line{Time: l.Time, Node: s.name(l.Node), Stream: l.Stream, Line: l.Text}
 	}
-	return o.out.Flush()
+	return newLogWriter(s.Call, "lines", follow, text, document)
 }
 
 // showLines is "log show --nodes".
@@ -142,23 +155,20 @@ func (c *Call) showLines(ctx context.Context) error {
 	case follow:
 		usual = "none"
 	}
-	q, err := c.linesWanted(ctx, s, usual, follow)
+	q, err := s.wanted(ctx, usual, follow)
 	if err != nil {
 		return err
 	}
-	o := &lineOutput{c: c, speakers: s, out: bufio.NewWriterSize(c.Out, bufferSize)}
-	if c.on("json") && !follow {
-		o.list = newList(o.out, "lines")
-	}
+	out := s.newWriter(follow)
 	if c.given("lines") {
 		n, err := c.number("-n", c.option("lines"))
 		if err != nil {
 			return err
 		}
-		now := c.Now()
+		now := c.NodeLogs.Now()
 		last, err := c.NodeLogs.Last(ctx, q, n)
 		if err == nil {
-			err = o.show(last)
+			err = out.show(last)
 		}
 		if err != nil {
 			return err
@@ -169,9 +179,9 @@ func (c *Call) showLines(ctx context.Context) error {
 	}
 	switch {
 	case follow:
-		return c.followLines(ctx, q, o)
+		return c.followLines(ctx, q, out)
 	case !c.given("lines"):
-		if err := c.NodeLogs.Read(ctx, q, o.show); err != nil {
+		if err := c.NodeLogs.Read(ctx, q, out.show); err != nil {
 			return err
 		}
 	}
@@ -181,17 +191,14 @@ func (c *Call) showLines(ctx context.Context) error {
 			are = "is"
 		}
 		c.note("%s %s not shown: said while the nodes were somebody else's.", count(s.hidden, "line"), are)
-	} else if !o.some && !c.on("json") {
+	} else if out.none() && !c.on("json") {
 		c.note("They said nothing then. How nodes say something: help show log")
 	}
-	if o.list != nil {
-		return o.list.end()
-	}
-	return nil
+	return out.end()
 }
 
 // followLines shows lines as they come.
-func (c *Call) followLines(ctx context.Context, q nodelogs.Query, o *lineOutput) error {
+func (c *Call) followLines(ctx context.Context, q nodelogs.Query, out *logWriter[nodelogs.Line]) error {
 	waiting, cancel := c.waiting(ctx)
 	defer cancel()
 	if c.Terminal != nil && !c.on("json") {
@@ -201,82 +208,10 @@ func (c *Call) followLines(ctx context.Context, q nodelogs.Query, o *lineOutput)
 		if lost {
 			c.note("Lines are left out here: they were removed before they were read.")
 		}
-		return o.show(lines)
+		return out.show(lines)
 	})
 	if err != nil {
 		return err
 	}
 	return context.Cause(waiting)
-}
-
-// waitForLines is "log wait --nodes": it ends with the first line that matches, or with
-// --all when each of the nodes has said one.
-func (c *Call) waitForLines(ctx context.Context) error {
-	s, err := c.speakers(ctx)
-	if err != nil {
-		return err
-	}
-	pattern, err := c.pattern()
-	if err != nil {
-		return err
-	}
-	q, err := c.linesWanted(ctx, s, "none", true)
-	if err != nil {
-		return err
-	}
-	if q.Until.Before(c.Now()) {
-		return c.withUsage(fault.Usagef("log wait: the range %q is over, and nothing comes in it any more", c.option("history")))
-	}
-	ctx, cancel := c.waiting(ctx)
-	defer cancel()
-	limited, cancel, err := c.limited(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	missing := map[ethernet.MAC]bool{}
-	for mac := range s.by {
-		missing[mac] = true
-	}
-	what := "a line"
-	if c.on("all") {
-		what = "a line of each node"
-	}
-	c.note("Waiting for %s that matches: %s", what, pattern)
-	o := &lineOutput{c: c, speakers: s, out: bufio.NewWriterSize(c.Out, bufferSize)}
-	err = c.NodeLogs.Follow(limited, q, func(lines []nodelogs.Line, lost bool) error {
-		for _, l := range lines {
-			if !missing[l.Node] || !pattern.MatchString(s.text(l)) {
-				continue
-			}
-			delete(missing, l.Node)
-			if err := o.show([]nodelogs.Line{l}); err != nil {
-				return err
-			}
-			if !c.on("all") || len(missing) == 0 {
-				return errFound
-			}
-		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, errFound):
-		return nil
-	case err != nil:
-		return err
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case limited.Err() == nil: // the range is over
-		return fault.Failedf("no line matched in the range %s: %s", c.option("history"), pattern)
-	}
-	f := fault.Failedf("no line matched within %s: %s", withUnit(c.option("timeout")), pattern)
-	if c.on("all") && len(missing) < len(s.by) {
-		var silent []string
-		for mac := range missing {
-			silent = append(silent, string(s.by[mac].Name))
-		}
-		slices.Sort(silent)
-		f = fault.Failedf("within %s no line matched of %s: %s", withUnit(c.option("timeout")), fault.Few(silent), pattern)
-	}
-	return f.WithHint("see what they said meanwhile with: log show --nodes %s -n 20", c.option("nodes"))
 }

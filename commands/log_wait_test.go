@@ -8,6 +8,8 @@ import (
 
 	"walt/auth"
 	"walt/fault"
+	"walt/nodelogs"
+	"walt/nodes"
 )
 
 // waiter is a user who waits for an event.
@@ -108,5 +110,50 @@ func TestLogWaitEnds(t *testing.T) {
 	lab.must(lab.store.Close())
 	if status := <-w.ended; status != StatusInterrupted || !strings.HasSuffix(w.err.String(), "walt: the log is closed\n") {
 		t.Errorf("status %d: %s", status, w.err.String())
+	}
+}
+
+// Who waits for what does not come until the end of a range is told so then.
+func TestLogWaitUntil(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t) // it is 12:00 on 2026-11-22
+	for line, want := range map[string]string{
+		"log wait --history 2026-11-22T11:00..2026-11-22T12:00:01 nothing":               "walt: no event matched in the range 2026-11-22T11:00..2026-11-22T12:00:01: nothing\n",
+		"log wait --nodes rpi-1 --history 2026-11-22T11:00..2026-11-22T12:00:01 nothing": "walt: no line matched in the range 2026-11-22T11:00..2026-11-22T12:00:01: nothing\n",
+	} {
+		if got := lab.run("alice", line, ""); got.status != StatusFailed || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+}
+
+// Who follows what nodes say reads each line under the name that its node has then, and only
+// while the node is shared.
+func TestLogOfNodesFollows(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.ok("bob", "node acquire rpi-1")
+	lab.ok("bob", "node share rpi-1 carol")
+	var out strings.Builder
+	c := lab.call("log show --nodes rpi-1 --realtime", &out)
+	c.User, c.Admin = "carol", false
+	s, err := c.speakers(t.Context())
+	lab.must(err)
+	mac, owner, _ := lab.nodes.Speaker(t.Context(), "rpi-1")
+	hears := func() bool { return s.hears(nodelogs.Line{Time: lab.now(), Node: mac, Owner: owner}) }
+	if !hears() || s.name(mac) != "rpi-1" {
+		t.Errorf("while it is shared carol hears %s: %t", s.name(mac), hears())
+	}
+	lab.ok("bob", "node rename rpi-1 pc-9")
+	lab.ok("bob", "node share pc-9 none")
+	lab.pass(2 * lookAgain)
+	if hears() || s.name(mac) != "pc-9" {
+		t.Errorf("once it is shared no more carol hears %s: %t", s.name(mac), hears())
+	}
+	lab.ok("bob", "node release pc-9")
+	lab.ok("alice", "device forget --yes pc-9")
+	lab.pass(2 * lookAgain)
+	if hears() || s.name(mac) != nodes.Name(mac) {
+		t.Errorf("once it is gone carol hears %s: %t", s.name(mac), hears())
 	}
 }

@@ -172,6 +172,9 @@ type Mark struct {
 // At is the place before all events of an instant and later ones.
 func At(t time.Time) Mark { return Mark{t.UTC(), timeKey(t)} }
 
+// Time is the instant of the place, UTC.
+func (m Mark) Time() time.Time { return m.time }
+
 // After reports whether m is a later place than another.
 func (m Mark) After(other Mark) bool { return m.key > other.key }
 
