@@ -82,7 +82,7 @@ func (b *bench) insideNetwork() (err error) {
 		return err
 	}
 	defer end()
-	for _, measure := range []func() error{s.storm, s.offers, s.share, s.interrupted, s.compareTFTP, s.compareHTTP} {
+	for _, measure := range []func() error{s.storm, s.offers, s.said, s.share, s.interrupted, s.compareTFTP, s.compareHTTP} {
 		if err := measure(); err != nil {
 			return err
 		}
