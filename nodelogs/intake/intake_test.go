@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -36,10 +37,13 @@ func TestSyslog(t *testing.T) {
 		"<30>Nov 27 19:00:00 systemd[1]: Started A.\n": {"systemd", "Started A."},
 		"<13>Nov 27 19:00:00 root: hello":              {"root", "hello"},
 		// rsyslog and journald with long times
-		"<13>2026-11-27T19:00:00Z rpi-3 exp1: hello":         {"exp1", "hello"},
-		"<13>1 - - - - - - hello":                            {"syslog", "hello"},
-		"<13>1 - - app - - -":                                {"app", ""},
-		"<13>1 2026-11-27T19:00:00Z h app 1 - - \ufeffhello": {"app", "hello"},
+		"<13>2026-11-27T19:00:00Z rpi-3 exp1: hello":                         {"exp1", "hello"},
+		"<13>2026-11-27T23:05:45.614547+00:00 rpi-3 exp1[12]: hello":         {"exp1", "hello"},
+		"<13>2026-11-27T23:05:45.614547+00:00 rpi-3 hello":                   {"syslog", "hello"},
+		"<13>1 2026-11-27T23:05:45.614547+00:00 rpi-3 exp1 12540 - -  hello": {"exp1", "hello"},
+		"<13>1 - - - - - - hello":                                            {"syslog", "hello"},
+		"<13>1 - - app - - -":                                                {"app", ""},
+		"<13>1 2026-11-27T19:00:00Z h app 1 - - \ufeffhello":                 {"app", "hello"},
 		// microcontrollers, shells
 		"<13>exp1: hello":                     {"exp1", "hello"},
 		"<13>hello":                           {"syslog", "hello"},
@@ -221,6 +225,33 @@ func TestServe(t *testing.T) {
 	tcp.Close()
 	fmt.Fprint(dial(t, on.Netconsole.LocalAddr()), "6,416,1758426,-;panic\n SUBSYSTEM=net\n")
 	want := []string{"a b", "a c", "exp1 and more", "exp1 by TCP", "exp1 by UDP", "kernel panic", "syslog last"}
+	if got := wait(t, s, len(want)); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// The logger that every Linux has is understood in all forms that it can write.
+func TestLogger(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("logger"); err != nil {
+		t.Skip(err)
+	}
+	on, s := serve(t, &here{troubles: map[string]string{}})
+	var want []string
+	for _, way := range []string{"--udp", "--tcp", "--tcp --octet-count"} {
+		for _, form := range []string{"--rfc3164", "--rfc5424"} {
+			to := on.TCP.Addr().(*net.TCPAddr).Port
+			if way == "--udp" {
+				to = on.UDP.LocalAddr().(*net.UDPAddr).Port
+			}
+			args := append(strings.Fields(way), form, "-n", "127.0.0.1", "-P", fmt.Sprint(to), "-i", "-t", "exp1", "21 °C by "+way+" "+form)
+			if out, err := exec.Command("logger", args...).CombinedOutput(); err != nil {
+				t.Fatalf("%q: %v: %s", args, err, out)
+			}
+			want = append(want, "exp1 "+"21 °C by "+way+" "+form)
+		}
+	}
+	slices.Sort(want)
 	if got := wait(t, s, len(want)); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

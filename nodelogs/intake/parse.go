@@ -19,11 +19,15 @@ var tag = regexp.MustCompile(`^([^\s:\[\]]{1,48})(?:\[[^\s\]]{1,32}\])?:(?: |$)`
 // priority is that of a message, which says nothing that is kept.
 var priority = regexp.MustCompile(`^<[0-9]{1,3}>`)
 
+// stamped is what is in front of a message that rsyslog passes on: priority, a long time, which
+// may have a fraction, and the name of the host.
+var stamped = regexp.MustCompile(`^<[0-9]{1,3}>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}(?:Z|[+-][0-9]{2}:[0-9]{2}) [^\s:]{1,255} `)
+
 // parser takes messages apart, one at a time.
 type parser struct{ new, old syslog.Machine }
 
 func newParser() parser {
-	return parser{rfc5424.NewParser(), rfc3164.NewParser(rfc3164.WithRFC3339())}
+	return parser{rfc5424.NewParser(), rfc3164.NewParser()}
 }
 
 // syslog returns the name of the program that says a message, and what it says. One that is
@@ -32,7 +36,11 @@ func (p parser) syslog(b []byte) (stream, text string) {
 	b = bytes.TrimRight(b, "\r\n\x00")
 	said, err := p.new.Parse(b) // without an error there may be nothing, too
 	if m, ok := said.(*rfc5424.SyslogMessage); ok && err == nil {
-		return named(m.Appname), strings.TrimPrefix(value(m.Message), "\ufeff")
+		text := strings.TrimPrefix(value(m.Message), "\ufeff")
+		return named(m.Appname), strings.TrimPrefix(text, " ") // which rsyslog puts there
+	}
+	if head := stamped.Find(b); head != nil {
+		return tagged(string(b[len(head):]))
 	}
 	said, err = p.old.Parse(b)
 	if m, ok := said.(*rfc3164.SyslogMessage); ok && err == nil {
