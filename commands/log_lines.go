@@ -90,6 +90,15 @@ func (s *speakers) hears(l nodelogs.Line) bool {
 	return false
 }
 
+// tellHidden tells how many lines were for others.
+func (s *speakers) tellHidden() {
+	are := "are"
+	if s.hidden == 1 {
+		are = "is"
+	}
+	s.note("%s %s not shown: said while the nodes were somebody else's.", count(s.hidden, "line"), are)
+}
+
 // name is what a device is called.
 func (s *speakers) name(mac ethernet.MAC) nodes.Name {
 	if d := s.device(mac); d != nil {
@@ -186,11 +195,7 @@ func (c *Call) showLines(ctx context.Context) error {
 		}
 	}
 	if s.hidden > 0 {
-		are := "are"
-		if s.hidden == 1 {
-			are = "is"
-		}
-		c.note("%s %s not shown: said while the nodes were somebody else's.", count(s.hidden, "line"), are)
+		s.tellHidden()
 	} else if out.none() && !c.on("json") {
 		c.note("They said nothing then. How nodes say something: help show log")
 	}

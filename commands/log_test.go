@@ -81,6 +81,8 @@ func TestLogRanges(t *testing.T) {
 		"--history -90m:30m":         -1,
 		"--history -1h:soon":         -1,
 		"--history 2026-11-22:":      -1,
+		"--history @":                -1,
+		"--history @a:b..":           -1, // no name of a mark
 	} {
 		got := lab.run("alice", "log show "+history, "")
 		switch lines := strings.Count(got.stdout, "\n"); {

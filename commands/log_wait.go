@@ -139,6 +139,9 @@ func (c *Call) awaitLines(ctx context.Context, pattern *regexp.Regexp) (w awaite
 			})
 		},
 		late: func(when string) error {
+			if s.hidden > 0 {
+				s.tellHidden()
+			}
 			f := fault.Failedf("no line matched %s: %s", when, pattern)
 			if c.on("all") && len(missing) < len(s.are) {
 				var silent []string

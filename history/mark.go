@@ -67,6 +67,9 @@ func (h *History) Unmark(ctx context.Context, user auth.Name, name string) error
 
 // Marked returns the moment that the user gave a name.
 func (h *History) Marked(ctx context.Context, user auth.Name, name string) (time.Time, error) {
+	if err := ParseMark(name); err != nil {
+		return time.Time{}, err
+	}
 	all, err := h.Marks(ctx, user)
 	if err != nil {
 		return time.Time{}, err
