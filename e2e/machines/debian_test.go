@@ -95,6 +95,7 @@ func TestDebian(t *testing.T) {
 		w.does("alice", "node run vm-debian logger -n server -P 514 --"+protocol+" -t exp1 by "+protocol)
 		w.until("alice", "log show --nodes vm-debian", "vm-debian exp1: by "+protocol)
 	}
+	w.kernelSays("vm-debian")
 	const own = "systemctl is-active keys; cd /etc/ssh; ls | grep _host_; cmp -s ssh_host_ed25519_key walt_ed25519_key || echo another"
 	if out := w.does("alice", "node run vm-debian "+own); out != "inactive\nssh_host_ed25519_key\nssh_host_ed25519_key.pub\nanother\n" {
 		t.Errorf("its host keys: %s", out)
@@ -103,4 +104,26 @@ func TestDebian(t *testing.T) {
 	w.does("alice", "node run vm-debian systemctl start stubborn")
 	w.typesReboot("vm-debian", "its shutdown hung, and was cut short")
 	w.check(o)
+}
+
+// kernelSays has the kernel of a node send what it says, by the lines that the topic tells to
+// type, and say something that takes several packets.
+func (w *world) kernelSays(node string) {
+	w.t.Helper()
+	_, typed, _ := strings.Cut(w.does("alice", "help show log"), "A kernel begins to send")
+	_, typed, _ = strings.Cut(typed, "\n\n")
+	typed, _, _ = strings.Cut(typed, "\n\n")
+	if !strings.Contains(typed, "modprobe") {
+		w.t.Fatalf("the topic says to type: %s", typed)
+	}
+	long := strings.Repeat(`\`, 600) // each of them takes four bytes on the wire
+	for _, text := range []string{"temperature 21 °C", long} {
+		typed += "\necho '<6>" + text + "' >/dev/kmsg"
+	}
+	if out, err := w.Run(typed, "alice", "node", "run", node, "bash"); err != nil {
+		w.t.Fatal(err, out)
+	}
+	for _, text := range []string{"temperature 21 °C", long} {
+		w.until("alice", "log show --nodes "+node+" --streams kernel", node+" kernel: "+text+"\n")
+	}
 }
