@@ -137,7 +137,7 @@ func shellCommands() []Command {
 		Path: "exit", Also: []string{"quit", "logout"}, Short: "leave the shell, or end the script",
 		Run: func(context.Context, *Call) error { return nil }, // see Leaves
 	}, {
-		Path: "scp", Instead: "scp -O, and scp before OpenSSH 9, speak a protocol that this server does not:\nuse a newer scp without -O, or sftp (see: help show reaching-nodes)",
+		Path: "scp", Instead: "scp -O, scp -R, and scp before OpenSSH 9, run scp on the server, which does not:\nuse a newer scp without these, or sftp (see: help show reaching-nodes)",
 	}, {
 		Path: "rsync", Instead: "rsync to a node itself, through this server (see: help show reaching-nodes)",
 	}, {
