@@ -56,7 +56,7 @@ func (d *Daemon) Start() error {
 		d.process = nil
 		return err
 	}
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if c, err := net.Dial("unix", d.socket()); err == nil {
 			return c.Close()
 		}

@@ -89,6 +89,10 @@ func (l *Lab) Address() string {
 	return l.address
 }
 
+// patience is for how long the lab waits for what takes a second where little else runs:
+// that a program answers, or ends.
+const patience = time.Minute
+
 var startLine = regexp.MustCompile(`(127\.0\.0\.1:\d+).*(SHA256:[A-Za-z0-9+/]+)`)
 
 // Start starts the server, on a port that is free now, and returns when it
@@ -124,7 +128,7 @@ func (l *Lab) Start(flags ...string) error {
 	go func() { ended <- server.Wait() }()
 
 	reader := bufio.NewReader(out)
-	out.SetReadDeadline(time.Now().Add(20 * time.Second))
+	out.SetReadDeadline(time.Now().Add(patience))
 	line, err := reader.ReadString('\n')
 	out.SetReadDeadline(time.Time{})
 	go func() { // ends with the server
@@ -204,8 +208,8 @@ func (l *Lab) Stop() error {
 			return fmt.Errorf("the server ended on SIGTERM with: %w", err)
 		}
 		return nil
-	case <-time.After(20 * time.Second):
-		return errors.Join(errors.New("the server did not end within 20 s of SIGTERM"), l.Kill())
+	case <-time.After(patience):
+		return errors.Join(fmt.Errorf("the server did not end within %v of SIGTERM", patience), l.Kill())
 	}
 }
 

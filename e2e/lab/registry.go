@@ -84,7 +84,7 @@ func (r *Registry) Start() error {
 	}()
 	r.process, r.ended = process, ended
 	client := r.client()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-ended: // who answers at its address is somebody else
 			r.process = nil

@@ -109,7 +109,7 @@ func (s *Switch) Start() error {
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if _, err = s.Power(s.Outlets[0]); err == nil {
 			return nil
 		}

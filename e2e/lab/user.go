@@ -124,14 +124,14 @@ func (l *Lab) Dial(user string) (*ssh.Client, error) {
 	})
 }
 
-// dial logs in within 20 s; the limit of the library's own ends with the TCP
+// dial logs in within patience; the limit of the library's own ends with the TCP
 // connection.
 func dial(address string, config *ssh.ClientConfig) (*ssh.Client, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	c, channels, requests, err := ssh.NewClientConn(conn, address, config)
 	if err != nil {
 		conn.Close()
