@@ -59,8 +59,8 @@ func nodeConsole(ctx context.Context, c *Call) error {
 		return err
 	}
 	err = (&talk{Call: c, seat: seat, node: n.Name}).run()
-	if waiting.Err() != nil && ctx.Err() == nil && fault.As(err) == nil {
-		return fault.New(fault.Interrupted, "the server is stopping").WithHint("the console goes on when it is back: node console %s", n.Name)
+	if why := context.Cause(waiting); why != nil && ctx.Err() == nil && errors.Is(err, why) {
+		return fault.New(fault.Interrupted, "the server is shutting down").WithHint("the console goes on when it is back: node console %s", n.Name)
 	}
 	return err
 }

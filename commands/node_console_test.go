@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"walt/fault"
 )
 
 // board is the serial line of rpi-1, on which the test is the board.
@@ -297,13 +299,13 @@ func TestConsoleOfAServerThatStops(t *testing.T) {
 	stopping, stop := context.WithCancel(t.Context())
 	s := lab.terminal("bob")
 	s.Waiting = func(ctx context.Context) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancel(ctx)
-		context.AfterFunc(stopping, cancel)
-		return ctx, cancel
+		ctx, cancel := context.WithCancelCause(ctx)
+		context.AfterFunc(stopping, func() { cancel(fault.New(fault.Interrupted, "the server is shutting down")) })
+		return ctx, func() { cancel(nil) }
 	}
 	bob := lab.visits(t.Context(), s, "node console rpi-1")
 	bob.sees("Leave it with Ctrl-]")
 	stop()
 	bob.ends(StatusInterrupted)
-	bob.sees("walt: the server is stopping\n  the console goes on when it is back: node console rpi-1\n")
+	bob.sees("walt: the server is shutting down\n  the console goes on when it is back: node console rpi-1\n")
 }

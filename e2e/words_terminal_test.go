@@ -138,7 +138,7 @@ func (t *talk) sees(pattern string) error {
 
 // keys are the ones that have a name.
 var keys = map[string]string{
-	"enter": "\r", "tab": "\t", "up": "\x1b[A", "down": "\x1b[B", "ctrl-c": "\x03", "ctrl-d": "\x04", "backspace": "\x7f",
+	"enter": "\r", "tab": "\t", "up": "\x1b[A", "down": "\x1b[B", "ctrl-c": "\x03", "ctrl-d": "\x04", "ctrl-]": "\x1d", "backspace": "\x7f",
 }
 
 // presses sends keys, by name, or texts.
@@ -180,7 +180,7 @@ var converse = map[string]func(s *story, ts *testscript.TestScript, t *talk, arg
 	"types": func(_ *story, _ *testscript.TestScript, t *talk, args []string) error {
 		return t.presses([]string{strings.Join(args, " ") + t.enter})
 	},
-	// USER presses KEY...: tab, up, down, enter, backspace, ctrl-c, ctrl-d, or a text
+	// USER presses KEY...: tab, up, down, enter, backspace, ctrl-c, ctrl-d, ctrl-], or a text
 	"presses": func(_ *story, _ *testscript.TestScript, t *talk, args []string) error { return t.presses(args) },
 	// USER resizes: to a narrow window
 	"resizes": func(_ *story, _ *testscript.TestScript, t *talk, _ []string) error {

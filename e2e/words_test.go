@@ -27,6 +27,7 @@ type story struct {
 
 	switches  map[string]*lab.Switch // by name
 	plugs     map[string]*plugs      // the same
+	boards    map[string]*board      // with a serial line, by name
 	others    []*lab.Registry
 	gate      *lab.Gate
 	daemon    *lab.Daemon
@@ -37,7 +38,7 @@ type storyKey struct{}
 
 func newStory(dir string) (*story, error) {
 	l, err := newLab(dir)
-	return &story{lab: l, talks: map[string]*talk{}, masters: map[string]string{}}, err
+	return &story{lab: l, talks: map[string]*talk{}, masters: map[string]string{}, boards: map[string]*board{}}, err
 }
 
 // end ends what the story left running.
@@ -81,6 +82,9 @@ var words = map[string]word{
 	// plugs NAME be honest|lying|silent|slow|garbled|elsewhere|strict: what they do with requests from now on,
 	//   the last two send them away: to another host, or whatever the password
 	"plugs": tell(2, (*story).plugsWord),
+	// board NAME new is a board whose serial line is at $NAME, for the setting serial; board NAME
+	// says|hears TEXT, with Go's backslash escapes, board NAME hangs-up: who is connected.
+	"board": tell(2, (*story).boardWord),
 	// another-registry LABEL [USER:PASSWORD] [tls] starts one, with a command of
 	// that name as "registry", $LABEL its URL and $LABEL_ca its authority.
 	"another-registry": tell(1, (*story).anotherRegistry),
