@@ -1,0 +1,239 @@
+package power_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walt/fault"
+	"walt/power"
+	"walt/power/driver"
+	"walt/state"
+)
+
+// plugs is a device of drivers whose requests take a second each.
+type plugs struct {
+	mu     sync.Mutex
+	off    map[string]bool
+	asked  int
+	before func(asked int) // called in each request, before it does anything
+	needed bool            // from now on
+	late   int             // how often an outlet was told to be off since
+}
+
+func (p *plugs) request(f func()) {
+	time.Sleep(time.Second)
+	if p.asked++; p.before != nil {
+		p.before(p.asked)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f()
+}
+
+func (p *plugs) Status(_ context.Context, t driver.Target) (s driver.State, err error) {
+	p.request(func() {
+		if s = driver.On; p.off[t.Port] {
+			s = driver.Off
+		}
+	})
+	return s, nil
+}
+
+func (p *plugs) Switch(_ context.Context, t driver.Target, on bool) error {
+	if p.needed && !on {
+		p.late++
+	}
+	p.request(func() { p.off[t.Port] = !on })
+	return nil
+}
+
+func (p *plugs) Close() error { return nil }
+
+// dark is how many outlets have no power.
+func (p *plugs) dark() (n int) {
+	for _, off := range p.off {
+		if off {
+			n++
+		}
+	}
+	return n
+}
+
+// newPlugs has the nodes of a room be fed by two outlets each, rack:n1a and rack:n1b and so on.
+func (r *room) newPlugs(t testing.TB, nodes ...string) *plugs {
+	t.Helper()
+	p := &plugs{off: map[string]bool{}}
+	ok(t, r.Drivers.Set([]driver.Driver{{Name: "rack", Means: p}}, nil))
+	for _, name := range nodes {
+		ok(t, r.feed(t, name, "rack:"+name+"a+rack:"+name+"b"))
+	}
+	return p
+}
+
+func (r *room) feed(t testing.TB, name, outlets string) error {
+	t.Helper()
+	s, err := power.ParseSupply(outlets)
+	ok(t, err)
+	_, err = r.Store.Update(t.Context(), func(tx state.Tx) error { return r.SetSupply(tx, macOf(name), s) })
+	return err
+}
+
+func (r *room) orderOff(t testing.TB, name string) (port power.Port) {
+	t.Helper()
+	r.update(t, func(tx state.Tx) (err error) {
+		port, err = r.PowerOff(tx, macOf(name), false, "alice")
+		return err
+	})
+	return port
+}
+
+// Whatever becomes of a node while a slow device switches it off, and at whichever of its
+// requests, no outlet is left without power that somebody needs or that nobody would switch on.
+func TestNoOutletIsLeftDark(t *testing.T) {
+	t.Parallel()
+	for what, does := range map[string]func(t testing.TB, r *room){
+		"it is taken": func(t testing.TB, r *room) {
+			r.update(t, func(tx state.Tx) error { _, err := r.PowerCycle(tx, macOf("n1")); return err })
+		},
+		"it is woken": func(t testing.TB, r *room) {
+			r.update(t, func(tx state.Tx) error { _, err := r.PowerOn(tx, macOf("n1")); return err })
+		},
+		"it boots": func(t testing.TB, r *room) {
+			r.update(t, func(tx state.Tx) error { return r.NoteBoot(tx, macOf("n1")) })
+		},
+		"another is fed":  func(t testing.TB, r *room) { ok(t, r.feed(t, "n2", "rack:n1b")) },
+		"it is forgotten": func(t testing.TB, r *room) { r.forget(t, "n1") },
+		"it is forgotten and found again": func(t testing.TB, r *room) {
+			r.forget(t, "n1")
+			r.put(t, power.Device{Name: "n1", Node: true})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for at, reached := 1, true; reached; at++ {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRoom(t, 2)
+					p := r.newPlugs(t, "n1")
+					reached = false
+					p.before = func(asked int) {
+						if asked == at {
+							reached = true
+							does(t, r)
+							p.needed = what != "it is taken" // and begins anew
+						}
+					}
+					port := r.orderOff(t, "n1")
+					ok(t, r.Execute(t.Context(), port))
+					if !reached { // it was off before
+						return
+					}
+					ok(t, r.Execute(t.Context(), port)) // who changed it, or Run
+					if p.dark() > 0 || p.late > 0 {
+						t.Errorf("at request %d: %v is off, %d were cut since", at, p.off, p.late)
+					}
+				})
+			}
+		})
+	}
+}
+
+func (r *room) forget(t testing.TB, name string) {
+	t.Helper()
+	r.update(t, func(tx state.Tx) error {
+		if err := devices.Delete(tx, string(macOf(name))); err != nil {
+			return err
+		}
+		return r.Forget(tx, macOf(name))
+	})
+}
+
+func TestOutletsStayWhileTheyAreOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		p := r.newPlugs(t, "n1")
+		ok(t, r.Execute(t.Context(), r.orderOff(t, "n1")))
+		for _, other := range []string{"poe", "none", "rack:9", "rack:n1a"} {
+			if err := r.feed(t, "n1", other); err == nil || fault.Reason(err) != "n1 is off at rack:n1a+rack:n1b; nothing changed" {
+				t.Errorf("%s: %v", other, err)
+			}
+		}
+		// Nobody can give them their power back who is not there any more.
+		ok(t, r.Drivers.Set(nil, nil))
+		ok(t, r.feed(t, "n1", "poe"))
+		if off := r.off(t, "n1"); off != (power.Off{}) || p.dark() != 2 {
+			t.Errorf("%+v, %v", off, p.off)
+		}
+	})
+}
+
+// A port that is off gets its power back when the node is fed by something else.
+func TestPortOfANodeThatIsFedHasPower(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, 1)
+	port := r.orderOff(t, "n1")
+	ok(t, r.Execute(t.Context(), port))
+	r.newPlugs(t, "n1")
+	ok(t, r.Execute(t.Context(), port))
+	if dark := r.rig.Dark(); len(dark) > 0 || r.off(t, "n1") != (power.Off{}) {
+		t.Errorf("%v", dark)
+	}
+}
+
+func TestSharedOutlets(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 2)
+		p := r.newPlugs(t, "n1")
+		ok(t, r.feed(t, "n2", "rack:n1a"))
+		controls := func(name string) (may bool) {
+			ok(t, r.Store.View(t.Context(), func(reader state.Reader) (err error) {
+				may, err = r.Controls(reader, macOf(name))
+				return err
+			}))
+			return may
+		}
+		if controls("n1") || controls("n2") {
+			t.Error("a shared outlet may be switched")
+		}
+		_, err := r.Store.Update(t.Context(), func(tx state.Tx) error {
+			_, err := r.PowerOff(tx, macOf("n2"), false, "alice")
+			return err
+		})
+		if err == nil || !strings.HasPrefix(fault.Reason(err), "what feeds n2 (rack:n1a) feeds n1, too; nothing changed") {
+			t.Error(err)
+		}
+		ok(t, r.feed(t, "n2", "none"))
+		if !controls("n1") || controls("n2") || p.asked > 0 {
+			t.Errorf("n1 %t, n2 %t", controls("n1"), controls("n2"))
+		}
+	})
+}
+
+func TestSixCyclesAnHour(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 2)
+		r.newPlugs(t, "n1")
+		may := func(name string) (may bool) {
+			r.update(t, func(tx state.Tx) (err error) {
+				may, err = r.NoteCycle(tx, macOf(name))
+				return err
+			})
+			return may
+		}
+		for i := range 20 {
+			if got := may("n1"); got != (i < 6) || !may("n2") {
+				t.Errorf("cycle %d: %t", i+1, got)
+			}
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(41 * time.Minute) // the first was an hour ago
+		if !may("n1") || !may("n1") || may("n1") {
+			t.Error("after an hour it is not what it was")
+		}
+	})
+}
