@@ -25,6 +25,7 @@ import (
 // same file and options. It changes nothing, and finds all that is wrong at once.
 func checkCommand(ctx context.Context, args []string) error {
 	s := newServeSettings("check-config")
+	outlets := s.flags.String("power", "", "")
 	names, err := s.parse(args, "[FILE]")
 	if err != nil {
 		return err
@@ -42,11 +43,13 @@ func checkCommand(ctx context.Context, args []string) error {
 	}
 	running, err := checkData(c)
 	errs := []error{badAdmins, err}
-	var notes []string
+	notes, err := checkPower(ctx, c.Power, *outlets)
+	errs = append(errs, err)
 	if !running {
 		var bad error
-		notes, bad = checkNetwork(ctx, s.file, c)
-		errs = append(errs, checkListen(ctx, c.Listen), bad)
+		var more []string
+		more, bad = checkNetwork(ctx, s.file, c)
+		notes, errs = append(notes, more...), append(errs, checkListen(ctx, c.Listen), bad)
 	} else if err := checkSegment(s.file, c); err != nil { // which keeps it from no reload
 		notes = append(notes, "but boards and PCs could not be served at its next start: "+fault.Line(err))
 	}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"fmt"
+
 	"walt/config"
 	"walt/power/driver"
 	"walt/power/driver/pdu"
@@ -28,4 +31,35 @@ func driversOf(c config.Power) (all []driver.Driver, err error) {
 		all = append(all, one)
 	}
 	return all, nil
+}
+
+// checkPower asks the drivers of a configuration for the states of outlets, which are
+// written with + between, and tells them.
+func checkPower(ctx context.Context, c config.Power, outlets string) (told []string, err error) {
+	if outlets == "" {
+		return nil, nil
+	}
+	all, err := driver.ParseSupply(outlets)
+	if err != nil {
+		return nil, err
+	}
+	made, err := driversOf(c)
+	if err != nil {
+		return nil, err
+	}
+	drivers := driver.New()
+	if err := drivers.Set(made, nil); err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, o := range all {
+		one := driver.Supply{o}
+		if err := drivers.Check(one); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		state, err := drivers.Status(ctx, driver.Feed{Supply: one})
+		told, errs = append(told, fmt.Sprintf("%s is %s", o, state)), append(errs, err)
+	}
+	return told, together(append(errs, drivers.Set(nil, nil)))
 }

@@ -177,7 +177,7 @@ func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string
 // switchOff carries out the order that a node is off.
 func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard bool, why cause) Reboot {
 	defer l.status.expect(d.Name, why)()
-	if s := l.status.of(d.Name); !hard && s.State == Up && d.Host != Simulated {
+	if s := l.status.of(d.Name); !hard && !d.Settings().Hard && s.State == Up && d.Host != Simulated {
 		l.shutDown(ctx, d, s.Addr)
 	}
 	if err := l.Ports.Execute(ctx, ordered); err != nil {

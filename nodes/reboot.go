@@ -117,7 +117,7 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 		if portless(d) { // nothing is ordered of it
 			r = l.restartBy(ctx, d, power.Port{}, nil, why)
 		} else {
-			r = l.restart(ctx, d, woken[d.Name], !how.hard, why)
+			r = l.restart(ctx, d, woken[d.Name], !how.hard && !d.Settings().Hard, why)
 		}
 		notes.add(ctx, d, r)
 		return r

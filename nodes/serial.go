@@ -51,7 +51,7 @@ func mayAssign(r state.Reader, user auth.Name, want []Assignment) error {
 	switch {
 	case assigns(want, serialSetting.Key):
 		what = "where a serial line is"
-	case assigns(want, supplyKeys...):
+	case assigns(want, powerKeys...):
 		what = "what gives nodes their power"
 	default:
 		return nil
@@ -65,6 +65,9 @@ func mayAssign(r state.Reader, user auth.Name, want []Assignment) error {
 
 // supplyKeys are those of power.SupplySettings.
 var supplyKeys = []string{"power", "power.off"}
+
+// powerKeys are those of settings that administrators alone give a value.
+var powerKeys = slices.Concat(supplyKeys, []string{"power.first"})
 
 // assigns reports whether a user gives one of the settings a value.
 func assigns(want []Assignment, keys ...string) bool {

@@ -57,7 +57,7 @@ func TestSettingsOfMany(t *testing.T) {
 				t.Errorf("%s of %d: %q, want %q", what, n, got, want)
 			}
 		}
-		if len(shown) != 16*(n-1)+11+14 { // of nodes, the one that is virtual, and the switch
+		if len(shown) != 17*(n-1)+11+14 { // of nodes, the one that is virtual, and the switch
 			t.Errorf("%d settings of %d nodes", len(shown), n)
 		}
 		if before != 0 && reads.n > before {

@@ -23,6 +23,9 @@ type Settings struct {
 	// needs it. Of devices that are neither virtual nor switches.
 	ReplyDelay *time.Duration `json:"reply_delay,omitempty"`
 
+	// Hard says that a board is never asked to reboot or to shut down: its power is cut at once.
+	Hard bool `json:"hard,omitempty"`
+
 	// Console is that of the kernels of boards and PCs; "" where that is known.
 	Console string `json:"console,omitempty"`
 
@@ -247,6 +250,22 @@ var nodeSettings = []power.Setting[Settings]{
 const mostReplyDelay = 4 * time.Second
 
 var boardSettings = []power.Setting[Settings]{
+	{
+		Key: "power.first", Allowed: "soft or hard",
+		Get: func(s *Settings) string {
+			if s.Hard {
+				return "hard"
+			}
+			return "soft"
+		},
+		Set: func(s *Settings, v string) error {
+			if v != "soft" && v != "hard" {
+				return power.ErrNotAllowed
+			}
+			s.Hard = v == "hard"
+			return nil
+		},
+	},
 	{
 		Key: "boot.console", Allowed: "auto, or a console as in ttyS1,115200 or ttyAMA0",
 		Get: func(s *Settings) string { return cmp.Or(s.Console, "auto") },
