@@ -332,8 +332,9 @@ func powerCommands() []Command {
 		Path: "power show", Short: "show what powers nodes, and what was saved", Topic: "power",
 		Long: `Shows the switch ports that the server may switch, and the nodes that outlets of
 power drivers feed, whether they have power, and for how long ports have been
-off so far, all added up; and the virtual nodes that are machines, or are switched off. With a set it shows the ports of these
-nodes and switches, and these virtual nodes, alone.`,
+off so far, all added up; and the virtual nodes that are machines, or are
+switched off. With a set it shows the ports of these nodes and switches, and
+these virtual nodes, alone.`,
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
 		Flags: []Flag{jsonFlag},
 		Run:   powerShow,

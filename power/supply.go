@@ -357,7 +357,7 @@ func (p *Ports) NoteCycle(tx state.Tx, node ethernet.MAC) (may bool, err error) 
 func SupplySettings() []Setting[Supply] {
 	return []Setting[Supply]{
 		{
-			Key: "power", Allowed: "poe, none, or outlets of drivers as in rack1:7 or bmc@10.9.1.7, several with +",
+			Key: "power", Allowed: "poe, none, or outlets as rack1:7+rack1:8, bmc@10.9.1.7",
 			Get: func(s *Supply) string { return s.String() },
 			Set: func(s *Supply, v string) error {
 				told, err := ParseSupply(v)
