@@ -37,7 +37,7 @@ test: parts ## run all tests, the stories through the real ssh client among them
 	$(if $(RACE),$(GO) test -timeout 10m ./state/badger && $(GO) test -timeout 10m -run TestModel ./nodes)
 
 MACHINES := ./vnode/qemu ./netboot/agent ./e2e/machines
-MACHINE_PARTS := ssh docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd ip dnsmasq \
+MACHINE_PARTS := ssh rsync ansible curl docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd ip dnsmasq \
 	/usr/lib/ipxe/snponly.efi /usr/share/ovmf/OVMF.fd
 
 test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines, two at a time
