@@ -29,7 +29,7 @@ const (
 	serialSocket  = "tty.sock"
 	wireSocket    = "net.sock" // of the machine
 	switchSocket  = "lan.sock" // of the switch that it is connected to
-	serialLog     = "tty.log"
+	serialLog     = "tty.log"  // of this boot, whoever has the node: why it ended, as console.log of its console is one owner's
 	processLog    = "qemu.log" // what QEMU itself has to say
 	processID     = "pid"
 )
