@@ -46,7 +46,8 @@ type Target struct {
 // the time that a request may take. Its errors are faults that say which device it is,
 // what failed and what to do, without any secret; or Refusal of one, or ErrNotSupported.
 type Means interface {
-	// Status asks for the state, which is Unknown, or ErrNotSupported, where the device does not tell.
+	// Status asks for the state: Unknown of an outlet that is on its way, ErrNotSupported
+	// where the device does not tell.
 	Status(ctx context.Context, t Target) (State, error)
 	// Switch has the device switch it. That it did is read back by who calls.
 	Switch(ctx context.Context, t Target, on bool) error

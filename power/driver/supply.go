@@ -50,15 +50,21 @@ func (d *Drivers) Status(ctx context.Context, f Feed) (State, error) {
 	return Unknown, err
 }
 
-// status is that of one outlet.
-func (d *Drivers) status(ctx context.Context, o Outlet, node string) (state State, err error) {
+// status is that of one outlet, Unknown if it does not tell.
+func (d *Drivers) status(ctx context.Context, o Outlet, node string) (State, error) {
+	state, err := d.look(ctx, o, node)
+	if errors.Is(err, ErrNotSupported) {
+		return Unknown, nil
+	}
+	return state, err
+}
+
+// look is status, but for the error of an outlet that does not tell.
+func (d *Drivers) look(ctx context.Context, o Outlet, node string) (state State, err error) {
 	err = d.ask(ctx, o, node, func(ctx context.Context, m Means, t Target) (err error) {
 		state, err = m.Status(ctx, t)
 		return err
 	})
-	if errors.Is(err, ErrNotSupported) {
-		return Unknown, nil
-	}
 	if err != nil || state != On && state != Off {
 		state = Unknown
 	}
@@ -176,10 +182,10 @@ func (f Feed) still(ctx context.Context) error {
 // notes in cut when the device is told to switch it off.
 func (d *Drivers) turn(ctx context.Context, o Outlet, f Feed, on bool, cut *atomic.Bool) error {
 	state, err := d.status(ctx, o, f.Node)
-	if err != nil || state == stateOf(on) {
+	if err != nil || state == Off && !on {
 		return err
 	}
-	if on {
+	if on { // also one that shows that it is: it may be about to be off, as it was told before
 		if err := d.stagger.wait(ctx); err != nil {
 			return err
 		}
@@ -196,23 +202,25 @@ func (d *Drivers) turn(ctx context.Context, o Outlet, f Feed, on bool, cut *atom
 	if errors.Is(err, ErrNotSupported) {
 		return fault.Failedf("%s cannot be switched %s", o, stateOf(on)).WithHint("see: help show power")
 	}
-	if err != nil {
+	if err != nil && state != stateOf(on) { // what is on may refuse to be switched on
 		return err
 	}
 	return d.shows(ctx, o, f.Node, on)
 }
 
-// shows waits until an outlet shows what it was told to be. One that does not tell is believed.
+// shows waits until an outlet shows what it was told to be. One that does not tell is
+// believed; one that is on its way, or that does not answer meanwhile, has the time that is left.
 func (d *Drivers) shows(ctx context.Context, o Outlet, node string, on bool) error {
 	begun := time.Now()
 	for look := firstLook; ; look = min(2*look, longestLook) {
-		state, err := d.status(ctx, o, node)
+		state, err := d.look(ctx, o, node)
+		_, refused := errors.AsType[Refusal](err)
 		switch {
-		case err != nil:
-			return err
-		case state == stateOf(on), state == Unknown:
+		case errors.Is(err, ErrNotSupported), err == nil && state == stateOf(on):
 			return nil
-		case time.Since(begun) >= showLimit:
+		case err != nil && (refused || ctx.Err() != nil || time.Since(begun) >= showLimit):
+			return err
+		case err == nil && time.Since(begun) >= showLimit:
 			return fault.Failedf("%s was told to be %s, and says %v later that it is %s", o, stateOf(on), showLimit, state).
 				WithHint("see whether something keeps it from that, as a lock or a schedule of the device")
 		}
