@@ -1,0 +1,278 @@
+// Package ipmi switches servers by their BMCs, over IPMI 2.0 on a network (RMCP+). A session
+// is encrypted and signed by cipher suite 17 or, with a BMC that does not know it, 3; it has
+// the privilege of an operator, and ends with what it was begun for. Its one surprising rule:
+// who answers as if less were agreed on, as suite 0, is not spoken to.
+package ipmi
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/bougou/go-ipmi"
+
+	"walt/fault"
+	"walt/power/driver"
+)
+
+// BMCs are those that have the same user.
+type BMCs struct {
+	User, Password string
+}
+
+const (
+	port = "623" // of RMCP+
+	// answerLimit is how long one answer may take. Nothing is asked twice in a session: the
+	// second answer would be taken for that to the next question. Packets do get lost: who
+	// calls tries again, in a session of its own.
+	answerLimit = 3 * time.Second
+	// Bytes that a BMC takes (IPMI 2.0, sections 13.20 and 22.30).
+	mostUser, mostPassword = 16, 20
+)
+
+// Check fails when no BMC can have such a user.
+func (b BMCs) Check() error {
+	switch {
+	case b.User == "":
+		return fault.Failedf("the user of the BMCs is missing").WithHint("set: user")
+	case len(b.User) > mostUser:
+		return fault.Failedf("the user of a BMC has %d bytes at most", mostUser)
+	case len(b.Password) > mostPassword:
+		return fault.Failedf("the password of a BMC has %d bytes at most", mostPassword)
+	}
+	return nil
+}
+
+// Status implements driver.Means. The host is an address or a name, with an optional port.
+func (b BMCs) Status(ctx context.Context, t driver.Target) (is driver.State, err error) {
+	err = b.with(ctx, t.Host, func(c *ipmi.Client) error {
+		status, err := c.GetChassisStatus(ctx)
+		if is = driver.Off; err == nil && status.PowerIsOn {
+			is = driver.On
+		}
+		return err
+	})
+	if err != nil {
+		return driver.Unknown, err
+	}
+	return is, nil
+}
+
+// Switch implements driver.Means: off is at once.
+func (b BMCs) Switch(ctx context.Context, t driver.Target, on bool) error {
+	what := ipmi.ChassisControlPowerDown
+	if on {
+		what = ipmi.ChassisControlPowerUp
+	}
+	return b.with(ctx, t.Host, func(c *ipmi.Client) error {
+		_, err := c.ChassisControl(ctx, what)
+		return err
+	})
+}
+
+// Close implements driver.Means: no session lasts.
+func (BMCs) Close() error { return nil }
+
+// suite is a cipher suite, and what a session by it has.
+type suite struct {
+	id        ipmi.CipherSuiteID
+	auth      ipmi.AuthAlg
+	integrity ipmi.IntegrityAlg
+	crypt     ipmi.CryptAlg
+}
+
+var suites = []suite{
+	{ipmi.CipherSuiteID17, ipmi.AuthAlgRAKP_HMAC_SHA256, ipmi.IntegrityAlg_HMAC_SHA256_128, ipmi.CryptAlg_AES_CBC_128},
+	{ipmi.CipherSuiteID3, ipmi.AuthAlgRAKP_HMAC_SHA1, ipmi.IntegrityAlg_HMAC_SHA1_96, ipmi.CryptAlg_AES_CBC_128},
+}
+
+// with calls do within a session.
+func (b BMCs) with(ctx context.Context, host string, do func(*ipmi.Client) error) error {
+	var err error
+	for _, s := range suites {
+		if err = b.by(ctx, host, s, do); !errors.Is(err, errSuite) {
+			break
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fmt.Errorf("ask the BMC at %s: %w", host, ctx.Err())
+	}
+	if ctx.Err() != nil {
+		err = net.ErrClosed
+	}
+	return b.words(host, err)
+}
+
+// by is with, by one suite.
+func (b BMCs) by(ctx context.Context, host string, s suite, do func(*ipmi.Client) error) (err error) {
+	w, err := dial(ctx, host)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	defer context.AfterFunc(ctx, func() { w.Close() })()
+	defer func() {
+		if recover() != nil { // the library takes packets for whole
+			err = errGarbage
+		}
+	}()
+	c, err := ipmi.NewClient("", 0, b.User, b.Password) // it has its connection
+	if err != nil {
+		return err
+	}
+	c.WithUDPProxy(w).WithTimeout(answerLimit).
+		WithCipherSuiteID(s.id).WithMaxPrivilegeLevel(ipmi.PrivilegeLevelOperator)
+	if err := begin(ctx, c, w, s); err != nil {
+		return err
+	}
+	err = do(c)
+	_ = c.Close(context.WithoutCancel(ctx)) // a BMC has few sessions; one that is silent now forgets this one by itself
+	return err
+}
+
+// What a session fails for.
+var (
+	errSuite   = errors.New("it does not know the cipher suite")
+	errUser    = errors.New("it does not let the user in")
+	errGarbage = errors.New("its answer is not one of IPMI")
+	errWeak    = errors.New("it wants a session that is less safe than what was asked for")
+	errBusy    = errors.New("it has no room for one more session")
+	errRole    = errors.New("the user may not work as an operator")
+)
+
+// begin begins a session (IPMI 2.0, section 13.15).
+func begin(ctx context.Context, c *ipmi.Client, w *wire, s suite) error {
+	opened, err := c.OpenSession(ctx)
+	switch {
+	case err != nil:
+		return cmp.Or(w.refusal(), err)
+	case ipmi.AuthAlg(opened.AuthAlg) != s.auth, ipmi.IntegrityAlg(opened.IntegrityAlg) != s.integrity, ipmi.CryptAlg(opened.CryptAlg) != s.crypt:
+		return errWeak
+	}
+	second, err := c.RAKPMessage1(ctx)
+	if err == nil {
+		_, err = c.RAKPMessage3(ctx)
+	} else if second != nil && w.refusal() == nil { // it knows another password
+		err = errUser
+	}
+	if err != nil {
+		return cmp.Or(w.refusal(), err)
+	}
+	_, err = c.SetSessionPrivilegeLevel(ctx, ipmi.PrivilegeLevelOperator)
+	if _, refused := errors.AsType[*ipmi.ResponseError](err); refused {
+		return errRole
+	}
+	return err
+}
+
+// refusal is why a session is not opened (IPMI 2.0, table 13-15), as the last answer says; nil
+// when it says nothing of that. The library knows only those that are longer than they have to be.
+func (w *wire) refusal() error {
+	last := w.last.Load()
+	if last == nil || len(*last) < 18 {
+		return nil
+	}
+	switch ipmi.PayloadType((*last)[5]) {
+	case ipmi.PayloadTypeRmcpOpenSessionResponse, ipmi.PayloadTypeRAKPMessage2, ipmi.PayloadTypeRAKPMessage4:
+	default:
+		return nil
+	}
+	switch code := ipmi.RmcpStatusCode((*last)[17]); code {
+	case ipmi.RmcpStatusCodeNoErrors:
+		return nil
+	case ipmi.RmcpStatusCodeNoResToCreateSess, ipmi.RmcpStatusCodeNoResToCreateSessAtRole:
+		return errBusy
+	case ipmi.RmcpStatusCodeInvalidAuthAlg, ipmi.RmcpStatusCodeInvalidIntegrityAlg, ipmi.RmcpStatusCodeInvalidConfidentAlg,
+		ipmi.RmcpStatusCodeNoMatchingAuthPayload, ipmi.RmcpStatusCodeNoMatchingIntegrityPayload, ipmi.RmcpStatusCodeNoCipherSuiteMatch:
+		return errSuite
+	case ipmi.RmcpStatusCodeUnauthorizedName, ipmi.RmcpStatusCodeInvalidNameLength, ipmi.RmcpStatusCodeInvalidIntegrityCheckValue:
+		return errUser
+	case ipmi.RmcpStatusCodeUnauthorizedRoleOfPriLevel, ipmi.RmcpStatusCodeInvalidRole:
+		return errRole
+	default:
+		return refused(strings.ToLower(code.String()))
+	}
+}
+
+// refused is a rare reason for that.
+type refused string
+
+func (r refused) Error() string { return string(r) }
+
+// wire is what the library sends and receives by. It is closed whatever becomes of the session.
+type wire struct {
+	net.Conn
+	last atomic.Pointer[[]byte] // that was received
+}
+
+// dial opens the way to a BMC, for which nothing is sent.
+func dial(ctx context.Context, host string) (*wire, error) {
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		host = net.JoinHostPort(ip.String(), port)
+	} else if _, _, err := net.SplitHostPort(host); err != nil {
+		host = net.JoinHostPort(host, port)
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "udp", host)
+	return &wire{Conn: conn}, err
+}
+
+func (w *wire) Read(p []byte) (n int, err error) {
+	n, err = w.Conn.Read(p)
+	if err == nil {
+		last := bytes.Clone(p[:n])
+		w.last.Store(&last)
+	}
+	return n, err
+}
+
+// Dial is for the library: it is there already.
+func (w *wire) Dial(string, string) (net.Conn, error) { return w, nil }
+
+// lost reports whether an error is that no answer came.
+func lost(err error) bool {
+	_, is := errors.AsType[net.Error](err)
+	return is || errors.Is(err, net.ErrClosed)
+}
+
+// words are an error for users.
+func (b BMCs) words(host string, err error) error {
+	said := func(what, hint string) error {
+		return fault.Failedf("the BMC at %s %s", host, what).WithHint("%s", hint)
+	}
+	no := func(what, hint string) error { return driver.Refusal{Err: said(what, hint)} }
+	response, answered := errors.AsType[*ipmi.ResponseError](err)
+	why, closed := errors.AsType[refused](err)
+	op, isOp := errors.AsType[*net.OpError](err)
+	switch {
+	case errors.Is(err, errSuite):
+		return no("knows neither cipher suite 17 nor 3", "allow one of them in its settings; older ones are not safe")
+	case errors.Is(err, errWeak):
+		return no("wants a session that is less safe than what was asked for", "look after it: it may be somebody else who answers")
+	case errors.Is(err, errUser):
+		return no("does not let user "+b.User+" in", "correct the user of the driver, or what its password file holds")
+	case errors.Is(err, errRole):
+		return no("does not let user "+b.User+" work as an operator", "give the user that privilege, over the network")
+	case errors.Is(err, errBusy):
+		return said("has no room for one more session", "wait a minute for it to forget old ones, or restart it")
+	case closed:
+		return no("opens no session: "+string(why), "its own log may say why")
+	case answered:
+		return no(fmt.Sprintf("refuses (IPMI completion code %#02x)", uint8(response.CompletionCode())), "its own log may say why")
+	case isOp && !op.Timeout() && !errors.Is(err, net.ErrClosed):
+		return said("cannot be reached: "+op.Err.Error(), "check its address, and that IPMI over LAN is turned on")
+	case lost(err):
+		return said("does not answer", "check its address, and that IPMI over LAN is turned on")
+	}
+	return said("sent an invalid answer", "check its address: it may be something else that answers")
+}

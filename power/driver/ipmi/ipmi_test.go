@@ -1,0 +1,262 @@
+package ipmi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"walt/fault"
+	"walt/power/driver"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bmc is OpenIPMI's simulator, whose server has power unless there is the file off.
+type bmc struct {
+	host string
+	dir  string
+}
+
+func newBMC(t *testing.T) *bmc {
+	t.Helper()
+	program, err := exec.LookPath("ipmi_sim")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("ipmi_sim is missing: install the Debian package openipmi")
+		}
+		t.Skip("ipmi_sim is missing: install the Debian package openipmi")
+	}
+	b := &bmc{dir: t.TempDir()}
+	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.host = free.LocalAddr().String()
+	free.Close()
+	_, port, _ := net.SplitHostPort(b.host)
+	b.write(t, "chassis", 0o700, fmt.Sprintf(`#!/bin/sh
+cd %s
+case "$1 $2" in
+"get power") if [ -e off ]; then echo power:0; else echo power:1; fi;;
+"set power") if [ "$3" = 0 ]; then : > off; else rm -f off; fi;;
+esac
+`, b.dir))
+	b.write(t, "conf", 0o600, fmt.Sprintf(`name "bmc"
+set_working_mc 0x20
+startlan 1
+  addr 127.0.0.1 %s
+  priv_limit operator
+  allowed_auths_user md5
+  allowed_auths_operator md5
+  allowed_auths_admin md5
+  guid 0123456789abcdef0123456789abcdef
+endlan
+chassis_control "%s/chassis"
+user 2 true "walt" "secret-one" operator 10 md5
+`, port, b.dir))
+	b.write(t, "commands", 0o600, "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\nmc_enable 0x20\n")
+	sim := exec.Command(program, "-c", filepath.Join(b.dir, "conf"), "-f", filepath.Join(b.dir, "commands"), "-s", b.dir, "-n")
+	if err := sim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = sim.Process.Kill()
+		_ = sim.Wait()
+	})
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, err := (BMCs{User: "nobody"}).Status(t.Context(), driver.Target{Host: b.host})
+		if _, answered := errors.AsType[driver.Refusal](err); answered {
+			return b
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (b *bmc) write(t *testing.T, name string, mode os.FileMode, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bmc) off() bool {
+	_, err := os.Stat(filepath.Join(b.dir, "off"))
+	return err == nil
+}
+
+func TestBMC(t *testing.T) {
+	t.Parallel()
+	b := newBMC(t)
+	users := BMCs{User: "walt", Password: "secret-one"}
+	for want, state := range map[bool]driver.State{false: driver.Off, true: driver.On} {
+		if err := users.Switch(t.Context(), driver.Target{Host: b.host}, want); err != nil {
+			t.Fatal(err)
+		}
+		if b.off() == want {
+			t.Errorf("switched to %v it is off: %v", want, b.off())
+		}
+		if is, err := users.Status(t.Context(), driver.Target{Host: b.host}); err != nil || is != state {
+			t.Errorf("it is %v, %v; want %v", is, err, state)
+		}
+	}
+	for range 25 { // it has room for few sessions
+		if _, err := users.Status(t.Context(), driver.Target{Host: b.host}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	b := newBMC(t)
+	for says, users := range map[string]BMCs{
+		"does not let user walt in":  {User: "walt", Password: "wrong"},
+		"does not let user carol in": {User: "carol", Password: "secret-one"},
+	} {
+		err := users.Switch(t.Context(), driver.Target{Host: b.host}, false)
+		_, refused := errors.AsType[driver.Refusal](err)
+		if f := fault.As(err); f == nil || !refused || !strings.Contains(f.Msg, says) || strings.Contains(f.Msg+f.Hint, users.Password) {
+			t.Errorf("%s: %v", says, err)
+		}
+		if b.off() {
+			t.Errorf("%s: it is off", says)
+		}
+	}
+}
+
+// listen answers every packet as it likes.
+func listen(t *testing.T, answer func(packet []byte) []byte) (host string) {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { // until the test closes the socket
+		defer close(done)
+		buffer := make([]byte, 2048)
+		for {
+			n, from, err := c.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			if out := answer(buffer[:n]); out != nil {
+				_, _ = c.WriteTo(out, from)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		c.Close()
+		<-done
+	})
+	return c.LocalAddr().String()
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	silent := listen(t, func([]byte) []byte { return nil })
+	_, err := BMCs{User: "walt"}.Status(ctx, driver.Target{Host: silent})
+	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "does not answer") {
+		t.Errorf("silent: %v", err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := (BMCs{User: "walt"}).Status(gone, driver.Target{Host: silent}); err == nil || fault.As(err) != nil {
+		t.Errorf("interrupted: %v", err)
+	}
+	free, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
+	_, err = BMCs{User: "walt"}.Status(t.Context(), driver.Target{Host: free.LocalAddr().String()})
+	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "connection refused") {
+		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// opened is the answer to the request that opens a session, of such algorithms.
+func opened(auth, integrity, crypt byte) []byte {
+	return []byte{
+		6, 0, 0xff, 7, 6, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 36, 0,
+		0, 0, 4, 0, 0xa3, 0xa2, 0xa1, 0xa0, 1, 2, 3, 4,
+		0, 0, 0, 8, auth, 0, 0, 0, 1, 0, 0, 8, integrity, 0, 0, 0, 2, 0, 0, 8, crypt, 0, 0, 0,
+	}
+}
+
+// refusing is an answer of a kind that has such a status and nothing more.
+func refusing(kind, code byte) []byte {
+	return []byte{6, 0, 0xff, 7, 6, kind, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, code}
+}
+
+func TestStatusOfAnswers(t *testing.T) {
+	t.Parallel()
+	for says, answers := range map[string][][]byte{
+		"no room":                   {refusing(0x11, 0x01)},
+		"neither cipher suite 17":   {refusing(0x11, 0x04)}, // to both suites
+		"less safe":                 {opened(0, 0, 0)},
+		"user walt in":              {opened(3, 4, 1), refusing(0x13, 0x0d)},
+		"work as an operator":       {opened(3, 4, 1), refusing(0x13, 0x0a)},
+		"no session: inactive":      {refusing(0x11, 0x08)},
+		"sent an invalid answer":    {{1, 2, 3}},
+		"opens no session: illegal": {opened(3, 4, 1), refusing(0x13, 0x12)},
+	} {
+		var n atomic.Int64
+		host := listen(t, func([]byte) []byte { return answers[(int(n.Add(1))-1)%len(answers)] })
+		is, err := BMCs{User: "walt", Password: "secret-one"}.Status(t.Context(), driver.Target{Host: host})
+		if f := fault.As(err); f == nil || is != driver.Unknown || !strings.Contains(f.Msg, says) {
+			t.Errorf("%s: %v, %v", says, is, err)
+		}
+	}
+}
+
+// What answers like a BMC but for some bytes is not believed.
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		host := listen(t, func([]byte) []byte {
+			out := opened(3, 4, 1)
+			for range 1 + random.IntN(4) {
+				out[random.IntN(len(out))] = byte(random.UintN(256))
+			}
+			return out[:random.IntN(len(out)+1)]
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if is, err := (BMCs{User: "walt", Password: "secret-one"}).Status(ctx, driver.Target{Host: host}); is != driver.Unknown || fault.As(err) == nil {
+			t.Errorf("believed: %v, %v", is, err)
+		}
+		cancel()
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for says, b := range map[string]BMCs{
+		"missing":  {},
+		"16 bytes": {User: strings.Repeat("u", 17)},
+		"20 bytes": {User: "walt", Password: strings.Repeat("p", 21)},
+	} {
+		if err := b.Check(); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	if err := (BMCs{User: "walt", Password: "secret-one"}).Check(); err != nil {
+		t.Error(err)
+	}
+}
