@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -50,9 +49,9 @@ func (b BMCs) Check() error {
 	return nil
 }
 
-// Status implements driver.Means. The host is an address or a name, with an optional port.
+// Status implements driver.Means. The port is that of UDP, 623 when there is none.
 func (b BMCs) Status(ctx context.Context, t driver.Target) (is driver.State, err error) {
-	err = b.with(ctx, t.Host, func(c *ipmi.Client) error {
+	err = b.with(ctx, t, func(c *ipmi.Client) error {
 		status, err := c.GetChassisStatus(ctx)
 		if is = driver.Off; err == nil && status.PowerIsOn {
 			is = driver.On
@@ -71,7 +70,7 @@ func (b BMCs) Switch(ctx context.Context, t driver.Target, on bool) error {
 	if on {
 		what = ipmi.ChassisControlPowerUp
 	}
-	return b.with(ctx, t.Host, func(c *ipmi.Client) error {
+	return b.with(ctx, t, func(c *ipmi.Client) error {
 		_, err := c.ChassisControl(ctx, what)
 		return err
 	})
@@ -94,10 +93,10 @@ var suites = []suite{
 }
 
 // with calls do within a session.
-func (b BMCs) with(ctx context.Context, host string, do func(*ipmi.Client) error) error {
+func (b BMCs) with(ctx context.Context, t driver.Target, do func(*ipmi.Client) error) error {
 	var err error
 	for _, s := range suites {
-		if err = b.by(ctx, host, s, do); !errors.Is(err, errSuite) {
+		if err = b.by(ctx, t, s, do); !errors.Is(err, errSuite) {
 			break
 		}
 	}
@@ -105,17 +104,17 @@ func (b BMCs) with(ctx context.Context, host string, do func(*ipmi.Client) error
 	case err == nil:
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
-		return fmt.Errorf("ask the BMC at %s: %w", host, ctx.Err())
+		return fmt.Errorf("ask the BMC at %s: %w", t.Host, ctx.Err())
 	}
 	if ctx.Err() != nil {
 		err = net.ErrClosed
 	}
-	return b.words(host, err)
+	return b.words(t.Host, err)
 }
 
 // by is with, by one suite.
-func (b BMCs) by(ctx context.Context, host string, s suite, do func(*ipmi.Client) error) (err error) {
-	w, err := dial(ctx, host)
+func (b BMCs) by(ctx context.Context, t driver.Target, s suite, do func(*ipmi.Client) error) (err error) {
+	w, err := dial(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -216,14 +215,9 @@ type wire struct {
 }
 
 // dial opens the way to a BMC, for which nothing is sent.
-func dial(ctx context.Context, host string) (*wire, error) {
-	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		host = net.JoinHostPort(ip.String(), port)
-	} else if _, _, err := net.SplitHostPort(host); err != nil {
-		host = net.JoinHostPort(host, port)
-	}
+func dial(ctx context.Context, t driver.Target) (*wire, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "udp", host)
+	conn, err := d.DialContext(ctx, "udp", net.JoinHostPort(t.Host, cmp.Or(t.Port, port)))
 	return &wire{Conn: conn}, err
 }
 

@@ -75,7 +75,7 @@ user 2 true "walt" "secret-one" operator 10 md5
 		_ = sim.Wait()
 	})
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		_, err := (BMCs{User: "nobody"}).Status(t.Context(), driver.Target{Host: b.host})
+		_, err := (BMCs{User: "nobody"}).Status(t.Context(), at(b.host))
 		if _, answered := errors.AsType[driver.Refusal](err); answered {
 			return b
 		}
@@ -92,6 +92,12 @@ func (b *bmc) write(t *testing.T, name string, mode os.FileMode, text string) {
 	}
 }
 
+// at is the target at an address.
+func at(host string) driver.Target {
+	address, port, _ := net.SplitHostPort(host)
+	return driver.Target{Host: address, Port: port}
+}
+
 func (b *bmc) off() bool {
 	_, err := os.Stat(filepath.Join(b.dir, "off"))
 	return err == nil
@@ -102,18 +108,18 @@ func TestBMC(t *testing.T) {
 	b := newBMC(t)
 	users := BMCs{User: "walt", Password: "secret-one"}
 	for want, state := range map[bool]driver.State{false: driver.Off, true: driver.On} {
-		if err := users.Switch(t.Context(), driver.Target{Host: b.host}, want); err != nil {
+		if err := users.Switch(t.Context(), at(b.host), want); err != nil {
 			t.Fatal(err)
 		}
 		if b.off() == want {
 			t.Errorf("switched to %v it is off: %v", want, b.off())
 		}
-		if is, err := users.Status(t.Context(), driver.Target{Host: b.host}); err != nil || is != state {
+		if is, err := users.Status(t.Context(), at(b.host)); err != nil || is != state {
 			t.Errorf("it is %v, %v; want %v", is, err, state)
 		}
 	}
 	for range 25 { // it has room for few sessions
-		if _, err := users.Status(t.Context(), driver.Target{Host: b.host}); err != nil {
+		if _, err := users.Status(t.Context(), at(b.host)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,7 +132,7 @@ func TestRefusals(t *testing.T) {
 		"does not let user walt in":  {User: "walt", Password: "wrong"},
 		"does not let user carol in": {User: "carol", Password: "secret-one"},
 	} {
-		err := users.Switch(t.Context(), driver.Target{Host: b.host}, false)
+		err := users.Switch(t.Context(), at(b.host), false)
 		_, refused := errors.AsType[driver.Refusal](err)
 		if f := fault.As(err); f == nil || !refused || !strings.Contains(f.Msg, says) || strings.Contains(f.Msg+f.Hint, users.Password) {
 			t.Errorf("%s: %v", says, err)
@@ -170,13 +176,13 @@ func TestNobodyAnswers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	silent := listen(t, func([]byte) []byte { return nil })
-	_, err := BMCs{User: "walt"}.Status(ctx, driver.Target{Host: silent})
+	_, err := BMCs{User: "walt"}.Status(ctx, at(silent))
 	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "does not answer") {
 		t.Errorf("silent: %v", err)
 	}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	if _, err := (BMCs{User: "walt"}).Status(gone, driver.Target{Host: silent}); err == nil || fault.As(err) != nil {
+	if _, err := (BMCs{User: "walt"}).Status(gone, at(silent)); err == nil || fault.As(err) != nil {
 		t.Errorf("interrupted: %v", err)
 	}
 	free, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -184,7 +190,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	free.Close()
-	_, err = BMCs{User: "walt"}.Status(t.Context(), driver.Target{Host: free.LocalAddr().String()})
+	_, err = BMCs{User: "walt"}.Status(t.Context(), at(free.LocalAddr().String()))
 	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "connection refused") {
 		t.Errorf("nobody there: %v", err)
 	}
@@ -218,7 +224,7 @@ func TestStatusOfAnswers(t *testing.T) {
 	} {
 		var n atomic.Int64
 		host := listen(t, func([]byte) []byte { return answers[(int(n.Add(1))-1)%len(answers)] })
-		is, err := BMCs{User: "walt", Password: "secret-one"}.Status(t.Context(), driver.Target{Host: host})
+		is, err := BMCs{User: "walt", Password: "secret-one"}.Status(t.Context(), at(host))
 		if f := fault.As(err); f == nil || is != driver.Unknown || !strings.Contains(f.Msg, says) {
 			t.Errorf("%s: %v, %v", says, is, err)
 		}
@@ -238,7 +244,7 @@ func TestGarbage(t *testing.T) {
 			return out[:random.IntN(len(out)+1)]
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		if is, err := (BMCs{User: "walt", Password: "secret-one"}).Status(ctx, driver.Target{Host: host}); is != driver.Unknown || fault.As(err) == nil {
+		if is, err := (BMCs{User: "walt", Password: "secret-one"}).Status(ctx, at(host)); is != driver.Unknown || fault.As(err) == nil {
 			t.Errorf("believed: %v, %v", is, err)
 		}
 		cancel()

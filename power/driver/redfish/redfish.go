@@ -1,0 +1,226 @@
+// Package redfish switches servers by their BMCs, over Redfish (DMTF DSP0266): it reads the
+// power state of a computer system, and resets it. Its one surprising rule: it goes nowhere
+// but to the host that it was told, whatever the answers refer to.
+package redfish
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"walt/fault"
+	"walt/power/driver"
+)
+
+// BMCs are those that have the same user.
+type BMCs struct {
+	Name           string // of the driver
+	User, Password string
+	System         string      // the name of theirs that is meant, "" for the only one
+	TLS            *tls.Config // who is trusted to be one, see driver.Trust
+
+	http *http.Transport
+}
+
+// most is how many bytes an answer may have: that of a large system has some 20 KB.
+const most = 1 << 20
+
+// Open returns the BMCs. Close ends their connections.
+func (b BMCs) Open() (*BMCs, error) {
+	if b.User == "" {
+		return nil, fault.Failedf("the user of the BMCs is missing").WithHint("set: user")
+	}
+	b.http = &http.Transport{TLSClientConfig: b.TLS, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
+	return &b, nil
+}
+
+// Close implements driver.Means.
+func (b *BMCs) Close() error {
+	b.http.CloseIdleConnections()
+	return nil
+}
+
+// system is what is known of a computer system.
+type system struct {
+	ID         string `json:"@odata.id"`
+	PowerState string
+	Actions    struct {
+		Reset struct {
+			Target    string   `json:"target"`
+			Allowable []string `json:"ResetType@Redfish.AllowableValues"`
+		} `json:"#ComputerSystem.Reset"`
+	}
+}
+
+// Status implements driver.Means. The port is that of TCP, 443 when there is none.
+func (b *BMCs) Status(ctx context.Context, t driver.Target) (driver.State, error) {
+	s, err := b.system(ctx, t)
+	switch {
+	case err != nil:
+		return driver.Unknown, err
+	case s.PowerState == "On":
+		return driver.On, nil
+	case s.PowerState == "Off":
+		return driver.Off, nil
+	}
+	return driver.Unknown, nil // on its way, or paused
+}
+
+// Switch implements driver.Means: off is at once.
+func (b *BMCs) Switch(ctx context.Context, t driver.Target, on bool) error {
+	s, err := b.system(ctx, t)
+	if err != nil {
+		return err
+	}
+	ways := []string{"ForceOff", "Off"}
+	if on {
+		ways = []string{"On", "ForceOn"}
+	}
+	way := ways[0]
+	if may := s.Actions.Reset.Allowable; len(may) > 0 {
+		at := slices.IndexFunc(ways, func(w string) bool { return slices.Contains(may, w) })
+		if at < 0 {
+			return driver.Refusal{Err: fault.Failedf("%s allows no reset %s", words(t), strings.Join(ways, " or ")).WithHint("it allows: %s", strings.Join(may, ", "))}
+		}
+		way = ways[at]
+	}
+	body, err := json.Marshal(map[string]string{"ResetType": way})
+	if err != nil {
+		return err
+	}
+	_, err = b.send(ctx, t, http.MethodPost, cmp.Or(s.Actions.Reset.Target, path.Join(s.ID, "Actions/ComputerSystem.Reset")), body)
+	return err
+}
+
+// system reads the system that is meant.
+func (b *BMCs) system(ctx context.Context, t driver.Target) (s system, err error) {
+	at := path.Join("/redfish/v1/Systems", url.PathEscape(b.System))
+	if b.System == "" {
+		var all struct {
+			Members []struct {
+				ID string `json:"@odata.id"`
+			}
+		}
+		if err := b.get(ctx, t, at, &all); err != nil {
+			return s, err
+		}
+		if len(all.Members) != 1 {
+			var names []string
+			for _, m := range all.Members {
+				names = append(names, path.Base(m.ID))
+			}
+			return s, driver.Refusal{Err: fault.Failedf("%s has %d systems", words(t), len(names)).
+				WithHint("set system of the driver %s in the server's file: %s", b.Name, strings.Join(names[:min(10, len(names))], ", "))}
+		}
+		at = all.Members[0].ID
+	}
+	if err := b.get(ctx, t, at, &s); err != nil {
+		return s, err
+	}
+	s.ID = cmp.Or(s.ID, at)
+	return s, nil
+}
+
+// get reads what is at a path.
+func (b *BMCs) get(ctx context.Context, t driver.Target, at string, into any) error {
+	body, err := b.send(ctx, t, http.MethodGet, at, nil)
+	if err == nil && json.Unmarshal(body, into) != nil {
+		err = fault.Failedf("%s sent an invalid answer", words(t)).WithHint("check its address: it may be something else that answers")
+	}
+	return err
+}
+
+// send sends a request, and returns the body of an answer that tells of success.
+func (b *BMCs) send(ctx context.Context, t driver.Target, method, at string, body []byte) ([]byte, error) {
+	to := url.URL{Scheme: "https", Host: net.JoinHostPort(t.Host, cmp.Or(t.Port, "443")), Path: path.Join("/", at)}
+	q, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	q.SetBasicAuth(b.User, b.Password)
+	q.Header.Set("Accept", "application/json")
+	q.Header.Set("OData-Version", "4.0")
+	if body != nil {
+		q.Header.Set("Content-Type", "application/json")
+	}
+	reply, err := b.http.RoundTrip(q) // which follows no redirection
+	if err == nil {
+		defer reply.Body.Close()
+		body, err = io.ReadAll(io.LimitReader(reply.Body, most))
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, fmt.Errorf("ask %s: %w", words(t), ctx.Err())
+	case err != nil:
+		return nil, b.unreachable(t, err)
+	case reply.StatusCode >= 200 && reply.StatusCode <= 299:
+		return body, nil
+	}
+	return nil, b.refused(t, reply.StatusCode, body)
+}
+
+func words(t driver.Target) string { return "the BMC at " + t.Host }
+
+// unreachable is the fault for a BMC that sent no whole answer.
+func (b *BMCs) unreachable(t driver.Target, err error) error {
+	const check = "check its address, and that Redfish is turned on"
+	if wrong, is := errors.AsType[*tls.CertificateVerificationError](err); is {
+		return driver.Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %v", words(t), wrong.Err).
+			WithHint("set ca_file or tls_fingerprint of the driver %s in the server's file", b.Name)}
+	}
+	op, network := errors.AsType[*net.OpError](err)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), network && op.Timeout():
+		return fault.Failedf("%s does not answer", words(t)).WithHint("%s", check)
+	case network:
+		return fault.Failedf("%s cannot be reached: %v", words(t), op.Err).WithHint("%s", check)
+	}
+	return fault.Failedf("%s does not answer as Redfish does", words(t)).WithHint("%s", check)
+}
+
+// refused is the fault for an answer that tells of no success.
+func (b *BMCs) refused(t driver.Target, status int, body []byte) error {
+	code := strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return driver.Refusal{Err: fault.Failedf("%s does not let user %s do that (%s)", words(t), b.User, code).
+			WithHint("correct the user of the driver %s, or what its password file holds; it needs the privilege ConfigureComponents", b.Name)}
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+		return fault.Failedf("%s cannot do it now (%s)%s", words(t), code, said(body)).WithHint("its own log may say why")
+	}
+	return driver.Refusal{Err: fault.Failedf("%s refuses (%s)%s", words(t), code, said(body)).
+		WithHint("check that it has Redfish, and the system of the driver %s", b.Name)}
+}
+
+// said is what an answer says about itself (DSP0266, error responses), in short; "" when it
+// says nothing.
+func said(body []byte) string {
+	var answer struct {
+		Error struct {
+			Message string                     `json:"message"`
+			Info    []struct{ Message string } `json:"@Message.ExtendedInfo"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return ""
+	}
+	text := answer.Error.Message
+	if len(answer.Error.Info) > 0 {
+		text = cmp.Or(answer.Error.Info[0].Message, text)
+	}
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf(": %.200q", text)
+}
