@@ -60,7 +60,10 @@ type Config struct {
 	Subnet netip.Prefix
 	// Lookup finds the address of a machine by its name.
 	Lookup func(name string) (netip.Addr, bool)
-	Log    *slog.Logger
+	// Guarded reports whether an address outside is none that machines may reach, as that of
+	// what gives them power; nil: none is. It is asked often.
+	Guarded func(netip.Addr) bool
+	Log     *slog.Logger
 }
 
 // LAN is one network. Its methods may be called at the same time.

@@ -87,7 +87,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: dir, log: new(record), all: map[string]netip.Addr{}}
 	w.LAN, err = lan.New(lan.Config{
 		Subnet: subnet, Log: slog.New(slog.NewTextHandler(w.log, nil)),
-		Lookup: w.find,
+		Lookup: w.find, Guarded: func(a netip.Addr) bool { return a == guarded },
 	})
 	if err != nil {
 		t.Fatal(err)

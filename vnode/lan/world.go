@@ -189,9 +189,13 @@ var clouds = []netip.Addr{
 }
 
 // reachable reports whether an address is of the world: neither of this host,
-// whose services trust what comes from it, nor of a link, a group, or its provider.
+// whose services trust what comes from it, nor of a link, a group, or its provider, nor one
+// that is guarded.
 func (w *world) reachable(to netip.Addr) bool {
 	if !to.Is4() || !to.IsGlobalUnicast() || w.lan.Subnet.Contains(to) || to.As4()[0] == 0 || slices.Contains(clouds, to) {
+		return false
+	}
+	if w.lan.Guarded != nil && w.lan.Guarded(to) {
 		return false
 	}
 	own, err := w.addresses()

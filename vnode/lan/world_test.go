@@ -18,7 +18,10 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 )
 
-var outside = netip.MustParseAddrPort("192.0.2.7:80")
+var (
+	outside = netip.MustParseAddrPort("192.0.2.7:80")
+	guarded = netip.MustParseAddr("192.0.2.8")
+)
 
 // connect connects machine a of a network on which the world is here, and says
 // where it wanted to.
@@ -83,6 +86,33 @@ func TestWorld(t *testing.T) {
 	}
 	if want := map[string]bool{"tcp4 " + outside.String(): true, "udp4 " + outside.String(): true}; !maps.Equal(got, want) {
 		t.Errorf("asked for %v", got)
+	}
+}
+
+// What is guarded is asked for by nobody, over TCP or UDP.
+func TestGuarded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.boot("a")
+	asked := w.here(t)
+	if err := w.SetNAT(true); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := a.dial(netip.AddrPortFrom(guarded, 443)); err == nil {
+		t.Errorf("reached: %v", c.RemoteAddr())
+	}
+	u, err := gonet.DialUDP(a.Stack, nil, &tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFrom4(guarded.As4()), Port: 623}, ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	if _, err := u.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.dial(outside) // which comes later
+	says(t, c, err, "over TCP")
+	if to := <-asked; to != "tcp4 "+outside.String() {
+		t.Errorf("asked for %s", to)
 	}
 }
 
