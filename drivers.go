@@ -8,6 +8,7 @@ import (
 	"walt/power/driver"
 	"walt/power/driver/pdu"
 	"walt/power/driver/program"
+	"walt/power/driver/redfish"
 	"walt/power/driver/web"
 )
 
@@ -21,6 +22,10 @@ func driversOf(c config.Power) (all []driver.Driver, err error) {
 		case "http":
 			one.Hosted, one.Ported = d.HTTP.Hosted(), d.HTTP.Ported()
 			one.Means, err = web.New(d.HTTP)
+		case "ipmi":
+			one.Hosted, one.Ported, one.Means = true, driver.May, d.IPMI
+		case "redfish":
+			one.Hosted, one.Ported, one.Means = true, driver.May, redfish.New(d.Redfish)
 		case "snmp":
 			one.Hosted = d.Host == ""
 			one.Means, err = pdu.New(d.SNMP, d.PDU)

@@ -15,7 +15,7 @@ import (
 
 // imports is who may import whom: the architecture of the server.
 var imports = map[string][]string{
-	".":              {"auth", "backup", "commands", "config", "consent", "console", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodelogs", "nodelogs/intake", "nodes", "pause", "power", "power/driver", "power/driver/pdu", "power/driver/program", "power/driver/web", "reach", "reach/files", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
+	".":              {"auth", "backup", "commands", "config", "consent", "console", "demo", "ethernet", "fault", "history", "hostkeys", "images", "journal", "netboot", "netboot/boards", "netboot/initrd", "netboot/nic", "nodelogs", "nodelogs/intake", "nodes", "pause", "power", "power/driver", "power/driver/pdu", "power/driver/program", "power/driver/redfish", "power/driver/web", "reach", "reach/files", "sshd", "state", "state/badger", "upgrade", "vnode/bridge", "vnode/lan", "vnode/qemu", "vnode/sim"},
 	"sshd":           {"auth", "commands", "fault"},
 	"commands":       {"api", "auth", "consent", "console", "ethernet", "fault", "history", "images", "journal", "nodelogs", "nodes", "remote"},
 	"api":            {"auth", "ethernet", "history", "images", "journal", "nodes", "power"},
@@ -50,7 +50,7 @@ var imports = map[string][]string{
 	"power":          {"ethernet", "fault", "journal", "pause", "power/driver", "power/snmp", "state"},
 	"power/snmp":     {"fault", "pause"},
 	"power/driver":   {"fault", "pause"},
-	"config":         {"fault", "images", "power/driver", "power/driver/pdu", "power/driver/program", "power/driver/web", "power/snmp"},
+	"config":         {"fault", "images", "power/driver", "power/driver/ipmi", "power/driver/pdu", "power/driver/program", "power/driver/redfish", "power/driver/web", "power/snmp"},
 	"remote":         {"auth"},
 	"reach/files":    {"auth", "consent", "fault", "nodes"},
 	"ethernet":       {"fault"},

@@ -1,13 +1,16 @@
 package config
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"strings"
 
 	"walt/fault"
 	"walt/power/driver"
+	"walt/power/driver/ipmi"
 	"walt/power/driver/pdu"
+	"walt/power/driver/redfish"
 	"walt/power/driver/web"
 	"walt/power/snmp"
 )
@@ -101,6 +104,16 @@ func (k *checker) devices(key string, d *Driver) {
 		s.Headers = d.Headers
 	}
 	s.Password = k.secret(key+"password_file", &d.PasswordFile)
+	s.TLS = k.trust(key, d)
+	d.HTTP = s
+	if len(k.problems) == before {
+		_, err := web.New(s)
+		k.setting(key, err)
+	}
+}
+
+// trust is how devices are known that show certificates.
+func (k *checker) trust(key string, d *Driver) *tls.Config {
 	var ca *x509.CertPool
 	var fingerprint driver.Fingerprint
 	var err error
@@ -116,12 +129,22 @@ func (k *checker) devices(key string, d *Driver) {
 	if d.CAFile != "" && d.Fingerprint != "" {
 		k.wrong(key+"ca_file", "and tls_fingerprint are two ways to know a device; give one of them")
 	}
-	s.TLS = driver.Trust(ca, fingerprint)
-	d.HTTP = s
-	if len(k.problems) == before {
-		_, err := web.New(s)
-		k.setting(key, err)
+	return driver.Trust(ca, fingerprint)
+}
+
+// bmcs checks a driver of kind ipmi.
+func (k *checker) bmcs(key string, d *Driver) {
+	d.IPMI = ipmi.BMCs{User: d.User, Password: k.secret(key+"password_file", &d.PasswordFile)}
+	k.setting(key, d.IPMI.Check())
+}
+
+// redfish checks a driver of kind redfish.
+func (k *checker) redfish(key string, d *Driver) {
+	d.Redfish = redfish.BMCs{
+		Name: d.Name, User: d.User, Password: k.secret(key+"password_file", &d.PasswordFile),
+		System: d.System, TLS: k.trust(key, d),
 	}
+	k.setting(key, d.Redfish.Check())
 }
 
 // override has what the file says go before what a profile does.

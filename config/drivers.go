@@ -10,8 +10,10 @@ import (
 
 	"walt/fault"
 	"walt/power/driver"
+	"walt/power/driver/ipmi"
 	"walt/power/driver/pdu"
 	"walt/power/driver/program"
+	"walt/power/driver/redfish"
 	"walt/power/driver/web"
 	"walt/power/snmp"
 )
@@ -42,24 +44,31 @@ type Driver struct {
 	StatusOn         *int   `toml:"status_on"`
 	StatusOff        *int   `toml:"status_off"`
 	// Of kind http:
-	Status      string   `toml:"status"` // a request
-	IsOn        string   `toml:"is_on"`  // regular expressions for the answer
-	IsOff       string   `toml:"is_off"`
-	Headers     []string `toml:"headers"`         // NAME: VALUE
-	Auth        string   `toml:"auth"`            // basic, digest or bearer
-	CAFile      string   `toml:"ca_file"`         // who signed the certificate of the device
-	Fingerprint string   `toml:"tls_fingerprint"` // of that certificate, in place of ca_file
+	Status  string   `toml:"status"` // a request
+	IsOn    string   `toml:"is_on"`  // regular expressions for the answer
+	IsOff   string   `toml:"is_off"`
+	Headers []string `toml:"headers"` // NAME: VALUE
+	Auth    string   `toml:"auth"`    // basic, digest or bearer
+	// Of kinds http and redfish:
+	CAFile      string `toml:"ca_file"`         // who signed the certificate of the device
+	Fingerprint string `toml:"tls_fingerprint"` // of that certificate, in place of ca_file
+	// Of kind redfish:
+	System string `toml:"system"` // the name that BMCs have for what they switch; "" for the only one
 
 	// What they say, of the one kind or the other.
-	SNMP snmp.Switch  `toml:"-"`
-	PDU  pdu.Profile  `toml:"-"`
-	HTTP web.Settings `toml:"-"`
+	SNMP    snmp.Switch  `toml:"-"`
+	PDU     pdu.Profile  `toml:"-"`
+	HTTP    web.Settings `toml:"-"`
+	IPMI    ipmi.BMCs    `toml:"-"`
+	Redfish redfish.BMCs `toml:"-"`
 }
 
 // driverKeys are those that drivers of each kind have besides name, kind and timeout.
 var driverKeys = map[string][]string{
 	"command": {"program"},
 	"http":    {"host", "profile", "on", "off", "status", "is_on", "is_off", "headers", "auth", "user", "password_file", "ca_file", "tls_fingerprint"},
+	"ipmi":    {"user", "password_file"},
+	"redfish": {"user", "password_file", "system", "ca_file", "tls_fingerprint"},
 	"snmp":    {"host", "profile", "oid", "on", "off", "off_oid", "status_oid", "status_on", "status_off", "version", "community_file", "user", "auth_protocol", "password_file", "priv_protocol", "priv_password_file"},
 }
 
@@ -108,6 +117,10 @@ func (k *checker) driver(key string, d *Driver, before []Driver) {
 		k.pdus(key, d)
 	case "http":
 		k.devices(key, d)
+	case "ipmi":
+		k.bmcs(key, d)
+	case "redfish":
+		k.redfish(key, d)
 	}
 }
 

@@ -40,11 +40,11 @@ const (
 func (b BMCs) Check() error {
 	switch {
 	case b.User == "":
-		return fault.Failedf("the user of the BMCs is missing").WithHint("set: user")
+		return fault.Usagef("user: is missing; want that of the BMCs")
 	case len(b.User) > mostUser:
-		return fault.Failedf("the user of a BMC has %d bytes at most", mostUser)
+		return fault.Usagef("user: has %d bytes; a BMC has room for %d", len(b.User), mostUser)
 	case len(b.Password) > mostPassword:
-		return fault.Failedf("the password of a BMC has %d bytes at most", mostPassword)
+		return fault.Usagef("password_file: the password has %d bytes; a BMC has room for %d", len(b.Password), mostPassword)
 	}
 	return nil
 }

@@ -3,12 +3,10 @@ package ipmi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,66 +14,33 @@ import (
 
 	"go.uber.org/goleak"
 
+	"walt/e2e/lab"
 	"walt/fault"
 	"walt/power/driver"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bmc is OpenIPMI's simulator, whose server has power unless there is the file off.
-type bmc struct {
-	host string
-	dir  string
-}
-
-func newBMC(t *testing.T) *bmc {
+// newBMC starts a simulated one, which answers.
+func newBMC(t *testing.T) *lab.BMC {
 	t.Helper()
-	program, err := exec.LookPath("ipmi_sim")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("ipmi_sim is missing: install the Debian package openipmi")
-		}
-		t.Skip("ipmi_sim is missing: install the Debian package openipmi")
+	b, err := lab.NewBMC(t.TempDir())
+	if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
+		t.Skip(err)
 	}
-	b := &bmc{dir: t.TempDir()}
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = b.Start()
 	}
-	b.host = free.LocalAddr().String()
-	free.Close()
-	_, port, _ := net.SplitHostPort(b.host)
-	b.write(t, "chassis", 0o700, fmt.Sprintf(`#!/bin/sh
-cd %s
-case "$1 $2" in
-"get power") if [ -e off ]; then echo power:0; else echo power:1; fi;;
-"set power") if [ "$3" = 0 ]; then : > off; else rm -f off; fi;;
-esac
-`, b.dir))
-	b.write(t, "conf", 0o600, fmt.Sprintf(`name "bmc"
-set_working_mc 0x20
-startlan 1
-  addr 127.0.0.1 %s
-  priv_limit operator
-  allowed_auths_user md5
-  allowed_auths_operator md5
-  allowed_auths_admin md5
-  guid 0123456789abcdef0123456789abcdef
-endlan
-chassis_control "%s/chassis"
-user 2 true "walt" "secret-one" operator 10 md5
-`, port, b.dir))
-	b.write(t, "commands", 0o600, "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\nmc_enable 0x20\n")
-	sim := exec.Command(program, "-c", filepath.Join(b.dir, "conf"), "-f", filepath.Join(b.dir, "commands"), "-s", b.dir, "-n")
-	if err := sim.Start(); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = sim.Process.Kill()
-		_ = sim.Wait()
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
 	})
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		_, err := (BMCs{User: "nobody"}).Status(t.Context(), at(b.host))
+		_, err := (BMCs{User: "nobody"}).Status(t.Context(), target(b))
 		if _, answered := errors.AsType[driver.Refusal](err); answered {
 			return b
 		}
@@ -85,12 +50,7 @@ user 2 true "walt" "secret-one" operator 10 md5
 	}
 }
 
-func (b *bmc) write(t *testing.T, name string, mode os.FileMode, text string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-}
+func target(b *lab.BMC) driver.Target { return driver.Target{Host: b.Host, Port: b.Port} }
 
 // at is the target at an address.
 func at(host string) driver.Target {
@@ -98,28 +58,23 @@ func at(host string) driver.Target {
 	return driver.Target{Host: address, Port: port}
 }
 
-func (b *bmc) off() bool {
-	_, err := os.Stat(filepath.Join(b.dir, "off"))
-	return err == nil
-}
-
 func TestBMC(t *testing.T) {
 	t.Parallel()
 	b := newBMC(t)
 	users := BMCs{User: "walt", Password: "secret-one"}
 	for want, state := range map[bool]driver.State{false: driver.Off, true: driver.On} {
-		if err := users.Switch(t.Context(), at(b.host), want); err != nil {
+		if err := users.Switch(t.Context(), target(b), want); err != nil {
 			t.Fatal(err)
 		}
-		if b.off() == want {
-			t.Errorf("switched to %v it is off: %v", want, b.off())
+		if b.Off() == want {
+			t.Errorf("switched to %v it is off: %v", want, b.Off())
 		}
-		if is, err := users.Status(t.Context(), at(b.host)); err != nil || is != state {
+		if is, err := users.Status(t.Context(), target(b)); err != nil || is != state {
 			t.Errorf("it is %v, %v; want %v", is, err, state)
 		}
 	}
 	for range 25 { // it has room for few sessions
-		if _, err := users.Status(t.Context(), at(b.host)); err != nil {
+		if _, err := users.Status(t.Context(), target(b)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,12 +87,12 @@ func TestRefusals(t *testing.T) {
 		"does not let user walt in":  {User: "walt", Password: "wrong"},
 		"does not let user carol in": {User: "carol", Password: "secret-one"},
 	} {
-		err := users.Switch(t.Context(), at(b.host), false)
+		err := users.Switch(t.Context(), target(b), false)
 		_, refused := errors.AsType[driver.Refusal](err)
 		if f := fault.As(err); f == nil || !refused || !strings.Contains(f.Msg, says) || strings.Contains(f.Msg+f.Hint, users.Password) {
 			t.Errorf("%s: %v", says, err)
 		}
-		if b.off() {
+		if b.Off() {
 			t.Errorf("%s: it is off", says)
 		}
 	}
@@ -254,9 +209,9 @@ func TestGarbage(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for says, b := range map[string]BMCs{
-		"missing":  {},
-		"16 bytes": {User: strings.Repeat("u", 17)},
-		"20 bytes": {User: "walt", Password: strings.Repeat("p", 21)},
+		"missing":     {},
+		"room for 16": {User: strings.Repeat("u", 17)},
+		"room for 20": {User: "walt", Password: strings.Repeat("p", 21)},
 	} {
 		if err := b.Check(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)

@@ -29,24 +29,32 @@ type BMCs struct {
 	User, Password string
 	System         string      // the name of theirs that is meant, "" for the only one
 	TLS            *tls.Config // who is trusted to be one, see driver.Trust
-
-	http *http.Transport
 }
 
 // most is how many bytes an answer may have: that of a large system has some 20 KB.
 const most = 1 << 20
 
-// Open returns the BMCs. Close ends their connections.
-func (b BMCs) Open() (*BMCs, error) {
+// Check fails when no BMC can have such a user.
+func (b BMCs) Check() error {
 	if b.User == "" {
-		return nil, fault.Failedf("the user of the BMCs is missing").WithHint("set: user")
+		return fault.Usagef("user: is missing; want that of the BMCs")
 	}
-	b.http = &http.Transport{TLSClientConfig: b.TLS, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
-	return &b, nil
+	return nil
+}
+
+// Means is the BMCs as a driver.Means.
+type Means struct {
+	BMCs
+	http *http.Transport
+}
+
+// New returns the means to speak to BMCs, which Check has nothing against.
+func New(b BMCs) *Means {
+	return &Means{b, &http.Transport{TLSClientConfig: b.TLS, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}}
 }
 
 // Close implements driver.Means.
-func (b *BMCs) Close() error {
+func (b *Means) Close() error {
 	b.http.CloseIdleConnections()
 	return nil
 }
@@ -64,7 +72,7 @@ type system struct {
 }
 
 // Status implements driver.Means. The port is that of TCP, 443 when there is none.
-func (b *BMCs) Status(ctx context.Context, t driver.Target) (driver.State, error) {
+func (b *Means) Status(ctx context.Context, t driver.Target) (driver.State, error) {
 	s, err := b.system(ctx, t)
 	switch {
 	case err != nil:
@@ -78,7 +86,7 @@ func (b *BMCs) Status(ctx context.Context, t driver.Target) (driver.State, error
 }
 
 // Switch implements driver.Means: off is at once.
-func (b *BMCs) Switch(ctx context.Context, t driver.Target, on bool) error {
+func (b *Means) Switch(ctx context.Context, t driver.Target, on bool) error {
 	s, err := b.system(ctx, t)
 	if err != nil {
 		return err
@@ -104,7 +112,7 @@ func (b *BMCs) Switch(ctx context.Context, t driver.Target, on bool) error {
 }
 
 // system reads the system that is meant.
-func (b *BMCs) system(ctx context.Context, t driver.Target) (s system, err error) {
+func (b *Means) system(ctx context.Context, t driver.Target) (s system, err error) {
 	at := path.Join("/redfish/v1/Systems", url.PathEscape(b.System))
 	if b.System == "" {
 		var all struct {
@@ -133,7 +141,7 @@ func (b *BMCs) system(ctx context.Context, t driver.Target) (s system, err error
 }
 
 // get reads what is at a path.
-func (b *BMCs) get(ctx context.Context, t driver.Target, at string, into any) error {
+func (b *Means) get(ctx context.Context, t driver.Target, at string, into any) error {
 	body, err := b.send(ctx, t, http.MethodGet, at, nil)
 	if err == nil && json.Unmarshal(body, into) != nil {
 		err = fault.Failedf("%s sent an invalid answer", words(t)).WithHint("check its address: it may be something else that answers")
@@ -142,7 +150,7 @@ func (b *BMCs) get(ctx context.Context, t driver.Target, at string, into any) er
 }
 
 // send sends a request, and returns the body of an answer that tells of success.
-func (b *BMCs) send(ctx context.Context, t driver.Target, method, at string, body []byte) ([]byte, error) {
+func (b *Means) send(ctx context.Context, t driver.Target, method, at string, body []byte) ([]byte, error) {
 	to := url.URL{Scheme: "https", Host: net.JoinHostPort(t.Host, cmp.Or(t.Port, "443")), Path: path.Join("/", at)}
 	q, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
 	if err != nil {
@@ -173,7 +181,7 @@ func (b *BMCs) send(ctx context.Context, t driver.Target, method, at string, bod
 func words(t driver.Target) string { return "the BMC at " + t.Host }
 
 // unreachable is the fault for a BMC that sent no whole answer.
-func (b *BMCs) unreachable(t driver.Target, err error) error {
+func (b *Means) unreachable(t driver.Target, err error) error {
 	const check = "check its address, and that Redfish is turned on"
 	if wrong, is := errors.AsType[*tls.CertificateVerificationError](err); is {
 		return driver.Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %v", words(t), wrong.Err).
@@ -190,7 +198,7 @@ func (b *BMCs) unreachable(t driver.Target, err error) error {
 }
 
 // refused is the fault for an answer that tells of no success.
-func (b *BMCs) refused(t driver.Target, status int, body []byte) error {
+func (b *Means) refused(t driver.Target, status int, body []byte) error {
 	code := strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:

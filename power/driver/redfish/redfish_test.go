@@ -86,16 +86,13 @@ func (d *device) target() driver.Target {
 }
 
 // open returns the BMCs as adjusted.
-func (d *device) open(t *testing.T, adjust func(*BMCs)) *BMCs {
+func (d *device) open(t *testing.T, adjust func(*BMCs)) *Means {
 	t.Helper()
 	b := BMCs{Name: "bmc", User: "walt", Password: "secret-one", TLS: d.Client().Transport.(*http.Transport).TLSClientConfig}
 	if adjust != nil {
 		adjust(&b)
 	}
-	open, err := b.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
+	open := New(b)
 	t.Cleanup(func() { _ = open.Close() })
 	return open
 }
@@ -213,9 +210,12 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
-func TestOpen(t *testing.T) {
+func TestCheck(t *testing.T) {
 	t.Parallel()
-	if _, err := (BMCs{}).Open(); fault.As(err) == nil {
+	if err := (BMCs{}).Check(); fault.As(err) == nil {
+		t.Error(err)
+	}
+	if err := (BMCs{User: "walt"}).Check(); err != nil {
 		t.Error(err)
 	}
 }
