@@ -78,7 +78,7 @@ cross: agents ## build bin/waltd-OS-ARCH for every platform
 	done
 
 parts: ## install, or name, the real programs that the tests use
-	scripts/parts ssh ssh-keygen docker-registry dockerd podman skopeo snmpd snmpget ser2net puttygen openssl curl lighttpd tftp $(if $(RACE),gcc)
+	scripts/parts ssh ssh-keygen docker-registry dockerd podman skopeo snmpd snmpget ipmi_sim ser2net puttygen openssl curl lighttpd tftp $(if $(RACE),gcc)
 
 clean: ## remove what was built
 	rm -rf bin netboot/initrd/agents/*.zst

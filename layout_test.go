@@ -63,8 +63,10 @@ var imports = map[string][]string{
 	"nodelogs":        {"auth", "ethernet"},
 	"nodelogs/intake": {"auth", "ethernet"},
 
-	"power/driver/pdu": {"fault", "power/driver", "power/snmp"},
-	"power/driver/web": {"fault", "power/driver"},
+	"power/driver/pdu":     {"fault", "power/driver", "power/snmp"},
+	"power/driver/web":     {"fault", "power/driver"},
+	"power/driver/ipmi":    {"fault", "power/driver"},
+	"power/driver/redfish": {"fault", "power/driver"},
 
 	"power/driver/program": {"fault", "power/driver"},
 
@@ -95,6 +97,7 @@ var owners = map[string]string{
 	"github.com/google/go-containerregistry": "images/source",
 	"github.com/moby/moby/client":            "images/source",
 	"github.com/gosnmp/gosnmp":               "power/snmp",
+	"github.com/bougou/go-ipmi":              "power/driver/ipmi",
 	"github.com/spf13/pflag":                 "commands",
 	"github.com/dustin/go-humanize":          "commands",
 	"github.com/gliderlabs/ssh":              "vnode/sim",

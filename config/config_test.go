@@ -292,7 +292,7 @@ func TestProblems(t *testing.T) {
 		{"[ssh]\nuser_ca = \"open\"", `:2: ssh.user_ca: DIR/open holds a line that is not a public key`},
 		{"power.server = \"rack1:3\"", `:1: power.server: rack1:3 is of no driver here; declare rack1 as [[power.driver]]`},
 		{"power.server = \"rack1\\n\"", `:1: power.server: "rack1\n" is no outlet; want DRIVER:PORT`},
-		{"[[power.driver]]\nname = \"usb\"\nkind = \"snpm\"", `:3: power.driver.kind: "snpm" is no kind of driver; want one of command, http, snmp`},
+		{"[[power.driver]]\nname = \"usb\"\nkind = \"snpm\"", `:3: power.driver.kind: "snpm" is no kind of driver; want one of command, http, ipmi, redfish, snmp`},
 		{"[[power.driver]]\nname = \"usb\"\nkind = \"command\"", `:1: power.driver.program: is missing; want a list`},
 		{"[[power.driver]]\nname = \"usb\"\nkind = \"command\"\nprogram = [\"usbpower\"]", `:4: power.driver.program: "usbpower" is no absolute path`},
 		{"[[power.driver]]\nname = \"usb\"\nkind = \"command\"\nprogram = [\"/no/such\"]", `:4: power.driver.program: cannot use the program: lstat /no: no such file`},

@@ -150,3 +150,26 @@ func TestDriverProblems(t *testing.T) {
 		}
 	}
 }
+
+func TestBMCs(t *testing.T) {
+	t.Parallel()
+	d := loadDriver(t, "kind = \"ipmi\"\nuser = \"walt\"\npassword_file = \"auth\"")
+	if d.IPMI.User != "walt" || d.IPMI.Password != "authpass1" {
+		t.Errorf("IPMI is %+v", d.IPMI)
+	}
+	d = loadDriver(t, "kind = \"redfish\"\nuser = \"walt\"\npassword_file = \"auth\"\nsystem = \"1\"\ntls_fingerprint = \""+strings.Repeat("ab", 32)+"\"")
+	if b := d.Redfish; b.Name != "rack1" || b.User != "walt" || b.Password != "authpass1" || b.System != "1" || b.TLS.VerifyConnection == nil {
+		t.Errorf("Redfish is %+v", b)
+	}
+	for text, says := range map[string]string{
+		"kind = \"ipmi\"": ":1: power.driver.user: is missing; want that of the BMCs",
+		"kind = \"ipmi\"\nuser = \"" + strings.Repeat("u", 17) + "\"":      ":4: power.driver.user: has 17 bytes; a BMC has room for 16",
+		"kind = \"ipmi\"\nuser = \"walt\"\nhost = \"10.9.1.7\"":            ":5: power.driver.host: drivers of kind ipmi have none; they have user, password_file",
+		"kind = \"redfish\"\nuser = \"walt\"\ntls_fingerprint = \"ab:cd\"": ":5: power.driver.tls_fingerprint: \"ab:cd\" is no fingerprint",
+	} {
+		_, err := config.Load(write(t, secrets(t), "[[power.driver]]\nname = \"rack1\"\n"+text))
+		if err == nil || !strings.Contains(fault.Line(err), says) {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, says)
+		}
+	}
+}

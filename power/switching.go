@@ -119,7 +119,11 @@ func (p *Ports) writeFailure(tx state.Tx, sw target, port Port, o, did order, wh
 		return nil
 	}
 	o.Error, o.Attended = why, false
-	return errors.Join(orders.Put(tx, port.key(), o), p.record(tx, sw, port, o, "", fmt.Sprintf("could not turn it %s: %s", did.Will, why)))
+	what := "turn it " + string(did.Will)
+	if did.Will == cycle {
+		what = "power cycle it"
+	}
+	return errors.Join(orders.Put(tx, port.key(), o), p.record(tx, sw, port, o, "", fmt.Sprintf("could not %s: %s", what, why)))
 }
 
 // writeOff notes that a port is off.
