@@ -146,12 +146,12 @@ func TestConfig(t *testing.T) {
 	lab.ok("bob", "node acquire rpi-2")
 	lab.tell([]step{
 		{
-			user: "bob", line: "device config sw-1", stdout: "NAME  SETTING           VALUE\nsw-1  type              unknown\nsw-1  model             (not set)\nsw-1  switch            none\nsw-1  port              (not set)\nsw-1  power             poe\nsw-1  power.off         (not set)\nsw-1  boot.console      auto\nsw-1  boot.reply-delay  auto\nsw-1  serial            none\n",
+			user: "bob", line: "device config sw-1", stdout: "NAME  SETTING           VALUE\nsw-1  type              unknown\nsw-1  model             (not set)\nsw-1  switch            none\nsw-1  port              (not set)\nsw-1  power             poe\nsw-1  power.off         (not set)\nsw-1  power.first       soft\nsw-1  boot.console      auto\nsw-1  boot.reply-delay  auto\nsw-1  serial            none\n",
 		},
 		{
 			user: "bob", line: "device config sw-1 address=10.0.0.2", status: StatusFailed,
 			stderr: "walt: sw-1, which is of unknown type, has no setting address; nothing changed\n" +
-				"  if it is a switch, say so first: type=switch\n  it has type, model, switch, port, power, power.off, boot.console, boot.reply-delay, serial\n",
+				"  if it is a switch, say so first: type=switch\n  it has type, model, switch, port, power, power.off, power.first, boot.console, boot.reply-delay, serial\n",
 		},
 		{
 			user: "bob", line: "device config sw-1 type=hub", status: StatusUsage,
@@ -192,15 +192,15 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node config rpi-1 boot.timeot", status: StatusUsage,
-			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
+			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, power.first, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "device config rpi-1 poe.port=1:1.1", status: StatusUsage,
-			stderr: "walt: unknown setting \"poe.port\"\n  allowed are model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
+			stderr: "walt: unknown setting \"poe.port\"\n  allowed are model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, power.first, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "device config rpi-1,sw-1 poe.port=1:1.1", status: StatusUsage,
-			stderr: "walt: unknown setting \"poe.port\"\n  did you mean poe.ports?\n  allowed are type, model" + settingsOfSwitches[len("type"):] + ", power, power.off, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
+			stderr: "walt: unknown setting \"poe.port\"\n  did you mean poe.ports?\n  allowed are type, model" + settingsOfSwitches[len("type"):] + ", power, power.off, boot.timeout, boot.retries, boot.args, power.first, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "device config nothing poe.port=1:1.1", status: StatusUsage,
@@ -208,7 +208,7 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node config rpi-1,pc-1 cpu.cores", status: StatusFailed,
-			stderr: "walt: rpi-1, which is a node, has no setting cpu.cores; nothing changed\n  it has model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
+			stderr: "walt: rpi-1, which is a node, has no setting cpu.cores; nothing changed\n  it has model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, power.first, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "node config pc-1 cpu.cores=2 --json",
@@ -279,7 +279,7 @@ func TestConfig(t *testing.T) {
 		{user: "carol", line: "node config sw-1", status: StatusFailed, stderr: "walt: not a node: sw-1\n  see what each device is with: device show\n"},
 		{
 			user: "carol", line: "node config rpi-1,pc-1 ram=1G", status: StatusFailed,
-			stderr: "walt: rpi-1, which is a node, has no setting ram; nothing changed\n  it has model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
+			stderr: "walt: rpi-1, which is a node, has no setting ram; nothing changed\n  it has model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, power.first, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
 			user: "bob", line: "power show",

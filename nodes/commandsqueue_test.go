@@ -73,6 +73,8 @@ func (m *model) waitCommand(user auth.Name) command {
 			select {
 			case <-p.begun:
 				return Result{}, nil
+			case <-p.asked: // it was granted at once, by what interrupted it
+				return Result{}, nil
 			case <-m.store.died:
 				return Result{}, errCrash
 			case <-p.ended:

@@ -13,7 +13,7 @@ import (
 
 // begin has a user wait, as the client of that number.
 func (m *model) begin(ctx context.Context, l testLab, user auth.Name, want Want, line string, id int, c client) *patient {
-	p := &patient{says: make(chan bool, 1), left: make(chan struct{})}
+	p := &patient{says: make(chan bool, 1), left: make(chan struct{}), asked: make(chan struct{})}
 	late := context.CancelFunc(func() {})
 	if !c.deadline.IsZero() {
 		ctx, late = context.WithDeadline(ctx, c.deadline)
@@ -24,6 +24,9 @@ func (m *model) begin(ctx context.Context, l testLab, user auth.Name, want Want,
 		Alive: func(context.Context) bool {
 			if c.how != stuck {
 				return c.how == answers
+			}
+			if !isClosed(p.asked) {
+				close(p.asked)
 			}
 			select {
 			case there := <-p.says:
@@ -73,5 +76,6 @@ type patient struct {
 	*queuing
 	says     chan bool     // what it answers in the end, when it is stuck
 	left     chan struct{} // closed when it ends
+	asked    chan struct{} // closed when it is stuck and is asked
 	stopping atomic.Bool   // since the server does
 }
