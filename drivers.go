@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 
 	"walt/config"
 	"walt/power/driver"
@@ -11,6 +12,26 @@ import (
 	"walt/power/driver/redfish"
 	"walt/power/driver/web"
 )
+
+// hostsOf are those of the devices of drivers, as far as the configuration names them.
+func hostsOf(c config.Power) (all []string) {
+	for _, d := range c.Drivers {
+		all = append(all, d.HTTP.Hosts()...)
+		host, _, err := net.SplitHostPort(d.Host)
+		if err != nil { // it has no port
+			host = d.Host
+		}
+		if host != "" {
+			all = append(all, host)
+		}
+	}
+	for _, o := range c.Own {
+		if o.Host != "" {
+			all = append(all, o.Host)
+		}
+	}
+	return all
+}
 
 // driversOf makes the drivers that a configuration declares.
 func driversOf(c config.Power) (all []driver.Driver, err error) {

@@ -39,11 +39,12 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey, hostCA ssh.S
 		Agent: initrd.Agent, Trust: trust, HostCA: hostCA, Log: s.log, Now: time.Now,
 	})
 	s.boards = boards.New(boards.Config{Boots: s.netboot, Lab: s.lab, Store: s.store, Library: s.library, Log: s.log, Now: time.Now})
-	s.network = newNetwork(lan.Config{Subnet: c.Virtual.Net, Lookup: s.netboot.Find, Log: s.log}, func(ctx context.Context, l *lan.LAN) error {
+	s.network = newNetwork(lan.Config{Subnet: c.Virtual.Net, Lookup: s.netboot.Find, Guarded: s.guard.has, Log: s.log}, func(ctx context.Context, l *lan.LAN) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return s.netboot.Serve(ctx, l) })
 		g.Go(func() error { return l.ServeNames(ctx) })
 		g.Go(func() error { return s.serveLines(ctx, l) })
+		g.Go(func() error { return s.guard.run(ctx) })
 		return g.Wait()
 	})
 	s.qemu, err = qemu.New(qemu.Config{

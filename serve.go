@@ -61,6 +61,7 @@ type server struct {
 	catalog  *images.Catalog
 	ports    *power.Ports
 	drivers  *driver.Drivers
+	guard    *guard
 	lab      *nodes.Lab
 	consoles *console.Lines
 	sim      *sim.Hypervisor
@@ -133,6 +134,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	})
 	s.drivers = driver.New()
 	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Drivers: s.drivers, Log: log, Now: time.Now})
+	s.guard = newGuard(s.ports, log)
 	s.consoles = console.New(console.Config{Dir: filepath.Join(c.Data, "consoles"), Own: listenPort(s.listener.Addr()), Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{
 		Store: s.store, Journal: s.journal, Users: s.users, Images: s.catalog, Ports: s.ports, Key: nodeKey,
@@ -207,6 +209,7 @@ func (s *server) apply(c config.Config) error {
 	if err != nil {
 		return err
 	}
+	s.guard.set(c.Power)
 	s.ports.SetIdle(c.Power.Idle.Duration)
 	holds := nodes.Holds{Default: c.Hold.Default.Duration}
 	for _, before := range c.Hold.Warn {

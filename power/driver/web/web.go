@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -73,6 +74,20 @@ func New(s Settings) (*Devices, error) {
 		DialContext:            (&net.Dialer{}).DialContext,
 	}
 	return d, nil
+}
+
+// Hosts are those that requests name by themselves, without ports.
+func (s Settings) Hosts() (all []string) {
+	for key, text := range map[string]string{"on": s.On, "off": s.Off, "status": s.Status} {
+		r, err := parseRequest(key, text)
+		if err != nil { // there is none
+			continue
+		}
+		if at, err := url.Parse(r.url); err == nil && !strings.Contains(at.Host, "{") {
+			all = append(all, at.Hostname())
+		}
+	}
+	return all
 }
 
 // Hosted reports whether outlets name the host of their device.
