@@ -102,16 +102,17 @@ func (w *Wish) what(r state.Reader) (string, error) {
 	if w.N > 0 {
 		return w.ofWhich(), nil
 	}
-	var some []string
+	var some []Name
 	for _, mac := range w.Nodes[:min(fault.MostNames, len(w.Nodes))] {
 		name, known, err := macs.Find(r, string(mac))
 		if err != nil {
 			return "", err
 		}
 		if known {
-			some = append(some, string(name))
+			some = append(some, name)
 		}
 	}
+	slices.SortFunc(some, Name.Compare) // some may be called otherwise by now
 	return fault.FewOf(some, len(some)+max(0, len(w.Nodes)-fault.MostNames)), nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"walt/auth"
@@ -110,7 +109,8 @@ func (w *world) disturbed(user auth.Name, names []Name) (all []consent.Claim) {
 		all = append(all, w.facts(user, []Name{n})...)
 		if first := w.waitingFor(n, user); w.things[n].available() && len(first) > 0 {
 			wi := first[0]
-			what := fault.Few(strings.Fields(strings.Trim(fmt.Sprint(w.named(wi.nodes)), "[]")))
+			some := w.named(wi.nodes[:min(fault.MostNames, len(wi.nodes))])
+			what := fault.FewOf(some, len(some)+max(0, len(wi.nodes)-fault.MostNames))
 			if wi.n > 0 {
 				what = fmt.Sprintf("%d of %s", wi.n, wi.which())
 			}
