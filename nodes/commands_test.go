@@ -25,8 +25,6 @@ type command struct {
 	client int // that begins to wait by it, 0 for none
 	// alone says that nothing is done in the middle of it, nor is it in the middle of others.
 	alone bool
-	// calm says that what follows from it for those who wait is done by one after the other.
-	calm bool
 	// picks says that it decides by what it takes: what is done in the middle of it,
 	// to others, may as well be done after it.
 	picks bool
@@ -98,7 +96,6 @@ func (m *model) acquireCommand(user auth.Name) command {
 	set := m.set(func(d thing) bool { return d.kind == Node && d.image.User != user })
 	given, say := m.consent(user, set, (*world).disturbed), m.remarks()
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: acquire %s%s %v", user, set, say, given),
 		do:   func(w *world) string { return w.acquire(user, set, say, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -110,7 +107,6 @@ func (m *model) acquireCommand(user auth.Name) command {
 func (m *model) anyCommand(user auth.Name) command {
 	n, model, say := 1+m.rand.IntN(3), pick(m, images.Model(""), "", "", "m1", "m1", "m2", "m4"), m.remarks()
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: acquire any %d of %q%s", user, n, model, say),
 		do:   func(w *world) string { return w.acquireAny(user, n, model, say) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -126,7 +122,6 @@ func (m *model) releaseCommand(user auth.Name) command {
 	}
 	set := m.ownSet(user)
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: release %s", user, set),
 		do:   func(w *world) string { return w.release(user, set) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -138,7 +133,6 @@ func (m *model) releaseCommand(user auth.Name) command {
 func (m *model) askCommand(user auth.Name) command {
 	set := m.set(func(d thing) bool { return d.kind == Node && d.image.User != user && d.image.User != auth.Nobody })
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: ask for %s", user, set),
 		do:   func(w *world) string { return w.ask(user, set) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -158,7 +152,6 @@ func (m *model) giveCommand(user auth.Name) command {
 		}
 	}
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: give %s to %s, stay: %v", user, set, to, stay),
 		do:   func(w *world) string { return w.give(user, set, to) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -189,7 +182,6 @@ func (m *model) bootCommand(user auth.Name) command {
 	}
 	given, say := m.consent(user, set, facts), m.remarks()
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: boot %s %s%s %v", user, set, name, say, given),
 		do:   func(w *world) string { return w.setImage(user, set, name, say, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {

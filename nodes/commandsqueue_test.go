@@ -56,7 +56,6 @@ func (m *model) waitCommand(user auth.Name) command {
 		want.Some.Set = parse(wi.set)
 	}
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s (client %d, %s)", text, wi.client, c.how),
 		do: func(w *world) string {
 			next := w.clone()
@@ -154,7 +153,6 @@ func (m *model) cancelCommand(user auth.Name) command {
 		id = pick(m, m.world.wishes...).id
 	}
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: cancel wish %d, any: %v", user, id, any),
 		do:   func(w *world) string { return w.cancel(user, id, any) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -167,7 +165,6 @@ func (m *model) extendCommand(user auth.Name) command {
 	user = m.owner(user)
 	set, end := m.ownSet(user), m.end()
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: extend %s%s", user, set, remarks{end: end}),
 		do:   func(w *world) string { return w.extend(user, set, end) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -182,7 +179,6 @@ func (m *model) sayCommand(user auth.Name) command {
 	set, note, mate := m.ownSet(user), pick(m, "", "x", "y"), m.user()
 	if m.rand.IntN(2) == 0 {
 		return command{
-			calm: true,
 			text: fmt.Sprintf("%s: note %s %s", user, set, note),
 			do:   func(w *world) string { return w.revise(user, set, func(s *said) { s.note = note }) },
 			ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -191,7 +187,6 @@ func (m *model) sayCommand(user auth.Name) command {
 		}
 	}
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: share %s with %s", user, set, mate),
 		do: func(w *world) string {
 			if mate == user {
@@ -212,7 +207,6 @@ func (m *model) retireCommand(user auth.Name) command {
 	set := m.set(func(d thing) bool { return d.kind == Node })
 	given := m.consent(user, set, (*world).facts)
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: retire %s %v", user, set, given),
 		do:   func(w *world) string { return w.retire(user, set, given) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {
@@ -224,7 +218,6 @@ func (m *model) retireCommand(user auth.Name) command {
 func (m *model) returnCommand(user auth.Name) command {
 	set := m.set(func(d thing) bool { return d.retired != "" })
 	return command{
-		calm: true,
 		text: fmt.Sprintf("%s: return %s", user, set),
 		do:   func(w *world) string { return w.giveBack(user, set) },
 		ask: func(ctx context.Context, l testLab) (Result, error) {

@@ -37,7 +37,6 @@ type world struct {
 	freed   []Name    // by it
 	granted int       // how often nodes were granted
 	passed  []string  // which nodes changed hands
-	unseen  int       // a client whose wish the present command does not see
 	trail   *[]*world // what it was after each transaction; nil: nobody wants to know
 }
 

@@ -222,7 +222,7 @@ func (w *world) wish(id int) int {
 func (w *world) serve() {
 	for w.stirred {
 		w.stirred = false
-		w.turns(slices.DeleteFunc(slices.Clone(w.wishes), func(wi wish) bool { return wi.client != 0 && wi.client == w.unseen }), true)
+		w.turns(w.wishes, true)
 	}
 }
 
