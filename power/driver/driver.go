@@ -7,6 +7,8 @@
 //	outlet.go    outlets, and how they are written
 //	drivers.go   the drivers of one lab, and who may be asked
 //	ask.go       one request: turns, deadlines, tries
+//	profiles.go  what kinds know of devices, by name
+//	trust.go     how devices are known that speak TLS
 //	supply.go    what a node is fed by, which may be several outlets
 package driver
 

@@ -2,14 +2,11 @@ package pdu
 
 import (
 	_ "embed"
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"walt/fault"
+	"walt/power/driver"
 	"walt/power/snmp"
 )
 
@@ -30,25 +27,10 @@ type Profile struct {
 var profiles []byte
 
 // Profiles are those that the server knows, by name.
-func Profiles() (map[string]Profile, error) {
-	var all map[string]Profile
-	err := toml.Unmarshal(profiles, &all)
-	return all, err
-}
+func Profiles() (map[string]Profile, error) { return driver.Profiles[Profile](profiles) }
 
 // ParseProfile returns one that the server knows; a fault names them all.
-func ParseProfile(name string) (Profile, error) {
-	all, err := Profiles()
-	if err != nil {
-		return Profile{}, err
-	}
-	p, known := all[name]
-	if !known {
-		return Profile{}, fault.Failedf("%q is no profile; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", ")).
-			WithHint("see: help show power")
-	}
-	return p, nil
-}
+func ParseProfile(name string) (Profile, error) { return driver.ParseProfile[Profile](profiles, name) }
 
 // stands stands for the outlet in an OID.
 const stands = "{port}"

@@ -2,13 +2,8 @@ package web
 
 import (
 	_ "embed"
-	"maps"
-	"slices"
-	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-
-	"walt/fault"
+	"walt/power/driver"
 )
 
 // Profile is what is said to devices of a kind, and how they answer.
@@ -30,22 +25,7 @@ type Profile struct {
 var profiles []byte
 
 // Profiles are those that the server knows, by name.
-func Profiles() (map[string]Profile, error) {
-	var all map[string]Profile
-	err := toml.Unmarshal(profiles, &all)
-	return all, err
-}
+func Profiles() (map[string]Profile, error) { return driver.Profiles[Profile](profiles) }
 
 // ParseProfile returns one that the server knows; a fault names them all.
-func ParseProfile(name string) (Profile, error) {
-	all, err := Profiles()
-	if err != nil {
-		return Profile{}, err
-	}
-	p, known := all[name]
-	if !known {
-		return Profile{}, fault.Failedf("%q is no profile; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", ")).
-			WithHint("see: help show power")
-	}
-	return p, nil
-}
+func ParseProfile(name string) (Profile, error) { return driver.ParseProfile[Profile](profiles, name) }
