@@ -122,6 +122,8 @@ var words = map[string]word{
 	"status": tell(1, (*story).checkStatus),
 	// [!] json PATH VALUE: in the last command's standard output.
 	"json": tell(2, (*story).json),
+	// remember NAME PATH sets $NAME to what is there in the last command's JSON.
+	"remember": tell(2, (*story).remember),
 	// until PATTERN USER COMMAND... repeats a command until its output matches.
 	"until": tell(3, (*story).until),
 	// race PREFIX N COMMAND... lets users PREFIX-1 to PREFIX-N run it at once and
@@ -240,6 +242,14 @@ func (s *story) json(ts *testscript.TestScript, neg bool, args []string) error {
 		return fmt.Errorf("%s is %s", args[0], got)
 	}
 	return nil
+}
+
+func (s *story) remember(ts *testscript.TestScript, _ bool, args []string) error {
+	got, err := lookup(ts.ReadFile("stdout"), args[1])
+	if err == nil {
+		ts.Setenv(args[0], got)
+	}
+	return err
 }
 
 func (s *story) until(ts *testscript.TestScript, _ bool, args []string) error {
