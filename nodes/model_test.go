@@ -108,6 +108,7 @@ type model struct {
 	typed    map[string]wish  // by the line
 	came     int              // how many clients did so far
 	steps    int              // how many were done
+	moments  int              // how many were chosen
 	idle     map[int]bool     // the steps that did nothing
 	history  []string
 	before   []string // the last step, the world in words
@@ -279,9 +280,11 @@ func (m *model) pass(t *testing.T) {
 }
 
 // offbeat is the next moment in which nothing else happens: holds end at whole seconds, and no
-// two steps are in the same millisecond of a second.
+// two of these moments, nor what follows some seconds or minutes after one, are in the same
+// millisecond of a second.
 func (m *model) offbeat(at time.Time) time.Time {
-	return at.Truncate(time.Second).Add(time.Second + time.Duration(1+m.steps%998)*time.Millisecond)
+	m.moments++
+	return at.Truncate(time.Second).Add(time.Second + time.Duration(1+m.moments%998)*time.Millisecond)
 }
 
 // did adds to the history.

@@ -145,9 +145,7 @@ func (m *model) reopen(t *testing.T) {
 		m.world.wishes[i].client = 0
 	}
 	m.compare(t, "the server ended")
-	m.steps++
 	time.Sleep(time.Until(m.offbeat(time.Now().Add(time.Duration(m.rand.Int64N(int64(10 * time.Minute)))))))
-	m.steps--
 	m.world.now = time.Now()
 	m.did("the server starts")
 	m.open(t)
