@@ -91,16 +91,11 @@ func endLab(t testing.TB, l *lab.Lab) {
 }
 
 // patience is how long to wait for what must happen.
-func patience() time.Duration {
-	if raced {
-		return 60 * time.Second
-	}
-	return 20 * time.Second
-}
+const patience = 2 * time.Minute
 
 // eventually calls f until it succeeds.
 func eventually(f func() error) error {
-	deadline := time.Now().Add(patience())
+	deadline := time.Now().Add(patience)
 	for {
 		err := f()
 		if err == nil || time.Now().After(deadline) {

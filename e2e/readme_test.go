@@ -62,7 +62,7 @@ func startDemo(t *testing.T) string {
 	if err := demo.Start(); err != nil {
 		t.Fatal(err)
 	}
-	hung := time.AfterFunc(5*patience(), func() { demo.Process.Kill() })
+	hung := time.AfterFunc(3*patience, func() { demo.Process.Kill() })
 	lines := bufio.NewReader(out)
 	t.Cleanup(func() {
 		defer hung.Stop()

@@ -53,7 +53,7 @@ func (s systemd) hears(variables ...string) map[string]string {
 // next returns what the next message assigns.
 func (s systemd) next() map[string]string {
 	s.t.Helper()
-	s.socket.SetReadDeadline(time.Now().Add(patience()))
+	s.socket.SetReadDeadline(time.Now().Add(patience))
 	b := make([]byte, 4096)
 	n, err := s.socket.Read(b)
 	if err != nil {

@@ -116,7 +116,7 @@ func (t *talk) sees(pattern string) error {
 	if err != nil {
 		return err
 	}
-	late := time.After(patience())
+	late := time.After(patience)
 	for over := false; ; {
 		text := t.text()
 		if found := want.FindStringIndex(text[t.read:]); found != nil {
@@ -159,7 +159,7 @@ func (t *talk) leaves() (int, error) {
 	select {
 	case <-t.ended:
 		return t.client.ProcessState.ExitCode(), nil
-	case <-time.After(patience()):
+	case <-time.After(patience):
 		return 0, errors.New("is still there; after what was seen came:\n" + t.text()[t.read:])
 	}
 }

@@ -147,8 +147,8 @@ var words = map[string]word{
 	// server of SSH answers there, and writes its host keys, or until none does.
 	"free-port": tell(1, (*story).freePort),
 	"scan":      tell(1, (*story).scan),
-	// recipe USER TOPIC TESTS: the script that begins a topic, for ./run-tests TESTS; it waits
-	// for a second where that says 30 minutes.
+	// recipe USER TOPIC TESTS [TIME]: the script that begins a topic, for ./run-tests TESTS; it
+	// waits for so long where that says 30 minutes.
 	"recipe": tell(3, (*story).recipe),
 	// connect USER, disconnect USER: commands between share one connection.
 	"connect": tell(1, (*story).connect),

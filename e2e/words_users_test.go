@@ -122,9 +122,10 @@ func (s *story) recipe(ts *testscript.TestScript, neg bool, args []string) error
 	var script strings.Builder
 	client := s.lab.SSH(args[0], nil)
 	fmt.Fprintf(&script, "ssh() { shift; command %s \"$@\"; }\n", strings.Join(client.Args, " "))
+	limit := append(args[3:], "30m")[0]
 	for line := range strings.Lines(text) {
 		if line, is := strings.CutPrefix(line, "    "); is {
-			script.WriteString(strings.NewReplacer("./run-tests", args[2], "--timeout 30m", "--timeout 1s").Replace(line))
+			script.WriteString(strings.NewReplacer("./run-tests", args[2], "--timeout 30m", "--timeout "+limit).Replace(line))
 		} else if strings.HasSuffix(script.String(), args[2]+"\n") {
 			break
 		}

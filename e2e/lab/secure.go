@@ -76,7 +76,7 @@ func certify(cert, key string) error {
 func (r *Registry) client() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-	return &http.Client{Transport: transport, Timeout: time.Second}
+	return &http.Client{Transport: transport, Timeout: patience}
 }
 
 // scheme is how names of its images are parsed.
