@@ -11,6 +11,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pkg/sftp"
 
@@ -36,8 +37,13 @@ func (c Copied) String() string {
 	return what
 }
 
-// deepest is how many directories in one another are copied.
-const deepest = 200
+const (
+	// deepest is how many directories in one another are copied.
+	deepest = 200
+	// mostListed is how much memory, in bytes, the lists of the directories take that are being
+	// copied, one in another: some 250,000 names.
+	mostListed = 64 << 20
+)
 
 // Copy copies a file from one folder to another, as cp does: into a directory, or to another name. With
 // all of it a directory is copied, too. The paths are those that clients of Serve use. What was
@@ -47,10 +53,12 @@ func Copy(ctx context.Context, folders Folders, from, to string, all bool) (Copi
 	defer cancel()
 	ours, theirs := net.Pipe()
 	c := copier{ctx: ctx, all: all}
+	session := newSession(ctx, folders, ours, c.tell)
+	session.listed = &c.listed
 	served := make(chan struct{})
 	go func() { // ends with the pipe, which the end of this function closes
 		defer close(served)
-		_ = Serve(ctx, folders, ours, ours, c.tell)
+		_ = session.run(ours)
 		ours.Close()
 	}()
 	defer func() {
@@ -72,6 +80,8 @@ type copier struct {
 	ctx  context.Context
 	all  bool
 	done Copied
+	// listed is how much memory lists take, in bytes: the session counts what comes.
+	listed atomic.Int64
 
 	mu   sync.Mutex
 	told error // what the session told last
@@ -128,7 +138,11 @@ func (c *copier) into(from, to string) error {
 	if err != nil && (!errors.Is(err, fs.ErrNotExist) || c.told != nil) {
 		return c.fail("look at", to, err)
 	}
-	if base := path.Base(path.Clean("/" + from[strings.IndexByte(from, ':')+1:])); err == nil && there.IsDir() && base != "/" {
+	if err == nil && there.IsDir() {
+		base := path.Base(path.Clean("/" + from[strings.IndexByte(from, ':')+1:]))
+		if base == "/" { // all that is in it goes there, also if that is a link
+			base = "."
+		}
 		to = strings.TrimSuffix(to, "/") + "/" + base
 	}
 	return c.copy(from, to, info, 0)
@@ -152,7 +166,7 @@ func (c *copier) copy(from, to string, info fs.FileInfo, depth int) error {
 		c.done.Files++
 		return nil
 	case mode.IsRegular():
-		return c.file(from, to, info)
+		return c.file(from, to, info, depth)
 	case len(c.done.Skipped) < 100:
 		c.done.Skipped = append(c.done.Skipped, from)
 	}
@@ -160,6 +174,7 @@ func (c *copier) copy(from, to string, info fs.FileInfo, depth int) error {
 }
 
 func (c *copier) directory(from, to string, info fs.FileInfo, depth int) error {
+	defer c.listed.Store(c.listed.Load()) // until all of it is copied
 	kids, err := c.ReadDir(from)
 	if err != nil {
 		return c.fail("read", from, err)
@@ -168,7 +183,7 @@ func (c *copier) directory(from, to string, info fs.FileInfo, depth int) error {
 		if err := c.Chmod(to, info.Mode().Perm()|0o700); err != nil { // so that its files can be made
 			return c.fail("change", to, err)
 		}
-	} else if there, missing := c.Stat(to); missing != nil || !there.IsDir() {
+	} else if there, missing := c.Lstat(to); missing != nil || !there.IsDir() {
 		return c.fail("make", to, err)
 	}
 	for _, kid := range kids {
@@ -182,13 +197,26 @@ func (c *copier) directory(from, to string, info fs.FileInfo, depth int) error {
 // atOnce is how many requests one file is written with at a time.
 const atOnce = 16
 
-func (c *copier) file(from, to string, info fs.FileInfo) error {
+// file copies a file. One of a directory that is copied is written through no link: who has the
+// node that is copied from says what files are called, and would say by links of earlier ones
+// where they are written, outside of what was named.
+func (c *copier) file(from, to string, info fs.FileInfo, depth int) error {
 	in, err := c.Open(from)
 	if err != nil {
 		return c.fail("open", from, err)
 	}
 	defer in.Close()
-	_, missing := c.Stat(to)
+	look := c.Stat
+	if depth > 0 {
+		look = c.Lstat
+	}
+	there, missing := look(to)
+	if missing == nil && there.Mode()&fs.ModeSymlink != 0 {
+		if err := c.Remove(to); err != nil {
+			return c.fail("replace", to, err)
+		}
+		missing = fs.ErrNotExist
+	}
 	out, err := c.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return c.fail("write", to, err)

@@ -87,3 +87,138 @@ func TestCopyOfWhatNeverEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A node that is copied from does not say by links where its files go: a name that it lists
+// twice, or that was a link in an earlier copy, stays in the directory that was named.
+func TestCopyWritesThroughNoLink(t *testing.T) {
+	t.Parallel()
+	const link, file, directory = 0o120777, 0o100644, 0o40755
+	for name, modes := range map[string][]int{"a link, then a file": {link, file}, "a link, then a directory": {link, directory}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, dir+"/secret/x", "mine", 0o644)
+			target := dir + "/secret/x"
+			if modes[1] == directory {
+				target = dir + "/secret"
+			}
+			bad := func(modes ...int) func(context.Context) (Folder, error) {
+				listed, read := 0, false
+				return opened(func(kind uint8, id uint32, p *parser) []byte {
+					path := string(p.text())
+					switch kind {
+					case typeStat, typeLstat:
+						if strings.Contains(path, "/x") && !strings.HasSuffix(path, "/x/x") {
+							return packet(typeAttrs, id, attrPermissions, modes[len(modes)-1])
+						}
+						return packet(typeAttrs, id, attrPermissions, directory)
+					case typeFstat:
+						return packet(typeAttrs, id, attrPermissions, file)
+					case typeReadlink:
+						return packet(typeName, id, 1, target, "", 0)
+					case typeReaddir:
+						if listed++; listed > len(modes) {
+							if listed == len(modes)+2 && modes[len(modes)-1] == directory {
+								return packet(typeName, id, 1, "x", "", attrPermissions, file)
+							}
+							return status(nil, id, codeEOF, "")
+						}
+						return packet(typeName, id, 1, "x", "", attrPermissions, modes[listed-1])
+					case typeRead:
+						if read = !read; read {
+							return packet(typeData, id, "evil")
+						}
+						return status(nil, id, codeEOF, "")
+					}
+					return status(nil, id, codeFailure, "")
+				})
+			}
+			stays := func(after string) {
+				t.Helper()
+				if b, err := os.ReadFile(dir + "/secret/x"); err != nil || string(b) != "mine" {
+					t.Errorf("%s, elsewhere is %q, %v", after, b, err)
+				}
+			}
+			copied := func(from func(context.Context) (Folder, error), to string) bool {
+				_, err := Copy(t.Context(), fakeFolders{"bad": from, "mine": host}, "bad:/d", "mine:"+dir+to, true)
+				return err == nil
+			}
+			if copied(bad(modes...), "/twice") != (modes[1] == file) {
+				t.Error("a link is no directory, and gives its place to a file")
+			}
+			stays("listed twice")
+			if err := os.Mkdir(dir+"/again", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if !copied(bad(link), "/again") || copied(bad(modes[1]), "/again") != (modes[1] == file) {
+				t.Error("the same of two copies")
+			}
+			stays("in a second copy")
+		})
+	}
+}
+
+// A directory that is named may be a link, and so may a file.
+func TestCopyFollowsWhatIsNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir+"/from/x", "new", 0o644)
+	write(t, dir+"/there/y", "old", 0o644)
+	if err := errors.Join(os.Symlink("there", dir+"/link"), os.Symlink("y", dir+"/there/x")); err != nil {
+		t.Fatal(err)
+	}
+	folders := fakeFolders{"n1": host}
+	for _, to := range []string{"/link", "/there/x"} {
+		write(t, dir+"/there/y", "old", 0o644)
+		if _, err := Copy(t.Context(), folders, "n1:"+dir+"/from/x", "n1:"+dir+to, false); err != nil {
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(dir + "/there/y"); err != nil || string(b) != "new" {
+			t.Errorf("by %s: %q, %v", to, b, err)
+		}
+	}
+}
+
+// A node that lists files without an end takes no more memory of the server than an honest one
+// may, also with lists in lists.
+func TestCopyOfEndlessLists(t *testing.T) { // before those that measure memory
+	for name, entry := range map[string][]any{
+		"long attributes": {"a", "", -1 << 31, 1, "x", strings.Repeat("x", 200<<10)},
+		"directories":     {"d", "", attrPermissions, 0o40755},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entries := 10_000
+			if name == "long attributes" {
+				entries = 1
+			}
+			fields := []any{entries}
+			for range entries {
+				fields = append(fields, entry...)
+			}
+			listed := 0
+			bad := opened(func(kind uint8, id uint32, p *parser) []byte {
+				switch kind {
+				case typeStat, typeLstat:
+					return packet(typeAttrs, id, attrPermissions, 0o40755)
+				case typeReaddir:
+					if listed++; name == "directories" && listed%4 == 0 {
+						return status(nil, id, codeEOF, "")
+					}
+					return packet(typeName, id, fields...)
+				}
+				return status(nil, id, codeFailure, "")
+			})
+			sink := node(func(kind uint8, id uint32, _ *parser) []byte {
+				if kind == typeStat {
+					return packet(typeAttrs, id, attrPermissions, 0o40755)
+				}
+				return status(nil, id, codeOK, "")
+			})
+			_, err := Copy(t.Context(), fakeFolders{"bad": bad, "sink": sink}, "bad:/d", "sink:/d", true)
+			if most := 2 * mostListed / perName / entries; err != errListed || listed > most {
+				t.Errorf("%v, after %d lists", err, listed)
+			}
+		})
+	}
+}

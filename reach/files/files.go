@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"walt/fault"
@@ -55,6 +56,7 @@ type session struct {
 	folders Folders
 	tell    func(error) // a sentence to the user
 	limit   time.Duration
+	listed  *atomic.Int64 // of a client that keeps the lists of directories here: how much memory these take; else nil
 
 	writing sync.Mutex // of answers
 	out     io.Writer
@@ -85,7 +87,11 @@ type handle struct {
 func Serve(ctx context.Context, folders Folders, in io.Reader, out io.Writer, tell func(error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := newSession(ctx, folders, out, tell)
+	return newSession(ctx, folders, out, tell).run(in)
+}
+
+// run answers a client as Serve does. Whoever calls it ends the context of the session then.
+func (s *session) run(in io.Reader) error {
 	defer s.close()
 	err := s.serve(newPackets(in))
 	if errors.Is(err, io.EOF) {

@@ -349,11 +349,20 @@ func (s *session) hold(id uint32, h *handle) []byte {
 	return end(appendText(begin(nil, typeHandle, id), binary.BigEndian.AppendUint32(nil, s.last)))
 }
 
+// perName is what a name in a list takes for who keeps it, in bytes, besides what came of it.
+const perName = 200
+
+var errListed = fault.Failedf("there are too many files in one directory, and in those that it is in").WithHint("copy its directories one by one, or an archive of them")
+
 // names checks a part of a list of files: what is no name of one is left out.
 func (f *folder) names(r asked, p *parser) ([]byte, error) {
 	n := p.uint32()
 	b := binary.BigEndian.AppendUint32(begin(make([]byte, 0, len(p.b)+64), typeName, r.id), 0)
 	count := uint32(0)
+	if kept := f.session.listed; kept != nil && kept.Add(int64(len(p.b))+int64(min(n, longest))*perName) > mostListed {
+		f.session.tell(errListed)
+		return status(b, r.id, codeFailure, errListed.Error()), nil
+	}
 	for range n {
 		name, long, attrs := p.text(), p.text(), p.attrs()
 		if p.bad {
