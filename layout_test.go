@@ -101,7 +101,7 @@ var owners = map[string]string{
 	"github.com/spf13/pflag":                 "commands",
 	"github.com/dustin/go-humanize":          "commands",
 	"github.com/gliderlabs/ssh":              "vnode/sim",
-	"github.com/pkg/sftp":                    "reach/files vnode/sim netboot/agent",
+	"github.com/pkg/sftp":                    "reach/files vnode/sim",
 	"mvdan.cc/sh":                            "vnode/sim",
 	"gvisor.dev/gvisor":                      "vnode/lan",
 	"github.com/miekg/dns":                   "names",

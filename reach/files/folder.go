@@ -148,7 +148,7 @@ func (f *folder) ask(r asked, fields func([]byte) []byte) error {
 		switch extension {
 		case "posix-rename@openssh.com":
 			kind = typeRename
-		case "fsync@openssh.com": // clients do without it, when they are told before that there is none
+		case "fsync@openssh.com": // clients do without it, when they are told before that there is none; and simulated nodes have no disk
 			kind = typeFsetstat
 			fields = func(b []byte) []byte { return binary.BigEndian.AppendUint32(appendText(b, r.about.theirs), 0) }
 		default:
