@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 
 	"charm.land/ssh"
 	gossh "golang.org/x/crypto/ssh"
@@ -12,8 +13,13 @@ import (
 	"walt/commands"
 )
 
-// maxSessions is how many sessions one connection may have open.
-const maxSessions = 128
+const (
+	// maxSessions is how many sessions one connection may have open.
+	maxSessions = 128
+	// maxRefusing is how many refusals of channels may be on their way to one client: more
+	// than OpenSSH's asks for at once, which has a file open for each.
+	maxRefusing = 2048
+)
 
 var (
 	errGone        = errors.New("the client is gone")
@@ -25,12 +31,12 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 	c := ctx.Value(connKey{}).(*conn)
 	login, ok := peer.Permissions.ExtraData[loginKey{}].(auth.Login)
 	if !ok {
-		_ = open.Reject(gossh.Prohibited, "nobody is logged in") // cannot be: there is no other way in
+		c.refuse(open, gossh.Prohibited, "nobody is logged in") // cannot be: there is no other way in
 		return
 	}
 	defer c.sessions.Add(-1)
 	if c.sessions.Add(1) > maxSessions {
-		_ = open.Reject(gossh.ResourceShortage, "too many sessions on one connection")
+		c.refuse(open, gossh.ResourceShortage, "too many sessions on one connection")
 		return
 	}
 	ch, requests, err := open.Accept()
@@ -53,6 +59,24 @@ func (s *Server) accept(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCha
 	for r := range requests {
 		x.answer(r)
 	}
+}
+
+// refuse tells a client why a channel is not opened, on one line. A client that takes none of
+// the answers, and asks on and on, loses its connection: the library reads what it asks for
+// without an end.
+func (c *conn) refuse(open gossh.NewChannel, reason gossh.RejectionReason, why string) {
+	defer c.refusing.Add(-1)
+	if n := c.refusing.Add(1); n > maxRefusing {
+		if n == maxRefusing+1 { // once
+			c.srv.mu.Lock()
+			user := c.holder.User
+			c.srv.mu.Unlock()
+			c.srv.log.Warn("a client that takes no answers asks for more and more channels: its connection is closed", "user", user, "from", c.from)
+		}
+		_ = c.Close()
+		return
+	}
+	_ = open.Reject(reason, printable(strings.ReplaceAll(why, "\n", "; "), 500))
 }
 
 // answer does what the client requests of a session (RFC 4254, section 6).

@@ -43,6 +43,7 @@ type conn struct {
 	srv      *Server
 	from     netip.Addr
 	sessions atomic.Int32 // channels that are open
+	refusing atomic.Int32 // channels whose refusal the client has not taken yet
 
 	// ackAtOnce: acknowledge at once what is read. OpenSSH waits for the
 	// acknowledgement of what it sent before it sends more, until it has logged

@@ -55,20 +55,20 @@ func (s *Server) forward(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCh
 	}
 	switch {
 	case !ok || c.refusal != "":
-		refuse(open, gossh.Prohibited, c.refusal)
+		c.refuse(open, gossh.Prohibited, c.refusal)
 		return
 	case login.NoForwarding:
-		refuse(open, gossh.Prohibited, "your key does not permit forwards")
+		c.refuse(open, gossh.Prohibited, "your key does not permit forwards")
 		return
 	case gossh.Unmarshal(open.ExtraData(), &to) != nil:
-		refuse(open, gossh.ConnectionFailed, "malformed request")
+		c.refuse(open, gossh.ConnectionFailed, "malformed request")
 		return
 	}
 	f := &forward{srv: s, conn: c, peer: peer, user: login.User}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	defer f.cancel()
 	if why := s.addForward(f); why != "" {
-		refuse(open, gossh.ResourceShortage, why)
+		c.refuse(open, gossh.ResourceShortage, why)
 		return
 	}
 	defer s.removeForward(f)
@@ -79,7 +79,7 @@ func (s *Server) forward(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCh
 		if admitted {
 			reason = gossh.ConnectionFailed
 		}
-		refuse(open, reason, f.why(err))
+		c.refuse(open, reason, f.why(err))
 		return
 	}
 	defer node.Close()
@@ -88,11 +88,6 @@ func (s *Server) forward(_ *ssh.Server, peer *gossh.ServerConn, open gossh.NewCh
 		return // the connection is gone
 	}
 	f.run(node, ch, requests)
-}
-
-// refuse tells a client why a channel is not opened, on one line.
-func refuse(open gossh.NewChannel, reason gossh.RejectionReason, why string) {
-	_ = open.Reject(reason, printable(strings.ReplaceAll(why, "\n", "; "), 500))
 }
 
 // why is an error in words for users.
@@ -209,6 +204,6 @@ func (f *forward) tooMuchUnread(waited time.Duration) {
 
 // nothingElse refuses the other kinds of channels: sockets of files, and what only clients
 // offer, as agents and X11.
-func nothingElse(_ *ssh.Server, _ *gossh.ServerConn, open gossh.NewChannel, _ ssh.Context) {
-	_ = open.Reject(gossh.Prohibited, "only ports of nodes are forwarded")
+func nothingElse(_ *ssh.Server, _ *gossh.ServerConn, open gossh.NewChannel, ctx ssh.Context) {
+	ctx.Value(connKey{}).(*conn).refuse(open, gossh.Prohibited, "only ports of nodes are forwarded")
 }

@@ -460,6 +460,28 @@ func TestForwardOfWhoVanished(t *testing.T) {
 	})
 }
 
+// A client that asks for channels without an end, and takes no answer, loses its connection;
+// until then it costs little.
+func TestRefusalsThatNobodyTakes(t *testing.T) {
+	for _, kind := range []string{"session", "x11"} {
+		t.Run(kind, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, l *lab) {
+				c, cable := l.cable(t)
+				close(cable.stall)
+				for range maxRefusing + 2*maxSessions {
+					go c.OpenChannel(kind, nil) // ends with the connection
+				}
+				l.log.expect(t, "a client that takes no answers asks for more and more channels: its connection is closed\" user=alice")
+				eventually(t, func() bool {
+					l.mu.Lock()
+					defer l.mu.Unlock()
+					return len(l.conns) == 0
+				}, func() string { return "it is still connected" })
+			})
+		})
+	}
+}
+
 // A server that stops waits for commands, during which forwards go on, and not for
 // forwards.
 func TestForwardsAndShutdown(t *testing.T) {
