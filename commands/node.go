@@ -203,7 +203,7 @@ node is off or boots, and ends when the node changes hands. One user writes,
 others read; once that one has left, the next who types does. Without a
 terminal, standard input goes to the node, and its end ends the command.
 A BREAK, as for SysRq, is what your ssh sends at ~B behind Enter: to virtual
-nodes, and to boards on a serial device of the server, not over tcp://.`,
+nodes, and to boards on a serial device of the server or on telnet://.`,
 		Args: []Arg{nodeArg},
 		Flags: append([]Flag{
 			{Name: "read-only", Usage: "only read: what you type goes nowhere, Ctrl-C leaves"},

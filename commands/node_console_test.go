@@ -179,7 +179,7 @@ func TestConsoleBreak(t *testing.T) {
 	reader.types("\x03")
 	reader.ends(StatusDone)
 	first := sits("node console rpi-1")
-	first.sees("[walt: no BREAK was sent: a raw connection passes on no BREAK]")
+	first.sees("[walt: no BREAK was sent: a raw connection (tcp://) passes on no BREAK]")
 	second := sits("node console rpi-1")
 	second.sees("[walt: no BREAK was sent: bob writes there, and nobody else]")
 }
@@ -277,7 +277,7 @@ func TestWhoSaysWhereASerialLineIs(t *testing.T) {
 		{user: "bob", line: "node config rpi-1 boot.retries serial", stdout: "NAME   SETTING       VALUE\nrpi-1  boot.retries  9\nrpi-1  serial        none\n"},
 		{
 			user: "alice", line: "node config rpi-1 serial=192.0.2.1", status: StatusUsage,
-			stderr: "walt: serial cannot be \"192.0.2.1\"; nothing changed\n  allowed: none, tcp://HOST:PORT, or as in /dev/ttyUSB0,115200\n",
+			stderr: "walt: serial cannot be \"192.0.2.1\"; nothing changed\n  allowed: none, tcp://HOST:PORT, telnet://HOST:PORT, or as in /dev/ttyUSB0,115200\n",
 		},
 		{
 			user: "alice", line: "node config rpi-1 serial=tcp://169.254.169.254:80", status: StatusFailed,

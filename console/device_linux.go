@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"time"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -29,9 +29,6 @@ func openDevice(name string, speed int) (wire, error) {
 // device is an open serial device of the server.
 type device struct{ *os.File }
 
-// breakTime is for how long a line is held: longer than any character takes, at 50 baud, too.
-const breakTime = 250 * time.Millisecond
-
 // Break holds the line, see tty_ioctl(4).
 func (d device) Break(ctx context.Context) error {
 	set := func(request uint) error {
@@ -39,15 +36,26 @@ func (d device) Break(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var failed error
-		err = c.Control(func(fd uintptr) { failed = unix.IoctlSetInt(int(fd), request, 0) })
-		return cmp.Or(err, failed)
+		return control(c, func(fd int) error { return unix.IoctlSetInt(fd, request, 0) })
 	}
 	if err := set(unix.TIOCSBRK); err != nil {
 		return err
 	}
 	_ = pause.For(ctx, breakTime)
 	return set(unix.TIOCCBRK)
+}
+
+// keepUrgent has urgent data of a socket come in its place, as the mark in telnet, which else
+// would be missing behind its iac.
+func keepUrgent(socket syscall.RawConn) error {
+	return control(socket, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) })
+}
+
+// control does something with the descriptor of what is open.
+func control(c syscall.RawConn, something func(fd int) error) error {
+	var failed error
+	err := c.Control(func(fd uintptr) { failed = something(int(fd)) })
+	return cmp.Or(err, failed)
 }
 
 // makeRaw has a terminal device pass on bytes as they are, 8 bits without parity and flow

@@ -70,6 +70,8 @@ func words(err error) string {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.EIO):
 		return "the other end closed it"
+	case errors.Is(err, net.ErrClosed): // by telnet, which sent a part of something
+		return "the other end takes nothing"
 	case errors.Is(err, fs.ErrNotExist):
 		return "there is no such device on the server"
 	case errors.Is(err, fs.ErrPermission):

@@ -24,6 +24,10 @@ func TestParseTarget(t *testing.T) {
 		"tcp://192.0.2.7:1":                    "tcp://192.0.2.7:1",
 		"tcp://[2001:db8::7]:65535":            "tcp://[2001:db8::7]:65535",
 		"tcp://127.0.0.1:3001":                 "tcp://127.0.0.1:3001", // ser2net of the server
+		"telnet://rack-1:7001":                 "telnet://rack-1:7001",
+		"telnet://rack-1":                      "telnet://rack-1:23",
+		"telnet://[2001:db8::7]":               "telnet://[2001:db8::7]:23",
+		"telnet://[2001:db8::7]:7001":          "telnet://[2001:db8::7]:7001",
 		"/dev/ttyUSB0":                         "/dev/ttyUSB0,115200",
 		"/dev/serial/by-id/usb-FTDI-if00,9600": "/dev/serial/by-id/usb-FTDI-if00,9600",
 		"/dev/serial/by-path/pci-0:0:1.0":      "/dev/serial/by-path/pci-0:0:1.0,115200",
@@ -36,6 +40,7 @@ func TestParseTarget(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "None", "tcp://", "tcp://host", "tcp://:22", "tcp://host:0", "tcp://host:65536", "tcp://host:ssh", "tcp://u@host:22", "tcp://host:22/x", "udp://host:22",
+		"telnet://", "telnet://:23", "telnet://host:", "telnet://host/", "telnet://2001:db8::7", "telnet://[2001:db8::7", "telnet://root@host", "telnet:/host", "rfc2217://host:23",
 		"/etc/passwd", "/dev/../etc/passwd", "/dev//ttyS0", "/dev/", "ttyS0", "/dev/ttyS0,", "/dev/ttyS0,fast", "/dev/ttyS0,0", "/dev/ttyS0,115200,8n1", "/dev/tty S0",
 		"/dev/tty\x1bS0", "tcp://h\nost:22", "/dev/" + strings.Repeat("x", 300), "tcp://rack-ü:1",
 	} {
@@ -44,8 +49,10 @@ func TestParseTarget(t *testing.T) {
 		}
 	}
 	for _, host := range []string{"0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "[::]", "[fe80::1]", "[ff02::1]", "[::ffff:169.254.169.254]"} {
-		if _, err := ParseTarget("tcp://" + host + ":80"); fault.As(err) == nil {
-			t.Errorf("%s: %v", host, err)
+		for _, scheme := range []string{rawScheme, telnetScheme} {
+			if got, err := ParseTarget(scheme + host + ":80"); fault.As(err) == nil || got != (Target{}) {
+				t.Errorf("%s%s: %+v, %v", scheme, host, got, err)
+			}
 		}
 	}
 }

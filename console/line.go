@@ -16,6 +16,9 @@ const (
 	ahead = 512 << 10
 	// typeLimit is for how long what is typed is offered to a node that takes nothing.
 	typeLimit = 5 * time.Second
+	// breakTime is for how long a line is held for a BREAK: longer than any character takes, at
+	// 50 baud, too.
+	breakTime = 250 * time.Millisecond
 )
 
 // Plug is what a line is connected to: what is written there, a node reads.

@@ -15,7 +15,7 @@ var (
 	// ErrFull says that the node did not take what was typed.
 	ErrFull = errors.New("the node takes no input")
 	// ErrNoBreak says that what the line leads to takes characters alone.
-	ErrNoBreak = errors.New("a raw connection passes on no BREAK")
+	ErrNoBreak = errors.New("a raw connection (tcp://) passes on no BREAK")
 )
 
 // Seat is where one user sits at a line, who reads, and writes if nobody else does.

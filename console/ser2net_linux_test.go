@@ -23,8 +23,9 @@ type ser2net struct {
 	running *exec.Cmd
 }
 
-// newSer2net returns the one for a serial device, and the target that leads to it.
-func newSer2net(t *testing.T, device string) (*ser2net, Target) {
+// newSer2net returns one that accepts connections in a way, "tcp" or "telnet,tcp", for what
+// it calls a connector, as of a serial device, and the target that leads to it.
+func newSer2net(t *testing.T, accepts, connector string) (*ser2net, Target) {
 	t.Helper()
 	program, err := exec.LookPath("ser2net")
 	if err != nil {
@@ -43,11 +44,11 @@ func newSer2net(t *testing.T, device string) (*ser2net, Target) {
 	at := l.Addr().(*net.TCPAddr)
 	l.Close()
 	s := &ser2net{t: t, program: program, config: filepath.Join(t.TempDir(), "ser2net.yaml")}
-	lines := fmt.Sprintf("connection: &board\n  accepter: tcp,%v,%d\n  connector: serialdev,%s,115200n81,local\n", at.IP, at.Port, device)
+	lines := fmt.Sprintf("connection: &board\n  accepter: %s,%v,%d\n  connector: %s\n", accepts, at.IP, at.Port, connector)
 	if err := os.WriteFile(s.config, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return s, Target{Addr: at.String()}
+	return s, Target{Addr: at.String(), Telnet: accepts != "tcp"}
 }
 
 func (s *ser2net) start() {
@@ -65,9 +66,19 @@ func (s *ser2net) kill() {
 }
 
 // Through ser2net everything that a board says comes, is replayed and kept, and everything that
-// is typed goes there, also after it was started anew, and after a flood.
+// is typed goes there, also after it was started anew, and after a flood, whether it speaks
+// telnet or not.
 func TestSer2net(t *testing.T) {
 	t.Parallel()
+	for _, accepts := range []string{"tcp", "telnet,tcp", "telnet(rfc2217),tcp"} {
+		t.Run(accepts, func(t *testing.T) {
+			t.Parallel()
+			throughSer2net(t, accepts)
+		})
+	}
+}
+
+func throughSer2net(t *testing.T, accepts string) {
 	board, device, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +88,7 @@ func TestSer2net(t *testing.T) {
 	if err := makeRaw(int(device.Fd()), usualSpeed); err != nil { // what it says before anybody has it open is not lost
 		t.Fatal(err)
 	}
-	server, target := newSer2net(t, device.Name())
+	server, target := newSer2net(t, accepts, "serialdev,"+device.Name()+",115200n81,local")
 	d := newDesk(t, t.TempDir())
 	l := d.Of(mac)
 	bob := sit(t, l, "bob", "bob 1")
@@ -138,5 +149,49 @@ func TestSer2net(t *testing.T) {
 	receives(t, board, "x")
 	if got := reads(bob); got != "" {
 		t.Errorf("a silent board says %q", got)
+	}
+}
+
+// A BREAK reaches what ser2net is connected to: here one more that speaks telnet, since of a
+// BREAK a pseudoterminal shows nothing.
+func TestBreakThroughSer2net(t *testing.T) {
+	t.Parallel()
+	for accepts, breaks := range map[string][]string{
+		"telnet,tcp":          {"\xff\xf3"},
+		"telnet(rfc2217),tcp": {"\xff\xfa\x2c\x05\x05\xff\xf0", "\xff\xfa\x2c\x05\x06\xff\xf0"},
+	} {
+		t.Run(accepts, func(t *testing.T) {
+			t.Parallel()
+			beyond, to := terminalServer(t)
+			server, target := newSer2net(t, accepts, "telnet(rfc2217),tcp,"+strings.Replace(to.Addr, ":", ",", 1))
+			d := newDesk(t, t.TempDir())
+			bob := sit(t, d.Of(mac), "bob", "bob 1")
+			bob.Take()
+			d.Connect(mac, target)
+			server.start()
+			c := accepted(t, beyond)
+			if _, err := io.WriteString(c, agrees+"login: "); err != nil {
+				t.Fatal(err)
+			}
+			wants(t, bob, "login: ") // behind what the two agree on
+			if err := bob.Break(); err != nil {
+				t.Fatal(err)
+			}
+			var came []byte
+			for p := make([]byte, 1000); ; {
+				n, err := c.Read(p)
+				came = append(came, p[:n]...)
+				rest, is := came, true
+				for _, want := range breaks {
+					_, rest, is = bytes.Cut(rest, []byte(want))
+				}
+				if is {
+					break
+				}
+				if err != nil {
+					t.Fatalf("%q came, %v; want %q", came, err, breaks)
+				}
+			}
+		})
 	}
 }

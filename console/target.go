@@ -15,21 +15,23 @@ import (
 )
 
 // Target is what the serial line of a board is connected to: a TCP port, of ser2net or of a
-// terminal server, which passes on all bytes as they are; or a device of the server. The zero
-// Target is nothing.
+// terminal server; or a device of the server. The zero Target is nothing.
 type Target struct {
 	Addr   string // host:port
+	Telnet bool   // is spoken there, else all bytes are passed on as they are
 	Device string // as in /dev/ttyUSB0
 	Speed  int    // of the device, in baud
 }
 
 // Targets says in words what ParseTarget takes.
-const Targets = "none, tcp://HOST:PORT, or as in /dev/ttyUSB0,115200"
+const Targets = "none, tcp://HOST:PORT, telnet://HOST:PORT, or as in /dev/ttyUSB0,115200"
 
 const (
-	usualSpeed = 115200
-	scheme     = "tcp://"
-	longest    = 255 // bytes of a target
+	usualSpeed   = 115200
+	rawScheme    = "tcp://"
+	telnetScheme = "telnet://"
+	telnetPort   = "23" // where none is said
+	longest      = 255  // bytes of a target
 )
 
 // errTarget is the error for what is no target.
@@ -43,8 +45,16 @@ func ParseTarget(s string) (t Target, err error) {
 	if len(s) > longest || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return t, errTarget
 	}
-	if addr, is := strings.CutPrefix(s, scheme); is {
+	if addr, is := strings.CutPrefix(s, rawScheme); is {
 		return parseAddr(addr)
+	}
+	if addr, is := strings.CutPrefix(s, telnetScheme); is {
+		if !strings.Contains(addr[strings.LastIndexByte(addr, ']')+1:], ":") {
+			addr += ":" + telnetPort
+		}
+		t, err = parseAddr(addr)
+		t.Telnet = err == nil
+		return t, err
 	}
 	t.Device, t.Speed = s, usualSpeed
 	if name, speed, cut := strings.Cut(s, ","); cut {
@@ -79,8 +89,10 @@ func parseAddr(addr string) (Target, error) {
 // String is the target as it was parsed, but for a speed that was left out.
 func (t Target) String() string {
 	switch {
+	case t.Telnet:
+		return telnetScheme + t.Addr
 	case t.Addr != "":
-		return scheme + t.Addr
+		return rawScheme + t.Addr
 	case t.Device != "":
 		return t.Device + "," + strconv.Itoa(t.Speed)
 	}
@@ -124,7 +136,7 @@ func (t Target) open(ctx context.Context, refuse func(netip.AddrPort) error) (wi
 		Timeout:         connectLimit,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: aliveAfter, Interval: aliveEach, Count: aliveTimes},
 		// Names are looked up anew for each connection: what they lead to is checked here.
-		Control: func(_, addr string, _ syscall.RawConn) error {
+		Control: func(_, addr string, socket syscall.RawConn) error {
 			to, err := netip.ParseAddrPort(addr)
 			if err == nil {
 				err = nobody(to.Addr())
@@ -132,12 +144,18 @@ func (t Target) open(ctx context.Context, refuse func(netip.AddrPort) error) (wi
 			if err == nil {
 				err = refuse(netip.AddrPortFrom(to.Addr().Unmap().WithZone(""), to.Port()))
 			}
+			if err == nil && t.Telnet {
+				err = keepUrgent(socket)
+			}
 			return err
 		},
 	}
 	c, err := d.DialContext(ctx, "tcp", t.Addr)
 	if err != nil {
 		return nil, err
+	}
+	if t.Telnet {
+		return newTelnet(c)
 	}
 	return raw{c}, nil
 }
