@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -31,6 +32,9 @@ var ErrEnded = errors.New("the node ended it")
 
 // ErrOther says that a node does not show its host key.
 var ErrOther = errors.New("its SSH server does not show the host key that it has from the server: its image uses another one, or another machine answers at its address")
+
+// ErrRefused says that a node lets the server in by no key.
+var ErrRefused = errors.New("its SSH server does not let root in by the key of this lab: see PermitRootLogin, AllowUsers and AuthorizedKeysFile in the sshd_config of its image")
 
 // Dial connects to an address of the network tcp, host:port.
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -93,6 +97,9 @@ func login(ctx context.Context, conn net.Conn, addr string, key ssh.Signer, host
 		var unlike *ssh.AlgorithmNegotiationError
 		if host != nil && errors.As(err, &unlike) { // it has no key of that kind
 			err = fmt.Errorf("%w: %w", ErrOther, err)
+		}
+		if strings.Contains(err.Error(), "unable to authenticate") { // the library has no other sign
+			err = fmt.Errorf("%w (%w)", ErrRefused, err)
 		}
 		return nil, err
 	}

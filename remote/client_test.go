@@ -98,6 +98,26 @@ func TestHostKey(t *testing.T) {
 	}
 }
 
+// A node that lets nobody in by the key says what to look for.
+func TestRefusedLogin(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	done := make(chan struct{})
+	go func() { // ends when the client has given up
+		defer close(done)
+		config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, errors.New("no") }}
+		config.AddHostKey(newSigner(t))
+		e := eager{far, make(chan []byte, 100)}
+		go e.send()
+		_, _, _, _ = ssh.NewServerConn(e, config)
+		close(e.out)
+	}()
+	if _, err := login(t.Context(), near, "node:22", newSigner(t), nil); !errors.Is(err, ErrRefused) {
+		t.Errorf("the error is %v", err)
+	}
+	<-done
+}
+
 // eager does not wait until what it writes is read: both sides of SSH begin with writing.
 type eager struct {
 	net.Conn
