@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -35,45 +37,87 @@ func (m *machine) admit(a instructions.Access) {
 	}
 }
 
+// accessAgain is how long after it failed it is tried again to write who may log in: a file
+// system may be full, or read-only, for a while.
+const accessAgain = 5 * time.Second
+
 // keepAccess writes into the files of the image who may log in, whenever that has become
 // another than was written last. Nothing waits for it, for it may wait: what is there may be
 // on a network that is gone.
-func (m *machine) keepAccess(written string) {
-	for ; ; <-m.admits {
-		a := m.access()
-		if a.Version == written {
-			continue
+func (m *machine) keepAccess(written string, write func(instructions.Access) error) {
+	for told := ""; ; {
+		var again <-chan time.Time
+		if a := m.access(); a.Version != written {
+			err := write(a)
+			if err == nil {
+				written, told = a.Version, ""
+			} else {
+				again = time.After(accessAgain)
+				if err.Error() != told {
+					told = err.Error()
+					m.log.logf("who may log in: %s", told)
+				}
+			}
 		}
-		written = a.Version
-		if err := writeAuthorizedKeys(a.AuthorizedKeys); err != nil {
-			m.log.logf("authorized keys: %v", err)
-		}
-		renewed, err := writeHostCertificate(a.HostCertificate)
-		if err != nil {
-			m.log.logf("host certificate: %v", err)
-		}
-		if renewed {
-			rereadConfig()
+		select {
+		case <-m.admits:
+		case <-again:
 		}
 	}
+}
+
+// writeAccess writes who may log in, and what the machine shows them, into the files of the
+// image.
+func (m *machine) writeAccess(a instructions.Access) error {
+	err := errors.Join(writeKeysBelow(rootAccount().home, a.AuthorizedKeys), mergeKeys(dropbearKeys, a.AuthorizedKeys))
+	renewed, bad := writeHostCertificate(a.HostCertificate)
+	if renewed && bad == nil {
+		rereadConfig(m.address())
+	}
+	return errors.Join(err, bad)
 }
 
 // Where the servers of images look for the keys of root beside its home: OpenWrt's dropbear.
 const dropbearKeys = "/etc/dropbear/authorized_keys"
 
-// writeAuthorizedKeys has the keys, and no others of ours, log in as root.
-func writeAuthorizedKeys(keys []string) error {
-	dir := path.Join(rootAccount().home, ".ssh")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+// writeKeysBelow has the keys, and no others of ours, log in as root, whose home that is.
+func writeKeysBelow(home string, keys []string) error {
+	home = end(home)
+	dir := end(path.Join(home, ".ssh"))
+	err := errors.Join(os.MkdirAll(path.Dir(home), 0o755), os.MkdirAll(dir, 0o700), keepOthersOut(home))
+	if dir == path.Join(home, ".ssh") { // what a link leads to is left as it is
+		err = errors.Join(err, keepOthersOut(dir))
 	}
-	// Others may not write there, or sshd takes no key. What a link leads to is left as it is.
-	if info, err := os.Lstat(dir); err == nil && info.IsDir() {
-		if err := os.Chmod(dir, 0o700); err != nil {
-			return err
+	return errors.Join(err, mergeKeys(path.Join(dir, "authorized_keys"), keys))
+}
+
+// end is where the links lead that a path ends with, whether something is there or not.
+func end(name string) string {
+	for range 40 { // as many as Linux follows
+		to, err := os.Readlink(name)
+		if err != nil {
+			break
 		}
+		if !path.IsAbs(to) {
+			to = path.Join(path.Dir(name), to)
+		}
+		name = to
 	}
-	return errors.Join(mergeKeys(path.Join(dir, "authorized_keys"), keys), mergeKeys(dropbearKeys, keys))
+	return name
+}
+
+// keepOthersOut has a directory be root's, where nobody else writes: SSH servers take no key
+// from another one.
+func keepOthersOut(dir string) error {
+	var st unix.Stat_t
+	err := unix.Stat(dir, &st)
+	if err == nil && st.Uid != 0 {
+		err = unix.Chown(dir, 0, -1)
+	}
+	if err == nil && st.Mode&0o022 != 0 {
+		err = unix.Chmod(dir, st.Mode&0o7755)
+	}
+	return pathError("keep others out of", dir, err)
 }
 
 // mergeKeys writes the keys into a file, in place of those that were written before. One
@@ -183,8 +227,8 @@ func exchange(name string, content []byte, mode fs.FileMode) error {
 
 // rereadConfig has the SSH server of the image read its configuration again, as it does when
 // it gets SIGHUP; see sshd(8). Others read it with each connection.
-func rereadConfig() {
-	sockets := listening()
+func rereadConfig(here netip.Addr) {
+	sockets := listening(here)
 	all, err := os.ReadDir("/proc")
 	if err != nil {
 		return

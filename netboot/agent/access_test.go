@@ -5,11 +5,15 @@ package main
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -90,6 +94,76 @@ func TestMergeKeysOfHostileImages(t *testing.T) {
 	}
 	if err := mergeKeys(filepath.Join(dir, "keys"), []string{"key"}); err == nil {
 		t.Error("a directory was replaced")
+	}
+}
+
+// The home of root is what an image makes of it: SSH servers take no key from one that others
+// could write to, and none where the keys could not be written.
+func TestHomesOfImages(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("it makes files of others")
+	}
+	const block = keysBegin + "\nkey\n" + keysEnd + "\n"
+	for what, c := range map[string]struct {
+		make func(home string) error
+		want string
+	}{
+		"none": {func(string) error { return nil }, block},
+		"somebody else's": {func(home string) error {
+			name := filepath.Join(home, ".ssh/authorized_keys")
+			return errors.Join(os.MkdirAll(filepath.Dir(name), 0o777), os.WriteFile(name, []byte("theirs\n"), 0o666),
+				os.Chmod(home, 0o777), os.Chmod(filepath.Dir(name), 0o2775), os.Chown(home, 7, 8), os.Chown(filepath.Dir(name), 7, 8), os.Chown(name, 7, 8))
+		}, "theirs\n" + block},
+		"a link to where nothing is": {func(home string) error { return os.Symlink("var/later", home) }, block},
+		"a link to a link": {func(home string) error {
+			return errors.Join(os.Symlink("next", home), os.Symlink("last", filepath.Dir(home)+"/next"))
+		}, block},
+		"one whose .ssh leads elsewhere": {func(home string) error {
+			return errors.Join(os.Mkdir(home, 0o700), os.Symlink("../keys", home+"/.ssh"))
+		}, block},
+	} {
+		home := filepath.Join(t.TempDir(), "root")
+		if err := c.make(home); err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(home, ".ssh/authorized_keys")
+		if err := writeKeysBelow(home, []string{"key"}); err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if text, err := os.ReadFile(name); err != nil || string(text) != c.want {
+			t.Errorf("%s has %q, %v", what, text, err)
+		}
+		for _, name := range []string{home, filepath.Dir(name), name} {
+			var st unix.Stat_t
+			if err := unix.Stat(name, &st); err != nil || st.Uid != 0 || st.Mode&0o022 != 0 {
+				t.Errorf("%s: %s is of %d, %o, %v", what, name, st.Uid, st.Mode, err)
+			}
+		}
+	}
+}
+
+// A key opens root's account where a password was locked; nothing else is changed.
+func TestOpenAccount(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "shadow")
+	for before, want := range map[string]string{
+		"bin:!:1::::::\nroot:!::0:::::\nx:*:1":   "bin:!:1::::::\nroot:*::0:::::\nx:*:1",
+		"root:!locked:19000:0:99999:7:::\n":      "root:*:19000:0:99999:7:::\n",
+		"root:*:1::::::\n":                       "root:*:1::::::\n",
+		"root:$6$a$b:1::::::\nrooter:!:::::::\n": "root:$6$a$b:1::::::\nrooter:!:::::::\n",
+		"root:!\n":                               "root:!\n",
+	} {
+		if err := errors.Join(os.WriteFile(name, []byte(before), 0o640), os.Chmod(name, 0o640), openAccount(name)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(name)
+		got, bad := os.ReadFile(name)
+		if err != nil || bad != nil || string(got) != want || info.Mode() != 0o640 {
+			t.Errorf("%q becomes %q, %v, %v", before, got, info, errors.Join(err, bad))
+		}
+	}
+	if err := openAccount(name + ".gone"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -184,4 +258,54 @@ func TestAdmit(t *testing.T) {
 	if got := fmt.Sprint(m.access().AuthorizedKeys); got != fmt.Sprint([]string{text(mine)}) {
 		t.Errorf("another order changed it to %s", got)
 	}
+}
+
+// Who may log in is written again and again while it cannot be, as on a disk that is full: else
+// who may no more would still get in. That it cannot be is noted once.
+func TestKeepAccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &record{}
+		m := newMachine(log)
+		m.in = &instructions.Instructions{Access: instructions.Access{Version: "1"}}
+		m.admits = make(chan struct{}, 1) // of the bubble
+		var mu sync.Mutex                 // for the race detector, which takes time for no order
+		var all []string
+		full := true
+		go m.keepAccess("1", func(a instructions.Access) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if all = append(all, a.Version); a.Version == "end" {
+				runtime.Goexit()
+			}
+			if full {
+				return unix.ENOSPC
+			}
+			return nil
+		})
+		become := func(version string) {
+			m.orders.follow(instructions.Order{Access: &instructions.Access{Version: version}})
+			synctest.Wait()
+		}
+		wrote := func(want string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if got := strings.Join(all, " "); got != want {
+				t.Errorf("it wrote %s, want %s", got, want)
+			}
+			full, all = !full, nil
+		}
+		synctest.Wait()
+		become("2")
+		time.Sleep(3*accessAgain + time.Second)
+		wrote("2 2 2 2")
+		time.Sleep(100 * accessAgain)
+		wrote("2")
+		become("3")
+		become("end")
+		wrote("3 end")
+		if n := strings.Count(log.String(), "who may log in: no space left"); n != 2 {
+			t.Errorf("the log says so %d times: %s", n, log)
+		}
+	})
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -92,8 +91,12 @@ func (m *machine) boot() error {
 	sshd, systemd := false, false
 	a := m.access()
 	err = inRoot(func() error {
-		writeFiles(m.in, a, iface, m.log)
-		m.written = a.Version
+		writeFiles(m.in, iface, m.log)
+		if err := m.writeAccess(a); err != nil {
+			m.log.logf("who may log in: %v", err)
+		} else {
+			m.written = a.Version
+		}
 		if len(m.in.Root.NFS) > 0 {
 			mountVolumes(m.in.Volumes, m.log)
 		}
@@ -186,9 +189,4 @@ func oneAsk(url string) (*instructions.Instructions, error) {
 		return nil, err
 	}
 	return instructions.Parse(text)
-}
-
-// listen listens for SSH.
-func (m *machine) listen() (net.Listener, error) {
-	return net.Listen("tcp", ":22")
 }

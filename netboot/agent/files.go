@@ -22,7 +22,7 @@ import (
 
 // writeFiles writes what makes an image this node, in the root of its thread. One that
 // cannot be written is noted: the machine may come up without it.
-func writeFiles(i *instructions.Instructions, a instructions.Access, iface net.Interface, log *record) {
+func writeFiles(i *instructions.Instructions, iface net.Interface, log *record) {
 	note := func(what string, err error) {
 		if err != nil {
 			log.logf("%s: %v", what, err)
@@ -39,9 +39,7 @@ func writeFiles(i *instructions.Instructions, a instructions.Access, iface net.I
 		}
 	}
 	note("host key", writeHostKey(i.HostKey))
-	_, err := writeHostCertificate(a.HostCertificate)
-	note("host certificate", err)
-	note("authorized keys", writeAuthorizedKeys(a.AuthorizedKeys))
+	note("root's account", openAccount("/etc/shadow"))
 	for _, c := range i.Capabilities {
 		note("capabilities of "+c.Path, unix.Setxattr(c.Path, "security.capability", c.Value, 0))
 	}

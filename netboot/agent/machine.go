@@ -218,7 +218,7 @@ func runAgent() {
 		go m.keepAddress(m.in.Leased) // so does this, or it has nothing to do
 	}
 	go m.watchShutdown() //
-	go m.keepAccess(got.Written)
+	go m.keepAccess(got.Written, m.writeAccess)
 	m.serveOrWait(got.SSHD)
 	forever()
 }

@@ -109,9 +109,23 @@ func TestSourced(t *testing.T) {
 }
 
 func TestListeners(t *testing.T) {
-	const table = "  sl  local_address rem_address   st\n   0: 0100007F:0016 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n   1: 0100007F:0050 0200007F:9999 01 0\n   2: 00000000000000000000000000000000:1F90 00:0000 0A 0\nbroken\n"
-	if got := listeners(table); !slices.Equal(got, []listener{{22, "socket:[4711]"}, {8080, ""}}) {
+	const table = "  sl  local_address rem_address   st\n   0: 0700D90A:0016 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n   1: 0100007F:0050 0200007F:9999 01 0\n" +
+		"   2: 00000000000000000000000000000000:1F90 00:0000 0A 0\n   3: 0000000000000000FFFF00000100007F:0016 00:0000 0A 0\n   4: 00000000000000000000000001000000:0016 00:0000 0A 0\nbroken\n"
+	want := []listener{
+		{netip.MustParseAddrPort("10.217.0.7:22"), "socket:[4711]"},
+		{netip.MustParseAddrPort("[::]:8080"), ""},
+		{netip.MustParseAddrPort("127.0.0.1:22"), ""},
+		{netip.MustParseAddrPort("[::1]:22"), ""},
+	}
+	if got := listeners(table); !slices.Equal(got, want) {
 		t.Errorf("listeners %v", got)
+	}
+	here := netip.MustParseAddr("10.217.0.7")
+	for at, want := range map[string]bool{"0.0.0.0:22": true, "[::]:22": true, "10.217.0.7:22": true, "127.0.0.1:22": false, "[::1]:22": false, "10.0.0.1:22": false} {
+		l := listener{at: netip.MustParseAddrPort(at)}
+		if l.answers(here) != want || !l.answers(netip.Addr{}) {
+			t.Errorf("%s answers at %v: %v", at, here, !want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"net"
 	"net/netip"
 	"os"
@@ -15,9 +16,9 @@ import (
 	"walt/netboot/instructions"
 )
 
-// listener is a port on which somebody listens, and what links of /proc/PID/fd say who does.
+// listener is where somebody listens, and what links of /proc/PID/fd say who does.
 type listener struct {
-	port   int
+	at     netip.AddrPort
 	socket string
 }
 
@@ -29,9 +30,10 @@ func listeners(table string) (all []listener) {
 		if len(words) < 4 || words[3] != listen {
 			continue
 		}
-		_, port, _ := strings.Cut(words[1], ":")
-		if n, err := strconv.ParseUint(port, 16, 16); err == nil {
-			l := listener{port: int(n)}
+		digits, port, _ := strings.Cut(words[1], ":")
+		n, err := strconv.ParseUint(port, 16, 16)
+		if addr, ok := parseAddr(digits); ok && err == nil {
+			l := listener{at: netip.AddrPortFrom(addr, uint16(n))}
 			if len(words) > inode {
 				l.socket = "socket:[" + words[inode] + "]"
 			}
@@ -39,6 +41,27 @@ func listeners(table string) (all []listener) {
 		}
 	}
 	return all
+}
+
+// answers reports whether connections to an address come there: one that listens on loopback
+// alone is for others. Where it is not known which address that is, any counts.
+func (l listener) answers(here netip.Addr) bool {
+	at := l.at.Addr()
+	return at.IsUnspecified() || at == here || !here.IsValid()
+}
+
+// parseAddr reads an address as tables of /proc/net have it: numbers of 32 bits, each in the
+// order of the processor's bytes.
+func parseAddr(digits string) (netip.Addr, bool) {
+	b, err := hex.DecodeString(digits)
+	if err != nil || len(b)%4 != 0 {
+		return netip.Addr{}, false
+	}
+	for part := range slices.Chunk(b, 4) {
+		binary.NativeEndian.PutUint32(part, binary.BigEndian.Uint32(part))
+	}
+	addr, ok := netip.AddrFromSlice(b)
+	return addr.Unmap(), ok
 }
 
 // connected returns the connections to an address, from a table of /proc/net. IPv4 is

@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -29,7 +32,7 @@ const (
 func (m *machine) serveOrWait(sshd bool) {
 	var p quiet
 	for end := time.Now().Add(sshdLimit); sshd && time.Now().Before(end) && (!p.over() || isStarting()); time.Sleep(100 * time.Millisecond) {
-		if len(listening()) > 0 {
+		if len(listening(m.address())) > 0 {
 			m.up()
 			return
 		}
@@ -41,7 +44,7 @@ func (m *machine) serveOrWait(sshd bool) {
 			m.serve(listener)
 			return
 		}
-		if len(listening()) > 0 { // of the image after all
+		if len(listening(m.address())) > 0 { // of the image after all
 			m.up()
 			return
 		}
@@ -70,21 +73,41 @@ func isStarting() bool {
 // portSSH is where all SSH servers of nodes listen.
 const portSSH = 22
 
-// listening returns the sockets on which somebody listens for SSH, as /proc/net/tcp says; see
-// Linux Documentation/networking/proc_net_tcp.rst
-func listening() (sockets []string) {
+// listening returns the sockets on which somebody listens for SSH at an address, as
+// /proc/net/tcp says; see Linux Documentation/networking/proc_net_tcp.rst
+func listening(here netip.Addr) (sockets []string) {
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			continue
 		}
 		for _, l := range listeners(string(b)) {
-			if l.port == portSSH {
+			if l.at.Port() == portSSH && l.answers(here) {
 				sockets = append(sockets, l.socket)
 			}
 		}
 	}
 	return sockets
+}
+
+// address is where the server reaches the machine; none while there is no way to it.
+func (m *machine) address() netip.Addr {
+	conn, err := net.Dial("udp4", m.in.Server) // which sends nothing
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}
+
+// listen listens for SSH, at the machine's address alone where an image's server has the
+// port of another one.
+func (m *machine) listen() (net.Listener, error) {
+	listener, err := net.Listen("tcp", ":"+strconv.Itoa(portSSH))
+	if here := m.address(); errors.Is(err, unix.EADDRINUSE) && here.IsValid() {
+		return net.Listen("tcp", netip.AddrPortFrom(here, portSSH).String())
+	}
+	return listener, err
 }
 
 // hasSSHD reports whether the root of the thread has an SSH server.
