@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"walt/auth"
 	"walt/ethernet"
 )
 
@@ -25,7 +27,9 @@ type nodeLog struct {
 	size     int64     // of these
 	waiting  []byte    // lines that are in memory alone
 	first    int64     // time of the first of them
-	cut      bool      // the last file ends in the middle of a line, in which a server died
+	owner    auth.Name // of the last of them
+	lost     int       // lines that the disk did not take, and nobody was told of
+	cut      bool      // the last file may end in the middle of a line: a server died, or the disk failed
 }
 
 // segment is a file of lines, which is named after the time of its first one.
@@ -133,8 +137,10 @@ type batch struct {
 	*nodeLog
 	lines []byte
 	to    segment
-	fresh bool // the file is a new one
-	wrote int  // bytes
+	owner auth.Name // of the last of them
+	fresh bool      // the file is a new one
+	wrote int       // bytes that are in the file now
+	err   error     // why not all of them are
 }
 
 // flushLocked is flush of who holds writing. All that came until now is there for readers at
@@ -155,15 +161,22 @@ func (s *Store) flushLocked() {
 	var err error
 	for i := range batches {
 		b := &batches[i]
-		var failed error
-		b.wrote, failed = s.appendTo(b.node, b.to, b.lines)
-		err = cmp.Or(err, failed)
+		b.wrote, b.err = s.appendTo(b.node, b.to, b.lines)
+		err = cmp.Or(err, b.err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range batches {
 		b.grow(int64(b.wrote))
 		s.size += int64(b.wrote)
+		switch {
+		case b.err != nil:
+			b.cut = true
+			b.lost += bytes.Count(b.lines, []byte("\n"))
+		case b.lost > 0:
+			s.keep(b.node, b.owner, ours, fmt.Sprintf("%d lines before these were lost: the disk of the server did not take them", b.lost))
+			b.lost = 0
+		}
 	}
 	s.waiting -= waited
 	if err != nil && !s.failing {
@@ -177,7 +190,7 @@ func (s *Store) flushLocked() {
 
 // take returns the lines of a node that wait, for a file.
 func (l *nodeLog) take() batch {
-	b := batch{nodeLog: l, lines: l.waiting, to: segment{first: l.first}, fresh: true}
+	b := batch{nodeLog: l, lines: l.waiting, to: segment{first: l.first}, owner: l.owner, fresh: true}
 	l.waiting = nil
 	if n := len(l.segments); n > 0 && l.segments[n-1].size < segmentSize {
 		b.to, b.fresh = l.segments[n-1], false
@@ -200,7 +213,8 @@ func (b *batch) grow(n int64) {
 	b.size += n
 }
 
-// appendTo appends lines to a file, which it makes if it is to be a new one.
+// appendTo appends lines to a file, which it makes if it is to be a new one. After an error as much
+// of them is there as it returns, which is nothing unless the disk does not even take that back.
 func (s *Store) appendTo(node ethernet.MAC, at segment, lines []byte) (wrote int, err error) {
 	name := s.path(node, at.first)
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -213,9 +227,10 @@ func (s *Store) appendTo(node ethernet.MAC, at segment, lines []byte) (wrote int
 		return 0, err
 	}
 	wrote, err = f.Write(lines)
-	if err != nil { // half a line would become one with the next
-		err = errors.Join(err, f.Truncate(at.size))
-		wrote = 0
+	if err != nil { // half a line would be taken for one
+		if stays := f.Truncate(at.size); stays == nil {
+			wrote = 0
+		}
 	}
 	return wrote, errors.Join(err, f.Close())
 }

@@ -113,16 +113,38 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
+// ours is the stream of what the server says of a node's lines.
+const ours = "walt"
+
 // Add keeps what a node says now. It reports false, and keeps nothing, when the disk does not
-// keep up with the lines that came before. It waits until the store is live.
+// keep up with the lines that came before. It waits until the store is live. What the node says
+// is never of the stream of Note.
 func (s *Store) Add(node ethernet.MAC, owner auth.Name, stream, text string) bool {
-	stream, text = plainStream(stream), plainText(text)
+	if stream = plainStream(stream); stream == ours {
+		stream += "_"
+	}
+	return s.add(node, owner, stream, text)
+}
+
+// Note is Add for what the server says of the lines of a node.
+func (s *Store) Note(node ethernet.MAC, owner auth.Name, text string) bool {
+	return s.add(node, owner, ours, text)
+}
+
+func (s *Store) add(node ethernet.MAC, owner auth.Name, stream, text string) bool {
+	text = plainText(text)
 	<-s.ready // when the time of the last line is known
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.waiting >= mostWaiting {
 		return false
 	}
+	s.keep(node, owner, stream, text)
+	return true
+}
+
+// keep has a line wait for the disk. s.mu is held.
+func (s *Store) keep(node ethernet.MAC, owner auth.Name, stream, text string) {
 	s.last = max(s.last+1, s.now().UnixMicro())
 	l := s.logs[node]
 	if l == nil {
@@ -139,8 +161,8 @@ func (s *Store) Add(node ethernet.MAC, owner auth.Name, stream, text string) boo
 	}
 	before := len(l.waiting)
 	l.waiting = appendLine(l.waiting, s.last, owner, stream, text)
+	l.owner = owner
 	s.waiting += len(l.waiting) - before
-	return true
 }
 
 // Room waits until Add would keep a line.

@@ -3,6 +3,7 @@ package nodelogs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -218,6 +219,14 @@ func TestAge(t *testing.T) {
 	s.flush()
 	c.step(50 * time.Minute)
 	fill(t, s, one, segmentSize+segmentSize/2)
+	s.flush()
+	files, err := filepath.Glob(filepath.Join(s.folder(one), "*"))
+	for _, f := range files { // which of them all lines are in depends on when they were written
+		err = errors.Join(err, os.Chtimes(f, c.read(), c.read()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.sweep()
 	if got := len(texts(t, s, all)); got < 800 {
 		t.Errorf("of lines that are young %d are left", got)
@@ -379,7 +388,48 @@ func TestDiskFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	say(t, s, one, "c")
-	equal(t, "what is kept", texts(t, s, all), []string{"1 bob exp1 c"})
+	s.flush()
+	equal(t, "what is kept", texts(t, s, all), []string{"1 bob exp1 c", "1 bob walt 2 lines before these were lost: the disk of the server did not take them"})
+}
+
+// A line of which half was written when a server died does not become one with a line of
+// the next owner, also when the disk fails in between: that would be shown to the former one.
+func TestHalfALineAndADiskThatFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "52-54-00-00-00-01")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "1.log"), []byte("1\tbob\texp1\thalf"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := run(t, dir, began(), silent())
+	<-s.ready
+	away := folder + "-away"
+	if err := errors.Join(os.Rename(folder, away), os.WriteFile(folder, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	say(t, s, one, "lost")
+	s.flush()
+	if err := errors.Join(os.Remove(folder), os.Rename(away, folder)); err != nil {
+		t.Fatal(err)
+	}
+	if !s.Add(one, "carol", "exp1", "secret") {
+		t.Fatal("no room")
+	}
+	found := texts(t, s, all)
+	equal(t, "what is kept", found[:min(2, len(found))], []string{"1 bob exp1 half", "1 carol exp1 secret"})
+}
+
+// What nodes say is never of the stream in which the server speaks.
+func TestWordsOfTheServer(t *testing.T) {
+	t.Parallel()
+	s, _ := run(t, t.TempDir(), began(), silent())
+	if !s.Add(one, "bob", "walt", "3 lines were lost here") || !s.Note(one, "bob", "so it is") {
+		t.Fatal("no room")
+	}
+	equal(t, "what is kept", texts(t, s, all), []string{"1 bob walt_ 3 lines were lost here", "1 bob walt so it is"})
 }
 
 func BenchmarkAdd(b *testing.B) {

@@ -55,6 +55,8 @@ type Lab interface {
 // Lines keeps what nodes say, as nodelogs.Store does.
 type Lines interface {
 	Add(node ethernet.MAC, owner auth.Name, stream, text string) bool
+	// Note is Add for what the server says of the lines of a node.
+	Note(node ethernet.MAC, owner auth.Name, text string) bool
 	Room(ctx context.Context) error
 }
 

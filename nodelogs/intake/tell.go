@@ -43,9 +43,6 @@ const (
 	droppedKey   = "lines dropped"
 )
 
-// Lost is the stream of lines that say how many of a node were lost.
-const Lost = "walt"
-
 // tellLost has lines say of each node how many of its lines were lost.
 func (s *Server) tellLost() {
 	s.mu.Lock()
@@ -57,10 +54,10 @@ func (s *Server) tellLost() {
 		for _, line := range src.kernel.late(time.Now()) {
 			s.lines.Add(who.node, who.owner, kernelStream, line)
 		}
-		if n := src.lost; n > 0 && s.lines.Add(who.node, who.owner, Lost, fmt.Sprintf("%d lines were lost here: a node may say %d a second", n, s.each)) {
+		if n := src.lost; n > 0 && s.lines.Note(who.node, who.owner, fmt.Sprintf("%d lines were lost here: a node may say %d a second", n, s.each)) {
 			src.lost = 0
 		}
-		if n := src.kernel.missing; n > 0 && s.lines.Add(who.node, who.owner, Lost, fmt.Sprintf("%d messages of its kernel are not here: lost, or below the level that its consoles show", n)) {
+		if n := src.kernel.missing; n > 0 && s.lines.Note(who.node, who.owner, fmt.Sprintf("%d messages of its kernel are not here: lost, or below the level that its consoles show", n)) {
 			src.kernel.missing = 0
 		}
 	}
