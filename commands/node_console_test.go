@@ -277,7 +277,7 @@ func TestWhoSaysWhereASerialLineIs(t *testing.T) {
 		{user: "bob", line: "node config rpi-1 boot.retries serial", stdout: "NAME   SETTING       VALUE\nrpi-1  boot.retries  9\nrpi-1  serial        none\n"},
 		{
 			user: "alice", line: "node config rpi-1 serial=192.0.2.1", status: StatusUsage,
-			stderr: "walt: serial cannot be \"192.0.2.1\"; nothing changed\n  allowed: none, tcp://HOST:PORT, telnet://HOST:PORT, or as in /dev/ttyUSB0,115200\n",
+			stderr: "walt: serial cannot be \"192.0.2.1\"; nothing changed\n  allowed: none, tcp:// or telnet://HOST:PORT, /dev/ttyUSB0,115200\n",
 		},
 		{
 			user: "alice", line: "node config rpi-1 serial=tcp://169.254.169.254:80", status: StatusFailed,

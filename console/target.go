@@ -24,7 +24,7 @@ type Target struct {
 }
 
 // Targets says in words what ParseTarget takes.
-const Targets = "none, tcp://HOST:PORT, telnet://HOST:PORT, or as in /dev/ttyUSB0,115200"
+const Targets = "none, tcp:// or telnet://HOST:PORT, /dev/ttyUSB0,115200"
 
 const (
 	usualSpeed   = 115200
