@@ -59,6 +59,9 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		if err != nil {
 			return err
 		}
+		if err := l.lineTaken(ctx, ds, want); err != nil {
+			return err
+		}
 		var subjects []*subject
 		for _, d := range ds {
 			s, err := subjectOf(tx, l.Ports, d)

@@ -63,6 +63,36 @@ func mayAssign(r state.Reader, user auth.Name, want []Assignment) error {
 	return err
 }
 
+// lineTaken is a fault when a serial line that one of the devices is given is the one of another
+// device: each would have a part of what the board writes, and its user what another one types.
+func (l *Lab) lineTaken(ctx context.Context, ds []Device, want []Assignment) error {
+	i := slices.IndexFunc(want, func(a Assignment) bool { return a.Key == serialSetting.Key })
+	if i < 0 {
+		return nil
+	}
+	t, err := console.ParseTarget(want[i].Value)
+	if err != nil || t == (console.Target{}) || len(ds) == 0 {
+		return nil // assign tells of an error
+	}
+	if len(ds) > 1 {
+		return fault.Failedf("a serial line is that of one board, not of %d; nothing changed", len(ds)).WithHint("give each one its own")
+	}
+	others, err := read(ctx, l.view, func() []*Device {
+		return l.view.which(func(d *Device) bool {
+			if d.MAC == ds[0].MAC || d.Settings().Serial == "" {
+				return false
+			}
+			has, err := console.ParseTarget(d.Settings().Serial)
+			return err == nil && has.Addr == t.Addr && has.Device == t.Device
+		})
+	})
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	n := others[0].Name
+	return fault.Failedf("%s is the serial line of %s; nothing changed", want[i].Value, n).WithHint("if it is not any more: device config %s serial=none", n)
+}
+
 // supplyKeys are those of power.SupplySettings.
 var supplyKeys = []string{"power", "power.off"}
 

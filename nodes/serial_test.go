@@ -90,7 +90,7 @@ func TestSit(t *testing.T) {
 	l := newTeam(t) // n1 is bob's, n3 free
 	l.withLines(t)
 	for _, n := range []Name{"n1", "n3"} {
-		ok(t, errorOf(l.Configure(t.Context(), "alice", Only(n), true, []Assignment{{"serial", "/dev/no-such-line"}}, consent.Agreement{Whoever: true})))
+		ok(t, errorOf(l.Configure(t.Context(), "alice", Only(n), true, []Assignment{{"serial", "/dev/no-such-" + string(n)}}, consent.Agreement{Whoever: true})))
 	}
 	sit := func(user auth.Name, n Name) *Console {
 		t.Helper()
@@ -135,6 +135,24 @@ func TestSit(t *testing.T) {
 	if got := kept(); before != 2 || got != 1 {
 		t.Errorf("of %d consoles %d are kept once a node is gone", before, got)
 	}
+}
+
+// A serial line is that of one board, however it is reached.
+func TestOneBoardOfASerialLine(t *testing.T) {
+	t.Parallel()
+	l := newTeam(t)
+	give := func(set, line string) error {
+		t.Helper()
+		return errorOf(l.Configure(t.Context(), "alice", parse(set), true, []Assignment{{"serial", line}}, consent.Agreement{Whoever: true}))
+	}
+	wantFault(t, give("n1,n2", "tcp://rack-1:3001"), fault.Failed, "a serial line is that of one board, not of 2; nothing changed", "its own")
+	ok(t, give("n1", "tcp://rack-1:3001"))
+	ok(t, give("n1", "telnet://rack-1:3001"))
+	ok(t, give("n2", "/dev/ttyUSB0"))
+	wantFault(t, give("n2", "tcp://rack-1:3001"), fault.Failed, "tcp://rack-1:3001 is the serial line of n1; nothing changed", "device config n1 serial=none")
+	wantFault(t, give("n1", "/dev/ttyUSB0,9600"), fault.Failed, "/dev/ttyUSB0,9600 is the serial line of n2")
+	ok(t, give("n1,n2", "none"))
+	ok(t, give("n2", "tcp://rack-1:3001"))
 }
 
 // BenchmarkTerm is what each piece costs that a node writes, beside keeping it.
