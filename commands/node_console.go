@@ -114,7 +114,7 @@ func (t *talk) run() error {
 	ctx, end := context.WithCancelCause(t.seat.Context())
 	defer end(nil)
 	t.begin()
-	go t.breaks(ctx) // ends with ctx
+	go t.watch(ctx) // ends with ctx
 	if t.Terminal != nil {
 		t.Terminal.Raw(true)
 		defer fmt.Fprintln(t.Err) // the cursor is behind what the node wrote
@@ -210,12 +210,16 @@ func (t *talk) listen(ctx context.Context, end context.CancelCauseFunc) {
 	}
 }
 
-// breaks sends a BREAK each time that the user's client asks for one.
-func (t *talk) breaks(ctx context.Context) {
+// watch sends a BREAK each time that the user's client asks for one, and tells who would
+// write in the user's place.
+func (t *talk) watch(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case who := <-t.seat.Asks():
+			t.tell(fmt.Sprintf("%s would type here, and can once you have left", who))
+			continue
 		case <-t.Breaks:
 		}
 		why := "you only read"
@@ -251,6 +255,9 @@ func (t *talk) send(something func() error) (why string) {
 	if took && !t.writes {
 		t.writes = true
 		t.tell("you write now")
+	}
+	if !took {
+		t.seat.Ask()
 	}
 	err := something()
 	_, off := t.seat.Line.Plugged()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"walt/auth"
 	"walt/fault"
 )
 
@@ -136,6 +137,7 @@ func TestConsole(t *testing.T) {
 	}
 	carol.types("x")
 	carol.sees("\r\n[walt: bob writes there, and nobody else]\r\n")
+	bob.sees("\r\n[walt: carol would type here, and can once you have left]\r\n")
 	dave := lab.visits(t.Context(), lab.terminal("alice"), "node console rpi-1 --read-only")
 	dave.sees("Password: ")
 	dave.types("nothing\x03")
@@ -167,20 +169,20 @@ func TestConsoleBreak(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	newBoard(t, lab)
-	sits := func(line string) *visit {
-		s, breaks := lab.terminal("bob"), make(chan struct{})
+	sits := func(user auth.Name, line string) *visit {
+		s, breaks := lab.terminal(user), make(chan struct{})
 		s.Breaks = breaks
 		v := lab.visits(t.Context(), s, line)
 		breaks <- struct{}{}
 		return v
 	}
-	reader := sits("node console rpi-1 --read-only")
+	reader := sits("bob", "node console rpi-1 --read-only")
 	reader.sees("\r\n[walt: no BREAK was sent: you only read]\r\n")
 	reader.types("\x03")
 	reader.ends(StatusDone)
-	first := sits("node console rpi-1")
+	first := sits("bob", "node console rpi-1")
 	first.sees("[walt: no BREAK was sent: a raw connection (tcp://) passes on no BREAK]")
-	second := sits("node console rpi-1")
+	second := sits("carol", "node console rpi-1")
 	second.sees("[walt: no BREAK was sent: bob writes there, and nobody else]")
 }
 

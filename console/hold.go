@@ -14,15 +14,15 @@ import (
 
 // hold has a line lead to a target until ctx ends. What fails is tried again, with pauses.
 func (s *Lines) hold(ctx context.Context, line *Line, t Target) {
-	failures, told := 0, ""
+	failures, told, again := 0, "", false // again: it is told that it is connected again
 	line.Unplug("not connected yet")
 	for {
-		begun := s.Now()
 		w, err := t.open(ctx, s.refuse)
+		since := s.Now()
 		if err == nil {
-			if told != "" {
+			if told != "" && !again {
 				line.log.Info("the serial line is connected again", "to", t.String())
-				told = ""
+				again = true
 			}
 			err = line.follow(ctx, w)
 		}
@@ -30,14 +30,14 @@ func (s *Lines) hold(ctx context.Context, line *Line, t Target) {
 			line.Unplug("nobody says where it is any more")
 			return
 		}
+		if s.Now().Sub(since) >= s.steady {
+			failures, told, again = 0, "", false
+		}
 		why := words(err)
 		line.Unplug(why)
 		if why != told { // of many tries
 			line.log.Warn("the serial line is not connected; it is tried again and again", "to", t.String(), "err", err)
-			told = why
-		}
-		if s.Now().Sub(begun) >= s.steady {
-			failures = 0
+			told, again = why, false
 		}
 		if pause.For(ctx, pause.Doubled(s.again, failures)) != nil {
 			line.Unplug("nobody says where it is any more")

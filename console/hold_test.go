@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -204,6 +205,24 @@ func TestHungTerminalServer(t *testing.T) {
 	wants(t, carol, "login: still here")
 	if err := bob.Break(); !errors.Is(err, ErrNoBreak) {
 		t.Errorf("a BREAK over a raw connection: %v", err)
+	}
+}
+
+// A terminal server that hangs up at once, each time, is told of once.
+func TestHangsUpAtOnce(t *testing.T) {
+	t.Parallel()
+	server, target := terminalServer(t)
+	var log bytes.Buffer
+	d := newDesk(t, t.TempDir())
+	d.Log = slog.New(slog.NewTextHandler(&log, nil))
+	d.steady = time.Hour
+	d.Connect(mac, target)
+	for range 6 {
+		accepted(t, server).Close()
+	}
+	d.Close()
+	if lost, again := strings.Count(log.String(), "is not connected"), strings.Count(log.String(), "connected again"); lost != 1 || again != 1 {
+		t.Errorf("it is told %d times that it is gone, and %d that it is back: %s", lost, again, log.String())
 	}
 }
 

@@ -14,8 +14,10 @@ const (
 	replay = 64 << 10
 	// ahead is how many bytes who reads may be behind.
 	ahead = 512 << 10
-	// typeLimit is for how long what is typed is offered to a node that takes nothing.
+	// typeLimit is for how long what is typed is offered to a node that takes nothing, and
+	// fullLimit for how long the next is, so that nobody waits for each piece of a long text.
 	typeLimit = 5 * time.Second
+	fullLimit = 50 * time.Millisecond
 	// breakTime is for how long a line is held for a BREAK: longer than any character takes, at
 	// 50 baud, too.
 	breakTime = 250 * time.Millisecond

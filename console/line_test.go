@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"walt/ethernet"
@@ -211,6 +212,105 @@ func TestOneWrites(t *testing.T) {
 	}
 }
 
+// Who writes is told once who else would, and writes from wherever they sit.
+func TestAsks(t *testing.T) {
+	t.Parallel()
+	l := newDesk(t, t.TempDir()).Of(mac)
+	var w wired
+	l.PlugIn(&w)
+	office, home, carol := l.Sit("bob", "bob 1", nobodyLater), sit(t, l, "bob", "bob 1"), sit(t, l, "carol", "bob 1")
+	told := func(s *Seat) (who string) {
+		select {
+		case who = <-s.Asks():
+		default:
+		}
+		return who
+	}
+	carol.Ask() // nobody
+	office.Take()
+	for range 2 {
+		carol.Ask()
+		if _, took := home.Take(); !took {
+			t.Error("bob cannot write at home")
+		}
+		carol.Ask()
+		office.Take()
+	}
+	office.Ask() // who writes already
+	if at, other := told(office), told(home); at != "carol" || other != "carol" {
+		t.Errorf("bob is told of %q in the office, and of %q at home", at, other)
+	}
+	if again := told(office) + told(home) + told(carol); again != "" {
+		t.Errorf("somebody is told of %s once more", again)
+	}
+	if _, err := home.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("bob writes from two places at once: %v", err)
+	}
+	office.Leave()
+	if _, took := home.Take(); !took {
+		t.Error("bob cannot write at home any more")
+	}
+}
+
+// sluggish is a plug that takes some bytes until each deadline, and does something with each.
+type sluggish struct {
+	wired
+	takes func() int
+	limit time.Duration // of the last write
+}
+
+func (s *sluggish) SetWriteDeadline(at time.Time) error {
+	s.limit = time.Until(at)
+	return nil
+}
+
+func (s *sluggish) Write(b []byte) (int, error) {
+	if n := s.takes(); n < len(b) {
+		s.Buffer.Write(b[:n])
+		return n, os.ErrDeadlineExceeded
+	}
+	return s.Buffer.Write(b)
+}
+
+// A node that takes a long text slowly gets all of it. One that takes nothing is waited for
+// once, until it takes something again.
+func TestLongText(t *testing.T) { synctest.Test(t, longText) }
+
+func longText(t *testing.T) {
+	d := newDesk(t, t.TempDir())
+	l := d.Of(mac)
+	takes := 100
+	w := &sluggish{takes: func() int { return takes }}
+	l.PlugIn(w)
+	bob := sit(t, l, "bob", "bob 1")
+	bob.Take()
+	text := strings.Repeat("0123456789abcdef", 256)
+	if n, err := bob.Write([]byte(text)); n != len(text) || err != nil || w.String() != text {
+		t.Errorf("%d bytes of %d were taken, %v", n, len(text), err)
+	}
+	for _, step := range []struct {
+		takes  int
+		err    error
+		waited bool
+	}{{0, ErrFull, true}, {0, ErrFull, false}, {1000, nil, false}, {0, ErrFull, true}} {
+		takes = step.takes
+		_, err := bob.Write([]byte("x"))
+		if waited := w.limit == typeLimit; !errors.Is(err, step.err) || waited != step.waited {
+			t.Errorf("where %d bytes are taken: %v, and it is waited for: %v", takes, err, waited)
+		}
+	}
+	w.Reset()
+	w.takes = func() int {
+		if w.Len() == 300 {
+			d.pass("carol 2")
+		}
+		return 100
+	}
+	if n, err := bob.Write([]byte(text)); n != 400 || !errors.Is(err, ErrElsewhere) || w.String() != text[:400] {
+		t.Errorf("in the middle of a hand-over %d bytes were taken, %v", n, err)
+	}
+}
+
 // Nobody reads what was written in another term: not as it comes, not of what is at hand, not
 // of what is kept, over a restart of the server either. What is for nobody is not kept.
 func TestTerms(t *testing.T) {
@@ -325,7 +425,7 @@ func TestFlood(t *testing.T) {
 		feed(recordBurst/4096 + 1)
 	}
 	got = history(t, l, "bob 1")
-	if len(got) > 2*recordSize || len(got) < recordSize || !strings.Contains(got, "[walt: 4096 bytes that came too fast were not kept]") {
+	if len(got) > 2*recordSize || len(got) < recordSize || !strings.Contains(got, "[walt: 4096 bytes were not kept: they came too fast, or there was no room]") {
 		t.Errorf("%d bytes are kept", len(got))
 	}
 	files, err := os.ReadDir(filepath.Join(dir, folder(mac)))
@@ -417,6 +517,29 @@ func TestDiskIsFull(t *testing.T) {
 	if n := strings.Count(log.String(), "keep what a node writes"); n != 1 {
 		t.Errorf("it is in the log %d times: %s", n, log.String())
 	}
+}
+
+// What the disk had no room for is missing where it was, and said to be.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	l := newDesk(t, t.TempDir()).Of(mac)
+	l.Feed([]byte("before"))
+	full, l.kept.file.file = l.kept.file.file, full
+	for range 2 {
+		l.Feed([]byte("lost"))
+	}
+	full, l.kept.file.file = l.kept.file.file, full
+	l.Feed([]byte("after"))
+	const note = "\r\n[walt: 8 bytes were not kept: they came too fast, or there was no room]\r\n"
+	if got := history(t, l, "bob 1"); got != "before"+note+"after" {
+		t.Errorf("kept is %q", got)
+	}
+	wants(t, sit(t, l, "carol", "bob 1"), "beforelostlostafter")
 }
 
 func BenchmarkFeed(b *testing.B) {

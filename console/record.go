@@ -58,12 +58,15 @@ func (r *record) write(term string, b []byte) error {
 		return nil
 	}
 	if r.lost > 0 {
-		if _, err := fmt.Fprintf(r.file, "\r\n[walt: %d bytes that came too fast were not kept]\r\n", r.lost); err != nil {
+		note := fmt.Sprintf("\r\n[walt: %d bytes were not kept: they came too fast, or there was no room]\r\n", r.lost)
+		if _, err := io.WriteString(r.file, note); err != nil {
+			r.lost += int64(len(b))
 			return err
 		}
 		r.lost = 0
 	}
-	_, err := r.file.Write(b)
+	n, err := r.file.Write(b)
+	r.lost += int64(len(b) - n)
 	return err
 }
 

@@ -23,10 +23,14 @@ type Seat struct {
 	line *Line
 	who  string
 	now  func() string // the term in which who sits here has the node by now, "" for none
+	full bool          // the node did not take the last that was written; guarded by who writes
+
+	asks chan string // see Asks
 
 	// guarded by the line's mu
-	term string
-	at   int64 // in the line, as its end
+	term  string
+	at    int64 // in the line, as its end
+	asked *Seat // who was asked last to let this one write
 }
 
 // Sit gives a user a seat, until Leave, in a term of the node. Reading begins with the
@@ -37,7 +41,7 @@ func (l *Line) Sit(who, term string, now func() string) *Seat {
 	defer l.mu.Unlock()
 	l.seats++
 	l.recall(term)
-	s := &Seat{line: l, who: who, now: now, term: term}
+	s := &Seat{line: l, who: who, now: now, term: term, asks: make(chan string, 1)}
 	if l.of == term {
 		s.at = l.end - int64(min(len(l.tail), replay))
 	}
@@ -105,37 +109,66 @@ func (s *Seat) follow() bool {
 	return true
 }
 
-// Take has the user be who writes, unless somebody else does, whose name it returns.
+// Take has the user be who writes, unless somebody else does, whose name it returns. One who
+// sits there several times writes from the seat where that was wanted last.
 func (s *Seat) Take() (other string, took bool) {
 	l := s.line
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.writer == nil {
+	if l.writer == nil || l.writer.who == s.who {
 		l.writer = s
 	}
 	return l.writer.who, l.writer == s
 }
 
-// Write writes to the node for who has taken the line. It waits for a moment until the node
-// takes it; the error is ErrUnplugged, ErrElsewhere, ErrFull, or why it is written no more.
+// Ask has who writes be told, once, that the user would do so.
+func (s *Seat) Ask() {
+	l := s.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.writer == nil || l.writer == s || s.asked == l.writer {
+		return
+	}
+	s.asked = l.writer
+	select {
+	case l.writer.asks <- s.who:
+	default: // as somebody else did just now
+	}
+}
+
+// Asks has the names of those who would write in the place of who sits here.
+func (s *Seat) Asks() <-chan string { return s.asks }
+
+// Write writes to the node for who has taken the line, and returns how much of it the node
+// took. It waits for as long as the node goes on to take some; the error is ErrUnplugged,
+// ErrElsewhere, ErrFull, or why it is written no more.
 func (s *Seat) Write(b []byte) (int, error) {
-	plug, err := s.plug()
-	if err != nil {
-		return 0, err
+	limit := typeLimit
+	if s.full {
+		limit = fullLimit
 	}
-	err = plug.SetWriteDeadline(time.Now().Add(typeLimit))
-	n := 0
-	if err == nil {
-		n, err = plug.Write(b)
+	for n := 0; ; {
+		plug, err := s.plug()
+		if err != nil {
+			return n, err
+		}
+		took := 0
+		if err = plug.SetWriteDeadline(time.Now().Add(limit)); err == nil {
+			took, err = plug.Write(b[n:])
+		}
+		n += took
+		var late interface{ Timeout() bool }
+		switch {
+		case err == nil:
+			s.full = false
+			return n, nil
+		case !errors.As(err, &late) || !late.Timeout():
+			return n, ErrUnplugged
+		case took == 0:
+			s.full = true
+			return n, ErrFull
+		}
 	}
-	var late interface{ Timeout() bool }
-	switch {
-	case err == nil:
-		return n, nil
-	case errors.As(err, &late) && late.Timeout():
-		return n, ErrFull
-	}
-	return n, ErrUnplugged
 }
 
 // Break has the line held for a moment, by who has taken it. The error is ErrNoBreak, or that
