@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	lookEvery = time.Second
 	// mostVisitors is how many connections an exposed port has at once; more are closed.
 	mostVisitors = 128
+	// mostOfAll is how many all of them have together: each takes two files of the server, and
+	// who comes there nobody knows.
+	mostOfAll = 1024
 )
 
 // gates are the ports of the server that lead to nodes, by number.
@@ -28,6 +32,8 @@ type gates struct {
 	mu    sync.Mutex
 	open  map[int]*gate
 	wrong map[int]string // why those are not open that should be
+
+	visitors atomic.Int32 // connections to all of them
 }
 
 // gate is one of them, while its node is up.
@@ -169,6 +175,10 @@ func (d *Doors) accept(ctx context.Context, g *gate) {
 			g.served.Go(func() { // ends with ctx, or its connection
 				defer func() { <-turns }()
 				defer c.Close()
+				defer d.gates.visitors.Add(-1)
+				if d.gates.visitors.Add(1) > mostOfAll {
+					return
+				}
 				if err := d.lead(ctx, g, c); err != nil {
 					d.Log.Debug("a visitor of an exposed port was turned away", "port", g.Port, "node", g.Node, "err", err)
 				}

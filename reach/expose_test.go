@@ -235,7 +235,7 @@ func TestExposeTaken(t *testing.T) {
 	ok(t, x.Free(x.port)) // it is the server that has it
 }
 
-// A port has so many connections at once, and more later.
+// A port has so many connections at once, and all of them together, and more later.
 func TestExposeIsBounded(t *testing.T) {
 	t.Parallel()
 	x := newExposing(t)
@@ -249,6 +249,21 @@ func TestExposeIsBounded(t *testing.T) {
 	ends(t, one)
 	one.Close()
 	ok(t, all[0].Close())
+	x.isFree(t)
+
+	others := int32(mostOfAll - mostVisitors + 1) // of other ports
+	x.gates.visitors.Add(others)
+	one, err = x.dial()
+	ok(t, err)
+	ends(t, one)
+	one.Close()
+	x.gates.visitors.Add(-others)
+	x.isFree(t)
+}
+
+// isFree returns when who comes is served.
+func (x *exposing) isFree(t *testing.T) {
+	t.Helper()
 	for end := time.Now().Add(soon); ; time.Sleep(10 * time.Millisecond) {
 		c, err := x.dial()
 		ok(t, err)
