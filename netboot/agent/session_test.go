@@ -3,6 +3,9 @@
 package main
 
 import (
+	"errors"
+	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -42,5 +45,98 @@ func TestEndOfACommand(t *testing.T) {
 		if what := <-c.all; what != want {
 			t.Errorf("got %s, want %s", what, want)
 		}
+	}
+}
+
+// login logs in to the SSH server of the agent.
+func login(t *testing.T) *ssh.Client {
+	t.Helper()
+	host, mine := newSigner(t), newSigner(t)
+	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return &ssh.Permissions{}, nil }}
+	config.AddHostKey(host)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	done := make(chan struct{})
+	go func() { // ends with the client
+		defer close(done)
+		if conn, err := l.Accept(); err == nil {
+			newMachine(&record{}).client(conn, config)
+		}
+	}()
+	c, err := ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{
+		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(mine)}, HostKeyCallback: ssh.FixedHostKey(host.PublicKey()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		<-done
+	})
+	return c
+}
+
+// A client reaches ports of the machine's loopback, each end of them closed by itself; a port
+// on which nobody listens is refused.
+func TestForward(t *testing.T) {
+	t.Parallel()
+	c := login(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	heard := make(chan string, 1)
+	left := make(chan error, 1)
+	go func() { // ends with the connections, or the listener
+		for range 2 {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all, err := io.ReadAll(conn)
+			if string(all) != "silent" {
+				heard <- string(all)
+				_, err = io.WriteString(conn, "answer")
+				conn.Close()
+				continue
+			}
+			left <- err
+			conn.Close()
+		}
+	}()
+	conn, err := c.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "question"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-heard; got != "question" {
+		t.Errorf("the port heard %q", got)
+	}
+	if got, err := io.ReadAll(conn); string(got) != "answer" || err != nil {
+		t.Errorf("it answered %q, %v", got, err)
+	}
+
+	gone, err := c.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(gone, "silent"); err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	<-left
+	l.Close()
+	var refused *ssh.OpenChannelError
+	if _, err := c.Dial("tcp", l.Addr().String()); !errors.As(err, &refused) || refused.Reason != ssh.ConnectionFailed {
+		t.Errorf("a port on which nobody listens: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -21,6 +22,7 @@ import (
 const (
 	connections   = 32          // at the same time
 	handshakeTime = time.Minute // that a client has to show a key: a busy machine is slow
+	forwardLimit  = time.Minute // that a port may take to accept a connection
 	// sshdQuiet is for how long the machine has nothing to do, and no SSH server of
 	// the image, before ours takes its place; sshdLimit is when it does in any case.
 	sshdQuiet = 30 * time.Second
@@ -210,8 +212,13 @@ func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
 	go ssh.DiscardRequests(requests) // ends with the connection
 	_, dumb := server.Permissions.Extensions[noTerminal]
 	for c := range channels {
-		if c.ChannelType() != "session" {
-			c.Reject(ssh.UnknownChannelType, "only sessions")
+		switch c.ChannelType() {
+		case "session":
+		case "direct-tcpip":
+			go forward(c) // ends with the connection that it makes, or this one
+			continue
+		default:
+			c.Reject(ssh.UnknownChannelType, "only sessions and ports")
 			continue
 		}
 		channel, requests, err := c.Accept()
@@ -222,4 +229,46 @@ func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
 		go s.serve(requests) // ends when the client closes the channel
 	}
 	server.Close()
+}
+
+// forward connects a channel with a port that the machine reaches, as one of its own loopback:
+// "ssh -L 8080:localhost:80" and "-D". See RFC 4254, section 7.2.
+func forward(c ssh.NewChannel) {
+	var to struct {
+		Host     string
+		Port     uint32
+		From     string
+		FromPort uint32
+	}
+	if ssh.Unmarshal(c.ExtraData(), &to) != nil {
+		c.Reject(ssh.ConnectionFailed, "the request is not in order")
+		return
+	}
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(to.Host, strconv.FormatUint(uint64(to.Port), 10)), forwardLimit)
+	if err != nil {
+		c.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	defer conn.Close()
+	channel, requests, err := c.Accept()
+	if err != nil {
+		return
+	}
+	defer channel.Close()
+	said, gone := make(chan struct{}), make(chan struct{})
+	go func() { // ends with the channel
+		defer close(gone)
+		ssh.DiscardRequests(requests)
+	}()
+	go func() { // ends when the port has said all, or is closed
+		defer close(said)
+		io.Copy(channel, conn)
+		channel.CloseWrite()
+	}()
+	io.Copy(conn, channel)
+	conn.(*net.TCPConn).CloseWrite()
+	select {
+	case <-said:
+	case <-gone: // nobody hears the port any more
+	}
 }
