@@ -24,7 +24,7 @@ func TestOpenRC(t *testing.T) {
 		[]string{"ifdown eth0; ifup eth0", "ifdown --force eth0; ifup eth0", "/etc/init.d/networking restart"},
 	}
 	w.stay(g)
-	w.typesReboot("vm-openrc", "its shutdown hung, and was cut short")
+	w.typesReboot("vm-openrc", cutShort)
 	w.check(g.odd)
 }
 
@@ -39,7 +39,7 @@ func TestRunit(t *testing.T) {
 		"etc/runit/3":     "#!/bin/sh\nsleep 1000\n",
 	}), map[string]string{"cat /proc/1/comm" + others: "runit\nsshd\n"}}}
 	w.stay(g)
-	w.typesReboot("vm-runit", "its shutdown hung, and was cut short")
+	w.typesReboot("vm-runit", cutShort)
 	w.check(g.odd)
 }
 
