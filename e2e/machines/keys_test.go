@@ -227,3 +227,119 @@ func TestOpenSSH(t *testing.T) {
 		t.Errorf("its SSH server was %s, and is %s", before, after)
 	}
 }
+
+// A machine whose image is odd lets in who may as any other: root's home is a link to where
+// nothing is, its password is locked, its SSH server starts late and another one listens on
+// loopback. So it does when it is called otherwise, when its disk was full, and when its agent
+// did nothing for a while; what is open to it ends when it reboots by itself.
+func TestOddMachine(t *testing.T) {
+	boottest.NeedLong(t, "debootstrap")
+	w := newWorld(t, map[string]map[string]string{"waltplatform/pc-x86-64-default": {}})
+	o := odd{name: "odd", layers: with(t, debianLayers(t, "dropbear-bin"), map[string]string{
+		"root":       "-> var/roothome",
+		"etc/shadow": "root:!:19000:0:99999:7:::\n",
+		"sbin/init":  "#!/bin/sh\n/usr/sbin/dropbear -p 127.0.0.1:22\nsleep 20\nkill $(cat /run/dropbear.pid)\n/usr/sbin/dropbear -P /run/late.pid\nwhile :; do sleep 1000; done\n",
+	})}
+	const node, theirs = "vm-odd", "remote software version dropbear"
+	w.does("alice", "node create first --model pc-x86-64")
+	w.up("alice", "first")
+	s := w.newTools("alice", "bob")
+	s.known(false)
+	s.tells("alice", "first", "true", certified("first"), letIn)
+	w.does("alice", "node rename first "+node)
+	s.tells("alice", node, "true", certified(node), letIn)
+	s.appends("alice", node)
+
+	w.boot(o)
+	w.up("alice", node)
+	s.known(true)
+	out := s.tells("alice", node, "cd ~ && pwd -P; cut -d: -f1,2 /etc/shadow", theirs, plainKey(node), letIn)
+	if out != "/var/roothome\nroot:*\n" {
+		t.Errorf("it is %q", out)
+	}
+
+	// Nobody can be let in or out while its disk is full.
+	w.does("alice", "node run "+node+" dd if=/dev/zero of=/fill bs=1M 2>/dev/null; df / >&2; true")
+	w.does("alice", "node share "+node+" bob")
+	w.until("alice", "node run "+node+" dmesg", "who may log in: ")
+	s.tells("bob", node, "true", refused)
+	w.does("alice", "node run "+node+" rm /fill")
+	s.tells("bob", node, "true", letIn)
+
+	// Nor while its agent does nothing; then it learns what it missed.
+	const agent = "for p in /proc/[0-9]*; do grep -qs ^walt-agent $p/comm && kill -%s ${p#/proc/}; done; true"
+	w.does("alice", "node run "+node+" "+fmt.Sprintf(agent, "STOP"))
+	w.does("alice", "node share "+node+" none")
+	s.tells("bob", node, "true", letIn)
+	w.does("alice", "node run "+node+" "+fmt.Sprintf(agent, "CONT"))
+	s.tells("bob", node, "true", refused)
+	w.does("alice", "node rename "+node+" last")
+	s.known(true)
+	s.tells("alice", "last", "true", plainKey("last"), letIn)
+
+	// What is open ends when it reboots by itself.
+	w.does("alice", "node run last truncate -s 100G /root/large")
+	forward, copied := exec.Command("ssh", "-F", s.config("alice"), "-W", "last:22", "lab"), filepath.Join(s.dir, "copied")
+	copying := exec.Command("scp", "-F", s.config("alice"), "-l", "8000", "lab:last:/root/large", copied)
+	banner, err := forward.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 2)
+	for _, c := range []*exec.Cmd{forward, copying} {
+		in, err := c.StdinPipe() // stays open
+		if err = errors.Join(err, c.Start()); err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+	}
+	if _, err := banner.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(boottest.Wait); ; time.Sleep(50 * time.Millisecond) {
+		if info, err := os.Stat(copied); err == nil && info.Size() > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("nothing is copied")
+		}
+	}
+	for _, c := range []*exec.Cmd{forward, copying} {
+		go func() { ended <- c.Wait() }() // ends with the program
+	}
+	before := w.bootID("alice", "last")
+	_, _ = w.Run("", "alice", "node", "run", "last", "echo b > /proc/sysrq-trigger") // the connection may end first
+	w.until("alice", "log show --type state", "last: up -> booting")
+	for range cap(ended) {
+		select {
+		case err := <-ended:
+			t.Logf("what was open ended with: %v", err) // a forward ends as its node ended it
+		case <-time.After(boottest.Wait):
+			t.Error("what was open goes on")
+		}
+	}
+	w.up("alice", "last")
+	if after := w.bootID("alice", "last"); after == before {
+		t.Error("it did not reboot")
+	}
+	s.tells("alice", "last", "true", plainKey("last"), letIn)
+}
+
+// appends adds to a file of a node with the clients that have a word for that.
+func (s tools) appends(user, node string) {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	for name, text := range map[string]string{"part": "one\n", "whole": "one\ntwo\n", "batch": "put part /root/log\nreput whole /root/log\nput -f part /root/synced\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	c := exec.Command("sftp", "-F", s.config(user), "-b", "batch", node)
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		s.t.Errorf("sftp: %v: %s", err, out)
+	}
+	if out := s.tells(user, node, "cat /root/log /root/synced", letIn); out != "one\ntwo\none\n" {
+		s.t.Errorf("the files have %q", out)
+	}
+}
