@@ -311,10 +311,10 @@ var metElsewhere = []string{
 	"send it instead: docker save",               // only on a terminal
 	"take it again with: node acquire %s",        // a story has it, and the next
 	"out of service, see: node show %s",
-	"; to go on: node extend %s 1h",                                                                                // TestExtend
-	"remove those that are not used: user remove-key",                                                              // as where FINGERPRINT is unknown
-	"a node that is no machine: node create NAME",                                                                  // TestWhatVirtualNodesAre
-	"open a shell with: node shell %s", "an administrator does so with: node config %s serial=", "node console %s", // TestConsole, TestWhoSaysWhereASerialLineIs
+	"; to go on: node extend %s 1h",                                                                                                                                       // TestExtend
+	"remove those that are not used: user remove-key",                                                                                                                     // as where FINGERPRINT is unknown
+	"a node that is no machine: node create NAME",                                                                                                                         // TestWhatVirtualNodesAre
+	"open a shell with: node shell %s", "an administrator does so with: node config %s serial=", "node console %s", "if it is not any more: device config %s serial=none", // TestConsole, TestWhoSaysWhereASerialLineIs
 	"is one too, but has no key that is valid: user", // TestLastAdministratorWhoCanLogIn
 }
 

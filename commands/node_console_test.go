@@ -285,6 +285,12 @@ func TestWhoSaysWhereASerialLineIs(t *testing.T) {
 			user: "alice", line: "node config rpi-1 serial=tcp://169.254.169.254:80", status: StatusFailed,
 			stderr: "walt: 169.254.169.254 cannot be where a serial line is: it is a link-local address; nothing changed\n  name the address of a terminal server, or of ser2net\n",
 		},
+		{user: "alice", line: "node config rpi-1 serial=/dev/ttyUSB0", stdout: "rpi-1 is configured\n"},
+		{
+			user: "alice", line: "node config rpi-2 serial=/dev/ttyUSB0,9600", status: StatusFailed,
+			stderr: "walt: /dev/ttyUSB0,9600 is the serial line of rpi-1; nothing changed\n  if it is not any more: device config rpi-1 serial=none\n",
+		},
+		{user: "alice", line: "device config rpi-1 serial=none", stdout: "rpi-1 is configured\n"},
 		{
 			user: "alice", line: "node config pc-1 serial=/dev/ttyUSB0", status: StatusFailed,
 			stderr: "walt: pc-1, which is a virtual node, has no setting serial; nothing changed\n" +

@@ -529,11 +529,12 @@ func TestNoRoom(t *testing.T) {
 	defer full.Close()
 	l := newDesk(t, t.TempDir()).Of(mac)
 	l.Feed([]byte("before"))
-	full, l.kept.file.file = l.kept.file.file, full
+	file := l.kept.file.file
+	l.kept.file.file = full
 	for range 2 {
 		l.Feed([]byte("lost"))
 	}
-	full, l.kept.file.file = l.kept.file.file, full
+	l.kept.file.file = file
 	l.Feed([]byte("after"))
 	const note = "\r\n[walt: 8 bytes were not kept: they came too fast, or there was no room]\r\n"
 	if got := history(t, l, "bob 1"); got != "before"+note+"after" {

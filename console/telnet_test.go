@@ -181,18 +181,18 @@ func FuzzTelnet(f *testing.F) {
 	f.Add([]byte(agrees+"login: \xff\xff\r\x00"), 3)
 	f.Add([]byte("\xff\xfa\x2c\xff\xff\xff\xf0\r\x00\xff\xfd\x18\xff\xfe\x00"), 5)
 	f.Fuzz(func(t *testing.T, says []byte, at int) {
-		hear := func(pieces ...[]byte) (line, answers string, failed error, c *telnet) {
+		hear := func(pieces ...[]byte) (line, answers string, c *telnet, failed error) {
 			p, c := newPeer(t)
 			p.says = pieces
 			b, err := io.ReadAll(c)
-			return string(b), p.hears.String(), err, c
+			return string(b), p.hears.String(), c, err
 		}
-		line, answers, err, c := hear(says)
+		line, answers, c, err := hear(says)
 		if len(line)+len(answers) > len(says) {
 			t.Errorf("%q and %q came of %q", line, answers, says)
 		}
 		if at >= 0 && at < len(says) && err == nil {
-			if again, same, err, _ := hear(says[:at], says[at:]); again != line || same != answers || err != nil {
+			if again, same, _, err := hear(says[:at], says[at:]); again != line || same != answers || err != nil {
 				t.Errorf("in pieces: %q, answered with %q, %v; want %q and %q", again, same, err, line, answers)
 			}
 		}
