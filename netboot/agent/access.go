@@ -256,10 +256,16 @@ type guests struct {
 	users   map[string][]string        // by the authority's key: whose certificates count
 }
 
-// noTerminal is an option of a key, and the name of what it makes of a login.
-const noTerminal = "no-pty"
+// Options of a key, and the names of what they make of a login.
+const (
+	noTerminal   = "no-pty"
+	noForwarding = "no-port-forwarding"
+)
 
-// newGuests reads lines of authorized_keys. Options but those are none of the server's.
+// permits are the extensions of a certificate without which it is as a key with an option.
+var permits = map[string]string{noTerminal: "permit-pty", noForwarding: "permit-port-forwarding"}
+
+// newGuests reads lines of authorized_keys. Options but these are none of the server's.
 func newGuests(a instructions.Access, log *record) *guests {
 	g := &guests{version: a.Version, keys: map[string]ssh.Permissions{}, users: map[string][]string{}}
 	for _, line := range a.AuthorizedKeys {
@@ -277,9 +283,11 @@ func newGuests(a instructions.Access, log *record) *guests {
 			}
 			continue
 		}
-		var p ssh.Permissions
-		if slices.Contains(options, noTerminal) {
-			p.Extensions = map[string]string{noTerminal: ""}
+		p := ssh.Permissions{Extensions: map[string]string{}}
+		for option := range permits {
+			if slices.Contains(options, option) {
+				p.Extensions[option] = ""
+			}
 		}
 		g.keys[shown] = p
 	}
@@ -309,8 +317,10 @@ func (g *guests) let(key ssh.PublicKey) (*ssh.Permissions, error) {
 			return nil, err
 		}
 		p := &ssh.Permissions{CriticalOptions: cert.CriticalOptions, Extensions: map[string]string{}}
-		if _, permitted := cert.Extensions["permit-pty"]; !permitted {
-			p.Extensions[noTerminal] = ""
+		for option, permit := range permits {
+			if _, has := cert.Extensions[permit]; !has {
+				p.Extensions[option] = ""
+			}
 		}
 		return p, nil
 	}

@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -184,15 +186,16 @@ func text(key ssh.PublicKey) string { return strings.TrimSpace(string(ssh.Marsha
 
 // The agent's own server lets in whom the lines name, and certificates as OpenSSH does.
 func TestGuests(t *testing.T) {
-	mine, dumb, ca := newSigner(t), newSigner(t), newSigner(t)
+	mine, dumb, tied, ca := newSigner(t), newSigner(t), newSigner(t), newSigner(t)
 	log := &record{}
 	g := newGuests(instructions.Access{AuthorizedKeys: []string{
 		text(mine.PublicKey()) + " alice", "no-pty " + text(dumb.PublicKey()) + " alice", "nonsense",
+		"no-port-forwarding,no-agent-forwarding " + text(tied.PublicKey()) + " alice",
 		`cert-authority,principals="alice,bob" ` + text(ca.PublicKey()), `cert-authority ` + text(mine.PublicKey()),
 	}}, log)
 	cert := func(by ssh.Signer, change func(*ssh.Certificate)) *ssh.Certificate {
 		c := &ssh.Certificate{Key: newSigner(t).PublicKey(), CertType: ssh.UserCert, ValidPrincipals: []string{"bob"}, ValidBefore: ssh.CertTimeInfinity}
-		c.Extensions = map[string]string{"permit-pty": ""}
+		c.Extensions = map[string]string{"permit-pty": "", "permit-port-forwarding": ""}
 		change(c)
 		if err := c.SignCert(rand.Reader, by); err != nil {
 			t.Fatal(err)
@@ -200,22 +203,24 @@ func TestGuests(t *testing.T) {
 		return c
 	}
 	for what, c := range map[string]struct {
-		key         ssh.PublicKey
-		in, endowed bool
+		key  ssh.PublicKey
+		in   bool
+		lack string // what it may not
 	}{
-		"a key":                             {mine.PublicKey(), true, true},
-		"one that gets no terminal":         {dumb.PublicKey(), true, false},
-		"a stranger's":                      {newSigner(t).PublicKey(), false, false},
-		"the authority itself":              {ca.PublicKey(), false, false},
-		"a certificate":                     {cert(ca, func(*ssh.Certificate) {}), true, true},
-		"one that gets none":                {cert(ca, func(c *ssh.Certificate) { c.Extensions = nil }), true, false},
-		"of another authority":              {cert(newSigner(t), func(*ssh.Certificate) {}), false, false},
-		"of an authority for nobody":        {cert(mine, func(*ssh.Certificate) {}), false, false},
-		"for somebody else":                 {cert(ca, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"root", "carol", "alice,bob"} }), false, false},
-		"for nobody in particular":          {cert(ca, func(c *ssh.Certificate) { c.ValidPrincipals = nil }), false, false},
-		"of a host":                         {cert(ca, func(c *ssh.Certificate) { c.CertType = ssh.HostCert }), false, false},
-		"expired":                           {cert(ca, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Add(-time.Minute).Unix()) }), false, false},
-		"with a command that it is not for": {cert(ca, func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"force-command": "node show"} }), false, false},
+		"a key":                             {mine.PublicKey(), true, ""},
+		"one that forwards nothing":         {tied.PublicKey(), true, "no-port-forwarding"},
+		"one that gets no terminal":         {dumb.PublicKey(), true, "no-pty"},
+		"a stranger's":                      {newSigner(t).PublicKey(), false, ""},
+		"the authority itself":              {ca.PublicKey(), false, ""},
+		"a certificate":                     {cert(ca, func(*ssh.Certificate) {}), true, ""},
+		"one that gets none":                {cert(ca, func(c *ssh.Certificate) { c.Extensions = nil }), true, "no-port-forwarding no-pty"},
+		"of another authority":              {cert(newSigner(t), func(*ssh.Certificate) {}), false, ""},
+		"of an authority for nobody":        {cert(mine, func(*ssh.Certificate) {}), false, ""},
+		"for somebody else":                 {cert(ca, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"root", "carol", "alice,bob"} }), false, ""},
+		"for nobody in particular":          {cert(ca, func(c *ssh.Certificate) { c.ValidPrincipals = nil }), false, ""},
+		"of a host":                         {cert(ca, func(c *ssh.Certificate) { c.CertType = ssh.HostCert }), false, ""},
+		"expired":                           {cert(ca, func(c *ssh.Certificate) { c.ValidBefore = uint64(time.Now().Add(-time.Minute).Unix()) }), false, ""},
+		"with a command that it is not for": {cert(ca, func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"force-command": "node show"} }), false, ""},
 	} {
 		p, err := g.let(c.key)
 		if (err == nil) != c.in {
@@ -225,8 +230,8 @@ func TestGuests(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if _, none := p.Extensions[noTerminal]; none == c.endowed {
-			t.Errorf("%s: %+v", what, p)
+		if lack := strings.Join(slices.Sorted(maps.Keys(p.Extensions)), " "); lack != c.lack {
+			t.Errorf("%s lacks %s, want %s", what, lack, c.lack)
 		}
 	}
 	if !strings.Contains(log.String(), "an authorized key is none") {

@@ -49,10 +49,10 @@ func TestEndOfACommand(t *testing.T) {
 }
 
 // login logs in to the SSH server of the agent.
-func login(t *testing.T) *ssh.Client {
+func login(t *testing.T, p ssh.Permissions) *ssh.Client {
 	t.Helper()
 	host, mine := newSigner(t), newSigner(t)
-	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return &ssh.Permissions{}, nil }}
+	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return &p, nil }}
 	config.AddHostKey(host)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -83,7 +83,7 @@ func login(t *testing.T) *ssh.Client {
 // on which nobody listens is refused.
 func TestForward(t *testing.T) {
 	t.Parallel()
-	c := login(t)
+	c := login(t, ssh.Permissions{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +136,10 @@ func TestForward(t *testing.T) {
 	<-left
 	l.Close()
 	var refused *ssh.OpenChannelError
+	tied := login(t, ssh.Permissions{Extensions: map[string]string{noForwarding: ""}})
+	if _, err := tied.Dial("tcp", l.Addr().String()); !errors.As(err, &refused) || refused.Reason != ssh.Prohibited {
+		t.Errorf("with a key that forwards nothing: %v", err)
+	}
 	if _, err := c.Dial("tcp", l.Addr().String()); !errors.As(err, &refused) || refused.Reason != ssh.ConnectionFailed {
 		t.Errorf("a port on which nobody listens: %v", err)
 	}

@@ -211,10 +211,15 @@ func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
 	conn.SetDeadline(time.Time{})
 	go ssh.DiscardRequests(requests) // ends with the connection
 	_, dumb := server.Permissions.Extensions[noTerminal]
+	_, alone := server.Permissions.Extensions[noForwarding]
 	for c := range channels {
 		switch c.ChannelType() {
 		case "session":
 		case "direct-tcpip":
+			if alone {
+				c.Reject(ssh.Prohibited, "not with this key")
+				continue
+			}
 			go forward(c) // ends with the connection that it makes, or this one
 			continue
 		default:
