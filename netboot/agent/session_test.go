@@ -3,6 +3,9 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -10,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"walt/netboot/instructions"
 )
 
 // told is a channel that notes what the client is told.
@@ -63,7 +68,7 @@ func login(t *testing.T, p ssh.Permissions) *ssh.Client {
 	go func() { // ends with the client
 		defer close(done)
 		if conn, err := l.Accept(); err == nil {
-			newMachine(&record{}).client(conn, config)
+			newMachine(&record{}).client(conn, config, func() {})
 		}
 	}()
 	c, err := ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{
@@ -142,5 +147,70 @@ func TestForward(t *testing.T) {
 	}
 	if _, err := c.Dial("tcp", l.Addr().String()); !errors.As(err, &refused) || refused.Reason != ssh.ConnectionFailed {
 		t.Errorf("a port on which nobody listens: %v", err)
+	}
+}
+
+// More than a few may be logged in; of those who show no key a few wait, and others are let in
+// when they are gone.
+func TestManyConnections(t *testing.T) {
+	t.Parallel()
+	_, host, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(host, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := newSigner(t)
+	m := newMachine(&record{})
+	m.in = &instructions.Instructions{
+		HostKey: string(pem.EncodeToMemory(block)), Access: instructions.Access{Version: "1", AuthorizedKeys: []string{text(mine.PublicKey())}},
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go m.serve(l) // ends with the listener
+	dial := func() (*ssh.Client, error) {
+		return ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(mine)}, HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+	}
+	for i := range strangers + 8 {
+		c, err := dial()
+		if err != nil {
+			t.Fatalf("%d are logged in, then: %v", i, err)
+		}
+		defer c.Close()
+		if _, _, err := c.SendRequest("known", true, nil); err != nil { // it is answered when the key is known
+			t.Fatal(err)
+		}
+	}
+	var all []net.Conn
+	for range strangers {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Read(make([]byte, 1)); err != nil { // it is greeted
+			t.Fatal(err)
+		}
+		all = append(all, conn)
+	}
+	if c, err := dial(); err == nil {
+		c.Close()
+		t.Errorf("%d who show no key leave room for another one", strangers)
+	}
+	all[0].Close()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		c, err := dial()
+		if err == nil {
+			c.Close()
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("when one of them is gone: %v", err)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -20,7 +21,8 @@ import (
 )
 
 const (
-	connections   = 32          // at the same time
+	connections   = 256         // at the same time: as many as a user's forwards
+	strangers     = 32          // of these, that have shown no key yet
 	handshakeTime = time.Minute // that a client has to show a key: a busy machine is slow
 	forwardLimit  = time.Minute // that a port may take to accept a connection
 	// sshdQuiet is for how long the machine has nothing to do, and no SSH server of
@@ -126,7 +128,7 @@ func hasSSHD() bool {
 
 // serve answers on the listener until it is closed.
 func (m *machine) serve(listener net.Listener) {
-	slots := make(chan struct{}, connections)
+	slots, doorstep := make(chan struct{}, connections), make(chan struct{}, strangers)
 	for {
 		conn, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -136,22 +138,37 @@ func (m *machine) serve(listener net.Listener) {
 			time.Sleep(100 * time.Millisecond) // too many open files, say
 			continue
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
+		if !enter(doorstep) {
+			conn.Close()
+			continue
+		}
+		if !enter(slots) {
+			<-doorstep
 			conn.Close()
 			continue
 		}
 		go func() { // ends with the connection, which the client or keep-alive ends
 			defer func() { <-slots }()
+			known := sync.OnceFunc(func() { <-doorstep })
+			defer known()
 			defer conn.Close()
 			c, err := m.sshConfig()
 			if err != nil {
 				m.log.logf("SSH: %v", err)
 				return
 			}
-			m.client(conn, c)
+			m.client(conn, c, known)
 		}()
+	}
+}
+
+// enter takes one of the places, if there is one.
+func enter(places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -201,13 +218,14 @@ func (m *machine) guests() *guests {
 	return m.let
 }
 
-// client serves one connection.
-func (m *machine) client(conn net.Conn, config *ssh.ServerConfig) {
+// client serves one connection. known is called when it has shown a key that is let in.
+func (m *machine) client(conn net.Conn, config *ssh.ServerConfig, known func()) {
 	conn.SetDeadline(time.Now().Add(handshakeTime))
 	server, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
 		return
 	}
+	known()
 	conn.SetDeadline(time.Time{})
 	go ssh.DiscardRequests(requests) // ends with the connection
 	_, dumb := server.Permissions.Extensions[noTerminal]
