@@ -333,9 +333,10 @@ func (s *fileServer) openPath(id uint32, name string, rest []byte) (any, error) 
 	return s.hold(id, name, how, a.permissions(0o666))
 }
 
-// hold opens something and gives the client a handle of it.
+// hold opens something and gives the client a handle of it. A pipe is not waited for, nor is a
+// terminal made that of the server: nothing else would be answered meanwhile.
 func (s *fileServer) hold(id uint32, name string, how int, mode fs.FileMode) (any, error) {
-	f, err := os.OpenFile(name, how, mode)
+	f, err := os.OpenFile(name, how|unix.O_NONBLOCK|unix.O_NOCTTY, mode)
 	if err != nil {
 		return nil, err
 	}

@@ -211,6 +211,30 @@ func TestFsync(t *testing.T) {
 	}
 }
 
+// What is no file, and may have nothing to say for ever, holds up nobody.
+func TestPipes(t *testing.T) {
+	t.Parallel()
+	c, dir := newFiles(t)
+	name := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := c.OpenFile(name, os.O_WRONLY); err == nil {
+		t.Error("a pipe that nobody reads was opened to write")
+		f.Close()
+	}
+	f, err := c.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.ReadAt(make([]byte, 1), 0); err == nil {
+		t.Errorf("%d bytes of a pipe", n)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Attributes of a link are its own where it has any.
 func TestAttributesOfALink(t *testing.T) {
 	t.Parallel()
