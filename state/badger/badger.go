@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -46,9 +47,10 @@ type Store struct {
 	running sync.WaitGroup // transactions; grows only while !closed, under mu
 }
 
-// OpenMemory returns an empty store that keeps nothing on disk.
+// OpenMemory returns an empty store that keeps nothing on disk. Its tables are not merged:
+// it is for little, and badger's own compactors would fill the hours of a bubble of time.
 func OpenMemory() (*Store, error) {
-	db, err := badger.Open(tuned("").WithInMemory(true).WithNumCompactors(2))
+	db, err := badger.Open(tuned("").WithInMemory(true).WithNumLevelZeroTablesStall(math.MaxInt))
 	if err != nil {
 		return nil, fmt.Errorf("open a store in memory: %w", err)
 	}
