@@ -370,38 +370,40 @@ func TestForwardsOfAll(t *testing.T) {
 // Who reads nothing has the other side wait, and costs little: when all of them take too
 // much, the one ends that waited longest.
 func TestForwardOfWhoReadsNothing(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, func(s *Server) { s.backlog.most, s.backlog.grace = 2<<20+perWrite, 10*time.Millisecond })
-	nodes := l.nodes.(*fakeNodes)
-	c := l.login(t, "alice")
-	one := mustReach(t, c, 19) // the client does not read
-	l.stuck(t, 1)
-	two := mustReach(t, c, 9) // the node does not
-	full := make(chan error, 1)
-	go func() {
-		var err error
-		for err == nil {
-			_, err = two.Write(make([]byte, floodSize))
+	inBubble(t, func(s *Server) {
+		s.backlog.most, s.backlog.grace = 2<<20+perWrite, 10*time.Millisecond
+	}, func(t *testing.T, l *lab) {
+		nodes := l.nodes.(*fakeNodes)
+		c := l.login(t, "alice")
+		one := mustReach(t, c, 19) // the client does not read
+		l.stuck(t, 1)
+		two := mustReach(t, c, 9) // the node does not
+		full := make(chan error, 1)
+		go func() {
+			var err error
+			for err == nil {
+				_, err = two.Write(make([]byte, floodSize))
+			}
+			full <- err
+		}()
+		l.log.expect(t, "too much waits for clients that do not read: the forward that waited longest is ended\" user=alice")
+		if _, err := nodes.end(0).Write([]byte("x")); err == nil {
+			t.Error("the node's end is open")
 		}
-		full <- err
-	}()
-	l.log.expect(t, "too much waits for clients that do not read: the forward that waited longest is ended\" user=alice")
-	if _, err := nodes.end(0).Write([]byte("x")); err == nil {
-		t.Error("the node's end is open")
-	}
-	if got := closes(t, one); len(got) > 3<<20 {
-		t.Errorf("%d bytes were kept for the client", len(got))
-	}
-	l.stuck(t, 1) // the other one waits on
-	got := make([]byte, floodSize)
-	if _, err := io.ReadFull(nodes.end(1), got); err != nil || !bytes.Equal(got, make([]byte, floodSize)) {
-		t.Errorf("what the node reads at last: %v", err)
-	}
-	nodes.end(1).Close()
-	if err := <-full; err == nil {
-		t.Error("the client's side is open")
-	}
-	l.none(t)
+		if got := closes(t, one); len(got) > 3<<20 {
+			t.Errorf("%d bytes were kept for the client", len(got))
+		}
+		l.stuck(t, 1) // the other one waits on
+		got := make([]byte, floodSize)
+		if _, err := io.ReadFull(nodes.end(1), got); err != nil || !bytes.Equal(got, make([]byte, floodSize)) {
+			t.Errorf("what the node reads at last: %v", err)
+		}
+		nodes.end(1).Close()
+		if err := <-full; err == nil {
+			t.Error("the client's side is open")
+		}
+		l.none(t)
+	})
 }
 
 // What ends the right to a node ends the forward, and nothing else of the connection.

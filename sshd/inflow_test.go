@@ -27,73 +27,73 @@ func (z *lazy) pour() <-chan error {
 // When input that no command reads takes too much memory, the session ends that has
 // waited longest. It used to stay, with 2 MiB and more, for as long as the command.
 func TestUnreadInput(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, func(s *Server) { s.backlog.most, s.backlog.grace = 3<<20, 10*time.Millisecond })
-	one := l.lazy(t, l.login(t, "alice"), "wait one")
-	ended := one.pour()
-	l.stuck(t, 1)
-	two := l.lazy(t, l.login(t, "bob"), "wait two")
-	two.pour()
-	expectEvent(t, l, "cancelled one")
-	l.log.expect(t, "waited longest are ended\" user=alice")
-	if status := <-one.status; status != 130 {
-		t.Errorf("status %d", status)
-	}
-	<-ended // what came after it was dropped, else the client would not see the end
-	l.stuck(t, 1)
-	select {
-	case e := <-l.run.events:
-		t.Error(e)
-	default:
-	}
+	inBubble(t, func(s *Server) { s.backlog.most, s.backlog.grace = 3<<20, 10*time.Millisecond }, func(t *testing.T, l *lab) {
+		one := l.lazy(t, l.login(t, "alice"), "wait one")
+		ended := one.pour()
+		l.stuck(t, 1)
+		two := l.lazy(t, l.login(t, "bob"), "wait two")
+		two.pour()
+		expectEvent(t, l, "cancelled one")
+		l.log.expect(t, "waited longest are ended\" user=alice")
+		if status := <-one.status; status != 130 {
+			t.Errorf("status %d", status)
+		}
+		<-ended // what came after it was dropped, else the client would not see the end
+		l.stuck(t, 1)
+		select {
+		case e := <-l.run.events:
+			t.Error(e)
+		default:
+		}
+	})
 }
 
 // Bytes that come through a connection to a command that reads them are not counted
 // for another on it that does not.
 func TestReadInputIsNotCounted(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, func(s *Server) { s.backlog.most, s.backlog.grace = 6<<20, 10*time.Millisecond })
-	c := l.login(t, "alice")
-	l.lazy(t, c, "wait one").pour()
-	l.stuck(t, 1)
-	cat := l.lazy(t, c, "cat")
-	go func() {
-		for p := make([]byte, 1<<20); len(p) > 0; p = p[1<<16:] {
-			for range 16 {
-				_, _ = cat.Write(p[:1<<16])
+	inBubble(t, func(s *Server) { s.backlog.most, s.backlog.grace = 6<<20, 10*time.Millisecond }, func(t *testing.T, l *lab) {
+		c := l.login(t, "alice")
+		l.lazy(t, c, "wait one").pour()
+		l.stuck(t, 1)
+		cat := l.lazy(t, c, "cat")
+		go func() {
+			for p := make([]byte, 1<<20); len(p) > 0; p = p[1<<16:] {
+				for range 16 {
+					_, _ = cat.Write(p[:1<<16])
+				}
 			}
+			_ = cat.CloseWrite()
+		}()
+		if n, err := io.Copy(io.Discard, cat); n != 16<<20 || err != nil {
+			t.Errorf("%d bytes came back: %v", n, err)
 		}
-		_ = cat.CloseWrite()
-	}()
-	if n, err := io.Copy(io.Discard, cat); n != 16<<20 || err != nil {
-		t.Errorf("%d bytes came back: %v", n, err)
-	}
-	select {
-	case e := <-l.run.events:
-		t.Error(e)
-	default:
-	}
+		select {
+		case e := <-l.run.events:
+			t.Error(e)
+		default:
+		}
+	})
 }
 
 // A channel on which nothing was begun counts, too.
 func TestUnreadInputOfNothing(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, func(s *Server) { s.backlog.most, s.backlog.grace = 3<<20, 10*time.Millisecond })
-	open := func(user string) *lazy {
-		ch, _, err := l.login(t, user).OpenChannel("session", nil)
-		if err != nil {
-			t.Fatal(err)
+	inBubble(t, func(s *Server) { s.backlog.most, s.backlog.grace = 3<<20, 10*time.Millisecond }, func(t *testing.T, l *lab) {
+		open := func(user string) *lazy {
+			ch, _, err := l.login(t, user).OpenChannel("session", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &lazy{Channel: ch}
 		}
-		return &lazy{Channel: ch}
-	}
-	ended := open("alice").pour()
-	l.stuck(t, 1)
-	l.lazy(t, l.login(t, "bob"), "wait").pour()
-	select {
-	case <-ended:
-	case <-time.After(soon):
-		t.Error("the channel stays")
-	}
+		ended := open("alice").pour()
+		l.stuck(t, 1)
+		l.lazy(t, l.login(t, "bob"), "wait").pour()
+		select {
+		case <-ended:
+		case <-time.After(soon):
+			t.Error("the channel stays")
+		}
+	})
 }
 
 // Nothing is defined for what a client sends on a second stream: it is dropped, and

@@ -280,7 +280,7 @@ func TestOpenSSHPager(t *testing.T) {
 	t.Parallel()
 	for _, reads := range []bool{true, false} {
 		l := newLab(t, func(s *Server) {
-			s.backlog.most, s.backlog.grace = perWrite+floodSize, 10*time.Millisecond
+			s.backlog.most, s.backlog.grace = perWrite+floodSize, 200*time.Millisecond
 			if s.cancelGrace, s.hangUpGrace = soon, soon; !reads {
 				s.cancelGrace, s.hangUpGrace = time.Second, 10*time.Millisecond
 			}

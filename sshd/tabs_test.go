@@ -35,7 +35,7 @@ func TestCompletionsTakeTurns(t *testing.T) {
 	for _, r := range all {
 		r.send("echo slow\t")
 	}
-	for end := time.Now().Add(20 * time.Second); l.run.completed.Load() < int64(len(all)); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(soon); l.run.completed.Load() < int64(len(all)); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d of %d Tabs were answered", l.run.completed.Load(), len(all))
 		}
