@@ -37,7 +37,7 @@ var (
 // what nobody has found before.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	seeds, steps := []uint64{1, 2, 3, 4, 5, 6, 7, 8}, 1250
+	seeds, steps := []uint64{24, 36, 20, 9, 25, 26, 2, 38}, 1250 // of the first 40 those that reach most
 	switch {
 	case *seed != 0:
 		seeds = []uint64{*seed}
