@@ -72,7 +72,10 @@ func (c *Call) consoleHistory(ctx context.Context, n nodes.Name, agreed consent.
 		return err
 	}
 	defer kept.Close()
-	_, err = io.Copy(c.Out, contextReader{ctx, kept})
+	size, err := io.Copy(c.Out, contextReader{ctx, kept})
+	if size == 0 && err == nil {
+		c.note("Nothing that %s wrote on its console is kept.", n)
+	}
 	return err
 }
 

@@ -23,10 +23,16 @@ type board struct {
 // newBoard connects a lab to such a line.
 func newBoard(t *testing.T, lab *testLab) board {
 	t.Helper()
+	return newBoardAt(t, lab, "tcp://")
+}
+
+// newBoardAt connects a lab to such a line in a way.
+func newBoardAt(t *testing.T, lab *testLab, scheme string) board {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	lab.must(err)
 	defer l.Close()
-	lab.ok("alice", "node config rpi-1 serial=tcp://"+l.Addr().String())
+	lab.ok("alice", "node config rpi-1 serial="+scheme+l.Addr().String())
 	lab.must(l.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)))
 	c, err := l.Accept()
 	lab.must(err)
@@ -154,7 +160,7 @@ func TestConsole(t *testing.T) {
 	lab.ok("bob", "node acquire rpi-1")
 	carol.ends(StatusFailed)
 	carol.sees("walt: rpi-1 changed hands\n")
-	if got := lab.run("bob", "node console rpi-1 --history", ""); got != (answer{"", "", StatusDone}) {
+	if got := lab.run("bob", "node console rpi-1 --history", ""); got != (answer{"", "Nothing that rpi-1 wrote on its console is kept.\n", StatusDone}) {
 		t.Errorf("the history of a new owner: %+v", got)
 	}
 	lab.tell([]step{
@@ -184,6 +190,13 @@ func TestConsoleBreak(t *testing.T) {
 	first.sees("[walt: no BREAK was sent: a raw connection (tcp://) passes on no BREAK]")
 	second := sits("carol", "node console rpi-1")
 	second.sees("[walt: no BREAK was sent: bob writes there, and nobody else]")
+	for _, v := range []*visit{first, second} {
+		v.types("\x1d")
+		v.ends(StatusDone)
+	}
+	b := newBoardAt(t, lab, "telnet://")
+	sits("bob", "node console rpi-1").sees("[walt: a BREAK was sent]")
+	b.reads("\xff\xfb\x00\xff\xfd\x00\xff\xfb\x03\xff\xfd\x03\xff\xfb\x2c" + "\xff\xf3")
 }
 
 // Without a terminal all bytes go there, the end of the input ends it, and what was written by
