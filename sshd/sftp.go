@@ -49,6 +49,11 @@ func (x *session) withoutFiles() error {
 func (x *session) tellBeside(err error) {
 	f := fault.As(err)
 	if f == nil {
+		if f = fault.Disk(err); f != nil {
+			x.srv.log.Error("sftp", "user", x.login.User, "err", err)
+		}
+	}
+	if f == nil {
 		commands.Internal(x.base.Err, x.srv.log, "sftp", "user", x.login.User, "err", err)
 		return
 	}

@@ -35,6 +35,9 @@ type Folders interface {
 type Folder struct {
 	io.ReadWriteCloser
 	ReadOnly error // why nothing can be changed there; nil: it can
+	// Wrong returns what kept the server itself from answering, once, if anything did; nil for
+	// a folder that is somewhere else.
+	Wrong func() error
 }
 
 // Limits of one session. They bound what it costs, whatever a client or a node does.

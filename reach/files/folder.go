@@ -21,6 +21,7 @@ type folder struct {
 	name     string
 	stream   io.ReadWriteCloser
 	readOnly error
+	wrong    func() error
 	has      map[string]bool // extensions of its server
 	done     chan struct{}   // closed when no answer comes any more
 
@@ -62,7 +63,7 @@ func (s *session) connect(name string) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f = &folder{session: s, name: name, stream: to, readOnly: to.ReadOnly, has: map[string]bool{}, done: make(chan struct{}), waiting: map[uint32]asked{}}
+	f = &folder{session: s, name: name, stream: to, readOnly: to.ReadOnly, wrong: to.Wrong, has: map[string]bool{}, done: make(chan struct{}), waiting: map[uint32]asked{}}
 	answers := newPackets(to)
 	if err := f.greet(answers); err != nil {
 		to.Close()
@@ -292,6 +293,11 @@ func (f *folder) translate(kind uint8, r asked, p *parser) ([]byte, error) {
 		}
 		if code > codeUnsupported {
 			code = codeFailure
+		}
+		if code == codeFailure && f.wrong != nil {
+			if err := f.wrong(); err != nil {
+				f.session.tell(err)
+			}
 		}
 		if code == codeOK && !r.isDone() {
 			return nil, fmt.Errorf("%w: done, and no answer", errMalformed)

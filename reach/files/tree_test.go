@@ -6,8 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 // tree is one of an image.
@@ -19,6 +22,60 @@ func (t tree) Reader(name string) (io.ReaderAt, error) {
 		return nil, err
 	}
 	return f.(io.ReaderAt), nil
+}
+
+// failing is a tree on a disk that fails.
+type failing struct {
+	tree
+	opens bool
+}
+
+func (t failing) Reader(string) (io.ReaderAt, error) {
+	if t.opens {
+		return t, nil
+	}
+	return nil, errBroken
+}
+
+func (failing) ReadAt([]byte, int64) (int, error)      { return 0, errBroken }
+func (failing) ReadDir(string) ([]fs.DirEntry, error)  { return nil, errBroken }
+func (failing) Stat(name string) (fs.FileInfo, error)  { return fakeInfo{name}, nil }
+func (failing) Lstat(name string) (fs.FileInfo, error) { return fakeInfo{name}, nil }
+
+// fakeInfo is a file of some bytes.
+type fakeInfo struct{ name string }
+
+func (i fakeInfo) Name() string     { return i.name }
+func (fakeInfo) Size() int64        { return 5 }
+func (fakeInfo) Mode() fs.FileMode  { return 0o644 }
+func (fakeInfo) ModTime() time.Time { return time.Time{} }
+func (fakeInfo) IsDir() bool        { return false }
+func (fakeInfo) Sys() any           { return nil }
+
+var errBroken error = &fs.PathError{Op: "read", Path: "/var/lib/secret", Err: syscall.EIO}
+
+// A disk that fails under an image is told as what it is, and not where the server keeps images.
+func TestImageOnADiskThatFails(t *testing.T) {
+	t.Parallel()
+	for _, opens := range []bool{true, false} {
+		folders := fakeFolders{"n1": host, "image@tiny": func(ctx context.Context) (Folder, error) { return openTree(ctx, failing{opens: opens}), nil }}
+		c := use(t, folders)
+		_, err := c.ReadDir("/image@tiny/etc")
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("reading a directory: %v", err)
+		}
+		f, err := c.Open("/image@tiny/x")
+		if err == nil {
+			_, err = io.ReadAll(f)
+			f.Close()
+		}
+		if err == nil || strings.Contains(err.Error(), "secret") || !c.wasTold(syscall.EIO.Error()) {
+			t.Errorf("reading: %v, and the user is told %q", err, c.told)
+		}
+		if _, err := Copy(t.Context(), folders, "image@tiny:/x", "n1:"+t.TempDir(), false); !errors.Is(err, syscall.EIO) {
+			t.Errorf("a copy: %v", err)
+		}
+	}
 }
 
 // The files of an image are read, and nothing of it is changed. There is no room in it, nor in
