@@ -37,7 +37,7 @@ func TestAs(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
-	known := []string{"rpi-1", "rpi-2", "rpi-10", "pc-1", "node show", "node acquire"}
+	known := []string{"rpi-1", "rpi-2", "rpi-10", "pc-1", "node show", "node acquire", "E1"}
 	for _, test := range []struct {
 		name string
 		want []string
@@ -49,6 +49,8 @@ func TestNearest(t *testing.T) {
 		{"node  show", []string{"node show"}},           // one too many
 		{"node", []string{"node show", "node acquire"}}, // begun
 		{"rpi", []string{"rpi-1", "rpi-2", "rpi-10"}},
+		{"PC-1", []string{"pc-1"}}, // upper case
+		{"e1", []string{"E1"}},
 		{"p", nil},      // one letter is too little
 		{"esp-32", nil}, // nothing near
 		{"", nil},

@@ -24,8 +24,9 @@ func Unknown(noun string, names, known []string, hint string) *Error {
 }
 
 // Nearest returns at most three of the known names that name was probably
-// meant to be, or begins, the nearest first; none when nothing is near.
+// meant to be, or begins, in upper case or lower, the nearest first; none when nothing is near.
 func Nearest(name string, known []string) []string {
+	name = strings.ToLower(name)
 	type candidate struct {
 		name     string
 		distance int
@@ -33,14 +34,15 @@ func Nearest(name string, known []string) []string {
 	limit := max(1, len(name)/3)
 	var found []candidate
 	for _, k := range known {
-		if len(name) > 1 && strings.HasPrefix(k, name) {
+		lower := strings.ToLower(k)
+		if len(name) > 1 && strings.HasPrefix(lower, name) {
 			found = append(found, candidate{k, limit})
 			continue
 		}
 		if diff := len(k) - len(name); max(diff, -diff) > limit {
 			continue
 		}
-		if d := distance(name, k); d <= limit {
+		if d := distance(name, lower); d <= limit {
 			found = append(found, candidate{k, d})
 		}
 	}
