@@ -28,6 +28,8 @@ func settingArg(nodesOnly bool) Arg {
 			return words
 		}
 		switch key {
+		case "expose":
+			return []string{"none"}
 		case "model":
 			return completeModel(ctx, c, value)
 		case "power":
@@ -52,6 +54,9 @@ func describeSettings(nodesOnly bool) string {
 
 // config shows or changes the settings of the set that is the first argument.
 func (c *Call) config(ctx context.Context, nodesOnly bool) error {
+	if nodes.SettingFirst(c.arg(0)) {
+		return c.withUsage(fault.Usagef("%s: SET is missing, which comes before settings", c.cmd.Path))
+	}
 	set, err := nodes.ParseSet(c.arg(0))
 	if err != nil {
 		return err

@@ -195,6 +195,22 @@ func TestConfig(t *testing.T) {
 			stderr: "walt: unknown setting \"boot.timeot\"\n  did you mean boot.timeout?\n  allowed are model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, power.first, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},
 		{
+			user: "bob", line: "node config pc-1 expose 8080:80", status: StatusUsage,
+			stderr: "walt: expose has no value\n  it looks like KEY=VALUE; to see settings, name them alone\n",
+		},
+		{
+			user: "bob", line: "node config pc-1 expose=8080:80, 8081:81", status: StatusUsage,
+			stderr: "walt: unknown setting \"8081:81\"\n  a list has no blanks, also not behind its commas\n",
+		},
+		{
+			user: "bob", line: "node config pc-1 boot.args=quiet loglevel=3", status: StatusUsage,
+			stderr: "walt: unknown setting \"loglevel\"\n  quote a value that has blanks, and the command for ssh: ssh walt@SERVER \"node config rpi-3 boot.args='quiet loglevel=3'\"\n",
+		},
+		{
+			user: "bob", line: "node config expose=8080:80 pc-1", status: StatusUsage,
+			stderr: "walt: node config: SET is missing, which comes before settings\n  usage: node config [--yes] [--no-input] [--json] SET [KEY[=VALUE]...]\n",
+		},
+		{
 			user: "bob", line: "device config rpi-1 poe.port=1:1.1", status: StatusUsage,
 			stderr: "walt: unknown setting \"poe.port\"\n  allowed are model, switch, port, power, power.off, boot.timeout, boot.retries, boot.args, power.first, boot.console, boot.reply-delay, serial, boot.loader, boot.root, boot.rescue, ram.overlay, expose\n",
 		},

@@ -62,6 +62,11 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 		if err := l.lineTaken(ctx, ds, want); err != nil {
 			return err
 		}
+		if exposes {
+			if err := mayExpose(ds, user, want); err != nil {
+				return err
+			}
+		}
 		var subjects []*subject
 		for _, d := range ds {
 			s, err := subjectOf(tx, l.Ports, d)
@@ -70,11 +75,6 @@ func (l *Lab) Configure(ctx context.Context, user auth.Name, set Set, nodesOnly 
 			}
 			if err := s.assign(want); err != nil {
 				return err
-			}
-			if exposes {
-				if err := mayExpose(d, user); err != nil {
-					return err
-				}
 			}
 			if err := l.locate(tx, s, want); err != nil {
 				return err

@@ -72,7 +72,7 @@ const exposeKey = "expose"
 var exposeSetting = setting{
 	of: isNode,
 	Setting: power.Setting[subject]{
-		Key: exposeKey, Allowed: "none, or PORT:PORT of server and node, as in 8080:80",
+		Key: exposeKey, Allowed: "none, or ports of server and node, as in 8080:80,8022:22",
 		Get: func(s *subject) string {
 			var all []string
 			for _, e := range s.Remarks().Exposed {
@@ -152,10 +152,16 @@ func (l *Lab) canExpose(want []Assignment) error {
 	return nil
 }
 
-// mayExpose is a fault unless the user owns the device, whose ports are to be exposed.
-func mayExpose(d Device, user auth.Name) error {
-	if d.Kind == Node && !d.Free() && d.Owner() != user {
-		return fault.Failedf("%s is owned by %s: only who owns a node exposes its ports; nothing changed", d.Name, d.Owner()).WithHint("ask for it with: node ask %s", d.Name)
+// mayExpose is a fault unless the user owns the devices, whose ports are to be exposed, and
+// each port of the server leads to one of them.
+func mayExpose(ds []Device, user auth.Name, want []Assignment) error {
+	for _, d := range ds {
+		if d.Kind == Node && !d.Free() && d.Owner() != user {
+			return fault.Failedf("%s is owned by %s: only who owns a node exposes its ports; nothing changed", d.Name, d.Owner()).WithHint("ask for it with: node ask %s", d.Name)
+		}
+	}
+	if all, _ := wanted(want); len(all) > 0 && len(ds) > 1 {
+		return fault.Failedf("port %d of the server leads to one node, and these are %d; nothing changed", all[0].Port, len(ds)).WithHint("give each a port of its own")
 	}
 	return nil
 }

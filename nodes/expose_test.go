@@ -100,7 +100,7 @@ func TestExposeSets(t *testing.T) {
 	l := newPair(t)
 	l.SetExposable(PortRange{8000, 8099})
 	l.unchanged(t, func() {
-		wantFault(t, l.expose(t, "bob", "v1,v2", "8022:22"), fault.Failed, "port 8022 of the server is taken by v1, which is owned by bob")
+		wantFault(t, l.expose(t, "bob", "v1,v2", "8022:22"), fault.Failed, "port 8022 of the server leads to one node, and these are 2", "give each a port of its own")
 		wantFault(t, l.expose(t, "bob", "v1", "8080:80"), fault.Failed, "v1 is simulated: of its ports there is 22 alone")
 	})
 	ok(t, l.expose(t, "bob", "v1", "8022:22"))

@@ -98,7 +98,11 @@ func (l *Lab) stillReachable(ctx context.Context, user auth.Name, before Device,
 // reachable returns a node that the user may reach.
 func reachable(r state.Reader, user auth.Name, n Name, given consent.Agreement) (Device, error) {
 	if exact, err := ParseName(string(n)); err != nil || exact != n {
-		return Device{}, fault.Failedf("%.70q is no node: only nodes are reached, by their own names", n).WithHint("see all nodes with: node show --all")
+		f := fault.Failedf("%.70q is no node: only nodes are reached, by their own names", n).WithHint("see all nodes with: node show --all")
+		if err == nil {
+			f = f.WithHint("write it in small letters: %s", exact)
+		}
+		return Device{}, f
 	}
 	d, err := get(r, n)
 	switch {

@@ -234,7 +234,7 @@ var nodeSettings = []power.Setting[Settings]{
 		},
 	},
 	{
-		Key: "boot.args", Allowed: "none, or words for the kernel, as in console=ttyS1",
+		Key: bootArgsKey, Allowed: "none, or words for the kernel, as in console=ttyS1",
 		Get: func(s *Settings) string { return cmp.Or(s.BootArgs, "none") },
 		Set: func(s *Settings, v string) (err error) {
 			if v == "none" {
