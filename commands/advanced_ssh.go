@@ -71,6 +71,7 @@ Host %[1]s
     HostKeyAlias %[5]s
     UserKnownHostsFile %[6]s
 %[7]s# Nodes: names without a dot that ~/.ssh/known_hosts does not have, and no lab. Another such host, once: ssh -F none HOST
+# This stays at the end: lines of other hosts go above it.
 Match !originalhost %[1]s host *,!*.*,!*:*,!localhost !exec "ssh-keygen -F '%%h' 2>/dev/null || test -e ~/.ssh/known_hosts.'%%h'"
     ProxyJump %[1]s
     User root

@@ -26,6 +26,7 @@ Host bench
     HostKeyAlias walt.server
     UserKnownHostsFile ~/.ssh/known_hosts.bench
 # Nodes: names without a dot that ~/.ssh/known_hosts does not have, and no lab. Another such host, once: ssh -F none HOST
+# This stays at the end: lines of other hosts go above it.
 Match !originalhost bench host *,!*.*,!*:*,!localhost !exec "ssh-keygen -F '%h' 2>/dev/null || test -e ~/.ssh/known_hosts.'%h'"
     ProxyJump bench
     User root

@@ -15,6 +15,8 @@ func TestComplete(t *testing.T) {
 	lab.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
 	lab.ok("bob", "device config sw-1 type=switch")
 	lab.ok("bob", "device tag rpi-1 lora rack-3")
+	lab.ok("bob", "log mark @exp1")
+	lab.ok("bob", "log mark @exp2")
 	for _, c := range []struct {
 		line  string
 		words string // joined by blanks
@@ -51,6 +53,13 @@ func TestComplete(t *testing.T) {
 		{"log show --issuers b", "bob"},
 		{"log show --type ", "boot download image login-refused network ownership power queue reach registration sharing state user visit"},
 		{"log show --type user,bo", "boot"},
+		{"log show --history ", "@exp1.. @exp2.. full none"},
+		{"log wait --history=@exp1..", "@exp1..@exp1 @exp1..@exp2"},
+		{"log mark --remove @exp", "@exp1 @exp2"},
+		{"node config pc-1 expose=", "none"},
+		{"node cp ", "pc-1: pc-x86-64-default: rpi-10: rpi-1: rpi-2: rpi-3-b-default:"},
+		{"node cp rpi-1:/etc/motd ", "pc-1: rpi-10: rpi-1: rpi-2:"},
+		{"node cp rpi-1:/e", ""},
 
 		// Sets, also after commas.
 		{"node wait ", "all-nodes free-nodes job: model: my-nodes not: pc-1 rpi-1 rpi-10 rpi-2 state: tag: user:"},

@@ -25,7 +25,7 @@ lines that nodes say, by syslog for instance, in the same way.
 TYPE is one or several of these, joined by commas:
 ` + listTypes(),
 		Flags: []Flag{
-			{Name: "history", Value: "RANGE", Usage: "time range to show"},
+			{Name: "history", Value: "RANGE", Usage: "time range to show", Complete: completeRange},
 			{Name: "lines", Short: "n", Value: "N", Usage: "only the last N events of that"},
 			{Name: "realtime", Short: "f", Usage: "keep following, until Ctrl-C"},
 			issuersFlag, typeFlag, linesFlag, streamsFlag,
@@ -42,7 +42,7 @@ waits for a line that one of the nodes says, with --all for one of each.`,
 		Args: []Arg{{Name: "PATTERN", Many: true}},
 		Flags: []Flag{
 			timeoutFlag,
-			{Name: "history", Value: "RANGE", Usage: "what happened in this time range counts, too"},
+			{Name: "history", Value: "RANGE", Usage: "what happened in this time range counts, too", Complete: completeRange},
 			issuersFlag, typeFlag, linesFlag, streamsFlag,
 			{Name: "all", Usage: "with --nodes: until each of them has said such a line"},
 			{Name: "json", Usage: "print one JSON document; of several lines, one each"},

@@ -38,7 +38,8 @@ type speakers struct {
 	*Call
 	are    map[ethernet.MAC]bool
 	user   auth.User
-	hidden int // lines that are for others
+	hidden int          // lines that are for others
+	deaf   []nodes.Name // those whose lines are for others as things are
 
 	known map[ethernet.MAC]*nodes.Device // as they were when it was looked
 	at    time.Time                      // when that was
@@ -56,8 +57,22 @@ func (c *Call) speakers(ctx context.Context) (*speakers, error) {
 	s := &speakers{Call: c, are: map[ethernet.MAC]bool{}, user: auth.User{Name: c.User, Admin: c.Admin, Created: c.Created}}
 	for d := range found.Found() {
 		s.are[d.MAC] = true
+		if !d.Hears(s.user, d.Owner(), c.Now()) {
+			s.deaf = append(s.deaf, d.Name)
+		}
 	}
 	return s, nil
+}
+
+// tellDeaf tells whose lines that are to come the user does not get.
+func (s *speakers) tellDeaf() {
+	switch len(s.deaf) {
+	case 0:
+	case 1:
+		s.note("What %s says is not shown to you while it is somebody else's.", s.deaf[0])
+	default:
+		s.note("What %s say is not shown to you while they are somebody else's.", fault.Few(s.deaf))
+	}
 }
 
 // lookAgain is for how long it is taken for granted what a device is called and with whom it is
@@ -188,6 +203,7 @@ func (c *Call) showLines(ctx context.Context) error {
 	}
 	switch {
 	case follow:
+		s.tellDeaf()
 		return c.followLines(ctx, q, out)
 	case !c.given("lines"):
 		if err := c.NodeLogs.Read(ctx, q, out.show); err != nil {
@@ -197,7 +213,11 @@ func (c *Call) showLines(ctx context.Context) error {
 	if s.hidden > 0 {
 		s.tellHidden()
 	} else if out.none() && !c.on("json") {
-		c.note("They said nothing then. How nodes say something: help show log")
+		in := ""
+		if c.given("streams") {
+			in = " in these streams"
+		}
+		c.note("They said nothing then%s. How nodes say something: help show log", in)
 	}
 	return out.end()
 }

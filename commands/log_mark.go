@@ -59,3 +59,19 @@ func completeMark(ctx context.Context, c *Call, _ string) (names []string) {
 	}
 	return names
 }
+
+// completeRange completes a range of times that begins with a mark, or ends with one.
+func completeRange(ctx context.Context, c *Call, word string) (ranges []string) {
+	from, _, has := strings.Cut(word, "..")
+	for _, mark := range completeMark(ctx, c, "") {
+		if has {
+			ranges = append(ranges, from+".."+mark)
+		} else {
+			ranges = append(ranges, mark+"..")
+		}
+	}
+	if !has {
+		ranges = append(ranges, "full", "none")
+	}
+	return ranges
+}

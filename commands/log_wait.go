@@ -114,6 +114,7 @@ func (c *Call) awaitLines(ctx context.Context, pattern *regexp.Regexp) (w awaite
 	if err != nil {
 		return w, err
 	}
+	s.tellDeaf()
 	what := "a line"
 	if c.on("all") {
 		what = "a line of each node"

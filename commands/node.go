@@ -211,12 +211,12 @@ nodes, and to boards on a serial device of the server or on telnet://.`,
 		}, confirms...),
 		Run: nodeConsole,
 	}, {
-		Path: "node cp", Short: "copy files from nodes and images to nodes", Topic: "reaching-nodes",
+		Path: "node cp", Also: []string{"node copy"}, Short: "copy files from nodes and images to nodes", Topic: "reaching-nodes",
 		Long: `Copies files from one node to another, or out of an image of yours to a node:
 each is written NAME:PATH, as in rpi-3:/etc/hosts; a PATH without / in front is
 in the home of root. To copy from and to your own machine use scp, as in
 scp FILE lab:rpi-3:/root/`,
-		Args:  []Arg{{Name: "FROM", Complete: completePlace}, {Name: "TO", Complete: completePlace}},
+		Args:  []Arg{{Name: "FROM", Complete: completeSource}, {Name: "TO", Complete: completePlace}},
 		Flags: append([]Flag{{Name: "recursive", Short: "r", Usage: "copy directories with all that is in them"}}, confirms...),
 		Run:   nodeCopy,
 	}, {

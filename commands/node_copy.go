@@ -69,6 +69,10 @@ func (c *Call) place(ctx context.Context, arg string) (place, node string, err e
 		path = "~"
 	}
 	image, isImage := strings.CutPrefix(name, imagePrefix)
+	if strings.Contains(image, "/") { // as the images of others are called
+		_, err := images.ParseOwn(c.User, image)
+		return "", "", err
+	}
 	if !isImage {
 		found, err := c.Lab.Named(ctx, []nodes.Name{nodes.Name(name)})
 		if err != nil {
@@ -82,12 +86,22 @@ func (c *Call) place(ctx context.Context, arg string) (place, node string, err e
 	return imagePrefix + image + ":/" + strings.TrimLeft(path, "/~"), "", nil
 }
 
-// completePlace completes what is before the path.
-func completePlace(ctx context.Context, c *Call, word string) (all []string) {
+// completePlace completes what is before a path on a node.
+func completePlace(ctx context.Context, c *Call, word string) []string {
+	return places(completeNode(ctx, c, word), word)
+}
+
+// completeSource completes what is before a path on a node or in an image.
+func completeSource(ctx context.Context, c *Call, word string) []string {
+	return places(append(completeNode(ctx, c, word), completeImage(ctx, c, word)...), word)
+}
+
+// places are names with the colon behind which a path is, unless the word has one.
+func places(names []string, word string) (all []string) {
 	if strings.Contains(word, ":") {
 		return nil
 	}
-	for _, name := range append(completeNode(ctx, c, word), completeOwn(ctx, c, word)...) {
+	for _, name := range names {
 		all = append(all, name+":")
 	}
 	return all

@@ -87,6 +87,8 @@ func (c *Call) exposed(d nodes.Detail) string {
 		words := fmt.Sprintf("port %d at port %d of the server", e.To, e.Port)
 		if why := c.Lab.NotOpen(e.Port); why != "" {
 			words += " (" + why + ")"
+		} else if d.State != nodes.Up {
+			words += " (closed until it is up)"
 		}
 		all = append(all, words)
 	}
