@@ -329,6 +329,7 @@ func startDemo(ctx context.Context, c config.Config, log io.Writer) (demo.Server
 	return demo.Server{
 		Address: srv.listener.Addr().String(),
 		HostKey: srv.hostKeys[0].PublicKey(),
+		HostCA:  srv.hostCA,
 		Lab:     srv.lab,
 		AddUser: srv.users.Ensure,
 		Done:    done,

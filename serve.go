@@ -81,6 +81,7 @@ type server struct {
 	telling  sync.Mutex // of telling systemd how it is, so that the last word is how it is now
 	ready    bool       // logins are accepted; telling guards it
 	hostKeys []ssh.Signer
+	hostCA   ssh.PublicKey // that signs the host keys of nodes
 	listener net.Listener
 	// reload reads the configuration again, at SIGHUP; nil when it cannot change.
 	reload func() (config.Config, error)
@@ -111,6 +112,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	if err != nil {
 		return nil, err
 	}
+	s.hostCA = hostCA.PublicKey()
 	if replaces {
 		log.Warn("the key that signs the host keys of nodes is another one than before: users print theirs again, as they did with: advanced known-hosts")
 	}
@@ -160,7 +162,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 	}
 	app := commands.New(commands.Services{
 		Lab: s.lab, Images: s.catalog, Library: s.library, Users: s.users, Journal: s.journal, NodeLogs: s.nodeLogs, History: typed,
-		Online: s.online, Cut: s.cut, Copy: s.copyFiles, Backup: s.backup, HostKeys: shown, HostCA: hostCA.PublicKey(), Version: version, Log: log, Now: time.Now,
+		Online: s.online, Cut: s.cut, Copy: s.copyFiles, Backup: s.backup, HostKeys: shown, HostCA: s.hostCA, Version: version, Log: log, Now: time.Now,
 	})
 	s.doors = reach.New(reach.Config{
 		Enter: s.enter, Exposures: s.lab.Exposures, Host: listenIP(s.listener.Addr()), Own: listenPort(s.listener.Addr()), Online: s.online, Store: s.store, Journal: s.journal, Log: log, Now: time.Now,

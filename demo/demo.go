@@ -40,6 +40,7 @@ type Options struct {
 type Server struct {
 	Address string // host:port
 	HostKey ssh.PublicKey
+	HostCA  ssh.PublicKey // that signs the host keys of nodes
 	Lab     *nodes.Lab
 	AddUser func(ctx context.Context, name auth.Name, lines string) error // an administrator
 	Done    <-chan error                                                  // receives when it has ended

@@ -214,6 +214,10 @@ The lab stays until Ctrl-C. Join in from other terminals, as one user and the ot
   ssh -F %[1]s %[2]s
   ssh -F %[1]s %[3]s
 
+and log in to a node that is free or yours, as scp and sftp do, too:
+
+  ssh -F %[1]s %[4]s
+
 Take each other's nodes (node acquire %[4]s), look into one (node shell %[4]s),
 follow what happens (log show --realtime), press Tab, read on (help list).
 `, l.config(), l.me, guest, node)
@@ -223,25 +227,29 @@ follow what happens (log show --realtime), press Tab, read on (help list).
 	}
 }
 
-// config is a configuration file for ssh, in which each user is a host.
+// config is a configuration file for ssh, in which each user is a host, and all other hosts
+// are nodes, where the caller logs in.
 func (l *lab) config() string { return filepath.Join(l.dir, "ssh") }
 
-// configure writes the configuration for ssh, and the host key that it expects.
+// configure writes the configuration for ssh, and the host keys that it expects.
 func (l *lab) configure() error {
 	host, port, err := net.SplitHostPort(l.server.Address)
 	if err != nil {
 		return err
 	}
 	known := filepath.Join(l.dir, "known_hosts")
-	line := fmt.Sprintf("[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(l.server.HostKey))
-	if err := os.WriteFile(known, []byte(line), 0o644); err != nil {
+	lines := fmt.Sprintf("[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(l.server.HostKey))
+	lines += fmt.Sprintf("@cert-authority * %s", ssh.MarshalAuthorizedKey(l.server.HostCA))
+	if err := os.WriteFile(known, []byte(lines), 0o644); err != nil {
 		return err
 	}
 	text := ""
 	for _, name := range []auth.Name{l.me, guest} {
 		text += fmt.Sprintf("Host %s\n  IdentityFile %s\n", name, l.key(name))
 	}
-	text += fmt.Sprintf("Host *\n  HostName %s\n  Port %s\n  User walt\n  IdentitiesOnly yes\n  BatchMode yes\n  UserKnownHostsFile %s\n", host, port, known)
+	text += fmt.Sprintf("Host %s %s\n  HostName %s\n  Port %s\n  User walt\n", l.me, guest, host, port)
+	text += fmt.Sprintf("Host * !%[1]s !%[2]s\n  IdentityFile %[3]s\n  User root\n  ProxyJump %[1]s\n", l.me, guest, l.key(l.me))
+	text += fmt.Sprintf("Host *\n  IdentitiesOnly yes\n  BatchMode yes\n  UserKnownHostsFile %s\n", known)
 	return os.WriteFile(l.config(), []byte(text), 0o644)
 }
 
