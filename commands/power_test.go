@@ -200,7 +200,11 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "node config pc-1 expose=8080:80, 8081:81", status: StatusUsage,
-			stderr: "walt: unknown setting \"8081:81\"\n  a list has no blanks, also not behind its commas\n",
+			stderr: "walt: unknown setting \"8081:81\"\n  a list has no blanks, also not beside its commas and +\n",
+		},
+		{
+			user: "bob", line: "device config rpi-1 power=usb:3 + usb:4", status: StatusUsage,
+			stderr: "walt: unknown setting \"+\"\n  a list has no blanks, also not beside its commas and +\n",
 		},
 		{
 			user: "bob", line: "node config pc-1 boot.args=quiet loglevel=3", status: StatusUsage,

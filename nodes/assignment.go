@@ -51,8 +51,8 @@ func unknownSetting(key string, known, before []string) *fault.Error {
 		switch of, _, assigns := strings.Cut(last, "="); {
 		case !assigns:
 			return noValue(last)
-		case strings.HasSuffix(last, ","):
-			return f.WithHint("a list has no blanks, also not behind its commas")
+		case strings.HasSuffix(last, ","), strings.HasSuffix(last, "+"), strings.HasPrefix(key, "+"):
+			return f.WithHint("a list has no blanks, also not beside its commas and +")
 		case of == bootArgsKey:
 			return f.WithHint("quote a value that has blanks, and the command for ssh: ssh walt@SERVER \"node config rpi-3 boot.args='quiet loglevel=3'\"")
 		}
