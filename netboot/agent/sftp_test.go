@@ -235,6 +235,56 @@ func TestPipes(t *testing.T) {
 	}
 }
 
+// A part of a file is copied into another one, and no file onto itself.
+func TestCopyData(t *testing.T) {
+	t.Parallel()
+	s := newFileServer(strings.NewReader(""), io.Discard)
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	if err := errors.Join(os.WriteFile(from, []byte("0123456789"), 0o600), os.WriteFile(to, []byte("abcdefghij"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{from, to, from} { // the handles 1, 2 and 3
+		if _, err := s.hold(1, name, os.O_RDWR, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() {
+		for _, f := range s.open {
+			f.Close()
+		}
+	}()
+	for _, c := range []struct {
+		from, to           string
+		offset, length, at uint64
+		err                error
+		want               string
+	}{
+		{"1", "2", 2, 3, 4, nil, "abcd234hij"},
+		{"1", "2", 8, 0, 0, nil, "89cd234hij"},
+		{"1", "2", 8, 9, 9, io.EOF, "89cd234hi89"},
+		{"1", "1", 0, 0, 10, unix.EINVAL, "89cd234hi89"},
+		{"1", "3", 0, 0, 10, unix.EINVAL, "89cd234hi89"},
+		{"1", "4", 0, 0, 0, errNoHandle, "89cd234hi89"},
+	} {
+		_, err := s.extended("copy-data", 1, ssh.Marshal(struct {
+			From           string
+			Offset, Length uint64
+			To             string
+			At             uint64
+		}{c.from, c.offset, c.length, c.to, c.at}))
+		if !errors.Is(err, c.err) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if b, err := os.ReadFile(to); err != nil || string(b) != c.want {
+			t.Errorf("%+v: %q, %v", c, b, err)
+		}
+	}
+	if b, err := os.ReadFile(from); err != nil || string(b) != "0123456789" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 // Attributes of a link are its own where it has any.
 func TestAttributesOfALink(t *testing.T) {
 	t.Parallel()
