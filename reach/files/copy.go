@@ -80,6 +80,8 @@ type copier struct {
 	ctx  context.Context
 	all  bool
 	done Copied
+	// within is that both paths are in one folder.
+	within bool
 	// listed is how much memory lists take, in bytes: the session counts what comes.
 	listed atomic.Int64
 
@@ -127,6 +129,9 @@ func (c *copier) fail(what, name string, err error) error {
 }
 
 func (c *copier) into(from, to string) error {
+	one, _, _ := strings.Cut(from, ":")
+	other, _, _ := strings.Cut(to, ":")
+	c.within = one == other
 	info, err := c.Stat(from)
 	switch {
 	case err != nil:
@@ -145,7 +150,24 @@ func (c *copier) into(from, to string) error {
 		}
 		to = strings.TrimSuffix(to, "/") + "/" + base
 	}
+	switch mode := info.Mode(); {
+	case c.same(from, to): // which would be empty before it is read
+		return fault.Failedf("%q and %q are the same", from, to)
+	case !mode.IsDir() && !mode.IsRegular():
+		return fault.Failedf("%q is neither a file nor a directory", from)
+	}
 	return c.copy(from, to, info, 0)
+}
+
+// same reports whether two paths lead to the same place, as far as their server says it: those
+// that know links tell where these lead.
+func (c *copier) same(one, other string) bool {
+	a, err := c.RealPath(one)
+	if err != nil {
+		return false
+	}
+	b, err := c.RealPath(other)
+	return err == nil && a == b
 }
 
 // copy copies what has a name, whatever it is.
@@ -217,7 +239,11 @@ func (c *copier) file(from, to string, info fs.FileInfo, depth int) error {
 		}
 		missing = fs.ErrNotExist
 	}
-	out, err := c.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	if c.within { // it may be the same file, by a link
+		flags &^= os.O_TRUNC
+	}
+	out, err := c.OpenFile(to, flags)
 	if err != nil {
 		return c.fail("write", to, err)
 	}
@@ -228,6 +254,9 @@ func (c *copier) file(from, to string, info fs.FileInfo, depth int) error {
 	}()
 	n, err := out.ReadFromWithConcurrency(r, atOnce)
 	r.CloseWithError(io.ErrClosedPipe)
+	if err == nil && c.within && missing == nil && there.Size() > n {
+		err = out.Truncate(n)
+	}
 	if err == nil && errors.Is(missing, fs.ErrNotExist) {
 		err = out.Chmod(info.Mode().Perm())
 	}

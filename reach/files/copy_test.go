@@ -49,6 +49,7 @@ func TestCopy(t *testing.T) {
 		"there is no such file": {"n1:" + dir + "/nothing", "n2:" + dir + "/x"},
 		"there is no n3":        {"n1:" + dir + "/d/one", "n3:/x"},
 		"cannot write":          {"n1:" + dir + "/d/one", "n2:" + dir + "/no/x"},
+		"neither a file nor a":  {"n1:/dev/null", "n2:" + dir + "/x"},
 	} {
 		if _, err := Copy(t.Context(), folders, try[0], try[1], false); fault.As(err) == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, not %s", try, err, want)
@@ -155,6 +156,43 @@ func TestCopyWritesThroughNoLink(t *testing.T) {
 			}
 			stays("in a second copy")
 		})
+	}
+}
+
+// What is copied to where it is stays what it is.
+func TestCopyToItself(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir+"/d/x", "content", 0o644)
+	if err := errors.Join(os.Symlink("x", dir+"/d/link"), os.Symlink("d", dir+"/there")); err != nil {
+		t.Fatal(err)
+	}
+	folders := fakeFolders{"n1": host}
+	for _, try := range [][2]string{{"/d/x", "/d/x"}, {"/d/x", "/d"}, {"/d", "/"}, {"/d/", "/"}, {"/there/../d", "/"}} {
+		_, err := Copy(t.Context(), folders, "n1:"+dir+try[0], "n1:"+dir+try[1], true)
+		if fault.As(err) == nil || !strings.Contains(err.Error(), "are the same") {
+			t.Errorf("%q: %v", try, err)
+		}
+		if b, err := os.ReadFile(dir + "/d/x"); err != nil || string(b) != "content" {
+			t.Fatalf("%q: %q, %v", try, b, err)
+		}
+	}
+	// By links, of which not all servers tell.
+	if err := os.Link(dir+"/d/x", dir+"/hard"); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{"/d/link", "/there/x", "/hard"} {
+		_, _ = Copy(t.Context(), folders, "n1:"+dir+"/d/x", "n1:"+dir+to, true)
+		if b, err := os.ReadFile(dir + "/d/x"); err != nil || string(b) != "content" {
+			t.Fatalf("by %s: %q, %v", to, b, err)
+		}
+	}
+	write(t, dir+"/short", "x", 0o644)
+	if _, err := Copy(t.Context(), folders, "n1:"+dir+"/short", "n1:"+dir+"/d/x", false); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(dir + "/d/x"); err != nil || string(b) != "x" {
+		t.Errorf("a shorter one over it: %q, %v", b, err)
 	}
 }
 
