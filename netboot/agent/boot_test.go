@@ -201,7 +201,7 @@ func at(s instructions.Step) func(instructions.Report) bool {
 // dial logs in.
 func (b *bench) dial() *ssh.Client {
 	b.t.Helper()
-	config := &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(b.user)}, HostKeyCallback: ssh.FixedHostKey(b.host), Timeout: 20 * time.Second}
+	config := &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(b.user)}, HostKeyCallback: ssh.FixedHostKey(b.host), Timeout: boottest.Wait}
 	var err error
 	for end := time.Now().Add(boottest.Wait); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		var c *ssh.Client

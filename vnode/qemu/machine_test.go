@@ -21,7 +21,7 @@ import (
 
 const (
 	mac   = ethernet.MAC("52:54:00:00:00:01")
-	limit = 90 * time.Second // for whatever a machine does
+	limit = 5 * time.Minute // for whatever a machine does
 )
 
 // emulator is the real one, where tests of machines are wanted.

@@ -39,7 +39,7 @@ func newBMC(t *testing.T) *lab.BMC {
 			t.Error(err)
 		}
 	})
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		_, err := (BMCs{User: "nobody"}).Status(t.Context(), target(b))
 		if _, answered := errors.AsType[driver.Refusal](err); answered {
 			return b
