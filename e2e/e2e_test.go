@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,8 +18,12 @@ import (
 	"walt/e2e/lab"
 )
 
-// waltd is the server program that TestMain built.
-var waltd string
+var (
+	// waltd is the server program that TestMain built.
+	waltd string
+	// shipped is the one that users get: without the race detector. It is built when it is asked for.
+	shipped func() (string, error)
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -45,6 +50,16 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	shipped = sync.OnceValues(func() (string, error) {
+		if !raced {
+			return waltd, nil
+		}
+		dir := filepath.Join(dir, "shipped")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return "", err
+		}
+		return lab.Build(dir, false)
+	})
 	// Stories wait more than they work, so more of them than there are cores run
 	// at once.
 	flag.Parse()

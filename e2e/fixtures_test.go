@@ -19,7 +19,10 @@ import (
 // and how a lab ends.
 
 // newLab prepares a lab of which nothing runs yet.
-func newLab(dir string) (*lab.Lab, error) {
+func newLab(dir string) (*lab.Lab, error) { return newLabOf(dir, waltd) }
+
+// newLabOf is newLab with another server program.
+func newLabOf(dir, program string) (*lab.Lab, error) {
 	dir = filepath.Join(dir, "lab")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -28,13 +31,19 @@ func newLab(dir string) (*lab.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lab.New(dir, waltd, registry)
+	return lab.New(dir, program, registry)
 }
 
 // startLab starts a lab without nodes, and a registry with an image for them.
 func startLab(t *testing.T) *lab.Lab {
 	t.Helper()
-	l, err := newLab(t.TempDir())
+	return startLabOf(t, waltd)
+}
+
+// startLabOf is startLab with another server program.
+func startLabOf(t *testing.T, program string) *lab.Lab {
+	t.Helper()
+	l, err := newLabOf(t.TempDir(), program)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,6 @@ package e2e
 import (
 	"os"
 	"testing"
-
-	"walt/e2e/lab"
 )
 
 // maxSize bounds the stripped program, in bytes, one percent above what it was when
@@ -19,12 +17,9 @@ const maxSize = 34_270_000
 
 func TestSize(t *testing.T) {
 	t.Parallel()
-	program := waltd
-	if raced {
-		var err error
-		if program, err = lab.Build(t.TempDir(), false); err != nil {
-			t.Fatal(err)
-		}
+	program, err := shipped()
+	if err != nil {
+		t.Fatal(err)
 	}
 	info, err := os.Stat(program)
 	if err != nil {
