@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"walt/config"
+	"walt/ethernet"
 	"walt/fault"
 	"walt/netboot"
 	"walt/netboot/boards"
@@ -180,6 +182,32 @@ func located(file string, err error) error {
 	f := *m.what
 	f.Msg = config.At(file, m.key) + ": " + f.Msg
 	return &f
+}
+
+// waker wakes boards and PCs on the interface of a configuration.
+type waker struct{ config.Network }
+
+// Able is a fault when there is no such interface.
+func (w waker) Able() error {
+	if w.Interface == "" {
+		return fault.Failedf("this server has no network of boards and PCs that magic packets could be sent to").
+			WithHint("name its interface in the server's file: interface in [network] (see: help show network)")
+	}
+	return nil
+}
+
+// Wake sends a magic packet there.
+func (w waker) Wake(mac ethernet.MAC) error {
+	to, err := net.ParseMAC(string(mac))
+	if err != nil {
+		return err
+	}
+	i, err := nic.Open(w.Interface, w.Addr)
+	if err != nil {
+		return err
+	}
+	i.FirstPort, i.LastPort = w.FirstPort, w.LastPort
+	return i.Wake(to)
 }
 
 // openSegment finds the interface of a configuration, and what that says of its network.

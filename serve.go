@@ -135,7 +135,7 @@ func open(ctx context.Context, c config.Config, log *slog.Logger) (_ *server, er
 		Store: s.store, Journal: s.journal, Content: s.library, Log: log, Now: time.Now,
 	})
 	s.drivers = driver.New()
-	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Drivers: s.drivers, Log: log, Now: time.Now})
+	s.ports = power.New(power.Config{Store: s.store, Journal: s.journal, Drivers: s.drivers, Waker: waker{c.Network}, Log: log, Now: time.Now})
 	s.guard = newGuard(s.ports, log)
 	s.consoles = console.New(console.Config{Dir: filepath.Join(c.Data, "consoles"), Own: listenPort(s.listener.Addr()), Log: log, Now: time.Now})
 	s.lab = nodes.New(nodes.Config{

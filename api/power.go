@@ -22,7 +22,7 @@ type Port struct {
 	Power  string     `json:"power"`     // "on", "off", or what is about to be done: a text for people
 	Since  *time.Time `json:"since"`     // of that; null: it is on
 	Error  *string    `json:"error"`     // why that is not done; null: nothing failed
-	// Outlet is what feeds a node in the place of a port, with + between; only there where that is so.
+	// Outlet is what feeds a node in the place of a port, with + between, or "wol"; only there where that is so.
 	Outlet string `json:"outlet,omitempty"`
 }
 

@@ -164,7 +164,7 @@ func (c *Call) noteDue(ctx context.Context, among []nodes.Name) error {
 
 // completePower offers what may power a node.
 func completePower(c *Call) []string {
-	words := []string{"poe", "none"}
+	words := []string{"poe", "none", "wol"}
 	for _, name := range c.Lab.Ports.DriverNames() {
 		words = append(words, name+":")
 	}

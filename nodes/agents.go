@@ -26,6 +26,8 @@ type Agents interface {
 	// ErrNoAgent when it has no agent.
 	Reboot(context.Context, Name) error
 	PowerOff(context.Context, Name) error
+	// Connected reports whether the agent of a node is.
+	Connected(ethernet.MAC) bool
 	// Blink has a node blink for some time, and does not wait for that. The error is
 	// ErrNoAgent when it has no agent, or nothing to blink with.
 	Blink(Name, time.Duration) error

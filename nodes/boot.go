@@ -32,7 +32,7 @@ func (l *Lab) Boot(ctx context.Context, n Name) (images.Image, error) {
 	tries, moved := l.status.of(n).tries, false
 	err := l.Store.View(ctx, func(r state.Reader) (err error) {
 		if err = read(r); err == nil {
-			moved, err = l.Ports.IsOff(r, d.MAC)
+			moved, err = l.Ports.MindsBoot(r, d.MAC)
 		}
 		return err
 	})

@@ -226,6 +226,10 @@ func (s *subject) assign(want []Assignment) error {
 			return fault.Usagef("%s cannot be %s; nothing changed", known.Key, known.shown(want[i].Value)).WithHint("allowed: %s", known.Allowed)
 		}
 	}
+	if s.supply.WOL && s.set.Hard {
+		return fault.Failedf("nothing can cut the power of %s, which packets wake; nothing changed", s.Device.Name).
+			WithHint("with power=wol say power.first=soft, too")
+	}
 	s.Own, s.Stranger = s.set.own(), false
 	if s.Kind == Switch {
 		return s.sw.Check()

@@ -12,7 +12,6 @@ import (
 	"walt/journal"
 	"walt/pause"
 	"walt/power"
-	"walt/remote"
 	"walt/state"
 )
 
@@ -72,6 +71,11 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 			done[d.Name] = Reboot{Outcome: RebootSkipped}
 			return nil
 		}
+		if hard {
+			if err := l.Ports.MayCut(tx, d.MAC); err != nil {
+				return err
+			}
+		}
 		port, err := l.Ports.PowerOff(tx, d.MAC, d.Virtual(), string(user))
 		if port.IsZero() {
 			done[d.Name] = Reboot{Outcome: RebootNone}
@@ -103,12 +107,16 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 		if err := l.Ports.NoteUse(tx, d.MAC); err != nil {
 			return err
 		}
-		port, err := l.Ports.PowerOn(tx, d.MAC)
+		s := l.status.of(d.Name).State
+		switchOn := l.Ports.PowerOn
+		if s != Up && s != Booting {
+			switchOn = l.Ports.SwitchOn
+		}
+		port, err := switchOn(tx, d.MAC)
 		if err != nil || !port.IsZero() {
 			ports[d.Name] = port
 			return err
 		}
-		s := l.status.of(d.Name).State
 		switch can, err := l.canRestart(tx, d); {
 		case err != nil:
 			return err
@@ -177,8 +185,13 @@ func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string
 // switchOff carries out the order that a node is off.
 func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard bool, why cause) Reboot {
 	defer l.status.expect(d.Name, why)()
-	if s := l.status.of(d.Name); !hard && !d.Settings().Hard && s.State == Up && d.Host != Simulated {
-		l.shutDown(ctx, d, s.Addr)
+	woken, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.Woken(r, d.MAC) })
+	if err != nil {
+		return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err)}
+	}
+	// What packets wake is asked when its order is carried out.
+	if s := l.status.of(d.Name); !hard && !woken && !d.Settings().Hard && s.State == Up && d.Host != Simulated {
+		_ = l.shutDown(ctx, d, s.Addr) // what fails is of no interest: its power is cut next
 	}
 	if err := l.Ports.Execute(ctx, ordered); err != nil {
 		return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: true}
@@ -190,23 +203,27 @@ func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard 
 	return Reboot{Outcome: RebootOK}
 }
 
-// shutDown asks a node to shut down, and waits until it has or its time is over. What
-// fails is of no interest: its power is cut next.
-func (l *Lab) shutDown(ctx context.Context, d Device, addr string) {
-	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
+// shutDown asks a node to shut down, and waits until it has. The error says why it did not
+// in time.
+func (l *Lab) shutDown(ctx context.Context, d Device, addr string) error {
+	limited, cancel := context.WithTimeout(ctx, shutdownLimit)
 	defer cancel()
-	asking, accepted := context.WithTimeout(ctx, softLimit)
+	asking, accepted := context.WithTimeout(limited, softLimit)
 	err := l.ask(asking, d, addr, "poweroff")
 	accepted()
 	if err != nil {
-		return
+		return err
 	}
-	for l.status.of(d.Name).State == Up && pause.For(ctx, downEvery) == nil {
-		if _, away := remote.Ping(ctx, l.Dial, addr); away != nil { // what is left to do there takes no services
-			_ = pause.For(ctx, 4*downEvery)
-			return
+	for pause.For(limited, downEvery) == nil {
+		is, err := l.Presence(limited, d.MAC)
+		if err == nil && is != power.Awake { // what is left to do there takes no services
+			return pause.For(limited, 4*downEvery)
 		}
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fault.Failedf("it still answers %v after it was asked", shutdownLimit)
 }
 
 // Switch gives a virtual node its power, or takes it, as is ordered.

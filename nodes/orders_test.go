@@ -42,6 +42,8 @@ func (o *ordered) Renamed(mac ethernet.MAC, n Name) {
 func (o *ordered) Forgo(_ state.Tx, mac ethernet.MAC) error { return o.do("forgo " + string(mac)) }
 func (o *ordered) Gone(mac ethernet.MAC)                    { _ = o.do("end " + string(mac)) }
 
+func (o *ordered) Connected(ethernet.MAC) bool { return false }
+
 func (o *ordered) Taken(Name) int64 { return o.taken.Load() }
 
 func (o *ordered) HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error) {

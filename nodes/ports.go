@@ -129,6 +129,11 @@ func (l *Lab) Due(ctx context.Context, names []Name) ([]power.Due, error) {
 // of nodes that outlets of drivers feed, which follow them by name; and of virtual nodes.
 func (l *Lab) PowerReport(ctx context.Context) (power.Report, error) {
 	report, err := l.Ports.Report(ctx)
+	for i, p := range report.Ports {
+		if p.Power == "unknown" && p.Outlet == "wol" && l.status.of(Name(p.Node)).State == Up {
+			report.Ports[i].Power = "on"
+		}
+	}
 	slices.SortFunc(report.Ports, func(a, b power.PortState) int {
 		if (a.Switch == "") != (b.Switch == "") {
 			return cmp.Compare(b.Switch, a.Switch)

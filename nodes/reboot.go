@@ -77,7 +77,7 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 	worked := map[ethernet.MAC]bool{} // on ports that the server may work
 	order := func(tx state.Tx, mac ethernet.MAC) (power.Port, error) {
 		if how.hard {
-			if err := l.Ports.Unshared(tx, mac); err != nil {
+			if err := l.Ports.MayCut(tx, mac); err != nil {
 				return power.Port{}, err
 			}
 		}
@@ -183,6 +183,10 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 	}
 	if !d.Virtual() && ordered.IsZero() {
 		_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+			ordered = power.Port{}
+			if woken, err := l.Ports.Woken(tx, d.MAC); err != nil || woken && refused != nil {
+				return err // asking again does not help
+			}
 			ordered, err = l.Ports.PowerCycle(tx, d.MAC)
 			return err
 		})
@@ -244,6 +248,10 @@ func (l *Lab) CanRestart(ctx context.Context, d Device) (bool, error) {
 func (l *Lab) canRestart(r state.Reader, d Device) (bool, error) {
 	if d.Virtual() {
 		return true, nil
+	}
+	woken, err := l.Ports.Woken(r, d.MAC)
+	if err != nil || woken {
+		return false, err
 	}
 	return l.Ports.Controls(r, d.MAC)
 }

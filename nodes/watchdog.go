@@ -148,9 +148,9 @@ func (l *Lab) cycle(tx state.Tx, d Device, tries int) (again bool, ordered power
 		return false, ordered, fmt.Sprintf("left alone after %d power cycles", tries), nil
 	default:
 		if !d.Virtual() {
-			may, err := l.Ports.NoteCycle(tx, d.MAC)
-			if err != nil || !may {
-				return false, ordered, "left alone, since its power was cut six times within the hour", err
+			refused, err := l.Ports.NoteCycle(tx, d.MAC)
+			if err != nil || refused != "" {
+				return false, ordered, "left alone, since " + refused, err
 			}
 		}
 		if !d.Virtual() {

@@ -30,15 +30,19 @@ func (p *Ports) Connect(tx state.Tx, actor journal.Actor, mac ethernet.MAC, to P
 // NoteBoot notes within tx that a node boots: it cannot be connected to its port
 // when that is off. What a user told stays, but the port gets its power back.
 func (p *Ports) NoteBoot(tx state.Tx, node ethernet.MAC) error {
-	off, err := p.IsOff(tx, node)
-	if err != nil || !off {
+	if minds, err := p.MindsBoot(tx, node); err != nil || !minds {
 		return err
 	}
 	l, err := linkOf(tx, node)
 	if err != nil {
 		return err
 	}
+	woken, err := l.woken(tx, node)
 	switch {
+	case err != nil:
+		return err
+	case woken:
+		return p.noteAwake(tx, node)
 	case l.Told: // its outlets are others, or their device did not do what it said
 		return errors.Join(p.giveBack(tx, fed(node)), p.NoteUse(tx, node))
 	case l.IsZero(): // a virtual node: who runs it is told soon
@@ -48,6 +52,17 @@ func (p *Ports) NoteBoot(tx state.Tx, node ethernet.MAC) error {
 	}
 	_, err = p.move(tx, journal.Server, node, Link{})
 	return err
+}
+
+// MindsBoot reports whether NoteBoot of a node may change anything.
+func (p *Ports) MindsBoot(r state.Reader, node ethernet.MAC) (bool, error) {
+	woken, err := p.Woken(r, node)
+	if err != nil || !woken {
+		off, offErr := p.IsOff(r, node)
+		return off, errors.Join(err, offErr)
+	}
+	_, open, err := orders.Find(r, fed(node).key())
+	return open, err
 }
 
 // move changes within tx where a device is connected. Both ports get their power

@@ -18,6 +18,7 @@
 //	switching.go   carries an order out, and notes what came of it
 //	reconcile.go   has all orders carried out that nobody attends to
 //	supply.go      what feeds nodes that outlets of drivers power
+//	woken.go       nodes that are asked to shut down, and woken by packets
 //	sessions.go    SNMP sessions with switches, and the turns at a port
 //
 // What is set and shown?

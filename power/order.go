@@ -27,9 +27,11 @@ type order struct {
 	// Attended says that who gave the order is about to carry it out and waits
 	// for what comes of it: others leave it alone for a while.
 	Attended bool      `json:"attended,omitempty"`
-	By       string    `json:"by,omitempty"`   // the user who wants it off; "": it saves power
-	Cut      time.Time `json:"cut,omitzero"`   // since when the port is known to be off
-	Error    string    `json:"error,omitzero"` // why it could not be done yet
+	By       string    `json:"by,omitempty"` // the user who wants it off; "": it saves power
+	Cut      time.Time `json:"cut,omitzero"` // since when the port is known to be off
+	// Asked is since when a node that packets wake may be about to shut down: it was asked to.
+	Asked time.Time `json:"asked,omitzero"`
+	Error string    `json:"error,omitzero"` // why it could not be done yet
 }
 
 // attendance is how long an order that is attended to is left alone.
@@ -59,6 +61,12 @@ func (p *Ports) PowerOn(tx state.Tx, node ethernet.MAC) (Port, error) {
 	return p.order(tx, node, demand{attended: true, whoever: true})
 }
 
+// SwitchOn is PowerOn also of a node that is not ordered to be off, where the server does not
+// know whether it is on: who packets wake may have been switched off by hand.
+func (p *Ports) SwitchOn(tx state.Tx, node ethernet.MAC) (Port, error) {
+	return p.order(tx, node, demand{attended: true, whoever: true, unsure: true})
+}
+
 // PowerCycle is PowerOn that also cuts the power of a node for a moment when it
 // may be on. That of virtual nodes is not the business of orders.
 func (p *Ports) PowerCycle(tx state.Tx, node ethernet.MAC) (Port, error) {
@@ -77,6 +85,7 @@ type demand struct {
 	again    bool // it starts anew if it has power
 	whoever  bool // also if a user wants it off
 	attended bool // see order
+	unsure   bool // also if nothing is ordered, of a node that packets wake
 }
 
 func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
@@ -96,12 +105,16 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 	if err != nil {
 		return Port{}, err
 	}
+	woken, err := l.woken(tx, node)
+	if err != nil {
+		return Port{}, err
+	}
 	switch {
-	case !found && !d.again, o.By != "" && !d.whoever:
+	case !found && !d.again && !(d.unsure && woken), o.By != "" && !d.whoever:
 		return Port{}, nil
-	case d.again && o.Cut.IsZero() && may:
+	case d.again && (o.Cut.IsZero() || woken) && may:
 		o.Will = cycle
-	case o.Will == turnOff:
+	case o.Will == turnOff, !found:
 		o.Will = turnOn
 		if port.own() {
 			if err := p.Devices.Admit(tx, node); err != nil {
@@ -134,7 +147,7 @@ func (p *Ports) PowerOff(tx state.Tx, node ethernet.MAC, virtual bool, by string
 	if err != nil || o.Will == turnOff && o.By != "" {
 		return port, err
 	}
-	return port, orders.Put(tx, port.key(), order{Will: turnOff, Device: node, Since: p.Now().UTC(), Attended: true, By: by, Cut: o.Cut})
+	return port, orders.Put(tx, port.key(), order{Will: turnOff, Device: node, Since: p.Now().UTC(), Attended: true, By: by, Cut: o.Cut, Asked: o.Asked})
 }
 
 // giveBack orders within tx that a port gets its power back if that was cut:

@@ -26,6 +26,12 @@ type Devices interface {
 	Admit(r state.Reader, mac ethernet.MAC) error
 	// Switch gives a virtual node power, or takes it; it is left alone when it is so.
 	Switch(ctx context.Context, mac ethernet.MAC, on bool) error
+	// Presence tells what is seen of a node.
+	Presence(ctx context.Context, mac ethernet.MAC) (Presence, error)
+	// ShutDown asks a node to shut down by itself, and returns when it is silent; Restart asks
+	// it to start anew, and returns when that has begun. A fault says why it did not.
+	ShutDown(ctx context.Context, mac ethernet.MAC) error
+	Restart(ctx context.Context, mac ethernet.MAC) error
 }
 
 // Device is what Ports needs to know of a device.
@@ -48,6 +54,8 @@ type Config struct {
 	Duties state.Duties
 	// Drivers switch what feeds nodes that are powered by no port; nil: there are none.
 	Drivers *driver.Drivers
+	// Waker wakes nodes that sleep; nil: none can be woken.
+	Waker Waker
 	// Dial speaks to a switch; nil: over SNMP.
 	Dial func(snmp.Switch) (Agent, error)
 	Log  *slog.Logger
@@ -63,6 +71,7 @@ type Ports struct {
 	idle     atomic.Int64 // a time.Duration
 	// Each holds one token: idle was changed, a node may have moved.
 	idleSet, moved chan struct{}
+	waking         chan struct{} // holds a token while a node is woken
 }
 
 // New returns the ports; Run makes them live. No power is saved before SetIdle.
@@ -76,7 +85,7 @@ func New(c Config) *Ports {
 	if c.Drivers == nil {
 		c.Drivers = driver.New()
 	}
-	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
+	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1), waking: make(chan struct{}, 1)}
 	p.sessions = newSessions(func(sw snmp.Switch) (Agent, error) { return p.Dial(sw) })
 	return p
 }

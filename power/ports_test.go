@@ -30,6 +30,7 @@ type room struct {
 	rig *powertest.Rig
 
 	switched []string // "MAC on" or "MAC off", of virtual nodes
+	pc       sleeper  // n1, if packets wake it
 }
 
 // devices is who is behind each MAC address.
@@ -47,6 +48,14 @@ func (r *room) Switch(_ context.Context, mac ethernet.MAC, on bool) error {
 	r.switched = append(r.switched, fmt.Sprintf("%s %t", mac, on))
 	return nil
 }
+
+func (r *room) Presence(ctx context.Context, _ ethernet.MAC) (power.Presence, error) {
+	return r.pc.presence(ctx)
+}
+
+func (r *room) ShutDown(ctx context.Context, _ ethernet.MAC) error { return r.pc.shutDown(ctx) }
+
+func (r *room) Restart(ctx context.Context, _ ethernet.MAC) error { return r.pc.restart(ctx) }
 
 // newRoom has a switch sw1 of the address one:161, with the nodes n1, n2 and so
 // on, all idle, on its ports from 1 on.

@@ -220,13 +220,14 @@ func (t *turns) Pop() any {
 	return last
 }
 
-// after says when an order that was carried out, or not, is looked at again.
+// after says when an order that was carried out, or not, is looked at again. One that is
+// open though all was done that can be, as to wake a node, is tried again, too.
 func (p *Ports) after(t trial) trial {
-	if t.err == nil {
+	if t.err == nil && t.order.Will == turnOff {
 		t.tries, t.next = 0, p.Now().Add(recheck)
 		return t
 	}
-	if fault.As(t.err) == nil {
+	if t.err != nil && fault.As(t.err) == nil {
 		p.Log.Error("switch a port", "port", t.port.key(), "err", t.err)
 	}
 	t.next = p.Now().Add(pause.Doubled(firstPause, t.tries))

@@ -21,7 +21,7 @@ type Report struct {
 type PortState struct {
 	Port
 	Switch string
-	Outlet string    // that feed it, in place of a port, as in "rack1:7+rack1:8"; "" if none do
+	Outlet string    // that feed it, in place of a port, as in "rack1:7+rack1:8", or "wol"; "" if none do
 	Name   string    // that the switch calls it, "" if that is not known
 	Node   string    // that is connected to it, "" if none is known
 	Power  string    // on, off, or what is about to be done
@@ -57,10 +57,13 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 			if err != nil {
 				return err
 			}
-			if len(e.Value.Outlets) == 0 {
+			if e.Value.None {
 				continue
 			}
-			s := PortState{Outlet: e.Value.Outlets.String(), Power: "on"}
+			s := PortState{Outlet: e.Value.String(), Power: "on"}
+			if e.Value.WOL {
+				s.Power = "unknown"
+			}
 			if err := p.Drivers.Check(e.Value.Outlets); err != nil {
 				s.Power, s.Error = "unknown", fault.Reason(err)
 			}

@@ -19,6 +19,7 @@ import (
 type Supply struct {
 	Outlets driver.Supply `json:"outlets,omitempty"` // that feed it, whatever it is connected to
 	None    bool          `json:"none,omitempty"`    // nothing does that the server may switch
+	WOL     bool          `json:"wol,omitempty"`     // the same, but the node shuts down when asked to, and packets wake it
 	// Off is how long outlets are off for a moment, in nanoseconds; 0 is 5 s.
 	Off time.Duration `json:"off,omitempty"`
 }
@@ -33,7 +34,7 @@ var (
 	feeds = state.NewTable[[]ethernet.MAC]("feed")
 )
 
-// fed is what a node with outlets of drivers has in the place of a port.
+// fed is what a node has in the place of a port that outlets of drivers feed, or packets wake.
 func fed(node ethernet.MAC) Port { return Port{Switch: node, Number: -1} }
 
 // fed reports whether it is that of such a node.
@@ -47,6 +48,8 @@ func (s Supply) String() string {
 	switch {
 	case s.None:
 		return "none"
+	case s.WOL:
+		return "wol"
 	case len(s.Outlets) == 0:
 		return "poe"
 	}
@@ -59,6 +62,8 @@ func ParseSupply(text string) (s Supply, err error) {
 	case "poe":
 	case "none":
 		s.None = true
+	case "wol":
+		s.WOL = true
 	default:
 		s.Outlets, err = driver.ParseSupply(text)
 	}
@@ -116,6 +121,9 @@ func sharing(r state.Reader, node ethernet.MAC, outlets driver.Supply) (others [
 // several nodes is never switched for one of them.
 func controlFed(r state.Reader, node ethernet.MAC) (Port, error) {
 	s, _, err := supplies.Find(r, string(node))
+	if err == nil && s.WOL {
+		return fed(node), nil
+	}
 	if err != nil || len(s.Outlets) == 0 {
 		return Port{}, err
 	}
@@ -163,7 +171,7 @@ func (p *Ports) SetSupply(tx state.Tx, node ethernet.MAC, s Supply) error {
 	if s.Off != 0 && len(s.Outlets) == 0 {
 		return fault.Failedf("power.off is for nodes that outlets of drivers feed; nothing changed").WithHint("see: help show power")
 	}
-	if !slices.Equal(was.Outlets, s.Outlets) || was.None != s.None {
+	if !slices.Equal(was.Outlets, s.Outlets) || was.None != s.None || was.WOL != s.WOL {
 		if err := p.feed(tx, node, was, s); err != nil {
 			return err
 		}
@@ -175,6 +183,11 @@ func (p *Ports) SetSupply(tx state.Tx, node ethernet.MAC, s Supply) error {
 func (p *Ports) feed(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 	if err := p.Drivers.Check(is.Outlets); err != nil {
 		return err
+	}
+	if is.WOL {
+		if err := p.canWake(); err != nil {
+			return err
+		}
 	}
 	if err := p.mayLeave(tx, node, was); err != nil {
 		return err
@@ -213,6 +226,9 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was Supply) error {
 	if err != nil || !found {
 		return err
 	}
+	if was.WOL && o.Will != turnOff { // nothing is dark that it would leave behind
+		return orders.Delete(tx, fed(node).key())
+	}
 	name, err := p.name(tx, node)
 	if err != nil {
 		return err
@@ -221,7 +237,7 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was Supply) error {
 		return errors.Join(orders.Delete(tx, fed(node).key()),
 			p.record(tx, target{}, fed(node), o, "", "gave up: "+fault.Reason(gone)))
 	}
-	f := fault.Failedf("%s is %s at %s; nothing changed", name, o.words(), was.Outlets)
+	f := fault.Failedf("%s is %s at %s; nothing changed", name, o.words(), was)
 	if o.Will == turnOff {
 		return f.WithHint("switch it on, and then tell what feeds it: node on %s", name)
 	}
@@ -270,11 +286,14 @@ func (p *Ports) dropSupply(tx state.Tx, node ethernet.MAC) error {
 	if _, known, err := p.Devices.Behind(tx, node); err != nil || known {
 		return err
 	}
-	if _, open, err := orders.Find(tx, fed(node).key()); err != nil || open {
+	was, err := p.SupplyOf(tx, node)
+	if err == nil && was.WOL { // nobody is left to wait for
+		err = orders.Delete(tx, fed(node).key())
+	}
+	if err != nil {
 		return err
 	}
-	was, err := p.SupplyOf(tx, node)
-	if err != nil {
+	if _, open, err := orders.Find(tx, fed(node).key()); err != nil || open {
 		return err
 	}
 	return errors.Join(p.unfeed(tx, node, was), putSupply(tx, node, Supply{}))
@@ -336,28 +355,33 @@ var cycled = state.NewTable[[]time.Time]("cycled")
 const mostCycles = 6
 
 // NoteCycle notes within tx that a node is to be power cycled though nobody asked for it. It
-// reports whether it may: not more than six times an hour for one that drivers feed.
-func (p *Ports) NoteCycle(tx state.Tx, node ethernet.MAC) (may bool, err error) {
-	if s, err := p.SupplyOf(tx, node); err != nil || len(s.Outlets) == 0 {
-		return true, err
+// returns why it may not, "" if it may: not more than six times an hour for one that drivers
+// feed, and never for one that packets wake.
+func (p *Ports) NoteCycle(tx state.Tx, node ethernet.MAC) (refused string, err error) {
+	s, err := p.SupplyOf(tx, node)
+	if err == nil && s.WOL {
+		return "packets wake it, and nothing can cut its power", nil
+	}
+	if err != nil || len(s.Outlets) == 0 {
+		return "", err
 	}
 	last, _, err := cycled.Find(tx, string(node))
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	now := p.Now().UTC()
 	last = slices.DeleteFunc(slices.Clone(last), func(at time.Time) bool { return now.Sub(at).Abs() >= time.Hour })
 	if len(last) >= mostCycles {
-		return false, nil
+		return "its power was cut six times within the hour", nil
 	}
-	return true, cycled.Put(tx, string(node), append(last, now))
+	return "", cycled.Put(tx, string(node), append(last, now))
 }
 
 // SupplySettings are those of nodes that drivers may feed.
 func SupplySettings() []Setting[Supply] {
 	return []Setting[Supply]{
 		{
-			Key: "power", Allowed: "poe, none, or outlets as rack1:7+rack1:8, bmc@10.9.1.7",
+			Key: "power", Allowed: "poe, none, wol, outlets as rack1:7+rack1:8, bmc@10.9.1.7",
 			Get: func(s *Supply) string { return s.String() },
 			Set: func(s *Supply, v string) error {
 				told, err := ParseSupply(v)

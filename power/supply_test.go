@@ -218,13 +218,7 @@ func TestSixCyclesAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 2)
 		r.newPlugs(t, "n1")
-		may := func(name string) (may bool) {
-			r.update(t, func(tx state.Tx) (err error) {
-				may, err = r.NoteCycle(tx, macOf(name))
-				return err
-			})
-			return may
-		}
+		may := func(name string) bool { return r.refusesCycle(t, name) == "" }
 		for i := range 20 {
 			if got := may("n1"); got != (i < 6) || !may("n2") {
 				t.Errorf("cycle %d: %t", i+1, got)
@@ -238,4 +232,14 @@ func TestSixCyclesAnHour(t *testing.T) {
 			}
 		}
 	})
+}
+
+// refusesCycle is why a node may not be power cycled unasked, "" if it may.
+func (r *room) refusesCycle(t testing.TB, name string) (why string) {
+	t.Helper()
+	r.update(t, func(tx state.Tx) (err error) {
+		why, err = r.NoteCycle(tx, macOf(name))
+		return err
+	})
+	return why
 }

@@ -26,6 +26,13 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 	}
 	defer leave()
 	if port.fed() {
+		woken, err := state.Read(ctx, p.Store, func(r state.Reader) (bool, error) { return p.Woken(r, port.Switch) })
+		switch {
+		case err != nil:
+			return err
+		case woken:
+			return p.executeWoken(ctx, port)
+		}
 		return p.executeFed(ctx, port)
 	}
 	sw, o, err := p.ordered(ctx, port)
@@ -84,9 +91,10 @@ func (o order) perform(ctx context.Context, agent Agent, port int) error {
 // finish writes what came of an order that was carried out, or not. Another one
 // may have taken its place meanwhile.
 func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, failure error) error {
+	open := false
 	_, err := p.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) error {
 		o, found, err := orders.Find(tx, port.key())
-		if err != nil || !found {
+		if open = found; err != nil || !found {
 			return err
 		}
 		switch {
@@ -98,7 +106,7 @@ func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, fai
 			return p.writeOn(tx, sw, port, o, did)
 		}
 	})
-	if err == nil && failure == nil && did.Will == turnOff {
+	if err == nil && failure == nil && did.Will == turnOff && open {
 		p.Devices.PoweredOff(did.Device)
 	}
 	if _, silent := errors.AsType[silence](failure); port.ofSwitch() && (silent || failure == nil) {
@@ -134,7 +142,7 @@ func (p *Ports) writeOff(tx state.Tx, sw target, port Port, o order) error {
 	if o.Cut.IsZero() {
 		o.Cut = p.Now().UTC()
 	}
-	o.Error = ""
+	o.Error, o.Asked = "", time.Time{}
 	why := "switched off to save power"
 	if o.By != "" {
 		why = "switched off for " + o.By
@@ -157,7 +165,7 @@ func (p *Ports) writeOn(tx state.Tx, sw target, port Port, o, did order) error {
 		o.Cut = time.Time{}
 		return orders.Put(tx, port.key(), o)
 	}
-	if err := errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch), p.dropSupply(tx, port.Switch)); err != nil || did.Will == cycle {
+	if err := errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch), p.dropSupply(tx, port.Switch)); err != nil || did.Will == cycle && o.Cut.IsZero() {
 		return err
 	}
 	return p.record(tx, sw, port, o, "on", "has its power back")

@@ -228,13 +228,17 @@ func (i *Interface) sendTo(raw int, mac net.HardwareAddr, protocol uint16, packe
 
 // AskWho asks everybody on the interface who has an address. An answer is for the kernel.
 func (i *Interface) AskWho(ip netip.Addr) error {
+	return i.broadcast(unix.ETH_P_ARP, question(i.MAC, i.Addr, ip))
+}
+
+// broadcast sends a packet of a protocol to everybody on the interface.
+func (i *Interface) broadcast(protocol uint16, packet []byte) error {
 	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("send to MAC addresses: %w", err)
 	}
 	defer unix.Close(raw)
-	everybody := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	return i.sendTo(raw, everybody, unix.ETH_P_ARP, question(i.MAC, i.Addr, ip))
+	return i.sendTo(raw, everybody, protocol, packet)
 }
 
 // DialUDP opens a UDP socket of the host to somebody on the interface. What is written to

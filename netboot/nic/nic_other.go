@@ -28,6 +28,10 @@ func (i *Interface) AskWho(netip.Addr) error {
 	return fault.Failedf("the server boots boards and PCs on Linux alone")
 }
 
+func (i *Interface) broadcast(uint16, []byte) error {
+	return fault.Failedf("frames are sent on Linux alone")
+}
+
 // DialUDP opens a UDP socket of the host to somebody on the interface.
 func (i *Interface) DialUDP(to netip.AddrPort, _ net.HardwareAddr) (net.Conn, error) {
 	return i.dialUDP(to)
