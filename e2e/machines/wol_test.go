@@ -36,7 +36,7 @@ func newSleeper(t *testing.T, mac string) *sleeper {
 	t.Helper()
 	run(t, "ip", "link", "add", "card0", "type", "veth", "peer", "name", "card1")
 	run(t, "ip", "link", "set", "card0", "master", "lab0", "up")
-	run(t, "ip", "link", "set", "card1", "up")
+	run(t, "ip", "link", "set", "card1", "arp", "off", "up") // the host would answer there, too
 	tap(t, "tap0")
 	card, err := net.InterfaceByName("card1")
 	if err != nil {
