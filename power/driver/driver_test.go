@@ -359,3 +359,26 @@ func TestDriversChange(t *testing.T) {
 		}
 	})
 }
+
+// An outlet that is written as its driver cannot have it is told how it is written.
+func TestOutletsTellTheirForm(t *testing.T) {
+	t.Parallel()
+	d := New()
+	if err := d.Set([]Driver{
+		{Name: "rack1", Means: &rack{}},
+		{Name: "plugs", Hosted: true, Means: &rack{}},
+		{Name: "bmc", Hosted: true, Ported: May, Means: &rack{}},
+		{Name: "lamp", Ported: Never, Means: &rack{}},
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for outlet, want := range map[string]string{
+		"rack1": "write it as rack1:PORT ", "rack1@10.9.0.2:7": "write it as rack1:7 ", "plugs:0": "write it as plugs@HOST:0 ",
+		"plugs@10.9.2.4": "write it as plugs@10.9.2.4:PORT ", "bmc": "write it as bmc@HOST ", "bmc:700": "write it as bmc@HOST:700 ", "lamp:1": "write it as lamp ",
+	} {
+		f := fault.As(d.Check(feed(t, outlet).Supply))
+		if f == nil || !strings.HasPrefix(f.Hint, want) {
+			t.Errorf("%s: %v", outlet, f)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -122,21 +123,32 @@ func (d *Drivers) Check(s Supply) error {
 		case slices.Contains(d.server, o):
 			return ownFault(o)
 		case !have.Hosted && o.Host != "":
-			return form("%s names a host, and driver %s does not take one from nodes", o, o.Driver)
+			return form(o, have.Driver, "%s names a host, and driver %s does not take one from nodes", o, o.Driver)
 		case have.Hosted && o.Host == "":
-			return form("%s does not say which host that is", o)
+			return form(o, have.Driver, "%s does not say which host that is", o)
 		case have.Ported == Never && o.Port != "":
-			return form("devices of %s have no ports", o.Driver)
+			return form(o, have.Driver, "devices of %s have no ports", o.Driver)
 		case have.Ported == Must && o.Port == "":
-			return form("%s does not say which port that is", o)
+			return form(o, have.Driver, "%s does not say which port that is", o)
 		}
 	}
 	return nil
 }
 
-// form is the fault for an outlet that is written as its driver cannot have it.
-func form(format string, args ...any) error {
-	return fault.Usagef(format, args...).WithHint("see: help show power")
+// form is the fault for an outlet that is written as its driver cannot have it. It tells how
+// those of the driver are written.
+func form(o Outlet, of Driver, format string, args ...any) error {
+	as := o.Driver
+	if of.Hosted {
+		as += "@" + cmp.Or(o.Host, "HOST")
+	}
+	switch {
+	case of.Ported == Must:
+		as += ":" + cmp.Or(o.Port, "PORT")
+	case of.Ported != Never && o.Port != "":
+		as += ":" + o.Port
+	}
+	return fault.Usagef(format, args...).WithHint("write it as %s (see: help show power)", as)
 }
 
 // ownFault is the fault for an outlet of the server.

@@ -28,7 +28,7 @@ func IsName(s string) bool { return driverForm.MatchString(s) }
 // ParseOutlet parses what String writes.
 func ParseOutlet(s string) (o Outlet, err error) {
 	bad := fault.Usagef("%q is no outlet; want DRIVER:PORT, DRIVER@HOST or DRIVER@HOST:PORT", s).
-		WithHint("see: help show power")
+		WithHint("several are joined by +, without blanks (see: help show power)")
 	rest, hosted := "", false
 	if o.Driver, rest, hosted = strings.Cut(s, "@"); !hosted {
 		if o.Driver, o.Port, hosted = strings.Cut(s, ":"); hosted && o.Port == "" {
