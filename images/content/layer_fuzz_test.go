@@ -51,7 +51,7 @@ func FuzzLayer(f *testing.F) {
 				os.Remove(store.unpackedPath(b.Digest))
 			}
 		}()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		files, err := store.merge(ctx, layers)
 		if ctx.Err() != nil {
