@@ -148,8 +148,8 @@ func (l *Lab) arouse(ctx context.Context, d Device, wait time.Duration) error {
 // Context ends when the stay does, with the reason.
 func (w *Way) Context() context.Context { return w.ctx }
 
-// Free reports whether the node was nobody's when the stay began.
-func (w *Way) Free() bool { return w.Node.Free() }
+// Owner is who had the node when the stay began, auth.Nobody for a free one.
+func (w *Way) Owner() auth.Name { return w.Node.Owner() }
 
 // Leave ends the stay, also one that has ended otherwise. It is called once.
 func (w *Way) Leave() {

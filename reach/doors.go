@@ -29,8 +29,8 @@ type Way interface {
 	Dial(ctx context.Context, port int) (net.Conn, error)
 	// Leave ends the stay.
 	Leave()
-	// Free reports whether the node was nobody's when the stay began.
-	Free() bool
+	// Owner is who had the node when the stay began.
+	Owner() auth.Name
 }
 
 // Config is what Doors work with.

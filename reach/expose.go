@@ -196,8 +196,8 @@ func (d *Doors) lead(ctx context.Context, g *gate, visitor net.Conn) error {
 		return err
 	}
 	defer w.Leave()
-	if w.Free() { // meanwhile
-		return fmt.Errorf("%s is free", g.Node)
+	if w.Owner() != g.Owner { // by now: it is free, or of somebody who shares it with who had it
+		return fmt.Errorf("%s is not of %s any more", g.Node, g.Owner)
 	}
 	node, err := w.Dial(w.Context(), g.To)
 	if err != nil {

@@ -27,14 +27,15 @@ const soon = time.Minute
 // exposing is doors with one node, at a free port of loopback.
 type exposing struct {
 	*lab
-	port int
-	mu   sync.Mutex
-	all  []nodes.Exposure
+	port  int
+	mu    sync.Mutex
+	all   []nodes.Exposure
+	owner auth.Name // of the node
 }
 
 func newExposing(t *testing.T) *exposing {
 	t.Helper()
-	x := &exposing{lab: newLab(t)}
+	x := &exposing{lab: newLab(t), owner: "bob"}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
 	x.port = l.Addr().(*net.TCPAddr).Port
@@ -51,7 +52,7 @@ func newExposing(t *testing.T) *exposing {
 		if user != "bob" || n != "n1" || wait != 0 {
 			return nil, fault.Failedf("%s may not", user)
 		}
-		s := stay{lab: x.lab}
+		s := stay{lab: x.lab, owner: x.owner}
 		s.ctx, x.ends[n] = context.WithCancelCause(ctx)
 		return s, nil
 	}
@@ -206,6 +207,24 @@ func TestExposedAreLogged(t *testing.T) {
 			t.Errorf("kept are %v, %v", l.trail.all, l.trail.ports)
 		}
 	})
+}
+
+// Who had the node and may use it still, as it is free, or shared by who has it now, exposes it
+// no more, also before the port is closed.
+func TestExposedByWhoHadIt(t *testing.T) {
+	t.Parallel()
+	x := newExposing(t)
+	x.set(t, "bob", true)
+	x.come(t)
+	for _, owner := range []auth.Name{auth.Nobody, "alice"} {
+		x.mu.Lock()
+		x.owner = owner
+		x.mu.Unlock()
+		c, err := x.dial()
+		ok(t, err)
+		ends(t, c)
+		c.Close()
+	}
 }
 
 // What another program has is not taken over, and said; it is opened when that ends.

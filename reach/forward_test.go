@@ -39,13 +39,14 @@ type lab struct {
 
 // stay is a way that the test ends.
 type stay struct {
-	lab *lab
-	ctx context.Context
+	lab   *lab
+	ctx   context.Context
+	owner auth.Name // of the node
 }
 
 func (s stay) Context() context.Context { return s.ctx }
 func (s stay) Leave()                   { s.lab.left.Add(1) }
-func (s stay) Free() bool               { return false }
+func (s stay) Owner() auth.Name         { return s.owner }
 
 func (s stay) Dial(_ context.Context, port int) (net.Conn, error) {
 	if port == 81 {
