@@ -244,6 +244,7 @@ type Change struct {
 	Reboot   string     `json:"reboot"`         // "ok", "skipped", "none" (the server has no means to), or why it failed; of "node on" and "node off" what came of that
 	Reason   *string    `json:"reboot_reason"`  // why the reboot failed; null: it did not
 	Until    *time.Time `json:"until,omitzero"` // when the server releases it, if that is said
+	With     nodes.Name `json:"with,omitempty"` // for the sake of which node its power was switched, since they share outlets
 }
 
 // NewChanges makes a document of what one command did.
@@ -252,7 +253,7 @@ func NewChanges(r nodes.Result) Changes {
 	for _, ch := range r.Changes {
 		doc.Nodes = append(doc.Nodes, Change{
 			Name: ch.Node, Owner: ownerOrNull(cmp.Or(ch.Next, ch.Image.User)), Image: ch.Image, Previous: ownerOrNull(ch.Previous),
-			Changed: ch.Changed, Reboot: ch.Reboot.String(), Reason: orNull(ch.Reboot.Reason), Until: orNull(ch.Until),
+			Changed: ch.Changed, Reboot: ch.Reboot.String(), Reason: orNull(ch.Reboot.Reason), Until: orNull(ch.Until), With: ch.With,
 		})
 	}
 	for _, img := range r.Cloned {

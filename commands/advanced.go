@@ -358,5 +358,5 @@ func (c *Call) showRestarted(restarts []images.Restart) error {
 		changes = append(changes, ch)
 	}
 	c.showChanges(changes, c.describeChange)
-	return failedReboots(changes)
+	return failedReboots(changes, false)
 }

@@ -62,6 +62,8 @@ func changesSince(shown, now []consent.Claim) string {
 			told = append(told, n.Node+" changed hands")
 		} else if n.Note != was.Note {
 			told = append(told, n.Node+" got another note")
+		} else if n.Becomes != was.Becomes {
+			told = append(told, n.Node+" hangs on other outlets")
 		}
 	}
 	for _, n := range shown {
@@ -79,6 +81,15 @@ func (c *Call) showClaims(claims []consent.Claim) {
 		return
 	}
 	for _, n := range claims {
+		switch {
+		case n.Becomes == "":
+		case n.Owner == c.User:
+			c.note("%s %s: it is yours.", n.Node, n.Becomes)
+			continue
+		case n.Owner == auth.Nobody, n.Owner == "":
+			c.note("%s %s: it is nobody's.", n.Node, n.Becomes)
+			continue
+		}
 		if n.Owner == c.User || n.Uses != "" {
 			c.note("%s %s.", n.Node, cmp.Or(n.Uses, "boots this image"))
 			continue
@@ -90,6 +101,9 @@ func (c *Call) showClaims(claims []consent.Claim) {
 		node := n.Node
 		if n.Where != "" {
 			node += " on " + n.Where
+		}
+		if n.Becomes != "" {
+			node += " " + n.Becomes + ": it"
 		}
 		c.note("%s belongs to %s since %s (%s)%s; %s %s.", node, n.Owner,
 			n.Since.UTC().Format("2006-01-02 15:04 UTC"), ago(c.Now(), n.Since), noteOf(n), n.Owner, presence)
@@ -126,10 +140,15 @@ func (c *Call) showOwners(claims []consent.Claim) {
 		switch {
 		case g.owner == c.User:
 			who = "to you"
+		case g.owner == auth.Nobody, g.owner == "":
+			who = "to nobody"
 		case c.Online(g.owner):
 			who = fmt.Sprintf("to %s, who is connected now", g.owner)
 		}
 		c.note("%s %s%s: %s.", english.Plural(len(nodes[g]), "node belongs", "nodes belong"), who, g.note, fault.Few(nodes[g]))
+	}
+	if slices.ContainsFunc(claims, func(n consent.Claim) bool { return n.Becomes != "" }) {
+		c.note("What hangs on the same outlets is switched with it.")
 	}
 }
 

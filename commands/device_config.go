@@ -138,11 +138,26 @@ func (c *Call) configure(ctx context.Context, set nodes.Set, nodesOnly bool, wan
 			c.say("%s is configured", n)
 		}
 	}
+	if slices.ContainsFunc(want, func(a nodes.Assignment) bool { return a.Key == "power" }) {
+		if err := c.noteFedWith(ctx, done); err != nil {
+			return err
+		}
+	}
 	about := []string{"poe.reboots", "switch", "port", "power"}
 	if slices.ContainsFunc(want, func(a nodes.Assignment) bool { return slices.Contains(about, a.Key) }) {
 		return c.noteDue(ctx, done)
 	}
 	return nil
+}
+
+// noteFedWith tells what else the outlets of nodes feed, and what follows from that.
+func (c *Call) noteFedWith(ctx context.Context, among []nodes.Name) error {
+	all, err := c.Lab.FedWith(ctx, among)
+	for _, f := range all {
+		c.note("%s also feeds %s: it is never switched off to save power, \"node off\" takes all that it feeds together, and \"node reboot --hard\" asks first.",
+			f.Shared, fault.Few(f.Others))
+	}
+	return err
 }
 
 // noteDue tells which nodes among the devices, and on the ports of those that are

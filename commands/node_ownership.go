@@ -161,7 +161,7 @@ func (c *Call) tellResult(ctx context.Context, r nodes.Result) error {
 		if err := c.print(api.NewChanges(r)); err != nil {
 			return err
 		}
-		return failedReboots(r.Changes)
+		return failedReboots(r.Changes, false)
 	}
 	for _, img := range r.Cloned {
 		if img.Ref.User != c.User {
@@ -185,10 +185,10 @@ func (c *Call) tellResult(ctx context.Context, r nodes.Result) error {
 				fmt.Fprintln(w, ch.Node)
 			}
 		})
-		return failedReboots(r.Changes)
+		return failedReboots(r.Changes, false)
 	}
 	c.showChanges(r.Changes, c.describeChange)
-	return failedReboots(r.Changes)
+	return failedReboots(r.Changes, false)
 }
 
 // describes words a change of a node, or of each of several.

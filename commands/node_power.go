@@ -52,7 +52,7 @@ func (c *Call) switchNodes(ctx context.Context, way string, do func(nodes.Set, c
 	if f := failedChanges(done, "switch "+way); f != nil {
 		failed = f.WithHint("%s", hintUnswitched(done))
 	}
-	return w.undone(done, failed, "it switches virtual nodes, and those that are alone on a port that it may switch (see: help show power)")
+	return w.undone(done, failed, "it switches virtual nodes, and those whose port or outlets it may switch (see: help show power)")
 }
 
 // eachNode does something to the nodes of the set that is the first argument, and tells what
@@ -69,6 +69,9 @@ func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.
 			done = append(done, ch)
 			defer func() { count(len(done)) }()
 			words := w.words[ch.Reboot.Outcome]
+			if ch.With != "" {
+				words += " with " + string(ch.With) + ", which the same outlet feeds"
+			}
 			if ch.Reboot.Start {
 				words = cmp.Or(w.start, words)
 			}

@@ -21,11 +21,11 @@ func nodeReboot(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return w.undone(done, failedReboots(done), "switch it off and on by hand: a node boots its image at every start")
+	return w.undone(done, failedReboots(done, c.on("hard")), "switch it off and on by hand: a node boots its image at every start")
 }
 
-// failedReboots is the fault for nodes whose reboot failed, nil without any.
-func failedReboots(changes []nodes.Change) error {
+// failedReboots is the fault for nodes whose reboot failed, nil without any; hard as they were rebooted.
+func failedReboots(changes []nodes.Change, hard bool) error {
 	f := failedChanges(changes, "reboot")
 	if f == nil {
 		return nil
@@ -39,7 +39,11 @@ func failedReboots(changes []nodes.Change) error {
 	if fault.Many(failed) {
 		return f.WithHint("see what they are doing with: node show --all")
 	}
-	return f.WithHint("try again with: node reboot %s", strings.Join(failed, ","))
+	flag := ""
+	if hard {
+		flag = " --hard"
+	}
+	return f.WithHint("try again with: node reboot %s%s", strings.Join(failed, ","), flag)
 }
 
 // failedChanges is the fault for nodes of which what was to be done failed, with each

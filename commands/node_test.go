@@ -105,7 +105,7 @@ func TestCannotBoot(t *testing.T) {
 		{user: "bob", line: "node wait pc-1", stdout: "pc-1 is up\n"},
 		{
 			user: "bob", line: "node reboot --hard pc-1", status: StatusFailed,
-			stderr: "walt: could not reboot pc-1: there is no memory for it\n  try again with: node reboot pc-1\n",
+			stderr: "walt: could not reboot pc-1: there is no memory for it\n  try again with: node reboot pc-1 --hard\n",
 		},
 		{
 			user: "bob", line: "node boot pc-1 default", status: StatusFailed,
@@ -247,7 +247,7 @@ func TestOffAndOn(t *testing.T) {
 	lab.tell([]step{
 		{
 			user: "bob", line: "node off my-nodes", status: StatusFailed, stdout: "pc-1 is off\n",
-			stderr: "walt: the server has no means to switch rpi-1 off\n  it switches virtual nodes, and those that are alone on a port that it may switch (see: help show power)\n",
+			stderr: "walt: the server has no means to switch rpi-1 off\n  it switches virtual nodes, and those whose port or outlets it may switch (see: help show power)\n",
 		},
 		{user: "bob", line: "node off pc-1", stdout: "pc-1 is already off\n"},
 		{
@@ -296,7 +296,7 @@ func TestOffAndOn(t *testing.T) {
 		{
 			user: "bob", line: "node off pc-1,rpi-1 --json", status: StatusFailed,
 			stdout: `{"cloned":[],"nodes":[` + change("pc-1", "pc-x86-64", "ok") + "," + change("rpi-1", "rpi-3-b", "none") + "]}\n",
-			stderr: "walt: " + means + "switch rpi-1 off\n  it switches virtual nodes, and those that are alone on a port that it may switch (see: help show power)\n",
+			stderr: "walt: " + means + "switch rpi-1 off\n  it switches virtual nodes, and those whose port or outlets it may switch (see: help show power)\n",
 		},
 		{user: "bob", line: "node off pc-1 --json", stdout: `{"cloned":[],"nodes":[` + change("pc-1", "pc-x86-64", "skipped") + "]}\n"},
 		{user: "bob", line: "node on pc-1 --json", stdout: `{"cloned":[],"nodes":[` + change("pc-1", "pc-x86-64", "ok") + "]}\n"},

@@ -24,6 +24,9 @@ type Claim struct {
 	// Of is the device of the request that the node depends on, and Where the port
 	// that it is connected to; "" when it is asked about the node itself.
 	Of, Where string
+	// Becomes is what the request does to it besides what it is about, in words for users as
+	// in "loses its power, too (rack1:7)"; "" when it is about the node. It may be anybody's then.
+	Becomes string
 	// Uses is what it does with what the request is about, in words for users as in
 	// "boots bob/bare with the kernel of red"; "" when that is known.
 	Uses string

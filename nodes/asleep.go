@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"walt/ethernet"
-	"walt/power"
 	"walt/state"
 )
 
@@ -18,8 +17,7 @@ func (l *Lab) Asleep(ctx context.Context, mac ethernet.MAC, why string) error {
 		return err
 	}
 	tries := l.status.of(d.Name).tries
-	var ordered power.Port
-	var again bool
+	var a attempt
 	var what string
 	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		what = ""
@@ -30,11 +28,10 @@ func (l *Lab) Asleep(ctx context.Context, mac ethernet.MAC, why string) error {
 		if err != nil || off {
 			return err
 		}
-		how := ""
-		if again, ordered, how, err = l.cycle(tx, d, tries); err != nil {
+		if a, err = l.cycle(tx, d, tries); err != nil {
 			return err
 		}
-		what = fmt.Sprintf("%s: %s", why, how)
+		what = fmt.Sprintf("%s: %s", why, a.what)
 		return l.Journal.Record(tx, l.giveUp(d, l.status.of(d.Name).Step, what))
 	})
 	if err != nil || what == "" {
@@ -45,18 +42,20 @@ func (l *Lab) Asleep(ctx context.Context, mac ethernet.MAC, why string) error {
 			s.State, s.Addr, s.Why, s.tries = Unreachable, "", what, tries
 		}
 	})
-	if again {
-		l.works.Go(func() { l.cutFor(ctx, d, ordered, tries+1) }) // ends within its limit; Run waits for it
+	if a.again {
+		l.works.Go(func() { l.cutFor(ctx, d, a, tries+1) }) // ends within its limit; Run waits for it
 	}
 	return nil
 }
 
 // cutFor cuts the power of a board for a moment.
-func (l *Lab) cutFor(ctx context.Context, d Device, ordered power.Port, tries int) {
+func (l *Lab) cutFor(ctx context.Context, d Device, a attempt, tries int) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 	defer cancel()
-	if err := l.Ports.Execute(ctx, ordered); err != nil {
+	if err := l.Ports.Execute(ctx, a.ordered); err != nil {
 		l.why(d.Name, err)
+	} else {
+		l.follow(a)
 	}
 	if d.Kind == Node {
 		l.starting(d, tries, cause{})

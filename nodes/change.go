@@ -37,6 +37,7 @@ type Change struct {
 	Until    time.Time  // when the server releases it, UTC; zero: never
 	Next     auth.Name  // who waited for a node that became free, and has it now; "" for nobody
 	Tied     bool       // it is held only while its owner is connected
+	With     Name       // a node that it shares outlets with, for whose sake its power was switched; "": for its own
 	Reboot   Reboot
 	Retired  *Retired // that it is out of service, nil when it is not
 }

@@ -84,6 +84,7 @@
 //	verdict.go     what came of that
 //	off.go         switching nodes off and on
 //	woken.go       asking those to do it whose power nothing can cut
+//	strips.go      nodes that share outlets, which are switched together
 //	startup.go     machines when the server starts: it goes on with those that run, and
 //	               starts the others, a few at a time
 //	wait.go        waiting until nodes are up, and waking those that save power

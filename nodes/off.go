@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"walt/auth"
@@ -84,15 +85,43 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 		ports[d.Name] = port
 		return err
 	}
-	ds, err := l.switchAll(ctx, user, set, "off", given, off, ports, done)
+	var strips map[Name]*strip
+	together := func(tx state.Tx, ds []Device, _ *journal.Bundle) (_ []consent.Claim, err error) {
+		if err := l.Ports.MayBeOff(tx, addressesOf(ds)); err != nil {
+			return nil, err
+		}
+		strips, err = l.strips(tx, ds)
+		return nil, err
+	}
+	ds, err := l.switchAll(ctx, user, set, "off", given, together, off, ports, done)
 	if err != nil {
 		return err
 	}
+	why := cause{user.Actor(), "switched off"}
+	limited := context.WithoutCancel(ctx)
+	runOnce(strips, ds, func(s *strip) Reboot { // none is cut before all have shut down
+		limited, cancel := context.WithTimeout(limited, workLimit)
+		defer cancel()
+		var all sync.WaitGroup
+		for _, d := range s.nodes {
+			if _, is := done[d.Name]; !is {
+				all.Go(func() { l.quiesce(limited, d, hard) }) // ends within its limit
+			}
+		}
+		all.Wait()
+		return Reboot{}
+	})
 	return atOnce(ctx, &l.works, ds, isIn(done), func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			return r
 		}
-		return l.switchOff(ctx, d, ports[d.Name], hard, cause{user.Actor(), "switched off"})
+		defer l.status.expect(d.Name, why)()
+		if s := strips[d.Name]; s != nil {
+			s.run()
+		} else {
+			l.quiesce(ctx, d, hard)
+		}
+		return l.switchOff(ctx, d, ports[d.Name])
 	}, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 	})
@@ -127,7 +156,13 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 		}
 		return nil
 	}
-	ds, err := l.switchAll(ctx, user, set, "on", given, on, ports, done)
+	var lit []beside
+	back := func(tx state.Tx, ds []Device, told *journal.Bundle) (claims []consent.Claim, err error) {
+		lit, claims, err = l.lit(tx, user, ds)
+		tellLit(told, user, lit)
+		return claims, err
+	}
+	ds, err := l.switchAll(ctx, user, set, "on", given, back, on, ports, done)
 	if err != nil {
 		return err
 	}
@@ -138,6 +173,7 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 		return l.restart(ctx, d, ports[d.Name], false, cause{user.Actor(), "switched on"})
 	}, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
+		l.tellBesides(nil, lit, d, r, each)
 	})
 }
 
@@ -151,8 +187,8 @@ func isIn(done map[Name]Reboot) func(Device) bool {
 
 // switchAll orders the power of the nodes of a set in one transaction: order is called for
 // each, and notes in ports what is ordered, or in done what came of one that needs nothing
-// more.
-func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string, given consent.Agreement, order func(state.Tx, Device) error, ports map[Name]power.Port, done map[Name]Reboot) (ds []Device, err error) {
+// more. before is called with all of them first, and returns whom else to ask.
+func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string, given consent.Agreement, before func(state.Tx, []Device, *journal.Bundle) ([]consent.Claim, error), order func(state.Tx, Device) error, ports map[Name]power.Port, done map[Name]Reboot) (ds []Device, err error) {
 	var fit fitting
 	_, err = l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		clear(ports)
@@ -161,10 +197,14 @@ func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string
 		if ds, err = set.expand(l.stored(ctx, tx), user, nodeScope); err != nil {
 			return err
 		}
-		if err = given.Check(claims(ds, user)); err != nil {
+		var told journal.Bundle
+		beside, err := before(tx, ds, &told)
+		if err != nil {
 			return err
 		}
-		var told journal.Bundle
+		if err = given.Check(append(claims(ds, user), beside...)); err != nil {
+			return err
+		}
 		for _, d := range ds {
 			if err := order(tx, d); err != nil {
 				return err
@@ -182,17 +222,17 @@ func (l *Lab) switchAll(ctx context.Context, user auth.Name, set Set, way string
 	return ds, l.tooMany(err, fit, "")
 }
 
-// switchOff carries out the order that a node is off.
-func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port, hard bool, why cause) Reboot {
-	defer l.status.expect(d.Name, why)()
+// quiesce has a node shut down that is to be off, unless it is to lose its power at once.
+func (l *Lab) quiesce(ctx context.Context, d Device, hard bool) {
 	woken, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.Woken(r, d.MAC) })
-	if err != nil {
-		return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err)}
-	}
 	// What packets wake is asked when its order is carried out.
-	if s := l.status.of(d.Name); !hard && !woken && !d.Settings().Hard && s.State == Up && d.Host != Simulated {
+	if s := l.status.of(d.Name); err == nil && !hard && !woken && !d.Settings().Hard && s.State == Up && d.Host != Simulated {
 		_ = l.shutDown(ctx, d, s.Addr) // what fails is of no interest: its power is cut next
 	}
+}
+
+// switchOff carries out the order that a node is off.
+func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port) Reboot {
 	if err := l.Ports.Execute(ctx, ordered); err != nil {
 		return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: true}
 	}

@@ -22,9 +22,17 @@ func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, erro
 	}
 	d, err := devices.Get(r, string(name))
 	return power.Device{
-		Name: string(name), Node: d.Kind == Node, Virtual: d.Virtual(),
+		Name: string(name), Node: d.Kind == Node, Virtual: d.Virtual(), Owner: ownerOf(d), Up: l.status.of(name).State == Up,
 		Idle: d.available() && d.Image.IsDefault(d.Model) && !l.visitors.Any(string(name)), Since: d.Since,
 	}, err == nil, err
+}
+
+// ownerOf is who has a node, "" for nobody.
+func ownerOf(d Device) string {
+	if d.Kind != Node || d.Free() {
+		return ""
+	}
+	return string(d.Owner())
 }
 
 // PoweredOff notes that a node lost its power.

@@ -10,6 +10,7 @@ import (
 	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
+	"walt/journal"
 	"walt/power"
 	"walt/state"
 )
@@ -56,17 +57,21 @@ func (r Reboot) String() string {
 // fails is its power cut. each is called with every node as soon as it is known
 // what came of it. When ctx ends, the reboots that were begun go on.
 func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, given consent.Agreement, each func(Change)) error {
-	may := func(ds []Device) error { return given.Check(claimsToUse(ds, user)) }
+	may := func(ds []Device, beside []consent.Claim) error {
+		return given.Check(append(claimsToUse(ds, user), beside...))
+	}
 	return l.reboot(ctx, restarts{user: user, set: set, hard: hard, may: may}, each)
 }
 
 // restarts are those that a user asked for.
 type restarts struct {
-	user  auth.Name
-	set   Set
-	hard  bool
-	may   func([]Device) error // an error says that they may not be
-	quiet bool                 // the owners are not told
+	user auth.Name
+	set  Set
+	hard bool
+	// may is asked about the devices, and what else is disturbed since it shares outlets with
+	// them: an error says that they may not be.
+	may   func(ds []Device, beside []consent.Claim) error
+	quiet bool // the owners are not told
 }
 
 // reboot is Reboot of devices as they are in the transaction that asks whether it may.
@@ -75,6 +80,8 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 	var woken map[Name]power.Port
 	var fit fitting
 	worked := map[ethernet.MAC]bool{} // on ports that the server may work
+	var strips map[Name]*strip        // of those whose outlets are cut for a moment
+	var lit []beside
 	order := func(tx state.Tx, mac ethernet.MAC) (power.Port, error) {
 		if how.hard {
 			if err := l.Ports.MayCut(tx, mac); err != nil {
@@ -96,25 +103,50 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 		if ds, err = how.set.expand(l.stored(ctx, tx), how.user, nodeScope); err != nil {
 			return err
 		}
-		if err = how.may(ds); err != nil {
+		var cut, back []consent.Claim
+		if strips, cut, err = l.toCut(tx, ds, how.hard); err != nil {
+			return err
+		}
+		if lit, back, err = l.lit(tx, how.user, ds); err != nil {
+			return err
+		}
+		if err = how.may(ds, append(cut, back...)); err != nil {
 			return err
 		}
 		clear(worked)
-		woken, fit, err = l.need(tx, ds, order)
-		return err
+		if woken, fit, err = l.need(tx, ds, order); err != nil {
+			return err
+		}
+		if len(lit) > 0 {
+			var told journal.Bundle
+			tellLit(&told, how.user, lit)
+			if err := l.Journal.Write(tx, told); err != nil {
+				return err
+			}
+		}
+		return l.orderCut(tx, strips, ds)
 	})
 	if err != nil {
 		return l.tooMany(err, fit, "")
 	}
-	portless := func(d Device) bool { return !d.Virtual() && !worked[d.MAC] }
+	portless := func(d Device) bool { return !d.Virtual() && !worked[d.MAC] && strips[d.Name] == nil }
 	told := func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
+		l.tellBesides(strips, lit, d, r, each)
 	}
+	limited := context.WithoutCancel(ctx)
+	runOnce(strips, ds, func(s *strip) Reboot {
+		limited, cancel := context.WithTimeout(limited, workLimit)
+		defer cancel()
+		return l.cutStrip(limited, how.user, s)
+	})
 	notes := rebootNotes{lab: l, user: how.user, quiet: how.quiet, left: len(ds)}
 	ds = notes.none(ctx, ds, func(d Device) bool { return portless(d) && l.status.of(d.Name).State != Up }, told)
 	restart := func(ctx context.Context, d Device) (r Reboot) {
 		why := cause{how.user.Actor(), "rebooted"}
-		if portless(d) { // nothing is ordered of it
+		if s := strips[d.Name]; s != nil {
+			r = s.run()
+		} else if portless(d) { // nothing is ordered of it
 			r = l.restartBy(ctx, d, power.Port{}, nil, why)
 		} else {
 			r = l.restart(ctx, d, woken[d.Name], !how.hard && !d.Settings().Hard, why)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/consent"
 	"walt/fault"
 	"walt/journal"
 	"walt/state"
@@ -87,7 +88,13 @@ func (l *Lab) keep(ctx context.Context, n *Device, v Verdict) error {
 // round does not count, nor can be another one.
 func (l *Lab) round(ctx context.Context, user auth.Name, n *Device, t Trial, number int, at func(int, Status)) (r Round, err error) {
 	var outcome Reboot
-	may := func(ds []Device) error { return stillHis(ds[0], n) }
+	may := func(ds []Device, beside []consent.Claim) error {
+		err := stillHis(ds[0], n)
+		if len(beside) > 0 && err == nil {
+			err = fault.Failedf("its outlet feeds %s, too, whose power is not cut for a test", beside[0].Node).WithHint("see: help show power")
+		}
+		return err
+	}
 	how := restarts{user: user, set: only(n.Name), hard: t.Hard, may: may, quiet: number > 1}
 	begun := l.Now()
 	if err := l.reboot(ctx, how, func(ch Change) { outcome = ch.Reboot }); err != nil {

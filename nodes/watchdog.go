@@ -61,8 +61,8 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	tries := s.tries
 	taken, goesOn := l.goesOn(n, s)
 	var d Device
-	var ordered power.Port
-	var again, off bool
+	var off bool
+	var a attempt
 	var what string
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 		if d, err = devices.Get(tx, string(n)); err != nil || goesOn {
@@ -71,10 +71,10 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		if off, err = l.Ports.IsOff(tx, d.MAC); err != nil || off { // it is not to come up any more
 			return err
 		}
-		if again, ordered, what, err = l.retryBoot(tx, d, tries); err != nil {
+		if a, err = l.retryBoot(tx, d, tries); err != nil {
 			return err
 		}
-		what = fmt.Sprintf("not up after %v: %s", d.Settings().bootTimeout(), what)
+		what = fmt.Sprintf("not up after %v: %s", d.Settings().bootTimeout(), a.what)
 		return l.Journal.Record(tx, l.giveUp(d, s.Step, what))
 	})
 	if errors.Is(err, state.ErrNotFound) {
@@ -87,7 +87,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		l.status.change(n, func(s *Status) { s.late, s.taken = l.Now().Add(d.Settings().bootTimeout()), taken })
 		return nil
 	}
-	if !again {
+	if !a.again {
 		l.status.change(n, func(s *Status) {
 			switch {
 			case s.State == Up:
@@ -107,8 +107,10 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		if !d.Virtual() {
 			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 			defer cancel()
-			if err := l.Ports.Execute(limited, ordered); err != nil {
+			if err := l.Ports.Execute(limited, a.ordered); err != nil {
 				l.why(d.Name, err)
+			} else {
+				l.follow(a)
 			}
 		}
 		l.status.change(n, func(s *Status) {
@@ -131,34 +133,94 @@ func (l *Lab) goesOn(n Name, s Status) (taken int64, is bool) {
 	return taken, s.Preparing || taken > 0 && taken != s.taken
 }
 
+// attempt is what is done for a node that does not come up.
+type attempt struct {
+	again   bool
+	ordered power.Port   // by which, of a physical one
+	beside  []beside     // what loses its power with it
+	tries   map[Name]int // of these, so far
+	what    string       // in words for users, also when nothing is done
+}
+
+// leave is the attempt that is none.
+func leave(why string) attempt { return attempt{what: "left alone" + why} }
+
 // retryBoot orders within tx that the power of a node that does not come up is cut
-// once more, if that may help, and says what is done. ordered is the port of a
-// physical one.
-func (l *Lab) retryBoot(tx state.Tx, d Device, tries int) (again bool, ordered power.Port, what string, err error) {
+// once more, if that may help.
+func (l *Lab) retryBoot(tx state.Tx, d Device, tries int) (attempt, error) {
 	if !d.Virtual() && d.Booted.IsZero() { // it is booted by something else
-		return false, ordered, "left alone, since it has never asked this server what to boot", nil
+		return leave(", since it has never asked this server what to boot"), nil
 	}
 	return l.cycle(tx, d, tries)
 }
 
 // cycle is retryBoot of a device that certainly wants to boot from this server.
-func (l *Lab) cycle(tx state.Tx, d Device, tries int) (again bool, ordered power.Port, what string, err error) {
-	switch retries := d.Settings().bootRetries(); {
+func (l *Lab) cycle(tx state.Tx, d Device, tries int) (attempt, error) {
+	retries := d.Settings().bootRetries()
+	once := attempt{again: true, what: fmt.Sprintf("power cycle %d of %d", tries+1, retries)}
+	switch {
 	case tries >= retries:
-		return false, ordered, fmt.Sprintf("left alone after %d power cycles", tries), nil
-	default:
-		if !d.Virtual() {
-			refused, err := l.Ports.NoteCycle(tx, d.MAC)
-			if err != nil || refused != "" {
-				return false, ordered, "left alone, since " + refused, err
-			}
+		return leave(fmt.Sprintf(" after %d power cycles", tries)), nil
+	case d.Virtual():
+		return once, nil
+	}
+	strips, err := l.strips(tx, []Device{d})
+	if err != nil {
+		return attempt{}, err
+	}
+	if s := strips[d.Name]; s != nil {
+		return l.cycleStrip(tx, d, s, once)
+	}
+	if refused, err := l.Ports.NoteCycle(tx, d.MAC); err != nil || refused != "" {
+		return leave(", since " + refused), err
+	}
+	once.ordered, err = l.Ports.PowerCycle(tx, d.MAC)
+	if err != nil || once.ordered.IsZero() {
+		return leave(", since the server has no means to cut its power"), err
+	}
+	return once, nil
+}
+
+// cycleStrip is cycle of a device that shares outlets, unless what else hangs there is
+// somebody else's, or works.
+func (l *Lab) cycleStrip(tx state.Tx, d Device, s *strip, once attempt) (_ attempt, err error) {
+	if once.ordered, err = l.Ports.CycledWith(tx, d.MAC); err != nil || !once.ordered.IsZero() {
+		return once, err
+	}
+	once.beside, once.tries = s.beside, map[Name]int{}
+	for _, b := range s.beside {
+		st, is := l.status.of(b.Name), ""
+		switch {
+		case b.Kind != Node:
+			is = ", which is no node"
+		case !b.Free() && b.Owner() != d.Owner():
+			is = " of " + string(b.Owner())
+		case st.State == Up, st.State == Booting && !st.late.IsZero():
+			is = ", which is " + string(st.State)
 		}
-		if !d.Virtual() {
-			ordered, err = l.Ports.PowerCycle(tx, d.MAC)
+		if is != "" {
+			return leave(fmt.Sprintf(", since %s feeds %s%s, too", b.Outlets, b.Name, is)), nil
 		}
-		if !d.Virtual() && ordered.IsZero() {
-			return false, ordered, "left alone, since the server has no means to cut its power", err
+		once.tries[b.Name] = st.tries
+	}
+	for _, mac := range append(s.macs(), d.MAC) {
+		if refused, err := l.Ports.NoteCycle(tx, mac); err != nil || refused != "" {
+			return leave(", since " + refused), err
 		}
-		return true, ordered, fmt.Sprintf("power cycle %d of %d", tries+1, retries), nil
+	}
+	once.ordered, err = l.Ports.PowerCycleTogether(tx, s.Strip, false)
+	return once, err
+}
+
+// follow has what lost its power with a node begin to boot, too.
+func (l *Lab) follow(a attempt) {
+	for _, b := range a.beside {
+		if b.isCut() {
+			l.status.change(b.Name, func(s *Status) {
+				if s.State != Off {
+					l.begin(s, b.Device, a.tries[b.Name]+1, cause{})
+				}
+			})
+		}
 	}
 }

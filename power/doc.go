@@ -19,6 +19,7 @@
 //	reconcile.go   has all orders carried out that nobody attends to
 //	supply.go      what feeds nodes that outlets of drivers power
 //	woken.go       nodes that are asked to shut down, and woken by packets
+//	shared.go      outlets that several nodes share
 //	sessions.go    SNMP sessions with switches, and the turns at a port
 //
 // What is set and shown?

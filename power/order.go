@@ -2,9 +2,11 @@ package power
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"walt/ethernet"
+	"walt/power/driver"
 	"walt/state"
 )
 
@@ -32,6 +34,11 @@ type order struct {
 	// Asked is since when a node that packets wake may be about to shut down: it was asked to.
 	Asked time.Time `json:"asked,omitzero"`
 	Error string    `json:"error,omitzero"` // why it could not be done yet
+	// Of a cycle of outlets that several nodes share: all these outlets, and who had each of
+	// the nodes there when it was ordered.
+	Outlets driver.Supply           `json:"outlets,omitempty"`
+	Held    map[ethernet.MAC]holder `json:"held,omitempty"`
+	Unasked bool                    `json:"unasked,omitempty"` // nobody agreed: not while others are up
 }
 
 // attendance is how long an order that is attended to is left alone.
@@ -121,6 +128,9 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 				return Port{}, err
 			}
 		}
+		if err := p.alight(tx, port); err != nil {
+			return Port{}, err
+		}
 	default:
 		return port, nil
 	}
@@ -131,16 +141,23 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 // PowerOff orders within tx that a node loses its power because a user wants that,
 // until somebody wants it to have power again. It returns the port that is to be given
 // to Execute after the commit; the zero Port if the server has no means to. A virtual
-// node needs none but the server.
+// node needs none but the server. One that shares outlets is to be off with all that these
+// feed, see MayBeOff.
 func (p *Ports) PowerOff(tx state.Tx, node ethernet.MAC, virtual bool, by string) (Port, error) {
 	port := own(node)
 	if !virtual {
-		var err error
-		if err := p.Unshared(tx, node); err != nil {
+		l, err := linkOf(tx, node)
+		if err != nil {
 			return Port{}, err
 		}
-		if port, err = control(tx, node); err != nil || port.IsZero() {
+		if port, err = l.control(tx, node); err != nil {
 			return Port{}, err
+		}
+		if port.IsZero() {
+			if s, err := p.SupplyOf(tx, node); err != nil || len(s.Outlets) == 0 {
+				return Port{}, err
+			}
+			port = fed(node)
 		}
 	}
 	o, _, err := orders.Find(tx, port.key())
@@ -158,7 +175,7 @@ func (p *Ports) giveBack(tx state.Tx, port Port) error {
 		return err
 	}
 	o.Will, o.Since, o.Attended = turnOn, p.Now().UTC(), false
-	return orders.Put(tx, port.key(), o)
+	return errors.Join(orders.Put(tx, port.key(), o), p.alight(tx, port))
 }
 
 // giveAllBack is giveBack for all ports of a switch.

@@ -39,10 +39,12 @@ type Device struct {
 	Name    string // as people call it
 	Node    bool   // its port may be switched
 	Virtual bool   // it is connected to no port
+	Owner   string // who has it, "" for nobody
+	Up      bool   // it reported that it runs
 	// Idle says that nobody needs the device now: it may lose its power when it
 	// was not used for long enough, and not before that long after Since.
 	Idle  bool
-	Since time.Time
+	Since time.Time // when the owner last changed
 }
 
 // Config is what Ports works with.
@@ -68,6 +70,7 @@ type Ports struct {
 	wiring   *wiring
 	sessions *sessions
 	contacts *contacts
+	born     time.Time
 	idle     atomic.Int64 // a time.Duration
 	// Each holds one token: idle was changed, a node may have moved.
 	idleSet, moved chan struct{}
@@ -85,7 +88,7 @@ func New(c Config) *Ports {
 	if c.Drivers == nil {
 		c.Drivers = driver.New()
 	}
-	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1), waking: make(chan struct{}, 1)}
+	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), born: c.Now(), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1), waking: make(chan struct{}, 1)}
 	p.sessions = newSessions(func(sw snmp.Switch) (Agent, error) { return p.Dial(sw) })
 	return p
 }

@@ -102,7 +102,13 @@ func (w *worklist) begin(ctx context.Context, port Port) {
 	o, tries := w.open[port], w.last[port].tries
 	w.running[port] = true
 	w.work.Go(func() {
-		t := trial{port: port, order: o, tries: tries, err: w.Execute(ctx, port)}
+		t := trial{port: port, order: o, tries: tries}
+		if w.isAbandoned(o) {
+			t.err = w.abandon(ctx, port)
+		}
+		if t.err == nil {
+			t.err = w.Execute(ctx, port)
+		}
 		select {
 		case w.done <- t:
 		case <-ctx.Done():

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"walt/ethernet"
@@ -101,22 +100,6 @@ func putSupply(tx state.Tx, node ethernet.MAC, s Supply) error {
 	return putLink(tx, node, l)
 }
 
-// sharing returns the other nodes that the outlets feed.
-func sharing(r state.Reader, node ethernet.MAC, outlets driver.Supply) (others []ethernet.MAC, err error) {
-	for _, o := range outlets {
-		all, _, err := feeds.Find(r, o.String())
-		if err != nil {
-			return nil, err
-		}
-		for _, mac := range all {
-			if mac != node && !slices.Contains(others, mac) {
-				others = append(others, mac)
-			}
-		}
-	}
-	return others, nil
-}
-
 // controlFed is control of a node of whose power administrators told. An outlet that feeds
 // several nodes is never switched for one of them.
 func controlFed(r state.Reader, node ethernet.MAC) (Port, error) {
@@ -131,34 +114,6 @@ func controlFed(r state.Reader, node ethernet.MAC) (Port, error) {
 		return Port{}, err
 	}
 	return fed(node), nil
-}
-
-// Unshared is a fault when an outlet of a node feeds others, too: switching it would
-// take their power.
-func (p *Ports) Unshared(r state.Reader, node ethernet.MAC) error {
-	s, err := p.SupplyOf(r, node)
-	if err != nil || len(s.Outlets) == 0 {
-		return err
-	}
-	others, err := sharing(r, node, s.Outlets)
-	if err != nil || len(others) == 0 {
-		return err
-	}
-	var names []string
-	for _, mac := range others {
-		name, err := p.name(r, mac)
-		if err != nil {
-			return err
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	name, err := p.name(r, node)
-	if err != nil {
-		return err
-	}
-	return fault.Failedf("what feeds %s (%s) feeds %s, too; nothing changed", name, s.Outlets, strings.Join(names, ", ")).
-		WithHint("it is never switched for one of them alone (see: help show power)")
 }
 
 // SetSupply writes within tx what gives a node its power. While something is ordered of the
@@ -244,16 +199,6 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was Supply) error {
 	return f.WithHint("wait until it has its power (see: power show)\nif a driver is gone for good, take it out of the server's file first")
 }
 
-// share gives a node its power back for good whose outlet feeds another one from now on.
-func (p *Ports) share(tx state.Tx, node ethernet.MAC) error {
-	o, found, err := orders.Find(tx, fed(node).key())
-	if err != nil || !found || o.Will == turnOn {
-		return err
-	}
-	o.Will, o.Since, o.Attended = turnOn, p.Now().UTC(), false
-	return orders.Put(tx, fed(node).key(), o)
-}
-
 // unfeed takes a node from the outlets that fed it. Nodes that have one for themselves
 // from then on are idle from then on.
 func (p *Ports) unfeed(tx state.Tx, node ethernet.MAC, was Supply) error {
@@ -323,28 +268,53 @@ func (p *Ports) executeFed(ctx context.Context, port Port) error {
 
 // switchFed has the outlets of a node switched as is ordered.
 func (p *Ports) switchFed(ctx context.Context, port Port, o order) error {
-	var s Supply
-	f := driver.Feed{Still: func(ctx context.Context) error {
-		_, now, err := p.ordered(ctx, port)
-		if err == nil && !now.same(o) {
-			err = errOvertaken
-		}
-		return err
-	}}
+	f := driver.Feed{Still: func(ctx context.Context) error { return p.still(ctx, port, o) }}
+	var off time.Duration
 	err := p.Store.View(ctx, func(r state.Reader) (err error) {
-		if s, err = p.SupplyOf(r, port.Switch); err == nil {
-			f.Node, err = p.name(r, port.Switch)
+		if f.Node, err = p.name(r, port.Switch); err != nil {
+			return err
 		}
+		f.Supply, off, err = p.offTime(r, port.Switch, o)
 		return err
 	})
-	f.Supply = s.Outlets
 	switch {
 	case err != nil:
 		return err
 	case o.Will == cycle:
-		return p.Drivers.Cycle(ctx, f, s.OffTime())
+		return p.Drivers.Cycle(ctx, f, off)
 	}
 	return p.Drivers.Switch(ctx, f, o.Will == turnOn)
+}
+
+// still is driver.Feed.Still of an order.
+func (p *Ports) still(ctx context.Context, port Port, o order) error {
+	_, err := state.Lasting(ctx, p.Store, func(r state.Reader) (now order, err error) {
+		if now, _, err = orders.Find(r, port.key()); err != nil {
+			return now, err
+		}
+		if !now.same(o) {
+			return now, errOvertaken
+		}
+		return now, p.agreed(r, o)
+	})
+	return err
+}
+
+// offTime returns the outlets that an order of a node is about, and for how long they are off
+// for a moment: as long as any of those wants that whom it is about.
+func (p *Ports) offTime(r state.Reader, node ethernet.MAC, o order) (outlets driver.Supply, off time.Duration, err error) {
+	s, err := p.SupplyOf(r, node)
+	if outlets, off = s.Outlets, s.OffTime(); !o.together() || err != nil {
+		return outlets, off, err
+	}
+	for mac := range o.Held {
+		s, err := p.SupplyOf(r, mac)
+		if err != nil {
+			return nil, 0, err
+		}
+		off = max(off, s.OffTime())
+	}
+	return o.Outlets, off, nil
 }
 
 // cycled is when nodes that drivers feed were last switched off for a moment unasked, by

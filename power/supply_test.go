@@ -2,7 +2,6 @@ package power_test
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -181,36 +180,6 @@ func TestPortOfANodeThatIsFedHasPower(t *testing.T) {
 	if dark := r.rig.Dark(); len(dark) > 0 || r.off(t, "n1") != (power.Off{}) {
 		t.Errorf("%v", dark)
 	}
-}
-
-func TestSharedOutlets(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := newRoom(t, 2)
-		p := r.newPlugs(t, "n1")
-		ok(t, r.feed(t, "n2", "rack:n1a"))
-		controls := func(name string) (may bool) {
-			ok(t, r.Store.View(t.Context(), func(reader state.Reader) (err error) {
-				may, err = r.Controls(reader, macOf(name))
-				return err
-			}))
-			return may
-		}
-		if controls("n1") || controls("n2") {
-			t.Error("a shared outlet may be switched")
-		}
-		_, err := r.Store.Update(t.Context(), func(tx state.Tx) error {
-			_, err := r.PowerOff(tx, macOf("n2"), false, "alice")
-			return err
-		})
-		if err == nil || !strings.HasPrefix(fault.Reason(err), "what feeds n2 (rack:n1a) feeds n1, too; nothing changed") {
-			t.Error(err)
-		}
-		ok(t, r.feed(t, "n2", "none"))
-		if !controls("n1") || controls("n2") || p.asked > 0 {
-			t.Errorf("n1 %t, n2 %t", controls("n1"), controls("n2"))
-		}
-	})
 }
 
 func TestSixCyclesAnHour(t *testing.T) {

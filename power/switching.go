@@ -20,7 +20,7 @@ const portLimit = 30 * time.Second
 // one. It waits for its turn at the port and then at the switch, and reads the
 // order only then, so that the last one to come follows the newest.
 func (p *Ports) Execute(ctx context.Context, port Port) error {
-	leave, err := p.sessions.hold(ctx, port)
+	leave, err := p.holdAll(ctx, port)
 	if err != nil {
 		return err
 	}

@@ -61,12 +61,11 @@ func (p *Ports) Woken(r state.Reader, node ethernet.MAC) (bool, error) {
 	return l.woken(r, node)
 }
 
-// MayCut is a fault when the power of a node is never cut, because others would lose theirs,
-// too, or because nothing can.
+// MayCut is a fault when nothing can cut the power of a node.
 func (p *Ports) MayCut(r state.Reader, node ethernet.MAC) error {
 	woken, err := p.Woken(r, node)
 	if err != nil || !woken {
-		return errors.Join(err, p.Unshared(r, node))
+		return err
 	}
 	name, err := p.name(r, node)
 	if err != nil {
