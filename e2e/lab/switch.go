@@ -79,11 +79,30 @@ rwuser walt priv
 	return s, os.WriteFile(filepath.Join(dir, "snmpd.conf"), []byte(config.String()), 0o600)
 }
 
-// Worked has a program decide on the power of all ports in the place of the agent, and hear
-// what is written to them: one that speaks pass_persist, see snmpd.conf(5). It is for a
-// switch that does not run.
+// persist speaks pass_persist, see snmpd.conf(5): the power of port 1 is what the program OUTLET
+// tells and does.
+const persist = `#!/bin/sh
+oid=$1
+tell() { is=2; [ "$(OUTLET status)" != on ] || is=1; printf '%s\ninteger\n%s\n' $oid $is; }
+while read -r word; do
+	case $word in
+	PING) echo PONG ;;
+	get) read -r asked; if [ "$asked" = $oid ]; then tell; else echo NONE; fi ;;
+	getnext) read -r asked; case $oid in "$asked".*) tell ;; *) echo NONE ;; esac ;;
+	set)
+		read -r asked
+		read -r value
+		case $value in "integer 1") OUTLET on ;; "integer 2") OUTLET off ;; esac
+		echo DONE
+		;;
+	esac
+done
+`
+
+// Worked has a program decide on the power of port 1, as that of an Outlet does. It is for a
+// switch that has no other ports, and does not run.
 func (s *Switch) Worked(program string) error {
-	name := filepath.Join(s.dir, "snmpd.conf")
+	name, agent := filepath.Join(s.dir, "snmpd.conf"), filepath.Join(s.dir, "agent")
 	config, err := os.ReadFile(name)
 	if err != nil {
 		return err
@@ -94,8 +113,11 @@ func (s *Switch) Worked(program string) error {
 			lines = append(lines, line)
 		}
 	}
-	lines = append(lines, fmt.Sprintf("pass_persist %s %s\n", strings.TrimSuffix(poeAdmin, "."), program))
-	return os.WriteFile(name, []byte(strings.Join(lines, "")), 0o600)
+	lines = append(lines, fmt.Sprintf("pass_persist %s %s %s1.1\n", strings.TrimSuffix(poeAdmin, "."), agent, poeAdmin))
+	return errors.Join(
+		os.WriteFile(agent, []byte(strings.ReplaceAll(persist, "OUTLET", program)), 0o700),
+		os.WriteFile(name, []byte(strings.Join(lines, "")), 0o600),
+	)
 }
 
 // Start starts the agent and returns when it answers.

@@ -19,9 +19,9 @@ type PDUs struct {
 	profile Profile
 }
 
-// firstAnswer is how long the first of the three packets of a request waits for an
-// answer: with the two that follow, twice and four times as long, it is within the 10 s of a request.
-const firstAnswer = time.Second
+// firstAnswer is how long the first packet of a request waits for an answer, and the second
+// twice as long, within the 10 s of a request. Agents that are slower do all of it twice.
+const firstAnswer = 2 * time.Second
 
 // New returns PDUs; access says how they are spoken to, and its address is that of the
 // device where outlets do not name it. A fault says what is wrong with the settings.
