@@ -2,6 +2,7 @@ package power_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"walt/power"
@@ -146,4 +147,27 @@ func TestIdleMachines(t *testing.T) {
 	if r.off(t, "vm1") != (power.Off{}) || machines() != 0 {
 		t.Error("something is left of it")
 	}
+}
+
+// Who wants a node on that drivers feed has it on, though nothing is ordered of it: its outlets
+// went off by hand, or the store is an older one than they are.
+func TestSurelyOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 2)
+		p := r.newPlugs(t, "n1")
+		p.off["n1a"], p.off["n1b"] = true, true
+		surely := func(name string) bool {
+			return r.order(t, func(tx state.Tx) (power.Port, error) { return r.SwitchOn(tx, macOf(name)) })
+		}
+		if r.order(t, func(tx state.Tx) (power.Port, error) { return r.PowerOn(tx, macOf("n1")) }) || p.asked > 0 {
+			t.Error("it was switched on, and nobody is sure that it is off")
+		}
+		if !surely("n1") || p.dark() > 0 {
+			t.Errorf("it is off: %v", p.off)
+		}
+		if surely("n2") {
+			t.Error("a port of a switch is on unless something is ordered of it")
+		}
+	})
 }

@@ -69,7 +69,8 @@ func (p *Ports) PowerOn(tx state.Tx, node ethernet.MAC) (Port, error) {
 }
 
 // SwitchOn is PowerOn also of a node that is not ordered to be off, where the server does not
-// know whether it is on: who packets wake may have been switched off by hand.
+// know whether it is on: who packets wake may have been switched off by hand, as outlets of
+// drivers may; and the store may be a copy that is older than what they are.
 func (p *Ports) SwitchOn(tx state.Tx, node ethernet.MAC) (Port, error) {
 	return p.order(tx, node, demand{attended: true, whoever: true, unsure: true})
 }
@@ -92,7 +93,7 @@ type demand struct {
 	again    bool // it starts anew if it has power
 	whoever  bool // also if a user wants it off
 	attended bool // see order
-	unsure   bool // also if nothing is ordered, of a node that packets wake
+	unsure   bool // also if nothing is ordered, of a node that no port of a switch powers
 }
 
 func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
@@ -117,7 +118,7 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 		return Port{}, err
 	}
 	switch {
-	case !found && !d.again && !(d.unsure && woken), o.By != "" && !d.whoever:
+	case !found && !d.again && !(d.unsure && port.fed()), o.By != "" && !d.whoever:
 		return Port{}, nil
 	case d.again && (o.Cut.IsZero() || woken) && may:
 		o.Will = cycle

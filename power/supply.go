@@ -144,7 +144,7 @@ func (p *Ports) feed(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 			return err
 		}
 	}
-	if err := p.mayLeave(tx, node, was); err != nil {
+	if err := p.mayLeave(tx, node, was, is); err != nil {
 		return err
 	}
 	l, err := linkOf(tx, node)
@@ -163,7 +163,7 @@ func (p *Ports) feed(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 			return err
 		}
 		for _, other := range others { // that nobody may switch any more
-			if err := p.share(tx, other); err != nil {
+			if err := errors.Join(p.share(tx, other), p.share(tx, node)); err != nil {
 				return err
 			}
 		}
@@ -175,8 +175,9 @@ func (p *Ports) feed(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 }
 
 // mayLeave is a fault while something is ordered of the outlets of a node. When one of
-// them is of no driver any more, nobody can carry that out, and it is dropped.
-func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was Supply) error {
+// them is of no driver any more, nobody can carry that out: it is ordered of those that feed the
+// node from then on, or dropped if there are none.
+func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 	o, found, err := orders.Find(tx, fed(node).key())
 	if err != nil || !found {
 		return err
@@ -189,6 +190,9 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was Supply) error {
 		return err
 	}
 	if gone := p.Drivers.Check(was.Outlets); gone != nil {
+		if len(is.Outlets) > 0 {
+			return nil
+		}
 		return errors.Join(orders.Delete(tx, fed(node).key()),
 			p.record(tx, target{}, fed(node), o, "", "gave up: "+fault.Reason(gone)))
 	}

@@ -212,3 +212,30 @@ func (r *room) refusesCycle(t testing.TB, name string) (why string) {
 	})
 	return why
 }
+
+// What is ordered of a node holds at the outlets that it has next, when the driver of the ones
+// before is not in the file any more: it may have another name there.
+func TestOrdersFollowARenamedDriver(t *testing.T) {
+	t.Parallel()
+	for what, shared := range map[string]bool{"alone": false, "shared": true} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoom(t, 2)
+				p := r.newPlugs(t, "n1")
+				port := r.orderOff(t, "n1")
+				ok(t, r.Execute(t.Context(), port))
+				ok(t, r.Drivers.Set([]driver.Driver{{Name: "shelf", Means: p}}, nil))
+				if shared {
+					ok(t, r.feed(t, "n2", "shelf:n1a"))
+				}
+				ok(t, r.feed(t, "n1", "shelf:n1a+shelf:n1b"))
+				ok(t, r.Execute(t.Context(), port))
+				if off := r.off(t, "n1"); (off == power.Off{}) != shared || (p.dark() == 0) != shared {
+					t.Errorf("%+v, %v", off, p.off)
+				}
+				ok(t, r.Drivers.Set(nil, nil))
+				ok(t, r.feed(t, "n1", "none"))
+			})
+		})
+	}
+}

@@ -101,6 +101,7 @@ var parts = []struct {
 	{"nfs", 0, (*bench).nfs, false},
 	{"network", 0, (*bench).network, false},
 	{"forwards", 1, (*bench).forwards, false},
+	{"power", 200, (*bench).power, false},
 	{"boots", 0, (*bench).boots, true},
 }
 

@@ -98,7 +98,7 @@ func (pc *fedPC) saves(port string) {
 	}
 	pc.does("alice", "node acquire "+pc.name)
 	pc.until("alice", "log show --type power", port+": has its power back")
-	pc.does("alice", "node wait "+pc.name)
+	pc.process()
 }
 
 // reboots cuts its power for a moment.
@@ -148,6 +148,7 @@ func TestPoE(t *testing.T) {
 	pc.does("alice", "device config sw-1 type=switch address="+sw.Address+" snmp.version=2 snmp.community=private poe.reboots=true")
 	pc.does("alice", "device config "+pc.name+" switch=sw-1 port=1")
 	pc.saves("port 1 of sw-1")
+	pc.does("alice", "node wait "+pc.name)
 	pc.reboots()
 
 	// Its cable is out: it asks for nothing, until that is in.
@@ -197,6 +198,6 @@ func TestDrivers(t *testing.T) {
 		pc.does("admin", "device config "+pc.name+" power="+o.Supply+" power.off=1s --yes")
 		pc.saves(o.Supply)
 		pc.stands()
-		pc.until("alice", "log show --type power", o.Supply+": power cycle")
+		pc.until("alice", "log show --type power", ", and has not mounted ")
 	}
 }
