@@ -182,12 +182,9 @@ func (f *fed) did(want string) {
 func (f *fed) passwords(change func(string) string) {
 	f.t.Helper()
 	for _, o := range f.outlets {
-		if o.Secret == "" {
-			continue
-		}
-		text, err := os.ReadFile(o.Secret)
-		if err == nil {
-			err = os.WriteFile(o.Secret, []byte(change(string(text))), 0o600)
+		password, err := o.Password()
+		if err == nil && password != "" {
+			err = os.WriteFile(o.Secret, []byte(change(password)), 0o600)
 		}
 		if err != nil {
 			f.t.Fatal(err)
@@ -278,4 +275,16 @@ func TestKindsOfDrivers(t *testing.T) {
 	f.be("silent", false)
 	f.settle()
 	f.are(false)
+
+	// Nothing tells a password.
+	log, err := os.ReadFile(f.Log())
+	events, failed := f.Run("", lab.Admin, "log show --json")
+	if err != nil || failed != nil || !strings.Contains(events, "switched off to save power") {
+		t.Fatal(err, failed)
+	}
+	for _, o := range f.outlets {
+		if secret, err := o.Password(); err != nil || secret != "" && strings.Contains(string(log)+events, secret) {
+			t.Errorf("the password of %s is told (%v)", o.Supply, err)
+		}
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -18,8 +17,7 @@ type plugs struct {
 	server *httptest.Server
 	mu     sync.Mutex
 	off    map[string]bool
-	mood   string        // see the word
-	over   chan struct{} // closed when the mood changes
+	mood   string // see the word
 }
 
 // plugsWord is the word "plugs".
@@ -31,9 +29,9 @@ func (s *story) plugsWord(ts *testscript.TestScript, _ bool, args []string) erro
 	}
 	switch args[1] {
 	case "new":
-		p = &plugs{off: map[string]bool{}, over: make(chan struct{})}
+		p = &plugs{off: map[string]bool{}}
 		p.server = httptest.NewServer(p)
-		ts.Defer(p.end)
+		ts.Defer(p.server.Close)
 		ts.Setenv(name, strings.TrimPrefix(p.server.URL, "http://"))
 		if s.plugs == nil {
 			s.plugs = map[string]*plugs{}
@@ -74,40 +72,17 @@ func (p *plugs) dark() []string {
 	return all
 }
 
-// be changes the mood: whoever waits for an answer is sent away.
 func (p *plugs) be(mood string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mood = mood
-	close(p.over)
-	p.over = make(chan struct{})
 }
-
-func (p *plugs) end() {
-	p.be("honest")
-	p.server.Close()
-}
-
-// slow is how long the answers of plugs take that are slow, and their effects.
-const slow = time.Second
 
 func (p *plugs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	mood, over := p.mood, p.over
+	mood := p.mood
 	p.mu.Unlock()
 	switch mood {
-	case "silent":
-		select {
-		case <-over:
-		case <-r.Context().Done():
-		}
-		panic(http.ErrAbortHandler)
-	case "slow":
-		select {
-		case <-time.After(slow):
-		case <-r.Context().Done():
-			return
-		}
 	case "garbled":
 		fmt.Fprint(w, "<html>busy</html>")
 		return
@@ -115,25 +90,16 @@ func (p *plugs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://192.0.2.7/relay", http.StatusFound)
 		return
 	}
-	if user, password, _ := r.BasicAuth(); user != "walt" || password != "open sesame" || mood == "strict" {
+	if user, password, _ := r.BasicAuth(); user != "walt" || password != "open sesame" {
 		http.Error(w, "who are you?", http.StatusUnauthorized)
 		return
 	}
 	outlet := strings.TrimPrefix(r.URL.Path, "/relay/")
 	turn := r.URL.Query().Get("turn")
-	change := func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.off[outlet] = turn == "off"
-	}
-	switch {
-	case turn == "" || mood == "lying":
-	case mood == "slow":
-		time.AfterFunc(slow, change)
-	default:
-		change()
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if turn != "" {
+		p.off[outlet] = turn == "off"
+	}
 	fmt.Fprintf(w, `{"ison":%v,"has_timer":false}`, !p.off[outlet])
 }

@@ -28,7 +28,6 @@ type story struct {
 	switches  map[string]*lab.Switch // by name
 	plugs     map[string]*plugs      // the same
 	boards    map[string]*board      // with a serial line, by name
-	bmcs      map[string]bmc         // the same
 	others    []*lab.Registry
 	gate      *lab.Gate
 	daemon    *lab.Daemon
@@ -80,16 +79,11 @@ var words = map[string]word{
 	"switch": tell(2, (*story).powerSwitch),
 	// plugs NAME new starts outlets that are switched by HTTP and sets $NAME to their address
 	// plugs NAME off [OUTLET...]: these and no others are off, sooner or later; on OUTLET...: these are on now
-	// plugs NAME be honest|lying|silent|slow|garbled|elsewhere|strict: what they do with requests from now on,
-	//   the last two send them away: to another host, or whatever the password
+	// plugs NAME be honest|garbled|elsewhere: what they do with requests from now on; the last one sends them to another host
 	"plugs": tell(2, (*story).plugsWord),
 	// board NAME new is a board whose serial line is at $NAME, for the setting serial; board NAME
 	// says|hears TEXT, with Go's backslash escapes, board NAME hangs-up: who is connected.
 	"board": tell(2, (*story).boardWord),
-	// bmc NAME new ipmi|redfish starts the BMC of a server, and sets $NAME to its address, of the latter $NAME_fingerprint, too
-	// bmc NAME off: its server is off, sooner or later; on: it is on now
-	// bmc NAME stop; bmc NAME start: it answers no more, or again
-	"bmc": tell(2, (*story).bmcWord),
 	// another-registry LABEL [USER:PASSWORD] [tls] starts one, with a command of
 	// that name as "registry", $LABEL its URL and $LABEL_ca its authority.
 	"another-registry": tell(1, (*story).anotherRegistry),

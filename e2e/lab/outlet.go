@@ -57,6 +57,15 @@ func (o *Outlet) Start() error { return o.start() }
 // Stop ends it. The power stays as it is.
 func (o *Outlet) Stop() error { return o.stop() }
 
+// Password is what the file in Secret says, "" where there is none.
+func (o *Outlet) Password() (string, error) {
+	if o.Secret == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(o.Secret)
+	return string(bytes.TrimSpace(text)), err
+}
+
 // do has the program do or tell something, and returns the word that it writes.
 func (o *Outlet) do(ctx context.Context, verb string) (string, error) {
 	out, err := exec.CommandContext(ctx, o.program, verb).Output()
