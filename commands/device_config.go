@@ -15,6 +15,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/nodes"
+	"walt/power"
 )
 
 // settingArg is a setting of any device, or of nodes.
@@ -350,15 +351,28 @@ func byPort(ds []nodes.DeviceStatus) {
 func powerCommands() []Command {
 	return []Command{{
 		Path: "power show", Short: "show what powers nodes, and what was saved", Topic: "power",
-		Long: `Shows the switch ports that the server may switch, and the nodes that outlets of
-power drivers feed, whether they have power, and for how long ports have been
-off so far, all added up; and the virtual nodes that are machines, or are
-switched off. With a set it shows the ports of these nodes and switches, and
-these virtual nodes, alone.`,
+		Long: `Shows the switch ports that the server may switch, and the nodes that outlets
+of power drivers feed, whether they are to have power (POWER), and whether they
+have it as the switch or device says now (STATE), which is asked for 4 s at
+most; for how long ports have been off so far, all added up; and the virtual
+nodes that are machines, or are switched off. With a set it shows the ports of
+these nodes and switches, and these virtual nodes, alone.`,
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
 		Flags: []Flag{jsonFlag},
 		Run:   powerShow,
 	}}
+}
+
+// troubleOf tells what is wrong with a port: why it is not as it should be, or not known how it
+// is, or what went wrong last.
+func (c *Call) troubleOf(p power.PortState) string {
+	switch {
+	case p.Error != "":
+		return p.Error
+	case p.Last.Why != "" && p.Doubt != p.Last.Why:
+		return strings.TrimPrefix(p.Doubt+"; ", "; ") + p.Last.Why + " (" + ago(c.Now(), p.Last.At) + ")"
+	}
+	return p.Doubt
 }
 
 func powerShow(ctx context.Context, c *Call) error {
@@ -389,6 +403,13 @@ func powerShow(ctx context.Context, c *Call) error {
 		}
 		none = "The server knows no port of these that it may switch. See: help show power"
 	}
+	if c.fancy() && len(report.Ports) > 0 {
+		c.fleeting("Asking what power they have ...")
+	}
+	c.Lab.LookAtPower(ctx, &report)
+	if c.fancy() && len(report.Ports) > 0 {
+		c.wipe()
+	}
 	if c.on("json") {
 		return c.print(api.NewPower(report))
 	}
@@ -398,12 +419,12 @@ func powerShow(ctx context.Context, c *Call) error {
 		if p.Switch != "" {
 			where = portLabel(p.Number, &p.Name)
 		}
-		cells = append(cells, []string{cmp.Or(p.Switch, "-"), where, cmp.Or(p.Node, "-"), p.Power, ago(c.Now(), p.Since), p.Error})
+		cells = append(cells, []string{cmp.Or(p.Switch, "-"), where, cmp.Or(p.Node, "-"), p.Power, cmp.Or(p.State, "-"), ago(c.Now(), p.Since), c.troubleOf(p)})
 	}
 	if len(cells) == 0 {
 		c.note("%s", none)
 	} else {
-		c.rows([]string{"SWITCH", "PORT", "NODE", "POWER", "SINCE", "TROUBLE"}, cells)
+		c.rows([]string{"SWITCH", "PORT", "NODE", "POWER", "STATE", "SINCE", "TROUBLE"}, cells)
 	}
 	c.say("Saved so far: %.1f port-hours", report.Saved.Hours())
 	return nil

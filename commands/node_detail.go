@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"walt/fault"
 	"walt/images"
 	"walt/nodes"
 )
@@ -54,6 +55,11 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 	if d.Verdict.Rounds > 0 {
 		add("tested", testWords(d.Verdict))
 	}
+	power, err := c.fedBy(ctx, d.Device)
+	if err != nil {
+		return err
+	}
+	add("power", power)
 	c.lines(func(w io.Writer) {
 		fmt.Fprintln(w)
 		c.facts(w, rows)
@@ -66,6 +72,25 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 		}
 	})
 	return nil
+}
+
+// fedBy tells which outlets feed a node, what they say now, and what else they feed, as in
+// "rack1:7 (on); rack1:7 also feeds rpi-4"; "" where there are none.
+func (c *Call) fedBy(ctx context.Context, d *nodes.Device) (string, error) {
+	is, fed, err := c.Lab.PowerOf(ctx, d)
+	if err != nil || !fed {
+		return "", err
+	}
+	words := is.Outlet + " (" + is.State
+	if why := c.troubleOf(is); why != "" {
+		words += ": " + why
+	}
+	words += ")"
+	others, err := c.Lab.FedWith(ctx, []nodes.Name{d.Name})
+	for _, f := range others {
+		words += fmt.Sprintf("; %s also feeds %s", f.Shared, fault.Few(f.Others))
+	}
+	return words, err
 }
 
 // serial tells where the serial line of a board is, and whether it is connected.

@@ -277,10 +277,10 @@ func TestOffAndOn(t *testing.T) {
 	}
 	lab.rack.refuses = fault.Failedf("there is no memory for it")
 	lab.tell([]step{
-		{user: "bob", line: "power show", stdout: "SWITCH  PORT  NODE  POWER  SINCE     TROUBLE\n-       -     pc-1  off    just now\nSaved so far: 0.0 port-hours\n"},
+		{user: "bob", line: "power show", stdout: "SWITCH  PORT  NODE  POWER  STATE  SINCE     TROUBLE\n-       -     pc-1  off    off    just now\nSaved so far: 0.0 port-hours\n"},
 		{
 			user: "bob", line: "power show pc-1 --json",
-			stdout: `{"ports":[{"switch":null,"port":null,"port_name":null,"node":"pc-1","power":"off","since":"2026-11-22T12:00:00Z","error":null}],"saved_port_hours":0}` + "\n",
+			stdout: `{"ports":[{"switch":null,"port":null,"port_name":null,"node":"pc-1","power":"off","since":"2026-11-22T12:00:00Z","error":null,"state":"off","state_reason":null,"last_error":null,"last_error_at":null}],"saved_port_hours":0}` + "\n",
 		},
 		{
 			user: "bob", line: "node on pc-1", status: StatusFailed,

@@ -97,8 +97,8 @@ func TestPower(t *testing.T) {
 		lab.tell([]step{
 			{
 				user: "bob", line: "power show --json",
-				stdout: `{"ports":[{"switch":"sw-1","port":1,"port_name":null,"node":"rpi-1","power":"off","since":"2026-11-22T13:00:00Z","error":null},` +
-					`{"switch":"sw-1","port":2,"port_name":null,"node":"rpi-2","power":"off","since":"2026-11-22T13:00:00Z","error":null}],"saved_port_hours":1}` + "\n",
+				stdout: `{"ports":[{"switch":"sw-1","port":1,"port_name":null,"node":"rpi-1","power":"off","since":"2026-11-22T13:00:00Z","error":null,"state":"off","state_reason":null,"last_error":null,"last_error_at":null},` +
+					`{"switch":"sw-1","port":2,"port_name":null,"node":"rpi-2","power":"off","since":"2026-11-22T13:00:00Z","error":null,"state":"off","state_reason":null,"last_error":null,"last_error_at":null}],"saved_port_hours":1}` + "\n",
 			},
 		})
 		const slow = 10 * time.Second
@@ -122,7 +122,7 @@ func TestPower(t *testing.T) {
 			},
 			{
 				user: "bob", line: "power show",
-				stdout: "SWITCH  PORT  NODE   POWER  SINCE           TROUBLE\nsw-1    1     rpi-1  on     -\nsw-1    2     rpi-2  off    30 minutes ago\nSaved so far: 1.0 port-hours\n",
+				stdout: "SWITCH  PORT  NODE   POWER  STATE  SINCE           TROUBLE\nsw-1    1     rpi-1  on     on     -\nsw-1    2     rpi-2  off    off    30 minutes ago\nSaved so far: 1.0 port-hours\n",
 			},
 			{
 				user: "bob", line: "node run rpi-2 true", status: StatusFailed,
@@ -303,21 +303,21 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "power show",
-			stdout: "SWITCH  PORT  NODE   POWER  SINCE  TROUBLE\nsw-1    3     rpi-1  on     -\nsw-1    10    rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
+			stdout: "SWITCH  PORT  NODE   POWER  STATE  SINCE  TROUBLE\nsw-1    3     rpi-1  on     on     -\nsw-1    10    rpi-2  on     on     -\nSaved so far: 0.0 port-hours\n",
 		},
 		{
 			user: "bob", line: "power show rpi-2,pc-1",
-			stdout: "SWITCH  PORT  NODE   POWER  SINCE  TROUBLE\nsw-1    10    rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
+			stdout: "SWITCH  PORT  NODE   POWER  STATE  SINCE  TROUBLE\nsw-1    10    rpi-2  on     on     -\nSaved so far: 0.0 port-hours\n",
 		},
 		{
 			user: "bob", line: "power show sw-1",
-			stdout: "SWITCH  PORT  NODE   POWER  SINCE  TROUBLE\nsw-1    3     rpi-1  on     -\nsw-1    10    rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
+			stdout: "SWITCH  PORT  NODE   POWER  STATE  SINCE  TROUBLE\nsw-1    3     rpi-1  on     on     -\nsw-1    10    rpi-2  on     on     -\nSaved so far: 0.0 port-hours\n",
 		},
 		{
 			user: "bob", line: "power show pc-1", stdout: "Saved so far: 0.0 port-hours\n",
 			stderr: "The server knows no port of these that it may switch. See: help show power\n",
 		},
-		{user: "bob", line: "power show rpi-1 --json", stdout: `{"ports":[{"switch":"sw-1","port":3,"port_name":null,"node":"rpi-1","power":"on","since":null,"error":null}],"saved_port_hours":0}` + "\n"},
+		{user: "bob", line: "power show rpi-1 --json", stdout: `{"ports":[{"switch":"sw-1","port":3,"port_name":null,"node":"rpi-1","power":"on","since":null,"error":null,"state":"on","state_reason":null,"last_error":null,"last_error_at":null}],"saved_port_hours":0}` + "\n"},
 		{user: "bob", line: "power show rpi-7", status: StatusFailed, stderr: "walt: unknown device rpi-7\n  did you mean rpi-1 or rpi-2 instead of rpi-7?\n"},
 		{
 			user: "bob", line: "device tree",
@@ -350,8 +350,8 @@ func TestConfig(t *testing.T) {
 		},
 		{
 			user: "bob", line: "power show",
-			stdout: "SWITCH  PORT           NODE   POWER  SINCE  TROUBLE\nsw-1    3 (Gi1/0/3)    rpi-1  on     -\n" +
-				"sw-1    10 (Gi1/0/10)  rpi-2  on     -\nSaved so far: 0.0 port-hours\n",
+			stdout: "SWITCH  PORT           NODE   POWER  STATE  SINCE  TROUBLE\nsw-1    3 (Gi1/0/3)    rpi-1  on     on     -\n" +
+				"sw-1    10 (Gi1/0/10)  rpi-2  on     on     -\nSaved so far: 0.0 port-hours\n",
 		},
 		{
 			user: "bob", line: "device tree",

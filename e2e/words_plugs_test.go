@@ -17,7 +17,8 @@ type plugs struct {
 	server *httptest.Server
 	mu     sync.Mutex
 	off    map[string]bool
-	mood   string // see the word
+	mood   string        // see the word
+	over   chan struct{} // closed when the mood changes
 }
 
 // plugsWord is the word "plugs".
@@ -29,9 +30,12 @@ func (s *story) plugsWord(ts *testscript.TestScript, _ bool, args []string) erro
 	}
 	switch args[1] {
 	case "new":
-		p = &plugs{off: map[string]bool{}}
+		p = &plugs{off: map[string]bool{}, over: make(chan struct{})}
 		p.server = httptest.NewServer(p)
-		ts.Defer(p.server.Close)
+		ts.Defer(func() {
+			p.be("honest")
+			p.server.Close()
+		})
 		ts.Setenv(name, strings.TrimPrefix(p.server.URL, "http://"))
 		if s.plugs == nil {
 			s.plugs = map[string]*plugs{}
@@ -50,7 +54,14 @@ func (s *story) plugsWord(ts *testscript.TestScript, _ bool, args []string) erro
 				return fmt.Errorf("plug %s of %s is off", outlet, name)
 			}
 		}
+	case "turn": // by hand
+		p.mu.Lock()
+		p.off[rest[0]] = rest[1] == "off"
+		p.mu.Unlock()
 	case "be":
+		if !slices.Contains([]string{"honest", "lying", "silent", "garbled", "elsewhere"}, rest[0]) {
+			return fmt.Errorf("plugs cannot be %q", rest[0])
+		}
 		p.be(rest[0])
 	default:
 		return fmt.Errorf("plugs: what is %q?", args[1])
@@ -72,17 +83,26 @@ func (p *plugs) dark() []string {
 	return all
 }
 
+// be changes the mood: whoever waits for an answer is sent away.
 func (p *plugs) be(mood string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mood = mood
+	close(p.over)
+	p.over = make(chan struct{})
 }
 
 func (p *plugs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	mood := p.mood
+	mood, over := p.mood, p.over
 	p.mu.Unlock()
 	switch mood {
+	case "silent":
+		select {
+		case <-over:
+		case <-r.Context().Done():
+		}
+		panic(http.ErrAbortHandler)
 	case "garbled":
 		fmt.Fprint(w, "<html>busy</html>")
 		return
@@ -98,7 +118,7 @@ func (p *plugs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	turn := r.URL.Query().Get("turn")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if turn != "" {
+	if turn != "" && mood != "lying" {
 		p.off[outlet] = turn == "off"
 	}
 	fmt.Fprintf(w, `{"ison":%v,"has_timer":false}`, !p.off[outlet])

@@ -79,7 +79,8 @@ var words = map[string]word{
 	"switch": tell(2, (*story).powerSwitch),
 	// plugs NAME new starts outlets that are switched by HTTP and sets $NAME to their address
 	// plugs NAME off [OUTLET...]: these and no others are off, sooner or later; on OUTLET...: these are on now
-	// plugs NAME be honest|garbled|elsewhere: what they do with requests from now on; the last one sends them to another host
+	// plugs NAME turn OUTLET on|off: by hand
+	// plugs NAME be honest|lying|silent|garbled|elsewhere: what they do with requests from now on; the last one sends them to another host
 	"plugs": tell(2, (*story).plugsWord),
 	// board NAME new is a board whose serial line is at $NAME, for the setting serial; board NAME
 	// says|hears TEXT, with Go's backslash escapes, board NAME hangs-up: who is connected.

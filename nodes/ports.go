@@ -133,6 +133,46 @@ func (l *Lab) Due(ctx context.Context, names []Name) ([]power.Due, error) {
 	return l.Ports.Due(ctx, addresses)
 }
 
+// LookAtPower asks the switches and devices of a report what power its ports have now, for
+// 4 s at most; of virtual nodes who runs them has told.
+func (l *Lab) LookAtPower(ctx context.Context, report *power.Report) {
+	l.Ports.Look(ctx, report)
+	for i := range report.Ports {
+		p := &report.Ports[i]
+		if p.Switch != "" || p.Outlet != "" {
+			continue
+		}
+		switch l.status.of(Name(p.Node)).State {
+		case Off, Powersave:
+			p.State = "off"
+		default:
+			p.State = "on"
+		}
+	}
+}
+
+// PowerOf returns the outlets of drivers that feed a device, and what these say now; false for
+// one that none feed.
+func (l *Lab) PowerOf(ctx context.Context, d *Device) (is power.PortState, fed bool, err error) {
+	err = l.Ports.Wiring(ctx, func(w power.Wiring) {
+		s := w.Supply(d.MAC)
+		fed = s != nil && len(s.Outlets) > 0
+	})
+	if err != nil || !fed {
+		return is, false, err
+	}
+	report, err := l.Ports.Report(ctx)
+	if err != nil {
+		return is, false, err
+	}
+	report.Ports = slices.DeleteFunc(report.Ports, func(p power.PortState) bool { return p.Outlet == "" || p.Node != string(d.Name) })
+	if len(report.Ports) == 0 { // it is not any more
+		return is, false, nil
+	}
+	l.Ports.Look(ctx, &report)
+	return report.Ports[0], true, nil
+}
+
 // PowerReport returns what the server does with the power of ports, by switch and number;
 // of nodes that outlets of drivers feed, which follow them by name; and of virtual nodes.
 func (l *Lab) PowerReport(ctx context.Context) (power.Report, error) {

@@ -70,6 +70,7 @@ type Ports struct {
 	wiring   *wiring
 	sessions *sessions
 	contacts *contacts
+	troubles troubles
 	born     time.Time
 	idle     atomic.Int64 // a time.Duration
 	// Each holds one token: idle was changed, a node may have moved.

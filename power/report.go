@@ -21,12 +21,17 @@ type Report struct {
 type PortState struct {
 	Port
 	Switch string
-	Outlet string    // that feed it, in place of a port, as in "rack1:7+rack1:8", or "wol"; "" if none do
-	Name   string    // that the switch calls it, "" if that is not known
-	Node   string    // that is connected to it, "" if none is known
-	Power  string    // on, off, or what is about to be done
-	Since  time.Time // of that, if it is not on
-	Error  string    // why it is not done
+	Outlet string // that feed it, in place of a port, as in "rack1:7+rack1:8", or "wol"; "" if none do
+	// Outlets are the same one by one, State and Doubt what Look found: on, off, unknown, or one
+	// for each outlet as in "on+off", where they differ; and why it is not known.
+	Outlets      []OutletState
+	State, Doubt string
+	Last         Trouble   // in doing what was ordered
+	Name         string    // that the switch calls it, "" if that is not known
+	Node         string    // that is connected to it, "" if none is known
+	Power        string    // on, off, or what is about to be done
+	Since        time.Time // of that, if it is not on
+	Error        string    // why it is not done
 }
 
 // Report returns what the store knows of ports and their power.
@@ -61,6 +66,9 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 				continue
 			}
 			s := PortState{Outlet: e.Value.String(), Power: "on"}
+			for _, o := range e.Value.Outlets {
+				s.Outlets = append(s.Outlets, OutletState{Outlet: o})
+			}
 			if e.Value.WOL {
 				s.Power = "unknown"
 			}
@@ -86,7 +94,7 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 		}
 		named := map[ethernet.MAC]map[int]string{}
 		for port, s := range found {
-			s.Port = port
+			s.Port, s.Last = port, p.troubles.of(port)
 			if !port.ofSwitch() {
 				if s.Node, err = p.name(r, port.Switch); err != nil {
 					return err

@@ -91,6 +91,7 @@ func (o order) perform(ctx context.Context, agent Agent, port int) error {
 // finish writes what came of an order that was carried out, or not. Another one
 // may have taken its place meanwhile.
 func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, failure error) error {
+	p.troubles.note(port, did.Will, failure, p.Now())
 	open := false
 	_, err := p.Store.Update(context.WithoutCancel(ctx), func(tx state.Tx) error {
 		o, found, err := orders.Find(tx, port.key())

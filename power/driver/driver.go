@@ -10,6 +10,7 @@
 //	profiles.go  what kinds know of devices, by name
 //	trust.go     how devices are known that speak TLS
 //	supply.go    what a node is fed by, which may be several outlets
+//	look.go      what many outlets say, asked at once
 package driver
 
 import (
