@@ -9,13 +9,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"walt/api"
 	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/nodes"
-	"walt/power"
 )
 
 // settingArg is a setting of any device, or of nodes.
@@ -363,18 +363,6 @@ these nodes and switches, and these virtual nodes, alone.`,
 	}}
 }
 
-// troubleOf tells what is wrong with a port: why it is not as it should be, or not known how it
-// is, or what went wrong last.
-func (c *Call) troubleOf(p power.PortState) string {
-	switch {
-	case p.Error != "":
-		return p.Error
-	case p.Last.Why != "" && p.Doubt != p.Last.Why:
-		return strings.TrimPrefix(p.Doubt+"; ", "; ") + p.Last.Why + " (" + ago(c.Now(), p.Last.At) + ")"
-	}
-	return p.Doubt
-}
-
 func powerShow(ctx context.Context, c *Call) error {
 	report, err := c.Lab.PowerReport(ctx)
 	if err != nil {
@@ -419,7 +407,7 @@ func powerShow(ctx context.Context, c *Call) error {
 		if p.Switch != "" {
 			where = portLabel(p.Number, &p.Name)
 		}
-		cells = append(cells, []string{cmp.Or(p.Switch, "-"), where, cmp.Or(p.Node, "-"), p.Power, cmp.Or(p.State, "-"), ago(c.Now(), p.Since), c.troubleOf(p)})
+		cells = append(cells, []string{cmp.Or(p.Switch, "-"), where, cmp.Or(p.Node, "-"), p.Power, cmp.Or(p.State, "-"), ago(c.Now(), p.Since), p.Trouble(func(t time.Time) string { return ago(c.Now(), t) })})
 	}
 	if len(cells) == 0 {
 		c.note("%s", none)

@@ -82,7 +82,7 @@ func (c *Call) fedBy(ctx context.Context, d *nodes.Device) (string, error) {
 		return "", err
 	}
 	words := is.Outlet + " (" + is.State
-	if why := c.troubleOf(is); why != "" {
+	if why := is.Trouble(func(t time.Time) string { return ago(c.Now(), t) }); why != "" {
 		words += ": " + why
 	}
 	words += ")"

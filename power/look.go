@@ -29,6 +29,22 @@ type Trouble struct {
 	Why string // in words for users, "" when there was none since it did what it was told
 }
 
+// Trouble is what is wrong with a port, in words for users: why it is not as it should be, or
+// not known how it is, and what went wrong last, with what ago says of its time.
+func (p *PortState) Trouble(ago func(time.Time) string) string {
+	switch {
+	case p.Error != "":
+		return p.Error
+	case p.Last.Why == "" || p.Last.Why == p.Doubt:
+		return p.Doubt
+	}
+	last := p.Last.Why + " (" + ago(p.Last.At) + ")"
+	if p.Doubt != "" {
+		return p.Doubt + "; " + last
+	}
+	return last
+}
+
 // troubles are those of all ports.
 type troubles struct {
 	mu  sync.Mutex
