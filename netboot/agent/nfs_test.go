@@ -107,7 +107,7 @@ func TestMachineBootsOverNFS(t *testing.T) {
 		"cat /etc/ssh/sshd_config":                                                             "HostKey /etc/ssh/walt_ed25519_key\nHostCertificate /etc/ssh/walt_ed25519_key-cert.pub\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
 		"sed -n 4,5p /run/systemd/network/0-walt.link":                                         "[Link]\nNamePolicy=keep\n",
 		"cat /run/mount/utab; head -2 /run/systemd/network/0-walt.network":                     "SRC=walt TARGET=/ ROOT=/ OPTS=_netdev\n[Match]\nMACAddress=" + boottest.MAC + "\n",
-		"wc -l < /root/.ssh/authorized_keys; stat -c %a /root/.ssh /root/.ssh/authorized_keys": "4\n700\n600\n",
+		"wc -l < /root/.ssh/authorized_keys; stat -c %a /root/.ssh /root/.ssh/authorized_keys": "4\n755\n600\n",
 	} {
 		if out, err := b.run(c, command); err != nil || out != want {
 			t.Errorf("%s: %q, %v", command, out, err)
