@@ -56,7 +56,22 @@ func Check(path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot use the program: %w", err)
 	}
-	for _, of := range []string{real, filepath.Dir(real)} {
+	all := []string{real, filepath.Dir(real)}
+	for at := path; ; { // a link leads elsewhere when whoever may write its folder wants that
+		in, err := filepath.EvalSymlinks(filepath.Dir(at))
+		if err != nil {
+			return fmt.Errorf("cannot use the program: %w", err)
+		}
+		to, err := os.Readlink(at)
+		if err != nil { // it is no link
+			break
+		}
+		all = append(all, in)
+		if at = to; !filepath.IsAbs(to) {
+			at = filepath.Join(in, to)
+		}
+	}
+	for _, of := range all {
 		info, err := os.Stat(of)
 		if err != nil {
 			return fmt.Errorf("cannot use the program: %w", err)
@@ -133,6 +148,9 @@ func (p *Program) run(ctx context.Context, verb string, t driver.Target) (string
 		return "", ctx.Err()
 	}
 	exit, ended := errors.AsType[*exec.ExitError](err)
+	if ended { // what it started is of no use
+		kill()
+	}
 	switch {
 	case !ended:
 		return "", driver.Refusal{Err: fault.Failedf("cannot run %s: %v", p.words[0], err).WithHint("correct the program, or its path in the server's file")}

@@ -90,12 +90,30 @@ func TestProgramThatHangsIsKilledWithAllThatItStarted(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+	mustEnd(t, string(child))
+}
+
+func TestProgramThatFailsLeavesNothingBehind(t *testing.T) {
+	p, dir := script(t, "sleep 1000 & echo $! > child; exit 1")
+	if err := p.Switch(t.Context(), target, true); err == nil || !strings.Contains(fault.Reason(err), "failed: it gives no reason") {
+		t.Error(err)
+	}
+	child, err := os.ReadFile(filepath.Join(dir, "child"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustEnd(t, string(child))
+}
+
+// mustEnd waits until a process, whose number is given as text, has ended.
+func mustEnd(t *testing.T, child string) {
+	t.Helper()
 	pid := 0
-	for _, c := range strings.TrimSpace(string(child)) {
+	for _, c := range strings.TrimSpace(child) {
 		pid = 10*pid + int(c-'0')
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(child)) + "/stat")
+		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(child) + "/stat")
 		if err != nil && syscall.Kill(pid, 0) != nil || strings.Contains(string(stat), ") Z ") {
 			return
 		}
@@ -127,6 +145,32 @@ func TestProgramThatOthersCouldChange(t *testing.T) {
 	for _, bad := range []string{"relative", "/no/such/program", "/etc"} {
 		if Check(bad) == nil {
 			t.Errorf("%s is taken", bad)
+		}
+	}
+}
+
+// Who may write the folder of a link could have it lead to another program.
+func TestProgramBehindLinkThatOthersCouldChange(t *testing.T) {
+	p, dir := script(t, "touch ran")
+	folder := t.TempDir()
+	first, second := filepath.Join(folder, "first"), filepath.Join(t.TempDir(), "second")
+	if err := errors.Join(os.Symlink(p.words[0], second), os.Symlink(second, first), os.Chmod(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	linked := New([]string{first})
+	if err := linked.Switch(t.Context(), target, true); err != nil {
+		t.Error(err)
+	}
+	for _, in := range []string{folder, filepath.Dir(second)} {
+		if err := os.Chmod(in, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		err := linked.Switch(t.Context(), target, true)
+		if err == nil || !strings.Contains(fault.Reason(err), "others can write "+in) {
+			t.Errorf("%s: %v", in, err)
+		}
+		if err := os.Chmod(in, 0o700); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
