@@ -3,11 +3,13 @@ package power
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"walt/fault"
 	"walt/pause"
+	"walt/power/driver"
 	"walt/state"
 )
 
@@ -88,8 +90,9 @@ func (w *worklist) due(o order, t trial) time.Time {
 	switch {
 	case t.order.same(o):
 		return t.next
-	case o.Attended:
-		return o.Since.Add(attendance)
+	case o.Attended: // by a clock that may have been set back since, or be at any time
+		now := w.Now()
+		return now.Add(min(attendance, o.Since.Add(attendance).Sub(now)))
 	}
 	return time.Time{}
 }
@@ -237,6 +240,9 @@ func (p *Ports) after(t trial) trial {
 		p.Log.Error("switch a port", "port", t.port.key(), "err", t.err)
 	}
 	t.next = p.Now().Add(pause.Doubled(firstPause, t.tries))
+	if _, cut := errors.AsType[driver.GivenBack](t.err); cut { // so that it is not cut again and again
+		t.next = p.Now().Add(recheck)
+	}
 	t.tries++
 	return t
 }

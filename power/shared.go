@@ -212,7 +212,7 @@ func (p *Ports) agreed(r state.Reader, o order) error {
 // isAbandoned reports whether nobody is left who waits for what comes of an order to which
 // somebody agreed: it cuts nothing any more.
 func (p *Ports) isAbandoned(o order) bool {
-	return o.Will == cycle && o.together() && (o.Since.Before(p.born) || p.Now().Sub(o.Since) >= attendance)
+	return o.Will == cycle && o.together() && (o.Since.Before(p.born) || p.Now().Sub(o.Since).Abs() >= attendance)
 }
 
 // abandon has such an order give back what it may have cut.

@@ -23,8 +23,12 @@ type Supply struct {
 	Off time.Duration `json:"off,omitempty"`
 }
 
-// defaultOff is long enough for what a power supply has stored.
-const defaultOff = 5 * time.Second
+const (
+	// defaultOff is long enough for what a power supply has stored.
+	defaultOff = 5 * time.Second
+	// mostOff leaves time to switch them within what the restart of a node may take.
+	mostOff = time.Minute
+)
 
 var (
 	supplies = state.NewTable[Supply]("supply") // by the MAC of the node
@@ -70,7 +74,7 @@ func ParseSupply(text string) (s Supply, err error) {
 }
 
 // OffTime is for how long the outlets are off for a moment.
-func (s Supply) OffTime() time.Duration { return cmp.Or(s.Off, defaultOff) }
+func (s Supply) OffTime() time.Duration { return min(cmp.Or(s.Off, defaultOff), mostOff) }
 
 // SupplyOf returns what gives a node its power, as administrators told.
 func (p *Ports) SupplyOf(r state.Reader, node ethernet.MAC) (Supply, error) {
@@ -367,7 +371,7 @@ func SupplySettings() []Setting[Supply] {
 			},
 		},
 		{
-			Key: "power.off", Allowed: "how long its outlets are off at a reboot, 1s to 5m",
+			Key: "power.off", Allowed: "how long its outlets are off at a reboot, 1s to 1m",
 			Get: func(s *Supply) string {
 				if len(s.Outlets) == 0 {
 					return ""
@@ -376,7 +380,7 @@ func SupplySettings() []Setting[Supply] {
 			},
 			Set: func(s *Supply, v string) error {
 				d, err := time.ParseDuration(v)
-				if err != nil || d < time.Second || d > 5*time.Minute {
+				if err != nil || d < time.Second || d > mostOff {
 					return ErrNotAllowed
 				}
 				s.Off = d

@@ -3,6 +3,7 @@ package power_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -237,5 +238,81 @@ func TestOrdersFollowARenamedDriver(t *testing.T) {
 				ok(t, r.feed(t, "n1", "none"))
 			})
 		})
+	}
+}
+
+// A supply of which one outlet cannot be switched off is cut, and given back, no more often
+// than six times an hour.
+func TestPowerIsNotGivenBackAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		p := &stuck{plugs: plugs{off: map[string]bool{}}}
+		ok(t, r.Drivers.Set([]driver.Driver{{Name: "rack", Means: p}}, nil))
+		ok(t, r.feed(t, "n1", "rack:free+rack:stuck"))
+		r.orderOff(t, "n1")
+		stop := r.run(t)
+		time.Sleep(59 * time.Minute)
+		stop()
+		if n := p.cut; n == 0 || n > 6 || p.dark() > 0 {
+			t.Errorf("cut %d times in an hour, left %v", n, p.off)
+		}
+	})
+}
+
+// stuck is plugs of which one cannot be switched off.
+type stuck struct {
+	plugs
+	cut int // how often others were
+}
+
+func (s *stuck) Switch(ctx context.Context, t driver.Target, on bool) error {
+	if !on && t.Port == "stuck" {
+		return driver.Refusal{Err: fault.Failedf("it is locked")}
+	}
+	if !on {
+		s.cut++
+	}
+	return s.plugs.Switch(ctx, t, on)
+}
+
+// Who gave an order and has gone leaves it to the server, whatever became of the clock since.
+func TestOrdersAreFollowedWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		p := r.newPlugs(t, "n1")
+		ok(t, r.Execute(t.Context(), r.orderOff(t, "n1")))
+		var back atomic.Int64
+		r.Now = func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
+		stop := r.run(t)
+		synctest.Wait()
+		r.update(t, func(tx state.Tx) error {
+			_, err := r.PowerOn(tx, macOf("n1"))
+			back.Store(int64(24 * time.Hour))
+			return err
+		})
+		time.Sleep(5 * time.Minute)
+		stop()
+		if p.dark() > 0 {
+			t.Errorf("left %v", p.off)
+		}
+	})
+}
+
+func TestPowerIsNotOffForLong(t *testing.T) {
+	t.Parallel()
+	for _, s := range power.SupplySettings() {
+		if s.Key != "power.off" {
+			continue
+		}
+		for text, may := range map[string]bool{"1s": true, "1m": true, "61s": false, "999ms": false, "5m": false, "-1s": false} {
+			if err := s.Set(&power.Supply{}, text); (err == nil) != may {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+	}
+	if off := (power.Supply{Off: time.Hour}).OffTime(); off != time.Minute {
+		t.Errorf("it is off for %v", off)
 	}
 }

@@ -25,6 +25,7 @@ type rack struct {
 	lies   bool          // it answers, and does nothing
 	silent bool
 	refuse string // the port of which it refuses everything
+	blind  bool   // it fails to tell states
 	mute   bool   // it has no status
 	cycles bool   // it can cycle by itself
 	onAt   []time.Time
@@ -60,6 +61,9 @@ func (r *rack) Status(ctx context.Context, t Target) (State, error) {
 	}
 	if err := r.request(ctx, "status", t); err != nil {
 		return Unknown, err
+	}
+	if r.blind {
+		return Unknown, fault.Failedf("its page of states is broken")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -184,7 +188,7 @@ func TestRefusalIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rack{refuse: "7"}
 		d := rig(t, r)
-		if err := d.Switch(t.Context(), feed(t, "rack1:7"), true); err == nil || fault.Reason(err) != "it refuses 7" || len(r.asked) != 1 {
+		if err := d.Switch(t.Context(), feed(t, "rack1:7"), true); err == nil || fault.Reason(err) != "it refuses 7" || strings.Join(r.asked, ",") != "status 7,on 7" {
 			t.Errorf("%v, asked %q", err, r.asked)
 		}
 	})
@@ -199,6 +203,46 @@ func TestOffGivesBackWhatWasCut(t *testing.T) {
 		}
 		if got := strings.Join(good.asked, ","); !strings.Contains(got, "off 1") || good.is["1"] != On {
 			t.Errorf("asked %s, left %v", got, good.is)
+		}
+	})
+}
+
+// Nothing is cut while the device of another outlet is silent: it would be given back at
+// once, and cut again with each try.
+func TestNothingIsCutBesideSilentDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good := &rack{}
+		d := rig(t, good, &rack{silent: true})
+		f := feed(t, "rack1:1+rack2:2")
+		for what, err := range map[string]error{"off": d.Switch(t.Context(), f, false), "cycle": d.Cycle(t.Context(), f, time.Second)} {
+			if want := "rack2 did not answer within 10s"; err == nil || fault.Reason(err) != want {
+				t.Errorf("%s: %v, want %s", what, err, want)
+			}
+		}
+		if got := strings.Join(good.asked, ","); strings.Contains(got, "off") {
+			t.Errorf("asked %s", got)
+		}
+	})
+}
+
+// Who needs a node has it switched on also by a device that fails to tell states.
+func TestOnIsToldWithoutState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &rack{}
+		d := rig(t, r)
+		f := feed(t, "rack1:1")
+		if err := d.Switch(t.Context(), f, false); err != nil {
+			t.Fatal(err)
+		}
+		r.blind = true
+		if err := d.Switch(t.Context(), f, true); err == nil || fault.Reason(err) != "its page of states is broken" {
+			t.Error(err)
+		}
+		if r.is["1"] != On {
+			t.Errorf("it is %s", r.is["1"])
+		}
+		if err := d.Switch(t.Context(), f, false); err == nil || r.is["1"] != On {
+			t.Errorf("%v, and it is %s", err, r.is["1"])
 		}
 	})
 }

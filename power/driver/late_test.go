@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"walt/fault"
 )
 
 // A device that does late what it was told: who gives the power back does not take the state
@@ -65,6 +67,40 @@ func TestOnItsWay(t *testing.T) {
 			}
 			if want == "" && err != nil || want != "" && !strings.Contains(fmt.Sprint(err), want) {
 				t.Errorf("got %v, want %q", err, want)
+			}
+		})
+	}
+}
+
+// tardy is a device that answers no request to switch an outlet off, and does it later.
+type tardy struct{ rack }
+
+func (d *tardy) Switch(ctx context.Context, t Target, on bool) error {
+	if on {
+		return d.rack.Switch(ctx, t, true)
+	}
+	time.AfterFunc(15*time.Second, func() { d.mu.Lock(); d.is[t.Port] = Off; d.mu.Unlock() })
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// What a device was told, and did not answer, it may do when its power was given back already.
+func TestPowerIsGivenBackAfterLateEffects(t *testing.T) {
+	for what, does := range map[string]func(context.Context, *Drivers, Feed) error{
+		"cycle": func(ctx context.Context, d *Drivers, f Feed) error { return d.Cycle(ctx, f, 5*time.Second) },
+		"off":   func(ctx context.Context, d *Drivers, f Feed) error { return d.Switch(ctx, f, false) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := New()
+			device := &tardy{rack{is: map[string]State{}}}
+			if err := d.Set([]Driver{{Name: "rack1", Means: device}}, nil); err != nil {
+				t.Fatal(err)
+			}
+			err := does(t.Context(), d, feed(t, "rack1:1"))
+			time.Sleep(time.Minute)
+			is, failed := d.Status(t.Context(), feed(t, "rack1:1"))
+			if want := "rack1 did not answer within 10s"; err == nil || fault.Reason(err) != want || is != On || failed != nil {
+				t.Errorf("%s: %v, then %s, %v", what, err, is, failed)
 			}
 		})
 	}

@@ -80,10 +80,16 @@ func (d *Drivers) Switch(ctx context.Context, f Feed, on bool) error {
 	}
 	cut, err := d.off(ctx, f)
 	if cut && err != nil {
-		err = errors.Join(d.restore(ctx, f), err)
+		err = GivenBack{errors.Join(d.restore(ctx, f, err), err)}
 	}
 	return err
 }
+
+// GivenBack is the error of a supply that could not be switched off as a whole: what was has
+// its power back, or the error says that it has not. Each try is a moment without power.
+type GivenBack struct{ error }
+
+func (g GivenBack) Unwrap() error { return g.error }
 
 // Cycle takes the power of a supply away for about that time. Once it has begun, the end of
 // ctx cuts it short: the power is given back before Cycle returns, or the fault says that it is not.
@@ -102,7 +108,7 @@ func (d *Drivers) Cycle(ctx context.Context, f Feed, off time.Duration) error {
 		err = d.on(ctx, f)
 	}
 	if cut && err != nil {
-		err = errors.Join(d.restore(ctx, f), err)
+		err = errors.Join(d.restore(ctx, f, err), err)
 	}
 	return err
 }
@@ -135,7 +141,7 @@ func (d *Drivers) byItself(ctx context.Context, f Feed, off time.Duration) (done
 		err = d.shows(ctx, o, f.Node, true)
 	}
 	if cut && err != nil {
-		err = errors.Join(d.restore(ctx, f), err)
+		err = errors.Join(d.restore(ctx, f, err), err)
 	}
 	return true, err
 }
@@ -151,16 +157,28 @@ func (d *Drivers) off(ctx context.Context, f Feed) (may bool, err error) {
 			return false, ownFault(o)
 		}
 	}
+	if len(f.Supply) > 1 { // none is cut while the device of another does not answer
+		if _, err := d.Status(ctx, f); err != nil {
+			return false, err
+		}
+	}
 	var cut atomic.Bool
 	err = each(f.Supply, func(o Outlet) error { return d.turn(ctx, o, f, false, &cut) })
 	return cut.Load(), err
 }
 
-// restore is on, whatever became of ctx.
-func (d *Drivers) restore(ctx context.Context, f Feed) error {
+// restore is on, whatever became of ctx. A device that did not answer, as failed says, may do
+// yet what it was told before, and is told once more after that.
+func (d *Drivers) restore(ctx context.Context, f Feed, failed error) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreLimit)
 	defer cancel()
-	if err := d.on(limited, f); err != nil {
+	err := d.on(limited, f)
+	if _, silent := errors.AsType[silence](failed); silent && err == nil {
+		if err = pause.For(limited, showLimit); err == nil {
+			err = d.on(limited, f)
+		}
+	}
+	if err != nil {
 		return fault.Failedf("%s may be left without power: %s", f.Supply, fault.Reason(err)).
 			WithHint("see whether it is on; the server goes on trying")
 	}
@@ -179,10 +197,11 @@ func (f Feed) still(ctx context.Context) error {
 }
 
 // turn switches one outlet, unless it shows that it is so, and waits until it does. It
-// notes in cut when the device is told to switch it off.
+// notes in cut when the device is told to switch it off. One whose device answers, but does not
+// tell its state, is switched on all the same: somebody needs it.
 func (d *Drivers) turn(ctx context.Context, o Outlet, f Feed, on bool, cut *atomic.Bool) error {
 	state, err := d.status(ctx, o, f.Node)
-	if err != nil || state == Off && !on {
+	if _, silent := errors.AsType[silence](err); err != nil && (silent || !on) || state == Off && !on {
 		return err
 	}
 	if on { // also one that shows that it is: it may be about to be off, as it was told before
