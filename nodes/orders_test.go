@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -101,5 +102,14 @@ func TestOrders(t *testing.T) {
 	l.Down("v1", false, "")
 	if err := l.Blink(t.Context(), "carol", l.state(t, "v1"), time.Minute); !errors.Is(err, ErrNoAgent) {
 		t.Errorf("one that is off blinks: %v", err)
+	}
+}
+
+// A restart that takes too long is told as that, and is no error of the server's.
+func TestRestartThatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	l := &Lab{} // without a log
+	if why := l.why("n1", fmt.Errorf("wait: %w", context.DeadlineExceeded)); why != "it took longer than 2m0s" {
+		t.Error(why)
 	}
 }

@@ -2,6 +2,8 @@ package nodes
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -290,7 +292,11 @@ func (l *Lab) canRestart(r state.Reader, d Device) (bool, error) {
 
 // why is an error in words for users; what is none of theirs goes to the log.
 func (l *Lab) why(n Name, err error) string {
-	if fault.As(err) == nil {
+	switch {
+	case fault.As(err) != nil:
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("it took longer than %v", workLimit)
+	default:
 		l.Log.Error("start a node", "node", n, "err", err)
 	}
 	return fault.Reason(err)
