@@ -16,7 +16,9 @@ package driver
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // State is that of an outlet.
@@ -75,3 +77,23 @@ type Refusal struct{ Err error }
 func (r Refusal) Error() string { return r.Err.Error() }
 
 func (r Refusal) Unwrap() error { return r.Err }
+
+// mostWords is how many characters users are told of what a device says.
+const mostWords = 300
+
+// Clean is what a device says, for people and their terminals.
+func Clean(text string) string {
+	var b strings.Builder
+	n := 0
+	for _, c := range strings.TrimSpace(strings.ToValidUTF8(text, "?")) {
+		if !unicode.IsPrint(c) {
+			c = ' '
+		}
+		if n++; n > mostWords {
+			b.WriteString("...")
+			break
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"walt/fault"
 	"walt/power/driver"
@@ -24,8 +23,6 @@ import (
 const (
 	// mostOutput is how many bytes are read of what a program writes, of each stream.
 	mostOutput = 64 << 10
-	// mostReason is how many characters of its reason users are told.
-	mostReason = 200
 	// searchPath is the PATH of programs.
 	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	// lastWords is how long children of a program may keep its output open after its end.
@@ -100,7 +97,7 @@ func (p *Program) Status(ctx context.Context, t driver.Target) (driver.State, er
 	case driver.On, driver.Off, driver.Unknown:
 		return s, nil
 	}
-	return driver.Unknown, fault.Failedf("%s status %s writes %q, neither on nor off nor unknown", p.words[0], t.Port, clean(word)).
+	return driver.Unknown, fault.Failedf("%s status %s writes %q, neither on nor off nor unknown", p.words[0], t.Port, driver.Clean(word)).
 		WithHint("correct the program")
 }
 
@@ -165,27 +162,10 @@ func (p *Program) run(ctx context.Context, verb string, t driver.Target) (string
 // reason is the last line of what a program wrote.
 func reason(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if last := clean(lines[len(lines)-1]); last != "" {
+	if last := driver.Clean(lines[len(lines)-1]); last != "" {
 		return last
 	}
 	return "it gives no reason"
-}
-
-// clean is text for people and their terminals.
-func clean(text string) string {
-	var b strings.Builder
-	n := 0
-	for _, c := range strings.TrimSpace(strings.ToValidUTF8(text, "?")) {
-		if !unicode.IsPrint(c) {
-			c = ' '
-		}
-		if n++; n > mostReason {
-			b.WriteString("...")
-			break
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
 }
 
 // bounded keeps the first mostOutput bytes that are written to it.

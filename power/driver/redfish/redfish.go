@@ -99,7 +99,7 @@ func (b *Means) Switch(ctx context.Context, t driver.Target, on bool) error {
 	if may := s.Actions.Reset.Allowable; len(may) > 0 {
 		at := slices.IndexFunc(ways, func(w string) bool { return slices.Contains(may, w) })
 		if at < 0 {
-			return driver.Refusal{Err: fault.Failedf("%s allows no reset %s", words(t), strings.Join(ways, " or ")).WithHint("it allows: %s", strings.Join(may, ", "))}
+			return driver.Refusal{Err: fault.Failedf("%s allows no reset %s", words(t), strings.Join(ways, " or ")).WithHint("it allows: %s", driver.Clean(strings.Join(may, ", ")))}
 		}
 		way = ways[at]
 	}
@@ -129,7 +129,7 @@ func (b *Means) system(ctx context.Context, t driver.Target) (s system, err erro
 				names = append(names, path.Base(m.ID))
 			}
 			return s, driver.Refusal{Err: fault.Failedf("%s has %d systems", words(t), len(names)).
-				WithHint("set system of the driver %s in the server's file: %s", b.Name, strings.Join(names[:min(10, len(names))], ", "))}
+				WithHint("set system of the driver %s in the server's file: %s", b.Name, driver.Clean(strings.Join(names[:min(10, len(names))], ", ")))}
 		}
 		at = all.Members[0].ID
 	}
@@ -184,7 +184,7 @@ func words(t driver.Target) string { return "the BMC at " + t.Host }
 func (b *Means) unreachable(t driver.Target, err error) error {
 	const check = "check its address, and that Redfish is turned on"
 	if wrong, is := errors.AsType[*tls.CertificateVerificationError](err); is {
-		return driver.Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %v", words(t), wrong.Err).
+		return driver.Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %s", words(t), driver.Clean(wrong.Err.Error())).
 			WithHint("set ca_file or tls_fingerprint of the driver %s in the server's file", b.Name)}
 	}
 	op, network := errors.AsType[*net.OpError](err)

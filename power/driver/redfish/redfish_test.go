@@ -219,3 +219,18 @@ func TestCheck(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a BMC says cannot steer the terminal of who reads it.
+func TestWordsOfHostileBMC(t *testing.T) {
+	t.Parallel()
+	d := newDevice(t, "embedded.json")
+	d.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+		fmt.Fprint(w, `{"Members":[{"@odata.id":"/a/\u001b[31mred\r\n"},{"@odata.id":"/b"}]}`)
+		return true
+	}
+	_, err := d.open(t, nil).Status(t.Context(), d.target())
+	f := fault.As(err)
+	if want := "set system of the driver bmc in the server's file:  [31mred  , b"; f == nil || f.Hint != want {
+		t.Errorf("%+v", f)
+	}
+}

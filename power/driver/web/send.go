@@ -108,7 +108,7 @@ func (d *Devices) unreachable(t driver.Target, err error) error {
 	words := d.words(t)
 	check := "check its address, and that it is on; the server's file says how the driver " + d.set.Name + " reaches it"
 	if wrong, is := errors.AsType[*tls.CertificateVerificationError](err); is {
-		return driver.Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %v", words, wrong.Err).
+		return driver.Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %s", words, driver.Clean(wrong.Err.Error())).
 			WithHint("set ca_file or tls_fingerprint of the driver %s in the server's file", d.set.Name)}
 	}
 	if record, is := errors.AsType[tls.RecordHeaderError](err); is && string(record.RecordHeader[:]) == "HTTP/" {
