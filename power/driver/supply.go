@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -200,16 +201,16 @@ func (f Feed) still(ctx context.Context) error {
 // notes in cut when the device is told to switch it off. One whose device answers, but does not
 // tell its state, is switched on all the same: somebody needs it.
 func (d *Drivers) turn(ctx context.Context, o Outlet, f Feed, on bool, cut *atomic.Bool) error {
-	state, err := d.status(ctx, o, f.Node)
-	if _, silent := errors.AsType[silence](err); err != nil && (silent || !on) || state == Off && !on {
-		return err
+	state, untold := d.status(ctx, o, f.Node)
+	if _, silent := errors.AsType[silence](untold); untold != nil && (silent || !on) || state == Off && !on {
+		return untold
 	}
 	if on { // also one that shows that it is: it may be about to be off, as it was told before
 		if err := d.stagger.wait(ctx); err != nil {
 			return err
 		}
 	}
-	err = d.ask(ctx, o, f.Node, func(ctx context.Context, m Means, t Target) error {
+	err := d.ask(ctx, o, f.Node, func(ctx context.Context, m Means, t Target) error {
 		if !on {
 			if err := f.still(ctx); err != nil {
 				return err
@@ -222,7 +223,7 @@ func (d *Drivers) turn(ctx context.Context, o Outlet, f Feed, on bool, cut *atom
 		return fault.Failedf("%s cannot be switched %s", o, stateOf(on)).WithHint("see: help show power")
 	}
 	if err != nil && state != stateOf(on) { // what is on may refuse to be switched on
-		return err
+		return cmp.Or(untold, err)
 	}
 	return d.shows(ctx, o, f.Node, on)
 }
