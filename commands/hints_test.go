@@ -290,6 +290,7 @@ var metElsewhere = []string{
 	"see what it is doing with: node show %s", "test it with: device test %s", // TestTestsThatEnd, as the next two
 	"see who with: log show --issuers %s", "see how that goes with: log show --issuers",
 	"try again with: node reboot %s",                                                                           // a reboot that failed may fail again
+	"cut it for all with: node reboot %s --hard",                                                               // TestNodeOnASharedOutlet
 	"start again with: node reboot %s",                                                                         // TestCannotBoot
 	"make a node that is simulated: node create",                                                               // TestMachinesAreSparedWhatTheyCannotBoot
 	"to give it: node give", "to give them: node give", "to take that: node ask", "see why with: node show %s", // TestAsk, TestGive

@@ -188,7 +188,28 @@ func (c *Call) tellResult(ctx context.Context, r nodes.Result) error {
 		return failedReboots(r.Changes, false)
 	}
 	c.showChanges(r.Changes, c.describeChange)
+	if err := c.noteShared(ctx, r.Changes); err != nil {
+		return err
+	}
 	return failedReboots(r.Changes, false)
+}
+
+// noteShared tells with which others nodes share outlets that were not rebooted for that.
+func (c *Call) noteShared(ctx context.Context, changes []nodes.Change) error {
+	var names []nodes.Name
+	for _, ch := range changes {
+		if ch.Reboot.Outcome == nodes.RebootNone && ch.Next == "" {
+			names = append(names, ch.Node)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	fed, err := c.Lab.FedWith(ctx, names)
+	for _, f := range fed[:min(len(fed), manyLines)] {
+		c.note("%s feeds %s, too; cut it for all with: node reboot %s --hard", f.Shared, fault.Few(f.Others), f.Node)
+	}
+	return err
 }
 
 // describes words a change of a node, or of each of several.

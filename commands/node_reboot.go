@@ -34,6 +34,7 @@ func failedReboots(changes []nodes.Change, hard bool) error {
 	for _, ch := range changes {
 		if ch.Reboot.Outcome == nodes.RebootFailed {
 			failed = append(failed, string(ch.Node))
+			hard = hard || ch.Reboot.Shared
 		}
 	}
 	if fault.Many(failed) {

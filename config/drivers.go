@@ -96,7 +96,7 @@ func (k *checker) driver(key string, d *Driver, before []Driver) {
 	switch {
 	case !driver.IsName(d.Name):
 		k.wrong(key+"name", "%q is not a name; want a lower-case letter, then lower-case letters, digits or -, 1 to 32 in all", d.Name)
-	case d.Name == "poe" || d.Name == "none" || d.Name == "wol":
+	case driver.IsReserved(d.Name):
 		k.wrong(key+"name", "%q means something else; choose another name", d.Name)
 	case slices.ContainsFunc(before, func(b Driver) bool { return b.Name == d.Name }):
 		k.wrong(key+"name", "%q is the name of another driver too; names must differ", d.Name)

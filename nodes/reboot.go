@@ -32,6 +32,7 @@ type Reboot struct {
 	Outcome RebootOutcome
 	Reason  string // in words for users; "" unless the outcome is RebootFailed
 	Start   bool   // it was off, as far as is known, and starts
+	Shared  bool   // its power was not cut since its outlets feed others: a hard reboot asks about these
 	Again   bool   // the server goes on trying what it was ordered to do with the power
 }
 
@@ -267,8 +268,12 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		}
 	}
 	if refused != nil {
-		reason := "it did not reboot by itself (" + refused.Error() + "), and the server has no means to cut its power"
-		return Reboot{Outcome: RebootFailed, Reason: reason}
+		r := Reboot{Outcome: RebootFailed, Reason: "it did not reboot by itself (" + refused.Error() + "), and the server has no means to cut its power"}
+		if fed, err := l.FedWith(ctx, []Name{d.Name}); err == nil && len(fed) > 0 {
+			r.Shared = true
+			r.Reason = fmt.Sprintf("it did not reboot by itself (%v), and %s feeds %s, too", refused, fed[0].Shared, fault.Few(fed[0].Others))
+		}
+		return r
 	}
 	return Reboot{Outcome: RebootNone}
 }

@@ -120,6 +120,24 @@ func TestRebootOfASharedOutlet(t *testing.T) {
 	})
 }
 
+// What answers no request to reboot is not cut with others unasked: it is told whom its
+// outlet feeds.
+func TestSoftRebootOnASharedOutlet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, r := racked(t, nil, "n1", "n2")
+		stop := l.live(t)
+		defer stop()
+		l.Up("n1", "127.0.0.1:1")
+		var came Reboot
+		ok(t, l.Reboot(t.Context(), "bob", parse("n1"), false, consent.Agreement{}, func(ch Change) { came = ch.Reboot }))
+		if came.Outcome != RebootFailed || !came.Shared || !strings.HasSuffix(came.Reason, "), and rack:1 feeds n2, too") {
+			t.Errorf("it came to %+v", came)
+		}
+		equal(t, "cut unasked", r.take())
+	})
+}
+
 // The watchdog cuts nothing that somebody else has, or that works.
 func TestStuckOnASharedOutlet(t *testing.T) {
 	t.Parallel()

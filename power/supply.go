@@ -362,6 +362,9 @@ func SupplySettings() []Setting[Supply] {
 			Key: "power", Allowed: "poe, none, wol, outlets as rack1:7+rack1:8, bmc@10.9.1.7",
 			Get: func(s *Supply) string { return s.String() },
 			Set: func(s *Supply, v string) error {
+				if v == "on" || v == "off" {
+					return fault.Usagef("power tells what feeds a node, and switches nothing").WithHint("switch it with: node %s NODE", v)
+				}
 				told, err := ParseSupply(v)
 				if len(told.Outlets) > 0 {
 					told.Off = s.Off

@@ -133,6 +133,23 @@ func TestParseSupply(t *testing.T) {
 	}
 }
 
+// Who mistypes an outlet is told what it is instead.
+func TestMistypedOutlets(t *testing.T) {
+	for typed, want := range map[string]string{
+		"Rack1:7":          "did you mean rack1:7?",
+		"PLUGS@10.0.0.1:0": "did you mean plugs@10.0.0.1:0?",
+		"WOL":              "did you mean wol?",
+		"a:7,a:8":          "several are joined by +",
+		"wol+a:7":          "wol is no outlet of a driver",
+		"a:7+poe":          "poe is no outlet of a driver",
+		"none+none":        "none is no outlet of a driver",
+	} {
+		if _, err := ParseSupply(typed); err == nil || !strings.Contains(fault.Line(err), want) {
+			t.Errorf("%s: %v", typed, err)
+		}
+	}
+}
+
 func TestDeviceIsReadBack(t *testing.T) {
 	for what, r := range map[string]*rack{"quick": {}, "slow": {slow: 3 * time.Second, shows: 15 * time.Second}} {
 		t.Run(what, func(t *testing.T) {

@@ -25,6 +25,10 @@ var (
 // IsName reports whether a driver may be called so.
 func IsName(s string) bool { return driverForm.MatchString(s) }
 
+// IsReserved reports whether a name of a driver means something else where the power of a node
+// is told.
+func IsReserved(s string) bool { return s == "poe" || s == "none" || s == "wol" }
+
 // ParseOutlet parses what String writes.
 func ParseOutlet(s string) (o Outlet, err error) {
 	bad := fault.Usagef("%q is no outlet; want DRIVER:PORT, DRIVER@HOST or DRIVER@HOST:PORT", s).
@@ -51,6 +55,9 @@ func ParseOutlet(s string) (o Outlet, err error) {
 		}
 	}
 	o.Host = strings.ToLower(o.Host)
+	if small := strings.ToLower(o.Driver); small != o.Driver && IsName(small) {
+		return Outlet{}, bad.WithHint("did you mean %s? Names of drivers have small letters", small+strings.TrimPrefix(s, o.Driver))
+	}
 	if !IsName(o.Driver) || o.Port != "" && !portForm.MatchString(o.Port) {
 		return Outlet{}, bad
 	}
@@ -96,6 +103,10 @@ func ParseSupply(s string) (Supply, error) {
 		o, err := ParseOutlet(part)
 		if err != nil {
 			return nil, err
+		}
+		if IsReserved(o.Driver) && o.Host == "" && o.Port == "" {
+			return nil, fault.Usagef("%s is no outlet of a driver, and is joined with no other", o.Driver).
+				WithHint("outlets are written as DRIVER:PORT, DRIVER@HOST or DRIVER@HOST:PORT (see: help show power)")
 		}
 		for _, before := range all {
 			if before == o {

@@ -1,0 +1,42 @@
+package commands
+
+import (
+	"context"
+	"testing"
+
+	"walt/fault"
+	"walt/power/driver"
+)
+
+// steady is a device of drivers whose outlets are on, whatever it is told.
+type steady struct{}
+
+func (steady) Status(context.Context, driver.Target) (driver.State, error) { return driver.On, nil }
+func (steady) Switch(context.Context, driver.Target, bool) error           { return nil }
+func (steady) Close() error                                                { return nil }
+
+// Whose node is not rebooted since it shares an outlet is told with whom, and what helps.
+func TestNodeOnASharedOutlet(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.must(lab.nodes.Ports.Drivers.Set([]driver.Driver{{Name: "shelf", Means: steady{}}}, nil))
+	lab.ok("alice", "device config rpi-1,rpi-2 power=shelf:1")
+	lab.ok("bob", "node acquire rpi-1")
+	lab.nodes.Up("rpi-1", "127.0.0.1:1")
+	lab.tell([]step{
+		{
+			user: "bob", line: "node reboot rpi-1", status: StatusFailed,
+			stderr: "walt: could not reboot rpi-1: it did not reboot by itself (dial tcp 127.0.0.1:1: connect: connection refused), and shelf:1 feeds rpi-2, too\n  try again with: node reboot rpi-1 --hard\n",
+		},
+		{
+			user: "alice", line: "device config rpi-1 power=off", status: StatusUsage,
+			stderr: "walt: power tells what feeds a node, and switches nothing\n  switch it with: node off NODE\n",
+		},
+	})
+	lab.nodes.Failed("rpi-1", fault.Failedf("it has no root"))
+	lab.tell([]step{{
+		user: "bob", line: "node release rpi-1",
+		stdout: "rpi-1 is free and boots its default image at its next start: the server has no means to reboot it\n",
+		stderr: "shelf:1 feeds rpi-2, too; cut it for all with: node reboot rpi-1 --hard\n",
+	}})
+}
