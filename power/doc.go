@@ -20,6 +20,7 @@
 //	supply.go      what feeds nodes that outlets of drivers power
 //	woken.go       nodes that are asked to shut down, and woken by packets
 //	shared.go      outlets that several nodes share
+//	together.go    power cycles of all that hangs on one
 //	look.go        what switches and devices say of their ports now
 //	sessions.go    SNMP sessions with switches, and the turns at a port
 //
