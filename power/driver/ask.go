@@ -30,14 +30,11 @@ func (d *Drivers) ask(ctx context.Context, o Outlet, node string, f func(context
 		return err
 	}
 	defer done()
-	mine, leave := d.turns.queue(o.device())
-	defer leave()
-	select {
-	case mine.token <- struct{}{}:
-		defer func() { <-mine.token }()
-	case <-ctx.Done():
-		return ctx.Err()
+	mine, leave, err := d.turns.wait(ctx, o.device())
+	if err != nil {
+		return err
 	}
+	defer leave()
 	if mine.silent != nil {
 		return mine.silent
 	}
@@ -89,6 +86,21 @@ type turn struct {
 	users int // turns.mu guards it
 	// silent is why the device did not answer: those who wait are told, too.
 	silent error
+}
+
+// wait returns when it is one's turn at a device, until leave.
+func (t *turns) wait(ctx context.Context, device Outlet) (mine *turn, leave func(), err error) {
+	mine, left := t.queue(device)
+	select {
+	case mine.token <- struct{}{}:
+		return mine, func() {
+			<-mine.token
+			left()
+		}, nil
+	case <-ctx.Done():
+		left()
+		return nil, nil, ctx.Err()
+	}
 }
 
 // queue joins those who want to ask a device.

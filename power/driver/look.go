@@ -63,14 +63,11 @@ func (d *Drivers) read(ctx context.Context, o Outlet, node string) Reading {
 		return Reading{Unknown, fault.Reason(err)}
 	}
 	defer done()
-	mine, leave := d.turns.queue(o.device())
-	defer leave()
-	select {
-	case mine.token <- struct{}{}:
-		defer func() { <-mine.token }()
-	case <-ctx.Done():
+	_, leave, err := d.turns.wait(ctx, o.device())
+	if err != nil {
 		return Reading{Unknown, "it was not asked: " + o.device().String() + " is busy with what was ordered before"}
 	}
+	defer leave()
 	state := Unknown
 	err = have.once(ctx, o, node, func(ctx context.Context, m Means, t Target) (err error) {
 		state, err = m.Status(ctx, t)
