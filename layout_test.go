@@ -52,7 +52,7 @@ var imports = map[string][]string{
 	"power/driver":   {"fault", "pause"},
 	"config":         {"fault", "images", "power/driver", "power/driver/ipmi", "power/driver/pdu", "power/driver/program", "power/driver/redfish", "power/driver/web", "power/snmp"},
 	"remote":         {"auth"},
-	"reach/files":    {"auth", "consent", "fault", "nodes"},
+	"reach/files":    {"auth", "consent", "fault", "nodes", "reach/files/wire"},
 	"ethernet":       {"fault"},
 	"state":          {"fault"},
 	"state/badger":   {"fault", "state"},
@@ -71,10 +71,11 @@ var imports = map[string][]string{
 	"power/driver/program": {"fault", "power/driver"},
 
 	"netboot/instructions": {},
+	"reach/files/wire":     {},
 	"netboot/initrd/pack":  {}, // which make runs
 
 	// What runs on machines that the server boots.
-	"netboot/agent": {"netboot/instructions"},
+	"netboot/agent": {"netboot/instructions", "reach/files/wire"},
 
 	// What checks the server from outside.
 	"state/statetest":     {"state"},

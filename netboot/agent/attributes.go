@@ -13,19 +13,13 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
-)
 
-// What is told of a file, in the order of the protocol.
-const (
-	hasSize = 1 << iota
-	hasOwner
-	hasMode
-	hasTimes
+	"walt/reach/files/wire"
 )
 
 // attributes are those of a file, as far as a client tells them.
 type attributes struct {
-	has          uint32 // of the constants above
+	has          uint32 // of wire.HasSize and the like
 	size         uint64
 	uid, gid     uint32
 	mode         uint32
@@ -44,13 +38,13 @@ func parseAttrs(b []byte) (a attributes, err error) {
 		return n
 	}
 	a.has = uint32(take(4))
-	if a.has&hasSize != 0 {
+	if a.has&wire.HasSize != 0 {
 		a.size = take(8)
 	}
 	for _, f := range []struct {
 		has uint32
 		to  []*uint32
-	}{{hasOwner, []*uint32{&a.uid, &a.gid}}, {hasMode, []*uint32{&a.mode}}, {hasTimes, []*uint32{&a.atime, &a.mtime}}} {
+	}{{wire.HasOwner, []*uint32{&a.uid, &a.gid}}, {wire.HasMode, []*uint32{&a.mode}}, {wire.HasTimes, []*uint32{&a.atime, &a.mtime}}} {
 		for _, to := range f.to {
 			if a.has&f.has != 0 {
 				*to = uint32(take(4))
@@ -62,7 +56,7 @@ func parseAttrs(b []byte) (a attributes, err error) {
 
 // permissions are those of a file that is made, others if they are untold.
 func (a attributes) permissions(others fs.FileMode) fs.FileMode {
-	if a.has&hasMode == 0 {
+	if a.has&wire.HasMode == 0 {
 		return others
 	}
 	return fs.FileMode(a.mode) & fs.ModePerm
@@ -71,16 +65,16 @@ func (a attributes) permissions(others fs.FileMode) fs.FileMode {
 // setAttrs sets attributes of what a path leads to.
 func setAttrs(name string, fields []byte) error {
 	a, err := parseAttrs(fields)
-	if err == nil && a.has&hasSize != 0 {
+	if err == nil && a.has&wire.HasSize != 0 {
 		err = os.Truncate(name, int64(a.size))
 	}
-	if err == nil && a.has&hasOwner != 0 { // before the mode, of which it takes bits away
+	if err == nil && a.has&wire.HasOwner != 0 { // before the mode, of which it takes bits away
 		err = os.Chown(name, int(a.uid), int(a.gid))
 	}
-	if err == nil && a.has&hasMode != 0 {
+	if err == nil && a.has&wire.HasMode != 0 {
 		err = pathError("chmod", name, unix.Chmod(name, a.mode&0o7777))
 	}
-	if err == nil && a.has&hasTimes != 0 {
+	if err == nil && a.has&wire.HasTimes != 0 {
 		err = a.setTimes(name, 0)
 	}
 	return err
@@ -100,13 +94,13 @@ func setLinkAttrs(name string, fields []byte) error {
 	switch {
 	case err != nil:
 		return err
-	case a.has&(hasSize|hasMode) != 0:
+	case a.has&(wire.HasSize|wire.HasMode) != 0:
 		return pathError("change", name, unix.EOPNOTSUPP)
 	}
-	if a.has&hasOwner != 0 {
+	if a.has&wire.HasOwner != 0 {
 		err = os.Lchown(name, int(a.uid), int(a.gid))
 	}
-	if err == nil && a.has&hasTimes != 0 {
+	if err == nil && a.has&wire.HasTimes != 0 {
 		err = a.setTimes(name, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	return err
@@ -130,7 +124,7 @@ func attrsOf(id uint32) func(fs.FileInfo, error) (any, error) {
 // appendAttrs appends all attributes of a file.
 func appendAttrs(b []byte, info fs.FileInfo) []byte {
 	st := info.Sys().(*syscall.Stat_t)
-	b = binary.BigEndian.AppendUint32(b, hasSize|hasOwner|hasMode|hasTimes)
+	b = binary.BigEndian.AppendUint32(b, wire.HasSize|wire.HasOwner|wire.HasMode|wire.HasTimes)
 	b = binary.BigEndian.AppendUint64(b, uint64(st.Size))
 	for _, n := range []uint32{st.Uid, st.Gid, st.Mode, uint32(st.Atim.Sec), uint32(st.Mtim.Sec)} {
 		b = binary.BigEndian.AppendUint32(b, n)

@@ -10,23 +10,14 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
-)
 
-// extensions are those that the client is told of, with their versions.
-func extensions() (all string) {
-	for _, text := range []string{
-		"posix-rename@openssh.com", "1", "statvfs@openssh.com", "2", "fstatvfs@openssh.com", "2", "hardlink@openssh.com", "1",
-		"fsync@openssh.com", "1", "lsetstat@openssh.com", "1", "limits@openssh.com", "1", "copy-data", "1",
-	} {
-		all += string(ssh.Marshal(struct{ Text string }{text}))
-	}
-	return all
-}
+	"walt/reach/files/wire"
+)
 
 // extended does what is asked for by an extension.
 func (s *fileServer) extended(extension string, id uint32, rest []byte) (any, error) {
 	if extension == "limits@openssh.com" {
-		return limitsAnswer{id, longestPacket, mostData, mostData, 0}, nil
+		return limitsAnswer{id, wire.Longest, wire.MostData, wire.MostData, 0}, nil
 	}
 	var p struct { // a path or a handle
 		Text string

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"walt/reach/files/wire"
 )
 
 // withPath does what is asked for about a path.
@@ -20,37 +22,37 @@ func (s *fileServer) withPath(kind uint8, id uint32, name string, rest []byte) (
 		name = "."
 	}
 	switch kind {
-	case typeOpen:
+	case wire.Open:
 		return s.openPath(id, name, rest)
-	case typeOpendir:
+	case wire.Opendir:
 		return s.hold(id, name, os.O_RDONLY|unix.O_DIRECTORY, 0)
-	case typeLstat:
+	case wire.Lstat:
 		return attrsOf(id)(os.Lstat(name))
-	case typeStat:
+	case wire.Stat:
 		return attrsOf(id)(os.Stat(name))
-	case typeSetstat:
+	case wire.Setstat:
 		return nil, setAttrs(name, rest)
-	case typeRemove:
+	case wire.Remove:
 		return nil, pathError("remove", name, unix.Unlink(name))
-	case typeMkdir:
+	case wire.Mkdir:
 		a, err := parseAttrs(rest)
 		if err != nil {
 			return nil, err
 		}
 		return nil, os.Mkdir(name, a.permissions(0o777))
-	case typeRmdir:
+	case wire.Rmdir:
 		return nil, pathError("remove", name, unix.Rmdir(name))
-	case typeRealpath:
+	case wire.Realpath:
 		return oneName(id, realPath(name)), nil
-	case typeReadlink:
+	case wire.Readlink:
 		to, err := os.Readlink(name)
 		return oneName(id, to), err
-	case typeRename, typeSymlink: // OpenSSH's order has the target of a link first
+	case wire.Rename, wire.Symlink: // OpenSSH's order has the target of a link first
 		to, err := parsePath(rest)
 		switch {
 		case err != nil:
 			return nil, err
-		case kind == typeSymlink:
+		case kind == wire.Symlink:
 			return nil, os.Symlink(name, to)
 		}
 		if _, err := os.Lstat(to); err == nil {
@@ -141,15 +143,15 @@ func (s *fileServer) hold(id uint32, name string, how int, mode fs.FileMode) (an
 // withFile does what is asked for about a file that is open.
 func (s *fileServer) withFile(kind uint8, id uint32, f *openFile, rest []byte) (any, error) {
 	switch kind {
-	case typeClose:
+	case wire.Close:
 		return nil, f.Close()
-	case typeFstat:
+	case wire.Fstat:
 		return attrsOf(id)(f.Stat())
-	case typeFsetstat:
+	case wire.Fsetstat:
 		return nil, setAttrs(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), rest) // whatever it is called by now
-	case typeReaddir:
+	case wire.Readdir:
 		return s.list(id, f)
-	case typeRead:
+	case wire.Read:
 		var p struct {
 			Offset uint64
 			Length uint32
@@ -157,13 +159,13 @@ func (s *fileServer) withFile(kind uint8, id uint32, f *openFile, rest []byte) (
 		if ssh.Unmarshal(rest, &p) != nil {
 			return nil, errMalformed
 		}
-		data := make([]byte, min(p.Length, mostData))
+		data := make([]byte, min(p.Length, wire.MostData))
 		n, err := f.ReadAt(data, int64(p.Offset))
 		if n == 0 && err != nil {
 			return nil, err
 		}
 		return dataAnswer{id, data[:n]}, nil
-	case typeWrite:
+	case wire.Write:
 		var p struct {
 			Offset uint64
 			Data   []byte

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"walt/reach/files/wire"
 )
 
 // sftpWord makes the program an SFTP server: where the image has none its SSH server, or ours, runs
@@ -30,9 +32,8 @@ func serveFiles() {
 	}
 }
 
-// fileServer answers one client of SFTP, see draft-ietf-secsh-filexfer-02, and PROTOCOL of
-// OpenSSH for what that adds. It does one request after the other, so that what was written is
-// there when the next one is done.
+// fileServer answers one client of SFTP, see package wire. It does one request after the other,
+// so that what was written is there when the next one is done.
 type fileServer struct {
 	in    *bufio.Reader
 	out   *bufio.Writer
@@ -47,11 +48,7 @@ type openFile struct {
 	appends bool // all that is written goes to its end
 }
 
-const (
-	longestPacket = 256 << 10 // bytes: as much as OpenSSH takes
-	mostData      = 255 << 10 // bytes that are read or written at once: as OpenSSH does
-	mostListed    = 100       // files in one answer
-)
+const mostListed = 100 // files in one answer
 
 func newFileServer(in io.Reader, out io.Writer) *fileServer {
 	return &fileServer{bufio.NewReaderSize(in, 64<<10), bufio.NewWriterSize(out, 64<<10), map[string]*openFile{}, 0, map[string]string{}}
@@ -64,7 +61,7 @@ func (s *fileServer) serve() error {
 			f.Close()
 		}
 	}()
-	for packet := make([]byte, longestPacket); ; {
+	for packet := make([]byte, wire.Longest); ; {
 		var head [4]byte
 		if _, err := io.ReadFull(s.in, head[:]); errors.Is(err, io.EOF) {
 			return nil
@@ -72,7 +69,7 @@ func (s *fileServer) serve() error {
 			return err
 		}
 		size := binary.BigEndian.Uint32(head[:])
-		if size < 5 || size > longestPacket {
+		if size < 5 || size > wire.Longest {
 			return fmt.Errorf("a packet of %d bytes", size)
 		}
 		if _, err := io.ReadFull(s.in, packet[:size]); err != nil {
@@ -88,31 +85,6 @@ func (s *fileServer) serve() error {
 		}
 	}
 }
-
-// The types of requests.
-const (
-	typeInit = iota + 1
-	_
-	typeOpen
-	typeClose
-	typeRead
-	typeWrite
-	typeLstat
-	typeFstat
-	typeSetstat
-	typeFsetstat
-	typeOpendir
-	typeReaddir
-	typeRemove
-	typeMkdir
-	typeRmdir
-	typeRealpath
-	typeStat
-	typeRename
-	typeReadlink
-	typeSymlink
-	typeExtended = 200
-)
 
 // Answers, in the words of the protocol.
 type (
@@ -161,8 +133,8 @@ var (
 
 // answer does what a request asks for.
 func (s *fileServer) answer(kind uint8, id uint32, fields []byte) []byte {
-	if kind == typeInit { // the id is the version there
-		return ssh.Marshal(helloAnswer{3, []byte(extensions())})
+	if kind == wire.Init { // the id is the version there
+		return ssh.Marshal(helloAnswer{wire.Protocol, wire.AppendExtensions(nil)})
 	}
 	answer, err := s.do(kind, id, fields)
 	if answer == nil || err != nil {
@@ -179,19 +151,19 @@ func (s *fileServer) answer(kind uint8, id uint32, fields []byte) []byte {
 func statusOf(err error) uint32 {
 	switch {
 	case err == nil:
-		return 0
+		return wire.CodeOK
 	case errors.Is(err, io.EOF):
-		return 1
+		return wire.CodeEOF
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
-		return 2
+		return wire.CodeNoFile
 	case errors.Is(err, fs.ErrPermission):
-		return 3
+		return wire.CodeDenied
 	case errors.Is(err, errMalformed):
-		return 5
+		return wire.CodeBadMessage
 	case errors.Is(err, errUnknown):
-		return 8
+		return wire.CodeUnsupported
 	}
-	return 4
+	return wire.CodeFailure
 }
 
 // do does what a request asks for. Without an answer and an error it is done.
@@ -204,16 +176,16 @@ func (s *fileServer) do(kind uint8, id uint32, fields []byte) (answer any, err e
 		return nil, errMalformed
 	}
 	switch kind {
-	case typeClose, typeRead, typeWrite, typeFstat, typeFsetstat, typeReaddir:
+	case wire.Close, wire.Read, wire.Write, wire.Fstat, wire.Fsetstat, wire.Readdir:
 		f := s.open[first.Text]
 		if f == nil {
 			return nil, errNoHandle
 		}
-		if kind == typeClose {
+		if kind == wire.Close {
 			delete(s.open, first.Text)
 		}
 		return s.withFile(kind, id, f, first.Rest)
-	case typeExtended:
+	case wire.Extended:
 		return s.extended(first.Text, id, first.Rest)
 	}
 	return s.withPath(kind, id, first.Text, first.Rest)

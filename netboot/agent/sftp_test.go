@@ -18,6 +18,8 @@ import (
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"walt/reach/files/wire"
 )
 
 // newFiles is a client of the agent's files, and a directory for it.
@@ -302,7 +304,7 @@ func TestAttributesOfALink(t *testing.T) {
 		_, err := s.extended("lsetstat@openssh.com", 1, rest)
 		return err
 	}
-	if err := set(hasTimes, 100, 200); err != nil {
+	if err := set(wire.HasTimes, 100, 200); err != nil {
 		t.Error(err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.ModTime().Unix() != 200 {
@@ -311,11 +313,11 @@ func TestAttributesOfALink(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.ModTime().Unix() == 200 {
 		t.Errorf("the file of the link: %v, %v", info, err)
 	}
-	if err := set(hasMode, 0o777); !errors.Is(err, unix.EOPNOTSUPP) {
+	if err := set(wire.HasMode, 0o777); !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("permissions of a link: %v", err)
 	}
 	link = file
-	if err := set(hasMode, 0o640); err != nil {
+	if err := set(wire.HasMode, 0o640); err != nil {
 		t.Error(err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode() != 0o640 {
@@ -332,16 +334,16 @@ func TestMalformedFiles(t *testing.T) {
 		fields []byte
 		code   byte
 	}{
-		"no fields":                    {typeOpen, nil, 5},
-		"a length beyond the packet":   {typeStat, []byte{0xff, 0xff, 0xff, 0xff, 'a'}, 5},
-		"no flags":                     {typeOpen, path, 5},
-		"no attributes":                {typeSetstat, path, 5},
-		"attributes that are not all":  {typeSetstat, append(slices.Clone(path), 0, 0, 0, 8, 0, 0), 5},
-		"neither to read nor to write": {typeOpen, append(slices.Clone(path), 0, 0, 0, 4, 0, 0, 0, 0), 5},
-		"one path in place of two":     {typeRename, path, 5},
-		"a handle that is none":        {typeRead, ssh.Marshal(struct{ Handle string }{"7"}), 4},
+		"no fields":                    {wire.Open, nil, 5},
+		"a length beyond the packet":   {wire.Stat, []byte{0xff, 0xff, 0xff, 0xff, 'a'}, 5},
+		"no flags":                     {wire.Open, path, 5},
+		"no attributes":                {wire.Setstat, path, 5},
+		"attributes that are not all":  {wire.Setstat, append(slices.Clone(path), 0, 0, 0, 8, 0, 0), 5},
+		"neither to read nor to write": {wire.Open, append(slices.Clone(path), 0, 0, 0, 4, 0, 0, 0, 0), 5},
+		"one path in place of two":     {wire.Rename, path, 5},
+		"a handle that is none":        {wire.Read, ssh.Marshal(struct{ Handle string }{"7"}), 4},
 		"a type that is none":          {99, path, 8},
-		"an extension that is none":    {typeExtended, ssh.Marshal(struct{ Name, Path string }{"x@y", "z"}), 8},
+		"an extension that is none":    {wire.Extended, ssh.Marshal(struct{ Name, Path string }{"x@y", "z"}), 8},
 	} {
 		// behind the type and the id
 		if b := s.answer(c.kind, 7, c.fields); len(b) < 9 || b[0] != 101 || b[4] != 7 || b[8] != c.code {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"walt/fault"
+	"walt/reach/files/wire"
 )
 
 func write(t *testing.T, name, content string, mode fs.FileMode) {
@@ -68,21 +69,21 @@ func TestCopyOfWhatNeverEnds(t *testing.T) {
 	told := map[string]bool{}
 	bad := opened(func(kind uint8, id uint32, p *parser) []byte {
 		switch kind {
-		case typeStat, typeLstat:
-			return packet(typeAttrs, id, attrPermissions, 0o40755)
-		case typeReaddir:
+		case wire.Stat, wire.Lstat:
+			return packet(wire.Attrs, id, wire.HasMode, 0o40755)
+		case wire.Readdir:
 			if told["it"] = !told["it"]; told["it"] {
-				return packet(typeName, id, 1, "d", "d", attrPermissions, 0o40755)
+				return packet(wire.Name, id, 1, "d", "d", wire.HasMode, 0o40755)
 			}
-			return status(nil, id, codeEOF, "")
+			return status(nil, id, wire.CodeEOF, "")
 		}
-		return status(nil, id, codeFailure, "")
+		return status(nil, id, wire.CodeFailure, "")
 	})
 	sink := node(func(kind uint8, id uint32, _ *parser) []byte {
-		if kind == typeStat {
-			return packet(typeAttrs, id, attrPermissions, 0o40755)
+		if kind == wire.Stat {
+			return packet(wire.Attrs, id, wire.HasMode, 0o40755)
 		}
-		return status(nil, id, codeOK, "")
+		return status(nil, id, wire.CodeOK, "")
 	})
 	if _, err := Copy(t.Context(), fakeFolders{"bad": bad, "sink": sink}, "bad:/d", "sink:/d", true); err == nil || !strings.Contains(err.Error(), "too many directories") {
 		t.Error(err)
@@ -108,30 +109,30 @@ func TestCopyWritesThroughNoLink(t *testing.T) {
 				return opened(func(kind uint8, id uint32, p *parser) []byte {
 					path := string(p.text())
 					switch kind {
-					case typeStat, typeLstat:
+					case wire.Stat, wire.Lstat:
 						if strings.Contains(path, "/x") && !strings.HasSuffix(path, "/x/x") {
-							return packet(typeAttrs, id, attrPermissions, modes[len(modes)-1])
+							return packet(wire.Attrs, id, wire.HasMode, modes[len(modes)-1])
 						}
-						return packet(typeAttrs, id, attrPermissions, directory)
-					case typeFstat:
-						return packet(typeAttrs, id, attrPermissions, file)
-					case typeReadlink:
-						return packet(typeName, id, 1, target, "", 0)
-					case typeReaddir:
+						return packet(wire.Attrs, id, wire.HasMode, directory)
+					case wire.Fstat:
+						return packet(wire.Attrs, id, wire.HasMode, file)
+					case wire.Readlink:
+						return packet(wire.Name, id, 1, target, "", 0)
+					case wire.Readdir:
 						if listed++; listed > len(modes) {
 							if listed == len(modes)+2 && modes[len(modes)-1] == directory {
-								return packet(typeName, id, 1, "x", "", attrPermissions, file)
+								return packet(wire.Name, id, 1, "x", "", wire.HasMode, file)
 							}
-							return status(nil, id, codeEOF, "")
+							return status(nil, id, wire.CodeEOF, "")
 						}
-						return packet(typeName, id, 1, "x", "", attrPermissions, modes[listed-1])
-					case typeRead:
+						return packet(wire.Name, id, 1, "x", "", wire.HasMode, modes[listed-1])
+					case wire.Read:
 						if read = !read; read {
-							return packet(typeData, id, "evil")
+							return packet(wire.Data, id, "evil")
 						}
-						return status(nil, id, codeEOF, "")
+						return status(nil, id, wire.CodeEOF, "")
 					}
-					return status(nil, id, codeFailure, "")
+					return status(nil, id, wire.CodeFailure, "")
 				})
 			}
 			stays := func(after string) {
@@ -222,7 +223,7 @@ func TestCopyFollowsWhatIsNamed(t *testing.T) {
 func TestCopyOfEndlessLists(t *testing.T) { // before those that measure memory
 	for name, entry := range map[string][]any{
 		"long attributes": {"a", "", -1 << 31, 1, "x", strings.Repeat("x", 200<<10)},
-		"directories":     {"d", "", attrPermissions, 0o40755},
+		"directories":     {"d", "", wire.HasMode, 0o40755},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -237,21 +238,21 @@ func TestCopyOfEndlessLists(t *testing.T) { // before those that measure memory
 			listed := 0
 			bad := opened(func(kind uint8, id uint32, p *parser) []byte {
 				switch kind {
-				case typeStat, typeLstat:
-					return packet(typeAttrs, id, attrPermissions, 0o40755)
-				case typeReaddir:
+				case wire.Stat, wire.Lstat:
+					return packet(wire.Attrs, id, wire.HasMode, 0o40755)
+				case wire.Readdir:
 					if listed++; name == "directories" && listed%4 == 0 {
-						return status(nil, id, codeEOF, "")
+						return status(nil, id, wire.CodeEOF, "")
 					}
-					return packet(typeName, id, fields...)
+					return packet(wire.Name, id, fields...)
 				}
-				return status(nil, id, codeFailure, "")
+				return status(nil, id, wire.CodeFailure, "")
 			})
 			sink := node(func(kind uint8, id uint32, _ *parser) []byte {
-				if kind == typeStat {
-					return packet(typeAttrs, id, attrPermissions, 0o40755)
+				if kind == wire.Stat {
+					return packet(wire.Attrs, id, wire.HasMode, 0o40755)
 				}
-				return status(nil, id, codeOK, "")
+				return status(nil, id, wire.CodeOK, "")
 			})
 			_, err := Copy(t.Context(), fakeFolders{"bad": bad, "sink": sink}, "bad:/d", "sink:/d", true)
 			if most := 2 * mostListed / perName / entries; err != errListed || listed > most {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"walt/fault"
+	"walt/reach/files/wire"
 )
 
 // Folders is what a user finds in the root.
@@ -118,28 +119,17 @@ func newSession(ctx context.Context, folders Folders, out io.Writer, tell func(e
 	return s
 }
 
-// offered are the extensions that clients are told of. Those that a node does not have are
-// refused when they are asked for, or done without them.
-var offered = []string{
-	"posix-rename@openssh.com", "1", "statvfs@openssh.com", "2", "fstatvfs@openssh.com", "2",
-	"hardlink@openssh.com", "1", "fsync@openssh.com", "1", "lsetstat@openssh.com", "1", "limits@openssh.com", "1",
-	"copy-data", "1",
-}
-
 func (s *session) serve(in *packets) error {
 	defer s.drain()
 	first, err := in.next()
 	if err != nil {
 		return err
 	}
-	if p := (parser{b: first}); p.uint8() != typeInit || p.uint32() < version {
+	if p := (parser{b: first}); p.uint8() != wire.Init || p.uint32() < wire.Protocol {
 		return fault.Failedf("what the client sends is not SFTP")
 	}
-	hello := begin(nil, typeVersion, version)
-	for _, text := range offered {
-		hello = appendText(hello, text)
-	}
-	if err := s.send(end(hello)); err != nil {
+	// What of the extensions a node does not have is refused when it is asked for, or done without.
+	if err := s.send(end(wire.AppendExtensions(begin(nil, wire.Version, wire.Protocol)))); err != nil {
 		return err
 	}
 	for {
@@ -178,15 +168,15 @@ func (s *session) reply(id, code uint32, words string) error {
 // refuse answers that something is not done, and tells the user why: what people run shows no
 // words of a status. Errors that are no faults are told as well: who has tell logs them.
 func (s *session) refuse(id uint32, err error) error {
-	code, words := uint32(codeFailure), "internal error"
+	code, words := uint32(wire.CodeFailure), "internal error"
 	if f := fault.As(err); f != nil {
 		words = fault.Line(f)
 	}
 	switch {
 	case errors.Is(err, ErrNone):
-		code = codeNoFile
+		code = wire.CodeNoFile
 	case errors.Is(err, ErrDenied):
-		code = codeDenied
+		code = wire.CodeDenied
 	}
 	s.tell(err)
 	return s.reply(id, code, words)

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"walt/fault"
+	"walt/reach/files/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -279,7 +280,7 @@ func packet(kind byte, id uint32, fields ...any) []byte {
 		case uint64:
 			b = binary.BigEndian.AppendUint64(b, f)
 		case string:
-			b = appendText(b, f)
+			b = wire.AppendText(b, f)
 		}
 	}
 	return end(b)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"walt/fault"
+	"walt/reach/files/wire"
 )
 
 // folder is one that is connected: requests go to its server, whose answers are checked.
@@ -39,7 +40,7 @@ type folder struct {
 // asked is a request that is to be answered.
 type asked struct {
 	kind      uint8
-	extension string // of kind typeExtended
+	extension string // of kind wire.Extended
 	id        uint32 // of the client
 	opens     bool   // it is answered with a handle
 	bytes     int    // that are to be read
@@ -89,7 +90,7 @@ func (f *folder) greet(answers *packets) error {
 		return err
 	}
 	p := parser{b: first}
-	if p.uint8() != typeVersion || p.uint32() != version {
+	if p.uint8() != wire.Version || p.uint32() != wire.Protocol {
 		return errMalformed
 	}
 	for len(p.b) > 0 && !p.bad {
@@ -145,15 +146,15 @@ func (s *session) closeIdle() bool {
 func (f *folder) ask(r asked, fields func([]byte) []byte) error {
 	s := f.session
 	kind, extension := r.kind, r.extension
-	if kind == typeExtended && !f.has[extension] {
+	if kind == wire.Extended && !f.has[extension] {
 		switch extension {
 		case "posix-rename@openssh.com":
-			kind = typeRename
+			kind = wire.Rename
 		case "fsync@openssh.com": // clients do without it, when they are told before that there is none; and simulated nodes have no disk
-			kind = typeFsetstat
-			fields = func(b []byte) []byte { return binary.BigEndian.AppendUint32(appendText(b, r.about.theirs), 0) }
+			kind = wire.Fsetstat
+			fields = func(b []byte) []byte { return binary.BigEndian.AppendUint32(wire.AppendText(b, r.about.theirs), 0) }
 		default:
-			return s.reply(r.id, codeUnsupported, f.name+" cannot do that")
+			return s.reply(r.id, wire.CodeUnsupported, f.name+" cannot do that")
 		}
 		extension = ""
 	}
@@ -164,7 +165,7 @@ func (f *folder) ask(r asked, fields func([]byte) []byte) error {
 	if f.failed != nil {
 		s.give(1, r.bytes)
 		s.mu.Unlock()
-		return s.reply(r.id, codeLost, f.failed.Error())
+		return s.reply(r.id, wire.CodeLost, f.failed.Error())
 	}
 	if len(f.waiting) == 0 && !f.passing {
 		f.patient.Reset(s.limit)
@@ -178,7 +179,7 @@ func (f *folder) ask(r asked, fields func([]byte) []byte) error {
 	defer f.asking.Unlock()
 	f.packet = begin(f.packet, kind, id)
 	if extension != "" {
-		f.packet = appendText(f.packet, extension)
+		f.packet = wire.AppendText(f.packet, extension)
 	}
 	f.packet = fields(f.packet)
 	if _, err := f.stream.Write(end(f.packet)); err != nil {
@@ -241,7 +242,7 @@ func (f *folder) end(err error) {
 	}
 	s.tell(why)
 	for _, r := range left {
-		if s.reply(r.id, codeLost, fault.Line(why)) != nil {
+		if s.reply(r.id, wire.CodeLost, fault.Line(why)) != nil {
 			return
 		}
 	}
@@ -273,7 +274,7 @@ func (f *folder) pass(packet []byte) error {
 	}()
 	answer, err := f.translate(kind, r, &p)
 	if err != nil {
-		if sent := s.reply(r.id, codeLost, errMalformed.Error()); sent != nil {
+		if sent := s.reply(r.id, wire.CodeLost, errMalformed.Error()); sent != nil {
 			return sent
 		}
 		return err
@@ -286,52 +287,52 @@ func (f *folder) pass(packet []byte) error {
 func (f *folder) translate(kind uint8, r asked, p *parser) ([]byte, error) {
 	rest := p.b
 	switch kind {
-	case typeStatus:
+	case wire.Status:
 		code, words := p.uint32(), p.text()
 		if p.bad && len(rest) < 4 { // some servers leave the words out
 			return nil, errMalformed
 		}
-		if code > codeUnsupported {
-			code = codeFailure
+		if code > wire.CodeUnsupported {
+			code = wire.CodeFailure
 		}
-		if code == codeFailure && f.wrong != nil {
+		if code == wire.CodeFailure && f.wrong != nil {
 			if err := f.wrong(); err != nil {
 				f.session.tell(err)
 			}
 		}
-		if code == codeOK && !r.isDone() {
+		if code == wire.CodeOK && !r.isDone() {
 			return nil, fmt.Errorf("%w: done, and no answer", errMalformed)
 		}
 		return status(nil, r.id, code, printable(words, 200)), nil
-	case typeHandle:
+	case wire.Handle:
 		theirs := p.text()
 		if p.bad || len(theirs) > longestHandle || !r.opens {
 			return nil, fmt.Errorf("%w: a handle", errMalformed)
 		}
 		return f.session.hold(r.id, &handle{folder: f, theirs: string(theirs)}), nil
-	case typeData:
+	case wire.Data:
 		data := p.text()
-		if p.bad || r.kind != typeRead || len(data) > r.bytes {
+		if p.bad || r.kind != wire.Read || len(data) > r.bytes {
 			return nil, fmt.Errorf("%w: data that was not asked for", errMalformed)
 		}
-		return end(appendText(begin(make([]byte, 0, len(data)+13), typeData, r.id), data)), nil
-	case typeAttrs:
+		return end(wire.AppendText(begin(make([]byte, 0, len(data)+13), wire.Data, r.id), data)), nil
+	case wire.Attrs:
 		attrs := p.attrs()
-		if p.bad || r.kind != typeStat && r.kind != typeLstat && r.kind != typeFstat {
+		if p.bad || r.kind != wire.Stat && r.kind != wire.Lstat && r.kind != wire.Fstat {
 			return nil, fmt.Errorf("%w: attributes", errMalformed)
 		}
-		return end(append(begin(nil, typeAttrs, r.id), attrs...)), nil
-	case typeName:
+		return end(append(begin(nil, wire.Attrs, r.id), attrs...)), nil
+	case wire.Name:
 		switch r.kind {
-		case typeReaddir:
+		case wire.Readdir:
 			return f.names(r, p)
-		case typeRealpath, typeReadlink:
+		case wire.Realpath, wire.Readlink:
 			return f.onePath(r, p)
 		}
-	case typeReply:
+	case wire.Reply:
 		const longestReply = 1 << 10
-		if r.kind == typeExtended && strings.HasSuffix(r.extension, "statvfs@openssh.com") && len(rest) <= longestReply {
-			return end(append(begin(nil, typeReply, r.id), rest...)), nil
+		if r.kind == wire.Extended && strings.HasSuffix(r.extension, "statvfs@openssh.com") && len(rest) <= longestReply {
+			return end(append(begin(nil, wire.Reply, r.id), rest...)), nil
 		}
 	}
 	return nil, fmt.Errorf("%w: an answer of the wrong kind", errMalformed)
@@ -340,7 +341,7 @@ func (f *folder) translate(kind uint8, r asked, p *parser) ([]byte, error) {
 // isDone reports whether a request is answered by a status when it is done.
 func (r asked) isDone() bool {
 	switch r.kind {
-	case typeRead, typeReaddir, typeOpen, typeOpendir, typeStat, typeLstat, typeFstat, typeRealpath, typeReadlink:
+	case wire.Read, wire.Readdir, wire.Open, wire.Opendir, wire.Stat, wire.Lstat, wire.Fstat, wire.Realpath, wire.Readlink:
 		return false
 	}
 	return !strings.HasSuffix(r.extension, "statvfs@openssh.com")
@@ -352,7 +353,7 @@ func (s *session) hold(id uint32, h *handle) []byte {
 	defer s.mu.Unlock()
 	s.last++
 	s.handles[s.last] = h
-	return end(appendText(begin(nil, typeHandle, id), binary.BigEndian.AppendUint32(nil, s.last)))
+	return end(wire.AppendText(begin(nil, wire.Handle, id), binary.BigEndian.AppendUint32(nil, s.last)))
 }
 
 // perName is what a name in a list takes for who keeps it, in bytes, besides what came of it.
@@ -363,11 +364,11 @@ var errListed = fault.Failedf("there are too many files in one directory, and in
 // names checks a part of a list of files: what is no name of one is left out.
 func (f *folder) names(r asked, p *parser) ([]byte, error) {
 	n := p.uint32()
-	b := binary.BigEndian.AppendUint32(begin(make([]byte, 0, len(p.b)+64), typeName, r.id), 0)
+	b := binary.BigEndian.AppendUint32(begin(make([]byte, 0, len(p.b)+64), wire.Name, r.id), 0)
 	count := uint32(0)
-	if kept := f.session.listed; kept != nil && kept.Add(int64(len(p.b))+int64(min(n, longest))*perName) > mostListed {
+	if kept := f.session.listed; kept != nil && kept.Add(int64(len(p.b))+int64(min(n, wire.Longest))*perName) > mostListed {
 		f.session.tell(errListed)
-		return status(b, r.id, codeFailure, errListed.Error()), nil
+		return status(b, r.id, wire.CodeFailure, errListed.Error()), nil
 	}
 	for range n {
 		name, long, attrs := p.text(), p.text(), p.attrs()
@@ -377,7 +378,7 @@ func (f *folder) names(r asked, p *parser) ([]byte, error) {
 		if len(name) == 0 || len(name) > 255 || bytes.ContainsAny(name, "/\x00") {
 			continue
 		}
-		b = appendText(appendText(b, name), printable(long, 600))
+		b = wire.AppendText(wire.AppendText(b, name), printable(long, 600))
 		b = append(b, attrs...)
 		count++
 	}
@@ -394,7 +395,7 @@ func (f *folder) onePath(r asked, p *parser) ([]byte, error) {
 	if p.bad || n != 1 || len(name) > longestPath || slices.Contains(name, 0) {
 		return nil, fmt.Errorf("%w: a path", errMalformed)
 	}
-	if r.kind == typeReadlink {
+	if r.kind == wire.Readlink {
 		return onePath(r.id, string(name)), nil
 	}
 	return onePath(r.id, place{folder: f.name, path: path.Clean("/" + string(name))}.show()), nil

@@ -14,6 +14,7 @@ import (
 	"github.com/pkg/sftp"
 
 	"walt/fault"
+	"walt/reach/files/wire"
 )
 
 // node is a folder whose server answers each request with what answer makes of it, "" is
@@ -31,8 +32,8 @@ func node(answer func(kind uint8, id uint32, p *parser) []byte) func(context.Con
 				}
 				p := parser{b: b}
 				kind := p.uint8()
-				if kind == typeInit {
-					b = packet(typeVersion, version)
+				if kind == wire.Init {
+					b = packet(wire.Version, wire.Protocol)
 				} else {
 					b = answer(kind, p.uint32(), &p)
 				}
@@ -51,10 +52,10 @@ func node(answer func(kind uint8, id uint32, p *parser) []byte) func(context.Con
 func opened(answer func(kind uint8, id uint32, p *parser) []byte) func(context.Context) (Folder, error) {
 	return node(func(kind uint8, id uint32, p *parser) []byte {
 		switch kind {
-		case typeOpen, typeOpendir:
-			return packet(typeHandle, id, "h")
-		case typeClose:
-			return status(nil, id, codeOK, "")
+		case wire.Open, wire.Opendir:
+			return packet(wire.Handle, id, "h")
+		case wire.Close:
+			return status(nil, id, wire.CodeOK, "")
 		}
 		return answer(kind, id, p)
 	})
@@ -66,19 +67,19 @@ func TestHostileNode(t *testing.T) {
 	t.Parallel()
 	attrs := 0 // flags of attributes: there are none
 	for name, answer := range map[string]func(kind uint8, id uint32, p *parser) []byte{
-		"a length that is huge":    func(uint8, uint32, *parser) []byte { return []byte{0xff, 0xff, 0xff, 0xff, typeData} },
+		"a length that is huge":    func(uint8, uint32, *parser) []byte { return []byte{0xff, 0xff, 0xff, 0xff, wire.Data} },
 		"no length":                func(uint8, uint32, *parser) []byte { return make([]byte, 4) },
-		"another id":               func(_ uint8, id uint32, _ *parser) []byte { return packet(typeData, id+1, "x") },
-		"a packet of a client":     func(_ uint8, id uint32, _ *parser) []byte { return packet(typeRead, id, "h", 0, 0, 0) },
-		"a packet that is cut":     func(_ uint8, id uint32, _ *parser) []byte { return packet(typeData, id, 100) },
-		"more than was asked for":  func(_ uint8, id uint32, _ *parser) []byte { return packet(typeData, id, strings.Repeat("x", 100_000)) },
-		"a handle":                 func(_ uint8, id uint32, _ *parser) []byte { return packet(typeHandle, id, "h") },
-		"done, and no data":        func(_ uint8, id uint32, _ *parser) []byte { return status(nil, id, codeOK, "") },
-		"a list of nothing":        func(_ uint8, id uint32, _ *parser) []byte { return packet(typeName, id, 1<<31) },
-		"attributes without end":   func(_ uint8, id uint32, _ *parser) []byte { return packet(typeName, id, 1, "a", "a", 1<<31, -1) },
-		"a list where data belong": func(_ uint8, id uint32, _ *parser) []byte { return packet(typeName, id, 1, "a", "a", attrs) },
+		"another id":               func(_ uint8, id uint32, _ *parser) []byte { return packet(wire.Data, id+1, "x") },
+		"a packet of a client":     func(_ uint8, id uint32, _ *parser) []byte { return packet(wire.Read, id, "h", 0, 0, 0) },
+		"a packet that is cut":     func(_ uint8, id uint32, _ *parser) []byte { return packet(wire.Data, id, 100) },
+		"more than was asked for":  func(_ uint8, id uint32, _ *parser) []byte { return packet(wire.Data, id, strings.Repeat("x", 100_000)) },
+		"a handle":                 func(_ uint8, id uint32, _ *parser) []byte { return packet(wire.Handle, id, "h") },
+		"done, and no data":        func(_ uint8, id uint32, _ *parser) []byte { return status(nil, id, wire.CodeOK, "") },
+		"a list of nothing":        func(_ uint8, id uint32, _ *parser) []byte { return packet(wire.Name, id, 1<<31) },
+		"attributes without end":   func(_ uint8, id uint32, _ *parser) []byte { return packet(wire.Name, id, 1, "a", "a", 1<<31, -1) },
+		"a list where data belong": func(_ uint8, id uint32, _ *parser) []byte { return packet(wire.Name, id, 1, "a", "a", attrs) },
 		"two answers": func(_ uint8, id uint32, _ *parser) []byte {
-			return append(packet(typeData, id, "x"), packet(typeData, id, "x")...)
+			return append(packet(wire.Data, id, "x"), packet(wire.Data, id, "x")...)
 		},
 		"an end": nil,
 	} {
@@ -127,7 +128,7 @@ func (e *endsAfter) Write(p []byte) (int, error) {
 // What begins as no SFTP server does is told so.
 func TestNoServer(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string]string{"a shell that greets": "Welcome to Debian!\r\n", "an answer to nothing": string(packet(typeData, 1, "x")), "silence": ""} {
+	for name, text := range map[string]string{"a shell that greets": "Welcome to Debian!\r\n", "an answer to nothing": string(packet(wire.Data, 1, "x")), "silence": ""} {
 		c := use(t, fakeFolders{"bad": func(ctx context.Context) (Folder, error) {
 			ours, theirs := net.Pipe()
 			go func() {
@@ -148,17 +149,17 @@ func TestHostileNames(t *testing.T) {
 	told := false
 	c := use(t, fakeFolders{"bad": opened(func(kind uint8, id uint32, p *parser) []byte {
 		switch {
-		case kind == typeRealpath:
-			return packet(typeName, id, 1, "../../good/etc", "", 0)
-		case kind != typeReaddir, told:
-			return status(nil, id, codeEOF, "\x1b]0;gone\a")
+		case kind == wire.Realpath:
+			return packet(wire.Name, id, 1, "../../good/etc", "", 0)
+		case kind != wire.Readdir, told:
+			return status(nil, id, wire.CodeEOF, "\x1b]0;gone\a")
 		}
 		told = true
 		fields := []any{8}
 		for _, name := range []string{"../../etc/passwd", "/etc/passwd", "a\x00b", "", strings.Repeat("a", 300), "fine", "\x1b[2J", ".."} {
 			fields = append(fields, name, name+"\x1b[2J", 0)
 		}
-		return packet(typeName, id, fields...)
+		return packet(wire.Name, id, fields...)
 	})})
 	all, err := c.ReadDir("/bad/d")
 	if err != nil {
@@ -188,9 +189,9 @@ func TestEndlessDirectory(t *testing.T) {
 		fields = append(fields, "name", "name", 0)
 	}
 	c, conn := begun(t, fakeFolders{"bad": opened(func(_ uint8, id uint32, _ *parser) []byte {
-		return packet(typeName, id, append([]any{1000}, fields...)...)
+		return packet(wire.Name, id, append([]any{1000}, fields...)...)
 	})})
-	go conn.Write(append(append([]byte(nil), begins...), packet(typeOpendir, 1, "/bad/d")...))
+	go conn.Write(append(append([]byte(nil), begins...), packet(wire.Opendir, 1, "/bad/d")...))
 	in := newPackets(conn)
 	for range 2 {
 		if _, err := in.next(); err != nil {
@@ -199,12 +200,12 @@ func TestEndlessDirectory(t *testing.T) {
 	}
 	begun := heap()
 	for n := 0; ; n++ {
-		go conn.Write(packet(typeReaddir, 2, "\x00\x00\x00\x01"))
+		go conn.Write(packet(wire.Readdir, 2, "\x00\x00\x00\x01"))
 		b, err := in.next()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b[0] == typeStatus {
+		if b[0] == wire.Status {
 			break
 		}
 		if n > mostNames/1000 {
@@ -240,7 +241,7 @@ func TestSilentNode(t *testing.T) {
 		_ = s.serve(newPackets(ours))
 		s.close()
 	}()
-	go theirs.Write(append(append([]byte(nil), begins...), packet(typeStat, 7, "/bad/x")...))
+	go theirs.Write(append(append([]byte(nil), begins...), packet(wire.Stat, 7, "/bad/x")...))
 	in := newPackets(theirs)
 	if _, err := in.next(); err != nil {
 		t.Fatal(err)
@@ -253,7 +254,7 @@ func TestSilentNode(t *testing.T) {
 	}()
 	b, err := in.next()
 	p := parser{b: b}
-	if err != nil || p.uint8() != typeStatus || p.uint32() != 7 || p.uint32() != codeLost {
+	if err != nil || p.uint8() != wire.Status || p.uint32() != 7 || p.uint32() != wire.CodeLost {
 		t.Errorf("%q, %v", b, err)
 	}
 	<-told
@@ -268,7 +269,7 @@ func TestHostileClient(t *testing.T) {
 		"a shell":        "ls -l\n",
 		"a huge packet":  "\xff\xff\xff\xff\x01",
 		"no packet":      "\x00\x00\x00\x00",
-		"no init":        string(packet(typeStat, 3, "/")),
+		"no init":        string(packet(wire.Stat, 3, "/")),
 		"a cut packet":   string(begins) + "\x00\x00\x00\x02\x11\x00",
 		"an old version": "\x00\x00\x00\x05\x01\x00\x00\x00\x01",
 	} {
@@ -290,27 +291,27 @@ func TestHostileClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, sent := range map[string][]byte{
-		"a handle of nobody":     packet(typeRead, 9, "\x00\x00\x00\x07", uint64(0), 10),
-		"no handle":              packet(typeClose, 9, "abc"),
+		"a handle of nobody":     packet(wire.Read, 9, "\x00\x00\x00\x07", uint64(0), 10),
+		"no handle":              packet(wire.Close, 9, "abc"),
 		"a request that is none": packet(77, 9),
-		"an unknown extension":   packet(typeExtended, 9, "expand-path@openssh.com", "~"),
-		"no path":                packet(typeStat, 9),
-		"a path with a NUL":      packet(typeStat, 9, "rpi-3/etc\x00/x"),
-		"a long path":            packet(typeStat, 9, "rpi-3/"+strings.Repeat("a/", 5000)),
-		"no second path":         packet(typeRename, 9, "rpi-3/a"),
-		"no target":              packet(typeSymlink, 9),
-		"copy of nothing":        packet(typeExtended, 9, "copy-data", "a"),
-		"attributes that lie":    packet(typeOpen, 9, "rpi-3/etc/nothing", 1, 1<<31, -1),
+		"an unknown extension":   packet(wire.Extended, 9, "expand-path@openssh.com", "~"),
+		"no path":                packet(wire.Stat, 9),
+		"a path with a NUL":      packet(wire.Stat, 9, "rpi-3/etc\x00/x"),
+		"a long path":            packet(wire.Stat, 9, "rpi-3/"+strings.Repeat("a/", 5000)),
+		"no second path":         packet(wire.Rename, 9, "rpi-3/a"),
+		"no target":              packet(wire.Symlink, 9),
+		"copy of nothing":        packet(wire.Extended, 9, "copy-data", "a"),
+		"attributes that lie":    packet(wire.Open, 9, "rpi-3/etc/nothing", 1, 1<<31, -1),
 	} {
 		go conn.Write(sent)
 		b, err := in.next()
 		p := parser{b: b}
-		if err != nil || p.uint8() != typeStatus || p.uint32() != 9 || p.uint32() == codeOK {
+		if err != nil || p.uint8() != wire.Status || p.uint32() != 9 || p.uint32() == wire.CodeOK {
 			t.Fatalf("%s: %q, %v, %v", name, b, err, c.told)
 		}
 	}
-	go conn.Write(packet(typeStat, 10, "rpi-3/etc"))
-	if b, err := in.next(); err != nil || b[0] != typeAttrs {
+	go conn.Write(packet(wire.Stat, 10, "rpi-3/etc"))
+	if b, err := in.next(); err != nil || b[0] != wire.Attrs {
 		t.Errorf("%q, %v", b, err)
 	}
 	if _, err := os.Stat("/etc/nothing"); err == nil {
@@ -321,16 +322,16 @@ func TestHostileClient(t *testing.T) {
 // Whatever a client and a node send, the session does not panic, and what the client gets is
 // packets.
 func FuzzSession(f *testing.F) {
-	f.Add(packet(typeOpen, 1, "rpi-3/x", 1, 0), packet(typeHandle, 1, "h"))
-	f.Add(packet(typeOpendir, 1, "rpi-3:/x"), packet(typeName, 1, 1, "a", "a", 0))
-	f.Add(packet(typeExtended, 1, "statvfs@openssh.com", "rpi-3/"), packet(typeReply, 1))
-	f.Add(packet(typeRealpath, 1, "rpi-3/.."), packet(typeStatus, 1, 4, "no", "en"))
+	f.Add(packet(wire.Open, 1, "rpi-3/x", 1, 0), packet(wire.Handle, 1, "h"))
+	f.Add(packet(wire.Opendir, 1, "rpi-3:/x"), packet(wire.Name, 1, 1, "a", "a", 0))
+	f.Add(packet(wire.Extended, 1, "statvfs@openssh.com", "rpi-3/"), packet(wire.Reply, 1))
+	f.Add(packet(wire.Realpath, 1, "rpi-3/.."), packet(wire.Status, 1, 4, "no", "en"))
 	f.Fuzz(func(t *testing.T, client, server []byte) {
 		folders := fakeFolders{"rpi-3": func(ctx context.Context) (Folder, error) {
 			ours, theirs := net.Pipe()
 			go io.Copy(io.Discard, theirs)
 			go func() {
-				theirs.Write(packet(typeVersion, version, "copy-data", "1", "statvfs@openssh.com", "2"))
+				theirs.Write(packet(wire.Version, wire.Protocol, "copy-data", "1", "statvfs@openssh.com", "2"))
 				theirs.Write(server)
 				theirs.Close()
 			}()

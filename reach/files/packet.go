@@ -7,57 +7,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-)
 
-// The types of packets, see draft-ietf-secsh-filexfer-02, section 3.
-const (
-	typeInit     = 1
-	typeVersion  = 2
-	typeOpen     = 3
-	typeClose    = 4
-	typeRead     = 5
-	typeWrite    = 6
-	typeLstat    = 7
-	typeFstat    = 8
-	typeSetstat  = 9
-	typeFsetstat = 10
-	typeOpendir  = 11
-	typeReaddir  = 12
-	typeRemove   = 13
-	typeMkdir    = 14
-	typeRmdir    = 15
-	typeRealpath = 16
-	typeStat     = 17
-	typeRename   = 18
-	typeReadlink = 19
-	typeSymlink  = 20
-	typeStatus   = 101
-	typeHandle   = 102
-	typeData     = 103
-	typeName     = 104
-	typeAttrs    = 105
-	typeExtended = 200
-	typeReply    = 201
-)
-
-// The codes of a status, section 7 there.
-const (
-	codeOK          = 0
-	codeEOF         = 1
-	codeNoFile      = 2
-	codeDenied      = 3
-	codeFailure     = 4
-	codeBadMessage  = 5
-	codeLost        = 7
-	codeUnsupported = 8
+	"walt/reach/files/wire"
 )
 
 const (
-	version = 3
-	// longest is how many bytes a packet may have: as much as OpenSSH takes.
-	longest = 256 << 10
-	// mostData is how many bytes are read or written by one request: as much as OpenSSH does.
-	mostData = 255 << 10
 	// longestPath is how many bytes a path may have, as in Linux.
 	longestPath = 4096
 	// longestHandle is how many bytes the handle of a file may have.
@@ -86,7 +40,7 @@ func (p *packets) next() ([]byte, error) {
 		return nil, err
 	}
 	size := int(binary.BigEndian.Uint32(head))
-	if size < 1 || size > longest {
+	if size < 1 || size > wire.Longest {
 		return nil, fmt.Errorf("%w: a packet of %d bytes", errMalformed, uint32(size))
 	}
 	_, _ = p.r.Discard(4)
@@ -154,25 +108,16 @@ func (p *parser) text() []byte {
 	return p.take(int(n))
 }
 
-// Flags of attributes, section 5 there.
-const (
-	attrSize        = 1 << 0
-	attrOwner       = 1 << 1
-	attrPermissions = 1 << 2
-	attrTimes       = 1 << 3
-	attrExtended    = 1 << 31
-)
-
 // attrs takes attributes and returns all of their bytes.
 func (p *parser) attrs() []byte {
 	whole := p.b
 	flags := p.uint32()
-	for flag, size := range map[uint32]int{attrSize: 8, attrOwner: 8, attrPermissions: 4, attrTimes: 8} {
+	for flag, size := range map[uint32]int{wire.HasSize: 8, wire.HasOwner: 8, wire.HasMode: 4, wire.HasTimes: 8} {
 		if flags&flag != 0 {
 			p.take(size)
 		}
 	}
-	if flags&attrExtended != 0 {
+	if flags&wire.HasExtended != 0 {
 		for n := p.uint32(); n > 0 && !p.bad; n-- {
 			p.text()
 			p.text()
@@ -191,10 +136,6 @@ func begin(b []byte, kind byte, id uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, id)
 }
 
-func appendText[T string | []byte](b []byte, text T) []byte {
-	return append(binary.BigEndian.AppendUint32(b, uint32(len(text))), text...)
-}
-
 func end(b []byte) []byte {
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	return b
@@ -202,11 +143,11 @@ func end(b []byte) []byte {
 
 // status makes the answer of that kind.
 func status(b []byte, id uint32, code uint32, words string) []byte {
-	b = binary.BigEndian.AppendUint32(begin(b, typeStatus, id), code)
-	return end(appendText(appendText(b, words), "en"))
+	b = binary.BigEndian.AppendUint32(begin(b, wire.Status, id), code)
+	return end(wire.AppendText(wire.AppendText(b, words), "en"))
 }
 
 // Attributes of what is not a file of a node or image, a directory that nobody can change.
 func folderAttrs(b []byte) []byte {
-	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, attrPermissions), 0o40555)
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, wire.HasMode), 0o40555)
 }

@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"walt/fault"
+	"walt/reach/files/wire"
 )
 
 // pathForms says, of each request that begins with paths, how many.
 var pathForms = map[uint8]int{
-	typeOpen: 1, typeLstat: 1, typeSetstat: 1, typeOpendir: 1, typeRemove: 1, typeMkdir: 1, typeRmdir: 1,
-	typeRealpath: 1, typeStat: 1, typeRename: 2, typeReadlink: 1,
+	wire.Open: 1, wire.Lstat: 1, wire.Setstat: 1, wire.Opendir: 1, wire.Remove: 1, wire.Mkdir: 1, wire.Rmdir: 1,
+	wire.Realpath: 1, wire.Stat: 1, wire.Rename: 2, wire.Readlink: 1,
 }
 
 // extendedPaths and extendedHandles are the same of extensions, of paths and of handles.
@@ -23,7 +24,7 @@ var (
 )
 
 // changes are the requests that change something, but for OPEN, whose flags say it.
-var changes = []uint8{typeSetstat, typeRemove, typeMkdir, typeRmdir, typeRename, typeSymlink}
+var changes = []uint8{wire.Setstat, wire.Remove, wire.Mkdir, wire.Rmdir, wire.Rename, wire.Symlink}
 
 var changingExtensions = []string{"posix-rename@openssh.com", "hardlink@openssh.com", "lsetstat@openssh.com"}
 
@@ -31,12 +32,12 @@ var changingExtensions = []string{"posix-rename@openssh.com", "hardlink@openssh.
 // session.
 func (s *session) request(kind uint8, id uint32, p *parser) error {
 	switch kind {
-	case typeClose, typeRead, typeWrite, typeFstat, typeFsetstat, typeReaddir:
+	case wire.Close, wire.Read, wire.Write, wire.Fstat, wire.Fsetstat, wire.Readdir:
 		return s.aboutHandle(kind, id, p)
-	case typeSymlink: // OpenSSH has the target first, as it is, see its PROTOCOL, section 4.1
+	case wire.Symlink: // OpenSSH has the target first, as it is, see its PROTOCOL, section 4.1
 		target := p.text()
 		return s.aboutPaths(kind, id, 1, target, p)
-	case typeExtended:
+	case wire.Extended:
 		name := string(p.text())
 		if n, has := extendedPaths[name]; has {
 			return s.aboutExtendedPaths(name, id, n, p)
@@ -45,8 +46,8 @@ func (s *session) request(kind uint8, id uint32, p *parser) error {
 			return s.aboutExtendedHandles(name, id, n, p)
 		}
 		if name == "limits@openssh.com" {
-			b := begin(nil, typeReply, id)
-			for _, n := range []uint64{longest, mostData, mostData, mostHandles} {
+			b := begin(nil, wire.Reply, id)
+			for _, n := range []uint64{wire.Longest, wire.MostData, wire.MostData, mostHandles} {
 				b = binary.BigEndian.AppendUint64(b, n)
 			}
 			return s.send(end(b))
@@ -56,7 +57,7 @@ func (s *session) request(kind uint8, id uint32, p *parser) error {
 			return s.aboutPaths(kind, id, n, nil, p)
 		}
 	}
-	return s.reply(id, codeUnsupported, "not supported")
+	return s.reply(id, wire.CodeUnsupported, "not supported")
 }
 
 // places takes paths from a request, all of which lead into the same folder.
@@ -87,35 +88,35 @@ func (s *session) aboutPaths(kind uint8, id uint32, n int, first []byte, p *pars
 	at, changing := all[0], slices.Contains(changes, kind)
 	r := asked{kind: kind, id: id}
 	switch kind {
-	case typeOpen:
+	case wire.Open:
 		const read = 1
 		flags := parser{b: p.b}
 		changing = flags.uint32()&^read != 0
 		r.opens = true
-	case typeOpendir:
+	case wire.Opendir:
 		r.opens = true
-	case typeRealpath:
+	case wire.Realpath:
 		r.under = at.folder
 		if at.top {
 			return s.send(onePath(id, at.show()))
 		}
-	case typeStat, typeLstat:
+	case wire.Stat, wire.Lstat:
 		if at.top { // its own server would have to be connected for that
 			if err := s.folders.Look(s.ctx, at.folder); err != nil {
 				return s.refuse(id, err)
 			}
-			return s.send(end(folderAttrs(begin(nil, typeAttrs, id))))
+			return s.send(end(folderAttrs(begin(nil, wire.Attrs, id))))
 		}
 	}
 	if at.folder == "" || at.top && changing && s.folders.Look(s.ctx, at.folder) != nil {
 		return s.aboutRoot(kind, id)
 	}
 	return s.pass(at.folder, r, changing, func(b []byte) []byte {
-		if kind == typeSymlink {
-			b = appendText(b, first)
+		if kind == wire.Symlink {
+			b = wire.AppendText(b, first)
 		}
 		for _, at := range all {
-			b = appendText(b, at.path)
+			b = wire.AppendText(b, at.path)
 		}
 		return append(b, p.b...)
 	})
@@ -131,11 +132,11 @@ func (s *session) aboutExtendedPaths(name string, id uint32, n int, p *parser) e
 	case at.folder == "" && name == "statvfs@openssh.com":
 		return s.send(noSpace(id))
 	case at.folder == "":
-		return s.aboutRoot(typeExtended, id)
+		return s.aboutRoot(wire.Extended, id)
 	}
-	return s.pass(at.folder, asked{kind: typeExtended, extension: name, id: id}, slices.Contains(changingExtensions, name), func(b []byte) []byte {
+	return s.pass(at.folder, asked{kind: wire.Extended, extension: name, id: id}, slices.Contains(changingExtensions, name), func(b []byte) []byte {
 		for _, at := range all {
-			b = appendText(b, at.path)
+			b = wire.AppendText(b, at.path)
 		}
 		return append(b, p.b...)
 	})
@@ -180,10 +181,10 @@ func (s *session) held(theirs []byte) (*handle, uint32) {
 func (s *session) aboutHandle(kind uint8, id uint32, p *parser) error {
 	h, number := s.held(p.text())
 	if h == nil {
-		return s.reply(id, codeFailure, "there is no such handle")
+		return s.reply(id, wire.CodeFailure, "there is no such handle")
 	}
 	r := asked{kind: kind, id: id, about: h}
-	if kind == typeClose {
+	if kind == wire.Close {
 		s.mu.Lock()
 		delete(s.handles, number)
 		s.mu.Unlock()
@@ -192,15 +193,15 @@ func (s *session) aboutHandle(kind uint8, id uint32, p *parser) error {
 		return s.aboutRootHandle(kind, id, h.root)
 	}
 	rest := p.b
-	if kind == typeRead {
+	if kind == wire.Read {
 		offset := p.uint64()
-		r.bytes = int(min(p.uint32(), mostData)) // fewer than were asked for may come
+		r.bytes = int(min(p.uint32(), wire.MostData)) // fewer than were asked for may come
 		if p.bad {
-			return s.reply(id, codeBadMessage, errMalformed.Error())
+			return s.reply(id, wire.CodeBadMessage, errMalformed.Error())
 		}
 		rest = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(make([]byte, 0, 12), offset), uint32(r.bytes))
 	}
-	return h.folder.ask(r, func(b []byte) []byte { return append(appendText(b, h.theirs), rest...) })
+	return h.folder.ask(r, func(b []byte) []byte { return append(wire.AppendText(b, h.theirs), rest...) })
 }
 
 // aboutExtendedHandles passes on a request of an extension about one file that is open, or
@@ -216,14 +217,14 @@ func (s *session) aboutExtendedHandles(name string, id uint32, n int, p *parser)
 	}
 	switch {
 	case p.bad, first == nil, second == nil, first.folder == nil, second.folder == nil:
-		return s.reply(id, codeFailure, "there is no such handle")
+		return s.reply(id, wire.CodeFailure, "there is no such handle")
 	case first.folder != second.folder:
-		return s.reply(id, codeUnsupported, "the files are in different folders")
+		return s.reply(id, wire.CodeUnsupported, "the files are in different folders")
 	}
-	return first.folder.ask(asked{kind: typeExtended, extension: name, id: id, about: first}, func(b []byte) []byte {
-		b = append(appendText(b, first.theirs), fields[0]...)
+	return first.folder.ask(asked{kind: wire.Extended, extension: name, id: id, about: first}, func(b []byte) []byte {
+		b = append(wire.AppendText(b, first.theirs), fields[0]...)
 		if n == 2 {
-			b = appendText(b, second.theirs)
+			b = wire.AppendText(b, second.theirs)
 		}
 		return append(b, fields[1]...)
 	})
@@ -231,8 +232,8 @@ func (s *session) aboutExtendedHandles(name string, id uint32, n int, p *parser)
 
 // onePath is an answer that names a path.
 func onePath(id uint32, name string) []byte {
-	b := binary.BigEndian.AppendUint32(begin(nil, typeName, id), 1)
-	b = appendText(appendText(b, name), name)
+	b := binary.BigEndian.AppendUint32(begin(nil, wire.Name, id), 1)
+	b = wire.AppendText(wire.AppendText(b, name), name)
 	return end(binary.BigEndian.AppendUint32(b, 0))
 }
 

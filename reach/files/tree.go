@@ -14,6 +14,7 @@ import (
 	"github.com/pkg/sftp"
 
 	"walt/fault"
+	"walt/reach/files/wire"
 )
 
 // Tree is the files of an image. Its links lead to nowhere outside of it.
@@ -30,7 +31,7 @@ func openTree(ctx context.Context, t Tree) Folder {
 	ours, theirs := net.Pipe()
 	h := &treeHandlers{Tree: t}
 	handlers := sftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h}
-	server := sftp.NewRequestServer(theirs, handlers, sftp.WithRSMaxTxPacket(mostData))
+	server := sftp.NewRequestServer(theirs, handlers, sftp.WithRSMaxTxPacket(wire.MostData))
 	go server.Serve()                                   // ends when ours is closed
 	go ours.Write(begins)                               // ends with that, or when the server reads it
 	context.AfterFunc(ctx, func() { _ = ours.Close() }) // ctx ends with its session
@@ -38,7 +39,7 @@ func openTree(ctx context.Context, t Tree) Folder {
 }
 
 // begins is the packet with which a client begins.
-var begins = []byte{0, 0, 0, 5, typeInit, 0, 0, 0, version}
+var begins = []byte{0, 0, 0, 5, wire.Init, 0, 0, 0, wire.Protocol}
 
 var errReadOnly = errors.Join(fault.Failedf("images cannot be changed here").
 	WithHint("change the files on a node that boots a clone of it, or make another (see: help show making-images)"), ErrDenied)
