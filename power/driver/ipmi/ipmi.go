@@ -1,15 +1,20 @@
 // Package ipmi switches servers by their BMCs, over IPMI 2.0 on a network (RMCP+). A session
 // is encrypted and signed by cipher suite 17 or, with a BMC that does not know it, 3; it has
 // the privilege of an operator, and ends with what it was begun for. Its one surprising rule:
-// who answers as if less were agreed on, as suite 0, is not spoken to.
+// who answers as if less were agreed on, as suite 0, is not spoken to; and what is not signed
+// as was agreed is not heard.
 package ipmi
 
 import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -85,11 +90,13 @@ type suite struct {
 	auth      ipmi.AuthAlg
 	integrity ipmi.IntegrityAlg
 	crypt     ipmi.CryptAlg
+	hash      func() hash.Hash // of auth and integrity
+	signature int              // its bytes, in a packet
 }
 
 var suites = []suite{
-	{ipmi.CipherSuiteID17, ipmi.AuthAlgRAKP_HMAC_SHA256, ipmi.IntegrityAlg_HMAC_SHA256_128, ipmi.CryptAlg_AES_CBC_128},
-	{ipmi.CipherSuiteID3, ipmi.AuthAlgRAKP_HMAC_SHA1, ipmi.IntegrityAlg_HMAC_SHA1_96, ipmi.CryptAlg_AES_CBC_128},
+	{ipmi.CipherSuiteID17, ipmi.AuthAlgRAKP_HMAC_SHA256, ipmi.IntegrityAlg_HMAC_SHA256_128, ipmi.CryptAlg_AES_CBC_128, sha256.New, 16},
+	{ipmi.CipherSuiteID3, ipmi.AuthAlgRAKP_HMAC_SHA1, ipmi.IntegrityAlg_HMAC_SHA1_96, ipmi.CryptAlg_AES_CBC_128, sha1.New, 12},
 }
 
 // with calls do within a session.
@@ -131,10 +138,11 @@ func (b BMCs) by(ctx context.Context, t driver.Target, s suite, do func(*ipmi.Cl
 	}
 	c.WithUDPProxy(w).WithTimeout(answerLimit).
 		WithCipherSuiteID(s.id).WithMaxPrivilegeLevel(ipmi.PrivilegeLevelOperator)
-	if err := begin(ctx, c, w, s); err != nil {
+	if err := b.begin(ctx, c, w, s); err != nil {
 		return err
 	}
 	err = do(c)
+	w.over.Store(true)                      // whatever says that it closed the session will do
 	_ = c.Close(context.WithoutCancel(ctx)) // a BMC has few sessions; one that is silent now forgets this one by itself
 	return err
 }
@@ -150,7 +158,7 @@ var (
 )
 
 // begin begins a session (IPMI 2.0, section 13.15).
-func begin(ctx context.Context, c *ipmi.Client, w *wire, s suite) error {
+func (b BMCs) begin(ctx context.Context, c *ipmi.Client, w *wire, s suite) error {
 	opened, err := c.OpenSession(ctx)
 	switch {
 	case err != nil:
@@ -159,7 +167,9 @@ func begin(ctx context.Context, c *ipmi.Client, w *wire, s suite) error {
 		return errWeak
 	}
 	second, err := c.RAKPMessage1(ctx)
+	var first []byte
 	if err == nil {
+		first = w.sent
 		_, err = c.RAKPMessage3(ctx)
 	} else if second != nil && w.refusal() == nil { // it knows another password
 		err = errUser
@@ -167,6 +177,7 @@ func begin(ctx context.Context, c *ipmi.Client, w *wire, s suite) error {
 	if err != nil {
 		return cmp.Or(w.refusal(), err)
 	}
+	w.suite, w.key = s, s.key(b.Password, first, second.ManagedSystemRandomNumber[:])
 	_, err = c.SetSessionPrivilegeLevel(ctx, ipmi.PrivilegeLevelOperator)
 	if _, refused := errors.AsType[*ipmi.ResponseError](err); refused {
 		return errRole
@@ -211,7 +222,12 @@ func (r refused) Error() string { return string(r) }
 // wire is what the library sends and receives by. It is closed whatever becomes of the session.
 type wire struct {
 	net.Conn
+	sent []byte                 // last
 	last atomic.Pointer[[]byte] // that was received
+	// Of a session, which the library has be signed, and does not look whether it is:
+	suite
+	key  []byte      // that packets are signed with, nil of none
+	over atomic.Bool // they need not be any more
 }
 
 // dial opens the way to a BMC, for which nothing is sent.
@@ -221,13 +237,58 @@ func dial(ctx context.Context, t driver.Target) (*wire, error) {
 	return &wire{Conn: conn}, err
 }
 
+func (w *wire) Write(p []byte) (n int, err error) {
+	w.sent = bytes.Clone(p)
+	return w.Conn.Write(p)
+}
+
+// Read receives the next packet that is of the session, once there is one.
 func (w *wire) Read(p []byte) (n int, err error) {
-	n, err = w.Conn.Read(p)
-	if err == nil {
-		last := bytes.Clone(p[:n])
-		w.last.Store(&last)
+	for {
+		if n, err = w.Conn.Read(p); err != nil {
+			return n, err
+		}
+		if w.key == nil || w.over.Load() || w.signed(p[:n]) {
+			last := bytes.Clone(p[:n])
+			w.last.Store(&last)
+			return n, nil
+		}
 	}
-	return n, err
+}
+
+// Where a packet has what it is, and what follows (IPMI 2.0, table 13-8).
+const (
+	format, payload, content = 4, 5, 16
+	rmcpPlus                 = 6
+	encryptedAndSigned       = 0xc0 // of payload, and that this is an answer of IPMI
+)
+
+// key is what the packets of a session are signed with (IPMI 2.0, sections 13.31 and 13.32),
+// which began with that packet of ours, and that random number of the BMC's.
+func (s suite) key(password string, first, random []byte) []byte {
+	sum := func(key []byte, of ...[]byte) []byte {
+		h := hmac.New(s.hash, key)
+		for _, one := range of {
+			h.Write(one)
+		}
+		return h.Sum(nil)
+	}
+	whole := make([]byte, mostPassword)
+	copy(whole, password)
+	said := first[content:]
+	session := sum(whole, said[8:24], random, said[24:25], said[27:]) // our random number, the privilege, the user
+	return sum(session, bytes.Repeat([]byte{1}, 20))
+}
+
+// signed reports whether a packet is encrypted, and signed with the key.
+func (w *wire) signed(p []byte) bool {
+	end := len(p) - w.signature
+	if end < content || p[format] != rmcpPlus || p[payload] != encryptedAndSigned {
+		return false
+	}
+	h := hmac.New(w.hash, w.key)
+	h.Write(p[format:end])
+	return hmac.Equal(h.Sum(nil)[:w.signature], p[end:])
 }
 
 // Dial is for the library: it is there already.

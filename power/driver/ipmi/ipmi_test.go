@@ -1,6 +1,7 @@
 package ipmi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -203,6 +205,96 @@ func TestGarbage(t *testing.T) {
 			t.Errorf("believed: %v, %v", is, err)
 		}
 		cancel()
+	}
+}
+
+// between passes on what is said to a BMC, and has what it answers be what forge makes of it.
+func between(t *testing.T, b *lab.BMC, forge func(answer []byte) [][]byte) (host string) {
+	t.Helper()
+	bmc, err := net.Dial("udp", net.JoinHostPort(b.Host, b.Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var client atomic.Pointer[net.Addr]
+	var both sync.WaitGroup
+	both.Go(func() { // until the test closes the sockets
+		buffer := make([]byte, 2048)
+		for {
+			n, from, err := front.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			client.Store(&from)
+			_, _ = bmc.Write(buffer[:n])
+		}
+	})
+	both.Go(func() {
+		buffer := make([]byte, 2048)
+		for {
+			n, err := bmc.Read(buffer)
+			if err != nil {
+				return
+			}
+			for _, packet := range forge(bytes.Clone(buffer[:n])) {
+				_, _ = front.WriteTo(packet, *client.Load())
+			}
+		}
+	})
+	t.Cleanup(func() {
+		bmc.Close()
+		front.Close()
+		both.Wait()
+	})
+	return front.LocalAddr().String()
+}
+
+// Within a session nobody is believed who cannot sign: neither instead of the BMC, nor before it.
+func TestForgedAnswers(t *testing.T) {
+	t.Parallel()
+	b := newBMC(t)
+	users := BMCs{User: "walt", Password: "secret-one"}
+	if err := users.Switch(t.Context(), target(b), true); err != nil {
+		t.Fatal(err)
+	}
+	isOff := []byte{0x81, 0x04, 0x7b, 0x20, 0x00, 0x01, 0x00, 0, 0, 0, 0xdf} // an answer to Get Chassis Status
+	ours := func(answer []byte) bool { return len(answer) > 16 && answer[5] == 0xc0 }
+	for what, forge := range map[string]func([]byte) []byte{
+		"of version 1.5": func([]byte) []byte {
+			return append([]byte{6, 0, 0xff, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(len(isOff))}, isOff...)
+		},
+		"in the clear": func([]byte) []byte {
+			return append([]byte{6, 0, 0xff, 7, 6, 0, 0xa3, 0xa2, 0xa1, 0xa0, 9, 0, 0, 0, byte(len(isOff)), 0}, isOff...)
+		},
+		"unsigned":    func(answer []byte) []byte { answer[5] = 0x80; return answer },
+		"of nothing":  func([]byte) []byte { return []byte{6, 0, 0xff, 7, 6, 0xc1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} },
+		"too short":   func(answer []byte) []byte { return answer[:10] },
+		"other state": func(answer []byte) []byte { answer[16+7] ^= 1; return answer }, // what the first block is decrypted with
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			before := between(t, b, func(answer []byte) [][]byte {
+				if !ours(answer) {
+					return [][]byte{answer}
+				}
+				return [][]byte{forge(bytes.Clone(answer)), answer}
+			})
+			if is, err := users.Status(t.Context(), at(before)); err != nil || is != driver.On {
+				t.Errorf("before the BMC: %v, %v", is, err)
+			}
+			instead := between(t, b, func(answer []byte) [][]byte {
+				if ours(answer) {
+					answer = forge(answer)
+				}
+				return [][]byte{answer}
+			})
+			if is, err := users.Status(t.Context(), at(instead)); err == nil || is != driver.Unknown {
+				t.Errorf("instead of the BMC: %v, %v", is, err)
+			}
+		})
 	}
 }
 
