@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walt/fault"
+	"walt/host"
 )
 
 // lookupLimit is how long it may take to find out where a registry is.
@@ -21,7 +22,7 @@ func (s *Lines) SetServices(urls []string) { s.services.Store(&urls) }
 // to a service of this server, in its name.
 func (s *Lines) refuse(to netip.AddrPort) error {
 	// ser2net may run here, which has no port of those that need rights.
-	if isOwn(to.Addr()) && (to.Port() < 1024 || int(to.Port()) == s.Own) {
+	if host.Has(to.Addr()) && (to.Port() < 1024 || int(to.Port()) == s.Own) {
 		return fault.Failedf("that is a port of this server itself")
 	}
 	if services := s.services.Load(); services != nil {
@@ -32,23 +33,6 @@ func (s *Lines) refuse(to netip.AddrPort) error {
 		}
 	}
 	return nil
-}
-
-// isOwn reports whether an address is one of this host.
-func isOwn(ip netip.Addr) bool {
-	if ip.IsLoopback() {
-		return true
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return true
-	}
-	for _, a := range own {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap().WithZone("") == ip {
-			return true
-		}
-	}
-	return false
 }
 
 // isAt reports whether what a URL names is at an address.
@@ -71,7 +55,7 @@ func isAt(service string, at netip.AddrPort) bool {
 		return true // to be sure
 	}
 	for _, ip := range all {
-		if ip = ip.Unmap(); ip == at.Addr() || isOwn(ip) && isOwn(at.Addr()) {
+		if ip = ip.Unmap(); ip == at.Addr() || host.Has(ip) && host.Has(at.Addr()) {
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/fault"
+	"walt/host"
 	"walt/power"
 	"walt/remote"
 	"walt/state"
@@ -218,20 +219,5 @@ func inShort(err error) string {
 // none of the server's own, and none with which no machine of the lab is meant.
 func (l *Lab) elsewhere(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
-	switch {
-	case !ip.IsGlobalUnicast(), ip.String() == l.IP:
-		return false
-	case l.Own != nil && l.Own(ip):
-		return false
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	for _, a := range own {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap().WithZone("") == ip {
-			return false
-		}
-	}
-	return true
+	return ip.IsGlobalUnicast() && ip.String() != l.IP && !(l.Own != nil && l.Own(ip)) && !host.Has(ip)
 }

@@ -18,6 +18,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"walt/host"
 )
 
 const (
@@ -207,16 +209,11 @@ func (w *world) addresses() ([]netip.Addr, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now := time.Now(); now.Sub(w.asked) >= ownFor {
-		all, err := net.InterfaceAddrs()
+		own, err := host.Addresses()
 		if err != nil {
 			return nil, err
 		}
-		w.own, w.asked = nil, now
-		for _, a := range all {
-			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-				w.own = append(w.own, prefix.Addr().Unmap())
-			}
-		}
+		w.own, w.asked = own, now
 	}
 	return w.own, nil
 }
