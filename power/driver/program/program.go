@@ -8,10 +8,7 @@ package program
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -42,49 +39,6 @@ type Program struct {
 
 // New returns the program of the path that is the first of the words.
 func New(words []string) *Program { return &Program{words} }
-
-// Check returns an error unless nobody but root and the user who runs the server could
-// have changed the program.
-func Check(path string) error {
-	if !filepath.IsAbs(path) {
-		return fmt.Errorf("%q is no absolute path", path)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return fmt.Errorf("cannot use the program: %w", err)
-	}
-	all := []string{real, filepath.Dir(real)}
-	for at := path; ; { // a link leads elsewhere when whoever may write its folder wants that
-		in, err := filepath.EvalSymlinks(filepath.Dir(at))
-		if err != nil {
-			return fmt.Errorf("cannot use the program: %w", err)
-		}
-		to, err := os.Readlink(at)
-		if err != nil { // it is no link
-			break
-		}
-		all = append(all, in)
-		if at = to; !filepath.IsAbs(to) {
-			at = filepath.Join(in, to)
-		}
-	}
-	for _, of := range all {
-		info, err := os.Stat(of)
-		if err != nil {
-			return fmt.Errorf("cannot use the program: %w", err)
-		}
-		owner := info.Sys().(*syscall.Stat_t).Uid
-		switch mode := info.Mode(); {
-		case of == real && (!mode.IsRegular() || mode&0o111 == 0):
-			return fmt.Errorf("%s is no program", of)
-		case owner != 0 && int(owner) != os.Getuid():
-			return fmt.Errorf("%s belongs to somebody else than root and the server's user; run: chown root %s", of, of)
-		case mode&0o022 != 0:
-			return fmt.Errorf("others can write %s (mode %04o); run: chmod go-w %s", of, mode.Perm(), of)
-		}
-	}
-	return nil
-}
 
 // Status implements driver.Means: the first word that the program writes.
 func (p *Program) Status(ctx context.Context, t driver.Target) (driver.State, error) {

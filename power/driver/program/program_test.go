@@ -149,6 +149,46 @@ func TestProgramThatOthersCouldChange(t *testing.T) {
 	}
 }
 
+// Who may write a folder above that of a program could have another take its place.
+func TestProgramBelowFoldersThatOthersCouldChange(t *testing.T) {
+	top := t.TempDir()
+	inner := filepath.Join(top, "lab", "bin")
+	path, link := filepath.Join(inner, "switch"), filepath.Join(top, "link")
+	if err := errors.Join(os.MkdirAll(inner, 0o700), os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700), os.Symlink("lab", link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{path, filepath.Join(link, "bin", "switch"), filepath.Join(link, "..", "lab", "bin", "switch")} {
+		for mode, want := range map[os.FileMode]string{0o700: "", 0o777 | os.ModeSticky: "", 0o720: "others can write " + top, 0o777: "others can write " + top} {
+			if err := os.Chmod(top, mode); err != nil {
+				t.Fatal(err)
+			}
+			if err := Check(path); err == nil && want != "" || err != nil && (want == "" || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s below a folder of mode %v: %v, want %q", path, mode, err, want)
+			}
+		}
+	}
+	if os.Getuid() != 0 {
+		return
+	}
+	for _, others := range []string{filepath.Join(top, "lab"), link} { // in a folder where each may change what is his
+		if err := errors.Join(os.Chmod(top, 0o777|os.ModeSticky), os.Lchown(others, 65534, 65534)); err != nil {
+			t.Fatal(err)
+		}
+		if err := Check(filepath.Join(link, "bin", "switch")); err == nil || !strings.Contains(err.Error(), others+" belongs to somebody else") {
+			t.Errorf("%s: %v", others, err)
+		}
+		if err := os.Lchown(others, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Remove(link), os.Symlink("link", link)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(link); err == nil || !strings.Contains(err.Error(), "too many links") {
+		t.Error(err)
+	}
+}
+
 // Who may write the folder of a link could have it lead to another program.
 func TestProgramBehindLinkThatOthersCouldChange(t *testing.T) {
 	p, dir := script(t, "touch ran")
