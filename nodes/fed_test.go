@@ -61,3 +61,24 @@ func TestFedNodeThatNeverBoots(t *testing.T) {
 		stop()
 	})
 }
+
+// Who hangs up while a node is rebooted has it rebooted, once.
+func TestRebootOfAFedNodeOutlivesWhoAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLab(t, []auth.Name{"bob"}, "n1"), &plug{}
+		ok(t, l.Ports.Drivers.Set([]driver.Driver{{Name: "rack", Means: p}}, nil))
+		l.configure(t, "n1", "power=rack:1")
+		stop := l.run(t)
+		ctx, hangUp := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, hangUp) // it is off then
+		if err := l.Reboot(ctx, "bob", parse("n1"), true, consent.Agreement{}, func(Change) {}); err == nil {
+			t.Error("it is done before its time")
+		}
+		time.Sleep(15 * time.Minute)
+		stop()
+		if p.cuts != 1 || p.off {
+			t.Errorf("it was cut %d times, and is off: %t", p.cuts, p.off)
+		}
+	})
+}

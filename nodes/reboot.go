@@ -252,7 +252,7 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		l.status.change(d.Name, func(s *Status) { s.cause = why }) // for when its power goes
 		if err := l.Ports.Execute(ctx, ordered); err != nil {
 			l.status.change(d.Name, func(s *Status) { s.cause = cause{} })
-			return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: true}
+			return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: goesOnTrying(err)}
 		}
 		if s = l.status.of(d.Name); !d.Virtual() { // whose host tells
 			l.starting(d, 0, why)
@@ -276,6 +276,12 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		return r
 	}
 	return Reboot{Outcome: RebootNone}
+}
+
+// goesOnTrying reports whether the server does that with an order that failed so.
+func goesOnTrying(err error) bool {
+	_, dropped := errors.AsType[power.Dropped](err)
+	return !dropped
 }
 
 // CanRestart reports whether the server has the means to start a node anew

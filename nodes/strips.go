@@ -198,7 +198,7 @@ func (l *Lab) cutStrip(ctx context.Context, user auth.Name, s *strip) Reboot {
 				}
 			})
 		}
-		return Reboot{Outcome: RebootFailed, Reason: l.why(s.nodes[0].Name, err), Again: true}
+		return Reboot{Outcome: RebootFailed, Reason: l.why(s.nodes[0].Name, err), Again: goesOnTrying(err)}
 	}
 	for _, d := range all {
 		l.starting(d, 0, why[d.Name])

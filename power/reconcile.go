@@ -110,7 +110,7 @@ func (w *worklist) begin(ctx context.Context, port Port) {
 			t.err = w.abandon(ctx, port)
 		}
 		if t.err == nil {
-			t.err = w.Execute(ctx, port)
+			t.err = w.execute(ctx, port, o)
 		}
 		select {
 		case w.done <- t:

@@ -255,22 +255,16 @@ func (p *Ports) dropSupply(tx state.Tx, node ethernet.MAC) error {
 // errOvertaken says that somebody ordered something else meanwhile.
 var errOvertaken = errors.New("something else is ordered by now")
 
-// executeFed is Execute for a node that is fed by outlets, when its turn has come. An order
-// that is overtaken while devices are asked, which may take minutes, is given up, and the newest one followed.
-func (p *Ports) executeFed(ctx context.Context, port Port) error {
+// carryOutFed is carryOut for a node that is fed by outlets. An order that is overtaken while
+// devices are asked, which may take minutes, is given up, and the newest one followed.
+func (p *Ports) carryOutFed(ctx context.Context, port Port) (did order, err error) {
 	for {
-		_, o, err := p.ordered(ctx, port)
-		if err != nil || o.Will == "" {
-			return err
+		if _, did, err = p.ordered(ctx, port); err != nil || did.Will == "" {
+			return order{}, err
 		}
-		err = p.switchFed(ctx, port, o)
-		switch {
-		case errors.Is(err, errOvertaken):
-			continue
-		case err != nil && ctx.Err() != nil:
-			return err
+		if err = p.switchFed(ctx, port, did); !errors.Is(err, errOvertaken) {
+			return did, err
 		}
-		return errors.Join(err, p.finish(ctx, target{}, port, o, err))
 	}
 }
 

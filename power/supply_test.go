@@ -44,14 +44,23 @@ func (p *plugs) Status(_ context.Context, t driver.Target) (s driver.State, err 
 }
 
 func (p *plugs) Switch(_ context.Context, t driver.Target, on bool) error {
+	p.mu.Lock()
 	if p.needed && !on {
 		p.late++
 	}
+	p.mu.Unlock()
 	p.request(func() { p.off[t.Port] = !on })
 	return nil
 }
 
 func (p *plugs) Close() error { return nil }
+
+// need has the outlets be needed from now on.
+func (p *plugs) need() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.needed = true
+}
 
 // dark is how many outlets have no power.
 func (p *plugs) dark() (n int) {
@@ -122,7 +131,9 @@ func TestNoOutletIsLeftDark(t *testing.T) {
 						if asked == at {
 							reached = true
 							does(t, r)
-							p.needed = what != "it is taken" // and begins anew
+							if what != "it is taken" { // and begins anew
+								p.need()
+							}
 						}
 					}
 					port := r.orderOff(t, "n1")

@@ -16,46 +16,84 @@ import (
 // portLimit is how long one port may take, its switch being silent.
 const portLimit = 30 * time.Second
 
-// Execute carries out what is ordered of a port: the one place that switches
-// one. It waits for its turn at the port and then at the switch, and reads the
-// order only then, so that the last one to come follows the newest.
+// Execute carries out what is ordered of a port, for who gave the order and waits for what
+// comes of it, as long as ctx lasts. What fails, or is not done by then, is left to Run, but for
+// a power cycle, whose error is Dropped.
 func (p *Ports) Execute(ctx context.Context, port Port) error {
+	asked, err := state.Read(ctx, p.Store, func(r state.Reader) (o order, err error) {
+		o, _, err = orders.Find(r, port.key())
+		return o, err
+	})
+	if err == nil {
+		err = p.execute(ctx, port, asked)
+	}
+	if err != nil && ctx.Err() != nil && asked.Will != "" {
+		why := err
+		if fault.As(err) == nil {
+			why = fault.Failedf("it took too long")
+		}
+		err = errors.Join(err, p.finish(ctx, target{}, port, asked, why))
+	}
+	if err != nil && asked.Will == cycle {
+		err = Dropped{err}
+	}
+	return err
+}
+
+// Dropped is the error of a power cycle that failed. It is not done later, when it would be a
+// surprise; that the port has power is.
+type Dropped struct{ error }
+
+func (d Dropped) Unwrap() error { return d.error }
+
+// execute is the one place that switches a port. It waits for its turn at the port and then at
+// the switch, and reads the order only then, so that the last one to come follows the newest.
+// That may be another one than who calls was asked to carry out: when it fails, it is left to
+// whom that one was given, who waits for his turn.
+func (p *Ports) execute(ctx context.Context, port Port, asked order) error {
 	leave, err := p.holdAll(ctx, port)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	sw, did, err := p.carryOut(ctx, port)
+	if did.Will == "" || err != nil && (ctx.Err() != nil || did.Attended && !did.same(asked)) {
+		return err
+	}
+	return errors.Join(err, p.finish(ctx, sw, port, did, err))
+}
+
+// carryOut is execute when the turn at the port has come. It returns which order it followed,
+// the zero order when there is nothing to note of it.
+func (p *Ports) carryOut(ctx context.Context, port Port) (sw target, did order, err error) {
 	if port.fed() {
 		woken, err := state.Read(ctx, p.Store, func(r state.Reader) (bool, error) { return p.Woken(r, port.Switch) })
 		switch {
 		case err != nil:
-			return err
 		case woken:
-			return p.executeWoken(ctx, port)
+			did, err = p.carryOutWoken(ctx, port)
+		default:
+			did, err = p.carryOutFed(ctx, port)
 		}
-		return p.executeFed(ctx, port)
+		return sw, did, err
 	}
-	sw, o, err := p.ordered(ctx, port)
-	if err != nil || o.Will == "" {
-		return err
-	}
-	did := o
-	if port.own() {
-		err = p.Devices.Switch(ctx, port.Switch, o.Will == turnOn)
-		return errors.Join(err, p.finish(ctx, sw, port, o, err))
+	sw, did, err = p.ordered(ctx, port)
+	switch {
+	case err != nil || did.Will == "":
+		return sw, order{}, err
+	case port.own():
+		return sw, did, p.Devices.Switch(ctx, port.Switch, did.Will == turnOn)
 	}
 	err = p.sessions.use(ctx, sw.Switch.Switch, func(agent Agent) error {
-		if _, did, err = p.ordered(ctx, port); err != nil || did.Will == "" {
+		_, now, err := p.ordered(ctx, port)
+		if did = now; err != nil || did.Will == "" {
 			return err
 		}
 		limited, cancel := context.WithTimeout(ctx, portLimit)
 		defer cancel()
 		return did.perform(limited, agent, port.Number)
 	})
-	if did.Will == "" || ctx.Err() != nil && err != nil {
-		return err
-	}
-	return errors.Join(err, p.finish(ctx, sw, port, did, err))
+	return sw, did, err
 }
 
 // ordered reads the order of a port, and its switch. A port whose order was lost after
@@ -116,16 +154,17 @@ func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, fai
 	return err
 }
 
-// writeFailure notes why a port is not what it should be. A power cycle is not
-// tried again later, when it would be a surprise; that the port has power is.
+// writeFailure notes why a port is not what it should be, unless something else is ordered by
+// now. A power cycle is not tried again, see Dropped.
 func (p *Ports) writeFailure(tx state.Tx, sw target, port Port, o, did order, why string) error {
 	if sw.forgotten {
 		return errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch), p.record(tx, sw, port, o, "", "gave up: "+why))
 	}
-	if o.same(did) && o.Will == cycle {
-		o.Will, o.Since = turnOn, p.Now().UTC()
-	} else if o.Error == why && !o.Attended {
+	switch {
+	case !o.same(did), o.Will != cycle && o.Error == why && !o.Attended:
 		return nil
+	case o.Will == cycle:
+		o.Will, o.Since = turnOn, p.Now().UTC()
 	}
 	o.Error, o.Attended = why, false
 	what := "turn it " + string(did.Will)

@@ -83,28 +83,25 @@ func (p *Ports) canWake() error {
 	return p.Waker.Able()
 }
 
-// executeWoken is Execute for a node that packets wake, when its turn has come. That it is on
-// is known when it boots, or answers: until then its order stays.
-func (p *Ports) executeWoken(ctx context.Context, port Port) error {
+// carryOutWoken is carryOut for a node that packets wake. That it is on is known when it boots,
+// or answers: until then its order stays.
+func (p *Ports) carryOutWoken(ctx context.Context, port Port) (did order, err error) {
 	for {
-		o, is, err := p.settled(ctx, port)
+		var is Presence
+		did, is, err = p.settled(ctx, port)
 		switch {
-		case err != nil || o.Will == "":
-			return err
-		case o.Will == turnOff:
-			err = p.askOff(ctx, port, o, is)
+		case err != nil || did.Will == "":
+			return order{}, err
+		case did.Will == turnOff:
+			err = p.askOff(ctx, port, did, is)
 		case is != Awake:
-			return p.rouse(ctx, port, o)
-		case o.Will == cycle:
+			return order{}, p.rouse(ctx, port, did)
+		case did.Will == cycle:
 			err = p.Devices.Restart(ctx, port.Switch)
 		}
-		switch {
-		case errors.Is(err, errOvertaken):
-			continue
-		case err != nil && ctx.Err() != nil:
-			return err
+		if !errors.Is(err, errOvertaken) {
+			return did, err
 		}
-		return errors.Join(err, p.finish(ctx, target{}, port, o, err))
 	}
 }
 
