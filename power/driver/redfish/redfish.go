@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -168,7 +167,7 @@ func (b *Means) send(ctx context.Context, t driver.Target, method, at string, bo
 		body, err = io.ReadAll(io.LimitReader(reply.Body, most))
 	}
 	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
+	case ctx.Err() != nil:
 		return nil, fmt.Errorf("ask %s: %w", words(t), ctx.Err())
 	case err != nil:
 		return nil, b.unreachable(t, err)
@@ -183,16 +182,8 @@ func words(t driver.Target) string { return "the BMC at " + t.Host }
 // unreachable is the fault for a BMC that sent no whole answer.
 func (b *Means) unreachable(t driver.Target, err error) error {
 	const check = "check its address, and that Redfish is turned on"
-	if wrong, is := errors.AsType[*tls.CertificateVerificationError](err); is {
-		return driver.Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %s", words(t), driver.Clean(wrong.Err.Error())).
-			WithHint("set ca_file or tls_fingerprint of the driver %s in the server's file", b.Name)}
-	}
-	op, network := errors.AsType[*net.OpError](err)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), network && op.Timeout():
-		return fault.Failedf("%s does not answer", words(t)).WithHint("%s", check)
-	case network:
-		return fault.Failedf("%s cannot be reached: %v", words(t), op.Err).WithHint("%s", check)
+	if network := driver.Unreachable(words(t), b.Name, check, err); network != nil {
+		return network
 	}
 	return fault.Failedf("%s does not answer as Redfish does", words(t)).WithHint("%s", check)
 }

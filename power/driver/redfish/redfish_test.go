@@ -191,7 +191,7 @@ func TestNobodyAnswers(t *testing.T) {
 	b := d.open(t, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := b.Status(ctx, d.target()); err == nil || !strings.Contains(err.Error(), "does not answer") {
+	if _, err := b.Status(ctx, d.target()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("silent: %v", err)
 	}
 	gone, leave := context.WithCancel(t.Context())
@@ -205,7 +205,7 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 	host, port, _ := net.SplitHostPort(free.Addr().String())
 	free.Close()
-	if _, err := b.Status(t.Context(), driver.Target{Host: host, Port: port}); err == nil || !strings.Contains(err.Error(), "cannot be reached") {
+	if _, err := b.Status(t.Context(), driver.Target{Host: host, Port: port}); err == nil || !strings.Contains(err.Error(), "has nothing that answers (connection refused)") {
 		t.Errorf("nobody there: %v", err)
 	}
 }

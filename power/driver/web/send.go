@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 
 	"walt/fault"
 	"walt/power/driver"
@@ -107,26 +105,15 @@ var errLong = errors.New("its answer is longer than 64 KiB")
 func (d *Devices) unreachable(t driver.Target, err error) error {
 	words := d.words(t)
 	check := "check its address, and that it is on; the server's file says how the driver " + d.set.Name + " reaches it"
-	if wrong, is := errors.AsType[*tls.CertificateVerificationError](err); is {
-		return driver.Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %s", words, driver.Clean(wrong.Err.Error())).
-			WithHint("set ca_file or tls_fingerprint of the driver %s in the server's file", d.set.Name)}
-	}
-	if record, is := errors.AsType[tls.RecordHeaderError](err); is && string(record.RecordHeader[:]) == "HTTP/" {
-		return driver.Refusal{Err: fault.Failedf("%s speaks HTTP where the request says https", words).WithHint("%s", check)}
-	}
-	op, network := errors.AsType[*net.OpError](err)
-	dns, name := errors.AsType[*net.DNSError](err)
+	record, plain := errors.AsType[tls.RecordHeaderError](err)
+	network := driver.Unreachable(words, d.set.Name, check, err)
 	switch {
+	case plain && string(record.RecordHeader[:]) == "HTTP/":
+		return driver.Refusal{Err: fault.Failedf("%s speaks HTTP where the request says https", words).WithHint("%s", check)}
 	case errors.Is(err, errLong):
 		return driver.Refusal{Err: fault.Failedf("%s: %v", words, errLong).WithHint("the request in the server's file asks for something else")}
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fault.Failedf("%s has nothing that answers (connection refused)", words).WithHint("%s", check)
-	case name:
-		return fault.Failedf("%s: its name is not known: %s", words, dns.Err).WithHint("%s", check)
-	case network && op.Op == "dial":
-		return fault.Failedf("cannot reach %s: %v", words, op.Err).WithHint("%s", check)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return fault.Failedf("%s hung up before it had answered", words).WithHint("%s", check)
+	case network != nil:
+		return network
 	}
 	return fault.Failedf("%s does not answer as a web server does", words).WithHint("%s", check)
 }

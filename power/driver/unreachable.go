@@ -1,0 +1,34 @@
+package driver
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+
+	"walt/fault"
+)
+
+// Unreachable is the fault for a device that an error of the network kept from answering an HTTP
+// request, with a hint what to check; nil when it was another error. It tells nothing of what was
+// sent, nor of what came. name is the driver's.
+func Unreachable(device, name, check string, err error) error {
+	certificate, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	dns, unnamed := errors.AsType[*net.DNSError](err)
+	op, network := errors.AsType[*net.OpError](err)
+	switch {
+	case untrusted:
+		return Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %s", device, Clean(certificate.Err.Error())).
+			WithHint("set ca_file or tls_fingerprint of the driver %s in the server's file", name)}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fault.Failedf("%s has nothing that answers (connection refused)", device).WithHint("%s", check)
+	case unnamed:
+		return fault.Failedf("%s: its name is not known: %s", device, dns.Err).WithHint("%s", check)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return fault.Failedf("%s hung up before it had answered", device).WithHint("%s", check)
+	case network:
+		return fault.Failedf("cannot reach %s: %v", device, op.Err).WithHint("%s", check)
+	}
+	return nil
+}
