@@ -43,27 +43,29 @@ func checkCommand(ctx context.Context, args []string) error {
 	}
 	running, err := checkData(c)
 	errs := []error{badAdmins, err}
-	notes, err := checkPower(ctx, c.Power, *outlets)
-	errs = append(errs, err)
+	var notes []string
 	if !running {
 		var bad error
-		var more []string
-		more, bad = checkNetwork(ctx, s.file, c)
-		notes, errs = append(notes, more...), append(errs, checkListen(ctx, c.Listen), bad)
+		notes, bad = checkNetwork(ctx, s.file, c)
+		errs = append(errs, checkListen(ctx, c.Listen), bad)
 	} else if err := checkSegment(s.file, c); err != nil { // which keeps it from no reload
 		notes = append(notes, "but boards and PCs could not be served at its next start: "+fault.Line(err))
 	}
-	if err := together(errs); err != nil {
-		return err
+	bad := together(errs)
+	if bad == nil {
+		fmt.Printf("waltd: the server can start: data in %s, logins on %s\n", c.Data, c.Listen)
+		if running {
+			notes = append(notes, "one runs on these data now: its data and its addresses were not looked at")
+		}
+		for _, note := range notes {
+			fmt.Printf("  %s\n", note)
+		}
 	}
-	fmt.Printf("waltd: the server can start: data in %s, logins on %s\n", c.Data, c.Listen)
-	for _, note := range notes {
-		fmt.Printf("  %s\n", note)
+	told, err := checkPower(ctx, c.Power, *outlets)
+	for _, is := range told {
+		fmt.Printf("  %s\n", is)
 	}
-	if running {
-		fmt.Printf("  one runs on these data now: its data and its addresses were not looked at\n")
-	}
-	return nil
+	return together([]error{bad, err})
 }
 
 // checkData looks at the data directory; running says that a server is using it.

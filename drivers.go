@@ -2,10 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
+	"strings"
+	"time"
 
 	"walt/config"
+	"walt/fault"
 	"walt/power/driver"
 	"walt/power/driver/pdu"
 	"walt/power/driver/program"
@@ -59,8 +65,12 @@ func driversOf(c config.Power) (all []driver.Driver, err error) {
 	return all, nil
 }
 
+// checkLimit is for how long outlets are asked for their states: longer than slow devices take.
+const checkLimit = time.Minute
+
 // checkPower asks the drivers of a configuration for the states of outlets, which are
-// written with + between, and tells them.
+// written with + between, all devices at the same time. It tells all of them, in this order; the
+// fault is about those that are not known.
 func checkPower(ctx context.Context, c config.Power, outlets string) (told []string, err error) {
 	if outlets == "" {
 		return nil, nil
@@ -77,15 +87,35 @@ func checkPower(ctx context.Context, c config.Power, outlets string) (told []str
 	if err := drivers.Set(made, nil); err != nil {
 		return nil, err
 	}
-	var errs []error
+	found := map[driver.Outlet]driver.Reading{}
+	asked := map[driver.Outlet]string{}
 	for _, o := range all {
-		one := driver.Supply{o}
-		if err := drivers.Check(one); err != nil {
-			errs = append(errs, err)
-			continue
+		if err := drivers.Check(driver.Supply{o}); err != nil {
+			found[o] = driver.Unanswered(err)
+		} else {
+			asked[o] = ""
 		}
-		state, err := drivers.Status(ctx, driver.Feed{Supply: one})
-		told, errs = append(told, fmt.Sprintf("%s is %s", o, state)), append(errs, err)
 	}
-	return told, together(append(errs, drivers.Set(nil, nil)))
+	maps.Copy(found, drivers.Look(ctx, asked, checkLimit))
+	var unknown, hints []string
+	for _, o := range all {
+		is := found[o]
+		words := fmt.Sprintf("%s is %s", o, is.State)
+		switch {
+		case is.Why != "":
+			words += ": " + is.Why
+			unknown = append(unknown, o.String())
+		case is.State == driver.Unknown:
+			words += ": its device does not tell"
+		}
+		told = append(told, words)
+		if is.Hint != "" && !slices.Contains(hints, is.Hint) {
+			hints = append(hints, is.Hint)
+		}
+	}
+	var failed error
+	if len(unknown) > 0 {
+		failed = fault.Failedf("the state of %s is not known", fault.Few(unknown)).WithHint("%s", strings.Join(hints, "\n"))
+	}
+	return told, errors.Join(failed, drivers.Set(nil, nil))
 }

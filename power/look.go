@@ -14,7 +14,8 @@ import (
 	"walt/state"
 )
 
-// lookLimit is how long a switch may take to tell the power of all ports that are asked for.
+// lookLimit is how long it may take to ask what power all ports and outlets have, so that a
+// device that is silent holds nobody up.
 const lookLimit = 4 * time.Second
 
 // OutletState is an outlet that feeds a node, and what its device says of it.
@@ -91,7 +92,7 @@ func (p *Ports) Look(ctx context.Context, report *Report) {
 	for sw, ports := range bySwitch {
 		all.Go(func() { p.lookAt(ctx, sw, ports) }) // ends within its limit
 	}
-	found := p.Drivers.Look(ctx, outlets)
+	found := p.Drivers.Look(ctx, outlets, lookLimit)
 	all.Wait()
 	for i := range report.Ports {
 		s := &report.Ports[i]

@@ -107,7 +107,7 @@ func (d *Drivers) unknown(name string) error {
 	if near := fault.Nearest(name, names); len(near) > 0 {
 		return f.WithHint("did you mean %s?", near[0])
 	}
-	return f.WithHint("there are: %s", strings.Join(names, ", "))
+	return f.WithHint("drivers that it declares: %s", strings.Join(names, ", "))
 }
 
 // Check returns a fault unless the outlets are those of drivers that there are, in the

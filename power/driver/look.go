@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -11,24 +12,33 @@ import (
 	"walt/fault"
 )
 
-const (
-	// lookLimit is how long it may take in all to ask for the states of outlets, so that a
-	// device that is silent holds nobody up.
-	lookLimit = 4 * time.Second
-	// lookAtOnce is how many devices are asked at the same time.
-	lookAtOnce = 256
-)
+// lookAtOnce is how many devices are asked at the same time.
+const lookAtOnce = 256
 
 // Reading is what a device says of an outlet.
 type Reading struct {
 	State State
 	Why   string // it is Unknown, in words for users; "" where the device does not tell
+	Hint  string // what helps against that, "" when it is not known
+}
+
+// unread is the Reading of an outlet whose state is not known.
+func unread(why string) Reading { return Reading{State: Unknown, Why: why} }
+
+// Unanswered is the Reading of an outlet of which a request failed, or cannot be made.
+func Unanswered(err error) Reading {
+	r := unread(fault.Reason(err))
+	if f := fault.As(err); f != nil {
+		r.Hint = f.Hint
+	}
+	return r
 }
 
 // Look asks for the states of outlets, which feed the nodes of these names: once, all devices
-// at the same time, each for one outlet after the other, and for 4 s in all.
-func (d *Drivers) Look(ctx context.Context, outlets map[Outlet]string) map[Outlet]Reading {
-	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+// at the same time, each for one outlet after the other, and for so long in all, so that one that
+// is silent holds nobody up.
+func (d *Drivers) Look(ctx context.Context, outlets map[Outlet]string, within time.Duration) map[Outlet]Reading {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	byDevice := map[Outlet][]Outlet{}
 	for o := range outlets {
@@ -40,8 +50,12 @@ func (d *Drivers) Look(ctx context.Context, outlets map[Outlet]string) map[Outle
 	all.SetLimit(lookAtOnce)
 	for _, some := range byDevice {
 		all.Go(func() error { // ends with ctx
+			var r Reading
+			silent := false
 			for _, o := range some {
-				r := d.read(ctx, o, outlets[o])
+				if !silent { // else it is the same of all that it has
+					r, silent = d.read(ctx, o, outlets[o], within)
+				}
 				mu.Lock()
 				found[o] = r
 				mu.Unlock()
@@ -53,19 +67,19 @@ func (d *Drivers) Look(ctx context.Context, outlets map[Outlet]string) map[Outle
 	return found
 }
 
-// read is Look at one outlet.
-func (d *Drivers) read(ctx context.Context, o Outlet, node string) Reading {
+// read is Look at one outlet. It reports whether its device is silent.
+func (d *Drivers) read(ctx context.Context, o Outlet, node string, within time.Duration) (r Reading, silent bool) {
 	if ctx.Err() != nil {
-		return Reading{Unknown, "it was not asked: " + o.device().String() + " takes longer than " + lookLimit.String() + " for what was asked before"}
+		return unread(fmt.Sprintf("it was not asked: %s takes longer than %v for what was asked before", o.device(), within)), false
 	}
 	have, done, err := d.use(o.Driver)
 	if err != nil {
-		return Reading{Unknown, fault.Reason(err)}
+		return Unanswered(err), false
 	}
 	defer done()
 	_, leave, err := d.turns.wait(ctx, o.device())
 	if err != nil {
-		return Reading{Unknown, "it was not asked: " + o.device().String() + " is busy with what was ordered before"}
+		return unread(fmt.Sprintf("it was not asked: %s is busy with what was ordered before", o.device())), false
 	}
 	defer leave()
 	state := Unknown
@@ -75,13 +89,14 @@ func (d *Drivers) read(ctx context.Context, o Outlet, node string) Reading {
 	})
 	switch {
 	case errors.Is(err, ErrNotSupported):
-		return Reading{State: Unknown}
+		return Reading{State: Unknown}, false
 	case err != nil && ctx.Err() != nil:
-		return Reading{Unknown, o.device().String() + " did not answer within " + lookLimit.String()}
+		return unread(fmt.Sprintf("%s did not answer within %v", o.device(), within)), false
 	case err != nil:
-		return Reading{Unknown, fault.Reason(err)}
+		_, silent = errors.AsType[silence](err)
+		return Unanswered(err), silent
 	case state != On && state != Off:
-		return Reading{Unknown, "it is on its way"}
+		return unread("it is on its way"), false
 	}
-	return Reading{State: state}
+	return Reading{State: state}, false
 }

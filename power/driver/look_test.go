@@ -22,7 +22,8 @@ func TestLook(t *testing.T) {
 			}
 		}
 		begun := time.Now()
-		found := d.Look(t.Context(), outlets)
+		const lookLimit = 4 * time.Second
+		found := d.Look(t.Context(), outlets, lookLimit)
 		if took := time.Since(begun); took > lookLimit || len(found) != len(outlets) {
 			t.Errorf("%d of %d are known after %v", len(found), len(outlets), took)
 		}
@@ -33,10 +34,10 @@ func TestLook(t *testing.T) {
 			"off":          {of(1, 1), {State: Off}},
 			"on":           {of(1, 2), {State: On}},
 			"mute":         {of(4, 1), {State: Unknown}},
-			"refused":      {of(5, 1), {Unknown, "it refuses 1"}},
-			"on its way":   {of(5, 2), {Unknown, "it is on its way"}},
+			"refused":      {of(5, 1), unread("it refuses 1")},
+			"on its way":   {of(5, 2), unread("it is on its way")},
 			"after that":   {of(5, 3), {State: On}},
-			"of no driver": {found[Outlet{Driver: "gone", Port: "1"}], {Unknown, "no power driver gone in the server's file"}},
+			"of no driver": {found[Outlet{Driver: "gone", Port: "1"}], {Unknown, "no power driver gone in the server's file", "drivers that it declares: rack1, rack2, rack3, rack4, rack5"}},
 		} {
 			if c[0] != c[1] {
 				t.Errorf("%s: %+v, want %+v", what, c[0], c[1])
@@ -48,11 +49,11 @@ func TestLook(t *testing.T) {
 			words[of(3, port)]++
 		}
 		for want, n := range map[Reading]int{
-			{State: On}: 1,
-			{Unknown, "rack2 did not answer within 4s"}:                                         1,
-			{Unknown, "rack3 did not answer within 4s"}:                                         1,
-			{Unknown, "it was not asked: rack2 takes longer than 4s for what was asked before"}: 19,
-			{Unknown, "it was not asked: rack3 takes longer than 4s for what was asked before"}: 18,
+			{State: On}:                              1,
+			unread("rack2 did not answer within 4s"): 1,
+			unread("rack3 did not answer within 4s"): 1,
+			unread("it was not asked: rack2 takes longer than 4s for what was asked before"): 19,
+			unread("it was not asked: rack3 takes longer than 4s for what was asked before"): 18,
 		} {
 			if words[want] != n {
 				t.Errorf("%d are %+v, want %d; all: %v", words[want], want, n, words)
@@ -60,6 +61,30 @@ func TestLook(t *testing.T) {
 		}
 		if n := len(racks[1].asked); n != 1 {
 			t.Errorf("who is silent was asked %d times", n)
+		}
+	})
+}
+
+// A device that does not answer at all is asked for one of its outlets, and that is said of all.
+func TestLookAtSilentDevice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &rack{silent: true}
+		d := rig(t, r, &rack{slow: 9 * time.Second})
+		begun := time.Now()
+		outlets := map[Outlet]string{{Driver: "rack1", Port: "1"}: "", {Driver: "rack1", Port: "2"}: "", {Driver: "rack2", Port: "1"}: ""}
+		found := d.Look(t.Context(), outlets, time.Minute)
+		if took := time.Since(begun); took != 10*time.Second || len(r.asked) != 1 {
+			t.Errorf("after %v, %v", took, r.asked)
+		}
+		for o := range outlets {
+			want := Reading{Unknown, "rack1 did not answer within 10s", "see that it is on and can be reached from the server"}
+			if o.Driver == "rack2" {
+				want = Reading{State: On}
+			}
+			if found[o] != want {
+				t.Errorf("%s: %+v", o, found[o])
+			}
 		}
 	})
 }
