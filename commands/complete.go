@@ -10,9 +10,11 @@ import (
 	"walt/nodes"
 )
 
+// GoesOn is what a word that Complete returns ends in when it can go on.
+const GoesOn = ",=:@+"
+
 // Complete returns the words that could stand where the last word of line was
-// begun, and where in line, in bytes, they would begin. A word that can go on
-// ends in ",", "=" or ":".
+// begun, and where in line, in bytes, they would begin. One that can go on ends in one of GoesOn.
 func (a *App) Complete(ctx context.Context, s *Session, line string) (start int, words []string) {
 	start = strings.LastIndexAny(line, " \t") + 1
 	before, word := strings.Fields(line[:start]), line[start:]

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"walt/power/driver"
 )
 
 func TestComplete(t *testing.T) {
@@ -17,6 +19,7 @@ func TestComplete(t *testing.T) {
 	lab.ok("bob", "device tag rpi-1 lora rack-3")
 	lab.ok("bob", "log mark @exp1")
 	lab.ok("bob", "log mark @exp2")
+	lab.must(lab.app.Lab.Ports.Drivers.Set([]driver.Driver{{Name: "plugs", Hosted: true}, {Name: "rack1"}, {Name: "lamp", Ported: driver.Never}}, nil))
 	for _, c := range []struct {
 		line  string
 		words string // joined by blanks
@@ -134,6 +137,12 @@ func TestComplete(t *testing.T) {
 		{"node run rpi-1 ", ""},
 		{"node run rpi-1 --", ""},
 		{"node run rpi-1 ls -", ""},
+
+		// Outlets, as the driver wants them.
+		{"device config rpi-1 power=", "lamp none plugs@ poe rack1: wol"},
+		{"device config rpi-1 power=p", "plugs@ poe"},
+		{"device config rpi-1 power=rack1:7+", "lamp plugs@ rack1:"},
+		{"device config rpi-1 power.first=", "hard soft"},
 	} {
 		start, words := lab.app.Complete(t.Context(), lab.session("bob", ""), c.line)
 		if got := strings.Join(words, " "); got != c.words {

@@ -34,7 +34,9 @@ func settingArg(nodesOnly bool) Arg {
 		case "model":
 			return completeModel(ctx, c, value)
 		case "power":
-			return completePower(c)
+			return completePower(c, value)
+		case "power.first":
+			return []string{"soft", "hard"}
 		case "switch":
 			return append(completeName(ctx, c, nodes.Switch, value), "none")
 		}
@@ -178,13 +180,13 @@ func (c *Call) noteDue(ctx context.Context, among []nodes.Name) error {
 	return err
 }
 
-// completePower offers what may power a node.
-func completePower(c *Call) []string {
-	words := []string{"poe", "none", "wol"}
-	for _, name := range c.Lab.Ports.DriverNames() {
-		words = append(words, name+":")
+// completePower offers what may power a node, behind a + outlets alone.
+func completePower(c *Call, value string) []string {
+	outlets := c.Lab.Ports.OutletBeginnings()
+	if strings.Contains(value, "+") {
+		return outlets
 	}
-	return words
+	return append(outlets, "poe", "none", "wol")
 }
 
 func deviceRescan(ctx context.Context, c *Call) error {

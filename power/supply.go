@@ -387,5 +387,5 @@ func SupplySettings() []Setting[Supply] {
 	}
 }
 
-// DriverNames are those of the drivers that the server's file declares.
-func (p *Ports) DriverNames() []string { return p.Drivers.Names() }
+// OutletBeginnings is what outlets begin with of the drivers that the server's file declares.
+func (p *Ports) OutletBeginnings() []string { return p.Drivers.Beginnings() }

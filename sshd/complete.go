@@ -27,7 +27,7 @@ func (sh *shell) complete(line string, pos int) (newLine string, newPos int, ok 
 		return line, pos, true
 	}
 	word, rest := commonPrefix(words), line[pos:]
-	if len(words) == 1 && !strings.ContainsAny(word[len(word)-1:], "=,:") {
+	if len(words) == 1 && !strings.ContainsAny(word[len(word)-1:], commands.GoesOn) {
 		word += " "
 		rest = strings.TrimPrefix(rest, " ")
 	}

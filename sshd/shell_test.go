@@ -215,6 +215,7 @@ func TestCompletion(t *testing.T) {
 		{"ec\tx\r", "\r\nx\r\n"},                      // unique: a space follows
 		{"ec\x05\tx\r", "\r\nx\r\n"},                  //
 		{"echo --mo\tx\r", "\r\n--model=x\r\n"},       // but not after =
+		{"echo pl\tx\r", "\r\nplugs@x\r\n"},           // nor after @
 		{"echo no\tx\r", "\r\nnox\r\n"},               // no progress
 		{"echo a\t\x01\x05|\r", "\r\nacquire |\r\n"},  //
 		{"echo rp\t\r", "\r\nrpi-\r\n"},               // what all share

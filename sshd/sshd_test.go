@@ -478,7 +478,7 @@ func (f *fakeRunner) Complete(_ context.Context, _ *commands.Session, line strin
 		f.completed.Add(1)
 	}
 	var words []string
-	for _, w := range []string{"echo", "fail", "node", "note", "notify", "acquire", "--model=", "rpi-1", "rpi-10", "rpi-2"} {
+	for _, w := range []string{"echo", "fail", "node", "note", "notify", "acquire", "--model=", "plugs@", "rpi-1", "rpi-10", "rpi-2"} {
 		if strings.HasPrefix(w, line[start:]) {
 			words = append(words, w)
 		}

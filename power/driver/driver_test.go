@@ -442,4 +442,7 @@ func TestOutletsTellTheirForm(t *testing.T) {
 			t.Errorf("%s: %v", outlet, f)
 		}
 	}
+	if got := strings.Join(d.Beginnings(), " "); got != "bmc@ lamp plugs@ rack1:" {
+		t.Errorf("they begin with %s", got)
+	}
 }

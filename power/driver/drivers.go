@@ -72,11 +72,22 @@ func (d *Drivers) Set(all []Driver, server Supply) error {
 	return errors.Join(errs...)
 }
 
-// Names are those of the drivers, in order.
-func (d *Drivers) Names() []string {
+// Beginnings returns what the outlets of each driver begin with, as in "rack1:" and "bmc@", in
+// order.
+func (d *Drivers) Beginnings() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Sorted(maps.Keys(d.all))
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(d.all)) {
+		switch is := d.all[name]; {
+		case is.Hosted:
+			name += "@"
+		case is.Ported != Never:
+			name += ":"
+		}
+		all = append(all, name)
+	}
+	return all
 }
 
 // use returns a driver, and what is to be called when the request has ended.
