@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	charm.land/ssh v0.4.3
 	charm.land/wish/v2 v2.0.3
-	github.com/bougou/go-ipmi v0.7.8
+	github.com/bougou/go-ipmi v0.9.1
 	github.com/clipperhouse/displaywidth v0.11.0
 	github.com/containerd/errdefs v1.0.0
 	github.com/creack/pty v1.1.24

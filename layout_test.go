@@ -99,7 +99,6 @@ var owners = map[string]string{
 	"github.com/google/go-containerregistry": "images/source",
 	"github.com/moby/moby/client":            "images/source",
 	"github.com/gosnmp/gosnmp":               "power/snmp",
-	"github.com/bougou/go-ipmi":              "power/driver/ipmi",
 	"github.com/spf13/pflag":                 "commands",
 	"github.com/dustin/go-humanize":          "commands",
 	"github.com/gliderlabs/ssh":              "vnode/sim",

@@ -14,6 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bougou/go-ipmi/pkg/bmc"
+	"github.com/bougou/go-ipmi/pkg/hal/mock"
+	"github.com/bougou/go-ipmi/pkg/server"
+	"github.com/bougou/go-ipmi/pkg/transport/udp"
+	"github.com/bougou/go-ipmi/pkg/types"
 	"go.uber.org/goleak"
 
 	"walt/e2e/lab"
@@ -100,6 +105,153 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// strict is another BMC, whose server has power. It minds cipher suites, and what its users
+// may do: walt is an operator, carol a mere user, and dave is locked out.
+type strict struct {
+	*udp.Conn
+	*bmc.BMC
+	opened chan types.AuthAlg    // what the sessions that it opened are authenticated by
+	forge  func(p []byte) []byte // what becomes of its answers on their way; nil: nothing
+}
+
+func newStrict(t *testing.T, options ...bmc.Option) *strict {
+	t.Helper()
+	conn, err := udp.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &strict{Conn: conn, BMC: bmc.New(bmc.DeviceInfo{IPMIVersion: 0x20}, [16]byte{1}, mock.New(), options...), opened: make(chan types.AuthAlg, 1000)}
+	for i, name := range []string{"walt", "carol", "dave"} {
+		u, err := s.Users.Add(uint8(i+2), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.SetPassword([]byte("secret-one"))
+		u.Enabled = name != "dave"
+		may := bmc.PrivilegeLevelOperator
+		if name == "carol" {
+			may = bmc.PrivilegeLevelUser
+		}
+		u.ChannelAccess[1] = bmc.UserChannelAccess{MaxPrivilege: may, Enabled: true}
+	}
+	if err := s.HAL().Chassis().SetPower(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// serve has it answer, until the test ends.
+func (s *strict) serve(t *testing.T) *strict {
+	t.Helper()
+	served := server.NewServer(s.BMC, s)
+	done := make(chan error, 1)
+	go func() { done <- served.Serve(context.Background()) }() // until it is closed
+	t.Cleanup(func() {
+		if err := errors.Join(served.Close(), <-done); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *strict) WriteTo(p []byte, to net.Addr) (int, error) {
+	if len(p) > 32 && types.PayloadType(p[5]) == types.PayloadTypeRmcpOpenSessionResponse && p[17] == 0 {
+		s.opened <- types.AuthAlg(p[32])
+	}
+	if s.forge != nil {
+		p = s.forge(bytes.Clone(p))
+	}
+	return s.Conn.WriteTo(p, to)
+}
+
+func (s *strict) target() driver.Target { return at(s.LocalAddr().String()) }
+
+func (s *strict) on(t *testing.T) bool {
+	t.Helper()
+	on, err := s.HAL().Chassis().PowerState(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	return on
+}
+
+func TestSuites(t *testing.T) {
+	t.Parallel()
+	users := BMCs{User: "walt", Password: "secret-one"}
+	for _, test := range []struct {
+		suites []types.CipherSuiteID
+		want   types.AuthAlg
+	}{
+		{[]types.CipherSuiteID{17}, types.AuthAlg_HMAC_SHA256},
+		{[]types.CipherSuiteID{3}, types.AuthAlg_HMAC_SHA1},
+		{[]types.CipherSuiteID{0, 3, 17}, types.AuthAlg_HMAC_SHA256},
+	} {
+		s := newStrict(t, bmc.WithCipherSuites(test.suites)).serve(t)
+		for _, want := range []driver.State{driver.Off, driver.On} {
+			err := users.Switch(t.Context(), s.target(), want == driver.On)
+			is, lost := users.Status(t.Context(), s.target())
+			if err != nil || lost != nil || is != want || s.on(t) != (want == driver.On) {
+				t.Errorf("suites %v: %v, %v, %v; want %v", test.suites, err, is, lost, want)
+			}
+		}
+		if n := s.Sessions.Count(); n != 0 || len(s.opened) != 4 {
+			t.Errorf("suites %v: of %d sessions %d are open", test.suites, len(s.opened), n)
+		}
+		for range len(s.opened) {
+			if got := <-s.opened; got != test.want {
+				t.Errorf("suites %v: a session is authenticated by %v, want %v", test.suites, got, test.want)
+			}
+		}
+	}
+}
+
+// What is not safe, or not allowed, switches nothing.
+func TestStrictness(t *testing.T) {
+	t.Parallel()
+	safe := newStrict(t).serve(t)
+	weak := newStrict(t, bmc.WithCipherSuites([]types.CipherSuiteID{0, 1, 2, 15, 16})).serve(t)
+	keyed := newStrict(t, bmc.WithKG([]byte("a key of its own"))).serve(t)
+	for _, test := range []struct {
+		bmc            *strict
+		user, password string
+		says           string
+	}{
+		{weak, "walt", "secret-one", "knows neither cipher suite 17 nor 3"},
+		{keyed, "walt", "secret-one", "has a key for sessions (Kg)"},
+		{safe, "walt", "wrong", "does not let user walt in"},
+		{safe, "eve", "secret-one", "does not let user eve in"},
+		{safe, "dave", "secret-one", "does not let user dave in"},
+		{safe, "carol", "secret-one", "does not let user carol work as an operator"},
+	} {
+		err := BMCs{User: test.user, Password: test.password}.Switch(t.Context(), test.bmc.target(), false)
+		_, refused := errors.AsType[driver.Refusal](err)
+		if f := fault.As(err); f == nil || !refused || !strings.Contains(f.Msg, test.says) || f.Hint == "" || strings.Contains(f.Msg+f.Hint, "secret-one") {
+			t.Errorf("%s: %v", test.says, err)
+		}
+		if !test.bmc.on(t) {
+			t.Errorf("%s: it is off", test.says)
+		}
+	}
+	if len(weak.opened) > 0 {
+		t.Error("a session that is not safe was opened")
+	}
+}
+
+// Some do not switch what is as wanted.
+func TestAsItIs(t *testing.T) {
+	t.Parallel()
+	s := newStrict(t)
+	s.HAL().Chassis().(*mock.Chassis).SetPowerHook = func(bool) error { return types.CompletionCode(0xd5) }
+	s.serve(t)
+	users := BMCs{User: "walt", Password: "secret-one"}
+	if err := users.Switch(t.Context(), s.target(), true); err != nil {
+		t.Error(err)
+	}
+	if err := users.Switch(t.Context(), s.target(), false); err == nil || !strings.Contains(err.Error(), "refuses (IPMI completion code 0xd5)") {
+		t.Error(err)
+	}
+}
+
 // listen answers every packet as it likes.
 func listen(t *testing.T, answer func(packet []byte) []byte) (host string) {
 	t.Helper()
@@ -170,14 +322,12 @@ func refusing(kind, code byte) []byte {
 func TestStatusOfAnswers(t *testing.T) {
 	t.Parallel()
 	for says, answers := range map[string][][]byte{
-		"no room":                   {refusing(0x11, 0x01)},
-		"neither cipher suite 17":   {refusing(0x11, 0x04)}, // to both suites
-		"less safe":                 {opened(0, 0, 0)},
-		"user walt in":              {opened(3, 4, 1), refusing(0x13, 0x0d)},
-		"work as an operator":       {opened(3, 4, 1), refusing(0x13, 0x0a)},
-		"no session: inactive":      {refusing(0x11, 0x08)},
-		"sent an invalid answer":    {{1, 2, 3}},
-		"opens no session: illegal": {opened(3, 4, 1), refusing(0x13, 0x12)},
+		"no room":                       {refusing(0x11, 0x01)},
+		"less safely":                   {opened(0, 0, 0)},
+		"user walt in":                  {opened(1, 1, 1), opened(1, 1, 1), refusing(0x13, 0x0d)}, // it knows suite 3 alone
+		"no session (RMCP+ status 0x08": {refusing(0x11, 0x08)},
+		"sent an invalid answer":        {{1, 2, 3}},
+		"no session (RMCP+ status 0x12": {opened(3, 4, 1), refusing(0x13, 0x12)},
 	} {
 		var n atomic.Int64
 		host := listen(t, func([]byte) []byte { return answers[(int(n.Add(1))-1)%len(answers)] })
@@ -193,19 +343,46 @@ func TestGarbage(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		host := listen(t, func([]byte) []byte {
-			out := opened(3, 4, 1)
-			for range 1 + random.IntN(4) {
-				out[random.IntN(len(out))] = byte(random.UintN(256))
-			}
-			return out[:random.IntN(len(out)+1)]
-		})
+		host := listen(t, func([]byte) []byte { return garble(random, opened(3, 4, 1)) })
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		if is, err := (BMCs{User: "walt", Password: "secret-one"}).Status(ctx, at(host)); is != driver.Unknown || fault.As(err) == nil {
 			t.Errorf("believed: %v, %v", is, err)
 		}
 		cancel()
 	}
+}
+
+// The same at any point of a session.
+func TestGarbageAmidst(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		var mu sync.Mutex // it answers each packet by itself
+		s := newStrict(t)
+		s.forge = func(p []byte) []byte {
+			mu.Lock()
+			defer mu.Unlock()
+			if random.IntN(4) == 0 {
+				p = garble(random, p)
+			}
+			return p
+		}
+		s.serve(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		is, err := BMCs{User: "walt", Password: "secret-one"}.Status(ctx, s.target())
+		if is == driver.Off || (is == driver.Unknown) != (fault.As(err) != nil) {
+			t.Errorf("seed %d: %v, %v", seed, is, err)
+		}
+		cancel()
+	}
+}
+
+// garble changes some bytes, and takes some off the end.
+func garble(random *rand.Rand, p []byte) []byte {
+	for range 1 + random.IntN(4) {
+		p[random.IntN(len(p))] = byte(random.UintN(256))
+	}
+	return p[:random.IntN(len(p)+1)]
 }
 
 // between passes on what is said to a BMC, and has what it answers be what forge makes of it.
