@@ -1,25 +1,19 @@
 package lab
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"walt/power/snmp/snmptest"
 )
 
-// Switch is net-snmp's agent, as that of a PoE switch, on an address that it
-// keeps when it is stopped and started again. What was written to it is lost then.
+// Switch is net-snmp's agent, as that of a PoE switch.
 type Switch struct {
-	Address string
+	*snmptest.Agent
 	Outlets []string // of its ports that have PoE, each GROUP.INDEX (RFC 3621)
-	snmpd   string   // the program
-	dir     string
-	process *exec.Cmd
 }
 
 // Columns of the MIBs that the agent has.
@@ -35,31 +29,13 @@ const (
 // files are in dir, an existing folder. Port 3 of the second box has the number 53,
 // the name Gi2/0/3 and the outlet 2.3. behind is the MAC address seen behind each
 // port, by number, that has one.
-// It is worked with the community "private" of version 2, or by the user "walt"
-// of version 3 with SHA-256 and AES, and the passwords authpass1 and privpass1.
 func NewSwitch(dir string, boxes, ports int, behind map[int]string) (*Switch, error) {
-	snmpd, err := exec.LookPath("snmpd")
-	if err != nil {
-		snmpd, err = exec.LookPath("/usr/sbin/snmpd") // where Debian has it, outside of the PATH of users
-	}
-	if err == nil {
-		_, err = exec.LookPath("snmpget")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("install the Debian packages snmpd and snmp: %w", err)
-	}
-	address, err := ownAddress()
+	agent, err := snmptest.New(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Switch{Address: address, snmpd: snmpd, dir: dir}
+	s := &Switch{Agent: agent}
 	var config strings.Builder
-	fmt.Fprintf(&config, `agentAddress udp:%s
-rocommunity public 127.0.0.1
-rwcommunity private 127.0.0.1
-createUser walt SHA-256 authpass1 AES privpass1
-rwuser walt priv
-`, s.Address)
 	for i := range boxes * ports {
 		box, in := i/ports+1, i%ports+1
 		port, outlet := i/ports*50+in, fmt.Sprintf("%d.%d", box, in)
@@ -76,7 +52,8 @@ rwuser walt priv
 		}
 		fmt.Fprintf(&config, "override %s%s integer %d\n", fdbPort, strings.Join(index, "."), port)
 	}
-	return s, os.WriteFile(filepath.Join(dir, "snmpd.conf"), []byte(config.String()), 0o600)
+	s.Config = config.String()
+	return s, nil
 }
 
 // persist speaks pass_persist, see snmpd.conf(5): the power of port 1 is what the program OUTLET
@@ -102,65 +79,19 @@ done
 // Worked has a program decide on the power of port 1, as that of an Outlet does. It is for a
 // switch that has no other ports, and does not run.
 func (s *Switch) Worked(program string) error {
-	name, agent := filepath.Join(s.dir, "snmpd.conf"), filepath.Join(s.dir, "agent")
-	config, err := os.ReadFile(name)
-	if err != nil {
-		return err
-	}
 	var lines []string
-	for line := range strings.Lines(string(config)) {
+	for line := range strings.Lines(s.Config) {
 		if !strings.HasPrefix(line, "override -rw "+poeAdmin) {
 			lines = append(lines, line)
 		}
 	}
-	lines = append(lines, fmt.Sprintf("pass_persist %s %s %s1.1\n", strings.TrimSuffix(poeAdmin, "."), agent, poeAdmin))
-	return errors.Join(
-		os.WriteFile(agent, []byte(strings.ReplaceAll(persist, "OUTLET", program)), 0o700),
-		os.WriteFile(name, []byte(strings.Join(lines, "")), 0o600),
-	)
-}
-
-// Start starts the agent and returns when it answers.
-func (s *Switch) Start() error {
-	if s.process != nil {
-		return errors.New("the switch runs already")
-	}
-	s.process = exec.Command(s.snmpd, "-f", "-Lf", filepath.Join(s.dir, "log"), "-C", "-c", filepath.Join(s.dir, "snmpd.conf"), "-I", "-smux")
-	s.process.Env = s.environment()
-	err := s.process.Start()
-	if err != nil {
-		return err
-	}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if _, err = s.Power(s.Outlets[0]); err == nil {
-			return nil
-		}
-	}
-	return errors.Join(fmt.Errorf("the switch does not answer: %w", err), s.Stop())
-}
-
-// Stop ends the agent.
-func (s *Switch) Stop() error {
-	if s.process == nil {
-		return nil
-	}
-	err := s.process.Process.Kill()
-	s.process.Wait()
-	s.process = nil
-	return err
+	agent := filepath.Join(s.Dir, "agent")
+	s.Config = strings.Join(lines, "") + fmt.Sprintf("pass_persist %s %s %s1.1\n", strings.TrimSuffix(poeAdmin, "."), agent, poeAdmin)
+	return os.WriteFile(agent, []byte(strings.ReplaceAll(persist, "OUTLET", program)), 0o700)
 }
 
 // Power asks net-snmp's own client whether an outlet has power.
 func (s *Switch) Power(outlet string) (on bool, err error) {
-	get := exec.Command("snmpget", "-v2c", "-c", "public", "-t", "1", "-Oqv", s.Address, poeAdmin+outlet)
-	get.Env = s.environment()
-	out, err := get.CombinedOutput()
-	if err != nil {
-		return false, fmt.Errorf("snmpget: %w: %s", err, out)
-	}
-	return string(bytes.TrimSpace(out)) == "1", nil
-}
-
-func (s *Switch) environment() []string {
-	return append(os.Environ(), "MIBS=", "SNMP_PERSISTENT_DIR="+filepath.Join(s.dir, "persistent"))
+	value, err := s.Get(poeAdmin + outlet)
+	return value == "1", err
 }

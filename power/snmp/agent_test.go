@@ -1,13 +1,7 @@
 package snmp
 
 import (
-	"bufio"
-	"bytes"
-	"math/rand/v2"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,44 +12,23 @@ import (
 	"go.uber.org/goleak"
 
 	"walt/fault"
+	"walt/power/snmp/snmptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// program finds a program of net-snmp.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + name)
-	}
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is missing: install the Debian packages snmpd and snmp", name)
-		}
-		t.Skipf("%s is missing: install the Debian packages snmpd and snmp", name)
-	}
-	return path
-}
-
 // agent is net-snmp's agent, as that of a switch.
 type agent struct {
-	t       *testing.T
-	dir     string
-	address string
-	process *exec.Cmd
+	*snmptest.Agent
+	t *testing.T
 }
 
-// access is who may do what with an agent.
-const access = `
-rocommunity public 127.0.0.1
-rwcommunity private 127.0.0.1
-createUser walt SHA-256 authpass1 AES privpass1
+// users are more of those who may do something with an agent.
+const users = `
 createUser modern SHA-512 authpass1 AES-256 privpass1
 createUser old MD5 authpass1 DES privpass1
 createUser signs SHA authpass1
 createUser reads SHA authpass1 AES privpass1
-rwuser walt priv
 rwuser modern priv
 rwuser old priv
 rwuser signs auth
@@ -72,81 +45,41 @@ override     .1.3.6.1.2.1.105.1.1.1.6.1.2 integer 3
 override     .1.3.6.1.2.1.105.1.1.1.6.1.3 integer 1
 `
 
-// newAgent starts an agent that has these lines in its configuration.
-func newAgent(t *testing.T, lines string) *agent {
+// newAgent runs an agent that has these lines in its configuration.
+func newAgent(t *testing.T, lines string) agent {
 	t.Helper()
-	program(t, "snmpd")
-	// Nobody takes the port meanwhile, of a loopback address that is its own.
-	own := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
-	free, err := net.ListenPacket("udp", own.String()+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &agent{t: t, dir: t.TempDir(), address: free.LocalAddr().String()}
-	free.Close()
-	config := "agentAddress udp:" + a.address + access + lines
-	if err := os.WriteFile(filepath.Join(a.dir, "snmpd.conf"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a.start()
-	t.Cleanup(a.stop)
-	return a
+	return agent{snmptest.Run(t, users+lines), t}
 }
 
-func (a *agent) start() {
+// start brings back an agent that was stopped.
+func (a agent) start() {
 	a.t.Helper()
-	a.process = exec.Command(program(a.t, "snmpd"), "-f", "-Lo", "-C", "-c", filepath.Join(a.dir, "snmpd.conf"), "-I", "-smux")
-	a.process.Env = a.environment()
-	out, err := a.process.StdoutPipe()
-	if err != nil {
+	if err := a.Start(); err != nil {
 		a.t.Fatal(err)
 	}
-	var said bytes.Buffer
-	if err := a.process.Start(); err != nil {
-		a.t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(out); lines.Scan(); { // the pipe holds the few lines that follow
-		said.WriteString(lines.Text() + "\n")
-		if strings.HasPrefix(lines.Text(), "NET-SNMP version") {
-			return
-		}
-	}
-	a.t.Fatalf("snmpd does not start: %s", &said)
-}
-
-// stop ends the agent; start brings it back.
-func (a *agent) stop() {
-	a.process.Process.Kill()
-	a.process.Wait()
 }
 
 // signal stops the agent for a while, or wakes it.
-func (a *agent) signal(s syscall.Signal) {
+func (a agent) signal(s syscall.Signal) {
 	a.t.Helper()
-	if err := a.process.Process.Signal(s); err != nil {
+	if err := a.Signal(s); err != nil {
 		a.t.Fatal(err)
 	}
 }
 
-func (a *agent) environment() []string {
-	return append(os.Environ(), "MIBS=", "SNMP_PERSISTENT_DIR="+filepath.Join(a.dir, "persistent"))
-}
-
 // port asks net-snmp's own client for the power of a port: "1" is on, "2" off.
-func (a *agent) port(port int) string {
+func (a agent) port(port int) string {
 	a.t.Helper()
-	cmd := exec.Command(program(a.t, "snmpget"), "-v2c", "-c", "public", "-Oqv", a.address, oidOf(adminEnable, outlet{1, port}))
-	cmd.Env = a.environment()
-	out, err := cmd.CombinedOutput()
+	value, err := a.Get(oidOf(adminEnable, outlet{1, port}))
 	if err != nil {
-		a.t.Fatalf("snmpget: %s", out)
+		a.t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return value
 }
 
 // session opens a session with the agent, as adjusted.
-func (a *agent) session(adjust ...func(*Switch)) *Session {
-	return session(a.t, a.address, adjust...)
+func (a agent) session(adjust ...func(*Switch)) *Session {
+	return session(a.t, a.Address, adjust...)
 }
 
 func session(t *testing.T, address string, adjust ...func(*Switch)) *Session {

@@ -34,7 +34,7 @@ override     .1.3.6.1.4.1.318.1.1.12.3.3.1.1.4.9 octet_str on
 		}
 		wantRefusal := func(err error, says ...string) {
 			t.Helper()
-			wantFault(t, err, append(says, "PDU rack1 ("+a.address+")")...)
+			wantFault(t, err, append(says, "PDU rack1 ("+a.Address+")")...)
 			if _, is := errors.AsType[Refusal](err); !is {
 				t.Errorf("%v is no refusal", err)
 			}

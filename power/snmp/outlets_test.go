@@ -218,7 +218,7 @@ func TestLearnedOnce(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
 	a := newAgent(t, twoPorts)
-	s := session(t, picky(t, a.address, func(p *gosnmp.SnmpPacket) (*gosnmp.SnmpPacket, bool) {
+	s := session(t, picky(t, a.Address, func(p *gosnmp.SnmpPacket) (*gosnmp.SnmpPacket, bool) {
 		if p.PDUType == gosnmp.GetBulkRequest && p.Variables[0].Name == adminEnable {
 			asked.Add(1)
 		}

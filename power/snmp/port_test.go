@@ -48,8 +48,8 @@ func TestPower(t *testing.T) {
 				t.Errorf("ports are %v, %v, want %v", ports, err, want)
 			}
 			_, err = s.Power(t.Context(), 9)
-			wantFault(t, err, "port 9 of switch sw-1 ("+a.address+") has no PoE")
-			wantFault(t, s.SetPower(t.Context(), 9, true), "port 9 of switch sw-1 ("+a.address+") has no PoE")
+			wantFault(t, err, "port 9 of switch sw-1 ("+a.Address+") has no PoE")
+			wantFault(t, s.SetPower(t.Context(), 9, true), "port 9 of switch sw-1 ("+a.Address+") has no PoE")
 			wantFault(t, s.Cycle(t.Context(), 9, 0), "has no PoE")
 		})
 	}
@@ -135,7 +135,7 @@ func TestCycle(t *testing.T) {
 	a := newAgent(t, twoPorts)
 	for _, port := range []int{2, 3} { // one is on before, one is off
 		var off atomic.Bool
-		s := session(t, relay(t, a.address, func(_ int, answer bool) bool {
+		s := session(t, relay(t, a.Address, func(_ int, answer bool) bool {
 			if answer && a.port(port) == "2" {
 				off.Store(true)
 			}
@@ -192,7 +192,7 @@ func TestCycleSilenced(t *testing.T) {
 	if err := a.session().SetPower(t.Context(), 2, true); err != nil {
 		t.Fatal(err)
 	}
-	address := relay(t, a.address, func(int, bool) bool { return a.port(2) == "2" })
+	address := relay(t, a.Address, func(int, bool) bool { return a.port(2) == "2" })
 	wantFault(t, session(t, address, hasty).Cycle(t.Context(), 2, 0), "port 2 may be left without power", "does not answer", "turn it on again")
 }
 

@@ -41,7 +41,7 @@ func TestStrangers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := a.session(hasty, c.who).Power(t.Context(), 2)
-			wantFault(t, err, append(c.says, "switch sw-1 ("+a.address+")")...)
+			wantFault(t, err, append(c.says, "switch sw-1 ("+a.Address+")")...)
 		})
 	}
 }
@@ -62,15 +62,15 @@ func TestComesBack(t *testing.T) {
 				}
 			}
 			works("at first")
-			a.stop()
+			a.Stop()
 			s.limit = 60 * time.Millisecond
 			_, err := s.Power(t.Context(), 2)
 			wantFault(t, err, "has nothing that answers SNMP requests (connection refused)", "check its address")
 			a.start()
 			s.limit = time.Second
 			works("started again")
-			a.stop()
-			if err := os.RemoveAll(filepath.Join(a.dir, "persistent")); err != nil {
+			a.Stop()
+			if err := os.RemoveAll(filepath.Join(a.Dir, "persistent")); err != nil {
 				t.Fatal(err)
 			}
 			a.start()
@@ -93,7 +93,7 @@ func TestLostPackets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAgent(t, twoPorts)
-			address := relay(t, a.address, func(n int, answer bool) bool { return n < 3 && answer == answers })
+			address := relay(t, a.Address, func(n int, answer bool) bool { return n < 3 && answer == answers })
 			s := session(t, address, func(sw *Switch) { sw.Timeout = time.Second })
 			if err := s.SetPower(t.Context(), 2, false); err != nil {
 				t.Error(err)

@@ -81,7 +81,7 @@ func TestPickyAgents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var refused atomic.Int32
-			s := session(t, picky(t, a.address, func(p *gosnmp.SnmpPacket) (*gosnmp.SnmpPacket, bool) {
+			s := session(t, picky(t, a.Address, func(p *gosnmp.SnmpPacket) (*gosnmp.SnmpPacket, bool) {
 				if p.PDUType != gosnmp.GetBulkRequest || p.MaxRepetitions <= c.most {
 					return nil, true
 				}

@@ -3,10 +3,7 @@ package pdu
 import (
 	"bufio"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +13,7 @@ import (
 
 	"walt/fault"
 	"walt/power/snmp"
+	"walt/power/snmp/snmptest"
 )
 
 // behind names the folder of the values of the agent behind which this test's own program
@@ -95,89 +93,33 @@ func put(dir, oid, value string) {
 
 // agent is net-snmp's, as that of a PDU.
 type agent struct {
-	t       *testing.T
-	dir     string
-	address string
-	process *exec.Cmd
+	*snmptest.Agent
+	t      *testing.T
+	values string // their folder
 }
 
-// newAgent starts one that serves the values of a folder of its own, below .1.3.6.1.4.1.ENTERPRISE.
-func newAgent(t *testing.T, enterprise string, values map[string]string) *agent {
+// newAgent runs one that serves the values of a folder of its own, below .1.3.6.1.4.1.ENTERPRISE.
+func newAgent(t *testing.T, enterprise string, values map[string]string) agent {
 	t.Helper()
-	snmpd := program(t, "snmpd")
-	own := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
-	free, err := net.ListenPacket("udp", own.String()+":0") // nobody takes the port meanwhile, of an address that is its own
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &agent{t: t, dir: t.TempDir(), address: free.LocalAddr().String()}
-	free.Close()
+	dir := t.TempDir()
 	for oid, value := range values {
-		put(a.dir, oid, value)
+		put(dir, oid, value)
 	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := filepath.Join(a.dir, "snmpd.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, `agentAddress udp:%s
-rocommunity public 127.0.0.0/8
-rwcommunity private 127.0.0.0/8
-createUser walt SHA-256 authpass1 AES privpass1
-rwuser walt priv
-pass_persist .1.3.6.1.4.1.%s %s
-`, a.address, enterprise, self), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a.process = exec.Command(snmpd, "-f", "-Lo", "-C", "-c", conf, "-I", "-smux")
-	a.process.Env = append(os.Environ(), "MIBS=", "SNMP_PERSISTENT_DIR="+filepath.Join(a.dir, "persistent"), behind+"="+a.dir)
-	out, err := a.process.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.stop)
-	for lines := bufio.NewScanner(out); lines.Scan(); { // the pipe holds the few lines that follow
-		if strings.HasPrefix(lines.Text(), "NET-SNMP version") {
-			return a
-		}
-	}
-	t.Fatal("snmpd does not start")
-	return nil
-}
-
-// stop ends the agent; the program behind it ends with its input.
-func (a *agent) stop() {
-	a.process.Process.Kill()
-	a.process.Wait()
+	return agent{snmptest.Run(t, fmt.Sprintf("pass_persist .1.3.6.1.4.1.%s %s\n", enterprise, self), behind+"="+dir), t, dir}
 }
 
 // value is what the agent has at an OID, whoever put it there.
-func (a *agent) value(oid string) string {
+func (a agent) value(oid string) string {
 	a.t.Helper()
-	text, err := os.ReadFile(filepath.Join(a.dir, oid))
+	text, err := os.ReadFile(filepath.Join(a.values, oid))
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	return string(text)
-}
-
-// program finds a program of net-snmp.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + name)
-	}
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is missing: install the Debian package", name)
-		}
-		t.Skipf("%s is missing: install the Debian package", name)
-	}
-	return path
 }
 
 // access lets the tests in at an address.

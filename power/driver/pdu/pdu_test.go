@@ -76,7 +76,7 @@ func TestProfiles(t *testing.T) {
 			t.Parallel()
 			a := newAgent(t, maker, below(values, maker))
 			for _, e := range theirs {
-				d := open(t, access(a.address), profile(t, e.profile))
+				d := open(t, access(a.Address), profile(t, e.profile))
 				at := driver.Target{Port: e.port}
 				wantState(t, d, at, driver.Unknown)
 				for on, state := range map[bool]driver.State{true: driver.On, false: driver.Off} {
@@ -86,7 +86,7 @@ func TestProfiles(t *testing.T) {
 					until(t, e.profile+" shows it", func() bool { is, _ := d.Status(t.Context(), at); return is == state })
 				}
 				for _, way := range e.says[2:] {
-					put(a.dir, e.status, way)
+					put(a.values, e.status, way)
 					wantState(t, d, at, driver.Unknown)
 				}
 			}
@@ -137,7 +137,7 @@ func TestSwitch(t *testing.T) {
 	t.Parallel()
 	const states = "1.3.6.1.4.1.318.1.1.12.3.5.1.1.4."
 	a := newAgent(t, "318", rack())
-	d := open(t, access(a.address), profile(t, "apc"))
+	d := open(t, access(a.Address), profile(t, "apc"))
 	for _, on := range []bool{false, true} {
 		want, value := driver.Off, "2"
 		if on {
@@ -168,7 +168,7 @@ func TestAccess(t *testing.T) {
 	user := access("")
 	user.Version, user.Community = snmp.V3, ""
 	user.User, user.AuthProtocol, user.AuthPassword, user.PrivProtocol, user.PrivPassword = "walt", snmp.SHA256, "authpass1", snmp.AES, "privpass1"
-	at := driver.Target{Host: a.address, Port: "3"}
+	at := driver.Target{Host: a.Address, Port: "3"}
 	d := open(t, user, apc)
 	wantState(t, d, at, driver.On)
 	if err := d.Switch(t.Context(), at, false); err != nil {
@@ -176,13 +176,13 @@ func TestAccess(t *testing.T) {
 	}
 	user.AuthPassword = "a wrong one"
 	_, err := open(t, user, apc).Status(t.Context(), at)
-	wantRefusal(t, err, "PDU rack1 ("+a.address+")", "authentication password of its SNMP user walt")
+	wantRefusal(t, err, "PDU rack1 ("+a.Address+")", "authentication password of its SNMP user walt")
 
-	reads := access(a.address)
+	reads := access(a.Address)
 	reads.Community = "public"
 	err = open(t, reads, apc).Switch(t.Context(), at, true)
 	wantRefusal(t, err, "refuses to set outlet 3 to 1 (NoAccess)", "allow its SNMP community to do so on the PDU")
-	wrong := access(a.address)
+	wrong := access(a.Address)
 	wrong.Community, wrong.Timeout = "wrong", 250*time.Millisecond
 	_, err = open(t, wrong, apc).Status(t.Context(), at)
 	wantFault(t, err, "does not answer SNMP requests", "a wrong community is answered with silence")
@@ -192,16 +192,16 @@ func TestAccess(t *testing.T) {
 func TestOutlets(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t, "318", rack())
-	d := open(t, access(a.address), profile(t, "apc"))
+	d := open(t, access(a.Address), profile(t, "apc"))
 	_, err := d.Status(t.Context(), driver.Target{Port: "9"})
-	wantRefusal(t, err, "PDU rack1 ("+a.address+") has no outlet 9", "1.3.6.1.4.1.318.1.1.12.3.5.1.1.4.9")
+	wantRefusal(t, err, "PDU rack1 ("+a.Address+") has no outlet 9", "1.3.6.1.4.1.318.1.1.12.3.5.1.1.4.9")
 	err = d.Switch(t.Context(), driver.Target{Port: "9"}, true)
 	wantRefusal(t, err, "refuses to set outlet 9 to 1 (NotWritable)")
 	for _, port := range []string{"", "x", "1.", "1..2", "1.{port}", "99999999999", "-1"} {
 		_, err := d.Status(t.Context(), driver.Target{Port: port})
 		wantRefusal(t, err, "a PDU has no outlet", "as in rack1:7")
 	}
-	name := open(t, access(a.address), Profile{OID: "1.3.6.1.2.1.1.5", On: 1, Off: 2})
+	name := open(t, access(a.Address), Profile{OID: "1.3.6.1.2.1.1.5", On: 1, Off: 2})
 	_, err = name.Status(t.Context(), driver.Target{Port: "0"})
 	wantRefusal(t, err, "has no integer for outlet 0")
 }
@@ -210,17 +210,17 @@ func TestOutlets(t *testing.T) {
 func TestSilent(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t, "318", rack())
-	d := open(t, func() snmp.Switch { s := access(a.address); s.Timeout = 100 * time.Millisecond; return s }(), profile(t, "apc"))
+	d := open(t, func() snmp.Switch { s := access(a.Address); s.Timeout = 100 * time.Millisecond; return s }(), profile(t, "apc"))
 	at := driver.Target{Port: "3"}
 	signal := func(s syscall.Signal) {
 		t.Helper()
-		if err := a.process.Process.Signal(s); err != nil {
+		if err := a.Signal(s); err != nil {
 			t.Fatal(err)
 		}
 	}
 	signal(syscall.SIGSTOP)
 	_, err := d.Status(t.Context(), at)
-	wantFault(t, err, "PDU rack1 ("+a.address+") does not answer SNMP requests")
+	wantFault(t, err, "PDU rack1 ("+a.Address+") does not answer SNMP requests")
 	if _, is := errors.AsType[driver.Refusal](err); is {
 		t.Error("it would not be asked again")
 	}
