@@ -17,6 +17,7 @@ import (
 	"walt/config"
 	"walt/fault"
 	"walt/hostkeys"
+	"walt/state"
 	"walt/state/badger"
 	"walt/upgrade"
 )
@@ -25,8 +26,12 @@ import (
 // same file and options. It changes nothing, and finds all that is wrong at once.
 func checkCommand(ctx context.Context, args []string) error {
 	s := newServeSettings("check-config")
-	outlets := s.flags.String("power", "", "")
+	var outlets outletsFlag
+	s.flags.Var(&outlets, "power", "")
 	names, err := s.parse(args, "[FILE]")
+	if first := s.flags.Arg(0); outlets == everyOutlet && strings.ContainsAny(first, ":@+") {
+		err = fault.Usagef("check-config: outlets are told with =").WithHint("type: --power=%s", first)
+	}
 	if err != nil {
 		return err
 	}
@@ -41,7 +46,7 @@ func checkCommand(ctx context.Context, args []string) error {
 	if err != nil {
 		return together([]error{err, badAdmins})
 	}
-	running, err := checkData(c)
+	rows, running, err := checkData(c)
 	errs := []error{badAdmins, err}
 	var notes []string
 	if !running {
@@ -61,25 +66,25 @@ func checkCommand(ctx context.Context, args []string) error {
 			fmt.Printf("  %s\n", note)
 		}
 	}
-	told, err := checkPower(ctx, c.Power, *outlets)
+	told, err := checkPower(ctx, c.Power, outlets, rows, running)
 	for _, is := range told {
 		fmt.Printf("  %s\n", is)
 	}
 	return together([]error{bad, err})
 }
 
-// checkData looks at the data directory; running says that a server is using it.
-func checkData(c config.Config) (running bool, err error) {
+// checkData looks at the data directory, and returns what it has, unless a server is using it.
+func checkData(c config.Config) (rows []state.Row, running bool, err error) {
 	for _, dir := range []string{c.Data, stateDir(c.Data), filepath.Join(c.Data, "keys"), filepath.Join(c.Data, "images")} {
 		if err := checkDirectory(dir); err != nil {
-			return false, err
+			return nil, false, err
 		}
 	}
-	rows, running, err := badger.Check(stateDir(c.Data))
+	rows, running, err = badger.Check(stateDir(c.Data))
 	if err == nil {
 		err = upgrade.Known(rows)
 	}
-	return running, together([]error{err, hostkeys.Check(filepath.Join(c.Data, "keys"), c.SSH.RSAHostKey)})
+	return rows, running, together([]error{err, hostkeys.Check(filepath.Join(c.Data, "keys"), c.SSH.RSAHostKey)})
 }
 
 // checkDirectory returns a fault unless this process can write to the directory

@@ -12,11 +12,13 @@ import (
 
 	"walt/config"
 	"walt/fault"
+	"walt/power"
 	"walt/power/driver"
 	"walt/power/driver/pdu"
 	"walt/power/driver/program"
 	"walt/power/driver/redfish"
 	"walt/power/driver/web"
+	"walt/state"
 )
 
 // hostsOf are those of the devices of drivers, as far as the configuration names them.
@@ -68,14 +70,46 @@ func driversOf(c config.Power) (all []driver.Driver, err error) {
 // checkLimit is for how long outlets are asked for their states: longer than slow devices take.
 const checkLimit = time.Minute
 
-// checkPower asks the drivers of a configuration for the states of outlets, which are
-// written with + between, all devices at the same time. It tells all of them, in this order; the
-// fault is about those that are not known.
-func checkPower(ctx context.Context, c config.Power, outlets string) (told []string, err error) {
-	if outlets == "" {
+// outletsFlag is the option --power: which outlets are to be asked, with + between.
+type outletsFlag string
+
+// everyOutlet is --power alone: those that feed nodes, or the server.
+const everyOutlet outletsFlag = "true"
+
+func (f *outletsFlag) String() string     { return string(*f) }
+func (f *outletsFlag) Set(s string) error { *f = outletsFlag(s); return nil }
+
+// IsBoolFlag tells package flag that the option may stand alone.
+func (f *outletsFlag) IsBoolFlag() bool { return true }
+
+// outletsOf returns the outlets that are to be asked, and a line for each driver of which there
+// are none among them. The rows are those of the store, of which there are none while a server
+// has it.
+func outletsOf(c config.Power, f outletsFlag, rows []state.Row, running bool) (all driver.Supply, notes []string, err error) {
+	if f != everyOutlet {
+		all, err = driver.ParseSupply(string(f))
+		return all, nil, err
+	}
+	if running {
+		return nil, nil, fault.Failedf("which outlets feed nodes is known to the server that runs").
+			WithHint("it asks them by: ssh walt@SERVER power show\nor name some, as in --power=rack1:7+rack1:8")
+	}
+	all = slices.Concat(c.Own, power.FeedingOutlets(rows))
+	for _, d := range c.Drivers {
+		if !slices.ContainsFunc(all, func(o driver.Outlet) bool { return o.Driver == d.Name }) {
+			notes = append(notes, fmt.Sprintf("%s was not asked: it feeds no node yet (name an outlet, as in --power=rack1:7)", d.Name))
+		}
+	}
+	return all, notes, nil
+}
+
+// checkPower asks the drivers of a configuration for the states of outlets, all devices at the
+// same time. It tells all of them, in order; the fault is about those that are not known.
+func checkPower(ctx context.Context, c config.Power, f outletsFlag, rows []state.Row, running bool) (told []string, err error) {
+	if f == "" {
 		return nil, nil
 	}
-	all, err := driver.ParseSupply(outlets)
+	all, notes, err := outletsOf(c, f, rows, running)
 	if err != nil {
 		return nil, err
 	}
@@ -117,5 +151,5 @@ func checkPower(ctx context.Context, c config.Power, outlets string) (told []str
 	if len(unknown) > 0 {
 		failed = fault.Failedf("the state of %s is not known", fault.Few(unknown)).WithHint("%s", strings.Join(hints, "\n"))
 	}
-	return told, errors.Join(failed, drivers.Set(nil, nil))
+	return append(told, notes...), errors.Join(failed, drivers.Set(nil, nil))
 }

@@ -44,11 +44,11 @@ const usage = `Usage:
                            devices of a WalT lab, for a stopped server: FILE has
                            what "walt device show" and "walt node show --all"
                            print, or CSV; says what it would do, or does it
-  waltd check-config [--power OUTLETS] [FILE]
+  waltd check-config [--power[=OUTLETS]] [FILE]
                            whether a server could start with this file; changes
                            nothing, and takes the options of serve too; asks
-                           power drivers for the states of outlets, as in
-                           rack1:7+rack1:8
+                           power drivers for the states of all outlets that feed
+                           nodes, or of these, as in --power=rack1:7+rack1:8
   waltd help [TOPIC]       this, or a topic of those below
   waltd version
 backup, restore, import-walt and stop-machines take --config and --data too.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"walt/ethernet"
@@ -118,6 +119,18 @@ func controlFed(r state.Reader, node ethernet.MAC) (Port, error) {
 		return Port{}, err
 	}
 	return fed(node), nil
+}
+
+// FeedingOutlets returns the outlets that feed nodes, in the order of the rows of a store.
+func FeedingOutlets(rows []state.Row) (all driver.Supply) {
+	for _, row := range rows {
+		if key, is := strings.CutPrefix(row.Key, feeds.Prefix("")); is {
+			if o, err := driver.ParseOutlet(key); err == nil {
+				all = append(all, o)
+			}
+		}
+	}
+	return all
 }
 
 // SetSupply writes within tx what gives a node its power. While something is ordered of the
