@@ -200,7 +200,7 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 		return err
 	}
 	if was.WOL && o.Will != turnOff { // nothing is dark that it would leave behind
-		return orders.Delete(tx, fed(node).key())
+		return p.drop(tx, fed(node), o)
 	}
 	name, err := p.name(tx, node)
 	if err != nil {
@@ -210,7 +210,7 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 		if len(is.Outlets) > 0 {
 			return nil
 		}
-		return errors.Join(orders.Delete(tx, fed(node).key()),
+		return errors.Join(p.drop(tx, fed(node), o),
 			p.record(tx, target{}, fed(node), o, "", "gave up: "+fault.Reason(gone)))
 	}
 	f := fault.Failedf("%s is %s at %s; nothing changed", name, o.words(), was)
@@ -253,13 +253,19 @@ func (p *Ports) dropSupply(tx state.Tx, node ethernet.MAC) error {
 		return err
 	}
 	was, err := p.SupplyOf(tx, node)
-	if err == nil && was.WOL { // nobody is left to wait for
-		err = orders.Delete(tx, fed(node).key())
-	}
 	if err != nil {
 		return err
 	}
-	if _, open, err := orders.Find(tx, fed(node).key()); err != nil || open {
+	o, open, err := orders.Find(tx, fed(node).key())
+	switch {
+	case err != nil:
+		return err
+	case open && was.WOL: // nobody is left to wait for
+		err = p.drop(tx, fed(node), o)
+	case open:
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return errors.Join(p.unfeed(tx, node, was), putSupply(tx, node, Supply{}))

@@ -158,7 +158,7 @@ func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, fai
 // now. A power cycle is not tried again, see Dropped.
 func (p *Ports) writeFailure(tx state.Tx, sw target, port Port, o, did order, why string) error {
 	if sw.forgotten {
-		return errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch), p.record(tx, sw, port, o, "", "gave up: "+why))
+		return errors.Join(p.drop(tx, port, o), p.dropSettings(tx, port.Switch), p.record(tx, sw, port, o, "", "gave up: "+why))
 	}
 	switch {
 	case !o.same(did), o.Will != cycle && o.Error == why && !o.Attended:
@@ -192,23 +192,33 @@ func (p *Ports) writeOff(tx state.Tx, sw target, port Port, o order) error {
 
 // writeOn notes that a port has power, which it may have to lose again.
 func (p *Ports) writeOn(tx state.Tx, sw target, port Port, o, did order) error {
-	if !o.Cut.IsZero() && !port.own() {
-		sum, _, err := saved.Find(tx, string(port.Switch))
-		if err != nil {
-			return err
-		}
-		if err := saved.Put(tx, string(port.Switch), sum+o.off(p.Now())); err != nil {
-			return err
-		}
-	}
 	if !o.same(did) {
+		err := p.addSaved(tx, port, o)
 		o.Cut = time.Time{}
-		return orders.Put(tx, port.key(), o)
+		return errors.Join(err, orders.Put(tx, port.key(), o))
 	}
-	if err := errors.Join(orders.Delete(tx, port.key()), p.dropSettings(tx, port.Switch), p.dropSupply(tx, port.Switch)); err != nil || did.Will == cycle && o.Cut.IsZero() {
+	if err := errors.Join(p.drop(tx, port, o), p.dropSettings(tx, port.Switch), p.dropSupply(tx, port.Switch)); err != nil || did.Will == cycle && o.Cut.IsZero() {
 		return err
 	}
 	return p.record(tx, sw, port, o, "on", "has its power back")
+}
+
+// drop deletes an order within tx. For how long its port was off stays known.
+func (p *Ports) drop(tx state.Tx, port Port, o order) error {
+	return errors.Join(p.addSaved(tx, port, o), orders.Delete(tx, port.key()))
+}
+
+// addSaved adds up within tx for how long a port was off, which is not any more. Virtual nodes
+// save nothing.
+func (p *Ports) addSaved(tx state.Tx, port Port, o order) error {
+	if o.Cut.IsZero() || port.own() {
+		return nil
+	}
+	sum, _, err := saved.Find(tx, string(port.Switch))
+	if err != nil {
+		return err
+	}
+	return saved.Put(tx, string(port.Switch), sum+o.off(p.Now()))
 }
 
 // record writes into the journal what became of a port.

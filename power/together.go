@@ -26,8 +26,13 @@ func (h holder) is(as holder) bool { return h.Owner == as.Owner && h.Since.Equal
 // else it is not done either while one of the others is up. It returns the port that is to
 // be given to Execute after the commit.
 func (p *Ports) PowerCycleTogether(tx state.Tx, s Strip, asked bool) (Port, error) {
+	port := fed(s.Nodes[0])
+	was, _, err := orders.Find(tx, port.key()) // it may be getting its power back
+	if err != nil {
+		return Port{}, err
+	}
 	o := order{
-		Will: cycle, Device: s.Nodes[0], Since: p.Now().UTC(), Attended: true,
+		Will: cycle, Device: s.Nodes[0], Since: p.Now().UTC(), Attended: true, Cut: was.Cut,
 		Outlets: s.Outlets, Held: map[ethernet.MAC]holder{}, Unasked: !asked,
 	}
 	all := slices.Clone(s.Nodes)
@@ -41,7 +46,6 @@ func (p *Ports) PowerCycleTogether(tx state.Tx, s Strip, asked bool) (Port, erro
 		}
 		o.Held[mac] = d.holder()
 	}
-	port := fed(s.Nodes[0])
 	return port, orders.Put(tx, port.key(), o)
 }
 

@@ -267,12 +267,26 @@ func TestSleeper(t *testing.T) {
 		if err := r.feed(t, "n1", "poe"); err == nil || fault.Reason(err) != "n1 is off at wol; nothing changed" {
 			t.Errorf("while it is off: %v", err)
 		}
+		saved := time.Duration(0)
+		lasts := func(what string, passes time.Duration) {
+			t.Helper()
+			report, err := r.Report(t.Context())
+			ok(t, err)
+			if report.Saved < saved+passes {
+				t.Errorf("%s: %v were saved, and %v before", what, report.Saved, saved)
+			}
+			saved = report.Saved
+		}
+		time.Sleep(time.Hour)
+		lasts("off for an hour", time.Hour)
 		r.pc.deaf = 1000
 		if !r.order(t, func(tx state.Tx) (power.Port, error) { return r.PowerOn(tx, macOf("n1")) }) || r.pc.packets != 3 {
 			t.Errorf("it was sent %d packets", r.pc.packets)
 		}
 		must("has not begun to boot", "to be on")
+		lasts("to be on", 0)
 		ok(t, r.feed(t, "n1", "poe"))
+		lasts("not woken by packets any more", 0)
 		if off := r.off(t, "n1"); off != (power.Off{}) {
 			t.Errorf("%+v", off)
 		}
@@ -280,7 +294,10 @@ func TestSleeper(t *testing.T) {
 		// Nothing is left of one that is forgotten.
 		ok(t, r.feed(t, "n1", "wol"))
 		ok(t, r.Execute(t.Context(), r.orderOff(t, "n1")))
+		time.Sleep(time.Hour)
+		lasts("off once more", time.Hour)
 		r.forget(t, "n1")
+		lasts("forgotten", 0)
 		report, err := r.Report(t.Context())
 		ok(t, err)
 		if len(report.Ports) > 0 {
