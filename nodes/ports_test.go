@@ -283,6 +283,47 @@ func TestPowerCycleSurvivesACrash(t *testing.T) {
 	})
 }
 
+// A node that is told to reboot starts anew also when something is ordered of its port that
+// has not been done: a reboot that failed before, or what saves power.
+func TestRebootWhileAnotherOrderFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, r := wired(t, time.Hour, []auth.Name{"bob"}, "n1")
+		stop := l.run(t)
+		defer func() { stop() }()
+		reboot := func(want string) {
+			t.Helper()
+			ok(t, l.Reboot(t.Context(), "bob", parse("n1"), true, consent.Agreement{}, func(ch Change) {
+				if got := ch.Reboot.String(); got != want {
+					t.Errorf("the reboot: %s, want %s", got, want)
+				}
+			}))
+		}
+		r.Refuse("one:161", errSilent)
+		reboot(errSilent.Msg)
+		r.Refuse("one:161", nil)
+		reboot("ok")
+		equal(t, "power cycles after one that failed", r.Cycles(), "one:161/1")
+
+		r.Refuse("one:161", errSilent)
+		time.Sleep(time.Hour + time.Second)
+		report, err := l.PowerReport(t.Context())
+		ok(t, err)
+		if p := report.Ports[0]; p.Power != "to be off" || p.Error != errSilent.Msg {
+			t.Errorf("the port: %+v", p)
+		}
+		r.Refuse("one:161", nil)
+		reboot("ok")
+		equal(t, "power cycles of who is not off yet", r.Cycles(), "one:161/1")
+
+		// What is off starts without a cycle.
+		time.Sleep(time.Hour + time.Second)
+		equal(t, "ports off", r.Dark(), "one:161/1")
+		reboot("ok")
+		equal(t, "power cycles of what was off", r.Cycles())
+	})
+}
+
 func TestVisitedNodesStayOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -77,11 +77,15 @@ type restarts struct {
 	quiet bool // the owners are not told
 }
 
+// soft reports whether a device is asked to reboot first if it is up.
+func (how restarts) soft(d Device) bool { return !how.hard && !d.Settings().Hard }
+
 // reboot is Reboot of devices as they are in the transaction that asks whether it may.
 func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error {
 	var ds []Device
 	var woken map[Name]power.Port
 	var fit fitting
+	asked := map[ethernet.MAC]bool{}  // to reboot by themselves first
 	worked := map[ethernet.MAC]bool{} // on ports that the server may work
 	var strips map[Name]*strip        // of those whose outlets are cut for a moment
 	var lit []beside
@@ -91,7 +95,11 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 				return power.Port{}, err
 			}
 		}
-		port, err := l.Ports.PowerOn(tx, mac)
+		start := l.Ports.StartAnew
+		if asked[mac] {
+			start = l.Ports.PowerOn
+		}
+		port, err := start(tx, mac)
 		if err != nil || !port.IsZero() {
 			worked[mac] = true
 			return port, err
@@ -116,7 +124,13 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 		if err = how.may(ds, append(cut, back...)); err != nil {
 			return err
 		}
+		clear(asked)
 		clear(worked)
+		for _, d := range ds {
+			if how.soft(d) && l.status.of(d.Name).State == Up {
+				asked[d.MAC] = true
+			}
+		}
 		if woken, fit, err = l.need(tx, ds, order); err != nil {
 			return err
 		}
@@ -152,7 +166,7 @@ func (l *Lab) reboot(ctx context.Context, how restarts, each func(Change)) error
 		} else if portless(d) { // nothing is ordered of it
 			r = l.restartBy(ctx, d, power.Port{}, nil, why)
 		} else {
-			r = l.restart(ctx, d, woken[d.Name], !how.hard && !d.Settings().Hard, why)
+			r = l.restart(ctx, d, woken[d.Name], how.soft(d), why)
 		}
 		notes.add(ctx, d, r)
 		return r
@@ -211,12 +225,17 @@ func slow[D any](D) bool { return false }
 // came of it. ordered is its port when that has its order already.
 func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bool, why cause) Reboot {
 	var refused error
-	if s := l.status.of(d.Name); soft && ordered.IsZero() && s.State == Up {
+	if s := l.status.of(d.Name); soft && s.State == Up && (ordered.IsZero() || !d.Virtual()) {
 		if refused = l.soft(ctx, d, s, why); refused == nil {
+			if !ordered.IsZero() { // it has its power, and is not to lose it any more
+				if err := l.Ports.Execute(ctx, ordered); err != nil {
+					return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: true}
+				}
+			}
 			return Reboot{Outcome: RebootOK}
 		}
 	}
-	if !d.Virtual() && ordered.IsZero() {
+	if !d.Virtual() && (ordered.IsZero() || refused != nil) {
 		_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 			ordered = power.Port{}
 			if woken, err := l.Ports.Woken(tx, d.MAC); err != nil || woken && refused != nil {

@@ -81,6 +81,12 @@ func (p *Ports) PowerCycle(tx state.Tx, node ethernet.MAC) (Port, error) {
 	return p.order(tx, node, demand{attended: true, whoever: true, again: true})
 }
 
+// StartAnew is PowerOn that also cuts the power of a node for a moment when it may be on, though
+// something is ordered of it: as after a power cycle that failed, or before it is off.
+func (p *Ports) StartAnew(tx state.Tx, node ethernet.MAC) (Port, error) {
+	return p.order(tx, node, demand{attended: true, whoever: true, again: true, open: true})
+}
+
 // PowerCycleSoon is PowerCycle for who does not wait for it: Run carries it out. A
 // node that a user wants off stays off.
 func (p *Ports) PowerCycleSoon(tx state.Tx, node ethernet.MAC) error {
@@ -91,6 +97,7 @@ func (p *Ports) PowerCycleSoon(tx state.Tx, node ethernet.MAC) error {
 // demand is what is ordered of a node that is to have power.
 type demand struct {
 	again    bool // it starts anew if it has power
+	open     bool // only if something is ordered
 	whoever  bool // also if a user wants it off
 	attended bool // see order
 	unsure   bool // also if nothing is ordered, of a node that no port of a switch powers
@@ -118,7 +125,7 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 		return Port{}, err
 	}
 	switch {
-	case !found && !d.again && !(d.unsure && port.fed()), o.By != "" && !d.whoever:
+	case !found && (d.open || !d.again && !(d.unsure && port.fed())), o.By != "" && !d.whoever:
 		return Port{}, nil
 	case d.again && (o.Cut.IsZero() || woken) && may:
 		o.Will = cycle
