@@ -69,8 +69,11 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 			return err
 		}
 		if isOff && was.By != "" {
-			done[d.Name] = Reboot{Outcome: RebootSkipped}
-			return nil
+			if done[d.Name] = (Reboot{Outcome: RebootSkipped}); d.Virtual() {
+				return nil
+			}
+			ports[d.Name], err = l.Ports.PowerOff(tx, d.MAC, false, was.By) // somebody may have switched it on by hand
+			return err
 		}
 		if hard {
 			if err := l.Ports.MayCut(tx, d.MAC); err != nil {
@@ -111,8 +114,14 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 		all.Wait()
 		return Reboot{}
 	})
-	return atOnce(ctx, &l.works, ds, isIn(done), func(ctx context.Context, d Device) Reboot {
+	quick := func(d Device) bool { return isIn(done)(d) && ports[d.Name].IsZero() }
+	return atOnce(ctx, &l.works, ds, quick, func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
+			if port := ports[d.Name]; !port.IsZero() {
+				if failed := l.switchOff(ctx, d, port); failed.Outcome != RebootOK {
+					return failed
+				}
+			}
 			return r
 		}
 		defer l.status.expect(d.Name, why)()

@@ -28,6 +28,7 @@ type OutletState struct {
 type Trouble struct {
 	At  time.Time
 	Why string // in words for users, "" when there was none since it did what it was told
+	of  will
 }
 
 // Trouble is what is wrong with a port, in words for users: why it is not as it should be, or
@@ -37,13 +38,26 @@ func (p *PortState) Trouble(ago func(time.Time) string) string {
 	case p.Error != "":
 		return p.Error
 	case p.Last.Why == "" || p.Last.Why == p.Doubt:
-		return p.Doubt
+		return p.wrong()
 	}
 	last := p.Last.Why + " (" + ago(p.Last.At) + ")"
-	if p.Doubt != "" {
-		return p.Doubt + "; " + last
+	if wrong := p.wrong(); wrong != "" {
+		return wrong + "; " + last
 	}
 	return last
+}
+
+// wrong is what is wrong with the state that is told of outlets: why it is not known, or what
+// helps when somebody else switched them, or their device lost its own power.
+func (p *PortState) wrong() string {
+	switch {
+	case p.Outlet == "" || p.Doubt != "":
+	case p.Power == string(driver.On) && p.State == string(driver.Off):
+		return "not switched off by this server; to have it on: node reboot " + p.Node
+	case p.Power == string(driver.Off) && p.State == string(driver.On):
+		return "not switched on by this server; to have it off: node off " + p.Node
+	}
+	return p.Doubt
 }
 
 // troubles are those of all ports.
@@ -58,8 +72,8 @@ func (t *troubles) of(port Port) Trouble {
 	return t.all[port]
 }
 
-// note keeps what came of an order: that power was given back is no answer to why it could
-// not be taken.
+// note keeps what came of an order: that power was given is no answer to why it could not be
+// taken.
 func (t *troubles) note(port Port, did will, failure error, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -68,8 +82,8 @@ func (t *troubles) note(port Port, did will, failure error, now time.Time) {
 		if t.all == nil {
 			t.all = map[Port]Trouble{}
 		}
-		t.all[port] = Trouble{now.UTC(), fault.Reason(failure)}
-	case did != turnOn:
+		t.all[port] = Trouble{now.UTC(), fault.Reason(failure), did}
+	case did != turnOn || t.all[port].of == turnOn:
 		delete(t.all, port)
 	}
 }
