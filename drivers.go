@@ -44,19 +44,17 @@ func hostsOf(c config.Power) (all []string) {
 // driversOf makes the drivers that a configuration declares.
 func driversOf(c config.Power) (all []driver.Driver, err error) {
 	for _, d := range c.Drivers {
-		one := driver.Driver{Name: d.Name, Timeout: d.Timeout.Duration}
+		one := d.Declared()
 		switch d.Kind { // config.Load knows no other ones
 		case "command":
 			one.Means = program.New(d.Program)
 		case "http":
-			one.Hosted, one.Ported = d.HTTP.Hosted(), d.HTTP.Ported()
 			one.Means, err = web.New(d.HTTP)
 		case "ipmi":
-			one.Hosted, one.Ported, one.Means = true, driver.May, d.IPMI
+			one.Means = d.IPMI
 		case "redfish":
-			one.Hosted, one.Ported, one.Means = true, driver.May, redfish.New(d.Redfish)
+			one.Means = redfish.New(d.Redfish)
 		case "snmp":
-			one.Hosted = d.Host == ""
 			one.Means, err = pdu.New(d.SNMP, d.PDU)
 		}
 		if err != nil {
@@ -121,6 +119,7 @@ func checkPower(ctx context.Context, c config.Power, f outletsFlag, rows []state
 	if err := drivers.Set(made, nil); err != nil {
 		return nil, err
 	}
+	all = drivers.Canonical(all)
 	found := map[driver.Outlet]driver.Reading{}
 	asked := map[driver.Outlet]string{}
 	for _, o := range all {

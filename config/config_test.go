@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"os"
@@ -173,6 +174,11 @@ func TestDefault(t *testing.T) {
 }
 
 // usb is a driver.
+// rack declares a PDU.
+func rack(name, host string) string {
+	return fmt.Sprintf("[[power.driver]]\nname = %q\nkind = \"snmp\"\nhost = %q\nprofile = \"apc\"\n\n", name, host)
+}
+
 const usb = "[[power.driver]]\nname = \"usb\"\nkind = \"command\"\nprogram = [\"/bin/true\"]\n"
 
 func TestProblems(t *testing.T) {
@@ -298,6 +304,11 @@ func TestProblems(t *testing.T) {
 		{"[[power.driver]]\nname = \"usb\"\nkind = \"command\"\nprogram = [\"/no/such\"]", `:4: power.driver.program: cannot use the program: lstat /no: no such file`},
 		{"[[power.driver]]\nname = \"Usb\"\nkind = \"command\"\nprogram = [\"/bin/true\"]\ntimeout = \"1ms\"", `:5: power.driver.timeout: 1ms is too short; want at least 1s`},
 		{"[[power.driver]]\nname = \"poe\"\nkind = \"command\"\nprogram = [\"/bin/true\"]", `:2: power.driver.name: "poe" means something else; choose another name`},
+		{usb + "[[power.driver]]\nname = \"hub\"\nkind = \"command\"\nprogram = [\"/bin/true\"]\n", `:6: power.driver.name: "hub" leads to the same outlets as "usb"; declare one driver for them`},
+		{rack("a", "PDU-1.lab.:161") + rack("b", "pdu-1.lab"), `:8: power.driver.name: "b" leads to the same outlets as "a"`},
+		{rack("a", "[FD00:0::2]:161") + rack("b", "fd00::2"), `:8: power.driver.name: "b" leads to the same outlets as "a"`},
+		{"[power]\nserver = \"usb\"\n" + usb, `:2: power.server: usb does not say which port that is; write it as usb:PORT`},
+		{"[power]\nserver = \"usb@10.9.0.2:3\"\n" + usb, `:2: power.server: usb@10.9.0.2:3 names a host, and driver usb does not take one from nodes; write it as usb:3`},
 		{usb + usb, `:6: power.driver.name: "usb" is the name of another driver too; names must differ`},
 		{"power.driver = [\"usb\"]", `:1: power.driver: want tables, as in [[power.driver]]`},
 		{"[ssh]\nuser_ca = \"empty\"", `:2: ssh.user_ca: DIR/empty holds no public key`},

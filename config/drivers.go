@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net"
 	"reflect"
 	"slices"
 	"strings"
@@ -63,6 +64,38 @@ type Driver struct {
 	Redfish redfish.BMCs `toml:"-"`
 }
 
+// Declared is the driver without its means.
+func (d *Driver) Declared() driver.Driver {
+	one := driver.Driver{Name: d.Name, Timeout: d.Timeout.Duration, Numbered: d.Kind != "command"}
+	usual := "" // port that devices listen on
+	switch d.Kind {
+	case "command":
+		one.Realm = "command " + strings.Join(d.Program, "\x00")
+	case "http":
+		one.Hosted, one.Ported = d.HTTP.Hosted(), d.HTTP.Ported()
+		one.Realm, usual = "http "+d.HTTP.On, "80"
+	case "ipmi":
+		one.Hosted, one.Ported, one.Usual = true, driver.May, "623"
+		one.Realm = "BMC " + d.System
+	case "redfish":
+		one.Hosted, one.Ported, one.Usual = true, driver.May, "443"
+		one.Realm = "BMC " + d.System
+	case "snmp":
+		one.Hosted = d.Host == ""
+		one.Realm, usual = "snmp "+d.PDU.OID, "161"
+	}
+	host, port, err := net.SplitHostPort(d.Host)
+	switch {
+	case err != nil: // it has no port
+		one.Host = driver.Host(strings.Trim(d.Host, "[]"))
+	case port == usual:
+		one.Host = driver.Host(host)
+	default:
+		one.Host = net.JoinHostPort(driver.Host(host), port)
+	}
+	return one
+}
+
 // driverKeys are those that drivers of each kind have besides name, kind and timeout.
 var driverKeys = map[string][]string{
 	"command": {"program"},
@@ -85,9 +118,16 @@ func (k *checker) power(p *Power) {
 	if p.Own, err = driver.ParseSupply(p.Server); err != nil {
 		k.wrong("power.server", "%s", fault.Reason(err))
 	}
+	drivers, all := driver.New(), make([]driver.Driver, len(p.Drivers))
+	for i := range p.Drivers {
+		all[i] = p.Drivers[i].Declared()
+	}
+	_ = drivers.Set(all, nil) // there were none before that could fail to close
 	for _, o := range p.Own {
-		if !slices.ContainsFunc(p.Drivers, func(d Driver) bool { return d.Name == o.Driver }) {
+		if !slices.ContainsFunc(all, func(d driver.Driver) bool { return d.Name == o.Driver }) {
 			k.wrong("power.server", "%s is of no driver here; declare %s as [[power.driver]]", o, o.Driver)
+		} else if err := drivers.Check(driver.Supply{o}); err != nil {
+			k.wrong("power.server", "%s", fault.Line(err))
 		}
 	}
 }
@@ -109,6 +149,7 @@ func (k *checker) driver(key string, d *Driver, before []Driver) {
 		k.wrong(key+"kind", "%q is no kind of driver; want one of %s", d.Kind, strings.Join(slices.Sorted(maps.Keys(driverKeys)), ", "))
 		return
 	}
+	sound := len(k.problems)
 	k.others(key, d, keys)
 	switch d.Kind {
 	case "command":
@@ -121,6 +162,15 @@ func (k *checker) driver(key string, d *Driver, before []Driver) {
 		k.bmcs(key, d)
 	case "redfish":
 		k.redfish(key, d)
+	}
+	if len(k.problems) > sound {
+		return
+	}
+	for i := range before {
+		a, b := d.Declared(), before[i].Declared()
+		if !a.Hosted && !b.Hosted && a.Realm == b.Realm && a.Host == b.Host {
+			k.wrong(key+"name", "%q leads to the same outlets as %q; declare one driver for them", a.Name, b.Name)
+		}
 	}
 }
 

@@ -290,3 +290,25 @@ func TestSuppliesAreNotCutAtTheSameTime(t *testing.T) {
 		}
 	})
 }
+
+// An outlet that feeds a node is not told again by another name, under which nobody would see
+// that it is shared.
+func TestSharedOutletHasOneName(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, 2)
+	p := &plugs{off: map[string]bool{}}
+	ok(t, r.Drivers.Set([]driver.Driver{
+		{Name: "rack", Means: p, Numbered: true, Realm: "snmp", Host: "10.9.0.2"},
+		{Name: "pdus", Means: p, Hosted: true, Numbered: true, Realm: "snmp"},
+	}, nil))
+	ok(t, r.feed(t, "n1", "rack:7"))
+	if err := r.feed(t, "n2", "pdus@10.9.0.2:07"); err == nil || fault.Line(err) != "pdus@10.9.0.2:7 is rack:7, which feeds n1; nothing changed; tell it by the same driver: power=rack:7" {
+		t.Errorf("%v", err)
+	}
+	ok(t, r.feed(t, "n1", "pdus@10.9.0.2:7"))
+	ok(t, r.feed(t, "n1", "rack:07"))
+	ok(t, r.feed(t, "n2", "rack:007"))
+	if _, words := r.strips(t, "n1"); len(words) != 1 {
+		t.Errorf("n1 shares %v", words)
+	}
+}

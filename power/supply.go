@@ -143,6 +143,7 @@ func (p *Ports) SetSupply(tx state.Tx, node ethernet.MAC, s Supply) error {
 	if s.Off != 0 && len(s.Outlets) == 0 {
 		return fault.Failedf("power.off is for nodes that outlets of drivers feed; nothing changed").WithHint("see: help show power")
 	}
+	s.Outlets = p.Drivers.Canonical(s.Outlets)
 	if !slices.Equal(was.Outlets, s.Outlets) || was.None != s.None || was.WOL != s.WOL {
 		if err := p.feed(tx, node, was, s); err != nil {
 			return err
@@ -175,6 +176,9 @@ func (p *Ports) feed(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 		return err
 	}
 	for _, o := range is.Outlets {
+		if err := p.isToldAs(tx, o); err != nil {
+			return err
+		}
 		others, _, err := feeds.Find(tx, o.String())
 		if err != nil {
 			return err
@@ -189,6 +193,30 @@ func (p *Ports) feed(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 		}
 	}
 	return lastUse.Put(tx, string(node), p.Now().UTC())
+}
+
+// isToldAs is a fault for an outlet that feeds others by the name that another driver has for it:
+// nobody would see that they share it.
+func (p *Ports) isToldAs(r state.Reader, o driver.Outlet) error {
+	for _, as := range p.Drivers.Aliases(o) {
+		others, found, err := feeds.Find(r, as.String())
+		if err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		names := make([]string, len(others))
+		for i, mac := range others {
+			if names[i], err = p.name(r, mac); err != nil {
+				return err
+			}
+		}
+		slices.Sort(names)
+		return fault.Failedf("%s is %s, which feeds %s; nothing changed", o, as, fault.Few(names)).
+			WithHint("tell it by the same driver: power=%s", as)
+	}
+	return nil
 }
 
 // mayLeave is a fault while something is ordered of the outlets of a node. When one of

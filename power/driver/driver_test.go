@@ -446,3 +446,63 @@ func TestOutletsTellTheirForm(t *testing.T) {
 		t.Errorf("they begin with %s", got)
 	}
 }
+
+// An outlet that is written in another way is the same one.
+func TestOneOutletInOtherWords(t *testing.T) {
+	d := New()
+	own := mustSupply(t, "plain:09")
+	if err := d.Set([]Driver{
+		{Name: "plain", Numbered: true, Realm: "snmp 1.2.3", Host: "10.9.0.2"},
+		{Name: "pdus", Hosted: true, Numbered: true, Realm: "snmp 1.2.3"},
+		{Name: "others", Hosted: true, Numbered: true, Realm: "snmp 4.5.6"},
+		{Name: "bmc", Hosted: true, Ported: May, Numbered: true, Usual: "623", Realm: "BMC "},
+		{Name: "redfish", Hosted: true, Ported: May, Numbered: true, Usual: "443", Realm: "BMC "},
+		{Name: "usb"},
+		{Name: "usb2"},
+	}, own); err != nil {
+		t.Fatal(err)
+	}
+	for told, want := range map[string]string{
+		"plain:07": "plain:7", "plain:007": "plain:7", "plain:0": "plain:0", "plain:00": "plain:0", "plain:01.010": "plain:1.10",
+		"pdus@PDU-1.Lab.:7": "pdus@pdu-1.lab:7", "pdus@[FD00:0::01]:7": "pdus@[fd00::1]:7", "pdus@[::ffff:10.9.0.2]:7": "pdus@10.9.0.2:7",
+		"bmc@10.9.1.7:623": "bmc@10.9.1.7", "bmc@10.9.1.7:0623": "bmc@10.9.1.7", "bmc@10.9.1.7:443": "bmc@10.9.1.7:443",
+		"usb:07": "usb:07", "plain:a07": "plain:a07",
+	} {
+		if got := d.Canonical(mustSupply(t, told)).String(); got != want {
+			t.Errorf("%s is %s, want %s", told, got, want)
+		}
+	}
+	for told, want := range map[string]string{
+		"plain:7": "pdus@10.9.0.2:7", "pdus@10.9.0.2:7": "plain:7", "pdus@10.9.0.3:7": "", "others@10.9.0.2:7": "",
+		"bmc@10.9.1.7": "redfish@10.9.1.7", "usb:7": "", "gone:7": "",
+	} {
+		if got := d.Aliases(mustSupply(t, told)[0]).String(); got != want {
+			t.Errorf("%s is also called %q, want %q", told, got, want)
+		}
+	}
+	for told, want := range map[string]string{
+		"plain:7+pdus@10.9.0.2:7":        "plain:7 and pdus@10.9.0.2:7 are one outlet",
+		"plain:7+plain:07":               "plain:7 and plain:7 are one outlet",
+		"bmc@10.9.1.7+redfish@10.9.1.7":  "bmc@10.9.1.7 and redfish@10.9.1.7 are one outlet",
+		"plain:9":                        "plain:9 feeds the server itself",
+		"pdus@10.9.0.2:09":               "pdus@10.9.0.2:9 feeds the server itself",
+		"pdus@10.9.0.02:7":               "pdus@10.9.0.02:7: 10.9.0.02 is no address of a host",
+		"pdus@10.9.0.256:7":              "pdus@10.9.0.256:7: 10.9.0.256 is no address of a host",
+		"plain:7+pdus@10.9.0.3:7+usb:07": "",
+	} {
+		err := d.Check(d.Canonical(mustSupply(t, told)))
+		if got := reasonOf(err); got != want {
+			t.Errorf("%s: %q, want %q", told, got, want)
+		}
+	}
+	if err := d.Switch(t.Context(), feed(t, "pdus@10.9.0.2:9"), false); reasonOf(err) != "pdus@10.9.0.2:9 feeds the server itself" {
+		t.Errorf("%v", err)
+	}
+}
+
+func reasonOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return fault.Reason(err)
+}

@@ -16,10 +16,17 @@ import (
 type Driver struct {
 	Name string
 	// Hosted says that outlets name the host of their device, Ported whether they name a port.
-	Hosted  bool
-	Ported  Need
-	Timeout time.Duration // of one request; 0 is 10 s
-	Means   Means
+	Hosted bool
+	Ported Need
+	// Numbered says that ports are numbers, Usual which of them is meant where none is named.
+	Numbered bool
+	Usual    string
+	// Realm and Host tell drivers that lead to the same outlets, by the same ports: they have
+	// the same realm, and their devices the same host. Host is "" where outlets name it, Realm
+	// of a driver that is alone with what it leads to.
+	Realm, Host string
+	Timeout     time.Duration // of one request; 0 is 10 s
+	Means       Means
 }
 
 // Need says whether outlets of a driver name a port.
@@ -65,10 +72,11 @@ func (d *Drivers) Set(all []Driver, server Supply) error {
 			errs = append(errs, o.Means.Close())
 		}
 	}
-	d.all, d.server = map[string]*opened{}, server
+	d.all = map[string]*opened{}
 	for _, one := range all {
 		d.all[one.Name] = &opened{Driver: one}
 	}
+	d.server = d.canonical(server)
 	return errors.Join(errs...)
 }
 
@@ -121,18 +129,72 @@ func (d *Drivers) unknown(name string) error {
 	return f.WithHint("drivers that it declares: %s", strings.Join(names, ", "))
 }
 
+// Canonical is how outlets are written that people write in several ways, so that two of them
+// are the same if they are written the same.
+func (d *Drivers) Canonical(s Supply) Supply {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.canonical(s)
+}
+
+// canonical is Canonical. d.mu is held.
+func (d *Drivers) canonical(s Supply) Supply {
+	s = slices.Clone(s)
+	for i := range s {
+		have := d.all[s[i].Driver]
+		if have == nil || !have.Numbered {
+			continue
+		}
+		if s[i].Port = number(s[i].Port); s[i].Port == have.Usual {
+			s[i].Port = ""
+		}
+	}
+	return s
+}
+
+// Aliases returns what else an outlet is called, by other drivers of the same devices.
+func (d *Drivers) Aliases(o Outlet) Supply {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.aliases(o)
+}
+
+// aliases is Aliases. d.mu is held.
+func (d *Drivers) aliases(o Outlet) (all Supply) {
+	have := d.all[o.Driver]
+	if have == nil || have.Realm == "" {
+		return nil
+	}
+	host := cmp.Or(o.Host, have.Host)
+	for _, other := range d.all {
+		switch {
+		case other == have || other.Realm != have.Realm:
+		case other.Hosted:
+			all = append(all, Outlet{other.Name, host, o.Port})
+		case other.Host == host:
+			all = append(all, Outlet{other.Name, "", o.Port})
+		}
+	}
+	return all
+}
+
+// isOne reports whether two outlets are the same. d.mu is held.
+func (d *Drivers) isOne(o, as Outlet) bool { return o == as || slices.Contains(d.aliases(o), as) }
+
 // Check returns a fault unless the outlets are those of drivers that there are, in the
-// form that these want, and none feeds the server.
+// form that these want, each is told once, and none feeds the server.
 func (d *Drivers) Check(s Supply) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, o := range s {
+	for i, o := range s {
 		have := d.all[o.Driver]
 		switch {
 		case have == nil:
 			return d.unknown(o.Driver)
-		case slices.Contains(d.server, o):
+		case d.feedsServer(o):
 			return ownFault(o)
+		case isNoHost(o.Host):
+			return fault.Usagef("%s: %s is no address of a host", o, o.Host).WithHint("write it as 10.9.0.2 or [fd00::2], or by name")
 		case !have.Hosted && o.Host != "":
 			return form(o, have.Driver, "%s names a host, and driver %s does not take one from nodes", o, o.Driver)
 		case have.Hosted && o.Host == "":
@@ -141,6 +203,11 @@ func (d *Drivers) Check(s Supply) error {
 			return form(o, have.Driver, "devices of %s have no ports", o.Driver)
 		case have.Ported == Must && o.Port == "":
 			return form(o, have.Driver, "%s does not say which port that is", o)
+		}
+		for _, before := range s[:i] {
+			if d.isOne(o, before) {
+				return fault.Usagef("%s and %s are one outlet", before, o).WithHint("name each outlet once")
+			}
 		}
 	}
 	return nil
@@ -171,5 +238,10 @@ func ownFault(o Outlet) error {
 func (d *Drivers) isOwn(o Outlet) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Contains(d.server, o)
+	return d.feedsServer(o)
+}
+
+// feedsServer is isOwn. d.mu is held.
+func (d *Drivers) feedsServer(o Outlet) bool {
+	return slices.ContainsFunc(d.server, func(own Outlet) bool { return d.isOne(o, own) })
 }

@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"cmp"
+	"net/netip"
 	"regexp"
 	"strings"
 
@@ -17,8 +19,9 @@ type Outlet struct {
 
 var (
 	driverForm = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
-	hostForm   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$`)
+	hostForm   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\.?$`)
 	hostForm6  = regexp.MustCompile(`^[0-9a-fA-F:.]{2,45}(%[A-Za-z0-9._-]{1,15})?$`)
+	numberForm = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*$`)
 	portForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$`)
 )
 
@@ -54,7 +57,7 @@ func ParseOutlet(s string) (o Outlet, err error) {
 			return Outlet{}, bad
 		}
 	}
-	o.Host = strings.ToLower(o.Host)
+	o.Host = Host(o.Host)
 	if small := strings.ToLower(o.Driver); small != o.Driver && IsName(small) {
 		return Outlet{}, bad.WithHint("did you mean %s? Names of drivers have small letters", small+strings.TrimPrefix(s, o.Driver))
 	}
@@ -62,6 +65,36 @@ func ParseOutlet(s string) (o Outlet, err error) {
 		return Outlet{}, bad
 	}
 	return o, nil
+}
+
+// Host is how a host is written that people write in several ways: an address in its shortest
+// form, a name in small letters, without the dot that ends a full one.
+func Host(s string) string {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Unmap().String()
+	}
+	return strings.ToLower(strings.TrimSuffix(s, "."))
+}
+
+// isNoHost reports whether something that looks like an address is none: as a name nobody has it.
+func isNoHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	last := host[strings.LastIndex(host, ".")+1:]
+	return strings.Contains(host, ":") || numberForm.MatchString(last)
+}
+
+// number is how a number is written, or several with dots between; anything else is as it is.
+func number(s string) string {
+	if !numberForm.MatchString(s) {
+		return s
+	}
+	parts := strings.Split(s, ".")
+	for i, part := range parts {
+		parts[i] = cmp.Or(strings.TrimLeft(part, "0"), "0")
+	}
+	return strings.Join(parts, ".")
 }
 
 func (o Outlet) String() string {
