@@ -62,6 +62,10 @@ type silence struct{ error }
 
 func (s silence) Unwrap() error { return s.error }
 
+// Silent marks the error of a device that gave no answer, which names no outlet: after some
+// tries all who wait for their turn there are told the same, and nothing else is tried.
+func Silent(err error) error { return silence{err} }
+
 // once is one try of ask.
 func (d *opened) once(ctx context.Context, o Outlet, node string, f func(context.Context, Means, Target) error) error {
 	limit := cmp.Or(d.Timeout, requestLimit)

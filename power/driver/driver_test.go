@@ -24,6 +24,7 @@ type rack struct {
 	shows  time.Duration // until a switched outlet shows it
 	lies   bool          // it answers, and does nothing
 	silent bool
+	gone   bool   // nobody is there, as the network says after a while
 	refuse string // the port of which it refuses everything
 	blind  bool   // it fails to tell states
 	mute   bool   // it has no status
@@ -48,6 +49,9 @@ func (r *rack) request(ctx context.Context, what string, t Target) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(wait):
+	}
+	if r.gone {
+		return Silent(fault.Failedf("nobody is there"))
 	}
 	if t.Port == r.refuse {
 		return Refusal{fault.Failedf("it refuses %s", t.Port)}
@@ -181,24 +185,24 @@ func TestDeviceThatLies(t *testing.T) {
 }
 
 func TestSilentDeviceIsAskedThreeTimes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &rack{silent: true}
-		d := rig(t, r)
-		begun := time.Now()
-		var all sync.WaitGroup
-		for i := range 20 { // who waits for the same device is told at once
-			all.Go(func() {
-				err := d.Switch(t.Context(), feed(t, fmt.Sprint("rack1:", i)), true)
-				if want := "rack1 did not answer within 10s"; err == nil || fault.Reason(err) != want {
-					t.Errorf("%v, want %s", err, want)
-				}
-			})
-		}
-		all.Wait()
-		if took, asked := time.Since(begun), len(r.asked); took > 35*time.Second || asked != 3 {
-			t.Errorf("20 outlets took %v, and the device was asked %d times", took, asked)
-		}
-	})
+	for want, r := range map[string]*rack{"rack1 did not answer within 10s": {silent: true}, "nobody is there": {gone: true, slow: 3 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			d := rig(t, r)
+			begun := time.Now()
+			var all sync.WaitGroup
+			for i := range 20 { // who waits for the same device is told at once
+				all.Go(func() {
+					if err := d.Switch(t.Context(), feed(t, fmt.Sprint("rack1:", i)), true); err == nil || fault.Reason(err) != want {
+						t.Errorf("%v, want %s", err, want)
+					}
+				})
+			}
+			all.Wait()
+			if took, asked := time.Since(begun), len(r.asked); took > 35*time.Second || asked != 3 {
+				t.Errorf("20 outlets took %v, and the device was asked %d times", took, asked)
+			}
+		})
+	}
 }
 
 func TestRefusalIsNotRepeated(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"syscall"
 
 	"walt/fault"
@@ -12,7 +13,7 @@ import (
 
 // Unreachable is the fault for a device that an error of the network kept from answering an HTTP
 // request, with a hint what to check; nil when it was another error. It tells nothing of what was
-// sent, nor of what came. name is the driver's.
+// sent, nor of what came. name is the driver's. Whom no connection reaches is Silent.
 func Unreachable(device, name, check string, err error) error {
 	certificate, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	dns, unnamed := errors.AsType[*net.DNSError](err)
@@ -22,13 +23,24 @@ func Unreachable(device, name, check string, err error) error {
 		return Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %s", device, Clean(certificate.Err.Error())).
 			WithHint("set ca_file or tls_fingerprint of the driver %s in the server's file", name)}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fault.Failedf("%s has nothing that answers (connection refused)", device).WithHint("%s", check)
+		return Silent(fault.Failedf("%s has nothing that answers (connection refused)", device).WithHint("%s", check))
 	case unnamed:
-		return fault.Failedf("%s: its name is not known: %s", device, dns.Err).WithHint("%s", check)
+		return Silent(fault.Failedf("%s: its name is not known: %s", device, dns.Err).WithHint("%s", check))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return fault.Failedf("%s hung up before it had answered", device).WithHint("%s", check)
+	case network && op.Op == "dial":
+		return Silent(fault.Failedf("cannot reach %s: %v", device, op.Err).WithHint("%s", check))
 	case network:
 		return fault.Failedf("cannot reach %s: %v", device, op.Err).WithHint("%s", check)
 	}
 	return nil
+}
+
+// Passes reports whether asking again may help a request that got this status of HTTP.
+func Passes(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= 500
 }

@@ -186,12 +186,14 @@ func (b BMCs) words(host string, err error) error {
 		return said("has no room for one more session", "wait a minute for it to forget old ones, or restart it")
 	case closed:
 		return no(fmt.Sprintf("opens no session (%v)", why), "its own log may say why")
+	case answered && code.passes():
+		return said(fmt.Sprintf("cannot do it now (%v)", code), "its own log may say why")
 	case answered:
 		return no(fmt.Sprintf("refuses (%v)", code), "its own log may say why")
 	case isOp && !op.Timeout() && !errors.Is(err, net.ErrClosed):
-		return said("cannot be reached: "+op.Err.Error(), "check its address, and that IPMI over LAN is turned on")
+		return driver.Silent(said("cannot be reached: "+op.Err.Error(), "check its address, and that IPMI over LAN is turned on"))
 	case lost(err):
-		return said("does not answer", "check its address, and that IPMI over LAN is turned on")
+		return driver.Silent(said("does not answer", "check its address, and that IPMI over LAN is turned on"))
 	}
 	return said("sent an invalid answer", "check its address: it may be something else that answers")
 }

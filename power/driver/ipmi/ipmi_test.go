@@ -237,18 +237,26 @@ func TestStrictness(t *testing.T) {
 	}
 }
 
-// Some do not switch what is as wanted.
+// Some do not switch what is as wanted, and some are not ready: of these it is no refusal.
 func TestAsItIs(t *testing.T) {
 	t.Parallel()
-	s := newStrict(t)
-	s.HAL().Chassis().(*mock.Chassis).SetPowerHook = func(bool) error { return types.CompletionCode(0xd5) }
-	s.serve(t)
 	users := BMCs{User: "walt", Password: "secret-one"}
-	if err := users.Switch(t.Context(), s.target(), true); err != nil {
-		t.Error(err)
-	}
-	if err := users.Switch(t.Context(), s.target(), false); err == nil || !strings.Contains(err.Error(), "refuses (IPMI completion code 0xd5)") {
-		t.Error(err)
+	for code, want := range map[types.CompletionCode]string{
+		0xd5: "cannot do it now (IPMI completion code 0xd5)",
+		0xc0: "cannot do it now (IPMI completion code 0xc0)",
+		0xc1: "refuses (IPMI completion code 0xc1)",
+	} {
+		s := newStrict(t)
+		s.HAL().Chassis().(*mock.Chassis).SetPowerHook = func(bool) error { return code }
+		s.serve(t)
+		if err := users.Switch(t.Context(), s.target(), true); (err == nil) != (code == 0xd5) {
+			t.Errorf("%v: %v", code, err)
+		}
+		err := users.Switch(t.Context(), s.target(), false)
+		_, refused := errors.AsType[driver.Refusal](err)
+		if err == nil || !strings.Contains(err.Error(), want) || refused != (code == 0xc1) {
+			t.Errorf("%v: %v, refused: %v", code, err, refused)
+		}
 	}
 }
 

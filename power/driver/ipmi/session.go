@@ -223,8 +223,17 @@ type completion byte
 
 func (c completion) Error() string { return fmt.Sprintf("IPMI completion code %#02x", byte(c)) }
 
-// notNow is that the state that it is in does not allow it.
+// notNow is that the state that it is in does not allow it, as while the server goes off.
 const notNow completion = 0xd5
+
+// passes reports whether asking again may help: it is busy, took too long, or is not ready.
+func (c completion) passes() bool {
+	switch c {
+	case 0xc0, 0xc3, 0xce, 0xd1, 0xd2, notNow:
+		return true
+	}
+	return false
+}
 
 // sum is the byte with which those make 0 together.
 func sum(bytes []byte) (rest byte) {

@@ -148,12 +148,49 @@ func (b *Means) get(ctx context.Context, t driver.Target, at string, into any) e
 	return err
 }
 
-// send sends a request, and returns the body of an answer that tells of success.
+// hops is how many redirections of one request are followed.
+const hops = 3
+
+// send sends a request, and returns the body of an answer that tells of success. BMCs send from
+// one path to another, as to the same one with a slash behind it.
 func (b *Means) send(ctx context.Context, t driver.Target, method, at string, body []byte) ([]byte, error) {
-	to := url.URL{Scheme: "https", Host: net.JoinHostPort(t.Host, cmp.Or(t.Port, "443")), Path: path.Join("/", at)}
-	q, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
+	for hop := 0; ; hop++ {
+		reply, answer, err := b.exchange(ctx, t, method, at, body)
+		switch {
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("ask %s: %w", words(t), ctx.Err())
+		case err != nil:
+			return nil, b.unreachable(t, err)
+		case reply.StatusCode >= 200 && reply.StatusCode <= 299:
+			return answer, nil
+		}
+		next := reply.Header.Get("Location")
+		switch kept := method == http.MethodGet; reply.StatusCode {
+		case http.StatusMovedPermanently, http.StatusFound:
+			if !kept { // it would become another request
+				next = ""
+			}
+		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		default:
+			next = ""
+		}
+		if next == "" || hop == hops {
+			return nil, b.refused(t, reply.StatusCode, answer)
+		}
+		at = next
+	}
+}
+
+// exchange sends a request to the path of a reference, and reads the answer.
+func (b *Means) exchange(ctx context.Context, t driver.Target, method, at string, body []byte) (*http.Response, []byte, error) {
+	ref, err := url.Parse(at)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	to := url.URL{Scheme: "https", Host: net.JoinHostPort(t.Host, cmp.Or(t.Port, "443"))}
+	q, err := http.NewRequestWithContext(ctx, method, to.JoinPath(ref.EscapedPath()).String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
 	}
 	q.SetBasicAuth(b.User, b.Password)
 	q.Header.Set("Accept", "application/json")
@@ -162,19 +199,12 @@ func (b *Means) send(ctx context.Context, t driver.Target, method, at string, bo
 		q.Header.Set("Content-Type", "application/json")
 	}
 	reply, err := b.http.RoundTrip(q) // which follows no redirection
-	if err == nil {
-		defer reply.Body.Close()
-		body, err = io.ReadAll(io.LimitReader(reply.Body, most))
+	if err != nil {
+		return nil, nil, err
 	}
-	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("ask %s: %w", words(t), ctx.Err())
-	case err != nil:
-		return nil, b.unreachable(t, err)
-	case reply.StatusCode >= 200 && reply.StatusCode <= 299:
-		return body, nil
-	}
-	return nil, b.refused(t, reply.StatusCode, body)
+	defer reply.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(reply.Body, most))
+	return reply, answer, err
 }
 
 func words(t driver.Target) string { return "the BMC at " + t.Host }
@@ -195,7 +225,7 @@ func (b *Means) refused(t driver.Target, status int, body []byte) error {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return driver.Refusal{Err: fault.Failedf("%s does not let user %s do that (%s)", words(t), b.User, code).
 			WithHint("correct the user of the driver %s, or what its password file holds; it needs the privilege ConfigureComponents", b.Name)}
-	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+	case driver.Passes(status):
 		return fault.Failedf("%s cannot do it now (%s)%s", words(t), code, said(body)).WithHint("its own log may say why")
 	}
 	return driver.Refusal{Err: fault.Failedf("%s refuses (%s)%s", words(t), code, said(body)).

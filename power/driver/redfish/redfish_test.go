@@ -127,6 +127,28 @@ func TestSystems(t *testing.T) {
 	}
 }
 
+// Some want a slash behind each path, and call themselves something else.
+func TestSentToSlashes(t *testing.T) {
+	t.Parallel()
+	d := newDevice(t, "one.json")
+	d.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if path, is := strings.CutSuffix(r.URL.Path, "/"); is {
+			r.URL.Path = path
+			return false
+		}
+		w.Header().Set("Location", "https://bmc.invalid"+r.URL.Path+"/")
+		w.WriteHeader(http.StatusPermanentRedirect)
+		return true
+	}
+	b := d.open(t, nil)
+	if err := b.Switch(t.Context(), d.target(), false); err != nil || !slices.Equal(d.resets, []string{"ForceOff"}) {
+		t.Errorf("%v, asked for %q", err, d.resets)
+	}
+	if is, err := b.Status(t.Context(), d.target()); err != nil || is != driver.Off {
+		t.Errorf("it is %v, %v", is, err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	// says answers every request so.
@@ -151,6 +173,7 @@ func TestRefusals(t *testing.T) {
 		"refuses (404 Not Found)":                 {adjust: func(b *BMCs) { b.System = "7" }, refused: true},
 		`refuses (400 Bad Request): "\x1b[31mno"`: {answer: says(400, `{"error":{"@Message.ExtendedInfo":[{"Message":"\u001b[31mno"}]}}`), refused: true},
 		"cannot do it now (503":                   {answer: says(503, "")},
+		"cannot do it now (409":                   {answer: says(409, "")},
 		"sent an invalid answer":                  {answer: says(200, "<html>")},
 		"refuses (302 Found)": {answer: func(w http.ResponseWriter, r *http.Request) bool {
 			http.Redirect(w, r, other.URL, http.StatusFound)

@@ -106,7 +106,7 @@ func (d *Devices) unreachable(t driver.Target, err error) error {
 	words := d.words(t)
 	check := "check its address, and that it is on; the server's file says how the driver " + d.set.Name + " reaches it"
 	record, plain := errors.AsType[tls.RecordHeaderError](err)
-	network := driver.Unreachable(words, d.set.Name, check, err)
+	network := driver.Unreachable(d.words(driver.Target{Host: t.Host}), d.set.Name, check, err) // whatever the outlet
 	switch {
 	case plain && string(record.RecordHeader[:]) == "HTTP/":
 		return driver.Refusal{Err: fault.Failedf("%s speaks HTTP where the request says https", words).WithHint("%s", check)}
@@ -131,7 +131,7 @@ func (d *Devices) refused(key string, t driver.Target, a answer) error {
 			hint = fmt.Sprintf("it sends one to %.100q; %s", to.Scheme+"://"+to.Host, hint)
 		}
 		return driver.Refusal{Err: fault.Failedf("%s redirects (%s)", words, status).WithHint("%s", hint)}
-	case a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout:
+	case driver.Passes(a.status):
 		return fault.Failedf("%s cannot do it now (%s)", words, status).WithHint("its own log may say why")
 	}
 	return driver.Refusal{Err: fault.Failedf("%s does not know the request %s (%s)", words, key, status).

@@ -103,8 +103,8 @@ func TestOddDevices(t *testing.T) {
 		}, true, []string{"plugs:1: its answer is longer than 64 KiB"}},
 		"headers without an end": {raw("HTTP/1.1 200 OK\r\nx: " + strings.Repeat("y", 1<<18)), false, []string{"does not answer as a web server does"}},
 		"garbage":                {raw("\x00\x1b[2Jgarbage\r\n\r\n"), false, []string{"plugs:1 does not answer as a web server does"}},
-		"half an answer":         {raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"ison\":false}"), false, []string{"plugs:1 hung up before it had answered"}},
-		"no answer":              {raw(""), false, []string{"plugs:1 hung up before it had answered"}},
+		"half an answer":         {raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"ison\":false}"), false, []string{"plugs hung up before it had answered"}},
+		"no answer":              {raw(""), false, []string{"plugs hung up before it had answered"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -158,10 +158,10 @@ func TestNobodyThere(t *testing.T) {
 	s := newDevice(t, nil).settings()
 	s.Host = address
 	err = open(t, s).Switch(t.Context(), driver.Target{Port: "1"}, true)
-	wantFault(t, err, "plugs:1 has nothing that answers (connection refused)", "check its address")
+	wantFault(t, err, "plugs has nothing that answers (connection refused)", "check its address")
 	s.Host = "nowhere.invalid"
 	err = open(t, s).Switch(t.Context(), driver.Target{Port: "1"}, true)
-	wantFault(t, err, "plugs:1: its name is not known")
+	wantFault(t, err, "plugs: its name is not known")
 }
 
 // TestTLS knows devices by who signed their certificates, or by their fingerprints.
@@ -190,7 +190,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	wantRefusal(t, status(driver.Trust(nil, nil)), "plugs:1 shows a certificate that is not trusted", "ca_file or tls_fingerprint of the driver plugs")
+	wantRefusal(t, status(driver.Trust(nil, nil)), "plugs shows a certificate that is not trusted", "ca_file or tls_fingerprint of the driver plugs")
 	wantRefusal(t, status(driver.Trust(ca, make([]byte, 32))), "its fingerprint is "+driver.Fingerprint(right[:]).String(), "not 00:00:")
 
 	plain := newDevice(t, nil).settings()
