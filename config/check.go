@@ -265,6 +265,9 @@ func readPassword(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if info.IsDir() {
+		return "", fmt.Errorf("%s is a directory; want the file that holds it", path)
+	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return "", fmt.Errorf("others can read %s (mode %04o); run: chmod 600 %s", path, mode, path)
 	}

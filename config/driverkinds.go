@@ -37,10 +37,13 @@ func (k *checker) pdus(key string, d *Driver) {
 		says any
 		to   *int
 	}{{"on", d.On, &p.On}, {"off", d.Off, &p.Off}} {
-		if n, is := v.says.(int64); is {
+		switch n, is := v.says.(int64); {
+		case is:
 			*v.to = int(n)
-		} else if v.says != nil {
+		case v.says != nil:
 			k.wrong(key+v.key, "%q is no number; want the one that switches an outlet, as in 1", fmt.Sprint(v.says))
+		case d.OID != "" && d.Profile == "":
+			k.wrong(key+v.key, "is missing; want the number that switches an outlet %s", v.key)
 		}
 	}
 
@@ -65,12 +68,34 @@ func (k *checker) pdus(key string, d *Driver) {
 		if d.User != "" || d.PasswordFile != "" || d.PrivPasswordFile != "" || d.AuthProtocol != "" || d.PrivProtocol != "" {
 			k.wrong(key+"version", "%d has no users; want 3", d.SNMP.Version)
 		}
-	} else if d.CommunityFile != "" {
-		k.wrong(key+"community_file", "version 3 has no communities; want user, and as the device has them auth_protocol and the rest")
+	} else {
+		k.snmpUser(key, d)
 	}
 	if len(k.problems) == before {
 		_, err := pdu.New(d.SNMP, d.PDU)
 		k.setting(key, err)
+	}
+}
+
+// snmpUser checks what a driver of kind snmp says of the user whom version 3 wants.
+func (k *checker) snmpUser(key string, d *Driver) {
+	if d.CommunityFile != "" {
+		k.wrong(key+"community_file", "version 3 has no communities; want user, and as the device has them auth_protocol and the rest")
+	}
+	if d.User == "" || len(d.User) > 32 {
+		k.wrong(key+"user", "%q is no user of SNMP; version 3 wants one, of 1 to 32 characters", d.User)
+	}
+	for _, pair := range [][4]string{
+		{"auth_protocol", d.AuthProtocol, "password_file", d.PasswordFile},
+		{"priv_protocol", d.PrivProtocol, "priv_password_file", d.PrivPasswordFile},
+		{"priv_protocol", d.PrivProtocol, "auth_protocol", d.AuthProtocol},
+	} {
+		switch protocol, other := pair[1], pair[3]; {
+		case protocol != "" && other == "":
+			k.wrong(key+pair[2], "is missing; %s needs it", pair[0])
+		case protocol == "" && other != "" && strings.HasSuffix(pair[2], "password_file"):
+			k.wrong(key+pair[0], "is missing; %s is for it", pair[2])
+		}
 	}
 }
 

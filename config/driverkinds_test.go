@@ -112,6 +112,7 @@ off = "POST http://{host}/rpc/Switch.Set {\"id\":0,\"on\":false}"
 func TestDriverProblems(t *testing.T) {
 	t.Parallel()
 	const pdu, plugs = "kind = \"snmp\"\n", "kind = \"http\"\n"
+	const v3, privPassword = "profile = \"apc\"\nversion = 3\nuser = \"walt\"\n", "priv_password_file = \"priv\""
 	for text, says := range map[string]string{
 		pdu:                                   `:1: power.driver.oid: is missing`,
 		pdu + "profile = \"acme\"":            `:4: power.driver.profile: "acme" is no profile; there are: apc`,
@@ -120,7 +121,13 @@ func TestDriverProblems(t *testing.T) {
 		pdu + "profile = \"apc\"\noff = 1":                                                                           `:3: power.driver.kind: on and off are both 1`,
 		pdu + "profile = \"apc\"\nhost = \"a b\"":                                                                    `:5: power.driver.host: "a b" is not the address`,
 		pdu + "profile = \"apc\"\nversion = 4":                                                                       `:5: power.driver.version: 4 is no version of SNMP; want 1, 2 or 3`,
-		pdu + "profile = \"apc\"\nversion = 3":                                                                       `needs an SNMP user`,
+		pdu + "oid = \"1.3.6.1\"\non = 1":                                                                            `:1: power.driver.off: is missing; want the number that switches an outlet off`,
+		pdu + "profile = \"apc\"\ncommunity_file = \".\"":                                                            `:5: power.driver.community_file: DIR is a directory; want the file`,
+		pdu + "profile = \"apc\"\nversion = 3":                                                                       `power.driver.user: "" is no user of SNMP; version 3 wants one`,
+		pdu + v3 + "auth_protocol = \"sha\"":                                                                         `power.driver.password_file: is missing; auth_protocol needs it`,
+		pdu + v3 + "password_file = \"auth\"":                                                                        `power.driver.auth_protocol: is missing; password_file is for it`,
+		pdu + v3 + "priv_password_file = \"priv\"":                                                                   `power.driver.priv_protocol: is missing; priv_password_file is for it`,
+		pdu + v3 + "priv_protocol = \"aes\"\n" + privPassword:                                                        `power.driver.auth_protocol: is missing; priv_protocol needs it`,
 		pdu + "profile = \"apc\"\nuser = \"walt\"":                                                                   `power.driver.version: 1 has no users; want 3`,
 		pdu + "profile = \"apc\"\nversion = 3\nuser = \"walt\"\ncommunity_file = \"community\"":                      `:7: power.driver.community_file: version 3 has no communities`,
 		pdu + "profile = \"apc\"\nversion = 3\nuser = \"walt\"\nauth_protocol = \"rot13\"\npassword_file = \"auth\"": `:7: power.driver.auth_protocol: unknown authentication protocol "rot13"; allowed are MD5`,

@@ -134,6 +134,8 @@ func (k *checker) power(p *Power) {
 
 func (k *checker) driver(key string, d *Driver, before []Driver) {
 	switch {
+	case d.Name == "":
+		k.wrong(key+"name", "is missing; want one that nodes can tell, as in rack1")
 	case !driver.IsName(d.Name):
 		k.wrong(key+"name", "%q is not a name; want a lower-case letter, then lower-case letters, digits or -, 1 to 32 in all", d.Name)
 	case driver.IsReserved(d.Name):
@@ -146,7 +148,11 @@ func (k *checker) driver(key string, d *Driver, before []Driver) {
 	}
 	keys, known := driverKeys[d.Kind]
 	if !known {
-		k.wrong(key+"kind", "%q is no kind of driver; want one of %s", d.Kind, strings.Join(slices.Sorted(maps.Keys(driverKeys)), ", "))
+		what := "is missing"
+		if d.Kind != "" {
+			what = fmt.Sprintf("%q is no kind of driver", d.Kind)
+		}
+		k.wrong(key+"kind", "%s; want one of %s", what, strings.Join(slices.Sorted(maps.Keys(driverKeys)), ", "))
 		return
 	}
 	sound := len(k.problems)

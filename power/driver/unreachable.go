@@ -22,8 +22,8 @@ func Unreachable(device, name, check string, err error) error {
 	case untrusted:
 		return Refusal{Err: fault.Failedf("%s shows a certificate that is not trusted: %s", device, Clean(certificate.Err.Error())).
 			WithHint("set ca_file or tls_fingerprint of the driver %s in the server's file", name)}
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return Silent(fault.Failedf("%s has nothing that answers (connection refused)", device).WithHint("%s", check))
+	case network && errors.Is(err, syscall.ECONNREFUSED) && op.Addr != nil:
+		return Silent(fault.Failedf("%s has nothing that answers at %s (connection refused)", device, op.Addr).WithHint("%s", check))
 	case unnamed:
 		return Silent(fault.Failedf("%s: its name is not known: %s", device, dns.Err).WithHint("%s", check))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):

@@ -17,7 +17,7 @@ const mostLinks = 40
 // cannot write them.
 func Check(path string) error {
 	if !filepath.IsAbs(path) {
-		return fmt.Errorf("%q is no absolute path", path)
+		return fmt.Errorf("%q is no absolute path; want one, as in /usr/local/libexec/usbpower", path)
 	}
 	at, links := "", 0
 	var mode fs.FileMode
@@ -45,8 +45,11 @@ func Check(path string) error {
 		}
 		left = append(strings.Split(to, "/"), left...)
 	}
-	if !mode.IsRegular() || mode&0o111 == 0 {
+	switch {
+	case !mode.IsRegular():
 		return fmt.Errorf("%s is no program", at)
+	case mode&0o111 == 0:
+		return fmt.Errorf("%s is not executable; run: chmod a+x %s", at, at)
 	}
 	return nil
 }

@@ -129,7 +129,7 @@ func TestProgramThatOthersCouldChange(t *testing.T) {
 	for what, change := range map[string]func(){
 		"others can write " + path: func() { os.Chmod(path, 0o722) },
 		"others can write " + dir:  func() { os.Chmod(path, 0o700); os.Chmod(dir, 0o770) },
-		"is no program":            func() { os.Chmod(dir, 0o700); os.Chmod(path, 0o600) },
+		"run: chmod a+x " + path:   func() { os.Chmod(dir, 0o700); os.Chmod(path, 0o600) },
 	} {
 		os.Chmod(dir, 0o700)
 		os.Chmod(path, 0o700)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"walt/fault"
@@ -29,11 +30,27 @@ func parseRequest(key, text string) (request, error) {
 	if !methodForm.MatchString(method) {
 		return r, bad
 	}
+	if err := checkPlaces(key, text, "{host}", "{port}", "{user}", "{password}"); err != nil {
+		return r, err
+	}
 	u, err := url.Parse(r.fill(values{host: "host", port: "1"}).url)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return r, bad
 	}
 	return r, nil
+}
+
+// placeForm is what looks like a place: JSON has nothing of the kind.
+var placeForm = regexp.MustCompile(`\{[A-Za-z_]+\}`)
+
+// checkPlaces returns a fault for a place that nothing stands for.
+func checkPlaces(key, text string, places ...string) error {
+	for _, place := range placeForm.FindAllString(text, -1) {
+		if !slices.Contains(places, place) {
+			return fault.Failedf("%s: %.80s stands for nothing here; what does is %s", key, place, strings.Join(places, ", "))
+		}
+	}
+	return nil
 }
 
 // values are what stands in the places of a request.
@@ -88,6 +105,9 @@ type header struct{ name, value string }
 func parseHeaders(lines []string) ([]header, error) {
 	var all []header
 	for _, line := range lines {
+		if err := checkPlaces("headers", line, "{user}", "{password}"); err != nil {
+			return nil, err
+		}
 		name, value, found := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		if !found || !headerForm.MatchString(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -107,6 +127,9 @@ type pattern string
 // parsePattern checks one; key is what faults call it.
 func parsePattern(key, text string) (pattern, error) {
 	p := pattern(text)
+	if err := checkPlaces(key, text, "{port}"); err != nil {
+		return "", err
+	}
 	if _, err := p.of("1"); err != nil {
 		return "", fault.Failedf("%s: %.80q is no regular expression: %v", key, text, err)
 	}

@@ -158,7 +158,7 @@ func TestNobodyThere(t *testing.T) {
 	s := newDevice(t, nil).settings()
 	s.Host = address
 	err = open(t, s).Switch(t.Context(), driver.Target{Port: "1"}, true)
-	wantFault(t, err, "plugs has nothing that answers (connection refused)", "check its address")
+	wantFault(t, err, "plugs has nothing that answers at 127.0.0.1:", "check its address")
 	s.Host = "nowhere.invalid"
 	err = open(t, s).Switch(t.Context(), driver.Target{Port: "1"}, true)
 	wantFault(t, err, "plugs: its name is not known")
@@ -257,6 +257,10 @@ func TestSettings(t *testing.T) {
 		"is_on and is_off must both":     func(s *Settings) { s.IsOff = "" },
 		"is_on and is_off are the same":  func(s *Settings) { s.IsOff = s.IsOn },
 		"which is missing":               func(s *Settings) { s.Status = "" },
+		"on: {prot} stands for nothing":  func(s *Settings) { s.On = `POST http://{host}/on {"id":{prot},"on":{}}` },
+		"off: {PORT} stands for nothing": func(s *Settings) { s.Off = "GET http://{host}/off/{PORT}" },
+		"is_on: {host} stands for":       func(s *Settings) { s.IsOn = "{host} on" },
+		"headers: {pasword} stands for":  func(s *Settings) { s.Headers = []string{"X-Key: {pasword}"} },
 		`auth: "ntlm" is none of`:        func(s *Settings) { s.Auth = "ntlm" },
 		`auth = "bearer" needs password`: func(s *Settings) { s.Auth = Bearer },
 		`auth = "digest" needs user`:     func(s *Settings) { s.Auth, s.Password = Digest, "x" },
