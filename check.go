@@ -56,6 +56,7 @@ func checkCommand(ctx context.Context, args []string) error {
 	} else if err := checkSegment(s.file, c); err != nil { // which keeps it from no reload
 		notes = append(notes, "but boards and PCs could not be served at its next start: "+fault.Line(err))
 	}
+	notes = append(notes, unswitchable(c.Power, rows)...)
 	bad := together(errs)
 	if bad == nil {
 		fmt.Printf("waltd: the server can start: data in %s, logins on %s\n", c.Data, c.Listen)

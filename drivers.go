@@ -65,6 +65,20 @@ func driversOf(c config.Power) (all []driver.Driver, err error) {
 	return all, nil
 }
 
+// unswitchable tells of outlets that feed nodes, by the rows of a store, and are of no driver.
+func unswitchable(c config.Power, rows []state.Row) (notes []string) {
+	drivers, lost := c.Declared(c.Own), map[string][]string{}
+	for _, o := range power.FeedingOutlets(rows) {
+		if err := drivers.Check(driver.Supply{o}); err != nil {
+			lost[fault.Reason(err)] = append(lost[fault.Reason(err)], o.String())
+		}
+	}
+	for _, why := range slices.Sorted(maps.Keys(lost)) {
+		notes = append(notes, fmt.Sprintf("but the power of nodes at %s will be unknown: %s", fault.Few(lost[why]), why))
+	}
+	return notes
+}
+
 // checkLimit is for how long outlets are asked for their states: longer than slow devices take.
 const checkLimit = time.Minute
 

@@ -298,6 +298,7 @@ func serveCommand(ctx context.Context, args []string) error {
 		}
 	}
 	srv.warnUnadministered(ctx)
+	srv.warnUnswitchable(ctx)
 	srv.reload = s.load
 	return srv.run(ctx, func() {
 		fmt.Printf("waltd: accepting logins on %s, host key %s\n", srv.listener.Addr(), srv.fingerprint())

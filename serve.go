@@ -206,7 +206,7 @@ func (s *server) apply(c config.Config) error {
 	s.netboot.SetModels(boots)
 	drivers, err := driversOf(c.Power)
 	if err == nil {
-		err = s.drivers.Set(drivers, c.Power.Own)
+		err = s.ports.SetDrivers(drivers, c.Power.Own)
 	}
 	if err != nil {
 		return err
@@ -396,6 +396,7 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 		s.unread.Store(nil)
 		s.tellReady(nil)
 		s.warnUnadministered(ctx)
+		s.warnUnswitchable(ctx)
 		told := s.noteVirtual(c.Virtual)
 		if c.Network != s.segment {
 			told = append(told, "network", "changes at the next start")
@@ -411,5 +412,15 @@ func (s *server) warnUnadministered(ctx context.Context) {
 		s.log.Error("look for administrators", "err", err)
 	} else if !ok {
 		s.log.Warn("nobody can log in as an administrator: start the server with --admin NAME=PUBKEYFILE")
+	}
+}
+
+// warnUnswitchable says so when nodes are fed by outlets of no driver.
+func (s *server) warnUnswitchable(ctx context.Context) {
+	ns, why, err := s.ports.Unswitchable(ctx)
+	if err != nil {
+		s.log.Error("look for drivers of nodes", "err", err)
+	} else if len(ns) > 0 {
+		s.log.Warn("the power of nodes is unknown, and not switched", "nodes", fault.Few(ns), "why", fault.Joined(why, "; "))
 	}
 }

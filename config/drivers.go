@@ -96,6 +96,17 @@ func (d *Driver) Declared() driver.Driver {
 	return one
 }
 
+// Declared is the drivers without their means, for what they say of outlets, and those that feed
+// the server.
+func (p *Power) Declared(own driver.Supply) *driver.Drivers {
+	drivers, all := driver.New(), make([]driver.Driver, len(p.Drivers))
+	for i := range p.Drivers {
+		all[i] = p.Drivers[i].Declared()
+	}
+	_ = drivers.Set(all, own) // there were none before that could fail to close
+	return drivers
+}
+
 // driverKeys are those that drivers of each kind have besides name, kind and timeout.
 var driverKeys = map[string][]string{
 	"command": {"program"},
@@ -118,13 +129,9 @@ func (k *checker) power(p *Power) {
 	if p.Own, err = driver.ParseSupply(p.Server); err != nil {
 		k.wrong("power.server", "%s", fault.Reason(err))
 	}
-	drivers, all := driver.New(), make([]driver.Driver, len(p.Drivers))
-	for i := range p.Drivers {
-		all[i] = p.Drivers[i].Declared()
-	}
-	_ = drivers.Set(all, nil) // there were none before that could fail to close
+	drivers := p.Declared(nil)
 	for _, o := range p.Own {
-		if !slices.ContainsFunc(all, func(d driver.Driver) bool { return d.Name == o.Driver }) {
+		if !slices.ContainsFunc(p.Drivers, func(d Driver) bool { return d.Name == o.Driver }) {
 			k.wrong("power.server", "%s is of no driver here; declare %s as [[power.driver]]", o, o.Driver)
 		} else if err := drivers.Check(driver.Supply{o}); err != nil {
 			k.wrong("power.server", "%s", fault.Line(err))

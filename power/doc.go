@@ -18,6 +18,7 @@
 //	switching.go   carries an order out, and notes what came of it
 //	reconcile.go   has all orders carried out that nobody attends to
 //	supply.go      what feeds nodes that outlets of drivers power
+//	drivers.go     the drivers that there are
 //	woken.go       nodes that are asked to shut down, and woken by packets
 //	shared.go      outlets that several nodes share
 //	together.go    power cycles of all that hangs on one

@@ -73,9 +73,9 @@ type Ports struct {
 	troubles troubles
 	born     time.Time
 	idle     atomic.Int64 // a time.Duration
-	// Each holds one token: idle was changed, a node may have moved.
-	idleSet, moved chan struct{}
-	waking         chan struct{} // holds a token while a node is woken
+	// Each holds one token: idle was changed, a node may have moved, there are other drivers.
+	idleSet, moved, driversSet chan struct{}
+	waking                     chan struct{} // holds a token while a node is woken
 }
 
 // New returns the ports; Run makes them live. No power is saved before SetIdle.
@@ -89,7 +89,7 @@ func New(c Config) *Ports {
 	if c.Drivers == nil {
 		c.Drivers = driver.New()
 	}
-	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), born: c.Now(), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1), waking: make(chan struct{}, 1)}
+	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), born: c.Now(), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1), driversSet: make(chan struct{}, 1), waking: make(chan struct{}, 1)}
 	p.sessions = newSessions(func(sw snmp.Switch) (Agent, error) { return p.Dial(sw) })
 	return p
 }

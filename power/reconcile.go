@@ -26,6 +26,7 @@ type trial struct {
 	port  Port
 	order order
 	err   error
+	begun time.Time
 	tries int       // that failed
 	next  time.Time // not again before
 }
@@ -53,6 +54,14 @@ func (p *Ports) reconcile(ctx context.Context) error {
 	return err
 }
 
+// anew is a trial that failed, and is made again at once.
+func (t trial) anew() trial {
+	if t.err != nil && t.port.fed() {
+		t.tries, t.next = 0, time.Time{}
+	}
+	return t
+}
+
 // worklist is the orders as they change, and when each of them is looked at next.
 type worklist struct {
 	*Ports
@@ -60,6 +69,7 @@ type worklist struct {
 	open    map[Port]order
 	last    map[Port]trial
 	running map[Port]bool
+	drivers time.Time // when they were last set
 	next    agenda
 	work    sync.WaitGroup // it ends with the context of reconcile
 	done    chan trial
@@ -105,7 +115,7 @@ func (w *worklist) begin(ctx context.Context, port Port) {
 	o, tries := w.open[port], w.last[port].tries
 	w.running[port] = true
 	w.work.Go(func() {
-		t := trial{port: port, order: o, tries: tries}
+		t := trial{port: port, order: o, tries: tries, begun: w.Now()}
 		if w.isAbandoned(o) {
 			t.err = w.abandon(ctx, port)
 		}
@@ -127,9 +137,18 @@ func (w *worklist) wait(ctx context.Context) error {
 	case <-time.After(min(recheck, w.next.first().Sub(w.Now()))):
 	case <-w.watch.Changed():
 		return w.follow(ctx)
+	case <-w.driversSet:
+		w.drivers = w.Now()
+		for port, t := range w.last {
+			w.last[port] = t.anew()
+			w.next.put(port, w.due(w.open[port], w.last[port]))
+		}
 	case t := <-w.done:
 		delete(w.running, t.port)
 		t = w.after(t)
+		if t.begun.Before(w.drivers) {
+			t = t.anew()
+		}
 		if o, open := w.open[t.port]; open {
 			w.last[t.port] = t
 			w.next.put(t.port, w.due(o, t))

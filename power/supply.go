@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"walt/ethernet"
@@ -121,18 +120,6 @@ func controlFed(r state.Reader, node ethernet.MAC) (Port, error) {
 	return fed(node), nil
 }
 
-// FeedingOutlets returns the outlets that feed nodes, in the order of the rows of a store.
-func FeedingOutlets(rows []state.Row) (all driver.Supply) {
-	for _, row := range rows {
-		if key, is := strings.CutPrefix(row.Key, feeds.Prefix("")); is {
-			if o, err := driver.ParseOutlet(key); err == nil {
-				all = append(all, o)
-			}
-		}
-	}
-	return all
-}
-
 // SetSupply writes within tx what gives a node its power. While something is ordered of the
 // outlets that it has, they stay: nobody would give them their power back.
 func (p *Ports) SetSupply(tx state.Tx, node ethernet.MAC, s Supply) error {
@@ -236,7 +223,8 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 	}
 	if gone := p.Drivers.Check(was.Outlets); gone != nil {
 		if len(is.Outlets) > 0 {
-			return nil
+			o.Since, o.Attended, o.Error = p.Now().UTC(), false, ""
+			return orders.Put(tx, fed(node).key(), o)
 		}
 		return errors.Join(p.drop(tx, fed(node), o),
 			p.record(tx, target{}, fed(node), o, "", "gave up: "+fault.Reason(gone)))
@@ -433,6 +421,3 @@ func SupplySettings() []Setting[Supply] {
 		},
 	}
 }
-
-// OutletBeginnings is what outlets begin with of the drivers that the server's file declares.
-func (p *Ports) OutletBeginnings() []string { return p.Drivers.Beginnings() }

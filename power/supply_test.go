@@ -22,6 +22,7 @@ type plugs struct {
 	shows  time.Duration   // until an outlet is what it was told to be
 	before func(asked int) // called in each request, before it does anything
 	needed bool            // from now on
+	lost   bool            // it never answers
 	late   int             // how often an outlet was told to be off since
 }
 
@@ -35,7 +36,11 @@ func (p *plugs) request(f func()) {
 	f()
 }
 
-func (p *plugs) Status(_ context.Context, t driver.Target) (s driver.State, err error) {
+func (p *plugs) Status(ctx context.Context, t driver.Target) (s driver.State, err error) {
+	if p.lost {
+		<-ctx.Done()
+		return driver.Unknown, ctx.Err()
+	}
 	p.request(func() {
 		if s = driver.On; p.off[t.Port] {
 			s = driver.Off
