@@ -45,21 +45,28 @@ func (s *Session) denied(packet []byte) *fault.Error {
 // but did not answer the question.
 var errIgnored = errors.New("it answers, but not to this user")
 
+// Silence is the error of an agent that nobody hears, whatever it is asked for.
+type Silence struct{ Err error }
+
+func (s Silence) Error() string { return s.Err.Error() }
+
+func (s Silence) Unwrap() error { return s.Err }
+
 // unreachable says why no try brought an answer.
-func (s *Session) unreachable(err error) *fault.Error {
+func (s *Session) unreachable(err error) error {
 	if errors.Is(err, errIgnored) {
 		return fault.Failedf("%s answers, but not to the SNMP user %s", s, s.sw.User).
 			WithHint("correct the user's privacy password or protocol: wrong ones may be answered with silence")
 	}
 	if errors.Is(err, gosnmp.ErrMaxRetriesExceeded) {
-		return s.silent("does not answer SNMP requests")
+		return Silence{s.silent("does not answer SNMP requests")}
 	}
 	const hint = "check its address, and that it is on and has SNMP turned on"
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fault.Failedf("%s has nothing that answers SNMP requests (connection refused)", s).WithHint(hint)
+		return Silence{fault.Failedf("%s has nothing that answers SNMP requests (connection refused)", s).WithHint(hint)}
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return fault.Failedf("cannot reach %s: %v", s, op.Err).WithHint(hint)
+		return Silence{fault.Failedf("cannot reach %s: %v", s, op.Err).WithHint(hint)}
 	}
 	reason, _, _ := strings.Cut(err.Error(), " Stack:")
 	return fault.Failedf("%s sent an invalid SNMP reply: %s", s, reason).WithHint(hint)
@@ -87,6 +94,15 @@ func (s *Session) ended(ctx context.Context) error {
 		return fmt.Errorf("ask %s: %w", s, ctx.Err())
 	}
 	return s.silent("did not answer in time")
+}
+
+// declined is refused, in a Refusal unless asking again may help: it may have been busy.
+func (s *Session) declined(what string, status gosnmp.SNMPError) error {
+	switch status {
+	case gosnmp.GenErr, gosnmp.ResourceUnavailable, gosnmp.CommitFailed, gosnmp.UndoFailed:
+		return s.refused(what, status)
+	}
+	return Refusal{s.refused(what, status)}
 }
 
 // refused says that the agent answered a request with an error (RFC 3416,

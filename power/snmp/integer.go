@@ -31,7 +31,7 @@ func (s *Session) Integer(ctx context.Context, o Object) (int, error) {
 	case answer.Error == gosnmp.NoSuchName:
 		return 0, s.lacks(o)
 	case answer.Error != gosnmp.NoError || len(answer.Variables) != 1:
-		return 0, Refusal{s.refused("does not tell of "+o.Words, answer.Error)}
+		return 0, s.declined("does not tell of "+o.Words, answer.Error)
 	}
 	switch v := answer.Variables[0]; {
 	case v.Name != o.oid():
@@ -50,7 +50,7 @@ func (s *Session) Integer(ctx context.Context, o Object) (int, error) {
 }
 
 // SetInteger writes the object. That the agent took the value does not say that
-// anything comes of it. What the agent refuses is a fault in a Refusal.
+// anything comes of it. What the agent refuses, and would once more, is a fault in a Refusal.
 func (s *Session) SetInteger(ctx context.Context, o Object, value int) error {
 	answer, err := s.ask(ctx, func(c *gosnmp.GoSNMP) (*gosnmp.SnmpPacket, error) {
 		return c.Set([]gosnmp.SnmpPDU{{Name: o.oid(), Type: gosnmp.Integer, Value: value}})
@@ -59,7 +59,7 @@ func (s *Session) SetInteger(ctx context.Context, o Object, value int) error {
 	case err != nil:
 		return err
 	case answer.Error != gosnmp.NoError:
-		return Refusal{s.refused(fmt.Sprintf("refuses to set %s to %d", o.Words, value), answer.Error)}
+		return s.declined(fmt.Sprintf("refuses to set %s to %d", o.Words, value), answer.Error)
 	}
 	return nil
 }

@@ -58,3 +58,18 @@ func TestIntegerOfAnother(t *testing.T) {
 	_, err := session(t, address).Integer(t.Context(), Object{"1.3.6.1.4.1.2", "outlet 2"})
 	wantFault(t, err, "was asked for 1.3.6.1.4.1.2, and tells of .1.3.6.1.4.1.1")
 }
+
+// TestBusy does not take for its last word what an agent says that cannot do it now.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	for status, final := range map[gosnmp.SNMPError]bool{gosnmp.GenErr: false, gosnmp.ResourceUnavailable: false, gosnmp.CommitFailed: false, gosnmp.WrongValue: true} {
+		s := session(t, fake(t, func(p *gosnmp.SnmpPacket) { p.Error = status }))
+		_, err := s.Integer(t.Context(), Object{"1.3.6.1.4.1.2", "outlet 2"})
+		for what, err := range map[string]error{"does not tell of outlet 2": err, "refuses to set outlet 2 to 1": s.SetInteger(t.Context(), Object{"1.3.6.1.4.1.2", "outlet 2"}, 1)} {
+			wantFault(t, err, what, status.String())
+			if _, is := errors.AsType[Refusal](err); is != final {
+				t.Errorf("%v: a refusal: %t, want %t", err, is, final)
+			}
+		}
+	}
+}

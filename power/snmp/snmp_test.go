@@ -174,4 +174,7 @@ func TestNoSuchHost(t *testing.T) {
 
 	_, err = session(t, "127.0.0.1:1", hasty).Ports(t.Context())
 	wantFault(t, err, "connection refused")
+	if _, is := errors.AsType[Silence](err); !is {
+		t.Errorf("%v is no silence", err)
+	}
 }

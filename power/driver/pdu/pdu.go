@@ -98,5 +98,8 @@ func (d *PDUs) with(t driver.Target, f func(*snmp.Session) error) error {
 	if refused, is := errors.AsType[snmp.Refusal](err); is {
 		return driver.Refusal{Err: refused.Err}
 	}
+	if silent, is := errors.AsType[snmp.Silence](err); is {
+		return driver.Silent(silent.Err)
+	}
 	return err
 }
