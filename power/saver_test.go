@@ -14,52 +14,83 @@ import (
 )
 
 // Whatever comes between saving power and somebody who takes the node, the node
-// has power when that is done, and keeps it.
+// has power when that is done, and keeps it: at a port as well as at outlets.
 func TestTakenWhileSaving(t *testing.T) {
 	t.Parallel()
 	for _, moment := range []string{"before the order", "after the order", "while it is cut", "before that is noted", "after that"} {
 		t.Run(moment, func(t *testing.T) {
 			t.Parallel()
-			r := newRoom(t, 1)
-			s := &between{Store: r.Store}
-			r.rig.Hurried = true
-			r.Ports.Store = s
-			r.SetIdle(time.Nanosecond)
-			port := r.port(t, "n1")
-			take := func() {
-				r.take(t, "n1")
-				if dark := r.rig.Dark(); len(dark) > 0 {
-					t.Errorf("taken, and off: %v", dark)
-				}
-			}
-			var meanwhile sync.WaitGroup // where who takes it has to wait for what he came between
-			if moment == "before the order" {
-				s.do = take
-			}
-			_, err := r.OrderOff(t.Context())
-			ok(t, err)
-			if moment == "after the order" {
-				take()
-			}
-			if moment == "while it is cut" {
-				r.rig.OnChange = func(string, bool) {
-					r.rig.OnChange = nil
-					meanwhile.Go(take)
-				}
-			}
-			if moment == "before that is noted" {
-				s.do = func() { meanwhile.Go(take) }
-			}
-			ok(t, r.Execute(t.Context(), port))
-			if moment == "after that" {
-				take()
-			}
-			meanwhile.Wait()
-			_, err = r.OrderOff(t.Context())
-			ok(t, err)
-			ok(t, r.Execute(t.Context(), port))
-			equal(t, "ports off", r.rig.Dark())
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoom(t, 1)
+				r.takenWhileSaving(t, moment, r.port(t, "n1"), func(cut func()) {
+					r.rig.OnChange = func(string, bool) {
+						r.rig.OnChange = nil
+						cut()
+					}
+				}, func() int { return len(r.rig.Dark()) })
+			})
 		})
+		t.Run(moment+" of outlets", func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoom(t, 1)
+				p := r.newPlugs(t, "n1")
+				r.takenWhileSaving(t, moment, power.Port{Switch: macOf("n1"), Number: -1}, func(cut func()) {
+					p.before = func(asked int) {
+						if p.dark() > 0 {
+							p.before = nil
+							cut()
+						}
+					}
+				}, p.dark)
+			})
+		})
+	}
+}
+
+// takenWhileSaving has n1, at a port of its own, be taken at a moment of saving its power. onCut has a
+// function be called once when that is cut.
+func (r *room) takenWhileSaving(t *testing.T, moment string, port power.Port, onCut func(func()), dark func() int) {
+	s := &between{Store: r.Store}
+	r.Ports.Store = s
+	taken := false
+	take := func() {
+		r.take(t, "n1")
+		if taken = true; dark() > 0 {
+			t.Error("taken, and off")
+		}
+	}
+	var meanwhile sync.WaitGroup // where who takes it has to wait for what he came between
+	r.SetIdle(time.Nanosecond)
+	_, err := r.OrderOff(t.Context()) // power is saved from now on
+	ok(t, err)
+	time.Sleep(time.Second)
+	if moment == "before the order" {
+		s.do = take
+	}
+	_, err = r.OrderOff(t.Context())
+	ok(t, err)
+	switch moment {
+	case "after the order":
+		take()
+	case "while it is cut":
+		onCut(func() { meanwhile.Go(take) })
+	case "before that is noted":
+		s.do = func() { meanwhile.Go(take) }
+	}
+	ok(t, r.Execute(t.Context(), port))
+	if moment == "after that" {
+		if dark() == 0 {
+			t.Error("its power is not saved")
+		}
+		take()
+	}
+	meanwhile.Wait()
+	_, err = r.OrderOff(t.Context())
+	ok(t, err)
+	ok(t, r.Execute(t.Context(), port))
+	if !taken || dark() > 0 {
+		t.Errorf("taken: %t, %d are off", taken, dark())
 	}
 }
 
