@@ -280,6 +280,9 @@ func serveCommand(ctx context.Context, args []string) error {
 	if _, err := s.parse(args); err != nil {
 		return err
 	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // also while it starts and ends: that may take a while, and is not to be cut short
+	defer signal.Stop(hangup)
 	c, err := s.load()
 	if err != nil {
 		return err
@@ -299,7 +302,7 @@ func serveCommand(ctx context.Context, args []string) error {
 	}
 	srv.warnUnadministered(ctx)
 	srv.warnUnswitchable(ctx)
-	srv.reload = s.load
+	srv.reload, srv.hangup = s.load, hangup
 	return srv.run(ctx, func() {
 		fmt.Printf("waltd: accepting logins on %s, host key %s\n", srv.listener.Addr(), srv.fingerprint())
 	})

@@ -6,13 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -83,8 +81,10 @@ type server struct {
 	hostKeys []ssh.Signer
 	hostCA   ssh.PublicKey // that signs the host keys of nodes
 	listener net.Listener
-	// reload reads the configuration again, at SIGHUP; nil when it cannot change.
+	// reload reads the configuration again, when there is something in hangup, as at SIGHUP; nil
+	// when it cannot change.
 	reload func() (config.Config, error)
+	hangup <-chan os.Signal
 }
 
 // open makes the parts from the data directory and listens. Nothing runs yet.
@@ -369,14 +369,11 @@ func (s *server) reloadAtHangup(ctx context.Context) error {
 	if s.reload == nil {
 		return nil
 	}
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hangup:
+		case <-s.hangup:
 		}
 		notifyReloading()
 		c, err := s.reload()

@@ -1,8 +1,12 @@
 package e2e
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -114,6 +118,72 @@ func TestServiceReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.hears("STOPPING")
+}
+
+// A server that is told to read its configuration again while it starts does so when it has
+// started. It starts for as long as nobody writes into the pipe that its configuration is.
+func TestReloadWhileItStarts(t *testing.T) {
+	t.Parallel()
+	l, err := newLab(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := os.ReadFile(l.Config)
+	pipe := filepath.Join(t.TempDir(), "walt.toml")
+	if err = errors.Join(err, syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	server := exec.Command(l.Waltd, "serve", "--config", pipe, "--data", l.Data(), "--listen", "127.0.0.1:0")
+	log, err := os.Create(l.Log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	server.Stderr = log
+	out, err := server.StdoutPipe()
+	if err == nil {
+		err = server.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { // of a server that ended, nothing is left to end
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	}()
+	says := bufio.NewReader(out)
+	for _, at := range []string{"start", "reload"} {
+		var in *os.File
+		err := eventually(func() (err error) {
+			in, err = os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0) // when it is read
+			return err
+		})
+		if err == nil && at == "start" {
+			err = server.Process.Signal(syscall.SIGHUP)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", at, err)
+		}
+		if _, err := in.Write(config); err != nil {
+			t.Fatal(err)
+		}
+		in.Close()
+		if at == "start" {
+			if line, err := says.ReadString('\n'); err != nil {
+				t.Fatalf("it says %q, %v", line, err)
+			}
+		}
+	}
+	err = eventually(func() error {
+		told, err := os.ReadFile(l.Log())
+		if err == nil && !strings.Contains(string(told), "level=INFO msg=\"configuration read;") {
+			err = fmt.Errorf("its log:\n%s", told)
+		}
+		return err
+	})
+	if err := errors.Join(err, server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
+		t.Error(err)
+	}
 }
 
 // A server with which nobody can manage users says so, and how to.
