@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"walt/fault"
@@ -118,16 +119,21 @@ func (b *Means) system(ctx context.Context, t driver.Target) (s system, err erro
 			Members []struct {
 				ID string `json:"@odata.id"`
 			}
+			Next string `json:"Members@odata.nextLink"` // where more of them are
 		}
 		if err := b.get(ctx, t, at, &all); err != nil {
 			return s, err
 		}
-		if len(all.Members) != 1 {
+		if len(all.Members) != 1 || all.Next != "" {
 			var names []string
 			for _, m := range all.Members {
 				names = append(names, path.Base(m.ID))
 			}
-			return s, driver.Refusal{Err: fault.Failedf("%s has %d systems", words(t), len(names)).
+			many := strconv.Itoa(len(names))
+			if all.Next != "" {
+				many = "more than " + many
+			}
+			return s, driver.Refusal{Err: fault.Failedf("%s has %s systems", words(t), many).
 				WithHint("set system of the driver %s in the server's file: %s", b.Name, driver.Clean(strings.Join(names[:min(10, len(names))], ", ")))}
 		}
 		at = all.Members[0].ID

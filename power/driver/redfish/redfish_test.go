@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -47,15 +48,19 @@ func newDevice(t *testing.T, shape string) *device {
 		t.Fatal(err)
 	}
 	d := &device{system: system.ID, state: "On"}
-	reset := system.ID + "/Actions/ComputerSystem.Reset"
+	end := "" // of paths; what has a slash there refers to them
+	if strings.HasSuffix(system.ID, "/") {
+		end = "/{$}"
+	}
+	at := func(path string) string { return strings.TrimSuffix(path, "/") + end }
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /redfish/v1/Systems", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+at("/redfish/v1/Systems"), func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"Members":[{"@odata.id":%q}],"Members@odata.count":1}`, d.system)
 	})
-	mux.HandleFunc("GET "+d.system, func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+at(d.system), func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, strings.Replace(string(text), `"STATE"`, fmt.Sprintf("%q", d.state), 1))
 	})
-	mux.HandleFunc("POST "+reset, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST "+at(system.Actions["#ComputerSystem.Reset"].Target), func(w http.ResponseWriter, r *http.Request) {
 		var asked struct{ ResetType string }
 		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || r.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("asked for %v, %v", asked, err)
@@ -119,6 +124,11 @@ func TestSystems(t *testing.T) {
 			if !slices.Equal(d.resets, []string{"ForceOff", "On"}) {
 				t.Errorf("asked for %q", d.resets)
 			}
+			d.state = "On"
+			b.System = path.Base(d.system)
+			if is, err := b.Status(t.Context(), d.target()); err != nil || is != driver.On {
+				t.Errorf("by its name it is %v, %v", is, err)
+			}
 			d.state = "PoweringOff"
 			if is, err := b.Status(t.Context(), d.target()); err != nil || is != driver.Unknown {
 				t.Errorf("on its way it is %v, %v", is, err)
@@ -170,6 +180,7 @@ func TestRefusals(t *testing.T) {
 		"does not let user walt do that (403":     {answer: says(403, ""), refused: true},
 		"certificate that is not trusted":         {adjust: func(b *BMCs) { b.TLS = nil }, refused: true},
 		"has 2 systems":                           {answer: says(200, `{"Members":[{"@odata.id":"/redfish/v1/Systems/1"},{"@odata.id":"/redfish/v1/Systems/2"}]}`), refused: true},
+		"has more than 1 systems":                 {answer: says(200, `{"Members":[{"@odata.id":"/redfish/v1/Systems/1"}],"Members@odata.nextLink":"/redfish/v1/Systems?$skip=1"}`), refused: true},
 		"refuses (404 Not Found)":                 {adjust: func(b *BMCs) { b.System = "7" }, refused: true},
 		`refuses (400 Bad Request): "\x1b[31mno"`: {answer: says(400, `{"error":{"@Message.ExtendedInfo":[{"Message":"\u001b[31mno"}]}}`), refused: true},
 		"cannot do it now (503":                   {answer: says(503, "")},
