@@ -99,7 +99,9 @@ func (g *guard) look(ctx context.Context) error {
 			found[i] = g.known[host]
 		}
 	}
-	g.guard(found) // before lookups, which may take long
+	if g.guarded.Load() != nil { // before lookups, which may take long; at the start any is until these ended
+		g.guard(found)
+	}
 	var lookups errgroup.Group
 	lookups.SetLimit(lookupsAtOnce)
 	for i, host := range hosts {

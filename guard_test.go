@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -102,5 +103,47 @@ func TestGuard(t *testing.T) {
 		is(true, "10.9.0.8") // nobody says that it is not
 		g.set(config.Power{})
 		is(false, "10.9.0.8", "10.9.0.3")
+	})
+}
+
+// As long as it is not known where names lead, at the start, they may lead anywhere.
+func TestGuardAtTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, err := badger.OpenMemory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		g := newGuard(power.New(power.Config{Store: store, Devices: anybody{}, Drivers: driver.New(), Now: time.Now}), slog.New(slog.DiscardHandler))
+		answer := make(chan struct{})
+		g.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+			<-answer
+			return []netip.Addr{netip.MustParseAddr("10.9.0.7")}, nil
+		}
+		g.set(config.Power{Drivers: []config.Driver{{Host: "pdu.lab"}, {Host: "10.9.0.3"}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- g.run(ctx) }() // ends with ctx
+		are := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			var got []string
+			for _, a := range []string{"10.9.0.3", "10.9.0.7", "192.0.2.1"} {
+				if g.has(netip.MustParseAddr(a)) {
+					got = append(got, a)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("guarded are %v, want %v", got, want)
+			}
+		}
+		are("10.9.0.3", "10.9.0.7", "192.0.2.1")
+		close(answer)
+		are("10.9.0.3", "10.9.0.7")
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 }
