@@ -37,7 +37,21 @@ func parseRequest(key, text string) (request, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return r, bad
 	}
+	if host := r.host(); host != "{host}" && strings.Contains(host, "{") {
+		return r, fault.Failedf("%s: %.80s is no host; want one, or {host}, which outlets name, as in power=plugs@10.9.2.4:0", key, host)
+	}
 	return r, nil
+}
+
+// hostForm is what a URL begins with: its host is known to who keeps nodes from it.
+var hostForm = regexp.MustCompile(`^\w+://(\[[^]]*\]|[^:/?#]*)`)
+
+// host is that of the URL, without a port, or "{host}".
+func (r request) host() string {
+	if found := hostForm.FindStringSubmatch(r.url); found != nil {
+		return strings.Trim(found[1], "[]")
+	}
+	return ""
 }
 
 // placeForm is what looks like a place: JSON has nothing of the kind.
@@ -71,7 +85,9 @@ func (r request) fill(v values) request {
 	if r.isJSON() {
 		escape = inJSON
 	}
-	return request{r.method, v.in(r.url, url.QueryEscape), v.in(r.body, escape)}
+	at := v
+	at.host = strings.Replace(v.host, "%", "%25", 1) // the zone of an address, RFC 6874
+	return request{r.method, at.in(r.url, url.QueryEscape), v.in(r.body, escape)}
 }
 
 func (r request) isJSON() bool {

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -83,8 +82,8 @@ func (s Settings) Hosts() (all []string) {
 		if err != nil { // there is none
 			continue
 		}
-		if at, err := url.Parse(r.url); err == nil && !strings.Contains(at.Host, "{") {
-			all = append(all, at.Hostname())
+		if host := r.host(); host != "{host}" {
+			all = append(all, host)
 		}
 	}
 	return all

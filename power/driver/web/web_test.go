@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -220,6 +221,29 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestHosts has nothing be a host of requests but what is known to be one: nodes are kept from
+// it. A zone is written in URLs as they want it.
+func TestHosts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"GET http://{host}:8{port}/on": "", "GET http://{host}/on": "",
+		"GET http://10.9.0.2/{port}": "10.9.0.2", "GET HTTP://10.9.0.2:80{port}?{user}": "10.9.0.2",
+		"GET https://[fd00::2]:8443/on": "fd00::2", "GET https://[fd00::2]": "fd00::2", "GET http://plug.lab?on={port}": "plug.lab",
+	} {
+		if got := strings.Join(Settings{Profile: Profile{On: text}}.Hosts(), " "); got != want {
+			t.Errorf("%s asks %q, not %q", text, got, want)
+		}
+	}
+	r, err := parseRequest("on", "GET http://{host}/on")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := url.Parse(r.fill(values{host: "fe80::1%eth0"}).url)
+	if err != nil || at.Hostname() != "fe80::1%eth0" {
+		t.Errorf("%v, %v", at, err)
+	}
+}
+
 // TestHeaders sends the headers of the driver, a secret among them, and the type of the body.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
@@ -253,6 +277,8 @@ func TestSettings(t *testing.T) {
 		`status: "GET ftp`:               func(s *Settings) { s.Status = "GET ftp://{host}/off" },
 		`status: "GET /relay"`:           func(s *Settings) { s.Status = "GET /relay" },
 		`on: "GET http://a:b@host/"`:     func(s *Settings) { s.On = "GET http://a:b@host/" },
+		"status: 10.9.0.{port} is no":    func(s *Settings) { s.Status = "GET http://10.9.0.{port}/" },
+		"on: {host}.lab is no host":      func(s *Settings) { s.On = "GET http://{host}.lab:80/on" },
 		`is_on: "(" is no regular`:       func(s *Settings) { s.IsOn = "(" },
 		"is_on and is_off must both":     func(s *Settings) { s.IsOff = "" },
 		"is_on and is_off are the same":  func(s *Settings) { s.IsOff = s.IsOn },
