@@ -25,7 +25,8 @@
 //	itself.go      and tell what they are, when they run
 //	create.go      virtual nodes are made
 //	room.go        how much the machines among them may take
-//	settings.go    the settings that devices have, and their values
+//	settings.go    the settings of nodes, and their values
+//	subject.go     and all settings that devices have
 //	assignment.go  settings and values as users give them
 //	configure.go   changing them
 //	settinglist.go showing them, of many devices, some at a time
