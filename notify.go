@@ -13,6 +13,36 @@ import (
 // What systemd is told of the service, sd_notify(3): with Type=notify-reload it
 // waits for the end of a reload, and "systemctl status" shows how it went.
 
+// accepting says that it is, and where, and what is wrong: on the network of boards and
+// PCs, and with the configuration that was last read.
+func (s *server) accepting() string {
+	all := []string{"accepting logins on " + s.listener.Addr().String()}
+	for _, t := range s.lab.Troubles() {
+		all = append(all, t.Text)
+	}
+	if wrong := s.unread.Load(); wrong != nil {
+		all = append(all, "the configuration stays as it was: "+*wrong)
+	}
+	return strings.Join(all, "; ")
+}
+
+// tellTroubles tells systemd what is wrong, once logins are accepted.
+func (s *server) tellTroubles() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if s.ready {
+		notifyStatus(s.accepting())
+	}
+}
+
+// tellReady tells systemd that logins are accepted, and whether the last reload failed.
+func (s *server) tellReady(failed error) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.ready = true
+	notifyReady(s.accepting(), failed)
+}
+
 // notifyReady says that the server serves, how it is, and whether the last reload
 // failed. There is no message that makes a reload fail in systemd's eyes: that
 // number is what a program can ask for (systemctl show -p StatusErrno).
