@@ -258,7 +258,10 @@ const closing = 15 * time.Second
 // its logs. So it is when badger does not come to an end: it tries again for ever.
 func (b *Store) closeDB() error {
 	b.tables.close()
-	if b.space.check() != nil || b.disk.works() != nil {
+	switch {
+	case b.space == nil: // in memory, where no disk is waited for
+		return b.db.Close()
+	case b.space.check() != nil, b.disk.works() != nil:
 		return nil
 	}
 	return inTime(func() error { return closeBadger(b.db, b.space) })
@@ -268,9 +271,6 @@ func (b *Store) closeDB() error {
 // that fails meanwhile leaves a store without a log, which then is no damage: so the
 // store counts as closed before that begins.
 func closeBadger(db *badger.DB, space *space) error {
-	if space == nil {
-		return db.Close()
-	}
 	if err := setOpen(space.dir, false); err != nil {
 		return err // all is in the logs
 	}
