@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"walt/api"
 	"walt/auth"
@@ -157,6 +158,7 @@ func (c *Call) showResult(ctx context.Context, r nodes.Result) error {
 func (c *Call) tellResult(ctx context.Context, r nodes.Result) error {
 	c.warnUnfitNodes(r.Changes)
 	c.warnRetired(r.Changes)
+	c.warnPartly(r.Changes)
 	if c.on("json") {
 		if err := c.print(api.NewChanges(r)); err != nil {
 			return err
@@ -192,6 +194,23 @@ func (c *Call) tellResult(ctx context.Context, r nodes.Result) error {
 		return err
 	}
 	return failedReboots(r.Changes, false)
+}
+
+// warnPartly tells which nodes have power, but not from all of their outlets.
+func (c *Call) warnPartly(changes []nodes.Change) {
+	var names, why []string
+	for _, ch := range changes {
+		if ch.Reboot.Partly == "" {
+			continue
+		}
+		names = append(names, string(ch.Node))
+		if !slices.Contains(why, ch.Reboot.Partly) {
+			why = append(why, ch.Reboot.Partly)
+		}
+	}
+	if len(names) > 0 {
+		c.note("Not all outlets give %s power (%s); others do. See: power show", fault.Few(names), fault.Few(why))
+	}
 }
 
 // noteShared tells with which others nodes share outlets that were not rebooted for that.

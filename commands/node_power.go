@@ -87,6 +87,7 @@ func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.
 	if told > manyLines {
 		c.say("%s %s", english.Plural(told-manyLines, "other is", "others are"), w.others)
 	}
+	c.warnPartly(done)
 	slices.SortStableFunc(done, func(a, b nodes.Change) int { return a.Node.Compare(b.Node) })
 	if err == nil && c.on("json") {
 		err = c.print(api.NewChanges(nodes.Result{Changes: done}))

@@ -40,3 +40,27 @@ func TestNodeOnASharedOutlet(t *testing.T) {
 		stderr: "shelf:1 feeds rpi-2, too; cut it for all with: node reboot rpi-1 --hard\n",
 	}})
 }
+
+// broken is a device of drivers that is broken.
+type broken struct{ steady }
+
+func (broken) Status(context.Context, driver.Target) (driver.State, error) {
+	return driver.Unknown, driver.Refusal{Err: fault.Failedf("pdu-2 is broken")}
+}
+
+func (broken) Switch(context.Context, driver.Target, bool) error {
+	return driver.Refusal{Err: fault.Failedf("pdu-2 is broken")}
+}
+
+// Who switches on a node of which one of two supplies is broken is told that it is on, and that
+// one is.
+func TestNodeWithABrokenSupply(t *testing.T) {
+	t.Parallel()
+	lab := newTestLab(t)
+	lab.must(lab.nodes.Ports.SetDrivers([]driver.Driver{{Name: "pdu-1", Means: steady{}}, {Name: "pdu-2", Means: broken{}}}, nil))
+	lab.ok("alice", "device config rpi-1 power=pdu-1:1+pdu-2:1")
+	lab.tell([]step{{
+		user: "bob", line: "node on rpi-1", stdout: "rpi-1 is on\n",
+		stderr: "Not all outlets give rpi-1 power (pdu-2 is broken); others do. See: power show\n",
+	}})
+}

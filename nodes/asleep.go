@@ -52,7 +52,7 @@ func (l *Lab) Asleep(ctx context.Context, mac ethernet.MAC, why string) error {
 func (l *Lab) cutFor(ctx context.Context, d Device, a attempt, tries int) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 	defer cancel()
-	if err := l.Ports.Execute(ctx, a.ordered); err != nil {
+	if _, err := l.carryOut(ctx, a.ordered); err != nil {
 		l.why(d.Name, err)
 	} else {
 		l.follow(a)

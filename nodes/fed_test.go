@@ -8,13 +8,15 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/fault"
 	"walt/power/driver"
 )
 
 // plug is a device of drivers with one outlet.
 type plug struct {
-	off  bool
-	cuts int
+	off     bool
+	cuts    int
+	refuses bool
 }
 
 func (p *plug) Status(context.Context, driver.Target) (driver.State, error) {
@@ -25,6 +27,9 @@ func (p *plug) Status(context.Context, driver.Target) (driver.State, error) {
 }
 
 func (p *plug) Switch(_ context.Context, _ driver.Target, on bool) error {
+	if p.refuses {
+		return driver.Refusal{Err: fault.Failedf("it is dead")}
+	}
 	if p.off = !on; p.off {
 		p.cuts++
 	}
@@ -80,5 +85,27 @@ func TestRebootOfAFedNodeOutlivesWhoAsked(t *testing.T) {
 		if p.cuts != 1 || p.off {
 			t.Errorf("it was cut %d times, and is off: %t", p.cuts, p.off)
 		}
+	})
+}
+
+// Who takes a node of which one of two supplies is dead is told so, and has it.
+func TestNodeWithOneDeadSupplyIsTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, p, dead := newLab(t, []auth.Name{"bob"}, "n1"), &plug{}, &plug{}
+		ok(t, l.Ports.SetDrivers([]driver.Driver{{Name: "rack", Means: p}, {Name: "dead", Means: dead}}, nil))
+		l.configure(t, "n1", "power=rack:1+dead:1")
+		stop := l.run(t)
+		ok(t, l.PowerOff(t.Context(), "bob", parse("n1"), true, consent.Agreement{}, func(Change) {}))
+		dead.refuses = true
+		got, err := l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+		ok(t, err)
+		if r := got.Changes[0].Reboot; r.Outcome != RebootOK || r.Partly != "it is dead" || p.off {
+			t.Errorf("%+v, off: %t", r, p.off)
+		}
+		if s := l.state(t, "n1"); s.State != Booting {
+			t.Errorf("it is %s", s.State)
+		}
+		stop()
 	})
 }

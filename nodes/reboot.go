@@ -34,6 +34,7 @@ type Reboot struct {
 	Start   bool   // it was off, as far as is known, and starts
 	Shared  bool   // its power was not cut since its outlets feed others: a hard reboot asks about these
 	Again   bool   // the server goes on trying what it was ordered to do with the power
+	Partly  string // why not all outlets that feed it give it power, in words for users; "": all do
 }
 
 // RebootOutcome is how a reboot went.
@@ -228,7 +229,7 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 	if s := l.status.of(d.Name); soft && s.State == Up && (ordered.IsZero() || !d.Virtual()) {
 		if refused = l.soft(ctx, d, s, why); refused == nil {
 			if !ordered.IsZero() { // it has its power, and is not to lose it any more
-				if err := l.Ports.Execute(ctx, ordered); err != nil {
+				if _, err := l.carryOut(ctx, ordered); err != nil {
 					return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: true}
 				}
 			}
@@ -269,7 +270,8 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		return done
 	case !ordered.IsZero():
 		l.status.change(d.Name, func(s *Status) { s.cause = why }) // for when its power goes
-		if err := l.Ports.Execute(ctx, ordered); err != nil {
+		var err error
+		if done.Partly, err = l.carryOut(ctx, ordered); err != nil {
 			l.status.change(d.Name, func(s *Status) { s.cause = cause{} })
 			return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: goesOnTrying(err)}
 		}
@@ -295,6 +297,16 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		return r
 	}
 	return Reboot{Outcome: RebootNone}
+}
+
+// carryOut has the power of nodes be as is ordered. What some outlets fail to do is no error
+// while others give power: partly is why, in words for users.
+func (l *Lab) carryOut(ctx context.Context, port power.Port) (partly string, err error) {
+	err = l.Ports.Execute(ctx, port)
+	if _, is := errors.AsType[power.Partly](err); is {
+		return fault.Reason(err), nil
+	}
+	return "", err
 }
 
 // goesOnTrying reports whether the server does that with an order that failed so.

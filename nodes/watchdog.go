@@ -107,7 +107,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 		if !d.Virtual() {
 			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), workLimit)
 			defer cancel()
-			if err := l.Ports.Execute(limited, a.ordered); err != nil {
+			if _, err := l.carryOut(limited, a.ordered); err != nil {
 				l.why(d.Name, err)
 			} else {
 				l.follow(a)

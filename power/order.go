@@ -34,6 +34,9 @@ type order struct {
 	// Asked is since when a node that packets wake may be about to shut down: it was asked to.
 	Asked time.Time `json:"asked,omitzero"`
 	Error string    `json:"error,omitzero"` // why it could not be done yet
+	// Partly says of an order to switch on that the node has power, and that this is about its
+	// other outlets: nobody waits for them.
+	Partly bool `json:"partly,omitempty"`
 	// Of a cycle of outlets that several nodes share: all these outlets, and who had each of
 	// the nodes there when it was ordered.
 	Outlets driver.Supply           `json:"outlets,omitempty"`
@@ -125,7 +128,7 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 		return Port{}, err
 	}
 	switch {
-	case !found && (d.open || !d.again && !(d.unsure && port.fed())), o.By != "" && !d.whoever:
+	case !found && (d.open || !d.again && !(d.unsure && port.fed())), o.By != "" && !d.whoever, o.Partly && !d.again:
 		return Port{}, nil
 	case d.again && (o.Cut.IsZero() || woken) && may:
 		o.Will = cycle
@@ -142,7 +145,7 @@ func (p *Ports) order(tx state.Tx, node ethernet.MAC, d demand) (Port, error) {
 	default:
 		return port, nil
 	}
-	o.Device, o.Since, o.Attended, o.By = node, p.Now().UTC(), d.attended, ""
+	o.Device, o.Since, o.Attended, o.By, o.Partly = node, p.Now().UTC(), d.attended, "", false
 	return port, orders.Put(tx, port.key(), o)
 }
 

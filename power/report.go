@@ -133,6 +133,8 @@ func (o order) words() string {
 		return "to be off"
 	case o.Will == cycle:
 		return "rebooting"
+	case o.Partly:
+		return "on"
 	}
 	return "to be on"
 }

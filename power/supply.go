@@ -230,6 +230,9 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 			p.record(tx, target{}, fed(node), o, "", "gave up: "+fault.Reason(gone)))
 	}
 	f := fault.Failedf("%s is %s at %s; nothing changed", name, o.words(), was)
+	if o.Partly {
+		f = fault.Failedf("%s has power, but not yet from all of %s; nothing changed", name, was)
+	}
 	if o.Will == turnOff {
 		return f.WithHint("switch it on, and then tell what feeds it: node on %s", name)
 	}
@@ -305,7 +308,7 @@ func (p *Ports) carryOutFed(ctx context.Context, port Port) (did order, err erro
 
 // switchFed has the outlets of a node switched as is ordered.
 func (p *Ports) switchFed(ctx context.Context, port Port, o order) error {
-	f := driver.Feed{Still: func(ctx context.Context) error { return p.still(ctx, port, o) }}
+	f := driver.Feed{Several: o.together(), Still: func(ctx context.Context) error { return p.still(ctx, port, o) }}
 	var off time.Duration
 	err := p.Store.View(ctx, func(r state.Reader) (err error) {
 		if f.Node, err = p.name(r, port.Switch); err != nil {

@@ -2,6 +2,7 @@ package power_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -348,4 +349,51 @@ func TestPowerIsNotOffForLong(t *testing.T) {
 	if off := (power.Supply{Off: time.Hour}).OffTime(); off != time.Minute {
 		t.Errorf("it is off for %v", off)
 	}
+}
+
+// A node is on while one of its two supplies gives it power: who wants it on is told so, and
+// nobody waits for the other one, which is switched on as soon as that goes.
+func TestNodeIsOnWithoutADeadSupply(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		good, other := &plugs{off: map[string]bool{}}, &plugs{off: map[string]bool{}}
+		with := func(second driver.Means) {
+			ok(t, r.SetDrivers([]driver.Driver{{Name: "good", Means: good}, {Name: "other", Means: second}}, nil))
+		}
+		with(other)
+		ok(t, r.feed(t, "n1", "good:1+other:1"))
+		ok(t, r.Execute(t.Context(), r.orderOff(t, "n1")))
+		with(&plugs{off: map[string]bool{}, lost: true})
+		stop := r.run(t)
+		defer stop()
+		var port power.Port
+		r.update(t, func(tx state.Tx) (err error) {
+			port, err = r.PowerCycle(tx, macOf("n1"))
+			return err
+		})
+		err := r.Execute(t.Context(), port)
+		const why = "other did not answer within 10s"
+		if _, partly := errors.AsType[power.Partly](err); !partly || fault.Reason(err) != why || good.dark() > 0 {
+			t.Errorf("%v, %v", err, good.off)
+		}
+		if r.order(t, func(tx state.Tx) (power.Port, error) { return r.Wake(tx, macOf("n1")) }) {
+			t.Error("who uses it waits for its other supply")
+		}
+		report, err := r.Report(t.Context())
+		ok(t, err)
+		if s := report.Ports[0]; s.Power != "on" || s.Error != why {
+			t.Errorf("%+v", s)
+		}
+		const stays = "n1 has power, but not yet from all of good:1+other:1; nothing changed"
+		if err := r.feed(t, "n1", "good:1"); err == nil || fault.Reason(err) != stays {
+			t.Errorf("%v", err)
+		}
+		with(other)
+		time.Sleep(time.Minute)
+		if other.dark() > 0 {
+			t.Errorf("left %v", other.off)
+		}
+		ok(t, r.feed(t, "n1", "good:1"))
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"walt/ethernet"
 	"walt/fault"
 	"walt/journal"
+	"walt/power/driver"
 	"walt/power/snmp"
 	"walt/state"
 )
@@ -18,7 +19,8 @@ const portLimit = 30 * time.Second
 
 // Execute carries out what is ordered of a port, for who gave the order and waits for what
 // comes of it, as long as ctx lasts. What fails, or is not done by then, is left to Run, but for
-// a power cycle, whose error is Dropped.
+// a power cycle, whose error is Dropped. The error is Partly when a node has its power, though not
+// from all of its outlets.
 func (p *Ports) Execute(ctx context.Context, port Port) error {
 	asked, err := state.Read(ctx, p.Store, func(r state.Reader) (o order, err error) {
 		o, _, err = orders.Find(r, port.key())
@@ -34,11 +36,15 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 		}
 		err = errors.Join(err, p.finish(ctx, target{}, port, asked, why))
 	}
-	if err != nil && asked.Will == cycle {
+	if _, partly := errors.AsType[Partly](err); err != nil && asked.Will == cycle && !partly {
 		err = Dropped{err}
 	}
 	return err
 }
+
+// Partly is the error of an order that a node has power, which it has, but not from all of its
+// outlets. Run goes on with the others.
+type Partly = driver.Partly
 
 // Dropped is the error of a power cycle that failed. It is not done later, when it would be a
 // surprise; that the port has power is.
@@ -136,7 +142,9 @@ func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, fai
 		if open = found; err != nil || !found {
 			return err
 		}
-		switch {
+		switch _, partly := errors.AsType[Partly](failure); {
+		case partly:
+			return p.writePartly(tx, sw, port, o, did, fault.Reason(failure))
 		case failure != nil:
 			return p.writeFailure(tx, sw, port, o, did, fault.Reason(failure))
 		case did.Will == turnOff:
@@ -172,6 +180,22 @@ func (p *Ports) writeFailure(tx state.Tx, sw target, port Port, o, did order, wh
 		what = "power cycle it"
 	}
 	return errors.Join(orders.Put(tx, port.key(), o), p.record(tx, sw, port, o, "", fmt.Sprintf("could not %s: %s", what, why)))
+}
+
+// writePartly notes that a node has power, but not from all of its outlets.
+func (p *Ports) writePartly(tx state.Tx, sw target, port Port, o, did order, why string) error {
+	if o.same(did) && o.Partly && o.Error == why {
+		return nil // it was tried again
+	}
+	err := p.addSaved(tx, port, o)
+	if o.Cut = (time.Time{}); o.same(did) {
+		if o.Will == cycle {
+			o.Will, o.Since = turnOn, p.Now().UTC()
+		}
+		o.Error, o.Attended, o.Partly = why, false, true
+		err = errors.Join(err, p.record(tx, sw, port, o, "on", "has power, but not from all outlets: "+why))
+	}
+	return errors.Join(err, orders.Put(tx, port.key(), o))
 }
 
 // writeOff notes that a port is off.

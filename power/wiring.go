@@ -39,6 +39,9 @@ func (w Wiring) Ordered(mac ethernet.MAC) bool { return w.order(mac).Will != "" 
 
 func (w Wiring) order(mac ethernet.MAC) order {
 	if o, is := w.open[fed(mac)]; is {
+		if o.Partly { // it has power
+			return order{}
+		}
 		return o
 	}
 	port := w.ports[mac]

@@ -42,9 +42,11 @@ func (r *rack) request(ctx context.Context, what string, t Target) error {
 	r.mu.Unlock()
 	defer func() { r.mu.Lock(); r.busy--; r.mu.Unlock() }()
 	wait := r.slow
+	r.mu.Lock()
 	if r.silent {
 		wait = time.Hour
 	}
+	r.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -509,4 +511,39 @@ func reasonOf(err error) string {
 		return ""
 	}
 	return fault.Reason(err)
+}
+
+// A supply has power while one of its outlets gives it.
+func TestSupplyIsOnWithoutADeadOutlet(t *testing.T) {
+	for what, switched := range map[string]func(context.Context, *Drivers, Feed, *rack) error{
+		"on": func(ctx context.Context, d *Drivers, f Feed, dead *rack) error {
+			dead.silent = true
+			return d.Switch(ctx, f, true)
+		},
+		"cycle": func(ctx context.Context, d *Drivers, f Feed, dead *rack) error {
+			time.AfterFunc(3*time.Second, func() { dead.mu.Lock(); dead.silent = true; dead.mu.Unlock() }) // both are off
+			return d.Cycle(ctx, f, 5*time.Second)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				good, dead := &rack{}, &rack{}
+				d := rig(t, good, dead)
+				f := feed(t, "rack1:1+rack2:2")
+				good.is["1"] = Off
+				if what == "cycle" {
+					good.is["1"] = On
+				}
+				err := switched(t.Context(), d, f, dead)
+				if _, partly := errors.AsType[Partly](err); !partly || fault.Reason(err) != "rack2 did not answer within 10s" || good.is["1"] != On {
+					t.Errorf("%v, left %v", err, good.is)
+				}
+				dead.silent = true
+				f.Several = true
+				if _, partly := errors.AsType[Partly](d.Switch(t.Context(), f, true)); partly {
+					t.Error("one of several nodes has no power, and nobody is told")
+				}
+			})
+		})
+	}
 }

@@ -26,6 +26,8 @@ const (
 type Feed struct {
 	Supply
 	Node string // its name
+	// Several says that it is that of several nodes: that one outlet gives power is not enough.
+	Several bool
 	// Still is asked right before an outlet is switched off: an error keeps it from that, as
 	// somebody needs the node by now. Nil: nobody can.
 	Still func(context.Context) error
@@ -73,8 +75,9 @@ func (d *Drivers) look(ctx context.Context, o Outlet, node string) (state State,
 }
 
 // Switch gives a supply its power or takes it, all outlets at the same time, and returns
-// when their states show it. When not all could be switched off, those that were have
-// their power back when it returns, or the fault says that they do not.
+// when their states show it. When some could not be switched on, the error is Partly. When not
+// all could be switched off, those that were have their power back when it returns, or the fault
+// says that they do not.
 func (d *Drivers) Switch(ctx context.Context, f Feed, on bool) error {
 	if on {
 		return d.on(ctx, f)
@@ -92,6 +95,11 @@ type GivenBack struct{ error }
 
 func (g GivenBack) Unwrap() error { return g.error }
 
+// Partly is the error of a supply that has power, but not from all of its outlets.
+type Partly struct{ error }
+
+func (p Partly) Unwrap() error { return p.error }
+
 // Cycle takes the power of a supply away for about that time. Once it has begun, the end of
 // ctx cuts it short: the power is given back before Cycle returns, or the fault says that it is not.
 func (d *Drivers) Cycle(ctx context.Context, f Feed, off time.Duration) error {
@@ -108,7 +116,7 @@ func (d *Drivers) Cycle(ctx context.Context, f Feed, off time.Duration) error {
 	if err == nil {
 		err = d.on(ctx, f)
 	}
-	if cut && err != nil {
+	if _, partly := errors.AsType[Partly](err); cut && err != nil && !partly {
 		err = errors.Join(d.restore(ctx, f, err), err)
 	}
 	return err
@@ -148,7 +156,18 @@ func (d *Drivers) byItself(ctx context.Context, f Feed, off time.Duration) (done
 }
 
 func (d *Drivers) on(ctx context.Context, f Feed) error {
-	return each(f.Supply, func(o Outlet) error { return d.turn(ctx, o, f, true, nil) })
+	var lit atomic.Bool
+	err := each(f.Supply, func(o Outlet) error {
+		err := d.turn(ctx, o, f, true, nil)
+		if err == nil {
+			lit.Store(true)
+		}
+		return err
+	})
+	if err != nil && ctx.Err() == nil && lit.Load() && !f.Several {
+		err = Partly{err}
+	}
+	return err
 }
 
 // off reports whether an outlet may have been switched off, also if all could not be.
@@ -179,7 +198,7 @@ func (d *Drivers) restore(ctx context.Context, f Feed, failed error) error {
 			err = d.on(limited, f)
 		}
 	}
-	if err != nil {
+	if _, partly := errors.AsType[Partly](err); err != nil && !partly {
 		return fault.Failedf("%s may be left without power: %s", f.Supply, fault.Reason(err)).
 			WithHint("see whether it is on; the server goes on trying")
 	}
