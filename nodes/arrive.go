@@ -34,12 +34,7 @@ const (
 // Device returns the device with a MAC address, false when there is none.
 func (l *Lab) Device(ctx context.Context, mac ethernet.MAC) (d Device, here bool, err error) {
 	err = l.Store.View(ctx, func(r state.Reader) error {
-		name, found, err := macs.Find(r, string(mac))
-		if err != nil || !found {
-			here = false
-			return err
-		}
-		d, here, err = devices.Find(r, string(name))
+		d, here, err = findMAC(r, mac)
 		return err
 	})
 	return d, here, err

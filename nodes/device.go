@@ -132,6 +132,25 @@ func get(r state.Reader, name Name) (Device, error) {
 	return d, err
 }
 
+// withMAC returns the device with an address; the error is state.ErrNotFound when there is none.
+func withMAC(r state.Reader, mac ethernet.MAC) (Device, error) {
+	name, err := macs.Get(r, string(mac))
+	if err != nil {
+		return Device{}, err
+	}
+	return devices.Get(r, string(name))
+}
+
+// findMAC is withMAC, with false when there is none.
+func findMAC(r state.Reader, mac ethernet.MAC) (d Device, here bool, err error) {
+	name, here, err := macs.Find(r, string(mac))
+	if err != nil || !here {
+		return d, false, err
+	}
+	d, err = devices.Get(r, string(name))
+	return d, err == nil, err
+}
+
 // unknown is the fault for names that no device has.
 func unknown(r state.Reader, noun string, names []string) error {
 	known, err := devices.AllKeys(r, "")

@@ -88,18 +88,13 @@ func carried(r state.Reader, ports *power.Ports, sw Device) ([]Device, error) {
 func withMACs(r state.Reader, addresses []ethernet.MAC) ([]Device, error) {
 	var found []Device
 	for _, mac := range addresses {
-		name, known, err := macs.Find(r, string(mac))
+		d, known, err := findMAC(r, mac)
 		if err != nil {
 			return nil, err
 		}
-		if !known {
-			continue
+		if known {
+			found = append(found, d)
 		}
-		d, err := devices.Get(r, string(name))
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, d)
 	}
 	return inOrder(found), nil
 }

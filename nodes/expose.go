@@ -200,11 +200,7 @@ func exposes(r state.Reader, port int) (d Device, found bool, err error) {
 	if err != nil || !found {
 		return d, false, err
 	}
-	name, found, err := macs.Find(r, string(mac))
-	if err != nil || !found {
-		return d, false, err
-	}
-	d, found, err = devices.Find(r, string(name))
+	d, found, err = findMAC(r, mac)
 	has := slices.ContainsFunc(d.Remarks().Exposed, func(e Exposed) bool { return e.Port == port })
 	return d, found && has && !d.Free(), err
 }

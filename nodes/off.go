@@ -279,12 +279,8 @@ func (l *Lab) shutDown(ctx context.Context, d Device, addr string) error {
 func (l *Lab) Switch(ctx context.Context, mac ethernet.MAC, on bool) error {
 	var d Device
 	var why power.Off
-	err := l.Store.View(ctx, func(r state.Reader) error {
-		name, err := macs.Get(r, string(mac))
-		if err == nil {
-			d, err = devices.Get(r, string(name))
-		}
-		if err == nil {
+	err := l.Store.View(ctx, func(r state.Reader) (err error) {
+		if d, err = withMAC(r, mac); err == nil {
 			why, _, err = l.Ports.Off(r, mac)
 		}
 		return err

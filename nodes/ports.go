@@ -16,15 +16,14 @@ import (
 // Behind tells the ports of the lab whose MAC address it is: the power of free
 // nodes that nobody is visiting may be saved.
 func (l *Lab) Behind(r state.Reader, mac ethernet.MAC) (power.Device, bool, error) {
-	name, found, err := macs.Find(r, string(mac))
-	if err != nil || !found {
+	d, here, err := findMAC(r, mac)
+	if err != nil || !here {
 		return power.Device{}, false, err
 	}
-	d, err := devices.Get(r, string(name))
 	return power.Device{
-		Name: string(name), Node: d.Kind == Node, Virtual: d.Virtual(), Owner: ownerOf(d), Up: l.status.of(name).State == Up,
-		Idle: d.available() && d.Image.IsDefault(d.Model) && !l.visitors.Any(string(name)), Since: d.Since,
-	}, err == nil, err
+		Name: string(d.Name), Node: d.Kind == Node, Virtual: d.Virtual(), Owner: ownerOf(d), Up: l.status.of(d.Name).State == Up,
+		Idle: d.available() && d.Image.IsDefault(d.Model) && !l.visitors.Any(string(d.Name)), Since: d.Since,
+	}, true, nil
 }
 
 // ownerOf is who has a node, "" for nobody.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"walt/ethernet"
 	"walt/remote"
 	"walt/state"
 )
@@ -40,15 +41,11 @@ func (l *Lab) recallAddresses(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			name, err := macs.Get(r, e.Key)
+			d, err := withMAC(r, ethernet.MAC(e.Key))
 			if err != nil {
 				return err
 			}
-			d, err := devices.Get(r, string(name))
-			if err != nil {
-				return err
-			}
-			l.status.change(name, func(s *Status) {
+			l.status.change(d.Name, func(s *Status) {
 				if s.State == Off && !s.queued {
 					s.State, s.Addr, s.Why, s.untold = Unreachable, e.Value, "not heard of since the server started", true
 					s.runs = d.Digest

@@ -127,14 +127,6 @@ func (l *Lab) Admit(r state.Reader, mac ethernet.MAC) error {
 	return l.room(r, d)
 }
 
-func withMAC(r state.Reader, mac ethernet.MAC) (Device, error) {
-	name, err := macs.Get(r, string(mac))
-	if err != nil {
-		return Device{}, err
-	}
-	return devices.Get(r, string(name))
-}
-
 // grown are those of the subjects that are machines, are on, and are to have more
 // memory, or more processors, than before.
 func (l *Lab) grown(r state.Reader, was []Device, subjects []*subject) (all []Device, err error) {

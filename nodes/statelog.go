@@ -162,18 +162,14 @@ func (s *stateLog) recall(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			name, err := macs.Get(r, e.Key)
-			if err != nil {
-				return err
-			}
-			d, err := devices.Get(r, string(name))
+			d, err := withMAC(r, ethernet.MAC(e.Key))
 			if err != nil {
 				return err
 			}
 			if !d.lasts() {
-				ended = append(ended, edge{node: name, from: Up, to: Off, cause: hostStopped})
+				ended = append(ended, edge{node: d.Name, from: Up, to: Off, cause: hostStopped})
 			} else {
-				s.status.keepUp(name, true)
+				s.status.keepUp(d.Name, true)
 			}
 		}
 		return nil

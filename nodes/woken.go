@@ -14,12 +14,8 @@ import (
 // whoIs is the node with a MAC address, and where its SSH server was last; here is false if
 // there is none.
 func (l *Lab) whoIs(ctx context.Context, mac ethernet.MAC) (d Device, addr string, here bool, err error) {
-	err = l.Store.View(ctx, func(r state.Reader) error {
-		name, found, err := macs.Find(r, string(mac))
-		if here = found; err != nil || !found {
-			return err
-		}
-		if d, err = devices.Get(r, string(name)); err == nil {
+	err = l.Store.View(ctx, func(r state.Reader) (err error) {
+		if d, here, err = findMAC(r, mac); err == nil && here {
 			addr, _, err = addresses.Find(r, string(mac))
 		}
 		return err
