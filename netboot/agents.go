@@ -56,6 +56,7 @@ type agent struct {
 
 	told   time.Time     // when it was told the time; of who hears it
 	leds   atomic.Int64  // that it has
+	deaf   atomic.Bool   // no packet wakes its network card
 	once   sync.Once     // of closing ending
 	ending chan struct{} // closed when it has begun to end the machine, as ordered
 	gone   chan struct{} // closed when its connection has ended

@@ -117,9 +117,15 @@ func TestAgents(t *testing.T) {
 	if err := f.Blink("one", time.Minute); !errors.Is(err, nodes.ErrNoAgent) {
 		t.Errorf("without an LED it blinks: %v", err)
 	}
-	up.LEDs = 2
+	if f.Deaf(one.MAC) {
+		t.Error("its network card cannot be woken")
+	}
+	up.LEDs, up.Deaf = 2, true
 	f.Report(again, up)
 	imagetest.Until(t, "it has an LED", func() bool { return f.Blink("one", time.Minute) == nil })
+	if !f.Deaf(one.MAC) {
+		t.Error("its network card can be woken")
+	}
 	if o := order(); o.Blink != 60 || o.Clock != nil {
 		t.Errorf("the order to blink: %+v", o)
 	}

@@ -36,6 +36,17 @@ func (s *Server) Connected(mac ethernet.MAC) bool {
 	return b.agent != nil
 }
 
+// Deaf reports whether the agent of a machine says that no packet wakes its network card.
+func (s *Server) Deaf(mac ethernet.MAC) bool {
+	b := s.bootBy(mac)
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.agent != nil && b.agent.deaf.Load()
+}
+
 // Reboot has the agent of a node reboot it, and returns when that has begun. The error is
 // nodes.ErrNoAgent when none is connected.
 func (s *Server) Reboot(ctx context.Context, n nodes.Name) error {
@@ -98,6 +109,7 @@ const clockEvery = 4 * time.Second
 
 // answer notes what a report says to who waits for it, and tells the time if that is due.
 func (s *Server) answer(a *agent, said instructions.Report) error {
+	a.deaf.Store(said.Deaf)
 	a.leds.Store(int64(said.LEDs))
 	if said.Ending != "" {
 		a.once.Do(func() { close(a.ending) })

@@ -28,6 +28,8 @@ type Agents interface {
 	PowerOff(context.Context, Name) error
 	// Connected reports whether the agent of a node is.
 	Connected(ethernet.MAC) bool
+	// Deaf reports whether the agent of a node says that no packet wakes its network card.
+	Deaf(ethernet.MAC) bool
 	// Blink has a node blink for some time, and does not wait for that. The error is
 	// ErrNoAgent when it has no agent, or nothing to blink with.
 	Blink(Name, time.Duration) error

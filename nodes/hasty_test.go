@@ -10,6 +10,7 @@ import (
 
 	"walt/auth"
 	"walt/consent"
+	"walt/ethernet"
 )
 
 // newMachine is a lab in which bob owns the machine vm1, which comes up only when the test
@@ -109,6 +110,7 @@ type liars struct{ Agents }
 
 func (liars) Reboot(context.Context, Name) error { return nil }
 func (liars) Taken(Name) int64                   { return 0 }
+func (liars) Deaf(ethernet.MAC) bool             { return false }
 func (liars) Readmit(context.Context)            {}
 
 // A machine that only says that it reboots is not up by saying so: its power is cut when

@@ -45,6 +45,8 @@ func (o *ordered) Gone(mac ethernet.MAC)                    { _ = o.do("end " + 
 
 func (o *ordered) Connected(ethernet.MAC) bool { return false }
 
+func (o *ordered) Deaf(ethernet.MAC) bool { return false }
+
 func (o *ordered) Taken(Name) int64 { return o.taken.Load() }
 
 func (o *ordered) HostKey(context.Context, ethernet.MAC) (ssh.PublicKey, error) {

@@ -63,6 +63,9 @@ func (l *Lab) ShutDown(ctx context.Context, mac ethernet.MAC) error {
 	return nil
 }
 
+// Deaf reports whether a node says that no packet wakes its network card.
+func (l *Lab) Deaf(mac ethernet.MAC) bool { return l.Agents != nil && l.Agents.Deaf(mac) }
+
 // Restart asks a node to start anew for the ports of the lab.
 func (l *Lab) Restart(ctx context.Context, mac ethernet.MAC) error {
 	d, addr, here, err := l.whoIs(ctx, mac)

@@ -21,10 +21,13 @@ type sleeper struct {
 	lab     *Lab
 	on      atomic.Bool
 	refuses atomic.Bool
+	deaf    atomic.Bool
 	packets atomic.Int64
 }
 
 func (s *sleeper) Connected(ethernet.MAC) bool { return s.on.Load() }
+
+func (s *sleeper) Deaf(ethernet.MAC) bool { return s.deaf.Load() }
 
 func (s *sleeper) PowerOff(ctx context.Context, n Name) error {
 	if s.refuses.Load() {
@@ -69,6 +72,13 @@ func TestWokenByPackets(t *testing.T) {
 			equal(t, "asked", s.did, want...)
 			s.did = nil
 		}
+		s.boots(t)
+
+		// Nobody needs it, and its card could not be woken.
+		s.deaf.Store(true)
+		time.Sleep(3 * time.Hour)
+		did()
+		s.deaf.Store(false)
 		s.boots(t)
 
 		// Nobody needs it, and then somebody does.
@@ -119,6 +129,21 @@ func TestWokenByPackets(t *testing.T) {
 		if s.packets.Load() != last {
 			t.Error("what is on was woken")
 		}
+
+		// Its card cannot be woken: it would stay off.
+		s.deaf.Store(true)
+		var asleep []string
+		ok(t, l.PowerOff(ctx, "bob", parse("n1"), false, consent.Agreement{}, outcomes(&asleep)))
+		equal(t, "off", asleep, "n1 it is not shut down: its network card cannot be woken by packets, as its driver says")
+		ok(t, l.PowerOn(ctx, "bob", parse("n1"), consent.Agreement{}, outcomes(&asleep)))
+		report, err := l.PowerReport(ctx)
+		ok(t, err)
+		if p := report.Ports[0]; p.Doubt != "its network card cannot be woken by packets, as its driver says" {
+			t.Errorf("power show: %+v", p)
+		}
+		did()
+		s.deaf.Store(false)
+		s.boots(t)
 
 		// It is switched off by hand, which may fail, and on.
 		s.refuses.Store(true)

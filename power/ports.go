@@ -28,6 +28,8 @@ type Devices interface {
 	Switch(ctx context.Context, mac ethernet.MAC, on bool) error
 	// Presence tells what is seen of a node.
 	Presence(ctx context.Context, mac ethernet.MAC) (Presence, error)
+	// Deaf reports whether a node says that no packet wakes its network card.
+	Deaf(mac ethernet.MAC) bool
 	// ShutDown asks a node to shut down by itself, and returns when it is silent; Restart asks
 	// it to start anew, and returns when that has begun. A fault says why it did not.
 	ShutDown(ctx context.Context, mac ethernet.MAC) error

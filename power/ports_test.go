@@ -49,6 +49,8 @@ func (r *room) Switch(_ context.Context, mac ethernet.MAC, on bool) error {
 	return nil
 }
 
+func (r *room) Deaf(ethernet.MAC) bool { return false }
+
 func (r *room) Presence(ctx context.Context, _ ethernet.MAC) (power.Presence, error) {
 	return r.pc.presence(ctx)
 }

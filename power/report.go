@@ -71,6 +71,9 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 			}
 			if e.Value.WOL {
 				s.Power = "unknown"
+				if p.Devices.Deaf(ethernet.MAC(e.Key)) {
+					s.Doubt = deaf
+				}
 			}
 			if err := p.Drivers.Check(e.Value.Outlets); err != nil {
 				s.Power, s.Error = "unknown", fault.Reason(err)

@@ -245,6 +245,13 @@ func (p *Ports) idleNodes(r state.Reader) (found []idleNode, err error) {
 		if !d.Node || !d.Idle {
 			continue
 		}
+		if p.Devices.Deaf(mac) {
+			if woken, err := p.Woken(r, mac); err != nil {
+				return nil, err
+			} else if woken {
+				continue
+			}
+		}
 		last, _, err := lastUse.Find(r, string(mac))
 		if err != nil {
 			return nil, err

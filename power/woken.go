@@ -124,7 +124,10 @@ func (p *Ports) settled(ctx context.Context, port Port) (o order, is Presence, e
 	}
 }
 
-// askOff has a node shut down that answers. That it is asked is in the store before, so that
+// deaf is what is told of a node that cannot be woken.
+const deaf = "its network card cannot be woken by packets, as its driver says"
+
+// askOff has a node shut down that answers, and can be woken. That it is asked is in the store before, so that
 // whoever wants it on does not take it for on as long as it goes on answering.
 func (p *Ports) askOff(ctx context.Context, port Port, o order, is Presence) error {
 	switch is {
@@ -132,6 +135,9 @@ func (p *Ports) askOff(ctx context.Context, port Port, o order, is Presence) err
 		return nil
 	case Starting:
 		return fault.Failedf("it starts, and cannot be asked to shut down before it is up")
+	}
+	if p.Devices.Deaf(port.Switch) {
+		return fault.Failedf("it is not shut down: %s", deaf)
 	}
 	_, err := p.Store.Update(ctx, func(tx state.Tx) error {
 		now, found, err := orders.Find(tx, port.key())

@@ -100,7 +100,7 @@ func (s *sleeper) switchOn() {
 		return
 	}
 	c := exec.Command("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "512",
-		"-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n,mac="+s.mac.String())
+		"-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no", "-device", "vmxnet3,netdev=n,mac="+s.mac.String()) // whose driver knows Wake-on-LAN
 	if err := c.Start(); err != nil {
 		s.t.Error(err)
 		return

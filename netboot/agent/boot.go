@@ -67,6 +67,8 @@ func (m *machine) boot() error {
 	if err := bringUp(iface, p); err != nil {
 		return err
 	}
+	m.card = iface.Index
+	m.leaveAwake()
 	waitLink(iface, m.log)
 	m.step(instructions.Asking)
 	m.in = askInstructions(p.url, m.log)

@@ -258,6 +258,9 @@ func TestMachineBootsIntoMemory(t *testing.T) {
 		t.Errorf("continue: %q, %v", out, err)
 	}
 	r := b.wait("up", at(instructions.Up))
+	if !r.Deaf {
+		t.Error("its network card, of virtio, cannot be woken")
+	}
 	if r.Token != "secret" || r.Boot != "boot-1" || r.Digest != "sha256:1" || len(r.Steps) != 7 || r.Size == 0 {
 		t.Errorf("report %+v", r)
 	}
@@ -406,12 +409,15 @@ func TestMachineWithoutInit(t *testing.T) {
 	b := newBench(t)
 	b.in.Process = &instructions.Process{Args: []string{"work", "an argument"}, Env: []string{"A=b c"}, Dir: "/srv/work", User: "worker"}
 	b.files["/image.tar"] = boottest.Busybox(t, false, map[string]string{"bin/work": "#!/bin/sh\necho \"work: $1, $A, $(id -u) $(id -G) in $PWD\"\nsleep 1 &\nexit 5\n"})
-	b.start(256)
+	b.start(256, "-device", "vmxnet3,netdev=n0,romfile=,mac="+boottest.MAC)
 	r := b.wait("the process ended", func(r instructions.Report) bool { return r.Ended != "" })
 	if r.Ended != "work ended with status 5" {
 		t.Errorf("ended: %q", r.Ended)
 	}
-	b.wait("up", func(r instructions.Report) bool { return at(instructions.Up)(r) })
+	const listens = "packets wake eth0 when the machine is off"
+	if r := b.wait("up", at(instructions.Up)); r.Deaf || strings.Count(b.machine.Console(), listens) != 1 {
+		t.Error("its network card can be woken, and was not told to listen, once")
+	}
 	if !strings.Contains(b.machine.Console(), "work: an argument, b c, 1000 1000 6 in /srv/work") {
 		t.Error("the process was not as the image has it")
 	}

@@ -28,6 +28,7 @@ type machine struct {
 	ended   string
 	ending  string
 	denied  string        // why it may not have its address any more
+	deaf    bool          // no packet wakes its network card
 	changed chan struct{} // has a value when the server is to be told
 
 	admits  chan struct{} // has a value when others may log in than before
@@ -37,13 +38,18 @@ type machine struct {
 	resume chan struct{} // closed when somebody says so to a machine that stopped on purpose
 	once   sync.Once
 	orders orders
+	card   int   // the index of the interface that it boots over
 	root   int   // a descriptor of the root directory, or -1
 	taken  int64 // bytes that the image takes there
 }
 
 func newMachine(log *record) *machine {
 	m := &machine{log: log, changed: make(chan struct{}, 1), admits: make(chan struct{}, 1), resume: make(chan struct{}), root: -1}
-	m.orders = orders{log: log, clock: clock{log: log}, begun: func(what string) { m.set(func() { m.ending = what }) }, admit: m.admit}
+	m.orders = orders{log: log, clock: clock{log: log}, admit: m.admit}
+	m.orders.begun = func(what string) {
+		m.leaveAwake()
+		m.set(func() { m.ending = what })
+	}
 	return m
 }
 
@@ -70,7 +76,7 @@ func (m *machine) report() instructions.Report {
 	defer m.mu.Unlock()
 	r := instructions.Report{
 		Token: m.in.Token, Boot: m.in.Boot, Digest: m.in.Digest, Kernel: kernelVersion(),
-		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended, Ending: m.ending, Denied: m.denied != "", LEDs: len(leds()), Access: m.in.Version,
+		Steps: m.steps, Uptime: uptime(), Failed: m.failed, Ended: m.ended, Ending: m.ending, Denied: m.denied != "", Deaf: m.deaf, LEDs: len(leds()), Access: m.in.Version,
 	}
 	var st unix.Statfs_t
 	if m.root >= 0 && unix.Fstatfs(m.root, &st) == nil { // of what is in memory: no question to the network
@@ -183,6 +189,7 @@ type inherited struct {
 	SSHD         bool  // the image has an SSH server, which its init may start
 	Taken        int64 // bytes of memory that the image takes
 	Written      string
+	Card         int
 }
 
 // Descriptors of the agent, beside the standard ones.
@@ -204,7 +211,8 @@ func runAgent() {
 	state.Close()
 	unix.CloseOnExec(wordsFD)
 	os.WriteFile("/proc/self/comm", []byte("walt-agent"), 0) // for ps
-	m.in, m.steps, m.taken, log.text = got.Instructions, got.Steps, got.Taken, []byte(got.Log)
+	m.in, m.steps, m.taken, m.card, log.text = got.Instructions, got.Steps, got.Taken, got.Card, []byte(got.Log)
+	m.leaveAwake()
 	if err := setScore(spared); err != nil {
 		log.logf("the kernel may end the agent when memory is short: %v", err)
 	}
@@ -240,7 +248,7 @@ func (m *machine) handOver(sshd bool) (program, words int, err error) {
 		return 0, 0, fmt.Errorf("open the program: %w", err)
 	}
 	m.mu.Lock()
-	b, err := json.Marshal(inherited{m.in, m.steps, m.log.String(), sshd, m.taken, m.written})
+	b, err := json.Marshal(inherited{m.in, m.steps, m.log.String(), sshd, m.taken, m.written, m.card})
 	m.mu.Unlock()
 	if err != nil {
 		return 0, 0, err

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ mv tree ` + dir + `.$$ && mv -T ` + dir + `.$$ ` + dir
 func SmallKernel(t testing.TB) string {
 	t.Helper()
 	whole := Kernel(t)
-	dir := whole + "-small"
+	dir := whole + "-few"
 	if _, err := os.Stat(dir); err == nil {
 		return dir
 	}
@@ -81,7 +82,7 @@ func SmallKernel(t testing.TB) string {
 version=$(ls "$1/lib/modules")
 mkdir -p "tree/boot" "tree/lib/modules/$version"
 cp "$1"/boot/vmlinuz-* "$1"/boot/config-* tree/boot/
-for module in overlay nfs nfsv3 virtio_net virtio_pci virtio_rng af_packet; do
+for module in overlay nfs nfsv3 virtio_net virtio_pci virtio_rng vmxnet3 af_packet; do
 	modprobe -d "$1" -S "$version" --show-depends "$module"
 done | sed -n "s|^insmod $1/||p" | sort -u > wanted
 (cd "$1" && xargs cp --parents -t "$OLDPWD/tree") < wanted
@@ -182,7 +183,7 @@ const MAC = "52:54:00:12:34:56"
 const Server = "10.0.2.2"
 
 // Start starts a machine with a kernel, an initramfs, the rest of a command line, and more
-// options of QEMU, whose network is called n0. Its memory is in megabytes. It is gone when the test ends; its console is in the log
+// options of QEMU, whose network is called n0: a card of theirs there takes the place of virtio's. Its memory is in megabytes. It is gone when the test ends; its console is in the log
 // of a test that fails.
 func Start(t testing.TB, kernel string, initramfs []byte, memory int, params string, options ...string) *Machine {
 	t.Helper()
@@ -197,9 +198,12 @@ func Start(t testing.TB, kernel string, initramfs []byte, memory int, params str
 	}
 	m := &Machine{SSH: l.Addr().String(), Ended: make(chan struct{}), serial: filepath.Join(dir, "serial")}
 	l.Close()
+	if !slices.ContainsFunc(options, func(o string) bool { return strings.Contains(o, "netdev=n0") }) {
+		options = append(options, "-device", "virtio-net-pci,netdev=n0,romfile=,mac="+MAC)
+	}
 	c := exec.Command("qemu-system-x86_64", append(options, "-accel", "tcg,thread=multi", "-machine", "q35,graphics=off", "-cpu", "max",
 		"-m", fmt.Sprint(memory), "-nodefaults", "-display", "none", "-no-reboot",
-		"-netdev", "user,id=n0,restrict=off,hostfwd=tcp:"+m.SSH+"-:22", "-device", "virtio-net-pci,netdev=n0,romfile=,mac="+MAC,
+		"-netdev", "user,id=n0,restrict=off,hostfwd=tcp:"+m.SSH+"-:22",
 		"-serial", "file:"+m.serial, "-kernel", kernel, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet mitigations=off nokaslr panic=1 walt.mac="+MAC+" walt.ip=10.0.2.15/24 walt.gw="+Server+" "+params)...)
 	var out bytes.Buffer

@@ -160,6 +160,7 @@ type Report struct {
 	Size   int64   `json:"size"`   // bytes that they may take
 	Ending string  `json:"ending"` // Reboot or Poweroff: it has begun to, as it was ordered
 	Denied bool    `json:"denied"` // the server of its site does not leave it its address any more
+	Deaf   bool    `json:"deaf"`   // no packet wakes its network card when it is off
 	LEDs   int     `json:"leds"`   // that it has
 	Board  string  `json:"board"`  // in the first report of a connection: what the device tree calls it; "" without one
 	Conns  []Conn  `json:"conns"`  // in the first report of a connection: the other ones to the server
