@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"walt/config"
+
+	"walt/fault"
+	"walt/power/driver"
 	"walt/power/driver/pdu"
 	"walt/power/driver/web"
 )
@@ -90,5 +93,73 @@ func TestExamplesOfDrivers(t *testing.T) {
 	}
 	if want := map[string]int{"command": 1, "snmp": 2, "http": 2, "ipmi": 1}; !maps.Equal(kinds, want) {
 		t.Errorf("of each kind there are %v examples, want %v", kinds, want)
+	}
+}
+
+// TestPortsOfKinds refuses the ports that no device of a kind has.
+func TestPortsOfKinds(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "walt.toml")
+	const file = `
+[[power.driver]]
+name = "rack1"
+kind = "snmp"
+host = "10.9.0.2"
+profile = "apc"
+
+[[power.driver]]
+name = "plugs"
+kind = "http"
+profile = "esphome"
+
+[[power.driver]]
+name = "bmc"
+kind = "ipmi"
+user = "walt"
+
+[[power.driver]]
+name = "redfish"
+kind = "redfish"
+user = "walt"
+
+[[power.driver]]
+name = "usb"
+kind = "command"
+program = ["/bin/true"]
+`
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := driversOf(c.Power)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivers := driver.New()
+	if err := drivers.Set(made, nil); err != nil {
+		t.Fatal(err)
+	}
+	for outlet, want := range map[string]string{
+		"rack1:7": "", "rack1:1.1.4": "", "rack1:x": `a PDU has no outlet "x"`, "rack1:7a": `a PDU has no outlet "7a"`,
+		"plugs@10.9.2.4:lamp": "", "usb:1-1.2:3": "",
+		"bmc@10.9.1.7": "", "bmc@10.9.1.7:6230": "", "bmc@10.9.1.7:x": `a BMC has no port "x"`,
+		"bmc@10.9.1.7:6230:1": `a BMC has no port "6230:1"`, "bmc@10.9.1.7:0": `a BMC has no port "0"`,
+		"redfish@10.9.1.7:8443": "", "redfish@10.9.1.7:65536": `a BMC has no port "65536"`,
+		"redfish@fd00:1:2:3:4:5:6:7": `a BMC has no port`,
+	} {
+		all, err := driver.ParseSupply(outlet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = drivers.Check(all)
+		if got := fault.As(err); (got == nil) != (want == "") || got != nil && !strings.HasPrefix(got.Msg, want) {
+			t.Errorf("%s: %v, want %q", outlet, err, want)
+		}
+	}
+	if err := drivers.Set(nil, nil); err != nil {
+		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -208,7 +209,7 @@ func (p *Ports) isToldAs(r state.Reader, o driver.Outlet) error {
 
 // mayLeave is a fault while something is ordered of the outlets of a node. When one of
 // them is of no driver any more, nobody can carry that out: it is ordered of those that feed the
-// node from then on, or dropped if there are none.
+// node from then on, or dropped if there are none. So it is when they could not be switched on.
 func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 	o, found, err := orders.Find(tx, fed(node).key())
 	if err != nil || !found {
@@ -229,14 +230,42 @@ func (p *Ports) mayLeave(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 		return errors.Join(p.drop(tx, fed(node), o),
 			p.record(tx, target{}, fed(node), o, "", "gave up: "+fault.Reason(gone)))
 	}
-	f := fault.Failedf("%s is %s at %s; nothing changed", name, o.words(), was)
-	if o.Partly {
-		f = fault.Failedf("%s has power, but not yet from all of %s; nothing changed", name, was)
+	if o.Will == turnOn && o.Error != "" {
+		return p.leave(tx, node, was, is, o)
 	}
+	f := fault.Failedf("%s is %s at %s; nothing changed", name, o.words(), was)
 	if o.Will == turnOff {
 		return f.WithHint("switch it on, and then tell what feeds it: node on %s", name)
 	}
-	return f.WithHint("wait until it has its power (see: power show)\nif a driver is gone for good, take it out of the server's file first")
+	return f.WithHint("wait until it has its power, or could not be given it (see: power show)")
+}
+
+// leave has others feed a node whose outlets, or some of them, could not be switched on: one that
+// was mistyped, or whose device is broken, would keep it otherwise. The nodes that they feed, too,
+// are to be on in its place.
+func (p *Ports) leave(tx state.Tx, node ethernet.MAC, was, is Supply, o order) error {
+	others, err := sharing(tx, node, was.Outlets)
+	if err != nil {
+		return err
+	}
+	now := p.Now().UTC()
+	for _, mac := range others {
+		_, ordered, err := orders.Find(tx, fed(mac).key())
+		if err == nil && !ordered {
+			err = orders.Put(tx, fed(mac).key(), order{Will: turnOn, Device: mac, Since: now, Error: o.Error})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := p.record(tx, target{}, fed(node), o, "", fmt.Sprintf("left %s, which may be off: %s", was, o.Error)); err != nil {
+		return err
+	}
+	if len(is.Outlets) == 0 {
+		return p.drop(tx, fed(node), o)
+	}
+	o.Since, o.Attended, o.Error, o.Partly = now, false, "", false
+	return orders.Put(tx, fed(node).key(), o)
 }
 
 // unfeed takes a node from the outlets that fed it. Nodes that have one for themselves

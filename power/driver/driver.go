@@ -67,6 +67,12 @@ type Cycler interface {
 	Cycle(ctx context.Context, t Target, off time.Duration) error
 }
 
+// Porter is a Means whose devices have ports of one form. Those of others may be any.
+type Porter interface {
+	// CheckPort returns a fault for a port that no device has.
+	CheckPort(port string) error
+}
+
 // ErrNotSupported says that a device has no such request.
 var ErrNotSupported = errors.New("the device has no such request")
 

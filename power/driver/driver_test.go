@@ -448,6 +448,13 @@ func TestOutletsTellTheirForm(t *testing.T) {
 			t.Errorf("%s: %v", outlet, f)
 		}
 	}
+	for told, want := range map[string]string{
+		"bmc@::1": "bmc@[fd00::2]", "bmc@fe80::1:623": "bmc@[fd00::2]", "bmc@[::1": "without blanks", "rack1:7,rack1:8": "without blanks",
+	} {
+		if _, err := ParseSupply(told); err == nil || !strings.Contains(fault.As(err).Hint, want) {
+			t.Errorf("%s: %v", told, err)
+		}
+	}
 	if got := strings.Join(d.Beginnings(), " "); got != "bmc@ lamp plugs@ rack1:" {
 		t.Errorf("they begin with %s", got)
 	}

@@ -182,7 +182,7 @@ func (d *Drivers) aliases(o Outlet) (all Supply) {
 func (d *Drivers) isOne(o, as Outlet) bool { return o == as || slices.Contains(d.aliases(o), as) }
 
 // Check returns a fault unless the outlets are those of drivers that there are, in the
-// form that these want, each is told once, and none feeds the server.
+// form that these and their devices want, each is told once, and none feeds the server.
 func (d *Drivers) Check(s Supply) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -203,6 +203,11 @@ func (d *Drivers) Check(s Supply) error {
 			return form(o, have.Driver, "devices of %s have no ports", o.Driver)
 		case have.Ported == Must && o.Port == "":
 			return form(o, have.Driver, "%s does not say which port that is", o)
+		}
+		if p, is := have.Means.(Porter); is && o.Port != "" {
+			if err := p.CheckPort(o.Port); err != nil {
+				return err
+			}
 		}
 		for _, before := range s[:i] {
 			if d.isOne(o, before) {

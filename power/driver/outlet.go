@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"walt/fault"
@@ -36,6 +37,9 @@ func IsReserved(s string) bool { return s == "poe" || s == "none" || s == "wol" 
 func ParseOutlet(s string) (o Outlet, err error) {
 	bad := fault.Usagef("%q is no outlet; want DRIVER:PORT, DRIVER@HOST or DRIVER@HOST:PORT", s).
 		WithHint("several are joined by +, without blanks (see: help show power)")
+	if strings.Contains(s, "::") && !strings.Contains(s, "[") {
+		bad = bad.WithHint("an address of IPv6 stands in brackets, as in bmc@[fd00::2]")
+	}
 	rest, hosted := "", false
 	if o.Driver, rest, hosted = strings.Cut(s, "@"); !hosted {
 		if o.Driver, o.Port, hosted = strings.Cut(s, ":"); hosted && o.Port == "" {
@@ -95,6 +99,15 @@ func number(s string) string {
 		parts[i] = cmp.Or(strings.TrimLeft(part, "0"), "0")
 	}
 	return strings.Join(parts, ".")
+}
+
+// CheckBMCPort is Porter.CheckPort of BMCs, whose port is one of their host: usual where none is
+// named.
+func CheckBMCPort(port, usual string) error {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil || number(port) == "0" {
+		return fault.Usagef("a BMC has no port %q", port).WithHint("its port is a number up to 65535, and %s where none is named", usual)
+	}
+	return nil
 }
 
 func (o Outlet) String() string {

@@ -43,6 +43,9 @@ func (b BMCs) Check() error {
 	return nil
 }
 
+// CheckPort implements driver.Porter.
+func (b BMCs) CheckPort(p string) error { return driver.CheckBMCPort(p, port) }
+
 // Status implements driver.Means. The port is that of UDP, 623 when there is none.
 func (b BMCs) Status(ctx context.Context, t driver.Target) (is driver.State, err error) {
 	err = b.with(ctx, t, func(s *session) error {

@@ -83,11 +83,19 @@ func (d *PDUs) Switch(ctx context.Context, t driver.Target, on bool) error {
 // Close implements driver.Means; nothing is open between requests.
 func (d *PDUs) Close() error { return nil }
 
+// CheckPort implements driver.Porter.
+func (d *PDUs) CheckPort(port string) error {
+	if !portForm.MatchString(port) {
+		return fault.Usagef("a PDU has no outlet %q", port).
+			WithHint("an outlet is a number, as in %s:7, or some with dots between", d.access.Name)
+	}
+	return nil
+}
+
 // with calls f with a session of its own with the device.
 func (d *PDUs) with(t driver.Target, f func(*snmp.Session) error) error {
-	if !portForm.MatchString(t.Port) {
-		return driver.Refusal{Err: fault.Failedf("a PDU has no outlet %q", t.Port).
-			WithHint("an outlet is a number, as in %s:7, or some with dots between", d.access.Name)}
+	if err := d.CheckPort(t.Port); err != nil {
+		return driver.Refusal{Err: err}
 	}
 	s, err := d.open(t.Host)
 	if err != nil {

@@ -71,6 +71,9 @@ type system struct {
 	}
 }
 
+// CheckPort implements driver.Porter.
+func (b *Means) CheckPort(port string) error { return driver.CheckBMCPort(port, "443") }
+
 // Status implements driver.Means. The port is that of TCP, 443 when there is none.
 func (b *Means) Status(ctx context.Context, t driver.Target) (driver.State, error) {
 	s, err := b.system(ctx, t)
