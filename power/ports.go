@@ -3,6 +3,7 @@ package power
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,7 @@ type Ports struct {
 	contacts *contacts
 	troubles troubles
 	born     time.Time
+	unnoted  sync.Map     // when cycles were ordered of which the store did not take what came, by Port
 	idle     atomic.Int64 // a time.Duration
 	// Each holds one token: idle was changed, a node may have moved, there are other drivers.
 	idleSet, moved, driversSet chan struct{}

@@ -116,12 +116,7 @@ func (w *worklist) begin(ctx context.Context, port Port) {
 	w.running[port] = true
 	w.work.Go(func() {
 		t := trial{port: port, order: o, tries: tries, begun: w.Now()}
-		if w.isAbandoned(o) {
-			t.err = w.abandon(ctx, port)
-		}
-		if t.err == nil {
-			t.err = w.execute(ctx, port, o)
-		}
+		t.err = w.execute(ctx, port, o)
 		select {
 		case w.done <- t:
 		case <-ctx.Done():

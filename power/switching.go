@@ -62,6 +62,11 @@ func (p *Ports) execute(ctx context.Context, port Port, asked order) error {
 		return err
 	}
 	defer leave()
+	if p.isAbandoned(port, asked) {
+		if err := p.abandon(ctx, port); err != nil {
+			return err
+		}
+	}
 	sw, did, err := p.carryOut(ctx, port)
 	if did.Will == "" || err != nil && (ctx.Err() != nil || did.Attended && !did.same(asked)) {
 		return err
@@ -153,6 +158,9 @@ func (p *Ports) finish(ctx context.Context, sw target, port Port, did order, fai
 			return p.writeOn(tx, sw, port, o, did)
 		}
 	})
+	if err != nil && did.Will == cycle {
+		p.unnoted.Store(port, did.Since)
+	}
 	if err == nil && failure == nil && did.Will == turnOff && open {
 		p.Devices.PoweredOff(did.Device)
 	}

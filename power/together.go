@@ -109,16 +109,22 @@ func (p *Ports) agreed(r state.Reader, o order) error {
 }
 
 // isAbandoned reports whether nobody is left who waits for what comes of an order to which
-// somebody agreed: it cuts nothing any more.
-func (p *Ports) isAbandoned(o order) bool {
-	return o.Will == cycle && o.together() && (o.Since.Before(p.born) || p.Now().Sub(o.Since).Abs() >= attendance)
+// somebody agreed, or what came of a cycle could not be noted: it cuts nothing any more.
+func (p *Ports) isAbandoned(port Port, o order) bool {
+	if o.Will != cycle {
+		return false
+	}
+	if since, unnoted := p.unnoted.Load(port); unnoted && o.Since.Equal(since.(time.Time)) {
+		return true
+	}
+	return o.together() && (o.Since.Before(p.born) || p.Now().Sub(o.Since).Abs() >= attendance)
 }
 
 // abandon has such an order give back what it may have cut.
 func (p *Ports) abandon(ctx context.Context, port Port) error {
 	_, err := p.Store.Update(ctx, func(tx state.Tx) error {
 		o, found, err := orders.Find(tx, port.key())
-		if err != nil || !found || !p.isAbandoned(o) {
+		if err != nil || !found || !p.isAbandoned(port, o) {
 			return err
 		}
 		o.Will, o.Since, o.Attended = turnOn, p.Now().UTC(), false
