@@ -29,7 +29,7 @@ type fullTx struct {
 
 func (t fullTx) write(f func() error) error {
 	if t.is.Load() {
-		return fault.Failedf("the disk is full")
+		return fault.Failedf("the disk is full; nothing was changed")
 	}
 	return f()
 }
@@ -69,7 +69,8 @@ func TestCycleThatCannotBeNotedIsNotDoneAgain(t *testing.T) {
 				return err
 			})
 			store.is.Store(true)
-			if err := r.Execute(t.Context(), port); err == nil || cut() != once || dark() > 0 {
+			const why = "it was done, and could not be noted: the disk is full"
+			if err := r.Execute(t.Context(), port); err == nil || fault.Reason(err) != why || cut() != once || dark() > 0 {
 				t.Errorf("%s: %v, cut %d times, %d are off", what, err, cut(), dark())
 			}
 			r.update(t, func(tx state.Tx) (err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"walt/ethernet"
@@ -71,7 +72,12 @@ func (p *Ports) execute(ctx context.Context, port Port, asked order) error {
 	if did.Will == "" || err != nil && (ctx.Err() != nil || did.Attended && !did.same(asked)) {
 		return err
 	}
-	return errors.Join(err, p.finish(ctx, sw, port, did, err))
+	failed := p.finish(ctx, sw, port, did, err)
+	if f := fault.As(failed); f != nil && err == nil { // as of a full disk
+		why, _, _ := strings.Cut(f.Msg, "; nothing was changed")
+		failed = fault.Failedf("it was done, and could not be noted: %s", why).WithHint("%s", f.Hint)
+	}
+	return errors.Join(err, failed)
 }
 
 // carryOut is execute when the turn at the port has come. It returns which order it followed,
