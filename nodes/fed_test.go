@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,26 +15,54 @@ import (
 
 // plug is a device of drivers with one outlet.
 type plug struct {
+	mu      sync.Mutex
 	off     bool
 	cuts    int
 	refuses bool
+	gone    bool // nobody answers for it
 }
 
+var errAway = fault.Failedf("the plug does not answer")
+
 func (p *plug) Status(context.Context, driver.Target) (driver.State, error) {
-	if p.off {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.gone:
+		return driver.Unknown, driver.Silent(errAway)
+	case p.off:
 		return driver.Off, nil
 	}
 	return driver.On, nil
 }
 
 func (p *plug) Switch(_ context.Context, _ driver.Target, on bool) error {
-	if p.refuses {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.gone:
+		return driver.Silent(errAway)
+	case p.refuses:
 		return driver.Refusal{Err: fault.Failedf("it is dead")}
 	}
 	if p.off = !on; p.off {
 		p.cuts++
 	}
 	return nil
+}
+
+// be has it be away, or not.
+func (p *plug) be(gone bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = gone
+}
+
+// is is how often it was off so far, and whether it is.
+func (p *plug) is() (cuts int, off bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cuts, p.off
 }
 
 func (p *plug) Close() error { return nil }
@@ -56,13 +85,45 @@ func TestFedNodeThatNeverBoots(t *testing.T) {
 			t.Helper()
 			time.Sleep(15 * time.Minute)
 			const why = "not up after 1m0s: left alone, since its power was cut six times within the hour"
-			if s := l.state(t, "n1"); s.State != Unreachable || s.Why != why || p.cuts != cuts || p.off {
-				t.Errorf("after %d cuts it is %+v", p.cuts, s.Status)
+			got, off := p.is()
+			if s := l.state(t, "n1"); s.State != Unreachable || s.Why != why || got != cuts || off {
+				t.Errorf("after %d cuts it is %+v", got, s.Status)
 			}
 		}
 		leftAlone(1 + 6)
 		ok(t, l.Reboot(t.Context(), "bob", parse("n1"), true, consent.Agreement{}, func(Change) {}))
 		leftAlone(1 + 6 + 1)
+		stop()
+	})
+}
+
+// What cannot be cut since its device is away is not counted as cut, and is tried again when that
+// is back.
+func TestFedNodeWhoseDeviceIsAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLab(t, []auth.Name{"bob"}, "n1"), &plug{}
+		ok(t, l.Ports.Drivers.Set([]driver.Driver{{Name: "rack", Means: p}}, nil))
+		l.configure(t, "n1", "power=rack:1", "boot.timeout=60s", "boot.retries=100")
+		_, err := l.Boot(t.Context(), "n1") // once it did
+		ok(t, err)
+		l.Up("n1", "192.0.2.1:22")
+		stop := l.run(t)
+		_, err = l.Acquire(t.Context(), "bob", parse("n1"), Remarks{}, consent.Agreement{})
+		ok(t, err)
+		p.be(true)
+		time.Sleep(40 * time.Minute)
+		cuts, _ := p.is()
+		if s := l.state(t, "n1"); s.State != Booting || s.Why != "its power could not be given yet: "+errAway.Msg || cuts != 1 {
+			t.Errorf("after %d cuts it is %+v", cuts, s.Status)
+		}
+		p.be(false)
+		time.Sleep(20 * time.Minute)
+		const why = "not up after 1m0s: left alone, since its power was cut six times within the hour"
+		cuts, off := p.is()
+		if s := l.state(t, "n1"); s.State != Unreachable || s.Why != why || off || cuts < 1+5 { // one was tried in vain
+			t.Errorf("after %d cuts it is %+v", cuts, s.Status)
+		}
 		stop()
 	})
 }
@@ -82,8 +143,8 @@ func TestRebootOfAFedNodeOutlivesWhoAsked(t *testing.T) {
 		}
 		time.Sleep(15 * time.Minute)
 		stop()
-		if p.cuts != 1 || p.off {
-			t.Errorf("it was cut %d times, and is off: %t", p.cuts, p.off)
+		if cuts, off := p.is(); cuts != 1 || off {
+			t.Errorf("it was cut %d times, and is off: %t", cuts, off)
 		}
 	})
 }

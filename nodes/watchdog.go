@@ -62,6 +62,7 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	taken, goesOn := l.goesOn(n, s)
 	var d Device
 	var off bool
+	var dark string // why it may have no power yet, "" if it has
 	var a attempt
 	var what string
 	_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
@@ -69,6 +70,9 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 			return err
 		}
 		if off, err = l.Ports.IsOff(tx, d.MAC); err != nil || off { // it is not to come up any more
+			return err
+		}
+		if dark, err = l.Ports.Dark(tx, d.MAC); err != nil || dark != "" { // cutting it is of no use
 			return err
 		}
 		if a, err = l.retryBoot(tx, d, tries); err != nil {
@@ -83,8 +87,12 @@ func (l *Lab) stuck(ctx context.Context, n Name) error {
 	if err != nil || off {
 		return err
 	}
-	if goesOn {
-		l.status.change(n, func(s *Status) { s.late, s.taken = l.Now().Add(d.Settings().bootTimeout()), taken })
+	if goesOn || dark != "" {
+		l.status.change(n, func(s *Status) {
+			if s.late, s.taken = l.Now().Add(d.Settings().bootTimeout()), taken; dark != "" && s.State == Booting {
+				s.Why = "its power could not be given yet: " + dark
+			}
+		})
 		return nil
 	}
 	if !a.again {

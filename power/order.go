@@ -225,15 +225,36 @@ func (p *Ports) Off(r state.Reader, mac ethernet.MAC) (o Off, off bool, err erro
 	if err != nil {
 		return o, false, err
 	}
-	port := l.Port
+	found, _, err := orders.Find(r, l.of(mac).key())
+	return Off{found.By, found.Since}, found.Will == turnOff, err
+}
+
+// Dark is why a node that is to be on may be without power, as its switch or device failed to
+// give it; "" when it has not. One that packets wake tells that by itself.
+func (p *Ports) Dark(r state.Reader, node ethernet.MAC) (why string, err error) {
+	l, err := linkOf(r, node)
+	if err != nil {
+		return "", err
+	}
+	if woken, err := l.woken(r, node); err != nil || woken {
+		return "", err
+	}
+	o, _, err := orders.Find(r, l.of(node).key())
+	if o.Will != turnOn || o.Partly {
+		return "", err
+	}
+	return o.Error, err
+}
+
+// of is the port that an order of a device with this link is about.
+func (l Link) of(device ethernet.MAC) Port {
 	switch {
 	case l.Told:
-		port = fed(mac)
-	case port.IsZero():
-		port = own(mac)
+		return fed(device)
+	case l.Port.IsZero():
+		return own(device)
 	}
-	found, _, err := orders.Find(r, port.key())
-	return Off{found.By, found.Since}, found.Will == turnOff, err
+	return l.Port
 }
 
 // orders returns all open orders.
