@@ -237,14 +237,15 @@ type Changes struct {
 // Change is what one command did to one node.
 type Change struct {
 	Name     nodes.Name `json:"name"`
-	Owner    *auth.Name `json:"owner"`          // now; null: free
-	Image    images.Ref `json:"image"`          // that it boots now
-	Previous *auth.Name `json:"previous_owner"` // null: it was free
-	Changed  bool       `json:"changed"`        // false: it booted that image already and was left alone
-	Reboot   string     `json:"reboot"`         // "ok", "skipped", "none" (the server has no means to), or why it failed; of "node on" and "node off" what came of that
-	Reason   *string    `json:"reboot_reason"`  // why the reboot failed; null: it did not
-	Until    *time.Time `json:"until,omitzero"` // when the server releases it, if that is said
-	With     nodes.Name `json:"with,omitempty"` // for the sake of which node its power was switched, since they share outlets
+	Owner    *auth.Name `json:"owner"`             // now; null: free
+	Image    images.Ref `json:"image"`             // that it boots now
+	Previous *auth.Name `json:"previous_owner"`    // null: it was free
+	Changed  bool       `json:"changed"`           // false: it booted that image already and was left alone
+	Reboot   string     `json:"reboot"`            // "ok", "skipped", "none" (the server has no means to), or why it failed; of "node on" and "node off" what came of that
+	Reason   *string    `json:"reboot_reason"`     // why the reboot failed; null: it did not
+	Until    *time.Time `json:"until,omitzero"`    // when the server releases it, if that is said
+	With     nodes.Name `json:"with,omitempty"`    // for the sake of which node its power was switched, since they share outlets
+	Rousing  bool       `json:"rousing,omitempty"` // packets were sent that wake it, and it has not shown itself yet
 }
 
 // NewChanges makes a document of what one command did.
@@ -253,7 +254,7 @@ func NewChanges(r nodes.Result) Changes {
 	for _, ch := range r.Changes {
 		doc.Nodes = append(doc.Nodes, Change{
 			Name: ch.Node, Owner: ownerOrNull(cmp.Or(ch.Next, ch.Image.User)), Image: ch.Image, Previous: ownerOrNull(ch.Previous),
-			Changed: ch.Changed, Reboot: ch.Reboot.String(), Reason: orNull(ch.Reboot.Reason), Until: orNull(ch.Until), With: ch.With,
+			Changed: ch.Changed, Reboot: ch.Reboot.String(), Reason: orNull(ch.Reboot.Reason), Until: orNull(ch.Until), With: ch.With, Rousing: ch.Reboot.Rousing,
 		})
 	}
 	for _, img := range r.Cloned {

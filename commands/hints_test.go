@@ -163,6 +163,8 @@ var hintCases = []hintCase{
 	{user: "bob", line: "log show --issuers ["},
 	{user: "bob", line: "log show --history 2020-01-01..2020-01-02"},
 	{user: "bob", line: "power show"},
+	{before: []string{"alice device config rpi-1 power=wol"}, user: "bob", line: "node on rpi-1"},
+	{before: []string{"alice device config rpi-1,rpi-2 power=wol"}, user: "bob", line: "node on rpi-1,rpi-2"},
 	{user: "bob", line: "advanced backup"},
 	{user: "bob", line: "advanced jobs cancel nothing-like-it"},
 	{user: "bob", line: "user add dave", stdin: publicKey("dave")},
@@ -198,6 +200,7 @@ var fillIn = strings.NewReplacer(
 
 func (h hintCase) prepare(t *testing.T) (*testLab, answer) {
 	lab := newTestLab(t)
+	lab.nodes.Ports.Waker = &packets{}
 	_, err := lab.users.AddKeys(t.Context(), "bob", "bob", publicKey("phone"))
 	lab.must(err)
 	lab.addDefault("rpi-4-b")

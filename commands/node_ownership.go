@@ -190,6 +190,7 @@ func (c *Call) tellResult(ctx context.Context, r nodes.Result) error {
 		return failedReboots(r.Changes, false)
 	}
 	c.showChanges(r.Changes, c.describeChange)
+	c.noteRousing(r.Changes)
 	if err := c.noteShared(ctx, r.Changes); err != nil {
 		return err
 	}
@@ -302,7 +303,12 @@ func (c *Call) describeChange(ch nodes.Change, several bool) string {
 	next := " at " + its + " next start: "
 	switch ch.Reboot.Outcome {
 	case nodes.RebootOK:
-		if ch.Reboot.Start {
+		switch {
+		case ch.Reboot.Rousing && several:
+			return what + ": they were sent packets that wake them"
+		case ch.Reboot.Rousing:
+			return what + ": it " + sentPackets
+		case ch.Reboot.Start:
 			return what + ": starting"
 		}
 		return what + ": rebooting"

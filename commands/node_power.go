@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize/english"
@@ -72,7 +73,10 @@ func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.
 			if ch.With != "" {
 				words += " with " + string(ch.With) + ", which the same outlet feeds"
 			}
-			if ch.Reboot.Start {
+			switch {
+			case ch.Reboot.Rousing:
+				words = sentPackets
+			case ch.Reboot.Start:
 				words = cmp.Or(w.start, words)
 			}
 			if words == "" || c.on("json") {
@@ -89,10 +93,35 @@ func (c *Call) eachNode(ctx context.Context, w deed, do func(nodes.Set, consent.
 	}
 	c.warnPartly(done)
 	slices.SortStableFunc(done, func(a, b nodes.Change) int { return a.Node.Compare(b.Node) })
-	if err == nil && c.on("json") {
+	switch {
+	case err != nil:
+	case c.on("json"):
 		err = c.print(api.NewChanges(nodes.Result{Changes: done}))
+	default:
+		c.noteRousing(done)
 	}
 	return done, err
+}
+
+// sentPackets is what came of a node that packets wake.
+const sentPackets = "was sent packets that wake it"
+
+// noteRousing tells how to see of nodes that were sent packets whether these woke them.
+func (c *Call) noteRousing(done []nodes.Change) {
+	var names []string
+	for _, ch := range done {
+		if ch.Reboot.Rousing {
+			names = append(names, string(ch.Node))
+		}
+	}
+	switch {
+	case fault.Many(names):
+		c.note("They show themselves when they boot; see which did with: node show --all")
+	case len(names) > 1:
+		c.note("They show themselves when they boot; wait for that with: node wait %s", strings.Join(names, ","))
+	case len(names) == 1:
+		c.note("It shows itself when it boots; wait for that with: node wait %s", names[0])
+	}
 }
 
 // countEvery is how often a user without a terminal is told how far a long command is.

@@ -32,6 +32,7 @@ type Reboot struct {
 	Outcome RebootOutcome
 	Reason  string // in words for users; "" unless the outcome is RebootFailed
 	Start   bool   // it was off, as far as is known, and starts
+	Rousing bool   // packets were sent that wake it, and it has not shown itself yet
 	Shared  bool   // its power was not cut since its outlets feed others: a hard reboot asks about these
 	Again   bool   // the server goes on trying what it was ordered to do with the power
 	Partly  string // why not all outlets that feed it give it power, in words for users; "": all do
@@ -281,6 +282,9 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 			return Reboot{Outcome: RebootFailed, Reason: s.Why}
 		} else if s.State == Up && s.cause == why && why.why != "" { // it was to go off, and had not yet
 			return l.restartBy(ctx, d, power.Port{}, refused, why)
+		}
+		if rousing, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.Rousing(r, d.MAC) }); err == nil {
+			done.Rousing = rousing // else it may be
 		}
 		return done
 	case s.State == Up && refused == nil:

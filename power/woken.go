@@ -61,6 +61,16 @@ func (p *Ports) Woken(r state.Reader, node ethernet.MAC) (bool, error) {
 	return l.woken(r, node)
 }
 
+// Rousing reports whether a node is sent packets, and has not shown itself yet.
+func (p *Ports) Rousing(r state.Reader, node ethernet.MAC) (bool, error) {
+	woken, err := p.Woken(r, node)
+	if err != nil || !woken {
+		return false, err
+	}
+	o, open, err := orders.Find(r, fed(node).key())
+	return open && o.Will != turnOff, err
+}
+
 // MayCut is a fault when nothing can cut the power of a node.
 func (p *Ports) MayCut(r state.Reader, node ethernet.MAC) error {
 	woken, err := p.Woken(r, node)
