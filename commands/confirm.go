@@ -36,15 +36,26 @@ func (c *Call) askConsent(ctx context.Context, verb string, contest *consent.Err
 		c.note("While you were asked, %s; nothing was done.", changesSince(contest.Shown, contest.Nodes))
 	}
 	c.showClaims(contest.Nodes)
-	objects := map[string]bool{}
-	for _, n := range contest.Nodes {
-		objects[cmp.Or(n.Of, n.Node)] = true
+	return c.ask(ctx, verb+" "+objectOf(contest.Nodes)+" anyway?")
+}
+
+// objectOf is what of a request the claims are about. What hangs on the outlets of others has no
+// line of its own, and is named.
+func objectOf(claims []consent.Claim) string {
+	var objects []string
+	hangs := false
+	for _, n := range claims {
+		hangs = hangs || n.Becomes != ""
+		for object := range strings.SplitSeq(cmp.Or(n.Of, n.Node), ", ") {
+			if !slices.Contains(objects, object) {
+				objects = append(objects, object)
+			}
+		}
 	}
-	object := cmp.Or(contest.Nodes[0].Of, contest.Nodes[0].Node)
-	if len(objects) > 1 { // the first of them may have left the screen
-		object = fmt.Sprintf("all %d", len(objects))
+	if len(objects) > 1 && !hangs { // the first of them may have left the screen
+		return fmt.Sprintf("all %d", len(objects))
 	}
-	return c.ask(ctx, verb+" "+object+" anyway?")
+	return fault.Few(objects)
 }
 
 // changesSince says what became of the nodes that were in the way of a request.

@@ -171,6 +171,11 @@ func deviceShow(ctx context.Context, c *Call) error {
 			if len(d.Tags()) > 0 {
 				c.note("Tags: %s.", strings.Join(d.Tags(), ", "))
 			}
+			if also, err := c.alsoFeeds(ctx, d); err != nil {
+				return err
+			} else if also != "" {
+				c.note("Power: %s.", also)
+			}
 		}
 	}
 	if tested != nil {

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -75,22 +76,33 @@ func (c *Call) nodeDetail(ctx context.Context, n nodes.DeviceStatus) error {
 }
 
 // fedBy tells which outlets feed a node, what they say now, and what else they feed, as in
-// "rack1:7 (on); rack1:7 also feeds rpi-4"; "" where there are none.
+// "rack1:7 (on); rack1:7 also feeds rpi-4"; of one that packets wake as in "wol (off)"; ""
+// where it is neither.
 func (c *Call) fedBy(ctx context.Context, d *nodes.Device) (string, error) {
 	is, fed, err := c.Lab.PowerOf(ctx, d)
 	if err != nil || !fed {
 		return "", err
 	}
-	words := is.Outlet + " (" + is.State
+	words := is.Outlet + " (" + cmp.Or(is.State, is.Power)
 	if why := is.Trouble(func(t time.Time) string { return ago(c.Now(), t) }); why != "" {
 		words += ": " + why
 	}
 	words += ")"
-	others, err := c.Lab.FedWith(ctx, []nodes.Name{d.Name})
-	for _, f := range others {
-		words += fmt.Sprintf("; %s also feeds %s", f.Shared, fault.Few(f.Others))
+	also, err := c.alsoFeeds(ctx, d)
+	if also != "" {
+		words += "; " + also
 	}
 	return words, err
+}
+
+// alsoFeeds tells what else the outlets of a node feed, as in "rack1:7 also feeds rpi-4"; "" if
+// nothing.
+func (c *Call) alsoFeeds(ctx context.Context, d *nodes.Device) (string, error) {
+	others, err := c.Lab.FedWith(ctx, []nodes.Name{d.Name})
+	if err != nil || len(others) == 0 {
+		return "", err
+	}
+	return others[0].Shared + " also feeds " + fault.Few(others[0].Others), nil
 }
 
 // serial tells where the serial line of a board is, and whether it is connected.

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -42,9 +43,15 @@ func TestNodeThatPacketsWake(t *testing.T) {
 	if n := p.sent.Load(); n != 3*3 {
 		t.Errorf("%d packets were sent", n)
 	}
+	if got := lab.ok("bob", "node show rpi-1"); !strings.Contains(got, "wol (to be on: it was sent magic packets, and has not begun to boot yet)\n") {
+		t.Errorf("it is not told of its power: %s", got)
+	}
 	// It boots: then it is on indeed.
 	_, err := lab.nodes.Boot(t.Context(), "rpi-1")
 	lab.must(err)
 	lab.nodes.Up("rpi-1", "127.0.0.1:1")
 	lab.tell([]step{{user: "bob", line: "node on rpi-1", stdout: "rpi-1 is already on\n"}})
+	if got := lab.ok("bob", "node show rpi-1"); !strings.Contains(got, "wol (on)\n") {
+		t.Errorf("it is not told of its power: %s", got)
+	}
 }

@@ -21,8 +21,8 @@ type Claim struct {
 	Owner auth.Name
 	Since time.Time // when it became theirs
 	Note  string    // of them on it, see nodes.ParseNote; "": none
-	// Of is the device of the request that the node depends on, and Where the port
-	// that it is connected to; "" when it is asked about the node itself.
+	// Of is the device of the request that the node depends on, or several with ", " between, and
+	// Where the port that it is connected to; "" when it is asked about the node itself.
 	Of, Where string
 	// Becomes is what the request does to it besides what it is about, in words for users as
 	// in "loses its power, too (rack1:7)"; "" when it is about the node. It may be anybody's then.

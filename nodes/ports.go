@@ -150,17 +150,17 @@ func (l *Lab) LookAtPower(ctx context.Context, report *power.Report) {
 	}
 }
 
-// PowerOf returns the outlets of drivers that feed a device, and what these say now; false for
-// one that none feed.
+// PowerOf returns the outlets of drivers that feed a device, and what these say now, or that
+// packets wake it; false for one that is powered in another way.
 func (l *Lab) PowerOf(ctx context.Context, d *Device) (is power.PortState, fed bool, err error) {
 	err = l.Ports.Wiring(ctx, func(w power.Wiring) {
 		s := w.Supply(d.MAC)
-		fed = s != nil && len(s.Outlets) > 0
+		fed = s != nil && !s.None
 	})
 	if err != nil || !fed {
 		return is, false, err
 	}
-	report, err := l.Ports.Report(ctx)
+	report, err := l.PowerReport(ctx)
 	if err != nil {
 		return is, false, err
 	}

@@ -84,6 +84,22 @@ func (l *Lab) keep(ctx context.Context, n *Device, v Verdict) error {
 	return err
 }
 
+// notCut is the fault for a test that would cut the power of others.
+func notCut(beside []consent.Claim, n Name, t Trial) error {
+	var others []string
+	for _, c := range beside {
+		if c.Owner != auth.Nobody && c.Owner != "" {
+			c.Node += " of " + string(c.Owner)
+		}
+		others = append(others, c.Node)
+	}
+	f := fault.Failedf("what feeds %s feeds %s, too, whose power is not cut for a test", n, fault.Few(others))
+	if t.Hard {
+		return f.WithHint("have it reboot by itself: device test %s", n)
+	}
+	return f.WithHint("see: help show power")
+}
+
 // round has a node boot once more, and returns what came of it. An error says that this
 // round does not count, nor can be another one.
 func (l *Lab) round(ctx context.Context, user auth.Name, n *Device, t Trial, number int, at func(int, Status)) (r Round, err error) {
@@ -91,7 +107,7 @@ func (l *Lab) round(ctx context.Context, user auth.Name, n *Device, t Trial, num
 	may := func(ds []Device, beside []consent.Claim) error {
 		err := stillHis(ds[0], n)
 		if len(beside) > 0 && err == nil {
-			err = fault.Failedf("its outlet feeds %s, too, whose power is not cut for a test", beside[0].Node).WithHint("see: help show power")
+			err = notCut(beside, n.Name, t)
 		}
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"walt/auth"
 	"walt/consent"
 	"walt/ethernet"
+	"walt/fault"
 	"walt/journal"
 	"walt/power"
 	"walt/state"
@@ -58,10 +59,10 @@ func besides(r state.Reader, sharers []power.Sharer, ds []Device) (all []beside,
 	return all, nil
 }
 
-// claim is the device as it is asked whether that may be done to it.
-func (b beside) claim(becomes string) consent.Claim {
+// claim is the device as it is asked whether that may be done to it, for the sake of these.
+func (b beside) claim(becomes string, of ...Name) consent.Claim {
 	c := b.Device.claim()
-	c.Of, c.Becomes = string(b.with), becomes
+	c.Of, c.Becomes = fault.Joined(of, ", "), becomes
 	return c
 }
 
@@ -87,6 +88,14 @@ func (l *Lab) strips(r state.Reader, ds []Device) (map[Name]*strip, error) {
 		}
 	}
 	return found, nil
+}
+
+// names are those of the nodes of the request.
+func (s *strip) names() (all []Name) {
+	for _, d := range s.nodes {
+		all = append(all, d.Name)
+	}
+	return all
 }
 
 func addressesOf(ds []Device) []ethernet.MAC {
@@ -119,7 +128,7 @@ func (l *Lab) lit(r state.Reader, user auth.Name, ds []Device) (all []beside, cl
 	}
 	for _, b := range all {
 		if b.contested(user) {
-			claims = append(claims, b.claim(fmt.Sprintf("gets its power back, too (%s)", b.Outlets)))
+			claims = append(claims, b.claim(fmt.Sprintf("gets its power back, too (%s)", b.Outlets), b.with))
 		}
 	}
 	return all, claims, nil
@@ -158,7 +167,7 @@ func (l *Lab) toCut(r state.Reader, ds []Device, hard bool) (strips map[Name]*st
 			continue
 		}
 		for _, b := range s.beside {
-			claims = append(claims, b.claim(b.becomes()))
+			claims = append(claims, b.claim(b.becomes(), s.names()...))
 		}
 	}
 	return strips, claims, nil
