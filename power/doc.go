@@ -17,7 +17,8 @@
 //	order.go       orders: off, on again, off for a moment
 //	switching.go   carries an order out, and notes what came of it
 //	reconcile.go   has all orders carried out that nobody attends to
-//	supply.go      what feeds nodes that outlets of drivers power
+//	supply.go      what feeds nodes that outlets of drivers power, and how that is switched
+//	feed.go        what becomes of orders when something else feeds a node from then on
 //	drivers.go     the drivers that there are
 //	woken.go       nodes that are asked to shut down, and woken by packets
 //	shared.go      outlets that several nodes share
