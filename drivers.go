@@ -109,7 +109,7 @@ func outletsOf(c config.Power, f outletsFlag, rows []state.Row, running bool) (a
 	all = slices.Concat(c.Own, power.FeedingOutlets(rows))
 	for _, d := range c.Drivers {
 		if !slices.ContainsFunc(all, func(o driver.Outlet) bool { return o.Driver == d.Name }) {
-			notes = append(notes, fmt.Sprintf("%s was not asked: it feeds no node yet (name an outlet, as in --power=rack1:7)", d.Name))
+			notes = append(notes, fmt.Sprintf("%s was not asked: it feeds no node yet (name an outlet of it by --power=OUTLET)", d.Name))
 		}
 	}
 	return all, notes, nil
