@@ -186,11 +186,13 @@ var (
 type Call struct {
 	*App
 	*Session
-	cmd   Command
-	line  string // as it was typed
-	args  []string
-	flags *pflag.FlagSet // nil when there are no options
-	first []images.Image // that the user was given since this line is the first, see seed
+	cmd     Command
+	line    string // as it was typed
+	args    []string
+	flags   *pflag.FlagSet // nil when there are no options
+	first   []images.Image // that the user was given since this line is the first, see seed
+	fleet   fleetingLine
+	pending *pending
 }
 
 // parse checks options and the number of arguments. It returns pflag.ErrHelp

@@ -25,7 +25,10 @@ const answerTimeout = time.Minute
 // the user agreed to, until nothing is in the way.
 func (c *Call) withConsent(ctx context.Context, verb string, do func(consent.Agreement) error) error {
 	ask := func(contest *consent.Error) error { return c.askConsent(ctx, verb, contest) }
-	_, err := consent.Seek(consent.Agreement{Whoever: c.on("yes")}, ask, do)
+	_, err := consent.Seek(consent.Agreement{Whoever: c.on("yes")}, ask, func(given consent.Agreement) error {
+		defer c.showPending()()
+		return do(given)
+	})
 	return err
 }
 

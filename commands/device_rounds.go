@@ -47,6 +47,7 @@ func deviceTest(ctx context.Context, c *Call) error {
 	n := found[0].Device
 	doc := api.TestRun{Rounds: []api.Round{}}
 	show, hide := c.roundGoesOn(t)
+	end := c.showPending()
 	v, ended := c.Lab.Test(ctx, c.User, n, t, show, func(r nodes.Round) {
 		hide()
 		doc.Rounds = append(doc.Rounds, api.NewRound(r))
@@ -54,6 +55,7 @@ func deviceTest(ctx context.Context, c *Call) error {
 			c.say("Round %d of %d: %s", r.Number, t.Rounds, wordsOf(r))
 		}
 	})
+	end()
 	hide()
 	if v.Rounds == 0 {
 		return ended

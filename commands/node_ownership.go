@@ -47,7 +47,9 @@ func nodeAcquire(ctx context.Context, c *Call) error {
 	if c.on("wait") {
 		return c.acquireWaiting(ctx, nodes.Want{Some: some, Remarks: remarks})
 	}
+	end := c.showPending()
 	result, err := c.Lab.AcquireAny(ctx, c.User, some, remarks)
+	end()
 	if err != nil {
 		return err
 	}

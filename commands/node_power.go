@@ -136,7 +136,7 @@ func (c *Call) counting() (count func(done int), end func()) {
 			switch {
 			case done <= manyLines:
 			case c.fancy():
-				if now.Sub(last) >= barEvery {
+				if now.Sub(last) >= barEvery && c.pending.String() == "" { // which tells more
 					last, shown = now, true
 					c.fleeting("Done with %d nodes so far ...", done)
 				}

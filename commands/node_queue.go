@@ -26,9 +26,11 @@ func (c *Call) acquireWaiting(ctx context.Context, want nodes.Want) error {
 	}
 	defer cancel()
 	stopping := func() bool { return waiting.Err() != nil && ctx.Err() == nil }
+	end := c.showPending()
 	result, err := c.Lab.AcquireWhenFree(limited, c.User, want, nodes.Waiting{
 		Line: c.line, Report: c.standing(), Alive: c.Alive, Stopping: stopping,
 	})
+	end()
 	switch {
 	case err == nil:
 		return c.showResult(ctx, result)

@@ -178,12 +178,19 @@ func (c *Call) wake(ctx context.Context, found []nodes.DeviceStatus) ([]nodes.De
 	if err != nil || len(woke) == 0 {
 		return found, err
 	}
-	return c.Lab.UpInTime(ctx, all, woke, func([]nodes.Missing) {})
+	show, end := func([]nodes.Missing) {}, func() {}
+	if c.fancy() { // others were told that it is woken
+		show, end = c.waitingFor()
+	}
+	defer end()
+	return c.Lab.UpInTime(ctx, all, woke, show)
 }
 
 // wakeUp is wake without waiting. It returns those that it woke.
 func (c *Call) wakeUp(ctx context.Context, all []*nodes.Device) ([]*nodes.Device, error) {
+	end := c.showPending()
 	woke, err := c.Lab.Wake(ctx, all)
+	end()
 	if len(woke) > 0 {
 		var names []string
 		for _, n := range woke {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/clipperhouse/displaywidth"
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 
@@ -136,24 +135,9 @@ func (c *Call) lines(print func(w io.Writer)) {
 
 // note tells the user something that is not a result, and so goes to Err.
 func (c *Call) note(format string, args ...any) {
-	c.Tell(c.Session, clean(fmt.Sprintf(format, args...))+"\n")
+	text := clean(fmt.Sprintf(format, args...)) + "\n"
+	c.write(func() { c.Tell(c.Session, text) })
 }
-
-// fleeting shows what the next output takes the place of: a line of a terminal that
-// leaves room for "^C".
-func (c *Call) fleeting(format string, args ...any) {
-	line := clean(fmt.Sprintf(format, args...))
-	if width, _ := c.Terminal.Size(); width > 0 {
-		line = displaywidth.TruncateString(line, max(width-len("^C")-1, 0), "")
-	}
-	fmt.Fprint(c.Err, wiped+line)
-}
-
-// wiped empties the line of a terminal.
-const wiped = "\r\x1b[K"
-
-// wipe takes away what is shown in the line of a terminal.
-func (c *Call) wipe() { fmt.Fprint(c.Err, wiped) }
 
 // progress shows how a transfer goes, until end is called: a bar on a terminal,
 // a line for each finished layer without one.
@@ -181,7 +165,7 @@ func (c *Call) progress(what string) (report func(images.Progress), end func()) 
 			}
 			last = now
 			width, _ := c.Terminal.Size()
-			fmt.Fprint(c.Err, wiped+bar(what, p, now.Sub(began), width))
+			c.fleeting("%s", bar(what, p, now.Sub(began), width))
 		}, func() {
 			if !last.IsZero() {
 				c.wipe()

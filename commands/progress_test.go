@@ -78,7 +78,7 @@ func TestCounting(t *testing.T) {
 	show := func(s *Session, nodes int, each time.Duration) string {
 		var errs bytes.Buffer
 		s.Err = &errs
-		c := &Call{App: lab.app, Session: s}
+		c := &Call{App: lab.app, Session: s, pending: newPending()}
 		count, end := c.counting()
 		for n := range nodes {
 			lab.pass(each)

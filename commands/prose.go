@@ -30,7 +30,8 @@ func (s *Session) width() int {
 func (c *Call) say(format string, args ...any) { c.sayTo(c.Out, format, args...) }
 
 func (c *Call) sayTo(w io.Writer, format string, args ...any) {
-	io.WriteString(w, c.fit(c.Session, clean(fmt.Sprintf(format, args...))+"\n"))
+	text := c.fit(c.Session, clean(fmt.Sprintf(format, args...))+"\n")
+	c.write(func() { io.WriteString(w, text) })
 }
 
 // Tell writes a text to Err, whose lines are sentences.

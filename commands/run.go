@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"walt/auth"
+	"walt/await"
 	"walt/fault"
 )
 
@@ -92,7 +93,7 @@ func (a *App) dispatch(ctx context.Context, s *Session, line string, words []str
 	if cmd.Instead != "" {
 		return fault.Usagef("unknown command %q", cmd.Path).WithHint("%s", cmd.Instead)
 	}
-	c := &Call{App: a, Session: s, cmd: cmd, line: line}
+	c := &Call{App: a, Session: s, cmd: cmd, line: line, pending: newPending()}
 	switch err := c.parse(rest); {
 	case errors.Is(err, pflag.ErrHelp) && len(cmd.Args) == 0 && rest[0] != "" && rest[0][0] != '-':
 		return a.noCommand(cmd.Path+" "+rest[0], []string{cmd.Path}, "help")
@@ -102,7 +103,7 @@ func (a *App) dispatch(ctx context.Context, s *Session, line string, words []str
 	case err != nil:
 		return err
 	}
-	return cmd.Run(ctx, c)
+	return cmd.Run(await.Watched(ctx, c.pending.begin), c)
 }
 
 func isHelp(word string) bool { return word == "--help" || word == "-h" }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/await"
 	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
@@ -257,6 +258,7 @@ func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port) Reboo
 func (l *Lab) shutDown(ctx context.Context, d Device, addr string) error {
 	limited, cancel := context.WithTimeout(ctx, shutdownLimit)
 	defer cancel()
+	defer await.Begin(ctx, string(d.Name), "shutting down")()
 	asking, accepted := context.WithTimeout(limited, softLimit)
 	err := l.ask(asking, d, addr, "poweroff")
 	accepted()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walt/auth"
+	"walt/await"
 	"walt/consent"
 	"walt/ethernet"
 	"walt/fault"
@@ -352,6 +353,7 @@ func (l *Lab) why(n Name, err error) string {
 func (l *Lab) soft(ctx context.Context, d Device, s Status, why cause) error {
 	ctx, cancel := context.WithTimeout(ctx, softLimit)
 	defer cancel()
+	defer await.Begin(ctx, string(d.Name), "asking it to reboot")()
 	// Before: it may be back sooner than we hear of it.
 	l.status.change(d.Name, func(st *Status) {
 		l.begin(st, d, 0, why)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 
+	"walt/await"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/power"
@@ -74,6 +75,7 @@ func (l *Lab) Restart(ctx context.Context, mac ethernet.MAC) error {
 	}
 	asking, accepted := context.WithTimeout(ctx, softLimit)
 	defer accepted()
+	defer await.Begin(ctx, string(d.Name), "asking it to reboot")()
 	if err := l.ask(asking, d, addr, "reboot"); err != nil {
 		return l.uncut(ctx, d, "reboot", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"walt/await"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/journal"
@@ -23,12 +24,17 @@ const portLimit = 30 * time.Second
 // a power cycle, whose error is Dropped. The error is Partly when a node has its power, though not
 // from all of its outlets.
 func (p *Ports) Execute(ctx context.Context, port Port) error {
-	asked, err := state.Read(ctx, p.Store, func(r state.Reader) (o order, err error) {
-		o, _, err = orders.Find(r, port.key())
-		return o, err
+	var asked order
+	node, err := state.Read(ctx, p.Store, func(r state.Reader) (_ string, err error) {
+		if asked, _, err = orders.Find(r, port.key()); err != nil {
+			return "", err
+		}
+		return p.name(r, asked.Device)
 	})
 	if err == nil {
+		turn := await.Begin(ctx, node, "other orders come first")
 		err = p.execute(ctx, port, asked)
+		turn()
 	}
 	if err != nil && ctx.Err() != nil && asked.Will != "" {
 		why := err
@@ -108,9 +114,29 @@ func (p *Ports) carryOut(ctx context.Context, port Port) (sw target, did order, 
 		}
 		limited, cancel := context.WithTimeout(ctx, portLimit)
 		defer cancel()
+		end, err := p.told(ctx, port, did)
+		if err != nil {
+			return err
+		}
+		defer end()
 		return did.perform(limited, agent, port.Number)
 	})
 	return sw, did, err
+}
+
+// told tells who waits, until end is called, that an order is carried out at a port of a switch.
+func (p *Ports) told(ctx context.Context, port Port, o order) (end func(), err error) {
+	var node, where string
+	err = p.Store.View(ctx, func(r state.Reader) (err error) {
+		if node, err = p.name(r, o.Device); err == nil {
+			where, err = p.words(r, port)
+		}
+		return err
+	})
+	if o.Will == cycle {
+		return await.Begin(ctx, node, "%s off for %v", where, snmp.CyclePause), err
+	}
+	return await.Begin(ctx, node, "switching %s %s", where, o.Will), err
 }
 
 // ordered reads the order of a port, and its switch. A port whose order was lost after

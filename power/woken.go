@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"walt/await"
 	"walt/ethernet"
 	"walt/fault"
 	"walt/pause"
@@ -96,9 +97,14 @@ func (p *Ports) canWake() error {
 // carryOutWoken is carryOut for a node that packets wake. That it is on is known when it boots,
 // or answers: until then its order stays.
 func (p *Ports) carryOutWoken(ctx context.Context, port Port) (did order, err error) {
+	name, err := state.Read(ctx, p.Store, func(r state.Reader) (string, error) { return p.name(r, port.Switch) })
+	if err != nil {
+		return order{}, err
+	}
+	defer await.Begin(ctx, name, "looking whether it is up")()
 	for {
 		var is Presence
-		did, is, err = p.settled(ctx, port)
+		did, is, err = p.settled(ctx, port, name)
 		switch {
 		case err != nil || did.Will == "":
 			return order{}, err
@@ -117,7 +123,8 @@ func (p *Ports) carryOutWoken(ctx context.Context, port Port) (did order, err er
 
 // settled returns what is ordered of a node, and what is seen of it. If it is to be on, and
 // was asked to shut down before, that is when it has, or does not any more.
-func (p *Ports) settled(ctx context.Context, port Port) (o order, is Presence, err error) {
+func (p *Ports) settled(ctx context.Context, port Port, name string) (o order, is Presence, err error) {
+	told := false
 	for {
 		if _, o, err = p.ordered(ctx, port); err != nil || o.Will == "" {
 			return o, is, err
@@ -127,6 +134,10 @@ func (p *Ports) settled(ctx context.Context, port Port) (o order, is Presence, e
 		}
 		if o.Will == turnOff || is != Awake || p.Now().Sub(o.Asked).Abs() >= settleLimit {
 			return o, is, nil
+		}
+		if !told {
+			told = true
+			defer await.Begin(ctx, name, "it was shutting down, and still answers")()
 		}
 		if err := pause.For(ctx, settleEvery); err != nil {
 			return o, is, err

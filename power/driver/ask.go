@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"walt/await"
 	"walt/fault"
 	"walt/pause"
 )
@@ -50,6 +51,9 @@ func (d *Drivers) ask(ctx context.Context, o Outlet, node string, f func(context
 				d.turns.forget(o.device(), mine)
 			}
 			return err
+		}
+		if try == 0 { // and until it is done
+			defer await.Begin(ctx, node, "asking %s again", o.device())()
 		}
 		if err := pause.For(ctx, pause.Doubled(firstPause, try)); err != nil {
 			return err

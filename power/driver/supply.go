@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"walt/await"
 	"walt/fault"
 	"walt/pause"
 )
@@ -79,6 +80,7 @@ func (d *Drivers) look(ctx context.Context, o Outlet, node string) (state State,
 // all could be switched off, those that were have their power back when it returns, or the fault
 // says that they do not.
 func (d *Drivers) Switch(ctx context.Context, f Feed, on bool) error {
+	defer await.Begin(ctx, f.Node, "switching %s %s", f.Supply, stateOf(on))()
 	if on {
 		return d.on(ctx, f)
 	}
@@ -103,6 +105,7 @@ func (p Partly) Unwrap() error { return p.error }
 // Cycle takes the power of a supply away for about that time. Once it has begun, the end of
 // ctx cuts it short: the power is given back before Cycle returns, or the fault says that it is not.
 func (d *Drivers) Cycle(ctx context.Context, f Feed, off time.Duration) error {
+	defer await.Begin(ctx, f.Node, "switching %s off and on", f.Supply)()
 	if len(f.Supply) == 1 {
 		done, err := d.byItself(ctx, f, off)
 		if done || err != nil {
@@ -111,7 +114,9 @@ func (d *Drivers) Cycle(ctx context.Context, f Feed, off time.Duration) error {
 	}
 	cut, err := d.off(ctx, f)
 	if err == nil {
+		dark := await.Begin(ctx, f.Node, "%s off for %v", f.Supply, off)
 		err = pause.For(ctx, off)
+		dark()
 	}
 	if err == nil {
 		err = d.on(ctx, f)
@@ -192,6 +197,7 @@ func (d *Drivers) off(ctx context.Context, f Feed) (may bool, err error) {
 func (d *Drivers) restore(ctx context.Context, f Feed, failed error) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreLimit)
 	defer cancel()
+	defer await.Begin(ctx, f.Node, "switching %s on again", f.Supply)()
 	err := d.on(limited, f)
 	if _, silent := errors.AsType[silence](failed); silent && err == nil {
 		if err = pause.For(limited, showLimit); err == nil {
@@ -250,6 +256,7 @@ func (d *Drivers) turn(ctx context.Context, o Outlet, f Feed, on bool, cut *atom
 // shows waits until an outlet shows what it was told to be. One that does not tell is
 // believed; one that is on its way, or that does not answer meanwhile, has the time that is left.
 func (d *Drivers) shows(ctx context.Context, o Outlet, node string, on bool) error {
+	defer await.Begin(ctx, node, "%s was told to be %s", o, stateOf(on))()
 	begun := time.Now()
 	for look := firstLook; ; look = min(2*look, longestLook) {
 		state, err := d.look(ctx, o, node)
