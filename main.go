@@ -23,6 +23,7 @@ import (
 	"walt/config"
 	"walt/demo"
 	"walt/fault"
+	"walt/power/driver/program"
 )
 
 // version is set by the linker.
@@ -55,6 +56,7 @@ backup, restore, import-walt and stop-machines take --config and --data too.
 `
 
 func main() {
+	program.Supervise()
 	// Collect garbage when the heap has grown by three tenths since the last time,
 	// not when it has doubled: of the memory that a thousand idle logins need, much
 	// would be garbage.

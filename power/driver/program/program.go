@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,8 +23,9 @@ const (
 	mostOutput = 64 << 10
 	// searchPath is the PATH of programs.
 	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	// lastWords is how long children of a program may keep its output open after its end.
-	lastWords = time.Second
+	// lastWords is how long children of a program may keep its output open after its end, and how
+	// long it may take to end them.
+	lastWords = 2 * time.Second
 )
 
 // What a program ends with.
@@ -74,43 +76,54 @@ func (p *Program) Cycle(ctx context.Context, t driver.Target, _ time.Duration) e
 // Close implements driver.Means.
 func (p *Program) Close() error { return nil }
 
-// run runs the program, and returns what it wrote. Whatever it started is killed when ctx ends.
+// run runs the program under a supervisor, and returns what it wrote. When ctx ends, or this
+// process, whatever it started is killed.
 func (p *Program) run(ctx context.Context, verb string, t driver.Target) (string, error) {
 	if err := Check(p.words[0]); err != nil {
 		return "", driver.Refusal{Err: fault.Failedf("%v", err)}
 	}
-	cmd := exec.CommandContext(ctx, p.words[0], append(p.words[1:len(p.words):len(p.words)], verb, t.Port)...)
+	self, err := executable()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, self)
+	cmd.Args = slices.Concat([]string{supervisor}, p.words, []string{verb, t.Port})
 	cmd.Env = []string{"PATH=" + searchPath, "WALT_NODE=" + t.Node}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.Cancel, cmd.WaitDelay = kill, lastWords
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return "", err
+	}
+	cmd.Cancel, cmd.WaitDelay = alive.Close, lastWords
 	var out, told bounded
 	cmd.Stdout, cmd.Stderr = &out, &told
-	err := cmd.Run()
-	if errors.Is(err, exec.ErrWaitDelay) { // it ended well, and something that it started goes on
-		kill()
-		err = nil
+	err = cmd.Run()
+	if err != nil && cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // it ended well, and something that it started went on
 		return string(out.kept), nil
 	}
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
 	exit, ended := errors.AsType[*exec.ExitError](err)
-	if ended { // what it started is of no use
-		kill()
+	if !ended {
+		return "", fault.Failedf("cannot run %s: %v", p.words[0], err)
 	}
-	switch {
-	case !ended:
-		return "", driver.Refusal{Err: fault.Failedf("cannot run %s: %v", p.words[0], err).WithHint("correct the program, or its path in the server's file")}
-	case exit.ExitCode() == notSupported:
+	how := exit.Error()
+	switch code := exit.ExitCode(); {
+	case code == notSupported:
 		return "", driver.ErrNotSupported
-	case exit.ExitCode() == failed:
+	case code == failed:
 		return "", fault.Failedf("%s %s %s failed: %s", p.words[0], verb, t.Port, reason(string(told.kept)))
+	case code == cannotRun:
+		return "", driver.Refusal{Err: fault.Failedf("cannot run %s: %s", p.words[0], reason(string(told.kept))).WithHint("correct the program, or its path in the server's file")}
+	case code > killed:
+		how = "signal: " + syscall.Signal(code-killed).String()
 	}
-	return "", fault.Failedf("%s %s %s ended with %v: %s", p.words[0], verb, t.Port, exit, reason(string(told.kept))).WithHint("it should end with 0, 1 or 2 (see: help show power)")
+	return "", fault.Failedf("%s %s %s ended with %s: %s", p.words[0], verb, t.Port, how, reason(string(told.kept))).WithHint("it should end with 0, 1 or 2 (see: help show power)")
 }
 
 // reason is the last line of what a program wrote.

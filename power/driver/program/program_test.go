@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +15,11 @@ import (
 	"walt/fault"
 	"walt/power/driver"
 )
+
+func TestMain(m *testing.M) {
+	Supervise() // which the tests are, too
+	os.Exit(m.Run())
+}
 
 // script makes a program of shell commands.
 func script(t *testing.T, body string) (p *Program, dir string) {
@@ -81,16 +88,80 @@ func TestProgramThatHangsIsKilledWithAllThatItStarted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- p.Switch(ctx, target, true) }()
-	var child []byte
-	for child == nil {
-		child, _ = os.ReadFile(filepath.Join(dir, "children"))
-		time.Sleep(5 * time.Millisecond)
-	}
+	child := awaitFile(filepath.Join(dir, "children"))
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	mustEnd(t, string(child))
+	mustEnd(t, child)
+}
+
+// What leaves the session of the program, and its parent, is killed with it all the same.
+func TestProgramThatHangsIsKilledWithWhatHidesFromIt(t *testing.T) {
+	p, dir := script(t, "(setsid sh -c 'echo $$ > child; mv child children; exec sleep 1000' >/dev/null 2>&1 &); wait; sleep 1000")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- p.Switch(ctx, target, true) }()
+	child := awaitFile(filepath.Join(dir, "children"))
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	mustEnd(t, child)
+}
+
+// Nothing goes on, and switches late, when the server is killed.
+func TestProgramEndsWithTheServer(t *testing.T) {
+	if path := os.Getenv("WALT_TEST_PROGRAM"); path != "" {
+		_ = New([]string{path}).Switch(t.Context(), target, true)
+		return
+	}
+	p, dir := script(t, "(setsid sh -c 'echo $$ > child; mv child children; exec sleep 1000' &); sleep 1000")
+	server := exec.Command(os.Args[0], "-test.run=^TestProgramEndsWithTheServer$")
+	server.Env = append(os.Environ(), "WALT_TEST_PROGRAM="+p.words[0])
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	child := awaitFile(filepath.Join(dir, "children"))
+	_ = server.Process.Kill()
+	_ = server.Wait()
+	mustEnd(t, child)
+}
+
+// awaitFile returns what a file holds, once it is there.
+func awaitFile(path string) string {
+	for {
+		if text, err := os.ReadFile(path); err == nil {
+			return string(text)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// What a program that did it has left behind on purpose stays, as a machine that it started.
+func TestProgramLeavesWhatItStarted(t *testing.T) {
+	p, dir := script(t, "setsid sh -c 'echo $$ > child; mv child children; exec sleep 1000' </dev/null >/dev/null 2>&1 & while ! [ -e children ]; do sleep 0.01; done")
+	if err := p.Switch(t.Context(), target, true); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(awaitFile(filepath.Join(dir, "children"))))
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err != nil {
+		t.Errorf("it is gone: %v", err)
+	}
+}
+
+func TestProgramThatCannotBeRun(t *testing.T) {
+	p, _ := script(t, "")
+	if err := os.WriteFile(p.words[0], []byte("#!/no/such/shell\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err := p.Switch(t.Context(), target, true)
+	if _, refused := errors.AsType[driver.Refusal](err); !refused || !strings.Contains(fault.Reason(err), "cannot run "+p.words[0]+": ") || !strings.Contains(fault.Reason(err), "no such file") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestProgramThatFailsLeavesNothingBehind(t *testing.T) {
