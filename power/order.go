@@ -42,6 +42,7 @@ type order struct {
 	Outlets driver.Supply           `json:"outlets,omitempty"`
 	Held    map[ethernet.MAC]holder `json:"held,omitempty"`
 	Unasked bool                    `json:"unasked,omitempty"` // nobody agreed: not while others are up
+	Run     string                  `json:"run,omitempty"`     // in which somebody agreed, see Ports.run
 }
 
 // attendance is how long an order that is attended to is left alone.

@@ -2,6 +2,7 @@ package power
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -74,7 +75,7 @@ type Ports struct {
 	sessions *sessions
 	contacts *contacts
 	troubles troubles
-	born     time.Time
+	run      string       // tells this run of the server from others, whatever the clock says
 	unnoted  sync.Map     // when cycles were ordered of which the store did not take what came, by Port
 	idle     atomic.Int64 // a time.Duration
 	// Each holds one token: idle was changed, a node may have moved, there are other drivers.
@@ -93,7 +94,7 @@ func New(c Config) *Ports {
 	if c.Drivers == nil {
 		c.Drivers = driver.New()
 	}
-	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), born: c.Now(), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1), driversSet: make(chan struct{}, 1), waking: make(chan struct{}, 1)}
+	p := &Ports{Config: c, wiring: newWiring(c.Store), contacts: newContacts(c.Now), run: rand.Text(), idleSet: make(chan struct{}, 1), moved: make(chan struct{}, 1), driversSet: make(chan struct{}, 1), waking: make(chan struct{}, 1)}
 	p.sessions = newSessions(func(sw snmp.Switch) (Agent, error) { return p.Dial(sw) })
 	return p
 }

@@ -262,6 +262,25 @@ func TestKilledWhileSharedOutletsAreOff(t *testing.T) {
 	}
 }
 
+// What somebody agreed to is done, whatever the clock was set to since the server began.
+func TestSharedOutletsAreCycledWhateverTheClockSays(t *testing.T) {
+	t.Parallel()
+	for _, step := range []time.Duration{-24 * time.Hour, 0, 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRoom(t, 2)
+			p := r.newPlugs(t, "n1")
+			ok(t, r.feed(t, "n2", "rack:n1a"))
+			r.Now = func() time.Time { return time.Now().Round(0).Add(step) } // without what tells how long it runs
+			cut := 0
+			p.before = func(int) { cut = max(cut, p.dark()) }
+			ok(t, r.Execute(t.Context(), r.cycleTogether(t, true, "n1")))
+			if cut == 0 || p.dark() > 0 {
+				t.Errorf("by a clock that is set by %v, %d were cut, left %v", step, cut, p.off)
+			}
+		})
+	}
+}
+
 // Two cycles that would each leave a node one of its supplies do not take both at once.
 func TestSuppliesAreNotCutAtTheSameTime(t *testing.T) {
 	t.Parallel()

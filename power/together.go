@@ -33,7 +33,7 @@ func (p *Ports) PowerCycleTogether(tx state.Tx, s Strip, asked bool) (Port, erro
 	}
 	o := order{
 		Will: cycle, Device: s.Nodes[0], Since: p.Now().UTC(), Attended: true, Cut: was.Cut,
-		Outlets: s.Outlets, Held: map[ethernet.MAC]holder{}, Unasked: !asked,
+		Outlets: s.Outlets, Held: map[ethernet.MAC]holder{}, Unasked: !asked, Run: p.run,
 	}
 	all := slices.Clone(s.Nodes)
 	for _, other := range s.Others {
@@ -117,7 +117,7 @@ func (p *Ports) isAbandoned(port Port, o order) bool {
 	if since, unnoted := p.unnoted.Load(port); unnoted && o.Since.Equal(since.(time.Time)) {
 		return true
 	}
-	return o.together() && (o.Since.Before(p.born) || p.Now().Sub(o.Since).Abs() >= attendance)
+	return o.together() && (o.Run != p.run || p.Now().Sub(o.Since).Abs() >= attendance)
 }
 
 // abandon has such an order give back what it may have cut.
