@@ -244,6 +244,7 @@ func TestAsItIs(t *testing.T) {
 	for code, want := range map[types.CompletionCode]string{
 		0xd5: "cannot do it now (IPMI completion code 0xd5)",
 		0xc0: "cannot do it now (IPMI completion code 0xc0)",
+		0xff: "cannot do it now (IPMI completion code 0xff)",
 		0xc1: "refuses (IPMI completion code 0xc1)",
 	} {
 		s := newStrict(t)

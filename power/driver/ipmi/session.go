@@ -226,10 +226,10 @@ func (c completion) Error() string { return fmt.Sprintf("IPMI completion code %#
 // notNow is that the state that it is in does not allow it, as while the server goes off.
 const notNow completion = 0xd5
 
-// passes reports whether asking again may help: it is busy, took too long, or is not ready.
+// passes reports whether asking again may help: it is busy, took too long, is not ready, or does not say.
 func (c completion) passes() bool {
 	switch c {
-	case 0xc0, 0xc3, 0xce, 0xd1, 0xd2, notNow:
+	case 0xc0, 0xc3, 0xce, 0xd1, 0xd2, notNow, 0xff:
 		return true
 	}
 	return false

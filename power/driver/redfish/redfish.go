@@ -127,6 +127,9 @@ func (b *Means) system(ctx context.Context, t driver.Target) (s system, err erro
 		if err := b.get(ctx, t, at, &all); err != nil {
 			return s, err
 		}
+		if len(all.Members) == 0 && all.Next == "" { // as while the BMC starts
+			return s, fault.Failedf("%s has no system", words(t)).WithHint("wait until it has started; else check that it has Redfish")
+		}
 		if len(all.Members) != 1 || all.Next != "" {
 			var names []string
 			for _, m := range all.Members {

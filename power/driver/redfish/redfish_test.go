@@ -180,6 +180,7 @@ func TestRefusals(t *testing.T) {
 		"does not let user walt do that (403":     {answer: says(403, ""), refused: true},
 		"certificate that is not trusted":         {adjust: func(b *BMCs) { b.TLS = nil }, refused: true},
 		"has 2 systems":                           {answer: says(200, `{"Members":[{"@odata.id":"/redfish/v1/Systems/1"},{"@odata.id":"/redfish/v1/Systems/2"}]}`), refused: true},
+		"has no system":                           {answer: says(200, `{"Members":[]}`)},
 		"has more than 1 systems":                 {answer: says(200, `{"Members":[{"@odata.id":"/redfish/v1/Systems/1"}],"Members@odata.nextLink":"/redfish/v1/Systems?$skip=1"}`), refused: true},
 		"refuses (404 Not Found)":                 {adjust: func(b *BMCs) { b.System = "7" }, refused: true},
 		`refuses (400 Bad Request): "\x1b[31mno"`: {answer: says(400, `{"error":{"@Message.ExtendedInfo":[{"Message":"\u001b[31mno"}]}}`), refused: true},

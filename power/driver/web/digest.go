@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
 )
 
@@ -96,6 +97,14 @@ func digest(all []challenge, user, password, method, uri string) (string, bool) 
 		}
 	}
 	return "", false
+}
+
+// isStale reports whether a challenge is one since the one before was too old when its answer
+// came: that tells nothing of the password (RFC 7616, section 3.3).
+func isStale(all []challenge) bool {
+	return slices.ContainsFunc(all, func(c challenge) bool {
+		return c.scheme == "digest" && strings.EqualFold(c.params["stale"], "true")
+	})
 }
 
 // protection is the quality of protection that is used; "" of a server that knows none.

@@ -3,6 +3,7 @@ package web
 import (
 	"crypto/md5"
 	"crypto/sha256"
+	"errors"
 	"hash"
 	"io"
 	"log"
@@ -111,6 +112,31 @@ auth.require = ("" => ("method" => "digest", "algorithm" => "`+algorithm+`", "re
 			_, err := open(t, s).Status(t.Context(), driver.Target{Port: "1"})
 			wantRefusal(t, err, "plugs:1 refuses who asks (401 Unauthorized)")
 		})
+	}
+}
+
+// TestStaleNonce does not take for a wrong password that the question went stale, as somebody
+// else was asked another one in between.
+func TestStaleNonce(t *testing.T) {
+	t.Parallel()
+	pass, stale := digestGuard(sha256.New, sha256Challenge), true
+	d := newDevice(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Authorization") == "" || !stale {
+			return pass(w, r)
+		}
+		stale = false
+		w.Header().Set("WWW-Authenticate", sha256Challenge+", stale=TRUE")
+		http.Error(w, "again", http.StatusUnauthorized)
+		return false
+	})
+	plugs := open(t, d.settings(), as(Digest))
+	_, err := plugs.Status(t.Context(), driver.Target{Port: "0"})
+	wantFault(t, err, "plugs:0 takes the proof of the password for too old (401 Unauthorized)")
+	if _, refused := errors.AsType[driver.Refusal](err); refused {
+		t.Error("it is not asked again")
+	}
+	if is, err := plugs.Status(t.Context(), driver.Target{Port: "0"}); err != nil || is != driver.On {
+		t.Errorf("asked again, it is %v, %v", is, err)
 	}
 }
 

@@ -122,6 +122,8 @@ func (d *Devices) unreachable(t driver.Target, err error) error {
 func (d *Devices) refused(key string, t driver.Target, a answer) error {
 	words, status := d.words(t), strings.TrimSpace(fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)))
 	switch {
+	case a.status == http.StatusUnauthorized && d.set.Auth == Digest && isStale(parseChallenges(a.header.Values("WWW-Authenticate"))):
+		return fault.Failedf("%s takes the proof of the password for too old (%s)", words, status).WithHint("somebody else may ask it all the time")
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
 		hint := fmt.Sprintf("correct auth, user and password_file of the driver %s in the server's file", d.set.Name)
 		return driver.Refusal{Err: fault.Failedf("%s refuses who asks (%s)", words, status).WithHint("%s", hint)}
