@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -318,7 +319,7 @@ func TestNobodyAnswers(t *testing.T) {
 func opened(auth, integrity, crypt byte) []byte {
 	return []byte{
 		6, 0, 0xff, 7, 6, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 36, 0,
-		0, 0, 4, 0, 0xa3, 0xa2, 0xa1, 0xa0, 1, 2, 3, 4,
+		0, 0, 4, 0, 0, 0, 0, 0, 1, 2, 3, 4,
 		0, 0, 0, 8, auth, 0, 0, 0, 1, 0, 0, 8, integrity, 0, 0, 0, 2, 0, 0, 8, crypt, 0, 0, 0,
 	}
 }
@@ -395,7 +396,7 @@ func garble(random *rand.Rand, p []byte) []byte {
 }
 
 // between passes on what is said to a BMC, and has what it answers be what forge makes of it.
-func between(t *testing.T, b *lab.BMC, forge func(answer []byte) [][]byte) (host string) {
+func between(t *testing.T, b driver.Target, forge func(answer []byte) [][]byte) (host string) {
 	t.Helper()
 	bmc, err := net.Dial("udp", net.JoinHostPort(b.Host, b.Port))
 	if err != nil {
@@ -462,7 +463,7 @@ func TestForgedAnswers(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			before := between(t, b, func(answer []byte) [][]byte {
+			before := between(t, target(b), func(answer []byte) [][]byte {
 				if !ours(answer) {
 					return [][]byte{answer}
 				}
@@ -471,7 +472,7 @@ func TestForgedAnswers(t *testing.T) {
 			if is, err := users.Status(t.Context(), at(before)); err != nil || is != driver.On {
 				t.Errorf("before the BMC: %v, %v", is, err)
 			}
-			instead := between(t, b, func(answer []byte) [][]byte {
+			instead := between(t, target(b), func(answer []byte) [][]byte {
 				if ours(answer) {
 					answer = forge(answer)
 				}
@@ -481,6 +482,48 @@ func TestForgedAnswers(t *testing.T) {
 				t.Errorf("instead of the BMC: %v, %v", is, err)
 			}
 		})
+	}
+}
+
+// What was answered before is no answer to what is asked now, be it late, sent twice, or by
+// somebody who heard it.
+func TestRepeatedAnswers(t *testing.T) {
+	t.Parallel()
+	s := newStrict(t).serve(t)
+	users := BMCs{User: "walt", Password: "secret-one"}
+	var before [][]byte
+	host := between(t, s.target(), func(answer []byte) [][]byte {
+		before = append(before, answer)
+		return append(slices.Clone(before), answer)
+	})
+	for _, want := range []driver.State{driver.Off, driver.On, driver.Off} {
+		if err := users.Switch(t.Context(), at(host), want == driver.On); err != nil {
+			t.Fatal(err)
+		}
+		if is, err := users.Status(t.Context(), at(host)); err != nil || is != want || s.on(t) != (want == driver.On) {
+			t.Errorf("it is %v, %v; want %v", is, err, want)
+		}
+	}
+}
+
+// A session ends also when the answer to its first command is lost: a BMC has room for few.
+func TestSessionEndsWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	s := newStrict(t).serve(t)
+	lost := 0
+	host := between(t, s.target(), func(answer []byte) [][]byte {
+		if answer[5] == protected && lost == 0 {
+			lost++
+			return nil
+		}
+		return [][]byte{answer}
+	})
+	is, err := BMCs{User: "walt", Password: "secret-one"}.Status(t.Context(), at(host))
+	if f := fault.As(err); f == nil || is != driver.Unknown || !strings.Contains(f.Msg, "does not answer") {
+		t.Errorf("%v, %v", is, err)
+	}
+	if n := s.Sessions.Count(); n != 0 || lost == 0 {
+		t.Errorf("%d sessions are open", n)
 	}
 }
 

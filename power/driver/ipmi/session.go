@@ -116,13 +116,18 @@ func (b BMCs) begin(conn net.Conn, by suite) (*session, error) {
 	if s.block, err = aes.NewCipher(by.mac(key, slices.Repeat([]byte{2}, 20))[:16]); err != nil {
 		return nil, err
 	}
-	_, err = s.command(app, setPrivilege, operator)
-	if _, refused := errors.AsType[completion](err); refused {
-		s.close()
-		return nil, errRole
+	if _, err = s.command(app, setPrivilege, operator); err != nil {
+		s.close() // it is open also when that answer was lost
+		if code, refused := errors.AsType[completion](err); refused && !code.passes() {
+			err = errRole
+		}
+		return nil, err
 	}
-	return s, err
+	return s, nil
 }
+
+// nobody is the number of a session in answers that do not name it, as some do that refuse.
+var nobody = make([]byte, 4)
 
 func random(size int) []byte {
 	b := make([]byte, size)
@@ -146,6 +151,8 @@ func (s *session) exchange(kind byte, message []byte, least int) ([]byte, error)
 		}
 		answer := p.payload()
 		switch {
+		case len(answer) >= 8 && !slices.Equal(answer[4:8], s.ours) && !slices.Equal(answer[4:8], nobody):
+			continue // it is of another session
 		case len(answer) > 1 && answer[1] != 0:
 			return nil, refusal(answer[1]) // some say no more than that
 		case len(answer) < least:
