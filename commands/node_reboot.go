@@ -174,9 +174,13 @@ func listStates(some []nodes.Missing) string {
 // are up, or should have been.
 func (c *Call) wake(ctx context.Context, found []nodes.DeviceStatus) ([]nodes.DeviceStatus, error) {
 	all := devicesOf(found)
-	woke, err := c.wakeUp(ctx, all)
-	if err != nil || len(woke) == 0 {
+	woken, err := c.wakeUp(ctx, all)
+	if err != nil || len(woken) == 0 {
 		return found, err
+	}
+	var woke []*nodes.Device
+	for _, n := range woken {
+		woke = append(woke, n.Device)
 	}
 	show, end := func([]nodes.Missing) {}, func() {}
 	if c.fancy() { // others were told that it is woken
@@ -187,16 +191,31 @@ func (c *Call) wake(ctx context.Context, found []nodes.DeviceStatus) ([]nodes.De
 }
 
 // wakeUp is wake without waiting. It returns those that it woke.
-func (c *Call) wakeUp(ctx context.Context, all []*nodes.Device) ([]*nodes.Device, error) {
+func (c *Call) wakeUp(ctx context.Context, all []*nodes.Device) ([]nodes.Woken, error) {
 	end := c.showPending()
 	woke, err := c.Lab.Wake(ctx, all)
 	end()
-	if len(woke) > 0 {
-		var names []string
-		for _, n := range woke {
-			names = append(names, string(n.Name))
+	var saved, dark, others, why []string
+	for _, n := range woke {
+		switch name := string(n.Name); {
+		case n.Saved:
+			saved = append(saved, name)
+		case n.Dark == "":
+			others = append(others, name)
+		default:
+			if dark = append(dark, name); !slices.Contains(why, n.Dark) {
+				why = append(why, n.Dark)
+			}
 		}
-		c.note("Waking %s, which had been switched off to save power.", fault.Few(names))
+	}
+	if len(saved) > 0 {
+		c.note("Waking %s, which had been switched off to save power.", fault.Few(saved))
+	}
+	if len(dark) > 0 {
+		c.note("Waking %s, whose power could not be given before (%s).", fault.Few(dark), fault.Few(why))
+	}
+	if len(others) > 0 {
+		c.note("Waking %s, which is to be on.", fault.Few(others))
 	}
 	return woke, err
 }

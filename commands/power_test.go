@@ -136,6 +136,36 @@ func TestPower(t *testing.T) {
 	})
 }
 
+// Who waits for a node whose power could not be given is told so, and why, and not that it
+// saves power.
+func TestWaitForDarkNode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lab := newTestLab(t)
+		lab.ok("bob", "device add sw-1 --mac 52:54:00:00:09:01")
+		lab.ok("bob", "device config sw-1 type=switch address=10.0.0.2 snmp.version=1 snmp.community=c lldp.explore=true poe.reboots=true")
+		lab.outlets.seen = []snmp.Neighbour{{Port: 1, MAC: "52:54:00:00:00:01", Source: snmp.LLDP, Behind: 1}}
+		lab.ok("bob", "device rescan")
+		lab.ok("bob", "node off rpi-1")
+		lab.outlets.refuses = map[int]error{1: fault.Failedf("switch sw-1 refuses")}
+		const hint = "  the server goes on trying; see how with: power show\n"
+		lab.tell([]step{
+			{user: "bob", line: "node on rpi-1", status: StatusFailed, stderr: "walt: could not switch on rpi-1: switch sw-1 refuses\n" + hint},
+			{
+				user: "bob", line: "node wait rpi-1", status: StatusFailed,
+				stderr: "Waking rpi-1, whose power could not be given before (switch sw-1 refuses).\nwalt: could not wake rpi-1: switch sw-1 refuses\n" + hint,
+			},
+		})
+		lab.outlets.refuses = nil
+		lab.tell([]step{{
+			user: "bob", line: "node wait rpi-1 --timeout 1s", status: StatusFailed,
+			stderr: "Waking rpi-1, whose power could not be given before (switch sw-1 refuses).\nWaiting for rpi-1 (booting).\n" +
+				"walt: not up after 1s: rpi-1 (booting)\n  see what goes on with: node show --all\n",
+		}})
+		lab.store.Close()
+	})
+}
+
 const settingsOfSwitches = "type, address, snmp.version, snmp.community, snmp.user, snmp.auth-protocol, snmp.auth-password, " +
 	"snmp.priv-protocol, snmp.priv-password, lldp.explore, poe.reboots, poe.ports, switch, port"
 

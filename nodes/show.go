@@ -146,12 +146,18 @@ func reasonsOf(all []DeviceStatus, in State) (reasons []Reason) {
 		if n.State != in || why == "" {
 			continue
 		}
-		same := slices.IndexFunc(reasons, func(r Reason) bool { return r.Why == why })
-		if same < 0 {
-			same, reasons = len(reasons), append(reasons, Reason{Why: why})
-		}
-		reasons[same].Nodes = append(reasons[same].Nodes, string(n.Name))
+		reasons = withReason(reasons, n.Name, why)
 	}
+	return reasons
+}
+
+// withReason returns the reasons with that of one more node.
+func withReason(reasons []Reason, n Name, why string) []Reason {
+	same := slices.IndexFunc(reasons, func(r Reason) bool { return r.Why == why })
+	if same < 0 {
+		same, reasons = len(reasons), append(reasons, Reason{Why: why})
+	}
+	reasons[same].Nodes = append(reasons[same].Nodes, string(n))
 	return reasons
 }
 
