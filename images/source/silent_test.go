@@ -84,6 +84,25 @@ func TestSilentRegistryIsNamed(t *testing.T) {
 	}
 }
 
+// A registry that goes over to another protocol, and says nothing in it, is not waited for.
+func TestSwitchingProtocols(t *testing.T) {
+	t.Parallel()
+	l := newPlace(t)
+	synctest.Test(t, func(t *testing.T) {
+		l.inMemory(t, func(w http.ResponseWriter, _ *http.Request) {
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+			fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n")
+		})
+		_, err := l.fetch(t.Context(), "bob/os", func(Progress) {})
+		wantError(t, err, "it speaks another protocol than HTTP")
+	})
+}
+
 // Before there is a connection the patience is shorter.
 func TestSilentConnecting(t *testing.T) {
 	t.Parallel()

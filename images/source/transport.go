@@ -46,6 +46,8 @@ func newTransport(ca *x509.CertPool, stall time.Duration) *stallTransport {
 var (
 	// errStalled says that a location sent nothing for too long.
 	errStalled = errors.New("no answer")
+	// errSwitched says that a location answered what nobody asks for.
+	errSwitched = errors.New("it speaks another protocol than HTTP from now on (101 Switching Protocols)")
 	// errUnconnected is an errStalled before there was a connection.
 	errUnconnected = &stepError{"connecting", errStalled}
 )
@@ -83,6 +85,9 @@ func (t *stallTransport) watched(req *http.Request, silent func(connecting bool)
 		req.Body = uploadBody{req.Body, b}
 	}
 	resp, err := t.next.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, to which ctx means nothing
+		err = errors.Join(errSwitched, resp.Body.Close())
+	}
 	b.timer.Stop()
 	if err != nil {
 		b.quiet.end()

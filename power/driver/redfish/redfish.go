@@ -215,6 +215,9 @@ func (b *Means) exchange(ctx context.Context, t driver.Target, method, at string
 		return nil, nil, err
 	}
 	defer reply.Body.Close()
+	if reply.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, to which ctx means nothing
+		return reply, nil, nil
+	}
 	answer, err := io.ReadAll(io.LimitReader(reply.Body, most))
 	return reply, answer, err
 }

@@ -245,6 +245,26 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
+// A BMC that goes over to another protocol, and says nothing in it, is not waited for.
+func TestSwitchingProtocols(t *testing.T) {
+	t.Parallel()
+	d := newDevice(t, "one.json")
+	d.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return true
+		}
+		t.Cleanup(func() { c.Close() })
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n")
+		return true
+	}
+	_, err := d.open(t, nil).Status(t.Context(), d.target())
+	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "101 Switching Protocols") {
+		t.Error(err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	if err := (BMCs{}).Check(); fault.As(err) == nil {

@@ -88,6 +88,9 @@ func (d *Devices) exchange(ctx context.Context, r request, at *url.URL, proof st
 		return answer{}, err
 	}
 	defer reply.Body.Close()
+	if reply.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, to which ctx means nothing
+		return answer{reply.StatusCode, reply.Header, nil}, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(reply.Body, most+1))
 	if len(body) > most {
 		return answer{}, errLong

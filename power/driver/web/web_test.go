@@ -148,6 +148,23 @@ func TestSilent(t *testing.T) {
 	}
 }
 
+// TestSwitchingProtocols has a device go over to another protocol, and say nothing in it.
+func TestSwitchingProtocols(t *testing.T) {
+	t.Parallel()
+	d := newDevice(t, func(w http.ResponseWriter, r *http.Request) bool {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		t.Cleanup(func() { c.Close() })
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n")
+		return false
+	})
+	_, err := open(t, d.settings()).Status(t.Context(), driver.Target{Port: "1"})
+	wantFault(t, err, "does not know the request status (101 Switching Protocols)")
+}
+
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
