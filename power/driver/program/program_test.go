@@ -36,7 +36,7 @@ var target = driver.Target{Port: "1-1.4:2", Node: "rpi-3"}
 
 func TestProgramIsRunAsItIsWritten(t *testing.T) {
 	t.Setenv("SECRET", "of the server")
-	p, dir := script(t, `for a in "$@"; do echo "$a"; done > args; env > env; pwd >> env; cat >> env; echo done; echo noise >&2`)
+	p, dir := script(t, `for a in "$@"; do echo "$a"; done > args; cat /proc/$$/environ - > env; echo done; echo noise >&2`)
 	if err := p.Switch(t.Context(), target, true); err != nil {
 		t.Fatal(err)
 	}
@@ -45,8 +45,8 @@ func TestProgramIsRunAsItIsWritten(t *testing.T) {
 		t.Errorf("arguments %q, want %q", args, want)
 	}
 	env, _ := os.ReadFile(filepath.Join(dir, "env"))
-	if got := string(env); !strings.Contains(got, "WALT_NODE=rpi-3\n") || !strings.Contains(got, "PATH=/usr/local/sbin:") || strings.Contains(got, "SECRET") {
-		t.Errorf("environment %q", got)
+	if want := "PATH=" + searchPath + "\x00WALT_NODE=rpi-3\x00"; string(env) != want {
+		t.Errorf("environment and input %q, want %q", env, want)
 	}
 }
 
@@ -64,7 +64,9 @@ func TestProgramThatFails(t *testing.T) {
 		`echo first >&2; printf 'no \033[31mhub\a\n' >&2; exit 1`: "failed: no  [31mhub",
 		`exit 1`:               "failed: it gives no reason",
 		`echo odd >&2; exit 3`: "ended with exit status 3: odd",
+		`exit 255`:             "ended with exit status 255: it gives no reason",
 		`kill -9 $$`:           "ended with signal: killed: it gives no reason",
+		`kill -9 0`:            "ended with signal: killed: it gives no reason",
 		`yes x | head -c 300000 >&2; yes long | head -c 9000 | tr '\n' y >&2; exit 1`: "failed: x",
 	} {
 		p, _ := script(t, body)
@@ -116,7 +118,8 @@ func TestProgramEndsWithTheServer(t *testing.T) {
 		_ = New([]string{path}).Switch(t.Context(), target, true)
 		return
 	}
-	p, dir := script(t, "(setsid sh -c 'echo $$ > child; mv child children; exec sleep 1000' &); sleep 1000")
+	// It goes on writing, also when nobody reads that any more.
+	p, dir := script(t, "(setsid sh -c 'echo $$ > child; mv child children; exec sleep 1000' &); trap '' PIPE; while :; do echo on; done 2>/dev/null")
 	server := exec.Command(os.Args[0], "-test.run=^TestProgramEndsWithTheServer$")
 	server.Env = append(os.Environ(), "WALT_TEST_PROGRAM="+p.words[0])
 	if err := server.Start(); err != nil {
@@ -138,18 +141,21 @@ func awaitFile(path string) string {
 	}
 }
 
-// What a program that did it has left behind on purpose stays, as a machine that it started.
+// What a program that did it has left behind on purpose stays, as a machine that it started, also
+// one that keeps its output.
 func TestProgramLeavesWhatItStarted(t *testing.T) {
-	p, dir := script(t, "setsid sh -c 'echo $$ > child; mv child children; exec sleep 1000' </dev/null >/dev/null 2>&1 & while ! [ -e children ]; do sleep 0.01; done")
-	if err := p.Switch(t.Context(), target, true); err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(awaitFile(filepath.Join(dir, "children"))))
-	if err == nil {
-		err = syscall.Kill(pid, syscall.SIGKILL)
-	}
-	if err != nil {
-		t.Errorf("it is gone: %v", err)
+	for _, output := range []string{">/dev/null 2>&1", ""} {
+		p, dir := script(t, "sh -c 'echo $$ > child; mv child children; exec sleep 1000' "+output+" & while ! [ -e children ]; do sleep 0.01; done; echo off")
+		if is, err := p.Status(t.Context(), target); err != nil || is != driver.Off {
+			t.Errorf("%s, %v", is, err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(awaitFile(filepath.Join(dir, "children"))))
+		if err == nil {
+			err = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if err != nil {
+			t.Errorf("it is gone: %v", err)
+		}
 	}
 }
 
@@ -165,15 +171,13 @@ func TestProgramThatCannotBeRun(t *testing.T) {
 }
 
 func TestProgramThatFailsLeavesNothingBehind(t *testing.T) {
-	p, dir := script(t, "sleep 1000 & echo $! > child; exit 1")
-	if err := p.Switch(t.Context(), target, true); err == nil || !strings.Contains(fault.Reason(err), "failed: it gives no reason") {
-		t.Error(err)
+	for ends, want := range map[string]string{"exit 1": "failed: it gives no reason", "kill -9 0": "ended with signal: killed"} {
+		p, dir := script(t, "setsid sh -c 'echo $$ > child; mv child children; exec sleep 1000' & while ! [ -e children ]; do sleep 0.01; done; "+ends)
+		if err := p.Switch(t.Context(), target, true); err == nil || !strings.Contains(fault.Reason(err), want) {
+			t.Errorf("%s: %v, want %s", ends, err, want)
+		}
+		mustEnd(t, awaitFile(filepath.Join(dir, "children")))
 	}
-	child, err := os.ReadFile(filepath.Join(dir, "child"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustEnd(t, string(child))
 }
 
 // mustEnd waits until a process, whose number is given as text, has ended.

@@ -16,7 +16,7 @@ func executable() (string, error) { return "/proc/self/exe", nil }
 func adoptOrphans() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
 // endChildren kills all children, and what becomes one by that, until there are none.
-func endChildren() {
+func endChildren(int) {
 	for {
 		for _, pid := range children() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)

@@ -2,7 +2,10 @@
 
 package program
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
 
 // executable is the file of this process.
 func executable() (string, error) { return os.Executable() }
@@ -10,5 +13,5 @@ func executable() (string, error) { return os.Executable() }
 // adoptOrphans does nothing: only what stays in the group of a program is killed with it.
 func adoptOrphans() error { return nil }
 
-// endChildren leaves it to the end of the group.
-func endChildren() {}
+// endChildren kills the group of a program.
+func endChildren(program int) { _ = syscall.Kill(-program, syscall.SIGKILL) }
