@@ -289,6 +289,7 @@ var metElsewhere = []string{
 	"\nMore: help show %s\n",
 	"and then tell what feeds it: node on %s",                                 // story drivers
 	"switch off all that it feeds: node off %s",                               // story drivers-shared
+	"see what is told to feed it with: device config %s",                      // TestNodeThatSomethingElseFeeds
 	"have it reboot by itself: device test %s",                                // story drivers-shared
 	"see what is known of it with: device show %s",                            // TestModelThatDoesNotFit
 	"see what it is doing with: node show %s", "test it with: device test %s", // TestTestsThatEnd, as the next two

@@ -128,6 +128,42 @@ func TestFedNodeWhoseDeviceIsAway(t *testing.T) {
 	})
 }
 
+// A node whose outlet is another one's does not notice that this is cut: that is told, and the
+// other one does not lose its power again and again.
+func TestNodeThatSomethingElseFeeds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLab(t, []auth.Name{"bob"}, "n1"), &plug{}
+		s := &sleeper{ordered: &ordered{}, lab: l.Lab}
+		l.Agents = s
+		ok(t, l.Ports.Drivers.Set([]driver.Driver{{Name: "rack", Means: p}}, nil))
+		l.configure(t, "n1", "power=rack:1", "boot.timeout=60s")
+		s.boots(t)
+		defer l.run(t)()
+		cut := func(want int) {
+			t.Helper()
+			time.Sleep(15 * time.Minute)
+			const why = "not up after 1m0s: left alone, since it runs on although its power was cut: something else feeds it"
+			cuts, off := p.is()
+			if s := l.state(t, "n1"); s.State != Unreachable || s.Why != why || cuts != want || off {
+				t.Errorf("after %d cuts it is %+v", cuts, s.Status)
+			}
+		}
+		ok(t, l.Reboot(t.Context(), "bob", parse("n1"), true, consent.Agreement{}, func(Change) {}))
+		cut(1)
+
+		n := l.device(t, "n1")
+		_, err := l.Test(t.Context(), "bob", &n, Trial{Rounds: 20, Hard: true, Limit: time.Hour}, func(int, Status) {}, func(Round) {})
+		wantFault(t, err, fault.Failed, "n1 runs on although its power was cut: something else feeds it")
+		cut(2)
+
+		// One that was asked to reboot, and hangs, is cut for that.
+		s.boots(t)
+		ok(t, l.Reboot(t.Context(), "bob", parse("n1"), false, consent.Agreement{}, func(Change) {}))
+		cut(3)
+	})
+}
+
 // Who hangs up while a node is rebooted has it rebooted, once.
 func TestRebootOfAFedNodeOutlivesWhoAsked(t *testing.T) {
 	t.Parallel()

@@ -357,7 +357,7 @@ func (l *Lab) soft(ctx context.Context, d Device, s Status, why cause) error {
 	// Before: it may be back sooner than we hear of it.
 	l.status.change(d.Name, func(st *Status) {
 		l.begin(st, d, 0, why)
-		st.untold, st.runs = true, s.runs
+		st.untold, st.runs, st.asked = true, s.runs, true
 	})
 	err := l.ask(ctx, d, s.Addr, "reboot")
 	if err == nil {

@@ -124,6 +124,7 @@ func (l *Lab) round(ctx context.Context, user auth.Name, n *Device, t Trial, num
 	}
 	limited, cancel := context.WithTimeout(ctx, t.Limit)
 	defer cancel()
+	lost := time.After(lostLimit)
 	var began time.Time // this boot, as its status has it
 	r = Round{Number: number, At: StepNone}
 	for {
@@ -155,8 +156,13 @@ func (l *Lab) round(ctx context.Context, user auth.Name, n *Device, t Trial, num
 			return r, fault.Failedf("somebody else started %s anew in round %d", n.Name, number).WithHint("see who with: log show --issuers %s", n.Name)
 		}
 		at(number, s)
+		if t.Hard && l.runsOn(*n) {
+			return r, fault.Failedf("%s runs on although its power was cut: something else feeds it", n.Name).
+				WithHint("others may lose their power instead; see what is told to feed it with: device config %s", n.Name)
+		}
 		select {
 		case <-changed:
+		case <-lost:
 		case <-limited.Done():
 			if ctx.Err() != nil {
 				return r, ctx.Err()

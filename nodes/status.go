@@ -54,6 +54,7 @@ type Status struct {
 	queued bool // it waits for its turn to start
 
 	due   bool      // it was told to start, and has not asked yet what to boot
+	asked bool      // it was asked to, and its power is not cut
 	late  time.Time // when a boot takes too long; zero when none is expected to end
 	taken int64     // bytes that it had taken when it was last late, see Agents
 	tries int       // how often its power was cut because of that

@@ -159,7 +159,17 @@ func (l *Lab) retryBoot(tx state.Tx, d Device, tries int) (attempt, error) {
 	if !d.Virtual() && d.Booted.IsZero() { // it is booted by something else
 		return leave(", since it has never asked this server what to boot"), nil
 	}
+	if woken, err := l.Ports.Woken(tx, d.MAC); err != nil || !woken && l.runsOn(d) {
+		return leave(", since it runs on although its power was cut: something else feeds it"), err
+	}
 	return l.cycle(tx, d, tries)
+}
+
+// runsOn reports whether a device whose power was cut has not noticed: its agent is that of before.
+// To cut it once more would disturb what hangs there in its place.
+func (l *Lab) runsOn(d Device) bool {
+	s := l.status.of(d.Name)
+	return !d.Virtual() && s.State == Booting && s.due && !s.asked && l.Now().Sub(s.began) >= lostLimit && l.Agents != nil && l.Agents.Connected(d.MAC)
 }
 
 // cycle is retryBoot of a device that certainly wants to boot from this server.
