@@ -142,11 +142,14 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consent.Agreement, each func(Change)) error {
 	ports := map[Name]power.Port{}
 	done := map[Name]Reboot{}
+	unsure := map[Name]bool{} // up, as far as is known, but their agents are gone
 	on := func(tx state.Tx, d Device) (err error) {
+		delete(unsure, d.Name)
 		if err := l.Ports.NoteUse(tx, d.MAC); err != nil {
 			return err
 		}
-		s := l.status.of(d.Name).State
+		status := l.status.of(d.Name)
+		s := status.State
 		switchOn := l.Ports.PowerOn
 		if s != Up && s != Booting {
 			switchOn = l.Ports.SwitchOn
@@ -156,9 +159,15 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 			ports[d.Name] = port
 			return err
 		}
+		woken, err := l.Ports.Woken(tx, d.MAC)
+		if err != nil {
+			return err
+		}
 		switch can, err := l.canRestart(tx, d); {
 		case err != nil:
 			return err
+		case s == Up && woken && !status.alone.IsZero():
+			unsure[d.Name] = true
 		case s == Up, s == Booting, can && !d.Virtual(): // its port has power
 			done[d.Name] = Reboot{Outcome: RebootSkipped}
 		case !can:
@@ -180,7 +189,20 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 		if r, is := done[d.Name]; is {
 			return r
 		}
-		return l.restart(ctx, d, ports[d.Name], false, cause{user.Actor(), "switched on"})
+		port := ports[d.Name]
+		if unsure[d.Name] {
+			if !l.fellSilent(ctx, d) {
+				return Reboot{Outcome: RebootSkipped}
+			}
+			_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
+				port, err = l.Ports.SwitchOn(tx, d.MAC)
+				return err
+			})
+			if err != nil {
+				return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err)}
+			}
+		}
+		return l.restart(ctx, d, port, false, cause{user.Actor(), "switched on"})
 	}, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 		l.tellBesides(nil, lit, d, r, each)

@@ -177,7 +177,10 @@ func (l *Lab) PowerOf(ctx context.Context, d *Device) (is power.PortState, fed b
 func (l *Lab) PowerReport(ctx context.Context) (power.Report, error) {
 	report, err := l.Ports.Report(ctx)
 	for i, p := range report.Ports {
-		if p.Power == "unknown" && p.Outlet == "wol" && l.status.of(Name(p.Node)).State == Up {
+		if p.Power != "unknown" || p.Outlet != "wol" {
+			continue
+		}
+		if s := l.status.of(Name(p.Node)); s.State == Up && s.alone.IsZero() {
 			report.Ports[i].Power = "on"
 		}
 	}

@@ -239,9 +239,10 @@ func (l *Lab) restart(ctx context.Context, d Device, ordered power.Port, soft bo
 		}
 	}
 	if !d.Virtual() && (ordered.IsZero() || refused != nil) {
+		silent := refused != nil && l.fellSilent(ctx, d)
 		_, err := l.Store.Update(ctx, func(tx state.Tx) (err error) {
 			ordered = power.Port{}
-			if woken, err := l.Ports.Woken(tx, d.MAC); err != nil || woken && refused != nil {
+			if woken, err := l.Ports.Woken(tx, d.MAC); err != nil || woken && refused != nil && !silent {
 				return err // asking again does not help
 			}
 			ordered, err = l.Ports.PowerCycle(tx, d.MAC)

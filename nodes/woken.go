@@ -44,6 +44,17 @@ func (l *Lab) Presence(ctx context.Context, mac ethernet.MAC) (power.Presence, e
 	return power.Awake, nil
 }
 
+// fellSilent reports whether a node that packets wake does not answer, as after somebody pressed
+// its button, whatever is known of it.
+func (l *Lab) fellSilent(ctx context.Context, d Device) bool {
+	woken, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.Woken(r, d.MAC) })
+	if err != nil || !woken {
+		return false
+	}
+	is, err := l.Presence(ctx, d.MAC)
+	return err == nil && is == power.Silent
+}
+
 // ShutDown asks a node to shut down for the ports of the lab, and waits until it has.
 func (l *Lab) ShutDown(ctx context.Context, mac ethernet.MAC) error {
 	d, addr, here, err := l.whoIs(ctx, mac)

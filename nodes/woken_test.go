@@ -168,6 +168,31 @@ func TestWokenByPackets(t *testing.T) {
 		}
 		s.boots(t)
 
+		// Somebody presses its button, and it still counts as up: who wants it on, or rebooted, has
+		// it woken.
+		for what, do := range map[string]func(each func(Change)) error{
+			"on": func(each func(Change)) error { return l.PowerOn(ctx, "bob", parse("n1"), consent.Agreement{}, each) },
+			"reboot": func(each func(Change)) error {
+				return l.Reboot(ctx, "bob", parse("n1"), false, consent.Agreement{}, each)
+			},
+		} {
+			s.on.Store(false)
+			s.err, last, how = errors.New("it is gone"), s.packets.Load(), nil
+			l.Lost("n1", l.Now(), "")
+			report, err := l.PowerReport(ctx)
+			ok(t, err)
+			if is, power := l.state(t, "n1").State, report.Ports[0].Power; is != Up || power != "unknown" {
+				t.Errorf("it is %s, with the power %s", is, power)
+			}
+			ok(t, do(outcomes(&how)))
+			equal(t, what, how, "n1 ok")
+			if s.packets.Load() == last || l.state(t, "n1").State != Booting {
+				t.Errorf("%s: it was not woken, and is %s", what, l.state(t, "n1").State)
+			}
+			s.err, s.did = nil, nil
+			s.boots(t)
+		}
+
 		// Somebody pressed its button.
 		s.on.Store(false)
 		l.becomes(t, "n1", 2*time.Minute, Unreachable)
