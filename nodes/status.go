@@ -57,7 +57,8 @@ type Status struct {
 	asked bool      // it was asked to, and its power is not cut
 	late  time.Time // when a boot takes too long; zero when none is expected to end
 	taken int64     // bytes that it had taken when it was last late, see Agents
-	tries int       // how often its power was cut because of that
+	tries int       // how often its power was cut because of that, or it started over by itself
+	again bool      // it asked for its address once more before it loaded its kernel: some loaders do
 	spent bool      // so often that it is left alone
 }
 

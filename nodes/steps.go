@@ -117,8 +117,13 @@ func (s *Status) reach(step Step, d Device, now time.Time) {
 	case s.State == Booting && (s.Step == step || s.Step.order() > step.order() && !begins): // it is further
 		return
 	case begins && s.State == Booting && s.Step.order() > step.order(): // in the middle of it
-		if s.Addr, s.runs = "", ""; s.Step.order() >= StepKernel.order() {
-			s.Why = "rebooted before it was up"
+		s.Addr, s.runs = "", ""
+		if s.Step.order() < StepKernel.order() && !s.again { // it may be its loader
+			s.again = true
+			break
+		}
+		if s.Step.order() >= StepKernel.order() {
+			s.Why, s.again = "rebooted before it was up", false
 		}
 		if s.tries++; s.late.IsZero() { // it had stopped on purpose
 			s.late = now

@@ -70,7 +70,7 @@ func TestBoardStuckAtAStep(t *testing.T) {
 		l, r := wired(t, 0, nil, "n1")
 		defer l.run(t)()
 		boot := func(steps ...Step) {
-			for _, s := range append([]Step{StepAddress, StepLoader, StepChained}, steps...) {
+			for _, s := range append([]Step{StepAddress, StepLoader, StepAddress, StepLoader, StepChained}, steps...) { // its loader has one of its own
 				l.Reached(t.Context(), "n1", s)
 				if s == StepChained {
 					_, err := l.Boot(t.Context(), "n1")
