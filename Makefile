@@ -42,7 +42,7 @@ test: parts ## run all tests, the stories through the real ssh client among them
 	$(if $(RACE),$(GO) test -timeout 20m ./state/badger && $(GO) test -timeout 20m -run TestModel ./nodes)
 
 MACHINES := ./vnode/qemu ./netboot/agent ./e2e/machines
-MACHINE_PARTS := ssh rsync ansible curl docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd ip dnsmasq \
+MACHINE_PARTS := ssh rsync ansible curl docker-registry qemu-system-x86_64 busybox modprobe cpio xz zstd ip dnsmasq snmpd snmpget ipmi_sim \
 	/usr/lib/ipxe/snponly.efi /usr/share/ovmf/OVMF.fd
 
 test-boot: agents ## boot machines in QEMU, and run the stories of nodes that are machines, two at a time
@@ -51,7 +51,7 @@ test-boot: agents ## boot machines in QEMU, and run the stories of nodes that ar
 	WALT_MACHINES=1 $(GO) test -run Linux -count=1 -timeout 30m ./netboot/nfs
 
 test-machines: agents ## the same, and those that take long
-	scripts/parts $(MACHINE_PARTS) snmpd snmpget ipmi_sim debootstrap qemu-system-aarch64 /usr/lib/u-boot/qemu_arm64/u-boot.bin /usr/share/OVMF/OVMF_CODE_4M.secboot.fd
+	scripts/parts $(MACHINE_PARTS) debootstrap qemu-system-aarch64 /usr/lib/u-boot/qemu_arm64/u-boot.bin /usr/share/OVMF/OVMF_CODE_4M.secboot.fd
 	WALT_MACHINES=long $(GO) test -p 1 -parallel 2 -count=1 -timeout 2h $(MACHINES)
 	WALT_MACHINES=long $(GO) test -run Linux -count=1 -timeout 30m ./netboot/nfs
 
