@@ -36,6 +36,7 @@ func newTransport(ca *x509.CertPool, stall time.Duration) *stallTransport {
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: min(connectLimit, stall)}).DialContext,
 		TLSClientConfig:     &tls.Config{RootCAs: ca},
+		TLSHandshakeTimeout: 2 * min(connectLimit, stall), // whom nobody waits for any more
 		ForceAttemptHTTP2:   true,
 		DisableCompression:  true, // layers are wanted as they are stored
 		MaxIdleConnsPerHost: parallel,

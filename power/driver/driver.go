@@ -8,6 +8,7 @@
 //	drivers.go   the drivers of one lab, and who may be asked
 //	ask.go       one request: turns, deadlines, tries
 //	profiles.go  what kinds know of devices, by name
+//	http.go      what all who speak HTTP need
 //	trust.go     how devices are known that speak TLS
 //	supply.go    what a node is fed by, which may be several outlets
 //	look.go      what many outlets say, asked at once

@@ -10,7 +10,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -210,16 +209,7 @@ func (b *Means) exchange(ctx context.Context, t driver.Target, method, at string
 	if body != nil {
 		q.Header.Set("Content-Type", "application/json")
 	}
-	reply, err := b.http.RoundTrip(q) // which follows no redirection
-	if err != nil {
-		return nil, nil, err
-	}
-	defer reply.Body.Close()
-	if reply.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, to which ctx means nothing
-		return reply, nil, nil
-	}
-	answer, err := io.ReadAll(io.LimitReader(reply.Body, most))
-	return reply, answer, err
+	return driver.Exchange(b.http, q, most) // which follows no redirection
 }
 
 func words(t driver.Target) string { return "the BMC at " + t.Host }

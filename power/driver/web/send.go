@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -83,19 +82,14 @@ func (d *Devices) exchange(ctx context.Context, r request, at *url.URL, proof st
 	for _, h := range d.headers {
 		q.Header.Set(h.name, values{user: d.set.User, password: d.set.Password}.in(h.value, asIs))
 	}
-	reply, err := d.transport.RoundTrip(q)
-	if err != nil {
+	reply, body, err := driver.Exchange(d.transport, q, most+1)
+	switch {
+	case len(body) > most:
+		return answer{}, errLong
+	case err != nil:
 		return answer{}, err
 	}
-	defer reply.Body.Close()
-	if reply.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, to which ctx means nothing
-		return answer{reply.StatusCode, reply.Header, nil}, nil
-	}
-	body, err := io.ReadAll(io.LimitReader(reply.Body, most+1))
-	if len(body) > most {
-		return answer{}, errLong
-	}
-	return answer{reply.StatusCode, reply.Header, body}, err
+	return answer{reply.StatusCode, reply.Header, body}, nil
 }
 
 func asIs(s string) string { return s }

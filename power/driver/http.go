@@ -11,6 +11,22 @@ import (
 	"walt/fault"
 )
 
+// Exchange sends an HTTP request, and returns the answer and its body, of which it reads that many
+// bytes at most. Nothing of it lasts longer than the request's context.
+func Exchange(t *http.Transport, q *http.Request, most int64) (*http.Response, []byte, error) {
+	reply, err := t.RoundTrip(q)
+	if err != nil {
+		t.CloseIdleConnections() // one that is being made goes on otherwise, as long as a device is silent
+		return nil, nil, err
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, to which ctx means nothing
+		return reply, nil, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(reply.Body, most))
+	return reply, body, err
+}
+
 // Unreachable is the fault for a device that an error of the network kept from answering an HTTP
 // request, with a hint what to check; nil when it was another error. It tells nothing of what was
 // sent, nor of what came. name is the driver's. Whom no connection reaches is Silent.
