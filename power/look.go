@@ -2,6 +2,7 @@ package power
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ type Trouble struct {
 	At  time.Time
 	Why string // in words for users, "" when there was none since it did what it was told
 	of  will
+	cut time.Time // when what was switched off nevertheless last got its power back
 }
 
 // Trouble is what is wrong with a port, in words for users: why it is not as it should be, or
@@ -82,7 +84,11 @@ func (t *troubles) note(port Port, did will, failure error, now time.Time) {
 		if t.all == nil {
 			t.all = map[Port]Trouble{}
 		}
-		t.all[port] = Trouble{now.UTC(), fault.Reason(failure), did}
+		is := Trouble{now.UTC(), fault.Reason(failure), did, t.all[port].cut}
+		if _, cut := errors.AsType[driver.GivenBack](failure); cut {
+			is.cut = now
+		}
+		t.all[port] = is
 	case did != turnOn || t.all[port].of == turnOn:
 		delete(t.all, port)
 	}

@@ -3,13 +3,11 @@ package power
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"walt/fault"
 	"walt/pause"
-	"walt/power/driver"
 	"walt/state"
 )
 
@@ -38,7 +36,7 @@ func (p *Ports) reconcile(ctx context.Context) error {
 	w := &worklist{Ports: p, watch: p.Store.Watch(orders.Prefix("")), done: make(chan trial)}
 	defer w.watch.Close()
 	defer w.work.Wait()
-	err := w.load(ctx, func(order, trial) time.Time { return time.Time{} })
+	err := w.load(ctx, func(Port) time.Time { return time.Time{} })
 	for ; err == nil; err = w.wait(ctx) {
 		for {
 			port, due := w.next.pop(p.Now())
@@ -76,7 +74,7 @@ type worklist struct {
 }
 
 // load reads all orders, and has each of them looked at when due says.
-func (w *worklist) load(ctx context.Context, due func(order, trial) time.Time) (err error) {
+func (w *worklist) load(ctx context.Context, due func(Port) time.Time) (err error) {
 	if w.open, err = w.orders(ctx); err != nil {
 		return err
 	}
@@ -89,22 +87,29 @@ func (w *worklist) load(ctx context.Context, due func(order, trial) time.Time) (
 			delete(w.last, port)
 		}
 	}
-	for port, o := range w.open {
-		w.next.put(port, due(o, w.last[port]))
+	for port := range w.open {
+		w.next.put(port, due(port))
 	}
 	return nil
 }
 
-// due is when an order is to be carried out, which was tried last as t says.
-func (w *worklist) due(o order, t trial) time.Time {
+// due is when the order of a port is to be carried out.
+func (w *worklist) due(port Port) (at time.Time) {
+	now, o, t := w.Now(), w.open[port], w.last[port]
 	switch {
 	case t.order.same(o):
-		return t.next
+		at = t.next
 	case o.Attended: // by a clock that may have been set back since, or be at any time
-		now := w.Now()
-		return now.Add(min(attendance, o.Since.Add(attendance).Sub(now)))
+		at = now.Add(min(attendance, o.Since.Add(attendance).Sub(now)))
 	}
-	return time.Time{}
+	cut := w.troubles.of(port).cut // whoever tried that
+	if o.Will != turnOff || cut.IsZero() || cut.Before(w.drivers) {
+		return at
+	}
+	if again := now.Add(min(recheck, cut.Add(recheck).Sub(now))); again.After(at) {
+		return again // so that it is not cut again and again
+	}
+	return at
 }
 
 // begin carries out the order of a port, unless that is being done.
@@ -134,9 +139,11 @@ func (w *worklist) wait(ctx context.Context) error {
 		return w.follow(ctx)
 	case <-w.driversSet:
 		w.drivers = w.Now()
-		for port, t := range w.last {
-			w.last[port] = t.anew()
-			w.next.put(port, w.due(w.open[port], w.last[port]))
+		for port := range w.open {
+			if t, tried := w.last[port]; tried {
+				w.last[port] = t.anew()
+			}
+			w.next.put(port, w.due(port))
 		}
 	case t := <-w.done:
 		delete(w.running, t.port)
@@ -144,9 +151,9 @@ func (w *worklist) wait(ctx context.Context) error {
 		if t.begun.Before(w.drivers) {
 			t = t.anew()
 		}
-		if o, open := w.open[t.port]; open {
+		if _, open := w.open[t.port]; open {
 			w.last[t.port] = t
-			w.next.put(t.port, w.due(o, t))
+			w.next.put(t.port, w.due(t.port))
 		}
 	}
 	return nil
@@ -178,7 +185,7 @@ func (w *worklist) follow(ctx context.Context) error {
 				continue
 			}
 			w.open[port] = *c.Row
-			w.next.put(port, w.due(*c.Row, w.last[port]))
+			w.next.put(port, w.due(port))
 		}
 	}
 }
@@ -254,9 +261,6 @@ func (p *Ports) after(t trial) trial {
 		p.Log.Error("switch a port", "port", t.port.key(), "err", t.err)
 	}
 	t.next = p.Now().Add(pause.Doubled(firstPause, t.tries))
-	if _, cut := errors.AsType[driver.GivenBack](t.err); cut { // so that it is not cut again and again
-		t.next = p.Now().Add(recheck)
-	}
 	t.tries++
 	return t
 }

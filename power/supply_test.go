@@ -341,28 +341,47 @@ func TestOrdersFollowARenamedDriver(t *testing.T) {
 }
 
 // A supply of which one outlet cannot be switched off is cut, and given back, no more often
-// than six times an hour.
+// than six times an hour, whoever orders that and waits; and at once when drivers are set.
 func TestPowerIsNotGivenBackAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := newRoom(t, 1)
-		p := &stuck{plugs: plugs{off: map[string]bool{}}}
-		ok(t, r.Drivers.Set([]driver.Driver{{Name: "rack", Means: p}}, nil))
-		ok(t, r.feed(t, "n1", "rack:free+rack:stuck"))
-		r.orderOff(t, "n1")
-		stop := r.run(t)
-		time.Sleep(59 * time.Minute)
-		stop()
-		if n := p.cut; n == 0 || n > 6 || p.dark() > 0 {
-			t.Errorf("cut %d times in an hour, left %v", n, p.off)
-		}
-	})
+	for _, waits := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRoom(t, 1)
+			p := &stuck{plugs: plugs{off: map[string]bool{}}}
+			all := []driver.Driver{{Name: "rack", Means: p}}
+			ok(t, r.SetDrivers(all, nil))
+			ok(t, r.feed(t, "n1", "rack:free+rack:stuck"))
+			stop := r.run(t)
+			synctest.Wait()
+			port := r.orderOff(t, "n1")
+			if waits {
+				if err := r.Execute(t.Context(), port); err == nil {
+					t.Error("what is locked was switched off")
+				}
+				time.Sleep(9 * time.Minute)
+				if n := p.cut.Load(); n != 1 {
+					t.Errorf("cut %d times at once", n)
+				}
+			}
+			time.Sleep(50 * time.Minute)
+			before := p.cut.Load()
+			if before == 0 || before > 6 || p.dark() > 0 {
+				t.Errorf("cut %d times in an hour, left %v", before, p.off)
+			}
+			ok(t, r.SetDrivers(all, nil))
+			time.Sleep(time.Minute)
+			stop()
+			if n := p.cut.Load(); n != before+1 {
+				t.Errorf("cut %d times, then %d with drivers that may be better", before, n)
+			}
+		})
+	}
 }
 
 // stuck is plugs of which one cannot be switched off.
 type stuck struct {
 	plugs
-	cut int // how often others were
+	cut atomic.Int32 // how often others were
 }
 
 func (s *stuck) Switch(ctx context.Context, t driver.Target, on bool) error {
@@ -370,7 +389,7 @@ func (s *stuck) Switch(ctx context.Context, t driver.Target, on bool) error {
 		return driver.Refusal{Err: fault.Failedf("it is locked")}
 	}
 	if !on {
-		s.cut++
+		s.cut.Add(1)
 	}
 	return s.plugs.Switch(ctx, t, on)
 }
