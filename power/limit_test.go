@@ -63,6 +63,35 @@ func TestCycleThatTakesTooLongIsDropped(t *testing.T) {
 	}
 }
 
+// A power cycle that gives way, as its outlet comes to be shared, is not said to be done unless
+// it was, wherever it stood.
+func TestCycleThatGivesWayIsNotSaidToBeDone(t *testing.T) {
+	t.Parallel()
+	told := map[bool]int{} // whether it was done
+	for at, reached := 1, true; reached; at++ {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRoom(t, 2)
+			p := r.newPlugs(t, "n1")
+			cut := false
+			reached = false
+			p.before = func(asked int) {
+				if cut = cut || p.dark() > 0; asked == at {
+					reached = true
+					ok(t, r.feed(t, "n2", "rack:n1a"))
+				}
+			}
+			err := r.orderCycle(t, "n1", time.Hour)
+			if _, dropped := errors.AsType[power.Dropped](err); dropped == cut || p.dark() > 0 {
+				t.Errorf("at request %d: cut: %t, %v, left %v", at, cut, err, p.off)
+			}
+			told[err == nil]++
+		})
+	}
+	if told[false] == 0 || told[true] == 0 {
+		t.Errorf("so often it was done, or not: %v", told)
+	}
+}
+
 // The same of the port of a switch.
 func TestCycleOfAPortThatTakesTooLongIsDropped(t *testing.T) {
 	t.Parallel()

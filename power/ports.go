@@ -77,6 +77,7 @@ type Ports struct {
 	troubles troubles
 	run      string       // tells this run of the server from others, whatever the clock says
 	unnoted  sync.Map     // when cycles were ordered of which the store did not take what came, by Port
+	cut      sync.Map     // when the last order was given for which what outlets feed was cut, by Port
 	idle     atomic.Int64 // a time.Duration
 	// Each holds one token: idle was changed, a node may have moved, there are other drivers.
 	idleSet, moved, driversSet chan struct{}

@@ -138,7 +138,13 @@ func (p *Ports) carryOutFed(ctx context.Context, port Port) (did order, err erro
 
 // switchFed has the outlets of a node switched as is ordered.
 func (p *Ports) switchFed(ctx context.Context, port Port, o order) error {
-	f := driver.Feed{Several: o.together(), Still: func(ctx context.Context) error { return p.still(ctx, port, o) }}
+	f := driver.Feed{Several: o.together(), Still: func(ctx context.Context) error {
+		err := p.still(ctx, port, o)
+		if err == nil {
+			p.cut.Store(port, o.Since)
+		}
+		return err
+	}}
 	var off time.Duration
 	err := p.Store.View(ctx, func(r state.Reader) (err error) {
 		if f.Node, err = p.name(r, port.Switch); err != nil {
@@ -151,7 +157,10 @@ func (p *Ports) switchFed(ctx context.Context, port Port, o order) error {
 	case err != nil:
 		return err
 	case o.Will == cycle:
-		return p.Drivers.Cycle(ctx, f, off)
+		if err = p.Drivers.Cycle(ctx, f, off); err == nil { // also of what was off anyway
+			p.cut.Store(port, o.Since)
+		}
+		return err
 	}
 	return p.Drivers.Switch(ctx, f, o.Will == turnOn)
 }

@@ -36,6 +36,9 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 		err = p.execute(ctx, port, asked)
 		turn()
 	}
+	if err == nil && asked.Will == cycle {
+		err = p.wasCut(ctx, port, asked)
+	}
 	if err != nil && ctx.Err() != nil && asked.Will != "" {
 		why := err
 		if fault.As(err) == nil {
@@ -58,6 +61,19 @@ type Partly = driver.Partly
 type Dropped struct{ error }
 
 func (d Dropped) Unwrap() error { return d.error }
+
+// wasCut is a fault when a power cycle of what outlets feed gave way to another order before
+// anything was cut.
+func (p *Ports) wasCut(ctx context.Context, port Port, asked order) error {
+	if last, cut := p.cut.Load(port); !port.fed() || cut && !last.(time.Time).Before(asked.Since) {
+		return nil
+	}
+	woken, err := state.Read(ctx, p.Store, func(r state.Reader) (bool, error) { return p.Woken(r, port.Switch) })
+	if err != nil || woken {
+		return err
+	}
+	return fault.Failedf("its power was not cut, since something else was ordered of what feeds it meanwhile")
+}
 
 // execute is the one place that switches a port. It waits for its turn at the port and then at
 // the switch, and reads the order only then, so that the last one to come follows the newest.
