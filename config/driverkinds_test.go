@@ -140,6 +140,7 @@ func TestDriverProblems(t *testing.T) {
 		plugs + "profile = \"shelly\"\nis_on = \"(\"":                              `:5: power.driver.is_on: "(" is no regular expression`,
 		plugs + "profile = \"shelly\"\nauth = \"ntlm\"":                            `:5: power.driver.auth: "ntlm" is none of`,
 		plugs + "profile = \"shelly\"\nauth = \"basic\"":                           `power.driver.kind: auth = "basic" needs password_file`,
+		plugs + "profile = \"shelly\"\nuser = \"walt\"\npassword_file = \"auth\"":  `power.driver.kind: the password is sent nowhere; set auth to basic, digest or bearer`,
 		plugs + "profile = \"shelly\"\npassword_file = \"open\"":                   `:5: power.driver.password_file: others can read DIR/open`,
 		plugs + "profile = \"shelly\"\ntls_fingerprint = \"ab\"":                   `:5: power.driver.tls_fingerprint: "ab" is no fingerprint`,
 		plugs + "profile = \"shelly\"\nca_file = \"open\"":                         `:5: power.driver.ca_file: DIR/open holds no certificate`,

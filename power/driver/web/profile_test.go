@@ -97,6 +97,9 @@ func TestProfiles(t *testing.T) {
 			for _, r := range []*string{&s.On, &s.Off, &s.Status} { // the port of the test in the place of the device's
 				*r = strings.NewReplacer("{host}:8123", "{host}", "https:", "http:").Replace(*r)
 			}
+			if !s.have("{password}") {
+				s.Auth = Basic
+			}
 			d, at := open(t, s), driver.Target{Port: e.port}
 			if p.Status == "" {
 				for _, on := range []bool{false, true} {

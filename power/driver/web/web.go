@@ -100,9 +100,9 @@ func (s Settings) Ported() driver.Need {
 	return driver.Never
 }
 
-// have reports whether requests have such a place.
+// have reports whether requests, or their headers, have such a place.
 func (s Settings) have(place string) bool {
-	return slices.ContainsFunc([]string{s.On, s.Off, s.Status}, func(r string) bool { return strings.Contains(r, place) })
+	return slices.ContainsFunc(append([]string{s.On, s.Off, s.Status}, s.Headers...), func(r string) bool { return strings.Contains(r, place) })
 }
 
 func (s Settings) check() error {
@@ -119,6 +119,8 @@ func (s Settings) check() error {
 		return fault.Failedf("auth = %q needs password_file", s.Auth)
 	case (s.Auth == Basic || s.Auth == Digest) && s.User == "":
 		return fault.Failedf("auth = %q needs user", s.Auth)
+	case s.Auth == "" && s.Password != "" && !s.have("{password}"):
+		return fault.Failedf("the password is sent nowhere; set auth to %s, %s or %s, or have {password} in the requests", Basic, Digest, Bearer)
 	case strings.ContainsAny(s.User+s.Password, "\r\n\x00"):
 		return fault.Failedf("user and password are one line each")
 	case s.Auth == Basic && strings.Contains(s.User, ":"):

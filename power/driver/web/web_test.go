@@ -307,6 +307,7 @@ func TestSettings(t *testing.T) {
 		`auth: "ntlm" is none of`:        func(s *Settings) { s.Auth = "ntlm" },
 		`auth = "bearer" needs password`: func(s *Settings) { s.Auth = Bearer },
 		`auth = "digest" needs user`:     func(s *Settings) { s.Auth, s.Password = Digest, "x" },
+		"the password is sent nowhere":   func(s *Settings) { s.User, s.Password = "x", "y" },
 		"one line each":                  func(s *Settings) { s.Auth, s.Password = Bearer, "x\r\nHost: y" },
 		"has no colon":                   func(s *Settings) { s.Auth, s.User, s.Password = Basic, "a:b", "x" },
 		`headers: "no header" is no`:     func(s *Settings) { s.Headers = []string{"no header"} },
