@@ -70,6 +70,7 @@ func (p *Ports) feed(tx state.Tx, node ethernet.MAC, was, is Supply) error {
 			return err
 		}
 	}
+	p.troubles.forget(fed(node)) // those of what it is taken from
 	return lastUse.Put(tx, string(node), p.Now().UTC())
 }
 

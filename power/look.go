@@ -74,6 +74,12 @@ func (t *troubles) of(port Port) Trouble {
 	return t.all[port]
 }
 
+func (t *troubles) forget(port Port) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.all, port)
+}
+
 // note keeps what came of an order: that power was given is no answer to why it could not be
 // taken.
 func (t *troubles) note(port Port, did will, failure error, now time.Time) {

@@ -238,6 +238,11 @@ func TestOutletsThatFailAreLeft(t *testing.T) {
 					ok(t, r.feed(t, c.also, "gone:1"))
 				}
 				ok(t, r.feed(t, "n1", c.next))
+				for _, told := range r.report(t).Ports {
+					if why := told.Last.Why; told.Node == "n1" && why != "" {
+						t.Errorf("of what feeds it now it is told: %s", why)
+					}
+				}
 				if c.also != "" { // which is to be on since
 					ok(t, r.feed(t, c.also, "rack:n2a"))
 				}
@@ -254,6 +259,13 @@ func TestOutletsThatFailAreLeft(t *testing.T) {
 			})
 		})
 	}
+}
+
+func (r *room) report(t testing.TB) power.Report {
+	t.Helper()
+	report, err := r.Report(t.Context())
+	ok(t, err)
+	return report
 }
 
 // silent is a device that nobody reaches.
@@ -475,5 +487,39 @@ func TestNodeIsOnWithoutADeadSupply(t *testing.T) {
 			t.Errorf("left %v", other.off)
 		}
 		ok(t, r.feed(t, "n1", "good:1"))
+	})
+}
+
+// What could not be done is told on when the node has its power, until that can be done.
+func TestWhatWentWrongIsToldOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 1)
+		p := r.newPlugs(t, "n1")
+		cycle := func() error {
+			var port power.Port
+			r.update(t, func(tx state.Tx) (err error) {
+				port, err = r.PowerCycle(tx, macOf("n1"))
+				return err
+			})
+			return r.Execute(t.Context(), port)
+		}
+		p.lost = true
+		if err := cycle(); err == nil {
+			t.Fatal("it is rebooted")
+		}
+		p.lost = false
+		stop := r.run(t)
+		time.Sleep(time.Minute)
+		stop()
+		const why = "rack did not answer within 10s"
+		ago := func(time.Time) string { return "1 minute ago" }
+		if s := r.report(t).Ports[0]; s.Power != "on" || s.Error != "" || s.Trouble(ago) != why+" (1 minute ago)" {
+			t.Errorf("%+v", s)
+		}
+		ok(t, cycle())
+		if s := r.report(t).Ports[0]; s.Last.Why != "" {
+			t.Errorf("after it was rebooted: %+v", s)
+		}
 	})
 }

@@ -277,10 +277,11 @@ func (p *Ports) writeOn(tx state.Tx, sw target, port Port, o, did order) error {
 		o.Cut = time.Time{}
 		return errors.Join(err, orders.Put(tx, port.key(), o))
 	}
-	if err := errors.Join(p.drop(tx, port, o), p.dropSettings(tx, port.Switch), p.dropSupply(tx, port.Switch)); err != nil || did.Will == cycle && o.Cut.IsZero() {
-		return err
+	err := p.drop(tx, port, o)
+	if err == nil && (did.Will != cycle || !o.Cut.IsZero()) { // while it is known what the port is
+		err = p.record(tx, sw, port, o, "on", "has its power back")
 	}
-	return p.record(tx, sw, port, o, "on", "has its power back")
+	return errors.Join(err, p.dropSettings(tx, port.Switch), p.dropSupply(tx, port.Switch))
 }
 
 // drop deletes an order within tx. For how long its port was off stays known.
