@@ -134,6 +134,16 @@ func checkPower(ctx context.Context, c config.Power, f outletsFlag, rows []state
 		return nil, err
 	}
 	all = drivers.Canonical(all)
+	hosts := hostsOf(c)
+	for _, o := range all {
+		if o.Host != "" {
+			hosts = append(hosts, o.Host)
+		}
+	}
+	_, unnamed := lookUp(ctx, net.DefaultResolver.LookupNetIP, hosts)
+	if names := slices.Sorted(maps.Keys(unnamed)); len(names) > 0 {
+		notes = append(notes, fmt.Sprintf("but machines are not kept from what is not known by its name: %s", fault.Few(names)))
+	}
 	found := map[driver.Outlet]driver.Reading{}
 	asked := map[driver.Outlet]string{}
 	for _, o := range all {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -44,7 +46,8 @@ func TestGuard(t *testing.T) {
 			t.Fatal(err)
 		}
 		ports := power.New(power.Config{Store: store, Journal: journal.New(store, time.Now), Devices: anybody{}, Drivers: drivers, Log: slog.New(slog.DiscardHandler), Now: time.Now})
-		g := newGuard(ports, slog.New(slog.DiscardHandler))
+		var said bytes.Buffer
+		g := newGuard(ports, slog.New(slog.NewTextHandler(&said, nil)))
 		var mu sync.Mutex
 		names := map[string]string{"pdu.lab": "10.9.0.7"}
 		g.lookup = func(_ context.Context, network, host string) ([]netip.Addr, error) {
@@ -101,6 +104,15 @@ func TestGuard(t *testing.T) {
 		mu.Unlock()
 		time.Sleep(guardEvery + time.Second)
 		is(true, "10.9.0.8") // nobody says that it is not
+		if said.Len() > 0 {
+			t.Errorf("the log says %s", &said)
+		}
+		g.set(config.Power{Drivers: []config.Driver{{Host: "pdu.lab:161"}, {Host: "rack.lab"}}})
+		time.Sleep(3*guardEvery + time.Second)
+		synctest.Wait()
+		if got, want := said.String(), "machines are not kept from it\" names=rack.lab why=\"no such host\"\n"; !strings.HasSuffix(got, want) || strings.Count(got, "\n") != 1 {
+			t.Errorf("the log says %s", got)
+		}
 		g.set(config.Power{})
 		is(false, "10.9.0.8", "10.9.0.3")
 	})

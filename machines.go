@@ -44,7 +44,6 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey, hostCA ssh.S
 		g.Go(func() error { return s.netboot.Serve(ctx, l) })
 		g.Go(func() error { return l.ServeNames(ctx) })
 		g.Go(func() error { return s.serveLines(ctx, l) })
-		g.Go(func() error { return s.guard.run(ctx) })
 		return g.Wait()
 	})
 	s.qemu, err = qemu.New(qemu.Config{

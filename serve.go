@@ -219,6 +219,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	g.Go(func() error { return s.catalog.Run(failing) })
 	g.Go(func() error { return s.journal.Run(failing, s.log) })
 	g.Go(func() error { return s.nodeLogs.Run(failing) })
+	g.Go(func() error { return s.guard.run(failing) })
 	g.Go(func() error { return s.network.run(failing) })
 	g.Go(func() error { return s.serveBoards(failing) })
 	g.Go(func() error { return s.doors.Run(failing) })

@@ -27,6 +27,9 @@ func Exchange(t *http.Transport, q *http.Request, most int64) (*http.Response, [
 	return reply, body, err
 }
 
+// NameHint is the hint for a device whose name is not known.
+const NameHint = "see how its name is written, and that DNS knows it where the server runs"
+
 // Unreachable is the fault for a device that an error of the network kept from answering an HTTP
 // request, with a hint what to check; nil when it was another error. It tells nothing of what was
 // sent, nor of what came. name is the driver's. Whom no connection reaches is Silent.
@@ -41,7 +44,7 @@ func Unreachable(device, name, check string, err error) error {
 	case network && errors.Is(err, syscall.ECONNREFUSED) && op.Addr != nil:
 		return Silent(fault.Failedf("%s has nothing that answers at %s (connection refused)", device, op.Addr).WithHint("%s", check))
 	case unnamed:
-		return Silent(fault.Failedf("%s: its name is not known: %s", device, dns.Err).WithHint("%s", check))
+		return Silent(fault.Failedf("%s: its name is not known: %s", device, dns.Err).WithHint(NameHint))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return fault.Failedf("%s hung up before it had answered", device).WithHint("%s", check)
 	case network && op.Op == "dial":

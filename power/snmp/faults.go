@@ -65,6 +65,9 @@ func (s *Session) unreachable(err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return Silence{fault.Failedf("%s has nothing that answers SNMP requests (connection refused)", s).WithHint(hint)}
 	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return Silence{fault.Failedf("%s: its name is not known: %s", s, dns.Err).WithHint("see how its name is written, and that DNS knows it where the server runs")}
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return Silence{fault.Failedf("cannot reach %s: %v", s, op.Err).WithHint(hint)}
 	}

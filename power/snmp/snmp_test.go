@@ -170,7 +170,7 @@ func TestNonsense(t *testing.T) {
 func TestNoSuchHost(t *testing.T) {
 	t.Parallel()
 	_, err := session(t, "no-such-host.invalid").Power(t.Context(), 2)
-	wantFault(t, err, "cannot reach switch sw-1 (no-such-host.invalid)", "check its address")
+	wantFault(t, err, "switch sw-1 (no-such-host.invalid): its name is not known", "DNS knows it")
 
 	_, err = session(t, "127.0.0.1:1", hasty).Ports(t.Context())
 	wantFault(t, err, "connection refused")

@@ -173,6 +173,7 @@ func (b BMCs) words(host string, err error) error {
 	no := func(what, hint string) error { return driver.Refusal{Err: said(what, hint)} }
 	code, answered := errors.AsType[completion](err)
 	why, closed := errors.AsType[status](err)
+	dns, unnamed := errors.AsType[*net.DNSError](err)
 	op, isOp := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, errSuite):
@@ -193,6 +194,8 @@ func (b BMCs) words(host string, err error) error {
 		return said(fmt.Sprintf("cannot do it now (%v)", code), "its own log may say why")
 	case answered:
 		return no(fmt.Sprintf("refuses (%v)", code), "its own log may say why")
+	case unnamed:
+		return driver.Silent(fault.Failedf("the BMC at %s: its name is not known: %s", host, dns.Err).WithHint(driver.NameHint))
 	case isOp && !op.Timeout() && !errors.Is(err, net.ErrClosed):
 		return driver.Silent(said("cannot be reached: "+op.Err.Error(), "check its address, and that IPMI over LAN is turned on"))
 	case lost(err):

@@ -313,6 +313,10 @@ func TestNobodyAnswers(t *testing.T) {
 	if f := fault.As(err); f == nil || !strings.Contains(f.Msg, "connection refused") {
 		t.Errorf("nobody there: %v", err)
 	}
+	err = BMCs{}.words("bmc-3", &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "bmc-3", Server: "10.0.0.1:53"}})
+	if f := fault.As(err); f == nil || f.Msg != "the BMC at bmc-3: its name is not known: no such host" {
+		t.Errorf("no such name: %v", err)
+	}
 }
 
 // opened is the answer to the request that opens a session, of such algorithms.
