@@ -35,7 +35,7 @@ func (s *Session) Integer(ctx context.Context, o Object) (int, error) {
 	}
 	switch v := answer.Variables[0]; {
 	case v.Name != o.oid():
-		return 0, fault.Failedf("%s was asked for %s, and tells of %s", s, o.OID, v.Name).
+		return 0, fault.Failedf("%s was asked for %s, and tells of %s", s, o.OID, told(v.Name)).
 			WithHint("the %s's own log may say why", s.sw.kind())
 	case v.Type == gosnmp.NoSuchObject, v.Type == gosnmp.NoSuchInstance, v.Type == gosnmp.EndOfMibView:
 		return 0, s.lacks(o)

@@ -2,6 +2,7 @@ package snmp
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/gosnmp/gosnmp"
@@ -57,6 +58,24 @@ func TestIntegerOfAnother(t *testing.T) {
 	})
 	_, err := session(t, address).Integer(t.Context(), Object{"1.3.6.1.4.1.2", "outlet 2"})
 	wantFault(t, err, "was asked for 1.3.6.1.4.1.2, and tells of .1.3.6.1.4.1.1")
+}
+
+// TestIntegerOfMuch repeats little of what an agent sends to people who did not ask for it.
+func TestIntegerOfMuch(t *testing.T) {
+	t.Parallel()
+	const asked = ".1.3.6.1.4.1.2"
+	long := ".1.3" + strings.Repeat(".1234567", 100)
+	for what, v := range map[string]gosnmp.SnmpPDU{
+		"of another": {Name: long, Type: gosnmp.Integer, Value: 1},
+		"an OID":     {Name: asked, Type: gosnmp.ObjectIdentifier, Value: long},
+		"text":       {Name: asked, Type: gosnmp.OctetString, Value: long},
+	} {
+		address := fake(t, func(p *gosnmp.SnmpPacket) { p.Variables = []gosnmp.SnmpPDU{v} })
+		_, err := session(t, address).Integer(t.Context(), Object{asked, "outlet 2"})
+		if wantFault(t, err, ".1.3.1234567.1234567"); len(err.Error()) > 300 {
+			t.Errorf("%s: %d characters are told", what, len(err.Error()))
+		}
+	}
 }
 
 // TestBusy does not take for its last word what an agent says that cannot do it now.

@@ -78,7 +78,7 @@ func (s *Session) Power(ctx context.Context, port int) (on bool, err error) {
 	}
 	switch v := answer.Variables[0]; {
 	case v.Name != oidOf(adminEnable, at):
-		return false, Refusal{fault.Failedf("%s was asked for the power of %s, and tells of %s", s, s.words(port), v.Name).
+		return false, Refusal{fault.Failedf("%s was asked for the power of %s, and tells of %s", s, s.words(port), told(v.Name)).
 			WithHint("the switch's own log may say why")}
 	case v.Type == gosnmp.NoSuchObject, v.Type == gosnmp.NoSuchInstance:
 		return false, s.noPoE(port)
@@ -96,7 +96,7 @@ func told(value any) string {
 	if text, is := value.([]byte); is {
 		return fmt.Sprintf("%.40q", text)
 	}
-	return fmt.Sprint(value)
+	return fmt.Sprintf("%.80s", fmt.Sprint(value)) // as of an OID, which has no end
 }
 
 // SetPower gives the port its power or cuts it, and returns when the switch
