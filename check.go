@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"net"
@@ -32,6 +33,11 @@ func checkCommand(ctx context.Context, args []string) error {
 	if first := s.flags.Arg(0); outlets == everyOutlet && strings.ContainsAny(first, ":@+") {
 		err = fault.Usagef("check-config: outlets are told with =").WithHint("type: --power=%s", first)
 	}
+	s.flags.Visit(func(f *flag.Flag) {
+		if f.Name == "power" && outlets == "" {
+			err = fault.Usagef("check-config: --power= names no outlet").WithHint("of all outlets that feed nodes asks --power alone")
+		}
+	})
 	if err != nil {
 		return err
 	}

@@ -88,8 +88,16 @@ type outletsFlag string
 // everyOutlet is --power alone: those that feed nodes, or the server.
 const everyOutlet outletsFlag = "true"
 
-func (f *outletsFlag) String() string     { return string(*f) }
-func (f *outletsFlag) Set(s string) error { *f = outletsFlag(s); return nil }
+func (f *outletsFlag) String() string { return string(*f) }
+
+// Set adds outlets to those of the same option before.
+func (f *outletsFlag) Set(s string) error {
+	if *f != "" && *f != everyOutlet && s != string(everyOutlet) {
+		s = string(*f) + "+" + s
+	}
+	*f = outletsFlag(s)
+	return nil
+}
 
 // IsBoolFlag tells package flag that the option may stand alone.
 func (f *outletsFlag) IsBoolFlag() bool { return true }
@@ -155,6 +163,7 @@ func checkPower(ctx context.Context, c config.Power, f outletsFlag, rows []state
 	}
 	maps.Copy(found, drivers.Look(ctx, asked, checkLimit))
 	var unknown, hints []string
+	helps := map[string][]string{} // against what is not known of these outlets
 	for _, o := range all {
 		is := found[o]
 		words := fmt.Sprintf("%s is %s", o, is.State)
@@ -166,8 +175,16 @@ func checkPower(ctx context.Context, c config.Power, f outletsFlag, rows []state
 			words += ": its device does not tell"
 		}
 		told = append(told, words)
-		if is.Hint != "" && !slices.Contains(hints, is.Hint) {
-			hints = append(hints, is.Hint)
+		if is.Hint != "" {
+			if helps[is.Hint] == nil {
+				hints = append(hints, is.Hint)
+			}
+			helps[is.Hint] = append(helps[is.Hint], o.String())
+		}
+	}
+	if len(unknown) > 1 {
+		for i, hint := range hints {
+			hints[i] = fault.Few(helps[hint]) + ": " + hint
 		}
 	}
 	var failed error

@@ -441,7 +441,9 @@ func TestOutletsTellTheirForm(t *testing.T) {
 	}
 	for outlet, want := range map[string]string{
 		"rack1": "write it as rack1:PORT ", "rack1@10.9.0.2:7": "write it as rack1:7 ", "plugs:0": "write it as plugs@HOST:0 ",
-		"plugs@10.9.2.4": "write it as plugs@10.9.2.4:PORT ", "bmc": "write it as bmc@HOST ", "bmc:700": "write it as bmc@HOST:700 ", "lamp:1": "write it as lamp ",
+		"plugs@10.9.2.4": "write it as plugs@10.9.2.4:PORT ", "bmc": "write it as bmc@HOST ", "bmc:700": "write it as bmc@HOST:700 ",
+		"bmc:10.9.1.7": "write it as bmc@10.9.1.7 ", "bmc:bmc-7.lab:700": "write it as bmc@bmc-7.lab:700 ", "plugs:10.9.2.4:0": "write it as plugs@10.9.2.4:0 ",
+		"plugs:10.9.2.4": "write it as plugs@10.9.2.4:PORT ", "plugs:lamp": "write it as plugs@HOST:lamp ", "lamp:1": "write it as lamp ",
 	} {
 		f := fault.As(d.Check(feed(t, outlet).Supply))
 		if f == nil || !strings.HasPrefix(f.Hint, want) {

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -221,6 +223,13 @@ func (d *Drivers) Check(s Supply) error {
 // form is the fault for an outlet that is written as its driver cannot have it. It tells how
 // those of the driver are written.
 func form(o Outlet, of Driver, format string, args ...any) error {
+	if of.Hosted && o.Host == "" {
+		host, port, _ := strings.Cut(o.Port, ":")
+		_, noAddress := netip.ParseAddr(host)
+		if _, noNumber := strconv.Atoi(host); noAddress == nil || noNumber != nil && of.Ported != Must {
+			o.Host, o.Port = host, port // which was written with a colon
+		}
+	}
 	as := o.Driver
 	if of.Hosted {
 		as += "@" + cmp.Or(o.Host, "HOST")
