@@ -33,7 +33,7 @@ func (l *Lab) Presence(ctx context.Context, mac ethernet.MAC) (power.Presence, e
 		return power.Silent, err
 	case l.status.of(d.Name).State == Booting:
 		return power.Starting, nil
-	case l.Agents != nil && l.Agents.Connected(mac):
+	case l.Runs(mac):
 		return power.Awake, nil
 	case addr == "":
 		return power.Silent, nil
@@ -74,6 +74,9 @@ func (l *Lab) ShutDown(ctx context.Context, mac ethernet.MAC) error {
 	}
 	return nil
 }
+
+// Runs reports whether the agent of a node is connected.
+func (l *Lab) Runs(mac ethernet.MAC) bool { return l.Agents != nil && l.Agents.Connected(mac) }
 
 // Deaf reports whether a node says that no packet wakes its network card.
 func (l *Lab) Deaf(mac ethernet.MAC) bool { return l.Agents != nil && l.Agents.Deaf(mac) }

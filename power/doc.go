@@ -21,6 +21,7 @@
 //	feed.go        what becomes of orders when something else feeds a node from then on
 //	drivers.go     the drivers that there are
 //	woken.go       nodes that are asked to shut down, and woken by packets
+//	astray.go      nodes that run on though they are off
 //	shared.go      outlets that several nodes share
 //	together.go    power cycles of all that hangs on one
 //	look.go        what switches and devices say of their ports now

@@ -22,6 +22,8 @@ type Devices interface {
 	// Behind returns what is known of the device with a MAC address; ok is false
 	// when there is none, or none any more.
 	Behind(r state.Reader, mac ethernet.MAC) (d Device, ok bool, err error)
+	// Runs reports whether a node says that it does.
+	Runs(mac ethernet.MAC) bool
 	// PoweredOff is called after the port of a device was switched off.
 	PoweredOff(mac ethernet.MAC)
 	// Admit is a fault when there is no room for a virtual node that is to be switched on.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,8 +30,9 @@ type room struct {
 	*power.Ports
 	rig *powertest.Rig
 
-	switched []string // "MAC on" or "MAC off", of virtual nodes
-	pc       sleeper  // n1, if packets wake it
+	runs     atomic.Bool // all nodes say so
+	switched []string    // "MAC on" or "MAC off", of virtual nodes
+	pc       sleeper     // n1, if packets wake it
 }
 
 // devices is who is behind each MAC address.
@@ -39,6 +41,8 @@ var devices = state.NewTable[power.Device]("device")
 func (r *room) Behind(reader state.Reader, mac ethernet.MAC) (power.Device, bool, error) {
 	return devices.Find(reader, string(mac))
 }
+
+func (r *room) Runs(ethernet.MAC) bool { return r.runs.Load() }
 
 func (r *room) PoweredOff(ethernet.MAC) {}
 

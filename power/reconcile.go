@@ -254,7 +254,9 @@ func (t *turns) Pop() any {
 // open though all was done that can be, as to wake a node, is tried again, too.
 func (p *Ports) after(t trial) trial {
 	if t.err == nil && t.order.Will == turnOff {
-		t.tries, t.next = 0, p.Now().Add(recheck)
+		if t.tries, t.next = 0, p.Now().Add(recheck); t.port.fed() && t.order.Cut.IsZero() {
+			t.next = p.Now().Add(astrayAfter)
+		}
 		return t
 	}
 	if t.err != nil && fault.As(t.err) == nil {

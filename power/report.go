@@ -69,6 +69,9 @@ func (p *Ports) Report(ctx context.Context) (report Report, err error) {
 			for _, o := range e.Value.Outlets {
 				s.Outlets = append(s.Outlets, OutletState{Outlet: o})
 			}
+			if e.Value.Astray {
+				s.Error = astray
+			}
 			if e.Value.WOL {
 				s.Power = "unknown"
 				if p.Devices.Deaf(ethernet.MAC(e.Key)) {

@@ -245,6 +245,13 @@ func (p *Ports) idleNodes(r state.Reader) (found []idleNode, err error) {
 		if !d.Node || !d.Idle {
 			continue
 		}
+		if port.fed() {
+			if s, err := p.SupplyOf(r, mac); err != nil {
+				return nil, err
+			} else if s.Astray {
+				continue
+			}
+		}
 		if p.Devices.Deaf(mac) {
 			if woken, err := p.Woken(r, mac); err != nil {
 				return nil, err

@@ -21,6 +21,8 @@ type Supply struct {
 	WOL     bool          `json:"wol,omitempty"`     // the same, but the node shuts down when asked to, and packets wake it
 	// Off is how long outlets are off for a moment, in nanoseconds; 0 is 5 s.
 	Off time.Duration `json:"off,omitempty"`
+	// Astray is that the node ran on while its outlets were off, see astray.go.
+	Astray bool `json:"astray,omitempty"`
 }
 
 const (

@@ -91,6 +91,14 @@ func (p *Ports) execute(ctx context.Context, port Port, asked order) error {
 		}
 	}
 	sw, did, err := p.carryOut(ctx, port)
+	if err == nil {
+		var is bool
+		if is, err = p.isAstray(ctx, port, did); is && did.By == "" {
+			return p.leaveOn(ctx, port, did)
+		} else if is {
+			err = fault.Failedf(astray)
+		}
+	}
 	if did.Will == "" || err != nil && (ctx.Err() != nil || did.Attended && !did.same(asked)) {
 		return err
 	}
