@@ -83,7 +83,7 @@ func run(args []string) int {
 		return commands.StatusFailed
 	}
 	for hint := range strings.Lines(f.Hint) {
-		hint = strings.ReplaceAll(hint, "help show ", "waltd help ") // where no server's command line is
+		hint = strings.ReplaceAll(hint, ": help show ", ": waltd help ") // where no server's command line is
 		fmt.Fprintf(os.Stderr, "  %s\n", strings.TrimSuffix(hint, "\n"))
 	}
 	return commands.StatusOf(f.Kind)
