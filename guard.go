@@ -33,6 +33,8 @@ type guard struct {
 	lookup lookup
 	log    *slog.Logger
 	wake   chan struct{} // holds a token when the drivers changed
+	// changed is called when other addresses may be guarded; it is set before run.
+	changed func()
 
 	mu      sync.Mutex
 	drivers []string // their hosts
@@ -46,7 +48,7 @@ type guard struct {
 type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
 func newGuard(p *power.Ports, log *slog.Logger) *guard {
-	return &guard{ports: p, lookup: net.DefaultResolver.LookupNetIP, log: log, wake: make(chan struct{}, 1)}
+	return &guard{ports: p, lookup: net.DefaultResolver.LookupNetIP, log: log, wake: make(chan struct{}, 1), changed: func() {}}
 }
 
 // has reports whether an address is guarded: any is until it is known which are.
@@ -133,6 +135,7 @@ func (g *guard) guard(found map[string][]netip.Addr) {
 		}
 	}
 	g.guarded.Store(&all)
+	g.changed()
 }
 
 // tell has the log name the hosts that are not guarded, when these are others than before.

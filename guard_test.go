@@ -58,6 +58,12 @@ func TestGuard(t *testing.T) {
 			}
 			return nil, errors.New("no such host")
 		}
+		var over []netip.Addr // what was open to these is not any more
+		g.changed = func() {
+			if a := netip.MustParseAddr("10.9.1.7"); g.has(a) {
+				over = append(over, a)
+			}
+		}
 		is := func(want bool, all ...string) {
 			t.Helper()
 			synctest.Wait()
@@ -87,6 +93,9 @@ func TestGuard(t *testing.T) {
 			t.Fatal(err)
 		}
 		is(true, "10.9.1.7", "fd00::7", "10.9.0.2")
+		if len(over) == 0 {
+			t.Error("what is open to 10.9.1.7 goes on")
+		}
 		g.set(config.Power{Drivers: []config.Driver{
 			{Host: "pdu.lab:161"}, {Host: "10.9.0.3"}, {HTTP: web.Settings{Profile: web.Profile{On: "POST https://10.9.0.4:8080/on", Off: "GET http://{host}/off"}}},
 		}})

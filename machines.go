@@ -46,6 +46,7 @@ func (s *server) openMachines(c config.Config, trust ssh.PublicKey, hostCA ssh.S
 		g.Go(func() error { return s.serveLines(ctx, l) })
 		return g.Wait()
 	})
+	s.guard.changed = s.network.hangUpGuarded
 	s.qemu, err = qemu.New(qemu.Config{
 		Dir: machinesDir(c.Data), Program: c.Virtual.QEMU, Lab: s.lab, Boots: s.netboot, Network: s.networkOf(c), Lines: s.consoles, Log: s.log,
 	})
@@ -253,6 +254,15 @@ func (n *network) setNAT(on bool) error {
 		return nil
 	}
 	return n.lan.SetNAT(on)
+}
+
+// hangUpGuarded ends what machines have open to what is guarded by now.
+func (n *network) hangUpGuarded() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.lan != nil {
+		n.lan.HangUpGuarded()
+	}
 }
 
 // close ends the network, if there is one. run has returned.

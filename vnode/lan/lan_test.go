@@ -51,6 +51,7 @@ type host struct {
 
 // world is one network of a test, and what its log says.
 type world struct {
+	late atomic.Bool // see later
 	*lan.LAN
 	t   *testing.T
 	dir string
@@ -87,7 +88,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, dir: dir, log: new(record), all: map[string]netip.Addr{}}
 	w.LAN, err = lan.New(lan.Config{
 		Subnet: subnet, Log: slog.New(slog.NewTextHandler(w.log, nil)),
-		Lookup: w.find, Guarded: func(a netip.Addr) bool { return a == guarded },
+		Lookup: w.find, Guarded: func(a netip.Addr) bool { return a == guarded || a == later && w.late.Load() },
 	})
 	if err != nil {
 		t.Fatal(err)

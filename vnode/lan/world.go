@@ -52,9 +52,16 @@ type world struct {
 
 	mu     sync.Mutex
 	flows  map[netip.Addr]*flows // of each machine that has some
+	leads  map[*lead]bool        // all flows
 	closed bool
 	own    []netip.Addr // of this host, at the time asked
 	asked  time.Time
+}
+
+// lead is where to one flow leads, and what ends it.
+type lead struct {
+	to  netip.Addr
+	end context.CancelFunc
 }
 
 // flows are those of one machine, from power on to power off.
@@ -66,7 +73,7 @@ type flows struct {
 
 func newWorld(l *LAN) *world {
 	dialer := &net.Dialer{Timeout: dialLimit, Control: toOne}
-	w := &world{lan: l, dial: dialer.DialContext, flows: map[netip.Addr]*flows{}}
+	w := &world{lan: l, dial: dialer.DialContext, flows: map[netip.Addr]*flows{}, leads: map[*lead]bool{}}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	l.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(l.stack, 0, handshakes, w.tcp).HandlePacket)
 	l.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(l.stack, func(r *udp.ForwarderRequest) {
@@ -146,11 +153,42 @@ func (w *world) abort(of func(machine netip.Addr) bool) {
 // and what to call at its end: nil when it may not be.
 func (w *world) enter(id stack.TransportEndpointID) (ctx context.Context, to netip.AddrPort, leave func()) {
 	to = netip.AddrPortFrom(addr(id.LocalAddress), id.LocalPort)
-	if !w.open.Load() || !w.reachable(to.Addr()) {
+	if !w.open.Load() {
 		return nil, to, nil
 	}
-	ctx, leave = w.count(addr(id.RemoteAddress))
+	ctx, left := w.count(addr(id.RemoteAddress))
+	if left == nil {
+		return nil, to, nil
+	}
+	ctx, end := context.WithCancel(ctx)
+	one := &lead{to.Addr(), end}
+	w.mu.Lock()
+	w.leads[one] = true
+	w.mu.Unlock()
+	leave = func() {
+		w.mu.Lock()
+		delete(w.leads, one)
+		w.mu.Unlock()
+		end()
+		left()
+	}
+	if !w.reachable(to.Addr()) { // from now on HangUpGuarded knows of it
+		leave()
+		return nil, to, nil
+	}
 	return ctx, to, leave
+}
+
+// HangUpGuarded ends what machines have open to where they must not reach by now.
+func (l *LAN) HangUpGuarded() {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.leads {
+		if l.Guarded != nil && l.Guarded(one.to) {
+			one.end()
+		}
+	}
 }
 
 // count counts a flow of a machine, which may be until ctx ends, until leave is called; nil

@@ -21,6 +21,7 @@ import (
 var (
 	outside = netip.MustParseAddrPort("192.0.2.7:80")
 	guarded = netip.MustParseAddr("192.0.2.8")
+	later   = netip.MustParseAddr("192.0.2.9") // is guarded, too, once world.late says so
 )
 
 // connect connects machine a of a network on which the world is here, and says
@@ -114,6 +115,43 @@ func TestGuarded(t *testing.T) {
 	if to := <-asked; to != "tcp4 "+outside.String() {
 		t.Errorf("asked for %s", to)
 	}
+}
+
+// What is open to an address that is guarded from then on ends, and nothing else.
+func TestGuardedLater(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.boot("a")
+	w.here(t)
+	if err := w.SetNAT(true); err != nil {
+		t.Fatal(err)
+	}
+	open := func(to netip.Addr) net.Conn {
+		t.Helper()
+		c, err := a.dial(netip.AddrPortFrom(to, 443))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = io.WriteString(c, "x"); err == nil {
+			_, err = io.ReadFull(c, make([]byte, 1))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	ends, stays := open(later), open(outside.Addr())
+	w.late.Store(true)
+	w.HangUpGuarded()
+	_, err := ends.Read(make([]byte, 1))
+	if late, is := errors.AsType[net.Error](err); err == nil || is && late.Timeout() {
+		t.Errorf("it goes on: %v", err)
+	}
+	says(t, stays, nil, "nobody guards this")
 }
 
 // One side may say all that it has to before the other answers.
