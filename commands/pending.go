@@ -31,11 +31,21 @@ func (c *Call) fleeting(format string, args ...any) {
 // draw is fleeting. c.fleet.mu is held.
 func (c *Call) draw(format string, args ...any) {
 	line := clean(fmt.Sprintf(format, args...))
-	if width, _ := c.Terminal.Size(); width > 0 {
-		line = displaywidth.TruncateString(line, max(width-len("^C")-1, 0), "")
+	if width := c.room(); width > 0 {
+		line = displaywidth.TruncateString(line, width, "")
 	}
 	io.WriteString(c.Err, wiped+line)
 	c.fleet.shown = true
+}
+
+// room is how many columns a line has that leaves room for "^C", 0 if the width of the terminal
+// is not known.
+func (c *Call) room() int {
+	width, _ := c.Terminal.Size()
+	if width <= 0 {
+		return 0
+	}
+	return max(width-len("^C")-1, 1)
 }
 
 // wiped empties the line of a terminal.
@@ -104,7 +114,11 @@ func (p *pending) tell() {
 
 // String is what the node waits for that waits for longest, and how many others wait, as in
 // "rpi-3 (switching rack1:7 off) and 2 more"; "" when none does.
-func (p *pending) String() string {
+func (p *pending) String() string { return p.within(0) }
+
+// within is String of which so many columns tell how many wait, 0 for any number: if need be
+// without what is waited for, or without the name of the node.
+func (p *pending) within(columns int) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.all) == 0 {
@@ -118,11 +132,16 @@ func (p *pending) String() string {
 			first.what = s.what
 		}
 	}
-	words := fmt.Sprintf("%s (%s)", first.node, first.what)
-	if more := len(nodes) - 1; more > 0 {
-		words += fmt.Sprintf(" and %d more", more)
+	what, more := fmt.Sprintf("%s (%s)", first.node, first.what), len(nodes)-1
+	if more == 0 {
+		return what
 	}
-	return words
+	for _, words := range []string{what, first.node} {
+		if words += fmt.Sprintf(" and %d", more); columns <= 0 || displaywidth.String(words) <= columns {
+			return words + " more"
+		}
+	}
+	return fmt.Sprintf("%d nodes", len(nodes))
 }
 
 // showPending shows on a terminal, until end is called, what nodes wait for. What is over soon
@@ -161,7 +180,12 @@ func (c *Call) showPending() (end func()) {
 
 // drawPending shows what nodes wait for now.
 func (c *Call) drawPending() {
-	what := c.pending.String()
+	const line = "Waiting for "
+	columns := 0
+	if width := c.room(); width > 0 {
+		columns = max(width-len(line), 1)
+	}
+	what := c.pending.within(columns)
 	c.fleet.mu.Lock()
 	defer c.fleet.mu.Unlock()
 	switch {
@@ -169,7 +193,7 @@ func (c *Call) drawPending() {
 	case what == "":
 		c.empty()
 	default:
-		c.draw("Waiting for %s ...", what)
+		c.draw(line+"%s ...", what)
 		c.fleet.pending = what
 	}
 }

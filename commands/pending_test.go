@@ -47,10 +47,18 @@ func TestPending(t *testing.T) {
 		c.say("%s is rebooting", "pc-1")
 		shows("a result", "\r\x1b[Kpc-1 is rebooting\n\r\x1b[KWaiting for rpi-1 (switching rack1:7 off and on) and 199 ")
 		whole()
+		long := c.pending.begin("node-0", "switching hub-in-the-lab:1-1.4.2 off and on")
+		shows("a long one", "\r\x1b[KWaiting for node-0 and 198 more ...")
+		long()
 		shows("another", "\r\x1b[KWaiting for node-0 (other orders come first) and 198 more")
 		for _, over := range others {
 			over()
 		}
+		one := c.pending.begin("a-very-long-name-of-a-board-on-a-shelf-in-the-lab-1", "switching usb:1 off")
+		two := c.pending.begin("a-very-long-name-of-a-board-on-a-shelf-in-the-lab-2", "switching usb:2 off")
+		shows("long names", "\r\x1b[KWaiting for 2 nodes ...")
+		one()
+		two()
 		shows("none", "\r\x1b[K")
 		left := c.pending.begin("rpi-1", "rack1:7 off for 5s")
 		shows("once more", "\r\x1b[KWaiting for rpi-1 (rack1:7 off for 5s) ...")
