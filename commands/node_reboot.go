@@ -31,11 +31,16 @@ func failedReboots(changes []nodes.Change, hard bool) error {
 		return nil
 	}
 	var failed []string
+	stay := true
 	for _, ch := range changes {
 		if ch.Reboot.Outcome == nodes.RebootFailed {
 			failed = append(failed, string(ch.Node))
 			hard = hard || ch.Reboot.Shared
+			stay = stay && ch.Reboot.StaysOn
 		}
+	}
+	if stay { // trying again does not help before somebody mends that
+		return f.WithHint("see which fail with: power show")
 	}
 	if fault.Many(failed) {
 		return f.WithHint("see what they are doing with: node show --all")

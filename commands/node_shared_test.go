@@ -53,14 +53,23 @@ func (broken) Switch(context.Context, driver.Target, bool) error {
 }
 
 // Who switches on a node of which one of two supplies is broken is told that it is on, and that
-// one is.
+// one is; who reboots it by its power, or takes it while it is on and does not answer, that it stays on.
 func TestNodeWithABrokenSupply(t *testing.T) {
 	t.Parallel()
 	lab := newTestLab(t)
 	lab.must(lab.nodes.Ports.SetDrivers([]driver.Driver{{Name: "pdu-1", Means: steady{}}, {Name: "pdu-2", Means: broken{}}}, nil))
 	lab.ok("alice", "device config rpi-1 power=pdu-1:1+pdu-2:1")
+	const staysOn = "walt: could not reboot rpi-1: it stays on, as not all of its outlets can be switched off: pdu-2 is broken\n" +
+		"  see which fail with: power show\n"
 	lab.tell([]step{{
 		user: "bob", line: "node on rpi-1", stdout: "rpi-1 is on\n",
 		stderr: "Not all outlets give rpi-1 power (pdu-2 is broken); others do. See: power show\n",
+	}, {
+		user: "bob", line: "node acquire rpi-1", status: StatusFailed,
+		stdout: "rpi-1 is yours and boots rpi-3-b-default at its next start: the reboot failed, it stays on, as not all of its outlets can be switched off: pdu-2 is broken\n",
+		stderr: "Cloned the default image into your working set as rpi-3-b-default.\n" + staysOn,
+	}, {
+		user: "bob", line: "node reboot --hard rpi-1", status: StatusFailed,
+		stderr: staysOn,
 	}})
 }

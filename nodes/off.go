@@ -266,7 +266,7 @@ func (l *Lab) quiesce(ctx context.Context, d Device, hard bool) {
 // switchOff carries out the order that a node is off.
 func (l *Lab) switchOff(ctx context.Context, d Device, ordered power.Port) Reboot {
 	if err := l.Ports.Execute(ctx, ordered); err != nil {
-		return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: true}
+		return l.unswitched(d, err, true)
 	}
 	off, err := state.Read(ctx, l.Store, func(r state.Reader) (bool, error) { return l.Ports.IsOff(r, d.MAC) })
 	if err == nil && !off && d.Virtual() && l.status.of(d.Name).State == Off { // somebody wanted it on while it shut down

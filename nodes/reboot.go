@@ -35,6 +35,7 @@ type Reboot struct {
 	Start   bool   // it was off, as far as is known, and starts
 	Rousing bool   // packets were sent that wake it, and it has not shown itself yet
 	Shared  bool   // its power was not cut since its outlets feed others: a hard reboot asks about these
+	StaysOn bool   // not all of its outlets can be switched off
 	Again   bool   // the server goes on trying what it was ordered to do with the power
 	Partly  string // why not all outlets that feed it give it power, in words for users; "": all do
 }
@@ -276,7 +277,7 @@ func (l *Lab) restartBy(ctx context.Context, d Device, ordered power.Port, refus
 		var err error
 		if done.Partly, err = l.carryOut(ctx, ordered); err != nil {
 			l.status.change(d.Name, func(s *Status) { s.cause = cause{} })
-			return Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), Again: goesOnTrying(err)}
+			return l.unswitched(d, err, goesOnTrying(err))
 		}
 		if s = l.status.of(d.Name); !d.Virtual() { // whose host tells
 			l.starting(d, 0, why)
@@ -313,6 +314,16 @@ func (l *Lab) carryOut(ctx context.Context, port power.Port) (partly string, err
 		return fault.Reason(err), nil
 	}
 	return "", err
+}
+
+// unswitched is the Reboot of a node whose power could not be what was ordered; again says that
+// the server goes on trying.
+func (l *Lab) unswitched(d Device, err error, again bool) Reboot {
+	r := Reboot{Outcome: RebootFailed, Reason: l.why(d.Name, err), StaysOn: power.StaysOn(err), Again: again}
+	if r.StaysOn {
+		r.Reason = "it stays on, as not all of its outlets can be switched off: " + r.Reason
+	}
+	return r
 }
 
 // goesOnTrying reports whether the server does that with an order that failed so.

@@ -56,6 +56,10 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 // outlets. Run goes on with the others.
 type Partly = driver.Partly
 
+// StaysOn reports whether an error is that of an order that a node is off, for good or for a
+// moment, of which not all outlets can be switched off.
+func StaysOn(err error) bool { return driver.StaysOn(err) }
+
 // Dropped is the error of a power cycle that failed. It is not done later, when it would be a
 // surprise; that the port has power is.
 type Dropped struct{ error }

@@ -102,6 +102,27 @@ type Partly struct{ error }
 
 func (p Partly) Unwrap() error { return p.error }
 
+// StaysOn reports whether an error is that of several outlets of which not all could be switched
+// off, and which give power.
+func StaysOn(err error) bool {
+	s, is := errors.AsType[staysOn](err)
+	return is && fault.As(err) == fault.As(s.error) // no worse was told since
+}
+
+// staysOn is the error of several outlets of one node of which not all could be switched off.
+type staysOn struct{ error }
+
+func (s staysOn) Unwrap() error { return s.error }
+
+// kept makes an error of switching outlets off a staysOn. Where they are those of several nodes, it
+// may be about these.
+func (f Feed) kept(err error) error {
+	if len(f.Supply) == 1 || f.Several || fault.As(err) == nil {
+		return err
+	}
+	return staysOn{err}
+}
+
 // Cycle takes the power of a supply away for about that time. Once it has begun, the end of
 // ctx cuts it short: the power is given back before Cycle returns, or the fault says that it is not.
 func (d *Drivers) Cycle(ctx context.Context, f Feed, off time.Duration) error {
@@ -184,12 +205,12 @@ func (d *Drivers) off(ctx context.Context, f Feed) (may bool, err error) {
 	}
 	if len(f.Supply) > 1 { // none is cut while the device of another does not answer
 		if _, err := d.Status(ctx, f); err != nil {
-			return false, err
+			return false, f.kept(err)
 		}
 	}
 	var cut atomic.Bool
 	err = each(f.Supply, func(o Outlet) error { return d.turn(ctx, o, f, false, &cut) })
-	return cut.Load(), err
+	return cut.Load(), f.kept(err)
 }
 
 // restore is on, whatever became of ctx. A device that did not answer, as failed says, may do
