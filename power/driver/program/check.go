@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,13 +10,23 @@ import (
 	"syscall"
 )
 
-// mostLinks is how many links may lead to a program.
-const mostLinks = 40
+const (
+	// mostLinks is how many links may lead to a program.
+	mostLinks = 40
+	// mostScripts is how many programs may be scripts, each the interpreter of the one before.
+	mostScripts = 5
+	// mostOfLine is how much of the first line of a script Linux looks at.
+	mostOfLine = 256
+)
 
 // Check returns an error unless nobody but root and the user who runs the server could have
 // another program run: it, and all folders and links that lead to it, are theirs, and others
-// cannot write them.
-func Check(path string) error {
+// cannot write them. So are those of the interpreter of a script; of one that is run by
+// /usr/bin/env, that is env.
+func Check(path string) error { return check(path, mostScripts) }
+
+// check is Check of a program that may be a script, if scripts is not 0.
+func check(path string, scripts int) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%q is no absolute path; want one, as in /usr/local/libexec/usbpower", path)
 	}
@@ -51,7 +62,34 @@ func Check(path string) error {
 	case mode&0o111 == 0:
 		return fmt.Errorf("%s is not executable; run: chmod a+x %s", at, at)
 	}
+	by := interpreter(at)
+	switch {
+	case by == "":
+		return nil
+	case scripts == 0:
+		return fmt.Errorf("%s is a script of a script of a script", at)
+	}
+	if err := check(by, scripts-1); err != nil {
+		return fmt.Errorf("interpreter of %s: %w", at, err)
+	}
 	return nil
+}
+
+// interpreter is what the first line of a script names, "" of what is none. One that cannot be read
+// cannot be run.
+func interpreter(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	begin, _ := io.ReadAll(io.LimitReader(f, mostOfLine))
+	line, _, _ := strings.Cut(string(begin), "\n")
+	words, script := strings.CutPrefix(line, "#!")
+	if all := strings.Fields(words); script && len(all) > 0 {
+		return all[0]
+	}
+	return ""
 }
 
 // own returns an error if somebody else could change what is there. What is in a folder where

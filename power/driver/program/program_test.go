@@ -161,11 +161,11 @@ func TestProgramLeavesWhatItStarted(t *testing.T) {
 
 func TestProgramThatCannotBeRun(t *testing.T) {
 	p, _ := script(t, "")
-	if err := os.WriteFile(p.words[0], []byte("#!/no/such/shell\n"), 0o700); err != nil {
+	if err := os.WriteFile(p.words[0], []byte("\x7fELF"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	err := p.Switch(t.Context(), target, true)
-	if _, refused := errors.AsType[driver.Refusal](err); !refused || !strings.Contains(fault.Reason(err), "cannot run "+p.words[0]+": ") || !strings.Contains(fault.Reason(err), "no such file") {
+	if _, refused := errors.AsType[driver.Refusal](err); !refused || !strings.Contains(fault.Reason(err), "cannot run "+p.words[0]+": ") || !strings.Contains(fault.Reason(err), "exec format error") {
 		t.Errorf("%v", err)
 	}
 }
@@ -285,6 +285,43 @@ func TestProgramBehindLinkThatOthersCouldChange(t *testing.T) {
 			t.Errorf("%s: %v", in, err)
 		}
 		if err := os.Chmod(in, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Who could change the interpreter of a script could have the server run anything.
+func TestScriptWhoseInterpreterOthersCouldChange(t *testing.T) {
+	dir, folder := t.TempDir(), t.TempDir()
+	path, shell := filepath.Join(dir, "switch"), filepath.Join(folder, "shell")
+	if err := os.WriteFile(shell, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"#!/usr/bin/env sh":     "",
+		"#!/bin/sh -e":          "",
+		"#! \t" + shell + " -x": "",
+		"#!":                    "",
+		"/no/such/shell":        "",
+		"#!/no/such/shell":      "no such file",
+		"#!bin/sh":              `"bin/sh" is no absolute path`,
+		"#!" + path:             "a script of a script",
+	} {
+		if err := os.WriteFile(path, []byte(line+"\necho on\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := Check(path); err == nil && want != "" || err != nil && (want == "" || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", line, err, want)
+		}
+	}
+	for what, others := range map[string]string{"file": shell, "folder": folder} {
+		if err := errors.Join(os.WriteFile(path, []byte("#!"+shell+"\n"), 0o755), os.Chmod(others, 0o777)); err != nil {
+			t.Fatal(err)
+		}
+		if err := Check(path); err == nil || err.Error() != "interpreter of "+path+": others can write "+others+" (mode 0777); run: chmod go-w "+others {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err := os.Chmod(others, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
