@@ -76,6 +76,8 @@ var hintCases = []hintCase{
 	{user: "bob", line: "node info"},
 	{user: "bob", line: "node status"},
 	{user: "bob", line: "node ps"},
+	{user: "bob", line: "node poweroff"},
+	{user: "bob", line: "power cycle"},
 	{user: "bob", line: "node show ''"},
 	{user: "bob", line: "node"},
 	{user: "bob", line: "help show nothing-like-it"},

@@ -245,6 +245,12 @@ otherwise; else runs the command blink of the image that the node boots.`,
 		Path: "node status", Instead: aboutNodes,
 	}, {
 		Path: "node ps", Instead: aboutNodes,
+	}, {
+		Path: "node poweroff", Instead: `nodes are switched off with "node off SET"`,
+	}, {
+		Path: "node cycle", Instead: offAndOn,
+	}, {
+		Path: "node reset", Instead: offAndOn,
 	}}
 }
 

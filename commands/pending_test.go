@@ -38,7 +38,7 @@ func TestPending(t *testing.T) {
 		whole := c.pending.begin("rpi-1", "switching rack1:7 off and on")
 		others := []func(){}
 		for n := range 199 {
-			others = append(others, c.pending.begin(fmt.Sprint("node-", n), "other orders come first"))
+			others = append(others, c.pending.begin(fmt.Sprint("node-", n), "not its turn yet"))
 		}
 		part := c.pending.begin("rpi-1", "rack1:7 off for 1m0s")
 		shows("off", "\r\x1b[KWaiting for rpi-1 (rack1:7 off for 1m0s) and 199 more ...")
@@ -50,7 +50,7 @@ func TestPending(t *testing.T) {
 		long := c.pending.begin("node-0", "switching hub-in-the-lab:1-1.4.2 off and on")
 		shows("a long one", "\r\x1b[KWaiting for node-0 and 198 more ...")
 		long()
-		shows("another", "\r\x1b[KWaiting for node-0 (other orders come first) and 198 more")
+		shows("another", "\r\x1b[KWaiting for node-0 (not its turn yet) and 198 more ...")
 		for _, over := range others {
 			over()
 		}
@@ -94,6 +94,18 @@ func TestPendingPort(t *testing.T) {
 			t.Errorf("ended: %+v", got)
 		}
 		time.Sleep(time.Minute)
+		ctx, cancel = context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		got = lab.runIn(ctx, lab.terminal("bob"), "node off rpi-1")
+		want := "\r\x1b[KWaiting for rpi-1 (switching port 1 of sw-1 off) ...\r\x1b[Kwalt: interrupted: what was begun goes on\n  see what they are doing with: node show --all\n"
+		if got != (answer{"", want, StatusInterrupted}) {
+			t.Errorf("ended: %+v", got)
+		}
+		time.Sleep(time.Minute)
+		if lab.outlets.mu.Lock(); !lab.outlets.off[1] {
+			t.Error("it did not go on")
+		}
+		lab.outlets.mu.Unlock()
 		lab.store.Close()
 	})
 }

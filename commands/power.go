@@ -22,8 +22,15 @@ these nodes and switches, and these virtual nodes, alone.`,
 		Args:  []Arg{{Name: "SET", Optional: true, Complete: completeDeviceSet}},
 		Flags: []Flag{jsonFlag},
 		Run:   powerShow,
+	}, {
+		Path: "power cycle", Instead: offAndOn,
+	}, {
+		Path: "power reset", Instead: offAndOn,
 	}}
 }
+
+// offAndOn is for who looks for the command that other programs have for it.
+const offAndOn = `nodes are off for a moment with "node reboot SET --hard"`
 
 func powerShow(ctx context.Context, c *Call) error {
 	report, err := c.Lab.PowerReport(ctx)

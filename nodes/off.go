@@ -116,7 +116,7 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 		return Reboot{}
 	})
 	quick := func(d Device) bool { return isIn(done)(d) && ports[d.Name].IsZero() }
-	return atOnce(ctx, &l.works, ds, quick, func(ctx context.Context, d Device) Reboot {
+	return interrupted(ctx, atOnce(ctx, &l.works, ds, quick, func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			if port := ports[d.Name]; !port.IsZero() {
 				if failed := l.switchOff(ctx, d, port); failed.Outcome != RebootOK {
@@ -134,7 +134,7 @@ func (l *Lab) PowerOff(ctx context.Context, user auth.Name, set Set, hard bool, 
 		return l.switchOff(ctx, d, ports[d.Name])
 	}, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
-	})
+	}))
 }
 
 // PowerOn switches the nodes of the set on, contested ones with consent. each is called
@@ -185,7 +185,7 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 	if err != nil {
 		return err
 	}
-	return atOnce(ctx, &l.works, ds, isIn(done), func(ctx context.Context, d Device) Reboot {
+	return interrupted(ctx, atOnce(ctx, &l.works, ds, isIn(done), func(ctx context.Context, d Device) Reboot {
 		if r, is := done[d.Name]; is {
 			return r
 		}
@@ -206,7 +206,7 @@ func (l *Lab) PowerOn(ctx context.Context, user auth.Name, set Set, given consen
 	}, func(d Device, r Reboot) {
 		each(Change{Node: d.Name, Image: d.Image, Previous: d.Owner(), Reboot: r})
 		l.tellBesides(nil, lit, d, r, each)
-	})
+	}))
 }
 
 // isIn reports whether it is known already what came of a device.

@@ -67,7 +67,7 @@ func (l *Lab) Reboot(ctx context.Context, user auth.Name, set Set, hard bool, gi
 	may := func(ds []Device, beside []consent.Claim) error {
 		return given.Check(append(claimsToUse(ds, user), beside...))
 	}
-	return l.reboot(ctx, restarts{user: user, set: set, hard: hard, may: may}, each)
+	return interrupted(ctx, l.reboot(ctx, restarts{user: user, set: set, hard: hard, may: may}, each))
 }
 
 // restarts are those that a user asked for.
@@ -216,10 +216,23 @@ func atOnce[D any](ctx context.Context, works *sync.WaitGroup, ds []D, quick fun
 		case r := <-done:
 			each(ds[r.at], r.reboot)
 		case <-ctx.Done():
-			return ctx.Err()
+			return abandoned{ctx.Err()}
 		}
 	}
 	return nil
+}
+
+// abandoned is the error of atOnce when nobody waits any more for what goes on.
+type abandoned struct{ error }
+
+func (a abandoned) Unwrap() error { return a.error }
+
+// interrupted is an error for who does not wait any more for what was begun, and goes on.
+func interrupted(ctx context.Context, err error) error {
+	if _, is := errors.AsType[abandoned](err); !is || fault.As(context.Cause(ctx)) != nil { // which tells why
+		return err
+	}
+	return fault.New(fault.Interrupted, "interrupted: what was begun goes on").WithHint("see what they are doing with: node show --all")
 }
 
 // slow is for restarts of which each waits for a switch, or for what is written of it.

@@ -94,7 +94,11 @@ func (n *rebootNotes) write(ctx context.Context, round *noteRound) {
 	_, err := n.lab.Store.Update(ctx, func(tx state.Tx) error {
 		var events journal.Bundle
 		for i, d := range round.devices {
-			events.Record(journal.Event{Type: journal.Power, Actor: n.user.Actor(), Node: string(d.Name), Detail: "reboot: " + round.reboots[i].String()})
+			what := "reboot: "
+			if round.reboots[i].Outcome == RebootFailed {
+				what = "could not reboot: "
+			}
+			events.Record(journal.Event{Type: journal.Power, Actor: n.user.Actor(), Node: string(d.Name), Detail: what + round.reboots[i].String()})
 		}
 		if n.left > 0 {
 			return n.lab.Journal.Write(tx, events)

@@ -32,7 +32,7 @@ func (p *Ports) Execute(ctx context.Context, port Port) error {
 		return p.name(r, asked.Device)
 	})
 	if err == nil {
-		turn := await.Begin(ctx, node, "other orders come first")
+		turn := await.Begin(ctx, node, "not its turn yet")
 		err = p.execute(ctx, port, asked)
 		turn()
 	}
