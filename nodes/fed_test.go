@@ -67,8 +67,8 @@ func (p *plug) is() (cuts int, off bool) {
 
 func (p *plug) Close() error { return nil }
 
-// A node that drivers feed and that never boots loses its power six times an hour unasked,
-// however often it may be tried; and whenever a user wants that.
+// A node that never boots loses its power six times an hour unasked, however often it may be
+// tried; and whenever a user wants that.
 func TestFedNodeThatNeverBoots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -198,22 +198,28 @@ func (p *Ports) offTime(r state.Reader, node ethernet.MAC, o order) (outlets dri
 	return o.Outlets, off, nil
 }
 
-// cycled is when nodes that drivers feed were last switched off for a moment unasked, by
-// their MAC: the last hour of it.
+// cycled is when the power of nodes was last cut for a moment unasked, by their MAC: the last
+// hour of it.
 var cycled = state.NewTable[[]time.Time]("cycled")
 
 // mostCycles is how often that may be within an hour.
 const mostCycles = 6
 
 // NoteCycle notes within tx that a node is to be power cycled though nobody asked for it. It
-// returns why it may not, "" if it may: not more than six times an hour for one that drivers
-// feed, and never for one that packets wake.
+// returns why it may not, "" if it may: not more than six times an hour, and never one that
+// packets wake. Nothing is noted of one whose power the server has no means to cut.
 func (p *Ports) NoteCycle(tx state.Tx, node ethernet.MAC) (refused string, err error) {
 	s, err := p.SupplyOf(tx, node)
 	if err == nil && s.WOL {
 		return "packets wake it, and nothing can cut its power", nil
 	}
-	if err != nil || len(s.Outlets) == 0 {
+	if err == nil && len(s.Outlets) == 0 {
+		var port Port
+		if port, err = control(tx, node); err == nil && port.IsZero() {
+			return "", nil
+		}
+	}
+	if err != nil {
 		return "", err
 	}
 	last, _, err := cycled.Find(tx, string(node))

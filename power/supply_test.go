@@ -297,12 +297,13 @@ func TestPortOfANodeThatIsFedHasPower(t *testing.T) {
 func TestSixCyclesAnHour(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRoom(t, 2)
+		r := newRoom(t, 2) // at ports of a switch
 		r.newPlugs(t, "n1")
+		r.put(t, power.Device{Name: "n3", Node: true, Since: time.Now()}) // at nothing that is known
 		may := func(name string) bool { return r.refusesCycle(t, name) == "" }
 		for i := range 20 {
-			if got := may("n1"); got != (i < 6) || !may("n2") {
-				t.Errorf("cycle %d: %t", i+1, got)
+			if i < 10 && may("n1") != (i < 6) || i >= 10 && may("n2") != (i < 16) || !may("n3") {
+				t.Errorf("cycle %d", i+1)
 			}
 			time.Sleep(time.Minute)
 		}
@@ -311,6 +312,11 @@ func TestSixCyclesAnHour(t *testing.T) {
 			if got := may("n1"); got != (i < 2) {
 				t.Errorf("after an hour, cycle %d: %t", i+1, got)
 			}
+		}
+		r.update(t, func(tx state.Tx) error { return r.Forget(tx, macOf("n2")) })
+		r.plug(t, "n2", "sw1", 2)
+		if !may("n2") {
+			t.Error("what was forgotten is known")
 		}
 	})
 }

@@ -135,7 +135,7 @@ func (p *Ports) Forget(tx state.Tx, mac ethernet.MAC) error {
 			return err
 		}
 	}
-	if err := errors.Join(plug(tx, mac, Link{}), lastUse.Delete(tx, string(mac)), machines.Delete(tx, string(mac)), orders.Delete(tx, own(mac).key())); err != nil {
+	if err := errors.Join(plug(tx, mac, Link{}), lastUse.Delete(tx, string(mac)), machines.Delete(tx, string(mac)), cycled.Delete(tx, string(mac)), orders.Delete(tx, own(mac).key())); err != nil {
 		return err
 	}
 	if !l.IsZero() {
