@@ -81,6 +81,7 @@
 //	agents.go      what is asked of agents, or over SSH where there is none
 //	reboot.go      starting nodes anew, by themselves or by their power
 //	rebootnotes.go what the log and owners are told of that
+//	atonce.go      doing it with many at the same time
 //	rounds.go      booting a node again and again
 //	verdict.go     what came of that
 //	off.go         switching nodes off and on
@@ -88,7 +89,8 @@
 //	strips.go      nodes that share outlets, which are switched together
 //	startup.go     machines when the server starts: it goes on with those that run, and
 //	               starts the others, a few at a time
-//	wait.go        waiting until nodes are up, and waking those that save power
+//	wait.go        waiting until nodes are up
+//	wake.go        waking those that save power
 //	session.go     commands and shells of users on nodes
 //	serial.go      consoles: who may sit at one, in whose term a node writes, and where
 //	               the serial lines of boards are
